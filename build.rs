@@ -1,0 +1,89 @@
+//! Makes Rust of the contract: messages and services, the checks that its rules
+//! ask for, and what every enum and request has in common.
+
+#[path = "build/requests.rs"]
+mod requests;
+#[path = "build/validation.rs"]
+mod validation;
+#[path = "build/words.rs"]
+mod words;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+
+/// The package that becomes code; what it imports is only looked at.
+const PACKAGE: &str = "crm.v1";
+/// Where the contract and its vendored imports are.
+const INCLUDES: [&str; 2] = ["proto", "third_party/proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for changed in ["build", "build.rs", "migrations", "proto", "third_party"] {
+        println!("cargo::rerun-if-changed={changed}");
+    }
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+
+    let mut compiler = protox::Compiler::new(INCLUDES)?;
+    compiler.include_imports(true).include_source_info(true).open_files(contract_files()?)?;
+    let encoded = compiler.encode_file_descriptor_set();
+    let pool = prost_reflect::DescriptorPool::decode(encoded.as_slice())?;
+
+    fs::write(out.join("descriptor.bin"), without_foreign_comments(&encoded)?)?;
+    fs::write(out.join("validation.rs"), validation::generate(&pool, PACKAGE)?)?;
+    fs::write(out.join("words.rs"), words::generate(&pool, PACKAGE)?)?;
+    fs::write(out.join("requests.rs"), requests::generate(&pool, PACKAGE))?;
+
+    // Vendored options stay out: prost would make code of them that nobody calls.
+    let mut contract = compiler.file_descriptor_set();
+    contract.file.retain(|file| file.package() == PACKAGE || file.package().starts_with("google."));
+    let mut messages = prost_build::Config::new();
+    messages.enable_type_names();
+    tonic_prost_build::configure()
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .btree_map(".")
+        .compile_fds_with_config(contract, messages)?;
+    Ok(())
+}
+
+/// The contract's own files, as paths below their include directory, in a fixed
+/// order.
+fn contract_files() -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir("proto/crm/v1")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path.strip_prefix(Path::new("proto"))?.to_path_buf());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What reflection serves: our own comments, but not those of vendored files,
+/// which are most of the bytes and documented elsewhere.
+///
+/// Works on the bytes' own descriptor, because decoding it into plain structs
+/// would lose the options that our annotations are.
+fn without_foreign_comments(encoded: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    const FILE: u32 = 1;
+    let set = prost_reflect::DescriptorPool::global();
+    let descriptor = set
+        .get_message_by_name("google.protobuf.FileDescriptorSet")
+        .ok_or("google.protobuf.FileDescriptorSet is not known")?;
+    let mut set = prost_reflect::DynamicMessage::decode(descriptor, encoded)?;
+    if let Some(files) = set.get_field_by_number_mut(FILE).and_then(prost_reflect::Value::as_list_mut) {
+        for file in files.iter_mut().filter_map(prost_reflect::Value::as_message_mut) {
+            let ours =
+                file.get_field_by_name("package").is_some_and(|package| package.as_str() == Some(PACKAGE));
+            if !ours {
+                file.clear_field_by_name("source_code_info");
+            }
+        }
+    }
+    let bytes = set.encode_to_vec();
+    FileDescriptorSet::decode(bytes.as_slice())?;
+    Ok(bytes)
+}

@@ -1,0 +1,68 @@
+//! Writes one `Validate` (`src/rpc/validate.rs`) for every message of a package, from the
+//! `buf.validate` rules of its fields.
+//!
+//! A rule that is not understood fails the build: a limit that the proto shows to clients and the
+//! service does not hold would be worse than none. So there is no CEL, no predefined rule and no
+//! rule for a kind of field that has no use here yet; whoever needs one adds it to `values.rs`.
+//!
+//! What holds without any rule is written too: no U+0000 in a text, finite numbers, well-known
+//! types within their own limits. It holds even under `ignore = IGNORE_ALWAYS`, and in all that is
+//! below such a field.
+
+use prost_reflect::{DescriptorPool, MessageDescriptor};
+
+#[path = "validation/fields.rs"]
+mod fields;
+#[path = "validation/names.rs"]
+pub(crate) mod names;
+#[path = "validation/numbers.rs"]
+mod numbers;
+#[path = "validation/options.rs"]
+mod options;
+#[path = "validation/text.rs"]
+mod text;
+#[path = "validation/values.rs"]
+mod values;
+
+/// The Rust code of `validation.rs` in the build's output directory.
+///
+/// # Errors
+///
+/// A rule that is unknown, of the wrong kind, contradicts another, or has a bad pattern; a type
+/// that has no checks. The text names the message, the field and the rule.
+pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
+    let mut code = String::from("use crate::rpc::validate::{Path, Report, Validate};\n");
+    for message in pool.all_messages() {
+        if message.package_name() == package && !message.is_map_entry() {
+            code += &of_message(&message, package)?;
+        }
+    }
+    Ok(code)
+}
+
+fn of_message(message: &MessageDescriptor, package: &str) -> Result<String, String> {
+    let name = message.full_name();
+    options::none_of_message(message).map_err(|error| format!("{name}: {error}"))?;
+    let mut body = String::new();
+    for field in message.fields() {
+        body +=
+            &fields::of_field(&field, package).map_err(|error| format!("{}: {error}", field.full_name()))?;
+    }
+    for oneof in message.oneofs() {
+        body += &fields::of_oneof(&oneof).map_err(|error| format!("{}: {error}", oneof.full_name()))?;
+    }
+    let path = names::rust_path(name, package)?;
+    let (at, report) = if body.is_empty() { ("_at", "_report") } else { ("at", "report") };
+    Ok(format!(
+        "
+impl Validate for {path} {{
+    fn check(&self, {at}: &Path<'_>, {report}: &mut Report) {{
+{body}    }}
+}}
+"
+    ))
+}
+
+#[cfg(test)]
+#[path = "validation/tests.rs"]
+mod tests;

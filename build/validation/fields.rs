@@ -1,0 +1,211 @@
+//! The checks of a field or a oneof: how its values are found, and when their rules apply.
+
+use prost_reflect::{FieldDescriptor, Kind, OneofDescriptor};
+
+use super::names::{camel, rust_path, snake};
+use super::options::{FieldRules, Ignore, Rules, is_oneof_required};
+use super::values::{CHECK, Checks, Unit, call};
+
+/// The unit of `min_items`.
+const ITEMS: Unit = Unit { verb: "have", one: "item", many: "items" };
+
+/// The unit of `min_pairs`.
+const ENTRIES: Unit = Unit { verb: "have", one: "entry", many: "entries" };
+
+/// The statements that check a field of `self`; empty if there is nothing to check.
+pub(crate) fn of_field(field: &FieldDescriptor, package: &str) -> Result<String, String> {
+    let rules = FieldRules::of_field(field)?;
+    if field.is_map() {
+        of_map(field, rules, package)
+    } else if field.is_list() {
+        of_list(field, rules, package)
+    } else if field.supports_presence() {
+        of_option(field, rules, package)
+    } else {
+        of_plain(field, rules, package)
+    }
+}
+
+/// The statements that check that a oneof is set, if it has to be.
+pub(crate) fn of_oneof(oneof: &OneofDescriptor) -> Result<String, String> {
+    let required = is_oneof_required(oneof)?;
+    if oneof.is_synthetic() || !required {
+        return Ok(String::new());
+    }
+    let condition = format!("self.{}.is_none()", snake(oneof.name()));
+    Ok(missing_if(&condition, oneof.name()))
+}
+
+/// A field that is always there, and zero or empty if it was not sent.
+fn of_plain(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<String, String> {
+    let kind = field.kind();
+    let checks = Checks::new(&kind, rules, package)?;
+    let value = by_value(&kind, &format!("self.{}", snake(field.name())));
+    Ok(block(field.name(), &format!("let value = {value};"), &applied(&checks, &kind), &checks))
+}
+
+/// A field that tracks presence: `optional`, a message, or one of a oneof.
+fn of_option(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<String, String> {
+    let kind = field.kind();
+    let checks = Checks::new(&kind, rules, package)?;
+    let name = snake(field.name());
+    let (place, pattern) = match field.containing_oneof().filter(|oneof| !oneof.is_synthetic()) {
+        Some(oneof) => (snake(oneof.name()), variant(field, &oneof, package)?),
+        None => (name, "Some(value)".to_owned()),
+    };
+    let mut code = String::new();
+    let body: Vec<&str> = checks.always.iter().chain(&checks.ruled).map(String::as_str).collect();
+    if !body.is_empty() {
+        let inner = block(field.name(), &by_reference(&kind), &body.join("\n"), &checks);
+        code += &format!("        if let {pattern} = &self.{place} {}", inner.trim_start());
+    }
+    if checks.required {
+        let condition = match pattern.as_str() {
+            "Some(value)" => format!("self.{place}.is_none()"),
+            variant => format!("!matches!(&self.{place}, {})", variant.replace("(value)", "(_)")),
+        };
+        code += &missing_if(&condition, field.name());
+    }
+    Ok(code)
+}
+
+fn of_list(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<String, String> {
+    let kind = field.kind();
+    let (mut list, mut rules) = collection(rules, "repeated")?;
+    list.size(&mut rules, ["min_items", "max_items"], "items.len()", ITEMS)?;
+    if rules.take_switch("unique") {
+        if matches!(kind, Kind::Message(_) | Kind::Float | Kind::Double) {
+            return Err("the rule repeated.unique is not supported for this type".to_owned());
+        }
+        list.ruled.push(call("unique", "items"));
+    }
+    let inner = rules.take_inner("items")?;
+    rules.finish()?;
+    let item = inside(&kind, inner, &list, package)?;
+    if !item.is_empty() {
+        list.always.push(format!(
+            "for (index, value) in items.iter().enumerate() {{ let at = &at.index(index); {} {} }}",
+            by_reference(&kind),
+            applied(&item, &kind)
+        ));
+    }
+    let items = format!("let items = self.{}.as_slice();", snake(field.name()));
+    Ok(block(field.name(), &items, &guarded(&list, "items.is_empty()", "!items.is_empty()"), &list))
+}
+
+fn of_map(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<String, String> {
+    let kind = field.kind();
+    let entry = kind.as_message().ok_or("a map without entries")?;
+    let (key_kind, value_kind) = (entry.map_entry_key_field().kind(), entry.map_entry_value_field().kind());
+    let (mut map, mut rules) = collection(rules, "map")?;
+    map.size(&mut rules, ["min_pairs", "max_pairs"], "items.len()", ENTRIES)?;
+    let (keys, values) = (rules.take_inner("keys")?, rules.take_inner("values")?);
+    rules.finish()?;
+    let key = inside(&key_kind, keys, &map, package)?;
+    let value = inside(&value_kind, values, &map, package)?;
+    let path = by_value(&key_kind, if key_kind == Kind::String { "key" } else { "*key" });
+    let mut body = String::new();
+    if !key.is_empty() {
+        let code = applied(&key, &key_kind);
+        body += &format!("{{ let value = {path}; let at = &at.key_of(value); {code} }}");
+    }
+    if !value.is_empty() {
+        let (own, code) = (by_reference(&value_kind), applied(&value, &value_kind));
+        body += &format!("let at = &at.value_of({path}); {own} {code}");
+    }
+    if !body.is_empty() {
+        let each = if value.is_empty() { "key in items.keys()" } else { "(key, value) in items" };
+        map.always.push(format!("for {each} {{ {body} }}"));
+    }
+    let items = format!("let items = &self.{};", snake(field.name()));
+    Ok(block(field.name(), &items, &guarded(&map, "items.is_empty()", "!items.is_empty()"), &map))
+}
+
+/// The checks of a list or a map as a whole, to be filled, and its rules.
+fn collection(rules: FieldRules, kind: &str) -> Result<(Checks, Rules), String> {
+    let checks = Checks { required: rules.required, ignore: rules.ignore, ..Checks::default() };
+    Ok((checks, rules.into_kind(kind)?))
+}
+
+/// The checks of what is inside a list or a map.
+fn inside(kind: &Kind, mut rules: FieldRules, outer: &Checks, package: &str) -> Result<Checks, String> {
+    if outer.ignore == Ignore::Always {
+        rules.ignore = Ignore::Always;
+    }
+    Checks::new(kind, rules, package)
+}
+
+/// The checks of a value that is always there.
+fn applied(checks: &Checks, kind: &Kind) -> String {
+    let (zero, some) = match kind {
+        Kind::String | Kind::Bytes => ("value.is_empty()", "!value.is_empty()"),
+        Kind::Bool => ("!value", "value"),
+        Kind::Float | Kind::Double => ("value == 0.0", "value != 0.0"),
+        Kind::Message(_) => ("false", "true"),
+        _ => ("value == 0", "value != 0"),
+    };
+    guarded(checks, zero, some)
+}
+
+/// The checks, those of the rules under the condition that they apply.
+fn guarded(checks: &Checks, zero: &str, some: &str) -> String {
+    let mut code = checks.always.join("\n");
+    let ruled = checks.ruled.join("\n");
+    if checks.required {
+        code += &format!("\nif {zero} {{ {CHECK}::missing(at, report); }}");
+        if !ruled.is_empty() {
+            code += &format!(" else {{ {ruled} }}");
+        }
+    } else if checks.ignore == Ignore::IfZeroValue && some != "true" && !ruled.is_empty() {
+        code += &format!("\nif {some} {{ {ruled} }}");
+    } else {
+        code += "\n";
+        code += &ruled;
+    }
+    code
+}
+
+fn block(name: &str, own: &str, body: &str, checks: &Checks) -> String {
+    if checks.is_empty() {
+        return String::new();
+    }
+    format!("        {{ let at = &at.field({name:?}); {own}\n{body} }}\n")
+}
+
+fn missing_if(condition: &str, name: &str) -> String {
+    format!("        if {condition} {{ {CHECK}::missing(&at.field({name:?}), report); }}\n")
+}
+
+/// The pattern of a field in the enum that prost makes of its oneof.
+fn variant(field: &FieldDescriptor, oneof: &OneofDescriptor, package: &str) -> Result<String, String> {
+    let message = oneof.parent_message();
+    let name = camel(oneof.name());
+    let mut nested = message
+        .child_messages()
+        .map(|child| child.name().to_owned())
+        .chain(message.child_enums().map(|child| child.name().to_owned()));
+    // prost renames the enum if a nested type has its name already.
+    let suffix = if nested.any(|child| camel(&child) == name) { "OneOf" } else { "" };
+    let path = rust_path(&format!("{}.x", message.full_name()), package)?;
+    let module = path.trim_end_matches('X');
+    Ok(format!("Some({module}{name}{suffix}::{}(value))", camel(field.name())))
+}
+
+/// Rebinds `value`, a reference, to what the checks work on.
+fn by_reference(kind: &Kind) -> String {
+    match kind {
+        Kind::Message(_) => String::new(),
+        Kind::String | Kind::Bytes => format!("let value = {};", by_value(kind, "value")),
+        _ => "let value = *value;".to_owned(),
+    }
+}
+
+/// The expression for what the checks work on, from the place of the value.
+fn by_value(kind: &Kind, place: &str) -> String {
+    match kind {
+        Kind::String => format!("{place}.as_str()"),
+        Kind::Bytes => format!("{place}.as_slice()"),
+        Kind::Message(_) => format!("&{place}"),
+        _ => place.to_owned(),
+    }
+}

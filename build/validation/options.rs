@@ -1,0 +1,185 @@
+//! Reads the `buf.validate` options. Rules are taken out one by one, and what is left at the end
+//! is an error: so nothing is ever passed over.
+
+use std::collections::BTreeMap;
+
+use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor, OneofDescriptor, Value};
+
+/// The rules of one kind, such as `string`.
+pub(crate) struct Rules {
+    name: String,
+    left: BTreeMap<String, Value>,
+}
+
+impl Rules {
+    fn none(name: &str) -> Self {
+        let name = name.to_owned();
+        let left = BTreeMap::new();
+        Self { name, left }
+    }
+
+    fn read(name: &str, message: &DynamicMessage) -> Result<Self, String> {
+        if let Some((extension, _)) = message.extensions().next() {
+            let extension = extension.full_name();
+            return Err(format!("the predefined rule {name}.({extension}) is not supported"));
+        }
+        if let Some(field) = message.unknown_fields().next() {
+            let number = field.number();
+            return Err(format!("the rule {name} has an unknown field {number}"));
+        }
+        let fields = message.fields();
+        Ok(Self {
+            name: name.to_owned(),
+            left: fields.map(|(field, value)| (field.name().to_owned(), value.clone())).collect(),
+        })
+    }
+
+    /// The id of one of these rules: `string.max_len`.
+    pub(crate) fn id(&self, rule: &str) -> String {
+        format!("{}.{rule}", self.name)
+    }
+
+    /// Takes a rule out, if it is set.
+    pub(crate) fn take(&mut self, rule: &str) -> Option<Value> {
+        self.left.remove(rule)
+    }
+
+    /// Takes a rule out that is a switch; one that says `false` is none.
+    pub(crate) fn take_switch(&mut self, rule: &str) -> bool {
+        self.take(rule).and_then(|value| value.as_bool()).unwrap_or(false)
+    }
+
+    /// Takes a rule out that is a length or a count.
+    pub(crate) fn take_size(&mut self, rule: &str) -> Option<u64> {
+        self.take(rule).and_then(|value| value.as_u64())
+    }
+
+    /// Takes a rule out that is a text.
+    pub(crate) fn take_text(&mut self, rule: &str) -> Option<String> {
+        self.take(rule).and_then(|value| value.as_str().map(str::to_owned))
+    }
+
+    /// Takes a rule out that is a list; an empty one is none.
+    pub(crate) fn take_list(&mut self, rule: &str) -> Vec<Value> {
+        let list = self.take(rule);
+        list.and_then(|value| value.as_list().map(<[Value]>::to_vec)).unwrap_or_default()
+    }
+
+    /// Takes the rules out for what is inside a list or a map.
+    pub(crate) fn take_inner(&mut self, rule: &str) -> Result<FieldRules, String> {
+        let id = self.id(rule);
+        let inner = FieldRules::from_value(&id, self.take(rule))?;
+        if inner.required {
+            return Err(format!("the rule {id}.required has no meaning: what is there is set"));
+        }
+        Ok(inner)
+    }
+
+    /// Fails if a rule is left that nobody took.
+    pub(crate) fn finish(self) -> Result<(), String> {
+        match self.left.keys().next() {
+            None => Ok(()),
+            Some(rule) if self.name.is_empty() => Err(format!("the rule {rule} does not fit here")),
+            Some(rule) => Err(format!("the rule {} is not supported", self.id(rule))),
+        }
+    }
+}
+
+/// When the rules of a field do not apply.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(crate) enum Ignore {
+    /// While a field that tracks presence is not set.
+    #[default]
+    Unspecified,
+    /// Also while the value is zero or empty.
+    IfZeroValue,
+    /// Never mind them.
+    Always,
+}
+
+/// All the rules of a field, or of what is inside it.
+pub(crate) struct FieldRules {
+    pub(crate) required: bool,
+    pub(crate) ignore: Ignore,
+    rules: Rules,
+}
+
+impl FieldRules {
+    /// The rules of a field.
+    pub(crate) fn of_field(field: &FieldDescriptor) -> Result<Self, String> {
+        Self::from_value("", option(&field.options(), "buf.validate.field")?)
+    }
+
+    fn from_value(name: &str, value: Option<Value>) -> Result<Self, String> {
+        let mut rules = match value.as_ref().and_then(Value::as_message) {
+            Some(message) => Rules::read(name, message)?,
+            None => Rules::none(name),
+        };
+        let ignore = match rules.take("ignore").and_then(|value| value.as_enum_number()) {
+            None | Some(0) => Ignore::Unspecified,
+            Some(1) => Ignore::IfZeroValue,
+            Some(3) => Ignore::Always,
+            Some(number) => return Err(format!("the rule ignore = {number} is not known")),
+        };
+        let required = rules.take_switch("required");
+        if required && ignore != Ignore::Unspecified {
+            return Err("the rules required and ignore contradict each other".to_owned());
+        }
+        Ok(Self { required, ignore, rules })
+    }
+
+    /// The rules for a value of the kind `name`, such as `string`; those for another kind are an
+    /// error.
+    pub(crate) fn into_kind(mut self, name: &str) -> Result<Rules, String> {
+        let value = self.rules.take(name);
+        self.rules.finish()?;
+        match value.as_ref().and_then(Value::as_message) {
+            Some(message) => Rules::read(name, message),
+            None => Ok(Rules::none(name)),
+        }
+    }
+
+    /// No rules, for a value whose kind has none.
+    pub(crate) fn into_none(self) -> Result<(), String> {
+        self.rules.finish()
+    }
+}
+
+/// Fails if a message has rules of its own (CEL, groups of fields), which are not supported.
+pub(crate) fn none_of_message(message: &MessageDescriptor) -> Result<(), String> {
+    match option(&message.options(), "")? {
+        None => Ok(()),
+        Some(_) => Err("a rule of the message is not supported".to_owned()),
+    }
+}
+
+/// Whether one of the fields of a oneof has to be set.
+pub(crate) fn is_oneof_required(oneof: &OneofDescriptor) -> Result<bool, String> {
+    let value = option(&oneof.options(), "buf.validate.oneof")?;
+    let Some(message) = value.as_ref().and_then(Value::as_message) else {
+        return Ok(false);
+    };
+    let mut rules = Rules::read("oneof", message)?;
+    let required = rules.take_switch("required");
+    rules.finish()?;
+    Ok(required)
+}
+
+/// The option `supported`; any other option of buf.validate is an error, and so is one that the
+/// pool does not know, since it may be such a one.
+fn option(options: &DynamicMessage, supported: &str) -> Result<Option<Value>, String> {
+    if let Some(field) = options.unknown_fields().next() {
+        return Err(format!("the option {} is not known", field.number()));
+    }
+    let mut found = None;
+    for (extension, value) in options.extensions() {
+        let name = extension.full_name();
+        if name == supported {
+            found = Some(value.clone());
+        } else if name.starts_with("buf.validate.") {
+            let rules = value.as_message().map(ToString::to_string).unwrap_or_default();
+            return Err(format!("the option ({name}) is not supported: {rules}"));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,231 @@
+//! What fails the build, and what does not.
+
+use prost_reflect::prost::Message as _;
+use prost_reflect::{DynamicMessage, Value};
+use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
+use protox::{Compiler, Error};
+
+use super::*;
+
+const FILE: &str = "crm/v1/test.proto";
+
+/// Finds the one file whose text it holds.
+struct Source(String);
+
+impl FileResolver for Source {
+    fn open_file(&self, name: &str) -> Result<File, Error> {
+        if name == FILE { File::from_source(name, &self.0) } else { Err(Error::file_not_found(name)) }
+    }
+}
+
+/// The descriptors of a file with these declarations.
+fn compile(declarations: &str) -> Vec<u8> {
+    let head = r#"syntax = "proto3";
+        package crm.v1;
+        import "buf/validate/validate.proto";
+        import "google/protobuf/descriptor.proto";
+        import "google/protobuf/duration.proto";
+        import "google/protobuf/timestamp.proto";
+        import "google/protobuf/wrappers.proto";"#;
+    let mut files = ChainFileResolver::new();
+    files.add(Source(format!("{head}\n{declarations}")));
+    let vendored = concat!(env!("CARGO_MANIFEST_DIR"), "/third_party/proto");
+    files.add(IncludeFileResolver::new(vendored.into()));
+    files.add(GoogleFileResolver::new());
+    let mut compiler = Compiler::with_file_resolver(files);
+    compiler.include_imports(true);
+    compiler.open_file(FILE).expect("the test's proto compiles");
+    compiler.encode_file_descriptor_set()
+}
+
+fn generate_from(declarations: &str) -> Result<String, String> {
+    let set = compile(declarations);
+    let pool = DescriptorPool::decode(set.as_slice()).expect("the descriptors fit together");
+    generate(&pool, "crm.v1")
+}
+
+fn field(declaration: &str) -> Result<String, String> {
+    generate_from(&format!("message Thing {{ {declaration} }}"))
+}
+
+/// Each declaration of a field is an error that names the field and says `part`.
+#[track_caller]
+fn refused(declarations: &[(&str, &str)]) {
+    for (declaration, part) in declarations {
+        let error = field(declaration).expect_err(declaration);
+        assert!(error.starts_with("crm.v1.Thing.x: "), "{error}");
+        assert!(error.contains(part), "{declaration}: {error}");
+    }
+}
+
+#[test]
+fn rules_become_checks() {
+    let code = field("string x = 1 [(buf.validate.field).string.max_len = 7];").expect("known");
+    assert!(code.contains("impl Validate for crate::pb::Thing"), "{code}");
+    let call = r#"check::max_len(value, 7_usize, "must be at most 7 characters", at, report)"#;
+    assert!(code.contains(call), "{code}");
+}
+
+#[test]
+fn unknown_rules_are_refused() {
+    refused(&[
+        ("string x = 1 [(buf.validate.field).string.ipv4 = true];", "string.ipv4"),
+        ("string x = 1 [(buf.validate.field).string.len_bytes = 4];", "string.len_bytes"),
+        ("string x = 1 [(buf.validate.field).string.example = \"a\"];", "string.example"),
+        (
+            "string x = 1 [(buf.validate.field).string.well_known_regex = KNOWN_REGEX_HTTP_HEADER_NAME];",
+            "string.well_known_regex",
+        ),
+        ("bytes x = 1 [(buf.validate.field).bytes.prefix = \"a\"];", "bytes.prefix"),
+        ("repeated string x = 1 [(buf.validate.field).repeated.items.string.ip = true];", "string.ip"),
+        ("map<string, string> x = 1 [(buf.validate.field).map.keys.string.ip = true];", "string.ip"),
+        ("google.protobuf.Duration x = 1 [(buf.validate.field).duration.in = {seconds: 1}];", "duration.in"),
+        (
+            "google.protobuf.Timestamp x = 1 [(buf.validate.field).timestamp.const = {seconds: 1}];",
+            "timestamp.const",
+        ),
+    ]);
+}
+
+#[test]
+fn cel_and_predefined_rules_are_refused() {
+    refused(&[
+        (r#"string x = 1 [(buf.validate.field).cel = {id: "a", expression: "true"}];"#, "cel"),
+        (r#"string x = 1 [(buf.validate.field).cel_expression = "true"];"#, "cel_expression"),
+        (
+            r#"string x = 1 [(buf.validate.predefined).cel = {id: "a", expression: "true"}];"#,
+            "buf.validate.predefined",
+        ),
+        (r#"repeated string x = 1 [(buf.validate.field).repeated.items.cel = {id: "a"}];"#, "cel"),
+    ]);
+    let extended = "message Thing { string x = 1 [(buf.validate.field).string.(custom) = 3]; }
+        extend buf.validate.StringRules { int32 custom = 80048; }";
+    let error = generate_from(&extended.replace("int32 custom", "optional int32 custom"));
+    let error = error.expect_err("a predefined rule");
+    assert!(error.contains("string.(crm.v1.custom)"), "{error}");
+}
+
+#[test]
+fn rules_of_messages_and_oneofs_are_refused() {
+    for (body, name, part) in [
+        (r#"option (buf.validate.message).cel = {id: "a", expression: "true"};"#, "crm.v1.Thing: ", "cel"),
+        (
+            r#"option (buf.validate.message).oneof = {fields: ["x"]}; string x = 1;"#,
+            "crm.v1.Thing: ",
+            "oneof",
+        ),
+        (r#"option (buf.validate.message) = {};"#, "crm.v1.Thing: ", "message"),
+    ] {
+        let error = field(body).expect_err(body);
+        assert!(error.starts_with(name) && error.contains(part), "{error}");
+    }
+    field("oneof x { option (buf.validate.oneof).required = true; string y = 1; }").expect("known");
+    let nested = "message Inner { string x = 1 [(buf.validate.field).string.ip = true]; }";
+    let error = field(nested).expect_err(nested);
+    assert!(error.starts_with("crm.v1.Thing.Inner.x: "), "{error}");
+}
+
+#[test]
+fn rules_of_another_kind_are_refused() {
+    refused(&[
+        ("int32 x = 1 [(buf.validate.field).string.min_len = 1];", "string"),
+        ("int32 x = 1 [(buf.validate.field).int64.gt = 1];", "int64"),
+        ("sint32 x = 1 [(buf.validate.field).int32.gt = 1];", "int32"),
+        ("repeated string x = 1 [(buf.validate.field).string.min_len = 1];", "string"),
+        ("string x = 1 [(buf.validate.field).repeated.min_items = 1];", "repeated"),
+        ("map<string, string> x = 1 [(buf.validate.field).repeated.min_items = 1];", "repeated"),
+        ("google.protobuf.Timestamp x = 1 [(buf.validate.field).duration.gt = {}];", "duration"),
+        ("Thing x = 1 [(buf.validate.field).string.min_len = 1];", "string"),
+    ]);
+}
+
+#[test]
+fn contradictions_are_refused() {
+    refused(&[
+        ("int32 x = 1 [(buf.validate.field).int32 = {gte: 5, lte: 4}];", "int32.gte_lte"),
+        ("double x = 1 [(buf.validate.field).double = {gt: 1, lte: 1}];", "double.gt_lte"),
+        ("double x = 1 [(buf.validate.field).double = {gt: inf}];", "finite"),
+        ("string x = 1 [(buf.validate.field).string = {min_len: 5, max_len: 4}];", "min_len"),
+        (
+            "repeated string x = 1 [(buf.validate.field).repeated = {min_items: 5, max_items: 4}];",
+            "min_items",
+        ),
+        ("repeated string x = 1 [(buf.validate.field).repeated.items.required = true];", "required"),
+        ("string x = 1 [(buf.validate.field) = {required: true, ignore: IGNORE_ALWAYS}];", "contradict"),
+        ("repeated Thing x = 1 [(buf.validate.field).repeated.unique = true];", "unique"),
+    ]);
+    let word = "enum Kind { KIND_UNSPECIFIED = 0; }
+        message Thing { Kind x = 1 [(buf.validate.field).enum.in = 3]; }";
+    assert!(generate_from(word).expect_err(word).contains("not in the enum"));
+}
+
+#[test]
+fn bad_patterns_and_types_are_refused() {
+    refused(&[
+        ("string x = 1 [(buf.validate.field).string.pattern = \"(a\"];", "string.pattern"),
+        ("string x = 1 [(buf.validate.field).string.pattern = \"\\\\bword\"];", "string.pattern"),
+        ("google.protobuf.StringValue x = 1;", "StringValue"),
+        ("google.protobuf.DescriptorProto x = 1;", "DescriptorProto"),
+    ]);
+}
+
+#[test]
+fn options_that_the_pool_does_not_know_are_refused() {
+    let set = compile("message Thing { string x = 1 [(buf.validate.field).string.max_len = 7]; }");
+    let pool = DescriptorPool::decode(set.as_slice()).expect("the descriptors fit together");
+    let of_set = pool.get_message_by_name("google.protobuf.FileDescriptorSet");
+    let of_set = of_set.expect("descriptor.proto is imported");
+    let mut set = DynamicMessage::decode(of_set, set.as_slice()).expect("it is a set");
+    let files = set.get_field_by_name_mut("file").and_then(Value::as_list_mut);
+    for file in files.expect("there are files") {
+        let file = file.as_message_mut().expect("a file is a message");
+        file.clear_field_by_name("extension");
+    }
+    let pool = DescriptorPool::decode(set.encode_to_vec().as_slice()).expect("they still fit");
+    let error = generate(&pool, "crm.v1").expect_err("an unknown option");
+    assert_eq!(error, "crm.v1.Thing.x: the option 1159 is not known");
+}
+
+#[test]
+fn ignored_messages_are_checked_without_rules() {
+    for x in ["Thing x = 1", "repeated Thing x = 1", "map<string, Thing> x = 1", "oneof a { Thing x = 1"] {
+        let end = if x.starts_with("oneof") { "; }" } else { ";" };
+        let code = field(&format!("{x} [(buf.validate.field).ignore = IGNORE_ALWAYS]{end}"));
+        let code = code.expect(x);
+        assert!(code.contains("check::without_rules(value, at, report)"), "{code}");
+        assert!(!code.contains("check::message("), "{code}");
+    }
+}
+
+#[test]
+fn recursive_messages_end() {
+    let code = field("Thing x = 1; repeated Thing y = 2; map<string, Thing> z = 3;");
+    assert_eq!(code.expect("known").matches("check::message(").count(), 3);
+}
+
+#[test]
+fn perl_classes_are_ascii_as_clients_read_them() {
+    let code = field(r#"string x = 1 [(buf.validate.field).string.pattern = "^[\\w-]+\\.\\d$"];"#);
+    assert!(code.expect("known").contains(r#""^[[0-9A-Za-z_]-]+\\.[0-9]$""#));
+}
+
+#[test]
+fn names_are_those_of_prost() {
+    use super::names::{camel, rust_path, snake};
+    for (name, snaked, cameled) in [
+        ("business_name", "business_name", "BusinessName"),
+        ("HTTPServer_v2Name", "http_server_v2_name", "HttpServerV2Name"),
+        ("SomeField", "some_field", "SomeField"),
+        ("URL2x", "url2x", "Url2x"),
+        ("a_1b", "a_1b", "A1b"),
+        ("line2Address", "line2_address", "Line2Address"),
+        ("type", "r#type", "Type"),
+        ("self", "self_", "Self_"),
+    ] {
+        assert_eq!(snake(name), snaked);
+        assert_eq!(camel(name), cameled);
+    }
+    let path = rust_path("crm.v1.Outer.Kind", "crm.v1");
+    assert_eq!(path.as_deref(), Ok("crate::pb::outer::Kind"));
+    assert!(rust_path("crm.v10.Outer", "crm.v1").is_err());
+}

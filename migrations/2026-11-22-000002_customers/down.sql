@@ -1,0 +1,2 @@
+DROP VIEW customer_search;
+DROP TABLE customers;

@@ -1,0 +1,2 @@
+DROP TABLE customer_faqs;
+DROP TABLE pending_questions;

@@ -1,0 +1,116 @@
+//! Who is calling. [`authenticate`] is the only place that makes a [`Caller`], and a [`Caller`] is
+//! the only way to a connection.
+
+use std::fmt;
+
+use http::HeaderMap;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::pb::ErrorReason;
+
+/// The metadata that selects the tenant of a call.
+pub const TENANT_HEADER: &str = "x-tenant-id";
+
+/// The length of a UUID with hyphens: the only form that is taken, so that a tenant has one name.
+const HYPHENATED: usize = 36;
+
+/// The tenant whose rows a call may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TenantId(Uuid);
+
+impl TenantId {
+    /// The id as it stands in every table.
+    pub fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// An authenticated caller and the tenant that it acts for.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    tenant: TenantId,
+}
+
+impl Caller {
+    /// The tenant that the caller acts for.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+}
+
+/// Reads the caller off the metadata of a call. The tenant header is believed: the service only
+/// listens where that is safe, or where it was told that it is.
+///
+/// # Errors
+///
+/// `TENANT_REQUIRED` without the header, `TENANT_INVALID` unless it is one UUID.
+pub fn authenticate(metadata: &HeaderMap) -> Result<Caller> {
+    let mut values = metadata.get_all(TENANT_HEADER).iter();
+    let Some(value) = values.next() else {
+        return Err(Error::Unauthenticated {
+            reason: ErrorReason::TenantRequired,
+            message: format!("send the metadata {TENANT_HEADER} with the UUID of your tenant"),
+        });
+    };
+    let tenant = match (value.to_str(), values.next()) {
+        (Ok(text), None) if text.len() == HYPHENATED => Uuid::try_parse(text).ok(),
+        _ => None,
+    };
+    match tenant {
+        Some(tenant) if !tenant.is_nil() => Ok(Caller { tenant: TenantId(tenant) }),
+        _ => Err(Error::invalid_because(
+            ErrorReason::TenantInvalid,
+            TENANT_HEADER,
+            "string.uuid",
+            "must be one UUID in its 36-character form, and not the nil UUID",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const TENANT: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
+
+    fn reason(values: &[&str]) -> Result<TenantId, ErrorReason> {
+        let mut metadata = HeaderMap::new();
+        for value in values {
+            let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
+            metadata.append(TENANT_HEADER, value);
+        }
+        authenticate(&metadata).map(|caller| caller.tenant()).map_err(|error| error.reason())
+    }
+
+    #[test]
+    fn one_uuid_is_a_tenant() {
+        assert_eq!(reason(&[TENANT]).map(|tenant| tenant.to_string()), Ok(TENANT.to_owned()));
+        assert_eq!(reason(&[&TENANT.to_uppercase()]), reason(&[TENANT]));
+    }
+
+    #[test]
+    fn anything_else_is_none() {
+        assert_eq!(reason(&[]), Err(ErrorReason::TenantRequired));
+        for bad in [
+            vec![""],
+            vec![TENANT, TENANT],
+            vec!["{01939a3c-7d4e-7000-8000-0123456789ab}"],
+            vec!["01939a3c-7d4e-7000-8000-0123456789abc"],
+            vec!["01939a3c7d4e700080000123456789ab"],
+            vec!["00000000-0000-0000-0000-000000000000"],
+            vec!["'; DROP TABLE customers; --"],
+            vec!["01939a3c-7d4e-7000-8000-0123456789ä"],
+        ] {
+            assert_eq!(reason(&bad), Err(ErrorReason::TenantInvalid), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Every setting once: flag, environment variable, default, one line of help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::db::embedded;
+
+/// A multi-tenant, AI-first CRM backend over gRPC.
+///
+/// Without a DATABASE_URL it starts a Postgres of its own and keeps its data between runs.
+#[derive(Debug, Parser)]
+#[command(name = "crm-backend", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; `serve` when not said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings of `serve`, so that `crm-backend` alone takes them.
+    #[command(flatten)]
+    pub serve: Config,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the API (also when no command is given).
+    Serve(Box<Config>),
+    /// Bring the database's schema up to date, and stop.
+    Migrate(MigrateConfig),
+}
+
+/// Settings of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// Address to listen on.
+    #[arg(long, env = "CRM_LISTEN", default_value = "127.0.0.1:50051", value_name = "IP:PORT")]
+    pub listen: SocketAddr,
+
+    /// Believe the `x-tenant-id` header on an address that others can reach.
+    ///
+    /// Only behind something that authenticates callers and sets the header itself.
+    #[arg(long, env = "CRM_TRUST_TENANT_HEADER")]
+    pub trust_tenant_header: bool,
+
+    /// Where the data is.
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+
+    /// What a caller may do.
+    #[command(flatten)]
+    pub limits: Limits,
+
+    /// How the log looks.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `migrate`.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateConfig {
+    /// Where the data is.
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+
+    /// How the log looks.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Where the data is.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseConfig {
+    /// Postgres to use; without it the service starts one of its own.
+    ///
+    /// `sslmode` (disable, prefer, require, verify-ca, verify-full) and `sslrootcert` are understood.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+
+    /// Directory of the service's own Postgres.
+    #[arg(long, env = "CRM_DATA_DIR", default_value_os_t = embedded::default_data_dir(), value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// Keep nothing: the service's own Postgres uses a temporary directory.
+    #[arg(long, env = "CRM_EPHEMERAL", conflicts_with = "database_url")]
+    pub ephemeral: bool,
+
+    /// Directory of the programs `postgres` and `initdb` for the service's own Postgres.
+    #[arg(long, env = "CRM_POSTGRES_BIN_DIR", value_name = "DIR")]
+    pub postgres_bin_dir: Option<PathBuf>,
+
+    /// Connections to Postgres. More than it has cores for makes each slower, not all faster.
+    #[arg(long, env = "CRM_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "COUNT",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub database_connections: u16,
+
+    /// How long a call waits for a free connection before it is refused as UNAVAILABLE.
+    #[arg(long, env = "CRM_DATABASE_WAIT_MS", default_value = "2000", value_name = "MS", value_parser = milliseconds)]
+    pub database_wait: Duration,
+}
+
+/// What a caller may do. Each default says what it protects.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Largest request in bytes: a decoded message can take 17 times its size in memory.
+    #[arg(long, env = "CRM_MAX_REQUEST_BYTES", default_value_t = 1 << 20, value_name = "BYTES")]
+    pub max_request_bytes: usize,
+
+    /// Streams at once on one connection, so that one client cannot hold all memory.
+    #[arg(long, env = "CRM_MAX_STREAMS_PER_CONNECTION", default_value_t = 256, value_name = "COUNT")]
+    pub max_streams_per_connection: u32,
+
+    /// Deadline of a unary call that brings none.
+    #[arg(long, env = "CRM_DEFAULT_DEADLINE_MS", default_value = "30000", value_name = "MS", value_parser = milliseconds)]
+    pub default_deadline: Duration,
+
+    /// How long calls may finish after SIGTERM; an orchestrator kills after 30 s.
+    #[arg(long, env = "CRM_DRAIN_MS", default_value = "20000", value_name = "MS", value_parser = milliseconds)]
+    pub drain: Duration,
+}
+
+/// How the log looks.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogConfig {
+    /// What to log, e.g. `info` or `warn,crm_backend=debug` (which logs every call).
+    #[arg(long, env = "CRM_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+
+    /// One line of text, or one JSON object, per event.
+    #[arg(long, env = "CRM_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For log collectors.
+    Json,
+}
+
+impl Cli {
+    /// The command to run, with its settings.
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or_else(|| Command::Serve(Box::new(self.serve)))
+    }
+}
+
+impl Config {
+    /// Refuses settings under which anybody on the network could name any tenant.
+    ///
+    /// # Errors
+    ///
+    /// What to do instead, in a sentence.
+    pub fn check(&self) -> Result<(), String> {
+        if self.listen.ip().is_loopback() || self.trust_tenant_header {
+            return Ok(());
+        }
+        Err(format!(
+            "{} can be reached by others, and whoever can reach it may name any tenant. Listen on a loopback \
+             address (--listen 127.0.0.1:{}), or say --trust-tenant-header if something in front of the service \
+             authenticates callers and sets x-tenant-id.",
+            self.listen,
+            self.listen.port(),
+        ))
+    }
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("must be a whole number of milliseconds, 1 or more".to_owned()),
+        Ok(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Config {
+        let cli = Cli::parse_from(["crm-backend"].iter().chain(arguments));
+        match cli.into_command() {
+            Command::Serve(config) => *config,
+            Command::Migrate(_) => unreachable!("no test asks for it"),
+        }
+    }
+
+    #[test]
+    fn settings_are_the_same_with_and_without_the_command() {
+        let without = config(&["--listen", "127.0.0.1:1", "--ephemeral"]);
+        let with = config(&["serve", "--listen", "127.0.0.1:1", "--ephemeral"]);
+        assert_eq!(format!("{without:?}"), format!("{with:?}"));
+        assert!(without.database.ephemeral);
+    }
+
+    #[test]
+    fn an_open_address_needs_consent() {
+        assert!(config(&["--listen", "127.0.0.1:50051"]).check().is_ok());
+        assert!(config(&["--listen", "[::1]:50051"]).check().is_ok());
+        assert!(config(&["--listen", "0.0.0.0:50051", "--trust-tenant-header"]).check().is_ok());
+        let refusal = config(&["--listen", "0.0.0.0:50051"]).check();
+        assert!(refusal.is_err_and(|text| text.contains("--trust-tenant-header")));
+    }
+
+    #[test]
+    fn times_are_positive() {
+        assert_eq!(milliseconds("250"), Ok(Duration::from_millis(250)));
+        assert!(milliseconds("0").is_err());
+        assert!(milliseconds("2s").is_err());
+    }
+}

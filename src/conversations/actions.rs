@@ -1,0 +1,90 @@
+//! What one transaction does to conversations.
+
+use uuid::Uuid;
+
+use super::rules::{self, Ending};
+use super::store::{self, Conversation, Cursor, Filter, OrderKey};
+use crate::customers;
+use crate::db::TenantTx;
+use crate::db::keyset::Direction;
+use crate::error::{Error, Result};
+use crate::pb::ErrorReason;
+use crate::rpc::{Page, etag, times};
+
+/// Opens a conversation with a customer.
+pub(crate) async fn create(tx: &mut TenantTx, conversation: Conversation) -> Result<Conversation> {
+    rules::check_not_ahead("start_time", conversation.started_at, conversation.created_at)?;
+    customers::actions::require(tx, conversation.customer_id).await?;
+    if store::insert(tx, &conversation).await? {
+        return Ok(conversation);
+    }
+    let other = store::find_id_by_session(tx, &conversation.session_id).await?;
+    let other = other.ok_or_else(|| Error::internal("a session is taken by no conversation"))?;
+    Err(Error::AlreadyExists {
+        reason: ErrorReason::SessionIdTaken,
+        message: format!(
+            "the session_id has a conversation already: {other}; go on with it, or use another session_id"
+        ),
+        kind: "conversation",
+        name: other.to_string(),
+    })
+}
+
+/// The conversation with this id.
+pub(crate) async fn get(tx: &mut TenantTx, id: Uuid) -> Result<Conversation> {
+    store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
+}
+
+/// One page of conversations, and where the next one begins.
+pub(crate) async fn list(
+    tx: &mut TenantTx,
+    filter: &Filter,
+    order: (OrderKey, Direction),
+    page: &Page<Cursor>,
+) -> Result<(Vec<Conversation>, Option<Cursor>)> {
+    let mut conversations = store::list(tx, filter, order, page).await?;
+    let more = page.cut(&mut conversations);
+    let next = conversations.last().filter(|_| more).map(|last| Cursor::at(order.0, last));
+    Ok((conversations, next))
+}
+
+/// Makes of a conversation what `change` makes of it. A change of nothing changes nothing, the etag
+/// included.
+pub(crate) async fn update(
+    tx: &mut TenantTx,
+    id: Uuid,
+    expected: Option<i64>,
+    change: impl Fn(&Conversation) -> Result<Conversation> + Send + Sync,
+) -> Result<Conversation> {
+    let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    etag::check(expected, current.revision)?;
+    let wanted = change(&current)?;
+    rules::check_update(&current, &wanted)?;
+    if wanted == current {
+        return Ok(current);
+    }
+    write(tx, wanted).await
+}
+
+/// Ends a conversation. One that has ended stays as it is.
+pub(crate) async fn end(
+    tx: &mut TenantTx,
+    id: Uuid,
+    expected: Option<i64>,
+    ending: Ending,
+) -> Result<Conversation> {
+    let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    if rules::is_over(current.status) {
+        return Ok(current);
+    }
+    etag::check(expected, current.revision)?;
+    let ended = rules::end(current, ending, times::now())?;
+    write(tx, ended).await
+}
+
+async fn write(tx: &mut TenantTx, conversation: Conversation) -> Result<Conversation> {
+    let revision = conversation.revision + 1;
+    let conversation = Conversation { updated_at: times::now(), revision, ..conversation };
+    store::update(tx, &conversation).await?;
+    Ok(conversation)
+}

@@ -1,0 +1,55 @@
+//! What one transaction does to analyses.
+
+use uuid::Uuid;
+
+use super::store::{self, Analysis};
+use crate::conversations::rules::not_found;
+use crate::conversations::store as conversations;
+use crate::db::TenantTx;
+use crate::error::{Error, Result};
+use crate::pb::ErrorReason;
+use crate::rpc::Page;
+
+/// Adds a version to the analyses of a conversation, which shows it from then on unless it has one
+/// that covers more. An analysis that does not say covers the whole conversation.
+pub(crate) async fn record(tx: &mut TenantTx, analysis: Analysis) -> Result<Analysis> {
+    let id = analysis.conversation_id;
+    let conversation = conversations::lock(tx, id).await?.ok_or_else(|| not_found(id))?;
+    let covers_through_sequence = match analysis.covers_through_sequence {
+        0 => conversation.last_sequence,
+        covered => covered,
+    };
+    if covers_through_sequence > conversation.last_sequence {
+        return Err(Error::OutOfRange {
+            reason: ErrorReason::SequenceOutOfRange,
+            field: "covers_through_sequence",
+            description: format!(
+                "must be at most {}, the sequence of the last message",
+                conversation.last_sequence
+            ),
+        });
+    }
+    let version = store::find_last_version(tx, id).await? + 1;
+    let analysis = Analysis { version, covers_through_sequence, ..analysis };
+    store::insert(tx, &analysis).await?;
+    let covered = conversation.latest_analysis.map_or(0, |latest| latest.0.covers_through_sequence);
+    if covers_through_sequence >= covered {
+        conversations::update_latest_analysis(tx, id, &analysis).await?;
+    }
+    Ok(analysis)
+}
+
+/// One page of the analyses of a conversation, and the version before which the next one begins.
+pub(crate) async fn list(
+    tx: &mut TenantTx,
+    conversation_id: Uuid,
+    page: &Page<i32>,
+) -> Result<(Vec<Analysis>, Option<i32>)> {
+    let mut analyses = store::list(tx, conversation_id, page).await?;
+    if analyses.is_empty() && conversations::find_last_sequence(tx, conversation_id).await?.is_none() {
+        return Err(not_found(conversation_id));
+    }
+    let more = page.cut(&mut analyses);
+    let next = analyses.last().filter(|_| more).map(|last| last.version);
+    Ok((analyses, next))
+}

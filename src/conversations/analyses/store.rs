@@ -1,0 +1,93 @@
+//! `conversation_analyses`.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::db::TenantTx;
+use crate::db::json::Json;
+use crate::db::schema::conversation_analyses::{self, dsl};
+use crate::db::texts::Texts;
+use crate::error::Result;
+use crate::pb::{ObjectionKind, ObjectionState, SentimentLabel, SentimentTrend};
+use crate::rpc::Page;
+use crate::rpc::words::Text;
+
+/// An analysis as it is stored, in its table and as a copy with its conversation.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, Serialize, Deserialize)]
+#[diesel(table_name = conversation_analyses, check_for_backend(Pg))]
+pub(crate) struct Analysis {
+    pub(crate) id: Uuid,
+    pub(crate) conversation_id: Uuid,
+    pub(crate) version: i32,
+    pub(crate) model: String,
+    pub(crate) covers_through_sequence: i64,
+    pub(crate) topics: Texts,
+    pub(crate) questions: Texts,
+    pub(crate) objections: Json<Vec<Objection>>,
+    pub(crate) sentiment: Option<Json<Sentiment>>,
+    pub(crate) summary: String,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// An item of the column `objections`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Objection {
+    pub(crate) kind: Text<ObjectionKind>,
+    pub(crate) state: Text<ObjectionState>,
+    #[serde(default)]
+    pub(crate) evidence: String,
+}
+
+/// The column `sentiment`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sentiment {
+    pub(crate) score: f64,
+    pub(crate) magnitude: f64,
+    pub(crate) label: Option<Text<SentimentLabel>>,
+    pub(crate) trend: Option<Text<SentimentTrend>>,
+}
+
+/// Adds a version.
+pub(crate) async fn insert(tx: &mut TenantTx, analysis: &Analysis) -> Result<()> {
+    diesel::insert_into(dsl::conversation_analyses)
+        .values((dsl::tenant_id.eq(tx.tenant()), analysis))
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// The newest version of a conversation's analyses; 0 where there is none.
+pub(crate) async fn find_last_version(tx: &mut TenantTx, conversation_id: Uuid) -> Result<i32> {
+    let version: Option<i32> = dsl::conversation_analyses
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .order(dsl::version.desc())
+        .select(dsl::version)
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(version.unwrap_or(0))
+}
+
+/// One page of a conversation's analyses, the newest first, and one row more if there is one.
+pub(crate) async fn list(
+    tx: &mut TenantTx,
+    conversation_id: Uuid,
+    page: &Page<i32>,
+) -> Result<Vec<Analysis>> {
+    let analyses = dsl::conversation_analyses
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .filter(dsl::version.lt(page.after.unwrap_or(i32::MAX)))
+        .order(dsl::version.desc())
+        .limit(page.limit())
+        .select(Analysis::as_select())
+        .load(tx.connection())
+        .await?;
+    Ok(analyses)
+}

@@ -1,0 +1,98 @@
+//! Analyses: messages ⇄ rows.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::store::{Analysis, Objection, Sentiment};
+use crate::db::json::Json;
+use crate::db::texts::Texts;
+use crate::error::Result;
+use crate::pb;
+use crate::rpc::words::{stored, wire};
+use crate::rpc::{self, times};
+
+impl From<Analysis> for pb::ConversationAnalysis {
+    fn from(row: Analysis) -> Self {
+        let Analysis {
+            id,
+            conversation_id,
+            version,
+            model,
+            covers_through_sequence,
+            topics: Texts(topics),
+            questions: Texts(questions),
+            objections: Json(objections),
+            sentiment,
+            summary,
+            created_at,
+        } = row;
+        Self {
+            id: id.to_string(),
+            conversation_id: conversation_id.to_string(),
+            version,
+            model,
+            covers_through_sequence,
+            topics,
+            questions,
+            objections: objections.into_iter().map(Into::into).collect(),
+            sentiment: sentiment.map(|Json(sentiment)| sentiment.into()),
+            summary,
+            create_time: Some(times::to_wire(created_at)),
+        }
+    }
+}
+
+impl From<Objection> for pb::Objection {
+    fn from(row: Objection) -> Self {
+        let Objection { kind, state, evidence } = row;
+        Self { kind: wire(Some(kind)), state: wire(Some(state)), evidence }
+    }
+}
+
+impl From<Sentiment> for pb::Sentiment {
+    fn from(row: Sentiment) -> Self {
+        let Sentiment { score, magnitude, label, trend } = row;
+        Self { score, magnitude, label: wire(label), trend: wire(trend) }
+    }
+}
+
+impl From<pb::Sentiment> for Sentiment {
+    fn from(message: pb::Sentiment) -> Self {
+        let pb::Sentiment { score, magnitude, label, trend } = message;
+        Self { score, magnitude, label: stored(label), trend: stored(trend) }
+    }
+}
+
+/// An objection; the rules of the contract leave none without kind and state.
+fn objection(message: pb::Objection) -> Option<Objection> {
+    let pb::Objection { kind, state, evidence } = message;
+    Some(Objection { kind: stored(kind)?, state: stored(state)?, evidence })
+}
+
+/// A new analysis, before it has its version.
+pub(crate) fn record(request: pb::RecordAnalysisRequest, id: Uuid, now: DateTime<Utc>) -> Result<Analysis> {
+    let pb::RecordAnalysisRequest {
+        conversation_id,
+        model,
+        covers_through_sequence,
+        topics,
+        questions,
+        objections,
+        sentiment,
+        summary,
+        request_id: _,
+    } = request;
+    Ok(Analysis {
+        id,
+        conversation_id: rpc::id("conversation_id", &conversation_id)?,
+        version: 0,
+        model,
+        covers_through_sequence,
+        topics: Texts(topics),
+        questions: Texts(questions),
+        objections: Json(objections.into_iter().filter_map(objection).collect()),
+        sentiment: sentiment.map(|sentiment| Json(sentiment.into())),
+        summary,
+        created_at: now,
+    })
+}

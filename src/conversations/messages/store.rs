@@ -1,0 +1,371 @@
+//! `conversation_messages`.
+//!
+//! The hot statements are written by hand: diesel has no UNNEST, and a statement whose type is its
+//! name is prepared once per connection.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{
+    Array, BigInt, Binary, Integer, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
+};
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::db::TenantTx;
+use crate::db::json::Json;
+use crate::db::keyset::Direction;
+use crate::db::schema::conversation_messages::{self, dsl};
+use crate::error::Result;
+use crate::pb::{ActionStatus, MessageRole, MessageStatus};
+use crate::rpc::words::Text;
+
+/// Bytes of text, arguments and metadata after which a page ends. With the message that takes it
+/// over this, an answer stays below the 4 MiB that gRPC clients take by default.
+const PAGE_BYTES: i64 = 2 << 20;
+
+/// A message as it is stored.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = conversation_messages, check_for_backend(Pg))]
+pub(crate) struct Message {
+    pub(crate) id: Uuid,
+    pub(crate) conversation_id: Uuid,
+    pub(crate) sequence: i64,
+    pub(crate) message_key: String,
+    pub(crate) role: Text<MessageRole>,
+    pub(crate) author: String,
+    pub(crate) status: Text<MessageStatus>,
+    pub(crate) content: String,
+    pub(crate) content_type: String,
+    pub(crate) ai: Option<Json<Ai>>,
+    pub(crate) actions: Json<Vec<Action>>,
+    pub(crate) metadata: serde_json::Value,
+    pub(crate) sent_at: Option<DateTime<Utc>>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) revision: i64,
+}
+
+/// The column `ai`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Ai {
+    pub(crate) provider: String,
+    pub(crate) model: String,
+    pub(crate) prompt_tokens: i64,
+    pub(crate) completion_tokens: i64,
+    pub(crate) cached_tokens: i64,
+    pub(crate) response_time_us: Option<i64>,
+    pub(crate) time_to_first_token_us: Option<i64>,
+    pub(crate) finish_reason: String,
+}
+
+/// An item of the column `actions`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Action {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) arguments: String,
+    pub(crate) result: String,
+    pub(crate) status: Option<Text<ActionStatus>>,
+}
+
+/// A message to add, before it has its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NewMessage {
+    pub(crate) id: Uuid,
+    pub(crate) conversation_id: Uuid,
+    pub(crate) message_key: String,
+    pub(crate) role: Text<MessageRole>,
+    pub(crate) author: String,
+    pub(crate) content: String,
+    pub(crate) content_type: String,
+    pub(crate) ai: Option<Json<Ai>>,
+    pub(crate) actions: Json<Vec<Action>>,
+    pub(crate) metadata: serde_json::Value,
+    pub(crate) sent_at: Option<DateTime<Utc>>,
+    /// SHA-256 of what the client sent.
+    pub(crate) fingerprint: Vec<u8>,
+}
+
+/// What is there under a key.
+#[derive(Debug, Clone, PartialEq, Queryable)]
+pub(crate) struct Known {
+    pub(crate) conversation_id: Uuid,
+    pub(crate) message_key: String,
+    pub(crate) id: Uuid,
+    pub(crate) sequence: i64,
+    pub(crate) fingerprint: Vec<u8>,
+    pub(crate) content_bytes: i32,
+}
+
+/// A page, as far as its bytes go.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) messages: Vec<Message>,
+    /// Whether messages were left out for their size.
+    pub(crate) cut_short: bool,
+}
+
+/// The messages that are there under these keys, each with its conversation.
+pub(crate) async fn list_known(tx: &mut TenantTx, keys: &[(Uuid, &str)]) -> Result<Vec<Known>> {
+    let (conversation_ids, message_keys) = keys.iter().map(|(id, key)| (*id, (*key).to_owned())).unzip();
+    let query = ListKnown { tenant: tx.tenant(), conversation_ids, message_keys };
+    Ok(query.load(tx.connection()).await?)
+}
+
+/// Adds messages at their places, all in one statement.
+pub(crate) async fn insert(
+    tx: &mut TenantTx,
+    messages: &[(&NewMessage, i64)],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let mut insert = Insert::new(tx.tenant(), now);
+    for (message, sequence) in messages {
+        insert.push((*message).clone(), *sequence);
+    }
+    insert.execute(tx.connection()).await?;
+    Ok(())
+}
+
+/// One message of a conversation.
+pub(crate) async fn find(tx: &mut TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Option<Message>> {
+    let message = dsl::conversation_messages
+        .find((tx.tenant(), id))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .select(Message::as_select())
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(message)
+}
+
+/// The messages between two sequences, both left out, as far as a page's bytes go.
+pub(crate) async fn list(
+    tx: &mut TenantTx,
+    conversation_id: Uuid,
+    direction: Direction,
+    (after, before): (i64, i64),
+    limit: i64,
+) -> Result<Listed> {
+    let bounds = Bounds { tenant: tx.tenant(), conversation_id, after, before, limit };
+    let rows: Vec<(Message, i64)> = match direction {
+        Direction::Ascending => List::<false>(bounds).load(tx.connection()).await?,
+        Direction::Descending => List::<true>(bounds).load(tx.connection()).await?,
+    };
+    let candidates = rows.as_slice().first().map_or(0, |(_, candidates)| *candidates);
+    let messages: Vec<_> = rows.into_iter().map(|(message, _)| message).collect();
+    let cut_short = i64::try_from(messages.len()).is_ok_and(|listed| listed < candidates);
+    Ok(Listed { messages, cut_short })
+}
+
+/// The statement of [`list_known`].
+#[derive(QueryId)]
+struct ListKnown {
+    tenant: Uuid,
+    conversation_ids: Vec<Uuid>,
+    message_keys: Vec<String>,
+}
+
+impl Query for ListKnown {
+    type SqlType = (SqlUuid, SqlText, SqlUuid, BigInt, Binary, Integer);
+}
+
+impl QueryFragment<Pg> for ListKnown {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT m.conversation_id, m.message_key, m.id, m.sequence, m.fingerprint, octet_length(m.content) \
+             FROM unnest(",
+        );
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.message_keys)?;
+        out.push_sql(
+            ") AS k (conversation_id, message_key) JOIN conversation_messages AS m \
+             ON m.conversation_id = k.conversation_id AND m.message_key = k.message_key AND m.tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        Ok(())
+    }
+}
+
+/// The statement of [`insert`]: a column of the table is an array.
+#[derive(QueryId)]
+struct Insert {
+    tenant: Uuid,
+    now: DateTime<Utc>,
+    status: &'static str,
+    ids: Vec<Uuid>,
+    conversation_ids: Vec<Uuid>,
+    sequences: Vec<i64>,
+    message_keys: Vec<String>,
+    roles: Vec<Text<MessageRole>>,
+    authors: Vec<String>,
+    contents: Vec<String>,
+    content_types: Vec<String>,
+    ais: Vec<Option<Json<Ai>>>,
+    actions: Vec<Json<Vec<Action>>>,
+    metadata: Vec<serde_json::Value>,
+    sent_ats: Vec<Option<DateTime<Utc>>>,
+    fingerprints: Vec<Vec<u8>>,
+}
+
+impl Insert {
+    fn new(tenant: Uuid, now: DateTime<Utc>) -> Self {
+        use crate::rpc::words::Word;
+        Self {
+            tenant,
+            now,
+            status: MessageStatus::Completed.word(),
+            ids: Vec::new(),
+            conversation_ids: Vec::new(),
+            sequences: Vec::new(),
+            message_keys: Vec::new(),
+            roles: Vec::new(),
+            authors: Vec::new(),
+            contents: Vec::new(),
+            content_types: Vec::new(),
+            ais: Vec::new(),
+            actions: Vec::new(),
+            metadata: Vec::new(),
+            sent_ats: Vec::new(),
+            fingerprints: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, message: NewMessage, sequence: i64) {
+        let NewMessage {
+            id,
+            conversation_id,
+            message_key,
+            role,
+            author,
+            content,
+            content_type,
+            ai,
+            actions,
+            metadata,
+            sent_at,
+            fingerprint,
+        } = message;
+        self.ids.push(id);
+        self.conversation_ids.push(conversation_id);
+        self.sequences.push(sequence);
+        self.message_keys.push(message_key);
+        self.roles.push(role);
+        self.authors.push(author);
+        self.contents.push(content);
+        self.content_types.push(content_type);
+        self.ais.push(ai);
+        self.actions.push(actions);
+        self.metadata.push(metadata);
+        self.sent_ats.push(sent_at);
+        self.fingerprints.push(fingerprint);
+    }
+}
+
+impl QueryFragment<Pg> for Insert {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO conversation_messages (tenant_id, status, created_at, updated_at, id, conversation_id, \
+             sequence, message_key, role, author, content, content_type, ai, actions, metadata, sent_at, fingerprint) \
+             SELECT ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(", ");
+        out.push_bind_param::<SqlText, _>(self.status)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(", m.* FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.sequences)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.message_keys)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.roles)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.authors)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.contents)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.content_types)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Jsonb>>, _>(&self.ais)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Jsonb>, _>(&self.actions)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Jsonb>, _>(&self.metadata)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&self.sent_ats)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Binary>, _>(&self.fingerprints)?;
+        out.push_sql(") AS m");
+        Ok(())
+    }
+}
+
+struct Bounds {
+    tenant: Uuid,
+    conversation_id: Uuid,
+    after: i64,
+    before: i64,
+    limit: i64,
+}
+
+/// The statement of [`list`], forwards or backwards. The window adds up the bytes of the messages
+/// before each, so that a page ends in Postgres and not after megabytes came over.
+struct List<const DESCENDING: bool>(Bounds);
+
+impl<const DESCENDING: bool> QueryId for List<DESCENDING> {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<const DESCENDING: bool> Query for List<DESCENDING> {
+    type SqlType = (SqlTypeOf<diesel::dsl::AsSelect<Message, Pg>>, BigInt);
+}
+
+/// The SQL type of an expression.
+type SqlTypeOf<E> = <E as Expression>::SqlType;
+
+impl<const DESCENDING: bool> QueryFragment<Pg> for List<DESCENDING> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let Bounds { tenant, conversation_id, after, before, limit } = &self.0;
+        let order = if DESCENDING { "DESC" } else { "ASC" };
+        out.push_sql(
+            "SELECT id, conversation_id, sequence, message_key, role, author, status, content, content_type, ai, \
+             actions, metadata, sent_at, created_at, updated_at, revision, candidates FROM (SELECT c.*, \
+             count(*) OVER () AS candidates, coalesce(sum(octet_length(content) + pg_column_size(actions) \
+             + pg_column_size(metadata)) OVER (ORDER BY sequence ",
+        );
+        out.push_sql(order);
+        out.push_sql(
+            " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before \
+             FROM (SELECT * FROM conversation_messages WHERE tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(tenant)?;
+        out.push_sql(" AND conversation_id = ");
+        out.push_bind_param::<SqlUuid, _>(conversation_id)?;
+        out.push_sql(" AND sequence > ");
+        out.push_bind_param::<BigInt, _>(after)?;
+        out.push_sql(" AND sequence < ");
+        out.push_bind_param::<BigInt, _>(before)?;
+        out.push_sql(" ORDER BY sequence ");
+        out.push_sql(order);
+        out.push_sql(" LIMIT ");
+        out.push_bind_param::<BigInt, _>(limit)?;
+        out.push_sql(") AS c) AS p WHERE bytes_before < ");
+        out.push_bind_param::<BigInt, _>(&PAGE_BYTES)?;
+        out.push_sql(" ORDER BY sequence ");
+        out.push_sql(order);
+        Ok(())
+    }
+}

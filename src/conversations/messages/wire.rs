@@ -1,0 +1,178 @@
+//! Messages: messages of the wire ⇄ rows.
+
+use tonic_types::pb as google_rpc;
+use uuid::Uuid;
+
+use super::rules::Placed;
+use super::store::{Action, Ai, Message, NewMessage};
+use crate::db::json::Json;
+use crate::error::Error;
+use crate::idempotency::fingerprint;
+use crate::pb;
+use crate::pb::add_message_response::Result as Answer;
+use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::{etag, structs, times};
+
+/// The media type of a text that has none.
+const PLAIN: &str = "text/plain";
+
+impl From<Message> for pb::Message {
+    fn from(row: Message) -> Self {
+        let Message {
+            id,
+            conversation_id,
+            sequence,
+            message_key,
+            role,
+            author,
+            status,
+            content,
+            content_type,
+            ai,
+            actions: Json(actions),
+            metadata,
+            sent_at,
+            created_at,
+            updated_at,
+            revision,
+        } = row;
+        Self {
+            id: id.to_string(),
+            conversation_id: conversation_id.to_string(),
+            sequence,
+            message_key,
+            role: wire(Some(role)),
+            author,
+            status: wire(Some(status)),
+            content,
+            content_type,
+            ai: ai.map(|Json(ai)| ai.into()),
+            actions: actions.into_iter().map(Into::into).collect(),
+            metadata: structs::from_json(&metadata),
+            sent_time: sent_at.map(times::to_wire),
+            create_time: Some(times::to_wire(created_at)),
+            update_time: Some(times::to_wire(updated_at)),
+            etag: etag::from_revision(revision),
+        }
+    }
+}
+
+impl From<Ai> for pb::AiMetadata {
+    fn from(row: Ai) -> Self {
+        let Ai {
+            provider,
+            model,
+            prompt_tokens,
+            completion_tokens,
+            cached_tokens,
+            response_time_us,
+            time_to_first_token_us,
+            finish_reason,
+        } = row;
+        Self {
+            provider,
+            model,
+            prompt_tokens,
+            completion_tokens,
+            cached_tokens,
+            response_time: response_time_us.map(times::duration_from_micros),
+            time_to_first_token: time_to_first_token_us.map(times::duration_from_micros),
+            finish_reason,
+        }
+    }
+}
+
+impl From<pb::AiMetadata> for Ai {
+    fn from(message: pb::AiMetadata) -> Self {
+        let pb::AiMetadata {
+            provider,
+            model,
+            prompt_tokens,
+            completion_tokens,
+            cached_tokens,
+            response_time,
+            time_to_first_token,
+            finish_reason,
+        } = message;
+        Self {
+            provider,
+            model,
+            prompt_tokens,
+            completion_tokens,
+            cached_tokens,
+            response_time_us: response_time.as_ref().map(times::duration_to_micros),
+            time_to_first_token_us: time_to_first_token.as_ref().map(times::duration_to_micros),
+            finish_reason,
+        }
+    }
+}
+
+impl From<Action> for pb::Action {
+    fn from(row: Action) -> Self {
+        let Action { id, name, arguments, result, status } = row;
+        Self { id, name, arguments, result, status: wire(status) }
+    }
+}
+
+impl From<pb::Action> for Action {
+    fn from(message: pb::Action) -> Self {
+        let pb::Action { id, name, arguments, result, status } = message;
+        Self { id, name, arguments, result, status: stored(status) }
+    }
+}
+
+/// A message to add. Its fingerprint is that of what the client sent, key included.
+pub(crate) fn new_message(conversation_id: Uuid, message: pb::NewMessage) -> NewMessage {
+    let fingerprint = fingerprint(&message);
+    let pb::NewMessage { message_key, role, content, content_type, author, sent_time, ai, actions, metadata } =
+        message;
+    NewMessage {
+        id: Uuid::now_v7(),
+        conversation_id,
+        message_key,
+        // The rules of the contract let no other through.
+        role: stored(role).unwrap_or(Text(pb::MessageRole::User)),
+        author,
+        content,
+        content_type: if content_type.is_empty() { PLAIN.to_owned() } else { content_type },
+        ai: ai.map(|ai| Json(ai.into())),
+        actions: Json(actions.into_iter().map(Into::into).collect()),
+        metadata: structs::to_json(metadata.as_ref()),
+        sent_at: sent_time.as_ref().and_then(times::from_wire),
+        fingerprint,
+    }
+}
+
+/// The answer to a message that is committed.
+pub(crate) fn ack(placed: Placed) -> pb::AddMessageResponse {
+    let Placed { conversation_id, message_key, id, sequence, content_bytes, deduplicated } = placed;
+    answer(Answer::Ack(pb::MessageAck {
+        message_key,
+        message_id: id.to_string(),
+        sequence,
+        durable_offset: content_bytes,
+        deduplicated,
+        conversation_id: conversation_id.to_string(),
+    }))
+}
+
+/// The answer to a message that is not.
+pub(crate) fn error(conversation_id: String, message_key: String, error: Error) -> pb::AddMessageResponse {
+    let status = tonic::Status::from(error);
+    let details: Option<google_rpc::Status> = prost::Message::decode(status.details()).ok();
+    let status = google_rpc::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: details.unwrap_or_default().details,
+    };
+    answer(Answer::Error(pb::MessageError { message_key, status: Some(status), conversation_id }))
+}
+
+/// The answer to nothing: the server is stopping.
+pub(crate) fn go_away(reason: &str) -> pb::AddMessageResponse {
+    answer(Answer::GoAway(pb::GoAway { reason: reason.to_owned() }))
+}
+
+fn answer(answer: Answer) -> pb::AddMessageResponse {
+    pb::AddMessageResponse { result: Some(answer) }
+}

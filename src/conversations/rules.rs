@@ -1,0 +1,103 @@
+//! Decisions about conversations that need no database.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::store::Conversation;
+use crate::error::{Error, Result};
+use crate::pb::{ConversationStatus, ErrorReason};
+use crate::rpc::words::Text;
+
+/// How far a client's clock may be ahead of ours: any time zone's mistake, and no nonsense.
+const MAX_AHEAD: TimeDelta = TimeDelta::days(1);
+
+/// What [`end`] writes down; what is not set stays.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Ending {
+    pub(crate) status: Text<ConversationStatus>,
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+    pub(crate) outcome: Option<Text<crate::pb::Outcome>>,
+    pub(crate) outcome_notes: Option<String>,
+    pub(crate) handoff_reason: Option<Text<crate::pb::HandoffReason>>,
+    pub(crate) follow_up: Option<FollowUp>,
+}
+
+/// What is left to do.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct FollowUp {
+    pub(crate) needed: bool,
+    pub(crate) due_at: Option<DateTime<Utc>>,
+    pub(crate) notes: String,
+}
+
+/// Whether nothing can be added any more.
+pub(crate) fn is_over(status: Text<ConversationStatus>) -> bool {
+    matches!(status.0, ConversationStatus::Ended | ConversationStatus::Abandoned)
+}
+
+/// Refuses a time that no clock shows yet.
+pub(crate) fn check_not_ahead(field: &'static str, time: DateTime<Utc>, now: DateTime<Utc>) -> Result<()> {
+    if time.signed_duration_since(now) > MAX_AHEAD {
+        return Err(Error::invalid(field, "timestamp.lt_now", "must not be more than a day ahead of now"));
+    }
+    Ok(())
+}
+
+/// Refuses a change of status that is not `UpdateConversation`'s to make.
+pub(crate) fn check_update(current: &Conversation, wanted: &Conversation) -> Result<()> {
+    if wanted.status == current.status {
+        return Ok(());
+    }
+    if is_over(current.status) {
+        return Err(ended(current.id));
+    }
+    if is_over(wanted.status) {
+        return Err(Error::invalid(
+            "conversation.status",
+            "enum.not_in",
+            "must be OPEN, WAITING_ON_CUSTOMER, WAITING_ON_AGENT or SNOOZED; EndConversation ends a conversation",
+        ));
+    }
+    Ok(())
+}
+
+/// The conversation after it ended.
+pub(crate) fn end(current: Conversation, ending: Ending, now: DateTime<Utc>) -> Result<Conversation> {
+    let Ending { status, ended_at, outcome, outcome_notes, handoff_reason, follow_up } = ending;
+    if let Some(ended_at) = ended_at {
+        check_not_ahead("end_time", ended_at, now)?;
+        if ended_at < current.started_at {
+            return Err(Error::invalid("end_time", "timestamp.gte", "must not be before the start_time"));
+        }
+    }
+    let follow_up = follow_up.unwrap_or(FollowUp {
+        needed: current.follow_up_needed,
+        due_at: current.follow_up_due_at,
+        notes: current.follow_up_notes,
+    });
+    Ok(Conversation {
+        status,
+        ended_at: Some(ended_at.unwrap_or(now).max(current.started_at)),
+        outcome: outcome.or(current.outcome),
+        outcome_notes: outcome_notes.unwrap_or(current.outcome_notes),
+        handoff_reason: handoff_reason.or(current.handoff_reason),
+        follow_up_needed: follow_up.needed,
+        follow_up_due_at: follow_up.due_at,
+        follow_up_notes: follow_up.notes,
+        ..current
+    })
+}
+
+/// The conversation takes no message and no new status.
+pub(crate) fn ended(id: Uuid) -> Error {
+    Error::FailedPrecondition {
+        reason: ErrorReason::ConversationEnded,
+        message: "the conversation has ended; start a new one with CreateConversation".to_owned(),
+        subject: format!("conversation/{id}"),
+    }
+}
+
+/// There is no such conversation in this tenant.
+pub(crate) fn not_found(id: Uuid) -> Error {
+    Error::NotFound { reason: ErrorReason::ConversationNotFound, kind: "conversation", name: id.to_string() }
+}

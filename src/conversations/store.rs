@@ -1,0 +1,285 @@
+//! `conversations`.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::analyses::store::Analysis;
+use crate::db::TenantTx;
+use crate::db::json::Json;
+use crate::db::keyset::{Direction, keyset};
+use crate::db::schema::conversations::{self, dsl};
+use crate::error::Result;
+use crate::pb::{
+    Channel, ConversationStatus, EntryPoint, Environment, HandoffReason, Outcome, PresenterKind,
+};
+use crate::rpc::Page;
+use crate::rpc::words::Text;
+
+/// A conversation as it is stored.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = conversations, check_for_backend(Pg), treat_none_as_null = true)]
+pub(crate) struct Conversation {
+    pub(crate) id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) session_id: String,
+    pub(crate) entry_point: Option<Text<EntryPoint>>,
+    pub(crate) channel: Text<Channel>,
+    pub(crate) environment: Text<Environment>,
+    pub(crate) presenter_kind: Text<PresenterKind>,
+    pub(crate) presenter_id: String,
+    pub(crate) presenter_name: String,
+    pub(crate) presenter_persona: String,
+    pub(crate) status: Text<ConversationStatus>,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+    pub(crate) last_sequence: i64,
+    pub(crate) last_message_at: Option<DateTime<Utc>>,
+    pub(crate) latest_analysis: Option<Json<Analysis>>,
+    pub(crate) outcome: Option<Text<Outcome>>,
+    pub(crate) outcome_notes: String,
+    pub(crate) handoff_reason: Option<Text<HandoffReason>>,
+    pub(crate) follow_up_needed: bool,
+    pub(crate) follow_up_due_at: Option<DateTime<Utc>>,
+    pub(crate) follow_up_notes: String,
+    pub(crate) metadata: serde_json::Value,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) revision: i64,
+}
+
+/// What adding messages needs to know of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = conversations, check_for_backend(Pg))]
+pub(crate) struct Head {
+    pub(crate) id: Uuid,
+    pub(crate) status: Text<ConversationStatus>,
+    pub(crate) last_sequence: i64,
+}
+
+/// Which conversations a list shows. All that is set must hold.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) customer_id: Option<Uuid>,
+    pub(crate) session_id: Option<String>,
+    pub(crate) statuses: Vec<Text<ConversationStatus>>,
+    pub(crate) entry_points: Vec<Text<EntryPoint>>,
+    pub(crate) environments: Vec<Text<Environment>>,
+    pub(crate) presenter_kinds: Vec<Text<PresenterKind>>,
+    pub(crate) presenter_id: Option<String>,
+    pub(crate) outcomes: Vec<Text<Outcome>>,
+    pub(crate) follow_up_due_before: Option<DateTime<Utc>>,
+    pub(crate) started_from: Option<DateTime<Utc>>,
+    pub(crate) started_until: Option<DateTime<Utc>>,
+}
+
+/// What a list is ordered by; the id decides between equals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OrderKey {
+    StartedAt,
+    UpdatedAt,
+}
+
+/// Where a page ends.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cursor(DateTime<Utc>, Uuid);
+
+impl Cursor {
+    /// Where a page that is ordered by `key` ends when `conversation` is its last.
+    pub(crate) fn at(key: OrderKey, conversation: &Conversation) -> Self {
+        match key {
+            OrderKey::StartedAt => Self(conversation.started_at, conversation.id),
+            OrderKey::UpdatedAt => Self(conversation.updated_at, conversation.id),
+        }
+    }
+}
+
+/// Adds a conversation, unless its session has one.
+pub(crate) async fn insert(tx: &mut TenantTx, conversation: &Conversation) -> Result<bool> {
+    let inserted = diesel::insert_into(dsl::conversations)
+        .values((dsl::tenant_id.eq(tx.tenant()), conversation))
+        .on_conflict((dsl::tenant_id, dsl::session_id))
+        .do_nothing()
+        .execute(tx.connection())
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// The conversation with this id.
+pub(crate) async fn find(tx: &mut TenantTx, id: Uuid) -> Result<Option<Conversation>> {
+    let conversation = dsl::conversations
+        .find((tx.tenant(), id))
+        .select(Conversation::as_select())
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(conversation)
+}
+
+/// The id of the conversation of this session.
+pub(crate) async fn find_id_by_session(tx: &mut TenantTx, session_id: &str) -> Result<Option<Uuid>> {
+    let id = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::session_id.eq(session_id))
+        .select(dsl::id)
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(id)
+}
+
+/// The conversation with this id, held until the transaction ends.
+pub(crate) async fn lock(tx: &mut TenantTx, id: Uuid) -> Result<Option<Conversation>> {
+    let conversation = dsl::conversations
+        .find((tx.tenant(), id))
+        .select(Conversation::as_select())
+        .for_no_key_update()
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(conversation)
+}
+
+/// What adding messages needs to know of these conversations, held until the transaction ends.
+/// Always in the order of their ids, so that two transactions never wait for each other.
+pub(crate) async fn lock_heads(tx: &mut TenantTx, ids: &[Uuid]) -> Result<Vec<Head>> {
+    let heads = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq_any(ids))
+        .order(dsl::id)
+        .select(Head::as_select())
+        .for_no_key_update()
+        .load(tx.connection())
+        .await?;
+    Ok(heads)
+}
+
+/// The sequence of the last message of a conversation.
+pub(crate) async fn find_last_sequence(tx: &mut TenantTx, id: Uuid) -> Result<Option<i64>> {
+    let last_sequence = dsl::conversations
+        .find((tx.tenant(), id))
+        .select(dsl::last_sequence)
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(last_sequence)
+}
+
+/// Writes a conversation anew. It must be held, so that its counters are what they were.
+pub(crate) async fn update(tx: &mut TenantTx, conversation: &Conversation) -> Result<()> {
+    diesel::update(dsl::conversations.find((tx.tenant(), conversation.id)))
+        .set(conversation)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// Writes the analysis that a conversation shows.
+pub(crate) async fn update_latest_analysis(tx: &mut TenantTx, id: Uuid, analysis: &Analysis) -> Result<()> {
+    diesel::update(dsl::conversations.find((tx.tenant(), id)))
+        .set(dsl::latest_analysis.eq(Some(Json(analysis.clone()))))
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// Sets the counters of conversations that messages were added to, all in one statement.
+pub(crate) async fn advance(tx: &mut TenantTx, heads: &[(Uuid, i64)], now: DateTime<Utc>) -> Result<()> {
+    let (ids, last_sequences) = heads.iter().copied().unzip();
+    Advance { tenant: tx.tenant(), ids, last_sequences, now }.execute(tx.connection()).await?;
+    Ok(())
+}
+
+/// One page of the conversations that `filter` lets through, and one row more if there is one.
+pub(crate) async fn list(
+    tx: &mut TenantTx,
+    filter: &Filter,
+    (key, direction): (OrderKey, Direction),
+    page: &Page<Cursor>,
+) -> Result<Vec<Conversation>> {
+    let mut query = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .select(Conversation::as_select())
+        .limit(page.limit())
+        .into_boxed();
+    if let Some(customer_id) = filter.customer_id {
+        query = query.filter(dsl::customer_id.eq(customer_id));
+    }
+    if let Some(session_id) = &filter.session_id {
+        query = query.filter(dsl::session_id.eq(session_id));
+    }
+    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    if let [status] = filter.statuses.as_slice() {
+        query = query.filter(dsl::status.eq(status));
+    } else if !filter.statuses.is_empty() {
+        query = query.filter(dsl::status.eq_any(&filter.statuses));
+    }
+    if let [entry_point] = filter.entry_points.as_slice() {
+        query = query.filter(dsl::entry_point.eq(entry_point));
+    } else if !filter.entry_points.is_empty() {
+        query = query.filter(dsl::entry_point.eq_any(&filter.entry_points));
+    }
+    if let [outcome] = filter.outcomes.as_slice() {
+        query = query.filter(dsl::outcome.eq(outcome));
+    } else if !filter.outcomes.is_empty() {
+        query = query.filter(dsl::outcome.eq_any(&filter.outcomes));
+    }
+    if !filter.environments.is_empty() {
+        query = query.filter(dsl::environment.eq_any(&filter.environments));
+    }
+    if !filter.presenter_kinds.is_empty() {
+        query = query.filter(dsl::presenter_kind.eq_any(&filter.presenter_kinds));
+    }
+    if let Some(presenter_id) = &filter.presenter_id {
+        query = query.filter(dsl::presenter_id.eq(presenter_id));
+    }
+    if let Some(before) = filter.follow_up_due_before {
+        query = query.filter(dsl::follow_up_needed).filter(dsl::follow_up_due_at.lt(before));
+    }
+    if let Some(from) = filter.started_from {
+        query = query.filter(dsl::started_at.ge(from));
+    }
+    if let Some(until) = filter.started_until {
+        query = query.filter(dsl::started_at.lt(until));
+    }
+    let query = match (key, page.after) {
+        (OrderKey::StartedAt, Some(Cursor(time, id))) => {
+            keyset!(query, direction, dsl::started_at, dsl::id, after(time, id))
+        }
+        (OrderKey::UpdatedAt, Some(Cursor(time, id))) => {
+            keyset!(query, direction, dsl::updated_at, dsl::id, after(time, id))
+        }
+        (OrderKey::StartedAt, None) => keyset!(query, direction, dsl::started_at, dsl::id),
+        (OrderKey::UpdatedAt, None) => keyset!(query, direction, dsl::updated_at, dsl::id),
+    };
+    Ok(query.load(tx.connection()).await?)
+}
+
+/// The statement of [`advance`]. By hand, because diesel has no UNNEST; the type is its name in the
+/// cache of prepared statements.
+#[derive(QueryId)]
+struct Advance {
+    tenant: Uuid,
+    ids: Vec<Uuid>,
+    last_sequences: Vec<i64>,
+    now: DateTime<Utc>,
+}
+
+impl QueryFragment<Pg> for Advance {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("UPDATE conversations AS c SET last_sequence = h.last_sequence, last_message_at = ");
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(" FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.last_sequences)?;
+        out.push_sql(") AS h (id, last_sequence) WHERE c.id = h.id AND c.tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! Conversations: messages ⇄ rows.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::rules::{Ending, FollowUp};
+use super::store::Conversation;
+use crate::error::Result;
+use crate::pb;
+use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::{self, etag, structs, times};
+
+impl From<Conversation> for pb::Conversation {
+    fn from(row: Conversation) -> Self {
+        let Conversation {
+            id,
+            customer_id,
+            session_id,
+            entry_point,
+            channel,
+            environment,
+            presenter_kind,
+            presenter_id,
+            presenter_name,
+            presenter_persona,
+            status,
+            started_at,
+            ended_at,
+            last_sequence,
+            last_message_at,
+            latest_analysis,
+            outcome,
+            outcome_notes,
+            handoff_reason,
+            follow_up_needed,
+            follow_up_due_at,
+            follow_up_notes,
+            metadata,
+            created_at,
+            updated_at,
+            revision,
+        } = row;
+        let follow_up =
+            FollowUp { needed: follow_up_needed, due_at: follow_up_due_at, notes: follow_up_notes };
+        Self {
+            id: id.to_string(),
+            customer_id: customer_id.to_string(),
+            session_id,
+            entry_point: wire(entry_point),
+            channel: wire(Some(channel)),
+            environment: wire(Some(environment)),
+            presenter: Some(pb::Presenter {
+                kind: wire(Some(presenter_kind)),
+                id: presenter_id,
+                name: presenter_name,
+                persona: presenter_persona,
+            }),
+            status: wire(Some(status)),
+            start_time: Some(times::to_wire(started_at)),
+            end_time: ended_at.map(times::to_wire),
+            duration: ended_at.map(|ended_at| times::duration_to_wire(ended_at - started_at)),
+            message_count: last_sequence,
+            last_sequence,
+            last_message_time: last_message_at.map(times::to_wire),
+            latest_analysis: latest_analysis.map(|analysis| analysis.0.into()),
+            outcome: wire(outcome),
+            outcome_notes,
+            handoff_reason: wire(handoff_reason),
+            follow_up: (follow_up != FollowUp::default()).then(|| follow_up.into()),
+            metadata: structs::from_json(&metadata),
+            create_time: Some(times::to_wire(created_at)),
+            update_time: Some(times::to_wire(updated_at)),
+            etag: etag::from_revision(revision),
+        }
+    }
+}
+
+impl From<FollowUp> for pb::FollowUp {
+    fn from(value: FollowUp) -> Self {
+        let FollowUp { needed, due_at, notes } = value;
+        Self { needed, due_time: due_at.map(times::to_wire), notes }
+    }
+}
+
+impl From<pb::FollowUp> for FollowUp {
+    fn from(message: pb::FollowUp) -> Self {
+        let pb::FollowUp { needed, due_time, notes } = message;
+        Self { needed, due_at: due_time.as_ref().and_then(times::from_wire), notes }
+    }
+}
+
+/// A new conversation.
+pub(crate) fn create(
+    request: pb::CreateConversationRequest,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Conversation> {
+    let pb::CreateConversationRequest {
+        customer_id,
+        session_id,
+        entry_point,
+        channel,
+        environment,
+        presenter,
+        start_time,
+        metadata,
+        request_id: _,
+    } = request;
+    let pb::Presenter { kind, id: presenter_id, name, persona } = presenter.unwrap_or_default();
+    Ok(Conversation {
+        id,
+        customer_id: rpc::id("customer_id", &customer_id)?,
+        session_id: if session_id.is_empty() { Uuid::new_v4().to_string() } else { session_id },
+        entry_point: stored(entry_point),
+        channel: stored(channel).unwrap_or(Text(pb::Channel::Text)),
+        environment: stored(environment).unwrap_or(Text(pb::Environment::Live)),
+        presenter_kind: stored(kind).unwrap_or(Text(pb::PresenterKind::AiAgent)),
+        presenter_id,
+        presenter_name: name,
+        presenter_persona: persona,
+        status: Text(pb::ConversationStatus::Open),
+        started_at: start_time.as_ref().and_then(times::from_wire).unwrap_or(now),
+        ended_at: None,
+        last_sequence: 0,
+        last_message_at: None,
+        latest_analysis: None,
+        outcome: None,
+        outcome_notes: String::new(),
+        handoff_reason: None,
+        follow_up_needed: false,
+        follow_up_due_at: None,
+        follow_up_notes: String::new(),
+        metadata: structs::to_json(metadata.as_ref()),
+        created_at: now,
+        updated_at: now,
+        revision: 1,
+    })
+}
+
+/// The row of a conversation that a client changed: what only the server writes stays as it is.
+pub(crate) fn update(wanted: pb::Conversation, current: &Conversation) -> Conversation {
+    let pb::Conversation {
+        id: _,
+        customer_id: _,
+        session_id: _,
+        entry_point,
+        channel,
+        environment: _,
+        presenter,
+        status,
+        start_time: _,
+        end_time: _,
+        duration: _,
+        message_count: _,
+        last_sequence: _,
+        last_message_time: _,
+        latest_analysis: _,
+        outcome,
+        outcome_notes,
+        handoff_reason,
+        follow_up,
+        metadata,
+        create_time: _,
+        update_time: _,
+        etag: _,
+    } = wanted;
+    let pb::Presenter { kind, id: presenter_id, name, persona } = presenter.unwrap_or_default();
+    let FollowUp { needed, due_at, notes } = follow_up.map(Into::into).unwrap_or_default();
+    Conversation {
+        entry_point: stored(entry_point),
+        channel: stored(channel).unwrap_or(current.channel),
+        presenter_kind: stored(kind).unwrap_or(current.presenter_kind),
+        presenter_id,
+        presenter_name: name,
+        presenter_persona: persona,
+        status: stored(status).unwrap_or(current.status),
+        outcome: stored(outcome),
+        outcome_notes,
+        handoff_reason: stored(handoff_reason),
+        follow_up_needed: needed,
+        follow_up_due_at: due_at,
+        follow_up_notes: notes,
+        metadata: structs::to_json(metadata.as_ref()),
+        ..current.clone()
+    }
+}
+
+/// How a conversation ends.
+pub(crate) fn ending(request: &pb::EndConversationRequest) -> Ending {
+    let pb::EndConversationRequest {
+        id: _,
+        status,
+        end_time,
+        outcome,
+        outcome_notes,
+        handoff_reason,
+        follow_up,
+        etag: _,
+        request_id: _,
+    } = request;
+    Ending {
+        status: stored(*status).unwrap_or(Text(pb::ConversationStatus::Ended)),
+        ended_at: end_time.as_ref().and_then(times::from_wire),
+        outcome: stored(*outcome),
+        outcome_notes: (!outcome_notes.is_empty()).then(|| outcome_notes.clone()),
+        handoff_reason: stored(*handoff_reason),
+        follow_up: follow_up.clone().map(Into::into),
+    }
+}

@@ -1,0 +1,163 @@
+//! What one transaction does to customers.
+
+use uuid::Uuid;
+
+use super::rules;
+use super::store::{self, Cursor, Customer, Filter, OrderKey};
+use crate::db::TenantTx;
+use crate::db::keyset::Direction;
+use crate::error::{Error, Result};
+use crate::pb::ErrorReason;
+use crate::rpc::{Page, etag, times};
+
+/// Numbered slugs that are looked at together: enough that a name which nearly everybody has takes
+/// a handful of looks, few enough that a rare one costs nothing.
+const SLUGS_AT_A_TIME: u32 = 32;
+
+/// How often a made slug may be taken between the look and the insert before the call gives up.
+const SLUG_ATTEMPTS: u32 = 32;
+
+/// Whether a deleted customer counts as there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deleted {
+    Hidden,
+    Shown,
+}
+
+/// Adds a customer. Without a slug, it gets the first free one that its name suggests.
+pub(crate) async fn create(tx: &mut TenantTx, mut customer: Customer) -> Result<Customer> {
+    let lexemes = rules::lexemes(tx.tenant(), &customer);
+    if !customer.slug.is_empty() {
+        return match store::insert(tx, &customer, &lexemes).await? {
+            true => Ok(customer),
+            false => Err(slug_taken(&customer.slug)),
+        };
+    }
+    let base = rules::slug(&customer.business_name);
+    customer.slug.clone_from(&base);
+    for _ in 0..SLUG_ATTEMPTS {
+        if store::insert(tx, &customer, &lexemes).await? {
+            return Ok(customer);
+        }
+        customer.slug = free_slug(tx, &base).await?;
+    }
+    Err(Error::Aborted {
+        reason: ErrorReason::Conflict,
+        message: "too many customers of this name at once; retry",
+    })
+}
+
+/// The first free slug after `base`, `base-2` and so on. Where many are taken it looks ever further
+/// ahead, so that the look stays short and numbers may be left out.
+async fn free_slug(tx: &mut TenantTx, base: &str) -> Result<String> {
+    let mut first = 2;
+    loop {
+        let candidates: Vec<_> =
+            (first..first + SLUGS_AT_A_TIME).map(|number| rules::numbered(base, number)).collect();
+        let taken = store::list_taken_slugs(tx, &candidates).await?;
+        if let Some(free) = candidates.into_iter().find(|candidate| !taken.contains(candidate)) {
+            return Ok(free);
+        }
+        first = first.saturating_mul(2).max(first + SLUGS_AT_A_TIME);
+    }
+}
+
+/// The customer with this id.
+pub(crate) async fn get(tx: &mut TenantTx, id: Uuid, deleted: Deleted) -> Result<Customer> {
+    visible(store::find(tx, id).await?, deleted).ok_or_else(|| not_found(id))
+}
+
+/// The customer with this slug.
+pub(crate) async fn get_by_slug(tx: &mut TenantTx, slug: &str, deleted: Deleted) -> Result<Customer> {
+    visible(store::find_by_slug(tx, slug).await?, deleted).ok_or_else(|| not_found(slug))
+}
+
+/// One page of customers, and where the next one begins.
+pub(crate) async fn list(
+    tx: &mut TenantTx,
+    filter: &Filter,
+    order: (OrderKey, Direction),
+    page: &Page<Cursor>,
+) -> Result<(Vec<Customer>, Option<Cursor>)> {
+    let mut customers = store::list(tx, filter, order, page).await?;
+    let more = page.cut(&mut customers);
+    let next = customers.last().filter(|_| more).map(|last| Cursor::at(order.0, last));
+    Ok((customers, next))
+}
+
+/// Makes of a customer what `change` makes of it. A change of nothing changes nothing, the etag
+/// included.
+pub(crate) async fn update(
+    tx: &mut TenantTx,
+    id: Uuid,
+    expected: Option<i64>,
+    change: impl Fn(&Customer) -> Result<Customer> + Send + Sync,
+) -> Result<Customer> {
+    let current = visible(store::lock(tx, id).await?, Deleted::Hidden).ok_or_else(|| not_found(id))?;
+    etag::check(expected, current.revision)?;
+    let wanted = change(&current)?;
+    if wanted == current {
+        return Ok(current);
+    }
+    write(tx, wanted).await
+}
+
+/// Hides a customer.
+pub(crate) async fn delete(tx: &mut TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
+    let customer = visible(store::lock(tx, id).await?, Deleted::Hidden).ok_or_else(|| not_found(id))?;
+    etag::check(expected, customer.revision)?;
+    write(tx, Customer { deleted_at: Some(times::now()), ..customer }).await
+}
+
+/// Brings a hidden customer back.
+pub(crate) async fn undelete(tx: &mut TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
+    let customer = store::lock(tx, id).await?.ok_or_else(|| not_found(id))?;
+    if customer.deleted_at.is_none() {
+        return Err(Error::AlreadyExists {
+            reason: ErrorReason::CustomerNotDeleted,
+            message: "the customer is not deleted; there is nothing to do".to_owned(),
+            kind: "customer",
+            name: id.to_string(),
+        });
+    }
+    etag::check(expected, customer.revision)?;
+    write(tx, Customer { deleted_at: None, ..customer }).await
+}
+
+/// Holds a customer that a call refers to: it stays until the transaction ends.
+///
+/// # Errors
+///
+/// `CUSTOMER_NOT_FOUND`, also for a deleted one.
+pub(crate) async fn require(tx: &mut TenantTx, id: Uuid) -> Result<()> {
+    match store::hold(tx, id).await? {
+        true => Ok(()),
+        false => Err(not_found(id)),
+    }
+}
+
+async fn write(tx: &mut TenantTx, customer: Customer) -> Result<Customer> {
+    let customer = Customer { updated_at: times::now(), revision: customer.revision + 1, ..customer };
+    let lexemes = rules::lexemes(tx.tenant(), &customer);
+    store::update(tx, &customer, &lexemes, || slug_taken(&customer.slug)).await?;
+    Ok(customer)
+}
+
+fn visible(customer: Option<Customer>, deleted: Deleted) -> Option<Customer> {
+    customer.filter(|customer| deleted == Deleted::Shown || customer.deleted_at.is_none())
+}
+
+fn not_found(name: impl ToString) -> Error {
+    Error::NotFound { reason: ErrorReason::CustomerNotFound, kind: "customer", name: name.to_string() }
+}
+
+fn slug_taken(slug: &str) -> Error {
+    Error::AlreadyExists {
+        reason: ErrorReason::SlugTaken,
+        message: format!(
+            "the slug {slug:?} is taken, perhaps by a deleted customer; choose another, or leave it empty"
+        ),
+        kind: "customer",
+        name: slug.to_owned(),
+    }
+}

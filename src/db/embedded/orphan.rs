@@ -1,0 +1,117 @@
+//! A Postgres that an earlier run left on a data directory: found, verified, stopped.
+//!
+//! The caller holds the storage's lock, so no living process of ours serves this directory.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use super::error::EmbeddedError;
+
+/// A fast shutdown writes a checkpoint, which a slow disk may need this long for.
+const FAST_LIMIT: Duration = Duration::from_secs(20);
+/// An immediate shutdown writes nothing; after this the process is killed.
+const IMMEDIATE_LIMIT: Duration = Duration::from_secs(5);
+/// A killed process is gone as soon as the kernel gets to it.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// Often enough not to be felt, seldom enough for a look through all processes each time.
+const POLL: Duration = Duration::from_millis(10);
+
+/// How much the data matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// It will be used: end with a checkpoint.
+    Keep,
+    /// It will be removed: end at once.
+    Throwaway,
+}
+
+/// Stops every Postgres process on `pgdata`, and removes a `postmaster.pid` that would keep a new one from starting.
+pub(super) fn clear(pgdata: &Path, haste: Haste) -> Result<(), EmbeddedError> {
+    let pid_file = pgdata.join("postmaster.pid");
+    // A clean end removes the file, so without it nothing is left.
+    let Ok(text) = fs::read_to_string(&pid_file) else {
+        return Ok(());
+    };
+    let postmaster = text.lines().next().and_then(|line| line.trim().parse().ok());
+    let postmaster = postmaster.and_then(Pid::from_raw);
+    let steps = [(Signal::INT, FAST_LIMIT), (Signal::QUIT, IMMEDIATE_LIMIT), (Signal::KILL, KILL_LIMIT)];
+    let first = usize::from(haste == Haste::Throwaway);
+    for (signal, limit) in &steps[first..] {
+        let users = users(pgdata, postmaster);
+        if users.is_empty() {
+            break;
+        }
+        tracing::warn!(dir = %pgdata.display(), ?signal, "stopping a Postgres that an earlier run left");
+        for pid in &users {
+            // Its helpers end with the postmaster; alone they get the signal themselves. One that is gone meanwhile is as wanted.
+            if postmaster.is_none_or(|main| *pid == main || !users.contains(&main)) {
+                let _ = kill_process(*pid, *signal);
+            }
+        }
+        wait_gone(pgdata, postmaster, *limit);
+    }
+    if let Some(pid) = users(pgdata, postmaster).first() {
+        return Err(EmbeddedError::Orphan { path: pgdata.to_owned(), pid: pid.as_raw_pid().cast_unsigned() });
+    }
+    match postmaster {
+        Some(pid) => remove_misleading(&pid_file, pid),
+        None => Ok(()),
+    }
+}
+
+/// Removes the pid file when its number belongs to some other process by now (in a container it
+/// often does): Postgres would believe itself running.
+fn remove_misleading(pid_file: &Path, pid: Pid) -> Result<(), EmbeddedError> {
+    if test_kill_process(pid).is_err() {
+        return Ok(());
+    }
+    match fs::remove_file(pid_file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(EmbeddedError::io("remove a stale file", pid_file)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn wait_gone(pgdata: &Path, postmaster: Option<Pid>, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while !users(pgdata, postmaster).is_empty() && Instant::now() < deadline {
+        thread::sleep(POLL);
+    }
+}
+
+/// The Postgres processes on a data directory: each has its name, and the directory as its working directory.
+#[cfg(target_os = "linux")]
+fn users(pgdata: &Path, _postmaster: Option<Pid>) -> Vec<Pid> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+            let dir = fs::read_link(entry.path().join("cwd")).ok()?;
+            (name.trim_end() == "postgres" && dir == pgdata).then_some(pid)
+        })
+        .filter_map(Pid::from_raw)
+        .collect()
+}
+
+/// Without /proc: the postmaster alone, by its command line, which names the directory.
+#[cfg(not(target_os = "linux"))]
+fn users(pgdata: &Path, postmaster: Option<Pid>) -> Vec<Pid> {
+    let is_ours = |pid: &Pid| {
+        let mut ps = std::process::Command::new("ps");
+        ps.args(["-ww", "-o", "command=", "-p", &pid.as_raw_pid().to_string()]);
+        super::run::run(ps, None, super::run::PROBE_LIMIT).is_ok_and(|done| {
+            let dir = pgdata.display().to_string();
+            done.output.contains("postgres") && done.output.contains(&dir)
+        })
+    };
+    postmaster.into_iter().filter(is_ours).collect()
+}

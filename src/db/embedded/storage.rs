@@ -1,0 +1,209 @@
+//! The storage directory: where it is, what lies in it, and that one process holds it.
+//!
+//! ```text
+//! <data-dir>/lock            held (flock) for the life of the handle; says who holds it
+//! <data-dir>/password        the superuser's password, mode 0600
+//! <data-dir>/pgdata          the Postgres data directory, whole or not there
+//! <data-dir>/pgdata.new-*    one that is being made, or that was when its maker was killed
+//! <data-dir>/postgres.log    of this run; postgres.log.1 is of the run before
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+
+use super::account::Account;
+use super::error::EmbeddedError;
+use super::{Storage, ephemeral};
+
+/// Only we and the account that runs Postgres may read what lies in the storage.
+const PRIVATE: u32 = 0o600;
+/// A process that was killed keeps its lock until the kernel has taken it down.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How often the lock is tried meanwhile.
+const POLL: Duration = Duration::from_millis(5);
+/// Longer than any holder's note, so that a wrong file at this place is not read whole.
+const NOTE_LIMIT: u64 = 200;
+
+/// A storage directory that this process holds.
+#[derive(Debug)]
+pub(super) struct Place {
+    root: PathBuf,
+    account: Account,
+    ephemeral: bool,
+    /// Releasing it gives the directory to others, so it is released last.
+    lock: File,
+}
+
+impl Place {
+    /// Makes the directory if need be, and holds it.
+    pub(super) fn open(storage: &Storage) -> Result<Self, EmbeddedError> {
+        match storage {
+            Storage::Ephemeral => ephemeral::make(),
+            Storage::Persistent(dir) => {
+                let dir = std::path::absolute(dir).map_err(EmbeddedError::storage(dir))?;
+                if dir.join("PG_VERSION").exists() {
+                    return Err(EmbeddedError::ForeignCluster { path: dir });
+                }
+                let account = Account::choose(&dir.join("pgdata"))?;
+                make_dirs(&dir, account.outer_mode()).map_err(EmbeddedError::storage(&dir))?;
+                Self::hold_patiently(&dir, &account)
+            }
+        }
+    }
+
+    /// Takes the lock, giving a holder that is just dying the time to be gone.
+    fn hold_patiently(dir: &Path, account: &Account) -> Result<Self, EmbeddedError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::hold(dir, account.clone(), false) {
+                Err(EmbeddedError::Held { .. }) if Instant::now() < deadline => thread::sleep(POLL),
+                done => return done,
+            }
+        }
+    }
+
+    /// Takes the lock of a directory that is there.
+    pub(super) fn hold(dir: &Path, account: Account, ephemeral: bool) -> Result<Self, EmbeddedError> {
+        // Postgres shows its real directory, which is how one that was left behind is known.
+        let root = fs::canonicalize(dir).map_err(EmbeddedError::storage(dir))?;
+        account.check_reach(&root)?;
+        let path = root.join("lock");
+        let mut lock = open_private(&path, OpenOptions::new().read(true).write(true).create(true))
+            .map_err(EmbeddedError::storage(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(held(root, &mut lock)),
+            Err(TryLockError::Error(error)) => return Err(EmbeddedError::storage(&path)(error)),
+        }
+        let place = Self { root, account, ephemeral, lock };
+        place.note(None)?;
+        Ok(place)
+    }
+
+    /// Writes down who holds the directory, and the port once there is one.
+    pub(super) fn note(&self, port: Option<u16>) -> Result<(), EmbeddedError> {
+        let port = port.map_or_else(String::new, |port| format!("port {port}\n"));
+        let note = format!("pid {}\n{port}", std::process::id());
+        let mut lock = &self.lock;
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| lock.write_all(note.as_bytes()))
+            .map_err(EmbeddedError::storage(&self.root.join("lock")))
+    }
+
+    /// Whether the lock is still the one at its path: a sweeper may have removed it before we held it.
+    pub(super) fn is_in_place(&self) -> bool {
+        let (Ok(ours), Ok(there)) = (self.lock.metadata(), fs::symlink_metadata(self.root.join("lock")))
+        else {
+            return false;
+        };
+        (ours.dev(), ours.ino()) == (there.dev(), there.ino())
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub(super) fn is_ephemeral(&self) -> bool {
+        self.ephemeral
+    }
+
+    pub(super) fn pgdata(&self) -> PathBuf {
+        self.root.join("pgdata")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.root.join("postgres.log")
+    }
+
+    pub(super) fn password_file(&self) -> PathBuf {
+        self.root.join("password")
+    }
+
+    /// A new log; the one before is kept, since it may say why the last run ended.
+    pub(super) fn new_log(&self) -> Result<File, EmbeddedError> {
+        let log = self.log();
+        // There is none at the first start.
+        let _ = fs::rename(&log, self.root.join("postgres.log.1"));
+        open_private(&log, OpenOptions::new().append(true).create(true)).map_err(EmbeddedError::storage(&log))
+    }
+
+    /// The password that is kept, or `None` when there is none.
+    pub(super) fn read_password(&self) -> Result<Option<String>, EmbeddedError> {
+        let path = self.password_file();
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(EmbeddedError::io("read the password", &path)(error)),
+        }
+    }
+
+    /// Makes a password and keeps it where `initdb` can read it and nobody else can.
+    pub(super) fn new_password(&self) -> Result<String, EmbeddedError> {
+        let path = self.password_file();
+        // 244 random bits of the system's generator, in letters that need no escaping in a URL.
+        let (one, two) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        let password = format!("{}{}", one.simple(), two.simple());
+        let _ = fs::remove_file(&path);
+        open_private(&path, OpenOptions::new().write(true).create_new(true))
+            .and_then(|mut file| {
+                file.write_all(password.as_bytes())?;
+                file.sync_all()?;
+                self.account.own(&path, PRIVATE)
+            })
+            .map_err(EmbeddedError::io("keep the password", &path))?;
+        Ok(password)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting has a copy until its
+        // exec. If it fails, the copy's end releases it a moment later.
+        let _ = self.lock.unlock();
+    }
+}
+
+/// Opens a file of ours: private, and never through a link that somebody else put there.
+fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    options.mode(PRIVATE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+}
+
+/// Makes the directories that are missing, each with this mode whatever the umask is.
+fn make_dirs(dir: &Path, mode: u32) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        make_dirs(parent, mode)?;
+    }
+    match fs::DirBuilder::new().mode(mode).create(dir) {
+        Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(mode)),
+        // Another process was quicker; it makes it the same way.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The error that names the holder as it wrote itself down.
+fn held(path: PathBuf, lock: &mut File) -> EmbeddedError {
+    let mut note = String::new();
+    // A note that cannot be read leaves the holder unknown, and the refusal stands all the same.
+    let _ = lock.take(NOTE_LIMIT).read_to_string(&mut note);
+    let value = |key: &str| note.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+    EmbeddedError::Held {
+        path,
+        holder: value("pid").unwrap_or("(unknown)").to_owned(),
+        port: value("port").and_then(|port| port.parse().ok()),
+    }
+}

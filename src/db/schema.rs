@@ -1,0 +1,357 @@
+// @generated automatically by Diesel CLI.
+
+pub mod sql_types {
+    #[derive(diesel::query_builder::QueryId, Clone, diesel::sql_types::SqlType)]
+    #[diesel(postgres_type(name = "tsvector", schema = "pg_catalog"))]
+    pub struct Tsvector;
+}
+
+diesel::table! {
+    /// What was made of a conversation, version after version.
+    conversation_analyses (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The conversation.
+        conversation_id -> Uuid,
+        /// Counts the analyses of the conversation, from 1.
+        version -> Int4,
+        /// What made it.
+        model -> Text,
+        /// Sequence of the last message that it has seen.
+        covers_through_sequence -> Int8,
+        /// What was talked about.
+        topics -> Array<Nullable<Text>>,
+        /// What the customer asked.
+        questions -> Array<Nullable<Text>>,
+        /// What the customer had against it: kind, state, evidence.
+        objections -> Jsonb,
+        /// The customer's mood: score, magnitude, label, trend; null when not said.
+        sentiment -> Nullable<Jsonb>,
+        /// The conversation in short.
+        summary -> Text,
+        /// When the analysis was recorded.
+        created_at -> Timestamptz,
+        /// The same as created_at.
+        updated_at -> Timestamptz,
+        /// Always 1.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    /// What was said in conversations.
+    conversation_messages (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The conversation.
+        conversation_id -> Uuid,
+        /// Place in the conversation: 1, 2, 3 and so on without a hole.
+        sequence -> Int8,
+        /// The client's key, once in a conversation.
+        message_key -> Text,
+        /// Whose words these are.
+        role -> Text,
+        /// Who it was, in the client's words.
+        author -> Text,
+        /// How far the message has come.
+        status -> Text,
+        /// The text.
+        content -> Text,
+        /// The media type of the text.
+        content_type -> Text,
+        /// How a model made it: provider, model, prompt_tokens, completion_tokens, cached_tokens, response_time_us, time_to_first_token_us, finish_reason; null when none did.
+        ai -> Nullable<Jsonb>,
+        /// What was done for it, in order: id, name, arguments, result, status; arguments and result are text, kept to the letter.
+        actions -> Jsonb,
+        /// The client's own object.
+        metadata -> Jsonb,
+        /// When it was said by the client's clock; null when not told.
+        sent_at -> Nullable<Timestamptz>,
+        /// SHA-256 of the message as it was sent; another one under the same key means that the key was used again.
+        fingerprint -> Bytea,
+        /// When the message was added.
+        created_at -> Timestamptz,
+        /// When the message last changed.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the message, from 1; the etag.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    /// Every talk of a tenant with a customer.
+    conversations (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The customer.
+        customer_id -> Uuid,
+        /// Names the conversation in the client's words, once in a tenant.
+        session_id -> Text,
+        /// Where the conversation began; null when not said.
+        entry_point -> Nullable<Text>,
+        /// The medium.
+        channel -> Text,
+        /// Tells real conversations from others.
+        environment -> Text,
+        /// What speaks for the tenant.
+        presenter_kind -> Text,
+        /// The presenter's id, in the client's words.
+        presenter_id -> Text,
+        /// What the presenter calls itself.
+        presenter_name -> Text,
+        /// The part that the presenter plays.
+        presenter_persona -> Text,
+        /// The state; ENDED and ABANDONED are final.
+        status -> Text,
+        /// When the conversation began.
+        started_at -> Timestamptz,
+        /// When the conversation ended; null while it has not.
+        ended_at -> Nullable<Timestamptz>,
+        /// Sequence of the last message, which is also how many there are.
+        last_sequence -> Int8,
+        /// When the last message was added; null when there is none.
+        last_message_at -> Nullable<Timestamptz>,
+        /// A copy of the analysis that covers most; analyses never change, so it cannot go stale.
+        latest_analysis -> Nullable<Jsonb>,
+        /// What came of the conversation; null when not known.
+        outcome -> Nullable<Text>,
+        /// More about the outcome.
+        outcome_notes -> Text,
+        /// Why somebody else took over; null when nobody did.
+        handoff_reason -> Nullable<Text>,
+        /// Whether something is left to do.
+        follow_up_needed -> Bool,
+        /// Until when it is to be done.
+        follow_up_due_at -> Nullable<Timestamptz>,
+        /// What is left to do.
+        follow_up_notes -> Text,
+        /// The client's own object.
+        metadata -> Jsonb,
+        /// When the conversation was created here.
+        created_at -> Timestamptz,
+        /// When the conversation's own fields last changed; messages do not change it.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the conversation's own fields, from 1; the etag.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    /// Questions that a customer or its clientele asks, with their answers.
+    customer_faqs (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The customer.
+        customer_id -> Uuid,
+        /// The question.
+        question -> Text,
+        /// The question without differences that do not matter, by which it is recognised; made by the service.
+        normalized_question -> Text,
+        /// The answer.
+        answer -> Text,
+        /// A heading to file it under.
+        category -> Text,
+        /// Where it came from.
+        source -> Text,
+        /// The conversation that it came from.
+        source_conversation_id -> Nullable<Uuid>,
+        /// The message that it came from.
+        source_message_id -> Nullable<Uuid>,
+        /// Whether it may be used.
+        status -> Text,
+        /// Whether somebody checked it.
+        verification -> Text,
+        /// Who checked it.
+        verified_by -> Text,
+        /// When it was checked.
+        verified_at -> Nullable<Timestamptz>,
+        /// How sure the writer is, 0 to 1.
+        reported_confidence -> Nullable<Float4>,
+        /// How sure the service is, 0 to 1.
+        derived_confidence -> Float4,
+        /// How often it was used.
+        usage_count -> Int8,
+        /// When it was last used.
+        last_used_at -> Nullable<Timestamptz>,
+        /// When the FAQ was created.
+        created_at -> Timestamptz,
+        /// When the FAQ last changed.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the FAQ, from 1; the etag.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::sql_types::Tsvector;
+
+    /// The businesses that a tenant sells to.
+    customers (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// What the business is called.
+        business_name -> Text,
+        /// business_name without case and accents, for ordering; made by the service.
+        sort_name -> Text,
+        /// Names the customer in addresses; stays reserved while the customer is deleted.
+        slug -> Text,
+        /// The person to talk to.
+        contact_name -> Text,
+        /// The e-mail address of the contact.
+        email -> Text,
+        /// The telephone number of the contact.
+        phone -> Text,
+        /// The web site, an absolute URI.
+        website -> Text,
+        /// The postal address: address, city, region, postal_code, country_code.
+        address -> Jsonb,
+        /// The trade, in the tenant's words.
+        industry_category -> Text,
+        /// How large the business is, in the tenant's words.
+        size -> Text,
+        /// Where the customer stands.
+        status -> Text,
+        /// Where the customer came from, in the tenant's words.
+        source -> Text,
+        /// Who is responsible for the customer.
+        owner -> Text,
+        /// Free labels.
+        tags -> Array<Nullable<Text>>,
+        /// The customer's id in another system of the tenant.
+        external_ref -> Text,
+        /// What is known about the business: description, products_and_services, target_audience, value_proposition, competitors, goals, challenges.
+        business_context -> Jsonb,
+        /// How the business speaks: tone, style, vocabulary, dos, donts, sample_texts.
+        brand_voice -> Jsonb,
+        /// What the customer wants to be sent: topics, formats, channels, languages, frequency, avoid.
+        content_preferences -> Jsonb,
+        /// The tenant's own fields.
+        custom_attributes -> Jsonb,
+        /// The words to find the customer by, each after the mark of its tenant; made by the service.
+        search_vector -> Tsvector,
+        /// When the customer was deleted; null while it is not.
+        deleted_at -> Nullable<Timestamptz>,
+        /// When the customer was created.
+        created_at -> Timestamptz,
+        /// When the customer last changed.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the customer, from 1; the etag.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    /// What a call with a request_id answered, so that its retry answers the same.
+    idempotency_keys (tenant_id, method, request_id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// The RPC, e.g. CustomerService/CreateCustomer.
+        method -> Text,
+        /// The UUID that the client made for the request.
+        request_id -> Uuid,
+        /// SHA-256 of the encoded request; another one means that the id was used again.
+        fingerprint -> Bytea,
+        /// The encoded response; null only inside the transaction that makes it.
+        response -> Nullable<Bytea>,
+        /// When the answer may be forgotten.
+        expires_at -> Timestamptz,
+        /// When the row was made.
+        created_at -> Timestamptz,
+        /// When the row last changed.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the row, from 1.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    /// What is still to be asked of a customer, across its conversations.
+    pending_questions (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The customer to ask.
+        customer_id -> Uuid,
+        /// The question.
+        question -> Text,
+        /// The field of the customer that the answer fills, e.g. business_context.goals; empty when none.
+        target_field -> Text,
+        /// What the answer is for.
+        purpose -> Text,
+        /// How much it matters.
+        priority -> Text,
+        /// When to ask.
+        timing -> Text,
+        /// When to ask, where timing is SCHEDULED.
+        scheduled_at -> Nullable<Timestamptz>,
+        /// How far it has come.
+        status -> Text,
+        /// When it was last asked.
+        asked_at -> Nullable<Timestamptz>,
+        /// The conversation in which it was last asked.
+        asked_conversation_id -> Nullable<Uuid>,
+        /// The message with which it was last asked.
+        asked_message_id -> Nullable<Uuid>,
+        /// When it was answered.
+        answered_at -> Nullable<Timestamptz>,
+        /// The conversation in which it was answered.
+        answered_conversation_id -> Nullable<Uuid>,
+        /// The message with which it was answered.
+        answered_message_id -> Nullable<Uuid>,
+        /// The answer.
+        answer -> Text,
+        /// How sure the writer of the answer is, 0 to 1.
+        confidence -> Nullable<Float4>,
+        /// When the answer was verified.
+        verified_at -> Nullable<Timestamptz>,
+        /// Who verified the answer.
+        verified_by -> Text,
+        /// How often it was asked.
+        attempts -> Int4,
+        /// Not to be asked again before then.
+        cooldown_until -> Nullable<Timestamptz>,
+        /// Not to be asked any more after then.
+        expires_at -> Nullable<Timestamptz>,
+        /// When the question was created.
+        created_at -> Timestamptz,
+        /// When the question last changed.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the question, from 1; the etag.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    /// Secrets that all replicas of the service share. Not for tenants: crm_app cannot read it.
+    service_keys (name) {
+        /// What the key is for.
+        name -> Text,
+        /// The key: at least 32 random bytes.
+        value -> Bytea,
+        /// When the key was made.
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    conversation_analyses,
+    conversation_messages,
+    conversations,
+    customer_faqs,
+    customers,
+    idempotency_keys,
+    pending_questions,
+    service_keys,
+);

@@ -1,0 +1,318 @@
+//! Errors by what the client does next, and the only way from one to a `Status`.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::pb::ErrorReason;
+use crate::rpc::validate::Violation;
+use crate::rpc::words::Word;
+
+/// The `domain` of every `google.rpc.ErrorInfo`.
+pub const DOMAIN: &str = "crm.v1";
+
+/// When to come back after a refusal for want of something: long enough for a pool to move, short
+/// enough that nobody waits for nothing.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// A result of this service.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// What went wrong, by what the client does next.
+///
+/// `Display` is what the client reads: it never prints a cause, SQL or a value of another tenant.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fix the request. For input that is wrong whatever the state of the data.
+    #[error("{}", summary(.violations))]
+    Invalid {
+        /// Usually `FIELD_INVALID`.
+        reason: ErrorReason,
+        /// All that is wrong, at least one.
+        violations: Vec<Violation>,
+    },
+    /// Say who is calling. For a missing credential or tenant.
+    #[error("{message}")]
+    Unauthenticated {
+        /// Why.
+        reason: ErrorReason,
+        /// What to send.
+        message: String,
+    },
+    /// It is not there, or not this tenant's, which is the same.
+    #[error("no {kind} {name:?} in this tenant")]
+    NotFound {
+        /// Why.
+        reason: ErrorReason,
+        /// What is not there, e.g. `customer`.
+        kind: &'static str,
+        /// The id that the client sent.
+        name: String,
+    },
+    /// It is there already.
+    #[error("{message}")]
+    AlreadyExists {
+        /// Why.
+        reason: ErrorReason,
+        /// What to do.
+        message: String,
+        /// What is there already, e.g. `customer`.
+        kind: &'static str,
+        /// The name of what is there.
+        name: String,
+    },
+    /// Bring it into another state first.
+    #[error("{message}")]
+    FailedPrecondition {
+        /// Why.
+        reason: ErrorReason,
+        /// What to do.
+        message: String,
+        /// What is in the wrong state, e.g. `conversation/<id>`.
+        subject: String,
+    },
+    /// A position lies beyond the end. For what may be right later.
+    #[error("{field} {description}")]
+    OutOfRange {
+        /// Why.
+        reason: ErrorReason,
+        /// The path of the field.
+        field: &'static str,
+        /// What it may be.
+        description: String,
+    },
+    /// Read again and retry.
+    #[error("{message}")]
+    Aborted {
+        /// Why.
+        reason: ErrorReason,
+        /// What to do.
+        message: &'static str,
+    },
+    /// Try later: a write may have happened, and a retry with the same key is safe.
+    #[error("{message}")]
+    Unavailable {
+        /// Why.
+        reason: ErrorReason,
+        /// What to do.
+        message: &'static str,
+        /// What happened, for the log.
+        #[source]
+        cause: Option<Cause>,
+    },
+    /// It took too long: a write may have happened, and a retry with the same key is safe.
+    #[error("the call took longer than its deadline; retry with the same key and more time")]
+    DeadlineExceeded,
+    /// Our fault. The client reads a fixed text, and the log has the cause.
+    #[error("a fault of the server; its log has the cause under this request id")]
+    Internal(#[source] Cause),
+}
+
+impl Error {
+    /// One field is wrong.
+    pub fn invalid(field: impl Into<String>, rule: &'static str, description: impl Into<String>) -> Self {
+        Self::invalid_because(ErrorReason::FieldInvalid, field, rule, description)
+    }
+
+    /// One field is wrong for a reason of its own.
+    pub fn invalid_because(
+        reason: ErrorReason,
+        field: impl Into<String>,
+        rule: &'static str,
+        description: impl Into<String>,
+    ) -> Self {
+        let violation = Violation { field: field.into(), rule, description: description.into() };
+        Self::Invalid { reason, violations: vec![violation] }
+    }
+
+    /// The database does not answer.
+    pub fn database_unavailable(cause: impl Into<Cause>) -> Self {
+        Self::Unavailable {
+            reason: ErrorReason::DatabaseUnavailable,
+            message: "the database does not answer; retry with the same key",
+            cause: Some(cause.into()),
+        }
+    }
+
+    /// A fault of the server that no client can do anything about.
+    pub fn internal(cause: impl Into<Cause>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// The code that the client branches on.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid { .. } => Code::InvalidArgument,
+            Self::Unauthenticated { .. } => Code::Unauthenticated,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::AlreadyExists { .. } => Code::AlreadyExists,
+            Self::FailedPrecondition { .. } => Code::FailedPrecondition,
+            Self::OutOfRange { .. } => Code::OutOfRange,
+            Self::Aborted { .. } => Code::Aborted,
+            Self::Unavailable { .. } => Code::Unavailable,
+            Self::DeadlineExceeded => Code::DeadlineExceeded,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// The reason that a program reads.
+    pub fn reason(&self) -> ErrorReason {
+        match self {
+            Self::Invalid { reason, .. }
+            | Self::Unauthenticated { reason, .. }
+            | Self::NotFound { reason, .. }
+            | Self::AlreadyExists { reason, .. }
+            | Self::FailedPrecondition { reason, .. }
+            | Self::OutOfRange { reason, .. }
+            | Self::Aborted { reason, .. }
+            | Self::Unavailable { reason, .. } => *reason,
+            Self::DeadlineExceeded => ErrorReason::DeadlineExceeded,
+            Self::Internal(_) => ErrorReason::Internal,
+        }
+    }
+
+    /// The details that go with the code.
+    fn details(&self) -> ErrorDetails {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(self.reason().word(), DOMAIN, []);
+        match self {
+            Self::Invalid { violations, .. } => {
+                for violation in violations {
+                    details.add_bad_request_violation(&violation.field, &violation.description);
+                }
+            }
+            Self::OutOfRange { field, description, .. } => {
+                details.add_bad_request_violation(*field, description);
+            }
+            Self::NotFound { kind, name, .. } | Self::AlreadyExists { kind, name, .. } => {
+                details.set_resource_info(*kind, name, "", self.to_string());
+            }
+            Self::FailedPrecondition { reason, message, subject } => {
+                details.add_precondition_failure_violation(reason.word(), subject, message);
+            }
+            Self::Unavailable { .. } => {
+                details.set_retry_info(Some(RETRY_AFTER));
+            }
+            Self::Unauthenticated { .. }
+            | Self::Aborted { .. }
+            | Self::DeadlineExceeded
+            | Self::Internal(_) => {}
+        }
+        details
+    }
+
+    /// Writes what the client must not see into the log, once.
+    fn log(&self) {
+        match self {
+            Self::Internal(cause) => tracing::error!(cause = chain(cause.as_ref()), "internal error"),
+            Self::Unavailable { reason, cause: Some(cause), .. } => {
+                tracing::warn!(reason = reason.word(), cause = chain(cause.as_ref()), "unavailable");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        error.log();
+        Status::with_error_details(error.code(), error.to_string(), error.details())
+    }
+}
+
+/// Only what can happen to any statement: a miss or a broken constraint is named where it can
+/// happen, by [`OnConstraint`] or a `NotFound`.
+///
+/// diesel-async does not tell the SQLSTATE, so a few conditions are known by Postgres's English
+/// message; the service warns at start where the database speaks another language.
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        use DatabaseErrorKind::{
+            ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand,
+        };
+        let DieselError::DatabaseError(kind, information) = &error else {
+            return Self::internal(error);
+        };
+        let message = information.message();
+        match kind {
+            ClosedConnection | UnableToSendCommand | ReadOnlyTransaction => Self::database_unavailable(error),
+            SerializationFailure => Self::conflict(),
+            _ if message.starts_with("deadlock detected") || message.contains("lock timeout") => {
+                Self::conflict()
+            }
+            _ if message.contains("statement timeout") => Self::DeadlineExceeded,
+            _ if message.starts_with("terminating connection")
+                || message.contains("the database system is") =>
+            {
+                Self::database_unavailable(error)
+            }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl Error {
+    fn conflict() -> Self {
+        Self::Aborted {
+            reason: ErrorReason::Conflict,
+            message: "other calls changed the same rows several times; read again and retry",
+        }
+    }
+
+    /// Whether the same transaction, run again, may succeed.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Aborted { reason: ErrorReason::Conflict, .. })
+    }
+}
+
+/// Names a broken constraint where it can break.
+pub trait OnConstraint<T> {
+    /// Turns a breach of the constraint `name` into `error`, and anything else into what it always
+    /// is.
+    ///
+    /// # Errors
+    ///
+    /// `error` for the breach.
+    fn on_constraint(self, name: &str, error: impl FnOnce() -> Error) -> Result<T>;
+}
+
+impl<T> OnConstraint<T> for diesel::QueryResult<T> {
+    fn on_constraint(self, name: &str, error: impl FnOnce() -> Error) -> Result<T> {
+        self.map_err(|found| match &found {
+            DieselError::DatabaseError(_, information) if information.constraint_name() == Some(name) => {
+                error()
+            }
+            _ => found.into(),
+        })
+    }
+}
+
+/// One sentence for people: the first violation, and how many more there are.
+fn summary(violations: &[Violation]) -> String {
+    let Some(first) = violations.first() else {
+        return "the request is not valid".to_owned();
+    };
+    let subject = if first.field.is_empty() { "the request" } else { &first.field };
+    let more = match violations.len() {
+        1 => String::new(),
+        count => format!(" (and {} more; see the details)", count - 1),
+    };
+    format!("{subject} {}{more}", first.description)
+}
+
+/// An error and its causes, joined by colons.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

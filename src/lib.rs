@@ -1,0 +1,22 @@
+//! A multi-tenant, AI-first CRM backend: one gRPC service over Postgres.
+//!
+//! Modules in reading order. A noun of the business ([`customers`], [`conversations`]) has the
+//! same rooms everywhere: `service` (the generated trait: opens a call, runs one action, answers),
+//! `wire` (messages ⇄ rows), `actions` (what one transaction does), `rules` (decisions without
+//! I/O) and `store` (one function, one statement; the only room that names diesel).
+//! docs/architecture.md has the whole picture.
+
+pub mod pb;
+
+pub mod config;
+pub mod server;
+
+pub mod conversations;
+pub mod customers;
+
+pub mod auth;
+pub mod db;
+pub mod error;
+pub mod idempotency;
+pub mod rpc;
+pub mod telemetry;

@@ -1,0 +1,34 @@
+//! Command line → [`crm_backend::server`].
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use crm_backend::config::{Cli, Command};
+use crm_backend::{server, telemetry};
+
+fn main() -> ExitCode {
+    let command = Cli::parse().into_command();
+    let log = match &command {
+        Command::Serve(config) => &config.log,
+        Command::Migrate(config) => &config.log,
+    };
+    let started = telemetry::start(log).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        runtime.map_err(|error| format!("The runtime does not start: {error}."))
+    });
+    let outcome = started.and_then(|runtime| {
+        runtime.block_on(async {
+            match command {
+                Command::Serve(config) => server::serve(*config).await.map_err(|error| error.to_string()),
+                Command::Migrate(config) => server::migrate(config).await.map_err(|error| error.to_string()),
+            }
+        })
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("crm-backend: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

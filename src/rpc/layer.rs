@@ -1,0 +1,202 @@
+//! What happens to every call: it gets an id, a caller and a deadline, runs detached, and leaves
+//! with an error that programs can read, and one line in the log.
+//!
+//! *Detached*: gRPC drops a handler when its client goes away, and a transaction that is dropped
+//! half way costs its connection. So calls run as tasks of their own, which shutdown waits for; a
+//! client that left only stops listening.
+
+mod body;
+mod deadline;
+mod repair;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as Poller, Poll};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::Context;
+use crate::auth::{self, Caller};
+use crate::db::Deadline;
+use crate::error::Error;
+
+/// Paths of this contract start so.
+const OURS: &str = "/crm.v1.";
+
+/// Calls whose answer is a stream may stay open; a unary call may not.
+const STREAMING: [&str; 1] = ["/crm.v1.ConversationService/AddMessage"];
+
+/// A unary call without a deadline of its own, where even the setting has none: never reached.
+const NO_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What calls share.
+#[derive(Debug, Clone)]
+pub struct CallLayer {
+    /// Where calls run.
+    pub tracker: TaskTracker,
+    /// Cancelled when the server stops.
+    pub stop: CancellationToken,
+    /// Deadline of a unary call that brings none.
+    pub default_deadline: Duration,
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CallService { inner, shared: self.clone() }
+    }
+}
+
+/// A service whose calls go through [`CallLayer`].
+#[derive(Debug, Clone)]
+pub struct CallService<S> {
+    inner: S,
+    shared: CallLayer,
+}
+
+impl<S> Service<Request<Body>> for CallService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, poller: &mut Poller<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(poller)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The instance that was polled ready serves; its clone takes the next call.
+        let next = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, next);
+        let shared = self.shared.clone();
+        Box::pin(async move { Ok(shared.answer(inner, request).await) })
+    }
+}
+
+impl CallLayer {
+    async fn answer<S>(self, inner: S, request: Request<Body>) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        if let Some(refusal) = not_grpc(&request) {
+            return refusal;
+        }
+        let path = request.uri().path().to_owned();
+        if path.starts_with("/grpc.") {
+            return self.answer_foreign(inner, request).await;
+        }
+        let started = Instant::now();
+        let id = Uuid::now_v7();
+        let span = tracing::info_span!("call", request_id = %id, method = path.trim_start_matches(OURS));
+        let caller = if path.starts_with(OURS) { Some(auth::authenticate(request.headers())) } else { None };
+        let tenant = caller.as_ref().and_then(|caller| caller.as_ref().ok()).map(Caller::tenant);
+        let outcome = match caller {
+            Some(Err(error)) => Err(error),
+            Some(Ok(caller)) => self.run(inner, request, &path, Some(caller)).instrument(span.clone()).await,
+            None => self.run(inner, request, &path, None).instrument(span.clone()).await,
+        };
+        let response = span.in_scope(|| outcome.unwrap_or_else(|error| Status::from(error).into_http()));
+        let response = repair::response(response, id);
+        let code =
+            Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
+        tracing::debug!(
+            parent: &span,
+            tenant = tenant.map(tracing::field::display),
+            code = ?code,
+            milliseconds = started.elapsed().as_secs_f64() * 1e3,
+            "answered"
+        );
+        response
+    }
+
+    /// Runs a call of this contract as a task, until its deadline.
+    async fn run<S>(
+        &self,
+        mut inner: S,
+        mut request: Request<Body>,
+        path: &str,
+        caller: Option<Caller>,
+    ) -> Result<Response<Body>, Error>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let streaming = STREAMING.contains(&path);
+        let asked = deadline::of(request.headers());
+        let allowed = match asked {
+            Some(asked) => asked,
+            None if streaming => NO_DEADLINE,
+            None => self.default_deadline,
+        };
+        if let Some(caller) = caller {
+            let method = path.trim_start_matches(OURS).to_owned();
+            request.extensions_mut().insert(Context { caller, method, deadline: Deadline::after(allowed) });
+        }
+        let task = self.tracker.spawn(inner.call(request).in_current_span());
+        let response = match tokio::time::timeout(deadline::ours(allowed), task).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Err(panic)) => return Err(Error::internal(panic)),
+            Err(_) => return Err(Error::DeadlineExceeded),
+        };
+        let expiry = asked.filter(|_| streaming);
+        Ok(match expiry {
+            None => response,
+            Some(expiry) => response.map(|inner| Body::new(body::Bounded::new(inner, Some(expiry), None))),
+        })
+    }
+
+    /// Health and reflection: theirs are the rules of their specifications, but their streams end
+    /// when the server stops.
+    async fn answer_foreign<S>(self, mut inner: S, request: Request<Body>) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        let expiry = deadline::of(request.headers());
+        let Ok(response) = inner.call(request).await;
+        response.map(|inner| Body::new(body::Bounded::new(inner, expiry, Some(self.stop))))
+    }
+}
+
+/// Answers what is not gRPC in words that a browser or curl shows.
+fn not_grpc(request: &Request<Body>) -> Option<Response<Body>> {
+    let refuse = |status, text: &'static str| {
+        let mut response = Response::new(Body::new(text.to_owned()));
+        *response.status_mut() = status;
+        let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, plain);
+        Some(response)
+    };
+    if request.method() != Method::POST {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "This is gRPC: use a gRPC client, e.g. grpcurl.\n");
+    }
+    if !is_grpc(request.headers()) {
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "This is gRPC: send content-type application/grpc.\n",
+        );
+    }
+    None
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(&[][..], header::HeaderValue::as_bytes);
+    match content_type.strip_prefix(GRPC) {
+        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+        None => false,
+    }
+}

@@ -1,0 +1,80 @@
+//! A response body that ends at a deadline, or when the server stops.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::error::Error;
+use crate::pb::ErrorReason;
+
+/// See the module.
+pub(super) struct Bounded {
+    inner: Body,
+    expiry: Option<Pin<Box<Sleep>>>,
+    stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    ended: bool,
+}
+
+impl Bounded {
+    pub(super) fn new(inner: Body, expiry: Option<Duration>, stop: Option<CancellationToken>) -> Self {
+        Self {
+            inner,
+            expiry: expiry.map(|expiry| Box::pin(tokio::time::sleep(expiry))),
+            stop: stop.map(|stop| Box::pin(stop.cancelled_owned())),
+            ended: false,
+        }
+    }
+
+    /// Why the body ends now, if it does.
+    fn end(&mut self, context: &mut Context<'_>) -> Option<Error> {
+        if self.expiry.as_mut().is_some_and(|expiry| expiry.as_mut().poll(context).is_ready()) {
+            return Some(Error::DeadlineExceeded);
+        }
+        if self.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(context).is_ready()) {
+            return Some(Error::Unavailable {
+                reason: ErrorReason::ShuttingDown,
+                message: "the server is stopping; another replica will answer",
+                cause: None,
+            });
+        }
+        None
+    }
+}
+
+impl http_body::Body for Bounded {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        let Some(error) = this.end(context) else { return Poll::Pending };
+        this.ended = true;
+        // The handler learns of it by the drop of its stream.
+        this.inner = Body::empty();
+        let mut trailers = HeaderMap::new();
+        Status::from(error).add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
+}

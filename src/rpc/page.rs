@@ -1,0 +1,221 @@
+//! Pages: sizes, and tokens that nobody else can make.
+//!
+//! A token is `base64url(cursor ‖ tag)`. The cursor is the key of the last row of the page before;
+//! the tag is an HMAC-SHA-256 (RFC 2104) under a key that all replicas share, over the cursor and
+//! what it belongs to: tenant, method, filters and order. A token therefore fits one list of one
+//! tenant, and does not say what it belongs to.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::Sha256;
+
+use super::{Call, Context};
+use crate::error::{Error, Result};
+use crate::idempotency::fingerprint;
+use crate::pb::ErrorReason;
+
+/// Rows of a page when the client does not say: a screenful.
+pub const DEFAULT_PAGE_SIZE: usize = 50;
+
+/// Rows of a page at most: a few hundred kilobytes of ordinary rows.
+pub const MAX_PAGE_SIZE: usize = 500;
+
+/// Bytes of a tag: half of the hash, which leaves 2^128 to guess from.
+const TAG: usize = 16;
+
+/// A request for a page of a list.
+pub trait Paged: Message + Sized {
+    /// Rows that the client wants; 0 when it does not say.
+    fn page_size(&self) -> i32;
+    /// The token of the page before; empty for the first page.
+    fn page_token(&self) -> &str;
+    /// The request without both: filters and order, to which a token is tied.
+    fn without_page(&self) -> Self;
+}
+
+/// A page to read: how many rows, after which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<C> {
+    /// Rows at most.
+    pub size: usize,
+    /// The key of the last row of the page before.
+    pub after: Option<C>,
+}
+
+impl<C> Page<C> {
+    /// Rows to ask the database for: one more than fit, to know whether there are more.
+    pub fn limit(&self) -> i64 {
+        i64::try_from(self.size).unwrap_or(i64::MAX).saturating_add(1)
+    }
+
+    /// Cuts what came down to the page, and says whether more came.
+    pub fn cut<T>(&self, rows: &mut Vec<T>) -> bool {
+        let more = rows.len() > self.size;
+        rows.truncate(self.size);
+        more
+    }
+}
+
+/// The key under which this service signs its page tokens.
+#[derive(Clone)]
+pub struct PageKey(Vec<u8>);
+
+impl PageKey {
+    /// A key of at least 32 random bytes.
+    pub fn new(key: Vec<u8>) -> Self {
+        Self(key)
+    }
+
+    /// The page that a call asks for.
+    ///
+    /// # Errors
+    ///
+    /// `PAGE_TOKEN_INVALID` unless the token is ours, and for this list of this tenant.
+    pub fn open<T: Paged, C: DeserializeOwned>(&self, call: &Call<T>) -> Result<Page<C>> {
+        let size = match usize::try_from(call.message.page_size()).unwrap_or(0) {
+            0 => DEFAULT_PAGE_SIZE,
+            size => size.min(MAX_PAGE_SIZE),
+        };
+        let after = match call.message.page_token() {
+            "" => None,
+            token => Some(self.read(call, token).ok_or_else(foreign_token)?),
+        };
+        Ok(Page { size, after })
+    }
+
+    /// The token for the rows after `cursor` of the list that a call asked for; empty where there are
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// When the cursor cannot be written, which is our fault.
+    pub fn next<T: Paged, C: Serialize>(&self, call: &Call<T>, cursor: Option<C>) -> Result<String> {
+        let Some(cursor) = &cursor else { return Ok(String::new()) };
+        let mut bytes = serde_json::to_vec(cursor).map_err(Error::internal)?;
+        let tag = self.mac(&call.context, &call.message, &bytes).finalize().into_bytes();
+        bytes.extend_from_slice(tag.get(..TAG).unwrap_or_default());
+        Ok(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    fn read<T: Paged, C: DeserializeOwned>(&self, call: &Call<T>, token: &str) -> Option<C> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (cursor, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
+        self.mac(&call.context, &call.message, cursor).verify_truncated_left(tag).ok()?;
+        serde_json::from_slice(cursor).ok()
+    }
+
+    fn mac<T: Paged>(&self, context: &Context, message: &T, cursor: &[u8]) -> Hmac<Sha256> {
+        // HMAC takes keys of any length, so this always succeeds; without a key nothing verifies.
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        mac.update(context.caller.tenant().as_uuid().as_bytes());
+        mac.update(&fingerprint(&message.without_page()));
+        mac.update(&u64::try_from(context.method.len()).unwrap_or(u64::MAX).to_be_bytes());
+        mac.update(context.method.as_bytes());
+        mac.update(cursor);
+        mac
+    }
+}
+
+fn foreign_token() -> Error {
+    Error::invalid_because(
+        ErrorReason::PageTokenInvalid,
+        "page_token",
+        "page_token",
+        "must be the next_page_token of this list, with the same filters and order; leave it empty to start again",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+    use proptest::prelude::*;
+    use std::time::Duration;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::auth::{TENANT_HEADER, authenticate};
+    use crate::db::Deadline;
+    use crate::pb::{ListAnalysesRequest, ListCustomersRequest};
+
+    type Cursor = (String, Uuid);
+
+    fn call<T>(tenant: u128, method: &str, message: T) -> Call<T> {
+        let mut metadata = HeaderMap::new();
+        let tenant = HeaderValue::from_str(&Uuid::from_u128(tenant).to_string()).expect("a header value");
+        metadata.insert(TENANT_HEADER, tenant);
+        let caller = authenticate(&metadata).expect("a caller");
+        let deadline = Deadline::after(Duration::from_secs(1));
+        Call { context: Context { caller, method: method.to_owned(), deadline }, message }
+    }
+
+    fn list(token: &str) -> ListCustomersRequest {
+        ListCustomersRequest { page_token: token.to_owned(), owner: "zoe".to_owned(), ..Default::default() }
+    }
+
+    fn key() -> PageKey {
+        PageKey::new(vec![7; 32])
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_reads_back(name in ".*", id: u128, size in 0..1000) {
+            let cursor: Cursor = (name, Uuid::from_u128(id));
+            let token = key().next(&call(1, "S/L", list("")), Some(&cursor)).expect("a token");
+            let request = ListCustomersRequest { page_size: size, ..list(&token) };
+            let page: Page<Cursor> = key().open(&call(1, "S/L", request)).expect("our own token");
+            prop_assert_eq!(page.after, Some(cursor));
+            prop_assert!((1..=MAX_PAGE_SIZE).contains(&page.size));
+        }
+
+        #[test]
+        fn no_other_bytes_are_a_token(token in "[A-Za-z0-9_-]{0,200}") {
+            prop_assume!(!token.is_empty());
+            prop_assert!(key().open::<_, Cursor>(&call(1, "S/L", list(&token))).is_err());
+        }
+
+        #[test]
+        fn a_flipped_bit_is_found(position: prop::sample::Index, bit in 0..8u8) {
+            let cursor: Cursor = ("Café".to_owned(), Uuid::from_u128(5));
+            let token = key().next(&call(1, "S/L", list("")), Some(&cursor)).expect("a token");
+            let mut bytes = URL_SAFE_NO_PAD.decode(&token).expect("base64url");
+            let index = position.index(bytes.len());
+            bytes[index] ^= 1 << bit;
+            let forged = URL_SAFE_NO_PAD.encode(bytes);
+            prop_assert!(key().open::<_, Cursor>(&call(1, "S/L", list(&forged))).is_err());
+        }
+    }
+
+    #[test]
+    fn a_token_fits_one_list_of_one_tenant() {
+        let cursor: Cursor = ("a".to_owned(), Uuid::from_u128(5));
+        let token = key().next(&call(1, "S/L", list("")), Some(&cursor)).expect("a token");
+        let refused = |key: &PageKey, call: &Call<ListCustomersRequest>| {
+            key.open::<_, Cursor>(call).is_err_and(|error| error.reason() == ErrorReason::PageTokenInvalid)
+        };
+        assert!(!refused(&key(), &call(1, "S/L", list(&token))));
+        assert!(refused(&key(), &call(2, "S/L", list(&token))), "another tenant");
+        assert!(refused(&key(), &call(1, "S/M", list(&token))), "another method");
+        let other = ListCustomersRequest { owner: String::new(), ..list(&token) };
+        assert!(refused(&key(), &call(1, "S/L", other)), "another filter");
+        let other = ListCustomersRequest { order_by: "business_name".to_owned(), ..list(&token) };
+        assert!(refused(&key(), &call(1, "S/L", other)), "another order");
+        assert!(refused(&PageKey::new(vec![8; 32]), &call(1, "S/L", list(&token))), "another key");
+        let analyses = ListAnalysesRequest { page_token: token, ..Default::default() };
+        assert!(key().open::<_, Cursor>(&call(1, "S/L", analyses)).is_err(), "another request");
+    }
+
+    #[test]
+    fn one_row_more_tells_of_another_page() {
+        let page = Page::<Cursor> { size: 2, after: None };
+        assert_eq!(page.limit(), 3);
+        let mut rows = vec![1, 2, 3];
+        assert!(page.cut(&mut rows));
+        assert_eq!(rows, [1, 2]);
+        assert!(!page.cut(&mut rows));
+    }
+}

@@ -1,0 +1,163 @@
+//! The checks that the generated code calls.
+//!
+//! `must` is the text of the rule, written at build time: "must be at most 256 characters".
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::hash::Hash;
+use std::mem;
+use std::ops::RangeBounds;
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use regex::Regex;
+
+use super::{Path, Report, Validate};
+
+/// A pattern of a `pattern` rule, compiled when it is first needed. The build compiled it too and
+/// fails on a bad one; should it still be bad here, nothing matches it.
+pub type Pattern = LazyLock<Option<Regex>>;
+
+/// Up to this many items are compared each with each, which allocates nothing.
+const UNIQUE_BY_COMPARING: usize = 16;
+
+/// Checks the message at a field.
+#[inline]
+pub fn message<T: Validate>(value: &T, at: &Path<'_>, report: &mut Report) {
+    value.check(at, report);
+}
+
+/// Checks the message at a field with `ignore = IGNORE_ALWAYS`: only what holds without rules.
+/// Such a message is a part of something, like the resource of an update beside its mask.
+pub fn without_rules<T: Validate>(value: &T, at: &Path<'_>, report: &mut Report) {
+    let before = mem::replace(&mut report.without_rules, true);
+    value.check(at, report);
+    report.without_rules = before;
+}
+
+/// Reports a field, or a oneof, that is not set and has to be.
+#[cold]
+pub fn missing(at: &Path<'_>, report: &mut Report) {
+    report.add(at, "required", format_args!("must be set"));
+}
+
+/// Checks a condition of a rule.
+#[inline]
+pub fn holds(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, report: &mut Report) {
+    if !ok {
+        report.add(at, rule, format_args!("{must}"));
+    }
+}
+
+/// Checks a condition that holds without any rule.
+#[inline]
+pub fn insist(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, report: &mut Report) {
+    if !ok {
+        report.insist(at, rule, format_args!("{must}"));
+    }
+}
+
+/// Checks that a text has no U+0000, which Postgres cannot store.
+#[inline]
+pub fn no_nul(value: &str, at: &Path<'_>, report: &mut Report) {
+    let ok = !value.as_bytes().contains(&0);
+    insist(ok, "string.no_nul", "must not contain U+0000", at, report);
+}
+
+/// Checks that a number is neither NaN nor an infinity: JSON has no word for them.
+#[inline]
+pub fn finite(value: f64, rule: &'static str, at: &Path<'_>, report: &mut Report) {
+    insist(value.is_finite(), rule, "must be finite", at, report);
+}
+
+/// Checks that a number lies within bounds.
+#[inline]
+pub fn range<T: PartialOrd + Display>(
+    value: T,
+    bounds: impl RangeBounds<T>,
+    rule: &'static str,
+    must: &'static str,
+    at: &Path<'_>,
+    report: &mut Report,
+) {
+    if !bounds.contains(&value) {
+        report.add(at, rule, format_args!("{must}, is {value}"));
+    }
+}
+
+/// Checks how many bytes, items or entries there are.
+#[inline]
+pub fn size(
+    count: usize,
+    bounds: impl RangeBounds<usize>,
+    rule: &'static str,
+    must: &'static str,
+    at: &Path<'_>,
+    report: &mut Report,
+) {
+    if !bounds.contains(&count) {
+        report.add(at, rule, format_args!("{must}, has {count}"));
+    }
+}
+
+/// Checks that a text has at least `min` characters (Unicode code points).
+#[inline]
+pub fn min_len(value: &str, min: usize, must: &'static str, at: &Path<'_>, report: &mut Report) {
+    // A character has at most four bytes, so that long texts need no counting.
+    if value.len() < min.saturating_mul(4) {
+        let count = value.chars().count();
+        size(count, min.., "string.min_len", must, at, report);
+    }
+}
+
+/// Checks that a text has at most `max` characters (Unicode code points).
+#[inline]
+pub fn max_len(value: &str, max: usize, must: &'static str, at: &Path<'_>, report: &mut Report) {
+    // A character has at least one byte, so that short texts need no counting.
+    if value.len() > max {
+        let count = value.chars().count();
+        size(count, ..=max, "string.max_len", must, at, report);
+    }
+}
+
+/// Checks that a text has exactly `len` characters (Unicode code points).
+#[inline]
+pub fn len(value: &str, len: usize, must: &'static str, at: &Path<'_>, report: &mut Report) {
+    let count = value.chars().count();
+    size(count, len..=len, "string.len", must, at, report);
+}
+
+/// Checks a text against a pattern.
+#[inline]
+pub fn pattern(value: &str, pattern: &Pattern, must: &'static str, at: &Path<'_>, report: &mut Report) {
+    let ok = pattern.as_ref().is_some_and(|regex| regex.is_match(value));
+    holds(ok, "string.pattern", must, at, report);
+}
+
+/// Checks that no two items are the same.
+pub fn unique<T: Hash + Eq>(items: &[T], at: &Path<'_>, report: &mut Report) {
+    let ok = if items.len() <= UNIQUE_BY_COMPARING {
+        let mut rest = items.iter();
+        std::iter::from_fn(|| rest.next().map(|item| !rest.as_slice().contains(item))).all(|ok| ok)
+    } else {
+        let mut seen = HashSet::with_capacity(items.len());
+        items.iter().all(|item| seen.insert(item))
+    };
+    holds(ok, "repeated.unique", "must not repeat an item", at, report);
+}
+
+/// A timestamp or a duration as a number that can be compared. One that is out of range, which
+/// has its own check, still has a place in the order.
+#[inline]
+pub fn nanos(seconds: i64, nanos: i32) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
+}
+
+/// The time now in the terms of [`nanos`].
+pub fn now() -> i128 {
+    let nanos = |elapsed: std::time::Duration| i128::try_from(elapsed.as_nanos());
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(after) => nanos(after).unwrap_or(i128::MAX),
+        Err(before) => nanos(before.duration()).map_or(i128::MIN, |nanos| -nanos),
+    }
+}

@@ -1,0 +1,174 @@
+//! The well-known types of protobuf: what they must be whatever the rules say.
+
+use prost_types::value::Kind;
+use prost_types::{Any, Duration, FieldMask, ListValue, Struct, Timestamp, Value};
+
+use super::{Path, Report, Validate, check};
+
+/// How deep a `google.protobuf.Struct` may nest, the outermost object being the first level: what
+/// people write by hand has five, and prost stops decoding 33 messages down, which is about here.
+pub const MAX_STRUCT_DEPTH: usize = 16;
+
+/// How many keys and items a `google.protobuf.Struct` may have in all its levels: each costs some
+/// 100 bytes once decoded, and far less on the wire.
+pub const MAX_STRUCT_ENTRIES: usize = 10_000;
+
+/// 0001-01-01T00:00:00Z, where `google.protobuf.Timestamp` begins.
+const FIRST_SECOND: i64 = -62_135_596_800;
+
+/// 9999-12-31T23:59:59Z, where it ends.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// The longest `google.protobuf.Duration`, about 10,000 years.
+const LONGEST_DURATION: i64 = 315_576_000_000;
+
+/// The most nanoseconds beside whole seconds.
+const MAX_NANOS: i32 = 999_999_999;
+
+impl Validate for Timestamp {
+    fn check(&self, at: &Path<'_>, report: &mut Report) {
+        let years = (FIRST_SECOND..=LAST_SECOND).contains(&self.seconds);
+        let must = "must lie within the years 0001 to 9999";
+        check::insist(years, "timestamp.seconds", must, at, report);
+        let nanos = (0..=MAX_NANOS).contains(&self.nanos);
+        let must = "must have nanos from 0 to 999999999";
+        check::insist(nanos, "timestamp.nanos", must, at, report);
+    }
+}
+
+impl Validate for Duration {
+    fn check(&self, at: &Path<'_>, report: &mut Report) {
+        let seconds = (-LONGEST_DURATION..=LONGEST_DURATION).contains(&self.seconds);
+        let must = "must have seconds from -315576000000 to 315576000000";
+        check::insist(seconds, "duration.seconds", must, at, report);
+        let nanos = (-MAX_NANOS..=MAX_NANOS).contains(&self.nanos);
+        let must = "must have nanos from -999999999 to 999999999";
+        check::insist(nanos, "duration.nanos", must, at, report);
+        let one_sign = self.seconds.signum() * i64::from(self.nanos.signum()) >= 0;
+        let must = "must have seconds and nanos of the same sign";
+        check::insist(one_sign, "duration.sign", must, at, report);
+    }
+}
+
+impl Validate for FieldMask {
+    fn check(&self, at: &Path<'_>, report: &mut Report) {
+        let at = &at.field("paths");
+        for (index, path) in self.paths.iter().enumerate() {
+            check::no_nul(path, &at.index(index), report);
+        }
+    }
+}
+
+impl Validate for Any {
+    fn check(&self, at: &Path<'_>, report: &mut Report) {
+        check::no_nul(&self.type_url, &at.field("type_url"), report);
+    }
+}
+
+/// `google.protobuf.Empty`.
+impl Validate for () {
+    fn check(&self, _at: &Path<'_>, _report: &mut Report) {}
+}
+
+impl Validate for Struct {
+    fn check(&self, at: &Path<'_>, report: &mut Report) {
+        tell(Walk::default().object(self, 0), at, report);
+    }
+}
+
+impl Validate for ListValue {
+    fn check(&self, at: &Path<'_>, report: &mut Report) {
+        tell(Walk::default().list(self, 0), at, report);
+    }
+}
+
+impl Validate for Value {
+    fn check(&self, at: &Path<'_>, report: &mut Report) {
+        tell(Walk::default().value(self, 0), at, report);
+    }
+}
+
+/// Why a `Struct`, `ListValue` or `Value` is refused. The first reason ends the walk.
+enum Refused {
+    TooDeep,
+    TooManyEntries,
+    NotFinite,
+    Nul,
+    NoKind,
+}
+
+fn tell(walked: Result<(), Refused>, at: &Path<'_>, report: &mut Report) {
+    let Err(refused) = walked else { return };
+    match refused {
+        Refused::TooDeep => report.insist(
+            at,
+            "struct.max_depth",
+            format_args!("must be at most {MAX_STRUCT_DEPTH} levels deep"),
+        ),
+        Refused::TooManyEntries => report.insist(
+            at,
+            "struct.max_entries",
+            format_args!("must have at most {MAX_STRUCT_ENTRIES} keys and items in all"),
+        ),
+        Refused::NotFinite => {
+            report.insist(at, "struct.finite", format_args!("must have finite numbers only"))
+        }
+        Refused::Nul => {
+            report.insist(at, "struct.no_nul", format_args!("must not contain U+0000 in a key or a string"))
+        }
+        Refused::NoKind => report.insist(
+            at,
+            "struct.kind",
+            format_args!("must set a kind in every value, null_value for null"),
+        ),
+    }
+}
+
+/// One walk over an open object, counting its keys and items.
+#[derive(Default)]
+struct Walk {
+    entries: usize,
+}
+
+impl Walk {
+    fn object(&mut self, object: &Struct, outer: usize) -> Result<(), Refused> {
+        let depth = self.enter(outer, object.fields.len())?;
+        object.fields.iter().try_for_each(|(key, value)| {
+            text(key)?;
+            self.value(value, depth)
+        })
+    }
+
+    fn list(&mut self, list: &ListValue, outer: usize) -> Result<(), Refused> {
+        let depth = self.enter(outer, list.values.len())?;
+        list.values.iter().try_for_each(|value| self.value(value, depth))
+    }
+
+    /// A value without a kind is refused, as its definition asks, rather than read as null: it
+    /// would come back as something else than was sent.
+    fn value(&mut self, value: &Value, outer: usize) -> Result<(), Refused> {
+        match value.kind.as_ref().ok_or(Refused::NoKind)? {
+            Kind::NullValue(_) | Kind::BoolValue(_) => Ok(()),
+            Kind::NumberValue(number) if number.is_finite() => Ok(()),
+            Kind::NumberValue(_) => Err(Refused::NotFinite),
+            Kind::StringValue(value) => text(value),
+            Kind::StructValue(object) => self.object(object, outer),
+            Kind::ListValue(list) => self.list(list, outer),
+        }
+    }
+
+    fn enter(&mut self, outer: usize, entries: usize) -> Result<usize, Refused> {
+        self.entries = self.entries.saturating_add(entries);
+        if outer >= MAX_STRUCT_DEPTH {
+            Err(Refused::TooDeep)
+        } else if self.entries > MAX_STRUCT_ENTRIES {
+            Err(Refused::TooManyEntries)
+        } else {
+            Ok(outer + 1)
+        }
+    }
+}
+
+fn text(value: &str) -> Result<(), Refused> {
+    if value.as_bytes().contains(&0) { Err(Refused::Nul) } else { Ok(()) }
+}

@@ -1,0 +1,95 @@
+//! Enums of the protos as words in text columns.
+//!
+//! The enums that prost generates are the one vocabulary: rows, rules and actions use them as they
+//! are, and there is no second list of words to keep in step. They are the exception, though:
+//! messages stay in `service.rs`. `build/words.rs` writes one [`Word`] for every enum of the
+//! package; a column holds the name without its prefix, and `UNSPECIFIED` is never stored: it is
+//! NULL, or the column has a default.
+
+use std::fmt::Debug;
+use std::io::Write as _;
+
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::pg::{Pg, PgValue};
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The implementations that the build wrote.
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/words.rs"));
+}
+
+/// An enum of the protos, by its names.
+pub trait Word: Copy + Debug + Eq + TryFrom<i32> + Into<i32> + 'static {
+    /// The enum's name in the proto: `CustomerStatus`.
+    const NAME: &'static str;
+
+    /// What the full names of all its values start with: `CUSTOMER_STATUS_`.
+    const PREFIX: &'static str;
+
+    /// The value's name in the proto: `CUSTOMER_STATUS_LEAD`.
+    fn full_name(self) -> &'static str;
+
+    /// The value with that name in the proto.
+    fn from_full_name(name: &str) -> Option<Self>;
+
+    /// The value that a column stores as `word`. `UNSPECIFIED` is not such a word.
+    fn from_word(word: &str) -> Option<Self>;
+
+    /// The name without its prefix: `LEAD`.
+    fn word(self) -> &'static str {
+        let name = self.full_name();
+        name.strip_prefix(Self::PREFIX).unwrap_or(name)
+    }
+}
+
+/// How an enum stands in a text column: `Text(CustomerStatus::Lead)` is `LEAD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = sql_types::Text)]
+pub struct Text<E: Word>(pub E);
+
+impl<E: Word> FromSql<sql_types::Text, Pg> for Text<E> {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let word = str::from_utf8(value.as_bytes())?;
+        let known = E::from_word(word).map(Text);
+        known.ok_or_else(|| format!("{word:?} is not a word of {}", E::NAME).into())
+    }
+}
+
+impl<E: Word> ToSql<sql_types::Text, Pg> for Text<E> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        if self.0.into() == 0 {
+            return Err(format!("{} is not stored", self.0.full_name()).into());
+        }
+        out.write_all(self.0.word().as_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+
+/// In jsonb an enum stands as it does in a text column.
+impl<E: Word> Serialize for Text<E> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.0.word())
+    }
+}
+
+impl<'de, E: Word> Deserialize<'de> for Text<E> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let word = std::borrow::Cow::<str>::deserialize(from)?;
+        let known = E::from_word(&word).map(Text);
+        known.ok_or_else(|| serde::de::Error::custom(format_args!("{word:?} is not a word of {}", E::NAME)))
+    }
+}
+
+/// What to store for a field of a message: nothing for `UNSPECIFIED`, and nothing for a value that
+/// this build does not know, which validation refuses before (`enum.defined_only`).
+pub fn stored<E: Word>(value: i32) -> Option<Text<E>> {
+    (value != 0).then(|| E::try_from(value).ok().map(Text))?
+}
+
+/// What a field of a message says for a stored word: `UNSPECIFIED` for none.
+pub fn wire<E: Word>(text: Option<Text<E>>) -> i32 {
+    text.map_or(0, |Text(value)| value.into())
+}
