@@ -49,9 +49,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The contract's own files, as paths below their include directory, in a fixed
-/// order.
+/// order; and the details of errors, which no file imports but clients look up
+/// through reflection to show them.
 fn contract_files() -> Result<Vec<PathBuf>, Box<dyn Error>> {
-    let mut files = Vec::new();
+    let mut files = vec![PathBuf::from("google/rpc/error_details.proto")];
     for entry in fs::read_dir("proto/crm/v1")? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "proto") {

@@ -19,8 +19,9 @@ use crate::auth::Caller;
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::{Error, Result};
 use crate::pb::add_message_request::Action;
-use crate::pb::{AddMessageRequest, AddMessageResponse};
+use crate::pb::{AddMessageRequest, AddMessageResponse, ErrorReason};
 use crate::rpc;
+use crate::rpc::validate::{Violation, validate};
 
 /// Requests of one stream that were read and not answered: enough to keep a batch full while the
 /// one before commits.
@@ -130,21 +131,30 @@ impl Reader {
     }
 }
 
-/// The message of a request that keeps the rules of the contract.
+/// The message of a request that keeps the rules of the contract, and two that only hold here.
 fn checked(request: AddMessageRequest) -> Result<NewMessage> {
-    rpc::check(&request)?;
-    let required = |field: &'static str, what: &'static str| Error::invalid(field, "required", what);
+    let mut violations = validate(&request).err().unwrap_or_default();
+    let mut require = |field: &str, description: &str| {
+        violations.push(Violation {
+            field: field.to_owned(),
+            rule: "required",
+            description: description.to_owned(),
+        });
+    };
     if request.conversation_id.is_empty() {
-        return Err(required("conversation_id", "is required in the first request of a stream"));
+        require("conversation_id", "is required in the first request of a stream");
     }
-    let conversation_id = rpc::id("conversation_id", &request.conversation_id)?;
     match request.action {
         Some(Action::Message(message)) if message.message_key.is_empty() => {
-            Err(required("message.message_key", "is required, so that a resend adds nothing"))
+            require("message.message_key", "is required, so that a resend adds nothing");
         }
-        Some(Action::Message(message)) => Ok(wire::new_message(conversation_id, message)),
-        None => Err(required("action", "is required")),
+        Some(Action::Message(message)) if violations.is_empty() => {
+            let conversation_id = rpc::id("conversation_id", &request.conversation_id)?;
+            return Ok(wire::new_message(conversation_id, message));
+        }
+        Some(Action::Message(_)) | None => {}
     }
+    Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations })
 }
 
 /// Commits what is in the window, and answers it.
