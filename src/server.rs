@@ -111,7 +111,13 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let applied = migrate::run(&target).await?;
     let database = open(target, &config.database).await?;
     greet(&listener, &database, embedded.as_ref(), &applied);
-    let served = run(database, config.limits, listener, stop_signal()).await;
+    let served = tokio::select! {
+        served = run(database, config.limits, listener, stop_signal()) => served,
+        () = async { stop_signal().await; stop_signal().await } => {
+            tracing::warn!("asked to stop a second time: calls that did not finish are given up");
+            Ok(())
+        }
+    };
     if let Some(embedded) = embedded {
         let stopped = tokio::task::spawn_blocking(move || embedded.stop()).await;
         if stopped.is_err() {

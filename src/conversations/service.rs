@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use uuid::Uuid;
 
 use super::messages::actions::Range;
-use super::store::{Conversation, Filter, OrderKey};
+use super::store::{Conversation, Cursor, Filter, OrderKey};
 use super::{actions, analyses, messages, wire};
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::pb;
 use crate::rpc::mask::Change;
 use crate::rpc::words::stored;
-use crate::rpc::{self, Call, Context, PageKey, etag, times};
+use crate::rpc::{self, Call, Context, PageKey, etag, page, times};
 
 /// `ConversationService`.
 pub struct Conversations {
@@ -71,8 +71,9 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let filter = filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
             let (conversations, next) = actions::list(tx, &filter, order, &page).await?;
+            let (conversations, next) = page::fit(conversations, next, |last| Cursor::at(order.0, last));
             Ok(pb::ListConversationsResponse {
-                conversations: conversations.into_iter().map(Into::into).collect(),
+                conversations,
                 next_page_token: self.page_key.next(&call, next)?,
             })
         });
@@ -177,10 +178,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         };
         let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
             let (messages, next) = messages::actions::list(tx, range, direction, &page).await?;
-            Ok(pb::ListMessagesResponse {
-                messages: messages.into_iter().map(Into::into).collect(),
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let (messages, next) = page::fit(messages, next, |last| last.sequence);
+            Ok(pb::ListMessagesResponse { messages, next_page_token: self.page_key.next(&call, next)? })
         });
         Ok(response.await?)
     }
@@ -207,10 +206,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let conversation_id = rpc::id("conversation_id", &call.message.conversation_id)?;
         let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
             let (analyses, next) = analyses::actions::list(tx, conversation_id, &page).await?;
-            Ok(pb::ListAnalysesResponse {
-                analyses: analyses.into_iter().map(Into::into).collect(),
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let (analyses, next) = page::fit(analyses, next, |last| last.version);
+            Ok(pb::ListAnalysesResponse { analyses, next_page_token: self.page_key.next(&call, next)? })
         });
         Ok(response.await?)
     }

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::actions::{self, Deleted};
-use super::store::{Customer, Filter, OrderKey};
+use super::store::{Cursor, Customer, Filter, OrderKey};
 use super::{rules, wire};
 use crate::auth::TenantId;
 use crate::db::keyset::Direction;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::pb;
 use crate::rpc::mask::Change;
 use crate::rpc::words::stored;
-use crate::rpc::{self, Call, PageKey, etag, times};
+use crate::rpc::{self, Call, PageKey, etag, page, times};
 
 /// `CustomerService`.
 pub struct Customers {
@@ -83,10 +83,8 @@ impl pb::customer_service_server::CustomerService for Customers {
         };
         let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
             let (customers, next) = actions::list(tx, &filter, order, &page).await?;
-            Ok(pb::ListCustomersResponse {
-                customers: customers.into_iter().map(Into::into).collect(),
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let (customers, next) = page::fit(customers, next, |last| Cursor::at(order.0, last));
+            Ok(pb::ListCustomersResponse { customers, next_page_token: self.page_key.next(&call, next)? })
         });
         Ok(response.await?)
     }

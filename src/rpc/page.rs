@@ -24,6 +24,10 @@ pub const DEFAULT_PAGE_SIZE: usize = 50;
 /// Rows of a page at most: a few hundred kilobytes of ordinary rows.
 pub const MAX_PAGE_SIZE: usize = 500;
 
+/// Bytes of a page: it ends with the row that reaches them. With that row an answer stays below the
+/// 4 MiB that gRPC clients take by default.
+pub const MAX_PAGE_BYTES: usize = 2 << 20;
+
 /// Bytes of a tag: half of the hash, which leaves 2^128 to guess from.
 const TAG: usize = 16;
 
@@ -58,6 +62,27 @@ impl<C> Page<C> {
         rows.truncate(self.size);
         more
     }
+}
+
+/// The messages of a page and where the next one begins: what `rows` are as messages, as far as
+/// [`MAX_PAGE_BYTES`] go. `end` is where a page ends whose last row is this one.
+pub fn fit<R, M, C>(rows: Vec<R>, next: Option<C>, end: impl Fn(&R) -> C) -> (Vec<M>, Option<C>)
+where
+    M: Message + From<R>,
+{
+    let count = rows.len();
+    let mut messages = Vec::with_capacity(count);
+    let mut bytes = 0;
+    for row in rows {
+        let cursor = end(&row);
+        let message = M::from(row);
+        bytes += message.encoded_len();
+        messages.push(message);
+        if bytes >= MAX_PAGE_BYTES && messages.len() < count {
+            return (messages, Some(cursor));
+        }
+    }
+    (messages, next)
 }
 
 /// The key under which this service signs its page tokens.
@@ -207,6 +232,16 @@ mod tests {
         assert!(refused(&PageKey::new(vec![8; 32]), &call(1, "S/L", list(&token))), "another key");
         let analyses = ListAnalysesRequest { page_token: token, ..Default::default() };
         assert!(key().open::<_, Cursor>(&call(1, "S/L", analyses)).is_err(), "another request");
+    }
+
+    #[test]
+    fn a_page_ends_where_its_bytes_do() {
+        let large = || prost_types::Any { value: vec![0; MAX_PAGE_BYTES / 2], ..Default::default() };
+        let end = |any: &prost_types::Any| any.value.len();
+        let (page, next) = fit::<_, prost_types::Any, _>(vec![large(), large(), large()], None, end);
+        assert_eq!((page.len(), next), (2, Some(MAX_PAGE_BYTES / 2)));
+        let (page, next) = fit::<_, prost_types::Any, _>(vec![large(), large()], Some(7), end);
+        assert_eq!((page.len(), next), (2, Some(7)));
     }
 
     #[test]

@@ -20,11 +20,8 @@ use crate::db::keyset::Direction;
 use crate::db::schema::conversation_messages::{self, dsl};
 use crate::error::Result;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
-
-/// Bytes of text, arguments and metadata after which a page ends. With the message that takes it
-/// over this, an answer stays below the 4 MiB that gRPC clients take by default.
-const PAGE_BYTES: i64 = 2 << 20;
 
 /// A message as it is stored.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
@@ -151,7 +148,8 @@ pub(crate) async fn list(
     (after, before): (i64, i64),
     limit: i64,
 ) -> Result<Listed> {
-    let bounds = Bounds { tenant: tx.tenant(), conversation_id, after, before, limit };
+    let bytes = i64::try_from(MAX_PAGE_BYTES).unwrap_or(i64::MAX);
+    let bounds = Bounds { tenant: tx.tenant(), conversation_id, after, before, limit, bytes };
     let rows: Vec<(Message, i64)> = match direction {
         Direction::Ascending => List::<false>(bounds).load(tx.connection()).await?,
         Direction::Descending => List::<true>(bounds).load(tx.connection()).await?,
@@ -318,6 +316,7 @@ struct Bounds {
     after: i64,
     before: i64,
     limit: i64,
+    bytes: i64,
 }
 
 /// The statement of [`list`], forwards or backwards. The window adds up the bytes of the messages
@@ -338,7 +337,7 @@ type SqlTypeOf<E> = <E as Expression>::SqlType;
 
 impl<const DESCENDING: bool> QueryFragment<Pg> for List<DESCENDING> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Bounds { tenant, conversation_id, after, before, limit } = &self.0;
+        let Bounds { tenant, conversation_id, after, before, limit, bytes } = &self.0;
         let order = if DESCENDING { "DESC" } else { "ASC" };
         out.push_sql(
             "SELECT id, conversation_id, sequence, message_key, role, author, status, content, content_type, ai, \
@@ -363,7 +362,7 @@ impl<const DESCENDING: bool> QueryFragment<Pg> for List<DESCENDING> {
         out.push_sql(" LIMIT ");
         out.push_bind_param::<BigInt, _>(limit)?;
         out.push_sql(") AS c) AS p WHERE bytes_before < ");
-        out.push_bind_param::<BigInt, _>(&PAGE_BYTES)?;
+        out.push_bind_param::<BigInt, _>(bytes)?;
         out.push_sql(" ORDER BY sequence ");
         out.push_sql(order);
         Ok(())

@@ -63,13 +63,14 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let (window, incoming) = mpsc::channel(WINDOW);
-    tokio::join!(read(requests, window, stop), answer(&db, &caller, incoming, &responses));
+    tokio::join!(read(requests, window, &responses, stop), answer(&db, &caller, incoming, &responses));
 }
 
 /// Reads requests into the window.
 async fn read(
     mut requests: Streaming<AddMessageRequest>,
     window: mpsc::Sender<Incoming>,
+    responses: &Outgoing,
     stop: CancellationToken,
 ) {
     let bytes = std::sync::Arc::new(Semaphore::new(WINDOW_BYTES as usize));
@@ -82,6 +83,8 @@ async fn read(
                 let _ = window.send(Incoming { item, _bytes: None }).await;
                 return;
             }
+            // Nobody would read an answer: the call's deadline has passed, or the client is gone.
+            () = responses.closed() => return,
             request = requests.message() => request,
         };
         let request = match request {

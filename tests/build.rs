@@ -1,0 +1,6 @@
+//! What the build makes of the protos, tested here because a build script has no tests of its own.
+
+#[path = "../build/validation.rs"]
+mod validation;
+#[path = "../build/words.rs"]
+mod words;
