@@ -1,2 +1,2 @@
-DROP VIEW customer_search;
+DROP VIEW customer_list;
 DROP TABLE customers;

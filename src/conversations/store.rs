@@ -63,7 +63,7 @@ pub(crate) struct Head {
 }
 
 /// Which conversations a list shows. All that is set must hold.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) customer_id: Option<Uuid>,
     pub(crate) session_id: Option<String>,
@@ -202,6 +202,9 @@ pub(crate) async fn list(
     (key, direction): (OrderKey, Direction),
     page: &Page<Cursor>,
 ) -> Result<Vec<Conversation>> {
+    if *filter != Filter::default() {
+        tx.plan_for_values().await?;
+    }
     let mut query = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .select(Conversation::as_select())

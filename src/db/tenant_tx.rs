@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use diesel_async::pooled_connection::deadpool::Object;
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
 use super::Db;
 use crate::auth::{Caller, TenantId};
@@ -77,6 +77,16 @@ impl TenantTx {
     /// The tenant, for the queries to say it too.
     pub fn tenant(&self) -> uuid::Uuid {
         self.tenant.as_uuid()
+    }
+
+    /// From here on every statement is planned for the values that it comes with. For lists with
+    /// filters: a plan for any value knows neither rare words nor common ones, and is cached.
+    ///
+    /// # Errors
+    ///
+    /// What can happen to any statement.
+    pub async fn plan_for_values(&mut self) -> Result<()> {
+        Ok(self.connection.batch_execute("SET LOCAL plan_cache_mode = force_custom_plan").await?)
     }
 
     /// The connection, for `store` functions.
