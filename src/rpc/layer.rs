@@ -9,9 +9,11 @@ mod body;
 mod deadline;
 mod repair;
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context as Poller, Poll};
 use std::time::{Duration, Instant};
 
@@ -28,12 +30,19 @@ use super::Context;
 use crate::auth::{self, Caller};
 use crate::db::Deadline;
 use crate::error::Error;
+use crate::pb::CONTRACT;
 
 /// Paths of this contract start so.
 const OURS: &str = "/crm.v1.";
 
-/// Calls whose answer is a stream may stay open; a unary call may not.
-const STREAMING: [&str; 1] = ["/crm.v1.ConversationService/AddMessage"];
+/// Calls that are streams may stay open; a unary call may not.
+static STREAMING: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let methods = CONTRACT.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    methods
+        .filter(|method| method.is_client_streaming() || method.is_server_streaming())
+        .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
+        .collect()
+});
 
 /// A unary call without a deadline of its own, where even the setting has none: never reached.
 const NO_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -140,7 +149,7 @@ impl CallLayer {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
-        let streaming = STREAMING.contains(&path);
+        let streaming = STREAMING.contains(path);
         let asked = deadline::of(request.headers());
         let allowed = match asked {
             Some(asked) => asked,

@@ -3,29 +3,19 @@
 //! Works on any message of the contract through its descriptor, so that a new field is in its mask
 //! from the day on which it is in its message.
 
-use std::sync::LazyLock;
-
 use prost::Message;
-use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
-};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
 use prost_types::FieldMask;
 
 use super::validate::{self, Validate};
 use crate::error::{Error, Result};
-use crate::pb::{self, ErrorReason};
+use crate::pb::{CONTRACT, ErrorReason};
 
 /// Stands for all fields.
 const ALL: &str = "*";
 
 /// `google.api.FieldBehavior.OUTPUT_ONLY`.
 const OUTPUT_ONLY: i32 = 3;
-
-/// The contract, to look fields up in.
-static CONTRACT: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the build made these bytes from the contract that it compiled")]
-    DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).expect("the contract's own descriptor")
-});
 
 /// New values for some fields of a message.
 #[derive(Debug, Clone)]
