@@ -10,6 +10,7 @@ pub mod pb;
 
 pub mod config;
 pub mod server;
+pub mod startup;
 
 pub mod conversations;
 pub mod customers;

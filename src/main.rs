@@ -1,10 +1,10 @@
-//! Command line → [`crm_backend::server`].
+//! Command line → [`crm_backend::startup`].
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use crm_backend::config::{Cli, Command};
-use crm_backend::{server, telemetry};
+use crm_backend::{startup, telemetry};
 
 fn main() -> ExitCode {
     let command = Cli::parse().into_command();
@@ -19,8 +19,8 @@ fn main() -> ExitCode {
     let outcome = started.and_then(|runtime| {
         runtime.block_on(async {
             match command {
-                Command::Serve(config) => server::serve(*config).await.map_err(|error| error.to_string()),
-                Command::Migrate(config) => server::migrate(config).await.map_err(|error| error.to_string()),
+                Command::Serve(config) => startup::serve(*config).await.map_err(|error| error.to_string()),
+                Command::Migrate(config) => startup::migrate(config).await.map_err(|error| error.to_string()),
             }
         })
     });

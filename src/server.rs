@@ -16,11 +16,11 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::{Config, DatabaseConfig, Limits, MigrateConfig};
+use crate::config::{DatabaseConfig, Limits};
 use crate::conversations::Conversations;
 use crate::customers::Customers;
-use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
-use crate::db::migrate::{self, MigrateError};
+use crate::db::embedded::EmbeddedError;
+use crate::db::migrate::MigrateError;
 use crate::db::{self, ConnectError, Db, Target, walls};
 use crate::pb;
 use crate::pb::conversation_service_server::ConversationServiceServer;
@@ -37,10 +37,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the client may take to say so. With the interval, a lost client's streams are freed
 /// within 40 seconds.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Connections that the service's own Postgres takes beside those of the pool: health, migrations,
-/// and a person with psql.
-const SPARE_CONNECTIONS: u16 = 10;
 
 /// Why the service does not start, or stopped. Messages say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +79,9 @@ pub enum ServeError {
         /// What it said.
         cause: String,
     },
+    /// The descriptors of reflection do not fit together.
+    #[error("Reflection cannot be served: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// The server stopped by itself.
     #[error("The server stopped: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -96,48 +95,6 @@ pub struct Database {
     pub db: Db,
     /// The key of page tokens, which all replicas share.
     pub page_key: PageKey,
-}
-
-/// Serves until SIGTERM or Ctrl-C.
-///
-/// # Errors
-///
-/// Why it does not start, in a sentence that says what to do.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
-    config.check().map_err(ServeError::Settings)?;
-    // First, because it is the quickest to fail.
-    let listener = listen(config.listen).await?;
-    let (target, embedded) = locate(&config.database).await?;
-    let applied = migrate::run(&target).await?;
-    let database = open(target, &config.database).await?;
-    greet(&listener, &database, embedded.as_ref(), &applied);
-    let served = tokio::select! {
-        served = run(database, config.limits, listener, stop_signal()) => served,
-        () = async { stop_signal().await; stop_signal().await } => {
-            tracing::warn!("asked to stop a second time: calls that did not finish are given up");
-            Ok(())
-        }
-    };
-    if let Some(embedded) = embedded {
-        let stopped = tokio::task::spawn_blocking(move || embedded.stop()).await;
-        if stopped.is_err() {
-            tracing::warn!("the service's own Postgres did not stop cleanly");
-        }
-    }
-    served
-}
-
-/// Brings the schema up to date, and says what it did.
-///
-/// # Errors
-///
-/// As [`serve`].
-pub async fn migrate(config: MigrateConfig) -> Result<(), ServeError> {
-    let (target, embedded) = locate(&config.database).await?;
-    let applied = migrate::run(&target).await?;
-    println!("{} at {}", schema_line(&applied), target.place());
-    drop(embedded);
-    Ok(())
 }
 
 /// Opens a migrated database, and makes sure that it keeps tenants apart.
@@ -192,8 +149,8 @@ pub async fn run(
         .max_concurrent_streams(limits.max_streams_per_connection)
         .layer(calls)
         .add_service(health)
-        .add_service(reflection_v1())
-        .add_service(reflection_v1alpha())
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
         .add_service(customers)
         .add_service(conversations)
         .serve_with_incoming_shutdown(
@@ -275,119 +232,10 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-#[expect(clippy::expect_used, reason = "the descriptors are compiled in; a test starts this server")]
-fn reflection_v1() -> impl tonic::codegen::Service<
-    http::Request<tonic::body::Body>,
-    Response = http::Response<tonic::body::Body>,
-    Error = std::convert::Infallible,
-    Future: Send,
-> + NamedService
-+ Clone
-+ Send
-+ Sync
-+ 'static {
-    reflection().build_v1().expect("descriptors that the build made")
-}
-
-#[expect(clippy::expect_used, reason = "the descriptors are compiled in; a test starts this server")]
-fn reflection_v1alpha() -> impl tonic::codegen::Service<
-    http::Request<tonic::body::Body>,
-    Response = http::Response<tonic::body::Body>,
-    Error = std::convert::Infallible,
-    Future: Send,
-> + NamedService
-+ Clone
-+ Send
-+ Sync
-+ 'static {
-    reflection().build_v1alpha().expect("descriptors that the build made")
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|cause| {
-        let hint = match cause.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "Something else listens there, perhaps this service: stop it, or choose another address with --listen."
-            }
-            std::io::ErrorKind::PermissionDenied => "Choose a port of 1024 or more with --listen.",
-            _ => "Choose an address of this machine with --listen.",
-        };
-        ServeError::Listen { address, cause, hint }
-    })
-}
-
-/// The database that the settings name: that of DATABASE_URL, or one of our own.
-async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), ServeError> {
-    if let Some(url) = &config.database_url {
-        return Ok((Target::parse(url)?, None));
-    }
-    let options = embedded::Options {
-        storage: if config.ephemeral {
-            Storage::Ephemeral
-        } else {
-            Storage::Persistent(config.data_dir.clone())
-        },
-        bin_dir: config.postgres_bin_dir.clone(),
-        durability: Durability::Full,
-        max_connections: config.database_connections.saturating_add(SPARE_CONNECTIONS),
-    };
-    let started = tokio::task::spawn_blocking(move || Embedded::start(&options)).await;
-    let embedded = started.map_err(|panic| ServeError::Database {
-        place: "this machine".to_owned(),
-        cause: panic.to_string(),
-    })??;
-    Ok((Target::parse(embedded.url())?, Some(embedded)))
-}
-
 async fn page_key(connection: &mut diesel_async::AsyncPgConnection) -> diesel::QueryResult<PageKey> {
     use crate::db::schema::service_keys::dsl;
     let key = dsl::service_keys.find("page_token").select(dsl::value).first(connection).await?;
     Ok(PageKey::new(key))
-}
-
-/// The first lines that a newcomer reads.
-fn greet(listener: &TcpListener, database: &Database, embedded: Option<&Embedded>, applied: &[String]) {
-    let address = listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
-    let place = match embedded {
-        Some(own) => format!("Postgres {} of its own, data in {}", own.version(), own.data_dir().display()),
-        None => format!("Postgres at {}", database.target.place()),
-    };
-    println!("crm-backend {} listens on {address}", env!("CARGO_PKG_VERSION"));
-    println!("  database   {place}");
-    println!("  schema     {}", schema_line(applied));
-    println!("  first call grpcurl -plaintext -H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\");
-    println!(
-        "               -d '{{\"business_name\": \"Café Zoë\"}}' {address} crm.v1.CustomerService/CreateCustomer"
-    );
-}
-
-fn schema_line(applied: &[String]) -> String {
-    match applied {
-        [] => "up to date".to_owned(),
-        applied => format!("brought up to date: {}", applied.join(", ")),
-    }
-}
-
-/// Resolves at the first SIGTERM or Ctrl-C.
-async fn stop_signal() {
-    let interrupt = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending::<()>().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
-    }
 }
 
 fn list(breaches: &[String]) -> String {
