@@ -157,6 +157,8 @@ pub async fn run(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop.clone().cancelled_owned(),
         );
+    // It answered a moment ago, when it was opened.
+    announce(&reporter, true).await;
     let background = TaskTracker::new();
     background.spawn(report_health(target, reporter, stop.clone()));
     let mut server = std::pin::pin!(server);
@@ -198,8 +200,7 @@ async fn drain(
 
 /// Says SERVING while Postgres answers, and NOT_SERVING from the moment of shutdown.
 async fn report_health(target: Target, reporter: HealthReporter, stop: CancellationToken) {
-    let (sender, mut healthy) = watch::channel(false);
-    announce(&reporter, false).await;
+    let (sender, mut healthy) = watch::channel(true);
     let probe = db::health::watch(target, sender, stop.clone());
     let report = async {
         while healthy.changed().await.is_ok() {

@@ -263,6 +263,20 @@ pub(crate) async fn update(
     Ok(())
 }
 
+/// How many customers, deleted ones included, have the words of a tsquery; no more than `limit` are
+/// counted.
+pub(crate) async fn count_found(tx: &mut TenantTx, tsquery: &str, limit: i64) -> Result<i64> {
+    use customer_list as c;
+    let found: Vec<Uuid> = c::table
+        .filter(c::tenant_id.eq(tx.tenant()))
+        .filter(Matches { vector: c::search_vector, tsquery: tsquery.to_owned() })
+        .select(c::id)
+        .limit(limit)
+        .load(tx.connection())
+        .await?;
+    Ok(i64::try_from(found.len()).unwrap_or(i64::MAX))
+}
+
 /// One page of the customers that `filter` lets through, and one row more if there is one.
 pub(crate) async fn list(
     tx: &mut TenantTx,
@@ -271,9 +285,6 @@ pub(crate) async fn list(
     page: &Page<Cursor>,
 ) -> Result<Vec<Customer>> {
     use customer_list as c;
-    if *filter != Filter::default() {
-        tx.plan_for_values().await?;
-    }
     let mut query = c::table
         .filter(c::tenant_id.eq(tx.tenant()))
         .select((

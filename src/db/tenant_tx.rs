@@ -89,6 +89,30 @@ impl TenantTx {
         Ok(self.connection.batch_execute("SET LOCAL plan_cache_mode = force_custom_plan").await?)
     }
 
+    /// From here on, and for the values at hand, rows are found through a bitmap of an index: what a
+    /// GIN index gives, whatever the planner thinks of it.
+    ///
+    /// # Errors
+    ///
+    /// What can happen to any statement.
+    pub async fn plan_by_bitmap(&mut self) -> Result<()> {
+        const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
+                           SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; \
+                           SET LOCAL enable_bitmapscan = on";
+        Ok(self.connection.batch_execute(SQL).await?)
+    }
+
+    /// From here on, and for the values at hand, rows are read in the order of an index.
+    ///
+    /// # Errors
+    ///
+    /// What can happen to any statement.
+    pub async fn plan_by_order(&mut self) -> Result<()> {
+        const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
+                           SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = off";
+        Ok(self.connection.batch_execute(SQL).await?)
+    }
+
     /// The connection, for `store` functions.
     pub fn connection(&mut self) -> &mut AsyncPgConnection {
         &mut self.connection

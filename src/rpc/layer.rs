@@ -120,8 +120,10 @@ impl CallLayer {
         let tenant = caller.as_ref().and_then(|caller| caller.as_ref().ok()).map(Caller::tenant);
         let outcome = match caller {
             Some(Err(error)) => Err(error),
-            Some(Ok(caller)) => self.run(inner, request, &path, Some(caller)).instrument(span.clone()).await,
-            None => self.run(inner, request, &path, None).instrument(span.clone()).await,
+            Some(Ok(caller)) => {
+                self.run(inner, request, &path, id, Some(caller)).instrument(span.clone()).await
+            }
+            None => self.run(inner, request, &path, id, None).instrument(span.clone()).await,
         };
         let response = span.in_scope(|| outcome.unwrap_or_else(|error| Status::from(error).into_http()));
         let response = repair::response(response, id);
@@ -143,6 +145,7 @@ impl CallLayer {
         mut inner: S,
         mut request: Request<Body>,
         path: &str,
+        id: Uuid,
         caller: Option<Caller>,
     ) -> Result<Response<Body>, Error>
     where
@@ -167,11 +170,10 @@ impl CallLayer {
             Ok(Err(panic)) => return Err(Error::internal(panic)),
             Ok(Ok(Err(_))) | Err(_) => return Err(Error::DeadlineExceeded),
         };
-        let expiry = asked.filter(|_| streaming);
-        Ok(match expiry {
-            None => response,
-            Some(expiry) => response.map(|inner| Body::new(body::Bounded::new(inner, Some(expiry), None))),
-        })
+        if streaming {
+            return Ok(response.map(|inner| Body::new(body::Bounded::ours(inner, asked, id))));
+        }
+        Ok(response)
     }
 
     /// Health and reflection: theirs are the rules of their specifications, but their streams end
@@ -182,7 +184,7 @@ impl CallLayer {
     {
         let expiry = deadline::of(request.headers());
         let Ok(response) = inner.call(request).await;
-        response.map(|inner| Body::new(body::Bounded::new(inner, expiry, Some(self.stop))))
+        response.map(|inner| Body::new(body::Bounded::foreign(inner, expiry, self.stop)))
     }
 }
 

@@ -38,7 +38,10 @@ const BATCH: usize = 128;
 const BATCH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A response, or the end of the stream.
-type Outgoing = mpsc::Sender<Result<AddMessageResponse, Status>>;
+type Answer = Result<AddMessageResponse, Status>;
+
+/// Where answers go.
+type Outgoing = mpsc::Sender<Answer>;
 
 /// A request that was read.
 struct Incoming {
@@ -52,6 +55,8 @@ enum Item {
     Append(Box<NewMessage>),
     Refuse(AddMessageResponse),
     GoAway(AddMessageResponse),
+    /// Nothing more can be read: the stream ends with this error.
+    Break(Status),
 }
 
 /// Serves a stream until the client closes it, goes away, or the server stops.
@@ -91,7 +96,9 @@ async fn read(
             Ok(Some(request)) => request,
             Ok(None) => return,
             Err(status) => {
+                // Bytes that are no request, or a client that is gone and will not hear of it.
                 tracing::debug!(code = ?status.code(), "a stream broke off");
+                let _ = window.send(Incoming { item: Item::Break(status), _bytes: None }).await;
                 return;
             }
         };
@@ -169,28 +176,29 @@ async fn answer(db: &Db, caller: &Caller, mut incoming: mpsc::Receiver<Incoming>
             waiting.drain(..).map(|incoming| (incoming.item, incoming._bytes)).unzip();
         for response in commit(db, caller, items).await {
             // A client that is gone gets no answers, but what it sent before is still committed.
-            let _ = responses.send(Ok(response)).await;
+            let _ = responses.send(response).await;
         }
     }
 }
 
 /// Answers a run of requests in their order, from one transaction for all that add a message.
-async fn commit(db: &Db, caller: &Caller, items: Vec<Item>) -> Vec<AddMessageResponse> {
+async fn commit(db: &Db, caller: &Caller, items: Vec<Item>) -> Vec<Answer> {
     let mut messages = Vec::with_capacity(items.len());
-    let mut answers: Vec<Option<AddMessageResponse>> = Vec::with_capacity(items.len());
+    let mut answers: Vec<Option<Answer>> = Vec::with_capacity(items.len());
     for item in items {
         match item {
             Item::Append(message) => {
                 messages.push(*message);
                 answers.push(None);
             }
-            Item::Refuse(answer) | Item::GoAway(answer) => answers.push(Some(answer)),
+            Item::Refuse(answer) | Item::GoAway(answer) => answers.push(Some(Ok(answer))),
+            Item::Break(status) => answers.push(Some(Err(status))),
         }
     }
     let outcomes = append(db, caller, &messages).await;
     let mut appended = messages.into_iter().zip(outcomes).map(|(message, outcome)| match outcome {
-        Ok(placed) => wire::ack(placed),
-        Err(error) => wire::error(message.conversation_id.to_string(), message.message_key, error),
+        Ok(placed) => Ok(wire::ack(placed)),
+        Err(error) => Ok(wire::error(message.conversation_id.to_string(), message.message_key, error)),
     });
     answers.into_iter().filter_map(|answer| answer.or_else(|| appended.next())).collect()
 }

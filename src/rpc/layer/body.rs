@@ -1,4 +1,4 @@
-//! A response body that ends at a deadline, or when the server stops.
+//! The body of a stream: it ends at a deadline, or when the server stops, and its error is complete.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +12,9 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 use tonic::body::Body;
+use uuid::Uuid;
 
+use super::repair;
 use crate::error::Error;
 use crate::pb::ErrorReason;
 
@@ -21,13 +23,26 @@ pub(super) struct Bounded {
     inner: Body,
     expiry: Option<Pin<Box<Sleep>>>,
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// The call's id, where its errors are ours to complete.
+    id: Option<Uuid>,
     ended: bool,
 }
 
 impl Bounded {
-    pub(super) fn new(inner: Body, expiry: Option<Duration>, stop: Option<CancellationToken>) -> Self {
+    /// A stream of this contract.
+    pub(super) fn ours(inner: Body, expiry: Option<Duration>, id: Uuid) -> Self {
+        Self::new(inner, expiry, None, Some(id))
+    }
+
+    /// A stream of health or reflection, which knows nothing of the server's end.
+    pub(super) fn foreign(inner: Body, expiry: Option<Duration>, stop: CancellationToken) -> Self {
+        Self::new(inner, expiry, Some(stop), None)
+    }
+
+    fn new(inner: Body, expiry: Option<Duration>, stop: Option<CancellationToken>, id: Option<Uuid>) -> Self {
         Self {
             inner,
+            id,
             expiry: expiry.map(|expiry| Box::pin(tokio::time::sleep(expiry))),
             stop: stop.map(|stop| Box::pin(stop.cancelled_owned())),
             ended: false,
@@ -48,6 +63,14 @@ impl Bounded {
         }
         None
     }
+
+    fn complete(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match (self.id, frame.into_trailers()) {
+            (Some(id), Ok(trailers)) => Frame::trailers(repair::trailers(trailers, id)),
+            (None, Ok(trailers)) => Frame::trailers(trailers),
+            (_, Err(data)) => data,
+        }
+    }
 }
 
 impl http_body::Body for Bounded {
@@ -63,7 +86,7 @@ impl http_body::Body for Bounded {
             return Poll::Ready(None);
         }
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) {
-            return Poll::Ready(frame);
+            return Poll::Ready(frame.map(|frame| frame.map(|frame| this.complete(frame))));
         }
         let Some(error) = this.end(context) else { return Poll::Pending };
         this.ended = true;
@@ -71,7 +94,7 @@ impl http_body::Body for Bounded {
         this.inner = Body::empty();
         let mut trailers = HeaderMap::new();
         Status::from(error).add_header(&mut trailers)?;
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+        Poll::Ready(Some(Ok(this.complete(Frame::trailers(trailers)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Errors that tonic made before a handler ran, put into the contract's words; and the request id
 //! on all of them.
 
-use http::Response;
+use http::{HeaderMap, Response};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -16,6 +16,18 @@ pub(super) fn response(response: Response<Body>, id: Uuid) -> Response<Body> {
     match Status::from_header_map(response.headers()) {
         Some(status) if status.code() != Code::Ok => complete(&status, id).into_http(),
         _ => response,
+    }
+}
+
+/// Makes an error that ended a stream complete.
+pub(super) fn trailers(trailers: HeaderMap, id: Uuid) -> HeaderMap {
+    let Some(status) = Status::from_header_map(&trailers).filter(|status| status.code() != Code::Ok) else {
+        return trailers;
+    };
+    let mut repaired = HeaderMap::new();
+    match complete(&status, id).add_header(&mut repaired) {
+        Ok(()) => repaired,
+        Err(_) => trailers,
     }
 }
 
