@@ -1,0 +1,205 @@
+//! Values that no field takes: planted into every field of every request, the ones to come included.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
+use prost_types::value::Kind as Json;
+use prost_types::{Duration, ListValue, Struct, Timestamp};
+use tonic::{Code, Status};
+
+use crate::support::conversations::message;
+use crate::support::raw::{CONTRACT, call, is_output_only, rpcs, stream_error};
+use crate::support::samples::{self, About};
+use crate::support::{Crm, Refusal};
+
+/// The fields on the way to a field, from the request.
+type Path = Vec<FieldDescriptor>;
+
+/// Every field of a request that a client may set, down to those that are no messages of ours.
+fn fields(descriptor: &MessageDescriptor) -> Vec<Path> {
+    let mut found = Vec::new();
+    for field in descriptor.fields().filter(|field| !is_output_only(field)) {
+        match field.kind() {
+            Kind::Message(inner) if inner.package_name() == "crm.v1" => {
+                found.extend(fields(&inner).into_iter().map(|mut path| {
+                    path.insert(0, field.clone());
+                    path
+                }));
+            }
+            _ => found.push(vec![field]),
+        }
+    }
+    found
+}
+
+/// The path as a violation says it, where lists have one item.
+fn dotted(path: &Path) -> String {
+    let name =
+        |field: &FieldDescriptor| format!("{}{}", field.name(), if field.is_list() { "[0]" } else { "" });
+    path.iter().map(name).collect::<Vec<_>>().join(".")
+}
+
+/// Puts a value into the field at `path`, making the messages on the way.
+fn plant(message: &mut DynamicMessage, path: &[FieldDescriptor], value: Value) {
+    let [field, rest @ ..] = path else { return };
+    if rest.is_empty() {
+        message.set_field(field, if field.is_list() { Value::List(vec![value]) } else { value });
+        return;
+    }
+    let descriptor = field.kind().as_message().expect("a message").clone();
+    if field.is_list() {
+        let mut item = DynamicMessage::new(descriptor);
+        plant(&mut item, rest, value);
+        message.set_field(field, Value::List(vec![Value::Message(item)]));
+    } else {
+        plant(message.get_field_mut(field).as_message_mut().expect("a message"), rest, value);
+    }
+}
+
+/// The number that a rule of a string field says.
+fn limit(field: &FieldDescriptor, rule: &str) -> Option<usize> {
+    let extension = CONTRACT.get_extension_by_name("buf.validate.field").expect("the rules");
+    let options = field.options();
+    let rules = options.get_extension(&extension);
+    let mut rules = rules.as_message()?.clone();
+    if field.is_list() {
+        rules = rules
+            .get_field_by_name("repeated")?
+            .as_message()?
+            .get_field_by_name("items")?
+            .as_message()?
+            .clone();
+    }
+    let rules = rules.get_field_by_name("string")?.as_message()?.clone();
+    let limit = rules.has_field_by_name(rule).then(|| rules.get_field_by_name(rule)).flatten()?;
+    usize::try_from(limit.as_u64()?).ok()
+}
+
+fn object(key: &str, kind: Json) -> Struct {
+    Struct { fields: [(key.to_owned(), prost_types::Value { kind: Some(kind) })].into() }
+}
+
+fn nested(depth: usize) -> Struct {
+    (1..depth).fold(Struct::default(), |inner, _| object("a", Json::StructValue(inner)))
+}
+
+fn many(entries: usize) -> Struct {
+    let null = || prost_types::Value { kind: Some(Json::NullValue(0)) };
+    object("list", Json::ListValue(ListValue { values: (1..entries).map(|_| null()).collect() }))
+}
+
+fn bad_structs() -> Vec<Struct> {
+    vec![
+        object("a", Json::NumberValue(f64::NAN)),
+        object("a", Json::NumberValue(f64::INFINITY)),
+        object("a\0", Json::BoolValue(true)),
+        object("a", Json::StringValue("a\0b".to_owned())),
+        Struct { fields: BTreeMap::from([("a".to_owned(), prost_types::Value { kind: None })]) },
+        nested(17),
+        many(10_001),
+    ]
+}
+
+/// What the field does not take.
+fn bad(field: &FieldDescriptor) -> Vec<Value> {
+    let encoded = |descriptor: &MessageDescriptor, bytes: Vec<u8>| {
+        Value::Message(
+            DynamicMessage::decode(descriptor.clone(), bytes.as_slice()).expect("the same message"),
+        )
+    };
+    match field.kind() {
+        Kind::String => {
+            let mut texts = vec!["\0".to_owned(), "a\0b".to_owned()];
+            texts.extend(limit(field, "max_len").map(|limit| "é".repeat(limit + 1)));
+            texts.extend(limit(field, "max_bytes").map(|limit| "a".repeat(limit + 1)));
+            texts.into_iter().map(Value::String).collect()
+        }
+        Kind::Enum(_) => vec![Value::EnumNumber(99), Value::EnumNumber(-1), Value::EnumNumber(i32::MAX)],
+        Kind::Int32 => vec![Value::I32(-1), Value::I32(i32::MIN)],
+        Kind::Int64 => vec![Value::I64(-1), Value::I64(i64::MIN)],
+        Kind::Double => vec![Value::F64(f64::NAN), Value::F64(f64::NEG_INFINITY)],
+        Kind::Bool => Vec::new(),
+        Kind::Message(inner) => match inner.full_name() {
+            "google.protobuf.Timestamp" => {
+                let times =
+                    [(0, 1_000_000_000), (0, -1), (-62_135_596_801, 0), (253_402_300_800, 0), (i64::MIN, 0)];
+                let times = times.map(|(seconds, nanos)| Timestamp { seconds, nanos });
+                times.iter().map(|time| encoded(&inner, time.encode_to_vec())).collect()
+            }
+            "google.protobuf.Duration" => {
+                let durations = [(0, 1_000_000_000), (1, -1), (-1, 0), (86_400, 1), (i64::MAX, 0)];
+                let durations = durations.map(|(seconds, nanos)| Duration { seconds, nanos });
+                durations.iter().map(|duration| encoded(&inner, duration.encode_to_vec())).collect()
+            }
+            "google.protobuf.Struct" => {
+                bad_structs().iter().map(|object| encoded(&inner, object.encode_to_vec())).collect()
+            }
+            "google.protobuf.FieldMask" => Vec::new(),
+            name => panic!("{name} has no bad values yet"),
+        },
+        kind => panic!("{kind:?} has no bad values yet"),
+    }
+}
+
+async fn outcome(
+    tenant: &crate::support::Tenant,
+    request: &DynamicMessage,
+    rpc: &prost_reflect::MethodDescriptor,
+) -> Option<Status> {
+    call(tenant, request, rpc).await.map_or_else(Some, |answer| stream_error(&answer))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_field_of_any_request_takes_a_bad_value() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
+    let about = About {
+        customer: talk.customer_id.clone(),
+        conversation: talk.id.clone(),
+        message: said.id,
+        ..About::nothing()
+    };
+    let mut planted = 0;
+    let mut wrong = Vec::new();
+    for rpc in rpcs() {
+        let sample = samples::request(&rpc, &about);
+        for path in fields(&sample.descriptor()) {
+            for value in bad(path.last().expect("a field")) {
+                planted += 1;
+                let mut request = sample.clone();
+                plant(&mut request, &path, value.clone());
+                let error = outcome(&tenant, &request, &rpc).await;
+                let named = error.as_ref().is_some_and(|error| {
+                    error.code() == Code::InvalidArgument && error.fields().contains(&dotted(&path))
+                });
+                if !named {
+                    let value: String = format!("{value:?}").chars().take(60).collect();
+                    let error = error.map(|error| (error.code(), error.message().to_owned(), error.fields()));
+                    wrong.push(format!("{} {} = {value}: {error:?}", rpc.name(), dotted(&path)));
+                }
+            }
+        }
+    }
+    assert!(planted > 500, "{planted} values");
+    assert!(wrong.is_empty(), "{} of {planted}:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(tenant.read(&talk.id).await.expect("there").message_count, 1, "nothing had an effect");
+    assert_eq!(tenant.list_all(Default::default()).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_struct_may_be_as_large_as_it_may_be() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    for object in [nested(16), many(10_000), object("ключ \u{1f600}\"\\", Json::NumberValue(-0.5e300))] {
+        let request = crm_backend::pb::CreateCustomerRequest {
+            custom_attributes: Some(object.clone()),
+            ..crate::support::customers::named("Zoe")
+        };
+        let created = tenant.create(request).await.expect("within the limits");
+        assert_eq!(created.custom_attributes, Some(object.clone()));
+        assert_eq!(tenant.get(&created.id).await.expect("there").custom_attributes, Some(object));
+    }
+}

@@ -1,0 +1,25 @@
+//! The service as its clients see it, against a Postgres of its own.
+//!
+//! One binary, so that all tests of a run share one Postgres; every test has a database of its own
+//! in it. Tests say what is true: their names are sentences.
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests say what they expect by failing")]
+
+mod support;
+
+mod add_message;
+mod analyses;
+mod bad_input;
+mod catalog;
+mod conversation_pages;
+mod conversations;
+mod customers;
+mod idempotency;
+mod isolation;
+mod lifecycle;
+mod masks;
+mod messages;
+mod pages;
+mod plans;
+mod rules;
+mod search;
+mod texts;

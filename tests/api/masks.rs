@@ -1,0 +1,273 @@
+//! Update masks: every field of a resource is in its mask, the ones to come included.
+
+use prost::Message;
+use prost_reflect::{
+    DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage, Value,
+};
+use tonic::Code;
+
+use crate::support::customers::mask;
+use crate::support::raw::{CONTRACT, call, is_output_only, rpc};
+use crate::support::{Crm, Refusal, Tenant};
+
+/// A resource with an update mask.
+struct Resource {
+    /// The resource's field in the request and in the response.
+    name: &'static str,
+    update: MethodDescriptor,
+    tenant: Tenant,
+    id: String,
+}
+
+impl Resource {
+    fn descriptor(&self) -> MessageDescriptor {
+        let field = self.update.input().get_field_by_name(self.name).expect("the resource");
+        field.kind().as_message().expect("a message").clone()
+    }
+
+    async fn update(
+        &self,
+        mut patch: DynamicMessage,
+        paths: &[&str],
+    ) -> Result<DynamicMessage, tonic::Status> {
+        patch.set_field_by_name("id", Value::String(self.id.clone()));
+        let mut request = DynamicMessage::new(self.update.input());
+        request.set_field_by_name(self.name, Value::Message(patch));
+        if !paths.is_empty() {
+            let field = request.descriptor().get_field_by_name("update_mask").expect("a mask");
+            let mut value = DynamicMessage::new(field.kind().as_message().expect("a message").clone());
+            value.transcode_from(&mask(paths)).expect("a mask");
+            request.set_field(&field, Value::Message(value));
+        }
+        let answer = call(&self.tenant, &request, &self.update).await?;
+        let resource = answer.get_field_by_name(self.name).expect("the resource");
+        Ok(resource.as_message().expect("a message").clone())
+    }
+}
+
+async fn resources(crm: &Crm) -> [Resource; 2] {
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    [
+        Resource {
+            name: "customer",
+            update: rpc("UpdateCustomer"),
+            tenant: tenant.clone(),
+            id: tenant.customer("Before").await.id,
+        },
+        Resource { name: "conversation", update: rpc("UpdateConversation"), tenant, id: talk.id },
+    ]
+}
+
+/// A value that the field does not have by default.
+fn sample(field: &FieldDescriptor) -> Value {
+    if field.is_list() {
+        return Value::List(vec![one(field)]);
+    }
+    one(field)
+}
+
+fn one(field: &FieldDescriptor) -> Value {
+    match (field.name(), field.kind()) {
+        ("email", _) => text("new@cafe.example"),
+        ("phone", _) => text("+43 1 23456"),
+        ("website", _) => text("https://new.example"),
+        ("country_code", _) => text("AT"),
+        ("slug", _) => text("new-slug"),
+        ("languages", _) => text("fr"),
+        (_, Kind::String) => text("new"),
+        (_, Kind::Enum(_)) => Value::EnumNumber(2),
+        (_, Kind::Bool) => Value::Bool(true),
+        (_, Kind::Message(message)) => Value::Message(match message.full_name() {
+            "google.protobuf.Timestamp" => {
+                of(&message, &prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 })
+            }
+            "google.protobuf.Struct" => {
+                let number = prost_types::value::Kind::NumberValue(7.0);
+                let value = prost_types::Value { kind: Some(number) };
+                of(&message, &prost_types::Struct { fields: [("new".to_owned(), value)].into() })
+            }
+            _ => filled(&message),
+        }),
+        (name, kind) => panic!("{name}: {kind:?} has no sample yet"),
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn of(descriptor: &MessageDescriptor, message: &impl Message) -> DynamicMessage {
+    DynamicMessage::decode(descriptor.clone(), message.encode_to_vec().as_slice()).expect("the same message")
+}
+
+/// A message with a sample in every field that a client may write.
+fn filled(descriptor: &MessageDescriptor) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor.clone());
+    for field in writable(descriptor) {
+        message.set_field(&field, sample(&field));
+    }
+    message
+}
+
+fn writable(descriptor: &MessageDescriptor) -> Vec<FieldDescriptor> {
+    descriptor.fields().filter(|field| !is_output_only(field) && field.name() != "etag").collect()
+}
+
+/// The paths of all fields that a client may write, the parts of messages of ours as well.
+fn paths(descriptor: &MessageDescriptor) -> Vec<Vec<FieldDescriptor>> {
+    let mut found = Vec::new();
+    for field in writable(descriptor) {
+        if let Kind::Message(inner) = field.kind()
+            && inner.package_name() == "crm.v1"
+            && !field.is_list()
+        {
+            found.extend(paths(&inner).into_iter().map(|mut path| {
+                path.insert(0, field.clone());
+                path
+            }));
+        }
+        found.push(vec![field]);
+    }
+    found
+}
+
+fn dotted(path: &[FieldDescriptor]) -> String {
+    path.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
+}
+
+/// Takes the field at `path` over from another message.
+fn take(target: &mut DynamicMessage, source: &DynamicMessage, path: &[FieldDescriptor]) {
+    match path {
+        [field] => target.set_field(field, source.get_field(field).into_owned()),
+        [field, rest @ ..] => {
+            let source = source.get_field(field);
+            let source = source.as_message().expect("a message");
+            take(target.get_field_mut(field).as_message_mut().expect("a message"), source, rest);
+        }
+        [] => {}
+    }
+}
+
+/// What changes with every change.
+fn without_version(mut message: DynamicMessage) -> DynamicMessage {
+    for field in ["etag", "update_time"] {
+        message.clear_field_by_name(field);
+    }
+    message
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mask_of_one_field_changes_that_field_alone() {
+    let crm = Crm::start().await;
+    for resource in resources(&crm).await {
+        let new = filled(&resource.descriptor());
+        let all = paths(&resource.descriptor());
+        assert!(all.len() > 10);
+        let nothing = DynamicMessage::new(resource.descriptor());
+        let mut expected = resource.update(nothing, &[]).await.expect("no change");
+        for path in all {
+            let name = dotted(&path);
+            let before = expected.clone();
+            take(&mut expected, &new, &path);
+            let after = resource
+                .update(new.clone(), &[&name])
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            assert_eq!(without_version(after.clone()), without_version(expected), "{name}");
+            let same = without_version(before.clone()) == without_version(after.clone());
+            let etags = [&before, &after]
+                .map(|message| message.get_field_by_name("etag").expect("etag").into_owned());
+            assert_eq!(etags[0] == etags[1], same, "the etag changes with the resource: {name}");
+            expected = after;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_mask_all_that_is_set_changes_and_with_a_star_the_rest_is_emptied() {
+    let crm = Crm::start().await;
+    for resource in resources(&crm).await {
+        let new = filled(&resource.descriptor());
+        let after = resource.update(new.clone(), &[]).await.expect("updated");
+        for field in writable(&resource.descriptor()) {
+            assert_eq!(after.get_field(&field), new.get_field(&field), "{}", field.name());
+        }
+        let mut bare = DynamicMessage::new(resource.descriptor());
+        if resource.name == "customer" {
+            bare.set_field_by_name("business_name", text("Bare"));
+        }
+        let emptied = resource.update(bare.clone(), &["*"]).await.expect("updated");
+        for field in writable(&resource.descriptor()) {
+            match field.name() {
+                // They cannot be empty.
+                "slug" | "status" | "channel" => {
+                    assert_eq!(emptied.get_field(&field), after.get_field(&field), "{}", field.name());
+                }
+                "presenter" => {}
+                name => assert_eq!(emptied.get_field(&field), bare.get_field(&field), "{name}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_only_fields_are_ignored() {
+    let crm = Crm::start().await;
+    for resource in resources(&crm).await {
+        let before =
+            resource.update(DynamicMessage::new(resource.descriptor()), &[]).await.expect("no change");
+        let output: Vec<_> = resource.descriptor().fields().filter(is_output_only).collect();
+        assert!(output.len() >= 4);
+        let mut patch = DynamicMessage::new(resource.descriptor());
+        for field in output.iter().filter(|field| field.name() != "id") {
+            if let Kind::String | Kind::Enum(_) = field.kind() {
+                patch.set_field(field, one(field));
+            }
+        }
+        let names: Vec<_> = output.iter().map(|field| field.name().to_owned()).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        assert_eq!(resource.update(patch.clone(), &names).await.expect("ignored"), before);
+        assert_eq!(resource.update(patch, &[]).await.expect("ignored"), before, "also without a mask");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_no_field_is_named() {
+    let crm = Crm::start().await;
+    for resource in resources(&crm).await {
+        let open = if resource.name == "customer" { "custom_attributes.a" } else { "metadata.a" };
+        for bad in ["nonsense", "", "*.x", ".", "id.x", open, "ID", " id", "a\0b", &"x".repeat(5_000)] {
+            let patch = DynamicMessage::new(resource.descriptor());
+            let error = resource.update(patch, &["id", bad]).await.expect_err(bad);
+            error.is(Code::InvalidArgument, "FIELD_INVALID");
+            assert_eq!(error.fields(), ["update_mask.paths[1]"], "{bad:?}");
+            assert!(error.message().len() < 1_000, "errors stay short");
+        }
+    }
+}
+
+#[test]
+fn a_create_and_its_resource_have_the_same_fields_and_rules() {
+    let rules = CONTRACT.get_extension_by_name("buf.validate.field").expect("the rules");
+    let message = |name: &str| CONTRACT.get_message_by_name(name).expect("a message");
+    let rule = |field: &FieldDescriptor| {
+        let options = field.options();
+        let rules = options.has_extension(&rules).then(|| options.get_extension(&rules).into_owned());
+        let type_name = match field.kind() {
+            Kind::Message(message) => message.full_name().to_owned(),
+            Kind::Enum(words) => words.full_name().to_owned(),
+            kind => format!("{kind:?}"),
+        };
+        (type_name, field.cardinality(), rules)
+    };
+    let (request, resource) = (message("crm.v1.CreateCustomerRequest"), message("crm.v1.Customer"));
+    for field in writable(&resource) {
+        let twin = request.get_field_by_name(field.name());
+        let twin = twin.unwrap_or_else(|| panic!("CreateCustomerRequest lacks {}", field.name()));
+        assert_eq!(rule(&field), rule(&twin), "{}", field.name());
+    }
+    let own: Vec<_> =
+        request.fields().filter(|field| resource.get_field_by_name(field.name()).is_none()).collect();
+    assert_eq!(own.iter().map(FieldDescriptor::name).collect::<Vec<_>>(), ["request_id"]);
+}

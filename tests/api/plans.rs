@@ -1,0 +1,265 @@
+//! How the database finds what the service asks for: by index, in the order that is wanted, and
+//! without reading more than a page.
+//!
+//! Counted by Postgres itself, while the real service makes its calls: how often each index and each
+//! whole table was read, and how many entries that were.
+
+use std::collections::BTreeMap;
+
+use crm_backend::pb::{
+    CreateCustomerRequest, CustomerStatus, ListConversationsRequest, ListCustomersRequest,
+    ListMessagesRequest,
+};
+
+use crate::support::conversations::message;
+use crate::support::customers::named;
+use crate::support::sql::{multiply_conversations, multiply_customers, multiply_messages};
+use crate::support::{Crm, Settings, Tenant, eventually};
+
+/// Calls that are counted together. More than five, after which Postgres may change to a plan that
+/// does not know the parameters.
+const CALLS: i64 = 12;
+
+/// A tenant with 20,000 customers, beside another with as many.
+async fn large() -> (Crm, Tenant) {
+    let crm = Crm::start().await;
+    let sql = crm.sql().await;
+    let (tenant, other) = (crm.tenant(), crm.tenant());
+    for tenant in [&tenant, &other] {
+        for name in
+            ["Bakery", "Butcher", "Café", "Dentist", "Florist", "Garage", "Hotel", "Inn", "Jeweller", "Kiosk"]
+        {
+            tenant.customer(name).await;
+        }
+        multiply_customers(&sql, tenant, 1_999).await;
+    }
+    let rare = CreateCustomerRequest {
+        owner: "ana".to_owned(),
+        external_ref: "X-1".to_owned(),
+        industry_category: "lighthouses".to_owned(),
+        status: CustomerStatus::Churned.into(),
+        tags: vec!["singular".to_owned()],
+        ..named("Quetzal")
+    };
+    tenant.create(rare).await.expect("created");
+    sql.run("VACUUM ANALYZE customers").await;
+    (crm, tenant)
+}
+
+/// How often an index or a table was read, and how many entries that were.
+type Counts = BTreeMap<String, (i64, i64)>;
+
+/// What is read while `calls` run, through a replica of their own with one connection.
+async fn reads(crm: &Crm, tenant: &Tenant, calls: impl AsyncFn(&Tenant)) -> Counts {
+    let settings = Settings { connections: 1, ..Settings::default() };
+    let mut replica = crm.replica_with(settings).await;
+    let sql = crm.sql().await;
+    sql.run("SELECT pg_stat_reset()").await;
+    calls(&tenant.through(&replica)).await;
+    // A connection that ends tells its counts; those of the first replica have nothing to tell.
+    let backends =
+        sql.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()").await;
+    replica.shut_down().await.expect("a clean end");
+    eventually("the replica's connections have ended", async || {
+        let now = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+        sql.number(now).await < backends
+    })
+    .await;
+    let counts = "SELECT indexrelname, idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE idx_scan > 0
+                  UNION ALL
+                  SELECT relname, seq_scan, seq_tup_read FROM pg_stat_user_tables WHERE seq_scan > 0";
+    let mut found = Counts::new();
+    eventually("the counts arrive", async || found_in(&sql.rows(counts).await) != Counts::new()).await;
+    found.extend(found_in(&sql.rows(counts).await));
+    found
+}
+
+fn found_in(rows: &[Vec<Option<String>>]) -> Counts {
+    let mut found = Counts::new();
+    for row in rows {
+        let text = |column: usize| row[column].clone().expect("no null");
+        let number = |column| text(column).parse().expect("a number");
+        found.insert(text(0), (number(1), number(2)));
+    }
+    found
+}
+
+/// Holds some lists to the indexes that they may use, and to a number of entries per call.
+async fn hold(
+    crm: &Crm,
+    tenant: &Tenant,
+    what: &str,
+    calls: impl AsyncFn(&Tenant),
+    indexes: &[&str],
+    entries: i64,
+) {
+    let found = reads(crm, tenant, async |tenant: &Tenant| {
+        for _ in 0..CALLS {
+            calls(tenant).await;
+        }
+    })
+    .await;
+    for (name, (scans, read)) in &found {
+        assert!(indexes.contains(&name.as_str()), "{what} reads {name}: {found:?}");
+        assert!(*read <= entries * CALLS, "{what} reads {read} entries in {scans} scans of {name}");
+    }
+    assert!(found.contains_key(indexes[0]), "{what} does not use {}: {found:?}", indexes[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_customers_reads_a_page_of_an_index() {
+    let (crm, tenant) = large().await;
+    let list = |request: ListCustomersRequest| {
+        async move |tenant: &Tenant| drop(tenant.list(request.clone()).await.expect("a page"))
+    };
+    let by = |order_by: &str| ListCustomersRequest { order_by: order_by.to_owned(), ..Default::default() };
+    for (order_by, index) in [
+        ("create_time", "customers_tenant_id_created_at_idx"),
+        ("update_time", "customers_tenant_id_updated_at_idx"),
+        ("business_name", "customers_tenant_id_sort_name_idx"),
+    ] {
+        for order_by in [order_by.to_owned(), format!("{order_by} desc")] {
+            hold(&crm, &tenant, &order_by, list(by(&order_by)), &[index], 60).await;
+            // The page in the middle costs what the first one costs.
+            let mut deep = ListCustomersRequest { page_size: 500, ..by(&order_by) };
+            for _ in 0..20 {
+                deep.page_token = tenant.list(deep.clone()).await.expect("a page").next_page_token;
+            }
+            deep.page_size = 50;
+            hold(&crm, &tenant, &format!("a deep page by {order_by}"), list(deep), &[index], 60).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_leaves_few_customers_reads_few_entries() {
+    let (crm, tenant) = large().await;
+    let text = str::to_owned;
+    let all = ListCustomersRequest::default;
+    let churned = vec![CustomerStatus::Churned.into()];
+    let cases = [
+        (ListCustomersRequest { owner: text("ana"), ..all() }, "customers_tenant_id_owner_idx"),
+        (ListCustomersRequest { external_ref: text("X-1"), ..all() }, "customers_tenant_id_external_ref_idx"),
+        (
+            ListCustomersRequest { industry_category: text("lighthouses"), ..all() },
+            "customers_tenant_id_industry_category_idx",
+        ),
+        (ListCustomersRequest { statuses: churned, ..all() }, "customers_tenant_id_status_idx"),
+    ];
+    for (request, index) in cases {
+        let what = format!("{request:?}");
+        let list = async |tenant: &Tenant| {
+            let page = tenant.list(request.clone()).await.expect("a page");
+            assert_eq!(page.customers.len(), 1);
+        };
+        hold(&crm, &tenant, &what, list, &[index], 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_for_a_rare_word_reads_the_search_index() {
+    let (crm, tenant) = large().await;
+    let search = |query: &str, tags: &[&str]| ListCustomersRequest {
+        query: query.to_owned(),
+        tags: tags.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    };
+    for request in [
+        search("quetzal", &[]),
+        search("quetz", &[]),
+        search("", &["singular"]),
+        search("quetzal", &["singular"]),
+    ] {
+        let what = format!("{request:?}");
+        let list = async |tenant: &Tenant| {
+            let page = tenant.list(request.clone()).await.expect("a page");
+            assert_eq!(page.customers.len(), 1);
+        };
+        hold(&crm, &tenant, &what, list, &["customers_search_vector_idx"], 4).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_is_read_by_its_key() {
+    let (crm, tenant) = large().await;
+    let id = tenant.list(Default::default()).await.expect("a page").customers[7].id.clone();
+    let get = async |tenant: &Tenant| drop(tenant.get(&id).await.expect("there"));
+    hold(&crm, &tenant, "GetCustomer", get, &["customers_pkey"], 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_messages_reads_a_page_of_an_index() {
+    let crm = Crm::start().await;
+    let sql = crm.sql().await;
+    let tenant = crm.tenant();
+    let (talk, other) = (tenant.conversation().await, tenant.conversation().await);
+    multiply_conversations(&sql, &tenant, 2_000).await;
+    for id in [&talk.id, &other.id] {
+        tenant.add(id, message("a", "Hello")).await.expect("added");
+        multiply_messages(&sql, id, 20_000).await;
+    }
+    sql.run("VACUUM ANALYZE conversation_messages").await;
+    sql.run("VACUUM ANALYZE conversations").await;
+    let of = |order_by: &str, after: Option<i64>| ListMessagesRequest {
+        conversation_id: talk.id.clone(),
+        order_by: order_by.to_owned(),
+        after_sequence: after,
+        ..Default::default()
+    };
+    for request in
+        [of("", None), of("sequence desc", None), of("", Some(15_000)), of("sequence desc", Some(5_000))]
+    {
+        let what = format!("{request:?}");
+        let list = async |tenant: &Tenant| {
+            assert_eq!(tenant.message_page(request.clone()).await.expect("a page").messages.len(), 50);
+        };
+        hold(&crm, &tenant, &what, list, &["conversation_messages_sequence_key"], 60).await;
+    }
+    let add = async |tenant: &Tenant| {
+        drop(tenant.add(&talk.id, message(&uuid::Uuid::new_v4().to_string(), "x")).await)
+    };
+    let indexes =
+        ["conversation_messages_message_key_key", "conversations_pkey", "conversation_messages_pkey"];
+    hold(&crm, &tenant, "CreateMessage", add, &indexes, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_conversations_reads_a_page_of_an_index() {
+    let crm = Crm::start().await;
+    let sql = crm.sql().await;
+    let tenant = crm.tenant();
+    let talks = [tenant.conversation().await, tenant.conversation().await];
+    multiply_conversations(&sql, &tenant, 10_000).await;
+    let rare = tenant.conversation().await;
+    sql.run("VACUUM ANALYZE conversations").await;
+    let all = ListConversationsRequest::default;
+    let by = |order_by: &str| ListConversationsRequest { order_by: order_by.to_owned(), ..all() };
+    let cases = [
+        (all(), 50, "conversations_tenant_id_started_at_idx"),
+        (by("start_time"), 50, "conversations_tenant_id_started_at_idx"),
+        (by("update_time desc"), 50, "conversations_tenant_id_updated_at_idx"),
+        (
+            ListConversationsRequest { customer_id: talks[0].customer_id.clone(), ..all() },
+            50,
+            "conversations_tenant_id_customer_id_idx",
+        ),
+        (
+            ListConversationsRequest { customer_id: rare.customer_id.clone(), ..all() },
+            1,
+            "conversations_tenant_id_customer_id_idx",
+        ),
+        (
+            ListConversationsRequest { session_id: rare.session_id.clone(), ..all() },
+            1,
+            "conversations_tenant_id_session_id_key",
+        ),
+    ];
+    for (request, count, index) in cases {
+        let what = format!("{request:?}");
+        let list = async |tenant: &Tenant| {
+            let page = tenant.conversation_page(request.clone()).await.expect("a page");
+            assert_eq!(page.conversations.len(), count);
+        };
+        hold(&crm, &tenant, &what, list, &[index], 60).await;
+    }
+}

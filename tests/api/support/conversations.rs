@@ -1,0 +1,164 @@
+//! Conversations and their messages in few words.
+
+use crm_backend::pb::{
+    AddMessageRequest, AddMessageResponse, Conversation, CreateConversationRequest, CreateMessageRequest,
+    EndConversationRequest, GetConversationRequest, ListConversationsRequest, ListConversationsResponse,
+    ListMessagesRequest, ListMessagesResponse, Message, MessageAck, MessageRole, NewMessage,
+    RecordAnalysisRequest, UpdateConversationRequest, add_message_request::Action,
+    add_message_response::Result as Answer,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::customers::mask;
+use super::raw::unary;
+use super::{Tenant, soon};
+
+/// A message of the customer's, under this key.
+pub(crate) fn message(key: &str, content: &str) -> NewMessage {
+    NewMessage {
+        message_key: key.to_owned(),
+        role: MessageRole::User.into(),
+        content: content.to_owned(),
+        ..Default::default()
+    }
+}
+
+impl Tenant {
+    /// A new conversation with a new customer.
+    pub(crate) async fn conversation(&self) -> Conversation {
+        let customer_id = self.customer("Café Zoë").await.id;
+        self.open(CreateConversationRequest { customer_id, ..Default::default() })
+            .await
+            .expect("a conversation")
+    }
+
+    pub(crate) async fn open(&self, request: CreateConversationRequest) -> Result<Conversation, Status> {
+        let response = self.conversations().create_conversation(request).await?.into_inner();
+        Ok(response.conversation.expect("the conversation"))
+    }
+
+    pub(crate) async fn read(&self, id: &str) -> Result<Conversation, Status> {
+        let request = GetConversationRequest { id: id.to_owned() };
+        let response = self.conversations().get_conversation(request).await?.into_inner();
+        Ok(response.conversation.expect("the conversation"))
+    }
+
+    /// Changes the fields of a conversation that `paths` names; with no paths, those that are set.
+    pub(crate) async fn revise(&self, wanted: Conversation, paths: &[&str]) -> Result<Conversation, Status> {
+        let update_mask = (!paths.is_empty()).then(|| mask(paths));
+        let request =
+            UpdateConversationRequest { conversation: Some(wanted), update_mask, ..Default::default() };
+        let response = self.conversations().update_conversation(request).await?.into_inner();
+        Ok(response.conversation.expect("the conversation"))
+    }
+
+    pub(crate) async fn end(&self, request: EndConversationRequest) -> Result<Conversation, Status> {
+        let response = self.conversations().end_conversation(request).await?.into_inner();
+        Ok(response.conversation.expect("the conversation"))
+    }
+
+    /// Ends a conversation and says no more about it.
+    pub(crate) async fn finish(&self, id: &str) -> Conversation {
+        self.end(EndConversationRequest { id: id.to_owned(), ..Default::default() }).await.expect("ended")
+    }
+
+    pub(crate) async fn conversation_page(
+        &self,
+        request: ListConversationsRequest,
+    ) -> Result<ListConversationsResponse, Status> {
+        Ok(self.conversations().list_conversations(request).await?.into_inner())
+    }
+
+    /// Adds a message, and says whether it was there already.
+    pub(crate) async fn add(&self, id: &str, message: NewMessage) -> Result<(Message, bool), Status> {
+        let request = CreateMessageRequest {
+            conversation_id: id.to_owned(),
+            message: Some(message),
+            request_id: String::new(),
+        };
+        let response = self.conversations().create_message(request).await?.into_inner();
+        Ok((response.message.expect("the message"), response.deduplicated))
+    }
+
+    pub(crate) async fn message_page(
+        &self,
+        request: ListMessagesRequest,
+    ) -> Result<ListMessagesResponse, Status> {
+        Ok(self.conversations().list_messages(request).await?.into_inner())
+    }
+
+    /// All messages of a conversation in their order, read by pages of this size.
+    pub(crate) async fn messages(&self, id: &str, page_size: i32) -> Vec<Message> {
+        let mut request =
+            ListMessagesRequest { conversation_id: id.to_owned(), page_size, ..Default::default() };
+        let mut messages = Vec::new();
+        loop {
+            let page = self.message_page(request.clone()).await.expect("a page");
+            messages.extend(page.messages);
+            if page.next_page_token.is_empty() {
+                return messages;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    pub(crate) async fn analyse(
+        &self,
+        request: RecordAnalysisRequest,
+    ) -> Result<crm_backend::pb::ConversationAnalysis, Status> {
+        let response = self.conversations().record_analysis(request).await?.into_inner();
+        Ok(response.analysis.expect("the analysis"))
+    }
+
+    /// An AddMessage stream.
+    pub(crate) async fn stream(&self) -> Stream {
+        let (requests, outgoing) = mpsc::unbounded_channel();
+        let outgoing = UnboundedReceiverStream::new(outgoing);
+        let responses = self.conversations().add_message(outgoing).await.expect("a stream").into_inner();
+        Stream { requests: Some(requests), responses }
+    }
+}
+
+/// The client's side of an AddMessage stream.
+pub(crate) struct Stream {
+    requests: Option<mpsc::UnboundedSender<AddMessageRequest>>,
+    responses: Streaming<AddMessageResponse>,
+}
+
+impl Stream {
+    /// Sends a message without waiting for its answer; an empty id means the conversation before.
+    pub(crate) fn send(&self, conversation_id: &str, message: NewMessage) {
+        self.send_request(AddMessageRequest {
+            conversation_id: conversation_id.to_owned(),
+            action: Some(Action::Message(message)),
+        });
+    }
+
+    pub(crate) fn send_request(&self, request: AddMessageRequest) {
+        let requests = self.requests.as_ref().expect("the sending side is open");
+        // A stream that has ended says so where its answer is read.
+        let _ = requests.send(request);
+    }
+
+    /// Says that no more requests come.
+    pub(crate) fn close(&mut self) {
+        self.requests = None;
+    }
+
+    /// The next answer; nothing when the stream ended with OK.
+    pub(crate) async fn answer(&mut self) -> Result<Option<Answer>, Status> {
+        let response = soon(self.responses.message()).await?;
+        Ok(response.map(|response| response.result.expect("an answer")))
+    }
+
+    /// The next answer, which is an ack or an error.
+    pub(crate) async fn outcome(&mut self) -> Result<MessageAck, Status> {
+        match self.answer().await.expect("the stream lives") {
+            Some(Answer::Ack(ack)) => Ok(ack),
+            Some(Answer::Error(error)) => Err(unary(error)),
+            other => panic!("neither ack nor error: {other:?}"),
+        }
+    }
+}

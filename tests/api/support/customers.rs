@@ -1,0 +1,77 @@
+//! Customers in few words.
+
+use crm_backend::pb::{
+    CreateCustomerRequest, Customer, DeleteCustomerRequest, GetCustomerRequest, ListCustomersRequest,
+    ListCustomersResponse, UndeleteCustomerRequest, UpdateCustomerRequest,
+};
+use prost_types::FieldMask;
+use tonic::Status;
+
+use super::Tenant;
+
+/// A customer to create, of this name.
+pub(crate) fn named(business_name: &str) -> CreateCustomerRequest {
+    CreateCustomerRequest { business_name: business_name.to_owned(), ..Default::default() }
+}
+
+/// A mask of these paths.
+pub(crate) fn mask(paths: &[&str]) -> FieldMask {
+    FieldMask { paths: paths.iter().map(ToString::to_string).collect() }
+}
+
+/// The names of customers, in their order.
+pub(crate) fn names(customers: &[Customer]) -> Vec<&str> {
+    customers.iter().map(|customer| customer.business_name.as_str()).collect()
+}
+
+impl Tenant {
+    /// A new customer of this name.
+    pub(crate) async fn customer(&self, business_name: &str) -> Customer {
+        self.create(named(business_name)).await.expect("a customer")
+    }
+
+    pub(crate) async fn create(&self, request: CreateCustomerRequest) -> Result<Customer, Status> {
+        let response = self.customers().create_customer(request).await?;
+        Ok(response.into_inner().customer.expect("the customer"))
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> Result<Customer, Status> {
+        let request = GetCustomerRequest { id: id.to_owned(), show_deleted: false };
+        Ok(self.customers().get_customer(request).await?.into_inner().customer.expect("the customer"))
+    }
+
+    pub(crate) async fn list(&self, request: ListCustomersRequest) -> Result<ListCustomersResponse, Status> {
+        Ok(self.customers().list_customers(request).await?.into_inner())
+    }
+
+    /// All pages of a list.
+    pub(crate) async fn list_all(&self, mut request: ListCustomersRequest) -> Vec<Customer> {
+        let mut customers = Vec::new();
+        loop {
+            let page = self.list(request.clone()).await.expect("a page");
+            customers.extend(page.customers);
+            if page.next_page_token.is_empty() {
+                return customers;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Changes the fields of a customer that `paths` names; with no paths, those that are set.
+    pub(crate) async fn update(&self, customer: Customer, paths: &[&str]) -> Result<Customer, Status> {
+        let update_mask = (!paths.is_empty()).then(|| mask(paths));
+        let request =
+            UpdateCustomerRequest { customer: Some(customer), update_mask, request_id: String::new() };
+        Ok(self.customers().update_customer(request).await?.into_inner().customer.expect("the customer"))
+    }
+
+    pub(crate) async fn delete(&self, id: &str) -> Result<Customer, Status> {
+        let request = DeleteCustomerRequest { id: id.to_owned(), ..Default::default() };
+        Ok(self.customers().delete_customer(request).await?.into_inner().customer.expect("the customer"))
+    }
+
+    pub(crate) async fn undelete(&self, id: &str) -> Result<Customer, Status> {
+        let request = UndeleteCustomerRequest { id: id.to_owned(), ..Default::default() };
+        Ok(self.customers().undelete_customer(request).await?.into_inner().customer.expect("the customer"))
+    }
+}

@@ -1,0 +1,55 @@
+//! What every test stands on: a service of its own, over a database of its own.
+
+pub(crate) mod conversations;
+pub(crate) mod customers;
+pub(crate) mod errors;
+pub(crate) mod postgres;
+pub(crate) mod raw;
+pub(crate) mod samples;
+pub(crate) mod service;
+pub(crate) mod sql;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+pub(crate) use errors::Refusal;
+pub(crate) use service::{Crm, Settings, Tenant};
+
+/// Longer than anything here takes, also on a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A time in microseconds since 1970.
+pub(crate) fn micros(time: Option<prost_types::Timestamp>) -> i64 {
+    let time = time.expect("a time");
+    assert_eq!(time.nanos % 1_000, 0, "times are kept to the microsecond");
+    time.seconds * 1_000_000 + i64::from(time.nanos / 1_000)
+}
+
+/// Waits for something that nobody announces.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What a future gives, unless it takes too long.
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("takes too long")
+}
+
+/// Runs all of these at once, each as a task, and gives what they gave, in their order.
+pub(crate) async fn at_once<F>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let mut tasks = tokio::task::JoinSet::new();
+    for (index, future) in futures.into_iter().enumerate() {
+        tasks.spawn(async move { (index, future.await) });
+    }
+    let mut outputs = soon(tasks.join_all()).await;
+    outputs.sort_by_key(|(index, _)| *index);
+    outputs.into_iter().map(|(_, output)| output).collect()
+}

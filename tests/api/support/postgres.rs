@@ -1,0 +1,151 @@
+//! One Postgres for the whole process, and a database in it for every test.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crm_backend::db::embedded::{Durability, Embedded, Options, Storage};
+use crm_backend::db::{Target, migrate};
+use tokio::task::JoinSet;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+/// Connections in all: some twenty for every test that runs at the same time.
+const CONNECTIONS: u16 = 400;
+
+/// The migrated database that those of the tests are copies of.
+const TEMPLATE: &str = "template_of_tests";
+
+/// libtest has no last word, so the last test that uses Postgres stops it.
+static SHARED: tokio::sync::Mutex<Weak<Cluster>> = tokio::sync::Mutex::const_new(Weak::new());
+
+/// A running Postgres.
+struct Cluster {
+    embedded: Embedded,
+    databases: AtomicU64,
+    /// Databases of tests that have ended, for the next test to drop.
+    discarded: Mutex<Vec<String>>,
+}
+
+impl Cluster {
+    async fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().await;
+        if let Some(cluster) = shared.upgrade() {
+            return cluster;
+        }
+        let cluster = Arc::new(Self::start().await);
+        *shared = Arc::downgrade(&cluster);
+        cluster
+    }
+
+    async fn start() -> Self {
+        let options = Options {
+            storage: Storage::Ephemeral,
+            bin_dir: None,
+            durability: Durability::Off,
+            max_connections: CONNECTIONS,
+        };
+        let started = tokio::task::spawn_blocking(move || Embedded::start(&options)).await;
+        let embedded = started.expect("no panic").expect("a Postgres to test with");
+        let cluster = Self { embedded, databases: AtomicU64::new(0), discarded: Mutex::default() };
+        cluster.admin().await.run(&format!("CREATE DATABASE {TEMPLATE}")).await;
+        let template = Target::parse(&cluster.embedded.url_of(TEMPLATE)).expect("a URL");
+        migrate::run(&template).await.expect("the migrations run");
+        cluster
+    }
+
+    async fn admin(&self) -> Sql {
+        Sql::connect(self.embedded.url()).await
+    }
+}
+
+/// A migrated, empty database of one test.
+pub(crate) struct Database {
+    name: String,
+    cluster: Arc<Cluster>,
+}
+
+impl Database {
+    /// A new one. Drops those that other tests left.
+    pub(crate) async fn create() -> Self {
+        let cluster = Cluster::shared().await;
+        let name = format!("test_{}", cluster.databases.fetch_add(1, Ordering::Relaxed));
+        let admin = cluster.admin().await;
+        let discarded = std::mem::take(&mut *lock(&cluster.discarded));
+        for database in discarded {
+            admin.run(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+        }
+        admin.run(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await;
+        Self { name, cluster }
+    }
+
+    /// Where it is.
+    pub(crate) fn target(&self) -> Target {
+        Target::parse(&self.cluster.embedded.url_of(&self.name)).expect("a URL")
+    }
+
+    /// A connection of the owner.
+    pub(crate) async fn sql(&self) -> Sql {
+        Sql::connect(&self.cluster.embedded.url_of(&self.name)).await
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        lock(&self.cluster.discarded).push(std::mem::take(&mut self.name));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection for SQL of the test's own.
+pub(crate) struct Sql {
+    client: tokio_postgres::Client,
+    /// Moves the bytes, until it is dropped.
+    _driver: JoinSet<()>,
+}
+
+/// A row as text; `None` is null.
+pub(crate) type Row = Vec<Option<String>>;
+
+impl Sql {
+    async fn connect(url: &str) -> Self {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres answers");
+        let mut driver = JoinSet::new();
+        driver.spawn(async move { drop(connection.await) });
+        Self { client, _driver: driver }
+    }
+
+    /// Runs statements, or says why not.
+    pub(crate) async fn try_rows(&self, sql: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let messages = self.client.simple_query(sql).await?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    /// The rows of all these statements.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<Row> {
+        self.try_rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    /// Runs statements.
+    pub(crate) async fn run(&self, sql: &str) {
+        self.rows(sql).await;
+    }
+
+    /// The first column, with nulls left out.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        self.rows(sql).await.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()
+    }
+
+    /// The one number that the statement gives.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let texts = self.texts(sql).await;
+        texts.first().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{sql} gave {texts:?}"))
+    }
+}

@@ -1,0 +1,186 @@
+//! Calls by their descriptors, with any bytes.
+
+use std::pin::Pin;
+use std::sync::LazyLock;
+
+use bytes::{Buf, BufMut};
+use crm_backend::auth::TENANT_HEADER;
+use crm_backend::pb;
+use http::uri::PathAndQuery;
+use prost::Message;
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, MethodDescriptor, ReflectMessage, Value,
+};
+use tokio_stream::{Stream, StreamExt};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::Tenant;
+
+/// The contract.
+pub(crate) static CONTRACT: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).expect("the contract"));
+
+/// Every RPC of the contract.
+pub(crate) fn rpcs() -> Vec<MethodDescriptor> {
+    let ours = CONTRACT.services().filter(|service| service.package_name() == "crm.v1");
+    let rpcs: Vec<_> = ours.flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+    assert!(rpcs.len() >= 19, "the contract has RPCs");
+    rpcs
+}
+
+/// The RPC of this name.
+pub(crate) fn rpc(name: &str) -> MethodDescriptor {
+    rpcs().into_iter().find(|rpc| rpc.name() == name).expect("an RPC")
+}
+
+/// Where an RPC is called.
+pub(crate) fn path(rpc: &MethodDescriptor) -> PathAndQuery {
+    let path = format!("/{}/{}", rpc.parent_service().full_name(), rpc.name());
+    path.parse().expect("a path")
+}
+
+/// Calls an RPC, a stream included, with one message of these bytes, and gives the first answer.
+pub(crate) async fn call_bytes(
+    channel: Channel,
+    rpc: &MethodDescriptor,
+    metadata: &[(&'static str, &str)],
+    message: Vec<u8>,
+) -> Result<Vec<u8>, Status> {
+    let first = tokio_stream::once(message);
+    // A stream stays open for more, so that only the server ends it.
+    let messages: Messages = if rpc.is_client_streaming() {
+        Box::pin(first.chain(tokio_stream::pending()))
+    } else {
+        Box::pin(first)
+    };
+    send(channel, path(rpc), metadata, messages).await
+}
+
+/// Calls whatever is there with an empty message.
+pub(crate) async fn call_path(
+    channel: Channel,
+    path: PathAndQuery,
+    metadata: &[(&'static str, &str)],
+) -> Result<Vec<u8>, Status> {
+    send(channel, path, metadata, Box::pin(tokio_stream::once(Vec::new()))).await
+}
+
+type Messages = Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>;
+
+async fn send(
+    channel: Channel,
+    path: PathAndQuery,
+    metadata: &[(&'static str, &str)],
+    messages: Messages,
+) -> Result<Vec<u8>, Status> {
+    let mut request = Request::new(messages);
+    for (name, value) in metadata {
+        request.metadata_mut().append(*name, value.parse().expect("a header value"));
+    }
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.expect("the service listens");
+    let mut answers = client.streaming(request, path, Bytes).await?.into_inner();
+    let answer = answers.message().await?;
+    Ok(answer.unwrap_or_default())
+}
+
+/// Calls an RPC for a tenant, and gives its first answer.
+pub(crate) async fn call(
+    tenant: &Tenant,
+    request: &DynamicMessage,
+    rpc: &MethodDescriptor,
+) -> Result<DynamicMessage, Status> {
+    let id = tenant.id.to_string();
+    let answer = call_bytes(tenant.channel(), rpc, &[(TENANT_HEADER, &id)], request.encode_to_vec()).await?;
+    Ok(DynamicMessage::decode(rpc.output(), answer.as_slice()).expect("the answer that the contract says"))
+}
+
+/// The error that the first answer of a stream has, as the status that a unary call would have.
+pub(crate) fn stream_error(answer: &DynamicMessage) -> Option<Status> {
+    if answer.descriptor().name() != "AddMessageResponse" {
+        return None;
+    }
+    let answer: pb::AddMessageResponse = answer.transcode_to().expect("the same message");
+    match answer.result {
+        Some(pb::add_message_response::Result::Error(error)) => Some(unary(error)),
+        _ => None,
+    }
+}
+
+/// The error of a message as a unary call would have it.
+pub(crate) fn unary(error: pb::MessageError) -> Status {
+    let status = error.status.expect("a status");
+    let details = status.encode_to_vec();
+    Status::with_details(status.code.into(), status.message, details.into())
+}
+
+/// Messages as they are.
+#[derive(Clone, Copy)]
+struct Bytes;
+
+impl Codec for Bytes {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Bytes {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, message: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_slice(&message);
+        Ok(())
+    }
+}
+
+impl Decoder for Bytes {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        let mut message = vec![0; buffer.remaining()];
+        buffer.copy_to_slice(&mut message);
+        Ok(Some(message))
+    }
+}
+
+/// Whether the contract says that only the server writes the field.
+pub(crate) fn is_output_only(field: &FieldDescriptor) -> bool {
+    const OUTPUT_ONLY: Value = Value::EnumNumber(3);
+    let behavior = CONTRACT.get_extension_by_name("google.api.field_behavior").expect("the extension");
+    let options = field.options();
+    options.get_extension(&behavior).as_list().is_some_and(|values| values.contains(&OUTPUT_ONLY))
+}
+
+/// A body of these bytes.
+pub(crate) struct Chunk(Option<Vec<u8>>);
+
+impl Chunk {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(Some(bytes))
+    }
+}
+
+impl http_body::Body for Chunk {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
+        std::task::Poll::Ready(self.0.take().map(|bytes| Ok(http_body::Frame::data(bytes.into()))))
+    }
+}

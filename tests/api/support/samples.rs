@@ -1,0 +1,124 @@
+//! A request for every RPC, as bytes, so that tests can go through all of them.
+
+use crm_backend::pb;
+use prost::Message;
+use prost_reflect::{DynamicMessage, MethodDescriptor};
+
+/// What a sample is about.
+#[derive(Debug, Clone)]
+pub(crate) struct About {
+    pub(crate) customer: String,
+    pub(crate) slug: String,
+    pub(crate) conversation: String,
+    pub(crate) message: String,
+    /// A text that may be anything.
+    pub(crate) text: String,
+    /// The `request_id` of a mutation; empty for none.
+    pub(crate) request_id: String,
+}
+
+impl About {
+    /// About nothing that exists.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            customer: uuid::Uuid::now_v7().to_string(),
+            slug: "nobody".to_owned(),
+            conversation: uuid::Uuid::now_v7().to_string(),
+            message: uuid::Uuid::now_v7().to_string(),
+            text: "text".to_owned(),
+            request_id: String::new(),
+        }
+    }
+}
+
+/// A request that keeps all rules. An RPC without one here fails the tests that go through all.
+pub(crate) fn request(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
+    let bytes = match rpc.parent_service().name() {
+        "CustomerService" => of_customers(rpc.name(), about.clone()),
+        "ConversationService" => of_conversations(rpc.name(), about.clone()),
+        service => panic!("{service} has no samples yet"),
+    };
+    DynamicMessage::decode(rpc.input(), bytes.as_slice()).expect("a request of this RPC")
+}
+
+fn of_customers(rpc: &str, about: About) -> Vec<u8> {
+    let About { customer: id, slug, text, request_id, .. } = about;
+    match rpc {
+        "CreateCustomer" => {
+            pb::CreateCustomerRequest { business_name: text, request_id, ..Default::default() }
+                .encode_to_vec()
+        }
+        "GetCustomer" => pb::GetCustomerRequest { id, show_deleted: false }.encode_to_vec(),
+        "GetCustomerBySlug" => pb::GetCustomerBySlugRequest { slug, show_deleted: false }.encode_to_vec(),
+        "ListCustomers" => pb::ListCustomersRequest { owner: text, ..Default::default() }.encode_to_vec(),
+        "UpdateCustomer" => {
+            let customer = Some(pb::Customer { id, city: text, ..Default::default() });
+            pb::UpdateCustomerRequest { customer, update_mask: None, request_id }.encode_to_vec()
+        }
+        "DeleteCustomer" => pb::DeleteCustomerRequest { id, etag: String::new(), request_id }.encode_to_vec(),
+        "UndeleteCustomer" => {
+            pb::UndeleteCustomerRequest { id, etag: String::new(), request_id }.encode_to_vec()
+        }
+        "UpdateBusinessContext" => {
+            let context = pb::BusinessContext { description: text, ..Default::default() };
+            let business_context = Some(context);
+            pb::UpdateBusinessContextRequest { id, business_context, request_id, ..Default::default() }
+                .encode_to_vec()
+        }
+        rpc => panic!("{rpc} has no sample yet"),
+    }
+}
+
+fn of_conversations(rpc: &str, about: About) -> Vec<u8> {
+    let About { customer: customer_id, conversation: id, message, text, request_id, .. } = about;
+    let conversation_id = id.clone();
+    let new_message = pb::NewMessage {
+        message_key: text.clone(),
+        role: pb::MessageRole::User.into(),
+        content: text.clone(),
+        ..Default::default()
+    };
+    match rpc {
+        "CreateConversation" => {
+            pb::CreateConversationRequest { customer_id, session_id: text, request_id, ..Default::default() }
+                .encode_to_vec()
+        }
+        "GetConversation" => pb::GetConversationRequest { id }.encode_to_vec(),
+        "ListConversations" => {
+            pb::ListConversationsRequest { customer_id, ..Default::default() }.encode_to_vec()
+        }
+        "UpdateConversation" => {
+            let conversation = Some(pb::Conversation { id, outcome_notes: text, ..Default::default() });
+            pb::UpdateConversationRequest { conversation, update_mask: None, request_id }.encode_to_vec()
+        }
+        "EndConversation" => {
+            pb::EndConversationRequest { id, outcome_notes: text, request_id, ..Default::default() }
+                .encode_to_vec()
+        }
+        "AddMessage" => {
+            let action = Some(pb::add_message_request::Action::Message(new_message));
+            pb::AddMessageRequest { conversation_id, action }.encode_to_vec()
+        }
+        "CreateMessage" => {
+            pb::CreateMessageRequest { conversation_id, message: Some(new_message), request_id }
+                .encode_to_vec()
+        }
+        "GetMessage" => pb::GetMessageRequest { conversation_id, id: message }.encode_to_vec(),
+        "ListMessages" => pb::ListMessagesRequest { conversation_id, ..Default::default() }.encode_to_vec(),
+        "RecordAnalysis" => {
+            pb::RecordAnalysisRequest { conversation_id, summary: text, request_id, ..Default::default() }
+                .encode_to_vec()
+        }
+        "ListAnalyses" => pb::ListAnalysesRequest { conversation_id, ..Default::default() }.encode_to_vec(),
+        rpc => panic!("{rpc} has no sample yet"),
+    }
+}
+
+/// An analysis of a whole conversation.
+pub(crate) fn analysis(conversation_id: &str) -> pb::RecordAnalysisRequest {
+    pb::RecordAnalysisRequest {
+        conversation_id: conversation_id.to_owned(),
+        summary: "They talked.".to_owned(),
+        ..Default::default()
+    }
+}

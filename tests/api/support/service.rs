@@ -1,0 +1,187 @@
+//! The service in this process, and its tenants' clients.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use clap::Parser;
+use crm_backend::auth::TENANT_HEADER;
+use crm_backend::config::{Cli, Command, Config};
+use crm_backend::pb::conversation_service_client::ConversationServiceClient;
+use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_backend::server::{self, ServeError};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use uuid::Uuid;
+
+use super::postgres::{Database, Sql};
+use super::soon;
+
+/// What a test may want otherwise.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// Connections of the pool.
+    pub(crate) connections: u16,
+    /// How long a call waits for one.
+    pub(crate) wait: Duration,
+    /// How long calls may go on after the shutdown began.
+    pub(crate) drain: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { connections: 8, wait: Duration::from_secs(10), drain: Duration::from_secs(10) }
+    }
+}
+
+/// The service over a database of its own.
+pub(crate) struct Crm {
+    first: Replica,
+    database: Database,
+}
+
+impl Crm {
+    /// One replica with usual settings.
+    pub(crate) async fn start() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    /// One replica with these settings.
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let database = Database::create().await;
+        let first = Replica::start(&database, settings).await;
+        Self { first, database }
+    }
+
+    /// Another replica over the same database.
+    pub(crate) async fn replica(&self) -> Replica {
+        self.replica_with(Settings::default()).await
+    }
+
+    /// Another replica over the same database, with these settings.
+    pub(crate) async fn replica_with(&self, settings: Settings) -> Replica {
+        Replica::start(&self.database, settings).await
+    }
+
+    /// A new tenant.
+    pub(crate) fn tenant(&self) -> Tenant {
+        Tenant { id: Uuid::new_v4(), channel: self.channel() }
+    }
+
+    /// A connection without a tenant.
+    pub(crate) fn channel(&self) -> Channel {
+        self.first.channel.clone()
+    }
+
+    /// A connection of the database's owner.
+    pub(crate) async fn sql(&self) -> Sql {
+        self.database.sql().await
+    }
+
+    /// Begins the shutdown.
+    pub(crate) fn begin_shutdown(&self) {
+        self.first.begin_shutdown();
+    }
+
+    /// Shuts the replica down and waits for its end; the database stays.
+    pub(crate) async fn shut_down(&mut self) -> Result<(), ServeError> {
+        self.first.shut_down().await
+    }
+}
+
+/// One process of the service, as a task.
+pub(crate) struct Replica {
+    channel: Channel,
+    stop: CancellationToken,
+    server: JoinSet<Result<(), ServeError>>,
+}
+
+impl Replica {
+    async fn start(database: &Database, settings: Settings) -> Self {
+        let Settings { connections, wait, drain } = settings;
+        let mut config = defaults();
+        config.database.database_connections = connections;
+        config.database.database_wait = wait;
+        config.limits.drain = drain;
+        let opened = server::open(database.target(), &config.database).await.expect("the database is safe");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let stop = CancellationToken::new();
+        let mut server = JoinSet::new();
+        server.spawn(server::run(opened, config.limits, listener, stop.clone().cancelled_owned()));
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
+        let channel = endpoint.connect().await.expect("the service listens");
+        Self { channel, stop, server }
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(crate) fn begin_shutdown(&self) {
+        self.stop.cancel();
+    }
+
+    pub(crate) async fn shut_down(&mut self) -> Result<(), ServeError> {
+        self.begin_shutdown();
+        soon(self.server.join_next()).await.expect("it ran").expect("no panic")
+    }
+}
+
+/// The settings of a server that was told nothing.
+pub(crate) fn defaults() -> Config {
+    match Cli::parse_from(["crm-backend"]).into_command() {
+        Command::Serve(config) => *config,
+        Command::Migrate(_) => panic!("serve is the default"),
+    }
+}
+
+/// A tenant and its clients.
+#[derive(Clone)]
+pub(crate) struct Tenant {
+    pub(crate) id: Uuid,
+    channel: Channel,
+}
+
+/// A connection that names its tenant.
+pub(crate) type Service = InterceptedService<Channel, NameTenant>;
+
+impl Tenant {
+    /// The same tenant through another replica.
+    pub(crate) fn through(&self, replica: &Replica) -> Self {
+        Self { id: self.id, channel: replica.channel() }
+    }
+
+    /// The connection, without the tenant's name.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(crate) fn customers(&self) -> CustomerServiceClient<Service> {
+        CustomerServiceClient::with_interceptor(self.channel(), self.name())
+    }
+
+    pub(crate) fn conversations(&self) -> ConversationServiceClient<Service> {
+        ConversationServiceClient::with_interceptor(self.channel(), self.name())
+    }
+
+    fn name(&self) -> NameTenant {
+        NameTenant(self.id.to_string().parse().expect("a header value"))
+    }
+}
+
+/// Adds the tenant's name to every call.
+#[derive(Clone)]
+pub(crate) struct NameTenant(MetadataValue<Ascii>);
+
+impl Interceptor for NameTenant {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert(TENANT_HEADER, self.0.clone());
+        Ok(request)
+    }
+}

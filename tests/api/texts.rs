@@ -1,0 +1,140 @@
+//! Texts of a customer: what is taken, and what is not.
+
+use crm_backend::pb::{BusinessContext, CreateCustomerRequest, GetCustomerBySlugRequest};
+
+use crate::support::customers::named;
+use crate::support::{Crm, Refusal, Tenant};
+
+async fn refuses(tenant: &Tenant, field: &str, request: CreateCustomerRequest) {
+    let shown = format!("{request:?}");
+    let Err(error) = tenant.create(request).await else { panic!("taken: {shown}") };
+    error.is_invalid(&[field]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_one_line_of_1_to_256_characters_that_are_not_all_spaces() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    for name in [
+        "x".to_owned(),
+        "é".repeat(256),
+        "👩‍👩‍👧".to_owned(),
+        "<b>'; DROP TABLE customers; --".to_owned(),
+        "\u{202e}rtl".to_owned(),
+    ] {
+        assert_eq!(tenant.customer(&name).await.business_name, name);
+    }
+    let long = "é".repeat(257);
+    for name in ["", " ", "   ", "a\tb", "a\nb", "\u{1}", "\u{7f}", "a\u{85}", "\0", &long] {
+        let error = tenant.create(named(name)).await.expect_err(name);
+        error.is(tonic::Code::InvalidArgument, "FIELD_INVALID");
+        assert!(error.fields().iter().all(|field| field == "business_name"), "{name:?}: {error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_spaces_of_other_scripts_is_no_name() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    for name in ["\u{3000}", "\u{a0}", "\u{2003}\u{2003}"] {
+        let error = tenant.create(named(name)).await.expect_err("only spaces");
+        error.is_invalid(&["business_name"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slug_is_1_to_63_small_letters_digits_and_hyphens_within() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let (longest, long) = ("a".repeat(63), "a".repeat(64));
+    for slug in ["a", "7", "a-b", "a--b", "0-9", &longest] {
+        let request = CreateCustomerRequest { slug: slug.to_owned(), ..named("Zoe") };
+        assert_eq!(tenant.create(request).await.expect(slug).slug, slug);
+    }
+    for slug in
+        ["-a", "a-", "-", "..", "a.b", "A", "Zoe", "zoë", "a b", " a", "a\n", "a_b", "a/b", "%", &long]
+    {
+        refuses(&tenant, "slug", CreateCustomerRequest { slug: slug.to_owned(), ..named("Zoe") }).await;
+        let request = GetCustomerBySlugRequest { slug: slug.to_owned(), show_deleted: false };
+        let error = tenant.customers().get_customer_by_slug(request).await.expect_err(slug);
+        error.is_invalid(&["slug"]);
+    }
+    let request = GetCustomerBySlugRequest::default();
+    tenant.customers().get_customer_by_slug(request).await.expect_err("empty").is_invalid(&["slug"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_of_all_kinds_have_their_forms() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let text = str::to_owned;
+    for email in ["x", "@", "a@", "@b", "a b@c.de", "a@b\n", "<a@b.de>", "a@b.de, c@d.de", "a@-b.de"] {
+        refuses(&tenant, "email", CreateCustomerRequest { email: text(email), ..named("Zoe") }).await;
+    }
+    for phone in ["x", "1", "12", "++", "1234567x", "+49\n30", "１２３", "(1)"] {
+        refuses(&tenant, "phone", CreateCustomerRequest { phone: text(phone), ..named("Zoe") }).await;
+    }
+    for website in ["x", "//x.de", "/x", "http://a b", "http://\n", "http://x.de/%zz"] {
+        refuses(&tenant, "website", CreateCustomerRequest { website: text(website), ..named("Zoe") }).await;
+    }
+    for country_code in ["d", "de", "DEU", "D1", "ÖS"] {
+        refuses(
+            &tenant,
+            "country_code",
+            CreateCustomerRequest { country_code: text(country_code), ..named("Zoe") },
+        )
+        .await;
+    }
+    for email in ["a@b.de", "a.b+c@d-e.co.uk", "o'brien@x.de"] {
+        tenant.create(CreateCustomerRequest { email: text(email), ..named("Zoe") }).await.expect(email);
+    }
+    for phone in ["110", "+49 30 901820", "(030) 90/18-20", "030.1 #12"] {
+        tenant.create(CreateCustomerRequest { phone: text(phone), ..named("Zoe") }).await.expect(phone);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_are_few_short_and_different() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let numbered = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+    let with = |tags: Vec<String>| CreateCustomerRequest { tags, ..named("Zoe") };
+    assert_eq!(tenant.create(with(numbered(50))).await.expect("50 tags").tags, numbered(50));
+    refuses(&tenant, "tags", with(numbered(51))).await;
+    refuses(&tenant, "tags", with(vec!["a".to_owned(), "a".to_owned()])).await;
+    refuses(&tenant, "tags[1]", with(vec!["a".to_owned(), String::new()])).await;
+    refuses(&tenant, "tags[0]", with(vec!["x".repeat(65)])).await;
+    refuses(&tenant, "tags[0]", with(vec!["a\nb".to_owned()])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_of_several_lines_may_have_control_characters() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let description = "one\r\ntwo\t\u{1}\u{1b}[0m\u{7f}\u{feff}".to_owned();
+    let context = BusinessContext { description: description.clone(), ..Default::default() };
+    let request = CreateCustomerRequest {
+        address: "Straße 1\nHinterhof".to_owned(),
+        business_context: Some(context),
+        ..named("Zoe")
+    };
+    let created = tenant.create(request).await.expect("taken");
+    assert_eq!(created.business_context.expect("a context").description, description);
+    assert_eq!(created.address, "Straße 1\nHinterhof");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_violations_come_at_once() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let request = CreateCustomerRequest {
+        slug: "A".to_owned(),
+        email: "x".to_owned(),
+        tags: vec![String::new()],
+        status: 99,
+        request_id: "x".to_owned(),
+        ..named("x\ny")
+    };
+    let error = tenant.create(request).await.expect_err("much is wrong");
+    error.is_invalid(&["business_name", "slug", "email", "status", "tags[0]", "request_id"]);
+}

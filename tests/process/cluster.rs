@@ -1,0 +1,80 @@
+//! A Postgres that somebody else runs, for DATABASE_URL.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use crm_backend::db::Target;
+use crm_backend::db::embedded::{Durability, Embedded, Options, Storage};
+use diesel_async::SimpleAsyncConnection;
+use uuid::Uuid;
+
+use super::client::within;
+
+/// Enough for the programs of all tests that run at once.
+const CONNECTIONS: u16 = 200;
+
+/// Starts one that no other test sees, for what is true of the whole cluster, such as roles.
+pub(crate) fn own() -> Embedded {
+    let options = Options {
+        storage: Storage::Ephemeral,
+        bin_dir: None,
+        durability: Durability::Off,
+        max_connections: CONNECTIONS,
+    };
+    Embedded::start(&options).expect("a Postgres")
+}
+
+/// A database of its own in a cluster that tests share while any of them runs.
+pub(crate) struct Database {
+    cluster: Arc<Embedded>,
+    name: String,
+}
+
+impl Database {
+    pub(crate) async fn new() -> Self {
+        let cluster = shared();
+        let name = format!("crm_{}", Uuid::new_v4().simple());
+        execute(cluster.url(), &format!("CREATE DATABASE {name}")).await;
+        Self { cluster, name }
+    }
+
+    /// Its URL, as the superuser.
+    pub(crate) fn url(&self) -> String {
+        self.cluster.url_of(&self.name)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.cluster.port()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        execute(&self.url(), sql).await;
+    }
+}
+
+/// The last test that holds it stops it.
+fn shared() -> Arc<Embedded> {
+    static SHARED: Mutex<Weak<Embedded>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().expect("a lock");
+    shared.upgrade().unwrap_or_else(|| {
+        let cluster = Arc::new(own());
+        *shared = Arc::downgrade(&cluster);
+        cluster
+    })
+}
+
+/// Runs statements that answer nothing.
+pub(crate) async fn execute(url: &str, sql: &str) {
+    let target = Target::parse(url).expect("a URL");
+    let mut connection = within(target.open()).await.expect("a connection");
+    within(connection.batch_execute(sql)).await.expect(sql);
+}
+
+/// The same URL for another user.
+pub(crate) fn as_user(url: &str, user: &str, password: &str) -> String {
+    let (_, place) = url.split_once('@').expect("a URL with a user");
+    format!("postgres://{user}:{password}@{place}")
+}

@@ -1,0 +1,74 @@
+//! What the program says about itself.
+
+use clap::CommandFactory;
+use crm_backend::config::Cli;
+
+use super::harness::{Scratch, run};
+
+/// Every setting of a command, as its flag and its variable.
+fn settings(command: &clap::Command) -> Vec<String> {
+    let arguments = command.get_arguments();
+    let names = arguments.flat_map(|argument| {
+        let flag = argument.get_long().map(|flag| format!("--{flag}"));
+        let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
+        flag.into_iter().chain(variable)
+    });
+    names.collect()
+}
+
+#[test]
+fn help_mentions_every_setting() {
+    let scratch = Scratch::new();
+    let cli = Cli::command();
+    let commands = [(&cli, vec!["--help"])]
+        .into_iter()
+        .chain(cli.get_subcommands().map(|command| (command, vec![command.get_name(), "--help"])));
+    for (command, arguments) in commands {
+        let ended = run(&scratch, &arguments);
+        ended.succeeded();
+        let settings = settings(command);
+        assert!(settings.contains(&"DATABASE_URL".to_owned()), "{settings:?}");
+        for setting in settings {
+            assert!(ended.stdout.contains(&setting), "{setting} is not in {arguments:?}:\n{}", ended.stdout);
+        }
+    }
+}
+
+#[test]
+fn help_names_the_commands() {
+    let scratch = Scratch::new();
+    let help = run(&scratch, &["--help"]).stdout;
+    for command in Cli::command().get_subcommands() {
+        assert!(help.contains(&format!("\n  {} ", command.get_name())), "{help}");
+    }
+}
+
+#[test]
+fn help_never_shows_the_password_of_the_environment() {
+    let scratch = Scratch::new();
+    let mut command = super::harness::command(&scratch, &["--help"]);
+    command.env("DATABASE_URL", "postgres://crm:hunter2@db/crm");
+    let ended = super::harness::Program::spawn(command).wait();
+    ended.succeeded();
+    assert!(!ended.stdout.contains("hunter2"), "{}", ended.stdout);
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let scratch = Scratch::new();
+    let ended = run(&scratch, &["--version"]);
+    ended.succeeded();
+    assert_eq!(ended.stdout, concat!("crm-backend ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn what_is_no_setting_is_refused_with_the_usage() {
+    let scratch = Scratch::new();
+    for arguments in
+        [&["--port", "1"][..], &["--listen", "localhost"], &["migrate", "--listen", "127.0.0.1:1"]]
+    {
+        let ended = run(&scratch, arguments);
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}");
+        assert!(ended.stderr.contains("--help"), "{}", ended.stderr);
+    }
+}

@@ -1,0 +1,240 @@
+//! A Postgres that somebody else runs: its schema, its users, its walls, its TLS.
+
+use std::path::Path;
+
+use tonic::Code;
+use uuid::Uuid;
+
+use super::client::Client;
+use super::cluster::{self, Database, as_user};
+use super::harness::{Ended, Program, Scratch, Server, command, run};
+
+/// Runs `migrate` with the URL in the environment, as deployments have it.
+fn migrate(scratch: &Scratch, url: &str) -> Ended {
+    let mut command = command(scratch, &["migrate"]);
+    command.env("DATABASE_URL", url);
+    Program::spawn(command).wait()
+}
+
+/// A refused start on the database.
+fn refusal(scratch: &Scratch, url: &str) -> Ended {
+    run(scratch, &["--listen", "127.0.0.1:0", "--database-url", url])
+}
+
+/// How many migrations there are.
+fn migrations() -> usize {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    std::fs::read_dir(files).expect("the migrations").count()
+}
+
+/// Creates a row of one tenant, and looks for it as another.
+async fn keeps_tenants_apart(server: &Server) {
+    let mut ours = Client::connect_as(server.address, Uuid::new_v4()).await;
+    let mut theirs = Client::connect_as(server.address, Uuid::new_v4()).await;
+    let customer = ours.create_customer("Café Zoë").await;
+    let refused = theirs.get_customer(&customer.id).await.expect_err("of another tenant");
+    assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+    assert!(theirs.list_customers().await.is_empty());
+    assert_eq!(ours.list_customers().await, [customer]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn migrate_says_what_it_did_and_serve_works_after_it() {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    let ended = migrate(&scratch, &database.url());
+    ended.succeeded();
+    assert!(ended.stdout.starts_with("brought up to date: "), "{}", ended.stdout);
+    assert_eq!(ended.stdout.matches(", ").count() + 1, migrations(), "{}", ended.stdout);
+    assert!(ended.stdout.trim_end().ends_with(database.name()), "{}", ended.stdout);
+
+    let again = migrate(&scratch, &database.url());
+    again.succeeded();
+    assert!(again.stdout.starts_with("up to date at "), "{}", again.stdout);
+
+    let server = Server::start_with(&scratch, &["--database-url", &database.url()]);
+    keeps_tenants_apart(&server).await;
+    let ended = server.terminate();
+    ended.succeeded();
+    assert!(ended.stdout.contains("schema     up to date\n"), "{}", ended.stdout);
+    for said in [ended.stdout, ended.stderr] {
+        assert!(!said.contains(&database.url()) && !said.contains("postgres://"), "{said}");
+    }
+    assert!(scratch.leftovers().is_empty() && !scratch.data_dir().exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn replicas_that_start_together_on_an_empty_database_all_serve() {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    let url = database.url();
+    let arguments = ["--listen", "127.0.0.1:0", "--database-url", &url];
+    let programs = [(); 3].map(|()| Program::spawn(command(&scratch, &arguments)));
+    let [one, two, three] = programs.map(Server::of);
+    let tenant = Uuid::new_v4();
+    let customer = Client::connect_as(one.address, tenant).await.create_customer("Café Zoë").await;
+    for server in [&two, &three] {
+        let found = Client::connect_as(server.address, tenant).await.get_customer(&customer.id).await;
+        assert_eq!(found.expect("a customer"), customer);
+    }
+    for server in [one, two, three] {
+        server.terminate().succeeded();
+    }
+}
+
+#[test]
+fn migrate_makes_the_services_own_postgres_as_well() {
+    let scratch = Scratch::new();
+    let data_dir = scratch.data_dir();
+    let ended = run(&scratch, &["migrate", "--data-dir", data_dir.to_str().expect("letters")]);
+    ended.succeeded();
+    let server = Server::start(&scratch);
+    let ended = server.terminate();
+    ended.succeeded();
+    assert!(ended.stdout.contains("schema     up to date\n"), "{}", ended.stdout);
+}
+
+/// What the operator reads must not depend on somebody reading it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn migrate_succeeds_when_nobody_reads_what_it_says() {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    let mut migrate = command(&scratch, &["migrate", "--database-url", &database.url()]);
+    let mut child = migrate.spawn().expect("the program starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("an end");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// As in production: the owner of the database, who is no superuser.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_owner_without_superuser_rights_migrates_and_serves() {
+    let scratch = Scratch::new();
+    let cluster = cluster::own();
+    cluster::execute(cluster.url(), "CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'secret'").await;
+    cluster::execute(cluster.url(), "CREATE DATABASE owned OWNER owner").await;
+    let url = as_user(&cluster.url_of("owned"), "owner", "secret");
+    migrate(&scratch, &url).succeeded();
+    let server = Server::start_with(&scratch, &["--database-url", &url]);
+    keeps_tenants_apart(&server).await;
+    server.terminate().succeeded();
+}
+
+/// The same owner may not make roles, but was given the one that it needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_owner_who_was_given_the_role_migrates_and_serves() {
+    let scratch = Scratch::new();
+    let cluster = cluster::own();
+    cluster::execute(cluster.url(), "CREATE ROLE owner LOGIN PASSWORD 'secret'").await;
+    cluster::execute(cluster.url(), "CREATE DATABASE owned OWNER owner").await;
+    let url = as_user(&cluster.url_of("owned"), "owner", "secret");
+    migrate(&scratch, &url).refused(&[
+        "/owned",
+        "DATABASE_URL",
+        "create the role crm_app or be a member of it",
+    ]);
+    cluster::execute(cluster.url(), "CREATE ROLE crm_app NOLOGIN NOINHERIT").await;
+    cluster::execute(cluster.url(), "GRANT crm_app TO owner").await;
+    migrate(&scratch, &url).succeeded();
+    let server = Server::start_with(&scratch, &["--database-url", &url]);
+    keeps_tenants_apart(&server).await;
+    server.terminate().succeeded();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_user_without_rights_is_told_which_it_needs() {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    let user = format!("poor_{}", Uuid::new_v4().simple());
+    // What newer versions of Postgres have from the start.
+    database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+    database.execute(&format!("CREATE ROLE {user} LOGIN PASSWORD 'secret'")).await;
+    let poor = as_user(&database.url(), &user, "secret");
+    let wrong = as_user(&database.url(), &user, "hunter2");
+    let place = format!("127.0.0.1:{}", database.port());
+    for ended in [migrate(&scratch, &poor), refusal(&scratch, &poor)] {
+        ended.refused(&[&place, database.name(), "DATABASE_URL must own the schema"]);
+    }
+    let ended = refusal(&scratch, &wrong);
+    let words = ended.refused(&[&place, &user, "password", "DATABASE_URL"]);
+    assert!(!words.contains("hunter2"), "{words}");
+
+    // A schema that others brought up to date does not make the user fit to serve from it.
+    migrate(&scratch, &database.url()).succeeded();
+    refusal(&scratch, &poor).refused(&[&place, "DATABASE_URL"]);
+    database.execute(&format!("DROP OWNED BY {user}; DROP ROLE {user}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_database_that_does_not_exist_is_named() {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    let url = database.url().replace(database.name(), "nowhere");
+    refusal(&scratch, &url).refused(&["/nowhere", "does not exist", "DATABASE_URL"]);
+}
+
+/// Breaks a wall of a migrated database, and expects a refusal that names what was broken.
+async fn refuses_after(sql: &str, mentions: &[&str]) {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    migrate(&scratch, &database.url()).succeeded();
+    database.execute(sql).await;
+    refusal(&scratch, &database.url()).refused(&[&[database.name()], mentions].concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_table_without_row_level_security_is_not_served_from() {
+    let sql = "ALTER TABLE customers DISABLE ROW LEVEL SECURITY";
+    refuses_after(sql, &["customers", "ALTER TABLE customers ENABLE ROW LEVEL SECURITY"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_table_with_another_policy_is_not_served_from() {
+    let sql = "CREATE POLICY open_house ON conversations USING (true)";
+    refuses_after(sql, &["conversations", "polic"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_table_without_its_policy_is_not_served_from() {
+    let sql = "DROP POLICY tenant_isolation ON conversation_messages";
+    refuses_after(sql, &["conversation_messages", "tenant_isolation"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_table_whose_policy_lets_everything_through_is_not_served_from() {
+    let sql = "ALTER POLICY tenant_isolation ON customers USING (true) WITH CHECK (true)";
+    refuses_after(sql, &["customers", "tenant_isolation"]).await;
+}
+
+/// Roles belong to the whole cluster, so it is one that no other test sees.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_role_that_bypasses_the_policies_is_not_served_with() {
+    let scratch = Scratch::new();
+    let cluster = cluster::own();
+    migrate(&scratch, cluster.url()).succeeded();
+    for (sql, undo) in [("BYPASSRLS", "NOBYPASSRLS"), ("SUPERUSER", "NOSUPERUSER")]
+        .map(|(sql, undo)| (format!("ALTER ROLE crm_app {sql}"), format!("ALTER ROLE crm_app {undo}")))
+    {
+        cluster::execute(cluster.url(), &sql).await;
+        refusal(&scratch, cluster.url()).refused(&["crm_app", "NOSUPERUSER NOBYPASSRLS"]);
+        cluster::execute(cluster.url(), &undo).await;
+    }
+    Server::start_with(&scratch, &["--database-url", cluster.url()]).terminate().succeeded();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sslmode_is_obeyed_where_postgres_has_no_tls() {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    let url = |mode: &str| format!("{}?sslmode={mode}", database.url());
+    for mode in ["require", "verify-ca", "verify-full"] {
+        refusal(&scratch, &url(mode)).refused(&["TLS", "DATABASE_URL"]);
+    }
+    refusal(&scratch, &url("perhaps")).refused(&["sslmode", "verify-full"]);
+    for mode in ["prefer", "disable"] {
+        migrate(&scratch, &url(mode)).succeeded();
+    }
+    let server = Server::start_with(&scratch, &["--database-url", &url("prefer")]);
+    keeps_tenants_apart(&server).await;
+    server.terminate().succeeded();
+}

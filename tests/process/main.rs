@@ -1,0 +1,17 @@
+//! The program as its operator sees it: started, called, stopped, killed and started again.
+#![expect(
+    clippy::expect_used,
+    reason = "what helps a test fails it in the same way; clippy knows only the functions of tests themselves"
+)]
+
+mod client;
+mod cluster;
+mod harness;
+
+mod command_line;
+mod crash;
+mod database;
+mod lifecycle;
+mod pressure;
+mod shutdown;
+mod start_refused;
