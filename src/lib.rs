@@ -10,6 +10,8 @@ pub mod pb;
 
 pub mod config;
 pub mod server;
+
+mod connection;
 pub mod startup;
 
 pub mod conversations;

@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::server::NamedService;
@@ -17,6 +18,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::config::{DatabaseConfig, Limits};
+use crate::connection::Connection;
 use crate::conversations::Conversations;
 use crate::customers::Customers;
 use crate::db::embedded::EmbeddedError;
@@ -30,6 +32,10 @@ use crate::rpc::layer::CallLayer;
 
 /// Headers of a request in bytes: a token and a few ids fit, and a client cannot fill memory.
 const MAX_HEADER_LIST: u32 = 8 * 1024;
+
+/// What a client may send on a stream before the server reads it. A connection has as much for each
+/// of its streams: with less, those that are not read would hold up the others.
+const STREAM_WINDOW: u32 = 64 * 1024;
 
 /// How often an idle connection is asked whether its client is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -82,6 +88,9 @@ pub enum ServeError {
     /// The descriptors of reflection do not fit together.
     #[error("Reflection cannot be served: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// Signals cannot be taken.
+    #[error("SIGTERM and Ctrl-C cannot be taken over: {0}")]
+    Signals(std::io::Error),
     /// The server stopped by itself.
     #[error("The server stopped: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -144,6 +153,10 @@ pub async fn run(
 
     let server = Server::builder()
         .http2_max_header_list_size(MAX_HEADER_LIST)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(
+            STREAM_WINDOW.saturating_mul(limits.max_streams_per_connection).min(i32::MAX.cast_unsigned()),
+        )
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(limits.max_streams_per_connection)
@@ -154,7 +167,9 @@ pub async fn run(
         .add_service(customers)
         .add_service(conversations)
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            TcpIncoming::from(listener)
+                .with_nodelay(Some(true))
+                .map(|accepted| accepted.map(|tcp| Connection::new(tcp, stop.clone()))),
             stop.clone().cancelled_owned(),
         );
     // It answered a moment ago, when it was opened.

@@ -1,8 +1,11 @@
 //! From settings to a running server, and what the operator reads on the way.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DatabaseConfig, MigrateConfig};
 use crate::db::embedded::{self, Durability, Embedded, Storage};
@@ -20,15 +23,18 @@ const SPARE_CONNECTIONS: u16 = 10;
 /// Why it does not start, in a sentence that says what to do.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     config.check().map_err(ServeError::Settings)?;
-    // First, because it is the quickest to fail.
+    // From here on a signal is remembered, so that one during the start ends it cleanly.
+    let mut signals = StopSignals::take().map_err(ServeError::Signals)?;
+    // Before Postgres, because it is the quickest to fail.
     let listener = listen(config.listen).await?;
     let (target, embedded) = locate(&config.database).await?;
     let applied = migrate::run(&target).await?;
     let database = server::open(target, &config.database).await?;
     greet(&listener, &database, embedded.as_ref(), &applied);
+    let asked = CancellationToken::new();
     let served = tokio::select! {
-        served = server::run(database, config.limits, listener, stop_signal()) => served,
-        () = async { stop_signal().await; stop_signal().await } => {
+        served = server::run(database, config.limits, listener, asked.clone().cancelled_owned()) => served,
+        () = async { signals.next().await; asked.cancel(); signals.next().await } => {
             tracing::warn!("asked to stop a second time: calls that did not finish are given up");
             Ok(())
         }
@@ -50,7 +56,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 pub async fn migrate(config: MigrateConfig) -> Result<(), ServeError> {
     let (target, embedded) = locate(&config.database).await?;
     let applied = migrate::run(&target).await?;
-    println!("{} at {}", schema_line(&applied), target.place());
+    say(&format!("{} at {}\n", schema_line(&applied), target.place()));
     drop(embedded);
     Ok(())
 }
@@ -80,7 +86,8 @@ async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), S
             Storage::Persistent(config.data_dir.clone())
         },
         bin_dir: config.postgres_bin_dir.clone(),
-        durability: Durability::Full,
+        // What is thrown away need not outlive a crash of the machine, and starts in a third of the time.
+        durability: if config.ephemeral { Durability::Off } else { Durability::Full },
         max_connections: config.database_connections.saturating_add(SPARE_CONNECTIONS),
     };
     let started = tokio::task::spawn_blocking(move || Embedded::start(&options)).await;
@@ -98,13 +105,22 @@ fn greet(listener: &TcpListener, database: &Database, embedded: Option<&Embedded
         Some(own) => format!("Postgres {} of its own, data in {}", own.version(), own.data_dir().display()),
         None => format!("Postgres at {}", database.target.place()),
     };
-    println!("crm-backend {} listens on {address}", env!("CARGO_PKG_VERSION"));
-    println!("  database   {place}");
-    println!("  schema     {}", schema_line(applied));
-    println!("  first call grpcurl -plaintext -H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\");
-    println!(
-        "               -d '{{\"business_name\": \"Café Zoë\"}}' {address} crm.v1.CustomerService/CreateCustomer"
-    );
+    say(&format!(
+        "crm-backend {version} listens on {address}
+  database   {place}
+  schema     {schema}
+  first call grpcurl -plaintext -H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\
+               -d '{{\"business_name\": \"Café Zoë\"}}' {address} crm.v1.CustomerService/CreateCustomer
+",
+        version = env!("CARGO_PKG_VERSION"),
+        schema = schema_line(applied),
+    ));
+}
+
+/// Prints for a person, if there is one: `println!` panics where nobody reads.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn schema_line(applied: &[String]) -> String {
@@ -114,24 +130,22 @@ fn schema_line(applied: &[String]) -> String {
     }
 }
 
-/// Resolves at the first SIGTERM or Ctrl-C.
-async fn stop_signal() {
-    let interrupt = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+/// SIGTERM and Ctrl-C, none of which is lost from the moment that this is made.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn take() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Resolves at the next of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending::<()>().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
     }
 }

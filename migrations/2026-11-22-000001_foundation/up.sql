@@ -13,9 +13,16 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
 END
 $$;
 
+-- From Postgres 16 on, who creates a role is a member of it without the right to
+-- become it.
 DO $$
 BEGIN
-    IF NOT pg_has_role(current_user, 'crm_app', 'MEMBER') THEN
+    IF NOT (
+        CASE WHEN current_setting('server_version_num')::int >= 160000
+            THEN pg_has_role(current_user, 'crm_app', 'SET')
+            ELSE pg_has_role(current_user, 'crm_app', 'MEMBER')
+        END
+    ) THEN
         EXECUTE format('GRANT crm_app TO %I', current_user);
     END IF;
 END

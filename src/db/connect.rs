@@ -92,10 +92,11 @@ impl Target {
     ///
     /// What Postgres or the network said.
     pub async fn open(&self) -> diesel::ConnectionResult<AsyncPgConnection> {
-        let (client, connection) = self
-            .config
-            .connect(self.tls.clone())
+        // The driver's own limit is for the socket; a peer may take it and then say nothing.
+        let connecting = tokio::time::timeout(super::CONNECT_TIMEOUT, self.config.connect(self.tls.clone()));
+        let (client, connection) = connecting
             .await
+            .map_err(|_| ConnectionError::BadConnection("no answer in time".to_owned()))?
             .map_err(|error| ConnectionError::BadConnection(describe(&error)))?;
         AsyncPgConnection::try_from_client_and_connection(client, connection).await
     }

@@ -18,8 +18,10 @@ const BREACHES: &str = "
     SELECT 'The role crm_app is a superuser or bypasses row-level security: ALTER ROLE crm_app NOSUPERUSER NOBYPASSRLS.'
     FROM pg_roles WHERE rolname = 'crm_app' AND (rolsuper OR rolbypassrls)
   UNION ALL
-    SELECT format('The user %s of DATABASE_URL is no member of crm_app: GRANT crm_app TO %s.', current_user, current_user)
-    FROM pg_roles WHERE rolname = 'crm_app' AND NOT pg_has_role(current_user, oid, 'MEMBER')
+    SELECT format('The user %s of DATABASE_URL may not become crm_app: GRANT crm_app TO %s.', current_user, current_user)
+    FROM pg_roles WHERE rolname = 'crm_app'
+      AND NOT CASE WHEN current_setting('server_version_num')::int >= 160000
+        THEN pg_has_role(current_user, oid, 'SET') ELSE pg_has_role(current_user, oid, 'MEMBER') END
   UNION ALL
     SELECT format('The role crm_app owns the table %s, and policies do not bind an owner: ALTER TABLE … OWNER TO another role.', t.relname)
     FROM pg_class t JOIN pg_roles r ON r.oid = t.relowner
@@ -33,6 +35,13 @@ const BREACHES: &str = "
     FROM pg_class t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = 'tenant_id'
     WHERE t.relnamespace = 'public'::regnamespace AND t.relkind IN ('r', 'p')
       AND (SELECT coalesce(array_agg(p.polname::text), '{}') FROM pg_policy p WHERE p.polrelid = t.oid) <> '{tenant_isolation}'
+  UNION ALL
+    SELECT format('The policy tenant_isolation of the table %s is not that of the migrations: DROP it, and CREATE it as they do.', t.relname)
+    FROM pg_class t JOIN pg_policy p ON p.polrelid = t.oid AND p.polname = 'tenant_isolation'
+    WHERE t.relnamespace = 'public'::regnamespace AND t.relkind IN ('r', 'p')
+      AND (NOT p.polpermissive OR p.polcmd <> '*'
+        OR pg_get_expr(p.polqual, t.oid) IS DISTINCT FROM '(tenant_id = (NULLIF(current_setting(''app.tenant_id''::text, true), ''''::text))::uuid)'
+        OR pg_get_expr(p.polwithcheck, t.oid) IS DISTINCT FROM pg_get_expr(p.polqual, t.oid))
 ";
 
 #[derive(QueryableByName)]

@@ -183,8 +183,10 @@ impl CallLayer {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
         let expiry = deadline::of(request.headers());
-        let Ok(response) = inner.call(request).await;
-        response.map(|inner| Body::new(body::Bounded::foreign(inner, expiry, self.stop)))
+        // The request's half as well: reflection reads on until it ends, and would hold the connection.
+        let bounded = |inner| Body::new(body::Bounded::foreign(inner, expiry, self.stop.clone()));
+        let Ok(response) = inner.call(request.map(bounded)).await;
+        response.map(bounded)
     }
 }
 

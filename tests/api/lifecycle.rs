@@ -21,26 +21,24 @@ async fn watch(crm: &Crm, service: &str) -> Streaming<HealthCheckResponse> {
     HealthClient::new(crm.channel()).watch(request).await.expect("health is open").into_inner()
 }
 
-async fn until(health: &mut Streaming<HealthCheckResponse>, wanted: ServingStatus) {
-    soon(async {
-        while let Some(Ok(answer)) = health.next().await {
-            if answer.status() == wanted {
-                return;
-            }
+/// Waits for the service that is announced last.
+async fn healthy(crm: &Crm) {
+    let mut health = watch(crm, SERVICES[2]).await;
+    loop {
+        let answer = soon(health.next()).await.expect("it goes on").expect("an answer");
+        if answer.status() == ServingStatus::Serving {
+            return;
         }
-        panic!("the health never was {wanted:?}");
-    })
-    .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_service_is_healthy_until_the_shutdown() {
     let mut crm = Crm::start().await;
     let mut watches = Vec::new();
+    healthy(&crm).await;
     for service in SERVICES {
-        let mut health = watch(&crm, service).await;
-        until(&mut health, ServingStatus::Serving).await;
-        watches.push(health);
+        watches.push(watch(&crm, service).await);
         let request = HealthCheckRequest { service: service.to_owned() };
         let answer = HealthClient::new(crm.channel()).check(request).await.expect("known").into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
@@ -50,6 +48,8 @@ async fn every_service_is_healthy_until_the_shutdown() {
     assert_eq!(unknown.code(), Code::NotFound);
     crm.shut_down().await.expect("a clean end");
     for mut health in watches {
+        let first = soon(health.next()).await.expect("the state of the start").expect("an answer");
+        assert_eq!(first.status(), ServingStatus::Serving);
         // NOT_SERVING or the end of the stream, whichever comes first; never SERVING again.
         while let Some(Ok(answer)) = soon(health.next()).await {
             assert_eq!(answer.status(), ServingStatus::NotServing);
@@ -226,7 +226,7 @@ async fn without_a_free_connection_a_call_is_refused_soon_and_health_stays() {
     let settings = Settings { connections: 1, wait: Duration::from_millis(150), ..Settings::default() };
     let crm = Crm::with(settings).await;
     let tenant = crm.tenant();
-    until(&mut watch(&crm, "").await, ServingStatus::Serving).await;
+    healthy(&crm).await;
     let sql = crm.sql().await;
     sql.run("BEGIN; LOCK TABLE customers IN ACCESS EXCLUSIVE MODE").await;
     let mut call = tokio::task::JoinSet::new();

@@ -137,6 +137,23 @@ async fn a_client_that_reads_nothing_holds_up_the_end_for_the_drain_time_at_most
     assert!(scratch.leftovers().is_empty(), "{:?}", scratch.leftovers());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_second_signal_ends_what_waits_for_a_client() {
+    let scratch = Scratch::new();
+    let server = Server::start_with(&scratch, &["--ephemeral"]);
+    let tenant = uuid::Uuid::new_v4();
+    let mut client = Client::connect_as(server.address, tenant).await;
+    let mut observer = Client::connect_as(server.address, tenant).await;
+    let conversation_id = client.create_conversation().await;
+    let unread = Unread::open(&mut client, &conversation_id).await;
+    unread.is_held_back(&mut observer, &conversation_id).await;
+    server.program.signal(Signal::TERM);
+    eventually("the first signal", || server.program.stderr().contains("stopping: calls may finish"));
+    ended_soon(&server.terminate());
+    drop(unread);
+    assert!(scratch.leftovers().is_empty(), "{:?}", scratch.leftovers());
+}
+
 /// Writers at once on one server.
 const WRITERS: usize = 4;
 
