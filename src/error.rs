@@ -144,6 +144,18 @@ impl Error {
         Self::Internal(cause.into())
     }
 
+    /// The same error for the others of a batch, where none of them is to blame for it. Its cause is
+    /// logged once, with the original.
+    pub fn of_all(&self) -> Option<Self> {
+        match self {
+            Self::Unavailable { reason, message, cause: _ } => {
+                Some(Self::Unavailable { reason: *reason, message, cause: None })
+            }
+            Self::DeadlineExceeded => Some(Self::DeadlineExceeded),
+            _ => None,
+        }
+    }
+
     /// The code that the client branches on.
     pub fn code(&self) -> Code {
         match self {

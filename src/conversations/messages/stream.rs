@@ -47,7 +47,7 @@ type Outgoing = mpsc::Sender<Answer>;
 struct Incoming {
     item: Item,
     /// Its share of [`WINDOW_BYTES`], until it is answered.
-    _bytes: Option<OwnedSemaphorePermit>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 /// What a request asks for.
@@ -85,7 +85,7 @@ async fn read(
             () = stop.cancelled() => {
                 let item = Item::GoAway(wire::go_away("the server is stopping; go on through a new stream"));
                 // Where this fails, the other half has ended, and with it the stream.
-                let _ = window.send(Incoming { item, _bytes: None }).await;
+                let _ = window.send(Incoming { item, share: None }).await;
                 return;
             }
             // Nobody would read an answer: the call's deadline has passed, or the client is gone.
@@ -98,17 +98,17 @@ async fn read(
             Err(status) => {
                 // Bytes that are no request, or a client that is gone and will not hear of it.
                 tracing::debug!(code = ?status.code(), "a stream broke off");
-                let _ = window.send(Incoming { item: Item::Break(status), _bytes: None }).await;
+                let _ = window.send(Incoming { item: Item::Break(status), share: None }).await;
                 return;
             }
         };
         let size = u32::try_from(prost::Message::encoded_len(&request)).unwrap_or(WINDOW_BYTES);
-        let permit = std::sync::Arc::clone(&bytes).acquire_many_owned(size.clamp(1, WINDOW_BYTES)).await.ok();
+        let share = std::sync::Arc::clone(&bytes).acquire_many_owned(size.clamp(1, WINDOW_BYTES)).await.ok();
         let item = match reader.accept(request) {
             Ok(message) => Item::Append(Box::new(message)),
             Err(refusal) => Item::Refuse(refusal),
         };
-        if window.send(Incoming { item, _bytes: permit }).await.is_err() {
+        if window.send(Incoming { item, share }).await.is_err() {
             return;
         }
     }
@@ -133,11 +133,7 @@ impl Reader {
             Some(Action::Message(message)) => message.message_key.clone(),
             None => String::new(),
         };
-        let refuse = |error| wire::error(self.conversation_id.clone(), key, error);
-        match checked(request) {
-            Ok(message) => Ok(message),
-            Err(error) => Err(refuse(error)),
-        }
+        checked(request).map_err(|error| wire::error(self.conversation_id.clone(), key, error))
     }
 }
 
@@ -171,13 +167,14 @@ fn checked(request: AddMessageRequest) -> Result<NewMessage> {
 async fn answer(db: &Db, caller: &Caller, mut incoming: mpsc::Receiver<Incoming>, responses: &Outgoing) {
     let mut waiting = Vec::with_capacity(BATCH);
     while incoming.recv_many(&mut waiting, BATCH).await > 0 {
-        // The shares of the window are given back when this batch is answered.
-        let (items, _bytes): (Vec<_>, Vec<_>) =
-            waiting.drain(..).map(|incoming| (incoming.item, incoming._bytes)).unzip();
+        let (items, shares): (Vec<_>, Vec<_>) =
+            waiting.drain(..).map(|incoming| (incoming.item, incoming.share)).unzip();
         for response in commit(db, caller, items).await {
             // A client that is gone gets no answers, but what it sent before is still committed.
             let _ = responses.send(response).await;
         }
+        // Answered: what they held of the window is free again.
+        drop(shares);
     }
 }
 
@@ -203,8 +200,9 @@ async fn commit(db: &Db, caller: &Caller, items: Vec<Item>) -> Vec<Answer> {
     answers.into_iter().filter_map(|answer| answer.or_else(|| appended.next())).collect()
 }
 
-/// Adds messages in one transaction. When that fails for what one of them may be to blame, each gets
-/// a transaction of its own, so that a poison message harms only itself.
+/// Adds messages in one transaction. When that fails for what one of them may be to blame for, each
+/// gets a transaction of its own, so that a poison message harms only itself; when the database is
+/// away, all of them learn it at once.
 async fn append(db: &Db, caller: &Caller, messages: &[NewMessage]) -> Vec<Result<Placed>> {
     if messages.is_empty() {
         return Vec::new();
@@ -212,6 +210,10 @@ async fn append(db: &Db, caller: &Caller, messages: &[NewMessage]) -> Vec<Result
     match transact(db, caller, messages).await {
         Ok(outcomes) => outcomes,
         Err(error) if messages.len() == 1 => vec![Err(error)],
+        Err(error) if error.of_all().is_some() => {
+            let others = (1..messages.len()).filter_map(|_| error.of_all()).map(Err).collect::<Vec<_>>();
+            std::iter::once(Err(error)).chain(others).collect()
+        }
         Err(_) => {
             let mut outcomes = Vec::with_capacity(messages.len());
             for message in messages.chunks(1) {
