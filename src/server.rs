@@ -4,8 +4,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::StreamExt;
@@ -118,7 +116,9 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
     if !breaches.is_empty() {
         return Err(ServeError::Walls { place: target.place().to_owned(), breaches });
     }
-    let page_key = page_key(&mut connection).await.map_err(|error| failed(error.to_string()))?;
+    let page_key =
+        db::service_keys::page_token(&mut connection).await.map_err(|error| failed(error.to_string()))?;
+    let page_key = PageKey::new(page_key);
     let db = Db::new(&target, config.database_connections, config.database_wait)
         .map_err(|error| failed(error.to_string()))?;
     Ok(Database { target, db, page_key })
@@ -246,12 +246,6 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-}
-
-async fn page_key(connection: &mut diesel_async::AsyncPgConnection) -> diesel::QueryResult<PageKey> {
-    use crate::db::schema::service_keys::dsl;
-    let key = dsl::service_keys.find("page_token").select(dsl::value).first(connection).await?;
-    Ok(PageKey::new(key))
 }
 
 fn list(breaches: &[String]) -> String {

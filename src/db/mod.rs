@@ -8,6 +8,7 @@ pub mod keyset;
 pub mod migrate;
 #[expect(missing_docs, reason = "generated; the comments in the database are its documentation")]
 pub mod schema;
+pub mod service_keys;
 mod tenant_tx;
 pub mod texts;
 pub mod walls;

@@ -44,7 +44,8 @@ static STREAMING: LazyLock<HashSet<String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// A unary call without a deadline of its own, where even the setting has none: never reached.
+/// Deadline of a stream that brings none: it may stay open for ever, and this only bounds how long its
+/// handler takes to begin, which waits for nothing.
 const NO_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long after its deadline a unary call is given up, with whatever it holds. Its statements end
@@ -116,14 +117,12 @@ impl CallLayer {
         let started = Instant::now();
         let id = Uuid::now_v7();
         let span = tracing::info_span!("call", request_id = %id, method = path.trim_start_matches(OURS));
-        let caller = if path.starts_with(OURS) { Some(auth::authenticate(request.headers())) } else { None };
-        let tenant = caller.as_ref().and_then(|caller| caller.as_ref().ok()).map(Caller::tenant);
+        let caller =
+            if path.starts_with(OURS) { auth::authenticate(request.headers()).map(Some) } else { Ok(None) };
+        let tenant = caller.as_ref().ok().and_then(Option::as_ref).map(Caller::tenant);
         let outcome = match caller {
-            Some(Err(error)) => Err(error),
-            Some(Ok(caller)) => {
-                self.run(inner, request, &path, id, Some(caller)).instrument(span.clone()).await
-            }
-            None => self.run(inner, request, &path, id, None).instrument(span.clone()).await,
+            Ok(caller) => self.run(inner, request, &path, id, caller).instrument(span.clone()).await,
+            Err(error) => Err(error),
         };
         let response = span.in_scope(|| outcome.unwrap_or_else(|error| Status::from(error).into_http()));
         let response = repair::response(response, id);

@@ -53,10 +53,8 @@ struct Incoming {
 /// What a request asks for.
 enum Item {
     Append(Box<NewMessage>),
-    Refuse(AddMessageResponse),
-    GoAway(AddMessageResponse),
-    /// Nothing more can be read: the stream ends with this error.
-    Break(Status),
+    /// Nothing to do: this is the answer, or the error that the stream ends with.
+    Say(Answer),
 }
 
 /// Serves a stream until the client closes it, goes away, or the server stops.
@@ -83,7 +81,7 @@ async fn read(
     loop {
         let request = tokio::select! {
             () = stop.cancelled() => {
-                let item = Item::GoAway(wire::go_away("the server is stopping; go on through a new stream"));
+                let item = Item::Say(Ok(wire::go_away("the server is stopping; go on through a new stream")));
                 // Where this fails, the other half has ended, and with it the stream.
                 let _ = window.send(Incoming { item, share: None }).await;
                 return;
@@ -98,7 +96,7 @@ async fn read(
             Err(status) => {
                 // Bytes that are no request, or a client that is gone and will not hear of it.
                 tracing::debug!(code = ?status.code(), "a stream broke off");
-                let _ = window.send(Incoming { item: Item::Break(status), share: None }).await;
+                let _ = window.send(Incoming { item: Item::Say(Err(status)), share: None }).await;
                 return;
             }
         };
@@ -106,7 +104,7 @@ async fn read(
         let share = std::sync::Arc::clone(&bytes).acquire_many_owned(size.clamp(1, WINDOW_BYTES)).await.ok();
         let item = match reader.accept(request) {
             Ok(message) => Item::Append(Box::new(message)),
-            Err(refusal) => Item::Refuse(refusal),
+            Err(refusal) => Item::Say(Ok(refusal)),
         };
         if window.send(Incoming { item, share }).await.is_err() {
             return;
@@ -188,8 +186,7 @@ async fn commit(db: &Db, caller: &Caller, items: Vec<Item>) -> Vec<Answer> {
                 messages.push(*message);
                 answers.push(None);
             }
-            Item::Refuse(answer) | Item::GoAway(answer) => answers.push(Some(Ok(answer))),
-            Item::Break(status) => answers.push(Some(Err(status))),
+            Item::Say(answer) => answers.push(Some(answer)),
         }
     }
     let outcomes = append(db, caller, &messages).await;

@@ -1,0 +1,15 @@
+//! `service_keys`: secrets that all replicas share.
+
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::schema::service_keys::dsl;
+
+/// The key that page tokens are signed with, which a migration made.
+///
+/// # Errors
+///
+/// What can happen to any statement.
+pub async fn page_token(connection: &mut AsyncPgConnection) -> diesel::QueryResult<Vec<u8>> {
+    dsl::service_keys.find("page_token").select(dsl::value).first(connection).await
+}
