@@ -117,6 +117,22 @@ pub struct Limits {
     #[arg(long, env = "CRM_DEFAULT_DEADLINE_MS", default_value = "30000", value_name = "MS", value_parser = milliseconds)]
     pub default_deadline: Duration,
 
+    /// How long a message stays in progress after its last delta; then it is INCOMPLETE.
+    #[arg(long, env = "CRM_MESSAGE_LEASE_MS", default_value = "120000", value_name = "MS", value_parser = milliseconds)]
+    pub message_lease: Duration,
+
+    /// Transactions that add messages at once. Each makes use of a core of Postgres; with more, what
+    /// waits is split into smaller batches.
+    #[arg(long, env = "CRM_WRITERS", default_value_t = 2, value_name = "COUNT",
+          value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub writers: u8,
+
+    /// Messages that are added in one transaction at most: more make it longer for all of them, and
+    /// hardly cheaper for each.
+    #[arg(long, env = "CRM_BATCH", default_value_t = 256, value_name = "COUNT",
+          value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub batch: u16,
+
     /// How long calls may finish after SIGTERM; an orchestrator kills after 30 s.
     #[arg(long, env = "CRM_DRAIN_MS", default_value = "20000", value_name = "MS", value_parser = milliseconds)]
     pub drain: Duration,

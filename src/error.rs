@@ -1,5 +1,6 @@
 //! Errors by what the client does next, and the only way from one to a `Status`.
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -86,6 +87,20 @@ pub enum Error {
         /// What it may be.
         description: String,
     },
+    /// The text of a message ends elsewhere. The client goes on from there.
+    #[error("{field} must be {expected}, where the text ends")]
+    Offset {
+        /// The path of the field.
+        field: &'static str,
+        /// The end of the text in bytes.
+        expected: i64,
+    },
+    /// Somebody else is at it. For a hold that ends by itself.
+    #[error("another producer writes this message; retry when its lease has run out")]
+    Held {
+        /// When the hold ends, if nothing happens.
+        retry_after: Duration,
+    },
     /// Read again and retry.
     #[error("{message}")]
     Aborted {
@@ -164,8 +179,8 @@ impl Error {
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
-            Self::OutOfRange { .. } => Code::OutOfRange,
-            Self::Aborted { .. } => Code::Aborted,
+            Self::OutOfRange { .. } | Self::Offset { .. } => Code::OutOfRange,
+            Self::Aborted { .. } | Self::Held { .. } => Code::Aborted,
             Self::Unavailable { .. } => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::Internal(_) => Code::Internal,
@@ -183,15 +198,27 @@ impl Error {
             | Self::OutOfRange { reason, .. }
             | Self::Aborted { reason, .. }
             | Self::Unavailable { reason, .. } => *reason,
+            Self::Offset { .. } => ErrorReason::OffsetOutOfRange,
+            Self::Held { .. } => ErrorReason::MessageHeld,
             Self::DeadlineExceeded => ErrorReason::DeadlineExceeded,
             Self::Internal(_) => ErrorReason::Internal,
+        }
+    }
+
+    /// What a program reads beside the reason.
+    fn metadata(&self) -> HashMap<String, String> {
+        match self {
+            Self::Offset { expected, .. } => {
+                HashMap::from([("expected_offset".to_owned(), expected.to_string())])
+            }
+            _ => HashMap::new(),
         }
     }
 
     /// The details that go with the code.
     fn details(&self) -> ErrorDetails {
         let mut details = ErrorDetails::new();
-        details.set_error_info(self.reason().word(), DOMAIN, []);
+        details.set_error_info(self.reason().word(), DOMAIN, self.metadata());
         match self {
             Self::Invalid { violations, .. } => {
                 for violation in violations {
@@ -200,6 +227,12 @@ impl Error {
             }
             Self::OutOfRange { field, description, .. } => {
                 details.add_bad_request_violation(*field, description);
+            }
+            Self::Offset { field, expected } => {
+                details.add_bad_request_violation(*field, format!("must be {expected}, where the text ends"));
+            }
+            Self::Held { retry_after } => {
+                details.set_retry_info(Some(*retry_after));
             }
             Self::NotFound { kind, name, .. } | Self::AlreadyExists { kind, name, .. } => {
                 details.set_resource_info(*kind, name, "", self.to_string());

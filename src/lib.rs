@@ -17,6 +17,8 @@ pub mod startup;
 pub mod conversations;
 pub mod customers;
 
+pub mod live;
+
 pub mod auth;
 pub mod db;
 pub mod error;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -17,11 +18,13 @@ use tonic_health::server::HealthReporter;
 
 use crate::config::{DatabaseConfig, Limits};
 use crate::connection::Connection;
-use crate::conversations::Conversations;
+use crate::conversations::{self, Conversations};
 use crate::customers::Customers;
 use crate::db::embedded::EmbeddedError;
 use crate::db::migrate::MigrateError;
 use crate::db::{self, ConnectError, Db, Target, walls};
+use crate::live::bus::PostgresBus;
+use crate::live::lanes::Width;
 use crate::pb;
 use crate::pb::conversation_service_server::ConversationServiceServer;
 use crate::pb::customer_service_server::CustomerServiceServer;
@@ -41,6 +44,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the client may take to say so. With the interval, a lost client's streams are freed
 /// within 40 seconds.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Tenants whose messages are added in one transaction at most: each costs two flights of statements of
+/// its own, and the wait of one is the wait of all.
+const TENANTS_OF_A_BATCH: usize = 16;
 
 /// Why the service does not start, or stopped. Messages say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -141,13 +148,25 @@ pub async fn run(
     let (reporter, health) = tonic_health::server::health_reporter();
     let customers = CustomerServiceServer::new(Customers::new(db.clone(), page_key.clone()))
         .max_decoding_message_size(limits.max_request_bytes);
-    let conversations = ConversationServiceServer::new(Conversations::new(
-        db.clone(),
+    // What the service does by itself goes on while calls finish.
+    let (background, end) = (TaskTracker::new(), CancellationToken::new());
+    let (bus, signals) = PostgresBus::start(target.clone(), end.clone(), &background);
+    let conversations = Conversations::new(conversations::Parts {
+        db: db.clone(),
         page_key,
-        tracker.clone(),
-        stop.clone(),
-    ))
-    .max_decoding_message_size(limits.max_request_bytes);
+        bus: Arc::new(bus),
+        width: Width {
+            writers: limits.writers.into(),
+            batch: limits.batch.into(),
+            tenants: TENANTS_OF_A_BATCH,
+        },
+        lease: limits.message_lease,
+        tracker: tracker.clone(),
+        stop: stop.clone(),
+    });
+    background.spawn(conversations.background(target.clone(), signals, &end));
+    let conversations =
+        ConversationServiceServer::new(conversations).max_decoding_message_size(limits.max_request_bytes);
     let calls =
         CallLayer { tracker: tracker.clone(), stop: stop.clone(), default_deadline: limits.default_deadline };
 
@@ -174,7 +193,6 @@ pub async fn run(
         );
     // It answered a moment ago, when it was opened.
     announce(&reporter, true).await;
-    let background = TaskTracker::new();
     background.spawn(report_health(target, reporter, stop.clone()));
     let mut server = std::pin::pin!(server);
     tokio::select! {
@@ -186,6 +204,7 @@ pub async fn run(
         }
     }
     stop.cancel();
+    end.cancel();
     background.close();
     background.wait().await;
     db.close();

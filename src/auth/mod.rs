@@ -1,5 +1,5 @@
-//! Who is calling. [`authenticate`] is the only place that makes a [`Caller`], and a [`Caller`] is
-//! the only way to a connection.
+//! Who is calling. [`authenticate`] is the only place that makes a [`Caller`] of a call, and a
+//! [`Caller`] is the only way to a connection.
 
 use std::fmt;
 
@@ -39,6 +39,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The service itself, in the name of a tenant that it found in the database, for what time does
+    /// to the tenant's rows: nobody asked for it, and nobody gets an answer.
+    pub(crate) fn caretaker(tenant: Uuid) -> Self {
+        Self { tenant: TenantId(tenant) }
+    }
+
     /// The tenant that the caller acts for.
     pub fn tenant(&self) -> TenantId {
         self.tenant

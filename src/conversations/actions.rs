@@ -12,7 +12,7 @@ use crate::pb::ErrorReason;
 use crate::rpc::{Page, etag, times};
 
 /// Opens a conversation with a customer.
-pub(crate) async fn create(tx: &mut TenantTx, conversation: Conversation) -> Result<Conversation> {
+pub(crate) async fn create(tx: &TenantTx, conversation: Conversation) -> Result<Conversation> {
     rules::check_not_ahead("start_time", conversation.started_at, conversation.created_at)?;
     customers::actions::require(tx, conversation.customer_id).await?;
     if store::insert(tx, &conversation).await? {
@@ -31,13 +31,13 @@ pub(crate) async fn create(tx: &mut TenantTx, conversation: Conversation) -> Res
 }
 
 /// The conversation with this id.
-pub(crate) async fn get(tx: &mut TenantTx, id: Uuid) -> Result<Conversation> {
+pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Conversation> {
     store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
 /// One page of conversations, and where the next one begins.
 pub(crate) async fn list(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     filter: &Filter,
     order: (OrderKey, Direction),
     page: &Page<Cursor>,
@@ -51,7 +51,7 @@ pub(crate) async fn list(
 /// Makes of a conversation what `change` makes of it. A change of nothing changes nothing, the etag
 /// included.
 pub(crate) async fn update(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     id: Uuid,
     expected: Option<i64>,
     change: impl Fn(&Conversation) -> Result<Conversation> + Send + Sync,
@@ -68,7 +68,7 @@ pub(crate) async fn update(
 
 /// Ends a conversation. One that has ended stays as it is.
 pub(crate) async fn end(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     id: Uuid,
     expected: Option<i64>,
     ending: Ending,
@@ -82,9 +82,16 @@ pub(crate) async fn end(
     write(tx, ended).await
 }
 
-async fn write(tx: &mut TenantTx, conversation: Conversation) -> Result<Conversation> {
+async fn write(tx: &TenantTx, conversation: Conversation) -> Result<Conversation> {
     let revision = conversation.revision + 1;
-    let conversation = Conversation { updated_at: times::now(), revision, ..conversation };
+    let change = conversation.change_count + 1;
+    let conversation = Conversation {
+        change_count: change,
+        own_change: change,
+        updated_at: times::now(),
+        revision,
+        ..conversation
+    };
     store::update(tx, &conversation).await?;
     Ok(conversation)
 }

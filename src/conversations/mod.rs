@@ -2,10 +2,13 @@
 
 mod actions;
 mod analyses;
+mod caretaker;
+mod feed;
 mod messages;
 mod rules;
 mod service;
 mod store;
+mod watch;
 mod wire;
 
-pub use service::Conversations;
+pub use service::{Conversations, Parts};

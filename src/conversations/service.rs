@@ -1,5 +1,8 @@
 //! `ConversationService`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -7,12 +10,19 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 use uuid::Uuid;
 
+use super::feed::Feed;
 use super::messages::actions::Range;
+use super::messages::rules::Placed;
+use super::messages::stream::Streams;
+use super::messages::writer::Writer;
 use super::store::{Conversation, Cursor, Filter, OrderKey};
-use super::{actions, analyses, messages, wire};
+use super::watch::Watches;
+use super::{actions, analyses, caretaker, messages, watch, wire};
 use crate::db::keyset::Direction;
-use crate::db::{Db, TenantTx};
+use crate::db::{Db, Target, TenantTx};
 use crate::error::{Error, Result};
+use crate::live::bus::{Bus, Signal};
+use crate::live::lanes::{Lanes, Width};
 use crate::pb;
 use crate::rpc::mask::Change;
 use crate::rpc::words::stored;
@@ -22,14 +32,57 @@ use crate::rpc::{self, Call, Context, PageKey, etag, page, times};
 pub struct Conversations {
     db: Db,
     page_key: PageKey,
-    streams: TaskTracker,
-    stop: CancellationToken,
+    tracker: TaskTracker,
+    feed: Feed,
+    streams: Streams,
+    watches: Watches,
+    lease: Duration,
+}
+
+/// What the service is made of.
+pub struct Parts {
+    /// The database.
+    pub db: Db,
+    /// The key of page and resume tokens.
+    pub page_key: PageKey,
+    /// How replicas tell each other what happened.
+    pub bus: Arc<dyn Bus>,
+    /// How much is committed together.
+    pub width: Width,
+    /// How long a message stays in progress after the last that was written of it.
+    pub lease: Duration,
+    /// Where streams run.
+    pub tracker: TaskTracker,
+    /// When streams end.
+    pub stop: CancellationToken,
 }
 
 impl Conversations {
-    /// The service over this database. Its streams run in `streams`, and end at `stop`.
-    pub fn new(db: Db, page_key: PageKey, streams: TaskTracker, stop: CancellationToken) -> Self {
-        Self { db, page_key, streams, stop }
+    /// The service.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { db, page_key, bus, width, lease, tracker, stop } = parts;
+        let feed = Feed::new(bus);
+        let writer = Writer { db: db.clone(), feed: feed.clone(), lease };
+        let lanes = Lanes::new(writer, width, tracker.clone());
+        let streams = Streams { lanes, feed: feed.clone(), stop: stop.clone() };
+        let watches = Watches::new(db.clone(), feed.clone(), page_key.clone(), tracker.clone(), stop);
+        Self { db, page_key, tracker, feed, streams, watches, lease }
+    }
+
+    /// What the service does by itself, until `stop`: it hears other replicas, looks at what is watched
+    /// here, and gives up messages that nobody goes on with.
+    pub fn background(
+        &self,
+        target: Target,
+        signals: mpsc::Receiver<Signal>,
+        stop: &CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let hear = self.feed.clone().hear(signals);
+        let look = self.feed.clone().look(self.db.clone(), stop.clone());
+        let care = caretaker::run(target, self.streams.lanes.clone(), self.lease, stop.clone());
+        async move {
+            tokio::join!(hear, look, care);
+        }
     }
 }
 
@@ -41,7 +94,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
     ) -> Result<Response<pb::CreateConversationResponse>, Status> {
         let call = Call::open(request)?;
         let conversation = wire::create(call.message.clone(), Uuid::now_v7(), times::now())?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let conversation = actions::create(tx, conversation.clone()).await?;
             Ok(pb::CreateConversationResponse { conversation: Some(conversation.into()) })
         });
@@ -54,7 +107,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
     ) -> Result<Response<pb::GetConversationResponse>, Status> {
         let call = Call::open(request)?;
         let id = rpc::id("id", &call.message.id)?;
-        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let conversation = actions::get(tx, id).await?;
             Ok(pb::GetConversationResponse { conversation: Some(conversation.into()) })
         });
@@ -69,7 +122,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let page = self.page_key.open(&call)?;
         let order = order(&call.message.order_by);
         let filter = filter(&call.message)?;
-        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (conversations, next) = actions::list(tx, &filter, order, &page).await?;
             let (conversations, next) = page::fit(conversations, next, |last| Cursor::at(order.0, last));
             Ok(pb::ListConversationsResponse {
@@ -91,12 +144,14 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let id = rpc::id("conversation.id", &conversation.id)?;
         let expected = etag::to_revision("conversation.etag", &conversation.etag)?;
         let change = Change::new("conversation", conversation, update_mask.as_ref())?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Conversation| changed(&change, current);
             let conversation = actions::update(tx, id, expected, change).await?;
             Ok(pb::UpdateConversationResponse { conversation: Some(conversation.into()) })
         });
-        Ok(response.await?)
+        let response = response.await?;
+        self.feed.changed(&call.context.caller, id);
+        Ok(response)
     }
 
     async fn end_conversation(
@@ -107,11 +162,13 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let id = rpc::id("id", &call.message.id)?;
         let expected = etag::to_revision("etag", &call.message.etag)?;
         let ending = wire::ending(&call.message);
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let conversation = actions::end(tx, id, expected, ending.clone()).await?;
             Ok(pb::EndConversationResponse { conversation: Some(conversation.into()) })
         });
-        Ok(response.await?)
+        let response = response.await?;
+        self.feed.changed(&call.context.caller, id);
+        Ok(response)
     }
 
     type AddMessageStream = ReceiverStream<Result<pb::AddMessageResponse, Status>>;
@@ -121,9 +178,9 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         mut request: Request<Streaming<pb::AddMessageRequest>>,
     ) -> Result<Response<Self::AddMessageStream>, Status> {
         let Context { caller, .. } = Context::of(&mut request)?;
-        let (responses, outgoing) = mpsc::channel(messages::stream::WINDOW);
-        let (db, stop) = (self.db.clone(), self.stop.clone());
-        self.streams.spawn(messages::stream::serve(db, caller, request.into_inner(), responses, stop));
+        let (responses, outgoing) = mpsc::channel(messages::stream::ANSWERS);
+        let streams = self.streams.clone();
+        self.tracker.spawn(messages::stream::serve(streams, caller, request.into_inner(), responses));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 
@@ -139,12 +196,22 @@ impl pb::conversation_service_server::ConversationService for Conversations {
             message.message_key =
                 if request_id.is_empty() { Uuid::new_v4().to_string() } else { request_id.clone() };
         }
-        let message = messages::wire::new_message(conversation_id, message);
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
-            let (message, deduplicated) = messages::actions::create(tx, message.clone()).await?;
-            Ok(pb::CreateMessageResponse { message: Some(message.into()), deduplicated })
-        });
-        Ok(response.await?)
+        let write = messages::wire::add(conversation_id, message);
+        let caller = &call.context.caller;
+        if !request_id.is_empty() {
+            // The answer is kept for a retry in the transaction that adds the message.
+            let (write, lease) = (&write, self.lease);
+            let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+                let placed = messages::actions::write(tx, write, lease).await?;
+                created(tx, &placed).await
+            });
+            let response = response.await?;
+            self.feed.changed(caller, conversation_id);
+            return Ok(response);
+        }
+        let placed =
+            messages::writer::write(&self.streams.lanes, caller, call.context.deadline, write).await?;
+        Ok(rpc::read(&self.db, &call, async |tx: &TenantTx| created(tx, &placed).await).await?)
     }
 
     async fn get_message(
@@ -154,7 +221,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let call = Call::open(request)?;
         let conversation_id = rpc::id("conversation_id", &call.message.conversation_id)?;
         let id = rpc::id("id", &call.message.id)?;
-        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let message = messages::actions::get(tx, conversation_id, id).await?;
             Ok(pb::GetMessageResponse { message: Some(message.into()) })
         });
@@ -176,12 +243,25 @@ impl pb::conversation_service_server::ConversationService for Conversations {
             after: call.message.after_sequence,
             before: call.message.before_sequence,
         };
-        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (messages, next) = messages::actions::list(tx, range, direction, &page).await?;
             let (messages, next) = page::fit(messages, next, |last| last.sequence);
             Ok(pb::ListMessagesResponse { messages, next_page_token: self.page_key.next(&call, next)? })
         });
         Ok(response.await?)
+    }
+
+    type WatchConversationStream = watch::Responses;
+
+    async fn watch_conversation(
+        &self,
+        request: Request<pb::WatchConversationRequest>,
+    ) -> Result<Response<Self::WatchConversationStream>, Status> {
+        let Call { context, message } = Call::open(request)?;
+        let pb::WatchConversationRequest { conversation_id, start, include_deltas } = message;
+        let conversation_id = rpc::id("conversation_id", &conversation_id)?;
+        let wish = watch::Wish { conversation_id, start, include_deltas };
+        Ok(Response::new(watch::open(self.watches.clone(), context.caller, wish).await?))
     }
 
     async fn record_analysis(
@@ -190,11 +270,14 @@ impl pb::conversation_service_server::ConversationService for Conversations {
     ) -> Result<Response<pb::RecordAnalysisResponse>, Status> {
         let call = Call::open(request)?;
         let analysis = analyses::wire::record(call.message.clone(), Uuid::now_v7(), times::now())?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+        let conversation_id = analysis.conversation_id;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let analysis = analyses::actions::record(tx, analysis.clone()).await?;
             Ok(pb::RecordAnalysisResponse { analysis: Some(analysis.into()) })
         });
-        Ok(response.await?)
+        let response = response.await?;
+        self.feed.changed(&call.context.caller, conversation_id);
+        Ok(response)
     }
 
     async fn list_analyses(
@@ -204,13 +287,18 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
         let conversation_id = rpc::id("conversation_id", &call.message.conversation_id)?;
-        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (analyses, next) = analyses::actions::list(tx, conversation_id, &page).await?;
             let (analyses, next) = page::fit(analyses, next, |last| last.version);
             Ok(pb::ListAnalysesResponse { analyses, next_page_token: self.page_key.next(&call, next)? })
         });
         Ok(response.await?)
     }
+}
+
+async fn created(tx: &TenantTx, placed: &Placed) -> Result<pb::CreateMessageResponse> {
+    let message = messages::actions::get(tx, placed.conversation_id, placed.id).await?;
+    Ok(pb::CreateMessageResponse { message: Some(message.into()), deduplicated: placed.deduplicated })
 }
 
 fn changed(change: &Change, current: &Conversation) -> Result<Conversation> {

@@ -48,6 +48,8 @@ pub(crate) struct Conversation {
     pub(crate) follow_up_due_at: Option<DateTime<Utc>>,
     pub(crate) follow_up_notes: String,
     pub(crate) metadata: serde_json::Value,
+    pub(crate) change_count: i64,
+    pub(crate) own_change: i64,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     pub(crate) revision: i64,
@@ -60,6 +62,7 @@ pub(crate) struct Head {
     pub(crate) id: Uuid,
     pub(crate) status: Text<ConversationStatus>,
     pub(crate) last_sequence: i64,
+    pub(crate) change_count: i64,
 }
 
 /// Which conversations a list shows. All that is set must hold.
@@ -100,104 +103,144 @@ impl Cursor {
 }
 
 /// Adds a conversation, unless its session has one.
-pub(crate) async fn insert(tx: &mut TenantTx, conversation: &Conversation) -> Result<bool> {
+pub(crate) async fn insert(tx: &TenantTx, conversation: &Conversation) -> Result<bool> {
     let inserted = diesel::insert_into(dsl::conversations)
         .values((dsl::tenant_id.eq(tx.tenant()), conversation))
         .on_conflict((dsl::tenant_id, dsl::session_id))
         .do_nothing()
-        .execute(tx.connection())
+        .execute(&mut tx.connection())
         .await?;
     Ok(inserted == 1)
 }
 
 /// The conversation with this id.
-pub(crate) async fn find(tx: &mut TenantTx, id: Uuid) -> Result<Option<Conversation>> {
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>> {
     let conversation = dsl::conversations
         .find((tx.tenant(), id))
         .select(Conversation::as_select())
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await
         .optional()?;
     Ok(conversation)
 }
 
 /// The id of the conversation of this session.
-pub(crate) async fn find_id_by_session(tx: &mut TenantTx, session_id: &str) -> Result<Option<Uuid>> {
+pub(crate) async fn find_id_by_session(tx: &TenantTx, session_id: &str) -> Result<Option<Uuid>> {
     let id = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::session_id.eq(session_id))
         .select(dsl::id)
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await
         .optional()?;
     Ok(id)
 }
 
 /// The conversation with this id, held until the transaction ends.
-pub(crate) async fn lock(tx: &mut TenantTx, id: Uuid) -> Result<Option<Conversation>> {
+pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>> {
     let conversation = dsl::conversations
         .find((tx.tenant(), id))
         .select(Conversation::as_select())
         .for_no_key_update()
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await
         .optional()?;
     Ok(conversation)
 }
 
-/// What adding messages needs to know of these conversations, held until the transaction ends.
-/// Always in the order of their ids, so that two transactions never wait for each other.
-pub(crate) async fn lock_heads(tx: &mut TenantTx, ids: &[Uuid]) -> Result<Vec<Head>> {
+/// What adding messages needs to know of these conversations, held until the transaction ends. Those
+/// that others hold are left out: whoever holds some never waits for more, so that no two
+/// transactions wait for each other.
+pub(crate) async fn lock_free_heads(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Head>> {
     let heads = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::id.eq_any(ids))
-        .order(dsl::id)
         .select(Head::as_select())
         .for_no_key_update()
-        .load(tx.connection())
+        .skip_locked()
+        .load(&mut tx.connection())
+        .await?;
+    Ok(heads)
+}
+
+/// The same of one conversation, as soon as nobody else holds it.
+pub(crate) async fn lock_head(tx: &TenantTx, id: Uuid) -> Result<Option<Head>> {
+    let head = dsl::conversations
+        .find((tx.tenant(), id))
+        .select(Head::as_select())
+        .for_no_key_update()
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(head)
+}
+
+/// How far these conversations have come.
+pub(crate) async fn list_heads(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Head>> {
+    let heads = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq_any(ids))
+        .select(Head::as_select())
+        .load(&mut tx.connection())
         .await?;
     Ok(heads)
 }
 
 /// The sequence of the last message of a conversation.
-pub(crate) async fn find_last_sequence(tx: &mut TenantTx, id: Uuid) -> Result<Option<i64>> {
+pub(crate) async fn find_last_sequence(tx: &TenantTx, id: Uuid) -> Result<Option<i64>> {
     let last_sequence = dsl::conversations
         .find((tx.tenant(), id))
         .select(dsl::last_sequence)
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await
         .optional()?;
     Ok(last_sequence)
 }
 
 /// Writes a conversation anew. It must be held, so that its counters are what they were.
-pub(crate) async fn update(tx: &mut TenantTx, conversation: &Conversation) -> Result<()> {
+pub(crate) async fn update(tx: &TenantTx, conversation: &Conversation) -> Result<()> {
     diesel::update(dsl::conversations.find((tx.tenant(), conversation.id)))
         .set(conversation)
-        .execute(tx.connection())
+        .execute(&mut tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// Counts an analysis as a change.
+pub(crate) async fn update_change_count(tx: &TenantTx, id: Uuid, change_count: i64) -> Result<()> {
+    diesel::update(dsl::conversations.find((tx.tenant(), id)))
+        .set(dsl::change_count.eq(change_count))
+        .execute(&mut tx.connection())
         .await?;
     Ok(())
 }
 
 /// Writes the analysis that a conversation shows.
-pub(crate) async fn update_latest_analysis(tx: &mut TenantTx, id: Uuid, analysis: &Analysis) -> Result<()> {
+pub(crate) async fn update_latest_analysis(tx: &TenantTx, id: Uuid, analysis: &Analysis) -> Result<()> {
     diesel::update(dsl::conversations.find((tx.tenant(), id)))
         .set(dsl::latest_analysis.eq(Some(Json(analysis.clone()))))
-        .execute(tx.connection())
+        .execute(&mut tx.connection())
         .await?;
     Ok(())
 }
 
-/// Sets the counters of conversations that messages were added to, all in one statement.
-pub(crate) async fn advance(tx: &mut TenantTx, heads: &[(Uuid, i64)], now: DateTime<Utc>) -> Result<()> {
-    let (ids, last_sequences) = heads.iter().copied().unzip();
-    Advance { tenant: tx.tenant(), ids, last_sequences, now }.execute(tx.connection()).await?;
+/// Sets the counters of conversations whose messages changed, all in one statement. The time of the
+/// last message changes where there is a new one.
+pub(crate) async fn advance(tx: &TenantTx, heads: &[Head], now: DateTime<Utc>) -> Result<()> {
+    let advance = Advance {
+        tenant: tx.tenant(),
+        ids: heads.iter().map(|head| head.id).collect(),
+        last_sequences: heads.iter().map(|head| head.last_sequence).collect(),
+        change_counts: heads.iter().map(|head| head.change_count).collect(),
+        now,
+    };
+    advance.execute(&mut tx.connection()).await?;
     Ok(())
 }
 
 /// One page of the conversations that `filter` lets through, and one row more if there is one.
 pub(crate) async fn list(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     filter: &Filter,
     (key, direction): (OrderKey, Direction),
     page: &Page<Cursor>,
@@ -260,7 +303,7 @@ pub(crate) async fn list(
         (OrderKey::StartedAt, None) => keyset!(query, direction, dsl::started_at, dsl::id),
         (OrderKey::UpdatedAt, None) => keyset!(query, direction, dsl::updated_at, dsl::id),
     };
-    Ok(query.load(tx.connection()).await?)
+    Ok(query.load(&mut tx.connection()).await?)
 }
 
 /// The statement of [`advance`]. By hand, because diesel has no UNNEST; the type is its name in the
@@ -270,18 +313,24 @@ struct Advance {
     tenant: Uuid,
     ids: Vec<Uuid>,
     last_sequences: Vec<i64>,
+    change_counts: Vec<i64>,
     now: DateTime<Utc>,
 }
 
 impl QueryFragment<Pg> for Advance {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("UPDATE conversations AS c SET last_sequence = h.last_sequence, last_message_at = ");
+        out.push_sql(
+            "UPDATE conversations AS c SET last_sequence = h.last_sequence, change_count = h.change_count, \
+             last_message_at = CASE WHEN h.last_sequence > c.last_sequence THEN ",
+        );
         out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql(" FROM unnest(");
+        out.push_sql(" ELSE c.last_message_at END FROM unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.last_sequences)?;
-        out.push_sql(") AS h (id, last_sequence) WHERE c.id = h.id AND c.tenant_id = ");
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.change_counts)?;
+        out.push_sql(") AS h (id, last_sequence, change_count) WHERE c.id = h.id AND c.tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(crate) enum Deleted {
 }
 
 /// Adds a customer. Without a slug, it gets the first free one that its name suggests.
-pub(crate) async fn create(tx: &mut TenantTx, mut customer: Customer) -> Result<Customer> {
+pub(crate) async fn create(tx: &TenantTx, mut customer: Customer) -> Result<Customer> {
     let lexemes = rules::lexemes(tx.tenant(), &customer);
     if !customer.slug.is_empty() {
         return match store::insert(tx, &customer, &lexemes).await? {
@@ -54,7 +54,7 @@ pub(crate) async fn create(tx: &mut TenantTx, mut customer: Customer) -> Result<
 
 /// The first free slug after `base`, `base-2` and so on. Where many are taken it looks ever further
 /// ahead, so that the look stays short and numbers may be left out.
-async fn free_slug(tx: &mut TenantTx, base: &str) -> Result<String> {
+async fn free_slug(tx: &TenantTx, base: &str) -> Result<String> {
     let mut first = 2;
     loop {
         let candidates: Vec<_> =
@@ -68,18 +68,18 @@ async fn free_slug(tx: &mut TenantTx, base: &str) -> Result<String> {
 }
 
 /// The customer with this id.
-pub(crate) async fn get(tx: &mut TenantTx, id: Uuid, deleted: Deleted) -> Result<Customer> {
+pub(crate) async fn get(tx: &TenantTx, id: Uuid, deleted: Deleted) -> Result<Customer> {
     visible(store::find(tx, id).await?, deleted).ok_or_else(|| not_found(id))
 }
 
 /// The customer with this slug.
-pub(crate) async fn get_by_slug(tx: &mut TenantTx, slug: &str, deleted: Deleted) -> Result<Customer> {
+pub(crate) async fn get_by_slug(tx: &TenantTx, slug: &str, deleted: Deleted) -> Result<Customer> {
     visible(store::find_by_slug(tx, slug).await?, deleted).ok_or_else(|| not_found(slug))
 }
 
 /// One page of customers, and where the next one begins.
 pub(crate) async fn list(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     filter: &Filter,
     order: (OrderKey, Direction),
     page: &Page<Cursor>,
@@ -94,7 +94,7 @@ pub(crate) async fn list(
 /// Has the list read what costs least. Words that few customers have are looked up, and who has them
 /// is sorted; words that many have are met soon by whoever walks the list in its order. The planner
 /// cannot tell one from the other: it takes every beginning of a word to be had by one in fifty.
-async fn choose_plan(tx: &mut TenantTx, filter: &Filter) -> Result<()> {
+async fn choose_plan(tx: &TenantTx, filter: &Filter) -> Result<()> {
     if let Some(words) = &filter.search {
         tx.plan_by_bitmap().await?;
         if store::count_found(tx, words, COMMON).await? >= COMMON {
@@ -109,7 +109,7 @@ async fn choose_plan(tx: &mut TenantTx, filter: &Filter) -> Result<()> {
 /// Makes of a customer what `change` makes of it. A change of nothing changes nothing, the etag
 /// included.
 pub(crate) async fn update(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     id: Uuid,
     expected: Option<i64>,
     change: impl Fn(&Customer) -> Result<Customer> + Send + Sync,
@@ -124,14 +124,14 @@ pub(crate) async fn update(
 }
 
 /// Hides a customer.
-pub(crate) async fn delete(tx: &mut TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
     let customer = visible(store::lock(tx, id).await?, Deleted::Hidden).ok_or_else(|| not_found(id))?;
     etag::check(expected, customer.revision)?;
     write(tx, Customer { deleted_at: Some(times::now()), ..customer }).await
 }
 
 /// Brings a hidden customer back.
-pub(crate) async fn undelete(tx: &mut TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
+pub(crate) async fn undelete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
     let customer = store::lock(tx, id).await?.ok_or_else(|| not_found(id))?;
     if customer.deleted_at.is_none() {
         return Err(Error::AlreadyExists {
@@ -150,14 +150,14 @@ pub(crate) async fn undelete(tx: &mut TenantTx, id: Uuid, expected: Option<i64>)
 /// # Errors
 ///
 /// `CUSTOMER_NOT_FOUND`, also for a deleted one.
-pub(crate) async fn require(tx: &mut TenantTx, id: Uuid) -> Result<()> {
+pub(crate) async fn require(tx: &TenantTx, id: Uuid) -> Result<()> {
     match store::hold(tx, id).await? {
         true => Ok(()),
         false => Err(not_found(id)),
     }
 }
 
-async fn write(tx: &mut TenantTx, customer: Customer) -> Result<Customer> {
+async fn write(tx: &TenantTx, customer: Customer) -> Result<Customer> {
     let customer = Customer { updated_at: times::now(), revision: customer.revision + 1, ..customer };
     let lexemes = rules::lexemes(tx.tenant(), &customer);
     store::update(tx, &customer, &lexemes, || slug_taken(&customer.slug)).await?;

@@ -36,7 +36,7 @@ impl pb::customer_service_server::CustomerService for Customers {
     ) -> Result<Response<pb::CreateCustomerResponse>, Status> {
         let call = Call::open(request)?;
         let customer = wire::create(call.message.clone(), Uuid::now_v7(), times::now());
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let customer = actions::create(tx, customer.clone()).await?;
             Ok(pb::CreateCustomerResponse { customer: Some(customer.into()) })
         });
@@ -50,7 +50,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let call = Call::open(request)?;
         let id = rpc::id("id", &call.message.id)?;
         let deleted = deleted(call.message.show_deleted);
-        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let customer = actions::get(tx, id, deleted).await?;
             Ok(pb::GetCustomerResponse { customer: Some(customer.into()) })
         });
@@ -64,7 +64,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let call = Call::open(request)?;
         let slug = call.message.slug.as_str();
         let deleted = deleted(call.message.show_deleted);
-        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let customer = actions::get_by_slug(tx, slug, deleted).await?;
             Ok(pb::GetCustomerBySlugResponse { customer: Some(customer.into()) })
         });
@@ -81,7 +81,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let Some(filter) = filter(call.context.caller.tenant(), &call.message) else {
             return Ok(Response::new(pb::ListCustomersResponse::default()));
         };
-        let response = rpc::read(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (customers, next) = actions::list(tx, &filter, order, &page).await?;
             let (customers, next) = page::fit(customers, next, |last| Cursor::at(order.0, last));
             Ok(pb::ListCustomersResponse { customers, next_page_token: self.page_key.next(&call, next)? })
@@ -99,7 +99,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let id = rpc::id("customer.id", &customer.id)?;
         let expected = etag::to_revision("customer.etag", &customer.etag)?;
         let change = Change::new("customer", customer, update_mask.as_ref())?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Customer| changed(&change, current);
             let customer = actions::update(tx, id, expected, change).await?;
             Ok(pb::UpdateCustomerResponse { customer: Some(customer.into()) })
@@ -114,7 +114,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let call = Call::open(request)?;
         let id = rpc::id("id", &call.message.id)?;
         let expected = etag::to_revision("etag", &call.message.etag)?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let customer = actions::delete(tx, id, expected).await?;
             Ok(pb::DeleteCustomerResponse { customer: Some(customer.into()) })
         });
@@ -128,7 +128,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let call = Call::open(request)?;
         let id = rpc::id("id", &call.message.id)?;
         let expected = etag::to_revision("etag", &call.message.etag)?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let customer = actions::undelete(tx, id, expected).await?;
             Ok(pb::UndeleteCustomerResponse { customer: Some(customer.into()) })
         });
@@ -146,7 +146,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let expected = etag::to_revision("etag", etag)?;
         let patch = business_context.as_ref().ok_or_else(|| required("business_context"))?;
         let change = Change::new("business_context", patch, update_mask.as_ref())?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &mut TenantTx| {
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Customer| changed_context(&change, current);
             let customer = actions::update(tx, id, expected, change).await?;
             Ok(pb::UpdateBusinessContextResponse { customer: Some(customer.into()) })

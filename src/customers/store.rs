@@ -178,57 +178,57 @@ impl Cursor {
 }
 
 /// Adds a customer, unless its slug is taken.
-pub(crate) async fn insert(tx: &mut TenantTx, customer: &Customer, lexemes: &[String]) -> Result<bool> {
+pub(crate) async fn insert(tx: &TenantTx, customer: &Customer, lexemes: &[String]) -> Result<bool> {
     let inserted = diesel::insert_into(dsl::customers)
         .values((dsl::tenant_id.eq(tx.tenant()), customer, dsl::search_vector.eq(array_to_tsvector(lexemes))))
         .on_conflict((dsl::tenant_id, dsl::slug))
         .do_nothing()
-        .execute(tx.connection())
+        .execute(&mut tx.connection())
         .await?;
     Ok(inserted == 1)
 }
 
 /// Which of these slugs are taken.
-pub(crate) async fn list_taken_slugs(tx: &mut TenantTx, slugs: &[String]) -> Result<Vec<String>> {
+pub(crate) async fn list_taken_slugs(tx: &TenantTx, slugs: &[String]) -> Result<Vec<String>> {
     let taken = dsl::customers
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::slug.eq_any(slugs))
         .select(dsl::slug)
-        .load(tx.connection())
+        .load(&mut tx.connection())
         .await?;
     Ok(taken)
 }
 
 /// The customer with this id, deleted or not.
-pub(crate) async fn find(tx: &mut TenantTx, id: Uuid) -> Result<Option<Customer>> {
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Customer>> {
     let customer = dsl::customers
         .find((tx.tenant(), id))
         .select(Customer::as_select())
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await
         .optional()?;
     Ok(customer)
 }
 
 /// The customer with this slug, deleted or not.
-pub(crate) async fn find_by_slug(tx: &mut TenantTx, slug: &str) -> Result<Option<Customer>> {
+pub(crate) async fn find_by_slug(tx: &TenantTx, slug: &str) -> Result<Option<Customer>> {
     let customer = dsl::customers
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::slug.eq(slug))
         .select(Customer::as_select())
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await
         .optional()?;
     Ok(customer)
 }
 
 /// The customer with this id, deleted or not, held until the transaction ends.
-pub(crate) async fn lock(tx: &mut TenantTx, id: Uuid) -> Result<Option<Customer>> {
+pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Customer>> {
     let customer = dsl::customers
         .find((tx.tenant(), id))
         .select(Customer::as_select())
         .for_no_key_update()
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await
         .optional()?;
     Ok(customer)
@@ -236,13 +236,13 @@ pub(crate) async fn lock(tx: &mut TenantTx, id: Uuid) -> Result<Option<Customer>
 
 /// Keeps the customer with this id from being deleted until the transaction ends; false where there
 /// is none, or it is deleted.
-pub(crate) async fn hold(tx: &mut TenantTx, id: Uuid) -> Result<bool> {
+pub(crate) async fn hold(tx: &TenantTx, id: Uuid) -> Result<bool> {
     let held: Option<Uuid> = dsl::customers
         .find((tx.tenant(), id))
         .filter(dsl::deleted_at.is_null())
         .select(dsl::id)
         .for_share()
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await
         .optional()?;
     Ok(held.is_some())
@@ -250,14 +250,14 @@ pub(crate) async fn hold(tx: &mut TenantTx, id: Uuid) -> Result<bool> {
 
 /// Writes a customer anew.
 pub(crate) async fn update(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     customer: &Customer,
     lexemes: &[String],
     slug_taken: impl FnOnce() -> Error,
 ) -> Result<()> {
     diesel::update(dsl::customers.find((tx.tenant(), customer.id)))
         .set((customer, dsl::search_vector.eq(array_to_tsvector(lexemes))))
-        .execute(tx.connection())
+        .execute(&mut tx.connection())
         .await
         .on_constraint("customers_tenant_id_slug_key", slug_taken)?;
     Ok(())
@@ -265,21 +265,21 @@ pub(crate) async fn update(
 
 /// How many customers, deleted ones included, have the words of a tsquery; no more than `limit` are
 /// counted.
-pub(crate) async fn count_found(tx: &mut TenantTx, tsquery: &str, limit: i64) -> Result<i64> {
+pub(crate) async fn count_found(tx: &TenantTx, tsquery: &str, limit: i64) -> Result<i64> {
     use customer_list as c;
     let found: Vec<Uuid> = c::table
         .filter(c::tenant_id.eq(tx.tenant()))
         .filter(Matches { vector: c::search_vector, tsquery: tsquery.to_owned() })
         .select(c::id)
         .limit(limit)
-        .load(tx.connection())
+        .load(&mut tx.connection())
         .await?;
     Ok(i64::try_from(found.len()).unwrap_or(i64::MAX))
 }
 
 /// One page of the customers that `filter` lets through, and one row more if there is one.
 pub(crate) async fn list(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     filter: &Filter,
     (key, direction): (OrderKey, Direction),
     page: &Page<Cursor>,
@@ -363,7 +363,7 @@ pub(crate) async fn list(
         (OrderKey::UpdatedAt, _) => keyset!(query, direction, c::updated_at, c::id),
         (OrderKey::SortName, _) => keyset!(query, direction, c::sort_name, c::id),
     };
-    Ok(query.load(tx.connection()).await?)
+    Ok(query.load(&mut tx.connection()).await?)
 }
 
 /// `… @@ …`: the vector has what the query asks for.

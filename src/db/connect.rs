@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use diesel::ConnectionError;
 use diesel_async::AsyncPgConnection;
+use futures_util::stream::{Stream, poll_fn};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -12,12 +13,17 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Url;
 
 /// How long Postgres may leave what was sent unacknowledged before the connection is given up; a
 /// lost host shows within this time and not after the two hours that are TCP's default.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a connection over TLS reads and writes.
+type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 /// Why there is no connection. Messages say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -92,18 +98,39 @@ impl Target {
     ///
     /// What Postgres or the network said.
     pub async fn open(&self) -> diesel::ConnectionResult<AsyncPgConnection> {
+        let (client, connection) = self.connect().await?;
+        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+    }
+
+    /// Opens one connection as a client and what Postgres says without being asked, notifications
+    /// above all. The client has answers only while somebody reads the other; after an error, or
+    /// its end, it must not be read again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::open`].
+    pub(crate) async fn open_listening(
+        &self,
+    ) -> diesel::ConnectionResult<(
+        Client,
+        impl Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Send + Unpin + use<>,
+    )> {
+        let (client, mut connection) = self.connect().await?;
+        Ok((client, poll_fn(move |context| connection.poll_message(context))))
+    }
+
+    async fn connect(&self) -> diesel::ConnectionResult<(Client, Connection<Socket, TlsStream>)> {
         // The driver's own limit is for the socket; a peer may take it and then say nothing.
         let connecting = tokio::time::timeout(super::CONNECT_TIMEOUT, self.config.connect(self.tls.clone()));
-        let (client, connection) = connecting
+        connecting
             .await
             .map_err(|_| ConnectionError::BadConnection("no answer in time".to_owned()))?
-            .map_err(|error| ConnectionError::BadConnection(describe(&error)))?;
-        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            .map_err(|error| ConnectionError::BadConnection(describe(&error)))
     }
 }
 
 /// The driver's text says only `db error` or `error connecting to server`; its cause says which.
-fn describe(error: &tokio_postgres::Error) -> String {
+pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

@@ -6,6 +6,7 @@ pub mod health;
 pub mod json;
 pub mod keyset;
 pub mod migrate;
+mod pool;
 #[expect(missing_docs, reason = "generated; the comments in the database are its documentation")]
 pub mod schema;
 pub mod service_keys;
@@ -15,15 +16,14 @@ pub mod walls;
 
 use std::time::Duration;
 
-use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use deadpool::managed::{BuildError, Object, Pool, PoolError, TimeoutType};
 
 use crate::auth::Caller;
 use crate::error::{Error, Result};
+use pool::Connector;
 
 pub use connect::{ConnectError, Target};
-pub use tenant_tx::{Access, Deadline, TenantTx, Work};
+pub use tenant_tx::{Access, BatchTx, Deadline, TenantTx, Work, one_flight};
 
 /// How long it may take to open a connection: a healthy server needs milliseconds, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A pool of connections that serve tenants, and nothing else.
 #[derive(Clone)]
 pub struct Db {
-    pool: Pool<AsyncPgConnection>,
+    pool: Pool<Connector>,
 }
 
 impl Db {
@@ -41,23 +41,13 @@ impl Db {
     ///
     /// When the pool cannot be built, which is a fault of its settings.
     pub fn new(target: &Target, connections: u16, wait: Duration) -> Result<Self> {
-        let mut config = ManagerConfig::default();
-        // A check per checkout would cost a round trip per call; a broken connection shows at
-        // BEGIN, before anything has happened.
-        config.recycling_method = RecyclingMethod::Fast;
-        let target = target.clone();
-        config.custom_setup = Box::new(move |_| {
-            let target = target.clone();
-            Box::pin(async move { target.open().await })
-        });
-        let manager = AsyncDieselConnectionManager::new_with_config("", config);
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(Connector(target.clone()))
             .max_size(usize::from(connections))
             .wait_timeout(Some(wait))
             .create_timeout(Some(CONNECT_TIMEOUT))
             .runtime(deadpool::Runtime::Tokio1)
             .build()
-            .map_err(Error::internal)?;
+            .map_err(|error: BuildError| Error::internal(error))?;
         Ok(Self { pool })
     }
 
@@ -72,7 +62,7 @@ impl Db {
     /// transaction.
     pub async fn write<R, F>(&self, caller: &Caller, deadline: Deadline, work: F) -> Result<R>
     where
-        F: for<'t> Work<&'t mut TenantTx, Result<R>>,
+        F: for<'t> Work<&'t TenantTx, Result<R>>,
         R: Send,
     {
         tenant_tx::run(self, caller, Access::ReadWrite, deadline, work).await
@@ -85,10 +75,33 @@ impl Db {
     /// As [`Db::write`].
     pub async fn read<R, F>(&self, caller: &Caller, deadline: Deadline, work: F) -> Result<R>
     where
-        F: for<'t> Work<&'t mut TenantTx, Result<R>>,
+        F: for<'t> Work<&'t TenantTx, Result<R>>,
         R: Send,
     {
         tenant_tx::run(self, caller, Access::ReadOnly, deadline, work).await
+    }
+
+    /// Runs `work` in one transaction of the caller's tenant that sees one moment: what others commit
+    /// between its statements does not show.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::write`].
+    pub async fn snapshot<R, F>(&self, caller: &Caller, deadline: Deadline, work: F) -> Result<R>
+    where
+        F: for<'t> Work<&'t TenantTx, Result<R>>,
+        R: Send,
+    {
+        tenant_tx::run(self, caller, Access::Snapshot, deadline, work).await
+    }
+
+    /// Opens one transaction for several tenants, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection, or no time left.
+    pub async fn batch(&self, deadline: Deadline) -> Result<BatchTx> {
+        BatchTx::begin(self, deadline).await
     }
 
     /// Closes all connections as they become free, and refuses new ones.
@@ -96,9 +109,9 @@ impl Db {
         self.pool.close();
     }
 
-    async fn connection(&self) -> Result<Object<AsyncPgConnection>> {
+    async fn connection(&self) -> Result<Object<Connector>> {
         self.pool.get().await.map_err(|error| match error {
-            PoolError::Timeout(deadpool::managed::TimeoutType::Wait) => Error::Unavailable {
+            PoolError::Timeout(TimeoutType::Wait) => Error::Unavailable {
                 reason: crate::pb::ErrorReason::Overloaded,
                 message: "all connections to the database are in use; retry with the same key",
                 cause: Some("no free connection in time".into()),

@@ -37,6 +37,8 @@ diesel::table! {
         updated_at -> Timestamptz,
         /// Always 1.
         revision -> Int8,
+        /// The change_count at which the analysis was recorded; 0 before there was one.
+        change -> Int8,
     }
 }
 
@@ -79,6 +81,8 @@ diesel::table! {
         updated_at -> Timestamptz,
         /// Counts the changes of the message, from 1; the etag.
         revision -> Int8,
+        /// The change_count at which the message last changed after it was added; null when it never did.
+        change -> Nullable<Int8>,
     }
 }
 
@@ -139,6 +143,10 @@ diesel::table! {
         updated_at -> Timestamptz,
         /// Counts the changes of the conversation's own fields, from 1; the etag.
         revision -> Int8,
+        /// Counts what changed besides added messages: messages that were added before, analyses, the conversation itself.
+        change_count -> Int8,
+        /// The change_count at which the conversation's own fields last changed; 0 when they never did.
+        own_change -> Int8,
     }
 }
 
@@ -276,6 +284,50 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// The messages in progress, and who writes them.
+    message_drafts (tenant_id, message_id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// The message.
+        message_id -> Uuid,
+        /// Its conversation.
+        conversation_id -> Uuid,
+        /// Who writes it, in the client's words.
+        producer_id -> Text,
+        /// The stream that may write it; a later one of the same producer takes it over.
+        holder -> Uuid,
+        /// When that stream took it. The lease runs from then, and from every piece, by the clock of the database.
+        held_at -> Timestamptz,
+        /// When the message came to be in progress.
+        created_at -> Timestamptz,
+        /// When another stream last took it.
+        updated_at -> Timestamptz,
+        /// Counts the streams that held it, from 1.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    /// Text of messages in progress, piece by piece.
+    message_pieces (tenant_id, message_id, start_offset) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// The message.
+        message_id -> Uuid,
+        /// Where the piece begins in the message's text, in bytes of UTF-8.
+        start_offset -> Int4,
+        /// The piece.
+        text -> Text,
+        /// When the piece was stored, by the clock of the database.
+        created_at -> Timestamptz,
+        /// The same as created_at.
+        updated_at -> Timestamptz,
+        /// Always 1.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
     /// What is still to be asked of a customer, across its conversations.
     pending_questions (tenant_id, id) {
         /// The tenant.
@@ -352,6 +404,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     customer_faqs,
     customers,
     idempotency_keys,
+    message_drafts,
+    message_pieces,
     pending_questions,
     service_keys,
 );

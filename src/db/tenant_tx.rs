@@ -1,12 +1,22 @@
-//! One transaction of one tenant.
+//! Transactions of tenants.
+//!
+//! What a transaction says goes out without waiting for the answer to what it said before, wherever
+//! that is safe. BEGIN, which takes rights away and names the tenant, is followed at once by the first
+//! statement: they arrive in this order, and where BEGIN failed, what came after it is thrown away
+//! with the transaction. COMMIT waits for the last answer. Only the end of a transaction that read is
+//! not waited for: there is nothing to learn from it. So a read is one round trip.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel_async::pooled_connection::deadpool::Object;
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
+use deadpool::managed::Object;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join, try_join_all};
 
 use super::Db;
+use super::pool::Connector;
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
 
@@ -46,6 +56,8 @@ pub enum Access {
     ReadWrite,
     /// Read rows.
     ReadOnly,
+    /// Read rows as they all were at one moment.
+    Snapshot,
 }
 
 /// An async closure whose future can move between threads.
@@ -69,7 +81,7 @@ where
 ///
 /// Only [`Db::write`] and [`Db::read`] make one, from a [`Caller`].
 pub struct TenantTx {
-    connection: Object<AsyncPgConnection>,
+    connection: Arc<Object<Connector>>,
     tenant: TenantId,
 }
 
@@ -85,8 +97,8 @@ impl TenantTx {
     /// # Errors
     ///
     /// What can happen to any statement.
-    pub async fn plan_for_values(&mut self) -> Result<()> {
-        Ok(self.connection.batch_execute("SET LOCAL plan_cache_mode = force_custom_plan").await?)
+    pub async fn plan_for_values(&self) -> Result<()> {
+        Ok(self.connection().batch_execute("SET LOCAL plan_cache_mode = force_custom_plan").await?)
     }
 
     /// From here on, and for the values at hand, rows are found through a bitmap of an index: what a
@@ -95,11 +107,11 @@ impl TenantTx {
     /// # Errors
     ///
     /// What can happen to any statement.
-    pub async fn plan_by_bitmap(&mut self) -> Result<()> {
+    pub async fn plan_by_bitmap(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; \
                            SET LOCAL enable_bitmapscan = on";
-        Ok(self.connection.batch_execute(SQL).await?)
+        Ok(self.connection().batch_execute(SQL).await?)
     }
 
     /// From here on, and for the values at hand, rows are read in the order of an index.
@@ -107,16 +119,117 @@ impl TenantTx {
     /// # Errors
     ///
     /// What can happen to any statement.
-    pub async fn plan_by_order(&mut self) -> Result<()> {
+    pub async fn plan_by_order(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = off";
-        Ok(self.connection.batch_execute(SQL).await?)
+        Ok(self.connection().batch_execute(SQL).await?)
     }
 
-    /// The connection, for `store` functions.
-    pub fn connection(&mut self) -> &mut AsyncPgConnection {
-        &mut self.connection
+    /// Runs statements in this order: in one flight where the connection knows them, and otherwise one
+    /// after the other (see [`BatchTx::warm`]).
+    ///
+    /// # Errors
+    ///
+    /// What the first that failed returned.
+    pub async fn in_order<const N: usize>(&self, statements: [BoxFuture<'_, Result<()>>; N]) -> Result<()> {
+        if self.connection.is_warm() {
+            return one_flight(statements).await.map(|_| ());
+        }
+        for statement in statements {
+            statement.await?;
+        }
+        Ok(())
     }
+
+    /// The connection, for `store` functions. Several statements may be on their way at once.
+    pub fn connection(&self) -> &AsyncPgConnection {
+        self.connection.inner()
+    }
+}
+
+/// An open transaction that serves several tenants, one after the other.
+pub struct BatchTx {
+    connection: Arc<Object<Connector>>,
+}
+
+impl BatchTx {
+    pub(super) async fn begin(db: &Db, deadline: Deadline) -> Result<Self> {
+        let connection = Arc::new(db.connection().await?);
+        let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
+        // A plan for arrays of any length is as good as one for these, and is made once.
+        let sql = format!(
+            "{}; SET LOCAL plan_cache_mode = force_generic_plan",
+            begin_sql(Access::ReadWrite, remaining)
+        );
+        connection.set_open(true);
+        (&mut connection.inner()).batch_execute(&sql).await?;
+        Ok(Self { connection })
+    }
+
+    /// Runs `statements` once on every connection. A statement that a connection has not seen is
+    /// prepared before it is sent, which lets those that come after it overtake it: what is to arrive
+    /// in order must have been run before.
+    ///
+    /// # Errors
+    ///
+    /// What `statements` returned.
+    pub async fn warm<F>(&self, caller: &Caller, statements: F) -> Result<()>
+    where
+        F: for<'t> Work<&'t TenantTx, Result<()>>,
+    {
+        if !self.connection.is_warm() {
+            self.as_tenant(caller, statements).await?;
+            self.connection.set_warm();
+        }
+        Ok(())
+    }
+
+    /// Runs `work` as the caller's tenant. The first statements of several such calls that are polled
+    /// one after the other arrive in this order, each with its tenant, if they are [`BatchTx::warm`]
+    /// and their task is not made to pause between them.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returned. Nothing of the batch can be committed after an error.
+    pub async fn as_tenant<R, F>(&self, caller: &Caller, work: F) -> Result<R>
+    where
+        F: for<'t> Work<&'t TenantTx, Result<R>>,
+        R: Send,
+    {
+        let tx = TenantTx { connection: Arc::clone(&self.connection), tenant: caller.tenant() };
+        let sql = tenant_sql(tx.tenant);
+        let mut connection = self.connection.inner();
+        let (named, outcome) = join(connection.batch_execute(&sql), work(&tx)).await;
+        named?;
+        outcome
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    ///
+    /// UNAVAILABLE when nobody knows whether it happened.
+    pub async fn commit(self) -> Result<()> {
+        commit(self.connection).await
+    }
+
+    /// Takes everything back.
+    pub async fn rollback(self) {
+        rollback(self.connection).await;
+    }
+}
+
+/// Runs what goes out when it is first polled, in this order. The task is not made to pause between
+/// them, as tokio makes one that does much: what comes later would overtake what has to wait.
+///
+/// # Errors
+///
+/// What the first that failed returned.
+pub async fn one_flight<T, F>(flight: impl IntoIterator<Item = F>) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<T>>,
+{
+    tokio::task::unconstrained(try_join_all(flight)).await
 }
 
 /// Runs `work` in a transaction, and again where it lost against another one.
@@ -128,7 +241,7 @@ pub(super) async fn run<R, F>(
     work: F,
 ) -> Result<R>
 where
-    F: for<'t> Work<&'t mut TenantTx, Result<R>>,
+    F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
 {
     let mut attempt = 1;
@@ -145,62 +258,90 @@ where
 
 async fn run_once<R, F>(db: &Db, caller: &Caller, access: Access, deadline: Deadline, work: &F) -> Result<R>
 where
-    F: for<'t> Work<&'t mut TenantTx, Result<R>>,
+    F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
 {
-    let mut tx = begin(db, caller, access, deadline).await?;
-    let outcome = work(&mut tx).await;
-    match outcome {
-        Ok(value) => commit(tx).await.map(|()| value),
-        Err(error) => {
-            rollback(tx).await;
+    let connection = Arc::new(db.connection().await?);
+    let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
+    let tx = TenantTx { connection: Arc::clone(&connection), tenant: caller.tenant() };
+    let sql = format!("{}; {}", begin_sql(access, remaining), tenant_sql(tx.tenant));
+    connection.set_open(true);
+    let mut wire = connection.inner();
+    let (begun, outcome) = join(wire.batch_execute(&sql), work(&tx)).await;
+    drop(tx);
+    if let Err(error) = begun {
+        // Whatever the statement after it said, it may have said it outside of the transaction.
+        return Err(error.into());
+    }
+    match (outcome, access) {
+        (outcome, Access::ReadOnly | Access::Snapshot) => {
+            end_read(&connection);
+            outcome
+        }
+        (Ok(value), Access::ReadWrite) => commit(connection).await.map(|()| value),
+        (Err(error), Access::ReadWrite) => {
+            rollback(connection).await;
             Err(error)
         }
     }
 }
 
-/// Opens the transaction and takes its rights away, in one message: from here on, even a superuser's
-/// connection is `crm_app` and sees one tenant.
-async fn begin(db: &Db, caller: &Caller, access: Access, deadline: Deadline) -> Result<TenantTx> {
-    let tenant = caller.tenant();
-    let mut connection = db.connection().await?;
-    let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
-    let sql = format!(
-        "BEGIN {access}; SET LOCAL ROLE crm_app; SET LOCAL app.tenant_id = '{tenant}'; \
-         SET LOCAL statement_timeout = {statement}; SET LOCAL idle_in_transaction_session_timeout = {idle}",
+/// Opens a transaction and takes its rights away: from here on, even a superuser's connection is
+/// `crm_app`.
+fn begin_sql(access: Access, remaining: Duration) -> String {
+    format!(
+        "BEGIN{access}; SET LOCAL ROLE crm_app; SET LOCAL statement_timeout = {statement}; \
+         SET LOCAL idle_in_transaction_session_timeout = {idle}",
         access = match access {
-            Access::ReadWrite => "READ WRITE",
-            Access::ReadOnly => "READ ONLY",
+            Access::ReadWrite => "",
+            Access::ReadOnly => " READ ONLY",
+            Access::Snapshot => " ISOLATION LEVEL REPEATABLE READ READ ONLY",
         },
         // 0 would mean no limit.
         statement = remaining.as_millis().max(1),
         idle = IDLE_TIMEOUT.as_millis(),
-    );
-    AnsiTransactionManager::begin_transaction_sql(&mut *connection, &sql).await?;
-    Ok(TenantTx { connection, tenant })
+    )
+}
+
+/// From here on the transaction sees the rows of this tenant only.
+fn tenant_sql(tenant: TenantId) -> String {
+    format!("SET LOCAL app.tenant_id = '{tenant}'")
+}
+
+/// Ends a transaction that changed nothing. COMMIT is sent here and not waited for; whoever has the
+/// connection next speaks after it.
+fn end_read(connection: &Object<Connector>) {
+    let mut wire = connection.inner();
+    let sent = tokio::task::unconstrained(wire.batch_execute("COMMIT")).now_or_never();
+    // An answer at once can only be that the connection is lost.
+    if sent.is_none_or(|outcome| outcome.is_ok()) {
+        connection.set_open(false);
+    }
 }
 
 /// Commits. After an error here nobody knows whether it happened, so the connection is given up and
 /// the client is told to ask again.
-async fn commit(mut tx: TenantTx) -> Result<()> {
-    let commit = AnsiTransactionManager::commit_transaction(&mut *tx.connection);
-    let outcome = match tokio::time::timeout(COMMIT_TIMEOUT, commit).await {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => match Error::from(error) {
+async fn commit(connection: Arc<Object<Connector>>) -> Result<()> {
+    let mut wire = connection.inner();
+    match tokio::time::timeout(COMMIT_TIMEOUT, wire.batch_execute("COMMIT")).await {
+        Ok(Ok(())) => {
+            connection.set_open(false);
+            Ok(())
+        }
+        Ok(Err(error)) => Err(match Error::from(error) {
             conflict if conflict.is_conflict() => conflict,
             error => Error::database_unavailable(error),
-        },
-        Err(elapsed) => Error::database_unavailable(elapsed),
-    };
-    drop(Object::take(tx.connection));
-    Err(outcome)
+        }),
+        Err(elapsed) => Err(Error::database_unavailable(elapsed)),
+    }
 }
 
 /// Rolls back; a connection that cannot is broken, and the pool drops it.
-async fn rollback(mut tx: TenantTx) {
-    let rollback = AnsiTransactionManager::rollback_transaction(&mut *tx.connection);
-    if !matches!(tokio::time::timeout(COMMIT_TIMEOUT, rollback).await, Ok(Ok(()))) {
-        drop(Object::take(tx.connection));
+async fn rollback(connection: Arc<Object<Connector>>) {
+    let mut wire = connection.inner();
+    let rollback = tokio::time::timeout(COMMIT_TIMEOUT, wire.batch_execute("ROLLBACK"));
+    if matches!(rollback.await, Ok(Ok(()))) {
+        connection.set_open(false);
     }
 }
 

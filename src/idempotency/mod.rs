@@ -45,7 +45,7 @@ pub fn fingerprint(message: &impl Message) -> Vec<u8> {
 /// # Errors
 ///
 /// `IDEMPOTENCY_KEY_REUSED` when the key came with another request before.
-pub async fn recall<R: Message + Default>(tx: &mut TenantTx, key: &Key) -> Result<Option<R>> {
+pub async fn recall<R: Message + Default>(tx: &TenantTx, key: &Key) -> Result<Option<R>> {
     let now = Utc::now();
     if store::claim(tx, key, now, expiry(now)?).await? {
         store::delete_expired(tx, now).await?;
@@ -60,7 +60,7 @@ pub async fn recall<R: Message + Default>(tx: &mut TenantTx, key: &Key) -> Resul
 /// # Errors
 ///
 /// What can happen to any statement.
-pub async fn keep(tx: &mut TenantTx, key: &Key, response: &impl Message) -> Result<()> {
+pub async fn keep(tx: &TenantTx, key: &Key, response: &impl Message) -> Result<()> {
     store::complete(tx, key, response.encode_to_vec()).await
 }
 

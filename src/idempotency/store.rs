@@ -24,7 +24,7 @@ pub(super) struct Kept {
 /// Takes the key, and says whether it was free (or expired). Waits while another transaction holds
 /// it.
 pub(super) async fn claim(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     key: &Key,
     now: DateTime<Utc>,
     expires_at: DateTime<Utc>,
@@ -48,31 +48,31 @@ pub(super) async fn claim(
             dsl::updated_at.eq(now),
             dsl::revision.eq(dsl::revision + 1),
         ));
-    let claimed = FilterDsl::filter(upsert, dsl::expires_at.le(now)).execute(tx.connection()).await?;
+    let claimed = FilterDsl::filter(upsert, dsl::expires_at.le(now)).execute(&mut tx.connection()).await?;
     Ok(claimed == 1)
 }
 
 /// What is kept under the key.
-pub(super) async fn find(tx: &mut TenantTx, key: &Key) -> Result<Kept> {
+pub(super) async fn find(tx: &TenantTx, key: &Key) -> Result<Kept> {
     let kept = dsl::idempotency_keys
         .find((tx.tenant(), &key.method, key.request_id))
         .select(Kept::as_select())
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await?;
     Ok(kept)
 }
 
 /// Keeps the answer.
-pub(super) async fn complete(tx: &mut TenantTx, key: &Key, response: Vec<u8>) -> Result<()> {
+pub(super) async fn complete(tx: &TenantTx, key: &Key, response: Vec<u8>) -> Result<()> {
     diesel::update(dsl::idempotency_keys.find((tx.tenant(), &key.method, key.request_id)))
         .set(dsl::response.eq(Some(response)))
-        .execute(tx.connection())
+        .execute(&mut tx.connection())
         .await?;
     Ok(())
 }
 
 /// Forgets a few keys that have expired, passing over those that other transactions look at.
-pub(super) async fn delete_expired(tx: &mut TenantTx, now: DateTime<Utc>) -> Result<()> {
+pub(super) async fn delete_expired(tx: &TenantTx, now: DateTime<Utc>) -> Result<()> {
     let tenant = tx.tenant();
     let expired: Vec<(String, uuid::Uuid)> = dsl::idempotency_keys
         .filter(dsl::tenant_id.eq(tenant))
@@ -82,11 +82,11 @@ pub(super) async fn delete_expired(tx: &mut TenantTx, now: DateTime<Utc>) -> Res
         .limit(SWEEP)
         .for_update()
         .skip_locked()
-        .load(tx.connection())
+        .load(&mut tx.connection())
         .await?;
     for (method, request_id) in expired {
         diesel::delete(dsl::idempotency_keys.find((tenant, method, request_id)))
-            .execute(tx.connection())
+            .execute(&mut tx.connection())
             .await?;
     }
     Ok(())

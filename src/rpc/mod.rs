@@ -99,7 +99,7 @@ pub async fn read<T, R, F>(db: &Db, call: &Call<T>, work: F) -> Result<Response<
 where
     T: Sync,
     R: Send,
-    F: for<'t> Work<&'t mut TenantTx, Result<R>>,
+    F: for<'t> Work<&'t TenantTx, Result<R>>,
 {
     db.read(&call.context.caller, call.context.deadline, work).await.map(Response::new)
 }
@@ -114,14 +114,14 @@ pub async fn mutate<T, R, F>(db: &Db, call: &Call<T>, work: F) -> Result<Respons
 where
     T: Mutation + Sync,
     R: Message + Default,
-    F: for<'t> Work<&'t mut TenantTx, Result<R>>,
+    F: for<'t> Work<&'t TenantTx, Result<R>>,
 {
     let key = match call.message.request_id() {
         "" => None,
         text => Some(idempotency::Key::new(&call.context.method, id("request_id", text)?, &call.message)),
     };
     let (key, work) = (&key, &work);
-    db.write(&call.context.caller, call.context.deadline, async |tx: &mut TenantTx| {
+    db.write(&call.context.caller, call.context.deadline, async |tx: &TenantTx| {
         let Some(key) = key else { return work(tx).await };
         if let Some(answer) = idempotency::recall(tx, key).await? {
             return Ok(answer);

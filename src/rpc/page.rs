@@ -12,8 +12,10 @@ use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
+use uuid::Uuid;
 
 use super::{Call, Context};
+use crate::auth::Caller;
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint;
 use crate::pb::ErrorReason;
@@ -126,6 +128,33 @@ impl PageKey {
         Ok(URL_SAFE_NO_PAD.encode(bytes))
     }
 
+    /// A token for a place in something of the caller's tenant.
+    pub fn write_position(&self, caller: &Caller, of: Uuid, position: &impl Serialize) -> String {
+        // What the service itself writes down is always JSON.
+        let mut bytes = serde_json::to_vec(position).unwrap_or_default();
+        let tag = self.position_mac(caller, of, &bytes).finalize().into_bytes();
+        bytes.extend_from_slice(tag.get(..TAG).unwrap_or_default());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The place that a token stands for; nothing unless it is ours, and for this.
+    pub fn read_position<P: DeserializeOwned>(&self, caller: &Caller, of: Uuid, token: &str) -> Option<P> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (position, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
+        self.position_mac(caller, of, position).verify_truncated_left(tag).ok()?;
+        serde_json::from_slice(position).ok()
+    }
+
+    fn position_mac(&self, caller: &Caller, of: Uuid, position: &[u8]) -> Hmac<Sha256> {
+        let mut mac = self.new_mac();
+        mac.update(caller.tenant().as_uuid().as_bytes());
+        mac.update(of.as_bytes());
+        // No method of a page token is as long as this says.
+        mac.update(&u64::MAX.to_be_bytes());
+        mac.update(position);
+        mac
+    }
+
     fn read<T: Paged, C: DeserializeOwned>(&self, call: &Call<T>, token: &str) -> Option<C> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (cursor, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
@@ -134,15 +163,18 @@ impl PageKey {
     }
 
     fn mac<T: Paged>(&self, context: &Context, message: &T, cursor: &[u8]) -> Hmac<Sha256> {
-        // HMAC takes keys of any length, so this always succeeds; without a key nothing verifies.
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        let mut mac = self.new_mac();
         mac.update(context.caller.tenant().as_uuid().as_bytes());
         mac.update(&fingerprint(&message.without_page()));
         mac.update(&u64::try_from(context.method.len()).unwrap_or(u64::MAX).to_be_bytes());
         mac.update(context.method.as_bytes());
         mac.update(cursor);
         mac
+    }
+
+    fn new_mac(&self) -> Hmac<Sha256> {
+        // HMAC takes keys of any length, so this always succeeds; without a key nothing verifies.
+        Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| Hmac::new(&Default::default()))
     }
 }
 
@@ -160,7 +192,6 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
     use proptest::prelude::*;
     use std::time::Duration;
-    use uuid::Uuid;
 
     use super::*;
     use crate::auth::{TENANT_HEADER, authenticate};

@@ -214,7 +214,8 @@ async fn calls_that_clients_gave_up_leave_nothing_open() {
         other.number(open).await == 0
     })
     .await;
-    assert!(connections(&other).await <= before.max(9), "no connection was lost and made anew");
+    // The pool has 8; health, the bus and the caretaker have one each.
+    assert!(connections(&other).await <= before.max(11), "no connection was lost and made anew");
     // What was given up happened or did not; either way it is whole.
     let customers = tenant.list_all(Default::default()).await;
     assert!(customers.iter().all(|customer| customer.etag == "r1" && !customer.slug.is_empty()));

@@ -9,6 +9,7 @@ mod support;
 mod add_message;
 mod analyses;
 mod bad_input;
+mod bus;
 mod catalog;
 mod conversation_pages;
 mod conversations;

@@ -12,7 +12,7 @@ use crate::rpc::Page;
 
 /// Adds a version to the analyses of a conversation, which shows it from then on unless it has one
 /// that covers more. An analysis that does not say covers the whole conversation.
-pub(crate) async fn record(tx: &mut TenantTx, analysis: Analysis) -> Result<Analysis> {
+pub(crate) async fn record(tx: &TenantTx, analysis: Analysis) -> Result<Analysis> {
     let id = analysis.conversation_id;
     let conversation = conversations::lock(tx, id).await?.ok_or_else(|| not_found(id))?;
     let covers_through_sequence = match analysis.covers_through_sequence {
@@ -30,8 +30,10 @@ pub(crate) async fn record(tx: &mut TenantTx, analysis: Analysis) -> Result<Anal
         });
     }
     let version = store::find_last_version(tx, id).await? + 1;
-    let analysis = Analysis { version, covers_through_sequence, ..analysis };
+    let change = conversation.change_count + 1;
+    let analysis = Analysis { version, covers_through_sequence, change, ..analysis };
     store::insert(tx, &analysis).await?;
+    conversations::update_change_count(tx, id, change).await?;
     let covered = conversation.latest_analysis.map_or(0, |latest| latest.0.covers_through_sequence);
     if covers_through_sequence >= covered {
         conversations::update_latest_analysis(tx, id, &analysis).await?;
@@ -41,7 +43,7 @@ pub(crate) async fn record(tx: &mut TenantTx, analysis: Analysis) -> Result<Anal
 
 /// One page of the analyses of a conversation, and the version before which the next one begins.
 pub(crate) async fn list(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     conversation_id: Uuid,
     page: &Page<i32>,
 ) -> Result<(Vec<Analysis>, Option<i32>)> {

@@ -30,6 +30,8 @@ pub(crate) struct Analysis {
     pub(crate) objections: Json<Vec<Objection>>,
     pub(crate) sentiment: Option<Json<Sentiment>>,
     pub(crate) summary: String,
+    #[serde(default)]
+    pub(crate) change: i64,
     pub(crate) created_at: DateTime<Utc>,
 }
 
@@ -53,33 +55,29 @@ pub(crate) struct Sentiment {
 }
 
 /// Adds a version.
-pub(crate) async fn insert(tx: &mut TenantTx, analysis: &Analysis) -> Result<()> {
+pub(crate) async fn insert(tx: &TenantTx, analysis: &Analysis) -> Result<()> {
     diesel::insert_into(dsl::conversation_analyses)
         .values((dsl::tenant_id.eq(tx.tenant()), analysis))
-        .execute(tx.connection())
+        .execute(&mut tx.connection())
         .await?;
     Ok(())
 }
 
 /// The newest version of a conversation's analyses; 0 where there is none.
-pub(crate) async fn find_last_version(tx: &mut TenantTx, conversation_id: Uuid) -> Result<i32> {
+pub(crate) async fn find_last_version(tx: &TenantTx, conversation_id: Uuid) -> Result<i32> {
     let version: Option<i32> = dsl::conversation_analyses
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::conversation_id.eq(conversation_id))
         .order(dsl::version.desc())
         .select(dsl::version)
-        .first(tx.connection())
+        .first(&mut tx.connection())
         .await
         .optional()?;
     Ok(version.unwrap_or(0))
 }
 
 /// One page of a conversation's analyses, the newest first, and one row more if there is one.
-pub(crate) async fn list(
-    tx: &mut TenantTx,
-    conversation_id: Uuid,
-    page: &Page<i32>,
-) -> Result<Vec<Analysis>> {
+pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, page: &Page<i32>) -> Result<Vec<Analysis>> {
     let analyses = dsl::conversation_analyses
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::conversation_id.eq(conversation_id))
@@ -87,7 +85,27 @@ pub(crate) async fn list(
         .order(dsl::version.desc())
         .limit(page.limit())
         .select(Analysis::as_select())
-        .load(tx.connection())
+        .load(&mut tx.connection())
+        .await?;
+    Ok(analyses)
+}
+
+/// The analyses that were recorded after a change of the conversation, as far as `limit` goes, in
+/// their order.
+pub(crate) async fn list_changed(
+    tx: &TenantTx,
+    conversation_id: Uuid,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Analysis>> {
+    let analyses = dsl::conversation_analyses
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .filter(dsl::change.gt(after))
+        .order(dsl::change)
+        .limit(limit)
+        .select(Analysis::as_select())
+        .load(&mut tx.connection())
         .await?;
     Ok(analyses)
 }

@@ -24,6 +24,7 @@ impl From<Analysis> for pb::ConversationAnalysis {
             objections: Json(objections),
             sentiment,
             summary,
+            change: _,
             created_at,
         } = row;
         Self {
@@ -93,6 +94,7 @@ pub(crate) fn record(request: pb::RecordAnalysisRequest, id: Uuid, now: DateTime
         objections: Json(objections.into_iter().filter_map(objection).collect()),
         sentiment: sentiment.map(|sentiment| Json(sentiment.into())),
         summary,
+        change: 0,
         created_at: now,
     })
 }

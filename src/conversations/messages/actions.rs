@@ -1,50 +1,126 @@
 //! What one transaction does to messages.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::rules::{self, Placed};
-use super::store::{self, Listed, Message, NewMessage};
+use super::append;
+use super::drafts::store as drafts;
+use super::rules::{self, Missing, Placed, Plan, Write};
+use super::store::{self, Known, Listed, Message};
 use crate::conversations::rules::not_found;
-use crate::conversations::store as conversations;
+use crate::conversations::store::{self as conversations, Head};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
-use crate::pb::ErrorReason;
+use crate::pb::{ErrorReason, MessageStatus};
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::{Page, times};
 
-/// Adds a batch of messages, in order, to any conversations of the tenant, and says what became of
-/// each. The error of one message leaves the others alone.
-///
-/// The conversations are held from the first statement to the commit: their counters, the messages
-/// and the order of commits agree.
-pub(crate) async fn append(tx: &mut TenantTx, messages: &[NewMessage]) -> Result<Vec<Result<Placed>>> {
-    let mut ids: Vec<Uuid> = messages.iter().map(|message| message.conversation_id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let heads = conversations::lock_heads(tx, &ids).await?;
-    let keys: Vec<_> =
-        messages.iter().map(|message| (message.conversation_id, message.message_key.as_str())).collect();
-    let known = store::list_known(tx, &keys).await?;
-    let plan = rules::plan(messages, &heads, known);
-    if !plan.additions.is_empty() {
-        let now = times::now();
-        store::insert(tx, &plan.additions, now).await?;
-        conversations::advance(tx, &plan.heads, now).await?;
-    }
-    Ok(plan.outcomes)
+/// What a batch of writes finds.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The conversations that are held for it.
+    pub(crate) heads: Vec<Head>,
+    /// What is there under its keys.
+    pub(crate) known: Vec<Known>,
 }
 
-/// Adds one message, and reads it back.
-pub(crate) async fn create(tx: &mut TenantTx, message: NewMessage) -> Result<(Message, bool)> {
-    let outcomes = append(tx, &[message]).await?;
-    let placed = outcomes.into_iter().next().ok_or_else(|| Error::internal("a batch lost a message"))??;
-    let message = get(tx, placed.conversation_id, placed.id).await?;
-    Ok((message, placed.deduplicated))
+/// Which conversations of a batch to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// Those that nobody else holds.
+    Free,
+    /// This one, when nobody else holds it any more.
+    Only(Uuid),
+}
+
+/// Holds the conversations of a batch of writes, and then looks up what is there under its keys.
+///
+/// The conversations are held to the commit: their counters, the messages and the order of commits
+/// agree.
+pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> Result<Found> {
+    let mut ids: Vec<Uuid> = writes.iter().map(|write| write.conversation_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut keys: Vec<_> =
+        writes.iter().map(|write| (write.conversation_id, write.message_key.as_str())).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let Found { mut heads, mut known } = Found::default();
+    tx.in_order([
+        Box::pin(async {
+            heads = match holding {
+                Holding::Free => conversations::lock_free_heads(tx, &ids).await?,
+                Holding::Only(id) => conversations::lock_head(tx, id).await?.into_iter().collect(),
+            };
+            Ok(())
+        }),
+        Box::pin(async {
+            known = store::list_known(tx, &keys).await?;
+            Ok(())
+        }),
+    ])
+    .await?;
+    Ok(Found { heads, known })
+}
+
+/// Does what was planned, and says how the messages stand that it closed.
+pub(crate) async fn apply(tx: &TenantTx, plan: &Plan<'_>, now: DateTime<Utc>) -> Result<Vec<Message>> {
+    let Plan { outcomes: _, additions, reopenings, holds, pieces, closings, heads } = plan;
+    let closing: Vec<Uuid> = closings.iter().map(|closing| closing.message_id).collect();
+    let mut closed = Vec::new();
+    tx.in_order([
+        Box::pin(unless(additions.is_empty(), append::insert(tx, additions, now))),
+        Box::pin(unless(reopenings.is_empty(), append::reopen(tx, reopenings, now))),
+        Box::pin(unless(holds.is_empty(), drafts::hold(tx, holds))),
+        Box::pin(unless(pieces.is_empty(), drafts::extend(tx, pieces))),
+        Box::pin(unless(closing.is_empty(), async {
+            closed = append::close(tx, closings, now).await?;
+            Ok(())
+        })),
+        Box::pin(unless(closing.is_empty(), drafts::delete_pieces(tx, &closing))),
+        Box::pin(unless(closing.is_empty(), drafts::delete(tx, &closing))),
+        Box::pin(unless(heads.is_empty(), conversations::advance(tx, heads, now))),
+    ])
+    .await?;
+    Ok(closed)
+}
+
+/// Does one write in a transaction that does other things too.
+pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Result<Placed> {
+    let Found { heads, known } = find(tx, &[write], Holding::Only(write.conversation_id)).await?;
+    let mut plan = rules::plan([write], &heads, known, lease, Missing::IsNotThere);
+    apply(tx, &plan, times::now()).await?;
+    plan.outcomes.pop().flatten().unwrap_or_else(|| Err(Error::internal("a plan lost a write")))
+}
+
+/// Runs every statement of [`find`] and [`apply`] once, for nothing.
+pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
+    conversations::lock_free_heads(tx, &[]).await?;
+    conversations::lock_head(tx, Uuid::nil()).await?;
+    store::list_known(tx, &[]).await?;
+    let now = times::now();
+    append::insert(tx, &[], now).await?;
+    append::reopen(tx, &[], now).await?;
+    drafts::hold(tx, &[]).await?;
+    drafts::extend(tx, &[]).await?;
+    append::close(tx, &[], now).await?;
+    drafts::delete_pieces(tx, &[]).await?;
+    drafts::delete(tx, &[]).await?;
+    conversations::advance(tx, &[], now).await
+}
+
+async fn unless(nothing_to_do: bool, statement: impl Future<Output = Result<()>>) -> Result<()> {
+    if nothing_to_do { Ok(()) } else { statement.await }
 }
 
 /// One message of a conversation.
-pub(crate) async fn get(tx: &mut TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Message> {
-    if let Some(message) = store::find(tx, conversation_id, id).await? {
+pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Message> {
+    if let Some(mut message) = store::find(tx, conversation_id, id).await? {
+        fill(tx, std::slice::from_mut(&mut message)).await?;
         return Ok(message);
     }
     require_conversation(tx, conversation_id).await?;
@@ -61,7 +137,7 @@ pub(crate) struct Range {
 
 /// One page of messages, and the sequence after which the next one begins.
 pub(crate) async fn list(
-    tx: &mut TenantTx,
+    tx: &TenantTx,
     range: Range,
     direction: Direction,
     page: &Page<i64>,
@@ -74,22 +150,43 @@ pub(crate) async fn list(
         (Direction::Descending, Some(seen)) => (after, before.min(seen)),
     };
     let Listed { mut messages, cut_short } =
-        store::list(tx, range.conversation_id, direction, bounds, page.limit()).await?;
+        store::list(tx, range.conversation_id, direction, bounds, (page.limit(), MAX_PAGE_BYTES)).await?;
     if messages.is_empty() {
         // Only now does it matter why: an empty page is rare, and a full one says that all is well.
         let last_sequence = require_conversation(tx, range.conversation_id).await?;
         check_position(after, last_sequence)?;
     }
+    fill(tx, &mut messages).await?;
     let more = page.cut(&mut messages) || cut_short;
     let next = messages.last().filter(|_| more).map(|last| last.sequence);
     Ok((messages, next))
 }
 
-async fn require_conversation(tx: &mut TenantTx, id: Uuid) -> Result<i64> {
+/// Gives messages in progress their text so far.
+pub(crate) async fn fill(tx: &TenantTx, messages: &mut [Message]) -> Result<()> {
+    let mut open: HashMap<Uuid, &mut Message> = messages
+        .iter_mut()
+        .filter(|message| message.status.0 == MessageStatus::InProgress)
+        .map(|message| (message.id, message))
+        .collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = open.keys().copied().collect();
+    for piece in drafts::list_texts(tx, &ids).await? {
+        if let Some(message) = open.get_mut(&piece.message_id) {
+            message.content.push_str(&piece.text);
+        }
+    }
+    Ok(())
+}
+
+async fn require_conversation(tx: &TenantTx, id: Uuid) -> Result<i64> {
     conversations::find_last_sequence(tx, id).await?.ok_or_else(|| not_found(id))
 }
 
-fn check_position(after: i64, last_sequence: i64) -> Result<()> {
+/// Refuses a place beyond the last message.
+pub(crate) fn check_position(after: i64, last_sequence: i64) -> Result<()> {
     if after <= last_sequence {
         return Ok(());
     }

@@ -1,7 +1,11 @@
 //! What was said in conversations.
 
 pub(super) mod actions;
+mod append;
+pub(super) mod drafts;
 pub(super) mod rules;
+pub(super) mod session;
 pub(super) mod store;
 pub(super) mod stream;
 pub(super) mod wire;
+pub(super) mod writer;

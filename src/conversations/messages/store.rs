@@ -7,9 +7,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{
-    Array, BigInt, Binary, Integer, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
-};
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,7 +18,6 @@ use crate::db::keyset::Direction;
 use crate::db::schema::conversation_messages::{self, dsl};
 use crate::error::Result;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
-use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 /// A message as it is stored.
@@ -88,153 +85,9 @@ pub(crate) struct NewMessage {
     pub(crate) fingerprint: Vec<u8>,
 }
 
-/// What is there under a key.
-#[derive(Debug, Clone, PartialEq, Queryable)]
-pub(crate) struct Known {
-    pub(crate) conversation_id: Uuid,
-    pub(crate) message_key: String,
-    pub(crate) id: Uuid,
-    pub(crate) sequence: i64,
-    pub(crate) fingerprint: Vec<u8>,
-    pub(crate) content_bytes: i32,
-}
-
-/// A page, as far as its bytes go.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) messages: Vec<Message>,
-    /// Whether messages were left out for their size.
-    pub(crate) cut_short: bool,
-}
-
-/// The messages that are there under these keys, each with its conversation.
-pub(crate) async fn list_known(tx: &mut TenantTx, keys: &[(Uuid, &str)]) -> Result<Vec<Known>> {
-    let (conversation_ids, message_keys) = keys.iter().map(|(id, key)| (*id, (*key).to_owned())).unzip();
-    let query = ListKnown { tenant: tx.tenant(), conversation_ids, message_keys };
-    Ok(query.load(tx.connection()).await?)
-}
-
-/// Adds messages at their places, all in one statement.
-pub(crate) async fn insert(
-    tx: &mut TenantTx,
-    messages: &[(&NewMessage, i64)],
-    now: DateTime<Utc>,
-) -> Result<()> {
-    let mut insert = Insert::new(tx.tenant(), now);
-    for (message, sequence) in messages {
-        insert.push((*message).clone(), *sequence);
-    }
-    insert.execute(tx.connection()).await?;
-    Ok(())
-}
-
-/// One message of a conversation.
-pub(crate) async fn find(tx: &mut TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Option<Message>> {
-    let message = dsl::conversation_messages
-        .find((tx.tenant(), id))
-        .filter(dsl::conversation_id.eq(conversation_id))
-        .select(Message::as_select())
-        .first(tx.connection())
-        .await
-        .optional()?;
-    Ok(message)
-}
-
-/// The messages between two sequences, both left out, as far as a page's bytes go.
-pub(crate) async fn list(
-    tx: &mut TenantTx,
-    conversation_id: Uuid,
-    direction: Direction,
-    (after, before): (i64, i64),
-    limit: i64,
-) -> Result<Listed> {
-    let bytes = i64::try_from(MAX_PAGE_BYTES).unwrap_or(i64::MAX);
-    let bounds = Bounds { tenant: tx.tenant(), conversation_id, after, before, limit, bytes };
-    let rows: Vec<(Message, i64)> = match direction {
-        Direction::Ascending => List::<false>(bounds).load(tx.connection()).await?,
-        Direction::Descending => List::<true>(bounds).load(tx.connection()).await?,
-    };
-    let candidates = rows.as_slice().first().map_or(0, |(_, candidates)| *candidates);
-    let messages: Vec<_> = rows.into_iter().map(|(message, _)| message).collect();
-    let cut_short = i64::try_from(messages.len()).is_ok_and(|listed| listed < candidates);
-    Ok(Listed { messages, cut_short })
-}
-
-/// The statement of [`list_known`].
-#[derive(QueryId)]
-struct ListKnown {
-    tenant: Uuid,
-    conversation_ids: Vec<Uuid>,
-    message_keys: Vec<String>,
-}
-
-impl Query for ListKnown {
-    type SqlType = (SqlUuid, SqlText, SqlUuid, BigInt, Binary, Integer);
-}
-
-impl QueryFragment<Pg> for ListKnown {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "SELECT m.conversation_id, m.message_key, m.id, m.sequence, m.fingerprint, octet_length(m.content) \
-             FROM unnest(",
-        );
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.message_keys)?;
-        out.push_sql(
-            ") AS k (conversation_id, message_key) JOIN conversation_messages AS m \
-             ON m.conversation_id = k.conversation_id AND m.message_key = k.message_key AND m.tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        Ok(())
-    }
-}
-
-/// The statement of [`insert`]: a column of the table is an array.
-#[derive(QueryId)]
-struct Insert {
-    tenant: Uuid,
-    now: DateTime<Utc>,
-    status: &'static str,
-    ids: Vec<Uuid>,
-    conversation_ids: Vec<Uuid>,
-    sequences: Vec<i64>,
-    message_keys: Vec<String>,
-    roles: Vec<Text<MessageRole>>,
-    authors: Vec<String>,
-    contents: Vec<String>,
-    content_types: Vec<String>,
-    ais: Vec<Option<Json<Ai>>>,
-    actions: Vec<Json<Vec<Action>>>,
-    metadata: Vec<serde_json::Value>,
-    sent_ats: Vec<Option<DateTime<Utc>>>,
-    fingerprints: Vec<Vec<u8>>,
-}
-
-impl Insert {
-    fn new(tenant: Uuid, now: DateTime<Utc>) -> Self {
-        use crate::rpc::words::Word;
-        Self {
-            tenant,
-            now,
-            status: MessageStatus::Completed.word(),
-            ids: Vec::new(),
-            conversation_ids: Vec::new(),
-            sequences: Vec::new(),
-            message_keys: Vec::new(),
-            roles: Vec::new(),
-            authors: Vec::new(),
-            contents: Vec::new(),
-            content_types: Vec::new(),
-            ais: Vec::new(),
-            actions: Vec::new(),
-            metadata: Vec::new(),
-            sent_ats: Vec::new(),
-            fingerprints: Vec::new(),
-        }
-    }
-
-    fn push(&mut self, message: NewMessage, sequence: i64) {
+impl Message {
+    /// How a message stands right after it was added.
+    pub(crate) fn of(message: &NewMessage, sequence: i64, status: MessageStatus, now: DateTime<Utc>) -> Self {
         let NewMessage {
             id,
             conversation_id,
@@ -247,65 +100,164 @@ impl Insert {
             actions,
             metadata,
             sent_at,
-            fingerprint,
-        } = message;
-        self.ids.push(id);
-        self.conversation_ids.push(conversation_id);
-        self.sequences.push(sequence);
-        self.message_keys.push(message_key);
-        self.roles.push(role);
-        self.authors.push(author);
-        self.contents.push(content);
-        self.content_types.push(content_type);
-        self.ais.push(ai);
-        self.actions.push(actions);
-        self.metadata.push(metadata);
-        self.sent_ats.push(sent_at);
-        self.fingerprints.push(fingerprint);
+            fingerprint: _,
+        } = message.clone();
+        Self {
+            id,
+            conversation_id,
+            sequence,
+            message_key,
+            role,
+            author,
+            status: Text(status),
+            content,
+            content_type,
+            ai,
+            actions,
+            metadata,
+            sent_at,
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+        }
     }
 }
 
-impl QueryFragment<Pg> for Insert {
+/// What is there under a key.
+#[derive(Debug, Clone, PartialEq, Queryable)]
+pub(crate) struct Known {
+    pub(crate) conversation_id: Uuid,
+    pub(crate) message_key: String,
+    pub(crate) id: Uuid,
+    pub(crate) sequence: i64,
+    pub(crate) fingerprint: Vec<u8>,
+    pub(crate) status: Text<MessageStatus>,
+    /// Bytes of its text.
+    pub(crate) durable_offset: i64,
+    /// Who writes it, while it is in progress.
+    pub(crate) producer_id: Option<String>,
+    /// The stream that may write it, while it is in progress.
+    pub(crate) holder: Option<Uuid>,
+    /// Milliseconds since anything was written of it, while it is in progress, by the clock of the
+    /// database.
+    pub(crate) idle_ms: Option<i64>,
+}
+
+/// A page, as far as its bytes go.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) messages: Vec<Message>,
+    /// Whether messages were left out for their size.
+    pub(crate) cut_short: bool,
+}
+
+/// The messages that are there under these keys, each with its conversation.
+pub(crate) async fn list_known(tx: &TenantTx, keys: &[(Uuid, &str)]) -> Result<Vec<Known>> {
+    let (conversation_ids, message_keys) = keys.iter().map(|(id, key)| (*id, (*key).to_owned())).unzip();
+    let query = ListKnown { tenant: tx.tenant(), conversation_ids, message_keys };
+    Ok(query.load(&mut tx.connection()).await?)
+}
+
+/// One message of a conversation.
+pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Option<Message>> {
+    let message = dsl::conversation_messages
+        .find((tx.tenant(), id))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .select(Message::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(message)
+}
+
+/// The messages between two sequences, both left out, as far as `limit` and `bytes` go; at least one.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    conversation_id: Uuid,
+    direction: Direction,
+    (after, before): (i64, i64),
+    (limit, bytes): (i64, usize),
+) -> Result<Listed> {
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let bounds = Bounds { tenant: tx.tenant(), conversation_id, after, before, limit, bytes };
+    let rows: Vec<(Message, i64)> = match direction {
+        Direction::Ascending => List::<false>(bounds).load(&mut tx.connection()).await?,
+        Direction::Descending => List::<true>(bounds).load(&mut tx.connection()).await?,
+    };
+    let candidates = rows.as_slice().first().map_or(0, |(_, candidates)| *candidates);
+    let messages: Vec<_> = rows.into_iter().map(|(message, _)| message).collect();
+    let cut_short = i64::try_from(messages.len()).is_ok_and(|listed| listed < candidates);
+    Ok(Listed { messages, cut_short })
+}
+
+/// The messages that changed after a change of the conversation and come no later than a sequence, as
+/// far as `limit` goes, in the order of their changes.
+pub(crate) async fn list_changed(
+    tx: &TenantTx,
+    conversation_id: Uuid,
+    after: i64,
+    through_sequence: i64,
+    limit: i64,
+) -> Result<Vec<(Message, i64)>> {
+    let messages: Vec<(Message, Option<i64>)> = dsl::conversation_messages
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .filter(dsl::change.gt(after))
+        .filter(dsl::sequence.le(through_sequence))
+        .order(dsl::change)
+        .limit(limit)
+        .select((Message::as_select(), dsl::change))
+        .load(&mut tx.connection())
+        .await?;
+    Ok(messages.into_iter().map(|(message, change)| (message, change.unwrap_or(after))).collect())
+}
+
+/// The statement of [`list_known`]. What only messages in progress have costs nothing where there are
+/// none.
+#[derive(QueryId)]
+struct ListKnown {
+    tenant: Uuid,
+    conversation_ids: Vec<Uuid>,
+    message_keys: Vec<String>,
+}
+
+impl Query for ListKnown {
+    type SqlType = (
+        SqlUuid,
+        SqlText,
+        SqlUuid,
+        BigInt,
+        Binary,
+        SqlText,
+        BigInt,
+        Nullable<SqlText>,
+        Nullable<SqlUuid>,
+        Nullable<BigInt>,
+    );
+}
+
+impl QueryFragment<Pg> for ListKnown {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
-            "INSERT INTO conversation_messages (tenant_id, status, created_at, updated_at, id, conversation_id, \
-             sequence, message_key, role, author, content, content_type, ai, actions, metadata, sent_at, fingerprint) \
-             SELECT ",
+            "SELECT m.conversation_id, m.message_key, m.id, m.sequence, m.fingerprint, m.status, \
+             coalesce(p.end_offset, octet_length(m.content))::bigint, d.producer_id, d.holder, \
+             (extract(epoch FROM clock_timestamp() - greatest(d.held_at, p.created_at)) * 1000)::bigint \
+             FROM unnest(",
         );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(", ");
-        out.push_bind_param::<SqlText, _>(self.status)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql(", m.* FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.sequences)?;
-        out.push_sql(", ");
         out.push_bind_param::<Array<SqlText>, _>(&self.message_keys)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.roles)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.authors)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.contents)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.content_types)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Jsonb>>, _>(&self.ais)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Jsonb>, _>(&self.actions)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Jsonb>, _>(&self.metadata)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&self.sent_ats)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Binary>, _>(&self.fingerprints)?;
-        out.push_sql(") AS m");
+        out.push_sql(
+            ") AS k (conversation_id, message_key) JOIN conversation_messages AS m \
+             ON m.conversation_id = k.conversation_id AND m.message_key = k.message_key AND m.tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(
+            " LEFT JOIN message_drafts AS d ON d.tenant_id = m.tenant_id AND d.message_id = m.id \
+             LEFT JOIN LATERAL (SELECT start_offset + octet_length(text) AS end_offset, created_at \
+             FROM message_pieces WHERE tenant_id = d.tenant_id AND message_id = d.message_id \
+             ORDER BY start_offset DESC LIMIT 1) AS p ON true",
+        );
         Ok(())
     }
 }

@@ -1,230 +1,185 @@
-//! One `AddMessage` stream.
-//!
-//! Two halves run side by side: one reads requests into a window, the other takes whatever waits
-//! there, commits it, and answers in the order of the requests. The window is bounded in requests
-//! and in bytes; when it is full, nothing is read, and HTTP/2 holds the client back. When the client
-//! goes away, what it sent is committed all the same.
+//! The I/O of one `AddMessage` stream: requests in, writes to the lanes, answers out.
 
-use std::time::Duration;
+use std::time::Instant;
 
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
+use uuid::Uuid;
 
-use super::rules::Placed;
-use super::store::NewMessage;
-use super::{actions, wire};
+use super::rules::Outcome;
+use super::session::{Session, Step};
+use super::wire;
+use super::writer::{Pending, Reply, Writer};
 use crate::auth::Caller;
-use crate::db::{Db, Deadline, TenantTx};
-use crate::error::{Error, Result};
-use crate::pb::add_message_request::Action;
-use crate::pb::{AddMessageRequest, AddMessageResponse, ErrorReason};
-use crate::rpc;
-use crate::rpc::validate::{Violation, validate};
+use crate::conversations::feed::{Event, Feed, topic};
+use crate::live::lanes::Lanes;
+use crate::pb::{AddMessageRequest, AddMessageResponse};
 
-/// Requests of one stream that were read and not answered: enough to keep a batch full while the
-/// one before commits.
-pub(crate) const WINDOW: usize = 256;
-
-/// Bytes of those requests: some messages of full size, or a whole window of ordinary ones.
-const WINDOW_BYTES: u32 = 4 << 20;
-
-/// Messages of one transaction: more make it longer, and hardly cheaper for each.
-const BATCH: usize = 128;
-
-/// How long a batch may take, waiting for a connection and for locks included. A stream has no
-/// deadline of its own that could bound it.
-const BATCH_DEADLINE: Duration = Duration::from_secs(10);
+/// Answers that wait for the client to read them, beside those that HTTP/2 has taken: enough to fill
+/// a frame.
+pub(crate) const ANSWERS: usize = 64;
 
 /// A response, or the end of the stream.
 type Answer = Result<AddMessageResponse, Status>;
 
-/// Where answers go.
-type Outgoing = mpsc::Sender<Answer>;
-
-/// A request that was read.
-struct Incoming {
-    item: Item,
-    /// Its share of [`WINDOW_BYTES`], until it is answered.
-    share: Option<OwnedSemaphorePermit>,
+/// What streams have in common.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    pub(crate) lanes: Lanes<Writer>,
+    pub(crate) feed: Feed,
+    pub(crate) stop: CancellationToken,
 }
 
-/// What a request asks for.
-enum Item {
-    Append(Box<NewMessage>),
-    /// Nothing to do: this is the answer, or the error that the stream ends with.
-    Say(Answer),
-}
-
-/// Serves a stream until the client closes it, goes away, or the server stops.
-pub(crate) async fn serve(
-    db: Db,
+/// A stream that is served.
+struct Stream {
+    shared: Streams,
     caller: Caller,
-    requests: Streaming<AddMessageRequest>,
-    responses: Outgoing,
-    stop: CancellationToken,
-) {
-    let (window, incoming) = mpsc::channel(WINDOW);
-    tokio::join!(read(requests, window, &responses, stop), answer(&db, &caller, incoming, &responses));
+    session: Session,
+    /// What the session wants done.
+    steps: Vec<Step>,
+    /// Where the lanes say what became of a write.
+    replies: mpsc::UnboundedSender<(u64, Outcome)>,
+    outcomes: mpsc::UnboundedReceiver<(u64, Outcome)>,
+    responses: mpsc::Sender<Answer>,
+    /// Whether the client may send more.
+    reads: bool,
+    /// What the stream ends with, where it broke.
+    broken: Option<Status>,
 }
 
-/// Reads requests into the window.
-async fn read(
+/// Serves a stream until the client closes it, goes away, or the server stops. What was read is
+/// committed in any case.
+pub(crate) async fn serve(
+    shared: Streams,
+    caller: Caller,
     mut requests: Streaming<AddMessageRequest>,
-    window: mpsc::Sender<Incoming>,
-    responses: &Outgoing,
-    stop: CancellationToken,
+    responses: mpsc::Sender<Answer>,
 ) {
-    let bytes = std::sync::Arc::new(Semaphore::new(WINDOW_BYTES as usize));
-    let mut reader = Reader::default();
-    loop {
-        let request = tokio::select! {
-            () = stop.cancelled() => {
-                let item = Item::Say(Ok(wire::go_away("the server is stopping; go on through a new stream")));
-                // Where this fails, the other half has ended, and with it the stream.
-                let _ = window.send(Incoming { item, share: None }).await;
-                return;
+    let (replies, outcomes) = mpsc::unbounded_channel();
+    let mut stream = Stream {
+        shared,
+        caller,
+        session: Session::new(Uuid::new_v4()),
+        steps: Vec::new(),
+        replies,
+        outcomes,
+        responses,
+        reads: true,
+        broken: None,
+    };
+    while stream.reads || !stream.session.is_settled() {
+        stream.turn(&mut requests).await;
+        stream.submit();
+    }
+    if let Some(status) = stream.broken.take() {
+        // A client that is gone does not hear it.
+        let _ = stream.responses.send(Err(status)).await;
+    }
+}
+
+impl Stream {
+    /// Waits for something to happen, and takes all of it that is there.
+    async fn turn(&mut self, requests: &mut Streaming<AddMessageRequest>) {
+        let due = self.session.due().map(tokio::time::Instant::from_std);
+        let may_read = self.reads && self.session.has_room();
+        let gone = self.responses.is_closed();
+        tokio::select! {
+            Some((ticket, outcome)) = self.outcomes.recv() => {
+                self.session.settle(ticket, outcome, &mut self.steps);
+                while let Ok((ticket, outcome)) = self.outcomes.try_recv() {
+                    self.session.settle(ticket, outcome, &mut self.steps);
+                }
+                self.send();
+            }
+            request = requests.next(), if may_read => {
+                self.take(request);
+                while self.reads && self.session.has_room()
+                    && let Some(request) = requests.next().now_or_never()
+                {
+                    self.take(request);
+                }
+                self.send();
+            }
+            () = room_for_one(&self.responses), if self.session.has_answer() && !gone => self.send(),
+            () = wait_until(due), if due.is_some() => {
+                self.session.flush_due(Instant::now(), &mut self.steps);
+            }
+            () = self.shared.stop.cancelled(), if self.reads => {
+                self.end();
+                self.session.say(wire::go_away("the server is stopping; go on through a new stream"));
+                self.send();
             }
             // Nobody would read an answer: the call's deadline has passed, or the client is gone.
-            () = responses.closed() => return,
-            request = requests.message() => request,
-        };
-        let request = match request {
-            Ok(Some(request)) => request,
-            Ok(None) => return,
-            Err(status) => {
+            () = self.responses.closed(), if self.reads || self.session.has_answer() => {
+                if self.reads {
+                    self.end();
+                }
+                while self.session.answer().is_some() {}
+            }
+        }
+    }
+
+    fn take(&mut self, request: Option<Result<AddMessageRequest, Status>>) {
+        match request {
+            Some(Ok(request)) => self.session.accept(request, Instant::now(), &mut self.steps),
+            Some(Err(status)) => {
                 // Bytes that are no request, or a client that is gone and will not hear of it.
                 tracing::debug!(code = ?status.code(), "a stream broke off");
-                let _ = window.send(Incoming { item: Item::Say(Err(status)), share: None }).await;
-                return;
+                self.broken = Some(status);
+                self.end();
             }
-        };
-        let size = u32::try_from(prost::Message::encoded_len(&request)).unwrap_or(WINDOW_BYTES);
-        let share = std::sync::Arc::clone(&bytes).acquire_many_owned(size.clamp(1, WINDOW_BYTES)).await.ok();
-        let item = match reader.accept(request) {
-            Ok(message) => Item::Append(Box::new(message)),
-            Err(refusal) => Item::Say(Ok(refusal)),
-        };
-        if window.send(Incoming { item, share }).await.is_err() {
-            return;
+            None => self.end(),
         }
     }
-}
 
-/// What a stream remembers from one request to the next.
-#[derive(Default)]
-struct Reader {
-    conversation_id: String,
-}
-
-impl Reader {
-    /// A request as a message to add, or the answer that refuses it.
-    fn accept(&mut self, request: AddMessageRequest) -> Result<NewMessage, AddMessageResponse> {
-        let mut request = request;
-        if request.conversation_id.is_empty() {
-            request.conversation_id.clone_from(&self.conversation_id);
-        } else {
-            self.conversation_id.clone_from(&request.conversation_id);
-        }
-        let key = match &request.action {
-            Some(Action::Message(message)) => message.message_key.clone(),
-            None => String::new(),
-        };
-        checked(request).map_err(|error| wire::error(self.conversation_id.clone(), key, error))
+    /// Reads no more, and stores what was read.
+    fn end(&mut self) {
+        self.reads = false;
+        self.session.flush_all(&mut self.steps);
     }
-}
 
-/// The message of a request that keeps the rules of the contract, and two that only hold here.
-fn checked(request: AddMessageRequest) -> Result<NewMessage> {
-    let mut violations = validate(&request).err().unwrap_or_default();
-    let mut require = |field: &str, description: &str| {
-        violations.push(Violation {
-            field: field.to_owned(),
-            rule: "required",
-            description: description.to_owned(),
-        });
-    };
-    if request.conversation_id.is_empty() {
-        require("conversation_id", "is required in the first request of a stream");
-    }
-    match request.action {
-        Some(Action::Message(message)) if message.message_key.is_empty() => {
-            require("message.message_key", "is required, so that a resend adds nothing");
-        }
-        Some(Action::Message(message)) if violations.is_empty() => {
-            let conversation_id = rpc::id("conversation_id", &request.conversation_id)?;
-            return Ok(wire::new_message(conversation_id, message));
-        }
-        Some(Action::Message(_)) | None => {}
-    }
-    Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations })
-}
-
-/// Commits what is in the window, and answers it.
-async fn answer(db: &Db, caller: &Caller, mut incoming: mpsc::Receiver<Incoming>, responses: &Outgoing) {
-    let mut waiting = Vec::with_capacity(BATCH);
-    while incoming.recv_many(&mut waiting, BATCH).await > 0 {
-        let (items, shares): (Vec<_>, Vec<_>) =
-            waiting.drain(..).map(|incoming| (incoming.item, incoming.share)).unzip();
-        for response in commit(db, caller, items).await {
-            // A client that is gone gets no answers, but what it sent before is still committed.
-            let _ = responses.send(response).await;
-        }
-        // Answered: what they held of the window is free again.
-        drop(shares);
-    }
-}
-
-/// Answers a run of requests in their order, from one transaction for all that add a message.
-async fn commit(db: &Db, caller: &Caller, items: Vec<Item>) -> Vec<Answer> {
-    let mut messages = Vec::with_capacity(items.len());
-    let mut answers: Vec<Option<Answer>> = Vec::with_capacity(items.len());
-    for item in items {
-        match item {
-            Item::Append(message) => {
-                messages.push(*message);
-                answers.push(None);
+    /// Sends the answers that are decided, as far as the client reads them.
+    fn send(&mut self) {
+        while self.session.has_answer() {
+            let Ok(permit) = self.responses.try_reserve() else { return };
+            if let Some(answer) = self.session.answer() {
+                permit.send(Ok(answer));
             }
-            Item::Say(answer) => answers.push(Some(answer)),
         }
     }
-    let outcomes = append(db, caller, &messages).await;
-    let mut appended = messages.into_iter().zip(outcomes).map(|(message, outcome)| match outcome {
-        Ok(placed) => Ok(wire::ack(placed)),
-        Err(error) => Ok(wire::error(message.conversation_id.to_string(), message.message_key, error)),
-    });
-    answers.into_iter().filter_map(|answer| answer.or_else(|| appended.next())).collect()
-}
 
-/// Adds messages in one transaction. When that fails for what one of them may be to blame for, each
-/// gets a transaction of its own, so that a poison message harms only itself; when the database is
-/// away, all of them learn it at once.
-async fn append(db: &Db, caller: &Caller, messages: &[NewMessage]) -> Vec<Result<Placed>> {
-    if messages.is_empty() {
-        return Vec::new();
-    }
-    match transact(db, caller, messages).await {
-        Ok(outcomes) => outcomes,
-        Err(error) if messages.len() == 1 => vec![Err(error)],
-        Err(error) if error.of_all().is_some() => {
-            let others = (1..messages.len()).filter_map(|_| error.of_all()).map(Err).collect::<Vec<_>>();
-            std::iter::once(Err(error)).chain(others).collect()
-        }
-        Err(_) => {
-            let mut outcomes = Vec::with_capacity(messages.len());
-            for message in messages.chunks(1) {
-                let outcome = transact(db, caller, message).await;
-                outcomes.push(outcome.and_then(|mut outcomes| {
-                    outcomes.pop().unwrap_or_else(|| Err(Error::internal("a batch lost a message")))
-                }));
+    /// Does what the session wants done.
+    fn submit(&mut self) {
+        let Self { shared: Streams { lanes, feed, .. }, caller, steps, replies, .. } = self;
+        let mut writes = Vec::new();
+        for step in steps.drain(..) {
+            match step {
+                Step::Write(ticket, write) => {
+                    let reply = Reply::new(ticket, replies.clone());
+                    writes.push(Pending { caller: caller.clone(), write, reply });
+                }
+                Step::Show(conversation_id, text) => {
+                    let (topic, event) = (topic(caller, conversation_id), Event::Text(text));
+                    feed.tell_others(topic, &event);
+                    feed.tell_here(topic, || event);
+                }
             }
-            outcomes
+        }
+        if !writes.is_empty() {
+            lanes.submit(writes);
         }
     }
 }
 
-async fn transact(db: &Db, caller: &Caller, messages: &[NewMessage]) -> Result<Vec<Result<Placed>>> {
-    let deadline = Deadline::after(BATCH_DEADLINE);
-    db.write(caller, deadline, async |tx: &mut TenantTx| actions::append(tx, messages).await).await
+async fn room_for_one(responses: &mpsc::Sender<Answer>) {
+    // Whether there is room, or nobody who would read: both are seen by who comes back.
+    let _ = responses.reserve().await;
+}
+
+async fn wait_until(instant: Option<tokio::time::Instant>) {
+    if let Some(instant) = instant {
+        tokio::time::sleep_until(instant).await;
+    }
 }

@@ -3,7 +3,7 @@
 use tonic_types::pb as google_rpc;
 use uuid::Uuid;
 
-use super::rules::Placed;
+use super::rules::{Change, Placed, Write};
 use super::store::{Action, Ai, Message, NewMessage};
 use crate::db::json::Json;
 use crate::error::Error;
@@ -143,16 +143,74 @@ pub(crate) fn new_message(conversation_id: Uuid, message: pb::NewMessage) -> New
     }
 }
 
-/// The answer to a message that is committed.
+/// A message to open. Its fingerprint is that of what the client sent, without who writes it: another
+/// producer may go on with it.
+fn started_message(conversation_id: Uuid, mut start: pb::MessageStart) -> (NewMessage, String) {
+    let producer_id = std::mem::take(&mut start.producer_id);
+    let fingerprint = fingerprint(&start);
+    let pb::MessageStart { message_key, role, content_type, author, sent_time, ai, metadata, producer_id: _ } =
+        start;
+    let message = pb::NewMessage {
+        message_key,
+        role,
+        content: String::new(),
+        content_type,
+        author,
+        sent_time,
+        ai,
+        actions: Vec::new(),
+        metadata,
+    };
+    (NewMessage { fingerprint, ..new_message(conversation_id, message) }, producer_id)
+}
+
+/// A message to add, as a write.
+pub(crate) fn add(conversation_id: Uuid, message: pb::NewMessage) -> Write {
+    let message_key = message.message_key.clone();
+    let change = Change::Add(Box::new(new_message(conversation_id, message)));
+    Write { conversation_id, message_key, change }
+}
+
+/// A message to open by the stream `holder`, as a write.
+pub(crate) fn start(conversation_id: Uuid, start: pb::MessageStart, holder: Uuid) -> Write {
+    let message_key = start.message_key.clone();
+    let (message, producer_id) = started_message(conversation_id, start);
+    let change = Change::Start { message: Box::new(message), producer_id, holder };
+    Write { conversation_id, message_key, change }
+}
+
+/// A message to close by the stream `holder`, as a write.
+pub(crate) fn finish(conversation_id: Uuid, finish: pb::MessageFinish, holder: Uuid) -> Write {
+    let pb::MessageFinish { message_key, length, ai, actions } = finish;
+    let change = Change::Finish {
+        holder,
+        length,
+        ai: ai.map(|ai| Json(ai.into())),
+        actions: Json(actions.into_iter().map(Into::into).collect()),
+    };
+    Write { conversation_id, message_key, change }
+}
+
+/// The answer to what is committed.
 pub(crate) fn ack(placed: Placed) -> pb::AddMessageResponse {
-    let Placed { conversation_id, message_key, id, sequence, content_bytes, deduplicated } = placed;
+    let Placed {
+        conversation_id,
+        message_key,
+        id,
+        sequence,
+        status,
+        durable_offset,
+        deduplicated,
+        effect: _,
+    } = placed;
     answer(Answer::Ack(pb::MessageAck {
         message_key,
         message_id: id.to_string(),
         sequence,
-        durable_offset: content_bytes,
+        durable_offset,
         deduplicated,
         conversation_id: conversation_id.to_string(),
+        status: status.into(),
     }))
 }
 

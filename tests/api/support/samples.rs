@@ -105,6 +105,9 @@ fn of_conversations(rpc: &str, about: About) -> Vec<u8> {
         }
         "GetMessage" => pb::GetMessageRequest { conversation_id, id: message }.encode_to_vec(),
         "ListMessages" => pb::ListMessagesRequest { conversation_id, ..Default::default() }.encode_to_vec(),
+        "WatchConversation" => {
+            pb::WatchConversationRequest { conversation_id, ..Default::default() }.encode_to_vec()
+        }
         "RecordAnalysis" => {
             pb::RecordAnalysisRequest { conversation_id, summary: text, request_id, ..Default::default() }
                 .encode_to_vec()

@@ -1,0 +1,106 @@
+//! Gives up messages in progress that nobody goes on with.
+//!
+//! It looks at all tenants at once, which no tenant's transaction can, on a connection of its own that
+//! reads ids and nothing else. What it finds it gives to the lanes, which look again, each in its
+//! tenant's name: another replica may have been faster, or the producer.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Double, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::messages::rules::{Change, Write};
+use super::messages::writer::{Pending, Reply, Writer};
+use crate::auth::Caller;
+use crate::db::Target;
+use crate::live::lanes::Lanes;
+
+/// The longest between two looks: a message is given up so much later than its lease says.
+const MAX_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The shortest, however short the lease.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Leases are this many times as long as the time between two looks.
+const LOOKS_PER_LEASE: u32 = 4;
+
+/// How long a look may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Messages whose lease has run out, of all tenants.
+const EXPIRED: &str = "
+    SELECT d.tenant_id, d.conversation_id, m.message_key
+    FROM message_drafts AS d
+    JOIN conversation_messages AS m ON m.tenant_id = d.tenant_id AND m.id = d.message_id
+    LEFT JOIN LATERAL (
+        SELECT p.created_at FROM message_pieces AS p
+        WHERE p.tenant_id = d.tenant_id AND p.message_id = d.message_id
+        ORDER BY p.start_offset DESC LIMIT 1
+    ) AS p ON true
+    WHERE greatest(d.held_at, p.created_at) < clock_timestamp() - make_interval(secs => $1)
+    LIMIT 500";
+
+#[derive(QueryableByName)]
+struct Expired {
+    #[diesel(sql_type = SqlUuid)]
+    tenant_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    conversation_id: Uuid,
+    #[diesel(sql_type = Text)]
+    message_key: String,
+}
+
+/// Looks for such messages again and again, until `stop`.
+pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, stop: CancellationToken) {
+    let mut connection = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep((lease / LOOKS_PER_LEASE).clamp(MIN_INTERVAL, MAX_INTERVAL)) => {}
+        }
+        match tokio::time::timeout(PATIENCE, look(&target, &mut connection, lease)).await {
+            Ok(Ok(expired)) => give_up(&lanes, expired).await,
+            Ok(Err(error)) => {
+                tracing::debug!(error, "expired messages could not be looked for");
+                connection = None;
+            }
+            Err(_) => connection = None,
+        }
+    }
+}
+
+async fn look(
+    target: &Target,
+    connection: &mut Option<AsyncPgConnection>,
+    lease: Duration,
+) -> Result<Vec<Expired>, String> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(target.open().await.map_err(|error| error.to_string())?),
+    };
+    let query = diesel::sql_query(EXPIRED).bind::<Double, _>(lease.as_secs_f64());
+    query.load(connection).await.map_err(|error| error.to_string())
+}
+
+/// Gives messages up, and waits until that is done.
+async fn give_up(lanes: &Lanes<Writer>, expired: Vec<Expired>) {
+    if expired.is_empty() {
+        return;
+    }
+    let (replies, mut outcomes) = mpsc::unbounded_channel();
+    lanes.submit(expired.into_iter().map(|Expired { tenant_id, conversation_id, message_key }| Pending {
+        caller: Caller::caretaker(tenant_id),
+        write: Write { conversation_id, message_key, change: Change::Expire },
+        reply: Reply::new(0, replies.clone()),
+    }));
+    drop(replies);
+    while let Some((_, outcome)) = outcomes.recv().await {
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a message could not be given up");
+        }
+    }
+}

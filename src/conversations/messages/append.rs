@@ -1,0 +1,270 @@
+//! Statements of `conversation_messages` that write a batch: a column of the table is an array.
+//!
+//! They are written by hand: diesel has no UNNEST, and a statement whose type is its name is prepared
+//! once per connection.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{
+    Array, BigInt, Binary, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
+};
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::rules::{Addition, Closing, Reopening};
+use super::store::{Action, Ai, Message, NewMessage};
+use crate::db::TenantTx;
+use crate::db::json::Json;
+use crate::error::Result;
+use crate::pb::{MessageRole, MessageStatus};
+use crate::rpc::words::Text;
+
+/// Adds messages at their places.
+pub(crate) async fn insert(tx: &TenantTx, additions: &[Addition<'_>], now: DateTime<Utc>) -> Result<()> {
+    let mut insert = Insert::new(tx.tenant(), now);
+    for addition in additions {
+        insert.push(addition);
+    }
+    insert.execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
+/// Makes messages that were given up be in progress again.
+pub(crate) async fn reopen(tx: &TenantTx, reopenings: &[Reopening], now: DateTime<Utc>) -> Result<()> {
+    let reopen = Reopen {
+        tenant: tx.tenant(),
+        now,
+        ids: reopenings.iter().map(|reopening| reopening.message_id).collect(),
+        changes: reopenings.iter().map(|reopening| reopening.change).collect(),
+    };
+    reopen.execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
+/// Closes messages in progress, with all the text that was stored of them, and says how they stand.
+pub(crate) async fn close(
+    tx: &TenantTx,
+    closings: &[Closing<'_>],
+    now: DateTime<Utc>,
+) -> Result<Vec<Message>> {
+    let close = Close {
+        tenant: tx.tenant(),
+        now,
+        ids: closings.iter().map(|closing| closing.message_id).collect(),
+        statuses: closings.iter().map(|closing| closing.status).collect(),
+        changes: closings.iter().map(|closing| closing.change).collect(),
+        ais: closings.iter().map(|closing| closing.ai.map(said)).collect(),
+        actions: closings
+            .iter()
+            .map(|closing| (!closing.actions.is_empty()).then(|| Json(closing.actions.to_vec())))
+            .collect(),
+    };
+    Ok(close.load(&mut tx.connection()).await?)
+}
+
+/// What is said of a model, without what is left open.
+fn said(ai: &Ai) -> Value {
+    let object = |ai: &Ai| match serde_json::to_value(ai) {
+        Ok(Value::Object(object)) => object,
+        _ => serde_json::Map::new(),
+    };
+    let open = object(&Ai::default());
+    Value::Object(object(ai).into_iter().filter(|(field, value)| open.get(field) != Some(value)).collect())
+}
+
+/// The statement of [`insert`]: a column of the table is an array.
+#[derive(QueryId)]
+struct Insert {
+    tenant: Uuid,
+    now: DateTime<Utc>,
+    statuses: Vec<Text<MessageStatus>>,
+    ids: Vec<Uuid>,
+    conversation_ids: Vec<Uuid>,
+    sequences: Vec<i64>,
+    message_keys: Vec<String>,
+    roles: Vec<Text<MessageRole>>,
+    authors: Vec<String>,
+    contents: Vec<String>,
+    content_types: Vec<String>,
+    ais: Vec<Option<Json<Ai>>>,
+    actions: Vec<Json<Vec<Action>>>,
+    metadata: Vec<serde_json::Value>,
+    sent_ats: Vec<Option<DateTime<Utc>>>,
+    fingerprints: Vec<Vec<u8>>,
+}
+
+impl Insert {
+    fn new(tenant: Uuid, now: DateTime<Utc>) -> Self {
+        Self {
+            tenant,
+            now,
+            statuses: Vec::new(),
+            ids: Vec::new(),
+            conversation_ids: Vec::new(),
+            sequences: Vec::new(),
+            message_keys: Vec::new(),
+            roles: Vec::new(),
+            authors: Vec::new(),
+            contents: Vec::new(),
+            content_types: Vec::new(),
+            ais: Vec::new(),
+            actions: Vec::new(),
+            metadata: Vec::new(),
+            sent_ats: Vec::new(),
+            fingerprints: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, addition: &Addition<'_>) {
+        let Addition { message, sequence, status } = addition;
+        let NewMessage {
+            id,
+            conversation_id,
+            message_key,
+            role,
+            author,
+            content,
+            content_type,
+            ai,
+            actions,
+            metadata,
+            sent_at,
+            fingerprint,
+        } = (*message).clone();
+        self.statuses.push(*status);
+        self.ids.push(id);
+        self.conversation_ids.push(conversation_id);
+        self.sequences.push(*sequence);
+        self.message_keys.push(message_key);
+        self.roles.push(role);
+        self.authors.push(author);
+        self.contents.push(content);
+        self.content_types.push(content_type);
+        self.ais.push(ai);
+        self.actions.push(actions);
+        self.metadata.push(metadata);
+        self.sent_ats.push(sent_at);
+        self.fingerprints.push(fingerprint);
+    }
+}
+
+impl QueryFragment<Pg> for Insert {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO conversation_messages (tenant_id, created_at, updated_at, status, id, conversation_id, \
+             sequence, message_key, role, author, content, content_type, ai, actions, metadata, sent_at, fingerprint) \
+             SELECT ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(", m.* FROM unnest(");
+        out.push_bind_param::<Array<SqlText>, _>(&self.statuses)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.sequences)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.message_keys)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.roles)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.authors)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.contents)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.content_types)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Jsonb>>, _>(&self.ais)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Jsonb>, _>(&self.actions)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Jsonb>, _>(&self.metadata)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&self.sent_ats)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Binary>, _>(&self.fingerprints)?;
+        out.push_sql(") AS m");
+        Ok(())
+    }
+}
+
+/// The statement of [`reopen`].
+#[derive(QueryId)]
+struct Reopen {
+    tenant: Uuid,
+    now: DateTime<Utc>,
+    ids: Vec<Uuid>,
+    changes: Vec<i64>,
+}
+
+impl QueryFragment<Pg> for Reopen {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "UPDATE conversation_messages AS m SET status = 'IN_PROGRESS', change = r.change, \
+             revision = m.revision + 1, updated_at = ",
+        );
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(" FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.changes)?;
+        out.push_sql(") AS r (id, change) WHERE m.id = r.id AND m.tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        Ok(())
+    }
+}
+
+/// The statement of [`close`].
+#[derive(QueryId)]
+struct Close {
+    tenant: Uuid,
+    now: DateTime<Utc>,
+    ids: Vec<Uuid>,
+    statuses: Vec<Text<MessageStatus>>,
+    changes: Vec<i64>,
+    ais: Vec<Option<Value>>,
+    actions: Vec<Option<Json<Vec<Action>>>>,
+}
+
+impl Query for Close {
+    type SqlType = <diesel::dsl::AsSelect<Message, Pg> as Expression>::SqlType;
+}
+
+impl QueryFragment<Pg> for Close {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "UPDATE conversation_messages AS m SET status = c.status, change = c.change, \
+             content = m.content || coalesce((SELECT string_agg(p.text, '' ORDER BY p.start_offset) \
+             FROM message_pieces AS p WHERE p.tenant_id = m.tenant_id AND p.message_id = m.id), ''), \
+             ai = CASE WHEN c.ai IS NULL THEN m.ai ELSE coalesce(m.ai, '{}') || c.ai END, \
+             actions = coalesce(c.actions, m.actions), revision = m.revision + 1, updated_at = ",
+        );
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(" FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.statuses)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.changes)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Jsonb>>, _>(&self.ais)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Jsonb>>, _>(&self.actions)?;
+        out.push_sql(") AS c (id, status, change, ai, actions) WHERE m.id = c.id AND m.tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(
+            " RETURNING m.id, m.conversation_id, m.sequence, m.message_key, m.role, m.author, m.status, \
+             m.content, m.content_type, m.ai, m.actions, m.metadata, m.sent_at, m.created_at, m.updated_at, \
+             m.revision",
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! `message_drafts` and `message_pieces`.
+
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Array, Integer, Text as SqlText, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use crate::conversations::messages::rules::{Hold, Piece};
+use crate::db::TenantTx;
+use crate::db::schema::{message_drafts, message_pieces};
+use crate::error::Result;
+
+/// Text of a message in progress.
+#[derive(Debug, Clone, PartialEq, Queryable)]
+pub(crate) struct Text {
+    pub(crate) message_id: Uuid,
+    /// Where it begins, in bytes of the message's text.
+    pub(crate) offset: i32,
+    pub(crate) text: String,
+}
+
+/// Makes streams the ones that write messages. A message that was not in progress is from here on.
+pub(crate) async fn hold(tx: &TenantTx, holds: &[Hold<'_>]) -> Result<()> {
+    let upsert = Upsert {
+        tenant: tx.tenant(),
+        message_ids: holds.iter().map(|hold| hold.message_id).collect(),
+        conversation_ids: holds.iter().map(|hold| hold.conversation_id).collect(),
+        producer_ids: holds.iter().map(|hold| hold.producer_id.to_owned()).collect(),
+        holders: holds.iter().map(|hold| hold.holder).collect(),
+    };
+    upsert.execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
+/// Appends text to messages in progress.
+pub(crate) async fn extend(tx: &TenantTx, pieces: &[Piece<'_>]) -> Result<()> {
+    let insert = Insert {
+        tenant: tx.tenant(),
+        message_ids: pieces.iter().map(|piece| piece.message_id).collect(),
+        offsets: pieces.iter().map(|piece| i32::try_from(piece.offset).unwrap_or(i32::MAX)).collect(),
+        texts: pieces.iter().map(|piece| piece.text.to_owned()).collect(),
+    };
+    insert.execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
+/// Forgets the pieces of messages.
+pub(crate) async fn delete_pieces(tx: &TenantTx, message_ids: &[Uuid]) -> Result<()> {
+    diesel::delete(message_pieces::table)
+        .filter(message_pieces::tenant_id.eq(tx.tenant()))
+        .filter(message_pieces::message_id.eq_any(message_ids))
+        .execute(&mut tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// Says that messages are in progress no more.
+pub(crate) async fn delete(tx: &TenantTx, message_ids: &[Uuid]) -> Result<()> {
+    diesel::delete(message_drafts::table)
+        .filter(message_drafts::tenant_id.eq(tx.tenant()))
+        .filter(message_drafts::message_id.eq_any(message_ids))
+        .execute(&mut tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// The messages of a conversation that are in progress.
+pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid) -> Result<Vec<Uuid>> {
+    let ids = message_drafts::table
+        .filter(message_drafts::tenant_id.eq(tx.tenant()))
+        .filter(message_drafts::conversation_id.eq(conversation_id))
+        .select(message_drafts::message_id)
+        .load(&mut tx.connection())
+        .await?;
+    Ok(ids)
+}
+
+/// The text of messages in progress that is in pieces, each message's in its order.
+pub(crate) async fn list_texts(tx: &TenantTx, message_ids: &[Uuid]) -> Result<Vec<Text>> {
+    let texts = message_pieces::table
+        .filter(message_pieces::tenant_id.eq(tx.tenant()))
+        .filter(message_pieces::message_id.eq_any(message_ids))
+        .order((message_pieces::message_id, message_pieces::start_offset))
+        .select((message_pieces::message_id, message_pieces::start_offset, message_pieces::text))
+        .load(&mut tx.connection())
+        .await?;
+    Ok(texts)
+}
+
+/// The statement of [`hold`].
+#[derive(QueryId)]
+struct Upsert {
+    tenant: Uuid,
+    message_ids: Vec<Uuid>,
+    conversation_ids: Vec<Uuid>,
+    producer_ids: Vec<String>,
+    holders: Vec<Uuid>,
+}
+
+impl QueryFragment<Pg> for Upsert {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO message_drafts AS d (tenant_id, message_id, conversation_id, producer_id, holder) SELECT ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(", h.* FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.message_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.producer_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.holders)?;
+        out.push_sql(
+            ") AS h ON CONFLICT (tenant_id, message_id) DO UPDATE SET producer_id = excluded.producer_id, \
+             holder = excluded.holder, held_at = excluded.held_at, updated_at = excluded.updated_at, \
+             revision = d.revision + 1",
+        );
+        Ok(())
+    }
+}
+
+/// The statement of [`extend`].
+#[derive(QueryId)]
+struct Insert {
+    tenant: Uuid,
+    message_ids: Vec<Uuid>,
+    offsets: Vec<i32>,
+    texts: Vec<String>,
+}
+
+impl QueryFragment<Pg> for Insert {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("INSERT INTO message_pieces (tenant_id, message_id, start_offset, text) SELECT ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(", p.* FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.message_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&self.offsets)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.texts)?;
+        out.push_sql(") AS p");
+        Ok(())
+    }
+}

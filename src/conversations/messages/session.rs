@@ -1,0 +1,456 @@
+//! One `AddMessage` stream, without its I/O: what its requests ask for, when text is stored, and in
+//! which order it is answered.
+//!
+//! Every request has a slot, or shares one: the pieces of a text that are stored together. Slots are
+//! answered in their order, when they are decided. Requests that are not answered are bounded; when
+//! there are as many as may be, nothing is read, and HTTP/2 holds the client back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prost::Message as _;
+use uuid::Uuid;
+
+use super::rules::{self, Change, Outcome, Placed, Write};
+use super::wire;
+use crate::conversations::feed::Text as Shown;
+use crate::error::{Error, Result};
+use crate::pb::add_message_request::Action;
+use crate::pb::{self, AddMessageRequest, AddMessageResponse, ErrorReason, MessageStatus};
+use crate::rpc;
+use crate::rpc::validate::{Violation, validate};
+
+/// Requests of one stream that were read and not answered: enough to keep a batch full while the
+/// one before commits.
+pub(crate) const WINDOW: usize = 256;
+
+/// Bytes of those requests: some messages of full size, or a whole window of ordinary ones.
+const WINDOW_BYTES: usize = 4 << 20;
+
+/// Deltas of a text that are stored at the latest.
+const FLUSH_DELTAS: usize = 32;
+
+/// Bytes of a text that are stored at the latest.
+const FLUSH_BYTES: usize = 4 << 10;
+
+/// A text is stored when nothing came for so long: it is the end of a burst, and somebody may wait
+/// for the ack.
+const FLUSH_QUIET: Duration = Duration::from_millis(40);
+
+/// A text is stored after so long, whatever comes. A model that writes 50 tokens a second fills a row
+/// with a dozen of them; a lost process costs the producer to send so much again.
+const FLUSH_AFTER: Duration = Duration::from_millis(250);
+
+/// Messages of a stream that are kept an eye on. Of those beyond, watchers see the text when it is
+/// stored, and not before.
+const OPEN_MESSAGES: usize = 1_000;
+
+/// What a stream wants done.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Commit a write, and settle the ticket with what became of it.
+    Write(u64, Write),
+    /// Show text of a message to those who watch its conversation.
+    Show(Uuid, Shown),
+}
+
+/// The state of a stream.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Names the stream where it holds messages.
+    holder: Uuid,
+    /// The conversation that was named last.
+    conversation_id: String,
+    texts: HashMap<Key, Text>,
+    slots: VecDeque<Slot>,
+    /// The ticket of the first slot.
+    first: u64,
+    /// Requests that are not answered, and their bytes.
+    requests: usize,
+    bytes: usize,
+    /// When a text may be due, at the earliest.
+    due: Option<Instant>,
+}
+
+/// A message of a conversation, by its key.
+type Key = (Uuid, String);
+
+/// Requests that are answered together.
+#[derive(Debug)]
+struct Slot {
+    requests: usize,
+    bytes: usize,
+    key: Option<Key>,
+    kind: Kind,
+    answer: Option<AddMessageResponse>,
+}
+
+/// What a slot is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Start,
+    /// Text, and how often the client had gone back to an earlier point of it.
+    Extend(u32),
+    Close,
+    Other,
+}
+
+/// The text of a message in progress, as far as this stream writes it.
+#[derive(Debug, Default)]
+struct Text {
+    /// Starts that are not decided: until they are, nobody knows where the text ends.
+    starts: usize,
+    /// The message, once this stream may write it.
+    message: Option<(Uuid, i64)>,
+    /// Where the next piece begins; not known before the first.
+    end: Option<i64>,
+    /// Through where watchers were shown the text.
+    shown: i64,
+    /// What is not stored.
+    buffer: Buffer,
+    /// How often the client was sent back to an earlier point.
+    rewinds: u32,
+}
+
+/// Pieces that are stored together.
+#[derive(Debug, Default)]
+struct Buffer {
+    offset: i64,
+    text: String,
+    deltas: usize,
+    bytes: usize,
+    since: Option<(Instant, Instant)>,
+}
+
+impl Buffer {
+    fn end(&self) -> i64 {
+        self.offset.saturating_add(length(&self.text))
+    }
+
+    /// When it is to be stored.
+    fn due(&self) -> Option<Instant> {
+        let (first, last) = self.since?;
+        Some((last + FLUSH_QUIET).min(first + FLUSH_AFTER))
+    }
+
+    fn is_full(&self) -> bool {
+        self.deltas >= FLUSH_DELTAS || self.text.len() >= FLUSH_BYTES
+    }
+}
+
+impl Session {
+    /// A stream that holds messages under this name.
+    pub(crate) fn new(holder: Uuid) -> Self {
+        Self {
+            holder,
+            conversation_id: String::new(),
+            texts: HashMap::new(),
+            slots: VecDeque::new(),
+            first: 0,
+            requests: 0,
+            bytes: 0,
+            due: None,
+        }
+    }
+
+    /// Whether another request may be read.
+    pub(crate) fn has_room(&self) -> bool {
+        self.requests < WINDOW && self.bytes < WINDOW_BYTES
+    }
+
+    /// Whether all that was read is answered.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.requests == 0 && self.slots.is_empty()
+    }
+
+    /// Takes a request.
+    pub(crate) fn accept(&mut self, request: AddMessageRequest, now: Instant, steps: &mut Vec<Step>) {
+        let mut request = request;
+        let bytes = request.encoded_len();
+        if request.conversation_id.is_empty() {
+            request.conversation_id.clone_from(&self.conversation_id);
+        } else {
+            self.conversation_id.clone_from(&request.conversation_id);
+        }
+        self.requests += 1;
+        self.bytes += bytes;
+        let key = key_of(&request);
+        match checked(request) {
+            Ok((conversation_id, action)) => self.act(conversation_id, action, (bytes, now), steps),
+            Err(refusal) => {
+                let answer = wire::error(self.conversation_id.clone(), key, refusal);
+                self.open(Slot { requests: 1, bytes, key: None, kind: Kind::Other, answer: Some(answer) });
+            }
+        }
+    }
+
+    /// Says something that nobody asked for.
+    pub(crate) fn say(&mut self, answer: AddMessageResponse) {
+        self.open(Slot { requests: 0, bytes: 0, key: None, kind: Kind::Other, answer: Some(answer) });
+    }
+
+    /// Takes what became of a write.
+    pub(crate) fn settle(&mut self, ticket: u64, outcome: Outcome, steps: &mut Vec<Step>) {
+        let index = ticket.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) else { return };
+        let Some(key) = slot.key.take() else { return };
+        let kind = slot.kind;
+        match kind {
+            Kind::Start => self.started(&key, &outcome, steps),
+            Kind::Extend(rewinds) => self.extended(&key, &outcome, rewinds, steps),
+            Kind::Close if outcome.is_ok() => drop(self.texts.remove(&key)),
+            Kind::Close | Kind::Other => {}
+        }
+        let answer = match outcome {
+            Ok(placed) => wire::ack(placed),
+            Err(error) => wire::error(key.0.to_string(), key.1, error),
+        };
+        if let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) {
+            slot.answer = Some(answer);
+        }
+    }
+
+    /// The next answer, if it is decided.
+    pub(crate) fn answer(&mut self) -> Option<AddMessageResponse> {
+        let answer = self.slots.front_mut()?.answer.take()?;
+        if let Some(Slot { requests, bytes, .. }) = self.slots.pop_front() {
+            self.first += 1;
+            self.requests -= requests;
+            self.bytes -= bytes;
+        }
+        Some(answer)
+    }
+
+    /// Whether there is an answer to send.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.slots.front().is_some_and(|slot| slot.answer.is_some())
+    }
+
+    /// When text is to be stored, if nothing happens.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Stores the text that is due.
+    pub(crate) fn flush_due(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        let due = |text: &Text| text.buffer.due().is_some_and(|due| due <= now);
+        let keys: Vec<Key> =
+            self.texts.iter().filter(|(_, text)| due(text)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.flush(&key, steps);
+        }
+        self.due = self.texts.values().filter_map(|text| text.buffer.due()).min();
+    }
+
+    /// Stores all text.
+    pub(crate) fn flush_all(&mut self, steps: &mut Vec<Step>) {
+        let keys: Vec<Key> = self.texts.keys().cloned().collect();
+        for key in keys {
+            self.flush(&key, steps);
+        }
+        self.due = None;
+    }
+
+    fn act(
+        &mut self,
+        conversation_id: Uuid,
+        action: Action,
+        (bytes, now): (usize, Instant),
+        steps: &mut Vec<Step>,
+    ) {
+        let holder = self.holder;
+        match action {
+            Action::Message(message) => {
+                self.write(wire::add(conversation_id, message), Kind::Other, (1, bytes), steps);
+            }
+            Action::Start(start) => {
+                let write = wire::start(conversation_id, start, holder);
+                let key = (conversation_id, write.message_key.clone());
+                self.forget_some();
+                self.flush(&key, steps);
+                self.texts.entry(key).or_default().starts += 1;
+                self.write(write, Kind::Start, (1, bytes), steps);
+            }
+            Action::Delta(delta) => self.take(conversation_id, delta, (bytes, now), steps),
+            Action::Finish(finish) => {
+                self.close(wire::finish(conversation_id, finish, holder), bytes, steps);
+            }
+            Action::Abort(pb::MessageAbort { message_key }) => {
+                let change = Change::Abort { holder };
+                self.close(Write { conversation_id, message_key, change }, bytes, steps);
+            }
+        }
+    }
+
+    fn close(&mut self, write: Write, bytes: usize, steps: &mut Vec<Step>) {
+        self.flush(&(write.conversation_id, write.message_key.clone()), steps);
+        self.write(write, Kind::Close, (1, bytes), steps);
+    }
+
+    /// Takes a piece of text.
+    fn take(
+        &mut self,
+        conversation_id: Uuid,
+        delta: pb::MessageDelta,
+        (bytes, now): (usize, Instant),
+        steps: &mut Vec<Step>,
+    ) {
+        let pb::MessageDelta { message_key, offset, text: piece } = delta;
+        let key = (conversation_id, message_key);
+        let text = self.texts.entry(key.clone()).or_default();
+        let end = text.end.unwrap_or(offset);
+        let fresh = usize::try_from(end - offset).ok().map(|known| known.min(piece.len()));
+        let refusal = match fresh.map(|known| piece.get(known..)) {
+            None => Some(rules::beyond("delta.offset", end)),
+            Some(None) => Some(rules::within_character(end)),
+            Some(Some(fresh)) => {
+                if text.buffer.deltas == 0 {
+                    text.buffer.offset = end;
+                }
+                text.buffer.text.push_str(fresh);
+                text.end = Some(text.buffer.end());
+                None
+            }
+        };
+        if let Some(refusal) = refusal {
+            let answer = wire::error(conversation_id.to_string(), key.1, refusal);
+            self.open(Slot { requests: 1, bytes, key: None, kind: Kind::Other, answer: Some(answer) });
+            return;
+        }
+        let buffer = &mut text.buffer;
+        buffer.deltas += 1;
+        buffer.bytes += bytes;
+        buffer.since = Some((buffer.since.map_or(now, |(first, _)| first), now));
+        let due = buffer.due();
+        show(conversation_id, text, steps);
+        if text.starts == 0 && text.buffer.is_full() {
+            self.flush(&key, steps);
+        } else {
+            self.due = self.due.into_iter().chain(due).min();
+        }
+    }
+
+    /// Stores what is buffered of a text.
+    fn flush(&mut self, key: &Key, steps: &mut Vec<Step>) {
+        let Some(text) = self.texts.get_mut(key) else { return };
+        if text.buffer.deltas == 0 {
+            return;
+        }
+        let Buffer { offset, text: piece, deltas, bytes, since: _ } = std::mem::take(&mut text.buffer);
+        let rewinds = text.rewinds;
+        let (conversation_id, message_key) = key.clone();
+        let change = Change::Extend { holder: self.holder, offset, text: piece };
+        let write = Write { conversation_id, message_key, change };
+        self.write(write, Kind::Extend(rewinds), (deltas, bytes), steps);
+    }
+
+    fn started(&mut self, key: &Key, outcome: &Outcome, steps: &mut Vec<Step>) {
+        let Some(text) = self.texts.get_mut(key) else { return };
+        text.starts = text.starts.saturating_sub(1);
+        match outcome {
+            Ok(Placed { id, sequence, status: MessageStatus::InProgress, durable_offset, .. }) => {
+                text.message = Some((*id, *sequence));
+                text.shown = *durable_offset;
+                text.end = text.end.or(Some(*durable_offset));
+                show(key.0, text, steps);
+            }
+            _ => text.message = None,
+        }
+        if text.starts == 0 && text.buffer.is_full() {
+            self.flush(key, steps);
+        }
+    }
+
+    fn extended(&mut self, key: &Key, outcome: &Outcome, rewinds: u32, steps: &mut Vec<Step>) {
+        let Err(error) = outcome else { return };
+        let current = self.texts.get(key).is_some_and(|text| text.rewinds == rewinds);
+        if !current {
+            return;
+        }
+        // What came after it cannot be stored either, and is answered so.
+        self.flush(key, steps);
+        if let Some(text) = self.texts.get_mut(key) {
+            text.rewinds += 1;
+            text.end = match error {
+                Error::Offset { expected, .. } => Some(*expected),
+                _ => None,
+            };
+            if error.reason() == ErrorReason::MessageNotStarted {
+                text.message = None;
+            }
+        }
+    }
+
+    /// Opens a slot for a write.
+    fn write(&mut self, write: Write, kind: Kind, (requests, bytes): (usize, usize), steps: &mut Vec<Step>) {
+        let key = Some((write.conversation_id, write.message_key.clone()));
+        let ticket = self.open(Slot { requests, bytes, key, kind, answer: None });
+        steps.push(Step::Write(ticket, write));
+    }
+
+    fn open(&mut self, slot: Slot) -> u64 {
+        self.slots.push_back(slot);
+        self.first + u64::try_from(self.slots.len()).unwrap_or(u64::MAX) - 1
+    }
+
+    /// Makes room for one more message.
+    fn forget_some(&mut self) {
+        if self.texts.len() >= OPEN_MESSAGES {
+            self.texts.retain(|_, text| text.buffer.deltas > 0 || text.starts > 0);
+        }
+    }
+}
+
+/// Shows what watchers have not seen, if it follows on what they have.
+fn show(conversation_id: Uuid, text: &mut Text, steps: &mut Vec<Step>) {
+    let Some((message_id, sequence)) = text.message else { return };
+    let seen = text.shown.checked_sub(text.buffer.offset).and_then(|seen| usize::try_from(seen).ok());
+    let Some(fresh) = seen.and_then(|seen| text.buffer.text.get(seen..)) else { return };
+    if !fresh.is_empty() {
+        let shown = Shown { message_id, sequence, offset: text.shown, text: Arc::from(fresh) };
+        steps.push(Step::Show(conversation_id, shown));
+        text.shown = text.buffer.end();
+    }
+}
+
+fn length(text: &str) -> i64 {
+    i64::try_from(text.len()).unwrap_or(i64::MAX)
+}
+
+fn key_of(request: &AddMessageRequest) -> String {
+    match &request.action {
+        Some(Action::Message(message)) => message.message_key.clone(),
+        Some(Action::Start(start)) => start.message_key.clone(),
+        Some(Action::Delta(delta)) => delta.message_key.clone(),
+        Some(Action::Finish(finish)) => finish.message_key.clone(),
+        Some(Action::Abort(abort)) => abort.message_key.clone(),
+        None => String::new(),
+    }
+}
+
+/// The action of a request that keeps the rules of the contract, and two that only hold here.
+fn checked(request: AddMessageRequest) -> Result<(Uuid, Action)> {
+    let mut violations = validate(&request).err().unwrap_or_default();
+    let mut require = |field: &str, description: &str| {
+        violations.push(Violation {
+            field: field.to_owned(),
+            rule: "required",
+            description: description.to_owned(),
+        });
+    };
+    if request.conversation_id.is_empty() {
+        require("conversation_id", "is required in the first request of a stream");
+    }
+    if let Some(Action::Message(message)) = &request.action
+        && message.message_key.is_empty()
+    {
+        require("message.message_key", "is required, so that a resend adds nothing");
+    }
+    match request.action {
+        Some(action) if violations.is_empty() => {
+            Ok((rpc::id("conversation_id", &request.conversation_id)?, action))
+        }
+        _ => Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations }),
+    }
+}

@@ -1,0 +1,317 @@
+//! How writes to messages are committed together, and told when they are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::actions::{self, Found, Holding};
+use super::rules::{self, Change, Effect, Outcome, Placed, Write};
+use super::store::Message;
+use crate::auth::Caller;
+use crate::conversations::feed::{Event, Feed, Mark, topic};
+use crate::db::{Db, Deadline, TenantTx, one_flight};
+use crate::error::{Error, Result};
+use crate::live::bus::Topic;
+use crate::live::lanes::{Commit, Lanes};
+use crate::rpc::times;
+
+/// How long a batch may take, waiting for a connection and for locks included. A stream has no
+/// deadline of its own that could bound it.
+const BATCH_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often a batch is tried in all when others keep it from being committed.
+const ATTEMPTS: u32 = 3;
+
+/// A write that waits to be committed.
+pub(crate) struct Pending {
+    pub(crate) caller: Caller,
+    pub(crate) write: Write,
+    pub(crate) reply: Reply,
+}
+
+/// Who is told what became of a write. They are told in any case.
+pub(crate) struct Reply {
+    /// The number of the write, for who asked.
+    ticket: u64,
+    to: Option<mpsc::UnboundedSender<(u64, Outcome)>>,
+}
+
+impl Reply {
+    pub(crate) fn new(ticket: u64, to: mpsc::UnboundedSender<(u64, Outcome)>) -> Self {
+        Self { ticket, to: Some(to) }
+    }
+
+    fn send(&mut self, outcome: Outcome) {
+        if let Some(to) = self.to.take() {
+            // Who does not listen any more does not need to know.
+            let _ = to.send((self.ticket, outcome));
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.send(Err(Error::internal("a write was lost on its way to the database")));
+    }
+}
+
+/// Commits writes to messages.
+pub(crate) struct Writer {
+    pub(crate) db: Db,
+    pub(crate) feed: Feed,
+    /// How long a message stays in progress after the last that was written of it.
+    pub(crate) lease: Duration,
+}
+
+impl Commit for Writer {
+    type Item = Pending;
+
+    fn topic(&self, pending: &Pending) -> Topic {
+        topic(&pending.caller, pending.write.conversation_id)
+    }
+
+    /// One transaction for all of them. Writes to conversations that somebody else holds come back, and
+    /// all of them where one may be to blame that it failed.
+    async fn together(&self, pending: Vec<Pending>) -> Vec<Pending> {
+        match self.transact(&pending, None).await {
+            Ok(done) => self.settle(pending, done),
+            Err(error) if error.of_all().is_some() => {
+                refuse(pending, error);
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::debug!(%error, writes = pending.len(), "a batch is tried again apart");
+                pending
+            }
+        }
+    }
+
+    /// One transaction for the writes of one conversation, waiting until nobody else holds it. When that
+    /// fails, each gets its own, so that a poison message harms only itself.
+    async fn apart(&self, pending: Vec<Pending>) {
+        let mut left = pending;
+        while let Some(first) = left.first() {
+            let id = first.write.conversation_id;
+            match self.transact_again(&left, id).await {
+                Ok(done) => left = self.settle(left, done),
+                Err(error) if left.len() == 1 || error.of_all().is_some() => {
+                    refuse(std::mem::take(&mut left), error);
+                }
+                Err(_) => {
+                    for one in std::mem::take(&mut left) {
+                        let one = vec![one];
+                        match self.transact_again(&one, id).await {
+                            Ok(done) => drop(self.settle(one, done)),
+                            Err(error) => refuse(one, error),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Does one write, and waits for what becomes of it.
+pub(crate) async fn write(
+    lanes: &Lanes<Writer>,
+    caller: &Caller,
+    deadline: Deadline,
+    write: Write,
+) -> Result<Placed> {
+    let (replies, mut outcomes) = mpsc::unbounded_channel();
+    lanes.submit([Pending { caller: caller.clone(), write, reply: Reply::new(0, replies) }]);
+    let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
+    match tokio::time::timeout(remaining, outcomes.recv()).await {
+        Ok(Some((_, outcome))) => outcome,
+        Ok(None) => Err(Error::internal("nobody said what became of a write")),
+        Err(_) => Err(Error::DeadlineExceeded),
+    }
+}
+
+/// What a transaction did.
+struct Done {
+    /// What became of the writes; none where one has to come again.
+    outcomes: Vec<Option<Outcome>>,
+    /// The messages that were closed.
+    closed: Vec<Message>,
+    /// When.
+    now: DateTime<Utc>,
+}
+
+/// The writes of one tenant, each with its place in the batch.
+struct Share<'p> {
+    caller: &'p Caller,
+    places: Vec<usize>,
+    writes: Vec<&'p Write>,
+}
+
+impl Writer {
+    async fn transact_again(&self, pending: &[Pending], id: Uuid) -> Result<Done> {
+        let mut attempt = 1;
+        loop {
+            match self.transact(pending, Some(id)).await {
+                Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Commits writes in one transaction: those of all conversations that nobody else holds, or of this
+    /// one, when nobody else does any more.
+    async fn transact(&self, pending: &[Pending], only: Option<Uuid>) -> Result<Done> {
+        let shares = share(pending);
+        let Some(Share { caller, .. }) = shares.first() else {
+            return Ok(Done { outcomes: Vec::new(), closed: Vec::new(), now: times::now() });
+        };
+        let holding = only.map_or(Holding::Free, Holding::Only);
+        let now = times::now();
+        let tx = self.db.batch(Deadline::after(BATCH_DEADLINE)).await?;
+        let work = async {
+            tx.warm(caller, async |tx: &TenantTx| actions::warm(tx).await).await?;
+            let found = one_flight(shares.iter().map(|share| {
+                tx.as_tenant(share.caller, async |tx: &TenantTx| {
+                    actions::find(tx, &share.writes, holding).await
+                })
+            }));
+            let found = found.await?;
+            let plans: Vec<_> =
+                shares.iter().zip(found).map(|(share, found)| self.plan(share, found, holding)).collect();
+            let closed = one_flight(shares.iter().zip(&plans).map(|(share, plan)| {
+                tx.as_tenant(share.caller, async |tx: &TenantTx| actions::apply(tx, plan, now).await)
+            }));
+            let closed = closed.await?.into_iter().flatten().collect();
+            let mut outcomes: Vec<Option<Outcome>> = pending.iter().map(|_| None).collect();
+            for (share, plan) in shares.iter().zip(plans) {
+                for (place, outcome) in share.places.iter().zip(plan.outcomes) {
+                    if let Some(slot) = outcomes.get_mut(*place) {
+                        *slot = outcome;
+                    }
+                }
+            }
+            Ok(Done { outcomes, closed, now })
+        };
+        match work.await {
+            Ok(done) => tx.commit().await.map(|()| done),
+            Err(error) => {
+                tx.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn plan<'p>(&self, share: &Share<'p>, found: Found, holding: Holding) -> rules::Plan<'p> {
+        let Found { heads, known } = found;
+        let writes = share.writes.iter().copied();
+        match holding {
+            // One that is not held may be there all the same.
+            Holding::Free => rules::plan(writes, &heads, known, self.lease, rules::Missing::Waits),
+            Holding::Only(_) => rules::plan(writes, &heads, known, self.lease, rules::Missing::IsNotThere),
+        }
+    }
+
+    /// Tells what became of writes: first those who watch, then those who wrote. Gives back what has to
+    /// come again.
+    fn settle(&self, pending: Vec<Pending>, done: Done) -> Vec<Pending> {
+        let Done { outcomes, mut closed, now } = done;
+        let mut left = Vec::new();
+        let mut moved: HashMap<Topic, (i64, i64)> = HashMap::new();
+        for (mut pending, outcome) in pending.into_iter().zip(outcomes) {
+            let Some(outcome) = outcome else {
+                left.push(pending);
+                continue;
+            };
+            if let Ok(placed) = &outcome
+                && placed.effect != Effect::None
+            {
+                let topic = topic(&pending.caller, placed.conversation_id);
+                self.tell(topic, (&pending.write, now), placed, &mut closed);
+                note(&mut moved, topic, placed);
+            }
+            pending.reply.send(outcome);
+        }
+        for (topic, (sequence, change)) in moved {
+            self.feed.tell_others(topic, &Event::Moved { sequence, change });
+        }
+        left
+    }
+
+    /// Tells those who watch what a write did.
+    fn tell(
+        &self,
+        topic: Topic,
+        (write, now): (&Write, DateTime<Utc>),
+        placed: &Placed,
+        closed: &mut Vec<Message>,
+    ) {
+        let mark = Mark { sequence: placed.sequence, offset: placed.durable_offset };
+        match placed.effect {
+            Effect::None => {}
+            Effect::Added => {
+                if let Change::Add(message) | Change::Start { message, .. } = &write.change {
+                    self.feed.tell_here(topic, || {
+                        let row = Message::of(message, placed.sequence, placed.status, now);
+                        Event::Added(Arc::new(row.into()))
+                    });
+                }
+            }
+            Effect::Extended => {
+                self.feed.tell_here(topic, || Event::Durable(mark));
+                self.feed.tell_others(topic, &Event::Durable(mark));
+            }
+            Effect::Held => {
+                self.feed.tell_here(topic, || Event::Held(mark));
+                self.feed.tell_others(topic, &Event::Held(mark));
+            }
+            Effect::Reopened { change } => {
+                self.feed.tell_here(topic, || Event::Moved { sequence: placed.sequence, change });
+            }
+            Effect::Closed { change } => {
+                let found = closed.iter().position(|message| message.id == placed.id);
+                if let Some(message) = found.map(|index| closed.swap_remove(index)) {
+                    let event = || Event::Closed { change, message: Arc::new(message.into()) };
+                    self.feed.tell_here(topic, event);
+                }
+            }
+        }
+    }
+}
+
+/// Remembers how far a conversation has come.
+fn note(moved: &mut HashMap<Topic, (i64, i64)>, topic: Topic, placed: &Placed) {
+    let change = match placed.effect {
+        Effect::Added => 0,
+        Effect::Reopened { change } | Effect::Closed { change } => change,
+        Effect::None | Effect::Held | Effect::Extended => return,
+    };
+    let (known_sequence, known_change) = moved.entry(topic).or_default();
+    *known_sequence = placed.sequence.max(*known_sequence);
+    *known_change = change.max(*known_change);
+}
+
+fn share(pending: &[Pending]) -> Vec<Share<'_>> {
+    let mut shares: Vec<Share<'_>> = Vec::new();
+    for (place, Pending { caller, write, .. }) in pending.iter().enumerate() {
+        match shares.iter_mut().find(|share| share.caller.tenant() == caller.tenant()) {
+            Some(share) => {
+                share.places.push(place);
+                share.writes.push(write);
+            }
+            None => shares.push(Share { caller, places: vec![place], writes: vec![write] }),
+        }
+    }
+    shares
+}
+
+fn refuse(pending: Vec<Pending>, error: Error) {
+    let mut error = Some(error);
+    for mut pending in pending {
+        let next = error.as_ref().and_then(Error::of_all);
+        if let Some(error) = std::mem::replace(&mut error, next) {
+            pending.reply.send(Err(error));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What a watcher reads, each in one transaction that sees one moment.
+
+use futures_util::try_join;
+use uuid::Uuid;
+
+use super::Position;
+use crate::conversations::analyses::store::{self as analyses, Analysis};
+use crate::conversations::messages::drafts::store as drafts;
+use crate::conversations::messages::store::{self as messages, Listed, Message};
+use crate::conversations::messages::{self as noun};
+use crate::conversations::rules::not_found;
+use crate::conversations::store::{self as conversations, Conversation, Head};
+use crate::db::TenantTx;
+use crate::db::keyset::Direction;
+use crate::error::Result;
+
+/// Messages of a page, and its bytes: what a watcher holds while its client does not read.
+const PAGE: (i64, usize) = (100, 32 << 10);
+
+/// Changes of a page. Each may be a message with all its text.
+const CHANGES: i64 = 8;
+
+/// Messages in progress of a conversation whose text is told from the start.
+const OPEN: usize = 32;
+
+/// Where a watch begins.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) head: Head,
+    /// The messages in progress, with their text so far.
+    pub(crate) open: Vec<Message>,
+}
+
+/// Something that changed, by this change.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub(crate) change: i64,
+    pub(crate) what: What,
+}
+
+/// What changed.
+#[derive(Debug)]
+pub(crate) enum What {
+    Message(Box<Message>),
+    Analysis(Box<Analysis>),
+    Conversation(Box<Conversation>),
+}
+
+/// What happened after a position.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// What changed of what was told before, in order.
+    pub(crate) changes: Vec<Changed>,
+    /// The messages that came then, as they are after all of those changes.
+    pub(crate) messages: Vec<Message>,
+    /// The change after which the page is true.
+    pub(crate) change: i64,
+    /// Whether there is more.
+    pub(crate) more: bool,
+}
+
+/// How far a conversation has come.
+pub(crate) async fn begin(tx: &TenantTx, id: Uuid, with_text: bool) -> Result<Opening> {
+    let ids = [id];
+    let (mut heads, mut ids) = try_join!(conversations::list_heads(tx, &ids), drafts::list(tx, id))?;
+    let head = heads.pop().ok_or_else(|| not_found(id))?;
+    ids.truncate(if with_text { OPEN } else { 0 });
+    let mut open = Vec::new();
+    for message_id in ids {
+        open.extend(messages::find(tx, id, message_id).await?);
+    }
+    noun::actions::fill(tx, &mut open).await?;
+    Ok(Opening { head, open })
+}
+
+/// What happened after a position, as far as a page goes.
+pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page> {
+    let after = (from.sequence, i64::MAX);
+    let (conversation, listed) =
+        try_join!(conversations::find(tx, id), messages::list(tx, id, Direction::Ascending, after, PAGE))?;
+    let conversation = conversation.ok_or_else(|| not_found(id))?;
+    let Listed { mut messages, cut_short: _ } = listed;
+    let mut page =
+        Page { changes: Vec::new(), messages: Vec::new(), change: conversation.change_count, more: false };
+    let last_sequence = conversation.last_sequence;
+    if conversation.change_count > from.change {
+        page = changes(tx, conversation, from).await?;
+    }
+    if !page.more {
+        noun::actions::fill(tx, &mut messages).await?;
+        page.more = messages.last().is_some_and(|last| last.sequence < last_sequence);
+        page.messages = messages;
+    }
+    Ok(page)
+}
+
+/// The text so far of a message in progress; nothing when it is in progress no more.
+pub(crate) async fn read_text(tx: &TenantTx, id: Uuid, message_id: Uuid) -> Result<Option<String>> {
+    use crate::pb::MessageStatus::InProgress;
+    let mut found: Vec<Message> = messages::find(tx, id, message_id).await?.into_iter().collect();
+    noun::actions::fill(tx, &mut found).await?;
+    Ok(found.pop().filter(|message| message.status.0 == InProgress).map(|message| message.content))
+}
+
+/// What changed after a position of what was told before.
+async fn changes(tx: &TenantTx, conversation: Conversation, from: Position) -> Result<Page> {
+    let id = conversation.id;
+    let (found, recorded) = try_join!(
+        messages::list_changed(tx, id, from.change, from.sequence, CHANGES),
+        analyses::list_changed(tx, id, from.change, CHANGES)
+    )?;
+    let is_full = |count: usize| i64::try_from(count).is_ok_and(|count| count >= CHANGES);
+    let ends = [
+        found.last().filter(|_| is_full(found.len())).map(|(_, change)| *change),
+        recorded.last().filter(|_| is_full(recorded.len())).map(|analysis| analysis.change),
+    ];
+    let change = ends.into_iter().flatten().min().unwrap_or(conversation.change_count);
+    let more = change < conversation.change_count;
+    let (mut messages, numbers): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    noun::actions::fill(tx, &mut messages).await?;
+    let messages = messages
+        .into_iter()
+        .zip(numbers)
+        .map(|(message, change)| Changed { change, what: What::Message(Box::new(message)) });
+    let recorded = recorded
+        .into_iter()
+        .map(|analysis| Changed { change: analysis.change, what: What::Analysis(Box::new(analysis)) });
+    let own = (conversation.own_change > from.change).then(|| Changed {
+        change: conversation.own_change,
+        what: What::Conversation(Box::new(conversation)),
+    });
+    let mut changes: Vec<_> = messages.chain(recorded).chain(own).collect();
+    changes.retain(|changed| changed.change <= change);
+    changes.sort_by_key(|changed| changed.change);
+    Ok(Page { changes, messages: Vec::new(), change, more })
+}

@@ -1,0 +1,259 @@
+//! Where a watcher stands, and what it tells next. No I/O.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Position;
+use super::actions::{Changed, Opening, Page, What};
+use crate::conversations::feed::{Event, Mark, Text};
+use crate::conversations::messages::store::Message;
+use crate::conversations::rules::is_over;
+use crate::pb::conversation_event::Event as Told;
+use crate::pb::{self, MessageStatus};
+
+/// What is to be done about something that was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing more.
+    Done,
+    /// A page is to be read, and then it is to be heard again.
+    CatchUp,
+    /// The text of this message is to be read, and then it is to be heard again.
+    ReadText(Uuid),
+}
+
+/// A watcher's cursor.
+#[derive(Debug)]
+pub(super) struct Follower {
+    position: Position,
+    include_deltas: bool,
+    /// The messages in progress that were told, by their sequence.
+    open: BTreeMap<i64, Open>,
+    ready: VecDeque<(Told, Position)>,
+}
+
+/// A message in progress that was told.
+#[derive(Debug)]
+struct Open {
+    message_id: Uuid,
+    /// How much of its text was told; nothing when all of it is void.
+    told: Option<i64>,
+}
+
+impl Follower {
+    /// A cursor at a position. Whoever comes late gets the text so far of the messages in progress.
+    pub(super) fn new(position: Position, include_deltas: bool, opening: Opening) -> Self {
+        let mut follower = Self { position, include_deltas, open: BTreeMap::new(), ready: VecDeque::new() };
+        for message in opening.open {
+            if message.sequence <= position.sequence && message.status.0 == MessageStatus::InProgress {
+                follower.track(&message);
+                follower.tell(snapshot(message.id, message.sequence, message.content));
+            }
+        }
+        follower
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// What is to be told next, and where the watcher stands then.
+    pub(super) fn next(&mut self) -> Option<(Told, Position)> {
+        self.ready.pop_front()
+    }
+
+    /// Takes what a page says.
+    pub(super) fn read(&mut self, page: Page) {
+        let Page { changes, messages, change, more: _ } = page;
+        for Changed { change, what } in changes {
+            self.position.change = change;
+            match what {
+                What::Message(message) => self.tell_changed(*message),
+                What::Analysis(analysis) => self.tell(Told::AnalysisRecorded(pb::AnalysisRecorded {
+                    analysis: Some((*analysis).into()),
+                })),
+                What::Conversation(conversation) => {
+                    let over = is_over(conversation.status);
+                    let conversation = Some((*conversation).into());
+                    self.tell(if over {
+                        Told::ConversationEnded(pb::ConversationEnded { conversation })
+                    } else {
+                        Told::ConversationUpdated(pb::ConversationUpdated { conversation })
+                    });
+                }
+            }
+        }
+        self.position.change = change;
+        for message in messages {
+            self.position.sequence = message.sequence;
+            if message.status.0 == MessageStatus::InProgress {
+                self.track(&message);
+                self.tell(Told::MessageStarted(pb::MessageStarted { message: Some(message.into()) }));
+            } else {
+                self.tell(Told::MessageAdded(pb::MessageAdded { message: Some(message.into()) }));
+            }
+        }
+    }
+
+    /// Takes the text so far of a message in progress; nothing when it is in progress no more.
+    pub(super) fn read_text(&mut self, message_id: Uuid, text: Option<String>) {
+        let found = self.open.iter_mut().find(|(_, open)| open.message_id == message_id);
+        let (Some((sequence, open)), Some(text)) = (found, text) else { return };
+        let (sequence, end) = (*sequence, length(&text));
+        let fresh = open.told.and_then(|told| text.get(usize::try_from(told).ok()?..));
+        let told = open.told.replace(end);
+        match (told, fresh) {
+            (Some(_), Some("")) => {}
+            (Some(offset), Some(fresh)) => {
+                self.tell(delta(message_id, sequence, offset, fresh.to_owned()));
+            }
+            _ => self.tell(snapshot(message_id, sequence, text)),
+        }
+    }
+
+    /// Takes what happened, if it goes on where the watcher stands.
+    pub(super) fn hear(&mut self, event: &Event) -> Next {
+        let Position { sequence, change } = self.position;
+        match event {
+            Event::Added(message) if message.sequence <= sequence => Next::Done,
+            Event::Added(message) if message.sequence == sequence + 1 => {
+                self.add(message);
+                Next::Done
+            }
+            Event::Closed { change: number, .. } if *number <= change => Next::Done,
+            Event::Closed { change: number, message }
+                if *number == change + 1 && message.sequence <= sequence =>
+            {
+                self.position.change = *number;
+                self.open.remove(&message.sequence);
+                self.tell(closed(message));
+                Next::Done
+            }
+            Event::Added(_) | Event::Closed { .. } | Event::Changed => Next::CatchUp,
+            Event::Moved { sequence: last, change: count } if *last > sequence || *count > change => {
+                Next::CatchUp
+            }
+            Event::Moved { .. } => Next::Done,
+            Event::Text(Text { sequence: place, .. })
+            | Event::Durable(Mark { sequence: place, .. })
+            | Event::Held(Mark { sequence: place, .. })
+                if *place > sequence =>
+            {
+                Next::CatchUp
+            }
+            Event::Text(text) => self.hear_text(text),
+            Event::Durable(mark) => self.hear_mark(*mark, |told, durable| told < durable),
+            Event::Held(mark) => {
+                if let Some(open) = self.open.get_mut(&mark.sequence)
+                    && open.told.is_some_and(|told| told > mark.offset)
+                {
+                    open.told = None;
+                }
+                self.hear_mark(*mark, |told, durable| told < durable)
+            }
+        }
+    }
+
+    /// Says that nothing happened.
+    pub(super) fn checkpoint(&mut self) {
+        let last_sequence = self.position.sequence;
+        self.tell(Told::Checkpoint(pb::Checkpoint { last_sequence }));
+    }
+
+    /// What the watcher must look at when it may have missed something: the messages in progress.
+    pub(super) fn doubt(&self) -> Vec<Uuid> {
+        if !self.include_deltas {
+            return Vec::new();
+        }
+        self.open.values().map(|open| open.message_id).collect()
+    }
+
+    fn add(&mut self, message: &Arc<pb::Message>) {
+        self.position.sequence = message.sequence;
+        if message.status() == MessageStatus::InProgress {
+            if let Ok(message_id) = Uuid::try_parse(&message.id) {
+                let told = Some(length(&message.content));
+                self.open.insert(message.sequence, Open { message_id, told });
+            }
+            self.tell(Told::MessageStarted(pb::MessageStarted { message: Some((**message).clone()) }));
+        } else {
+            self.tell(Told::MessageAdded(pb::MessageAdded { message: Some((**message).clone()) }));
+        }
+    }
+
+    fn hear_text(&mut self, text: &Text) -> Next {
+        let Text { message_id, sequence, offset, text } = text;
+        let Some(open) = self.open.get_mut(sequence).filter(|_| self.include_deltas) else {
+            return Next::Done;
+        };
+        let end = offset + length(text);
+        match open.told {
+            Some(told) if end <= told => Next::Done,
+            Some(told) if *offset <= told => {
+                let fresh = usize::try_from(told - offset).ok().and_then(|known| text.get(known..));
+                let Some(fresh) = fresh else {
+                    // It is another text than what was told.
+                    open.told = None;
+                    return Next::ReadText(*message_id);
+                };
+                open.told = Some(end);
+                self.tell(delta(*message_id, *sequence, told, fresh.to_owned()));
+                Next::Done
+            }
+            _ => Next::ReadText(*message_id),
+        }
+    }
+
+    fn hear_mark(&mut self, mark: Mark, is_behind: impl Fn(i64, i64) -> bool) -> Next {
+        match self.open.get(&mark.sequence).filter(|_| self.include_deltas) {
+            Some(Open { message_id, told: None }) => Next::ReadText(*message_id),
+            Some(Open { message_id, told: Some(told) }) if is_behind(*told, mark.offset) => {
+                Next::ReadText(*message_id)
+            }
+            _ => Next::Done,
+        }
+    }
+
+    fn tell_changed(&mut self, message: Message) {
+        if message.status.0 == MessageStatus::InProgress {
+            self.track(&message);
+            self.tell(Told::MessageStarted(pb::MessageStarted { message: Some(message.into()) }));
+        } else {
+            self.open.remove(&message.sequence);
+            self.tell(closed(&Arc::new(message.into())));
+        }
+    }
+
+    fn track(&mut self, message: &Message) {
+        let told = Some(length(&message.content));
+        self.open.insert(message.sequence, Open { message_id: message.id, told });
+    }
+
+    fn tell(&mut self, told: Told) {
+        self.ready.push_back((told, self.position));
+    }
+}
+
+fn closed(message: &Arc<pb::Message>) -> Told {
+    let whole = message.status() == MessageStatus::Completed;
+    let message = Some((**message).clone());
+    if whole {
+        Told::MessageFinished(pb::MessageFinished { message })
+    } else {
+        Told::MessageAborted(pb::MessageAborted { message })
+    }
+}
+
+fn snapshot(message_id: Uuid, sequence: i64, text: String) -> Told {
+    Told::MessageSnapshot(pb::MessageText { message_id: message_id.to_string(), sequence, offset: 0, text })
+}
+
+fn delta(message_id: Uuid, sequence: i64, offset: i64, text: String) -> Told {
+    Told::MessageDelta(pb::MessageText { message_id: message_id.to_string(), sequence, offset, text })
+}
+
+fn length(text: &str) -> i64 {
+    i64::try_from(text.len()).unwrap_or(i64::MAX)
+}

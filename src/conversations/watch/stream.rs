@@ -1,0 +1,299 @@
+//! The I/O of one `WatchConversation` stream.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::Position;
+use super::actions::{self, Opening, Page};
+use super::follower::{Follower, Next};
+use crate::auth::Caller;
+use crate::conversations::feed::{Event, Feed};
+use crate::conversations::messages::actions::check_position;
+use crate::db::{Db, Deadline, TenantTx};
+use crate::error::{Error, Result};
+use crate::live::hub::{RecvError, Subscription};
+use crate::pb::conversation_event::Event as Told;
+use crate::pb::watch_conversation_request::Start;
+use crate::pb::{self, ErrorReason, WatchConversationResponse};
+use crate::rpc::PageKey;
+
+/// How often a stream says something, if nothing happens.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(15);
+
+/// How long one look at the database may take.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a watcher puts up with a database that does not answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long it waits before it asks again.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// How long it waits for text that was announced and is not stored yet, and how often. Together it is
+/// several times what text is kept before it is stored.
+const TEXT_WAIT: (Duration, u32) = (Duration::from_millis(50), 40);
+
+/// Watchers that read at once, so that thousands that come back together leave connections to others.
+const READERS: usize = 4;
+
+/// What streams have in common.
+#[derive(Clone)]
+pub(crate) struct Watches {
+    db: Db,
+    feed: Feed,
+    page_key: PageKey,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    readers: Arc<Semaphore>,
+}
+
+impl Watches {
+    pub(crate) fn new(
+        db: Db,
+        feed: Feed,
+        page_key: PageKey,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { db, feed, page_key, tracker, stop, readers: Arc::new(Semaphore::new(READERS)) }
+    }
+}
+
+/// A stream of responses.
+pub(crate) type Responses = Pin<Box<dyn Stream<Item = Result<WatchConversationResponse, Status>> + Send>>;
+
+/// What a client wants to watch.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) conversation_id: Uuid,
+    pub(crate) start: Option<Start>,
+    pub(crate) include_deltas: bool,
+}
+
+/// Begins to watch a conversation.
+pub(crate) async fn open(shared: Watches, caller: Caller, wish: Wish) -> Result<Responses> {
+    let Wish { conversation_id, start, include_deltas } = wish;
+    // Heard from here on, and only then looked at: nothing happens in between.
+    let events = shared.feed.watch(&caller, conversation_id);
+    let reader = Reader { shared, caller, conversation_id };
+    let opening = reader.begin(include_deltas).await?;
+    let here = Position { sequence: opening.head.last_sequence, change: opening.head.change_count };
+    let position = reader.start(start, here)?;
+    let watcher = Watcher {
+        follower: Follower::new(position, include_deltas, opening),
+        reader,
+        events,
+        heard: None,
+        behind: position != here,
+        quiet_since: Instant::now(),
+        ended: false,
+    };
+    Ok(Box::pin(stream::unfold(watcher, |mut watcher| async move {
+        let response = watcher.next().await?;
+        Some((response.map_err(Status::from), watcher))
+    })))
+}
+
+struct Watcher {
+    reader: Reader,
+    events: Subscription<Event>,
+    follower: Follower,
+    /// Something that was heard and not yet dealt with.
+    heard: Option<Event>,
+    /// Whether there is a page to read.
+    behind: bool,
+    /// When something was last told.
+    quiet_since: Instant,
+    /// Whether the last response is on its way.
+    ended: bool,
+}
+
+impl Watcher {
+    /// The next response, or the end.
+    async fn next(&mut self) -> Option<Result<WatchConversationResponse>> {
+        loop {
+            if let Some((told, position)) = self.follower.next() {
+                self.quiet_since = Instant::now();
+                return Some(Ok(self.reader.response(told, position)));
+            }
+            if self.ended {
+                return None;
+            }
+            if self.reader.shared.stop.is_cancelled() {
+                self.ended = true;
+                let reason = "the server is stopping; go on through a new call with this resume_token";
+                let told = Told::GoAway(pb::GoAway { reason: reason.to_owned() });
+                return Some(Ok(self.reader.response(told, self.follower.position())));
+            }
+            if let Err(error) = self.advance().await {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// Does one thing that may give something to tell.
+    async fn advance(&mut self) -> Result<()> {
+        if self.behind {
+            let page = self.reader.page(self.follower.position()).await?;
+            self.behind = page.more;
+            self.follower.read(page);
+            return Ok(());
+        }
+        if let Some(event) = self.heard.take() {
+            return self.hear(event).await;
+        }
+        tokio::select! {
+            () = self.reader.shared.stop.cancelled() => {}
+            event = self.events.next() => match event {
+                Ok(event) => self.heard = Some(event),
+                Err(RecvError::Lagged(_) | RecvError::Closed) => self.doubt().await?,
+            },
+            () = tokio::time::sleep_until(self.quiet_since + CHECKPOINT_AFTER) => self.follower.checkpoint(),
+        }
+        Ok(())
+    }
+
+    /// Deals with what was heard. What cannot be told yet waits for what comes before it.
+    async fn hear(&mut self, event: Event) -> Result<()> {
+        let (pause, attempts) = TEXT_WAIT;
+        for attempt in 0..attempts {
+            match self.follower.hear(&event) {
+                Next::Done => return Ok(()),
+                // It is committed, so that a page has it, or comes before it.
+                Next::CatchUp if attempt > 0 => return Ok(()),
+                Next::CatchUp => {
+                    let page = self.reader.page(self.follower.position()).await?;
+                    self.behind = page.more;
+                    self.follower.read(page);
+                    if self.behind {
+                        return Ok(());
+                    }
+                }
+                Next::ReadText(message_id) => {
+                    if attempt > 0 {
+                        tokio::time::sleep(pause).await;
+                    }
+                    let text = self.reader.text(message_id).await?;
+                    self.follower.read_text(message_id, text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what may have been missed.
+    async fn doubt(&mut self) -> Result<()> {
+        self.behind = true;
+        for message_id in self.follower.doubt() {
+            let text = self.reader.text(message_id).await?;
+            self.follower.read_text(message_id, text);
+        }
+        Ok(())
+    }
+}
+
+/// A watcher's way to the database.
+struct Reader {
+    shared: Watches,
+    caller: Caller,
+    conversation_id: Uuid,
+}
+
+impl Reader {
+    async fn begin(&self, with_text: bool) -> Result<Opening> {
+        let id = self.conversation_id;
+        let begin = move |db: Db, caller: Caller| async move {
+            let deadline = Deadline::after(READ_DEADLINE);
+            db.snapshot(&caller, deadline, async |tx: &TenantTx| actions::begin(tx, id, with_text).await)
+                .await
+        };
+        self.ask(begin).await
+    }
+
+    async fn page(&self, from: Position) -> Result<Page> {
+        let id = self.conversation_id;
+        let read = move |db: Db, caller: Caller| async move {
+            let deadline = Deadline::after(READ_DEADLINE);
+            db.snapshot(&caller, deadline, async |tx: &TenantTx| actions::read(tx, id, from).await).await
+        };
+        self.ask(read).await
+    }
+
+    async fn text(&self, message_id: Uuid) -> Result<Option<String>> {
+        let id = self.conversation_id;
+        let read = move |db: Db, caller: Caller| async move {
+            let deadline = Deadline::after(READ_DEADLINE);
+            db.snapshot(&caller, deadline, async |tx: &TenantTx| actions::read_text(tx, id, message_id).await)
+                .await
+        };
+        self.ask(read).await
+    }
+
+    /// Asks the database, again and again for a while where it does not answer. Each time is a task of
+    /// its own: a client may leave at any moment, and a transaction that is dropped half way costs its
+    /// connection.
+    async fn ask<R, F>(&self, question: impl Fn(Db, Caller) -> F) -> Result<R>
+    where
+        F: Future<Output = Result<R>> + Send + 'static,
+        R: Send + 'static,
+    {
+        let Watches { db, tracker, stop, readers, .. } = &self.shared;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // The semaphore is never closed.
+            let permit = readers.acquire().await;
+            let outcome = tracker.spawn(question(db.clone(), self.caller.clone())).await;
+            drop(permit);
+            match outcome.map_err(Error::internal)? {
+                Err(error) if error.of_all().is_some() && Instant::now() < until && !stop.is_cancelled() => {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Where a watch begins, when the conversation has come to `here`.
+    fn start(&self, start: Option<Start>, here: Position) -> Result<Position> {
+        match start {
+            None => Ok(here),
+            Some(Start::AfterSequence(sequence)) => {
+                check_position(sequence, here.sequence)?;
+                Ok(Position { sequence, change: here.change })
+            }
+            Some(Start::ResumeToken(token)) => {
+                let Watches { page_key, .. } = &self.shared;
+                let read = page_key.read_position(&self.caller, self.conversation_id, &token);
+                let position: Position = read.ok_or_else(foreign_token)?;
+                // Only a database that was set back to an earlier state has come less far.
+                let is_past = position.sequence <= here.sequence && position.change <= here.change;
+                is_past.then_some(position).ok_or_else(foreign_token)
+            }
+        }
+    }
+
+    fn response(&self, told: Told, position: Position) -> WatchConversationResponse {
+        let resume_token = self.shared.page_key.write_position(&self.caller, self.conversation_id, &position);
+        let event = pb::ConversationEvent { resume_token, event: Some(told) };
+        WatchConversationResponse { event: Some(event) }
+    }
+}
+
+fn foreign_token() -> Error {
+    Error::invalid_because(
+        ErrorReason::ResumeTokenInvalid,
+        "resume_token",
+        "resume_token",
+        "must be the resume_token of an event of this conversation; use after_sequence to start elsewhere",
+    )
+}

@@ -1,0 +1,432 @@
+//! A bus over LISTEN and NOTIFY.
+//!
+//! Each process has one connection for it, beside the pool: a NOTIFY in a transaction that writes
+//! would hold a lock of the whole server through its commit. All that happens on the connection is
+//! one task, so what it knows changes only where it waits.
+//!
+//! Nobody is told while nobody listens. Each process holds a shared advisory lock; who else holds
+//! it is there. A process that arrives says so to those it finds, and a process that left is missed
+//! within [`BEAT`].
+//!
+//! Nothing here is kept in the session that would harm another client of it, as behind a pooler that
+//! hands sessions around. There LISTEN hears nothing, and replicas learn by polling.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::types::Type;
+use tokio_postgres::{AsyncMessage, Client};
+use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::envelope::{self, MAX_PAYLOAD, Packer};
+use super::{Bus, Signal};
+use crate::db::{Target, connect};
+
+/// Where notifications go within a database. Replicas of all versions must agree on it.
+const CHANNEL: &str = "crm_live";
+
+/// The advisory lock of those who listen: the letters `crm` and `live`. Locks with one number, as
+/// that of the migrations, are others than locks with two.
+const LOCK: (i32, i32) = (0x63_72_6d, 0x6c_69_76_65);
+
+/// Signals that wait to be sent, and signals that were heard and wait to be taken: more than a busy
+/// replica makes in 100 ms. With the longest payloads each queue has 48 MB, with usual ones 1 MB.
+const QUEUE: usize = 8_192;
+
+/// How long signals are collected, to share a transaction: no person sees the difference, and
+/// Postgres has at most 100 transactions a second of each replica.
+const COLLECT: Duration = Duration::from_millis(10);
+
+/// Signals of a transaction. Postgres takes one such transaction at a time.
+const BATCH: usize = 1_024;
+
+/// How often to ask who else is there, which also shows whether the connection lives.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// How long Postgres may take for anything before the connection counts as lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause after a connection is lost; it doubles with every attempt that fails.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause: replicas hear of each other again within this time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often to say that signals were lost.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// A bus over LISTEN and NOTIFY of the database that the replicas share.
+///
+/// A signal is lost when its payload is longer than [`MAX_PAYLOAD`], when 8,192 others wait to be
+/// sent or to be taken, while there is no connection, and where a replica has just arrived.
+pub struct PostgresBus {
+    queue: mpsc::Sender<Signal>,
+    state: Arc<State>,
+}
+
+impl PostgresBus {
+    /// Starts a task on `tracker` that ends soon after `stop`, and with it all sending and hearing.
+    /// It connects by itself, now and whenever the connection is lost.
+    ///
+    /// What other replicas tell comes out of the receiver. It holds 8,192 signals; of those that
+    /// nobody takes in time the newest are lost, and a warning says how many.
+    pub fn start(
+        target: Target,
+        stop: CancellationToken,
+        tracker: &TaskTracker,
+    ) -> (Self, mpsc::Receiver<Signal>) {
+        let (queue, outgoing) = mpsc::channel(QUEUE);
+        let (heard, incoming) = mpsc::channel(QUEUE);
+        let state = Arc::new(State::default());
+        let link = Link { target, origin: Uuid::new_v4(), heard, state: Arc::clone(&state) };
+        tracker.spawn(link.run(outgoing, stop));
+        (Self { queue, state }, incoming)
+    }
+}
+
+impl Bus for PostgresBus {
+    fn publish(&self, signal: Signal) {
+        if self.state.nobody_listens.load(Ordering::Relaxed) {
+            return;
+        }
+        // Before it waits, so that the queue is bounded in bytes too.
+        if signal.payload.len() > MAX_PAYLOAD {
+            tracing::debug!(bytes = signal.payload.len(), "a signal is too long for the other replicas");
+            return;
+        }
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(signal) {
+            self.state.unsent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What publishers and the connection know together.
+#[derive(Default)]
+struct State {
+    /// Nobody else is there, or nobody can be told. Until something is known, somebody may be.
+    nobody_listens: AtomicBool,
+    /// Envelopes of others.
+    envelopes: AtomicU64,
+    /// Signals that the queue had no room for.
+    unsent: AtomicU64,
+    /// Signals that nobody took.
+    untaken: AtomicU64,
+}
+
+/// This process's end of the bus.
+struct Link {
+    target: Target,
+    /// Who we are, so that we know what comes from us.
+    origin: Uuid,
+    heard: mpsc::Sender<Signal>,
+    state: Arc<State>,
+}
+
+impl Link {
+    async fn run(self, mut queue: mpsc::Receiver<Signal>, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.stay_connected(&mut queue) => {}
+            () = self.report_losses() => {}
+        }
+        self.state.nobody_listens.store(true, Ordering::Relaxed);
+    }
+
+    async fn stay_connected(&self, queue: &mut mpsc::Receiver<Signal>) {
+        let mut outage = Outage::default();
+        loop {
+            let lost = self.session(queue, &mut outage).await;
+            // What waits would be old news by the time that somebody hears it.
+            self.state.nobody_listens.store(true, Ordering::Relaxed);
+            while queue.try_recv().is_ok() {}
+            sleep(outage.pause_after(&lost)).await;
+        }
+    }
+
+    /// Sends and hears until the connection is lost.
+    async fn session(&self, queue: &mut mpsc::Receiver<Signal>, outage: &mut Outage) -> Lost {
+        match self.target.open_listening().await {
+            Err(error) => Lost(error.to_string()),
+            // The client has answers only while the other side reads them.
+            Ok((client, messages)) => tokio::select! {
+                lost = self.hear_all(messages) => lost,
+                lost = self.take_part(&client, queue, outage) => lost,
+            },
+        }
+    }
+
+    async fn hear_all(
+        &self,
+        mut messages: impl Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Unpin,
+    ) -> Lost {
+        while let Some(message) = messages.next().await {
+            match message {
+                Ok(AsyncMessage::Notification(notification)) => self.hear(notification.payload()),
+                Ok(_) => {}
+                Err(error) => return error.into(),
+            }
+        }
+        Lost("Postgres closed the connection".to_owned())
+    }
+
+    fn hear(&self, text: &str) {
+        let Some((origin, signals)) = envelope::unpack(text) else {
+            tracing::debug!(bytes = text.len(), "a notification is not understood");
+            return;
+        };
+        if origin == self.origin {
+            return;
+        }
+        self.state.envelopes.fetch_add(1, Ordering::Relaxed);
+        self.state.nobody_listens.store(false, Ordering::Relaxed);
+        for signal in signals {
+            if let Err(TrySendError::Full(_)) = self.heard.try_send(signal) {
+                self.state.untaken.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    async fn take_part(
+        &self,
+        client: &Client,
+        queue: &mut mpsc::Receiver<Signal>,
+        outage: &mut Outage,
+    ) -> Lost {
+        let mut packer = Packer::new(self.origin);
+        if let Err(lost) = self.enter(client, &mut packer).await {
+            return lost;
+        }
+        outage.end();
+        tokio::select! {
+            lost = self.keep_asking(client) => lost,
+            lost = self.send_all(client, queue, packer) => lost,
+        }
+    }
+
+    /// Listens, and shows that it does. Of two that arrive at the same time, the one that has the
+    /// lock later finds the other, so each knows of the other when both have entered.
+    async fn enter(&self, client: &Client, packer: &mut Packer) -> Result<(), Lost> {
+        // First, because those who see the lock begin to tell.
+        in_time(client.batch_execute(&format!("LISTEN {CHANNEL}"))).await?;
+        let (class, key) = LOCK;
+        in_time(client.batch_execute(&format!("SELECT pg_advisory_lock_shared({class}, {key})"))).await?;
+        if self.ask(client).await? {
+            notify(client, vec![packer.hello()]).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_asking(&self, client: &Client) -> Lost {
+        loop {
+            sleep(BEAT).await;
+            if let Err(lost) = self.ask(client).await {
+                return lost;
+            }
+        }
+    }
+
+    /// Whether somebody else is there.
+    async fn ask(&self, client: &Client) -> Result<bool, Lost> {
+        let (class, key) = LOCK;
+        let question = format!(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND classid = {class} AND objid = {key} AND objsubid = 2 AND pid <> pg_backend_pid())"
+        );
+        let envelopes = self.state.envelopes.load(Ordering::Relaxed);
+        let row = in_time(client.query_typed_one(&question, &[])).await?;
+        // Who was heard of in the meantime may have come after Postgres looked.
+        let others = row.try_get(0)? || envelopes != self.state.envelopes.load(Ordering::Relaxed);
+        self.state.nobody_listens.store(!others, Ordering::Relaxed);
+        Ok(others)
+    }
+
+    async fn send_all(
+        &self,
+        client: &Client,
+        queue: &mut mpsc::Receiver<Signal>,
+        mut packer: Packer,
+    ) -> Lost {
+        let mut signals = Vec::with_capacity(BATCH);
+        while queue.recv_many(&mut signals, BATCH).await > 0 {
+            if signals.len() < BATCH {
+                sleep(COLLECT).await;
+                while signals.len() < BATCH
+                    && let Ok(signal) = queue.try_recv()
+                {
+                    signals.push(signal);
+                }
+            }
+            let texts = packer.pack(signals.drain(..));
+            if self.state.nobody_listens.load(Ordering::Relaxed) {
+                continue;
+            }
+            if let Err(lost) = notify(client, texts).await {
+                return lost;
+            }
+        }
+        // Nobody publishes any more, but others may still be heard.
+        std::future::pending().await
+    }
+
+    async fn report_losses(&self) {
+        loop {
+            sleep(REPORT).await;
+            let unsent = self.state.unsent.swap(0, Ordering::Relaxed);
+            let untaken = self.state.untaken.swap(0, Ordering::Relaxed);
+            if unsent > 0 || untaken > 0 {
+                tracing::warn!(unsent, untaken, "too many signals between replicas: some are lost");
+            }
+        }
+    }
+}
+
+/// Sends texts in one transaction, which nobody needs to find after a crash. A setting of the
+/// session would say so more simply, and where sessions are handed around to the writers too.
+async fn notify(client: &Client, texts: Vec<String>) -> Result<(), Lost> {
+    const STATEMENT: &str = "
+        WITH setting AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+        SELECT pg_notify($1, text) FROM setting, unnest($2::text[]) AS text";
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&CHANNEL, Type::TEXT), (&texts, Type::TEXT_ARRAY)];
+    in_time(client.execute_typed(STATEMENT, &parameters)).await?;
+    Ok(())
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Lost> {
+    match timeout(PATIENCE, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Lost("no answer in time".to_owned())),
+    }
+}
+
+/// Why there is no connection any more, for the log.
+struct Lost(String);
+
+impl From<tokio_postgres::Error> for Lost {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self(connect::describe(&error))
+    }
+}
+
+/// When to connect again, and whether the log knows.
+struct Outage {
+    pause: Duration,
+    /// Since when there is a connection, where there is one.
+    connected: Option<Instant>,
+    announced: bool,
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        Self { pause: SHORTEST_PAUSE, connected: None, announced: false }
+    }
+}
+
+impl Outage {
+    /// How long to wait before the next attempt: half of it and more, so that replicas that lost
+    /// Postgres together do not come back together.
+    fn pause_after(&mut self, lost: &Lost) -> Duration {
+        // A connection that does not last is no better than none.
+        if self.connected.take().is_some_and(|since| since.elapsed() >= LONGEST_PAUSE) {
+            self.pause = SHORTEST_PAUSE;
+        }
+        if !std::mem::replace(&mut self.announced, true) {
+            tracing::warn!(
+                cause = lost.0,
+                "replicas cannot tell each other what happens, and learn it by polling"
+            );
+        }
+        let pause = self.pause;
+        self.pause = LONGEST_PAUSE.min(pause * 2);
+        let random = u32::try_from(Uuid::new_v4().as_u128() % 1_000).unwrap_or(0);
+        (pause + pause * random / 1_000) / 2
+    }
+
+    fn end(&mut self) {
+        self.connected = Some(Instant::now());
+        if std::mem::take(&mut self.announced) {
+            tracing::info!("replicas can tell each other again what happens");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Topic;
+    use super::*;
+
+    fn signal(payload: &'static str) -> Signal {
+        let topic = Topic { tenant: Uuid::from_u128(1), id: Uuid::from_u128(2) };
+        Signal { topic, payload: payload.into() }
+    }
+
+    fn nowhere() -> Target {
+        Target::parse("postgres://127.0.0.1:1/nowhere").expect("a URL")
+    }
+
+    #[tokio::test]
+    async fn who_does_not_take_signals_loses_the_newest() {
+        let (heard, mut incoming) = mpsc::channel(2);
+        let state = Arc::new(State::default());
+        let link = Link { target: nowhere(), origin: Uuid::new_v4(), heard, state: Arc::clone(&state) };
+        let mut other = Packer::new(Uuid::new_v4());
+        for text in other.pack(["1", "2", "3"].map(signal)) {
+            link.hear(&text);
+        }
+        assert_eq!(incoming.recv().await, Some(signal("1")));
+        assert_eq!(incoming.recv().await, Some(signal("2")));
+        assert!(incoming.try_recv().is_err());
+        assert_eq!(state.untaken.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn our_own_signals_and_nonsense_are_not_heard() {
+        let (heard, mut incoming) = mpsc::channel(2);
+        let link = Link { target: nowhere(), origin: Uuid::new_v4(), heard, state: Arc::default() };
+        for text in Packer::new(link.origin).pack([signal("1")]) {
+            link.hear(&text);
+        }
+        link.hear("nonsense");
+        link.hear("");
+        assert!(incoming.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn without_postgres_it_neither_waits_nor_hinders_the_end() {
+        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let (bus, mut incoming) = PostgresBus::start(nowhere(), stop.clone(), &tracker);
+        for _ in 0..3 * QUEUE {
+            bus.publish(signal("1"));
+        }
+        assert_eq!(bus.state.unsent.load(Ordering::Relaxed), 2 * QUEUE as u64);
+        stop.cancel();
+        tracker.close();
+        timeout(Duration::from_secs(1), tracker.wait()).await.expect("it ends at once");
+        assert_eq!(incoming.recv().await, None);
+        bus.publish(signal("2"));
+    }
+
+    #[test]
+    fn pauses_double_until_a_connection_lasts() {
+        let mut outage = Outage::default();
+        let lost = Lost("a test".to_owned());
+        for (pauses, millis) in [100, 200, 400, 800, 1_600, 2_000, 2_000].into_iter().enumerate() {
+            let longest = Duration::from_millis(millis);
+            let pause = outage.pause_after(&lost);
+            assert!(longest / 2 <= pause && pause <= longest, "{pauses}: {pause:?}");
+        }
+        outage.end();
+        assert!(outage.pause_after(&lost) >= LONGEST_PAUSE / 2);
+        outage.connected = Instant::now().checked_sub(LONGEST_PAUSE);
+        assert!(outage.pause_after(&lost) <= SHORTEST_PAUSE);
+    }
+}

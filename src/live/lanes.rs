@@ -1,0 +1,166 @@
+//! Group commit: whatever waits is committed together.
+//!
+//! Items go into one fair queue. A writer takes what waits the moment it is free, commits it, and
+//! takes again: there is no timer, so that an idle system commits at once and a busy one in large
+//! batches. A second writer starts when the first is busy and enough waits to make another batch of
+//! its own; fewer would only split what could have been one batch. A topic is with one writer at a
+//! time, so that its items are committed in their order.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::bus::Topic;
+use super::queue::{Batch, Queue};
+
+/// How to commit items.
+pub trait Commit: Send + Sync + 'static {
+    /// What is committed.
+    type Item: Send + 'static;
+
+    /// What an item is about.
+    fn topic(&self, item: &Self::Item) -> Topic;
+
+    /// Commits items of many topics, and tells those who wait for them. What is better done apart from
+    /// the others, because it failed or would have to wait, comes back untouched and in its order.
+    fn together(&self, items: Vec<Self::Item>) -> impl Future<Output = Vec<Self::Item>> + Send;
+
+    /// Commits items of one topic, and tells those who wait for them, whatever happens.
+    fn apart(&self, items: Vec<Self::Item>) -> impl Future<Output = ()> + Send;
+}
+
+/// How much is done at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Width {
+    /// Writers at most.
+    pub writers: usize,
+    /// Items of a batch at most.
+    pub batch: usize,
+    /// Tenants of a batch at most: each costs statements of its own.
+    pub tenants: usize,
+}
+
+/// Where items wait to be committed.
+pub struct Lanes<C: Commit> {
+    shared: Arc<Shared<C>>,
+}
+
+struct Shared<C: Commit> {
+    commit: C,
+    width: Width,
+    state: Mutex<State<C::Item>>,
+    tracker: TaskTracker,
+    /// Bounds what is committed apart, which takes connections beyond those of the writers.
+    apart: Semaphore,
+}
+
+struct State<T> {
+    queue: Queue<T>,
+    writers: usize,
+}
+
+impl<C: Commit> Clone for Lanes<C> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<C: Commit> Lanes<C> {
+    /// Lanes whose writers are tasks of `tracker`.
+    pub fn new(commit: C, width: Width, tracker: TaskTracker) -> Self {
+        let state = Mutex::new(State { queue: Queue::new(), writers: 0 });
+        let apart = Semaphore::new(width.writers);
+        Self { shared: Arc::new(Shared { commit, width, state, tracker, apart }) }
+    }
+
+    /// Puts items in line. Whoever submits must bound what it has waiting.
+    pub fn submit(&self, items: impl IntoIterator<Item = C::Item>) {
+        let starts = self.shared.with(|state| {
+            for item in items {
+                state.queue.push(self.shared.commit.topic(&item), item);
+            }
+            self.shared.needs_writer(state)
+        });
+        if starts {
+            Shared::start_writer(&self.shared);
+        }
+    }
+}
+
+impl<C: Commit> Shared<C> {
+    fn with<R>(&self, change: impl FnOnce(&mut State<C::Item>) -> R) -> R {
+        // Nothing in here panics half way, so a poisoned state is whole.
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether one more writer is to start, which is counted then.
+    fn needs_writer(&self, state: &mut State<C::Item>) -> bool {
+        let enough = match state.writers {
+            0 => 1,
+            busy if busy < self.width.writers => self.width.batch,
+            _ => return false,
+        };
+        let starts = state.queue.ready() >= enough;
+        state.writers += usize::from(starts);
+        starts
+    }
+
+    fn start_writer(this: &Arc<Self>) {
+        let shared = Arc::clone(this);
+        this.tracker.spawn(async move { shared.write().await });
+    }
+
+    /// Commits batches until nothing waits.
+    async fn write(self: Arc<Self>) {
+        while let Some(Batch { items, topics }) = self.with(|state| {
+            let batch = state.queue.take(self.width.batch, self.width.tenants);
+            state.writers -= usize::from(batch.items.is_empty());
+            (!batch.items.is_empty()).then_some(batch)
+        }) {
+            let mut turn = Turn { shared: Arc::clone(&self), topics, is_writer: true };
+            let left = self.commit.together(items).await;
+            let mut apart: HashMap<Topic, Vec<C::Item>> = HashMap::new();
+            for item in left {
+                apart.entry(self.commit.topic(&item)).or_default().push(item);
+            }
+            turn.topics.retain(|topic| !apart.contains_key(topic));
+            turn.is_writer = false;
+            drop(turn);
+            for (topic, items) in apart {
+                self.tracker.spawn(Arc::clone(&self).write_apart(topic, items));
+            }
+        }
+    }
+
+    /// Commits what was left of a topic, which nobody else has meanwhile.
+    async fn write_apart(self: Arc<Self>, topic: Topic, items: Vec<C::Item>) {
+        let _turn = Turn { shared: Arc::clone(&self), topics: vec![topic], is_writer: false };
+        // The semaphore is never closed.
+        let _permit = self.apart.acquire().await;
+        self.commit.apart(items).await;
+    }
+}
+
+/// Topics that are with one writer, until this is dropped: also when committing them panicked.
+struct Turn<C: Commit> {
+    shared: Arc<Shared<C>>,
+    topics: Vec<Topic>,
+    /// Whether a writer ends with this.
+    is_writer: bool,
+}
+
+impl<C: Commit> Drop for Turn<C> {
+    fn drop(&mut self) {
+        let starts = self.shared.with(|state| {
+            self.topics.drain(..).for_each(|topic| state.queue.release(topic));
+            state.writers -= usize::from(self.is_writer);
+            self.shared.needs_writer(state)
+        });
+        if starts {
+            Shared::start_writer(&self.shared);
+        }
+    }
+}
