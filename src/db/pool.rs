@@ -1,6 +1,7 @@
 //! Connections that serve tenants, as the pool makes and takes them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use diesel::ConnectionError;
@@ -8,6 +9,10 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::PoolableConnection;
 
 use super::Target;
+
+/// How long the plans of a batch are kept, in milliseconds. Making them takes one or two: little
+/// enough to do so every second, and often enough that a table does not outgrow them by much.
+const PLANS_LAST_MS: u64 = 1_000;
 
 /// A connection, and what is known of it.
 ///
@@ -19,6 +24,9 @@ pub(super) struct Connection {
     open: AtomicBool,
     /// Whether the statements of a batch are prepared.
     warm: AtomicBool,
+    /// When its plans were last thrown away, in milliseconds since it was opened.
+    planned_ms: AtomicU64,
+    opened: Instant,
 }
 
 impl Connection {
@@ -37,6 +45,16 @@ impl Connection {
     pub(super) fn set_warm(&self) {
         self.warm.store(true, Ordering::Relaxed);
     }
+
+    /// Whether its plans are so old that tables may have outgrown them. They are made anew then.
+    pub(super) fn outgrows_plans(&self) -> bool {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let old = now.saturating_sub(self.planned_ms.load(Ordering::Relaxed)) >= PLANS_LAST_MS;
+        if old {
+            self.planned_ms.store(now, Ordering::Relaxed);
+        }
+        old
+    }
 }
 
 /// Makes connections to a database.
@@ -48,7 +66,13 @@ impl Manager for Connector {
 
     async fn create(&self) -> Result<Connection, ConnectionError> {
         let inner = self.0.open().await?;
-        Ok(Connection { inner, open: AtomicBool::new(false), warm: AtomicBool::new(false) })
+        Ok(Connection {
+            inner,
+            open: AtomicBool::new(false),
+            warm: AtomicBool::new(false),
+            planned_ms: AtomicU64::new(0),
+            opened: Instant::now(),
+        })
     }
 
     /// Takes a connection back, unless it is lost, or its transaction was left half way. There is no

@@ -33,6 +33,12 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a transaction may sit idle: none ever does, unless this process or its network died.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How statements of a batch are planned: for arrays of any length, and by index whatever the tables look
+/// like at that moment. A plan that was made for small tables reads them as a whole, and would be kept
+/// while they grow.
+const BATCH_PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; \
+                           SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+
 /// When the client stops waiting.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(Instant);
@@ -156,11 +162,8 @@ impl BatchTx {
     pub(super) async fn begin(db: &Db, deadline: Deadline) -> Result<Self> {
         let connection = Arc::new(db.connection().await?);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
-        // A plan for arrays of any length is as good as one for these, and is made once.
-        let sql = format!(
-            "{}; SET LOCAL plan_cache_mode = force_generic_plan",
-            begin_sql(Access::ReadWrite, remaining)
-        );
+        let replan = if connection.outgrows_plans() { "; DISCARD PLANS" } else { "" };
+        let sql = format!("{}; {BATCH_PLANS}{replan}", begin_sql(Access::ReadWrite, remaining));
         connection.set_open(true);
         (&mut connection.inner()).batch_execute(&sql).await?;
         Ok(Self { connection })

@@ -212,8 +212,9 @@ pub(crate) async fn list_changed(
     Ok(messages.into_iter().map(|(message, change)| (message, change.unwrap_or(after))).collect())
 }
 
-/// The statement of [`list_known`]. What only messages in progress have costs nothing where there are
-/// none.
+/// The statement of [`list_known`]. Key by key, whatever the planner thinks of the tables (`OFFSET 0`
+/// keeps it from joining them in another way). What only messages in progress have costs nothing where
+/// there are none.
 #[derive(QueryId)]
 struct ListKnown {
     tenant: Uuid,
@@ -248,10 +249,11 @@ impl QueryFragment<Pg> for ListKnown {
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlText>, _>(&self.message_keys)?;
         out.push_sql(
-            ") AS k (conversation_id, message_key) JOIN conversation_messages AS m \
-             ON m.conversation_id = k.conversation_id AND m.message_key = k.message_key AND m.tenant_id = ",
+            ") AS k (conversation_id, message_key) CROSS JOIN LATERAL (SELECT * FROM conversation_messages \
+             WHERE conversation_id = k.conversation_id AND message_key = k.message_key AND tenant_id = ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" OFFSET 0) AS m");
         out.push_sql(
             " LEFT JOIN message_drafts AS d ON d.tenant_id = m.tenant_id AND d.message_id = m.id \
              LEFT JOIN LATERAL (SELECT start_offset + octet_length(text) AS end_offset, created_at \

@@ -1,0 +1,51 @@
+//! Clients of the service.
+
+use std::net::SocketAddr;
+
+use crm_backend::pb::conversation_service_client::ConversationServiceClient;
+use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use uuid::Uuid;
+
+use crate::Result;
+
+/// Says the tenant with every call.
+#[derive(Clone)]
+pub(crate) struct Says(AsciiMetadataValue);
+
+impl Interceptor for Says {
+    fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
+        request.metadata_mut().insert("x-tenant-id", self.0.clone());
+        Ok(request)
+    }
+}
+
+pub(crate) type Customers = CustomerServiceClient<InterceptedService<Channel, Says>>;
+
+pub(crate) type Conversations = ConversationServiceClient<InterceptedService<Channel, Says>>;
+
+/// One connection.
+pub(crate) async fn channel(address: SocketAddr) -> Result<Channel> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?)
+}
+
+/// Several connections.
+pub(crate) async fn channels(address: SocketAddr, count: usize) -> Result<Vec<Channel>> {
+    let mut channels = Vec::with_capacity(count);
+    for _ in 0..count {
+        channels.push(channel(address).await?);
+    }
+    Ok(channels)
+}
+
+pub(crate) fn customers(channel: &Channel, tenant: Uuid) -> Result<Customers> {
+    Ok(CustomerServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+}
+
+pub(crate) fn conversations(channel: &Channel, tenant: Uuid) -> Result<Conversations> {
+    Ok(ConversationServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+}

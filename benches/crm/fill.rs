@@ -1,0 +1,241 @@
+//! Rows by the thousand, and as the service writes them: one is written through the service, and
+//! Postgres copies it with other ids, numbers and words. So a column that is new is right here too.
+
+use std::fmt::Write;
+
+use crm_backend::pb;
+use tokio_postgres::{Client, Config, NoTls};
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use crate::writers::CONTENT;
+use crate::{Result, client};
+
+/// Customers that share a word, so that a search finds a handful.
+pub(crate) const GROUP: u64 = 20;
+
+/// The word that every customer has.
+pub(crate) const COMMON_WORD: &str = "bakery";
+
+/// The names of the first customer and its copies: a common word, one of each, and one of a group.
+const NAME: &str = "Bakery shopnumber shopgroup";
+
+/// Opens a connection as superuser.
+pub(crate) async fn connect(config: Config) -> Result<Client> {
+    let (client, connection) = config.connect(NoTls).await?;
+    #[expect(clippy::disallowed_methods, reason = "it ends with the client, and nobody waits for it")]
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Ids that are made of a number, so that Rust and pgbench can both tell them. They are version 7,
+/// and grow with the number, as those of the service do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ids {
+    /// The first half of all of them.
+    prefix: u64,
+    /// How many there are; the first is 1.
+    pub(crate) count: u64,
+}
+
+impl Ids {
+    /// Ids that nobody else has.
+    fn new(count: u64) -> Self {
+        Self { prefix: prefix(), count }
+    }
+
+    /// The first half as hexadecimal digits.
+    pub(crate) fn prefix(self) -> String {
+        format!("{:016x}", self.prefix)
+    }
+
+    /// The id of a number.
+    pub(crate) fn text(self, number: u64) -> String {
+        Uuid::from_u64_pair(self.prefix, number).to_string()
+    }
+
+    /// All of them.
+    pub(crate) fn texts(self) -> Vec<String> {
+        (1..=self.count).map(|number| self.text(number)).collect()
+    }
+
+    /// The id of the number `n` in SQL.
+    fn sql(self) -> String {
+        format!("('{}' || lpad(to_hex(n), 16, '0'))::uuid", self.prefix())
+    }
+}
+
+/// The first half of ids that nobody else has.
+pub(crate) fn prefix() -> u64 {
+    Uuid::now_v7().as_u64_pair().0
+}
+
+/// A customer that the service writes, to be copied.
+pub(crate) async fn customer(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
+    let request = pb::CreateCustomerRequest {
+        business_name: NAME.to_owned(),
+        contact_name: "Zoë Baker".to_owned(),
+        email: "shopnumber@example.com".to_owned(),
+        industry_category: "food".to_owned(),
+        business_context: Some(pb::BusinessContext {
+            description: "Bread and cakes from the corner".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let response = client::customers(channel, tenant)?.create_customer(request).await?;
+    id(response.into_inner().customer.map(|customer| customer.id))
+}
+
+/// A conversation that the service writes, to be copied.
+pub(crate) async fn conversation(channel: &Channel, tenant: Uuid, customer: Uuid) -> Result<Uuid> {
+    let request = pb::CreateConversationRequest {
+        customer_id: customer.to_string(),
+        session_id: Uuid::new_v4().to_string(),
+        ..Default::default()
+    };
+    let response = client::conversations(channel, tenant)?.create_conversation(request).await?;
+    id(response.into_inner().conversation.map(|conversation| conversation.id))
+}
+
+/// A message that the service writes, in a conversation of its own, to be copied.
+async fn message(channel: &Channel, tenant: Uuid, customer: Uuid) -> Result<Uuid> {
+    let conversation = conversation(channel, tenant, customer).await?;
+    let message = pb::NewMessage {
+        message_key: "first".to_owned(),
+        role: pb::MessageRole::User.into(),
+        content: CONTENT.clone(),
+        ..Default::default()
+    };
+    let request = pb::CreateMessageRequest {
+        conversation_id: conversation.to_string(),
+        message: Some(message),
+        request_id: String::new(),
+    };
+    let response = client::conversations(channel, tenant)?.create_message(request).await?;
+    id(response.into_inner().message.map(|message| message.id))
+}
+
+fn id(id: Option<String>) -> Result<Uuid> {
+    Ok(Uuid::parse_str(&id.ok_or("an answer without the row")?)?)
+}
+
+/// Copies of a customer, each with names and words of its own.
+pub(crate) async fn customers(sql: &Client, tenant: Uuid, first: Uuid, count: u64) -> Result<Ids> {
+    let ids = Ids::new(count);
+    let named = |column: &str| {
+        format!(
+            "replace(replace({column}, 'shopnumber', 's' || lpad(n::text, 7, '0')), \
+             'shopgroup', 'g' || lpad((n / {GROUP})::text, 7, '0'))"
+        )
+    };
+    let lexemes = named("array_to_string(tsvector_to_array(m.search_vector), ' ')");
+    let changes = [
+        ("id", ids.sql()),
+        ("business_name", named("m.business_name")),
+        ("sort_name", named("m.sort_name")),
+        ("slug", named("m.slug")),
+        ("email", named("m.email")),
+        ("search_vector", format!("array_to_tsvector(string_to_array({lexemes}, ' '))")),
+        ("created_at", "m.created_at + n * interval '1 microsecond'".to_owned()),
+        ("updated_at", "m.updated_at + n * interval '1 microsecond'".to_owned()),
+    ];
+    copy(sql, "customers", (tenant, first), &numbers(count), &changes).await?;
+    Ok(ids)
+}
+
+/// The words of the `number`th customer and of its group.
+pub(crate) fn words(number: u64) -> [String; 2] {
+    [format!("s{number:07}"), format!("g{:07}", number / GROUP)]
+}
+
+/// Copies of an empty conversation.
+pub(crate) async fn conversations(sql: &Client, tenant: Uuid, first: Uuid, count: u64) -> Result<Ids> {
+    let ids = Ids::new(count);
+    let changes = [("id", ids.sql()), ("session_id", format!("{}::text", ids.sql()))];
+    copy(sql, "conversations", (tenant, first), &numbers(count), &changes).await?;
+    Ok(ids)
+}
+
+/// Gives each of these empty conversations so many messages. Those of a conversation lie apart, as
+/// they do where many go on at once.
+pub(crate) async fn messages(
+    sql: &Client,
+    channel: &Channel,
+    (tenant, customer): (Uuid, Uuid),
+    conversations: Ids,
+    count: u64,
+) -> Result<()> {
+    let first = message(channel, tenant, customer).await?;
+    let ids = Ids::new(count * conversations.count);
+    let prefix = conversations.prefix();
+    let numbers = format!(
+        "(SELECT row_number() OVER (ORDER BY sequence, number) AS n, sequence, \
+          ('{prefix}' || lpad(to_hex(number), 16, '0'))::uuid AS conversation_id \
+          FROM generate_series(1, {count}) AS sequence, generate_series(1, {}) AS number) AS numbers",
+        conversations.count
+    );
+    let changes = [
+        ("id", ids.sql()),
+        ("conversation_id", "numbers.conversation_id".to_owned()),
+        ("sequence", "numbers.sequence".to_owned()),
+        ("message_key", format!("replace({}::text, '-', '')", ids.sql())),
+        ("created_at", "m.created_at + n * interval '1 microsecond'".to_owned()),
+        ("updated_at", "m.updated_at + n * interval '1 microsecond'".to_owned()),
+    ];
+    copy(sql, "conversation_messages", (tenant, first), &numbers, &changes).await?;
+    sql.batch_execute(&format!(
+        "UPDATE conversations SET last_sequence = {count}, last_message_at = now() \
+         WHERE tenant_id = '{tenant}' AND id BETWEEN '{}' AND '{}'",
+        conversations.text(1),
+        conversations.text(conversations.count)
+    ))
+    .await?;
+    Ok(())
+}
+
+/// Has the planner know what is there, and the visibility map too.
+pub(crate) async fn tidy(sql: &Client) -> Result<()> {
+    sql.batch_execute("VACUUM (ANALYZE) customers").await?;
+    sql.batch_execute("VACUUM (ANALYZE) conversations").await?;
+    sql.batch_execute("VACUUM (ANALYZE) conversation_messages").await?;
+    Ok(())
+}
+
+/// The numbers 1 to `count` as `n`.
+fn numbers(count: u64) -> String {
+    format!("generate_series(1, {count}) AS n")
+}
+
+/// Copies a row `m` once for each row of `numbers`, with some columns changed.
+async fn copy(
+    sql: &Client,
+    table: &str,
+    (tenant, first): (Uuid, Uuid),
+    numbers: &str,
+    changes: &[(&str, String)],
+) -> Result<()> {
+    let columns = sql
+        .query(
+            "SELECT attname::text FROM pg_attribute \
+             WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''",
+            &[&table],
+        )
+        .await?;
+    let (mut names, mut values) = (String::new(), String::new());
+    for column in &columns {
+        let name: &str = column.get(0);
+        let comma = if names.is_empty() { "" } else { ", " };
+        write!(names, "{comma}\"{name}\"")?;
+        match changes.iter().find(|(changed, _)| *changed == name) {
+            Some((_, value)) => write!(values, "{comma}{value}")?,
+            None => write!(values, "{comma}m.\"{name}\"")?,
+        }
+    }
+    sql.batch_execute(&format!(
+        "INSERT INTO {table} ({names}) SELECT {values} FROM {table} AS m, {numbers} \
+         WHERE m.tenant_id = '{tenant}' AND m.id = '{first}' ORDER BY n"
+    ))
+    .await?;
+    Ok(())
+}

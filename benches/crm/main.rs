@@ -1,0 +1,122 @@
+//! The benchmark: the service as its own process, driven over loopback, against pgbench on the same
+//! database.
+//!
+//! ```text
+//! cargo bench                              every scenario, three rounds of five seconds
+//! cargo bench -- --scenario append --long  one of them, with long rounds
+//! cargo bench -- --short                   a smoke test: its numbers mean little
+//! ```
+//!
+//! Every scenario is measured in rounds that alternate with its baseline, and the medians count. What
+//! clients, service and Postgres need, they take from the same cores: only ratios mean something on
+//! another machine. The results are also in `target/benchmark/results.json`.
+
+mod client;
+mod fill;
+mod measure;
+mod options;
+mod pgbench;
+mod report;
+mod scenarios;
+mod service;
+mod stage;
+mod writers;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use options::Options;
+use pgbench::Pgbench;
+use service::{Database, Service};
+use stage::Stage;
+
+/// What went wrong, in words for the person who runs this.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// A value, or what went wrong.
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+/// Something that cannot be measured here, which is no fault.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotAvailable(pub(crate) String);
+
+fn main() -> ExitCode {
+    match run(Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("benchmark: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs everything, and leaves nothing behind. False where a scenario failed.
+fn run(options: Options) -> Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // From here on a signal is remembered, so that one while Postgres starts ends it cleanly.
+    let signals = runtime.block_on(async { Signals::take() })?;
+    let database = Database::start(&options)?;
+    let pgbench = Pgbench::find(database.bin_dir(), &database.directory()?, database.config()?);
+    let outcome = runtime.block_on(perform(options, &database, pgbench, signals));
+    // What tasks still hold of connections goes before Postgres does.
+    drop(runtime);
+    database.stop();
+    outcome
+}
+
+async fn perform(
+    options: Options,
+    database: &Database,
+    pgbench: Option<Pgbench>,
+    mut signals: Signals,
+) -> Result<bool> {
+    let service = Service::start(database)?;
+    let outcome = tokio::select! {
+        outcome = measure(options, database, pgbench, &service) => outcome,
+        () = signals.next() => Err("stopped by a signal".into()),
+    };
+    let stopped = service.stop().await;
+    outcome.and_then(|outcome| stopped.map(|()| outcome))
+}
+
+async fn measure(
+    options: Options,
+    database: &Database,
+    pgbench: Option<Pgbench>,
+    service: &Service,
+) -> Result<bool> {
+    if pgbench.is_none() {
+        eprintln!("{}", pgbench::MISSING);
+    }
+    let address = service.address().await?;
+    let sql = fill::connect(database.config()?).await?;
+    let stage = Stage::new(options, address, service.pid(), sql, pgbench).await?;
+    let report = scenarios::run_all(&stage).await;
+    println!("\n{report}");
+    println!("{}", report.save()?.display());
+    Ok(!report.has_failures())
+}
+
+/// What asks a program to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! pgbench, the baseline: on the same database, in the same run.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::LazyLock;
+
+use tokio::process::Command;
+use tokio_postgres::config::Host;
+use uuid::Uuid;
+
+use crate::fill::Ids;
+use crate::writers::CONTENT;
+use crate::{Result, fill, measure};
+
+/// What is said where there is no pgbench.
+pub(crate) const MISSING: &str = "There is no pgbench beside Postgres, in PATH or in /usr/lib/postgresql/*/bin, so \
+     baselines and ratios are missing. On Debian and Ubuntu it comes with `apt install postgresql-contrib`, or with \
+     postgresql-<version>; elsewhere with the package of Postgres's contributed programs.";
+
+/// Where Debian puts what belongs to one version of Postgres.
+const DEBIAN: &str = "/usr/lib/postgresql";
+
+/// Messages of a batch, and conversations that they are for. The script says them too.
+pub(crate) const BATCH: u64 = 100;
+const BATCH_CONVERSATIONS: u64 = 10;
+
+/// Lists for [`Script::append_batches`]: a message's conversation, its place there, the end of its key,
+/// and its text.
+static BATCH_LISTS: LazyLock<[(&str, String); 4]> = LazyLock::new(|| {
+    let list =
+        |item: &dyn Fn(u64) -> String| format!("{{{}}}", (0..BATCH).map(item).collect::<Vec<_>>().join(","));
+    [
+        ("places", list(&|number| (number % BATCH_CONVERSATIONS + 1).to_string())),
+        ("steps", list(&|number| (number / BATCH_CONVERSATIONS + 1).to_string())),
+        ("suffixes", list(&|number| format!("{number:02x}"))),
+        ("contents", list(&|_| format!("\"{}\"", *CONTENT))),
+    ]
+});
+
+/// A script, and for whom it is run: each transaction is for one of them.
+pub(crate) struct Script {
+    text: &'static str,
+    shares: Vec<Share>,
+    variables: &'static [(&'static str, String)],
+}
+
+impl Script {
+    fn new(text: &'static str, shares: Vec<Share>) -> Self {
+        Self { text, shares, variables: &[] }
+    }
+
+    /// One message in a transaction.
+    pub(crate) fn append(shares: Vec<Share>) -> Self {
+        Self::new(include_str!("../sql/append.sql"), shares)
+    }
+
+    /// [`BATCH`] messages in a transaction.
+    pub(crate) fn append_batches(shares: Vec<Share>) -> Self {
+        Self { variables: &*BATCH_LISTS, ..Self::new(include_str!("../sql/append_unnest.sql"), shares) }
+    }
+
+    /// One customer by its key.
+    pub(crate) fn get_customer(shares: Vec<Share>) -> Self {
+        Self::new(include_str!("../sql/get_customer.sql"), shares)
+    }
+
+    /// The last messages of a conversation.
+    pub(crate) fn list_messages(shares: Vec<Share>) -> Self {
+        Self::new(include_str!("../sql/list_messages.sql"), shares)
+    }
+}
+
+/// A tenant's share of a script.
+#[derive(Clone, Copy)]
+pub(crate) struct Share {
+    pub(crate) tenant: Uuid,
+    /// The customers or conversations that the script is about.
+    pub(crate) ids: Ids,
+}
+
+/// Where pgbench is, and where Postgres is.
+pub(crate) struct Pgbench {
+    program: PathBuf,
+    directory: PathBuf,
+    config: tokio_postgres::Config,
+}
+
+impl Pgbench {
+    /// Looks beside Postgres, in PATH, and where Debian puts it.
+    pub(crate) fn find(bin_dir: &Path, directory: &Path, config: tokio_postgres::Config) -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+        let mut debian: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
+        // The newest first; a newer pgbench serves an older Postgres.
+        debian.sort();
+        debian.reverse();
+        let program = std::iter::once(bin_dir.to_owned())
+            .chain(std::env::split_paths(&path))
+            .chain(debian)
+            .map(|directory| directory.join("pgbench"))
+            .find(|program| program.is_file())?;
+        Some(Self { program, directory: directory.to_owned(), config })
+    }
+
+    /// Transactions in a second.
+    pub(crate) async fn rate(&self, script: &Script, clients: usize, seconds: u64) -> Result<f64> {
+        let output = self.run(script, clients, seconds, &[]).await?;
+        let rate = output.lines().find_map(|line| {
+            line.strip_prefix("tps = ")?.strip_suffix(" (without initial connection time)")?.parse().ok()
+        });
+        rate.ok_or_else(|| format!("pgbench said no rate:\n{output}").into())
+    }
+
+    /// Milliseconds of a transaction, in the middle, where one client runs one after the other.
+    pub(crate) async fn median_latency(&self, script: &Script, seconds: u64) -> Result<f64> {
+        let prefix = self.directory.join(format!("latency-{:016x}", fill::prefix()));
+        let log = format!("--log-prefix={}", prefix.display());
+        self.run(script, 1, seconds, &["--log", &log]).await?;
+        let mut took = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.to_string_lossy().starts_with(&*prefix.to_string_lossy()) {
+                // Client, number of the transaction, microseconds, and more.
+                let log = std::fs::read_to_string(&path)?;
+                let microseconds = log.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<f64>().ok());
+                took.extend(microseconds.map(|microseconds| microseconds / 1_000.0));
+                std::fs::remove_file(&path)?;
+            }
+        }
+        measure::median(&took)
+    }
+
+    /// Runs a script to its end, and returns what pgbench says.
+    async fn run(&self, script: &Script, clients: usize, seconds: u64, more: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(["--no-vacuum", "--protocol=prepared"]).args(more);
+        command.arg(format!("--client={clients}")).arg(format!("--time={seconds}"));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(clients);
+        command.arg(format!("--jobs={threads}"));
+        for (number, share) in script.shares.iter().enumerate() {
+            command.arg("--file").arg(self.write(script.text, number, share)?);
+        }
+        let run = format!("{:016x}", fill::prefix());
+        let fingerprint = format!("\\x{}", "5a".repeat(32));
+        let common = [
+            ("run", run),
+            ("number", "0".to_owned()),
+            ("content", CONTENT.clone()),
+            ("fingerprint", fingerprint),
+        ];
+        for (name, value) in common.iter().chain(script.variables) {
+            command.arg(format!("--define={name}={value}"));
+        }
+        self.connect(&mut command);
+        // Dropped with the run that waits for it, e.g. on Ctrl-C.
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await?;
+        if !output.status.success() {
+            // All clients say the same.
+            let words = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("pgbench failed: {}", words.lines().next().unwrap_or("no word")).into());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Writes the script for a tenant, which is in the text because SET takes no parameters.
+    fn write(&self, text: &str, number: usize, share: &Share) -> Result<PathBuf> {
+        let text = text
+            .replace("@tenant@", &share.tenant.to_string())
+            .replace("@prefix@", &share.ids.prefix())
+            .replace("@count@", &share.ids.count.to_string());
+        let path = self.directory.join(format!("script-{number}.sql"));
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    fn connect(&self, command: &mut Command) {
+        for host in self.config.get_hosts() {
+            if let Host::Tcp(host) = host {
+                command.args(["--host", host]);
+            }
+        }
+        for port in self.config.get_ports() {
+            command.arg("--port").arg(port.to_string());
+        }
+        command.args(self.config.get_user().map(|user| format!("--username={user}")));
+        command.args(self.config.get_dbname());
+        if let Some(password) = self.config.get_password() {
+            command.env("PGPASSWORD", String::from_utf8_lossy(password).into_owned());
+        }
+    }
+}

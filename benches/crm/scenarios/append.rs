@@ -1,0 +1,145 @@
+//! Adding whole messages: spread over conversations, all to one, and one at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::measure::{self, Load, median};
+use crate::pgbench::{BATCH, Pgbench, Script, Share};
+use crate::report::Measured;
+use crate::stage::Stage;
+use crate::writers::{Keys, Patient, Writer};
+use crate::{Result, client};
+
+/// Streams at once: a middling fleet of agents.
+const STREAMS: usize = 64;
+
+/// Connections that they share: some agents in a process.
+const CONNECTIONS: usize = 8;
+
+/// Clients of pgbench: what is best on few cores, and on more. The best of them counts.
+const CLIENTS: [usize; 2] = [8, 32];
+
+/// The same where all are in each other's way, and one alone may be best.
+const CLIENTS_ON_ONE: [usize; 3] = [1, 8, 32];
+
+/// Clients that write batches: on few cores more are no faster.
+const BATCH_CLIENTS: usize = 2;
+
+/// `append` and `append_vs_unnest`.
+pub(crate) async fn spread(stage: &Stage) -> Result<Vec<Measured>> {
+    let shares: Vec<_> =
+        stage.tenants.iter().map(|tenant| Share { tenant: tenant.id, ids: tenant.conversations }).collect();
+    let conversations: Vec<_> =
+        stage.tenants.iter().map(|tenant| Arc::new(tenant.conversations.texts())).collect();
+    let (single, batches) = (Script::append(shares.clone()), Script::append_batches(shares));
+    let (mut values, mut singles, mut batched) = (Vec::new(), Best::new(&CLIENTS), Vec::new());
+    for _ in 0..stage.options.rounds {
+        values.push(append(stage, &conversations).await?);
+        if let Some(pgbench) = &stage.pgbench {
+            if stage.options.wants("append") {
+                singles.round(stage, pgbench, &single).await?;
+            }
+            if stage.options.wants("append_vs_unnest") {
+                stage.settle().await?;
+                let rate = pgbench.rate(&batches, BATCH_CLIENTS, stage.options.seconds()).await?;
+                batched.push(rate * BATCH as f64);
+            }
+        }
+    }
+    let value = median(&values)?;
+    Ok(vec![
+        Measured { name: "append", value, baseline: singles.best() },
+        Measured { name: "append_vs_unnest", value, baseline: median(&batched).ok() },
+    ])
+}
+
+/// `append_hot`.
+pub(crate) async fn hot(stage: &Stage) -> Result<Vec<Measured>> {
+    let tenant = stage.tenants.first().ok_or("no tenant")?;
+    let (mut values, mut singles) = (Vec::new(), Best::new(&CLIENTS_ON_ONE));
+    for _ in 0..stage.options.rounds {
+        // A new one each time, so that no round has longer indexes than the one before.
+        let mine = stage.one_conversation(tenant).await?;
+        values.push(append(stage, &[Arc::new(mine.texts())]).await?);
+        if let Some(pgbench) = &stage.pgbench {
+            let ids = stage.one_conversation(tenant).await?;
+            let script = Script::append(vec![Share { tenant: tenant.id, ids }]);
+            singles.round(stage, pgbench, &script).await?;
+        }
+    }
+    Ok(vec![Measured { name: "append_hot", value: median(&values)?, baseline: singles.best() }])
+}
+
+/// `append_idle_p50`.
+pub(crate) async fn idle(stage: &Stage) -> Result<Vec<Measured>> {
+    let tenant = stage.tenants.first().ok_or("no tenant")?;
+    let channel = client::channel(stage.address).await?;
+    let (mut values, mut baselines) = (Vec::new(), Vec::new());
+    for _ in 0..stage.options.rounds {
+        let ids = stage.one_conversation(tenant).await?;
+        stage.settle().await?;
+        let mut writer = Patient::open(&channel, tenant.id, ids.text(1)).await?;
+        let took = measure::one_by_one(stage.options.round(), async || writer.write().await).await?;
+        values.push(median(&took)?);
+        if let Some(pgbench) = &stage.pgbench {
+            let ids = stage.one_conversation(tenant).await?;
+            let script = Script::append(vec![Share { tenant: tenant.id, ids }]);
+            stage.settle().await?;
+            baselines.push(pgbench.median_latency(&script, stage.options.seconds()).await?);
+        }
+    }
+    let baseline = median(&baselines).ok();
+    Ok(vec![Measured { name: "append_idle_p50", value: median(&values)?, baseline }])
+}
+
+/// Acks in a second: streams that never wait, each to the conversations of one tenant in turn.
+async fn append(stage: &Stage, conversations: &[Arc<Vec<String>>]) -> Result<f64> {
+    stage.settle().await?;
+    let channels = client::channels(stage.address, CONNECTIONS).await?;
+    let tenants = stage.tenants.iter().zip(conversations).cycle();
+    let keys = Keys::new();
+    let (mut load, refused) = (Load::new(), Arc::new(AtomicU64::new(0)));
+    for ((stream, channel), (tenant, conversations)) in
+        channels.iter().cycle().enumerate().take(STREAMS).zip(tenants)
+    {
+        let writer = Writer {
+            channel: channel.clone(),
+            tenant: tenant.id,
+            conversations: Arc::clone(conversations),
+            keys,
+            stream,
+        };
+        let (done, stop) = (Arc::clone(&load.done), load.stop.clone());
+        load.spawn(writer.write(done, Arc::clone(&refused), stop));
+    }
+    let rate = load.rate(stage.options.round()).await?;
+    match refused.load(Ordering::Relaxed) {
+        0 => {}
+        refused => eprintln!("{refused} messages were refused as UNAVAILABLE, and do not count"),
+    }
+    Ok(rate)
+}
+
+/// Rates of pgbench by the number of its clients.
+struct Best {
+    rates: Vec<(usize, Vec<f64>)>,
+}
+
+impl Best {
+    fn new(clients: &[usize]) -> Self {
+        Self { rates: clients.iter().map(|clients| (*clients, Vec::new())).collect() }
+    }
+
+    async fn round(&mut self, stage: &Stage, pgbench: &Pgbench, script: &Script) -> Result<()> {
+        for (clients, rates) in &mut self.rates {
+            stage.settle().await?;
+            rates.push(pgbench.rate(script, *clients, stage.options.seconds()).await?);
+        }
+        Ok(())
+    }
+
+    /// The median of the number of clients that does best.
+    fn best(&self) -> Option<f64> {
+        self.rates.iter().filter_map(|(_, rates)| median(rates).ok()).max_by(f64::total_cmp)
+    }
+}

@@ -1,0 +1,64 @@
+//! The memory that watchers take while nothing happens.
+
+use std::time::Duration;
+
+use crm_backend::pb::WatchConversationResponse;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use rustix::process::Pid;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::watch::{self, OPENING};
+use crate::report::Measured;
+use crate::stage::Stage;
+use crate::{NotAvailable, Result, client};
+
+/// Connections that the streams share, open from the start: it is streams that are weighed.
+const CONNECTIONS: usize = 100;
+
+/// How long after the last stream was opened memory is read: queries are answered, and buffers that
+/// opening needed are given back.
+const REST: Duration = Duration::from_secs(3);
+
+/// `idle_watch_memory`.
+pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+    let (few, many) = stage.options.idle_streams();
+    let channels = client::channels(stage.address, CONNECTIONS).await?;
+    let mut streams = open(stage, &channels, few).await?;
+    let before = resident(stage.pid)?;
+    streams.extend(open(stage, &channels, many - few).await?);
+    let after = resident(stage.pid)?;
+    let value = (after - before) as f64 / (many - few) as f64;
+    drop(streams);
+    Ok(vec![Measured { name: "idle_watch_memory", value, baseline: None }])
+}
+
+async fn open(
+    stage: &Stage,
+    channels: &[Channel],
+    count: usize,
+) -> Result<Vec<Streaming<WatchConversationResponse>>> {
+    let conversations = stage.tenants.iter().flat_map(|tenant| {
+        (1..=tenant.conversations.count).map(|number| (tenant.id, tenant.conversations.text(number)))
+    });
+    let conversations: Vec<_> = conversations.collect();
+    let watches = conversations.into_iter().cycle().zip(channels.iter().cycle()).take(count);
+    let opened = stream::iter(watches)
+        .map(|((tenant, conversation), channel)| watch::open_now(channel, tenant, conversation))
+        .buffer_unordered(OPENING)
+        .try_collect()
+        .await?;
+    tokio::time::sleep(REST).await;
+    Ok(opened)
+}
+
+/// Bytes of memory that a process has.
+fn resident(pid: Pid) -> Result<i64> {
+    let path = format!("/proc/{}/status", pid.as_raw_pid());
+    let status = std::fs::read_to_string(&path)
+        .map_err(|error| NotAvailable(format!("memory is read from {path}: {error}")))?;
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<i64>().ok());
+    Ok(kilobytes.ok_or("the system does not say how much memory the service has")? * 1024)
+}

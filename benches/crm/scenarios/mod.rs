@@ -1,0 +1,86 @@
+//! The scenarios. Those that need the same tables, or share a value, are measured together.
+
+mod append;
+mod growth;
+mod idle_watch;
+mod reads;
+mod tokens;
+mod watch;
+
+use crate::Result;
+use crate::report::{Measured, Report};
+use crate::stage::Stage;
+
+/// Scenarios that are measured together.
+#[derive(Debug, Clone, Copy)]
+enum Group {
+    Append,
+    AppendHot,
+    AppendIdle,
+    GetCustomer,
+    ListMessages,
+    Tokens,
+    Watch,
+    IdleWatch,
+    GrowthOfConversation,
+    GrowthOfTenant,
+}
+
+impl Group {
+    /// In this order: the large tables come last.
+    const ALL: [Self; 10] = [
+        Self::Append,
+        Self::AppendHot,
+        Self::AppendIdle,
+        Self::GetCustomer,
+        Self::ListMessages,
+        Self::Tokens,
+        Self::Watch,
+        Self::IdleWatch,
+        Self::GrowthOfConversation,
+        Self::GrowthOfTenant,
+    ];
+
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Append => &["append", "append_vs_unnest"],
+            Self::AppendHot => &["append_hot"],
+            Self::AppendIdle => &["append_idle_p50"],
+            Self::GetCustomer => &["get_customer"],
+            Self::ListMessages => &["list_messages"],
+            Self::Tokens => &["token_delta_p99", "token_rows_per_delta"],
+            Self::Watch => &["watch_p99"],
+            Self::IdleWatch => &["idle_watch_memory"],
+            Self::GrowthOfConversation => &["growth_append", "growth_list_messages"],
+            Self::GrowthOfTenant => &["growth_list_customers", "growth_search", "growth_search_common"],
+        }
+    }
+
+    async fn measure(self, stage: &Stage) -> Result<Vec<Measured>> {
+        match self {
+            Self::Append => append::spread(stage).await,
+            Self::AppendHot => append::hot(stage).await,
+            Self::AppendIdle => append::idle(stage).await,
+            Self::GetCustomer => reads::get_customer(stage).await,
+            Self::ListMessages => reads::list_messages(stage).await,
+            Self::Tokens => tokens::measure(stage).await,
+            Self::Watch => watch::measure(stage).await,
+            Self::IdleWatch => idle_watch::measure(stage).await,
+            Self::GrowthOfConversation => growth::conversation(stage).await,
+            Self::GrowthOfTenant => growth::tenant(stage).await,
+        }
+    }
+}
+
+/// Measures all that was asked for. What fails does not keep the others from being measured.
+pub(crate) async fn run_all(stage: &Stage) -> Report {
+    let mut report = Report::new(stage.options.caveat());
+    for group in Group::ALL {
+        let names: Vec<_> = group.names().iter().copied().filter(|name| stage.options.wants(name)).collect();
+        if !names.is_empty() {
+            let outcome = group.measure(stage).await;
+            report.add(&names, outcome);
+        }
+    }
+    report
+}

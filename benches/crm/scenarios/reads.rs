@@ -1,0 +1,144 @@
+//! Calls that read, against the same select.
+
+use crm_backend::pb;
+
+use crate::fill::Ids;
+use crate::measure::{Load, median};
+use crate::pgbench::{Script, Share};
+use crate::report::Measured;
+use crate::stage::{Stage, Tenant};
+use crate::{Result, client, fill};
+
+/// Connections of the clients, and as many clients of pgbench.
+const CONNECTIONS: usize = 8;
+
+/// Calls in flight on each connection that read a customer.
+const GETS: usize = 16;
+
+/// Calls in flight on each connection that list messages: a page is 50 times as much.
+const LISTS: usize = 4;
+
+/// Customers of each tenant: far more than are read at once, and all in memory, as with pgbench.
+const CUSTOMERS: u64 = 2_500;
+
+/// Messages of each conversation: a page, and as many before it.
+const MESSAGES: u64 = 100;
+
+/// A page, when nothing is said of its size.
+const PAGE: usize = 50;
+
+/// `get_customer`.
+pub(crate) async fn get_customer(stage: &Stage) -> Result<Vec<Measured>> {
+    let mut shares = Vec::new();
+    for tenant in &stage.tenants {
+        let ids = fill::customers(&stage.sql, tenant.id, tenant.customer, CUSTOMERS).await?;
+        shares.push(Share { tenant: tenant.id, ids });
+    }
+    fill::tidy(&stage.sql).await?;
+    let script = Script::get_customer(shares.clone());
+    compare(stage, "get_customer", &script, async || {
+        let mut load = Load::new();
+        for (number, (channel, share)) in clients(stage, &shares, GETS).await?.into_iter().enumerate() {
+            let client = client::customers(&channel, share.tenant)?;
+            let mut ids = Turn::new(share.ids, number);
+            load.spawn_calls(move || {
+                let (mut client, id) = (client.clone(), ids.next());
+                async move {
+                    let request = pb::GetCustomerRequest { id, ..Default::default() };
+                    client.get_customer(request).await?;
+                    Ok(())
+                }
+            });
+        }
+        Ok(load)
+    })
+    .await
+}
+
+/// `list_messages`.
+pub(crate) async fn list_messages(stage: &Stage) -> Result<Vec<Measured>> {
+    let channel = client::channel(stage.address).await?;
+    let mut shares = Vec::new();
+    for Tenant { id, customer, conversation, conversations } in &stage.tenants {
+        let ids = fill::conversations(&stage.sql, *id, *conversation, conversations.count).await?;
+        fill::messages(&stage.sql, &channel, (*id, *customer), ids, MESSAGES).await?;
+        shares.push(Share { tenant: *id, ids });
+    }
+    fill::tidy(&stage.sql).await?;
+    let script = Script::list_messages(shares.clone());
+    compare(stage, "list_messages", &script, async || {
+        let mut load = Load::new();
+        for (number, (channel, share)) in clients(stage, &shares, LISTS).await?.into_iter().enumerate() {
+            let client = client::conversations(&channel, share.tenant)?;
+            let mut ids = Turn::new(share.ids, number);
+            load.spawn_calls(move || {
+                let (mut client, request) = (client.clone(), last_messages(ids.next()));
+                async move {
+                    let page = client.list_messages(request).await?.into_inner();
+                    (page.messages.len() == PAGE).then_some(()).ok_or_else(|| "not a whole page".into())
+                }
+            });
+        }
+        Ok(load)
+    })
+    .await
+}
+
+/// The request for the last page of a conversation.
+pub(crate) fn last_messages(conversation_id: String) -> pb::ListMessagesRequest {
+    pb::ListMessagesRequest {
+        conversation_id,
+        page_size: 0,
+        order_by: "sequence desc".to_owned(),
+        ..Default::default()
+    }
+}
+
+/// So many clients on each of some connections, for the tenants in turn.
+async fn clients(
+    stage: &Stage,
+    shares: &[Share],
+    in_flight: usize,
+) -> Result<Vec<(tonic::transport::Channel, Share)>> {
+    let channels = client::channels(stage.address, CONNECTIONS).await?;
+    let channels = channels.iter().cloned().cycle().take(CONNECTIONS * in_flight);
+    Ok(channels.zip(shares.iter().copied().cycle()).collect())
+}
+
+/// Rounds of calls, and of pgbench with as many clients as there are connections.
+async fn compare(
+    stage: &Stage,
+    name: &'static str,
+    script: &Script,
+    load: impl AsyncFn() -> Result<Load>,
+) -> Result<Vec<Measured>> {
+    stage.settle().await?;
+    let (mut values, mut baselines) = (Vec::new(), Vec::new());
+    for _ in 0..stage.options.rounds {
+        values.push(load().await?.rate(stage.options.round()).await?);
+        if let Some(pgbench) = &stage.pgbench {
+            baselines.push(pgbench.rate(script, CONNECTIONS, stage.options.seconds()).await?);
+        }
+    }
+    Ok(vec![Measured { name, value: median(&values)?, baseline: median(&baselines).ok() }])
+}
+
+/// Numbers of rows that jump about as random ones do, and cost nothing to make.
+struct Turn {
+    ids: Ids,
+    next: u64,
+}
+
+impl Turn {
+    /// A prime, so that all numbers come up before one comes again.
+    const STEP: u64 = 7_919;
+
+    fn new(ids: Ids, first: usize) -> Self {
+        Self { ids, next: first as u64 * Self::STEP }
+    }
+
+    fn next(&mut self) -> String {
+        self.next += Self::STEP;
+        self.ids.text(self.next % self.ids.count + 1)
+    }
+}

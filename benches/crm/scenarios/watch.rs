@@ -1,0 +1,225 @@
+//! From the ack of a message to those who watch its conversation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crm_backend::pb::conversation_event::Event;
+use crm_backend::pb::watch_conversation_request::Start;
+use crm_backend::pb::{ConversationEvent, WatchConversationRequest, WatchConversationResponse};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use crate::measure::{WARM_UP, median, milliseconds, quantile};
+use crate::report::Measured;
+use crate::stage::{Stage, TENANTS};
+use crate::writers::{self, Keys};
+use crate::{Result, client};
+
+/// Conversations that are watched.
+const CONVERSATIONS: usize = 100;
+
+/// Watchers in all: ten of each conversation.
+const WATCHERS: usize = 1_000;
+
+/// Connections that the watchers share: some tens of watchers on each.
+const CONNECTIONS: usize = 20;
+
+/// Streams that write, each to five conversations. They are dealt out to the tenants in turn, so that
+/// with a multiple of those, the conversations of a stream are of one tenant.
+const WRITERS: usize = 5 * TENANTS;
+
+/// From one message to the next, of all streams together: 1,000 in a second.
+const INTERVAL: Duration = Duration::from_millis(1);
+
+/// Watches that are being opened at once: each asks the database, which answers some at a time.
+pub(super) const OPENING: usize = 16;
+
+/// How long before the first message is due: no stream is late with it.
+pub(super) const LEAD: Duration = Duration::from_millis(200);
+
+/// How long after the last message is due it may be told: beyond that it is lost.
+pub(super) const GRACE: Duration = Duration::from_secs(20);
+
+/// A watch of a conversation.
+pub(super) type Events = Streaming<WatchConversationResponse>;
+
+/// `watch_p99`.
+pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+    let mut values = Vec::new();
+    for _ in 0..stage.options.rounds {
+        stage.settle().await?;
+        values.push(quantile(&round(stage).await?, 0.99)?);
+    }
+    Ok(vec![Measured { name: "watch_p99", value: median(&values)?, baseline: None }])
+}
+
+/// Watches a conversation from now on, without the text of messages in progress.
+pub(super) async fn open_now(channel: &Channel, tenant: Uuid, conversation_id: String) -> Result<Events> {
+    open(channel, tenant, WatchConversationRequest { conversation_id, ..Default::default() }).await
+}
+
+/// Watches a conversation from its first message on.
+pub(super) async fn open_whole(
+    channel: &Channel,
+    tenant: Uuid,
+    conversation_id: String,
+    include_deltas: bool,
+) -> Result<Events> {
+    // Whatever the answer to "from now on" means while it is on its way: nothing is missed.
+    let start = Some(Start::AfterSequence(0));
+    open(channel, tenant, WatchConversationRequest { conversation_id, start, include_deltas }).await
+}
+
+async fn open(channel: &Channel, tenant: Uuid, request: WatchConversationRequest) -> Result<Events> {
+    Ok(client::conversations(channel, tenant)?.watch_conversation(request).await?.into_inner())
+}
+
+/// The next event of a watch, which must not end.
+pub(super) async fn next(events: &mut Events, limit: Instant) -> Result<Event> {
+    loop {
+        let response = timeout_at(limit, events.message()).await;
+        let response = response.map_err(|_| "a watcher was not told everything in time")??;
+        let event = response.ok_or("a watch ended")?.event;
+        if let Some(ConversationEvent { event: Some(event), .. }) = event {
+            return Ok(event);
+        }
+    }
+}
+
+/// When messages are due, and when their acks were here.
+struct Schedule {
+    begin: Instant,
+    /// Microseconds from the beginning, by the number of the message; 0 where there is no ack.
+    acked: Vec<AtomicU64>,
+}
+
+impl Schedule {
+    fn new(round: Duration) -> Result<Self> {
+        let messages = (WARM_UP + round).as_millis() / INTERVAL.as_millis();
+        // Each conversation has as many as the others.
+        let messages = usize::try_from(messages)?.next_multiple_of(CONVERSATIONS);
+        let acked = (0..messages).map(|_| AtomicU64::new(0)).collect();
+        Ok(Self { begin: Instant::now() + LEAD, acked })
+    }
+
+    fn due(&self, number: usize) -> Result<Instant> {
+        Ok(self.begin + INTERVAL * u32::try_from(number)?)
+    }
+
+    /// Microseconds from the beginning to now.
+    fn now(&self) -> u64 {
+        u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// When nobody waits for anything any more.
+    fn limit(&self) -> Result<Instant> {
+        Ok(self.due(self.acked.len())? + GRACE)
+    }
+
+    /// Milliseconds from the ack of a message to a watcher who was told at `told`; none where the
+    /// watcher was told first.
+    fn lateness(&self, number: usize, told: u64) -> Result<f64> {
+        let acked = self.acked.get(number).ok_or("a message that nobody sent")?.load(Ordering::Relaxed);
+        Ok(milliseconds(Duration::from_micros(told.saturating_sub(acked))))
+    }
+}
+
+/// What a watcher was told: numbers of messages, and when.
+type Told = Vec<(usize, u64)>;
+
+/// How late everything was told in a round, in milliseconds.
+async fn round(stage: &Stage) -> Result<Vec<f64>> {
+    let conversations = stage.fresh_conversations(CONVERSATIONS as u64).await?;
+    let channels = client::channels(stage.address, CONNECTIONS).await?;
+    let watches = conversations.iter().cycle().zip(channels.iter().cycle()).take(WATCHERS);
+    let watches: Vec<Events> = stream::iter(watches)
+        .map(|((tenant, conversation), channel)| open_whole(channel, *tenant, conversation.clone(), false))
+        .buffered(OPENING)
+        .try_collect()
+        .await?;
+    let schedule = Arc::new(Schedule::new(stage.options.round())?);
+    let mut watchers = JoinSet::new();
+    for events in watches {
+        watchers.spawn(watch(events, Arc::clone(&schedule)));
+    }
+    write_all(stage, &conversations, &schedule).await?;
+    let warm = usize::try_from(WARM_UP.as_millis() / INTERVAL.as_millis())?;
+    let mut late = Vec::new();
+    while let Some(told) = watchers.join_next().await {
+        for (number, at) in told?? {
+            if number >= warm {
+                late.push(schedule.lateness(number, at)?);
+            }
+        }
+    }
+    Ok(late)
+}
+
+/// Takes all messages of a conversation.
+async fn watch(mut events: Events, schedule: Arc<Schedule>) -> Result<Told> {
+    let (expected, limit) = (schedule.acked.len() / CONVERSATIONS, schedule.limit()?);
+    let mut told = Vec::with_capacity(expected);
+    while told.len() < expected {
+        if let Event::MessageAdded(added) = next(&mut events, limit).await? {
+            let message = added.message.ok_or("an event without its message")?;
+            told.push((usize::try_from(writers::number(&message.message_key)?)?, schedule.now()));
+        }
+    }
+    Ok(told)
+}
+
+/// Sends all messages when they are due, and takes their acks.
+async fn write_all(stage: &Stage, conversations: &[(Uuid, String)], schedule: &Arc<Schedule>) -> Result<()> {
+    let channel = client::channel(stage.address).await?;
+    let keys = Keys::new();
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        // Messages go round the conversations, so those of a writer stay the same.
+        let mine: Vec<_> = conversations.iter().skip(writer).step_by(WRITERS).cloned().collect();
+        writers.spawn(write(channel.clone(), mine, writer, keys, Arc::clone(schedule)));
+    }
+    while let Some(written) = writers.join_next().await {
+        written??;
+    }
+    Ok(())
+}
+
+async fn write(
+    channel: Channel,
+    conversations: Vec<(Uuid, String)>,
+    writer: usize,
+    keys: Keys,
+    schedule: Arc<Schedule>,
+) -> Result<()> {
+    let tenant = conversations.first().ok_or("a writer without conversations")?.0;
+    let (requests, outgoing) = mpsc::channel(conversations.len());
+    let mut client = client::conversations(&channel, tenant)?;
+    let mut answers = client.add_message(ReceiverStream::new(outgoing)).await?.into_inner();
+    let numbers = (writer..schedule.acked.len()).step_by(WRITERS);
+    let send = async {
+        for (number, (_, conversation)) in numbers.clone().zip(conversations.iter().cycle()) {
+            sleep_until(schedule.due(number)?).await;
+            let key = keys.key(writer, number as u64);
+            requests.send(writers::message(conversation.clone(), key)).await?;
+        }
+        Result::Ok(())
+    };
+    // Acks come in the order of the messages.
+    let take = async {
+        for number in numbers.clone() {
+            let answer = answers.message().await?.ok_or("the stream ended")?;
+            let acked = schedule.acked.get(number).ok_or("an ack too many")?;
+            acked.store(schedule.now().max(1), Ordering::Relaxed);
+            writers::acked(answer)?;
+        }
+        Result::Ok(())
+    };
+    tokio::try_join!(send, take).map(|_| ())
+}

@@ -1,0 +1,155 @@
+//! The processes that are measured: Postgres, and the service on it. Both are gone at the end.
+
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crm_backend::db::embedded::{self, Durability, Embedded, Storage};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::Mutex;
+
+use crate::Result;
+use crate::options::Options;
+
+/// Connections that Postgres takes: those of the service, 32 of pgbench, and some to look.
+const MAX_CONNECTIONS: u16 = 100;
+
+/// How long the service may take to its first words: migrations take a part of a second.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the service may take to its end: it gives its calls 20 s.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the service says when it serves, before the address.
+const GREETING: &str = concat!("crm-backend ", env!("CARGO_PKG_VERSION"), " listens on ");
+
+/// A Postgres as the service starts it for itself, with room for pgbench beside it, in a directory that
+/// is removed at the end.
+pub(crate) struct Database {
+    // Postgres ends before its files are removed.
+    embedded: Embedded,
+    place: TempDir,
+}
+
+impl Database {
+    /// Starts it. This blocks, so it is no work for a worker of the runtime.
+    pub(crate) fn start(options: &Options) -> Result<Self> {
+        // Started by root, Postgres runs as another account, which must be let through to its data.
+        let open = Permissions::from_mode(0o755);
+        let place = tempfile::Builder::new()
+            .prefix("crm-benchmark-")
+            .permissions(open)
+            .tempdir_in(&options.directory)
+            .map_err(|error| {
+                format!("there is no place for a database in {}: {error}", options.directory.display())
+            })?;
+        let embedded = Embedded::start(&embedded::Options {
+            storage: Storage::Persistent(place.path().join("data")),
+            bin_dir: options.postgres_bin_dir.clone(),
+            durability: Durability::Full,
+            max_connections: MAX_CONNECTIONS,
+        })?;
+        eprintln!("Postgres {} of {}", embedded.version(), embedded.bin_dir().display());
+        Ok(Self { embedded, place })
+    }
+
+    /// Where its programs are.
+    pub(crate) fn bin_dir(&self) -> &Path {
+        self.embedded.bin_dir()
+    }
+
+    /// A directory for files of the benchmark.
+    pub(crate) fn directory(&self) -> Result<PathBuf> {
+        let directory = self.place.path().join("benchmark");
+        std::fs::create_dir_all(&directory)?;
+        Ok(directory)
+    }
+
+    /// How to connect as its superuser.
+    pub(crate) fn config(&self) -> Result<tokio_postgres::Config> {
+        Ok(self.embedded.url().parse()?)
+    }
+
+    /// Stops it, and removes what it wrote.
+    pub(crate) fn stop(self) {
+        let Self { embedded, place } = self;
+        embedded.stop();
+        if let Err(error) = place.close() {
+            eprintln!("benchmark: the database is left behind: {error}");
+        }
+    }
+}
+
+/// The service; killed when dropped.
+pub(crate) struct Service {
+    child: Child,
+    pid: Pid,
+    stdout: Mutex<BufReader<ChildStdout>>,
+}
+
+impl Service {
+    /// Starts it on a port of its own.
+    pub(crate) fn start(database: &Database) -> Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crm-backend"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("CRM_")) {
+                command.env_remove(name);
+            }
+        }
+        // A password does not belong among the arguments, which everybody can see.
+        command.env("DATABASE_URL", database.embedded.url());
+        command.args(["--listen", "127.0.0.1:0", "--log", "warn"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        // A Ctrl-C is for the benchmark, which stops its clients first.
+        command.process_group(0);
+        let mut child = command.spawn()?;
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or("the service ended")?;
+        let stdout = child.stdout.take().ok_or("the service has no output")?;
+        Ok(Self { child, pid, stdout: Mutex::new(BufReader::new(stdout)) })
+    }
+
+    /// Waits until it says where it listens.
+    pub(crate) async fn address(&self) -> Result<SocketAddr> {
+        let mut stdout = self.stdout.lock().await;
+        let greeting = async {
+            let mut line = String::new();
+            while stdout.read_line(&mut line).await? > 0 {
+                if let Some(address) = line.trim_end().strip_prefix(GREETING) {
+                    return Ok(address.parse()?);
+                }
+                line.clear();
+            }
+            Err("the service did not start".into())
+        };
+        tokio::time::timeout(START_LIMIT, greeting).await.map_err(|_| "the service is not ready in time")?
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// SIGTERM, and the end.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Err("the service ended by itself".into());
+        }
+        kill_process(self.pid, Signal::TERM)?;
+        // On a pipe that nobody reads, its last words could hold it up; it gets an error instead.
+        drop(self.stdout);
+        match tokio::time::timeout(STOP_LIMIT, self.child.wait()).await {
+            Ok(status) if status.as_ref().is_ok_and(|status| status.success()) => Ok(()),
+            Ok(status) => Err(format!("the service did not end well: {}", status?).into()),
+            Err(_) => {
+                self.child.kill().await?;
+                Err("the service did not end, and was killed".into())
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A connection of one tenant, over which calls may fail.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crm_backend::pb;
+use crm_backend::pb::conversation_service_client::ConversationServiceClient;
+use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status, Streaming};
+use uuid::Uuid;
+
+use super::harness::LIMIT;
+use super::log::Copy;
+
+/// How long a client waits before it tries again: short, so that what is measured is the service.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+
+/// A connection, or the beginning of a stream, takes milliseconds where somebody answers.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a silent connection is asked for life, and how long it may take to show it: a
+/// connection that is only half there is noticed within the sum.
+const KEEPALIVE: Duration = Duration::from_millis(700);
+
+/// What HTTP/2 has by default, and most clients with it.
+const STREAM_WINDOW: u32 = 65_535;
+
+/// Requests that a client may be ahead of its stream; the rest of the pipeline is in HTTP/2.
+const AHEAD: usize = 16;
+
+/// As many messages as a page has at most.
+const PAGE: i32 = 500;
+
+/// The result of `future`, which must not take for ever.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.expect("an answer in time")
+}
+
+/// Says the tenant with every call.
+#[derive(Clone)]
+pub(crate) struct Tenant(AsciiMetadataValue);
+
+impl Interceptor for Tenant {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("x-tenant-id", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Tenanted = InterceptedService<Channel, Tenant>;
+
+/// The two halves of an `AddMessage` stream.
+pub(crate) type Adding = (mpsc::Sender<pb::AddMessageRequest>, Streaming<pb::AddMessageResponse>);
+
+/// A connection, and a tenant.
+#[derive(Clone)]
+pub(crate) struct Client {
+    customers: CustomerServiceClient<Tenanted>,
+    pub(crate) conversations: ConversationServiceClient<Tenanted>,
+}
+
+impl Client {
+    /// Connects, or says why not.
+    pub(crate) async fn try_connect(address: SocketAddr, tenant: Uuid) -> Result<Self, Status> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        let endpoint = endpoint
+            .initial_stream_window_size(STREAM_WINDOW)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true);
+        let channel =
+            soon(endpoint.connect()).await?.map_err(|error| Status::unavailable(error.to_string()))?;
+        let tenant = Tenant(tenant.to_string().parse().expect("a header"));
+        Ok(Self {
+            customers: CustomerServiceClient::with_interceptor(channel.clone(), tenant.clone()),
+            conversations: ConversationServiceClient::with_interceptor(channel, tenant),
+        })
+    }
+
+    /// Connects to a service that is there.
+    pub(crate) async fn connect(address: SocketAddr, tenant: Uuid) -> Self {
+        Self::try_connect(address, tenant).await.expect("a connection")
+    }
+
+    /// A new customer, one for each id, whose id it says.
+    pub(crate) async fn create_customer(&mut self, request_id: Uuid) -> Result<String, Status> {
+        let response = soon(self.customers.create_customer(customer(request_id))).await??;
+        Ok(response.into_inner().customer.expect("a customer").id)
+    }
+
+    /// New conversations with a new customer.
+    pub(crate) async fn create_conversations(&mut self, count: usize) -> Vec<Arc<str>> {
+        let customer_id = self.create_customer(Uuid::new_v4()).await.expect("a customer");
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            let request =
+                pb::CreateConversationRequest { customer_id: customer_id.clone(), ..Default::default() };
+            let response =
+                within(self.conversations.create_conversation(request)).await.expect("a conversation");
+            ids.push(response.into_inner().conversation.expect("a conversation").id.into());
+        }
+        ids
+    }
+
+    pub(crate) async fn count_messages(&mut self, conversation: &str) -> Result<i64, Status> {
+        let request = pb::GetConversationRequest { id: conversation.to_owned() };
+        let response = soon(self.conversations.get_conversation(request)).await??;
+        Ok(response.into_inner().conversation.expect("a conversation").message_count)
+    }
+
+    /// How many customers the tenant has.
+    pub(crate) async fn count_customers(&mut self) -> usize {
+        let mut request = pb::ListCustomersRequest { page_size: PAGE, ..Default::default() };
+        let mut count = 0;
+        loop {
+            let page = within(self.customers.list_customers(request.clone())).await.expect("a page");
+            let page = page.into_inner();
+            count += page.customers.len();
+            if page.next_page_token.is_empty() {
+                return count;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// All messages of a conversation, in order.
+    pub(crate) async fn list_messages(&mut self, conversation: &str) -> Vec<Copy> {
+        let mut messages = Vec::new();
+        let mut request = pb::ListMessagesRequest {
+            conversation_id: conversation.to_owned(),
+            page_size: PAGE,
+            ..Default::default()
+        };
+        loop {
+            let page = within(self.conversations.list_messages(request.clone())).await.expect("a page");
+            let page = page.into_inner();
+            messages.extend(page.messages.into_iter().map(Copy::from));
+            if page.next_page_token.is_empty() {
+                return messages;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Opens an `AddMessage` stream.
+    pub(crate) async fn add_messages(&mut self) -> Result<Adding, Status> {
+        let (requests, outgoing) = mpsc::channel(AHEAD);
+        let response = soon(self.conversations.add_message(ReceiverStream::new(outgoing))).await??;
+        Ok((requests, response.into_inner()))
+    }
+
+    /// Opens a watch.
+    pub(crate) async fn watch(
+        &mut self,
+        request: pb::WatchConversationRequest,
+    ) -> Result<Streaming<pb::WatchConversationResponse>, Status> {
+        Ok(soon(self.conversations.watch_conversation(request)).await??.into_inner())
+    }
+}
+
+fn customer(request_id: Uuid) -> pb::CreateCustomerRequest {
+    pb::CreateCustomerRequest {
+        business_name: "Café Zoë".to_owned(),
+        request_id: request_id.to_string(),
+        ..Default::default()
+    }
+}
+
+/// The result of a call that may be to nobody.
+async fn soon<T>(future: impl Future<Output = T>) -> Result<T, Status> {
+    tokio::time::timeout(PATIENCE, future).await.map_err(|_| Status::unavailable("nobody answers"))
+}
+
+/// Whether the error may come to everybody who is cut off, so that the same call again is right.
+pub(crate) fn is_passing(status: &Status) -> bool {
+    // What has no details was not said by the service, but by the client for a lost connection.
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || status.details().is_empty()
+}

@@ -1,0 +1,186 @@
+//! Many clients at once: on the same keys, and on one conversation.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crm_backend::pb;
+use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_response::Result as Answer;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::client::Client;
+use super::cluster::Database;
+use super::log::{Ack, Entry, Event, Log, Meant, Request, Subject};
+use super::random::Random;
+use super::stage::{self, Cast, Play, Run, Service, Size, verdict};
+use super::workload::Work;
+
+/// Streams of the storm, half of them through each replica.
+const STREAMS: usize = 8;
+
+/// Conversations that the storm is about.
+const CONVERSATIONS: usize = 4;
+
+/// How often each key is sent, on average.
+const SENDS: usize = 20;
+
+/// Requests of one stream that are ahead of what was read of its answers.
+const AHEAD: usize = 512;
+
+/// The message of a subject, which is the same whoever sends it.
+fn message(subject: &Subject) -> pb::AddMessageRequest {
+    let message = pb::NewMessage {
+        message_key: subject.key.to_string(),
+        role: pb::MessageRole::User.into(),
+        content: text(subject),
+        ..Default::default()
+    };
+    let conversation_id = subject.conversation.to_string();
+    pb::AddMessageRequest { conversation_id, action: Some(Action::Message(message)) }
+}
+
+fn text(subject: &Subject) -> String {
+    format!("The words of {}.", subject.key)
+}
+
+/// Sends some of the subjects at random, `count` in all, and reads every answer.
+async fn storm(mut client: Client, subjects: Arc<[Subject]>, count: usize, mut random: Random) -> Log {
+    let (requests, mut responses) = client.add_messages().await.expect("a stream");
+    let (sent, mut waiting) = mpsc::channel::<Subject>(AHEAD);
+    let send = async move {
+        for _ in 0..count {
+            let subject = random.choose(&subjects);
+            requests.send(message(subject)).await.expect("an open stream");
+            sent.send(subject.clone()).await.expect("a reader");
+        }
+    };
+    let read = async {
+        let mut log = Log::default();
+        let mut unanswered = VecDeque::new();
+        while let Some(response) = responses.message().await.expect("no error") {
+            let ack = match response.result.expect("a result") {
+                Answer::Ack(ack) => ack,
+                other => panic!("no ack: {other:?}"),
+            };
+            // An answer can be faster than the note of its request.
+            if unanswered.is_empty() {
+                unanswered.push_back(waiting.recv().await.expect("a request"));
+            }
+            while let Ok(subject) = waiting.try_recv() {
+                unanswered.push_back(subject);
+            }
+            let asked = unanswered.pop_front().expect("a request");
+            write_down(&mut log, asked, &ack);
+        }
+        log
+    };
+    let ((), log) = tokio::join!(send, read);
+    log
+}
+
+/// Writes a request and its answer down; that they are about the same is for the checker to see.
+fn write_down(log: &mut Log, asked: Subject, ack: &pb::MessageAck) {
+    log.meant.entry(asked.clone()).or_insert_with(|| Meant::whole(text(&asked)));
+    let subject = Subject::of(&ack.conversation_id, &ack.message_key);
+    log.entries.push(Entry { stream: 0, subject: asked, event: Event::Invoke(Request::Whole) });
+    log.entries.push(Entry { stream: 0, subject, event: Event::acked(Some(Request::Whole), ack) });
+}
+
+async fn duplicate_storm(size: Size) {
+    let mut run = Run::begin("duplicates through two replicas", size).await;
+    let database = Database::new().await;
+    let replicas = [Service::start(&database.url()), Service::start(&database.url())];
+    let tenant = Uuid::new_v4();
+    let addresses: Vec<SocketAddr> = replicas.iter().map(Service::address).collect();
+    let conversations = Client::connect(addresses[0], tenant).await.create_conversations(CONVERSATIONS).await;
+    let sends = size.pick(5_000, 1_000_000);
+    let subjects: Arc<[Subject]> = (0..sends / SENDS)
+        .map(|number| Subject {
+            conversation: Arc::clone(&conversations[number % CONVERSATIONS]),
+            key: format!("key-{number}").into(),
+        })
+        .collect();
+    let began = Instant::now();
+    let mut streams = JoinSet::new();
+    for number in 0..STREAMS {
+        let client = Client::connect(addresses[number % 2], tenant).await;
+        streams.spawn(storm(client, Arc::clone(&subjects), sends / STREAMS, run.random.fork()));
+    }
+    let logs = streams.join_all().await;
+    let took = began.elapsed();
+    let stored = stage::read(&[(tenant, conversations)], addresses[0]).await;
+    let figures = verdict(&logs, &stored, &[]);
+    run.say(&format_args!("{} keys in {took:?}; {figures}", subjects.len()));
+    check_made(&logs, figures.stored);
+    for replica in replicas {
+        replica.terminate();
+    }
+}
+
+/// Nothing failed, so of the acks of each key exactly one says that it added the message.
+fn check_made(logs: &[Log], stored: usize) {
+    let mut made = BTreeMap::<&Subject, usize>::new();
+    for entry in logs.iter().flat_map(|log| &log.entries) {
+        if let Event::Ok(Ack { deduplicated, .. }) = entry.event {
+            *made.entry(&entry.subject).or_default() += usize::from(!deduplicated);
+        }
+    }
+    assert_eq!(made.len(), stored);
+    let wrong: Vec<_> = made.iter().filter(|(_, made)| **made != 1).take(10).collect();
+    assert!(wrong.is_empty(), "not added by one send: {wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duplicates_through_two_replicas_have_one_effect() {
+    duplicate_storm(Size::Short).await;
+}
+
+#[ignore = "long: 1,000,000 sends"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_duplicates_through_two_replicas_has_one_effect_for_each_key() {
+    duplicate_storm(Size::Long).await;
+}
+
+async fn many_writers(size: Size) {
+    const WRITERS: usize = 64;
+    let mut run = Run::begin("64 writers on one conversation", size).await;
+    let database = Database::new().await;
+    let service = Service::start(&database.url());
+    let cast = Cast {
+        tenants: 1,
+        conversations: 1,
+        producers: WRITERS,
+        watchers: Cast::usual().watchers,
+        work: Work {
+            window: 1..16,
+            messages: size.pick(20, 2_000),
+            pieces_once_in: None,
+            again_once_in: 8,
+            drops_once_in: None,
+        },
+    };
+    let began = Instant::now();
+    let places = (service.place(), service.place());
+    let play = Play::begin(&cast, &mut run.random, service.address(), places).await;
+    play.answers_in_all(WRITERS * cast.work.messages).await;
+    let took = began.elapsed();
+    let figures = play.complete(service.address()).await;
+    run.say(&format_args!("{took:?}; {figures}"));
+    assert_eq!(figures.acked, WRITERS * cast.work.messages);
+    service.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_on_one_conversation_leave_no_hole() {
+    many_writers(Size::Short).await;
+}
+
+#[ignore = "long: 128,000 messages"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_that_write_much_on_one_conversation_leave_no_hole() {
+    many_writers(Size::Long).await;
+}

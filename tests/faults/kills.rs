@@ -1,0 +1,172 @@
+//! `kill -9` of the service, of Postgres, and of one of two replicas.
+
+use std::time::{Duration, Instant};
+
+use crm_backend::db::embedded::{Durability, Embedded, Options, Storage};
+use rustix::process::{Pid, Signal, kill_process};
+use tonic::Code;
+use uuid::Uuid;
+
+use super::client::{Client, PAUSE};
+use super::cluster::Database;
+use super::harness::Scratch;
+use super::meter;
+use super::proxy::Proxy;
+use super::stage::{Cast, Play, Run, STREAMS, Service, Size};
+
+/// What is promised: the service serves again, or has healed, within this time.
+const READY: Duration = Duration::from_secs(2);
+
+/// The same where the programs are slow ones, and other tests run at the same time.
+const READY_IN_TESTS: Duration = Duration::from_secs(20);
+
+/// Answers between two kills at most: some come before anything is acked, some far into the work.
+const ANSWERS: usize = 300;
+
+/// Connections of the Postgres that is killed: a pool's, and a few more.
+const CONNECTIONS: u16 = 60;
+
+async fn kill_the_server(size: Size) {
+    let mut run = Run::begin("kill -9 of the server", size).await;
+    let database = Database::new().await;
+    let mut service = Service::start(&database.url());
+    let places = (service.place(), service.place());
+    let play = Play::begin(&Cast::usual(), &mut run.random, service.address(), places).await;
+    let kills = size.pick(3, 200);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..kills {
+        play.answers(run.random.within(0..ANSWERS)).await;
+        service.kill();
+        slowest = slowest.max(service.restart());
+    }
+    play.answers(ANSWERS).await;
+    let figures = play.finish(service.address()).await;
+    run.say(&format_args!("{kills} kills, slowest to be ready {slowest:?}; {figures}"));
+    assert!(slowest <= size.pick(READY_IN_TESTS, READY), "ready after {slowest:?}");
+    service.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_loses_nothing() {
+    kill_the_server(Size::Short).await;
+}
+
+#[ignore = "long: 200 kills"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_many_times_loses_nothing() {
+    kill_the_server(Size::Long).await;
+}
+
+/// A Postgres of a test's own that waits for the disk.
+fn durable_postgres(scratch: &Scratch) -> Embedded {
+    let options = Options {
+        storage: Storage::Persistent(scratch.path("postgres")),
+        bin_dir: None,
+        durability: Durability::Full,
+        max_connections: CONNECTIONS,
+    };
+    Embedded::start(&options).expect("a Postgres")
+}
+
+/// Kills Postgres: its first process alone, whose others end when they notice, or all of them.
+fn kill_postgres(postgres: &Embedded, all: bool) {
+    let first = Pid::from_raw(postgres.pid().cast_signed()).expect("a process id");
+    let others = if all { meter::children(first) } else { Vec::new() };
+    kill_process(first, Signal::KILL).expect("a process to kill");
+    for other in others {
+        // It may have noticed by itself.
+        let _ = kill_process(other, Signal::KILL);
+    }
+}
+
+/// How long a change takes to succeed from now on. Until then it is UNAVAILABLE.
+async fn heals(client: &mut Client) -> Duration {
+    let began = Instant::now();
+    while let Err(status) = client.create_customer(Uuid::new_v4()).await {
+        assert!(matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded), "{status:?}");
+        assert!(began.elapsed() < READY_IN_TESTS, "not healed: {status:?}");
+        tokio::time::sleep(PAUSE).await;
+    }
+    began.elapsed()
+}
+
+async fn kill_all_of_postgres(size: Size) {
+    let mut run = Run::begin("kill -9 of Postgres", size).await;
+    let scratch = Scratch::new();
+    let mut postgres = durable_postgres(&scratch);
+    // Postgres comes back on another port, which the service must not see.
+    let proxy = Proxy::start(([127, 0, 0, 1], postgres.port()).into()).await;
+    let service = Service::start(&proxy.url(postgres.url()));
+    let places = (service.place(), service.place());
+    let play = Play::begin(&Cast::usual(), &mut run.random, service.address(), places).await;
+    let mut client = Client::connect(service.address(), Uuid::new_v4()).await;
+    let kills = size.pick(2, 50);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..kills {
+        play.answers(run.random.within(0..ANSWERS)).await;
+        kill_postgres(&postgres, run.random.once_in(2));
+        postgres.stop();
+        let refused = client.create_customer(Uuid::new_v4()).await.expect_err("no database");
+        assert!(matches!(refused.code(), Code::Unavailable | Code::DeadlineExceeded), "{refused:?}");
+        postgres = durable_postgres(&scratch);
+        proxy.redirect(([127, 0, 0, 1], postgres.port()).into());
+        slowest = slowest.max(heals(&mut client).await);
+    }
+    play.answers(ANSWERS).await;
+    let figures = play.finish(service.address()).await;
+    run.say(&format_args!("{kills} kills, slowest to heal {slowest:?}; {figures}"));
+    assert!(slowest <= size.pick(READY_IN_TESTS, READY), "healed after {slowest:?}");
+    service.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_postgres_loses_nothing_and_is_found_again() {
+    kill_all_of_postgres(Size::Short).await;
+}
+
+#[ignore = "long: 50 kills"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_killed_many_times_loses_nothing_and_is_found_again() {
+    kill_all_of_postgres(Size::Long).await;
+}
+
+/// One replica takes messages, the other is watched; the first is killed, the second does both, and
+/// with the next kill they change places.
+async fn kill_one_of_two_replicas(size: Size) {
+    let mut run = Run::begin("kill -9 of one of two replicas", size).await;
+    let database = Database::new().await;
+    let mut replicas = [Service::start(&database.url()), Service::start(&database.url())];
+    let [writes, watches] =
+        [0, 1].map(|number: usize| tokio::sync::watch::Sender::new(replicas[number].address()));
+    let places = (writes.subscribe(), watches.subscribe());
+    let play = Play::begin(&Cast::usual(), &mut run.random, replicas[0].address(), places).await;
+    let kills = size.pick(2, 40);
+    for kill in 0..kills {
+        play.answers(1 + run.random.within(0..ANSWERS)).await;
+        let [killed, other] = [kill % 2, (kill + 1) % 2];
+        replicas[killed].kill();
+        writes.send_replace(replicas[other].address());
+        play.answers(1 + run.random.within(0..ANSWERS)).await;
+        replicas[killed].restart();
+        // From here on the one that takes messages and the one that is watched are two again.
+        watches.send_replace(replicas[killed].address());
+    }
+    play.answers(ANSWERS).await;
+    let figures = play.finish(replicas[0].address()).await;
+    run.say(&format_args!("{kills} kills; {figures}"));
+    assert!(!STREAMS || figures.told > 0, "watchers were told something");
+    for replica in replicas {
+        replica.terminate();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_replica_began_goes_on_through_the_other() {
+    kill_one_of_two_replicas(Size::Short).await;
+}
+
+#[ignore = "long: 40 kills"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_replicas_killed_in_turn_began_goes_on_through_the_other() {
+    kill_one_of_two_replicas(Size::Long).await;
+}

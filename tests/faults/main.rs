@@ -1,0 +1,32 @@
+//! Faults of every kind, while clients write and watch: what is promised holds all the same.
+//!
+//! Each scenario runs twice: a short one with all other tests, and a long one, with as many faults as
+//! are promised to do no harm, by `cargo test --release --test faults -- --ignored`. A run prints its
+//! seed; `CRM_FAULTS_SEED` asks for the same run again.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what helps a test fails it in the same way; clippy knows only the functions of tests themselves"
+)]
+
+#[expect(dead_code, reason = "the tests of the process use the rest of it")]
+#[path = "../process/cluster.rs"]
+mod cluster;
+#[expect(dead_code, reason = "the tests of the process use the rest of it")]
+#[path = "../process/harness.rs"]
+mod harness;
+
+mod checker;
+mod client;
+mod log;
+mod meter;
+mod proxy;
+mod random;
+mod stage;
+mod watchers;
+mod workload;
+
+mod crowds;
+mod cuts;
+mod kills;
+mod readers;

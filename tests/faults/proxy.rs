@@ -1,0 +1,371 @@
+//! A TCP proxy on the loopback address that breaks what goes through it, in chosen ways.
+
+mod frames;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::random::Random;
+use frames::Frames;
+
+/// Bytes that are moved at once.
+const CHUNK: usize = 16 * 1024;
+
+/// How long a COMMIT may take whose answer is awaited before the cut.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Bytes that a slow connection moves between two pauses, and how long those are.
+const SLOW: (usize, Duration) = (1024, Duration::from_millis(2));
+
+/// What happens to all connections, from when it is set on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Bytes go through.
+    Open,
+    /// Bytes go through, a few at a time.
+    Slow,
+    /// Connections are taken, and nothing goes through, as with a lost network. Those that had
+    /// something to say end with it.
+    BlackHole,
+    /// All connections are closed, and new ones at once.
+    Closed,
+}
+
+/// What is to happen to single connections.
+#[derive(Debug)]
+enum Plan {
+    Nothing,
+    /// Cuts at a COMMIT, after so many that pass.
+    Commits {
+        random: Random,
+        pass: usize,
+        spacing: Range<usize>,
+        left: usize,
+    },
+    /// Ends each connection after so many bytes from the client.
+    Bytes {
+        random: Random,
+        budget: Range<usize>,
+        left: usize,
+    },
+}
+
+/// How a connection ends at a COMMIT.
+#[derive(Debug, Clone, Copy)]
+enum CommitCut {
+    /// Postgres does not get it.
+    Before,
+    /// Postgres gets it, and nobody waits for what becomes of it.
+    Racing,
+    /// Postgres answers it, and the answer is lost.
+    After,
+}
+
+/// How a connection ends after its last byte.
+#[derive(Debug, Clone, Copy)]
+enum ByteCut {
+    /// Both sides learn it.
+    Closed,
+    /// Nobody does: it stays open, and nothing goes through any more.
+    HalfOpen,
+}
+
+/// What becomes of the answers on a connection that is about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    /// They go through.
+    Pass,
+    /// They go nowhere.
+    Vanish,
+    /// One has gone nowhere.
+    Vanished,
+}
+
+struct Shared {
+    upstream: Mutex<SocketAddr>,
+    mode: watch::Sender<Mode>,
+    plan: Mutex<Plan>,
+    cuts: watch::Sender<usize>,
+}
+
+/// A proxy, which ends with all its connections when it is dropped.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+    _accepting: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Starts one in front of `upstream`.
+    pub(crate) async fn start(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let shared = Arc::new(Shared {
+            upstream: Mutex::new(upstream),
+            mode: watch::Sender::new(Mode::Open),
+            plan: Mutex::new(Plan::Nothing),
+            cuts: watch::Sender::new(0),
+        });
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, Arc::clone(&shared)));
+        Self { address, shared, _accepting: accepting }
+    }
+
+    /// The URL of a database, by way of the proxy, and in the clear, so that it can be read.
+    pub(crate) fn url(&self, url: &str) -> String {
+        let (user, place) = url.split_once('@').expect("a URL with a user");
+        let (_, database) = place.split_once('/').expect("a URL with a database");
+        format!("{user}@{}/{database}?sslmode=disable", self.address)
+    }
+
+    /// From here on, new connections go there.
+    pub(crate) fn redirect(&self, upstream: SocketAddr) {
+        *self.shared.upstream.lock().expect("a lock") = upstream;
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        self.shared.mode.send_replace(mode);
+    }
+
+    /// Cuts `count` connections right when a COMMIT goes through, with `spacing` of them between two
+    /// cuts.
+    pub(crate) fn cut_at_commits(&self, mut random: Random, count: usize, spacing: Range<usize>) {
+        let pass = random.within(spacing.clone());
+        *self.shared.plan.lock().expect("a lock") = Plan::Commits { random, pass, spacing, left: count };
+    }
+
+    /// Ends the next `count` connections, each after some bytes of its client.
+    pub(crate) fn cut_at_bytes(&self, random: Random, count: usize, budget: Range<usize>) {
+        *self.shared.plan.lock().expect("a lock") = Plan::Bytes { random, budget, left: count };
+    }
+
+    /// Counts the connections that were cut.
+    pub(crate) fn cuts(&self) -> watch::Receiver<usize> {
+        self.shared.cuts.subscribe()
+    }
+}
+
+impl Shared {
+    /// What to do with a COMMIT that came by.
+    fn at_commit(&self) -> Option<CommitCut> {
+        let mut plan = self.plan.lock().expect("a lock");
+        let Plan::Commits { random, pass, spacing, left } = &mut *plan else { return None };
+        if *left == 0 {
+            return None;
+        }
+        if *pass > 0 {
+            *pass -= 1;
+            return None;
+        }
+        *left -= 1;
+        *pass = random.within(spacing.clone());
+        Some(*random.choose(&[CommitCut::Before, CommitCut::Racing, CommitCut::After]))
+    }
+
+    /// After how many bytes a direction of a connection ends, if that is still the plan by then.
+    fn budget(&self) -> Option<usize> {
+        let mut plan = self.plan.lock().expect("a lock");
+        let Plan::Bytes { random, budget, left: 1.. } = &mut *plan else { return None };
+        Some(random.within(budget.clone()))
+    }
+
+    /// What to do with a connection whose budget is spent.
+    fn at_limit(&self) -> Option<ByteCut> {
+        let mut plan = self.plan.lock().expect("a lock");
+        let Plan::Bytes { random, left: left @ 1.., .. } = &mut *plan else { return None };
+        *left -= 1;
+        self.count();
+        // Half-open ones take the client a while to notice, so they are fewer.
+        Some(if random.once_in(5) { ByteCut::HalfOpen } else { ByteCut::Closed })
+    }
+
+    fn count(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((client, _)) = accepted {
+                    let shared = Arc::clone(&shared);
+                    connections.spawn(async move {
+                        // How it ends is for the two sides to see.
+                        let _ = serve(client, &shared).await;
+                    });
+                }
+            }
+            // So that those that have ended do not pile up.
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Moves bytes between a client and the other side until one of them, or the plan, ends it.
+async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let mode = shared.mode.subscribe();
+    if *mode.borrow() == Mode::Closed {
+        return Ok(());
+    }
+    let upstream = *shared.upstream.lock().expect("a lock");
+    let server = TcpStream::connect(upstream).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let link = Link { shared, answers: watch::Sender::new(Answers::Pass) };
+    let mut closed = mode.clone();
+    tokio::select! {
+        ended = link.forward(from_client, to_server, mode.clone()) => ended,
+        ended = link.answer(from_server, to_client, mode) => ended,
+        _ = closed.wait_for(|mode| *mode == Mode::Closed) => Ok(()),
+    }
+}
+
+/// A connection, as both of its directions know it.
+struct Link<'a> {
+    shared: &'a Shared,
+    answers: watch::Sender<Answers>,
+}
+
+impl Link<'_> {
+    /// Moves what the client says, until the plan has another idea.
+    async fn forward(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        mut mode: watch::Receiver<Mode>,
+    ) -> io::Result<()> {
+        let mut frames = Frames::default();
+        let mut budget = None;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let count = from.read(&mut buffer).await?;
+            if count == 0 {
+                if *self.answers.borrow() == Answers::Pass {
+                    // The other half may still have something to say.
+                    to.shutdown().await?;
+                }
+                return std::future::pending().await;
+            }
+            if *self.answers.borrow() != Answers::Pass {
+                continue;
+            }
+            let bytes = &buffer[..count];
+            if let Some(cut) = self.spend(&mut budget, bytes, &mut to).await? {
+                return self.cut(cut).await;
+            }
+            // Of two in one chunk only the first is looked at, which is rare.
+            if let Some(end) = frames.feed(bytes)
+                && let Some(cut) = self.shared.at_commit()
+            {
+                return self.cut_commit(cut, &bytes[..end], &mut to).await;
+            }
+            pass(&mut to, bytes, &mut mode).await?;
+        }
+    }
+
+    /// Moves what the server says, until it is to go nowhere.
+    async fn answer(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        mut mode: watch::Receiver<Mode>,
+    ) -> io::Result<()> {
+        let mut budget = None;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let count = from.read(&mut buffer).await?;
+            if count == 0 {
+                return Ok(());
+            }
+            if *self.answers.borrow() != Answers::Pass {
+                self.answers.send_replace(Answers::Vanished);
+                continue;
+            }
+            let bytes = &buffer[..count];
+            if let Some(cut) = self.spend(&mut budget, bytes, &mut to).await? {
+                return self.cut(cut).await;
+            }
+            pass(&mut to, bytes, &mut mode).await?;
+        }
+    }
+
+    /// Takes bytes off a budget. When it does not last, what it lasts for is written, and the
+    /// connection ends.
+    async fn spend(
+        &self,
+        budget: &mut Option<usize>,
+        bytes: &[u8],
+        to: &mut OwnedWriteHalf,
+    ) -> io::Result<Option<ByteCut>> {
+        // Also a connection that is older than the plan gets one.
+        let Some(left) = budget.or_else(|| self.shared.budget()) else { return Ok(None) };
+        *budget = left.checked_sub(bytes.len());
+        if budget.is_some() {
+            return Ok(None);
+        }
+        let cut = self.shared.at_limit();
+        if cut.is_some() {
+            to.write_all(&bytes[..left]).await?;
+        }
+        Ok(cut)
+    }
+
+    async fn cut(&self, cut: ByteCut) -> io::Result<()> {
+        match cut {
+            ByteCut::Closed => Ok(()),
+            ByteCut::HalfOpen => {
+                self.answers.send_replace(Answers::Vanish);
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Ends a connection at the COMMIT that `bytes` end with.
+    async fn cut_commit(&self, cut: CommitCut, bytes: &[u8], to: &mut OwnedWriteHalf) -> io::Result<()> {
+        self.answers.send_replace(Answers::Vanish);
+        match cut {
+            // A message without its last byte does nothing.
+            CommitCut::Before => to.write_all(&bytes[..bytes.len() - 1]).await?,
+            CommitCut::Racing => to.write_all(bytes).await?,
+            CommitCut::After => {
+                to.write_all(bytes).await?;
+                let mut vanished = self.answers.subscribe();
+                let vanished = vanished.wait_for(|answers| *answers == Answers::Vanished);
+                // One that takes longer is cut as well: then it is a race.
+                let _ = tokio::time::timeout(ANSWER, vanished).await;
+            }
+        }
+        self.shared.count();
+        Ok(())
+    }
+}
+
+/// Writes at the pace of the mode.
+async fn pass(to: &mut OwnedWriteHalf, bytes: &[u8], mode: &mut watch::Receiver<Mode>) -> io::Result<()> {
+    if *mode.borrow() == Mode::BlackHole {
+        // What is lost once is not delivered later, so the connection ends with the black hole.
+        mode.wait_for(|mode| *mode != Mode::BlackHole).await.map_err(io::Error::other)?;
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    if *mode.borrow() != Mode::Slow {
+        return to.write_all(bytes).await;
+    }
+    for piece in bytes.chunks(SLOW.0) {
+        to.write_all(piece).await?;
+        tokio::time::sleep(SLOW.1).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Chance that can be had again: everything that a run leaves to chance comes from its seed.
+
+use std::ops::Range;
+
+/// Names the seed of a run, to have what a failed one said again.
+const SEED: &str = "CRM_FAULTS_SEED";
+
+/// The seed of this run: the one that was asked for, or a new one.
+pub(crate) fn seed() -> u64 {
+    match std::env::var(SEED) {
+        Ok(text) => text.trim().parse().unwrap_or_else(|_| panic!("{SEED} is a whole number")),
+        // Short enough to be typed.
+        Err(_) => u64::from(uuid::Uuid::new_v4().as_fields().0),
+    }
+}
+
+/// SplitMix64. Not a crate's generator, whose numbers may change with its version.
+#[derive(Debug, Clone)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// One for somebody else, so that what it draws does not depend on who draws when.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number of the range, which is not empty.
+    pub(crate) fn within(&mut self, range: Range<usize>) -> usize {
+        let count = range.end.checked_sub(range.start).filter(|count| *count > 0).expect("a range");
+        // The bias is far below what any test can see.
+        range.start + usize::try_from(self.next() % count as u64).expect("below a usize")
+    }
+
+    /// True once in `count` times.
+    pub(crate) fn once_in(&mut self, count: usize) -> bool {
+        self.within(0..count) == 0
+    }
+
+    /// One of them.
+    pub(crate) fn choose<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.within(0..all.len())]
+    }
+
+    /// Words with letters of one to four bytes, so that an offset in characters would be noticed.
+    pub(crate) fn words(&mut self, characters: usize) -> String {
+        const LETTERS: [char; 16] =
+            ['a', 'b', 'e', 'i', 'n', 'o', 'r', 's', 't', ' ', '\n', 'é', 'ß', '€', '語', '😀'];
+        (0..characters.max(1)).map(|_| *self.choose(&LETTERS)).collect()
+    }
+}

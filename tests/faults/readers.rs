@@ -1,0 +1,299 @@
+//! Clients that do not read what they are told, and many that are told nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crm_backend::pb;
+use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_response::Result as Answer;
+use rustix::process::Pid;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::client::{Adding, Client};
+use super::cluster::Database;
+use super::log::{Entry, Event, Log, Meant, Request, Subject, Watched};
+use super::meter::{self, mebibytes};
+use super::stage::{Cast, Play, Run, STREAMS, Service, Size, read, verdict};
+use super::watchers::{End, Watcher};
+use super::workload::Work;
+
+/// What a measurement of memory is off by: what the allocator keeps, and buffers of connections to
+/// Postgres that grow with the first large messages.
+const NOISE: u64 = 24 << 20;
+
+/// Holds the growth of a process's memory to a limit, where it can be measured. Says it in words.
+fn bounded(pid: Pid, before: Option<u64>, limit: u64) -> String {
+    let (Some(before), Some(now)) = (before, meter::memory(pid)) else { return "not measured".to_owned() };
+    let growth = now.saturating_sub(before);
+    assert!(growth <= limit, "{} grew by {}", mebibytes(before), mebibytes(growth));
+    format!("{} grew by {}", mebibytes(before), mebibytes(growth))
+}
+
+/// Producers that fill one conversation with so many messages.
+fn filling(messages: usize) -> Cast {
+    const PRODUCERS: usize = 2;
+    // Whole messages, as fast as they are taken.
+    let work = Work {
+        window: 128..129,
+        messages: messages / PRODUCERS,
+        pieces_once_in: None,
+        again_once_in: 1_000,
+        drops_once_in: None,
+    };
+    Cast { tenants: 1, conversations: 1, producers: PRODUCERS, watchers: 0, work }
+}
+
+/// A watch that is open, and that nobody reads.
+struct Stalled {
+    client: Client,
+    watcher: Watcher,
+    events: tonic::Streaming<pb::WatchConversationResponse>,
+}
+
+impl Stalled {
+    /// Opens one on a connection of its own, as different clients have.
+    async fn open(address: SocketAddr, tenant: Uuid, conversation: &Arc<str>) -> Self {
+        let mut client = Client::connect(address, tenant).await;
+        let watcher = Watcher::new(tenant, Arc::clone(conversation));
+        let events = watcher.open(&mut client).await.expect("a watch");
+        Self { client, watcher, events }
+    }
+
+    /// Reads what it missed.
+    async fn catch_up(mut self, mut end: End) -> Watched {
+        self.watcher.begin(self.events, &mut end).await;
+        drop(self.client);
+        self.watcher.into_watched()
+    }
+}
+
+/// Watchers of a conversation do not read while it is filled; then they do.
+async fn stalled_watchers(size: Size) {
+    /// What is promised for each of them.
+    const EACH: u64 = 64 << 10;
+    /// The others hang up: what each is told is kept for the checker, which has memory for some.
+    const CATCH_UP: usize = 10;
+    let mut run = Run::begin("watchers that do not read", size).await;
+    if !STREAMS {
+        return;
+    }
+    let database = Database::new().await;
+    let service = Service::start(&database.url());
+    let (address, places) = (service.address(), (service.place(), service.place()));
+    let messages = size.pick(3_000, 100_000);
+    // As much before as is measured after it, so that nothing is left that only grows once.
+    let warm = Play::begin(&filling(messages), &mut run.random, address, places.clone()).await;
+    warm.complete(address).await;
+
+    let mut play = Play::begin(&filling(messages), &mut run.random, address, places).await;
+    let before = meter::memory(service.pid());
+    let (tenant, conversation) = play.first_conversation();
+    let count = size.pick(20, 50);
+    let mut stalled = Vec::new();
+    for _ in 0..count {
+        stalled.push(Stalled::open(address, tenant, &conversation).await);
+    }
+    let began = Instant::now();
+    play.answers_in_all(messages).await;
+    let arrived = began.elapsed();
+    let stall = size.pick(Duration::ZERO, Duration::from_secs(60));
+    tokio::time::sleep(stall.saturating_sub(arrived)).await;
+    let memory = bounded(service.pid(), before, EACH * count + NOISE);
+
+    let began = Instant::now();
+    stalled.truncate(CATCH_UP);
+    for one in stalled {
+        play.admit(one.catch_up(play.end()));
+    }
+    let figures = play.complete(address).await;
+    run.say(&format_args!(
+        "{count} stalled while {messages} messages came in {arrived:?}, caught up in {:?}; memory: {memory}; {figures}",
+        began.elapsed(),
+    ));
+    service.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_does_not_read_misses_nothing() {
+    stalled_watchers(Size::Short).await;
+}
+
+#[ignore = "long: 100,000 messages in a minute"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_that_do_not_read_for_a_minute_miss_nothing_and_cost_little() {
+    stalled_watchers(Size::Long).await;
+}
+
+/// A stream that sends, and whose answers wait to be read.
+struct Unread {
+    subjects: Vec<Subject>,
+    responses: tonic::Streaming<pb::AddMessageResponse>,
+    sender: JoinSet<()>,
+}
+
+impl Unread {
+    fn begin((requests, responses): Adding, conversation: &Arc<str>, count: usize, content: &str) -> Self {
+        let subjects: Vec<Subject> = (0..count)
+            .map(|number| Subject {
+                conversation: Arc::clone(conversation),
+                key: format!("u{number}").into(),
+            })
+            .collect();
+        let (keys, content) = (subjects.clone(), content.to_owned());
+        let mut sender = JoinSet::new();
+        sender.spawn(async move {
+            for Subject { conversation, key } in keys {
+                let message = pb::NewMessage {
+                    message_key: key.to_string(),
+                    role: pb::MessageRole::User.into(),
+                    content: content.clone(),
+                    ..Default::default()
+                };
+                let conversation_id = conversation.to_string();
+                let request =
+                    pb::AddMessageRequest { conversation_id, action: Some(Action::Message(message)) };
+                requests.send(request).await.expect("an open stream");
+            }
+        });
+        Self { subjects, responses, sender }
+    }
+
+    /// Reads all answers, and writes down what it sees.
+    async fn read(mut self, content: String) -> Log {
+        let mut log = Log::default();
+        let stream = 0;
+        for subject in &self.subjects {
+            let event = Event::Invoke(Request::Whole);
+            log.entries.push(Entry { stream, subject: subject.clone(), event });
+            log.meant.insert(subject.clone(), Meant::whole(content.clone()));
+        }
+        while let Some(response) = self.responses.message().await.expect("no error") {
+            let ack = match response.result.expect("a result") {
+                Answer::Ack(ack) => ack,
+                other => panic!("no ack: {other:?}"),
+            };
+            let subject = Subject::of(&ack.conversation_id, &ack.message_key);
+            let event = Event::acked(Some(Request::Whole), &ack);
+            log.entries.push(Entry { stream, subject, event });
+        }
+        self.sender.join_next().await.expect("a sender").expect("no panic");
+        log
+    }
+}
+
+/// Waits until a conversation grows no more, because nothing more is read from its sender.
+async fn stands_still(client: &mut Client, conversation: &str) -> i64 {
+    const UNCHANGED: usize = 25;
+    const INTERVAL: Duration = Duration::from_millis(20);
+    let (mut stored, mut unchanged) = (0, 0);
+    while unchanged < UNCHANGED {
+        tokio::time::sleep(INTERVAL).await;
+        let count = client.count_messages(conversation).await.expect("a count");
+        unchanged = if count > 0 && count == stored { unchanged + 1 } else { 0 };
+        stored = count;
+    }
+    stored
+}
+
+async fn unread_acks(size: Size) {
+    /// What one such stream may hold: a window of 4 MiB, as it was read, as messages, as values of a
+    /// statement, and as bytes for Postgres.
+    const EACH: u64 = 16 << 20;
+    let mut run = Run::begin("senders that do not read", size).await;
+    let database = Database::new().await;
+    let service = Service::start(&database.url());
+    let (tenant, mut logs, mut conversations) = (Uuid::new_v4(), Vec::new(), Vec::new());
+    let mut observer = Client::connect(service.address(), tenant).await;
+    let count = size.pick(4_000, 20_000);
+    let streams = size.pick(2, 8);
+    let content = run.random.words(size.pick(100, 8_000));
+    let mut unread = Vec::new();
+    let before = meter::memory(service.pid());
+    for conversation in observer.create_conversations(streams).await {
+        let mut client = Client::connect(service.address(), tenant).await;
+        let stream = client.add_messages().await.expect("a stream");
+        unread.push((client, Unread::begin(stream, &conversation, count, &content)));
+        conversations.push(conversation);
+    }
+    let mut taken = Vec::new();
+    for conversation in &conversations {
+        let stored = stands_still(&mut observer, conversation).await;
+        assert!(stored < i64::try_from(count).expect("a count"), "nothing holds the sender back");
+        taken.push(stored);
+    }
+    let memory = bounded(service.pid(), before, EACH * streams as u64 + NOISE);
+    let mut reading = JoinSet::new();
+    for (client, unread) in unread {
+        let content = content.clone();
+        reading.spawn(async move {
+            let log = unread.read(content).await;
+            drop(client);
+            log
+        });
+    }
+    logs.extend(reading.join_all().await);
+    let figures = verdict(&logs, &read(&[(tenant, conversations)], service.address()).await, &[]);
+    run.say(&format_args!("held back after {taken:?} of {count} each; memory: {memory}; {figures}"));
+    assert_eq!(figures.acked, count * streams);
+    service.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_does_not_read_is_held_back_and_then_acked() {
+    unread_acks(Size::Short).await;
+}
+
+#[ignore = "long: 160,000 messages"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_that_do_not_read_cost_little() {
+    unread_acks(Size::Long).await;
+}
+
+async fn idle_watchers(size: Size) {
+    const ON_EACH_CONNECTION: usize = 100;
+    const MEMORY: u64 = 250 << 20;
+    let run = Run::begin("idle watchers", size).await;
+    if !STREAMS {
+        return;
+    }
+    let database = Database::new().await;
+    let service = Service::start(&database.url());
+    let tenant = Uuid::new_v4();
+    let mut owner = Client::connect(service.address(), tenant).await;
+    let conversations = owner.create_conversations(ON_EACH_CONNECTION).await;
+    let connections = size.pick(5, 100);
+    let mut idle = Vec::new();
+    for _ in 0..connections {
+        let mut client = Client::connect(service.address(), tenant).await;
+        for conversation in &conversations {
+            let watcher = Watcher::new(tenant, Arc::clone(conversation));
+            idle.push(watcher.open(&mut client).await.expect("a watch"));
+        }
+    }
+    let time = size.pick(Duration::from_secs(3), Duration::from_secs(20));
+    let before = meter::busy(service.pid());
+    tokio::time::sleep(time).await;
+    let (busy, memory) = (meter::busy(service.pid()), meter::memory(service.pid()));
+    if let (Some(before), Some(after), Some(memory)) = (before, busy, memory) {
+        let busy = after - before;
+        run.say(&format_args!("{} idle: {}, busy {busy:?} of {time:?}", idle.len(), mebibytes(memory)));
+        assert!(memory <= MEMORY, "{}", mebibytes(memory));
+        // A twentieth of a core; in a slow program that has just begun, half of one.
+        assert!(busy <= time / size.pick(2, 20), "busy {busy:?} of {time:?}");
+    }
+    drop(idle);
+    service.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_watchers_cost_little() {
+    idle_watchers(Size::Short).await;
+}
+
+#[ignore = "long: 10,000 watchers"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_idle_watchers_cost_little() {
+    idle_watchers(Size::Long).await;
+}

@@ -1,0 +1,151 @@
+//! One message that a producer has to add, and how far it has come.
+
+use crm_backend::pb;
+use crm_backend::pb::add_message_request::Action;
+
+use crate::log::{Request, Subject};
+use crate::random::Random;
+
+/// Characters of one piece of text at most: about what a model writes at once.
+const PIECE: usize = 12;
+
+/// How a job's message comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// At once.
+    Whole,
+    /// At once, though it was acked before.
+    Again,
+    /// In pieces.
+    Pieces {
+        /// It is given up after so many bytes.
+        aborts: Option<usize>,
+        /// And then gone on with.
+        reopens: bool,
+    },
+}
+
+/// What the present stream was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing.
+    Idle,
+    /// How much of the text is there.
+    Resuming,
+    /// The text up to this byte.
+    Writing(usize),
+    /// All.
+    Ending,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) subject: Subject,
+    pub(super) text: String,
+    pub(super) kind: Kind,
+    pub(super) stage: Stage,
+    /// How much of the text the present stream has, or had when it was asked to end it.
+    pub(super) written: usize,
+    /// Some stream was asked for its start.
+    pub(super) started: bool,
+    /// An earlier stream was, whose last words may still be under way.
+    pub(super) resumed: bool,
+    /// The start that an earlier stream was asked for may still be to come, and take the message
+    /// away from this one: the service does what a lost connection brought.
+    pub(super) haunted: bool,
+    /// Some stream was asked to give it up.
+    pub(super) aborted: bool,
+}
+
+impl Job {
+    pub(super) fn new(subject: Subject, text: String, kind: Kind) -> Self {
+        Self {
+            subject,
+            text,
+            kind,
+            stage: Stage::Idle,
+            written: 0,
+            started: false,
+            resumed: false,
+            haunted: false,
+            aborted: false,
+        }
+    }
+
+    /// Nothing is known of what an ended stream was asked for.
+    pub(super) fn lose_stream(&mut self) {
+        self.stage = Stage::Idle;
+    }
+
+    /// Whether there is something to ask for before the next answer.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.stage, Stage::Idle | Stage::Writing(_))
+    }
+
+    /// The next thing to ask for, and what of it has an answer of its own.
+    pub(super) fn next(&mut self, producer: &str, random: &mut Random) -> (Action, Option<Request>) {
+        let message_key = self.subject.key.to_string();
+        let Kind::Pieces { aborts, .. } = self.kind else {
+            self.stage = Stage::Ending;
+            return (self.whole(), Some(Request::Whole));
+        };
+        let Stage::Writing(offset) = self.stage else {
+            self.stage = if self.started { Stage::Resuming } else { Stage::Writing(0) };
+            self.resumed = self.started;
+            self.started = true;
+            return (self.start(producer), Some(Request::Start));
+        };
+        // A late start would open it again when nobody is there to end it.
+        if aborts.is_some_and(|limit| offset >= limit) && !self.haunted {
+            self.stage = Stage::Ending;
+            self.aborted = true;
+            return (Action::Abort(pb::MessageAbort { message_key }), Some(Request::Abort));
+        }
+        if offset == self.text.len() {
+            self.stage = Stage::Ending;
+            let length = i64::try_from(self.text.len()).expect("a length");
+            let finish = pb::MessageFinish { message_key, length, ..Default::default() };
+            return (Action::Finish(finish), Some(Request::Finish));
+        }
+        (self.piece(offset, random), None)
+    }
+
+    fn whole(&self) -> Action {
+        Action::Message(pb::NewMessage {
+            message_key: self.subject.key.to_string(),
+            role: pb::MessageRole::User.into(),
+            content: self.text.clone(),
+            ..Default::default()
+        })
+    }
+
+    fn start(&self, producer: &str) -> Action {
+        Action::Start(pb::MessageStart {
+            message_key: self.subject.key.to_string(),
+            role: pb::MessageRole::Assistant.into(),
+            producer_id: producer.to_owned(),
+            ..Default::default()
+        })
+    }
+
+    /// The next piece, which sometimes begins with what was sent before.
+    fn piece(&mut self, offset: usize, random: &mut Random) -> Action {
+        let from = if random.once_in(6) { self.boundary(offset.saturating_sub(PIECE)) } else { offset };
+        let count = random.within(1..PIECE);
+        let rest = &self.text[offset..];
+        let end = rest.char_indices().nth(count).map_or(self.text.len(), |(place, _)| offset + place);
+        self.stage = Stage::Writing(end);
+        self.written = end;
+        Action::Delta(pb::MessageDelta {
+            message_key: self.subject.key.to_string(),
+            offset: i64::try_from(from).expect("an offset"),
+            text: self.text[from..end].to_owned(),
+        })
+    }
+
+    /// The first beginning of a character from there on.
+    pub(super) fn boundary(&self, from: usize) -> usize {
+        (from..).find(|place| self.text.is_char_boundary(*place)).expect("the end is one")
+    }
+}
