@@ -146,7 +146,7 @@ pub async fn run(
     let tracker = TaskTracker::new();
     let Database { target, db, page_key } = database;
     let (reporter, health) = tonic_health::server::health_reporter();
-    let customers = CustomerServiceServer::new(Customers::new(db.clone(), page_key.clone()))
+    let customers = CustomerServiceServer::new(Customers::new(db.clone(), page_key.clone(), tracker.clone()))
         .max_decoding_message_size(limits.max_request_bytes);
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());

@@ -7,6 +7,7 @@ use super::store::{self, Cursor, Customer, Filter, OrderKey};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
+use crate::live::finder::Find;
 use crate::pb::ErrorReason;
 use crate::rpc::{Page, etag, times};
 
@@ -67,9 +68,22 @@ async fn free_slug(tx: &TenantTx, base: &str) -> Result<String> {
     }
 }
 
-/// The customer with this id.
-pub(crate) async fn get(tx: &TenantTx, id: Uuid, deleted: Deleted) -> Result<Customer> {
-    visible(store::find(tx, id).await?, deleted).ok_or_else(|| not_found(id))
+/// How customers are looked up together.
+pub(crate) struct ById;
+
+impl Find for ById {
+    type Row = Customer;
+    const NAME: &'static str = "customers";
+
+    async fn find(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<(Uuid, Customer)>> {
+        let customers = store::find_each(tx, ids).await?;
+        Ok(customers.into_iter().map(|customer| (customer.id, customer)).collect())
+    }
+}
+
+/// The customer with this id, as it was found.
+pub(crate) fn get(found: Option<Customer>, id: Uuid, deleted: Deleted) -> Result<Customer> {
+    visible(found, deleted).ok_or_else(|| not_found(id))
 }
 
 /// The customer with this slug.

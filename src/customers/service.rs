@@ -1,15 +1,17 @@
 //! `CustomerService`.
 
+use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::actions::{self, Deleted};
+use super::actions::{self, ById, Deleted};
 use super::store::{Cursor, Customer, Filter, OrderKey};
 use super::{rules, wire};
 use crate::auth::TenantId;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::{Error, Result};
+use crate::live::finder::Finder;
 use crate::pb;
 use crate::rpc::mask::Change;
 use crate::rpc::words::stored;
@@ -19,12 +21,14 @@ use crate::rpc::{self, Call, PageKey, etag, page, times};
 pub struct Customers {
     db: Db,
     page_key: PageKey,
+    by_id: Finder<ById>,
 }
 
 impl Customers {
-    /// The service over this database.
-    pub fn new(db: Db, page_key: PageKey) -> Self {
-        Self { db, page_key }
+    /// The service over this database. Its lookups are tasks of `tracker`.
+    pub fn new(db: Db, page_key: PageKey, tracker: TaskTracker) -> Self {
+        let by_id = Finder::new(db.clone(), tracker);
+        Self { db, page_key, by_id }
     }
 }
 
@@ -50,11 +54,9 @@ impl pb::customer_service_server::CustomerService for Customers {
         let call = Call::open(request)?;
         let id = rpc::id("id", &call.message.id)?;
         let deleted = deleted(call.message.show_deleted);
-        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let customer = actions::get(tx, id, deleted).await?;
-            Ok(pb::GetCustomerResponse { customer: Some(customer.into()) })
-        });
-        Ok(response.await?)
+        let found = self.by_id.find(&call.context.caller, call.context.deadline, id).await?;
+        let customer = actions::get(found, id, deleted)?;
+        Ok(Response::new(pb::GetCustomerResponse { customer: Some(customer.into()) }))
     }
 
     async fn get_customer_by_slug(

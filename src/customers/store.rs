@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
+use crate::db::each;
 use crate::db::json::Json;
 use crate::db::keyset::{Direction, keyset};
 use crate::db::schema::customers::{self, dsl};
@@ -199,15 +200,13 @@ pub(crate) async fn list_taken_slugs(tx: &TenantTx, slugs: &[String]) -> Result<
     Ok(taken)
 }
 
-/// The customer with this id, deleted or not.
-pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Customer>> {
+/// The customers with these ids, deleted or not, as far as there are any.
+pub(crate) async fn find_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Customer>> {
     let customer = dsl::customers
-        .find((tx.tenant(), id))
-        .select(Customer::as_select())
-        .first(&mut tx.connection())
-        .await
-        .optional()?;
-    Ok(customer)
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq(each::Id))
+        .select(Customer::as_select());
+    Ok(each::each(ids, customer).load(&mut tx.connection()).await?)
 }
 
 /// The customer with this slug, deleted or not.

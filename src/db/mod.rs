@@ -1,6 +1,7 @@
 //! The way to Postgres: a connection belongs to a transaction, and a transaction to a tenant.
 
 pub mod connect;
+pub mod each;
 pub mod embedded;
 pub mod health;
 pub mod json;
@@ -95,13 +96,39 @@ impl Db {
         tenant_tx::run(self, caller, Access::Snapshot, deadline, work).await
     }
 
-    /// Opens one transaction for several tenants, one after the other.
+    /// A transaction for several tenants, on a connection that knows the named `statements`. Where one
+    /// does not yet, they are run there once, as the caller's, and taken back.
     ///
     /// # Errors
     ///
-    /// When there is no connection, or no time left.
-    pub async fn batch(&self, deadline: Deadline) -> Result<BatchTx> {
-        BatchTx::begin(self, deadline).await
+    /// When there is no connection, or no time left; or what `statements` returned.
+    pub async fn batch<F>(
+        &self,
+        caller: &Caller,
+        deadline: Deadline,
+        statements: (&'static str, F),
+    ) -> Result<BatchTx>
+    where
+        F: for<'t> Work<&'t TenantTx, Result<()>>,
+    {
+        BatchTx::open(self, caller, Access::ReadWrite, deadline, statements).await
+    }
+
+    /// The same for a transaction that only reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::batch`].
+    pub async fn batch_of_reads<F>(
+        &self,
+        caller: &Caller,
+        deadline: Deadline,
+        statements: (&'static str, F),
+    ) -> Result<BatchTx>
+    where
+        F: for<'t> Work<&'t TenantTx, Result<()>>,
+    {
+        BatchTx::open(self, caller, Access::ReadOnly, deadline, statements).await
     }
 
     /// Closes all connections as they become free, and refuses new ones.

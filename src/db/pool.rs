@@ -1,6 +1,7 @@
 //! Connections that serve tenants, as the pool makes and takes them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -22,8 +23,8 @@ pub(super) struct Connection {
     inner: AsyncPgConnection,
     /// Whether a transaction is open, or may be.
     open: AtomicBool,
-    /// Whether the statements of a batch are prepared.
-    warm: AtomicBool,
+    /// The batches whose statements are prepared.
+    known: Mutex<Vec<&'static str>>,
     /// When its plans were last thrown away, in milliseconds since it was opened.
     planned_ms: AtomicU64,
     opened: Instant,
@@ -38,12 +39,13 @@ impl Connection {
         self.open.store(open, Ordering::Relaxed);
     }
 
-    pub(super) fn is_warm(&self) -> bool {
-        self.warm.load(Ordering::Relaxed)
+    /// Whether the statements of a batch are prepared.
+    pub(super) fn knows(&self, batch: &'static str) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&batch)
     }
 
-    pub(super) fn set_warm(&self) {
-        self.warm.store(true, Ordering::Relaxed);
+    pub(super) fn learn(&self, batch: &'static str) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
     }
 
     /// Whether its plans are so old that tables may have outgrown them. They are made anew then.
@@ -69,7 +71,7 @@ impl Manager for Connector {
         Ok(Connection {
             inner,
             open: AtomicBool::new(false),
-            warm: AtomicBool::new(false),
+            known: Mutex::default(),
             planned_ms: AtomicU64::new(0),
             opened: Instant::now(),
         })

@@ -6,14 +6,16 @@
 //! with the transaction. COMMIT waits for the last answer. Only the end of a transaction that read is
 //! not waited for: there is nothing to learn from it. So a read is one round trip.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use deadpool::managed::Object;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join, try_join_all};
+use futures_util::future::{BoxFuture, join, try_join, try_join_all};
 
 use super::Db;
 use super::pool::Connector;
@@ -89,6 +91,9 @@ where
 pub struct TenantTx {
     connection: Arc<Object<Connector>>,
     tenant: TenantId,
+    /// Whether the connection knows all statements that come, so that they arrive in the order in which
+    /// they are sent.
+    in_flight: bool,
 }
 
 impl TenantTx {
@@ -132,13 +137,13 @@ impl TenantTx {
     }
 
     /// Runs statements in this order: in one flight where the connection knows them, and otherwise one
-    /// after the other (see [`BatchTx::warm`]).
+    /// after the other (see [`BatchTx`]).
     ///
     /// # Errors
     ///
     /// What the first that failed returned.
     pub async fn in_order<const N: usize>(&self, statements: [BoxFuture<'_, Result<()>>; N]) -> Result<()> {
-        if self.connection.is_warm() {
+        if self.in_flight {
             return one_flight(statements).await.map(|_| ());
         }
         for statement in statements {
@@ -153,43 +158,60 @@ impl TenantTx {
     }
 }
 
-/// An open transaction that serves several tenants, one after the other.
+/// A transaction that serves several tenants, one after the other, in two flights: one that begins it, and
+/// one that commits it.
+///
+/// Its connection has run every statement of a batch before. One that it has not seen is prepared before
+/// it is sent, which lets those that come after it overtake it, COMMIT among them.
 pub struct BatchTx {
     connection: Arc<Object<Connector>>,
+    begin: String,
+    /// Whether the connection knows the statements.
+    in_flight: bool,
 }
 
 impl BatchTx {
-    pub(super) async fn begin(db: &Db, deadline: Deadline) -> Result<Self> {
-        let connection = Arc::new(db.connection().await?);
-        let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
-        let replan = if connection.outgrows_plans() { "; DISCARD PLANS" } else { "" };
-        let sql = format!("{}; {BATCH_PLANS}{replan}", begin_sql(Access::ReadWrite, remaining));
-        connection.set_open(true);
-        (&mut connection.inner()).batch_execute(&sql).await?;
-        Ok(Self { connection })
-    }
-
-    /// Runs `statements` once on every connection. A statement that a connection has not seen is
-    /// prepared before it is sent, which lets those that come after it overtake it: what is to arrive
-    /// in order must have been run before.
-    ///
-    /// # Errors
-    ///
-    /// What `statements` returned.
-    pub async fn warm<F>(&self, caller: &Caller, statements: F) -> Result<()>
+    /// A connection that knows the named statements, with nothing begun on it.
+    pub(super) async fn open<F>(
+        db: &Db,
+        caller: &Caller,
+        access: Access,
+        deadline: Deadline,
+        (name, statements): (&'static str, F),
+    ) -> Result<Self>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        if !self.connection.is_warm() {
-            self.as_tenant(caller, statements).await?;
-            self.connection.set_warm();
+        let connection = Arc::new(db.connection().await?);
+        let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
+        let replan = if connection.outgrows_plans() { "; DISCARD PLANS" } else { "" };
+        let begin = format!("{}; {BATCH_PLANS}{replan}", begin_sql(access, remaining));
+        let mut tx = Self { connection, begin, in_flight: false };
+        if !tx.connection.knows(name) {
+            tx.begin(tx.as_tenant(caller, statements)).await?;
+            rollback(Arc::clone(&tx.connection)).await;
+            tx.connection.learn(name);
         }
-        Ok(())
+        tx.in_flight = true;
+        Ok(tx)
     }
 
-    /// Runs `work` as the caller's tenant. The first statements of several such calls that are polled
-    /// one after the other arrive in this order, each with its tenant, if they are [`BatchTx::warm`]
-    /// and their task is not made to pause between them.
+    /// Begins, and runs the first flight.
+    ///
+    /// # Errors
+    ///
+    /// What the flight returned.
+    pub async fn begin<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
+        self.connection.set_open(true);
+        let mut wire = self.connection.inner();
+        let (begun, outcome) =
+            tokio::task::unconstrained(join(wire.batch_execute(&self.begin), flight)).await;
+        begun?;
+        outcome
+    }
+
+    /// Runs `work` as the caller's tenant. The statements of several such calls in one flight arrive in
+    /// its order, each with its tenant.
     ///
     /// # Errors
     ///
@@ -199,26 +221,68 @@ impl BatchTx {
         F: for<'t> Work<&'t TenantTx, Result<R>>,
         R: Send,
     {
-        let tx = TenantTx { connection: Arc::clone(&self.connection), tenant: caller.tenant() };
+        let tx = TenantTx {
+            connection: Arc::clone(&self.connection),
+            tenant: caller.tenant(),
+            in_flight: self.in_flight,
+        };
         let sql = tenant_sql(tx.tenant);
-        let mut connection = self.connection.inner();
-        let (named, outcome) = join(connection.batch_execute(&sql), work(&tx)).await;
-        named?;
-        outcome
+        let mut wire = self.connection.inner();
+        let named = async { wire.batch_execute(&sql).await.map_err(Error::from) };
+        // A statement that cannot even be sent ends this at once, and nothing after it is sent.
+        try_join(named, work(&tx)).await.map(|((), outcome)| outcome)
     }
 
-    /// Commits.
+    /// Runs the last flight, and commits in it. A statement that fails makes Postgres take everything
+    /// back.
     ///
     /// # Errors
     ///
-    /// UNAVAILABLE when nobody knows whether it happened.
-    pub async fn commit(self) -> Result<()> {
-        commit(self.connection).await
+    /// What the flight returned; UNAVAILABLE when nobody knows whether it was committed.
+    pub async fn commit<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
+        let mut flight = pin!(flight);
+        let sent = poll_fn(|context| Poll::Ready(flight.as_mut().poll(context)));
+        match tokio::task::unconstrained(sent).await {
+            Poll::Ready(Ok(nothing_to_do)) => {
+                commit(Arc::clone(&self.connection)).await.map(|()| nothing_to_do)
+            }
+            Poll::Ready(Err(error)) => {
+                rollback(Arc::clone(&self.connection)).await;
+                Err(error)
+            }
+            Poll::Pending => {
+                let (committed, outcome) = join(commit(Arc::clone(&self.connection)), flight).await;
+                match (committed, outcome) {
+                    (Ok(()), outcome) => outcome,
+                    // The statement's own error says more.
+                    (Err(_), Err(error)) if error.of_all().is_none() => Err(error),
+                    (Err(error), _) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Begins, runs the only flight, and ends, all in one.
+    ///
+    /// # Errors
+    ///
+    /// What the flight returned.
+    pub async fn read<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
+        let flight = async {
+            let mut flight = pin!(flight);
+            let sent = poll_fn(|context| Poll::Ready(flight.as_mut().poll(context))).await;
+            end_read(&self.connection);
+            match sent {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => flight.await,
+            }
+        };
+        self.begin(flight).await
     }
 
     /// Takes everything back.
-    pub async fn rollback(self) {
-        rollback(self.connection).await;
+    pub async fn rollback(&self) {
+        rollback(Arc::clone(&self.connection)).await;
     }
 }
 
@@ -266,7 +330,8 @@ where
 {
     let connection = Arc::new(db.connection().await?);
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
-    let tx = TenantTx { connection: Arc::clone(&connection), tenant: caller.tenant() };
+    let tenant = caller.tenant();
+    let tx = TenantTx { connection: Arc::clone(&connection), tenant, in_flight: false };
     let sql = format!("{}; {}", begin_sql(access, remaining), tenant_sql(tx.tenant));
     connection.set_open(true);
     let mut wire = connection.inner();

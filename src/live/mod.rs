@@ -1,7 +1,9 @@
-//! What makes adding fast and watching live, whatever it is that is added and watched: group commit
-//! in fair [`lanes`], fan-out within a process by the [`hub`], between processes by the [`bus`].
+//! What makes the service fast and live, whatever it is about: group commit in fair [`lanes`], lookups
+//! that go together in the [`finder`], fan-out within a process by the [`hub`], between processes by
+//! the [`bus`].
 
 pub mod bus;
+pub mod finder;
 pub mod hub;
 pub mod lanes;
 mod queue;

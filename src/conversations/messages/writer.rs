@@ -169,38 +169,34 @@ impl Writer {
         };
         let holding = only.map_or(Holding::Free, Holding::Only);
         let now = times::now();
-        let tx = self.db.batch(Deadline::after(BATCH_DEADLINE)).await?;
-        let work = async {
-            tx.warm(caller, async |tx: &TenantTx| actions::warm(tx).await).await?;
-            let found = one_flight(shares.iter().map(|share| {
-                tx.as_tenant(share.caller, async |tx: &TenantTx| {
-                    actions::find(tx, &share.writes, holding).await
-                })
-            }));
-            let found = found.await?;
-            let plans: Vec<_> =
-                shares.iter().zip(found).map(|(share, found)| self.plan(share, found, holding)).collect();
-            let closed = one_flight(shares.iter().zip(&plans).map(|(share, plan)| {
-                tx.as_tenant(share.caller, async |tx: &TenantTx| actions::apply(tx, plan, now).await)
-            }));
-            let closed = closed.await?.into_iter().flatten().collect();
-            let mut outcomes: Vec<Option<Outcome>> = pending.iter().map(|_| None).collect();
-            for (share, plan) in shares.iter().zip(plans) {
-                for (place, outcome) in share.places.iter().zip(plan.outcomes) {
-                    if let Some(slot) = outcomes.get_mut(*place) {
-                        *slot = outcome;
-                    }
-                }
-            }
-            Ok(Done { outcomes, closed, now })
-        };
-        match work.await {
-            Ok(done) => tx.commit().await.map(|()| done),
+        let deadline = Deadline::after(BATCH_DEADLINE);
+        let statements = ("messages", async |tx: &TenantTx| actions::warm(tx).await);
+        let tx = self.db.batch(caller, deadline, statements).await?;
+        let find = shares.iter().map(|share| {
+            tx.as_tenant(share.caller, async |tx: &TenantTx| actions::find(tx, &share.writes, holding).await)
+        });
+        let found = match tx.begin(one_flight(find)).await {
+            Ok(found) => found,
             Err(error) => {
                 tx.rollback().await;
-                Err(error)
+                return Err(error);
+            }
+        };
+        let plans: Vec<_> =
+            shares.iter().zip(found).map(|(share, found)| self.plan(share, found, holding)).collect();
+        let apply = shares.iter().zip(&plans).map(|(share, plan)| {
+            tx.as_tenant(share.caller, async |tx: &TenantTx| actions::apply(tx, plan, now).await)
+        });
+        let closed = tx.commit(one_flight(apply)).await?.into_iter().flatten().collect();
+        let mut outcomes: Vec<Option<Outcome>> = pending.iter().map(|_| None).collect();
+        for (share, plan) in shares.iter().zip(plans) {
+            for (place, outcome) in share.places.iter().zip(plan.outcomes) {
+                if let Some(slot) = outcomes.get_mut(*place) {
+                    *slot = outcome;
+                }
             }
         }
+        Ok(Done { outcomes, closed, now })
     }
 
     fn plan<'p>(&self, share: &Share<'p>, found: Found, holding: Holding) -> rules::Plan<'p> {

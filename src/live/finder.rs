@@ -1,0 +1,155 @@
+//! Rows by their ids, looked up together.
+//!
+//! Most of what a lookup costs is what surrounds it: opening a transaction, taking rights away, naming
+//! the tenant, closing it. So lookups that come while others are on their way wait for those, and then
+//! go together, in one flight. There is no timer: a lookup that comes alone goes at once.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::bus::Topic;
+use super::lanes::{Commit, Lanes, Width};
+use crate::auth::Caller;
+use crate::db::{Db, Deadline, TenantTx, one_flight};
+use crate::error::{Error, Result};
+
+/// Lookups that go together: more wait longer for the last of them than they save. A second flight
+/// starts when as many wait.
+const WIDTH: Width = Width { writers: 2, batch: 64, tenants: 16 };
+
+/// How long a flight may take. Callers wait as long as they have time.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How rows are found.
+pub trait Find: Send + Sync + 'static {
+    /// A row.
+    type Row: Clone + Send + 'static;
+
+    /// Names the statement, among those that connections know.
+    const NAME: &'static str;
+
+    /// The rows with these ids, as far as there are any, each with its id. One statement.
+    fn find(tx: &TenantTx, ids: &[Uuid]) -> impl Future<Output = Result<Vec<(Uuid, Self::Row)>>> + Send;
+}
+
+/// Looks rows up.
+pub struct Finder<F: Find> {
+    lanes: Lanes<Lookups<F>>,
+}
+
+impl<F: Find> Finder<F> {
+    /// A finder whose lookups are tasks of `tracker`.
+    pub fn new(db: Db, tracker: TaskTracker) -> Self {
+        Self { lanes: Lanes::new(Lookups { db, rows: PhantomData }, WIDTH, tracker) }
+    }
+
+    /// The caller's row with this id.
+    ///
+    /// # Errors
+    ///
+    /// What can happen to any transaction.
+    pub async fn find(&self, caller: &Caller, deadline: Deadline, id: Uuid) -> Result<Option<F::Row>> {
+        let (reply, row) = oneshot::channel();
+        self.lanes.submit([Lookup { caller: caller.clone(), id, reply }]);
+        let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
+        match tokio::time::timeout(remaining, row).await {
+            Ok(Ok(row)) => row,
+            Ok(Err(_)) => Err(Error::internal("a lookup was lost on its way to the database")),
+            Err(_) => Err(Error::DeadlineExceeded),
+        }
+    }
+}
+
+struct Lookup<R> {
+    caller: Caller,
+    id: Uuid,
+    reply: oneshot::Sender<Result<Option<R>>>,
+}
+
+struct Lookups<F> {
+    db: Db,
+    rows: PhantomData<fn() -> F>,
+}
+
+impl<F: Find> Commit for Lookups<F> {
+    type Item = Lookup<F::Row>;
+
+    /// A lookup keeps no other from being made at the same time.
+    fn topic(&self, lookup: &Self::Item) -> Topic {
+        Topic { tenant: lookup.caller.tenant().as_uuid(), id: Uuid::new_v4() }
+    }
+
+    async fn together(&self, lookups: Vec<Self::Item>) -> Vec<Self::Item> {
+        match self.flight(&lookups).await {
+            Ok(rows) => {
+                answer(lookups, &rows);
+                Vec::new()
+            }
+            Err(error) if error.of_all().is_some() => {
+                refuse(lookups, error);
+                Vec::new()
+            }
+            Err(_) => lookups,
+        }
+    }
+
+    async fn apart(&self, lookups: Vec<Self::Item>) {
+        match self.flight(&lookups).await {
+            Ok(rows) => answer(lookups, &rows),
+            Err(error) => refuse(lookups, error),
+        }
+    }
+}
+
+impl<F: Find> Lookups<F> {
+    /// Looks up what is asked for, in one flight with everything around it.
+    async fn flight(&self, lookups: &[Lookup<F::Row>]) -> Result<HashMap<Topic, F::Row>> {
+        let mut shares: Vec<(&Caller, Vec<Uuid>)> = Vec::new();
+        for Lookup { caller, id, .. } in lookups {
+            match shares.iter_mut().find(|(other, _)| other.tenant() == caller.tenant()) {
+                Some((_, ids)) => ids.push(*id),
+                None => shares.push((caller, vec![*id])),
+            }
+        }
+        let Some((caller, _)) = shares.first() else { return Ok(HashMap::new()) };
+        let warm = async |tx: &TenantTx| F::find(tx, &[]).await.map(|_| ());
+        let tx = self.db.batch_of_reads(caller, Deadline::after(DEADLINE), (F::NAME, warm)).await?;
+        for (_, ids) in &mut shares {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        let flight = shares
+            .iter()
+            .map(|(caller, ids)| tx.as_tenant(caller, async |tx: &TenantTx| F::find(tx, ids).await));
+        let found = tx.read(one_flight(flight)).await?;
+        let tenants = shares.iter().map(|(caller, _)| caller.tenant().as_uuid());
+        let rows = tenants
+            .zip(found)
+            .flat_map(|(tenant, rows)| rows.into_iter().map(move |(id, row)| (Topic { tenant, id }, row)));
+        Ok(rows.collect())
+    }
+}
+
+fn answer<R: Clone>(lookups: Vec<Lookup<R>>, rows: &HashMap<Topic, R>) {
+    for Lookup { caller, id, reply } in lookups {
+        let topic = Topic { tenant: caller.tenant().as_uuid(), id };
+        // Who has no time left does not listen any more.
+        let _ = reply.send(Ok(rows.get(&topic).cloned()));
+    }
+}
+
+fn refuse<R>(lookups: Vec<Lookup<R>>, error: Error) {
+    let mut error = Some(error);
+    for lookup in lookups {
+        let next = error.as_ref().and_then(Error::of_all);
+        if let Some(error) = std::mem::replace(&mut error, next) {
+            let _ = lookup.reply.send(Err(error));
+        }
+    }
+}
