@@ -42,7 +42,7 @@ impl<E: Clone> Hub<E> {
         let entry = topics
             .entry(topic)
             .or_insert_with(|| Entry { events: broadcast::Sender::new(EVENTS), caller: caller.clone() });
-        let events = entry.events.subscribe();
+        let events = Some(entry.events.subscribe());
         Subscription { events, topic, hub: Arc::clone(self) }
     }
 
@@ -65,7 +65,8 @@ impl<E: Clone> Hub<E> {
 /// A watch of a topic. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Subscription<E> {
-    events: broadcast::Receiver<E>,
+    /// There until it is dropped.
+    events: Option<broadcast::Receiver<E>>,
     topic: Topic,
     hub: Arc<Hub<E>>,
 }
@@ -77,15 +78,19 @@ impl<E: Clone> Subscription<E> {
     ///
     /// `Lagged` when something was missed.
     pub async fn next(&mut self) -> Result<E, RecvError> {
-        self.events.recv().await
+        match &mut self.events {
+            Some(events) => events.recv().await,
+            None => Err(RecvError::Closed),
+        }
     }
 }
 
 impl<E> Drop for Subscription<E> {
     fn drop(&mut self) {
         let mut topics = self.hub.topics.write().unwrap_or_else(PoisonError::into_inner);
-        // This subscription still counts.
-        if topics.get(&self.topic).is_some_and(|entry| entry.events.receiver_count() <= 1) {
+        // Of two that leave at once, the later one must see that the other is gone.
+        self.events = None;
+        if topics.get(&self.topic).is_some_and(|entry| entry.events.receiver_count() == 0) {
             topics.remove(&self.topic);
         }
     }

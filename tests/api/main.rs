@@ -23,4 +23,7 @@ mod pages;
 mod plans;
 mod rules;
 mod search;
+mod streams;
+mod tenancy;
 mod texts;
+mod watch;

@@ -9,3 +9,6 @@ pub(super) mod store;
 pub(super) mod stream;
 pub(super) mod wire;
 pub(super) mod writer;
+
+#[cfg(test)]
+mod model;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::rules::{self, Change, Outcome, Placed, Write};
+use super::rules::{self, Change, Effect, Outcome, Placed, Write};
 use super::wire;
 use crate::conversations::feed::Text as Shown;
 use crate::error::{Error, Result};
@@ -105,6 +105,9 @@ struct Text {
     message: Option<(Uuid, i64)>,
     /// Where the next piece begins; not known before the first.
     end: Option<i64>,
+    /// How much of it is known to be stored: text that begins there or before follows on it, also where
+    /// the client sends again what came long before.
+    durable: i64,
     /// Through where watchers were shown the text.
     shown: i64,
     /// What is not stored.
@@ -136,6 +139,13 @@ impl Buffer {
 
     fn is_full(&self) -> bool {
         self.deltas >= FLUSH_DELTAS || self.text.len() >= FLUSH_BYTES
+    }
+}
+
+impl Text {
+    /// Whether a piece that begins here goes on from what is stored, beyond what this stream sent last.
+    fn follows_on_stored(&self, offset: i64) -> bool {
+        offset <= self.durable && self.end.is_some_and(|end| end < offset)
     }
 }
 
@@ -199,8 +209,8 @@ impl Session {
         match kind {
             Kind::Start => self.started(&key, &outcome, steps),
             Kind::Extend(rewinds) => self.extended(&key, &outcome, rewinds, steps),
-            Kind::Close if outcome.is_ok() => drop(self.texts.remove(&key)),
-            Kind::Close | Kind::Other => {}
+            Kind::Close => self.closed(&key, &outcome),
+            Kind::Other => {}
         }
         let answer = match outcome {
             Ok(placed) => wire::ack(placed),
@@ -269,7 +279,11 @@ impl Session {
                 let key = (conversation_id, write.message_key.clone());
                 self.forget_some();
                 self.flush(&key, steps);
-                self.texts.entry(key).or_default().starts += 1;
+                let text = self.texts.entry(key).or_default();
+                text.starts += 1;
+                // What comes now goes on from the start, whatever becomes of the text before it.
+                text.rewinds += 1;
+                text.end = None;
                 self.write(write, Kind::Start, (1, bytes), steps);
             }
             Action::Delta(delta) => self.take(conversation_id, delta, (bytes, now), steps),
@@ -298,6 +312,13 @@ impl Session {
     ) {
         let pb::MessageDelta { message_key, offset, text: piece } = delta;
         let key = (conversation_id, message_key);
+        if !self.texts.contains_key(&key) {
+            self.forget_some();
+        }
+        if self.texts.get(&key).is_some_and(|text| text.follows_on_stored(offset)) {
+            self.flush(&key, steps);
+            self.texts.entry(key.clone()).or_default().end = None;
+        }
         let text = self.texts.entry(key.clone()).or_default();
         let end = text.end.unwrap_or(offset);
         let fresh = usize::try_from(end - offset).ok().map(|known| known.min(piece.len()));
@@ -349,9 +370,14 @@ impl Session {
         let Some(text) = self.texts.get_mut(key) else { return };
         text.starts = text.starts.saturating_sub(1);
         match outcome {
-            Ok(Placed { id, sequence, status: MessageStatus::InProgress, durable_offset, .. }) => {
+            Ok(Placed {
+                id, sequence, status: MessageStatus::InProgress, durable_offset, effect, ..
+            }) => {
+                // A start again changes nothing for those who have seen what is not stored yet.
+                let seen = if *effect == Effect::None { text.shown } else { 0 };
+                text.shown = seen.max(*durable_offset);
                 text.message = Some((*id, *sequence));
-                text.shown = *durable_offset;
+                text.durable = *durable_offset;
                 text.end = text.end.or(Some(*durable_offset));
                 show(key.0, text, steps);
             }
@@ -363,7 +389,15 @@ impl Session {
     }
 
     fn extended(&mut self, key: &Key, outcome: &Outcome, rewinds: u32, steps: &mut Vec<Step>) {
-        let Err(error) = outcome else { return };
+        let error = match outcome {
+            Ok(placed) => {
+                if let Some(text) = self.texts.get_mut(key) {
+                    text.durable = placed.durable_offset;
+                }
+                return;
+            }
+            Err(error) => error,
+        };
         let current = self.texts.get(key).is_some_and(|text| text.rewinds == rewinds);
         if !current {
             return;
@@ -379,6 +413,17 @@ impl Session {
             if error.reason() == ErrorReason::MessageNotStarted {
                 text.message = None;
             }
+        }
+    }
+
+    fn closed(&mut self, key: &Key, outcome: &Outcome) {
+        if outcome.is_err() {
+            return;
+        }
+        // What came after the end is still to be answered, and a start after it to be heard of.
+        match self.texts.get_mut(key) {
+            Some(text) if text.buffer.deltas > 0 || text.starts > 0 => text.message = None,
+            _ => drop(self.texts.remove(key)),
         }
     }
 
@@ -454,3 +499,6 @@ fn checked(request: AddMessageRequest) -> Result<(Uuid, Action)> {
         _ => Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,6 @@ pub(crate) struct Changed {
 pub(crate) enum What {
     Message(Box<Message>),
     Analysis(Box<Analysis>),
-    Conversation(Box<Conversation>),
 }
 
 /// What happened after a position.
@@ -53,6 +52,9 @@ pub(crate) struct Page {
     pub(crate) changes: Vec<Changed>,
     /// The messages that came then, as they are after all of those changes.
     pub(crate) messages: Vec<Message>,
+    /// The conversation, if it changed after what was told of it. It comes after all messages, so that
+    /// nobody is told of the end before what was said last.
+    pub(crate) conversation: Option<Box<Conversation>>,
     /// The change after which the page is true.
     pub(crate) change: i64,
     /// Whether there is more.
@@ -80,16 +82,24 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
         try_join!(conversations::find(tx, id), messages::list(tx, id, Direction::Ascending, after, PAGE))?;
     let conversation = conversation.ok_or_else(|| not_found(id))?;
     let Listed { mut messages, cut_short: _ } = listed;
-    let mut page =
-        Page { changes: Vec::new(), messages: Vec::new(), change: conversation.change_count, more: false };
-    let last_sequence = conversation.last_sequence;
+    let mut page = Page {
+        changes: Vec::new(),
+        messages: Vec::new(),
+        conversation: None,
+        change: conversation.change_count,
+        more: false,
+    };
     if conversation.change_count > from.change {
-        page = changes(tx, conversation, from).await?;
+        (page.changes, page.change) = changes(tx, &conversation, from).await?;
+        page.more = page.change < conversation.change_count;
     }
     if !page.more {
         noun::actions::fill(tx, &mut messages).await?;
-        page.more = messages.last().is_some_and(|last| last.sequence < last_sequence);
+        page.more = messages.last().is_some_and(|last| last.sequence < conversation.last_sequence);
         page.messages = messages;
+    }
+    if !page.more && conversation.own_change > from.own {
+        page.conversation = Some(Box::new(conversation));
     }
     Ok(page)
 }
@@ -102,8 +112,8 @@ pub(crate) async fn read_text(tx: &TenantTx, id: Uuid, message_id: Uuid) -> Resu
     Ok(found.pop().filter(|message| message.status.0 == InProgress).map(|message| message.content))
 }
 
-/// What changed after a position of what was told before.
-async fn changes(tx: &TenantTx, conversation: Conversation, from: Position) -> Result<Page> {
+/// What changed after a position of what was told before, and the change up to which this is all.
+async fn changes(tx: &TenantTx, conversation: &Conversation, from: Position) -> Result<(Vec<Changed>, i64)> {
     let id = conversation.id;
     let (found, recorded) = try_join!(
         messages::list_changed(tx, id, from.change, from.sequence, CHANGES),
@@ -115,7 +125,6 @@ async fn changes(tx: &TenantTx, conversation: Conversation, from: Position) -> R
         recorded.last().filter(|_| is_full(recorded.len())).map(|analysis| analysis.change),
     ];
     let change = ends.into_iter().flatten().min().unwrap_or(conversation.change_count);
-    let more = change < conversation.change_count;
     let (mut messages, numbers): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     noun::actions::fill(tx, &mut messages).await?;
     let messages = messages
@@ -125,12 +134,8 @@ async fn changes(tx: &TenantTx, conversation: Conversation, from: Position) -> R
     let recorded = recorded
         .into_iter()
         .map(|analysis| Changed { change: analysis.change, what: What::Analysis(Box::new(analysis)) });
-    let own = (conversation.own_change > from.change).then(|| Changed {
-        change: conversation.own_change,
-        what: What::Conversation(Box::new(conversation)),
-    });
-    let mut changes: Vec<_> = messages.chain(recorded).chain(own).collect();
+    let mut changes: Vec<_> = messages.chain(recorded).collect();
     changes.retain(|changed| changed.change <= change);
     changes.sort_by_key(|changed| changed.change);
-    Ok(Page { changes, messages: Vec::new(), change, more })
+    Ok((changes, change))
 }

@@ -10,6 +10,7 @@ use super::actions::{Changed, Opening, Page, What};
 use crate::conversations::feed::{Event, Mark, Text};
 use crate::conversations::messages::store::Message;
 use crate::conversations::rules::is_over;
+use crate::conversations::store::Conversation;
 use crate::pb::conversation_event::Event as Told;
 use crate::pb::{self, MessageStatus};
 
@@ -66,7 +67,7 @@ impl Follower {
 
     /// Takes what a page says.
     pub(super) fn read(&mut self, page: Page) {
-        let Page { changes, messages, change, more: _ } = page;
+        let Page { changes, messages, conversation, change, more: _ } = page;
         for Changed { change, what } in changes {
             self.position.change = change;
             match what {
@@ -74,15 +75,6 @@ impl Follower {
                 What::Analysis(analysis) => self.tell(Told::AnalysisRecorded(pb::AnalysisRecorded {
                     analysis: Some((*analysis).into()),
                 })),
-                What::Conversation(conversation) => {
-                    let over = is_over(conversation.status);
-                    let conversation = Some((*conversation).into());
-                    self.tell(if over {
-                        Told::ConversationEnded(pb::ConversationEnded { conversation })
-                    } else {
-                        Told::ConversationUpdated(pb::ConversationUpdated { conversation })
-                    });
-                }
             }
         }
         self.position.change = change;
@@ -94,6 +86,9 @@ impl Follower {
             } else {
                 self.tell(Told::MessageAdded(pb::MessageAdded { message: Some(message.into()) }));
             }
+        }
+        if let Some(conversation) = conversation {
+            self.tell_conversation(*conversation);
         }
     }
 
@@ -115,7 +110,7 @@ impl Follower {
 
     /// Takes what happened, if it goes on where the watcher stands.
     pub(super) fn hear(&mut self, event: &Event) -> Next {
-        let Position { sequence, change } = self.position;
+        let Position { sequence, change, own: _ } = self.position;
         match event {
             Event::Added(message) if message.sequence <= sequence => Next::Done,
             Event::Added(message) if message.sequence == sequence + 1 => {
@@ -216,6 +211,17 @@ impl Follower {
         }
     }
 
+    fn tell_conversation(&mut self, conversation: Conversation) {
+        self.position.own = conversation.own_change;
+        let over = is_over(conversation.status);
+        let conversation = Some(conversation.into());
+        self.tell(if over {
+            Told::ConversationEnded(pb::ConversationEnded { conversation })
+        } else {
+            Told::ConversationUpdated(pb::ConversationUpdated { conversation })
+        });
+    }
+
     fn tell_changed(&mut self, message: Message) {
         if message.status.0 == MessageStatus::InProgress {
             self.track(&message);
@@ -257,3 +263,6 @@ fn delta(message_id: Uuid, sequence: i64, offset: i64, text: String) -> Told {
 fn length(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,4 +19,8 @@ pub(super) use stream::{Responses, Watches, Wish, open};
 pub(crate) struct Position {
     pub(crate) sequence: i64,
     pub(crate) change: i64,
+    /// The change through which the conversation's own fields are known. They are told last, after the
+    /// messages that came before they changed.
+    #[serde(default)]
+    pub(crate) own: i64,
 }

@@ -86,7 +86,8 @@ pub(crate) async fn open(shared: Watches, caller: Caller, wish: Wish) -> Result<
     let events = shared.feed.watch(&caller, conversation_id);
     let reader = Reader { shared, caller, conversation_id };
     let opening = reader.begin(include_deltas).await?;
-    let here = Position { sequence: opening.head.last_sequence, change: opening.head.change_count };
+    let change = opening.head.change_count;
+    let here = Position { sequence: opening.head.last_sequence, change, own: change };
     let position = reader.start(start, here)?;
     let watcher = Watcher {
         follower: Follower::new(position, include_deltas, opening),
@@ -184,6 +185,11 @@ impl Watcher {
                         tokio::time::sleep(pause).await;
                     }
                     let text = self.reader.text(message_id).await?;
+                    if text.is_none() {
+                        // It is closed, which a page tells.
+                        self.behind = true;
+                        return Ok(());
+                    }
                     self.follower.read_text(message_id, text);
                 }
             }
@@ -269,7 +275,7 @@ impl Reader {
             None => Ok(here),
             Some(Start::AfterSequence(sequence)) => {
                 check_position(sequence, here.sequence)?;
-                Ok(Position { sequence, change: here.change })
+                Ok(Position { sequence, ..here })
             }
             Some(Start::ResumeToken(token)) => {
                 let Watches { page_key, .. } = &self.shared;

@@ -1,11 +1,13 @@
 //! Conversations and their messages in few words.
 
+use std::future::Future;
+
 use crm_backend::pb::{
     AddMessageRequest, AddMessageResponse, Conversation, CreateConversationRequest, CreateMessageRequest,
-    EndConversationRequest, GetConversationRequest, ListConversationsRequest, ListConversationsResponse,
-    ListMessagesRequest, ListMessagesResponse, Message, MessageAck, MessageRole, NewMessage,
-    RecordAnalysisRequest, UpdateConversationRequest, add_message_request::Action,
-    add_message_response::Result as Answer,
+    EndConversationRequest, GetConversationRequest, GetMessageRequest, ListConversationsRequest,
+    ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, Message, MessageAbort, MessageAck,
+    MessageDelta, MessageFinish, MessageRole, MessageStart, NewMessage, RecordAnalysisRequest,
+    UpdateConversationRequest, add_message_request::Action, add_message_response::Result as Answer,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -23,6 +25,33 @@ pub(crate) fn message(key: &str, content: &str) -> NewMessage {
         content: content.to_owned(),
         ..Default::default()
     }
+}
+
+/// Opens a message of the AI's, written by this producer.
+pub(crate) fn start(key: &str, producer: &str) -> Action {
+    Action::Start(MessageStart {
+        message_key: key.to_owned(),
+        role: MessageRole::Assistant.into(),
+        producer_id: producer.to_owned(),
+        ..Default::default()
+    })
+}
+
+/// A piece of a message's text.
+pub(crate) fn delta(key: &str, offset: usize, text: &str) -> Action {
+    let offset = i64::try_from(offset).expect("a short text");
+    Action::Delta(MessageDelta { message_key: key.to_owned(), offset, text: text.to_owned() })
+}
+
+/// Closes a message with so many bytes.
+pub(crate) fn finish(key: &str, length: usize) -> Action {
+    let length = i64::try_from(length).expect("a short text");
+    Action::Finish(MessageFinish { message_key: key.to_owned(), length, ..Default::default() })
+}
+
+/// Gives a message up.
+pub(crate) fn abort(key: &str) -> Action {
+    Action::Abort(MessageAbort { message_key: key.to_owned() })
 }
 
 impl Tenant {
@@ -82,6 +111,11 @@ impl Tenant {
         Ok((response.message.expect("the message"), response.deduplicated))
     }
 
+    pub(crate) async fn message(&self, conversation_id: &str, id: &str) -> Result<Message, Status> {
+        let request = GetMessageRequest { conversation_id: conversation_id.to_owned(), id: id.to_owned() };
+        Ok(self.conversations().get_message(request).await?.into_inner().message.expect("the message"))
+    }
+
     pub(crate) async fn message_page(
         &self,
         request: ListMessagesRequest,
@@ -134,6 +168,40 @@ impl Stream {
             conversation_id: conversation_id.to_owned(),
             action: Some(Action::Message(message)),
         });
+    }
+
+    /// Sends what is to be done with messages in progress.
+    pub(crate) fn tell(&self, conversation_id: &str, actions: impl IntoIterator<Item = Action>) {
+        for action in actions {
+            let conversation_id = conversation_id.to_owned();
+            self.send_request(AddMessageRequest { conversation_id, action: Some(action) });
+        }
+    }
+
+    /// The next answer, which is an ack of so much text.
+    #[track_caller]
+    pub(crate) fn acked(&mut self, length: usize) -> impl Future<Output = MessageAck> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let ack = self.outcome().await.unwrap_or_else(|error| panic!("{caller}: no ack but {error:?}"));
+            assert_eq!(usize::try_from(ack.durable_offset), Ok(length), "{caller}: {ack:?}");
+            ack
+        }
+    }
+
+    /// Sends text piece by piece, and waits until all of it is durable.
+    pub(crate) async fn write(&mut self, id: &str, key: &str, offset: usize, text: &str) -> MessageAck {
+        let end = offset + text.len();
+        for (index, character) in text.char_indices() {
+            self.tell(id, [delta(key, offset + index, character.encode_utf8(&mut [0; 4]))]);
+        }
+        loop {
+            let ack = self.outcome().await.expect("an ack");
+            assert_eq!(ack.message_key, key);
+            if usize::try_from(ack.durable_offset) == Ok(end) {
+                return ack;
+            }
+        }
     }
 
     pub(crate) fn send_request(&self, request: AddMessageRequest) {

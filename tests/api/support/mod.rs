@@ -8,6 +8,7 @@ pub(crate) mod raw;
 pub(crate) mod samples;
 pub(crate) mod service;
 pub(crate) mod sql;
+pub(crate) mod watch;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

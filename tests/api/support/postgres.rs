@@ -82,6 +82,18 @@ impl Database {
         Target::parse(&self.cluster.embedded.url_of(&self.name)).expect("a URL")
     }
 
+    /// Where it is, for somebody who logs in as this role, whose password is its name.
+    pub(crate) fn target_of(&self, role: &str) -> Target {
+        let mut url: url::Url = self.cluster.embedded.url_of(&self.name).parse().expect("a URL");
+        url.set_username(role).and_then(|()| url.set_password(Some(role))).expect("a URL with a user");
+        Target::parse(url.as_str()).expect("a URL")
+    }
+
+    /// The name of a role of this database's test; roles belong to all databases.
+    pub(crate) fn role(&self) -> String {
+        format!("role_of_{}", self.name)
+    }
+
     /// A connection of the owner.
     pub(crate) async fn sql(&self) -> Sql {
         Sql::connect(&self.cluster.embedded.url_of(&self.name)).await

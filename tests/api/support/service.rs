@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::config::{Cli, Command, Config};
+use crm_backend::db::Db;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
 use crm_backend::server::{self, ServeError};
@@ -31,11 +32,21 @@ pub(crate) struct Settings {
     pub(crate) wait: Duration,
     /// How long calls may go on after the shutdown began.
     pub(crate) drain: Duration,
+    /// How long a message stays in progress after the last that was written of it.
+    pub(crate) lease: Duration,
+    /// Who the pool's connections log in as; the owner when not said.
+    pub(crate) login: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { connections: 8, wait: Duration::from_secs(10), drain: Duration::from_secs(10) }
+        Self {
+            connections: 8,
+            wait: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+            lease: Duration::from_secs(120),
+            login: None,
+        }
     }
 }
 
@@ -53,7 +64,11 @@ impl Crm {
 
     /// One replica with these settings.
     pub(crate) async fn with(settings: Settings) -> Self {
-        let database = Database::create().await;
+        Self::over(Database::create().await, settings).await
+    }
+
+    /// One replica over a database that the test has prepared.
+    pub(crate) async fn over(database: Database, settings: Settings) -> Self {
         let first = Replica::start(&database, settings).await;
         Self { first, database }
     }
@@ -103,12 +118,17 @@ pub(crate) struct Replica {
 
 impl Replica {
     async fn start(database: &Database, settings: Settings) -> Self {
-        let Settings { connections, wait, drain } = settings;
+        let Settings { connections, wait, drain, lease, login } = settings;
         let mut config = defaults();
         config.database.database_connections = connections;
         config.database.database_wait = wait;
         config.limits.drain = drain;
-        let opened = server::open(database.target(), &config.database).await.expect("the database is safe");
+        config.limits.message_lease = lease;
+        let mut opened =
+            server::open(database.target(), &config.database).await.expect("the database is safe");
+        if let Some(login) = login {
+            opened.db = Db::new(&database.target_of(&login), connections, wait).expect("a pool");
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();

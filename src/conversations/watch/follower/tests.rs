@@ -1,0 +1,757 @@
+//! A conversation, what is heard of it, and a client that believes what it is told.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use chrono::DateTime;
+use proptest::prelude::*;
+
+use super::*;
+use crate::conversations::analyses::store::Analysis;
+use crate::conversations::store::{Conversation, Head};
+use crate::db::json::Json;
+use crate::db::texts::Texts;
+use crate::pb::{Channel, ConversationStatus, Environment, MessageRole, PresenterKind};
+use crate::rpc::words::Text as Word;
+
+/// Messages and changes of a page of the model: few, so that most things take several.
+const PAGE: (usize, usize) = (3, 2);
+
+/// How often text that is not stored yet is asked for.
+const ATTEMPTS: u32 = 4;
+
+/// What somebody does to the conversation.
+#[derive(Debug, Clone)]
+enum Act {
+    Add,
+    Start,
+    /// The stream that writes the message sends more text.
+    Grow(prop::sample::Index, u8),
+    Flush(prop::sample::Index),
+    /// Another stream goes on with the message after what is stored.
+    TakeOver(prop::sample::Index),
+    Close(prop::sample::Index, bool),
+    Reopen(prop::sample::Index),
+    Update,
+    End,
+    Analyse,
+}
+
+/// What happens to the watcher.
+#[derive(Debug, Clone)]
+enum Fate {
+    /// It hears the next of what this replica has to say; the second time it is only a repeat.
+    Hear { remote: bool, repeated: bool },
+    /// The next of what this replica has to say gets lost.
+    Lose { remote: bool },
+    /// It looks at the database, as when somebody tells it how far the conversation has come.
+    Look,
+    /// Its client takes so many events, goes away with them, and comes back.
+    Leave(usize),
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Act { act: Act, remote: bool },
+    Fate(Fate),
+}
+
+/// A state that a message was in, since a change.
+#[derive(Debug, Clone, PartialEq)]
+struct State {
+    since: i64,
+    status: MessageStatus,
+    content: String,
+}
+
+/// A message of the model.
+#[derive(Debug)]
+struct Row {
+    message_id: Uuid,
+    states: Vec<State>,
+    /// All text that its stream has sent, of which `states` has what is stored.
+    shown: String,
+    /// How often another stream took it over.
+    takeovers: u32,
+}
+
+impl Row {
+    fn state(&self) -> &State {
+        self.states.last().expect("a state")
+    }
+
+    fn state_at(&self, change: i64) -> &State {
+        self.states.iter().rev().find(|state| state.since <= change).expect("a state")
+    }
+
+    fn is_open(&self) -> bool {
+        self.state().status == MessageStatus::InProgress
+    }
+}
+
+/// What a change was.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Message(usize),
+    Analysis,
+    Conversation,
+}
+
+/// A conversation, and what is on its way to those who watch it.
+#[derive(Debug, Default)]
+struct Model {
+    rows: Vec<Row>,
+    /// What every change was, the first one first.
+    changes: Vec<Kind>,
+    over: bool,
+    /// From this replica and from another.
+    local: VecDeque<Event>,
+    remote: VecDeque<Event>,
+}
+
+impl Model {
+    fn here(&self) -> Position {
+        let change = count(self.changes.len());
+        Position { sequence: count(self.rows.len()), change, own: change }
+    }
+
+    /// Does something, through this replica or through another.
+    fn act(&mut self, act: &Act, remote: bool) {
+        let mut events = Vec::new();
+        match act {
+            Act::Add if !self.over => events.push(self.add(MessageStatus::Completed)),
+            Act::Start if !self.over => events.push(self.add(MessageStatus::InProgress)),
+            Act::Add | Act::Start => {}
+            Act::Grow(index, length) => {
+                if let Some(at) = self.pick(index, MessageStatus::InProgress) {
+                    events.push(self.grow(at, *length));
+                }
+            }
+            Act::Flush(index) => {
+                if let Some(at) = self.pick(index, MessageStatus::InProgress) {
+                    events.extend(self.flush(at));
+                }
+            }
+            Act::TakeOver(index) => {
+                if let Some(at) = self.pick(index, MessageStatus::InProgress) {
+                    let row = &mut self.rows[at];
+                    row.shown = row.state().content.clone();
+                    row.takeovers += 1;
+                    events.push(Event::Held(mark(at, &row.shown)));
+                }
+            }
+            Act::Close(index, whole) => {
+                if let Some(at) = self.pick(index, MessageStatus::InProgress) {
+                    events.extend(self.flush(at));
+                    let status = if *whole { MessageStatus::Completed } else { MessageStatus::Incomplete };
+                    events.push(self.change_message(at, status));
+                }
+            }
+            Act::Reopen(index) => {
+                if let Some(at) = self.pick(index, MessageStatus::Incomplete) {
+                    self.change_message(at, MessageStatus::InProgress);
+                    let Position { change, .. } = self.here();
+                    events.push(Event::Moved { sequence: count(at + 1), change });
+                }
+            }
+            Act::Update => {
+                self.changes.push(Kind::Conversation);
+                events.push(Event::Changed);
+            }
+            Act::End => {
+                self.over = true;
+                self.changes.push(Kind::Conversation);
+                events.push(Event::Changed);
+            }
+            Act::Analyse => {
+                self.changes.push(Kind::Analysis);
+                events.push(Event::Changed);
+            }
+        }
+        let there = |event| match event {
+            Event::Added(message) => Event::Moved { sequence: message.sequence, change: 0 },
+            Event::Closed { change, message } => Event::Moved { sequence: message.sequence, change },
+            event => event,
+        };
+        if remote {
+            self.remote.extend(events.into_iter().map(there));
+        } else {
+            self.local.extend(events);
+        }
+    }
+
+    fn pick(&self, index: &prop::sample::Index, status: MessageStatus) -> Option<usize> {
+        let found: Vec<_> =
+            (0..self.rows.len()).filter(|at| self.rows[*at].state().status == status).collect();
+        (!found.is_empty()).then(|| *index.get(&found))
+    }
+
+    fn add(&mut self, status: MessageStatus) -> Event {
+        let at = self.rows.len();
+        let whole = status == MessageStatus::Completed;
+        let content = if whole { format!("whole {at}") } else { String::new() };
+        let states = vec![State { since: 0, status, content }];
+        let message_id = Uuid::from_u128(u128::try_from(at + 1).expect("a number"));
+        self.rows.push(Row { message_id, states, shown: String::new(), takeovers: 0 });
+        Event::Added(Arc::new(self.message(at).into()))
+    }
+
+    fn grow(&mut self, at: usize, length: u8) -> Event {
+        let row = &mut self.rows[at];
+        let offset = count(row.shown.len());
+        // Every stream has letters of its own, some of several bytes.
+        let text: String = (0..=length % 4)
+            .map(|place| {
+                if place == 1 {
+                    'ä'
+                } else {
+                    char::from(b'a' + u8::try_from(row.takeovers % 26).expect("a letter"))
+                }
+            })
+            .collect();
+        row.shown.push_str(&text);
+        Event::Text(Text { message_id: row.message_id, sequence: count(at + 1), offset, text: text.into() })
+    }
+
+    fn flush(&mut self, at: usize) -> Option<Event> {
+        let row = &mut self.rows[at];
+        let shown = row.shown.clone();
+        let state = row.states.last_mut().expect("a state");
+        let grows = state.content != shown;
+        state.content.clone_from(&shown);
+        grows.then(|| Event::Durable(mark(at, &shown)))
+    }
+
+    fn change_message(&mut self, at: usize, status: MessageStatus) -> Event {
+        self.changes.push(Kind::Message(at));
+        let Position { change, .. } = self.here();
+        let row = &mut self.rows[at];
+        let content = row.state().content.clone();
+        row.states.push(State { since: change, status, content });
+        Event::Closed { change, message: Arc::new(self.message(at).into()) }
+    }
+
+    fn message(&self, at: usize) -> Message {
+        let row = &self.rows[at];
+        Message {
+            id: row.message_id,
+            conversation_id: Uuid::nil(),
+            sequence: count(at + 1),
+            message_key: at.to_string(),
+            role: Word(MessageRole::Assistant),
+            author: String::new(),
+            status: Word(row.state().status),
+            content: row.state().content.clone(),
+            content_type: "text/plain".to_owned(),
+            ai: None,
+            actions: Json(Vec::new()),
+            metadata: serde_json::Value::Null,
+            sent_at: None,
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+            revision: 1,
+        }
+    }
+
+    /// What `watch::actions::begin` finds.
+    fn begin(&self, with_text: bool) -> Opening {
+        let Position { sequence: last_sequence, change: change_count, own: _ } = self.here();
+        let head =
+            Head { id: Uuid::nil(), status: Word(ConversationStatus::Open), last_sequence, change_count };
+        let open = (0..self.rows.len()).filter(|at| with_text && self.rows[*at].is_open());
+        Opening { head, open: open.map(|at| self.message(at)).collect() }
+    }
+
+    /// What `watch::actions::read` finds.
+    fn read(&self, from: Position) -> Page {
+        let Position { sequence: last_sequence, change: change_count, own: _ } = self.here();
+        let (changes, messages) = (Vec::new(), Vec::new());
+        let mut page = Page { changes, messages, conversation: None, change: change_count, more: false };
+        for (index, kind) in self.changes.iter().enumerate() {
+            let change = count(index + 1);
+            let latest = |at: usize| self.rows[at].state().since == change;
+            let what = match kind {
+                _ if change <= from.change => continue,
+                Kind::Message(at) if count(at + 1) <= from.sequence && latest(*at) => {
+                    What::Message(Box::new(self.message(*at)))
+                }
+                Kind::Message(_) => continue,
+                Kind::Analysis => What::Analysis(Box::new(analysis(change))),
+                Kind::Conversation => continue,
+            };
+            page.changes.push(Changed { change, what });
+        }
+        if page.changes.len() > PAGE.1 {
+            page.changes.truncate(PAGE.1);
+            page.change = page.changes.last().expect("a change").change;
+            page.more = true;
+            return page;
+        }
+        let rest = usize::try_from(from.sequence).expect("a place")..self.rows.len();
+        page.messages = rest.take(PAGE.0).map(|at| self.message(at)).collect();
+        page.more = page.messages.last().is_some_and(|last| last.sequence < last_sequence);
+        let own = self.changes.iter().rposition(|kind| *kind == Kind::Conversation);
+        let own = own.map_or(0, |index| count(index + 1));
+        if !page.more && own > from.own {
+            page.conversation = Some(Box::new(conversation(own, self.over)));
+        }
+        page
+    }
+
+    /// What `watch::actions::read_text` finds.
+    fn read_text(&self, message_id: Uuid) -> Option<String> {
+        let row = self.rows.iter().find(|row| row.message_id == message_id).expect("a message");
+        row.is_open().then(|| row.state().content.clone())
+    }
+}
+
+fn count(length: usize) -> i64 {
+    i64::try_from(length).expect("a small number")
+}
+
+fn mark(at: usize, text: &str) -> Mark {
+    Mark { sequence: count(at + 1), offset: length(text) }
+}
+
+fn analysis(change: i64) -> Analysis {
+    Analysis {
+        id: Uuid::nil(),
+        conversation_id: Uuid::nil(),
+        version: i32::try_from(change).expect("a small number"),
+        model: String::new(),
+        covers_through_sequence: 0,
+        topics: Texts::default(),
+        questions: Texts::default(),
+        objections: Json(Vec::new()),
+        sentiment: None,
+        summary: String::new(),
+        change,
+        created_at: DateTime::UNIX_EPOCH,
+    }
+}
+
+fn conversation(own_change: i64, over: bool) -> Conversation {
+    let status = if over { ConversationStatus::Ended } else { ConversationStatus::Open };
+    Conversation {
+        id: Uuid::nil(),
+        customer_id: Uuid::nil(),
+        session_id: String::new(),
+        entry_point: None,
+        channel: Word(Channel::Text),
+        environment: Word(Environment::Live),
+        presenter_kind: Word(PresenterKind::AiAgent),
+        presenter_id: String::new(),
+        presenter_name: String::new(),
+        presenter_persona: String::new(),
+        status: Word(status),
+        started_at: DateTime::UNIX_EPOCH,
+        ended_at: None,
+        last_sequence: 0,
+        last_message_at: None,
+        latest_analysis: None,
+        outcome: None,
+        outcome_notes: own_change.to_string(),
+        handoff_reason: None,
+        follow_up_needed: false,
+        follow_up_due_at: None,
+        follow_up_notes: String::new(),
+        metadata: serde_json::Value::Null,
+        change_count: own_change,
+        own_change,
+        created_at: DateTime::UNIX_EPOCH,
+        updated_at: DateTime::UNIX_EPOCH,
+        revision: 1,
+    }
+}
+
+/// What a client knows of a message.
+#[derive(Debug)]
+struct Known {
+    status: MessageStatus,
+    /// Not known of a message in progress that was there before the watch, until a snapshot comes.
+    text: Option<String>,
+}
+
+/// A client that believes what it is told, and complains where that cannot be.
+#[derive(Debug)]
+struct Client {
+    position: Position,
+    include_deltas: bool,
+    /// Whether text that no stream has stored is true where it is told.
+    exact: bool,
+    known: Vec<Known>,
+    /// The changes that it was told of.
+    changes: BTreeSet<i64>,
+}
+
+impl Client {
+    /// One that knows all before this position.
+    fn at(model: &Model, position: Position, include_deltas: bool, exact: bool) -> Self {
+        let before = &model.rows[..usize::try_from(position.sequence).expect("a place")];
+        let known = before.iter().map(|row| Known {
+            status: row.state().status,
+            text: (!row.is_open()).then(|| row.state().content.clone()),
+        });
+        Self { position, include_deltas, exact, known: known.collect(), changes: BTreeSet::new() }
+    }
+
+    fn hear(&mut self, model: &Model, told: Told, position: Position) {
+        let Position { sequence, change, own } = self.position;
+        assert!(position.sequence >= sequence && position.change >= change && position.own >= own);
+        assert!(position.sequence <= model.here().sequence && position.change <= model.here().change);
+        self.position = position;
+        match told {
+            Told::MessageAdded(pb::MessageAdded { message }) => {
+                let message = message.expect("a message");
+                assert_ne!(message.status(), MessageStatus::InProgress);
+                self.meet(model, &message);
+            }
+            Told::MessageStarted(pb::MessageStarted { message }) => {
+                let message = message.expect("a message");
+                assert_eq!(message.status(), MessageStatus::InProgress);
+                if message.sequence > count(self.known.len()) {
+                    self.meet(model, &message);
+                } else {
+                    self.change(model, &message);
+                }
+            }
+            Told::MessageFinished(pb::MessageFinished { message }) => {
+                let message = message.expect("a message");
+                assert_eq!(message.status(), MessageStatus::Completed);
+                self.change(model, &message);
+            }
+            Told::MessageAborted(pb::MessageAborted { message }) => {
+                let message = message.expect("a message");
+                assert_eq!(message.status(), MessageStatus::Incomplete);
+                self.change(model, &message);
+            }
+            Told::MessageSnapshot(text) => self.replace(model, text),
+            Told::MessageDelta(text) => self.extend(model, text),
+            Told::ConversationUpdated(pb::ConversationUpdated { conversation }) => {
+                self.see(model, conversation, false);
+            }
+            Told::ConversationEnded(pb::ConversationEnded { conversation }) => {
+                self.see(model, conversation, true);
+            }
+            Told::AnalysisRecorded(pb::AnalysisRecorded { analysis }) => {
+                assert_eq!(i64::from(analysis.expect("an analysis").version), position.change);
+                self.count(model, Kind::Analysis, position.change);
+            }
+            Told::Checkpoint(_) | Told::GoAway(_) => panic!("nobody said so"),
+        }
+    }
+
+    /// A message comes, as it was after the change at which the client stands.
+    fn meet(&mut self, model: &Model, message: &pb::Message) {
+        assert_eq!(message.sequence, count(self.known.len()) + 1, "in order, each once");
+        assert_eq!(message.sequence, self.position.sequence);
+        let row = &model.rows[self.known.len()];
+        let state = row.state_at(self.position.change);
+        assert_eq!(message.status(), state.status);
+        Self::check_text(row, message);
+        self.known.push(Known { status: message.status(), text: Some(message.content.clone()) });
+    }
+
+    /// A message that was told before has changed.
+    fn change(&mut self, model: &Model, message: &pb::Message) {
+        let at = usize::try_from(message.sequence - 1).expect("a place");
+        let row = &model.rows[at];
+        let state = row.states.iter().find(|state| state.since == self.position.change);
+        assert_eq!(Some(message.status()), state.map(|state| state.status), "told at its change");
+        Self::check_text(row, message);
+        self.count(model, Kind::Message(at), self.position.change);
+        self.known[at] = Known { status: message.status(), text: Some(message.content.clone()) };
+    }
+
+    fn check_text(row: &Row, message: &pb::Message) {
+        // What is stored is never taken back, and what is closed has all of it.
+        assert!(row.state().content.starts_with(&message.content));
+        if message.status() != MessageStatus::InProgress {
+            let same = |state: &State| state.status == message.status() && state.content == message.content;
+            assert!(row.states.iter().any(same), "{message:?} was never so: {row:?}");
+        }
+    }
+
+    fn replace(&mut self, model: &Model, text: pb::MessageText) {
+        assert!(self.include_deltas);
+        let (at, row) = Self::row(model, &text);
+        assert_eq!(text.offset, 0);
+        assert!(row.state().content.starts_with(&text.text), "a snapshot is what is stored");
+        self.known[at].text = Some(text.text);
+    }
+
+    fn extend(&mut self, model: &Model, text: pb::MessageText) {
+        assert!(self.include_deltas && !text.text.is_empty());
+        let (at, row) = Self::row(model, &text);
+        let Known { status, text: known } = &mut self.known[at];
+        assert_eq!(*status, MessageStatus::InProgress);
+        let known = known.as_mut().expect("a snapshot comes before the first delta");
+        assert_eq!(text.offset, length(known), "deltas are contiguous");
+        known.push_str(&text.text);
+        if row.takeovers == 0 {
+            assert!(row.shown.starts_with(known.as_str()), "{known:?} is not of {row:?}");
+        }
+    }
+
+    fn row<'m>(model: &'m Model, text: &pb::MessageText) -> (usize, &'m Row) {
+        let at = usize::try_from(text.sequence - 1).expect("a place");
+        assert_eq!(text.message_id, model.rows[at].message_id.to_string());
+        (at, &model.rows[at])
+    }
+
+    fn see(&mut self, model: &Model, conversation: Option<pb::Conversation>, over: bool) {
+        let conversation = conversation.expect("a conversation");
+        assert_eq!(conversation.outcome_notes, self.position.own.to_string());
+        assert_eq!(conversation.status() == ConversationStatus::Ended, over);
+        assert!(!over || self.known.len() == model.rows.len(), "the end is told after all messages");
+        self.count(model, Kind::Conversation, self.position.own);
+    }
+
+    fn count(&mut self, model: &Model, kind: Kind, change: i64) {
+        assert_eq!(model.changes[usize::try_from(change - 1).expect("a change")], kind);
+        assert!(self.changes.insert(change), "change {change} is told twice");
+    }
+
+    /// Holds the client to what there is to know, when all was told.
+    fn check_complete(&self, model: &Model, began: Position) {
+        let Position { sequence, change, own: _ } = model.here();
+        assert_eq!((self.position.sequence, self.position.change), (sequence, change));
+        assert_eq!(self.known.len(), model.rows.len());
+        for (known, row) in self.known.iter().zip(&model.rows) {
+            assert_eq!(known.status, row.state().status);
+            let whole = !row.is_open() || (self.include_deltas && (row.takeovers == 0 || self.exact));
+            if whole {
+                assert_eq!(known.text.as_ref(), Some(&row.state().content), "{row:?}");
+            }
+        }
+        let missed = |kind: Kind| {
+            let all = model.changes.iter().zip(1..).filter(move |(found, _)| **found == kind);
+            all.map(|(_, change)| change).filter(|change| *change > began.change)
+        };
+        assert!(missed(Kind::Analysis).all(|change| self.changes.contains(&change)));
+        assert!(missed(Kind::Conversation).last().is_none_or(|last| self.changes.contains(&last)));
+    }
+}
+
+/// A watcher without its I/O, and its client.
+struct Watch {
+    follower: Follower,
+    client: Client,
+    behind: bool,
+}
+
+impl Watch {
+    fn open(model: &Model, client: Client) -> Self {
+        let follower =
+            Follower::new(client.position, client.include_deltas, model.begin(client.include_deltas));
+        let behind = client.position != model.here();
+        Self { follower, client, behind }
+    }
+
+    /// The client takes so many events.
+    fn take(&mut self, model: &Model, most: usize) {
+        for _ in 0..most {
+            let Some((told, position)) = self.follower.next() else { return };
+            self.client.hear(model, told, position);
+        }
+    }
+
+    fn look(&mut self, model: &Model) {
+        loop {
+            let page = model.read(self.follower.position());
+            self.behind = page.more;
+            self.follower.read(page);
+            if !self.behind {
+                return;
+            }
+        }
+    }
+
+    /// As the watcher does, with a database that answers at once.
+    fn hear(&mut self, model: &mut Model, event: &Event) {
+        if self.behind {
+            self.look(model);
+        }
+        for attempt in 0..ATTEMPTS {
+            match self.follower.hear(event) {
+                Next::Done => break,
+                Next::CatchUp if attempt > 0 => break,
+                Next::CatchUp => self.look(model),
+                Next::ReadText(message_id) => {
+                    let text = model.read_text(message_id);
+                    if text.is_none() {
+                        self.look(model);
+                        break;
+                    }
+                    self.follower.read_text(message_id, text);
+                    if attempt > 0 {
+                        // By then its stream has stored it.
+                        let at = model.rows.iter().position(|row| row.message_id == message_id);
+                        let durable = model.flush(at.expect("a message"));
+                        model.local.extend(durable);
+                    }
+                }
+            }
+        }
+        self.take(model, usize::MAX);
+    }
+
+    /// As the watcher does when it may have missed something.
+    fn doubt(&mut self, model: &Model) {
+        for message_id in self.follower.doubt() {
+            self.follower.read_text(message_id, model.read_text(message_id));
+        }
+        self.look(model);
+        self.take(model, usize::MAX);
+    }
+
+    fn meet(&mut self, model: &mut Model, fate: &Fate) {
+        match fate {
+            Fate::Hear { remote, repeated } => {
+                let queue = if *remote { &mut model.remote } else { &mut model.local };
+                let Some(event) = queue.front().cloned() else { return };
+                if !repeated {
+                    queue.pop_front();
+                }
+                self.hear(model, &event);
+            }
+            Fate::Lose { remote: true } => drop(model.remote.pop_front()),
+            // Whoever is too slow here is told that it was.
+            Fate::Lose { remote: false } => {
+                if model.local.pop_front().is_some() {
+                    self.doubt(model);
+                }
+            }
+            Fate::Look => {
+                self.look(model);
+                self.take(model, usize::MAX);
+            }
+            Fate::Leave(most) => {
+                self.look(model);
+                self.take(model, *most);
+                let Client { position, include_deltas, exact, known, changes } = std::mem::replace(
+                    &mut self.client,
+                    Client::at(&Model::default(), Position::default(), false, false),
+                );
+                // A new watch hears nothing of what was said before it.
+                model.local.clear();
+                model.remote.clear();
+                let client = Client { position, include_deltas, exact, known, changes };
+                *self = Self::open(model, client);
+                self.take(model, usize::MAX);
+            }
+        }
+    }
+}
+
+/// Where a watch begins.
+#[derive(Debug, Clone)]
+enum Begin {
+    Now,
+    After(prop::sample::Index),
+}
+
+fn watch(begin: &Begin, before: &[Act], steps: &[Step], include_deltas: bool, exact: bool) {
+    let mut model = Model::default();
+    for act in before {
+        model.act(act, false);
+    }
+    model.local.clear();
+    let here = model.here();
+    let began = match begin {
+        Begin::Now => here,
+        Begin::After(index) => Position { sequence: count(index.index(model.rows.len() + 1)), ..here },
+    };
+    let client = Client::at(&model, began, include_deltas, exact);
+    let mut watch = Watch::open(&model, client);
+    watch.take(&model, usize::MAX);
+    for step in steps {
+        match step {
+            Step::Act { act, remote } => model.act(act, *remote),
+            Step::Fate(fate) => watch.meet(&mut model, fate),
+        }
+    }
+    // In the end all text is stored, and what is still on its way arrives.
+    for at in 0..model.rows.len() {
+        if model.rows[at].is_open() {
+            model.flush(at);
+            let text = model.rows[at].shown.clone();
+            model.local.push_back(Event::Durable(mark(at, &text)));
+        }
+    }
+    for remote in [true, false] {
+        while !if remote { &model.remote } else { &model.local }.is_empty() {
+            watch.meet(&mut model, &Fate::Hear { remote, repeated: false });
+        }
+    }
+    watch.meet(&mut model, &Fate::Look);
+    watch.client.check_complete(&model, began);
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        3 => Just(Act::Add),
+        3 => Just(Act::Start),
+        6 => (index(), any::<u8>()).prop_map(|(index, length)| Act::Grow(index, length)),
+        3 => index().prop_map(Act::Flush),
+        1 => index().prop_map(Act::TakeOver),
+        2 => (index(), any::<bool>()).prop_map(|(index, whole)| Act::Close(index, whole)),
+        2 => index().prop_map(Act::Reopen),
+        1 => Just(Act::Update),
+        1 => prop_oneof![9 => Just(Act::Update), 1 => Just(Act::End)],
+        1 => Just(Act::Analyse),
+    ]
+}
+
+fn begin() -> impl Strategy<Value = Begin> {
+    prop_oneof![Just(Begin::Now), any::<prop::sample::Index>().prop_map(Begin::After)]
+}
+
+/// Whatever can happen.
+fn step() -> impl Strategy<Value = Step> {
+    let fate = prop_oneof![
+        8 => (any::<bool>(), prop::bool::weighted(0.1))
+            .prop_map(|(remote, repeated)| Fate::Hear { remote, repeated }),
+        1 => any::<bool>().prop_map(|remote| Fate::Lose { remote }),
+        1 => Just(Fate::Look),
+        1 => (0..6_usize).prop_map(Fate::Leave),
+    ];
+    prop_oneof![
+        (act(), any::<bool>()).prop_map(|(act, remote)| Step::Act { act, remote }),
+        fate.prop_map(Step::Fate),
+    ]
+}
+
+/// What can happen where all is heard once and in order.
+fn heard_step() -> impl Strategy<Value = Step> {
+    let fate = prop_oneof![
+        9 => Just(Fate::Hear { remote: false, repeated: false }),
+        1 => Just(Fate::Look),
+        1 => (0..6_usize).prop_map(Fate::Leave),
+    ];
+    prop_oneof![act().prop_map(|act| Step::Act { act, remote: false }), fate.prop_map(Step::Fate),]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_gets_lost_all_is_told_once_and_in_order(
+        begin in begin(),
+        before in prop::collection::vec(act(), 0..12),
+        steps in prop::collection::vec(step(), 0..80),
+        include_deltas: bool,
+    ) {
+        watch(&begin, &before, &steps, include_deltas, false);
+    }
+
+    #[test]
+    fn where_nothing_gets_lost_text_is_exact_also_when_its_writer_changes(
+        begin in begin(),
+        before in prop::collection::vec(act(), 0..12),
+        steps in prop::collection::vec(heard_step(), 0..80),
+        include_deltas: bool,
+    ) {
+        watch(&begin, &before, &steps, include_deltas, true);
+    }
+}
