@@ -16,6 +16,10 @@ use tokio_util::task::TaskTracker;
 use super::bus::Topic;
 use super::queue::{Batch, Queue};
 
+/// Topics that are committed apart at once. Each takes a connection, perhaps for seconds where somebody
+/// else holds what it needs; so many leave most of a pool to others.
+const APART: usize = 6;
+
 /// How to commit items.
 pub trait Commit: Send + Sync + 'static {
     /// What is committed.
@@ -72,7 +76,7 @@ impl<C: Commit> Lanes<C> {
     /// Lanes whose writers are tasks of `tracker`.
     pub fn new(commit: C, width: Width, tracker: TaskTracker) -> Self {
         let state = Mutex::new(State { queue: Queue::new(), writers: 0 });
-        let apart = Semaphore::new(width.writers);
+        let apart = Semaphore::new(APART);
         Self { shared: Arc::new(Shared { commit, width, state, tracker, apart }) }
     }
 
