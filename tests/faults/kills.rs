@@ -12,7 +12,7 @@ use super::cluster::Database;
 use super::harness::Scratch;
 use super::meter;
 use super::proxy::Proxy;
-use super::stage::{Cast, Play, Run, STREAMS, Service, Size};
+use super::stage::{Cast, Play, Run, Service, Size};
 
 /// What is promised: the service serves again, or has healed, within this time.
 const READY: Duration = Duration::from_secs(2);
@@ -101,20 +101,29 @@ async fn kill_all_of_postgres(size: Size) {
     let play = Play::begin(&Cast::usual(), &mut run.random, service.address(), places).await;
     let mut client = Client::connect(service.address(), Uuid::new_v4()).await;
     let kills = size.pick(2, 50);
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut created) = (Duration::ZERO, 0);
     for _ in 0..kills {
         play.answers(run.random.within(0..ANSWERS)).await;
         kill_postgres(&postgres, run.random.once_in(2));
         postgres.stop();
-        let refused = client.create_customer(Uuid::new_v4()).await.expect_err("no database");
-        assert!(matches!(refused.code(), Code::Unavailable | Code::DeadlineExceeded), "{refused:?}");
+        match client.create_customer(Uuid::new_v4()).await {
+            // One of the others had not noticed yet, and what it committed is there all the same.
+            Ok(_) => created += 1,
+            Err(refused) => {
+                let code = refused.code();
+                assert!(matches!(code, Code::Unavailable | Code::DeadlineExceeded), "{refused:?}");
+            }
+        }
         postgres = durable_postgres(&scratch);
         proxy.redirect(([127, 0, 0, 1], postgres.port()).into());
         slowest = slowest.max(heals(&mut client).await);
+        created += 1;
     }
     play.answers(ANSWERS).await;
     let figures = play.finish(service.address()).await;
     run.say(&format_args!("{kills} kills, slowest to heal {slowest:?}; {figures}"));
+    let there = client.count_customers().await;
+    assert!(there >= created, "{created} customers were acked, and {there} are there");
     assert!(slowest <= size.pick(READY_IN_TESTS, READY), "healed after {slowest:?}");
     service.terminate();
 }
@@ -154,7 +163,7 @@ async fn kill_one_of_two_replicas(size: Size) {
     play.answers(ANSWERS).await;
     let figures = play.finish(replicas[0].address()).await;
     run.say(&format_args!("{kills} kills; {figures}"));
-    assert!(!STREAMS || figures.told > 0, "watchers were told something");
+    assert!(figures.told > 0, "watchers were told something");
     for replica in replicas {
         replica.terminate();
     }

@@ -15,7 +15,7 @@ use super::client::{Adding, Client};
 use super::cluster::Database;
 use super::log::{Entry, Event, Log, Meant, Request, Subject, Watched};
 use super::meter::{self, mebibytes};
-use super::stage::{Cast, Play, Run, STREAMS, Service, Size, read, verdict};
+use super::stage::{Cast, Play, Run, Service, Size, read, verdict};
 use super::watchers::{End, Watcher};
 use super::workload::Work;
 
@@ -76,9 +76,6 @@ async fn stalled_watchers(size: Size) {
     /// The others hang up: what each is told is kept for the checker, which has memory for some.
     const CATCH_UP: usize = 10;
     let mut run = Run::begin("watchers that do not read", size).await;
-    if !STREAMS {
-        return;
-    }
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let (address, places) = (service.address(), (service.place(), service.place()));
@@ -255,9 +252,6 @@ async fn idle_watchers(size: Size) {
     const ON_EACH_CONNECTION: usize = 100;
     const MEMORY: u64 = 250 << 20;
     let run = Run::begin("idle watchers", size).await;
-    if !STREAMS {
-        return;
-    }
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let tenant = Uuid::new_v4();

@@ -19,9 +19,6 @@ use super::random::{self, Random};
 use super::watchers::{End, Watcher};
 use super::workload::{Place, Producer, Work};
 
-/// Whether the service takes messages in pieces, and can be watched.
-pub(crate) const STREAMS: bool = true;
-
 /// Longer than watchers take to learn of the end, on a machine with much else to do.
 const END: Duration = Duration::from_secs(120);
 
@@ -164,11 +161,11 @@ impl Cast {
         let work = Work {
             window: 1..24,
             messages: usize::MAX,
-            pieces_once_in: STREAMS.then_some(3),
+            pieces_once_in: Some(3),
             again_once_in: 8,
             drops_once_in: Some(400),
         };
-        Self { tenants: 2, conversations: 3, producers: 2, watchers: usize::from(STREAMS), work }
+        Self { tenants: 2, conversations: 3, producers: 2, watchers: 1, work }
     }
 }
 

@@ -170,6 +170,24 @@ pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Resu
     Ok(message)
 }
 
+/// Messages of a conversation, each with the last change of the conversation that was one of it; 0 where
+/// it is still as it was added.
+pub(crate) async fn list_by_id(
+    tx: &TenantTx,
+    conversation_id: Uuid,
+    ids: &[Uuid],
+) -> Result<Vec<(Message, i64)>> {
+    let messages: Vec<(Message, Option<i64>)> = dsl::conversation_messages
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .filter(dsl::id.eq_any(ids))
+        .order(dsl::sequence)
+        .select((Message::as_select(), dsl::change))
+        .load(&mut tx.connection())
+        .await?;
+    Ok(messages.into_iter().map(|(message, change)| (message, change.unwrap_or(0))).collect())
+}
+
 /// The messages between two sequences, both left out, as far as `limit` and `bytes` go; at least one.
 pub(crate) async fn list(
     tx: &TenantTx,

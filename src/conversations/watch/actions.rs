@@ -27,8 +27,9 @@ const OPEN: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) head: Head,
-    /// The messages in progress, with their text so far.
-    pub(crate) open: Vec<Message>,
+    /// The messages in progress, with their text so far, and the change since when they are; 0 where
+    /// that is since they were added.
+    pub(crate) open: Vec<(Message, i64)>,
 }
 
 /// Something that changed, by this change.
@@ -67,12 +68,12 @@ pub(crate) async fn begin(tx: &TenantTx, id: Uuid, with_text: bool) -> Result<Op
     let (mut heads, mut ids) = try_join!(conversations::list_heads(tx, &ids), drafts::list(tx, id))?;
     let head = heads.pop().ok_or_else(|| not_found(id))?;
     ids.truncate(if with_text { OPEN } else { 0 });
-    let mut open = Vec::new();
-    for message_id in ids {
-        open.extend(messages::find(tx, id, message_id).await?);
+    if ids.is_empty() {
+        return Ok(Opening { head, open: Vec::new() });
     }
+    let (mut open, changes): (Vec<_>, Vec<_>) = messages::list_by_id(tx, id, &ids).await?.into_iter().unzip();
     noun::actions::fill(tx, &mut open).await?;
-    Ok(Opening { head, open })
+    Ok(Opening { head, open: open.into_iter().zip(changes).collect() })
 }
 
 /// What happened after a position, as far as a page goes.

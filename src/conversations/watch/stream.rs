@@ -38,10 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How long it waits before it asks again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// How long it waits for text that was announced and is not stored yet, and how often. Together it is
-/// several times what text is kept before it is stored.
-const TEXT_WAIT: (Duration, u32) = (Duration::from_millis(50), 40);
-
 /// Watchers that read at once, so that thousands that come back together leave connections to others.
 const READERS: usize = 4;
 
@@ -154,6 +150,8 @@ impl Watcher {
             return self.hear(event).await;
         }
         tokio::select! {
+            // Nothing happened only where there is nothing to hear.
+            biased;
             () = self.reader.shared.stop.cancelled() => {}
             event = self.events.next() => match event {
                 Ok(event) => self.heard = Some(event),
@@ -166,34 +164,27 @@ impl Watcher {
 
     /// Deals with what was heard. What cannot be told yet waits for what comes before it.
     async fn hear(&mut self, event: Event) -> Result<()> {
-        let (pause, attempts) = TEXT_WAIT;
-        for attempt in 0..attempts {
-            match self.follower.hear(&event) {
-                Next::Done => return Ok(()),
-                // It is committed, so that a page has it, or comes before it.
-                Next::CatchUp if attempt > 0 => return Ok(()),
-                Next::CatchUp => {
-                    let page = self.reader.page(self.follower.position()).await?;
-                    self.behind = page.more;
-                    self.follower.read(page);
-                    if self.behind {
-                        return Ok(());
-                    }
-                }
-                Next::ReadText(message_id) => {
-                    if attempt > 0 {
-                        tokio::time::sleep(pause).await;
-                    }
-                    let text = self.reader.text(message_id).await?;
-                    if text.is_none() {
-                        // It is closed, which a page tells.
-                        self.behind = true;
-                        return Ok(());
-                    }
-                    self.follower.read_text(message_id, text);
-                }
+        match self.follower.hear(&event) {
+            Next::Done => return Ok(()),
+            Next::CatchUp => {
+                let page = self.reader.page(self.follower.position()).await?;
+                self.behind = page.more;
+                self.follower.read(page);
             }
+            Next::ReadText(message_id) => self.read_text(message_id).await?,
         }
+        // What is committed, a page has, or comes before it. Text may go on where the watcher stands now.
+        match self.follower.hear(&event) {
+            Next::ReadText(message_id) if !self.behind => self.read_text(message_id).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn read_text(&mut self, message_id: Uuid) -> Result<()> {
+        let text = self.reader.text(message_id).await?;
+        // Where there is none, the message is closed, which a page tells.
+        self.behind |= text.is_none();
+        self.follower.read_text(message_id, text);
         Ok(())
     }
 
@@ -201,8 +192,7 @@ impl Watcher {
     async fn doubt(&mut self) -> Result<()> {
         self.behind = true;
         for message_id in self.follower.doubt() {
-            let text = self.reader.text(message_id).await?;
-            self.follower.read_text(message_id, text);
+            self.read_text(message_id).await?;
         }
         Ok(())
     }
@@ -247,7 +237,8 @@ impl Reader {
 
     /// Asks the database, again and again for a while where it does not answer. Each time is a task of
     /// its own: a client may leave at any moment, and a transaction that is dropped half way costs its
-    /// connection.
+    /// connection. So is the wait for a turn: nobody goes on with a stream whose client does not read, and
+    /// a turn that such a stream has would be lost to all others.
     async fn ask<R, F>(&self, question: impl Fn(Db, Caller) -> F) -> Result<R>
     where
         F: Future<Output = Result<R>> + Send + 'static,
@@ -256,11 +247,13 @@ impl Reader {
         let Watches { db, tracker, stop, readers, .. } = &self.shared;
         let until = Instant::now() + PATIENCE;
         loop {
-            // The semaphore is never closed.
-            let permit = readers.acquire().await;
-            let outcome = tracker.spawn(question(db.clone(), self.caller.clone())).await;
-            drop(permit);
-            match outcome.map_err(Error::internal)? {
+            let (readers, question) = (Arc::clone(readers), question(db.clone(), self.caller.clone()));
+            let outcome = tracker.spawn(async move {
+                // The semaphore is never closed.
+                let _permit = readers.acquire().await;
+                question.await
+            });
+            match outcome.await.map_err(Error::internal)? {
                 Err(error) if error.of_all().is_some() && Instant::now() < until && !stop.is_cancelled() => {
                     tokio::time::sleep(RETRY_AFTER).await;
                 }

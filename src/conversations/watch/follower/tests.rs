@@ -258,7 +258,10 @@ impl Model {
         let head =
             Head { id: Uuid::nil(), status: Word(ConversationStatus::Open), last_sequence, change_count };
         let open = (0..self.rows.len()).filter(|at| with_text && self.rows[*at].is_open());
-        Opening { head, open: open.map(|at| self.message(at)).collect() }
+        // A message that is as it was added has no change of its own.
+        let change =
+            |at: usize| if self.rows[at].states.len() == 1 { 0 } else { self.rows[at].state().since };
+        Opening { head, open: open.map(|at| (self.message(at), change(at))).collect() }
     }
 
     /// What `watch::actions::read` finds.
