@@ -1,16 +1,18 @@
 //! What happens in conversations, told to those who watch them: here at once, in other replicas over
 //! the bus, and by a look at the database where that got lost.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::store;
+use super::store::{self, Head};
 use crate::auth::Caller;
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::Result;
@@ -27,6 +29,10 @@ const LOOK_AT: usize = 1_000;
 
 /// How long a look may take before the next one is tried.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Looks at once: a tenant that waits does not keep the others waiting, and most connections are left to
+/// calls.
+const LOOKS: usize = 4;
 
 /// Something that happened in a conversation.
 #[derive(Debug, Clone)]
@@ -55,6 +61,9 @@ pub(crate) struct Text {
     pub(crate) sequence: i64,
     pub(crate) offset: i64,
     pub(crate) text: Arc<str>,
+    /// The stream that wrote it, so that it is not taken for the text of one before or after; a replica
+    /// of the version before does not say.
+    pub(crate) holder: Option<Uuid>,
 }
 
 /// A point in the text of a message in progress.
@@ -62,6 +71,8 @@ pub(crate) struct Text {
 pub(crate) struct Mark {
     pub(crate) sequence: i64,
     pub(crate) offset: i64,
+    /// The stream that writes the message; a replica of the version before does not say.
+    pub(crate) holder: Option<Uuid>,
 }
 
 /// Where things are told.
@@ -114,36 +125,54 @@ impl Feed {
     pub(crate) async fn look(self, db: Db, stop: CancellationToken) {
         let mut interval = tokio::time::interval(LOOK_INTERVAL);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // What the last look found. A watcher that comes after it has read as much itself.
+        let mut known: HashMap<Topic, Head> = HashMap::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = interval.tick() => {}
             }
             let mut watched = self.hub.watched();
-            watched.sort_unstable_by_key(|(topic, _)| (topic.tenant, topic.id));
-            for tenant in watched.chunk_by(|(one, _), (other, _)| one.tenant == other.tenant) {
-                for some in tenant.chunks(LOOK_AT) {
-                    if let Err(error) = self.look_at(&db, some).await {
-                        tracing::debug!(%error, "watched conversations could not be looked at");
-                    }
+            watched.sort_unstable_by_key(|(topic, _)| key(topic));
+            known.retain(|topic, _| watched.binary_search_by_key(&key(topic), |(one, _)| key(one)).is_ok());
+            self.look_at_all(&db, &watched, &mut known).await;
+        }
+    }
+
+    /// Looks at conversations that are in the order of their tenants, at some tenants at once, and tells
+    /// which have moved. Most have not, and nobody is woken for them.
+    async fn look_at_all(&self, db: &Db, watched: &[(Topic, Caller)], known: &mut HashMap<Topic, Head>) {
+        let tenants = watched.chunk_by(|(one, _), (other, _)| one.tenant == other.tenant);
+        let looks: Vec<_> =
+            tenants.flat_map(|tenant| tenant.chunks(LOOK_AT)).map(|some| look_at(db, some)).collect();
+        let mut outcomes = stream::iter(looks).buffer_unordered(LOOKS);
+        while let Some(outcome) = outcomes.next().await {
+            let heads = outcome.unwrap_or_else(|error| {
+                tracing::debug!(%error, "watched conversations could not be looked at");
+                Vec::new()
+            });
+            for (topic, head) in heads {
+                if known.insert(topic, head) != Some(head) {
+                    let Head { last_sequence: sequence, change_count: change, .. } = head;
+                    self.hub.tell(topic, || Event::Moved { sequence, change });
                 }
             }
         }
     }
+}
 
-    /// Looks at some conversations of one tenant.
-    async fn look_at(&self, db: &Db, watched: &[(Topic, Caller)]) -> Result<()> {
-        let Some((Topic { tenant, .. }, caller)) = watched.first() else { return Ok(()) };
-        let ids: Vec<_> = watched.iter().map(|(topic, _)| topic.id).collect();
-        let deadline = Deadline::after(LOOK_DEADLINE);
-        let heads =
-            db.read(caller, deadline, async |tx: &TenantTx| store::list_heads(tx, &ids).await).await?;
-        for head in heads {
-            let topic = Topic { tenant: *tenant, id: head.id };
-            self.hub.tell(topic, || Event::Moved { sequence: head.last_sequence, change: head.change_count });
-        }
-        Ok(())
-    }
+/// How far some conversations of one tenant have come.
+async fn look_at(db: &Db, watched: &[(Topic, Caller)]) -> Result<Vec<(Topic, Head)>> {
+    let Some((Topic { tenant, .. }, caller)) = watched.first() else { return Ok(Vec::new()) };
+    let ids: Vec<_> = watched.iter().map(|(topic, _)| topic.id).collect();
+    let deadline = Deadline::after(LOOK_DEADLINE);
+    let heads = db.read(caller, deadline, async |tx: &TenantTx| store::list_heads(tx, &ids).await).await?;
+    Ok(heads.into_iter().map(|head| (Topic { tenant: *tenant, id: head.id }, head)).collect())
+}
+
+/// The order in which conversations are looked at.
+fn key(topic: &Topic) -> (Uuid, Uuid) {
+    (topic.tenant, topic.id)
 }
 
 /// What a conversation is to the hub and the bus.
@@ -167,6 +196,9 @@ struct Wire {
     message_id: Vec<u8>,
     #[prost(string, tag = "5")]
     text: String,
+    /// Empty from replicas that do not know of it.
+    #[prost(bytes = "vec", tag = "6")]
+    holder: Vec<u8>,
 }
 
 impl Wire {
@@ -177,17 +209,20 @@ impl Wire {
     const CHANGED: i32 = 5;
 
     fn of(event: &Event) -> Option<Self> {
-        let mark = |kind, mark: &Mark| {
-            Some(Self { kind, sequence: mark.sequence, position: mark.offset, ..Self::default() })
+        let bytes = |holder: &Option<Uuid>| holder.map_or_else(Vec::new, |holder| holder.as_bytes().to_vec());
+        let mark = |kind, Mark { sequence, offset, holder }: &Mark| {
+            let (sequence, position, holder) = (*sequence, *offset, bytes(holder));
+            Some(Self { kind, sequence, position, holder, ..Self::default() })
         };
         match event {
             Event::Added(_) | Event::Closed { .. } => None,
-            Event::Text(Text { message_id, sequence, offset, text }) => Some(Self {
+            Event::Text(Text { message_id, sequence, offset, text, holder }) => Some(Self {
                 kind: Self::TEXT,
                 sequence: *sequence,
                 position: *offset,
                 message_id: message_id.as_bytes().to_vec(),
                 text: text.to_string(),
+                holder: bytes(holder),
             }),
             Event::Durable(point) => mark(Self::DURABLE, point),
             Event::Held(point) => mark(Self::HELD, point),
@@ -199,8 +234,9 @@ impl Wire {
     }
 
     fn into_event(self) -> Option<Event> {
-        let Self { kind, sequence, position, message_id, text } = self;
-        let mark = Mark { sequence, offset: position };
+        let Self { kind, sequence, position, message_id, text, holder } = self;
+        let holder = Uuid::from_slice(&holder).ok();
+        let mark = Mark { sequence, offset: position, holder };
         match kind {
             Self::MOVED => Some(Event::Moved { sequence, change: position }),
             Self::DURABLE => Some(Event::Durable(mark)),
@@ -208,9 +244,37 @@ impl Wire {
             Self::CHANGED => Some(Event::Changed),
             Self::TEXT => {
                 let message_id = Uuid::from_slice(&message_id).ok()?;
-                Some(Event::Text(Text { message_id, sequence, offset: position, text: text.into() }))
+                let text = text.into();
+                Some(Event::Text(Text { message_id, sequence, offset: position, text, holder }))
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(event: &Event) -> Option<Event> {
+        Wire::decode(Wire::of(event)?.encode_to_vec().as_slice()).ok()?.into_event()
+    }
+
+    #[test]
+    fn replicas_say_whose_text_it_is() {
+        let holder = Some(Uuid::from_u128(7));
+        let text = Text { message_id: Uuid::from_u128(1), sequence: 2, offset: 3, text: "a".into(), holder };
+        assert!(matches!(told(&Event::Text(text.clone())), Some(Event::Text(heard)) if heard == text));
+        let mark = Mark { sequence: 2, offset: 3, holder };
+        assert!(matches!(told(&Event::Held(mark)), Some(Event::Held(heard)) if heard == mark));
+        assert!(matches!(told(&Event::Durable(mark)), Some(Event::Durable(heard)) if heard == mark));
+    }
+
+    #[test]
+    fn a_replica_of_the_version_before_does_not_say_whose_text_it_is() {
+        let wire = Wire { kind: Wire::HELD, sequence: 2, position: 3, ..Wire::default() };
+        let held = Wire::decode(wire.encode_to_vec().as_slice()).ok().and_then(Wire::into_event);
+        let mark = Mark { sequence: 2, offset: 3, holder: None };
+        assert!(matches!(held, Some(Event::Held(heard)) if heard == mark), "{held:?}");
     }
 }

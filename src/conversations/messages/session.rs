@@ -344,7 +344,7 @@ impl Session {
         buffer.bytes += bytes;
         buffer.since = Some((buffer.since.map_or(now, |(first, _)| first), now));
         let due = buffer.due();
-        show(conversation_id, text, steps);
+        show((self.holder, conversation_id), text, steps);
         if text.starts == 0 && text.buffer.is_full() {
             self.flush(&key, steps);
         } else {
@@ -379,7 +379,7 @@ impl Session {
                 text.message = Some((*id, *sequence));
                 text.durable = *durable_offset;
                 text.end = text.end.or(Some(*durable_offset));
-                show(key.0, text, steps);
+                show((self.holder, key.0), text, steps);
             }
             _ => text.message = None,
         }
@@ -448,12 +448,13 @@ impl Session {
 }
 
 /// Shows what watchers have not seen, if it follows on what they have.
-fn show(conversation_id: Uuid, text: &mut Text, steps: &mut Vec<Step>) {
+fn show((holder, conversation_id): (Uuid, Uuid), text: &mut Text, steps: &mut Vec<Step>) {
     let Some((message_id, sequence)) = text.message else { return };
     let seen = text.shown.checked_sub(text.buffer.offset).and_then(|seen| usize::try_from(seen).ok());
     let Some(fresh) = seen.and_then(|seen| text.buffer.text.get(seen..)) else { return };
     if !fresh.is_empty() {
-        let shown = Shown { message_id, sequence, offset: text.shown, text: Arc::from(fresh) };
+        let (offset, piece) = (text.shown, Arc::from(fresh));
+        let shown = Shown { message_id, sequence, offset, text: piece, holder: Some(holder) };
         steps.push(Step::Show(conversation_id, shown));
         text.shown = text.buffer.end();
     }

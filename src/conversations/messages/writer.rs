@@ -243,7 +243,8 @@ impl Writer {
         placed: &Placed,
         closed: &mut Vec<Message>,
     ) {
-        let mark = Mark { sequence: placed.sequence, offset: placed.durable_offset };
+        let (sequence, offset) = (placed.sequence, placed.durable_offset);
+        let mark = Mark { sequence, offset, holder: holder(&write.change) };
         match placed.effect {
             Effect::None => {}
             Effect::Added => {
@@ -273,6 +274,17 @@ impl Writer {
                 }
             }
         }
+    }
+}
+
+/// The stream that asks for a change, if it is one that holds messages.
+fn holder(change: &Change) -> Option<Uuid> {
+    match change {
+        Change::Start { holder, .. }
+        | Change::Extend { holder, .. }
+        | Change::Finish { holder, .. }
+        | Change::Abort { holder } => Some(*holder),
+        Change::Add(_) | Change::Expire => None,
     }
 }
 

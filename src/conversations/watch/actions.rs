@@ -1,5 +1,7 @@
 //! What a watcher reads, each in one transaction that sees one moment.
 
+use std::collections::HashMap;
+
 use futures_util::try_join;
 use uuid::Uuid;
 
@@ -20,16 +22,36 @@ const PAGE: (i64, usize) = (100, 32 << 10);
 /// Changes of a page. Each may be a message with all its text.
 const CHANGES: i64 = 8;
 
-/// Messages in progress of a conversation whose text is told from the start.
-const OPEN: usize = 32;
+/// Messages in progress of a conversation whose text is told to who comes when they are. Each is read
+/// with all its text, up to 256 KiB. Of more than so many at once, only the newest are still written, as
+/// a rule; of the others, who comes late is told when they are closed, and that is all the contract says
+/// of every message.
+const OPEN: i64 = 32;
 
 /// Where a watch begins.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) head: Head,
-    /// The messages in progress, with their text so far, and the change since when they are; 0 where
-    /// that is since they were added.
-    pub(crate) open: Vec<(Message, i64)>,
+    /// The messages in progress.
+    pub(crate) open: Vec<InProgress>,
+}
+
+/// A message in progress.
+#[derive(Debug)]
+pub(crate) struct InProgress {
+    /// The message, with its text so far.
+    pub(crate) message: Message,
+    /// The change since when it is in progress; 0 where that is since it was added.
+    pub(crate) change: i64,
+    /// The stream that holds it.
+    pub(crate) holder: Option<Uuid>,
+}
+
+/// The text so far of a message in progress, and the stream that held it then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Draft {
+    pub(crate) text: String,
+    pub(crate) holder: Option<Uuid>,
 }
 
 /// Something that changed, by this change.
@@ -65,15 +87,22 @@ pub(crate) struct Page {
 /// How far a conversation has come.
 pub(crate) async fn begin(tx: &TenantTx, id: Uuid, with_text: bool) -> Result<Opening> {
     let ids = [id];
-    let (mut heads, mut ids) = try_join!(conversations::list_heads(tx, &ids), drafts::list(tx, id))?;
+    let most = if with_text { OPEN } else { 0 };
+    let (mut heads, drafts) = try_join!(conversations::list_heads(tx, &ids), drafts::list(tx, id, most))?;
     let head = heads.pop().ok_or_else(|| not_found(id))?;
-    ids.truncate(if with_text { OPEN } else { 0 });
-    if ids.is_empty() {
+    if drafts.is_empty() {
         return Ok(Opening { head, open: Vec::new() });
     }
+    let ids: Vec<Uuid> = drafts.iter().map(|(message_id, _)| *message_id).collect();
     let (mut open, changes): (Vec<_>, Vec<_>) = messages::list_by_id(tx, id, &ids).await?.into_iter().unzip();
     noun::actions::fill(tx, &mut open).await?;
-    Ok(Opening { head, open: open.into_iter().zip(changes).collect() })
+    let holders: HashMap<Uuid, Uuid> = drafts.into_iter().collect();
+    let in_progress = |(message, change): (Message, i64)| InProgress {
+        holder: holders.get(&message.id).copied(),
+        message,
+        change,
+    };
+    Ok(Opening { head, open: open.into_iter().zip(changes).map(in_progress).collect() })
 }
 
 /// What happened after a position, as far as a page goes.
@@ -106,11 +135,13 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
 }
 
 /// The text so far of a message in progress; nothing when it is in progress no more.
-pub(crate) async fn read_text(tx: &TenantTx, id: Uuid, message_id: Uuid) -> Result<Option<String>> {
+pub(crate) async fn read_text(tx: &TenantTx, id: Uuid, message_id: Uuid) -> Result<Option<Draft>> {
     use crate::pb::MessageStatus::InProgress;
-    let mut found: Vec<Message> = messages::find(tx, id, message_id).await?.into_iter().collect();
+    let (found, holder) = try_join!(messages::find(tx, id, message_id), drafts::find_holder(tx, message_id))?;
+    let mut found: Vec<Message> = found.into_iter().collect();
     noun::actions::fill(tx, &mut found).await?;
-    Ok(found.pop().filter(|message| message.status.0 == InProgress).map(|message| message.content))
+    let message = found.pop().filter(|message| message.status.0 == InProgress);
+    Ok(message.map(|message| Draft { text: message.content, holder }))
 }
 
 /// What changed after a position of what was told before, and the change up to which this is all.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Position;
-use super::actions::{Changed, Opening, Page, What};
+use super::actions::{Changed, Draft, InProgress, Opening, Page, What};
 use crate::conversations::feed::{Event, Mark, Text};
 use crate::conversations::messages::store::Message;
 use crate::conversations::rules::is_over;
@@ -36,22 +36,74 @@ pub(super) struct Follower {
 }
 
 /// A message in progress that was told.
+///
+/// What is committed of its text stays, whoever goes on with it. What is not is one stream's: with the
+/// text of another it must not be mixed, and signals of who writes the message get lost and overtake each
+/// other. So what was told is either committed, or the text of a stream that is known.
 #[derive(Debug)]
 struct Open {
     message_id: Uuid,
     /// How much of its text was told; nothing when all of it is void.
     told: Option<i64>,
+    /// How much of what was told is known to be committed.
+    sure: i64,
+    /// The stream whose text was told; not known before the first.
+    holder: Option<Uuid>,
+    /// A stream that the database said does not hold the message, or is about to be asked for: what it
+    /// still says is passed over, without a question for every piece.
+    former: Option<Uuid>,
+}
+
+/// Who says something of a message in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaker {
+    /// The stream whose text was told, or one that does not say who it is.
+    Known,
+    /// One that does not hold the message any more.
+    Former,
+    /// One that may have taken the message over, or may have lost it. The database knows.
+    Other,
+}
+
+impl Open {
+    /// A message whose text so far was told as it is committed.
+    fn new(message_id: Uuid, text: &str, holder: Option<Uuid>) -> Self {
+        let told = length(text);
+        Self { message_id, told: Some(told), sure: told, holder, former: None }
+    }
+
+    /// Who says this. Where nothing was told, any stream's text may be the first.
+    fn meet(&mut self, holder: Option<Uuid>) -> Speaker {
+        match holder {
+            None => Speaker::Known,
+            _ if holder == self.holder => Speaker::Known,
+            _ if holder == self.former => Speaker::Former,
+            _ if self.holder.is_none() && self.told == Some(0) => {
+                self.holder = holder;
+                Speaker::Known
+            }
+            _ => {
+                self.former = holder;
+                Speaker::Other
+            }
+        }
+    }
+
+    /// Whether all that was told is committed.
+    fn is_sure(&self) -> bool {
+        self.told.is_some_and(|told| told <= self.sure)
+    }
 }
 
 impl Follower {
     /// A cursor at a position. Whoever comes late gets the text so far of the messages in progress.
     pub(super) fn new(position: Position, include_deltas: bool, opening: Opening) -> Self {
         let mut follower = Self { position, include_deltas, open: BTreeMap::new(), ready: VecDeque::new() };
-        for (message, change) in opening.open {
+        for InProgress { message, change, holder } in opening.open {
             // One that is in progress only since a later change is told with that change.
             let is_known = message.sequence <= position.sequence && change <= position.change;
             if is_known && message.status.0 == MessageStatus::InProgress {
-                follower.track(&message);
+                follower.track(&message, holder);
                 follower.tell(snapshot(message.id, message.sequence, message.content));
             }
         }
@@ -83,7 +135,7 @@ impl Follower {
         for message in messages {
             self.position.sequence = message.sequence;
             if message.status.0 == MessageStatus::InProgress {
-                self.track(&message);
+                self.track(&message, None);
                 self.tell(Told::MessageStarted(pb::MessageStarted { message: Some(message.into()) }));
             } else {
                 self.tell(Told::MessageAdded(pb::MessageAdded { message: Some(message.into()) }));
@@ -95,15 +147,24 @@ impl Follower {
     }
 
     /// Takes the text so far of a message in progress; nothing when it is in progress no more.
-    pub(super) fn read_text(&mut self, message_id: Uuid, text: Option<String>) {
+    pub(super) fn read_text(&mut self, message_id: Uuid, draft: Option<Draft>) {
         let found = self.open.iter_mut().find(|(_, open)| open.message_id == message_id);
-        let (Some((sequence, open)), Some(text)) = (found, text) else { return };
+        let (Some((sequence, open)), Some(Draft { text, holder })) = (found, draft) else { return };
         let (sequence, end) = (*sequence, length(&text));
-        let fresh = open.told.and_then(|told| text.get(usize::try_from(told).ok()?..));
-        let told = open.told.replace(end);
-        match (told, fresh) {
-            (Some(_), Some("")) => {}
-            (Some(offset), Some(fresh)) => {
+        let is_same = holder.is_some() && holder == open.holder;
+        let told = open.told.filter(|_| is_same || open.is_sure());
+        if !is_same {
+            // Whoever was taken for a former one, and holds it, is none.
+            open.former = if open.former == holder { open.holder } else { open.former };
+            open.holder = holder;
+        }
+        open.sure = end;
+        open.told = Some(told.map_or(end, |told| told.max(end)));
+        let fresh = told.map(|told| (told, usize::try_from(told).ok().and_then(|known| text.get(known..))));
+        match fresh {
+            // Its stream has shown more than is committed.
+            Some((told, _)) if told >= end => {}
+            Some((offset, Some(fresh))) => {
                 self.tell(delta(message_id, sequence, offset, fresh.to_owned()));
             }
             _ => self.tell(snapshot(message_id, sequence, text)),
@@ -112,7 +173,7 @@ impl Follower {
 
     /// Takes what happened, if it goes on where the watcher stands.
     pub(super) fn hear(&mut self, event: &Event) -> Next {
-        let Position { sequence, change, own: _ } = self.position;
+        let Position { sequence, change, own: _, over: _ } = self.position;
         match event {
             Event::Added(message) if message.sequence <= sequence => Next::Done,
             Event::Added(message) if message.sequence == sequence + 1 => {
@@ -141,15 +202,8 @@ impl Follower {
                 Next::CatchUp
             }
             Event::Text(text) => self.hear_text(text),
-            Event::Durable(mark) => self.hear_mark(*mark, |told, durable| told < durable),
-            Event::Held(mark) => {
-                if let Some(open) = self.open.get_mut(&mark.sequence)
-                    && open.told.is_some_and(|told| told > mark.offset)
-                {
-                    open.told = None;
-                }
-                self.hear_mark(*mark, |told, durable| told < durable)
-            }
+            Event::Durable(mark) => self.hear_durable(*mark),
+            Event::Held(mark) => self.hear_held(*mark),
         }
     }
 
@@ -171,8 +225,7 @@ impl Follower {
         self.position.sequence = message.sequence;
         if message.status() == MessageStatus::InProgress {
             if let Ok(message_id) = Uuid::try_parse(&message.id) {
-                let told = Some(length(&message.content));
-                self.open.insert(message.sequence, Open { message_id, told });
+                self.open.insert(message.sequence, Open::new(message_id, &message.content, None));
             }
             self.tell(Told::MessageStarted(pb::MessageStarted { message: Some((**message).clone()) }));
         } else {
@@ -181,10 +234,15 @@ impl Follower {
     }
 
     fn hear_text(&mut self, text: &Text) -> Next {
-        let Text { message_id, sequence, offset, text } = text;
+        let Text { message_id, sequence, offset, text, holder } = text;
         let Some(open) = self.open.get_mut(sequence).filter(|_| self.include_deltas) else {
             return Next::Done;
         };
+        match open.meet(*holder) {
+            Speaker::Known => {}
+            Speaker::Former => return Next::Done,
+            Speaker::Other => return Next::ReadText(*message_id),
+        }
         let end = offset + length(text);
         match open.told {
             Some(told) if end <= told => Next::Done,
@@ -196,6 +254,8 @@ impl Follower {
                     return Next::ReadText(*message_id);
                 };
                 open.told = Some(end);
+                // Text of nobody knows whom is not taken for anybody's.
+                open.holder = *holder;
                 self.tell(delta(*message_id, *sequence, told, fresh.to_owned()));
                 Next::Done
             }
@@ -206,21 +266,53 @@ impl Follower {
         }
     }
 
-    fn hear_mark(&mut self, mark: Mark, is_behind: impl Fn(i64, i64) -> bool) -> Next {
-        match self.open.get(&mark.sequence).filter(|_| self.include_deltas) {
-            Some(Open { message_id, told: None }) => Next::ReadText(*message_id),
-            Some(Open { message_id, told: Some(told) }) if is_behind(*told, mark.offset) => {
-                Next::ReadText(*message_id)
+    fn hear_durable(&mut self, mark: Mark) -> Next {
+        let Mark { sequence, offset, holder } = mark;
+        let Some(open) = self.open.get_mut(&sequence).filter(|_| self.include_deltas) else {
+            return Next::Done;
+        };
+        let speaker = open.meet(holder);
+        match open.told {
+            Some(told) if told >= offset && speaker != Speaker::Other => {
+                if holder.is_some() && speaker == Speaker::Known {
+                    open.sure = open.sure.max(offset);
+                }
+                Next::Done
             }
-            _ => Next::Done,
+            _ => Next::ReadText(open.message_id),
+        }
+    }
+
+    /// Takes that a stream goes on with a message after so much text. It may have lost the message since,
+    /// so that it is believed only where what was told is the beginning of its text in any case.
+    fn hear_held(&mut self, mark: Mark) -> Next {
+        let Mark { sequence, offset, holder } = mark;
+        let Some(open) = self.open.get_mut(&sequence).filter(|_| self.include_deltas) else {
+            return Next::Done;
+        };
+        if open.former == holder {
+            open.former = None;
+        }
+        match open.told {
+            Some(told) if told <= offset && (open.is_sure() || open.holder == holder) => {
+                open.holder = holder;
+                if told < offset { Next::ReadText(open.message_id) } else { Next::Done }
+            }
+            // There is nothing to take back.
+            Some(_) if open.is_sure() => Next::Done,
+            _ => {
+                open.told = None;
+                Next::ReadText(open.message_id)
+            }
         }
     }
 
     fn tell_conversation(&mut self, conversation: Conversation) {
         self.position.own = conversation.own_change;
-        let over = is_over(conversation.status);
+        let ends = is_over(conversation.status) && !self.position.over;
+        self.position.over = is_over(conversation.status);
         let conversation = Some(conversation.into());
-        self.tell(if over {
+        self.tell(if ends {
             Told::ConversationEnded(pb::ConversationEnded { conversation })
         } else {
             Told::ConversationUpdated(pb::ConversationUpdated { conversation })
@@ -229,7 +321,7 @@ impl Follower {
 
     fn tell_changed(&mut self, message: Message) {
         if message.status.0 == MessageStatus::InProgress {
-            self.track(&message);
+            self.track(&message, None);
             self.tell(Told::MessageStarted(pb::MessageStarted { message: Some(message.into()) }));
         } else {
             self.open.remove(&message.sequence);
@@ -237,9 +329,8 @@ impl Follower {
         }
     }
 
-    fn track(&mut self, message: &Message) {
-        let told = Some(length(&message.content));
-        self.open.insert(message.sequence, Open { message_id: message.id, told });
+    fn track(&mut self, message: &Message, holder: Option<Uuid>) {
+        self.open.insert(message.sequence, Open::new(message.id, &message.content, holder));
     }
 
     fn tell(&mut self, told: Told) {

@@ -23,4 +23,8 @@ pub(crate) struct Position {
     /// messages that came before they changed.
     #[serde(default)]
     pub(crate) own: i64,
+    /// Whether the conversation is known to be over. What changes then is told as a change, and not as
+    /// another end.
+    #[serde(default)]
+    pub(crate) over: bool,
 }

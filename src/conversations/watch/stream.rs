@@ -13,11 +13,12 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::Position;
-use super::actions::{self, Opening, Page};
+use super::actions::{self, Draft, Opening, Page};
 use super::follower::{Follower, Next};
 use crate::auth::Caller;
 use crate::conversations::feed::{Event, Feed};
 use crate::conversations::messages::actions::check_position;
+use crate::conversations::rules::is_over;
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::{Error, Result};
 use crate::live::hub::{RecvError, Subscription};
@@ -83,7 +84,8 @@ pub(crate) async fn open(shared: Watches, caller: Caller, wish: Wish) -> Result<
     let reader = Reader { shared, caller, conversation_id };
     let opening = reader.begin(include_deltas).await?;
     let change = opening.head.change_count;
-    let here = Position { sequence: opening.head.last_sequence, change, own: change };
+    let over = is_over(opening.head.status);
+    let here = Position { sequence: opening.head.last_sequence, change, own: change, over };
     let position = reader.start(start, here)?;
     let watcher = Watcher {
         follower: Follower::new(position, include_deltas, opening),
@@ -131,14 +133,20 @@ impl Watcher {
                 let told = Told::GoAway(pb::GoAway { reason: reason.to_owned() });
                 return Some(Ok(self.reader.response(told, self.follower.position())));
             }
-            if let Err(error) = self.advance().await {
-                self.ended = true;
-                return Some(Err(error));
+            // At the stop nothing is waited for, a database that is away least of all: who is told where to
+            // go on loses nothing.
+            let stop = self.reader.shared.stop.clone();
+            match stop.run_until_cancelled(self.advance()).await {
+                Some(Err(error)) if !stop.is_cancelled() => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+                _ => {}
             }
         }
     }
 
-    /// Does one thing that may give something to tell.
+    /// Does one thing that may give something to tell. May be given up at the stop.
     async fn advance(&mut self) -> Result<()> {
         if self.behind {
             let page = self.reader.page(self.follower.position()).await?;
@@ -152,7 +160,6 @@ impl Watcher {
         tokio::select! {
             // Nothing happened only where there is nothing to hear.
             biased;
-            () = self.reader.shared.stop.cancelled() => {}
             event = self.events.next() => match event {
                 Ok(event) => self.heard = Some(event),
                 Err(RecvError::Lagged(_) | RecvError::Closed) => self.doubt().await?,
@@ -181,10 +188,10 @@ impl Watcher {
     }
 
     async fn read_text(&mut self, message_id: Uuid) -> Result<()> {
-        let text = self.reader.text(message_id).await?;
+        let draft = self.reader.text(message_id).await?;
         // Where there is none, the message is closed, which a page tells.
-        self.behind |= text.is_none();
-        self.follower.read_text(message_id, text);
+        self.behind |= draft.is_none();
+        self.follower.read_text(message_id, draft);
         Ok(())
     }
 
@@ -225,7 +232,7 @@ impl Reader {
         self.ask(read).await
     }
 
-    async fn text(&self, message_id: Uuid) -> Result<Option<String>> {
+    async fn text(&self, message_id: Uuid) -> Result<Option<Draft>> {
         let id = self.conversation_id;
         let read = move |db: Db, caller: Caller| async move {
             let deadline = Deadline::after(READ_DEADLINE);

@@ -66,15 +66,29 @@ pub(crate) async fn delete(tx: &TenantTx, message_ids: &[Uuid]) -> Result<()> {
     Ok(())
 }
 
-/// The messages of a conversation that are in progress.
-pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid) -> Result<Vec<Uuid>> {
-    let ids = message_drafts::table
+/// The newest messages of a conversation that are in progress, the last one first, and the streams that
+/// hold them. Ids are in the order of creation.
+pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, limit: i64) -> Result<Vec<(Uuid, Uuid)>> {
+    let holders = message_drafts::table
         .filter(message_drafts::tenant_id.eq(tx.tenant()))
         .filter(message_drafts::conversation_id.eq(conversation_id))
-        .select(message_drafts::message_id)
+        .order(message_drafts::message_id.desc())
+        .limit(limit)
+        .select((message_drafts::message_id, message_drafts::holder))
         .load(&mut tx.connection())
         .await?;
-    Ok(ids)
+    Ok(holders)
+}
+
+/// The stream that holds a message, while it is in progress.
+pub(crate) async fn find_holder(tx: &TenantTx, message_id: Uuid) -> Result<Option<Uuid>> {
+    let holder = message_drafts::table
+        .find((tx.tenant(), message_id))
+        .select(message_drafts::holder)
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(holder)
 }
 
 /// The text of messages in progress that is in pieces, each message's in its order.

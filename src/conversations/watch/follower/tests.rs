@@ -29,6 +29,8 @@ enum Act {
     Flush(prop::sample::Index),
     /// Another stream goes on with the message after what is stored.
     TakeOver(prop::sample::Index),
+    /// A stream that has lost the message, and does not know yet, sends more text.
+    Babble(prop::sample::Index, prop::sample::Index, u8),
     Close(prop::sample::Index, bool),
     Reopen(prop::sample::Index),
     Update,
@@ -43,6 +45,8 @@ enum Fate {
     Hear { remote: bool, repeated: bool },
     /// The next of what this replica has to say gets lost.
     Lose { remote: bool },
+    /// The next of what this replica has to say is overtaken by all that waits.
+    Delay { remote: bool },
     /// It looks at the database, as when somebody tells it how far the conversation has come.
     Look,
     /// Its client takes so many events, goes away with them, and comes back.
@@ -67,11 +71,11 @@ struct State {
 #[derive(Debug)]
 struct Row {
     message_id: Uuid,
+    sequence: i64,
     states: Vec<State>,
-    /// All text that its stream has sent, of which `states` has what is stored.
-    shown: String,
-    /// How often another stream took it over.
-    takeovers: u32,
+    /// What each stream that held it takes for its text: what was stored before, and what it has sent
+    /// itself. Of the last one's, `states` has what is stored.
+    shown: Vec<String>,
 }
 
 impl Row {
@@ -85,6 +89,22 @@ impl Row {
 
     fn is_open(&self) -> bool {
         self.state().status == MessageStatus::InProgress
+    }
+
+    /// The stream that holds it, or held it last.
+    fn last(&self) -> usize {
+        self.shown.len() - 1
+    }
+
+    fn take_over(&mut self) {
+        let stored = self.state().content.clone();
+        self.shown.push(stored);
+    }
+
+    /// How far it is stored, as its stream says.
+    fn mark(&self) -> Mark {
+        let offset = length(&self.state().content);
+        Mark { sequence: self.sequence, offset, holder: Some(holder(self.last())) }
     }
 }
 
@@ -111,7 +131,7 @@ struct Model {
 impl Model {
     fn here(&self) -> Position {
         let change = count(self.changes.len());
-        Position { sequence: count(self.rows.len()), change, own: change }
+        Position { sequence: count(self.rows.len()), change, own: change, over: self.over }
     }
 
     /// Does something, through this replica or through another.
@@ -123,7 +143,8 @@ impl Model {
             Act::Add | Act::Start => {}
             Act::Grow(index, length) => {
                 if let Some(at) = self.pick(index, MessageStatus::InProgress) {
-                    events.push(self.grow(at, *length));
+                    let last = self.rows[at].last();
+                    events.push(self.grow(at, last, *length));
                 }
             }
             Act::Flush(index) => {
@@ -133,10 +154,16 @@ impl Model {
             }
             Act::TakeOver(index) => {
                 if let Some(at) = self.pick(index, MessageStatus::InProgress) {
-                    let row = &mut self.rows[at];
-                    row.shown = row.state().content.clone();
-                    row.takeovers += 1;
-                    events.push(Event::Held(mark(at, &row.shown)));
+                    self.rows[at].take_over();
+                    events.push(Event::Held(self.rows[at].mark()));
+                }
+            }
+            Act::Babble(index, stream, length) => {
+                if let Some(at) = self.pick(index, MessageStatus::InProgress)
+                    && self.rows[at].last() > 0
+                {
+                    let former = stream.index(self.rows[at].last());
+                    events.push(self.grow(at, former, *length));
                 }
             }
             Act::Close(index, whole) => {
@@ -149,6 +176,7 @@ impl Model {
             Act::Reopen(index) => {
                 if let Some(at) = self.pick(index, MessageStatus::Incomplete) {
                     self.change_message(at, MessageStatus::InProgress);
+                    self.rows[at].take_over();
                     let Position { change, .. } = self.here();
                     events.push(Event::Moved { sequence: count(at + 1), change });
                 }
@@ -191,34 +219,35 @@ impl Model {
         let content = if whole { format!("whole {at}") } else { String::new() };
         let states = vec![State { since: 0, status, content }];
         let message_id = Uuid::from_u128(u128::try_from(at + 1).expect("a number"));
-        self.rows.push(Row { message_id, states, shown: String::new(), takeovers: 0 });
+        self.rows.push(Row { message_id, sequence: count(at + 1), states, shown: vec![String::new()] });
         Event::Added(Arc::new(self.message(at).into()))
     }
 
-    fn grow(&mut self, at: usize, length: u8) -> Event {
+    fn grow(&mut self, at: usize, stream: usize, length: u8) -> Event {
         let row = &mut self.rows[at];
-        let offset = count(row.shown.len());
+        let offset = count(row.shown[stream].len());
         // Every stream has letters of its own, some of several bytes.
         let text: String = (0..=length % 4)
             .map(|place| {
                 if place == 1 {
                     'ä'
                 } else {
-                    char::from(b'a' + u8::try_from(row.takeovers % 26).expect("a letter"))
+                    char::from(b'a' + u8::try_from(stream % 26).expect("a letter"))
                 }
             })
             .collect();
-        row.shown.push_str(&text);
-        Event::Text(Text { message_id: row.message_id, sequence: count(at + 1), offset, text: text.into() })
+        row.shown[stream].push_str(&text);
+        let (message_id, sequence, holder) = (row.message_id, row.sequence, Some(holder(stream)));
+        Event::Text(Text { message_id, sequence, offset, text: text.into(), holder })
     }
 
     fn flush(&mut self, at: usize) -> Option<Event> {
         let row = &mut self.rows[at];
-        let shown = row.shown.clone();
+        let shown = row.shown[row.last()].clone();
         let state = row.states.last_mut().expect("a state");
         let grows = state.content != shown;
-        state.content.clone_from(&shown);
-        grows.then(|| Event::Durable(mark(at, &shown)))
+        state.content = shown;
+        grows.then(|| Event::Durable(row.mark()))
     }
 
     fn change_message(&mut self, at: usize, status: MessageStatus) -> Event {
@@ -254,19 +283,22 @@ impl Model {
 
     /// What `watch::actions::begin` finds.
     fn begin(&self, with_text: bool) -> Opening {
-        let Position { sequence: last_sequence, change: change_count, own: _ } = self.here();
+        let Position { sequence: last_sequence, change: change_count, own: _, over: _ } = self.here();
         let head =
             Head { id: Uuid::nil(), status: Word(ConversationStatus::Open), last_sequence, change_count };
         let open = (0..self.rows.len()).filter(|at| with_text && self.rows[*at].is_open());
-        // A message that is as it was added has no change of its own.
-        let change =
-            |at: usize| if self.rows[at].states.len() == 1 { 0 } else { self.rows[at].state().since };
-        Opening { head, open: open.map(|at| (self.message(at), change(at))).collect() }
+        let open = open.map(|at| InProgress {
+            message: self.message(at),
+            // A message that is as it was added has no change of its own.
+            change: if self.rows[at].states.len() == 1 { 0 } else { self.rows[at].state().since },
+            holder: Some(holder(self.rows[at].last())),
+        });
+        Opening { head, open: open.collect() }
     }
 
     /// What `watch::actions::read` finds.
     fn read(&self, from: Position) -> Page {
-        let Position { sequence: last_sequence, change: change_count, own: _ } = self.here();
+        let Position { sequence: last_sequence, change: change_count, own: _, over: _ } = self.here();
         let (changes, messages) = (Vec::new(), Vec::new());
         let mut page = Page { changes, messages, conversation: None, change: change_count, more: false };
         for (index, kind) in self.changes.iter().enumerate() {
@@ -301,9 +333,10 @@ impl Model {
     }
 
     /// What `watch::actions::read_text` finds.
-    fn read_text(&self, message_id: Uuid) -> Option<String> {
+    fn read_text(&self, message_id: Uuid) -> Option<Draft> {
         let row = self.rows.iter().find(|row| row.message_id == message_id).expect("a message");
-        row.is_open().then(|| row.state().content.clone())
+        let holder = Some(holder(row.last()));
+        row.is_open().then(|| Draft { text: row.state().content.clone(), holder })
     }
 }
 
@@ -311,8 +344,9 @@ fn count(length: usize) -> i64 {
     i64::try_from(length).expect("a small number")
 }
 
-fn mark(at: usize, text: &str) -> Mark {
-    Mark { sequence: count(at + 1), offset: length(text) }
+/// The name of a stream.
+fn holder(stream: usize) -> Uuid {
+    Uuid::from_u128(1 << 64 | u128::try_from(stream).expect("a number"))
 }
 
 fn analysis(change: i64) -> Analysis {
@@ -379,8 +413,8 @@ struct Known {
 struct Client {
     position: Position,
     include_deltas: bool,
-    /// Whether text that no stream has stored is true where it is told.
-    exact: bool,
+    /// Whether it was told of the end.
+    over: bool,
     known: Vec<Known>,
     /// The changes that it was told of.
     changes: BTreeSet<i64>,
@@ -388,17 +422,18 @@ struct Client {
 
 impl Client {
     /// One that knows all before this position.
-    fn at(model: &Model, position: Position, include_deltas: bool, exact: bool) -> Self {
+    fn at(model: &Model, position: Position, include_deltas: bool) -> Self {
         let before = &model.rows[..usize::try_from(position.sequence).expect("a place")];
         let known = before.iter().map(|row| Known {
             status: row.state().status,
             text: (!row.is_open()).then(|| row.state().content.clone()),
         });
-        Self { position, include_deltas, exact, known: known.collect(), changes: BTreeSet::new() }
+        let over = position.over;
+        Self { position, include_deltas, over, known: known.collect(), changes: BTreeSet::new() }
     }
 
     fn hear(&mut self, model: &Model, told: Told, position: Position) {
-        let Position { sequence, change, own } = self.position;
+        let Position { sequence, change, own, over: _ } = self.position;
         assert!(position.sequence >= sequence && position.change >= change && position.own >= own);
         assert!(position.sequence <= model.here().sequence && position.change <= model.here().change);
         self.position = position;
@@ -490,9 +525,8 @@ impl Client {
         let known = known.as_mut().expect("a snapshot comes before the first delta");
         assert_eq!(text.offset, length(known), "deltas are contiguous");
         known.push_str(&text.text);
-        if row.takeovers == 0 {
-            assert!(row.shown.starts_with(known.as_str()), "{known:?} is not of {row:?}");
-        }
+        let is_of = |shown: &String| shown.starts_with(known.as_str());
+        assert!(row.shown.iter().any(is_of), "{known:?} is of no stream of {row:?}");
     }
 
     fn row<'m>(model: &'m Model, text: &pb::MessageText) -> (usize, &'m Row) {
@@ -501,10 +535,13 @@ impl Client {
         (at, &model.rows[at])
     }
 
-    fn see(&mut self, model: &Model, conversation: Option<pb::Conversation>, over: bool) {
+    fn see(&mut self, model: &Model, conversation: Option<pb::Conversation>, ends: bool) {
         let conversation = conversation.expect("a conversation");
         assert_eq!(conversation.outcome_notes, self.position.own.to_string());
-        assert_eq!(conversation.status() == ConversationStatus::Ended, over);
+        let over = conversation.status() == ConversationStatus::Ended;
+        assert_eq!(ends, over && !self.over, "the end is told once");
+        assert_eq!(self.position.over, over);
+        self.over = over;
         assert!(!over || self.known.len() == model.rows.len(), "the end is told after all messages");
         self.count(model, Kind::Conversation, self.position.own);
     }
@@ -516,13 +553,12 @@ impl Client {
 
     /// Holds the client to what there is to know, when all was told.
     fn check_complete(&self, model: &Model, began: Position) {
-        let Position { sequence, change, own: _ } = model.here();
+        let Position { sequence, change, own: _, over: _ } = model.here();
         assert_eq!((self.position.sequence, self.position.change), (sequence, change));
         assert_eq!(self.known.len(), model.rows.len());
         for (known, row) in self.known.iter().zip(&model.rows) {
             assert_eq!(known.status, row.state().status);
-            let whole = !row.is_open() || (self.include_deltas && (row.takeovers == 0 || self.exact));
-            if whole {
+            if !row.is_open() || self.include_deltas {
                 assert_eq!(known.text.as_ref(), Some(&row.state().content), "{row:?}");
             }
         }
@@ -618,6 +654,11 @@ impl Watch {
                 self.hear(model, &event);
             }
             Fate::Lose { remote: true } => drop(model.remote.pop_front()),
+            Fate::Delay { remote } => {
+                let queue = if *remote { &mut model.remote } else { &mut model.local };
+                let late = queue.pop_front();
+                queue.extend(late);
+            }
             // Whoever is too slow here is told that it was.
             Fate::Lose { remote: false } => {
                 if model.local.pop_front().is_some() {
@@ -631,14 +672,14 @@ impl Watch {
             Fate::Leave(most) => {
                 self.look(model);
                 self.take(model, *most);
-                let Client { position, include_deltas, exact, known, changes } = std::mem::replace(
+                let Client { position, include_deltas, over, known, changes } = std::mem::replace(
                     &mut self.client,
-                    Client::at(&Model::default(), Position::default(), false, false),
+                    Client::at(&Model::default(), Position::default(), false),
                 );
                 // A new watch hears nothing of what was said before it.
                 model.local.clear();
                 model.remote.clear();
-                let client = Client { position, include_deltas, exact, known, changes };
+                let client = Client { position, include_deltas, over, known, changes };
                 *self = Self::open(model, client);
                 self.take(model, usize::MAX);
             }
@@ -653,7 +694,7 @@ enum Begin {
     After(prop::sample::Index),
 }
 
-fn watch(begin: &Begin, before: &[Act], steps: &[Step], include_deltas: bool, exact: bool) {
+fn watch(begin: &Begin, before: &[Act], steps: &[Step], include_deltas: bool) {
     let mut model = Model::default();
     for act in before {
         model.act(act, false);
@@ -664,7 +705,7 @@ fn watch(begin: &Begin, before: &[Act], steps: &[Step], include_deltas: bool, ex
         Begin::Now => here,
         Begin::After(index) => Position { sequence: count(index.index(model.rows.len() + 1)), ..here },
     };
-    let client = Client::at(&model, began, include_deltas, exact);
+    let client = Client::at(&model, began, include_deltas);
     let mut watch = Watch::open(&model, client);
     watch.take(&model, usize::MAX);
     for step in steps {
@@ -677,8 +718,7 @@ fn watch(begin: &Begin, before: &[Act], steps: &[Step], include_deltas: bool, ex
     for at in 0..model.rows.len() {
         if model.rows[at].is_open() {
             model.flush(at);
-            let text = model.rows[at].shown.clone();
-            model.local.push_back(Event::Durable(mark(at, &text)));
+            model.local.push_back(Event::Durable(model.rows[at].mark()));
         }
     }
     for remote in [true, false] {
@@ -698,6 +738,8 @@ fn act() -> impl Strategy<Value = Act> {
         6 => (index(), any::<u8>()).prop_map(|(index, length)| Act::Grow(index, length)),
         3 => index().prop_map(Act::Flush),
         1 => index().prop_map(Act::TakeOver),
+        1 => (index(), index(), any::<u8>())
+            .prop_map(|(index, stream, length)| Act::Babble(index, stream, length)),
         2 => (index(), any::<bool>()).prop_map(|(index, whole)| Act::Close(index, whole)),
         2 => index().prop_map(Act::Reopen),
         1 => Just(Act::Update),
@@ -716,6 +758,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (any::<bool>(), prop::bool::weighted(0.1))
             .prop_map(|(remote, repeated)| Fate::Hear { remote, repeated }),
         1 => any::<bool>().prop_map(|remote| Fate::Lose { remote }),
+        1 => any::<bool>().prop_map(|remote| Fate::Delay { remote }),
         1 => Just(Fate::Look),
         1 => (0..6_usize).prop_map(Fate::Leave),
     ];
@@ -725,14 +768,26 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What can happen where all is heard once and in order.
-fn heard_step() -> impl Strategy<Value = Step> {
-    let fate = prop_oneof![
-        9 => Just(Fate::Hear { remote: false, repeated: false }),
-        1 => Just(Fate::Look),
-        1 => (0..6_usize).prop_map(Fate::Leave),
+/// What can happen to the text of a message that many streams fight over.
+fn contested_step() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
+    let act = prop_oneof![
+        6 => (index(), any::<u8>()).prop_map(|(index, length)| Act::Grow(index, length)),
+        2 => index().prop_map(Act::Flush),
+        2 => index().prop_map(Act::TakeOver),
+        4 => (index(), index(), any::<u8>())
+            .prop_map(|(index, stream, length)| Act::Babble(index, stream, length)),
     ];
-    prop_oneof![act().prop_map(|act| Step::Act { act, remote: false }), fate.prop_map(Step::Fate),]
+    let fate = prop_oneof![
+        8 => (any::<bool>(), prop::bool::weighted(0.1))
+            .prop_map(|(remote, repeated)| Fate::Hear { remote, repeated }),
+        3 => any::<bool>().prop_map(|remote| Fate::Lose { remote }),
+        2 => any::<bool>().prop_map(|remote| Fate::Delay { remote }),
+    ];
+    prop_oneof![
+        (act, any::<bool>()).prop_map(|(act, remote)| Step::Act { act, remote }),
+        fate.prop_map(Step::Fate),
+    ]
 }
 
 proptest! {
@@ -745,16 +800,75 @@ proptest! {
         steps in prop::collection::vec(step(), 0..80),
         include_deltas: bool,
     ) {
-        watch(&begin, &before, &steps, include_deltas, false);
+        watch(&begin, &before, &steps, include_deltas);
     }
 
     #[test]
-    fn where_nothing_gets_lost_text_is_exact_also_when_its_writer_changes(
+    fn texts_of_two_streams_are_never_mixed(
         begin in begin(),
-        before in prop::collection::vec(act(), 0..12),
-        steps in prop::collection::vec(heard_step(), 0..80),
-        include_deltas: bool,
+        steps in prop::collection::vec(contested_step(), 0..80),
     ) {
-        watch(&begin, &before, &steps, include_deltas, true);
+        watch(&begin, &[Act::Start], &steps, true);
     }
+}
+
+/// A watcher that was told "Hello" of the first message by the first stream, of which so much is stored.
+fn told_hello(stored: usize) -> (Follower, Uuid) {
+    let mut model = Model::default();
+    model.act(&Act::Start, false);
+    let mut follower = Follower::new(Position::default(), true, model.begin(true));
+    let message_id = model.rows[0].message_id;
+    for event in model.local.drain(..) {
+        assert_eq!(follower.hear(&event), Next::Done);
+    }
+    assert_eq!(follower.hear(&text(message_id, 0, 0, "Hello")), Next::Done);
+    let offset = count(stored);
+    assert_eq!(
+        follower.hear(&Event::Durable(Mark { sequence: 1, offset, holder: Some(holder(0)) })),
+        Next::Done
+    );
+    while follower.next().is_some() {}
+    (follower, message_id)
+}
+
+fn text(message_id: Uuid, stream: usize, offset: i64, text: &str) -> Event {
+    Event::Text(Text { message_id, sequence: 1, offset, text: text.into(), holder: Some(holder(stream)) })
+}
+
+fn draft(stream: usize, text: &str) -> Option<Draft> {
+    Some(Draft { text: text.to_owned(), holder: Some(holder(stream)) })
+}
+
+#[test]
+fn text_of_a_stream_that_nobody_announced_replaces_what_is_not_stored() {
+    let (mut follower, id) = told_hello(2);
+    let other = text(id, 1, 2, "rmes!!");
+    assert_eq!(follower.hear(&other), Next::ReadText(id));
+    follower.read_text(id, draft(1, "He"));
+    assert_eq!(follower.hear(&other), Next::Done);
+    let told: Vec<_> = std::iter::from_fn(|| follower.next()).map(|(told, _)| told).collect();
+    let expected = [snapshot(id, 1, "He".to_owned()), delta(id, 1, 2, "rmes!!".to_owned())];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn text_of_a_stream_that_lost_the_message_is_asked_for_once_and_passed_over() {
+    let (mut follower, id) = told_hello(2);
+    let late = text(id, 1, 5, " you");
+    assert_eq!(follower.hear(&late), Next::ReadText(id));
+    follower.read_text(id, draft(0, "He"));
+    assert_eq!(follower.hear(&late), Next::Done);
+    assert_eq!(follower.hear(&text(id, 1, 9, " there")), Next::Done);
+    assert_eq!(follower.next(), None);
+    assert_eq!(follower.hear(&text(id, 0, 5, "!")), Next::Done);
+    assert_eq!(follower.next().map(|(told, _)| told), Some(delta(id, 1, 5, "!".to_owned())));
+}
+
+#[test]
+fn a_stream_that_goes_on_with_what_is_stored_costs_no_question() {
+    let (mut follower, id) = told_hello(5);
+    let held = Event::Held(Mark { sequence: 1, offset: 5, holder: Some(holder(1)) });
+    assert_eq!(follower.hear(&held), Next::Done);
+    assert_eq!(follower.hear(&text(id, 1, 5, "!")), Next::Done);
+    assert_eq!(follower.next().map(|(told, _)| told), Some(delta(id, 1, 5, "!".to_owned())));
 }
