@@ -8,7 +8,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -35,11 +35,14 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a transaction may sit idle: none ever does, unless this process or its network died.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How statements of a batch are planned: for arrays of any length, and by index whatever the tables look
-/// like at that moment. A plan that was made for small tables reads them as a whole, and would be kept
-/// while they grow.
-const BATCH_PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; \
-                           SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+/// How statements of a batch, and those that read, are planned: for values of any kind, and anew every
+/// second, by index whatever the tables look like at that moment. A plan that was made for small tables
+/// reads them as a whole, and would be kept while they grow.
+const GENERIC_PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
+
+/// How they are planned anew. Only then does it matter how, so that other batches need not say it.
+const NEW_PLANS: &str = "; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+                         SET LOCAL enable_mergejoin = off; DISCARD PLANS";
 
 /// When the client stops waiting.
 #[derive(Debug, Clone, Copy)]
@@ -166,12 +169,15 @@ impl TenantTx {
 pub struct BatchTx {
     connection: Arc<Object<Connector>>,
     begin: String,
+    /// The tenant that was named last.
+    named: Mutex<TenantId>,
     /// Whether the connection knows the statements.
     in_flight: bool,
 }
 
 impl BatchTx {
-    /// A connection that knows the named statements, with nothing begun on it.
+    /// A connection that knows the named statements, with nothing begun on it. The transaction begins in
+    /// the caller's name.
     pub(super) async fn open<F>(
         db: &Db,
         caller: &Caller,
@@ -184,10 +190,13 @@ impl BatchTx {
     {
         let connection = Arc::new(db.connection().await?);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
-        let replan = if connection.outgrows_plans() { "; DISCARD PLANS" } else { "" };
-        let begin = format!("{}; {BATCH_PLANS}{replan}", begin_sql(access, remaining));
-        let mut tx = Self { connection, begin, in_flight: false };
-        if !tx.connection.knows(name) {
+        let knows = connection.knows(name);
+        let replan = if connection.outgrows_plans() || !knows { NEW_PLANS } else { "" };
+        let tenant = caller.tenant();
+        let begin =
+            format!("{}; {}; {GENERIC_PLANS}{replan}", begin_sql(access, remaining), tenant_sql(tenant));
+        let mut tx = Self { connection, begin, named: Mutex::new(tenant), in_flight: false };
+        if !knows {
             tx.begin(tx.as_tenant(caller, statements)).await?;
             rollback(Arc::clone(&tx.connection)).await;
             tx.connection.learn(name);
@@ -226,6 +235,13 @@ impl BatchTx {
             tenant: caller.tenant(),
             in_flight: self.in_flight,
         };
+        let named = {
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *named, tx.tenant) == tx.tenant
+        };
+        if named {
+            return work(&tx).await;
+        }
         let sql = tenant_sql(tx.tenant);
         let mut wire = self.connection.inner();
         let named = async { wire.batch_execute(&sql).await.map_err(Error::from) };
@@ -332,7 +348,16 @@ where
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
     let tenant = caller.tenant();
     let tx = TenantTx { connection: Arc::clone(&connection), tenant, in_flight: false };
-    let sql = format!("{}; {}", begin_sql(access, remaining), tenant_sql(tx.tenant));
+    let plans = match access {
+        Access::ReadWrite => String::new(),
+        // What is read by its key or page by page is planned alike for all values, which the planner does
+        // not see: it would plan a page anew for every call. Lists with filters say otherwise.
+        Access::ReadOnly | Access::Snapshot if connection.outgrows_plans() => {
+            format!("; {GENERIC_PLANS}{NEW_PLANS}")
+        }
+        Access::ReadOnly | Access::Snapshot => format!("; {GENERIC_PLANS}"),
+    };
+    let sql = format!("{}; {}{plans}", begin_sql(access, remaining), tenant_sql(tx.tenant));
     connection.set_open(true);
     let mut wire = connection.inner();
     let (begun, outcome) = join(wire.batch_execute(&sql), work(&tx)).await;

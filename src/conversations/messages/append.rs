@@ -76,27 +76,26 @@ fn said(ai: &Ai) -> Value {
 }
 
 /// The statement of [`insert`]: a column of the table is an array.
-#[derive(QueryId)]
-struct Insert {
+struct Insert<'m> {
     tenant: Uuid,
     now: DateTime<Utc>,
     statuses: Vec<Text<MessageStatus>>,
     ids: Vec<Uuid>,
     conversation_ids: Vec<Uuid>,
     sequences: Vec<i64>,
-    message_keys: Vec<String>,
+    message_keys: Vec<&'m str>,
     roles: Vec<Text<MessageRole>>,
-    authors: Vec<String>,
-    contents: Vec<String>,
-    content_types: Vec<String>,
-    ais: Vec<Option<Json<Ai>>>,
-    actions: Vec<Json<Vec<Action>>>,
-    metadata: Vec<serde_json::Value>,
+    authors: Vec<&'m str>,
+    contents: Vec<&'m str>,
+    content_types: Vec<&'m str>,
+    ais: Vec<Option<&'m Json<Ai>>>,
+    actions: Vec<&'m Json<Vec<Action>>>,
+    metadata: Vec<&'m Value>,
     sent_ats: Vec<Option<DateTime<Utc>>>,
-    fingerprints: Vec<Vec<u8>>,
+    fingerprints: Vec<&'m [u8]>,
 }
 
-impl Insert {
+impl<'m> Insert<'m> {
     fn new(tenant: Uuid, now: DateTime<Utc>) -> Self {
         Self {
             tenant,
@@ -118,7 +117,7 @@ impl Insert {
         }
     }
 
-    fn push(&mut self, addition: &Addition<'_>) {
+    fn push(&mut self, addition: &Addition<'m>) {
         let Addition { message, sequence, status } = addition;
         let NewMessage {
             id,
@@ -133,25 +132,31 @@ impl Insert {
             metadata,
             sent_at,
             fingerprint,
-        } = (*message).clone();
+        } = *message;
         self.statuses.push(*status);
-        self.ids.push(id);
-        self.conversation_ids.push(conversation_id);
+        self.ids.push(*id);
+        self.conversation_ids.push(*conversation_id);
         self.sequences.push(*sequence);
         self.message_keys.push(message_key);
-        self.roles.push(role);
+        self.roles.push(*role);
         self.authors.push(author);
         self.contents.push(content);
         self.content_types.push(content_type);
-        self.ais.push(ai);
+        self.ais.push(ai.as_ref());
         self.actions.push(actions);
         self.metadata.push(metadata);
-        self.sent_ats.push(sent_at);
+        self.sent_ats.push(*sent_at);
         self.fingerprints.push(fingerprint);
     }
 }
 
-impl QueryFragment<Pg> for Insert {
+/// The statement is the same whatever it borrows from.
+impl QueryId for Insert<'_> {
+    type QueryId = Insert<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Pg> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO conversation_messages (tenant_id, created_at, updated_at, status, id, conversation_id, \

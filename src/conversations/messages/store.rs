@@ -202,9 +202,9 @@ pub(crate) async fn list(
         Direction::Ascending => List::<false>(bounds).load(&mut tx.connection()).await?,
         Direction::Descending => List::<true>(bounds).load(&mut tx.connection()).await?,
     };
-    let candidates = rows.as_slice().first().map_or(0, |(_, candidates)| *candidates);
-    let messages: Vec<_> = rows.into_iter().map(|(message, _)| message).collect();
-    let cut_short = i64::try_from(messages.len()).is_ok_and(|listed| listed < candidates);
+    // The row that takes the page over its bytes is the last one.
+    let cut_short = rows.last().is_some_and(|(_, bytes_through)| *bytes_through >= bytes);
+    let messages = rows.into_iter().map(|(message, _)| message).collect();
     Ok(Listed { messages, cut_short })
 }
 
@@ -292,7 +292,7 @@ struct Bounds {
 }
 
 /// The statement of [`list`], forwards or backwards. The window adds up the bytes of the messages
-/// before each, so that a page ends in Postgres and not after megabytes came over.
+/// through each, so that a page ends in Postgres and not after megabytes came over.
 struct List<const DESCENDING: bool>(Bounds);
 
 impl<const DESCENDING: bool> QueryId for List<DESCENDING> {
@@ -313,14 +313,14 @@ impl<const DESCENDING: bool> QueryFragment<Pg> for List<DESCENDING> {
         let order = if DESCENDING { "DESC" } else { "ASC" };
         out.push_sql(
             "SELECT id, conversation_id, sequence, message_key, role, author, status, content, content_type, ai, \
-             actions, metadata, sent_at, created_at, updated_at, revision, candidates FROM (SELECT c.*, \
-             count(*) OVER () AS candidates, coalesce(sum(octet_length(content) + pg_column_size(actions) \
-             + pg_column_size(metadata)) OVER (ORDER BY sequence ",
+             actions, metadata, sent_at, created_at, updated_at, revision, bytes_through FROM (SELECT c.*, \
+             sum(bytes) OVER (ORDER BY sequence ",
         );
         out.push_sql(order);
         out.push_sql(
-            " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before \
-             FROM (SELECT * FROM conversation_messages WHERE tenant_id = ",
+            " ROWS UNBOUNDED PRECEDING) AS bytes_through FROM (SELECT *, octet_length(content) \
+             + pg_column_size(actions) + pg_column_size(metadata) AS bytes \
+             FROM conversation_messages WHERE tenant_id = ",
         );
         out.push_bind_param::<SqlUuid, _>(tenant)?;
         out.push_sql(" AND conversation_id = ");
@@ -333,7 +333,7 @@ impl<const DESCENDING: bool> QueryFragment<Pg> for List<DESCENDING> {
         out.push_sql(order);
         out.push_sql(" LIMIT ");
         out.push_bind_param::<BigInt, _>(limit)?;
-        out.push_sql(") AS c) AS p WHERE bytes_before < ");
+        out.push_sql(") AS c) AS p WHERE bytes_through - bytes < ");
         out.push_bind_param::<BigInt, _>(bytes)?;
         out.push_sql(" ORDER BY sequence ");
         out.push_sql(order);
