@@ -6,13 +6,11 @@
 
 use std::time::Duration;
 
-use diesel::prelude::*;
-use diesel::sql_types::{Double, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::AsyncPgConnection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use super::messages::drafts::store::{self, Expired};
 use super::messages::rules::{Change, Write};
 use super::messages::writer::{Pending, Reply, Writer};
 use crate::auth::Caller;
@@ -30,29 +28,6 @@ const LOOKS_PER_LEASE: u32 = 4;
 
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Messages whose lease has run out, of all tenants.
-const EXPIRED: &str = "
-    SELECT d.tenant_id, d.conversation_id, m.message_key
-    FROM message_drafts AS d
-    JOIN conversation_messages AS m ON m.tenant_id = d.tenant_id AND m.id = d.message_id
-    LEFT JOIN LATERAL (
-        SELECT p.created_at FROM message_pieces AS p
-        WHERE p.tenant_id = d.tenant_id AND p.message_id = d.message_id
-        ORDER BY p.start_offset DESC LIMIT 1
-    ) AS p ON true
-    WHERE greatest(d.held_at, p.created_at) < clock_timestamp() - make_interval(secs => $1)
-    LIMIT 500";
-
-#[derive(QueryableByName)]
-struct Expired {
-    #[diesel(sql_type = SqlUuid)]
-    tenant_id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
-    conversation_id: Uuid,
-    #[diesel(sql_type = Text)]
-    message_key: String,
-}
 
 /// Looks for such messages again and again, until `stop`.
 pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, stop: CancellationToken) {
@@ -82,8 +57,7 @@ async fn look(
         Some(connection) => connection,
         None => connection.insert(target.open().await.map_err(|error| error.to_string())?),
     };
-    let query = diesel::sql_query(EXPIRED).bind::<Double, _>(lease.as_secs_f64());
-    query.load(connection).await.map_err(|error| error.to_string())
+    store::list_expired(connection, lease).await.map_err(|error| error.to_string())
 }
 
 /// Gives messages up, and waits until that is done.

@@ -89,7 +89,7 @@ impl Feed {
 
     /// From here on, all that happens in a conversation of the caller's tenant.
     pub(crate) fn watch(&self, caller: &Caller, conversation_id: Uuid) -> Subscription<Event> {
-        self.hub.watch(caller, topic(caller, conversation_id))
+        self.hub.watch(caller, Topic::of(caller, conversation_id))
     }
 
     /// Tells those who watch it here.
@@ -106,7 +106,7 @@ impl Feed {
 
     /// Tells everybody that a conversation changed, or something that belongs to it.
     pub(crate) fn changed(&self, caller: &Caller, conversation_id: Uuid) {
-        let topic = topic(caller, conversation_id);
+        let topic = Topic::of(caller, conversation_id);
         self.tell_others(topic, &Event::Changed);
         self.hub.tell(topic, || Event::Changed);
     }
@@ -173,11 +173,6 @@ async fn look_at(db: &Db, watched: &[(Topic, Caller)]) -> Result<Vec<(Topic, Hea
 /// The order in which conversations are looked at.
 fn key(topic: &Topic) -> (Uuid, Uuid) {
     (topic.tenant, topic.id)
-}
-
-/// What a conversation is to the hub and the bus.
-pub(crate) fn topic(caller: &Caller, conversation_id: Uuid) -> Topic {
-    Topic { tenant: caller.tenant().as_uuid(), id: conversation_id }
 }
 
 /// An event as replicas tell it to each other. Replicas of neighbouring versions do, so fields are

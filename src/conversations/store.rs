@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::analyses::store::Analysis;
 use crate::db::TenantTx;
+use crate::db::each;
 use crate::db::json::Json;
 use crate::db::keyset::{Direction, keyset};
 use crate::db::schema::conversations::{self, dsl};
@@ -152,8 +153,13 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>
 /// that others hold are left out: whoever holds some never waits for more, so that no two
 /// transactions wait for each other.
 pub(crate) async fn lock_free_heads(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Head>> {
-    let query = LockFreeHeads { tenant: tx.tenant(), ids: ids.to_vec() };
-    Ok(query.load(&mut tx.connection()).await?)
+    let head = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq(each::Id))
+        .select(Head::as_select())
+        .for_no_key_update()
+        .skip_locked();
+    Ok(each::each(ids, head).load(&mut tx.connection()).await?)
 }
 
 /// The same of one conversation, as soon as nobody else holds it.
@@ -297,31 +303,6 @@ pub(crate) async fn list(
         (OrderKey::UpdatedAt, None) => keyset!(query, direction, dsl::updated_at, dsl::id),
     };
     Ok(query.load(&mut tx.connection()).await?)
-}
-
-/// The statement of [`lock_free_heads`]. Id by id, whatever the planner thinks of the table.
-#[derive(QueryId)]
-struct LockFreeHeads {
-    tenant: Uuid,
-    ids: Vec<Uuid>,
-}
-
-impl Query for LockFreeHeads {
-    type SqlType = <diesel::dsl::AsSelect<Head, Pg> as Expression>::SqlType;
-}
-
-impl QueryFragment<Pg> for LockFreeHeads {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT c.* FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(
-            ") AS k (id) CROSS JOIN LATERAL (SELECT id, status, last_sequence, change_count \
-             FROM conversations WHERE id = k.id AND tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" FOR NO KEY UPDATE SKIP LOCKED) AS c");
-        Ok(())
-    }
 }
 
 /// The statement of [`advance`]. By hand, because diesel has no UNNEST; the type is its name in the

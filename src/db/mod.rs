@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use pool::Connector;
 
 pub use connect::{ConnectError, Target};
-pub use tenant_tx::{Access, BatchTx, Deadline, TenantTx, Work, one_flight};
+pub use tenant_tx::{Access, BatchTx, Deadline, TenantTx, Work, one_flight, retried};
 
 /// How long it may take to open a connection: a healthy server needs milliseconds, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -90,7 +90,7 @@ where
 
 /// An open transaction in which only the rows of one tenant exist.
 ///
-/// Only [`Db::write`] and [`Db::read`] make one, from a [`Caller`].
+/// Only [`Db::write`], [`Db::read`], [`Db::snapshot`] and [`BatchTx::as_tenant`] make one, from a [`Caller`].
 pub struct TenantTx {
     connection: Arc<Object<Connector>>,
     tenant: TenantId,
@@ -303,7 +303,8 @@ impl BatchTx {
 }
 
 /// Runs what goes out when it is first polled, in this order. The task is not made to pause between
-/// them, as tokio makes one that does much: what comes later would overtake what has to wait.
+/// them, as tokio makes one that does much: what comes later would overtake what has to wait. The first
+/// that fails at once keeps those after it from being sent.
 ///
 /// # Errors
 ///
@@ -327,11 +328,23 @@ where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
 {
-    let mut attempt = 1;
+    retried(deadline, || run_once(db, caller, access, deadline, &work)).await
+}
+
+/// Runs a transaction, and again, after a pause, where others kept it from finishing.
+///
+/// # Errors
+///
+/// What the last attempt returned.
+pub async fn retried<R, F>(deadline: Deadline, attempt: impl Fn() -> F) -> Result<R>
+where
+    F: Future<Output = Result<R>>,
+{
+    let mut attempts = 1;
     loop {
-        match run_once(db, caller, access, deadline, &work).await {
-            Err(error) if error.is_conflict() && attempt < ATTEMPTS && deadline.remaining().is_some() => {
-                attempt += 1;
+        match attempt().await {
+            Err(error) if error.is_conflict() && attempts < ATTEMPTS && deadline.remaining().is_some() => {
+                attempts += 1;
                 tokio::time::sleep(jitter()).await;
             }
             outcome => return outcome,

@@ -9,6 +9,8 @@ mod postgres;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::auth::Caller;
+
 pub use envelope::MAX_PAYLOAD;
 pub use postgres::PostgresBus;
 
@@ -19,6 +21,13 @@ pub struct Topic {
     pub tenant: Uuid,
     /// The conversation.
     pub id: Uuid,
+}
+
+impl Topic {
+    /// A topic of the caller's tenant.
+    pub fn of(caller: &Caller, id: Uuid) -> Self {
+        Self { tenant: caller.tenant().as_uuid(), id }
+    }
 }
 
 /// Something that happened.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::iter;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ impl<F: Find> Commit for Lookups<F> {
 
     /// A lookup keeps no other from being made at the same time.
     fn topic(&self, lookup: &Self::Item) -> Topic {
-        Topic { tenant: lookup.caller.tenant().as_uuid(), id: Uuid::new_v4() }
+        Topic::of(&lookup.caller, Uuid::new_v4())
     }
 
     async fn together(&self, lookups: Vec<Self::Item>) -> Vec<Self::Item> {
@@ -128,28 +129,24 @@ impl<F: Find> Lookups<F> {
             .iter()
             .map(|(caller, ids)| tx.as_tenant(caller, async |tx: &TenantTx| F::find(tx, ids).await));
         let found = tx.read(one_flight(flight)).await?;
-        let tenants = shares.iter().map(|(caller, _)| caller.tenant().as_uuid());
-        let rows = tenants
+        let rows = shares
+            .iter()
             .zip(found)
-            .flat_map(|(tenant, rows)| rows.into_iter().map(move |(id, row)| (Topic { tenant, id }, row)));
+            .flat_map(|((caller, _), rows)| rows.into_iter().map(|(id, row)| (Topic::of(caller, id), row)));
         Ok(rows.collect())
     }
 }
 
 fn answer<R: Clone>(lookups: Vec<Lookup<R>>, rows: &HashMap<Topic, R>) {
     for Lookup { caller, id, reply } in lookups {
-        let topic = Topic { tenant: caller.tenant().as_uuid(), id };
+        let topic = Topic::of(&caller, id);
         // Who has no time left does not listen any more.
         let _ = reply.send(Ok(rows.get(&topic).cloned()));
     }
 }
 
 fn refuse<R>(lookups: Vec<Lookup<R>>, error: Error) {
-    let mut error = Some(error);
-    for lookup in lookups {
-        let next = error.as_ref().and_then(Error::of_all);
-        if let Some(error) = std::mem::replace(&mut error, next) {
-            let _ = lookup.reply.send(Err(error));
-        }
+    for (lookup, error) in lookups.into_iter().zip(iter::successors(Some(error), Error::of_all)) {
+        let _ = lookup.reply.send(Err(error));
     }
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::append;
 use super::drafts::store as drafts;
 use super::rules::{self, Missing, Placed, Plan, Write};
-use super::store::{self, Known, Listed, Message};
+use super::store::{self, Known, Listed, Message, append};
 use crate::conversations::rules::not_found;
 use crate::conversations::store::{self as conversations, Head};
 use crate::db::TenantTx;
@@ -20,7 +19,7 @@ use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::{Page, times};
 
 /// What a batch of writes finds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Found {
     /// The conversations that are held for it.
     pub(crate) heads: Vec<Head>,
@@ -49,7 +48,7 @@ pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> 
         writes.iter().map(|write| (write.conversation_id, write.message_key.as_str())).collect();
     keys.sort_unstable();
     keys.dedup();
-    let Found { mut heads, mut known } = Found::default();
+    let (mut heads, mut known) = (Vec::new(), Vec::new());
     tx.in_order([
         Box::pin(async {
             heads = match holding {

@@ -1,7 +1,6 @@
 //! What was said in conversations.
 
 pub(super) mod actions;
-mod append;
 pub(super) mod drafts;
 pub(super) mod rules;
 pub(super) mod session;

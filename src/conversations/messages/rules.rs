@@ -300,7 +300,7 @@ fn add<'w>(
         sequence,
         fingerprint: message.fingerprint.clone(),
         status: Text(status),
-        durable_offset: bytes(&message.content),
+        durable_offset: length(&message.content),
         producer_id: None,
         holder: None,
         idle_ms: None,
@@ -393,7 +393,7 @@ fn extend<'w>(
     plan: &mut Plan<'w>,
 ) -> Outcome {
     let durable = state.known.durable_offset;
-    let end = offset.saturating_add(bytes(text));
+    let end = offset.saturating_add(length(text));
     match state.known.status.0 {
         MessageStatus::InProgress => state.require(holder)?,
         _ if end <= durable => return state.as_it_is(),
@@ -473,7 +473,8 @@ fn lease_left(known: &Known, lease: Duration) -> Option<Duration> {
     lease.checked_sub(idle).filter(|left| !left.is_zero())
 }
 
-fn bytes(text: &str) -> i64 {
+/// Bytes of a text, as the contract counts them.
+pub(crate) fn length(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::rules::{self, Change, Effect, Outcome, Placed, Write};
+use super::rules::{self, Change, Effect, Outcome, Placed, Write, length};
 use super::wire;
 use crate::conversations::feed::Text as Shown;
 use crate::error::{Error, Result};
@@ -458,10 +458,6 @@ fn show((holder, conversation_id): (Uuid, Uuid), text: &mut Text, steps: &mut Ve
         steps.push(Step::Show(conversation_id, shown));
         text.shown = text.buffer.end();
     }
-}
-
-fn length(text: &str) -> i64 {
-    i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
 
 fn key_of(request: &AddMessageRequest) -> String {

@@ -3,6 +3,8 @@
 //! The hot statements are written by hand: diesel has no UNNEST, and a statement whose type is its
 //! name is prepared once per connection.
 
+pub(crate) mod append;
+
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;

@@ -13,7 +13,8 @@ use super::session::{Session, Step};
 use super::wire;
 use super::writer::{Pending, Reply, Writer};
 use crate::auth::Caller;
-use crate::conversations::feed::{Event, Feed, topic};
+use crate::conversations::feed::{Event, Feed};
+use crate::live::bus::Topic;
 use crate::live::lanes::Lanes;
 use crate::pb::{AddMessageRequest, AddMessageResponse};
 
@@ -161,7 +162,7 @@ impl Stream {
                     writes.push(Pending { caller: caller.clone(), write, reply });
                 }
                 Step::Show(conversation_id, text) => {
-                    let (topic, event) = (topic(caller, conversation_id), Event::Text(text));
+                    let (topic, event) = (Topic::of(caller, conversation_id), Event::Text(text));
                     feed.tell_others(topic, &event);
                     feed.tell_here(topic, || event);
                 }

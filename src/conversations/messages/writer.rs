@@ -1,6 +1,7 @@
 //! How writes to messages are committed together, and told when they are.
 
 use std::collections::HashMap;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::actions::{self, Found, Holding};
-use super::rules::{self, Change, Effect, Outcome, Placed, Write};
+use super::rules::{self, Change, Effect, Missing, Outcome, Placed, Write};
 use super::store::Message;
 use crate::auth::Caller;
-use crate::conversations::feed::{Event, Feed, Mark, topic};
-use crate::db::{Db, Deadline, TenantTx, one_flight};
+use crate::conversations::feed::{Event, Feed, Mark};
+use crate::db::{Db, Deadline, TenantTx, one_flight, retried};
 use crate::error::{Error, Result};
 use crate::live::bus::Topic;
 use crate::live::lanes::{Commit, Lanes};
@@ -22,9 +23,6 @@ use crate::rpc::times;
 /// How long a batch may take, waiting for a connection and for locks included. A stream has no
 /// deadline of its own that could bound it.
 const BATCH_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How often a batch is tried in all when others keep it from being committed.
-const ATTEMPTS: u32 = 3;
 
 /// A write that waits to be committed.
 pub(crate) struct Pending {
@@ -71,13 +69,13 @@ impl Commit for Writer {
     type Item = Pending;
 
     fn topic(&self, pending: &Pending) -> Topic {
-        topic(&pending.caller, pending.write.conversation_id)
+        Topic::of(&pending.caller, pending.write.conversation_id)
     }
 
     /// One transaction for all of them. Writes to conversations that somebody else holds come back, and
     /// all of them where one may be to blame that it failed.
     async fn together(&self, pending: Vec<Pending>) -> Vec<Pending> {
-        match self.transact(&pending, None).await {
+        match self.transact(&pending, Holding::Free).await {
             Ok(done) => self.settle(pending, done),
             Err(error) if error.of_all().is_some() => {
                 refuse(pending, error);
@@ -151,23 +149,17 @@ struct Share<'p> {
 
 impl Writer {
     async fn transact_again(&self, pending: &[Pending], id: Uuid) -> Result<Done> {
-        let mut attempt = 1;
-        loop {
-            match self.transact(pending, Some(id)).await {
-                Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
-                outcome => return outcome,
-            }
-        }
+        let deadline = Deadline::after(BATCH_DEADLINE);
+        retried(deadline, || self.transact(pending, Holding::Only(id))).await
     }
 
     /// Commits writes in one transaction: those of all conversations that nobody else holds, or of this
     /// one, when nobody else does any more.
-    async fn transact(&self, pending: &[Pending], only: Option<Uuid>) -> Result<Done> {
+    async fn transact(&self, pending: &[Pending], holding: Holding) -> Result<Done> {
         let shares = share(pending);
         let Some(Share { caller, .. }) = shares.first() else {
             return Ok(Done { outcomes: Vec::new(), closed: Vec::new(), now: times::now() });
         };
-        let holding = only.map_or(Holding::Free, Holding::Only);
         let now = times::now();
         let deadline = Deadline::after(BATCH_DEADLINE);
         let statements = ("messages", async |tx: &TenantTx| actions::warm(tx).await);
@@ -201,12 +193,12 @@ impl Writer {
 
     fn plan<'p>(&self, share: &Share<'p>, found: Found, holding: Holding) -> rules::Plan<'p> {
         let Found { heads, known } = found;
-        let writes = share.writes.iter().copied();
-        match holding {
+        let missing = match holding {
             // One that is not held may be there all the same.
-            Holding::Free => rules::plan(writes, &heads, known, self.lease, rules::Missing::Waits),
-            Holding::Only(_) => rules::plan(writes, &heads, known, self.lease, rules::Missing::IsNotThere),
-        }
+            Holding::Free => Missing::Waits,
+            Holding::Only(_) => Missing::IsNotThere,
+        };
+        rules::plan(share.writes.iter().copied(), &heads, known, self.lease, missing)
     }
 
     /// Tells what became of writes: first those who watch, then those who wrote. Gives back what has to
@@ -223,7 +215,7 @@ impl Writer {
             if let Ok(placed) = &outcome
                 && placed.effect != Effect::None
             {
-                let topic = topic(&pending.caller, placed.conversation_id);
+                let topic = Topic::of(&pending.caller, placed.conversation_id);
                 self.tell(topic, (&pending.write, now), placed, &mut closed);
                 note(&mut moved, topic, placed);
             }
@@ -315,11 +307,7 @@ fn share(pending: &[Pending]) -> Vec<Share<'_>> {
 }
 
 fn refuse(pending: Vec<Pending>, error: Error) {
-    let mut error = Some(error);
-    for mut pending in pending {
-        let next = error.as_ref().and_then(Error::of_all);
-        if let Some(error) = std::mem::replace(&mut error, next) {
-            pending.reply.send(Err(error));
-        }
+    for (mut pending, error) in pending.into_iter().zip(iter::successors(Some(error), Error::of_all)) {
+        pending.reply.send(Err(error));
     }
 }

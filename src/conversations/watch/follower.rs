@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Position;
 use super::actions::{Changed, Draft, InProgress, Opening, Page, What};
 use crate::conversations::feed::{Event, Mark, Text};
+use crate::conversations::messages::rules::length;
 use crate::conversations::messages::store::Message;
 use crate::conversations::rules::is_over;
 use crate::conversations::store::Conversation;
@@ -354,10 +355,6 @@ fn snapshot(message_id: Uuid, sequence: i64, text: String) -> Told {
 
 fn delta(message_id: Uuid, sequence: i64, offset: i64, text: String) -> Told {
     Told::MessageDelta(pb::MessageText { message_id: message_id.to_string(), sequence, offset, text })
-}
-
-fn length(text: &str) -> i64 {
-    i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

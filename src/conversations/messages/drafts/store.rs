@@ -1,16 +1,42 @@
 //! `message_drafts` and `message_pieces`.
 
+use std::time::Duration;
+
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Integer, Text as SqlText, Uuid as SqlUuid};
-use diesel_async::RunQueryDsl;
+use diesel::sql_types::{Array, Double, Integer, Text as SqlText, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use crate::conversations::messages::rules::{Hold, Piece};
 use crate::db::TenantTx;
 use crate::db::schema::{message_drafts, message_pieces};
 use crate::error::Result;
+
+/// Messages whose lease has run out, of all tenants.
+const EXPIRED: &str = "
+    SELECT d.tenant_id, d.conversation_id, m.message_key
+    FROM message_drafts AS d
+    JOIN conversation_messages AS m ON m.tenant_id = d.tenant_id AND m.id = d.message_id
+    LEFT JOIN LATERAL (
+        SELECT p.created_at FROM message_pieces AS p
+        WHERE p.tenant_id = d.tenant_id AND p.message_id = d.message_id
+        ORDER BY p.start_offset DESC LIMIT 1
+    ) AS p ON true
+    WHERE greatest(d.held_at, p.created_at) < clock_timestamp() - make_interval(secs => $1)
+    LIMIT 500";
+
+/// A message in progress whose lease has run out.
+#[derive(QueryableByName)]
+pub(crate) struct Expired {
+    #[diesel(sql_type = SqlUuid)]
+    pub(crate) tenant_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    pub(crate) conversation_id: Uuid,
+    #[diesel(sql_type = SqlText)]
+    pub(crate) message_key: String,
+}
 
 /// Text of a message in progress.
 #[derive(Debug, Clone, PartialEq, Queryable)]
@@ -101,6 +127,14 @@ pub(crate) async fn list_texts(tx: &TenantTx, message_ids: &[Uuid]) -> Result<Ve
         .load(&mut tx.connection())
         .await?;
     Ok(texts)
+}
+
+/// Messages whose lease has run out, of all tenants: on a connection that is no tenant's.
+pub(crate) async fn list_expired(
+    connection: &mut AsyncPgConnection,
+    lease: Duration,
+) -> QueryResult<Vec<Expired>> {
+    diesel::sql_query(EXPIRED).bind::<Double, _>(lease.as_secs_f64()).load(connection).await
 }
 
 /// The statement of [`hold`].

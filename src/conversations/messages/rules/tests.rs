@@ -35,7 +35,7 @@ fn known(conversation: u128, key: &str, sequence: i64, text: &str) -> Known {
         sequence,
         fingerprint: text.as_bytes().to_vec(),
         status: Text(MessageStatus::Completed),
-        durable_offset: bytes(text),
+        durable_offset: length(text),
         producer_id: None,
         holder: None,
         idle_ms: None,

@@ -14,8 +14,8 @@ use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::rules::{Addition, Closing, Reopening};
-use super::store::{Action, Ai, Message, NewMessage};
+use super::{Action, Ai, Message, NewMessage};
+use crate::conversations::messages::rules::{Addition, Closing, Reopening};
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::error::Result;
