@@ -1,12 +1,17 @@
 //! Typed jsonb.
 
+use std::io::Write;
+
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
-use diesel::serialize::{self, Output, ToSql};
+use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::Jsonb;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+/// What jsonb on the wire begins with: the version of what follows, which is JSON as text.
+const VERSION: u8 = 1;
 
 /// A value that a column holds as jsonb.
 ///
@@ -18,14 +23,17 @@ pub struct Json<T: std::fmt::Debug>(pub T);
 
 impl<T: DeserializeOwned + std::fmt::Debug> FromSql<Jsonb, Pg> for Json<T> {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        let value = <serde_json::Value as FromSql<Jsonb, Pg>>::from_sql(value)?;
-        Ok(Self(serde_json::from_value(value)?))
+        match value.as_bytes().split_first() {
+            Some((&VERSION, json)) => Ok(Self(serde_json::from_slice(json)?)),
+            _ => Err("jsonb in a form that this service does not know".into()),
+        }
     }
 }
 
 impl<T: Serialize + std::fmt::Debug> ToSql<Jsonb, Pg> for Json<T> {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        let value = serde_json::to_value(&self.0)?;
-        <serde_json::Value as ToSql<Jsonb, Pg>>::to_sql(&value, &mut out.reborrow())
+        out.write_all(&[VERSION])?;
+        serde_json::to_writer(out, &self.0)?;
+        Ok(IsNull::No)
     }
 }
