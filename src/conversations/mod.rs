@@ -1,13 +1,13 @@
 //! Conversations: every talk with a customer, what was said, and what was made of it.
 
 mod actions;
-mod analyses;
+pub(crate) mod analyses;
 mod caretaker;
 mod feed;
-mod messages;
-mod rules;
+pub(crate) mod messages;
+pub(crate) mod rules;
 mod service;
-mod store;
+pub(crate) mod store;
 mod watch;
 mod wire;
 

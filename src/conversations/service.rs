@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::feed::Feed;
 use super::messages::actions::Range;
+use super::messages::counter::Counter;
 use super::messages::rules::Placed;
 use super::messages::stream::Streams;
 use super::messages::writer::Writer;
@@ -62,7 +63,8 @@ impl Conversations {
     pub fn new(parts: Parts) -> Self {
         let Parts { db, page_key, bus, width, lease, tracker, stop } = parts;
         let feed = Feed::new(bus);
-        let writer = Writer { db: db.clone(), feed: feed.clone(), lease };
+        let counter = Counter::new(db.clone(), &tracker, stop.clone());
+        let writer = Writer { db: db.clone(), feed: feed.clone(), lease, counter };
         let lanes = Lanes::new(writer, width, tracker.clone());
         let streams = Streams { lanes, feed: feed.clone(), stop: stop.clone() };
         let watches = Watches::new(db.clone(), feed.clone(), page_key.clone(), tracker.clone(), stop);

@@ -83,6 +83,8 @@ diesel::table! {
         revision -> Int8,
         /// The change_count at which the message last changed after it was added; null when it never did.
         change -> Nullable<Int8>,
+        /// Tokens (o200k_base) of the text as a context quotes it; null while not counted.
+        token_count -> Nullable<Int4>,
     }
 }
 

@@ -1,10 +1,12 @@
 //! What was said in conversations.
 
 pub(super) mod actions;
+pub(super) mod counter;
 pub(super) mod drafts;
+pub(crate) mod quote;
 pub(super) mod rules;
 pub(super) mod session;
-pub(super) mod store;
+pub(crate) mod store;
 pub(super) mod stream;
 pub(super) mod wire;
 pub(super) mod writer;

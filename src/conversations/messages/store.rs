@@ -4,12 +4,13 @@
 //! name is prepared once per connection.
 
 pub(crate) mod append;
+pub(crate) mod latest;
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text as SqlText, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -83,6 +84,8 @@ pub(crate) struct NewMessage {
     pub(crate) actions: Json<Vec<Action>>,
     pub(crate) metadata: serde_json::Value,
     pub(crate) sent_at: Option<DateTime<Utc>>,
+    /// Tokens of the text as a context quotes it, as far as they were counted.
+    pub(crate) token_count: Option<i32>,
     /// SHA-256 of what the client sent.
     pub(crate) fingerprint: Vec<u8>,
 }
@@ -102,6 +105,7 @@ impl Message {
             actions,
             metadata,
             sent_at,
+            token_count: _,
             fingerprint: _,
         } = message.clone();
         Self {
@@ -143,6 +147,14 @@ pub(crate) struct Known {
     /// Milliseconds since anything was written of it, while it is in progress, by the clock of the
     /// database.
     pub(crate) idle_ms: Option<i64>,
+}
+
+/// How long the text is that a message has as of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) id: Uuid,
+    pub(crate) revision: i64,
+    pub(crate) tokens: i32,
 }
 
 /// A page, as far as its bytes go.
@@ -232,6 +244,19 @@ pub(crate) async fn list_changed(
     Ok(messages.into_iter().map(|(message, change)| (message, change.unwrap_or(after))).collect())
 }
 
+/// Keeps how long messages are, as far as they still have the text that was counted. To a client the
+/// message stays what it was.
+pub(crate) async fn update_token_counts(tx: &TenantTx, counts: &[Counted]) -> Result<()> {
+    let update = UpdateTokenCounts {
+        tenant: tx.tenant(),
+        ids: counts.iter().map(|count| count.id).collect(),
+        revisions: counts.iter().map(|count| count.revision).collect(),
+        tokens: counts.iter().map(|count| count.tokens).collect(),
+    };
+    update.execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
 /// The statement of [`list_known`]. Key by key, whatever the planner thinks of the tables (`OFFSET 0`
 /// keeps it from joining them in another way). What only messages in progress have costs nothing where
 /// there are none.
@@ -280,6 +305,31 @@ impl QueryFragment<Pg> for ListKnown {
              FROM message_pieces WHERE tenant_id = d.tenant_id AND message_id = d.message_id \
              ORDER BY start_offset DESC LIMIT 1) AS p ON true",
         );
+        Ok(())
+    }
+}
+
+/// The statement of [`update_token_counts`].
+#[derive(QueryId)]
+struct UpdateTokenCounts {
+    tenant: Uuid,
+    ids: Vec<Uuid>,
+    revisions: Vec<i64>,
+    tokens: Vec<i32>,
+}
+
+impl QueryFragment<Pg> for UpdateTokenCounts {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("UPDATE conversation_messages AS m SET token_count = c.tokens FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.revisions)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&self.tokens)?;
+        out.push_sql(
+            ") AS c (id, revision, tokens) WHERE m.id = c.id AND m.revision = c.revision AND m.tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
         Ok(())
     }
 }

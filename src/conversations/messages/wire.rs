@@ -3,6 +3,7 @@
 use tonic_types::pb as google_rpc;
 use uuid::Uuid;
 
+use super::quote;
 use super::rules::{Change, Placed, Write};
 use super::store::{Action, Ai, Message, NewMessage};
 use crate::db::json::Json;
@@ -128,6 +129,7 @@ pub(crate) fn new_message(conversation_id: Uuid, message: pb::NewMessage) -> New
         message;
     NewMessage {
         id: Uuid::now_v7(),
+        token_count: quote::count_in_passing(&content),
         conversation_id,
         message_key,
         // The rules of the contract let no other through.
@@ -161,7 +163,8 @@ fn started_message(conversation_id: Uuid, mut start: pb::MessageStart) -> (NewMe
         actions: Vec::new(),
         metadata,
     };
-    (NewMessage { fingerprint, ..new_message(conversation_id, message) }, producer_id)
+    // Counted when it is closed.
+    (NewMessage { fingerprint, token_count: None, ..new_message(conversation_id, message) }, producer_id)
 }
 
 /// A message to add, as a write.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::actions::{self, Found, Holding};
+use super::counter::{Counter, Uncounted};
 use super::rules::{self, Change, Effect, Missing, Outcome, Placed, Write};
 use super::store::Message;
 use crate::auth::Caller;
@@ -63,6 +64,7 @@ pub(crate) struct Writer {
     pub(crate) feed: Feed,
     /// How long a message stays in progress after the last that was written of it.
     pub(crate) lease: Duration,
+    pub(crate) counter: Counter,
 }
 
 impl Commit for Writer {
@@ -216,6 +218,7 @@ impl Writer {
                 && placed.effect != Effect::None
             {
                 let topic = Topic::of(&pending.caller, placed.conversation_id);
+                self.count(&pending, placed, &closed);
                 self.tell(topic, (&pending.write, now), placed, &mut closed);
                 note(&mut moved, topic, placed);
             }
@@ -225,6 +228,20 @@ impl Writer {
             self.feed.tell_others(topic, &Event::Moved { sequence, change });
         }
         left
+    }
+
+    /// Has a text counted that was not when it was written.
+    fn count(&self, Pending { caller, write, .. }: &Pending, placed: &Placed, closed: &[Message]) {
+        let (revision, content) = match (&write.change, placed.effect) {
+            (Change::Add(message), Effect::Added) if message.token_count.is_none() => (1, &message.content),
+            (_, Effect::Closed { .. }) => match closed.iter().find(|message| message.id == placed.id) {
+                Some(message) => (message.revision, &message.content),
+                None => return,
+            },
+            _ => return,
+        };
+        let (caller, content) = (caller.clone(), content.clone());
+        self.counter.count(Uncounted { caller, id: placed.id, revision, content });
     }
 
     /// Tells those who watch what a write did.

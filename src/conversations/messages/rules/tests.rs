@@ -18,6 +18,7 @@ fn message(conversation: u128, key: &str, text: &str) -> Write {
         actions: Json(Vec::new()),
         metadata: serde_json::Value::Null,
         sent_at: None,
+        token_count: None,
         fingerprint: text.as_bytes().to_vec(),
     };
     Write {

@@ -8,7 +8,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{
-    Array, BigInt, Binary, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
+    Array, BigInt, Binary, Integer, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
 };
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
@@ -92,6 +92,7 @@ struct Insert<'m> {
     actions: Vec<&'m Json<Vec<Action>>>,
     metadata: Vec<&'m Value>,
     sent_ats: Vec<Option<DateTime<Utc>>>,
+    token_counts: Vec<Option<i32>>,
     fingerprints: Vec<&'m [u8]>,
 }
 
@@ -113,6 +114,7 @@ impl<'m> Insert<'m> {
             actions: Vec::new(),
             metadata: Vec::new(),
             sent_ats: Vec::new(),
+            token_counts: Vec::new(),
             fingerprints: Vec::new(),
         }
     }
@@ -131,6 +133,7 @@ impl<'m> Insert<'m> {
             actions,
             metadata,
             sent_at,
+            token_count,
             fingerprint,
         } = *message;
         self.statuses.push(*status);
@@ -146,6 +149,7 @@ impl<'m> Insert<'m> {
         self.actions.push(actions);
         self.metadata.push(metadata);
         self.sent_ats.push(*sent_at);
+        self.token_counts.push(*token_count);
         self.fingerprints.push(fingerprint);
     }
 }
@@ -160,7 +164,7 @@ impl QueryFragment<Pg> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO conversation_messages (tenant_id, created_at, updated_at, status, id, conversation_id, \
-             sequence, message_key, role, author, content, content_type, ai, actions, metadata, sent_at, fingerprint) \
+             sequence, message_key, role, author, content, content_type, ai, actions, metadata, sent_at, token_count, fingerprint) \
              SELECT ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
@@ -194,6 +198,8 @@ impl QueryFragment<Pg> for Insert<'_> {
         out.push_bind_param::<Array<Jsonb>, _>(&self.metadata)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&self.sent_ats)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Integer>>, _>(&self.token_counts)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Binary>, _>(&self.fingerprints)?;
         out.push_sql(") AS m");
@@ -246,7 +252,7 @@ impl Query for Close {
 impl QueryFragment<Pg> for Close {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
-            "UPDATE conversation_messages AS m SET status = c.status, change = c.change, \
+            "UPDATE conversation_messages AS m SET status = c.status, change = c.change, token_count = NULL, \
              content = m.content || coalesce((SELECT string_agg(p.text, '' ORDER BY p.start_offset) \
              FROM message_pieces AS p WHERE p.tenant_id = m.tenant_id AND p.message_id = m.id), ''), \
              ai = CASE WHEN c.ai IS NULL THEN m.ai ELSE coalesce(m.ai, '{}') || c.ai END, \

@@ -1,0 +1,63 @@
+//! The text of a message as a context quotes it.
+//!
+//! A quotation is a block of its own whatever the text is: a customer who writes `## Instructions`
+//! does not open a section. It begins and ends with a line break that no text can swallow, so that its
+//! tokens do not depend on what stands before and after it, and can be counted once, when the message is
+//! written.
+
+use crate::pb::Tokenizer;
+use crate::tokens;
+
+/// The text as a quotation in Markdown, from the line break before it to the one after it.
+pub(crate) fn quote(content: &str) -> String {
+    let mut quotation = String::with_capacity(content.len() + 8);
+    quotation.push_str("\n> ");
+    let mut rest = content.chars().peekable();
+    while let Some(character) = rest.next() {
+        quotation.push(character);
+        let breaks = character == '\n' || (character == '\r' && rest.peek() != Some(&'\n'));
+        if breaks {
+            quotation.push_str("> ");
+        }
+    }
+    quotation.push('\n');
+    quotation
+}
+
+/// The tokens of the quotation.
+pub(crate) fn count(content: &str) -> i32 {
+    i32::try_from(tokens::count(Tokenizer::O200kBase, &quote(content))).unwrap_or(i32::MAX)
+}
+
+/// The same for a text that is short enough to count at once.
+pub(crate) fn count_in_passing(content: &str) -> Option<i32> {
+    (content.len() <= tokens::IN_PASSING).then(|| count(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_line_is_quoted() {
+        assert_eq!(quote("Hello"), "\n> Hello\n");
+        assert_eq!(quote(""), "\n> \n");
+        assert_eq!(quote("a\nb\r\nc\rd\n"), "\n> a\n> b\r\n> c\r> d\n> \n");
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_do_not_depend_on_what_stands_around(
+            content in "(\\PC| |\t|\n|\r|/|[a-z]|[.!?]){0,40}",
+            before in "(\\PC| ){0,12}[a-zA-Z0-9]",
+            after in "(#|-|>)(\\PC| |\n|/){0,12}",
+        ) {
+            let count = |text: &str| tokens::count(Tokenizer::O200kBase, text);
+            let quotation = quote(&content);
+            let apart = count(&before) + count(&quotation) + count(&after);
+            prop_assert_eq!(count(&format!("{before}{quotation}{after}")), apart);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The statement of `conversation_messages` that a context is made from.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{
+    Array, BigInt, Integer, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
+};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use super::Action;
+use crate::db::TenantTx;
+use crate::db::json::Json;
+use crate::error::Result;
+use crate::pb::{MessageRole, MessageStatus};
+use crate::rpc::words::Text;
+
+/// What a context says of a message.
+#[derive(Debug, Clone, PartialEq, Queryable)]
+pub(crate) struct Said {
+    pub(crate) conversation_id: Uuid,
+    pub(crate) id: Uuid,
+    pub(crate) sequence: i64,
+    pub(crate) role: Text<MessageRole>,
+    pub(crate) author: String,
+    pub(crate) status: Text<MessageStatus>,
+    pub(crate) content: String,
+    pub(crate) actions: Json<Vec<Action>>,
+    /// When it was said by the client's clock, or else when it was added.
+    pub(crate) said_at: DateTime<Utc>,
+    /// Tokens of the quoted text; none where they are not counted.
+    pub(crate) token_count: Option<i32>,
+}
+
+/// Whose messages are read.
+#[derive(Debug, Clone)]
+pub(crate) enum Of {
+    /// Those of one conversation.
+    Conversation(Uuid),
+    /// Those of the conversation of a customer that began last.
+    Newest { customer_id: Uuid },
+    /// Those of several conversations, one after the other.
+    Conversations(Vec<Uuid>),
+}
+
+/// How many messages are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Tokens that there is room for. The message that takes them over it is the last one.
+    pub(crate) tokens: i64,
+    /// Tokens that a message has besides its text.
+    pub(crate) overhead: i64,
+}
+
+/// The last messages of conversations, the last one of each first, as far as there is room. What is not
+/// counted is estimated.
+pub(crate) async fn list_latest(tx: &TenantTx, of: &Of, room: Room) -> Result<Vec<Said>> {
+    let query = ListLatest { tenant: tx.tenant(), of: of.clone(), room };
+    Ok(query.load(&mut tx.connection()).await?)
+}
+
+/// The statement of [`list_latest`].
+struct ListLatest {
+    tenant: Uuid,
+    of: Of,
+    room: Room,
+}
+
+/// The statement is another one for each kind of [`Of`].
+impl QueryId for ListLatest {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for ListLatest {
+    type SqlType =
+        (SqlUuid, SqlUuid, BigInt, SqlText, SqlText, SqlText, SqlText, Jsonb, Timestamptz, Nullable<Integer>);
+}
+
+impl QueryFragment<Pg> for ListLatest {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let Self { tenant, of, room: Room { tokens, overhead } } = self;
+        out.push_sql(
+            "SELECT conversation_id, id, sequence, role, author, status, content, actions, \
+             coalesce(sent_at, created_at), token_count FROM (SELECT m.*, c.place, \
+             sum(m.tokens) OVER (ORDER BY c.place, m.sequence DESC ROWS UNBOUNDED PRECEDING) AS tokens_through FROM ",
+        );
+        match of {
+            Of::Conversation(id) => {
+                out.push_sql("(SELECT ");
+                out.push_bind_param::<SqlUuid, _>(id)?;
+                out.push_sql(", 1)");
+            }
+            Of::Newest { customer_id } => {
+                out.push_sql("(SELECT id, 1 FROM conversations WHERE tenant_id = ");
+                out.push_bind_param::<SqlUuid, _>(tenant)?;
+                out.push_sql(" AND customer_id = ");
+                out.push_bind_param::<SqlUuid, _>(customer_id)?;
+                out.push_sql(" ORDER BY started_at DESC, id DESC LIMIT 1)");
+            }
+            Of::Conversations(ids) => {
+                out.push_sql("unnest(");
+                out.push_bind_param::<Array<SqlUuid>, _>(ids)?;
+                out.push_sql(") WITH ORDINALITY");
+            }
+        }
+        out.push_sql(
+            " AS c (id, place) CROSS JOIN LATERAL (SELECT *, coalesce(token_count, octet_length(content) / 4) + ",
+        );
+        out.push_bind_param::<BigInt, _>(overhead)?;
+        out.push_sql(" AS tokens FROM conversation_messages WHERE tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(tenant)?;
+        // No message has fewer tokens than the overhead, so that no more of them fit.
+        out.push_sql(" AND conversation_id = c.id ORDER BY sequence DESC LIMIT 1 + ");
+        out.push_bind_param::<BigInt, _>(tokens)?;
+        out.push_sql(" / ");
+        out.push_bind_param::<BigInt, _>(overhead)?;
+        out.push_sql(") AS m) AS s WHERE tokens_through - tokens < ");
+        out.push_bind_param::<BigInt, _>(tokens)?;
+        out.push_sql(" ORDER BY place, sequence DESC");
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! How long a text is for a language model.
+//!
+//! The encodings are OpenAI's; [`bpe_openai`] counts what their own tokenizer would, in time linear in
+//! the text whatever the text is.
+
+use bpe_openai::{cl100k_base, o200k_base};
+
+use crate::pb::Tokenizer;
+
+/// Bytes of text that are counted in passing, which takes a third of a millisecond. More is counted where
+/// nobody waits for the thread.
+pub(crate) const IN_PASSING: usize = 16 * 1024;
+
+/// The tokens of a text.
+pub(crate) fn count(tokenizer: Tokenizer, text: &str) -> i64 {
+    let encoding = match tokenizer {
+        Tokenizer::Cl100kBase => cl100k_base(),
+        Tokenizer::O200kBase | Tokenizer::Unspecified => o200k_base(),
+    };
+    i64::try_from(encoding.count(text)).unwrap_or(i64::MAX)
+}
+
+/// Loads the encoding by which messages are counted, which takes some 40 ms, so that no call has to.
+pub(crate) fn load() {
+    count(Tokenizer::O200kBase, "");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn counts_are_those_of_the_reference(
+            text in prop_oneof![
+                "\\PC{0,60}",
+                "[ \\t\\r\\n]{0,8}[a-zA-Z'’]{0,8}[ \\t\\r\\n/]{0,8}[0-9!?,.\\-/]{0,6}(\\PC| |\n){0,6}",
+                "(<\\|endoftext\\|>|\u{200d}|\u{301}|🙂|ß|ǅ| |\n){0,20}",
+            ]
+        ) {
+            let reference = tiktoken_rs::o200k_base_singleton().encode_ordinary(&text).len();
+            prop_assert_eq!(count(Tokenizer::O200kBase, &text), i64::try_from(reference)?);
+            let reference = tiktoken_rs::cl100k_base_singleton().encode_ordinary(&text).len();
+            prop_assert_eq!(count(Tokenizer::Cl100kBase, &text), i64::try_from(reference)?);
+        }
+    }
+
+    #[test]
+    fn a_text_of_full_length_that_never_ends_a_word_is_counted_at_once() {
+        for text in ["a", " ", "\n", "!", "e\u{301}"] {
+            let text = text.repeat(262_144 / text.len());
+            let count = count(Tokenizer::O200kBase, &text);
+            assert!((1..=262_144).contains(&count), "{count}");
+        }
+    }
+}
