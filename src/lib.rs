@@ -14,6 +14,7 @@ pub mod server;
 mod connection;
 pub mod startup;
 
+pub mod context;
 pub mod conversations;
 pub mod customers;
 
@@ -25,3 +26,4 @@ pub mod error;
 pub mod idempotency;
 pub mod rpc;
 pub mod telemetry;
+mod tokens;

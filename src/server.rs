@@ -18,6 +18,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::config::{DatabaseConfig, Limits};
 use crate::connection::Connection;
+use crate::context::AiContexts;
 use crate::conversations::{self, Conversations};
 use crate::customers::Customers;
 use crate::db::embedded::EmbeddedError;
@@ -30,6 +31,7 @@ use crate::pb::conversation_service_server::ConversationServiceServer;
 use crate::pb::customer_service_server::CustomerServiceServer;
 use crate::rpc::PageKey;
 use crate::rpc::layer::CallLayer;
+use crate::tokens;
 
 /// Headers of a request in bytes: a token and a few ids fit, and a client cannot fill memory.
 const MAX_HEADER_LIST: u32 = 8 * 1024;
@@ -146,8 +148,11 @@ pub async fn run(
     let tracker = TaskTracker::new();
     let Database { target, db, page_key } = database;
     let (reporter, health) = tonic_health::server::health_reporter();
-    let customers = CustomerServiceServer::new(Customers::new(db.clone(), page_key.clone(), tracker.clone()))
-        .max_decoding_message_size(limits.max_request_bytes);
+    // Nobody waits for it unless they need it.
+    tokio::task::spawn_blocking(tokens::load);
+    let contexts = AiContexts::new(db.clone());
+    let customers = Customers::new(db.clone(), page_key.clone(), tracker.clone(), contexts);
+    let customers = CustomerServiceServer::new(customers).max_decoding_message_size(limits.max_request_bytes);
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
     let (bus, signals) = PostgresBus::start(target.clone(), end.clone(), &background);

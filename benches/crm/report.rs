@@ -32,19 +32,21 @@ const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenari
 }
 
 /// All of them, in the order in which they run: what grows the tables comes last.
-pub(crate) const SCENARIOS: [Scenario; 15] = [
+pub(crate) const SCENARIOS: [Scenario; 17] = [
     scenario("append", "acks/s", Goal::RatioAtLeast(5.0)),
     scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.6)),
     scenario("append_hot", "acks/s", Goal::RatioAtLeast(6.0)),
     scenario("append_idle_p50", "ms", Goal::RatioAtMost(2.0)),
     scenario("get_customer", "calls/s", Goal::RatioAtLeast(0.5)),
     scenario("list_messages", "calls/s", Goal::RatioAtLeast(0.5)),
+    scenario("ai_context", "ms", Goal::RatioAtMost(3.0)),
     scenario("token_delta_p99", "ms", Goal::AtMost(30.0)),
     scenario("token_rows_per_delta", "rows", Goal::AtMost(0.1)),
     scenario("watch_p99", "ms", Goal::AtMost(30.0)),
     scenario("idle_watch_memory", "bytes", Goal::AtMost(16_384.0)),
     scenario("growth_append", "ms", Goal::RatioAtMost(1.3)),
     scenario("growth_list_messages", "ms", Goal::RatioAtMost(1.3)),
+    scenario("growth_ai_context", "ms", Goal::RatioAtMost(1.3)),
     scenario("growth_list_customers", "ms", Goal::RatioAtMost(1.3)),
     scenario("growth_search", "ms", Goal::RatioAtMost(1.3)),
     // Of a word that everybody has, a large tenant has more to count, so this is told without a goal.

@@ -3,7 +3,7 @@
 pub(crate) mod actions;
 mod rules;
 mod service;
-mod store;
+pub(crate) mod store;
 mod wire;
 
-pub use service::Customers;
+pub use service::{Contexts, Customers};

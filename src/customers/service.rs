@@ -17,18 +17,31 @@ use crate::rpc::mask::Change;
 use crate::rpc::words::stored;
 use crate::rpc::{self, Call, PageKey, etag, page, times};
 
+/// Answers `GetAiContext`, which is an RPC of customers, but knows more than customers do: it is made
+/// of slices that stand above this one.
+#[async_trait]
+pub trait Contexts: Send + Sync + 'static {
+    /// The context of a customer.
+    ///
+    /// # Errors
+    ///
+    /// As the RPC says.
+    async fn get(&self, call: Call<pb::GetAiContextRequest>) -> Result<pb::GetAiContextResponse>;
+}
+
 /// `CustomerService`.
 pub struct Customers {
     db: Db,
     page_key: PageKey,
     by_id: Finder<ById>,
+    contexts: Box<dyn Contexts>,
 }
 
 impl Customers {
     /// The service over this database. Its lookups are tasks of `tracker`.
-    pub fn new(db: Db, page_key: PageKey, tracker: TaskTracker) -> Self {
+    pub fn new(db: Db, page_key: PageKey, tracker: TaskTracker, contexts: impl Contexts) -> Self {
         let by_id = Finder::new(db.clone(), tracker);
-        Self { db, page_key, by_id }
+        Self { db, page_key, by_id, contexts: Box::new(contexts) }
     }
 }
 
@@ -154,6 +167,14 @@ impl pb::customer_service_server::CustomerService for Customers {
             Ok(pb::UpdateBusinessContextResponse { customer: Some(customer.into()) })
         });
         Ok(response.await?)
+    }
+
+    async fn get_ai_context(
+        &self,
+        request: Request<pb::GetAiContextRequest>,
+    ) -> Result<Response<pb::GetAiContextResponse>, Status> {
+        let call = Call::open(request)?;
+        Ok(Response::new(self.contexts.get(call).await?))
     }
 }
 

@@ -11,6 +11,7 @@ mod analyses;
 mod bad_input;
 mod bus;
 mod catalog;
+mod context;
 mod conversation_pages;
 mod conversations;
 mod customers;

@@ -1,6 +1,7 @@
 //! The scenarios. Those that need the same tables, or share a value, are measured together.
 
 mod append;
+mod context;
 mod growth;
 mod idle_watch;
 mod reads;
@@ -19,6 +20,7 @@ enum Group {
     AppendIdle,
     GetCustomer,
     ListMessages,
+    Context,
     Tokens,
     Watch,
     IdleWatch,
@@ -28,12 +30,13 @@ enum Group {
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
         Self::GetCustomer,
         Self::ListMessages,
+        Self::Context,
         Self::Tokens,
         Self::Watch,
         Self::IdleWatch,
@@ -48,6 +51,7 @@ impl Group {
             Self::AppendIdle => &["append_idle_p50"],
             Self::GetCustomer => &["get_customer"],
             Self::ListMessages => &["list_messages"],
+            Self::Context => &["ai_context", "growth_ai_context"],
             Self::Tokens => &["token_delta_p99", "token_rows_per_delta"],
             Self::Watch => &["watch_p99"],
             Self::IdleWatch => &["idle_watch_memory"],
@@ -63,6 +67,7 @@ impl Group {
             Self::AppendIdle => append::idle(stage).await,
             Self::GetCustomer => reads::get_customer(stage).await,
             Self::ListMessages => reads::list_messages(stage).await,
+            Self::Context => context::measure(stage).await,
             Self::Tokens => tokens::measure(stage).await,
             Self::Watch => watch::measure(stage).await,
             Self::IdleWatch => idle_watch::measure(stage).await,

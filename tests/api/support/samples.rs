@@ -65,6 +65,9 @@ fn of_customers(rpc: &str, about: About) -> Vec<u8> {
             pb::UpdateBusinessContextRequest { id, business_context, request_id, ..Default::default() }
                 .encode_to_vec()
         }
+        "GetAiContext" => {
+            pb::GetAiContextRequest { customer_id: id, query: text, ..Default::default() }.encode_to_vec()
+        }
         rpc => panic!("{rpc} has no sample yet"),
     }
 }

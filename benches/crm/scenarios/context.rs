@@ -1,0 +1,119 @@
+//! GetAiContext, against a page of messages of the same customer.
+
+use std::time::Instant;
+
+use crm_backend::pb;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use super::reads::last_messages;
+use crate::fill::{self, Ids};
+use crate::measure::{median, one_by_one};
+use crate::report::Measured;
+use crate::stage::Stage;
+use crate::{Result, client};
+
+/// What a customer has.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    conversations: u64,
+}
+
+/// A customer that is known well.
+const MUCH: Known = Known { conversations: 200 };
+
+/// One that has ten times as much.
+const MORE: Known = Known { conversations: 2_000 };
+
+/// Messages of each conversation.
+const MESSAGES: u64 = 50;
+
+/// The budget of a context.
+const TOKENS: i32 = 4_000;
+
+/// `ai_context` and `growth_ai_context`.
+pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+    let channel = client::channel(stage.address).await?;
+    let much = Customer::new(stage, &channel, MUCH).await?;
+    let more = match stage.options.wants("growth_ai_context") {
+        true => Some(Customer::new(stage, &channel, MORE).await?),
+        false => None,
+    };
+    fill::tidy(&stage.sql).await?;
+    let (mut contexts, mut pages, mut large) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..stage.options.rounds {
+        stage.settle().await?;
+        contexts.push(much.context(stage, &channel).await?);
+        pages.push(much.list_messages(stage, &channel).await?);
+        if let Some(more) = &more {
+            large.push(more.context(stage, &channel).await?);
+        }
+    }
+    let value = median(&contexts)?;
+    let mut measured = vec![Measured { name: "ai_context", value, baseline: median(&pages).ok() }];
+    if let Ok(large) = median(&large) {
+        measured.push(Measured { name: "growth_ai_context", value: large, baseline: Some(value) });
+    }
+    Ok(measured)
+}
+
+/// A customer of a tenant of its own.
+struct Customer {
+    tenant: Uuid,
+    id: Uuid,
+    conversations: Ids,
+}
+
+impl Customer {
+    async fn new(stage: &Stage, channel: &Channel, known: Known) -> Result<Self> {
+        let began = Instant::now();
+        let tenant = Uuid::new_v4();
+        let id = fill::customer(channel, tenant).await?;
+        let first = fill::conversation(channel, tenant, id).await?;
+        analyse(channel, tenant, first).await?;
+        let conversations = fill::conversations(&stage.sql, tenant, first, known.conversations).await?;
+        fill::messages(&stage.sql, channel, (tenant, id), conversations, MESSAGES).await?;
+        eprintln!("{known:?}, filled in {:.1} s", began.elapsed().as_secs_f64());
+        Ok(Self { tenant, id, conversations })
+    }
+
+    /// The milliseconds of a context.
+    async fn context(&self, stage: &Stage, channel: &Channel) -> Result<f64> {
+        let mut client = client::customers(channel, self.tenant)?;
+        let request = pb::GetAiContextRequest {
+            customer_id: self.id.to_string(),
+            conversation_id: self.conversations.text(1),
+            max_tokens: TOKENS,
+            format: pb::ContextFormat::Markdown.into(),
+            ..Default::default()
+        };
+        let took = one_by_one(stage.options.round(), async || {
+            let context = client.get_ai_context(request.clone()).await?.into_inner();
+            (context.token_count > TOKENS / 2).then_some(()).ok_or_else(|| "a context without much".into())
+        });
+        median(&took.await?)
+    }
+
+    /// The milliseconds of the last page of messages.
+    async fn list_messages(&self, stage: &Stage, channel: &Channel) -> Result<f64> {
+        let mut client = client::conversations(channel, self.tenant)?;
+        let request = last_messages(self.conversations.text(1));
+        let took = one_by_one(stage.options.round(), async || {
+            let page = client.list_messages(request.clone()).await?.into_inner();
+            (page.messages.len() as u64 == MESSAGES).then_some(()).ok_or_else(|| "not a whole page".into())
+        });
+        median(&took.await?)
+    }
+}
+
+/// Has a conversation, and so its copies, say what came of it.
+async fn analyse(channel: &Channel, tenant: Uuid, conversation: Uuid) -> Result<()> {
+    let request = pb::RecordAnalysisRequest {
+        conversation_id: conversation.to_string(),
+        topics: vec!["bread".to_owned(), "opening hours".to_owned()],
+        summary: "Zoë asked for bread, and whether we are open on Sundays. She will come by.".to_owned(),
+        ..Default::default()
+    };
+    client::conversations(channel, tenant)?.record_analysis(request).await?;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! What the row of a customer says, as sections of a context.
+
+use super::item::{Item, Section};
+use crate::customers::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
+use crate::db::json::Json;
+use crate::db::texts::Texts;
+use crate::pb::{ContextResourceType, ContextSectionKind, Tokenizer};
+use crate::rpc::words::Word;
+
+/// The sections that a customer's own fields make, each field an item.
+pub(super) fn sections(customer: &Customer, tokenizer: Tokenizer) -> [Section; 4] {
+    let section = |kind, fields: Vec<(&str, String)>| {
+        let about = Some((ContextResourceType::Customer, customer.id));
+        let told = fields.into_iter().filter(|(_, value)| !value.trim().is_empty());
+        let items = told.map(|(name, value)| Item::line(tokenizer, &format!("{name}: {value}"), about));
+        Section { kind, items: items.collect() }
+    };
+    [
+        section(ContextSectionKind::Profile, profile(customer)),
+        section(ContextSectionKind::BusinessContext, business_context(&customer.business_context.0)),
+        section(ContextSectionKind::BrandVoice, brand_voice(&customer.brand_voice.0)),
+        section(ContextSectionKind::ContentPreferences, content_preferences(&customer.content_preferences.0)),
+    ]
+}
+
+fn profile(customer: &Customer) -> Vec<(&str, String)> {
+    let Customer {
+        id: _,
+        business_name,
+        sort_name: _,
+        slug: _,
+        contact_name,
+        email,
+        phone,
+        website,
+        address: Json(address),
+        industry_category,
+        size,
+        status,
+        source,
+        owner,
+        tags: Texts(tags),
+        external_ref: _,
+        business_context: _,
+        brand_voice: _,
+        content_preferences: _,
+        custom_attributes,
+        deleted_at: _,
+        created_at: _,
+        updated_at: _,
+        revision: _,
+    } = customer;
+    let mut fields = vec![
+        ("Name", business_name.clone()),
+        ("Status", status.0.word().to_owned()),
+        ("Contact", contact_name.clone()),
+        ("Industry", industry_category.clone()),
+        ("Size", size.clone()),
+        ("E-mail", email.clone()),
+        ("Phone", phone.clone()),
+        ("Website", website.clone()),
+        ("Address", postal(address)),
+        ("Came from", source.clone()),
+        ("Responsible", owner.clone()),
+        ("Tags", tags.join(", ")),
+    ];
+    if let serde_json::Value::Object(attributes) = custom_attributes {
+        fields.extend(attributes.iter().map(|(name, value)| (name.as_str(), plain(value))));
+    }
+    fields
+}
+
+fn postal(address: &Address) -> String {
+    let Address { address, city, region, postal_code, country_code } = address;
+    let place = [postal_code.as_str(), city.as_str()].join(" ");
+    let parts = [address.trim(), place.trim(), region.trim(), country_code.as_str()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// A value of the tenant's own: a text as it is, anything else as JSON.
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn business_context(context: &BusinessContext) -> Vec<(&'static str, String)> {
+    let BusinessContext {
+        description,
+        products_and_services,
+        target_audience,
+        value_proposition,
+        competitors,
+        goals,
+        challenges,
+    } = context;
+    vec![
+        ("Description", description.clone()),
+        ("Products and services", list(products_and_services)),
+        ("Sells to", target_audience.clone()),
+        ("Why they buy", value_proposition.clone()),
+        ("Goals", list(goals)),
+        ("Challenges", list(challenges)),
+        ("Competitors", list(competitors)),
+    ]
+}
+
+fn brand_voice(voice: &BrandVoice) -> Vec<(&'static str, String)> {
+    let BrandVoice { tone, style, vocabulary, dos, donts, sample_texts } = voice;
+    let mut fields = vec![
+        ("Tone", tone.clone()),
+        ("Style", style.clone()),
+        ("Do", list(dos)),
+        ("Don't", list(donts)),
+        ("Vocabulary", list(vocabulary)),
+    ];
+    fields.extend(sample_texts.iter().map(|text| ("Sample", text.clone())));
+    fields
+}
+
+fn content_preferences(preferences: &ContentPreferences) -> Vec<(&'static str, String)> {
+    let ContentPreferences { topics, formats, channels, languages, frequency, avoid } = preferences;
+    vec![
+        ("Languages", list(languages)),
+        ("Topics", list(topics)),
+        ("Avoid", list(avoid)),
+        ("Channels", list(channels)),
+        ("Formats", list(formats)),
+        ("How often", frequency.clone()),
+    ]
+}
+
+fn list(entries: &[String]) -> String {
+    entries.join("; ")
+}

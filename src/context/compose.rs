@@ -1,0 +1,208 @@
+//! From all that could be in a context to what is.
+
+use uuid::Uuid;
+
+use super::actions::{Known, MAX_CONVERSATIONS, MAX_TASKS, Snapshot, Wish};
+use super::item::{Item, Section};
+use super::messages::When;
+use super::{about_conversations, about_customer, about_knowledge, budget, messages, prompt};
+use crate::conversations::store::Brief;
+use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason, Tokenizer};
+use crate::tokens;
+
+/// What a section may take of the budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Options {
+    /// Whose turn comes first: the highest.
+    pub(super) priority: i32,
+    /// The part of the budget that is set aside for it.
+    pub(super) share: f64,
+    /// Whether it is left out.
+    pub(super) excluded: bool,
+}
+
+/// A context.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Context {
+    /// In their order; also those that have nothing.
+    pub(super) parts: Vec<Part>,
+    pub(super) omissions: Vec<Omission>,
+}
+
+/// A section of a context, with all that could have been in it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Part {
+    pub(super) kind: ContextSectionKind,
+    pub(super) priority: i32,
+    /// Tokens that were set aside for it.
+    pub(super) share: i64,
+    /// Tokens that it takes, heading included.
+    pub(super) used: i64,
+    pub(super) items: Vec<Item>,
+    /// Which of the items are in the context.
+    pub(super) chosen: Vec<bool>,
+}
+
+/// Something that is not in a context.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Omission {
+    pub(super) section: ContextSectionKind,
+    pub(super) reason: OmissionReason,
+    pub(super) count: i64,
+    pub(super) at_least: bool,
+    pub(super) tokens: i64,
+    /// Of which conversation, from which sequence to which, for messages.
+    pub(super) messages: Option<(Uuid, i64, i64)>,
+}
+
+/// The sections in their order, each with what it may take by default.
+pub(super) const DEFAULTS: [(ContextSectionKind, i32, f64); 12] = [
+    (ContextSectionKind::Profile, 100, 0.10),
+    (ContextSectionKind::BusinessContext, 60, 0.10),
+    (ContextSectionKind::BrandVoice, 60, 0.10),
+    (ContextSectionKind::ContentPreferences, 50, 0.05),
+    (ContextSectionKind::Summary, 80, 0.10),
+    (ContextSectionKind::Objections, 70, 0.05),
+    (ContextSectionKind::FollowUps, 70, 0.05),
+    (ContextSectionKind::Interest, 40, 0.05),
+    (ContextSectionKind::Faqs, 70, 0.15),
+    (ContextSectionKind::QuestionsToAsk, 80, 0.05),
+    (ContextSectionKind::QuestionsNotToAsk, 50, 0.05),
+    (ContextSectionKind::RecentMessages, 90, 0.40),
+];
+
+/// Makes a context of what is known.
+pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
+    let mut parts: Vec<Part> = sections(snapshot, wish.tokenizer)
+        .into_iter()
+        .filter_map(|section| {
+            let Section { kind, items } = section;
+            let options = wish.options(kind);
+            let share = part_of(wish.max_tokens, options.share);
+            let chosen = vec![false; items.len()];
+            let priority = options.priority;
+            (!options.excluded).then_some(Part { kind, priority, share, used: 0, items, chosen })
+        })
+        .collect();
+    let bids: Vec<budget::Section> = parts.iter().map(|part| bid(part, wish)).collect();
+    let chosen = budget::choose(wish.max_tokens - prompt::frame(wish.format), &bids);
+    for ((part, bid), chosen) in parts.iter_mut().zip(&bids).zip(chosen) {
+        part.used = bid.used(&chosen);
+        part.chosen = chosen;
+    }
+    let omissions = parts.iter().flat_map(|part| omissions(part, snapshot)).collect();
+    Context { parts, omissions }
+}
+
+fn sections(snapshot: &Snapshot, tokenizer: Tokenizer) -> Vec<Section> {
+    let Snapshot { customer, present, others, older: _, tasks, said, known } = snapshot;
+    let present = present.as_ref();
+    let tasks = tasks.get(..MAX_TASKS).unwrap_or(tasks);
+    let Known { query: _, ranking, faqs } = known;
+    let mut sections = Vec::from(about_customer::sections(customer, tokenizer));
+    sections.push(about_conversations::summary(present, others, tokenizer));
+    sections.push(about_conversations::objections(present, others, tokenizer));
+    sections.push(about_conversations::follow_ups(tasks, tokenizer));
+    sections.push(about_conversations::interest(present, others, tokenizer));
+    sections.push(about_knowledge::faqs(faqs, tokenizer));
+    sections.extend(about_knowledge::questions(ranking, tokenizer));
+    let mut items = Vec::new();
+    for brief in present.into_iter().chain(others) {
+        let of_brief = said.get(&brief.id).map_or(&[][..], Vec::as_slice);
+        let is_present = present.is_some_and(|present| present.id == brief.id);
+        let when = if is_present { When::Present } else { When::Earlier };
+        items.extend(messages::items(of_brief, when, tokenizer));
+        let reached = items.last().and_then(|item: &Item| item.places.first()).copied();
+        let whole = reached.is_some_and(|place| place.conversation_id == brief.id && place.sequence == 1);
+        if !whole && brief.last_sequence > 0 {
+            break;
+        }
+    }
+    sections.push(Section { kind: ContextSectionKind::RecentMessages, items });
+    sections
+}
+
+/// A part of a budget, in tokens.
+fn part_of(budget: i64, share: f64) -> i64 {
+    // Budgets are small and shares are between 0 and 1, so nothing is lost.
+    (budget as f64 * share) as i64
+}
+
+fn bid(part: &Part, wish: &Wish) -> budget::Section {
+    let heading = match wish.format {
+        ContextFormat::Structured | ContextFormat::Unspecified => 0,
+        _ => tokens::count(wish.tokenizer, prompt::heading(part.kind)),
+    };
+    let cost = |item: &Item| match wish.format {
+        ContextFormat::ChatMessages if !item.turns.is_empty() => prompt::cost(&item.turns, wish.tokenizer),
+        _ => item.tokens,
+    };
+    budget::Section {
+        priority: part.priority,
+        share: part.share,
+        heading,
+        items: part.items.iter().map(cost).collect(),
+        unbroken: part.kind == ContextSectionKind::RecentMessages,
+    }
+}
+
+/// What of a section is not in the context.
+fn omissions(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
+    let section = part.kind;
+    if section == ContextSectionKind::RecentMessages {
+        let briefs = snapshot.present.iter().chain(&snapshot.others);
+        return briefs.flat_map(|brief| omitted_messages(part, brief, snapshot)).collect();
+    }
+    let left_out = || part.items.iter().zip(&part.chosen).filter(|(_, chosen)| !**chosen);
+    let omission = |reason, count: usize| Omission {
+        section,
+        reason,
+        count: i64::try_from(count).unwrap_or(i64::MAX),
+        at_least: false,
+        tokens: 0,
+        messages: None,
+    };
+    let tokens = left_out().map(|(item, _)| item.tokens).sum();
+    let mut omissions = vec![Omission { tokens, ..omission(OmissionReason::Budget, left_out().count()) }];
+    let beyond = |count, at_least| Omission { at_least, ..omission(OmissionReason::BeyondLimit, count) };
+    match section {
+        ContextSectionKind::Summary => {
+            omissions.push(beyond(snapshot.older, snapshot.older >= MAX_CONVERSATIONS.counted));
+        }
+        ContextSectionKind::FollowUps => {
+            let more = snapshot.tasks.len().saturating_sub(MAX_TASKS);
+            omissions.push(beyond(more, more > 0));
+        }
+        _ => {}
+    }
+    omissions.retain(|omission| omission.count > 0);
+    omissions
+}
+
+/// What of a conversation's messages is not in the context: those before the ones that are, and those
+/// that are not whole yet.
+fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot) -> Vec<Omission> {
+    let told = part.items.iter().zip(&part.chosen).filter(|(_, chosen)| **chosen);
+    let places = told.flat_map(|(item, _)| &item.places);
+    let sequences = places.filter(|place| place.conversation_id == brief.id).map(|place| place.sequence);
+    let first = sequences.min().unwrap_or(brief.last_sequence + 1);
+    let open = snapshot.said.get(&brief.id).map_or_else(Vec::new, |said| messages::in_progress(said));
+    let open_after: Vec<i64> = open.into_iter().filter(|sequence| *sequence > first).collect();
+    let omission = |reason, count, from, to| Omission {
+        section: part.kind,
+        reason,
+        count,
+        at_least: false,
+        tokens: 0,
+        messages: Some((brief.id, from, to)),
+    };
+    let mut omissions = Vec::new();
+    if first > 1 {
+        omissions.push(omission(OmissionReason::Budget, first - 1, 1, first - 1));
+    }
+    if let (Some(from), Some(to)) = (open_after.iter().min(), open_after.iter().max()) {
+        let count = i64::try_from(open_after.len()).unwrap_or(i64::MAX);
+        omissions.push(omission(OmissionReason::InProgress, count, *from, *to));
+    }
+    omissions
+}

@@ -1,0 +1,23 @@
+//! The context of a customer: all that an AI agent has to know, within a budget of tokens.
+//!
+//! One transaction reads a snapshot (`actions`). What could be in a context becomes items of sections, in
+//! text (`about_…`, `messages`, `item`); which of them fit is decided (`budget`, `compose`); and what was
+//! chosen is put into one of three shapes (`prompt`, `wire`). Only the first does I/O, and the clock
+//! decides nothing but whether the time for a question has come: the same rows give the same bytes.
+
+mod about_conversations;
+mod about_customer;
+mod about_knowledge;
+mod actions;
+mod budget;
+mod compose;
+mod item;
+mod messages;
+mod prompt;
+mod service;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use service::AiContexts;

@@ -1,0 +1,98 @@
+//! A context as text for a model.
+
+use super::compose::{Context, Part};
+use super::item::{Item, Role, Turn};
+use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
+use crate::tokens;
+
+/// Tokens that a chat model adds to each message, for its beginning, its role and its end: what OpenAI
+/// says of its models (the cookbook's "How to count tokens with tiktoken").
+const PER_TURN: i64 = 4;
+
+/// Tokens that a chat model adds for the beginning of its reply.
+const PER_REPLY: i64 = 3;
+
+/// The line above a section. What follows begins with a sign, so that their tokens add up.
+pub(super) fn heading(kind: ContextSectionKind) -> &'static str {
+    match kind {
+        ContextSectionKind::Unspecified => "",
+        ContextSectionKind::Profile => "## Customer\n",
+        ContextSectionKind::BusinessContext => "## Business\n",
+        ContextSectionKind::BrandVoice => "## Brand voice\n",
+        ContextSectionKind::ContentPreferences => "## Content preferences\n",
+        ContextSectionKind::Summary => "## Conversations so far\n",
+        ContextSectionKind::Objections => "## Open objections\n",
+        ContextSectionKind::FollowUps => "## Follow-ups\n",
+        ContextSectionKind::Interest => "## Outcomes\n",
+        ContextSectionKind::Faqs => "## FAQs\n",
+        ContextSectionKind::QuestionsToAsk => "## Questions to ask\n",
+        ContextSectionKind::QuestionsNotToAsk => "## Not to ask\n",
+        ContextSectionKind::RecentMessages => "## Recent messages\n",
+    }
+}
+
+/// Tokens that a format has whatever is in the context.
+pub(super) fn frame(format: ContextFormat) -> i64 {
+    match format {
+        ContextFormat::ChatMessages => PER_TURN + PER_REPLY,
+        _ => 0,
+    }
+}
+
+/// Tokens of turns of a chat.
+pub(super) fn cost(turns: &[Turn], tokenizer: Tokenizer) -> i64 {
+    turns.iter().map(|turn| tokens::count(tokenizer, &turn.content) + PER_TURN).sum()
+}
+
+/// The context as one text.
+pub(super) fn markdown(context: &Context) -> String {
+    let mut text = String::new();
+    for part in &context.parts {
+        push(&mut text, part, |_| true);
+    }
+    text
+}
+
+/// The context as a chat: what is known as a message of the system, then the turns of the present
+/// conversation.
+pub(super) fn chat(context: &Context) -> Vec<Turn> {
+    let mut known = String::new();
+    let mut turns = Vec::new();
+    for part in &context.parts {
+        push(&mut known, part, |item| item.turns.is_empty());
+        turns.extend(part.told().into_iter().flat_map(|item| item.turns.clone()));
+    }
+    let system = (!known.is_empty()).then_some(Turn { role: Role::System, content: known });
+    system.into_iter().chain(turns).collect()
+}
+
+/// Tokens of a chat, and of the beginning of the reply.
+pub(super) fn cost_of_chat(turns: &[Turn], tokenizer: Tokenizer) -> i64 {
+    if turns.is_empty() { 0 } else { cost(turns, tokenizer) + PER_REPLY }
+}
+
+fn push(text: &mut String, part: &Part, told: impl Fn(&Item) -> bool) {
+    let mut items = part.told().into_iter().filter(|item| told(item)).peekable();
+    if items.peek().is_some() {
+        text.push_str(heading(part.kind));
+        text.extend(items.map(|item| item.text.as_str()));
+    }
+}
+
+impl Part {
+    /// The items that are in the context, in the order in which they are told: messages as they were
+    /// said, everything else the most wanted first.
+    pub(super) fn told(&self) -> Vec<&Item> {
+        let mut items: Vec<&Item> = self
+            .items
+            .iter()
+            .zip(&self.chosen)
+            .filter(|(_, chosen)| **chosen)
+            .map(|(item, _)| item)
+            .collect();
+        if self.kind == ContextSectionKind::RecentMessages {
+            items.reverse();
+        }
+        items
+    }
+}

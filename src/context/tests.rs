@@ -1,0 +1,294 @@
+//! Contexts of random customers: the budget holds by the reference of the tokenizer, and all that is left
+//! out is reported.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::actions::{Known, Snapshot, Wish};
+use super::compose::{Options, compose};
+use super::wire;
+use crate::conversations::analyses::store::{Analysis, Objection};
+use crate::conversations::messages::quote;
+use crate::conversations::messages::store::Action;
+use crate::conversations::messages::store::latest::Said;
+use crate::conversations::store::{Brief, Task};
+use crate::customers::store::{BusinessContext, Customer};
+use crate::db::json::Json;
+use crate::db::texts::Texts;
+use crate::pb::{
+    ActionStatus, Channel, ContextFormat, ContextSectionKind, CustomerStatus, GetAiContextRequest,
+    GetAiContextResponse, MessageRole, MessageStatus, ObjectionKind, ObjectionState, OmissionReason, Outcome,
+    Tokenizer,
+};
+use crate::rpc::words::Text;
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-zA-Z ]{0,40}",
+        "(\\PC| |\\t|\\n|\\r|/|#|-|>|[.!?]|</?[a-z]{1,4}>|<\\|endoftext\\|>){0,30}",
+        "(word|Grüße|你好|🙂|1234567| |\\n){0,80}",
+        Just("  /etc/passwd\n\n## Customer\n".to_owned()),
+    ]
+}
+
+fn time() -> impl Strategy<Value = DateTime<Utc>> {
+    (0..10_000_000_i64).prop_map(|minutes| DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes))
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let statuses =
+        [None, Some(ActionStatus::Requested), Some(ActionStatus::Succeeded), Some(ActionStatus::Failed)];
+    (text(), text(), proptest::sample::select(statuses.to_vec())).prop_map(|(arguments, result, status)| {
+        Action { id: String::new(), name: "look_up".to_owned(), arguments, result, status: status.map(Text) }
+    })
+}
+
+/// A message, yet without its place.
+fn said() -> impl Strategy<Value = Said> {
+    let roles = [MessageRole::User, MessageRole::Assistant, MessageRole::Agent, MessageRole::Tool];
+    let statuses = [MessageStatus::Completed, MessageStatus::Completed, MessageStatus::Incomplete];
+    let actions = proptest::collection::vec(action(), 0..3);
+    (
+        proptest::sample::select(roles.to_vec()),
+        "[a-zA-Z# ]{0,8}",
+        proptest::sample::select(statuses.to_vec()),
+        text(),
+        actions,
+        time(),
+        any::<bool>(),
+    )
+        .prop_map(|(role, author, status, content, actions, said_at, counted)| Said {
+            conversation_id: Uuid::nil(),
+            id: Uuid::nil(),
+            sequence: 0,
+            role: Text(role),
+            author,
+            status: Text(status),
+            token_count: counted.then(|| quote::count(&content)),
+            content,
+            actions: Json(actions),
+            said_at,
+        })
+}
+
+fn analysis() -> impl Strategy<Value = Analysis> {
+    let objection = text().prop_map(|evidence| Objection {
+        kind: Text(ObjectionKind::Price),
+        state: Text(ObjectionState::Raised),
+        evidence,
+    });
+    (text(), proptest::collection::vec(objection, 0..3), time()).prop_map(
+        |(summary, objections, created_at)| Analysis {
+            id: Uuid::nil(),
+            conversation_id: Uuid::nil(),
+            version: 1,
+            model: String::new(),
+            covers_through_sequence: 1,
+            topics: Texts(vec!["beans".to_owned()]),
+            questions: Texts(Vec::new()),
+            objections: Json(objections),
+            sentiment: None,
+            summary,
+            change: 0,
+            created_at,
+        },
+    )
+}
+
+/// A conversation with all its messages, the newest first.
+fn conversation(number: u128) -> impl Strategy<Value = (Brief, Vec<Said>)> {
+    let messages = proptest::collection::vec(said(), 0..12);
+    (messages, proptest::option::of(analysis()), text(), time()).prop_map(
+        move |(mut messages, analysis, outcome_notes, started_at)| {
+            let id = Uuid::from_u128(number);
+            for (message, sequence) in messages.iter_mut().zip(1..) {
+                message.conversation_id = id;
+                message.sequence = sequence;
+                message.id = Uuid::from_u128(number * 1_000 + u128::try_from(sequence).expect("few"));
+            }
+            messages.reverse();
+            let brief = Brief {
+                id,
+                customer_id: Uuid::nil(),
+                entry_point: None,
+                channel: Text(Channel::Text),
+                started_at,
+                last_sequence: i64::try_from(messages.len()).expect("few"),
+                latest_analysis: analysis.map(Json),
+                outcome: Some(Text(Outcome::Interested)),
+                outcome_notes,
+            };
+            (brief, messages)
+        },
+    )
+}
+
+fn customer() -> impl Strategy<Value = Customer> {
+    (text(), text(), text(), proptest::collection::vec(text(), 0..4)).prop_map(
+        |(business_name, owner, description, goals)| Customer {
+            id: Uuid::from_u128(7),
+            business_name,
+            sort_name: String::new(),
+            slug: String::new(),
+            contact_name: String::new(),
+            email: String::new(),
+            phone: String::new(),
+            website: "https://cafe.example/".to_owned(),
+            address: Json::default(),
+            industry_category: String::new(),
+            size: String::new(),
+            status: Text(CustomerStatus::Lead),
+            source: String::new(),
+            owner,
+            tags: Texts(Vec::new()),
+            external_ref: String::new(),
+            business_context: Json(BusinessContext { description, goals, ..Default::default() }),
+            brand_voice: Json::default(),
+            content_preferences: Json::default(),
+            custom_attributes: serde_json::json!({ "opening/hours": ["8-18"], "## vip": true }),
+            deleted_at: None,
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+            revision: 1,
+        },
+    )
+}
+
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    let task = (text(), proptest::option::of(time())).prop_map(|(follow_up_notes, follow_up_due_at)| Task {
+        id: Uuid::from_u128(1),
+        started_at: DateTime::UNIX_EPOCH,
+        follow_up_due_at,
+        follow_up_notes,
+    });
+    let conversations = (conversation(1), conversation(2), conversation(3));
+    (customer(), conversations, proptest::collection::vec(task, 0..25), 0..600_usize).prop_map(
+        |(customer, (first, second, third), tasks, older)| Snapshot {
+            customer,
+            said: [&first, &second, &third].map(|(brief, said)| (brief.id, said.clone())).into(),
+            present: Some(first.0),
+            others: vec![second.0, third.0],
+            older,
+            tasks,
+            known: Known::default(),
+        },
+    )
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let formats = [ContextFormat::Structured, ContextFormat::Markdown, ContextFormat::ChatMessages];
+    let tokenizers = [Tokenizer::O200kBase, Tokenizer::O200kBase, Tokenizer::Cl100kBase];
+    let budget = prop_oneof![50..200_i64, 200..2_000_i64, Just(200_000_i64)];
+    let options = (0..101, 0.0..1.0, any::<bool>()).prop_map(|(priority, share, excluded)| Options {
+        priority,
+        share,
+        excluded,
+    });
+    let options = proptest::collection::hash_map((1..13).prop_map(kind), options, 0..4);
+    (
+        budget,
+        proptest::sample::select(formats.to_vec()),
+        proptest::sample::select(tokenizers.to_vec()),
+        options,
+    )
+        .prop_map(|(max_tokens, format, tokenizer, options)| Wish {
+            customer_id: Uuid::from_u128(7),
+            conversation_id: None,
+            query: String::new(),
+            max_tokens,
+            format,
+            tokenizer,
+            options,
+        })
+}
+
+fn kind(number: i32) -> ContextSectionKind {
+    ContextSectionKind::try_from(number).expect("a section")
+}
+
+/// Tokens of all that a response says, by the reference of the encoding.
+fn recount(response: &GetAiContextResponse, format: ContextFormat) -> i64 {
+    let encoding = match response.tokenizer() {
+        Tokenizer::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
+        _ => tiktoken_rs::o200k_base_singleton(),
+    };
+    let count = |text: &String| i64::try_from(encoding.encode_ordinary(text).len()).expect("a short text");
+    match format {
+        ContextFormat::Markdown => count(&response.markdown),
+        ContextFormat::ChatMessages if response.chat_messages.is_empty() => 0,
+        ContextFormat::ChatMessages => {
+            3 + response.chat_messages.iter().map(|turn| 4 + count(&turn.content)).sum::<i64>()
+        }
+        _ => response.sections.iter().flat_map(|section| &section.items).map(|item| count(&item.text)).sum(),
+    }
+}
+
+/// How many messages of each conversation are told, and how many are said to be left out.
+fn accounted(response: &GetAiContextResponse, snapshot: &Snapshot) -> HashMap<String, i64> {
+    let mut accounted: HashMap<String, i64> = HashMap::new();
+    let explanation = response.explanation.as_ref().expect("it was asked for");
+    let recent = |section: i32| section == i32::from(ContextSectionKind::RecentMessages);
+    for omission in response.omitted.iter().filter(|omission| recent(omission.section)) {
+        assert_eq!(omission.reason(), OmissionReason::Budget);
+        assert_eq!((omission.first_sequence, omission.last_sequence), (1, omission.count));
+        *accounted.entry(omission.conversation_id.clone()).or_default() += omission.count;
+    }
+    for section in explanation.sections.iter().filter(|section| recent(section.section)) {
+        for item in section.items.iter().filter(|item| item.included) {
+            let all = snapshot.said.values().flatten();
+            let first = all.clone().find(|message| message.id.to_string() == item.resource_id).expect("read");
+            let of_one = all.filter(|message| message.conversation_id == first.conversation_id);
+            let results = of_one
+                .filter(|message| message.sequence > first.sequence)
+                .map(|message| (message.sequence, message.role.0))
+                .collect::<std::collections::BTreeMap<_, _>>();
+            let results = results.values().take_while(|role| **role == MessageRole::Tool).count();
+            let told = 1 + i64::try_from(results).expect("few");
+            *accounted.entry(first.conversation_id.to_string()).or_default() += told;
+        }
+    }
+    accounted
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_budget_holds_and_what_is_left_out_is_reported(snapshot in snapshot(), wish in wish()) {
+        let request = GetAiContextRequest { explain: true, ..Default::default() };
+        let context = compose(&wish, &snapshot);
+        let response = wire::answer(&request, &wish, &snapshot, &context);
+        let tokens = recount(&response, wish.format);
+        prop_assert_eq!(i64::from(response.token_count), tokens);
+        prop_assert!(tokens <= wish.max_tokens, "{} of {}", tokens, wish.max_tokens);
+        let again = wire::answer(&request, &wish, &snapshot, &compose(&wish, &snapshot));
+        prop_assert_eq!(&again, &response);
+
+        if !wish.options(ContextSectionKind::RecentMessages).excluded {
+            let accounted = accounted(&response, &snapshot);
+            for (id, said) in &snapshot.said {
+                let count = accounted.get(&id.to_string()).copied().unwrap_or(0);
+                prop_assert_eq!(usize::try_from(count)?, said.len());
+            }
+        }
+        for part in &context.parts {
+            let told = part.chosen.iter().filter(|chosen| **chosen).count();
+            let left_out = response
+                .omitted
+                .iter()
+                .filter(|omission| omission.section() == part.kind && omission.reason() == OmissionReason::Budget)
+                .map(|omission| omission.count)
+                .sum::<i64>();
+            if part.kind != ContextSectionKind::RecentMessages {
+                prop_assert_eq!(told + usize::try_from(left_out)?, part.items.len());
+            }
+        }
+        if wish.max_tokens == 200_000 {
+            let budget = response.omitted.iter().filter(|omission| omission.reason() == OmissionReason::Budget);
+            prop_assert_eq!(budget.count(), 0);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Contexts: messages of the wire ⇄ what they mean.
+
+use std::collections::HashMap;
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use super::actions::{Snapshot, Wish, default_options};
+use super::compose::{Context, Omission, Options, Part};
+use super::item::{Item, Role, Turn};
+use super::prompt;
+use crate::error::{Error, Result};
+use crate::pb;
+use crate::pb::{ContextFormat, ContextSectionKind};
+use crate::rpc;
+
+/// The budget where none is named: what an agent can spare of a window of any size.
+const DEFAULT_TOKENS: i32 = 4_000;
+
+/// Bytes of the hash that is an etag.
+const ETAG_BYTES: usize = 16;
+
+/// What a request asks for.
+pub(super) fn wish(request: &pb::GetAiContextRequest) -> Result<Wish> {
+    let pb::GetAiContextRequest {
+        customer_id,
+        conversation_id,
+        query,
+        max_tokens,
+        format: _,
+        tokenizer: _,
+        sections,
+        if_none_match: _,
+        explain: _,
+    } = request;
+    Ok(Wish {
+        customer_id: rpc::id("customer_id", customer_id)?,
+        conversation_id: match conversation_id.as_str() {
+            "" => None,
+            id => Some(rpc::id("conversation_id", id)?),
+        },
+        query: query.trim().to_owned(),
+        max_tokens: i64::from(if *max_tokens == 0 { DEFAULT_TOKENS } else { *max_tokens }),
+        format: match request.format() {
+            ContextFormat::Unspecified => ContextFormat::Structured,
+            format => format,
+        },
+        tokenizer: match request.tokenizer() {
+            pb::Tokenizer::Unspecified => pb::Tokenizer::O200kBase,
+            tokenizer => tokenizer,
+        },
+        options: options(sections)?,
+    })
+}
+
+fn options(sections: &[pb::ContextSectionOptions]) -> Result<HashMap<ContextSectionKind, Options>> {
+    let mut options = HashMap::new();
+    for (index, section) in sections.iter().enumerate() {
+        let kind = section.section();
+        let default = default_options(kind);
+        let wanted = Options {
+            priority: section.priority.unwrap_or(default.priority),
+            share: section.share.unwrap_or(default.share),
+            excluded: section.exclude,
+        };
+        if options.insert(kind, wanted).is_some() {
+            let field = format!("sections[{index}].section");
+            return Err(Error::invalid(field, "sections.unique", "names a section that was named before"));
+        }
+    }
+    Ok(options)
+}
+
+/// The response: the context, unless the client has it.
+pub(super) fn answer(
+    request: &pb::GetAiContextRequest,
+    wish: &Wish,
+    snapshot: &Snapshot,
+    context: &Context,
+) -> pb::GetAiContextResponse {
+    let mut response = pb::GetAiContextResponse {
+        context_etag: String::new(),
+        not_modified: false,
+        conversation_id: snapshot.present.as_ref().map_or_else(String::new, |brief| brief.id.to_string()),
+        max_tokens: to_i32(wish.max_tokens),
+        token_count: 0,
+        tokenizer: wish.tokenizer.into(),
+        sections: Vec::new(),
+        markdown: String::new(),
+        chat_messages: Vec::new(),
+        references: context.parts.iter().flat_map(references).collect(),
+        omitted: context.omissions.iter().map(Into::into).collect(),
+        explanation: request.explain.then(|| explanation(context, &snapshot.known.query)),
+    };
+    match wish.format {
+        ContextFormat::Unspecified | ContextFormat::Structured => {
+            response.sections = context.parts.iter().filter_map(section).collect();
+            response.token_count = response.sections.iter().map(|section| section.token_count).sum();
+        }
+        ContextFormat::Markdown => {
+            response.markdown = prompt::markdown(context);
+            response.token_count = to_i32(context.parts.iter().map(|part| part.used).sum());
+        }
+        ContextFormat::ChatMessages => {
+            let turns = prompt::chat(context);
+            response.token_count = to_i32(prompt::cost_of_chat(&turns, wish.tokenizer));
+            response.chat_messages = turns.into_iter().map(Into::into).collect();
+        }
+    }
+    let etag = etag(&response);
+    if request.if_none_match == etag {
+        return pb::GetAiContextResponse { context_etag: etag, not_modified: true, ..Default::default() };
+    }
+    pb::GetAiContextResponse { context_etag: etag, ..response }
+}
+
+/// Stands for all that a response says.
+fn etag(response: &pb::GetAiContextResponse) -> String {
+    let hash = Sha256::digest(response.encode_to_vec());
+    hash.iter().take(ETAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn section(part: &Part) -> Option<pb::ContextSection> {
+    let items: Vec<pb::ContextItem> = part.told().into_iter().map(item).collect();
+    (!items.is_empty()).then(|| pb::ContextSection {
+        section: part.kind.into(),
+        token_count: items.iter().map(|item| item.token_count).sum(),
+        items,
+    })
+}
+
+fn item(item: &Item) -> pb::ContextItem {
+    let (resource_type, resource_id) = about(item);
+    pb::ContextItem { text: item.text.clone(), token_count: to_i32(item.tokens), resource_type, resource_id }
+}
+
+fn references(part: &Part) -> Vec<pb::ContextReference> {
+    let labelled = part.told().into_iter().filter_map(|item| Some((item.label.clone()?, item)));
+    let reference = |(label, item)| {
+        let (resource_type, resource_id) = about(item);
+        pb::ContextReference { label, resource_type, resource_id }
+    };
+    labelled.map(reference).collect()
+}
+
+fn explanation(context: &Context, query: &str) -> pb::ContextExplanation {
+    let mut parts: Vec<&Part> = context.parts.iter().collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.priority));
+    pb::ContextExplanation { query: query.to_owned(), sections: parts.into_iter().map(explained).collect() }
+}
+
+fn explained(part: &Part) -> pb::ContextSectionExplanation {
+    let Part { kind, priority, share, used, items, chosen } = part;
+    let items = items.iter().zip(chosen).map(|(item, included)| {
+        let (resource_type, resource_id) = about(item);
+        pb::ContextItemExplanation {
+            resource_type,
+            resource_id,
+            token_count: to_i32(item.tokens),
+            included: *included,
+            score: item.score,
+            reason: item.reason.clone(),
+        }
+    });
+    pb::ContextSectionExplanation {
+        section: (*kind).into(),
+        priority: *priority,
+        share_tokens: to_i32(*share),
+        used_tokens: to_i32(*used),
+        items: items.collect(),
+    }
+}
+
+fn about(item: &Item) -> (i32, String) {
+    item.about.map_or((0, String::new()), |(kind, id)| (kind.into(), id.to_string()))
+}
+
+impl From<&Omission> for pb::ContextOmission {
+    fn from(value: &Omission) -> Self {
+        let Omission { section, reason, count, at_least, tokens, messages } = value;
+        let (conversation_id, first_sequence, last_sequence) =
+            messages.map_or((String::new(), 0, 0), |(id, first, last)| (id.to_string(), first, last));
+        Self {
+            section: (*section).into(),
+            reason: (*reason).into(),
+            count: *count,
+            at_least: *at_least,
+            token_count: *tokens,
+            rpc: reader(*section).to_owned(),
+            conversation_id,
+            first_sequence,
+            last_sequence,
+        }
+    }
+}
+
+impl From<Turn> for pb::ChatMessage {
+    fn from(value: Turn) -> Self {
+        let Turn { role, content } = value;
+        let role = match role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        Self { role: role.to_owned(), content }
+    }
+}
+
+/// The RPC that reads all of what a section has a part of.
+fn reader(kind: ContextSectionKind) -> &'static str {
+    match kind {
+        ContextSectionKind::Unspecified => "",
+        ContextSectionKind::Profile
+        | ContextSectionKind::BusinessContext
+        | ContextSectionKind::BrandVoice
+        | ContextSectionKind::ContentPreferences => "crm.v1.CustomerService/GetCustomer",
+        ContextSectionKind::Summary
+        | ContextSectionKind::Objections
+        | ContextSectionKind::FollowUps
+        | ContextSectionKind::Interest => "crm.v1.ConversationService/ListConversations",
+        ContextSectionKind::Faqs => "crm.v1.CustomerFaqService/SearchCustomerFaqs",
+        ContextSectionKind::QuestionsToAsk | ContextSectionKind::QuestionsNotToAsk => {
+            "crm.v1.PendingQuestionService/NextPendingQuestions"
+        }
+        ContextSectionKind::RecentMessages => "crm.v1.ConversationService/ListMessages",
+    }
+}
+
+fn to_i32(count: i64) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

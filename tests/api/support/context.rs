@@ -1,0 +1,162 @@
+//! Contexts in few words, and a judge of them that shares nothing with the service.
+
+use crm_backend::pb::{
+    Action, ActionStatus, BrandVoice, BusinessContext, ContentPreferences, ContextFormat, ContextSectionKind,
+    CreateConversationRequest, CreateCustomerRequest, EntryPoint, FollowUp, GetAiContextRequest,
+    GetAiContextResponse, MessageRole, NewMessage, Objection, ObjectionKind, ObjectionState, OmissionReason,
+    Outcome, RecordAnalysisRequest, Tokenizer,
+};
+use prost_types::Timestamp;
+use tonic::Status;
+
+use super::Tenant;
+
+/// A context of 4,000 tokens.
+pub(crate) fn of(customer_id: &str) -> GetAiContextRequest {
+    GetAiContextRequest { customer_id: customer_id.to_owned(), ..Default::default() }
+}
+
+/// So many minutes after nine o'clock on a day in 2026.
+pub(crate) fn at(minutes: i64) -> Option<Timestamp> {
+    Some(Timestamp { seconds: 1_779_699_600 + minutes * 60, nanos: 0 })
+}
+
+/// A message that was said so many minutes after nine.
+pub(crate) fn said(role: MessageRole, minutes: i64, content: &str) -> NewMessage {
+    NewMessage {
+        message_key: format!("{minutes}"),
+        role: role.into(),
+        content: content.to_owned(),
+        sent_time: at(minutes),
+        ..Default::default()
+    }
+}
+
+/// Something that was done for a message.
+pub(crate) fn action(name: &str, status: ActionStatus, result: &str) -> Action {
+    Action {
+        name: name.to_owned(),
+        arguments: "{\"day\":\"today\"}".to_owned(),
+        result: result.to_owned(),
+        status: status.into(),
+        ..Default::default()
+    }
+}
+
+/// A customer about whom much is known.
+pub(crate) fn cafe() -> CreateCustomerRequest {
+    let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+    CreateCustomerRequest {
+        business_name: "Café Zoë".to_owned(),
+        contact_name: "Zoë Müller".to_owned(),
+        email: "zoe@cafe.example".to_owned(),
+        city: "Berlin".to_owned(),
+        industry_category: "food_and_beverage".to_owned(),
+        tags: texts(&["vip", "coffee"]),
+        business_context: Some(BusinessContext {
+            description: "A small café.\n\nRoasts its own beans.".to_owned(),
+            products_and_services: texts(&["Espresso", "Cakes"]),
+            goals: texts(&["Open a second place"]),
+            ..Default::default()
+        }),
+        brand_voice: Some(BrandVoice {
+            tone: "warm, a little cheeky".to_owned(),
+            donts: texts(&["Never say \"cheap\""]),
+            ..Default::default()
+        }),
+        content_preferences: Some(ContentPreferences {
+            languages: texts(&["de-DE", "en"]),
+            avoid: texts(&["politics"]),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// An analysis with a summary and an objection in this state.
+pub(crate) fn analysis(conversation_id: &str, covers: i64, state: ObjectionState) -> RecordAnalysisRequest {
+    RecordAnalysisRequest {
+        conversation_id: conversation_id.to_owned(),
+        covers_through_sequence: covers,
+        topics: vec!["beans".to_owned()],
+        summary: "Zoë wants more beans, but finds them dear.".to_owned(),
+        objections: vec![Objection {
+            kind: ObjectionKind::Price.into(),
+            state: state.into(),
+            evidence: "That is a lot for beans.".to_owned(),
+        }],
+        ..Default::default()
+    }
+}
+
+impl Tenant {
+    pub(crate) async fn context(&self, request: GetAiContextRequest) -> Result<GetAiContextResponse, Status> {
+        Ok(self.customers().get_ai_context(request).await?.into_inner())
+    }
+
+    /// A conversation with a customer that began so many minutes after nine, with these messages.
+    pub(crate) async fn talk(&self, customer_id: &str, minutes: i64, messages: Vec<NewMessage>) -> String {
+        let request = CreateConversationRequest {
+            customer_id: customer_id.to_owned(),
+            entry_point: EntryPoint::Whatsapp.into(),
+            start_time: at(minutes),
+            ..Default::default()
+        };
+        let id = self.open(request).await.expect("a conversation").id;
+        for message in messages {
+            self.add(&id, message).await.expect("a message");
+        }
+        id
+    }
+
+    /// Writes down what came of a conversation, and what is left to do.
+    pub(crate) async fn conclude(&self, id: &str, outcome: Outcome, to_do: &str) {
+        let mut conversation = self.read(id).await.expect("the conversation");
+        conversation.set_outcome(outcome);
+        let follow_up = FollowUp { needed: true, due_time: at(24 * 60), notes: to_do.to_owned() };
+        conversation.follow_up = Some(follow_up);
+        self.revise(conversation, &["outcome", "follow_up"]).await.expect("it may change");
+    }
+}
+
+/// Tokens of a text, by the reference of the encoding.
+pub(crate) fn tokens(tokenizer: Tokenizer, text: &str) -> i32 {
+    let encoding = match tokenizer {
+        Tokenizer::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
+        _ => tiktoken_rs::o200k_base_singleton(),
+    };
+    i32::try_from(encoding.encode_ordinary(text).len()).expect("a short text")
+}
+
+/// Tokens of all that a context says, counted anew.
+pub(crate) fn recount(context: &GetAiContextResponse, format: ContextFormat) -> i32 {
+    let tokenizer = context.tokenizer();
+    match format {
+        ContextFormat::Markdown => tokens(tokenizer, &context.markdown),
+        ContextFormat::ChatMessages if context.chat_messages.is_empty() => 0,
+        ContextFormat::ChatMessages => {
+            let turns = context.chat_messages.iter();
+            3 + turns.map(|turn| 4 + tokens(tokenizer, &turn.content)).sum::<i32>()
+        }
+        _ => {
+            let items = context.sections.iter().flat_map(|section| &section.items);
+            items
+                .inspect(|item| assert_eq!(item.token_count, tokens(tokenizer, &item.text)))
+                .map(|item| item.token_count)
+                .sum()
+        }
+    }
+}
+
+/// How much of a section is left out, as a context says.
+pub(crate) fn omitted(
+    context: &GetAiContextResponse,
+    section: ContextSectionKind,
+    reason: OmissionReason,
+) -> i64 {
+    let omissions = context.omitted.iter();
+    omissions
+        .filter(|omission| omission.section() == section && omission.reason() == reason)
+        .map(|omission| omission.count)
+        .sum()
+}
