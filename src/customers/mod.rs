@@ -1,9 +1,10 @@
 //! Customers: who they are, how they speak, what they want.
 
 pub(crate) mod actions;
-mod rules;
+pub(crate) mod field;
+pub(crate) mod rules;
 mod service;
-mod store;
-mod wire;
+pub(crate) mod store;
+pub(crate) mod wire;
 
 pub use service::Customers;
