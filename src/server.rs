@@ -29,6 +29,8 @@ use crate::live::lanes::Width;
 use crate::pb;
 use crate::pb::conversation_service_server::ConversationServiceServer;
 use crate::pb::customer_service_server::CustomerServiceServer;
+use crate::pb::pending_question_service_server::PendingQuestionServiceServer;
+use crate::questions::PendingQuestions;
 use crate::rpc::PageKey;
 use crate::rpc::layer::CallLayer;
 use crate::tokens;
@@ -153,6 +155,8 @@ pub async fn run(
     let contexts = AiContexts::new(db.clone());
     let customers = Customers::new(db.clone(), page_key.clone(), tracker.clone(), contexts);
     let customers = CustomerServiceServer::new(customers).max_decoding_message_size(limits.max_request_bytes);
+    let questions = PendingQuestionServiceServer::new(PendingQuestions::new(db.clone(), page_key.clone()))
+        .max_decoding_message_size(limits.max_request_bytes);
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
     let (bus, signals) = PostgresBus::start(target.clone(), end.clone(), &background);
@@ -190,6 +194,7 @@ pub async fn run(
         .add_service(reflection().build_v1alpha()?)
         .add_service(customers)
         .add_service(conversations)
+        .add_service(questions)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener)
                 .with_nodelay(Some(true))
@@ -260,6 +265,7 @@ async fn announce(reporter: &HealthReporter, healthy: bool) {
         "",
         <CustomerServiceServer<Customers> as NamedService>::NAME,
         <ConversationServiceServer<Conversations> as NamedService>::NAME,
+        <PendingQuestionServiceServer<PendingQuestions> as NamedService>::NAME,
     ];
     for service in services {
         reporter.set_service_status(service, status).await;

@@ -2,14 +2,21 @@
 
 use uuid::Uuid;
 
+use super::messages::store as messages;
 use super::rules::{self, Ending};
 use super::store::{self, Conversation, Cursor, Filter, OrderKey};
 use crate::customers;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
-use crate::pb::ErrorReason;
+use crate::pb::{ErrorReason, MessageRole};
 use crate::rpc::{Page, etag, times};
+
+/// Messages among which [`list_said`] looks for those of the customer: what is still being talked about.
+const LAST_MESSAGES: i64 = 20;
+
+/// Characters of each that it reads: what a message is about shows at its beginning.
+const LAST_CHARACTERS: i32 = 2_000;
 
 /// Opens a conversation with a customer.
 pub(crate) async fn create(tx: &TenantTx, conversation: Conversation) -> Result<Conversation> {
@@ -80,6 +87,42 @@ pub(crate) async fn end(
     etag::check(expected, current.revision)?;
     let ended = rules::end(current, ending, times::now())?;
     write(tx, ended).await
+}
+
+/// Makes sure that a conversation that a call refers to is this customer's.
+///
+/// # Errors
+///
+/// `CONVERSATION_NOT_FOUND`, also for another customer's.
+pub(crate) async fn require_of(tx: &TenantTx, customer_id: Uuid, id: Uuid) -> Result<()> {
+    match store::find_customer_id(tx, id).await? {
+        Some(found) if found == customer_id => Ok(()),
+        _ => Err(rules::not_found(id)),
+    }
+}
+
+/// Makes sure that a message that a call refers to is this conversation's.
+///
+/// # Errors
+///
+/// `MESSAGE_NOT_FOUND`, also for another conversation's.
+pub(crate) async fn require_message(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<()> {
+    match messages::exists(tx, conversation_id, id).await? {
+        true => Ok(()),
+        false => Err(Error::NotFound {
+            reason: ErrorReason::MessageNotFound,
+            kind: "message",
+            name: id.to_string(),
+        }),
+    }
+}
+
+/// What the customer said among the last messages of a conversation, the latest first; nothing where
+/// there is no such conversation.
+pub(crate) async fn list_said(tx: &TenantTx, id: Uuid) -> Result<Vec<String>> {
+    let last = messages::list_last(tx, id, LAST_MESSAGES, LAST_CHARACTERS).await?;
+    let said = last.into_iter().filter(|(role, _)| role.0 == MessageRole::User);
+    Ok(said.map(|(_, beginning)| beginning).collect())
 }
 
 async fn write(tx: &TenantTx, conversation: Conversation) -> Result<Conversation> {

@@ -1,6 +1,6 @@
 //! Conversations: every talk with a customer, what was said, and what was made of it.
 
-mod actions;
+pub(crate) mod actions;
 pub(crate) mod analyses;
 mod caretaker;
 mod feed;

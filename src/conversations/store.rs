@@ -203,6 +203,17 @@ pub(crate) async fn list_tasks(tx: &TenantTx, customer_id: Uuid, limit: i64) -> 
     Ok(tasks)
 }
 
+/// The customer of the conversation with this id.
+pub(crate) async fn find_customer_id(tx: &TenantTx, id: Uuid) -> Result<Option<Uuid>> {
+    let customer_id = dsl::conversations
+        .find((tx.tenant(), id))
+        .select(dsl::customer_id)
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(customer_id)
+}
+
 /// The id of the conversation of this session.
 pub(crate) async fn find_id_by_session(tx: &TenantTx, session_id: &str) -> Result<Option<Uuid>> {
     let id = dsl::conversations

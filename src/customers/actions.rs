@@ -86,6 +86,11 @@ pub(crate) fn get(found: Option<Customer>, id: Uuid, deleted: Deleted) -> Result
     visible(found, deleted).ok_or_else(|| not_found(id))
 }
 
+/// The customer with this id, which is not deleted, for a call that needs to know it.
+pub(crate) async fn read(tx: &TenantTx, id: Uuid) -> Result<Customer> {
+    get(store::find_each(tx, &[id]).await?.pop(), id, Deleted::Hidden)
+}
+
 /// The customer with this slug.
 pub(crate) async fn get_by_slug(tx: &TenantTx, slug: &str, deleted: Deleted) -> Result<Customer> {
     visible(store::find_by_slug(tx, slug).await?, deleted).ok_or_else(|| not_found(slug))
@@ -182,7 +187,8 @@ fn visible(customer: Option<Customer>, deleted: Deleted) -> Option<Customer> {
     customer.filter(|customer| deleted == Deleted::Shown || customer.deleted_at.is_none())
 }
 
-fn not_found(name: impl ToString) -> Error {
+/// There is no such customer in this tenant.
+pub(crate) fn not_found(name: impl ToString) -> Error {
     Error::NotFound { reason: ErrorReason::CustomerNotFound, kind: "customer", name: name.to_string() }
 }
 

@@ -1,9 +1,10 @@
 //! Customers: who they are, how they speak, what they want.
 
 pub(crate) mod actions;
-mod rules;
+pub(crate) mod field;
+pub(crate) mod rules;
 mod service;
 pub(crate) mod store;
-mod wire;
+pub(crate) mod wire;
 
 pub use service::{Contexts, Customers};

@@ -348,7 +348,7 @@ diesel::table! {
         priority -> Text,
         /// When to ask.
         timing -> Text,
-        /// When to ask, where timing is SCHEDULED.
+        /// When to ask, if timing is SCHEDULED.
         scheduled_at -> Nullable<Timestamptz>,
         /// How far it has come.
         status -> Text,
@@ -367,7 +367,7 @@ diesel::table! {
         /// The answer.
         answer -> Text,
         /// How sure the writer of the answer is, 0 to 1.
-        confidence -> Nullable<Float4>,
+        confidence -> Nullable<Float8>,
         /// When the answer was verified.
         verified_at -> Nullable<Timestamptz>,
         /// Who verified the answer.
@@ -384,6 +384,12 @@ diesel::table! {
         updated_at -> Timestamptz,
         /// Counts the changes of the question, from 1; the etag.
         revision -> Int8,
+        /// The conversation out of which the question came; null when it came out of none.
+        created_conversation_id -> Nullable<Uuid>,
+        /// When the question was last put aside, or declined.
+        skipped_at -> Nullable<Timestamptz>,
+        /// Why the question was last put aside, or declined.
+        skip_reason -> Text,
     }
 }
 

@@ -88,6 +88,27 @@ impl Change {
     }
 }
 
+/// The fields along the path of a value of `M` that a client may write. A group of fields is no value.
+///
+/// # Errors
+///
+/// What is wrong with the path, in words.
+pub fn writable_value<M: prost::Name>(path: &str) -> std::result::Result<Vec<FieldDescriptor>, String> {
+    let descriptor = CONTRACT.get_message_by_name(&M::full_name());
+    let descriptor = descriptor.ok_or_else(|| format!("{} is not in the contract", M::full_name()))?;
+    if path == ALL {
+        return Err(unknown(&descriptor, path));
+    }
+    let fields = resolve(&descriptor, path)?;
+    match fields.last() {
+        Some(last) if fields.iter().any(is_output_only) => {
+            Err(format!("{} is written by the server alone", last.name()))
+        }
+        Some(last) if opens(last) => Err(format!("{} is a group of fields; name one of them", last.name())),
+        _ => Ok(fields),
+    }
+}
+
 fn to_dynamic(descriptor: MessageDescriptor, message: &impl Message) -> Result<DynamicMessage> {
     DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).map_err(Error::internal)
 }
@@ -298,6 +319,21 @@ mod tests {
         let expected = [1, 2, 3, 4, 5].map(|index| format!("update_mask.paths[{index}]"));
         assert_eq!(fields, expected);
         assert!(found[0].description.contains("\"nonsense\""));
+    }
+
+    #[test]
+    fn a_value_is_no_group_and_is_written_by_clients() {
+        let value = writable_value::<Customer>;
+        assert_eq!(value("brand_voice.tone").expect("a value").len(), 2);
+        assert_eq!(value("custom_attributes").expect("a value").len(), 1);
+        for (path, wrong) in [
+            ("brand_voice", "brand_voice is a group of fields; name one of them"),
+            ("create_time", "create_time is written by the server alone"),
+            ("brand_voice.x", "\"brand_voice.x\" is not a field of BrandVoice"),
+            ("*", "\"*\" is not a field of Customer"),
+        ] {
+            assert!(value(path).expect_err(path).starts_with(wrong), "{path}");
+        }
     }
 
     #[test]

@@ -128,7 +128,7 @@ fn bad(field: &FieldDescriptor) -> Vec<Value> {
                 times.iter().map(|time| encoded(&inner, time.encode_to_vec())).collect()
             }
             "google.protobuf.Duration" => {
-                let durations = [(0, 1_000_000_000), (1, -1), (-1, 0), (86_400, 1), (i64::MAX, 0)];
+                let durations = [(0, 1_000_000_000), (1, -1), (-1, 0), (31_536_000, 1), (i64::MAX, 0)];
                 let durations = durations.map(|(seconds, nanos)| Duration { seconds, nanos });
                 durations.iter().map(|duration| encoded(&inner, duration.encode_to_vec())).collect()
             }
@@ -160,6 +160,7 @@ async fn no_field_of_any_request_takes_a_bad_value() {
         customer: talk.customer_id.clone(),
         conversation: talk.id.clone(),
         message: said.id,
+        question: tenant.question(&talk.customer_id, "Why?").await.id,
         ..About::nothing()
     };
     let mut planted = 0;
@@ -187,6 +188,8 @@ async fn no_field_of_any_request_takes_a_bad_value() {
     assert!(wrong.is_empty(), "{} of {planted}:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(tenant.read(&talk.id).await.expect("there").message_count, 1, "nothing had an effect");
     assert_eq!(tenant.list_all(Default::default()).await.len(), 1);
+    let questions = tenant.question_page(Default::default()).await.expect("a page").pending_questions;
+    assert_eq!(questions.iter().map(|question| question.etag.as_str()).collect::<Vec<_>>(), ["r1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

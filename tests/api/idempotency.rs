@@ -18,10 +18,14 @@ fn mutations() -> Vec<MethodDescriptor> {
     rpcs().into_iter().filter(|rpc| rpc.input().get_field_by_name("request_id").is_some()).collect()
 }
 
-/// A customer in the state that the RPC needs, with a conversation and a message.
+/// A customer in the state that the RPC needs, with a conversation, a message and a question.
 async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
+    let question = tenant.question(&talk.customer_id, "Why?").await.id;
+    if rpc.name() == "MarkPendingQuestionVerified" {
+        tenant.answer(&question, "Because.").await.expect("answered");
+    }
     if rpc.name() == "UndeleteCustomer" {
         tenant.delete(&talk.customer_id).await.expect("deleted");
     }
@@ -29,6 +33,7 @@ async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About {
         customer: talk.customer_id,
         conversation: talk.id,
         message: said.id,
+        question,
         request_id: Uuid::new_v4().to_string(),
         text: Uuid::new_v4().to_string(),
         ..About::nothing()
@@ -43,8 +48,8 @@ fn every_rpc_that_changes_something_takes_a_request_id() {
         .map(|rpc| rpc.name().to_owned())
         .filter(|name| !names.contains(name) && !name.starts_with("Get") && !name.starts_with("List"))
         .collect();
-    // A stream has the message_key, and a watch changes nothing.
-    assert_eq!(others, ["AddMessage", "WatchConversation"]);
+    // A stream has the message_key, and the others change nothing.
+    assert_eq!(others, ["AddMessage", "WatchConversation", "NextPendingQuestions"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crm_backend::pb::{CreateConversationRequest, ListConversationsRequest};
+use crm_backend::pb::{CreateConversationRequest, ListConversationsRequest, ListPendingQuestionsRequest};
 use prost::Message;
 use prost_reflect::MethodDescriptor;
 use tonic::Code;
@@ -14,13 +14,21 @@ use crate::support::raw::{call, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Tenant};
 
-/// A tenant's customer, conversation and message.
+/// A tenant's customer, conversation, message and question.
 async fn everything(tenant: &Tenant) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
     tenant.analyse(samples::analysis(&talk.id)).await.expect("recorded");
+    let question = tenant.question(&talk.customer_id, "Why?").await.id;
     let slug = tenant.get(&talk.customer_id).await.expect("there").slug;
-    About { customer: talk.customer_id, slug, conversation: talk.id, message: said.id, ..About::nothing() }
+    About {
+        customer: talk.customer_id,
+        slug,
+        conversation: talk.id,
+        message: said.id,
+        question,
+        ..About::nothing()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,8 +39,9 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     let zoe = ana.customer("Unmistakable").await;
     let foreign = About { customer: zoe.id, slug: zoe.slug, ..everything(&ana).await };
     let unknown = About::nothing();
-    let names =
-        |about: &About| [&about.customer, &about.slug, &about.conversation, &about.message].map(Clone::clone);
+    let names = |about: &About| {
+        [&about.customer, &about.slug, &about.conversation, &about.message, &about.question].map(Clone::clone)
+    };
     let mut not_found = BTreeSet::new();
     let names_something =
         |rpc: &MethodDescriptor| samples::request(rpc, &foreign) != samples::request(rpc, &unknown);
@@ -58,7 +67,11 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     }
     let others: Vec<_> =
         rpcs.iter().map(|rpc| rpc.name()).filter(|name| !not_found.contains(*name)).collect();
-    assert_eq!(others, ["ListConversations"], "a filter may find nothing; nothing else may");
+    assert_eq!(
+        others,
+        ["ListConversations", "ListPendingQuestions"],
+        "a filter may find nothing; nothing else may"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +84,12 @@ async fn lists_show_what_is_the_tenants_own() {
         assert_eq!(customers.iter().map(|customer| &customer.id).collect::<Vec<_>>(), [&own.customer]);
         let talks = tenant.conversation_page(Default::default()).await.expect("a page").conversations;
         assert_eq!(talks.iter().map(|talk| &talk.id).collect::<Vec<_>>(), [&own.conversation]);
+        let questions = tenant.question_page(Default::default()).await.expect("a page").pending_questions;
+        assert_eq!(questions.iter().map(|question| &question.id).collect::<Vec<_>>(), [&own.question]);
     }
+    let customer_id = of_ana.customer.clone();
+    let of_foreign = ListPendingQuestionsRequest { customer_id, ..Default::default() };
+    assert_eq!(ben.question_page(of_foreign).await.expect("a page").pending_questions, []);
     let of_foreign = ListConversationsRequest { customer_id: of_ana.customer, ..Default::default() };
     assert_eq!(ben.conversation_page(of_foreign).await.expect("a page").conversations, []);
 }
@@ -191,6 +209,8 @@ async fn rows_of_another_tenant_cannot_be_written() {
         ),
         format!("UPDATE conversations SET customer_id = '{}'", of_ana.customer),
         format!("UPDATE conversation_messages SET conversation_id = '{}'", of_ana.conversation),
+        format!("UPDATE pending_questions SET customer_id = '{}'", of_ana.customer),
+        format!("UPDATE pending_questions SET created_conversation_id = '{}'", of_ana.conversation),
         "DELETE FROM customers".to_owned(),
         "TRUNCATE customers".to_owned(),
         "SELECT * FROM service_keys".to_owned(),

@@ -49,6 +49,7 @@ async fn everything(tenant: Tenant, rounds: usize) {
             customer: talk.customer_id.clone(),
             conversation: talk.id.clone(),
             text: format!("{round} {}", tenant.id),
+            question: retry(|| tenant.ask_of(&talk.customer_id)).await.id,
             ..About::nothing()
         };
         // A watch from now on would only say that nothing happens.
@@ -152,6 +153,7 @@ async fn every_row_is_at_home(sql: &Sql) {
         ("conversations", "outcome_notes"),
         ("conversation_messages", "content"),
         ("conversation_analyses", "summary"),
+        ("pending_questions", "question"),
     ] {
         let marked = format!("{column} ~ '[0-9a-f]{{8}}-[0-9a-f-]{{27}}$'");
         let strays =
@@ -232,6 +234,12 @@ async fn the_first_call_on_a_fresh_connection_is_like_every_other() {
 }
 
 impl Tenant {
+    /// A new question of a customer, or why not.
+    async fn ask_of(&self, customer_id: &str) -> Result<crm_backend::pb::PendingQuestion, Status> {
+        let question = crate::support::questions::question(customer_id, &self.id.to_string());
+        Ok(self.create_question(question).await?.0)
+    }
+
     /// A new conversation with a new customer, or why not.
     async fn open_some(&self) -> Result<crm_backend::pb::Conversation, Status> {
         let customer_id = self.create(named(&self.id.to_string())).await?.id;

@@ -23,6 +23,11 @@ use crate::error::Result;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
 use crate::rpc::words::Text;
 
+diesel::define_sql_function! {
+    /// The first characters of a text.
+    fn left(text: SqlText, characters: Integer) -> SqlText;
+}
+
 /// A message as it is stored.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = conversation_messages, check_for_backend(Pg))]
@@ -182,6 +187,36 @@ pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Resu
         .await
         .optional()?;
     Ok(message)
+}
+
+/// Whether a conversation has this message.
+pub(crate) async fn exists(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<bool> {
+    let found: Option<Uuid> = dsl::conversation_messages
+        .find((tx.tenant(), id))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .select(dsl::id)
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// Whose words the last messages of a conversation are, and how these begin; the latest first.
+pub(crate) async fn list_last(
+    tx: &TenantTx,
+    conversation_id: Uuid,
+    limit: i64,
+    characters: i32,
+) -> Result<Vec<(Text<MessageRole>, String)>> {
+    let beginnings = dsl::conversation_messages
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .order(dsl::sequence.desc())
+        .limit(limit)
+        .select((dsl::role, left(dsl::content, characters)))
+        .load(&mut tx.connection())
+        .await?;
+    Ok(beginnings)
 }
 
 /// Messages of a conversation, each with the last change of the conversation that was one of it; 0 where

@@ -5,6 +5,7 @@ pub(crate) mod conversations;
 pub(crate) mod customers;
 pub(crate) mod errors;
 pub(crate) mod postgres;
+pub(crate) mod questions;
 pub(crate) mod raw;
 pub(crate) mod samples;
 pub(crate) mod service;

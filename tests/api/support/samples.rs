@@ -11,6 +11,7 @@ pub(crate) struct About {
     pub(crate) slug: String,
     pub(crate) conversation: String,
     pub(crate) message: String,
+    pub(crate) question: String,
     /// A text that may be anything.
     pub(crate) text: String,
     /// The `request_id` of a mutation; empty for none.
@@ -25,6 +26,7 @@ impl About {
             slug: "nobody".to_owned(),
             conversation: uuid::Uuid::now_v7().to_string(),
             message: uuid::Uuid::now_v7().to_string(),
+            question: uuid::Uuid::now_v7().to_string(),
             text: "text".to_owned(),
             request_id: String::new(),
         }
@@ -36,6 +38,7 @@ pub(crate) fn request(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
     let bytes = match rpc.parent_service().name() {
         "CustomerService" => of_customers(rpc.name(), about.clone()),
         "ConversationService" => of_conversations(rpc.name(), about.clone()),
+        "PendingQuestionService" => of_questions(rpc.name(), about.clone()),
         service => panic!("{service} has no samples yet"),
     };
     DynamicMessage::decode(rpc.input(), bytes.as_slice()).expect("a request of this RPC")
@@ -116,6 +119,45 @@ fn of_conversations(rpc: &str, about: About) -> Vec<u8> {
                 .encode_to_vec()
         }
         "ListAnalyses" => pb::ListAnalysesRequest { conversation_id, ..Default::default() }.encode_to_vec(),
+        rpc => panic!("{rpc} has no sample yet"),
+    }
+}
+
+fn of_questions(rpc: &str, about: About) -> Vec<u8> {
+    let About { customer: customer_id, question: id, text, request_id, .. } = about;
+    let etag = String::new();
+    match rpc {
+        "CreatePendingQuestion" => {
+            pb::CreatePendingQuestionRequest { customer_id, question: text, request_id, ..Default::default() }
+                .encode_to_vec()
+        }
+        "GetPendingQuestion" => pb::GetPendingQuestionRequest { id }.encode_to_vec(),
+        "ListPendingQuestions" => {
+            pb::ListPendingQuestionsRequest { customer_id, ..Default::default() }.encode_to_vec()
+        }
+        "UpdatePendingQuestion" => {
+            let pending_question = Some(pb::PendingQuestion { id, purpose: text, ..Default::default() });
+            pb::UpdatePendingQuestionRequest { pending_question, update_mask: None, request_id }
+                .encode_to_vec()
+        }
+        "DeletePendingQuestion" => pb::DeletePendingQuestionRequest { id, etag, request_id }.encode_to_vec(),
+        "NextPendingQuestions" => {
+            pb::NextPendingQuestionsRequest { customer_id, query: text, ..Default::default() }.encode_to_vec()
+        }
+        "MarkPendingQuestionAsked" => {
+            pb::MarkPendingQuestionAskedRequest { id, request_id, ..Default::default() }.encode_to_vec()
+        }
+        "MarkPendingQuestionAnswered" => {
+            pb::MarkPendingQuestionAnsweredRequest { id, answer: text, request_id, ..Default::default() }
+                .encode_to_vec()
+        }
+        "MarkPendingQuestionVerified" => {
+            pb::MarkPendingQuestionVerifiedRequest { id, verified_by: text, etag, request_id }.encode_to_vec()
+        }
+        "SkipPendingQuestion" => {
+            pb::SkipPendingQuestionRequest { id, declined: false, reason: text, etag, request_id }
+                .encode_to_vec()
+        }
         rpc => panic!("{rpc} has no sample yet"),
     }
 }

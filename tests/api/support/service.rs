@@ -9,6 +9,7 @@ use crm_backend::config::{Cli, Command, Config};
 use crm_backend::db::Db;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
 use crm_backend::server::{self, ServeError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -188,6 +189,10 @@ impl Tenant {
 
     pub(crate) fn conversations(&self) -> ConversationServiceClient<Service> {
         ConversationServiceClient::with_interceptor(self.channel(), self.name())
+    }
+
+    pub(crate) fn questions(&self) -> PendingQuestionServiceClient<Service> {
+        PendingQuestionServiceClient::with_interceptor(self.channel(), self.name())
     }
 
     fn name(&self) -> NameTenant {

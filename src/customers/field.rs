@@ -1,0 +1,278 @@
+//! One field of a customer, named by its path as masks write it, and texts that become its value.
+
+use std::borrow::Cow;
+
+use prost::{Message, Name};
+use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, Value};
+use prost_types::FieldMask;
+use prost_types::value::Kind as Json;
+
+use super::store::Customer;
+use super::wire;
+use crate::error::{Error, Result};
+use crate::pb::{self, CONTRACT, CustomerStatus, ErrorReason};
+use crate::rpc::mask::{self, Change};
+use crate::rpc::validate::Violation;
+
+/// What the path of one of the tenant's own fields begins with.
+const ATTRIBUTES: &str = "custom_attributes";
+
+/// Characters of the name of such a field at most, as of a tag.
+const MAX_KEY: usize = 64;
+
+/// The etag is sent, but is no field of a customer.
+const ETAG: &str = "etag";
+
+/// A field that a text can fill.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    path: String,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    /// A text, texts, or a word of an enum.
+    Value(Vec<FieldDescriptor>),
+    /// A key of the tenant's own.
+    Attribute(String),
+}
+
+impl Field {
+    /// The field at `path`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the path, in words.
+    pub(crate) fn parse(path: &str) -> std::result::Result<Self, String> {
+        let field = |place| Self { path: path.to_owned(), place };
+        let rest = path.strip_prefix(ATTRIBUTES);
+        if let Some(key) = rest.and_then(|rest| rest.strip_prefix('.')) {
+            return match key.chars().count() {
+                1..=MAX_KEY => Ok(field(Place::Attribute(key.to_owned()))),
+                _ => Err(format!("must name a key of {ATTRIBUTES} with 1 to {MAX_KEY} characters")),
+            };
+        }
+        if rest == Some("") {
+            return Err(format!("must name one key: {ATTRIBUTES}.<key>"));
+        }
+        let fields = mask::writable_value::<pb::Customer>(path)?;
+        match fields.last().map(FieldDescriptor::kind) {
+            Some(Kind::String | Kind::Enum(_)) if path != ETAG => Ok(field(Place::Value(fields))),
+            _ => Err(format!("{path} is no field that a text can fill")),
+        }
+    }
+
+    /// The field's path.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// What is known of a customer.
+pub(crate) struct Known(DynamicMessage);
+
+impl Known {
+    /// What is known of this one.
+    pub(crate) fn of(customer: &Customer) -> Result<Self> {
+        to_dynamic(&customer.clone().into()).map(Self)
+    }
+
+    /// Whether the field is filled. A status of LEAD is what a customer has before anybody said one.
+    pub(crate) fn has(&self, field: &Field) -> bool {
+        match &field.place {
+            Place::Value(path) => value_at(&self.0, path).is_some_and(|value| is_filled(&value)),
+            Place::Attribute(key) => self.has_attribute(key),
+        }
+    }
+
+    fn has_attribute(&self, key: &str) -> bool {
+        let attributes = self.0.get_field_by_name(ATTRIBUTES);
+        let object = attributes.as_ref().and_then(|value| value.as_message());
+        let fields = object.and_then(|object| object.get_field_by_name("fields"));
+        let fields = fields.as_ref().and_then(|fields| fields.as_map());
+        let value = fields.and_then(|map| map.get(&prost_reflect::MapKey::String(key.to_owned())));
+        let value = value.and_then(Value::as_message).and_then(|value| value.transcode_to().ok());
+        value.is_some_and(|value: prost_types::Value| is_set(&value))
+    }
+}
+
+/// The customer after its field took `text`. A field of many values takes every line, after those that
+/// it has; with `overwrite` instead of them.
+///
+/// # Errors
+///
+/// `TARGET_FIELD_FILLED` when the field has another value, and `overwrite` is not set; `FIELD_INVALID`
+/// of `answer`, the field of the request that has the text, when the contract's rules refuse it.
+pub(crate) fn fill(current: &Customer, field: &Field, text: &str, overwrite: bool) -> Result<Customer> {
+    let before = pb::Customer::from(current.clone());
+    let filled = || filled(current, field);
+    let (wanted, path) = match &field.place {
+        Place::Value(path) => {
+            let mut wanted = to_dynamic(&before)?;
+            take(&mut wanted, path, text.trim(), overwrite, &filled)?;
+            (wanted.transcode_to().map_err(Error::internal)?, field.path.as_str())
+        }
+        Place::Attribute(key) => {
+            (with_attribute(before.clone(), key, text.trim(), overwrite, &filled)?, ATTRIBUTES)
+        }
+    };
+    let mask = FieldMask { paths: vec![path.to_owned()] };
+    let after = Change::new("customer", &wanted, Some(&mask))?.apply(&before);
+    Ok(wire::update(after.map_err(|error| of_answer(error, field))?, current))
+}
+
+/// Puts the text where the path leads, making the messages on the way.
+fn take(
+    message: &mut DynamicMessage,
+    path: &[FieldDescriptor],
+    text: &str,
+    overwrite: bool,
+    filled: &impl Fn() -> Error,
+) -> Result<()> {
+    match path {
+        [] => Ok(()),
+        [field] => {
+            let present = message.get_field(field).into_owned();
+            let value = taken(field, &present, text, overwrite, filled)?;
+            message.set_field(field, value);
+            Ok(())
+        }
+        [field, rest @ ..] => match message.get_field_mut(field) {
+            Value::Message(inner) => take(inner, rest, text, overwrite, filled),
+            _ => Err(Error::internal(format!("{} is no message", field.name()))),
+        },
+    }
+}
+
+/// What becomes of a value.
+fn taken(
+    field: &FieldDescriptor,
+    present: &Value,
+    text: &str,
+    overwrite: bool,
+    filled: &impl Fn() -> Error,
+) -> Result<Value> {
+    let value = match (field.kind(), present) {
+        (Kind::String, Value::List(items)) => return Ok(Value::List(added(items, text, overwrite))),
+        (Kind::String, _) => Value::String(text.to_owned()),
+        (Kind::Enum(words), _) => Value::EnumNumber(word(&words, text)?),
+        _ => return Err(Error::internal(format!("{} takes no text", field.name()))),
+    };
+    if value != *present && is_filled(present) && !overwrite {
+        return Err(filled());
+    }
+    Ok(value)
+}
+
+/// The items of a list after it took the lines of a text.
+fn added(present: &[Value], text: &str, overwrite: bool) -> Vec<Value> {
+    let mut items = if overwrite { Vec::new() } else { present.to_vec() };
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let item = Value::String(line.to_owned());
+        if !items.contains(&item) {
+            items.push(item);
+        }
+    }
+    items
+}
+
+/// The number of the word of an enum, which may be written in any case, with spaces or hyphens, and
+/// without the prefix of all its words.
+fn word(words: &EnumDescriptor, text: &str) -> Result<i32> {
+    let wanted = text.to_ascii_uppercase().replace([' ', '-'], "_");
+    let zero = words.get_value(0).map(|zero| zero.name().to_owned()).unwrap_or_default();
+    let prefix = zero.trim_end_matches("UNSPECIFIED");
+    let known = words.values().filter(|value| value.number() != 0);
+    let known: Vec<_> = known.map(|value| (value.name().replacen(prefix, "", 1), value)).collect();
+    let found = known.iter().find(|(short, value)| *short == wanted || value.name() == wanted);
+    found.map(|(_, value)| value.number()).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(short, _)| short.as_str()).collect();
+        Error::invalid("answer", "enum.defined_only", format!("must be one of {}", names.join(", ")))
+    })
+}
+
+fn with_attribute(
+    mut customer: pb::Customer,
+    key: &str,
+    text: &str,
+    overwrite: bool,
+    filled: &impl Fn() -> Error,
+) -> Result<pb::Customer> {
+    let value = prost_types::Value { kind: Some(Json::StringValue(text.to_owned())) };
+    let fields = &mut customer.custom_attributes.get_or_insert_default().fields;
+    match fields.get(key) {
+        Some(present) if *present != value && is_set(present) && !overwrite => Err(filled()),
+        _ => {
+            fields.insert(key.to_owned(), value);
+            Ok(customer)
+        }
+    }
+}
+
+/// The value that stands at the end of the path, if it is set.
+fn value_at<'a>(message: &'a DynamicMessage, path: &[FieldDescriptor]) -> Option<Cow<'a, Value>> {
+    let (field, rest) = path.split_first()?;
+    if !message.has_field(field) {
+        return None;
+    }
+    if rest.is_empty() {
+        return Some(message.get_field(field));
+    }
+    match message.get_field(field) {
+        Cow::Borrowed(Value::Message(inner)) => value_at(inner, rest),
+        _ => None,
+    }
+}
+
+fn is_filled(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.is_empty(),
+        Value::List(items) => !items.is_empty(),
+        // The only enum of a customer.
+        Value::EnumNumber(number) => *number > CustomerStatus::Lead.into(),
+        _ => true,
+    }
+}
+
+fn is_set(value: &prost_types::Value) -> bool {
+    match &value.kind {
+        None | Some(Json::NullValue(_)) => false,
+        Some(Json::StringValue(text)) => !text.is_empty(),
+        Some(Json::ListValue(list)) => !list.values.is_empty(),
+        Some(Json::StructValue(object)) => !object.fields.is_empty(),
+        Some(Json::BoolValue(_) | Json::NumberValue(_)) => true,
+    }
+}
+
+fn to_dynamic(customer: &pb::Customer) -> Result<DynamicMessage> {
+    let descriptor = CONTRACT
+        .get_message_by_name(&pb::Customer::full_name())
+        .ok_or_else(|| Error::internal("Customer is not in the contract"))?;
+    DynamicMessage::decode(descriptor, customer.encode_to_vec().as_slice()).map_err(Error::internal)
+}
+
+fn filled(customer: &Customer, field: &Field) -> Error {
+    Error::FailedPrecondition {
+        reason: ErrorReason::TargetFieldFilled,
+        message: format!(
+            "the customer's {} has another value; set overwrite to replace it, or leave write_to_customer out",
+            field.path()
+        ),
+        subject: format!("customer/{}", customer.id),
+    }
+}
+
+/// What is wrong with the field is wrong with the text that it would take.
+fn of_answer(error: Error, field: &Field) -> Error {
+    let Error::Invalid { reason, violations } = error else { return error };
+    let of_answer = |Violation { field: _, rule, description }| Violation {
+        field: "answer".to_owned(),
+        rule,
+        description: format!("does not fit {}: {description}", field.path()),
+    };
+    Error::Invalid { reason, violations: violations.into_iter().map(of_answer).collect() }
+}
+
+#[cfg(test)]
+mod tests;

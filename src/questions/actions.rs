@@ -1,0 +1,230 @@
+//! What one transaction does to pending questions.
+//!
+//! Whoever needs both locks a question before its customer, so that no two wait for each other.
+
+use futures_util::join;
+use uuid::Uuid;
+
+use super::rules::{self, Candidates, Ranking, Situation, Source, Step};
+use super::store::{self, Cursor, Filter, Question};
+use crate::customers::field;
+use crate::customers::store::Customer;
+use crate::db::TenantTx;
+use crate::db::keyset::Direction;
+use crate::error::{Error, Result};
+use crate::pb::ErrorReason;
+use crate::rpc::{Page, etag, times};
+use crate::{conversations, customers};
+
+/// Open questions of a customer that are looked at for what to ask next: far more than anybody asks, and
+/// little to read.
+pub(crate) const OPEN: i64 = 100;
+
+/// Declined ones, and answered ones, that are looked at for what not to ask: what was said last counts.
+pub(crate) const CLOSED: i64 = 50;
+
+/// What somebody wants to know who has something to ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) customer_id: Uuid,
+    /// The conversation in which to ask; none for one that is yet to begin.
+    pub(crate) conversation_id: Option<Uuid>,
+    /// Questions at most.
+    pub(crate) limit: usize,
+    /// What the talk is about, beside what the customer said; may be empty.
+    pub(crate) query: String,
+}
+
+/// Adds a question, unless its customer has an open one for its target field: then it is that one, and
+/// true.
+pub(crate) async fn create(tx: &TenantTx, question: Question) -> Result<(Question, bool)> {
+    let customer_id = question.customer_id;
+    rules::check_schedule("scheduled_time", &question)?;
+    let target = rules::target("target_field", &question.target_field)?;
+    let source = Source { conversation_id: question.created_conversation_id, message_id: None };
+    if let Err(no_conversation) = require(tx, customer_id, source).await {
+        customers::actions::require(tx, customer_id).await?;
+        return Err(no_conversation);
+    }
+    let mut existing = None;
+    if target.is_some() {
+        existing = find_open(tx, &question).await?;
+    }
+    if existing.is_none()
+        && !store::insert(tx, &question, || customers::actions::not_found(customer_id)).await?
+    {
+        existing = Some(find_open(tx, &question).await?.ok_or_else(overtaken)?);
+    }
+    // Only now is the customer held: the question may have had to wait for somebody who holds both.
+    customers::actions::require(tx, customer_id).await?;
+    Ok(existing.map_or((question, false), |existing| (existing, true)))
+}
+
+/// The question with this id.
+pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Question> {
+    let question = store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    Ok(rules::as_of(question, times::now()))
+}
+
+/// One page of questions, and where the next one begins.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    direction: Direction,
+    page: &Page<Cursor>,
+) -> Result<(Vec<Question>, Option<Cursor>)> {
+    let now = times::now();
+    let mut questions = store::list(tx, filter, direction, now, page).await?;
+    let more = page.cut(&mut questions);
+    let next = questions.last().filter(|_| more).map(Cursor::at);
+    Ok((questions.into_iter().map(|question| rules::as_of(question, now)).collect(), next))
+}
+
+/// Makes of an open question what `change` makes of it. A change of nothing changes nothing, the etag
+/// included.
+pub(crate) async fn update(
+    tx: &TenantTx,
+    id: Uuid,
+    expected: Option<i64>,
+    change: impl Fn(&Question) -> Result<Question> + Send + Sync,
+) -> Result<Question> {
+    let current = lock(tx, id).await?;
+    etag::check(expected, current.revision)?;
+    let wanted = change(&current)?;
+    if wanted == current {
+        return Ok(current);
+    }
+    rules::check_update(&current)?;
+    rules::check_schedule("pending_question.scheduled_time", &wanted)?;
+    if wanted.target_field != current.target_field {
+        rules::target("pending_question.target_field", &wanted.target_field)?;
+        make_way(tx, &wanted).await?;
+    }
+    write(tx, wanted).await
+}
+
+/// Removes a question.
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Question> {
+    let question = lock(tx, id).await?;
+    etag::check(expected, question.revision)?;
+    store::delete(tx, id).await?;
+    Ok(question)
+}
+
+/// Takes a question a step further. A step that it has taken already changes nothing.
+pub(crate) async fn step(tx: &TenantTx, id: Uuid, expected: Option<i64>, step: &Step) -> Result<Question> {
+    let current = lock(tx, id).await?;
+    if step.is_repeated(&current) {
+        return Ok(current);
+    }
+    etag::check(expected, current.revision)?;
+    let wanted = step.take(&current, times::now())?;
+    require(tx, current.customer_id, step.source()).await?;
+    if rules::is_open(&wanted) && !rules::is_open(&current) {
+        make_way(tx, &wanted).await?;
+    }
+    write(tx, wanted).await
+}
+
+/// Writes the answer of a question into its customer, who is read anew for it.
+pub(crate) async fn fill(tx: &TenantTx, question: &Question, overwrite: bool) -> Result<Customer> {
+    let target = rules::target("write_to_customer", &question.target_field)?;
+    let target = target.ok_or_else(|| {
+        Error::invalid(
+            "write_to_customer",
+            "question.target_field",
+            "needs a question that has a target_field",
+        )
+    })?;
+    customers::actions::update(tx, question.customer_id, None, |current| {
+        field::fill(current, &target, &question.answer, overwrite)
+    })
+    .await
+}
+
+/// What to ask a customer next, and what not.
+pub(crate) async fn next(tx: &TenantTx, wish: &Wish) -> Result<Ranking> {
+    let Wish { customer_id, conversation_id, limit, query } = wish;
+    let now = times::now();
+    let (customer, said, open, declined, answered) = join!(
+        customers::actions::read(tx, *customer_id),
+        said(tx, *customer_id, *conversation_id),
+        store::list_open(tx, *customer_id, now, OPEN),
+        store::list_declined(tx, *customer_id, CLOSED),
+        store::list_answered(tx, *customer_id, CLOSED),
+    );
+    let customer = customer?;
+    let mut texts = said?;
+    texts.push(query.clone());
+    let candidates = Candidates { open: open?, declined: declined?, answered: answered? };
+    let situation = Situation { now, conversation_id: *conversation_id, customer: &customer, texts: &texts };
+    rules::rank(&candidates, &situation, *limit)
+}
+
+/// What the customer said last in this conversation.
+async fn said(tx: &TenantTx, customer_id: Uuid, conversation_id: Option<Uuid>) -> Result<Vec<String>> {
+    let Some(id) = conversation_id else { return Ok(Vec::new()) };
+    let (is_theirs, said) = join!(
+        conversations::actions::require_of(tx, customer_id, id),
+        conversations::actions::list_said(tx, id)
+    );
+    is_theirs?;
+    said
+}
+
+/// The question as it reads now, held until the transaction ends.
+async fn lock(tx: &TenantTx, id: Uuid) -> Result<Question> {
+    let question = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    Ok(rules::as_of(question, times::now()))
+}
+
+/// Makes sure that a place that a call names is one of the customer's.
+async fn require(tx: &TenantTx, customer_id: Uuid, source: Source) -> Result<()> {
+    let Some(conversation_id) = source.conversation_id else { return Ok(()) };
+    conversations::actions::require_of(tx, customer_id, conversation_id).await?;
+    match source.message_id {
+        Some(id) => conversations::actions::require_message(tx, conversation_id, id).await,
+        None => Ok(()),
+    }
+}
+
+/// Makes sure that a question which is about to be open is the only open one for its target field.
+async fn make_way(tx: &TenantTx, question: &Question) -> Result<()> {
+    if question.target_field.is_empty() {
+        return Ok(());
+    }
+    match find_open(tx, question).await? {
+        Some(other) if other.id != question.id => Err(rules::target_taken(question, other.id)),
+        _ => Ok(()),
+    }
+}
+
+/// The open question of the same customer for the same target field. One that has expired makes way: it
+/// is stored as expired.
+async fn find_open(tx: &TenantTx, question: &Question) -> Result<Option<Question>> {
+    let found = store::find_open(tx, question.customer_id, &question.target_field).await?;
+    match found.map(|found| rules::as_of(found, times::now())) {
+        Some(lapsed) if !rules::is_open(&lapsed) => {
+            let lapsed = lock(tx, lapsed.id).await?;
+            if rules::is_expired(&lapsed) {
+                write(tx, lapsed).await?;
+            }
+            Ok(None)
+        }
+        open => Ok(open),
+    }
+}
+
+async fn write(tx: &TenantTx, question: Question) -> Result<Question> {
+    let question = Question { updated_at: times::now(), revision: question.revision + 1, ..question };
+    store::update(tx, &question, overtaken).await?;
+    Ok(question)
+}
+
+/// Another call opened or closed a question for the same field in between; the transaction runs again.
+fn overtaken() -> Error {
+    Error::Aborted {
+        reason: ErrorReason::Conflict,
+        message: "another call changed the questions for this field at the same time; retry",
+    }
+}

@@ -1,0 +1,192 @@
+//! `PendingQuestionService`.
+
+use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
+
+use super::store::{Cursor, Question};
+use super::{actions, wire};
+use crate::db::keyset::Direction;
+use crate::db::{Db, TenantTx};
+use crate::error::{Error, Result};
+use crate::pb;
+use crate::rpc::mask::Change;
+use crate::rpc::{self, Call, PageKey, etag, page, times};
+
+/// `PendingQuestionService`.
+pub struct PendingQuestions {
+    db: Db,
+    page_key: PageKey,
+}
+
+impl PendingQuestions {
+    /// The service over this database.
+    pub fn new(db: Db, page_key: PageKey) -> Self {
+        Self { db, page_key }
+    }
+}
+
+#[async_trait]
+impl pb::pending_question_service_server::PendingQuestionService for PendingQuestions {
+    async fn create_pending_question(
+        &self,
+        request: Request<pb::CreatePendingQuestionRequest>,
+    ) -> Result<Response<pb::CreatePendingQuestionResponse>, Status> {
+        let call = Call::open(request)?;
+        let question = wire::create(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let (question, existing) = actions::create(tx, question.clone()).await?;
+            Ok(pb::CreatePendingQuestionResponse { pending_question: Some(question.into()), existing })
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_pending_question(
+        &self,
+        request: Request<pb::GetPendingQuestionRequest>,
+    ) -> Result<Response<pb::GetPendingQuestionResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let question = actions::get(tx, id).await?;
+            Ok(pb::GetPendingQuestionResponse { pending_question: Some(question.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_pending_questions(
+        &self,
+        request: Request<pb::ListPendingQuestionsRequest>,
+    ) -> Result<Response<pb::ListPendingQuestionsResponse>, Status> {
+        let call = Call::open(request)?;
+        let page = self.page_key.open(&call)?;
+        let direction = match call.message.order_by.as_str() {
+            "create_time" => Direction::Ascending,
+            _ => Direction::Descending,
+        };
+        let filter = wire::filter(&call.message)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let (questions, next) = actions::list(tx, &filter, direction, &page).await?;
+            let (pending_questions, next) = page::fit(questions, next, Cursor::at);
+            let next_page_token = self.page_key.next(&call, next)?;
+            Ok(pb::ListPendingQuestionsResponse { pending_questions, next_page_token })
+        });
+        Ok(response.await?)
+    }
+
+    async fn update_pending_question(
+        &self,
+        request: Request<pb::UpdatePendingQuestionRequest>,
+    ) -> Result<Response<pb::UpdatePendingQuestionResponse>, Status> {
+        let call = Call::open(request)?;
+        let pb::UpdatePendingQuestionRequest { pending_question, update_mask, request_id: _ } = &call.message;
+        let missing = || Error::invalid("pending_question", "required", "is required");
+        let question = pending_question.as_ref().ok_or_else(missing)?;
+        let id = rpc::id("pending_question.id", &question.id)?;
+        let expected = etag::to_revision("pending_question.etag", &question.etag)?;
+        let change = Change::new("pending_question", question, update_mask.as_ref())?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let change = |current: &Question| changed(&change, current);
+            let question = actions::update(tx, id, expected, change).await?;
+            Ok(pb::UpdatePendingQuestionResponse { pending_question: Some(question.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn delete_pending_question(
+        &self,
+        request: Request<pb::DeletePendingQuestionRequest>,
+    ) -> Result<Response<pb::DeletePendingQuestionResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let question = actions::delete(tx, id, expected).await?;
+            Ok(pb::DeletePendingQuestionResponse { pending_question: Some(question.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn next_pending_questions(
+        &self,
+        request: Request<pb::NextPendingQuestionsRequest>,
+    ) -> Result<Response<pb::NextPendingQuestionsResponse>, Status> {
+        let call = Call::open(request)?;
+        let wish = wire::wish(&call.message)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let ranking = actions::next(tx, &wish).await?;
+            Ok(ranking.into())
+        });
+        Ok(response.await?)
+    }
+
+    async fn mark_pending_question_asked(
+        &self,
+        request: Request<pb::MarkPendingQuestionAskedRequest>,
+    ) -> Result<Response<pb::MarkPendingQuestionAskedResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let step = wire::asking(&call.message)?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let question = actions::step(tx, id, expected, &step).await?;
+            Ok(pb::MarkPendingQuestionAskedResponse { pending_question: Some(question.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn mark_pending_question_answered(
+        &self,
+        request: Request<pb::MarkPendingQuestionAnsweredRequest>,
+    ) -> Result<Response<pb::MarkPendingQuestionAnsweredResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let step = wire::answering(&call.message)?;
+        let pb::MarkPendingQuestionAnsweredRequest { write_to_customer, overwrite, .. } = call.message;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let question = actions::step(tx, id, expected, &step).await?;
+            let customer = match write_to_customer {
+                true => Some(actions::fill(tx, &question, overwrite).await?.into()),
+                false => None,
+            };
+            let pending_question = Some(question.into());
+            Ok(pb::MarkPendingQuestionAnsweredResponse { pending_question, customer })
+        });
+        Ok(response.await?)
+    }
+
+    async fn mark_pending_question_verified(
+        &self,
+        request: Request<pb::MarkPendingQuestionVerifiedRequest>,
+    ) -> Result<Response<pb::MarkPendingQuestionVerifiedResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let step = wire::verifying(&call.message);
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let question = actions::step(tx, id, expected, &step).await?;
+            Ok(pb::MarkPendingQuestionVerifiedResponse { pending_question: Some(question.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn skip_pending_question(
+        &self,
+        request: Request<pb::SkipPendingQuestionRequest>,
+    ) -> Result<Response<pb::SkipPendingQuestionResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let step = wire::skipping(&call.message);
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let question = actions::step(tx, id, expected, &step).await?;
+            Ok(pb::SkipPendingQuestionResponse { pending_question: Some(question.into()) })
+        });
+        Ok(response.await?)
+    }
+}
+
+fn changed(change: &Change, current: &Question) -> Result<Question> {
+    let wanted = change.apply(&pb::PendingQuestion::from(current.clone()))?;
+    Ok(wire::update(wanted, current))
+}

@@ -1,0 +1,299 @@
+//! `pending_questions`.
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Integer, Nullable, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::db::TenantTx;
+use crate::db::keyset::{Direction, keyset};
+use crate::db::schema::pending_questions::{self, dsl};
+use crate::error::{Error, OnConstraint, Result};
+use crate::pb::{PendingQuestionStatus as Status, QuestionPriority, QuestionTiming};
+use crate::rpc::Page;
+use crate::rpc::words::Text;
+
+/// What the index of open questions by target field says; literal, so that a plan for any value may
+/// use it.
+const OPEN_TARGET: &str = "target_field <> '' AND status IN ('PENDING', 'ASKED')";
+
+/// A question as it is stored.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = pending_questions, check_for_backend(Pg), treat_none_as_null = true)]
+pub(crate) struct Question {
+    pub(crate) id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) question: String,
+    pub(crate) target_field: String,
+    pub(crate) purpose: String,
+    pub(crate) priority: Text<QuestionPriority>,
+    pub(crate) timing: Text<QuestionTiming>,
+    pub(crate) scheduled_at: Option<DateTime<Utc>>,
+    pub(crate) status: Text<Status>,
+    pub(crate) created_conversation_id: Option<Uuid>,
+    pub(crate) attempts: i32,
+    pub(crate) asked_at: Option<DateTime<Utc>>,
+    pub(crate) asked_conversation_id: Option<Uuid>,
+    pub(crate) asked_message_id: Option<Uuid>,
+    pub(crate) cooldown_until: Option<DateTime<Utc>>,
+    pub(crate) answer: String,
+    pub(crate) confidence: Option<f64>,
+    pub(crate) answered_at: Option<DateTime<Utc>>,
+    pub(crate) answered_conversation_id: Option<Uuid>,
+    pub(crate) answered_message_id: Option<Uuid>,
+    pub(crate) verified_by: String,
+    pub(crate) verified_at: Option<DateTime<Utc>>,
+    pub(crate) skip_reason: String,
+    pub(crate) skipped_at: Option<DateTime<Utc>>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) revision: i64,
+}
+
+/// Which questions a list shows. All that is set must hold.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Filter {
+    pub(crate) customer_id: Option<Uuid>,
+    pub(crate) statuses: Vec<Text<Status>>,
+    pub(crate) priorities: Vec<Text<QuestionPriority>>,
+    pub(crate) timings: Vec<Text<QuestionTiming>>,
+    pub(crate) target_field: Option<String>,
+    pub(crate) created_from: Option<DateTime<Utc>>,
+    pub(crate) created_until: Option<DateTime<Utc>>,
+}
+
+/// Where a page ends.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cursor(DateTime<Utc>, Uuid);
+
+impl Cursor {
+    /// Where a page ends when `question` is its last.
+    pub(crate) fn at(question: &Question) -> Self {
+        Self(question.created_at, question.id)
+    }
+}
+
+/// Adds a question, unless its customer has an open one for its target field.
+pub(crate) async fn insert(
+    tx: &TenantTx,
+    question: &Question,
+    no_customer: impl FnOnce() -> Error,
+) -> Result<bool> {
+    let inserted = diesel::insert_into(dsl::pending_questions)
+        .values((dsl::tenant_id.eq(tx.tenant()), question))
+        .on_conflict_do_nothing()
+        .execute(&mut tx.connection())
+        .await
+        .on_constraint("pending_questions_customer_fkey", no_customer)?;
+    Ok(inserted == 1)
+}
+
+/// The question with this id.
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Question>> {
+    let question = dsl::pending_questions
+        .find((tx.tenant(), id))
+        .select(Question::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(question)
+}
+
+/// The question with this id, held until the transaction ends.
+pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Question>> {
+    let question = dsl::pending_questions
+        .find((tx.tenant(), id))
+        .select(Question::as_select())
+        .for_no_key_update()
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(question)
+}
+
+/// The question of a customer that is stored as open for this target field.
+pub(crate) async fn find_open(
+    tx: &TenantTx,
+    customer_id: Uuid,
+    target_field: &str,
+) -> Result<Option<Question>> {
+    let question = dsl::pending_questions
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::customer_id.eq(customer_id))
+        .filter(dsl::target_field.eq(target_field))
+        .filter(sql::<Bool>(OPEN_TARGET))
+        .select(Question::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(question)
+}
+
+/// Writes a question anew.
+pub(crate) async fn update(
+    tx: &TenantTx,
+    question: &Question,
+    target_taken: impl FnOnce() -> Error,
+) -> Result<()> {
+    diesel::update(dsl::pending_questions.find((tx.tenant(), question.id)))
+        .set(question)
+        .execute(&mut tx.connection())
+        .await
+        .on_constraint("pending_questions_open_target_field_key", target_taken)?;
+    Ok(())
+}
+
+/// Removes a question.
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
+    diesel::delete(dsl::pending_questions.find((tx.tenant(), id))).execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
+/// The open questions of a customer that have not expired: the most important first, then those asked
+/// least, then the oldest.
+pub(crate) async fn list_open(
+    tx: &TenantTx,
+    customer_id: Uuid,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Question>> {
+    let of_customer =
+        sql::<Nullable<Bool>>("CASE WHEN status IN ('PENDING', 'ASKED') THEN customer_id END = ")
+            .bind::<SqlUuid, _>(customer_id);
+    let rank = sql::<Integer>(
+        "CASE priority WHEN 'URGENT' THEN 1 WHEN 'HIGH' THEN 2 WHEN 'NORMAL' THEN 3 ELSE 4 END",
+    );
+    let questions = dsl::pending_questions
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(of_customer)
+        .filter(dsl::expires_at.is_null().or(dsl::expires_at.gt(now)))
+        .order((rank, dsl::attempts, dsl::created_at, dsl::id))
+        .limit(limit)
+        .select(Question::as_select())
+        .load(&mut tx.connection())
+        .await?;
+    Ok(questions)
+}
+
+/// The questions that a customer declined, the latest first.
+pub(crate) async fn list_declined(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Question>> {
+    let of_customer = sql::<Nullable<Bool>>("CASE WHEN status = 'DECLINED' THEN customer_id END = ")
+        .bind::<SqlUuid, _>(customer_id);
+    let questions = dsl::pending_questions
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(of_customer)
+        .order((dsl::skipped_at.desc(), dsl::id.desc()))
+        .limit(limit)
+        .select(Question::as_select())
+        .load(&mut tx.connection())
+        .await?;
+    Ok(questions)
+}
+
+/// The questions that a customer answered, verified or not, the latest first.
+pub(crate) async fn list_answered(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Question>> {
+    let of_customer =
+        sql::<Nullable<Bool>>("CASE WHEN status IN ('ANSWERED', 'VERIFIED') THEN customer_id END = ")
+            .bind::<SqlUuid, _>(customer_id);
+    let questions = dsl::pending_questions
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(of_customer)
+        .order((dsl::answered_at.desc(), dsl::id.desc()))
+        .limit(limit)
+        .select(Question::as_select())
+        .load(&mut tx.connection())
+        .await?;
+    Ok(questions)
+}
+
+/// One page of the questions that `filter` lets through as they read at `now`, and one row more if there
+/// is one.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    direction: Direction,
+    now: DateTime<Utc>,
+    page: &Page<Cursor>,
+) -> Result<Vec<Question>> {
+    if *filter != Filter::default() {
+        tx.plan_for_values().await?;
+    }
+    let mut query = dsl::pending_questions
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .select(Question::as_select())
+        .limit(page.limit())
+        .into_boxed();
+    if let Some(customer_id) = filter.customer_id {
+        query = query.filter(dsl::customer_id.eq(customer_id));
+    }
+    if !filter.statuses.is_empty() {
+        query = query.filter(reads_as(&filter.statuses, now));
+    }
+    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    if let [priority] = filter.priorities.as_slice() {
+        query = query.filter(dsl::priority.eq(priority));
+    } else if !filter.priorities.is_empty() {
+        query = query.filter(dsl::priority.eq_any(&filter.priorities));
+    }
+    if let [timing] = filter.timings.as_slice() {
+        query = query.filter(dsl::timing.eq(timing));
+    } else if !filter.timings.is_empty() {
+        query = query.filter(dsl::timing.eq_any(&filter.timings));
+    }
+    if let Some(target_field) = &filter.target_field {
+        // The second condition is the index's own.
+        query = query.filter(dsl::target_field.eq(target_field)).filter(dsl::target_field.ne(""));
+    }
+    if let Some(from) = filter.created_from {
+        query = query.filter(dsl::created_at.ge(from));
+    }
+    if let Some(until) = filter.created_until {
+        query = query.filter(dsl::created_at.lt(until));
+    }
+    let query = match page.after {
+        Some(Cursor(time, id)) => keyset!(query, direction, dsl::created_at, dsl::id, after(time, id)),
+        None => keyset!(query, direction, dsl::created_at, dsl::id),
+    };
+    Ok(query.load(&mut tx.connection()).await?)
+}
+
+/// A condition of a list.
+type Condition<'a> = Box<dyn BoxableExpression<pending_questions::table, Pg, SqlType = Nullable<Bool>> + 'a>;
+
+/// Whether a question reads as one of these at `now`: what waits for an answer reads as EXPIRED from
+/// its time on, whatever is stored.
+fn reads_as(statuses: &[Text<Status>], now: DateTime<Utc>) -> Condition<'_> {
+    let waiting = [Status::Pending, Status::Asked, Status::Skipped];
+    let lasts = || dsl::expires_at.is_null().or(dsl::expires_at.gt(now));
+    let (expired, others): (Vec<Text<Status>>, Vec<_>) =
+        statuses.iter().copied().partition(|status| status.0 == Status::Expired);
+    let expired = (!expired.is_empty()).then(|| {
+        // The first condition is the index's own.
+        dsl::expires_at.is_not_null().nullable().and(
+            dsl::status
+                .eq(Text(Status::Expired))
+                .nullable()
+                .or(dsl::status.eq_any(waiting.map(Text)).and(dsl::expires_at.le(now))),
+        )
+    });
+    let others: Option<Condition<'_>> = match others.as_slice() {
+        [] => None,
+        [status] if waiting.contains(&status.0) => Some(Box::new(dsl::status.eq(*status).and(lasts()))),
+        [status] => Some(Box::new(dsl::status.eq(*status).nullable())),
+        _ => {
+            let lasting = dsl::status.ne_all(waiting.map(Text)).nullable().or(lasts());
+            Some(Box::new(dsl::status.eq_any(others).nullable().and(lasting)))
+        }
+    };
+    match (others, expired) {
+        (Some(others), Some(expired)) => Box::new(others.or(expired)),
+        (Some(others), None) => others,
+        (None, Some(expired)) => Box::new(expired),
+        (None, None) => Box::new(sql::<Nullable<Bool>>("true")),
+    }
+}

@@ -1,0 +1,197 @@
+//! Pending questions in few words.
+
+use crm_backend::pb::{
+    CreateConversationRequest, CreatePendingQuestionRequest, DeletePendingQuestionRequest,
+    GetPendingQuestionRequest, ListPendingQuestionsRequest, ListPendingQuestionsResponse,
+    MarkPendingQuestionAnsweredRequest, MarkPendingQuestionAnsweredResponse, MarkPendingQuestionAskedRequest,
+    MarkPendingQuestionVerifiedRequest, NextPendingQuestionsRequest, NextPendingQuestionsResponse,
+    PendingQuestion, SkipPendingQuestionRequest, UpdatePendingQuestionRequest,
+};
+use tonic::{Code, Status};
+
+use super::customers::mask;
+use super::postgres::Sql;
+use super::{Refusal, Tenant};
+
+/// A question to create.
+pub(crate) fn question(customer_id: &str, question: &str) -> CreatePendingQuestionRequest {
+    CreatePendingQuestionRequest {
+        customer_id: customer_id.to_owned(),
+        question: question.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A question to create, whose answer fills a field.
+pub(crate) fn about(customer_id: &str, target_field: &str) -> CreatePendingQuestionRequest {
+    let text = format!("What is your {target_field}?");
+    CreatePendingQuestionRequest { target_field: target_field.to_owned(), ..question(customer_id, &text) }
+}
+
+/// An answer to take down.
+pub(crate) fn answer(id: &str, answer: &str) -> MarkPendingQuestionAnsweredRequest {
+    MarkPendingQuestionAnsweredRequest { id: id.to_owned(), answer: answer.to_owned(), ..Default::default() }
+}
+
+/// An answer to take down and to write into the customer.
+pub(crate) fn written(id: &str, text: &str) -> MarkPendingQuestionAnsweredRequest {
+    MarkPendingQuestionAnsweredRequest { write_to_customer: true, ..answer(id, text) }
+}
+
+/// Lets the time of a question that waits run out.
+pub(crate) async fn lapse(sql: &Sql, id: &str) {
+    sql.run(&format!("UPDATE pending_questions SET expires_at = now() - interval '1 s' WHERE id = '{id}'"))
+        .await;
+}
+
+/// Holds an error to INVALID_ARGUMENT because of this field, whatever rules of it are broken.
+#[track_caller]
+pub(crate) fn is_about(error: &Status, field: &str) {
+    error.is(Code::InvalidArgument, "FIELD_INVALID");
+    let fields = error.fields();
+    assert!(!fields.is_empty() && fields.iter().all(|found| found == field), "{field}: {error:?}");
+}
+
+impl Tenant {
+    /// A new question.
+    pub(crate) async fn question(&self, customer_id: &str, text: &str) -> PendingQuestion {
+        self.create_question(question(customer_id, text)).await.expect("a question").0
+    }
+
+    /// Another conversation of a customer.
+    pub(crate) async fn talk_of(&self, customer_id: &str) -> String {
+        let request = CreateConversationRequest { customer_id: customer_id.to_owned(), ..Default::default() };
+        self.open(request).await.expect("a conversation").id
+    }
+
+    /// A question, and whether it was there already.
+    pub(crate) async fn create_question(
+        &self,
+        request: CreatePendingQuestionRequest,
+    ) -> Result<(PendingQuestion, bool), Status> {
+        let response = self.questions().create_pending_question(request).await?.into_inner();
+        Ok((response.pending_question.expect("the question"), response.existing))
+    }
+
+    pub(crate) async fn read_question(&self, id: &str) -> Result<PendingQuestion, Status> {
+        let request = GetPendingQuestionRequest { id: id.to_owned() };
+        let response = self.questions().get_pending_question(request).await?.into_inner();
+        Ok(response.pending_question.expect("the question"))
+    }
+
+    pub(crate) async fn question_page(
+        &self,
+        request: ListPendingQuestionsRequest,
+    ) -> Result<ListPendingQuestionsResponse, Status> {
+        Ok(self.questions().list_pending_questions(request).await?.into_inner())
+    }
+
+    /// All pages of a list.
+    pub(crate) async fn all_questions(
+        &self,
+        mut request: ListPendingQuestionsRequest,
+    ) -> Vec<PendingQuestion> {
+        let mut questions = Vec::new();
+        loop {
+            let page = self.question_page(request.clone()).await.expect("a page");
+            questions.extend(page.pending_questions);
+            if page.next_page_token.is_empty() {
+                return questions;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Changes the fields of a question that `paths` names; with no paths, those that are set.
+    pub(crate) async fn revise_question(
+        &self,
+        wanted: PendingQuestion,
+        paths: &[&str],
+    ) -> Result<PendingQuestion, Status> {
+        let update_mask = (!paths.is_empty()).then(|| mask(paths));
+        let request = UpdatePendingQuestionRequest {
+            pending_question: Some(wanted),
+            update_mask,
+            ..Default::default()
+        };
+        let response = self.questions().update_pending_question(request).await?.into_inner();
+        Ok(response.pending_question.expect("the question"))
+    }
+
+    pub(crate) async fn delete_question(&self, id: &str, etag: &str) -> Result<PendingQuestion, Status> {
+        let request =
+            DeletePendingQuestionRequest { id: id.to_owned(), etag: etag.to_owned(), ..Default::default() };
+        let response = self.questions().delete_pending_question(request).await?.into_inner();
+        Ok(response.pending_question.expect("the question"))
+    }
+
+    /// Takes down that a question was asked, nowhere in particular.
+    pub(crate) async fn ask(&self, id: &str) -> Result<PendingQuestion, Status> {
+        self.mark_asked(MarkPendingQuestionAskedRequest { id: id.to_owned(), ..Default::default() }).await
+    }
+
+    pub(crate) async fn mark_asked(
+        &self,
+        request: MarkPendingQuestionAskedRequest,
+    ) -> Result<PendingQuestion, Status> {
+        let response = self.questions().mark_pending_question_asked(request).await?.into_inner();
+        Ok(response.pending_question.expect("the question"))
+    }
+
+    pub(crate) async fn answer(&self, id: &str, text: &str) -> Result<PendingQuestion, Status> {
+        let response = self.mark_answered(answer(id, text)).await?;
+        assert_eq!(response.customer, None, "nothing was written");
+        Ok(response.pending_question.expect("the question"))
+    }
+
+    pub(crate) async fn mark_answered(
+        &self,
+        request: MarkPendingQuestionAnsweredRequest,
+    ) -> Result<MarkPendingQuestionAnsweredResponse, Status> {
+        Ok(self.questions().mark_pending_question_answered(request).await?.into_inner())
+    }
+
+    pub(crate) async fn verify(&self, id: &str, by: &str) -> Result<PendingQuestion, Status> {
+        let request = MarkPendingQuestionVerifiedRequest {
+            id: id.to_owned(),
+            verified_by: by.to_owned(),
+            ..Default::default()
+        };
+        let response = self.questions().mark_pending_question_verified(request).await?.into_inner();
+        Ok(response.pending_question.expect("the question"))
+    }
+
+    pub(crate) async fn skip(&self, id: &str, declined: bool) -> Result<PendingQuestion, Status> {
+        self.skip_because(id, declined, "").await
+    }
+
+    pub(crate) async fn skip_because(
+        &self,
+        id: &str,
+        declined: bool,
+        reason: &str,
+    ) -> Result<PendingQuestion, Status> {
+        let request = SkipPendingQuestionRequest {
+            id: id.to_owned(),
+            declined,
+            reason: reason.to_owned(),
+            ..Default::default()
+        };
+        let response = self.questions().skip_pending_question(request).await?.into_inner();
+        Ok(response.pending_question.expect("the question"))
+    }
+
+    /// What to ask this customer next.
+    pub(crate) async fn next(&self, customer_id: &str) -> NextPendingQuestionsResponse {
+        let request =
+            NextPendingQuestionsRequest { customer_id: customer_id.to_owned(), ..Default::default() };
+        self.next_of(request).await.expect("an answer")
+    }
+
+    pub(crate) async fn next_of(
+        &self,
+        request: NextPendingQuestionsRequest,
+    ) -> Result<NextPendingQuestionsResponse, Status> {
+        Ok(self.questions().next_pending_questions(request).await?.into_inner())
+    }
+}
