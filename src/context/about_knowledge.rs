@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::item::{Item, Section};
-use crate::pb::{ContextResourceType, ContextSectionKind, Tokenizer};
+use crate::pb::{ContextResourceType, ContextSectionKind, QuestionLeftOutReason, Tokenizer};
+use crate::questions::rules::{LeftOut, Next, Ranking};
 
 /// FAQs, the best match first.
 pub(super) fn faqs(found: &[Faq], tokenizer: Tokenizer) -> Section {
@@ -23,22 +24,27 @@ pub(super) fn faqs(found: &[Faq], tokenizer: Tokenizer) -> Section {
 
 /// What to ask next, and what not.
 pub(super) fn questions(ranking: &Ranking, tokenizer: Tokenizer) -> [Section; 2] {
-    let Ranking { to_ask, not_to_ask } = ranking;
+    let Ranking { questions, left_out } = ranking;
     let about = |id| Some((ContextResourceType::PendingQuestion, id));
-    let ask = to_ask.iter().zip(1..).map(|(question, number)| {
-        let Question { id, question, note, score, reason } = question;
+    let ask = questions.iter().zip(1..).map(|(next, number)| {
+        let Next { question, score, reason } = next;
         let label = format!("Q{number}");
+        let mut text = format!("[{label}] {}", question.question);
+        if !question.purpose.is_empty() {
+            text.push_str(&format!("\nPurpose: {}", question.purpose));
+        }
+        text.push_str(&format!("\nWhy now: {reason}"));
         Item {
-            label: Some(label.clone()),
-            score: *score,
+            label: Some(label),
+            score: f64::from(*score),
             reason: reason.clone(),
-            ..Item::line(tokenizer, &format!("[{label}] {question}{note}"), about(*id))
+            ..Item::line(tokenizer, &text, about(question.id))
         }
     });
-    let leave = not_to_ask.iter().map(|question| {
-        let Question { id, question, note, score: _, reason } = question;
-        let item = Item::line(tokenizer, &format!("{question}{note} ({reason})"), about(*id));
-        Item { reason: reason.clone(), ..item }
+    let leave = left_out.iter().filter(|left_out| matters(left_out.reason)).map(|left_out| {
+        let LeftOut { id, question, reason: _, explanation } = left_out;
+        let item = Item::line(tokenizer, &format!("{question} ({explanation})"), about(*id));
+        Item { reason: explanation.clone(), ..item }
     });
     [
         Section { kind: ContextSectionKind::QuestionsToAsk, items: ask.collect() },
@@ -46,26 +52,17 @@ pub(super) fn questions(ranking: &Ranking, tokenizer: Tokenizer) -> [Section; 2]
     ]
 }
 
+/// Whether asking would be a mistake, and not just too early or beside the point.
+fn matters(reason: QuestionLeftOutReason) -> bool {
+    use QuestionLeftOutReason as Reason;
+    !matches!(reason, Reason::NotDue | Reason::NotRelevant | Reason::Duplicate | Reason::Unspecified)
+}
+
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Faq {
     id: Uuid,
     question: String,
     answer: String,
-    note: String,
-    score: f64,
-    reason: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Ranking {
-    to_ask: Vec<Question>,
-    not_to_ask: Vec<Question>,
-}
-
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Question {
-    id: Uuid,
-    question: String,
     note: String,
     score: f64,
     reason: String,

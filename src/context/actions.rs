@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use futures_util::try_join;
 use uuid::Uuid;
 
-use super::about_knowledge::{Faq, Ranking};
+use super::about_knowledge::Faq;
 use super::compose::{DEFAULTS, Options};
 use super::messages;
 use crate::conversations::messages::store::latest::{self, Of, Room, Said};
@@ -14,7 +15,8 @@ use crate::customers::store::{self as customers, Customer};
 use crate::db::TenantTx;
 use crate::error::Result;
 use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
-use crate::{conversations as all_conversations, customers as all_customers};
+use crate::questions::rules::{self as questions, Ranking, Situation};
+use crate::{conversations as all_conversations, customers as all_customers, questions as all_questions};
 
 /// Conversations of a customer that a context looks at, and how many older ones it counts.
 pub(super) struct Conversations {
@@ -29,6 +31,9 @@ pub(super) const MAX_CONVERSATIONS: Conversations = Conversations { looked_at: 2
 
 /// Follow-ups of a context: whoever has more to do has other tools.
 pub(super) const MAX_TASKS: usize = 20;
+
+/// Questions to ask of a context: nobody asks more at once.
+const QUESTIONS: usize = 10;
 
 /// Messages of the customer that are the query where there is none.
 const QUERY_MESSAGES: usize = 4;
@@ -48,6 +53,8 @@ pub(super) struct Wish {
     pub(super) tokenizer: Tokenizer,
     /// Where sections differ from the default.
     pub(super) options: HashMap<ContextSectionKind, Options>,
+    /// By which time cooldowns, schedules and expiries are judged.
+    pub(super) now: DateTime<Utc>,
 }
 
 impl Wish {
@@ -118,13 +125,14 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
     };
     let looked_at = limit(MAX_CONVERSATIONS.looked_at + 1);
     let ids = [*customer_id];
-    let (customers, briefs, named, older, tasks, said) = try_join!(
+    let (customers, briefs, named, older, tasks, said, candidates) = try_join!(
         customers::find_each(tx, &ids),
         conversations::list_briefs(tx, *customer_id, looked_at),
         find_named(tx, *conversation_id),
         conversations::count_older(tx, *customer_id, looked_at, limit(MAX_CONVERSATIONS.counted)),
         conversations::list_tasks(tx, *customer_id, limit(MAX_TASKS + 1)),
         latest::list_latest(tx, &of, wish.room()),
+        all_questions::actions::candidates(tx, *customer_id, wish.now),
     )?;
     let found = customers.into_iter().next();
     let customer = all_customers::actions::get(found, *customer_id, all_customers::actions::Deleted::Hidden)?;
@@ -144,7 +152,14 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         }
     };
     let said_before = said_before.await?;
-    let known = Known { query, ..Known::default() };
+    let situation = Situation {
+        now: wish.now,
+        conversation_id: present.as_ref().map(|present| present.id),
+        customer: &customer,
+        texts: std::slice::from_ref(&query),
+    };
+    let ranking = questions::rank(&candidates, &situation, QUESTIONS)?;
+    let known = Known { query, ranking, faqs: Vec::new() };
     let mut by_conversation: HashMap<Uuid, Vec<Said>> = HashMap::new();
     for message in said.into_iter().chain(said_before) {
         by_conversation.entry(message.conversation_id).or_default().push(message);

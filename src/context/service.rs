@@ -9,7 +9,7 @@ use crate::customers::Contexts;
 use crate::db::{Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::rpc::Call;
+use crate::rpc::{Call, times};
 use crate::tokens;
 
 /// Answers `GetAiContext`.
@@ -27,7 +27,7 @@ impl AiContexts {
 #[async_trait]
 impl Contexts for AiContexts {
     async fn get(&self, call: Call<pb::GetAiContextRequest>) -> Result<pb::GetAiContextResponse> {
-        let wish = Arc::new(wire::wish(&call.message)?);
+        let wish = Arc::new(wire::wish(&call.message, times::now())?);
         let (caller, deadline) = (&call.context.caller, call.context.deadline);
         let read = async |tx: &TenantTx| actions::read(tx, &wish).await;
         let snapshot = self.db.snapshot(caller, deadline, read).await?;

@@ -202,6 +202,7 @@ fn wish() -> impl Strategy<Value = Wish> {
             format,
             tokenizer,
             options,
+            now: DateTime::UNIX_EPOCH,
         })
 }
 

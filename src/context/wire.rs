@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -21,7 +22,7 @@ const DEFAULT_TOKENS: i32 = 4_000;
 const ETAG_BYTES: usize = 16;
 
 /// What a request asks for.
-pub(super) fn wish(request: &pb::GetAiContextRequest) -> Result<Wish> {
+pub(super) fn wish(request: &pb::GetAiContextRequest, now: DateTime<Utc>) -> Result<Wish> {
     let pb::GetAiContextRequest {
         customer_id,
         conversation_id,
@@ -50,6 +51,7 @@ pub(super) fn wish(request: &pb::GetAiContextRequest) -> Result<Wish> {
             tokenizer => tokenizer,
         },
         options: options(sections)?,
+        now,
     })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Whoever needs both locks a question before its customer, so that no two wait for each other.
 
-use futures_util::join;
+use chrono::{DateTime, Utc};
+use futures_util::{join, try_join};
 use uuid::Uuid;
 
 use super::rules::{self, Candidates, Ranking, Situation, Source, Step};
@@ -18,10 +19,10 @@ use crate::{conversations, customers};
 
 /// Open questions of a customer that are looked at for what to ask next: far more than anybody asks, and
 /// little to read.
-pub(crate) const OPEN: i64 = 100;
+const OPEN: i64 = 100;
 
 /// Declined ones, and answered ones, that are looked at for what not to ask: what was said last counts.
-pub(crate) const CLOSED: i64 = 50;
+const CLOSED: i64 = 50;
 
 /// What somebody wants to know who has something to ask.
 #[derive(Debug, Clone)]
@@ -146,19 +147,26 @@ pub(crate) async fn fill(tx: &TenantTx, question: &Question, overwrite: bool) ->
 pub(crate) async fn next(tx: &TenantTx, wish: &Wish) -> Result<Ranking> {
     let Wish { customer_id, conversation_id, limit, query } = wish;
     let now = times::now();
-    let (customer, said, open, declined, answered) = join!(
+    let (customer, said, candidates) = join!(
         customers::actions::read(tx, *customer_id),
         said(tx, *customer_id, *conversation_id),
-        store::list_open(tx, *customer_id, now, OPEN),
-        store::list_declined(tx, *customer_id, CLOSED),
-        store::list_answered(tx, *customer_id, CLOSED),
+        candidates(tx, *customer_id, now),
     );
     let customer = customer?;
     let mut texts = said?;
     texts.push(query.clone());
-    let candidates = Candidates { open: open?, declined: declined?, answered: answered? };
     let situation = Situation { now, conversation_id: *conversation_id, customer: &customer, texts: &texts };
-    rules::rank(&candidates, &situation, *limit)
+    rules::rank(&candidates?, &situation, *limit)
+}
+
+/// The questions of a customer that are looked at for what to ask, at this time.
+pub(crate) async fn candidates(tx: &TenantTx, customer_id: Uuid, now: DateTime<Utc>) -> Result<Candidates> {
+    let (open, declined, answered) = try_join!(
+        store::list_open(tx, customer_id, now, OPEN),
+        store::list_declined(tx, customer_id, CLOSED),
+        store::list_answered(tx, customer_id, CLOSED),
+    )?;
+    Ok(Candidates { open, declined, answered })
 }
 
 /// What the customer said last in this conversation.
