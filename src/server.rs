@@ -23,10 +23,12 @@ use crate::customers::Customers;
 use crate::db::embedded::EmbeddedError;
 use crate::db::migrate::MigrateError;
 use crate::db::{self, ConnectError, Db, Target, walls};
+use crate::faqs::Faqs;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
 use crate::pb;
 use crate::pb::conversation_service_server::ConversationServiceServer;
+use crate::pb::customer_faq_service_server::CustomerFaqServiceServer;
 use crate::pb::customer_service_server::CustomerServiceServer;
 use crate::rpc::PageKey;
 use crate::rpc::layer::CallLayer;
@@ -148,6 +150,8 @@ pub async fn run(
     let (reporter, health) = tonic_health::server::health_reporter();
     let customers = CustomerServiceServer::new(Customers::new(db.clone(), page_key.clone(), tracker.clone()))
         .max_decoding_message_size(limits.max_request_bytes);
+    let faqs = CustomerFaqServiceServer::new(Faqs::new(db.clone(), page_key.clone()))
+        .max_decoding_message_size(limits.max_request_bytes);
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
     let (bus, signals) = PostgresBus::start(target.clone(), end.clone(), &background);
@@ -185,6 +189,7 @@ pub async fn run(
         .add_service(reflection().build_v1alpha()?)
         .add_service(customers)
         .add_service(conversations)
+        .add_service(faqs)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener)
                 .with_nodelay(Some(true))
@@ -255,6 +260,7 @@ async fn announce(reporter: &HealthReporter, healthy: bool) {
         "",
         <CustomerServiceServer<Customers> as NamedService>::NAME,
         <ConversationServiceServer<Conversations> as NamedService>::NAME,
+        <CustomerFaqServiceServer<Faqs> as NamedService>::NAME,
     ];
     for service in services {
         reporter.set_service_status(service, status).await;

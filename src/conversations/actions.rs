@@ -82,6 +82,18 @@ pub(crate) async fn end(
     write(tx, ended).await
 }
 
+/// Makes sure that a conversation is with a customer.
+///
+/// # Errors
+///
+/// `CONVERSATION_NOT_FOUND`, also for a conversation with another customer.
+pub(crate) async fn require(tx: &TenantTx, id: Uuid, customer_id: Uuid) -> Result<()> {
+    match store::find_customer_id(tx, id).await? {
+        Some(found) if found == customer_id => Ok(()),
+        _ => Err(rules::not_found(id)),
+    }
+}
+
 async fn write(tx: &TenantTx, conversation: Conversation) -> Result<Conversation> {
     let revision = conversation.revision + 1;
     let change = conversation.change_count + 1;

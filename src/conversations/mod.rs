@@ -1,10 +1,10 @@
 //! Conversations: every talk with a customer, what was said, and what was made of it.
 
-mod actions;
+pub(crate) mod actions;
 mod analyses;
 mod caretaker;
 mod feed;
-mod messages;
+pub(crate) mod messages;
 mod rules;
 mod service;
 mod store;

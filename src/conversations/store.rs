@@ -125,6 +125,17 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>
     Ok(conversation)
 }
 
+/// The customer of the conversation with this id.
+pub(crate) async fn find_customer_id(tx: &TenantTx, id: Uuid) -> Result<Option<Uuid>> {
+    let customer_id = dsl::conversations
+        .find((tx.tenant(), id))
+        .select(dsl::customer_id)
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(customer_id)
+}
+
 /// The id of the conversation of this session.
 pub(crate) async fn find_id_by_session(tx: &TenantTx, session_id: &str) -> Result<Option<Uuid>> {
     let id = dsl::conversations

@@ -22,6 +22,7 @@ fn mutations() -> Vec<MethodDescriptor> {
 async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
+    let faq = tenant.faq(&talk.customer_id, "Ready?", "").await;
     if rpc.name() == "UndeleteCustomer" {
         tenant.delete(&talk.customer_id).await.expect("deleted");
     }
@@ -29,6 +30,7 @@ async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About {
         customer: talk.customer_id,
         conversation: talk.id,
         message: said.id,
+        faq: faq.id,
         request_id: Uuid::new_v4().to_string(),
         text: Uuid::new_v4().to_string(),
         ..About::nothing()
@@ -43,8 +45,8 @@ fn every_rpc_that_changes_something_takes_a_request_id() {
         .map(|rpc| rpc.name().to_owned())
         .filter(|name| !names.contains(name) && !name.starts_with("Get") && !name.starts_with("List"))
         .collect();
-    // A stream has the message_key, and a watch changes nothing.
-    assert_eq!(others, ["AddMessage", "WatchConversation"]);
+    // A stream has the message_key; a watch and a search change nothing.
+    assert_eq!(others, ["AddMessage", "WatchConversation", "SearchCustomerFaqs"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

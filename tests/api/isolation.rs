@@ -9,6 +9,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::conversations::message;
+use crate::support::faqs::about_message;
 use crate::support::postgres::Sql;
 use crate::support::raw::{call, rpcs, stream_error};
 use crate::support::samples::{self, About};
@@ -20,7 +21,15 @@ async fn everything(tenant: &Tenant) -> About {
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
     tenant.analyse(samples::analysis(&talk.id)).await.expect("recorded");
     let slug = tenant.get(&talk.customer_id).await.expect("there").slug;
-    About { customer: talk.customer_id, slug, conversation: talk.id, message: said.id, ..About::nothing() }
+    let (faq, _) = tenant.observe(about_message(&talk, &said, "Open?", "Yes.")).await.expect("observed");
+    About {
+        customer: talk.customer_id,
+        slug,
+        conversation: talk.id,
+        message: said.id,
+        faq: faq.id,
+        ..About::nothing()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,8 +40,9 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     let zoe = ana.customer("Unmistakable").await;
     let foreign = About { customer: zoe.id, slug: zoe.slug, ..everything(&ana).await };
     let unknown = About::nothing();
-    let names =
-        |about: &About| [&about.customer, &about.slug, &about.conversation, &about.message].map(Clone::clone);
+    let names = |about: &About| {
+        [&about.customer, &about.slug, &about.conversation, &about.message, &about.faq].map(Clone::clone)
+    };
     let mut not_found = BTreeSet::new();
     let names_something =
         |rpc: &MethodDescriptor| samples::request(rpc, &foreign) != samples::request(rpc, &unknown);
@@ -58,7 +68,11 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     }
     let others: Vec<_> =
         rpcs.iter().map(|rpc| rpc.name()).filter(|name| !not_found.contains(*name)).collect();
-    assert_eq!(others, ["ListConversations"], "a filter may find nothing; nothing else may");
+    assert_eq!(
+        others,
+        ["ListConversations", "ListCustomerFaqs"],
+        "a filter may find nothing; nothing else may"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

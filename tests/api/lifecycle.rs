@@ -14,7 +14,8 @@ use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::{Crm, PATIENCE, Refusal, Settings, eventually, soon};
 
-const SERVICES: [&str; 3] = ["", "crm.v1.CustomerService", "crm.v1.ConversationService"];
+const SERVICES: [&str; 4] =
+    ["", "crm.v1.CustomerService", "crm.v1.ConversationService", "crm.v1.CustomerFaqService"];
 
 async fn watch(crm: &Crm, service: &str) -> Streaming<HealthCheckResponse> {
     let request = HealthCheckRequest { service: service.to_owned() };
@@ -61,7 +62,12 @@ async fn every_service_is_healthy_until_the_shutdown() {
 async fn reflection_tells_of_every_service_in_both_versions() {
     use tonic_reflection::pb::{v1, v1alpha};
     let crm = Crm::start().await;
-    let wanted = ["crm.v1.ConversationService", "crm.v1.CustomerService", "grpc.health.v1.Health"];
+    let wanted = [
+        "crm.v1.ConversationService",
+        "crm.v1.CustomerFaqService",
+        "crm.v1.CustomerService",
+        "grpc.health.v1.Health",
+    ];
 
     let ask = |message| v1::ServerReflectionRequest { host: String::new(), message_request: Some(message) };
     let list = ask(v1::server_reflection_request::MessageRequest::ListServices(String::new()));

@@ -85,7 +85,7 @@ fn found_in(rows: &[Vec<Option<String>>]) -> Counts {
 }
 
 /// Holds some lists to the indexes that they may use, and to a number of entries per call.
-async fn hold(
+pub(crate) async fn hold(
     crm: &Crm,
     tenant: &Tenant,
     what: &str,

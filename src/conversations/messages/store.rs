@@ -172,6 +172,17 @@ pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Resu
     Ok(message)
 }
 
+/// The conversation of the message with this id.
+pub(crate) async fn find_conversation_id(tx: &TenantTx, id: Uuid) -> Result<Option<Uuid>> {
+    let conversation_id = dsl::conversation_messages
+        .find((tx.tenant(), id))
+        .select(dsl::conversation_id)
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(conversation_id)
+}
+
 /// Messages of a conversation, each with the last change of the conversation that was one of it; 0 where
 /// it is still as it was added.
 pub(crate) async fn list_by_id(

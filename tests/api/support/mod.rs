@@ -3,6 +3,7 @@
 pub(crate) mod conversations;
 pub(crate) mod customers;
 pub(crate) mod errors;
+pub(crate) mod faqs;
 pub(crate) mod postgres;
 pub(crate) mod raw;
 pub(crate) mod samples;
