@@ -1,6 +1,7 @@
 //! A multi-tenant, AI-first CRM backend: one gRPC service over Postgres.
 //!
-//! Modules in reading order. A noun of the business ([`customers`], [`conversations`], [`questions`]) has the
+//! Modules in reading order. A noun of the business ([`customers`], [`conversations`], [`questions`],
+//! [`faqs`], [`context`]) has the
 //! same rooms everywhere: `service` (the generated trait: opens a call, runs one action, answers),
 //! `wire` (messages ⇄ rows), `actions` (what one transaction does), `rules` (decisions without
 //! I/O) and `store` (one function, one statement; the only room that names diesel).
@@ -17,6 +18,7 @@ pub mod startup;
 pub mod context;
 pub mod conversations;
 pub mod customers;
+pub mod faqs;
 pub mod questions;
 
 pub mod live;

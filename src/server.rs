@@ -24,10 +24,12 @@ use crate::customers::Customers;
 use crate::db::embedded::EmbeddedError;
 use crate::db::migrate::MigrateError;
 use crate::db::{self, ConnectError, Db, Target, walls};
+use crate::faqs::Faqs;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
 use crate::pb;
 use crate::pb::conversation_service_server::ConversationServiceServer;
+use crate::pb::customer_faq_service_server::CustomerFaqServiceServer;
 use crate::pb::customer_service_server::CustomerServiceServer;
 use crate::pb::pending_question_service_server::PendingQuestionServiceServer;
 use crate::questions::PendingQuestions;
@@ -157,6 +159,8 @@ pub async fn run(
     let customers = CustomerServiceServer::new(customers).max_decoding_message_size(limits.max_request_bytes);
     let questions = PendingQuestionServiceServer::new(PendingQuestions::new(db.clone(), page_key.clone()))
         .max_decoding_message_size(limits.max_request_bytes);
+    let faqs = CustomerFaqServiceServer::new(Faqs::new(db.clone(), page_key.clone()))
+        .max_decoding_message_size(limits.max_request_bytes);
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
     let (bus, signals) = PostgresBus::start(target.clone(), end.clone(), &background);
@@ -195,6 +199,7 @@ pub async fn run(
         .add_service(customers)
         .add_service(conversations)
         .add_service(questions)
+        .add_service(faqs)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener)
                 .with_nodelay(Some(true))
@@ -266,6 +271,7 @@ async fn announce(reporter: &HealthReporter, healthy: bool) {
         <CustomerServiceServer<Customers> as NamedService>::NAME,
         <ConversationServiceServer<Conversations> as NamedService>::NAME,
         <PendingQuestionServiceServer<PendingQuestions> as NamedService>::NAME,
+        <CustomerFaqServiceServer<Faqs> as NamedService>::NAME,
     ];
     for service in services {
         reporter.set_service_status(service, status).await;

@@ -1,25 +1,50 @@
 //! What was learned about a customer, as sections of a context.
 
-use uuid::Uuid;
-
 use super::item::{Item, Section};
-use crate::pb::{ContextResourceType, ContextSectionKind, QuestionLeftOutReason, Tokenizer};
+use crate::faqs::actions::Found;
+use crate::faqs::search::rules::Scores;
+use crate::faqs::store::Faq;
+use crate::pb::{
+    ContextResourceType, ContextSectionKind, FaqStatus, FaqVerification, QuestionLeftOutReason, Tokenizer,
+};
 use crate::questions::rules::{LeftOut, Next, Ranking};
 
 /// FAQs, the best match first.
-pub(super) fn faqs(found: &[Faq], tokenizer: Tokenizer) -> Section {
-    let items = found.iter().zip(1..).map(|(faq, number)| {
-        let Faq { id, question, answer, note, score, reason } = faq;
+pub(super) fn faqs(found: &[Found], tokenizer: Tokenizer) -> Section {
+    let items = found.iter().zip(1..).map(|(found, number)| {
+        let Found { faq, scores: Scores { score, text, confidence, recency } } = found;
         let label = format!("F{number}");
-        let text = format!("[{label}] {question}\nAnswer{note}: {answer}");
+        let answer = match faq.answer.trim() {
+            "" => "not known yet",
+            answer => answer,
+        };
+        let line = format!("[{label}] {}\nAnswer ({}): {answer}", faq.question, standing(faq));
         Item {
             label: Some(label),
             score: *score,
-            reason: reason.clone(),
-            ..Item::line(tokenizer, &text, Some((ContextResourceType::CustomerFaq, *id)))
+            reason: format!("text {text:.3}, confidence {confidence:.3}, recency {recency:.3}"),
+            ..Item::line(tokenizer, &line, Some((ContextResourceType::CustomerFaq, faq.id)))
         }
     });
     Section { kind: ContextSectionKind::Faqs, items: items.collect() }
+}
+
+/// How far an answer can be relied on.
+fn standing(faq: &Faq) -> String {
+    let confidence = format!("confidence {:.2}", faq.derived_confidence);
+    let status = match faq.status.0 {
+        FaqStatus::Conflict => Some("answers conflict"),
+        FaqStatus::Candidate => Some("not approved"),
+        _ => None,
+    };
+    let verification = match faq.verification.0 {
+        FaqVerification::HumanVerified => Some("verified by a person"),
+        FaqVerification::AiChecked => Some("checked by an AI"),
+        FaqVerification::Disputed => Some("disputed"),
+        FaqVerification::Unverified | FaqVerification::Unspecified => None,
+    };
+    let parts = [Some(confidence.as_str()), status, verification];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// What to ask next, and what not.
@@ -56,14 +81,4 @@ pub(super) fn questions(ranking: &Ranking, tokenizer: Tokenizer) -> [Section; 2]
 fn matters(reason: QuestionLeftOutReason) -> bool {
     use QuestionLeftOutReason as Reason;
     !matches!(reason, Reason::NotDue | Reason::NotRelevant | Reason::Duplicate | Reason::Unspecified)
-}
-
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Faq {
-    id: Uuid,
-    question: String,
-    answer: String,
-    note: String,
-    score: f64,
-    reason: String,
 }

@@ -6,17 +6,19 @@ use chrono::{DateTime, Utc};
 use futures_util::try_join;
 use uuid::Uuid;
 
-use super::about_knowledge::Faq;
 use super::compose::{DEFAULTS, Options};
 use super::messages;
 use crate::conversations::messages::store::latest::{self, Of, Room, Said};
+use crate::conversations::rules::not_found;
 use crate::conversations::store::{self as conversations, Brief, Task};
+use crate::customers::actions::{self as customer_actions, Deleted};
 use crate::customers::store::{self as customers, Customer};
 use crate::db::TenantTx;
 use crate::error::Result;
+use crate::faqs::actions::{self as faqs, Found};
 use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
+use crate::questions::actions as question_actions;
 use crate::questions::rules::{self as questions, Ranking, Situation};
-use crate::{conversations as all_conversations, customers as all_customers, questions as all_questions};
 
 /// Conversations of a customer that a context looks at, and how many older ones it counts.
 pub(super) struct Conversations {
@@ -31,6 +33,9 @@ pub(super) const MAX_CONVERSATIONS: Conversations = Conversations { looked_at: 2
 
 /// Follow-ups of a context: whoever has more to do has other tools.
 pub(super) const MAX_TASKS: usize = 20;
+
+/// FAQs of a context: what comes after the best twenty has little to do with the query.
+const FAQS: usize = 20;
 
 /// Questions to ask of a context: nobody asks more at once.
 const QUESTIONS: usize = 10;
@@ -112,7 +117,7 @@ pub(super) struct Known {
     /// The text by which it was chosen.
     pub(super) query: String,
     pub(super) ranking: Ranking,
-    pub(super) faqs: Vec<Faq>,
+    pub(super) faqs: Vec<Found>,
 }
 
 /// Reads all that a context can be made of: first what is known by the customer and its present
@@ -132,26 +137,15 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         conversations::count_older(tx, *customer_id, looked_at, limit(MAX_CONVERSATIONS.counted)),
         conversations::list_tasks(tx, *customer_id, limit(MAX_TASKS + 1)),
         latest::list_latest(tx, &of, wish.room()),
-        all_questions::actions::candidates(tx, *customer_id, wish.now),
+        question_actions::candidates(tx, *customer_id, wish.now),
     )?;
     let found = customers.into_iter().next();
-    let customer = all_customers::actions::get(found, *customer_id, all_customers::actions::Deleted::Hidden)?;
+    let customer = customer_actions::get(found, *customer_id, Deleted::Hidden)?;
     let (present, others, older) = place(wish, briefs, named, older)?;
-    let query = match (wish.query.as_str(), &present) {
-        ("", Some(present)) => {
-            let texts = messages::last_of_customer(&said, present.id, QUERY_MESSAGES).join("\n");
-            texts.chars().take(MAX_QUERY).collect()
-        }
-        (query, _) => query.to_owned(),
-    };
+    let query = query(wish, &said);
     let earlier = earlier(wish, &said, present.as_ref(), &others);
-    let said_before = async {
-        match earlier.is_empty() {
-            true => Ok(Vec::new()),
-            false => latest::list_latest(tx, &Of::Conversations(earlier), wish.room()).await,
-        }
-    };
-    let said_before = said_before.await?;
+    let (said_before, faqs) =
+        try_join!(list_earlier(tx, wish, earlier), search(tx, *customer_id, &customer, &query))?;
     let situation = Situation {
         now: wish.now,
         conversation_id: present.as_ref().map(|present| present.id),
@@ -159,12 +153,45 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         texts: std::slice::from_ref(&query),
     };
     let ranking = questions::rank(&candidates, &situation, QUESTIONS)?;
-    let known = Known { query, ranking, faqs: Vec::new() };
+    let known = Known { query, ranking, faqs };
     let mut by_conversation: HashMap<Uuid, Vec<Said>> = HashMap::new();
     for message in said.into_iter().chain(said_before) {
         by_conversation.entry(message.conversation_id).or_default().push(message);
     }
     Ok(Snapshot { customer, present, others, older, tasks, said: by_conversation, known })
+}
+
+/// What FAQs and questions are chosen by: what was said, or else what the customer said last.
+fn query(wish: &Wish, said: &[Said]) -> String {
+    if !wish.query.is_empty() {
+        return wish.query.clone();
+    }
+    let last = messages::last_of_customer(said, QUERY_MESSAGES).join("\n");
+    last.chars().take(MAX_QUERY).collect()
+}
+
+/// The last messages of conversations before the present one.
+async fn list_earlier(tx: &TenantTx, wish: &Wish, ids: Vec<Uuid>) -> Result<Vec<Said>> {
+    match ids.is_empty() {
+        true => Ok(Vec::new()),
+        false => latest::list_latest(tx, &Of::Conversations(ids), wish.room()).await,
+    }
+}
+
+/// The FAQs that match a text.
+async fn search(tx: &TenantTx, customer_id: Uuid, customer: &Customer, query: &str) -> Result<Vec<Found>> {
+    if query.is_empty() {
+        return Ok(Vec::new());
+    }
+    let languages = &customer.content_preferences.0.languages;
+    let wish = faqs::Wish {
+        customer_id,
+        language: languages.first().cloned().unwrap_or_default(),
+        query: query.to_owned(),
+        statuses: Vec::new(),
+        limit: FAQS,
+    };
+    faqs::search(tx, &wish).await
 }
 
 async fn find_named(tx: &TenantTx, id: Option<Uuid>) -> Result<Option<Brief>> {
@@ -185,7 +212,7 @@ fn place(
     let present = match wish.conversation_id {
         Some(id) => {
             let named = named.filter(|brief| brief.customer_id == wish.customer_id);
-            let named = named.ok_or_else(|| all_conversations::rules::not_found(id))?;
+            let named = named.ok_or_else(|| not_found(id))?;
             let before = briefs.len();
             briefs.retain(|brief| brief.id != id);
             // One that is not among the newest is one of the older ones that were counted.

@@ -1,7 +1,6 @@
 //! Messages as items of a context.
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::item::{Item, Place, Role, Turn, indent};
 use crate::conversations::messages::quote::quote;
@@ -151,11 +150,12 @@ pub(super) fn minute(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M").to_string()
 }
 
-/// The last messages of the customer in a conversation, in the order in which they were said.
-pub(super) fn last_of_customer(said: &[Said], conversation_id: Uuid, count: usize) -> Vec<&str> {
+/// The last messages of the customer among these, which come the newest first, in the order in which they
+/// were said.
+pub(super) fn last_of_customer(said: &[Said], count: usize) -> Vec<&str> {
     let mut texts: Vec<&str> = said
         .iter()
-        .filter(|message| message.conversation_id == conversation_id && message.role.0 == MessageRole::User)
+        .filter(|message| message.role.0 == MessageRole::User)
         .take(count)
         .map(|message| message.content.as_str())
         .collect();

@@ -101,22 +101,6 @@ pub(crate) async fn require_of(tx: &TenantTx, customer_id: Uuid, id: Uuid) -> Re
     }
 }
 
-/// Makes sure that a message that a call refers to is this conversation's.
-///
-/// # Errors
-///
-/// `MESSAGE_NOT_FOUND`, also for another conversation's.
-pub(crate) async fn require_message(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<()> {
-    match messages::exists(tx, conversation_id, id).await? {
-        true => Ok(()),
-        false => Err(Error::NotFound {
-            reason: ErrorReason::MessageNotFound,
-            kind: "message",
-            name: id.to_string(),
-        }),
-    }
-}
-
 /// What the customer said among the last messages of a conversation, the latest first; nothing where
 /// there is no such conversation.
 pub(crate) async fn list_said(tx: &TenantTx, id: Uuid) -> Result<Vec<String>> {

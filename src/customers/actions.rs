@@ -176,6 +176,18 @@ pub(crate) async fn require(tx: &TenantTx, id: Uuid) -> Result<()> {
     }
 }
 
+/// The BCP 47 tag of a customer's language: the first that it wants; empty when it says none.
+///
+/// # Errors
+///
+/// `CUSTOMER_NOT_FOUND`.
+pub(crate) async fn language(tx: &TenantTx, id: Uuid, deleted: Deleted) -> Result<String> {
+    let found = store::find_preferences(tx, id).await?;
+    let visible = found.filter(|(_, deleted_at)| deleted == Deleted::Shown || deleted_at.is_none());
+    let (preferences, _) = visible.ok_or_else(|| not_found(id))?;
+    Ok(preferences.languages.into_iter().next().unwrap_or_default())
+}
+
 async fn write(tx: &TenantTx, customer: Customer) -> Result<Customer> {
     let customer = Customer { updated_at: times::now(), revision: customer.revision + 1, ..customer };
     let lexemes = rules::lexemes(tx.tenant(), &customer);

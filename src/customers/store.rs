@@ -247,6 +247,20 @@ pub(crate) async fn hold(tx: &TenantTx, id: Uuid) -> Result<bool> {
     Ok(held.is_some())
 }
 
+/// What content the customer with this id wants, and when it was deleted.
+pub(crate) async fn find_preferences(
+    tx: &TenantTx,
+    id: Uuid,
+) -> Result<Option<(ContentPreferences, Option<DateTime<Utc>>)>> {
+    let found: Option<(Json<ContentPreferences>, Option<DateTime<Utc>>)> = dsl::customers
+        .find((tx.tenant(), id))
+        .select((dsl::content_preferences, dsl::deleted_at))
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(found.map(|(Json(preferences), deleted_at)| (preferences, deleted_at)))
+}
+
 /// Writes a customer anew.
 pub(crate) async fn update(
     tx: &TenantTx,

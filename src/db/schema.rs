@@ -153,6 +153,28 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// The words by which FAQs are found: their stems, and as they are written. FAQs that are rejected or archived have none.
+    customer_faq_terms (tenant_id, faq_id, term) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// The customer of the FAQ.
+        customer_id -> Uuid,
+        /// The FAQ.
+        faq_id -> Uuid,
+        /// The word, as Postgres's full text search makes it.
+        term -> Text,
+        /// How much it counts: 1 where the question has it, less where only the answer does.
+        weight -> Float4,
+        /// When the words of the FAQ were made.
+        created_at -> Timestamptz,
+        /// The same as created_at.
+        updated_at -> Timestamptz,
+        /// Always 1.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
     /// Questions that a customer or its clientele asks, with their answers.
     customer_faqs (tenant_id, id) {
         /// The tenant.
@@ -184,9 +206,9 @@ diesel::table! {
         /// When it was checked.
         verified_at -> Nullable<Timestamptz>,
         /// How sure the writer is, 0 to 1.
-        reported_confidence -> Nullable<Float4>,
+        reported_confidence -> Nullable<Float8>,
         /// How sure the service is, 0 to 1.
-        derived_confidence -> Float4,
+        derived_confidence -> Float8,
         /// How often it was used.
         usage_count -> Int8,
         /// When it was last used.
@@ -197,6 +219,22 @@ diesel::table! {
         updated_at -> Timestamptz,
         /// Counts the changes of the FAQ, from 1; the etag.
         revision -> Int8,
+        /// How often the question was observed to be asked.
+        observation_count -> Int8,
+        /// Observations that gave this answer, since it was last changed.
+        agreeing_count -> Int8,
+        /// The sum of their confidences.
+        agreeing_confidence -> Float8,
+        /// Observations that gave another answer, since that was last settled.
+        conflicting_count -> Int8,
+        /// The sum of their confidences.
+        conflicting_confidence -> Float8,
+        /// When the question was last observed to be asked.
+        last_observed_at -> Nullable<Timestamptz>,
+        /// When the FAQ was last changed or observed; what recency in a search is about.
+        active_at -> Timestamptz,
+        /// The text search configuration that its words were made with.
+        search_config -> Text,
     }
 }
 
@@ -257,6 +295,42 @@ diesel::table! {
         /// When the customer last changed.
         updated_at -> Timestamptz,
         /// Counts the changes of the customer, from 1; the etag.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    /// Each time that a question was asked or a FAQ was used. Rows never change.
+    faq_observations (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The customer of the FAQ.
+        customer_id -> Uuid,
+        /// The FAQ.
+        faq_id -> Uuid,
+        /// What was observed.
+        kind -> Text,
+        /// The question as it was asked; empty when not said.
+        question -> Text,
+        /// The answer that was given; empty when there was none.
+        answer -> Text,
+        /// How the answer stood to the FAQ's at that moment; null without an answer.
+        agreement -> Nullable<Text>,
+        /// The conversation; null when not said.
+        conversation_id -> Nullable<Uuid>,
+        /// The message; null when not said.
+        message_id -> Nullable<Uuid>,
+        /// How sure the observer is, 0 to 1; null when not said.
+        confidence -> Nullable<Float8>,
+        /// Who observed it, in the client's words.
+        observed_by -> Text,
+        /// When the observation was recorded.
+        created_at -> Timestamptz,
+        /// The same as created_at.
+        updated_at -> Timestamptz,
+        /// Always 1.
         revision -> Int8,
     }
 }
@@ -409,8 +483,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     conversation_analyses,
     conversation_messages,
     conversations,
+    customer_faq_terms,
     customer_faqs,
     customers,
+    faq_observations,
     idempotency_keys,
     message_drafts,
     message_pieces,

@@ -191,7 +191,7 @@ async fn require(tx: &TenantTx, customer_id: Uuid, source: Source) -> Result<()>
     let Some(conversation_id) = source.conversation_id else { return Ok(()) };
     conversations::actions::require_of(tx, customer_id, conversation_id).await?;
     match source.message_id {
-        Some(id) => conversations::actions::require_message(tx, conversation_id, id).await,
+        Some(id) => conversations::messages::actions::require(tx, conversation_id, id).await,
         None => Ok(()),
     }
 }

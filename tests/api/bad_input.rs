@@ -156,11 +156,13 @@ async fn no_field_of_any_request_takes_a_bad_value() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
+    let faq = tenant.faq(&talk.customer_id, "Open?", "Yes.").await;
     let about = About {
         customer: talk.customer_id.clone(),
         conversation: talk.id.clone(),
         message: said.id,
         question: tenant.question(&talk.customer_id, "Why?").await.id,
+        faq: faq.id.clone(),
         ..About::nothing()
     };
     let mut planted = 0;
@@ -187,6 +189,7 @@ async fn no_field_of_any_request_takes_a_bad_value() {
     assert!(planted > 500, "{planted} values");
     assert!(wrong.is_empty(), "{} of {planted}:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(tenant.read(&talk.id).await.expect("there").message_count, 1, "nothing had an effect");
+    assert_eq!(tenant.all_faqs(Default::default()).await, [faq]);
     assert_eq!(tenant.list_all(Default::default()).await.len(), 1);
     let questions = tenant.question_page(Default::default()).await.expect("a page").pending_questions;
     assert_eq!(questions.iter().map(|question| question.etag.as_str()).collect::<Vec<_>>(), ["r1"]);

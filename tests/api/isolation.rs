@@ -9,6 +9,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::conversations::message;
+use crate::support::faqs::about_message;
 use crate::support::postgres::Sql;
 use crate::support::raw::{call, rpcs, stream_error};
 use crate::support::samples::{self, About};
@@ -21,12 +22,14 @@ async fn everything(tenant: &Tenant) -> About {
     tenant.analyse(samples::analysis(&talk.id)).await.expect("recorded");
     let question = tenant.question(&talk.customer_id, "Why?").await.id;
     let slug = tenant.get(&talk.customer_id).await.expect("there").slug;
+    let (faq, _) = tenant.observe(about_message(&talk, &said, "Open?", "Yes.")).await.expect("observed");
     About {
         customer: talk.customer_id,
         slug,
         conversation: talk.id,
         message: said.id,
         question,
+        faq: faq.id,
         ..About::nothing()
     }
 }
@@ -40,7 +43,8 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     let foreign = About { customer: zoe.id, slug: zoe.slug, ..everything(&ana).await };
     let unknown = About::nothing();
     let names = |about: &About| {
-        [&about.customer, &about.slug, &about.conversation, &about.message, &about.question].map(Clone::clone)
+        [&about.customer, &about.slug, &about.conversation, &about.message, &about.question, &about.faq]
+            .map(Clone::clone)
     };
     let mut not_found = BTreeSet::new();
     let names_something =
@@ -69,7 +73,7 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
         rpcs.iter().map(|rpc| rpc.name()).filter(|name| !not_found.contains(*name)).collect();
     assert_eq!(
         others,
-        ["ListConversations", "ListPendingQuestions"],
+        ["ListConversations", "ListCustomerFaqs", "ListPendingQuestions"],
         "a filter may find nothing; nothing else may"
     );
 }

@@ -14,8 +14,13 @@ use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::{Crm, PATIENCE, Refusal, Settings, eventually, soon};
 
-const SERVICES: [&str; 4] =
-    ["", "crm.v1.CustomerService", "crm.v1.ConversationService", "crm.v1.PendingQuestionService"];
+const SERVICES: [&str; 5] = [
+    "",
+    "crm.v1.CustomerService",
+    "crm.v1.ConversationService",
+    "crm.v1.PendingQuestionService",
+    "crm.v1.CustomerFaqService",
+];
 
 async fn watch(crm: &Crm, service: &str) -> Streaming<HealthCheckResponse> {
     let request = HealthCheckRequest { service: service.to_owned() };
@@ -64,6 +69,7 @@ async fn reflection_tells_of_every_service_in_both_versions() {
     let crm = Crm::start().await;
     let wanted = [
         "crm.v1.ConversationService",
+        "crm.v1.CustomerFaqService",
         "crm.v1.CustomerService",
         "crm.v1.PendingQuestionService",
         "grpc.health.v1.Health",

@@ -123,7 +123,23 @@ pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Resul
         return Ok(message);
     }
     require_conversation(tx, conversation_id).await?;
-    Err(Error::NotFound { reason: ErrorReason::MessageNotFound, kind: "message", name: id.to_string() })
+    Err(message_not_found(id))
+}
+
+/// Makes sure that a message is in a conversation, which is there.
+///
+/// # Errors
+///
+/// `MESSAGE_NOT_FOUND`, also for a message of another conversation.
+pub(crate) async fn require(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<()> {
+    match store::exists(tx, conversation_id, id).await? {
+        true => Ok(()),
+        false => Err(message_not_found(id)),
+    }
+}
+
+fn message_not_found(id: Uuid) -> Error {
+    Error::NotFound { reason: ErrorReason::MessageNotFound, kind: "message", name: id.to_string() }
 }
 
 /// Which messages of a conversation a list shows.

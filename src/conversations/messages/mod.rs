@@ -1,6 +1,6 @@
 //! What was said in conversations.
 
-pub(super) mod actions;
+pub(crate) mod actions;
 pub(super) mod counter;
 pub(super) mod drafts;
 pub(crate) mod quote;

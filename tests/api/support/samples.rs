@@ -12,6 +12,7 @@ pub(crate) struct About {
     pub(crate) conversation: String,
     pub(crate) message: String,
     pub(crate) question: String,
+    pub(crate) faq: String,
     /// A text that may be anything.
     pub(crate) text: String,
     /// The `request_id` of a mutation; empty for none.
@@ -27,6 +28,7 @@ impl About {
             conversation: uuid::Uuid::now_v7().to_string(),
             message: uuid::Uuid::now_v7().to_string(),
             question: uuid::Uuid::now_v7().to_string(),
+            faq: uuid::Uuid::now_v7().to_string(),
             text: "text".to_owned(),
             request_id: String::new(),
         }
@@ -39,6 +41,7 @@ pub(crate) fn request(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
         "CustomerService" => of_customers(rpc.name(), about.clone()),
         "ConversationService" => of_conversations(rpc.name(), about.clone()),
         "PendingQuestionService" => of_questions(rpc.name(), about.clone()),
+        "CustomerFaqService" => of_faqs(rpc.name(), about.clone()),
         service => panic!("{service} has no samples yet"),
     };
     DynamicMessage::decode(rpc.input(), bytes.as_slice()).expect("a request of this RPC")
@@ -156,6 +159,44 @@ fn of_questions(rpc: &str, about: About) -> Vec<u8> {
         }
         "SkipPendingQuestion" => {
             pb::SkipPendingQuestionRequest { id, declined: false, reason: text, etag, request_id }
+                .encode_to_vec()
+        }
+        rpc => panic!("{rpc} has no sample yet"),
+    }
+}
+
+fn of_faqs(rpc: &str, about: About) -> Vec<u8> {
+    let About { customer: customer_id, faq: id, text, request_id, .. } = about;
+    match rpc {
+        "CreateCustomerFaq" => {
+            pb::CreateCustomerFaqRequest { customer_id, question: text, request_id, ..Default::default() }
+                .encode_to_vec()
+        }
+        "GetCustomerFaq" => pb::GetCustomerFaqRequest { id, observation_limit: 2 }.encode_to_vec(),
+        "ListCustomerFaqs" => {
+            pb::ListCustomerFaqsRequest { customer_id, ..Default::default() }.encode_to_vec()
+        }
+        "SearchCustomerFaqs" => {
+            pb::SearchCustomerFaqsRequest { customer_id, query: text, ..Default::default() }.encode_to_vec()
+        }
+        "UpdateCustomerFaq" => {
+            let customer_faq = Some(pb::CustomerFaq { id, answer: text, ..Default::default() });
+            pb::UpdateCustomerFaqRequest { customer_faq, update_mask: None, request_id }.encode_to_vec()
+        }
+        "DeleteCustomerFaq" => {
+            pb::DeleteCustomerFaqRequest { id, etag: String::new(), request_id }.encode_to_vec()
+        }
+        "MarkCustomerFaqVerified" => pb::MarkCustomerFaqVerifiedRequest {
+            id,
+            verification: pb::FaqVerification::HumanVerified.into(),
+            verified_by: text.clone(),
+            answer: text,
+            request_id,
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "RecordFaqObservation" => {
+            pb::RecordFaqObservationRequest { customer_id, question: text, request_id, ..Default::default() }
                 .encode_to_vec()
         }
         rpc => panic!("{rpc} has no sample yet"),

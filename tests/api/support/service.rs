@@ -8,6 +8,7 @@ use crm_backend::auth::TENANT_HEADER;
 use crm_backend::config::{Cli, Command, Config};
 use crm_backend::db::Db;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
+use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
 use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
 use crm_backend::server::{self, ServeError};
@@ -193,6 +194,10 @@ impl Tenant {
 
     pub(crate) fn questions(&self) -> PendingQuestionServiceClient<Service> {
         PendingQuestionServiceClient::with_interceptor(self.channel(), self.name())
+    }
+
+    pub(crate) fn faqs(&self) -> CustomerFaqServiceClient<Service> {
+        CustomerFaqServiceClient::with_interceptor(self.channel(), self.name())
     }
 
     fn name(&self) -> NameTenant {

@@ -1,0 +1,258 @@
+//! What one transaction does to FAQs.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::observations::store::{self as observations, Observation};
+use super::rules::{self, Check, Sighting};
+use super::search::rules::{self as ranking, Scores};
+use super::search::store as terms;
+use super::store::{self, Cursor, Faq, Filter};
+use crate::customers::actions::Deleted;
+use crate::db::TenantTx;
+use crate::db::keyset::Direction;
+use crate::error::Result;
+use crate::pb::FaqStatus;
+use crate::rpc::words::Text;
+use crate::rpc::{Page, etag, times};
+use crate::{conversations, customers};
+
+/// How often a FAQ may come or go between the look and the insert before the call gives up.
+const OPEN_ATTEMPTS: u32 = 4;
+
+/// What an observation came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Recorded {
+    /// The FAQ after it.
+    pub(crate) faq: Faq,
+    pub(crate) observation: Observation,
+    /// Whether it was there before.
+    pub(crate) deduplicated: bool,
+}
+
+/// What to look for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wish {
+    pub(crate) customer_id: Uuid,
+    /// The BCP 47 tag of the query's language; empty for none, which finds words as they are written.
+    pub(crate) language: String,
+    /// At most 8,192 characters, so that its words are made in a moment.
+    pub(crate) query: String,
+    /// Of which statuses; all that can be found when empty.
+    pub(crate) statuses: Vec<Text<FaqStatus>>,
+    /// How many FAQs at most.
+    pub(crate) limit: usize,
+}
+
+/// A FAQ that a search found.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) faq: Faq,
+    /// Why it stands where it does.
+    pub(crate) scores: Scores,
+}
+
+/// Adds a FAQ that somebody wrote.
+pub(crate) async fn create(tx: &TenantTx, faq: Faq) -> Result<Faq> {
+    rules::check_origin(&faq)?;
+    customers::actions::require(tx, faq.customer_id).await?;
+    require_origin(tx, faq.customer_id, faq.source_conversation_id, faq.source_message_id).await?;
+    let faq = Faq { search_config: config(tx, faq.customer_id).await?, ..faq };
+    if !store::insert(tx, &faq).await? {
+        return Err(taken(tx, &faq).await?);
+    }
+    if rules::is_usable(faq.status.0) {
+        terms::insert(tx, &faq).await?;
+    }
+    Ok(faq)
+}
+
+/// The FAQ with this id.
+pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Faq> {
+    store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
+}
+
+/// The latest observations of a FAQ, the newest first.
+pub(crate) async fn list_observations(tx: &TenantTx, id: Uuid, limit: i64) -> Result<Vec<Observation>> {
+    if limit == 0 { Ok(Vec::new()) } else { observations::list_latest(tx, id, limit).await }
+}
+
+/// One page of FAQs, and where the next one begins.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    direction: Direction,
+    page: &Page<Cursor>,
+) -> Result<(Vec<Faq>, Option<Cursor>)> {
+    // A plan for any value knows neither rare words nor common ones.
+    if *filter != (Filter { customer_id: filter.customer_id, ..Filter::default() }) {
+        tx.plan_for_values().await?;
+    }
+    let mut faqs = store::list(tx, filter, direction, page).await?;
+    let more = page.cut(&mut faqs);
+    let next = faqs.last().filter(|_| more).map(Cursor::at);
+    Ok((faqs, next))
+}
+
+/// The FAQs that matter for a text, the best first: two statements, or one where nothing is found.
+pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
+    let Wish { customer_id, language, query, statuses, limit } = wish;
+    let statuses: Vec<_> = match statuses.as_slice() {
+        [] => vec![FaqStatus::Candidate, FaqStatus::Approved, FaqStatus::Conflict],
+        some => some.iter().map(|status| status.0).filter(|status| rules::is_usable(*status)).collect(),
+    };
+    let candidates =
+        terms::list_candidates(tx, *customer_id, ranking::config(language), query, &statuses).await?;
+    let ranked = ranking::rank(&candidates, *limit);
+    if ranked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = ranked.iter().map(|(id, _)| *id).collect();
+    let faqs = store::find_each(tx, &ids).await?;
+    let mut faqs: HashMap<Uuid, Faq> = faqs.into_iter().map(|faq| (faq.id, faq)).collect();
+    // One that was deleted in between is left out.
+    let found = ranked.into_iter().filter_map(|(id, scores)| Some(Found { faq: faqs.remove(&id)?, scores }));
+    Ok(found.collect())
+}
+
+/// The FAQs of a customer that matter for a text, in the language that is said or else the customer's.
+pub(crate) async fn search_customer(tx: &TenantTx, mut wish: Wish) -> Result<Vec<Found>> {
+    let language = customers::actions::language(tx, wish.customer_id, Deleted::Hidden).await?;
+    if wish.language.is_empty() {
+        wish.language = language;
+    }
+    search(tx, &wish).await
+}
+
+/// Makes of a FAQ what `change` makes of it. A change of nothing changes nothing, the etag included.
+pub(crate) async fn update(
+    tx: &TenantTx,
+    id: Uuid,
+    expected: Option<i64>,
+    change: impl Fn(&Faq) -> Result<Faq> + Send + Sync,
+) -> Result<Faq> {
+    let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    etag::check(expected, current.revision)?;
+    let wanted = change(&current)?;
+    if wanted == current {
+        return Ok(current);
+    }
+    let wanted = rules::update(&current, wanted);
+    if wanted.normalized_question != current.normalized_question
+        && let Some(other) =
+            store::find_id_by_question(tx, current.customer_id, &wanted.normalized_question).await?
+    {
+        return Err(rules::exists(other));
+    }
+    write(tx, &current, wanted).await
+}
+
+/// Deletes a FAQ and all that belongs to it, and gives it as it last was.
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Faq> {
+    let faq = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    etag::check(expected, faq.revision)?;
+    terms::delete(tx, id).await?;
+    observations::delete_of(tx, id).await?;
+    store::delete(tx, id).await?;
+    Ok(faq)
+}
+
+/// Writes down what a check of a FAQ came to.
+pub(crate) async fn verify(tx: &TenantTx, id: Uuid, expected: Option<i64>, check: Check) -> Result<Faq> {
+    let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    etag::check(expected, current.revision)?;
+    let verified = rules::verify(&current, check, times::now())?;
+    if verified == current {
+        return Ok(current);
+    }
+    write(tx, &current, verified).await
+}
+
+/// Writes down that a question was asked or a FAQ was used. What a message says again is not counted
+/// again.
+pub(crate) async fn observe(tx: &TenantTx, sighting: Sighting) -> Result<Recorded> {
+    rules::check_sighting(&sighting)?;
+    customers::actions::require(tx, sighting.customer_id).await?;
+    require_origin(tx, sighting.customer_id, sighting.conversation_id, sighting.message_id).await?;
+    let faq = match sighting.faq_id {
+        Some(id) => lock_of(tx, id, sighting.customer_id).await?,
+        None => find_or_open(tx, &sighting).await?,
+    };
+    if let Some(message_id) = sighting.message_id
+        && let Some(observation) =
+            observations::find_by_message(tx, faq.id, message_id, sighting.kind).await?
+    {
+        return Ok(Recorded { faq, observation, deduplicated: true });
+    }
+    let (after, observation) = rules::observe(&faq, sighting);
+    observations::insert(tx, &observation).await?;
+    let faq = write(tx, &faq, after).await?;
+    Ok(Recorded { faq, observation, deduplicated: false })
+}
+
+/// The customer's FAQ with this id, held until the transaction ends.
+async fn lock_of(tx: &TenantTx, id: Uuid, customer_id: Uuid) -> Result<Faq> {
+    let faq = store::lock(tx, id).await?.filter(|faq| faq.customer_id == customer_id);
+    faq.ok_or_else(|| rules::not_found(id))
+}
+
+/// The customer's FAQ with the question that was observed, held until the transaction ends; a new one
+/// where there is none. Of several calls at once, one opens it and the others find it.
+async fn find_or_open(tx: &TenantTx, sighting: &Sighting) -> Result<Faq> {
+    let key = rules::question_key(&sighting.question);
+    for _ in 0..OPEN_ATTEMPTS {
+        if let Some(faq) = store::lock_by_question(tx, sighting.customer_id, &key).await? {
+            return Ok(faq);
+        }
+        let faq = rules::opened(sighting, Uuid::now_v7());
+        let faq = Faq { search_config: config(tx, faq.customer_id).await?, ..faq };
+        if store::insert(tx, &faq).await? {
+            terms::insert(tx, &faq).await?;
+            return Ok(faq);
+        }
+    }
+    Err(rules::collided())
+}
+
+/// Writes a FAQ as it is after a change, and its words where they are others now.
+async fn write(tx: &TenantTx, before: &Faq, after: Faq) -> Result<Faq> {
+    let mut faq = rules::dated(before, after, times::now());
+    let same_words = rules::same_words(before, &faq);
+    if !same_words {
+        faq.search_config = config(tx, faq.customer_id).await?;
+    }
+    store::update(tx, &faq, rules::collided).await?;
+    if !same_words {
+        terms::delete(tx, faq.id).await?;
+        if rules::is_usable(faq.status.0) {
+            terms::insert(tx, &faq).await?;
+        }
+    }
+    Ok(faq)
+}
+
+/// The text search configuration of a customer's language.
+async fn config(tx: &TenantTx, customer_id: Uuid) -> Result<String> {
+    let language = customers::actions::language(tx, customer_id, Deleted::Shown).await?;
+    Ok(ranking::config(&language).to_owned())
+}
+
+/// Makes sure that a conversation is with the customer, and a message in the conversation.
+async fn require_origin(
+    tx: &TenantTx,
+    customer_id: Uuid,
+    conversation_id: Option<Uuid>,
+    message_id: Option<Uuid>,
+) -> Result<()> {
+    let Some(conversation_id) = conversation_id else { return Ok(()) };
+    conversations::actions::require_of(tx, customer_id, conversation_id).await?;
+    let Some(message_id) = message_id else { return Ok(()) };
+    conversations::messages::actions::require(tx, conversation_id, message_id).await
+}
+
+/// The error that names the FAQ which has the question.
+async fn taken(tx: &TenantTx, faq: &Faq) -> Result<crate::error::Error> {
+    let other = store::find_id_by_question(tx, faq.customer_id, &faq.normalized_question).await?;
+    Ok(other.map_or_else(rules::collided, rules::exists))
+}

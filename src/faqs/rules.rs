@@ -1,0 +1,424 @@
+//! Decisions about FAQs that need no database: which questions are the same, what an observation or a
+//! check makes of a FAQ, and how sure the service is.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
+use uuid::Uuid;
+
+use super::observations::store::Observation;
+use super::store::Faq;
+use crate::error::{Error, Result};
+use crate::pb::{ErrorReason, FaqAgreement, FaqObservationKind, FaqSource, FaqStatus, FaqVerification};
+use crate::rpc::validate::Violation;
+use crate::rpc::words::Text;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes of a normal form that stand in a question's key as they are. An index of Postgres takes some
+/// 2,700 bytes; what is longer is known by its hash.
+const MAX_KEY: usize = 1_024;
+
+/// How often a text is folded until nothing changes any more. Two times do for every character; this is
+/// the bound of the loop.
+const MAX_FOLDS: usize = 4;
+
+/// What a question or an answer may begin or end with and still be the same.
+const PUNCTUATION: &[char] = &[
+    '?', '!', '.', ',', ';', ':', '¿', '¡', '"', '\'', '“', '”', '„', '«', '»', '、', '。', '؟', '؛', '،',
+    '।',
+];
+
+/// What an observation counts whose observer does not say how sure it is.
+const UNSAID_CONFIDENCE: f64 = 0.5;
+
+/// What confidence starts from, as if so much had been observed before: one of three agreed. So the
+/// first observation moves it much, and the hundredth hardly.
+const PRIOR_AGREEING: f64 = 1.0;
+const PRIOR_ALL: f64 = 3.0;
+
+/// How much of what is missing usage gives at most, and after how many uses half of that.
+const USAGE_GAIN: f64 = 0.2;
+const USAGE_HALF: f64 = 20.0;
+
+/// How much of what is missing a check gives, by a machine and by a person.
+const AI_CHECKED_GAIN: f64 = 0.4;
+const HUMAN_VERIFIED_GAIN: f64 = 0.85;
+
+/// What a dispute leaves.
+const DISPUTED_REST: f64 = 0.3;
+
+/// What somebody observed, before it is known of which FAQ.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sighting {
+    pub(crate) id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) kind: Text<FaqObservationKind>,
+    pub(crate) faq_id: Option<Uuid>,
+    pub(crate) question: String,
+    pub(crate) answer: String,
+    pub(crate) conversation_id: Option<Uuid>,
+    pub(crate) message_id: Option<Uuid>,
+    pub(crate) confidence: Option<f64>,
+    pub(crate) observed_by: String,
+    pub(crate) seen_at: DateTime<Utc>,
+}
+
+/// What a check of a FAQ came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Check {
+    pub(crate) verification: Text<FaqVerification>,
+    pub(crate) verified_by: String,
+    pub(crate) answer: Option<String>,
+    pub(crate) status: Option<Text<FaqStatus>>,
+}
+
+/// A text without what makes no difference: compatibility forms, case, white space, and punctuation at
+/// its ends. A text of nothing but punctuation keeps it.
+pub(crate) fn normal(text: &str) -> String {
+    let mut normal = fold(text);
+    for _ in 1..MAX_FOLDS {
+        let again = fold(&normal);
+        if again == normal {
+            break;
+        }
+        normal = again;
+    }
+    normal
+}
+
+/// One step to the normal form. Case is folded by way of capitals, which makes `ß` the same as `ss`.
+fn fold(text: &str) -> String {
+    let folded: String =
+        text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect();
+    let collapsed = folded.split_whitespace().collect::<Vec<_>>().join(" ");
+    let bare = collapsed.trim_matches(|end: char| end.is_whitespace() || PUNCTUATION.contains(&end));
+    if bare.is_empty() { collapsed } else { bare.to_owned() }
+}
+
+/// What a question is recognised by within its customer.
+pub(crate) fn question_key(question: &str) -> String {
+    let mut key = normal(question);
+    if key.len() > MAX_KEY {
+        let hash = Sha256::digest(key.as_bytes());
+        key.truncate(key.floor_char_boundary(MAX_KEY));
+        key.push('#');
+        for byte in hash {
+            // Writing to a text cannot fail.
+            let _ = write!(key, "{byte:02x}");
+        }
+    }
+    key
+}
+
+/// A FAQ of which nothing but the question is known.
+pub(crate) fn blank(id: Uuid, customer_id: Uuid, question: String, now: DateTime<Utc>) -> Faq {
+    weighed(Faq {
+        id,
+        customer_id,
+        normalized_question: question_key(&question),
+        question,
+        answer: String::new(),
+        category: String::new(),
+        source: Text(FaqSource::Conversation),
+        source_conversation_id: None,
+        source_message_id: None,
+        status: Text(FaqStatus::Candidate),
+        verification: Text(FaqVerification::Unverified),
+        verified_by: String::new(),
+        verified_at: None,
+        reported_confidence: None,
+        derived_confidence: 0.0,
+        usage_count: 0,
+        last_used_at: None,
+        created_at: now,
+        updated_at: now,
+        revision: 1,
+        observation_count: 0,
+        agreeing_count: 0,
+        agreeing_confidence: 0.0,
+        conflicting_count: 0,
+        conflicting_confidence: 0.0,
+        last_observed_at: None,
+        active_at: now,
+        search_config: String::new(),
+    })
+}
+
+/// The FAQ that a question opens which was observed for the first time.
+pub(crate) fn opened(sighting: &Sighting, id: Uuid) -> Faq {
+    Faq {
+        answer: sighting.answer.clone(),
+        source_conversation_id: sighting.conversation_id,
+        source_message_id: sighting.message_id,
+        reported_confidence: sighting.confidence,
+        ..blank(id, sighting.customer_id, sighting.question.clone(), sighting.seen_at)
+    }
+}
+
+/// Refuses an observation whose fields do not go together.
+pub(crate) fn check_sighting(sighting: &Sighting) -> Result<()> {
+    let used = sighting.kind.0 == FaqObservationKind::Used;
+    let rules = [
+        (used && sighting.faq_id.is_none(), "faq_id", "is required with the kind USED"),
+        (
+            !used && sighting.faq_id.is_none() && sighting.question.is_empty(),
+            "question",
+            "is required without faq_id",
+        ),
+        (used && !sighting.answer.is_empty(), "answer", "must be empty with the kind USED"),
+        origin_rule(sighting.conversation_id, sighting.message_id, "conversation_id"),
+    ];
+    hold(rules)
+}
+
+/// Refuses a FAQ whose message is of no conversation.
+pub(crate) fn check_origin(faq: &Faq) -> Result<()> {
+    hold([origin_rule(faq.source_conversation_id, faq.source_message_id, "source_conversation_id")])
+}
+
+type Rule = (bool, &'static str, &'static str);
+
+fn origin_rule(conversation_id: Option<Uuid>, message_id: Option<Uuid>, field: &'static str) -> Rule {
+    (message_id.is_some() && conversation_id.is_none(), field, "is required with a message")
+}
+
+/// Names every rule that is broken.
+fn hold(rules: impl IntoIterator<Item = Rule>) -> Result<()> {
+    let violations: Vec<_> = rules
+        .into_iter()
+        .filter(|(broken, ..)| *broken)
+        .map(|(_, field, description)| Violation {
+            field: field.to_owned(),
+            rule: "combination",
+            description: description.to_owned(),
+        })
+        .collect();
+    if violations.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations })
+}
+
+/// The FAQ after an observation, and the observation as it is written down.
+pub(crate) fn observe(current: &Faq, sighting: Sighting) -> (Faq, Observation) {
+    let Sighting {
+        id,
+        customer_id,
+        kind,
+        faq_id: _,
+        question,
+        answer,
+        conversation_id,
+        message_id,
+        confidence,
+        observed_by,
+        seen_at,
+    } = sighting;
+    let mut faq = current.clone();
+    let mut agreement = None;
+    if kind.0 == FaqObservationKind::Used {
+        faq.usage_count += 1;
+        faq.last_used_at = Some(seen_at);
+    } else {
+        faq.observation_count += 1;
+        faq.last_observed_at = Some(seen_at);
+        agreement = answered(&mut faq, &answer, confidence.unwrap_or(UNSAID_CONFIDENCE));
+    }
+    let observation = Observation {
+        id,
+        customer_id,
+        faq_id: faq.id,
+        kind,
+        question,
+        answer,
+        agreement: agreement.map(Text),
+        conversation_id,
+        message_id,
+        confidence,
+        observed_by,
+        created_at: seen_at,
+    };
+    (weighed(faq), observation)
+}
+
+/// Counts an answer, and says how it stands to the FAQ's.
+fn answered(faq: &mut Faq, answer: &str, confidence: f64) -> Option<FaqAgreement> {
+    let given = normal(answer);
+    if given.is_empty() {
+        return None;
+    }
+    let own = normal(&faq.answer);
+    if own.is_empty() {
+        answer.clone_into(&mut faq.answer);
+        unverify(faq);
+    }
+    if own.is_empty() || own == given {
+        faq.agreeing_count += 1;
+        faq.agreeing_confidence += confidence;
+        return Some(FaqAgreement::Agrees);
+    }
+    faq.conflicting_count += 1;
+    faq.conflicting_confidence += confidence;
+    let open = matches!(faq.status.0, FaqStatus::Candidate | FaqStatus::Approved);
+    if open && faq.verification.0 != FaqVerification::HumanVerified {
+        faq.status = Text(FaqStatus::Conflict);
+    }
+    Some(FaqAgreement::Conflicts)
+}
+
+/// The FAQ after a client changed it to `wanted`: what was checked or counted of another text is no
+/// longer so.
+pub(crate) fn update(current: &Faq, wanted: Faq) -> Faq {
+    let mut faq = Faq { normalized_question: question_key(&wanted.question), ..wanted };
+    if faq.question != current.question || faq.answer != current.answer {
+        unverify(&mut faq);
+    }
+    if reanswer(&mut faq, &current.answer) && current.status == faq.status {
+        settle(&mut faq, FaqStatus::Candidate);
+    }
+    if current.status.0 == FaqStatus::Conflict && faq.status.0 != FaqStatus::Conflict {
+        settle(&mut faq, FaqStatus::Candidate);
+    }
+    weighed(faq)
+}
+
+/// The FAQ after a check. A machine does not overrule a person.
+pub(crate) fn verify(current: &Faq, check: Check, now: DateTime<Utc>) -> Result<Faq> {
+    let Check { verification, verified_by, answer, status } = check;
+    let disputes = verification.0 == FaqVerification::Disputed;
+    let unanswered = answer.as_ref().unwrap_or(&current.answer).trim().is_empty();
+    hold([
+        (disputes && answer.is_some(), "answer", "must be empty when the FAQ is disputed"),
+        (!disputes && unanswered, "answer", "is required: the FAQ has none to verify"),
+    ])?;
+    let machine = verification.0 == FaqVerification::AiChecked;
+    if machine && current.verification.0 == FaqVerification::HumanVerified {
+        return Ok(current.clone());
+    }
+    let mut faq = Faq { verification, verified_by, verified_at: Some(now), ..current.clone() };
+    if let Some(answer) = answer {
+        faq.answer = answer;
+        reanswer(&mut faq, &current.answer);
+    }
+    if !disputes {
+        settle(&mut faq, if machine { FaqStatus::Candidate } else { FaqStatus::Approved });
+    }
+    faq.status = status.unwrap_or(faq.status);
+    Ok(weighed(faq))
+}
+
+/// Nobody checked the FAQ as it is now.
+fn unverify(faq: &mut Faq) {
+    faq.verification = Text(FaqVerification::Unverified);
+    faq.verified_by = String::new();
+    faq.verified_at = None;
+}
+
+/// Forgets what agreed with the answer before and what did not, if the answer is another one now.
+fn reanswer(faq: &mut Faq, before: &str) -> bool {
+    let other = normal(&faq.answer) != normal(before);
+    if other {
+        faq.agreeing_count = 0;
+        faq.agreeing_confidence = 0.0;
+        faq.conflicting_count = 0;
+        faq.conflicting_confidence = 0.0;
+    }
+    other
+}
+
+/// What observations disagreed about is decided. A FAQ in conflict goes on as `status`.
+fn settle(faq: &mut Faq, status: FaqStatus) {
+    faq.conflicting_count = 0;
+    faq.conflicting_confidence = 0.0;
+    if faq.status.0 == FaqStatus::Conflict {
+        faq.status = Text(status);
+    }
+}
+
+/// The FAQ with the confidence that follows from it.
+fn weighed(faq: Faq) -> Faq {
+    Faq { derived_confidence: derived_confidence(&faq), ..faq }
+}
+
+/// How sure the service is of a FAQ: the formula that the contract shows. It rises with observations
+/// that agree, with usage and with checks, ever less, and falls with observations that conflict and with
+/// a dispute. It is always between 0 and 1.
+fn derived_confidence(faq: &Faq) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^53")]
+    let usage = faq.usage_count as f64;
+    let observed = (PRIOR_AGREEING + faq.agreeing_confidence)
+        / (PRIOR_ALL + faq.agreeing_confidence + faq.conflicting_confidence);
+    let used = observed + (1.0 - observed) * USAGE_GAIN * usage / (usage + USAGE_HALF);
+    match faq.verification.0 {
+        FaqVerification::AiChecked => used + (1.0 - used) * AI_CHECKED_GAIN,
+        FaqVerification::HumanVerified => used + (1.0 - used) * HUMAN_VERIFIED_GAIN,
+        FaqVerification::Disputed => used * DISPUTED_REST,
+        FaqVerification::Unverified | FaqVerification::Unspecified => used,
+    }
+}
+
+/// The FAQ as it is written after `before`: a change of its own fields is a new revision, one of its
+/// counts is not.
+pub(crate) fn dated(before: &Faq, after: Faq, now: DateTime<Utc>) -> Faq {
+    let changed = own(before) != own(&after);
+    Faq {
+        revision: if changed { before.revision + 1 } else { before.revision },
+        updated_at: if changed { now } else { before.updated_at },
+        active_at: now,
+        ..after
+    }
+}
+
+/// A FAQ with nothing but its own fields.
+fn own(faq: &Faq) -> Faq {
+    Faq {
+        derived_confidence: 0.0,
+        usage_count: 0,
+        last_used_at: None,
+        observation_count: 0,
+        agreeing_count: 0,
+        agreeing_confidence: 0.0,
+        conflicting_count: 0,
+        conflicting_confidence: 0.0,
+        last_observed_at: None,
+        ..faq.clone()
+    }
+}
+
+/// Whether a FAQ is found by its words.
+pub(crate) fn is_usable(status: FaqStatus) -> bool {
+    matches!(status, FaqStatus::Candidate | FaqStatus::Approved | FaqStatus::Conflict)
+}
+
+/// Whether two states of a FAQ are found by the same words.
+pub(crate) fn same_words(before: &Faq, after: &Faq) -> bool {
+    (&before.question, &before.answer, is_usable(before.status.0))
+        == (&after.question, &after.answer, is_usable(after.status.0))
+}
+
+/// There is no such FAQ in this tenant.
+pub(crate) fn not_found(id: Uuid) -> Error {
+    Error::NotFound { reason: ErrorReason::CustomerFaqNotFound, kind: "customer_faq", name: id.to_string() }
+}
+
+/// Another FAQ of the customer has the question.
+pub(crate) fn exists(other: Uuid) -> Error {
+    Error::AlreadyExists {
+        reason: ErrorReason::CustomerFaqExists,
+        message: format!("the customer has this question already: {other}; change that FAQ instead"),
+        kind: "customer_faq",
+        name: other.to_string(),
+    }
+}
+
+/// Another call took the question at the same moment.
+pub(crate) fn collided() -> Error {
+    Error::Aborted {
+        reason: ErrorReason::Conflict,
+        message: "another call wrote the same question at once; retry",
+    }
+}

@@ -1,0 +1,202 @@
+//! `CustomerFaqService`.
+
+use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
+
+use super::actions::{self, Recorded, Wish};
+use super::store::{Cursor, Faq, Filter};
+use super::{observations, wire};
+use crate::db::keyset::Direction;
+use crate::db::{Db, TenantTx};
+use crate::error::{Error, Result};
+use crate::pb;
+use crate::rpc::mask::Change;
+use crate::rpc::words::stored;
+use crate::rpc::{self, Call, PageKey, etag, page, times};
+
+/// Observations that come with a FAQ at most: a screenful, and what a person reads of evidence.
+const MAX_OBSERVATIONS: i32 = 50;
+
+/// FAQs that a search gives when the client does not say: what a prompt has room for.
+const DEFAULT_LIMIT: usize = 10;
+
+/// FAQs that a search gives at most.
+const MAX_LIMIT: usize = 100;
+
+/// `CustomerFaqService`.
+pub struct Faqs {
+    db: Db,
+    page_key: PageKey,
+}
+
+impl Faqs {
+    /// The service over this database.
+    pub fn new(db: Db, page_key: PageKey) -> Self {
+        Self { db, page_key }
+    }
+}
+
+#[async_trait]
+impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
+    async fn create_customer_faq(
+        &self,
+        request: Request<pb::CreateCustomerFaqRequest>,
+    ) -> Result<Response<pb::CreateCustomerFaqResponse>, Status> {
+        let call = Call::open(request)?;
+        let faq = wire::create(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let faq = actions::create(tx, faq.clone()).await?;
+            Ok(pb::CreateCustomerFaqResponse { customer_faq: Some(faq.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_customer_faq(
+        &self,
+        request: Request<pb::GetCustomerFaqRequest>,
+    ) -> Result<Response<pb::GetCustomerFaqResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let limit = call.message.observation_limit.min(MAX_OBSERVATIONS);
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let faq = actions::get(tx, id).await?;
+            let observations = actions::list_observations(tx, id, limit.into()).await?;
+            let (observations, _) = page::fit(observations, None, |_| ());
+            Ok(pb::GetCustomerFaqResponse { customer_faq: Some(faq.into()), observations })
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_customer_faqs(
+        &self,
+        request: Request<pb::ListCustomerFaqsRequest>,
+    ) -> Result<Response<pb::ListCustomerFaqsResponse>, Status> {
+        let call = Call::open(request)?;
+        let page = self.page_key.open(&call)?;
+        let direction = match call.message.order_by.as_str() {
+            "create_time" => Direction::Ascending,
+            _ => Direction::Descending,
+        };
+        let filter = filter(&call.message)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let (faqs, next) = actions::list(tx, &filter, direction, &page).await?;
+            let (customer_faqs, next) = page::fit(faqs, next, Cursor::at);
+            Ok(pb::ListCustomerFaqsResponse {
+                customer_faqs,
+                next_page_token: self.page_key.next(&call, next)?,
+            })
+        });
+        Ok(response.await?)
+    }
+
+    async fn search_customer_faqs(
+        &self,
+        request: Request<pb::SearchCustomerFaqsRequest>,
+    ) -> Result<Response<pb::SearchCustomerFaqsResponse>, Status> {
+        let call = Call::open(request)?;
+        let wish = wish(&call.message)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let found = actions::search_customer(tx, wish.clone()).await?;
+            let (matches, _) = page::fit(found, None, |_| ());
+            Ok(pb::SearchCustomerFaqsResponse { matches })
+        });
+        Ok(response.await?)
+    }
+
+    async fn update_customer_faq(
+        &self,
+        request: Request<pb::UpdateCustomerFaqRequest>,
+    ) -> Result<Response<pb::UpdateCustomerFaqResponse>, Status> {
+        let call = Call::open(request)?;
+        let pb::UpdateCustomerFaqRequest { customer_faq, update_mask, request_id: _ } = &call.message;
+        let missing = || Error::invalid("customer_faq", "required", "is required");
+        let faq = customer_faq.as_ref().ok_or_else(missing)?;
+        let id = rpc::id("customer_faq.id", &faq.id)?;
+        let expected = etag::to_revision("customer_faq.etag", &faq.etag)?;
+        let change = Change::new("customer_faq", faq, update_mask.as_ref())?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let change = |current: &Faq| changed(&change, current);
+            let faq = actions::update(tx, id, expected, change).await?;
+            Ok(pb::UpdateCustomerFaqResponse { customer_faq: Some(faq.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn delete_customer_faq(
+        &self,
+        request: Request<pb::DeleteCustomerFaqRequest>,
+    ) -> Result<Response<pb::DeleteCustomerFaqResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let faq = actions::delete(tx, id, expected).await?;
+            Ok(pb::DeleteCustomerFaqResponse { customer_faq: Some(faq.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn mark_customer_faq_verified(
+        &self,
+        request: Request<pb::MarkCustomerFaqVerifiedRequest>,
+    ) -> Result<Response<pb::MarkCustomerFaqVerifiedResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let check = wire::check(&call.message);
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let faq = actions::verify(tx, id, expected, check.clone()).await?;
+            Ok(pb::MarkCustomerFaqVerifiedResponse { customer_faq: Some(faq.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn record_faq_observation(
+        &self,
+        request: Request<pb::RecordFaqObservationRequest>,
+    ) -> Result<Response<pb::RecordFaqObservationResponse>, Status> {
+        let call = Call::open(request)?;
+        let sighting = observations::wire::record(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let Recorded { faq, observation, deduplicated } = actions::observe(tx, sighting.clone()).await?;
+            Ok(pb::RecordFaqObservationResponse {
+                customer_faq: Some(faq.into()),
+                observation: Some(observation.into()),
+                deduplicated,
+            })
+        });
+        Ok(response.await?)
+    }
+}
+
+fn changed(change: &Change, current: &Faq) -> Result<Faq> {
+    let wanted = change.apply(&pb::CustomerFaq::from(current.clone()))?;
+    Ok(wire::update(wanted, current))
+}
+
+fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
+    let limit = match usize::try_from(request.limit).unwrap_or(0) {
+        0 => DEFAULT_LIMIT,
+        limit => limit.min(MAX_LIMIT),
+    };
+    Ok(Wish {
+        customer_id: rpc::id("customer_id", &request.customer_id)?,
+        language: request.language.clone(),
+        query: request.query.clone(),
+        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        limit,
+    })
+}
+
+fn filter(request: &pb::ListCustomerFaqsRequest) -> Result<Filter> {
+    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
+    Ok(Filter {
+        customer_id: wire::optional_id("customer_id", &request.customer_id)?,
+        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        verifications: request.verifications.iter().filter_map(|word| stored(*word)).collect(),
+        sources: request.sources.iter().filter_map(|source| stored(*source)).collect(),
+        category: (!request.category.is_empty()).then(|| request.category.clone()),
+        created_from: time(&request.create_time_from),
+        created_until: time(&request.create_time_until),
+    })
+}

@@ -1,0 +1,215 @@
+//! `customer_faqs`.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::db::TenantTx;
+use crate::db::each;
+use crate::db::keyset::{Direction, keyset};
+use crate::db::schema::customer_faqs::{self, dsl};
+use crate::error::{Error, OnConstraint, Result};
+use crate::pb::{FaqSource, FaqStatus, FaqVerification};
+use crate::rpc::Page;
+use crate::rpc::words::Text;
+
+/// A FAQ as it is stored.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = customer_faqs, check_for_backend(Pg), treat_none_as_null = true)]
+pub(crate) struct Faq {
+    pub(crate) id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) question: String,
+    pub(crate) normalized_question: String,
+    pub(crate) answer: String,
+    pub(crate) category: String,
+    pub(crate) source: Text<FaqSource>,
+    pub(crate) source_conversation_id: Option<Uuid>,
+    pub(crate) source_message_id: Option<Uuid>,
+    pub(crate) status: Text<FaqStatus>,
+    pub(crate) verification: Text<FaqVerification>,
+    pub(crate) verified_by: String,
+    pub(crate) verified_at: Option<DateTime<Utc>>,
+    pub(crate) reported_confidence: Option<f64>,
+    pub(crate) derived_confidence: f64,
+    pub(crate) usage_count: i64,
+    pub(crate) last_used_at: Option<DateTime<Utc>>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) revision: i64,
+    pub(crate) observation_count: i64,
+    pub(crate) agreeing_count: i64,
+    pub(crate) agreeing_confidence: f64,
+    pub(crate) conflicting_count: i64,
+    pub(crate) conflicting_confidence: f64,
+    pub(crate) last_observed_at: Option<DateTime<Utc>>,
+    pub(crate) active_at: DateTime<Utc>,
+    pub(crate) search_config: String,
+}
+
+/// Which FAQs a list shows. All that is set must hold.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Filter {
+    pub(crate) customer_id: Option<Uuid>,
+    pub(crate) statuses: Vec<Text<FaqStatus>>,
+    pub(crate) verifications: Vec<Text<FaqVerification>>,
+    pub(crate) sources: Vec<Text<FaqSource>>,
+    pub(crate) category: Option<String>,
+    pub(crate) created_from: Option<DateTime<Utc>>,
+    pub(crate) created_until: Option<DateTime<Utc>>,
+}
+
+/// Where a page ends: when its last FAQ was created, and its id.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cursor(DateTime<Utc>, Uuid);
+
+impl Cursor {
+    /// Where a page ends when `faq` is its last.
+    pub(crate) fn at(faq: &Faq) -> Self {
+        Self(faq.created_at, faq.id)
+    }
+}
+
+/// Adds a FAQ, unless its customer has the question.
+pub(crate) async fn insert(tx: &TenantTx, faq: &Faq) -> Result<bool> {
+    let inserted = diesel::insert_into(dsl::customer_faqs)
+        .values((dsl::tenant_id.eq(tx.tenant()), faq))
+        .on_conflict((dsl::tenant_id, dsl::customer_id, dsl::normalized_question))
+        .do_nothing()
+        .execute(&mut tx.connection())
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// The FAQ with this id.
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Faq>> {
+    let faq = dsl::customer_faqs
+        .find((tx.tenant(), id))
+        .select(Faq::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(faq)
+}
+
+/// The FAQs with these ids, in no order.
+pub(crate) async fn find_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Faq>> {
+    let faq = dsl::customer_faqs
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq(each::Id))
+        .select(Faq::as_select());
+    Ok(each::each(ids, faq).load(&mut tx.connection()).await?)
+}
+
+/// The id of a customer's FAQ with this normalised question.
+pub(crate) async fn find_id_by_question(
+    tx: &TenantTx,
+    customer_id: Uuid,
+    normalized_question: &str,
+) -> Result<Option<Uuid>> {
+    let id = dsl::customer_faqs
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::customer_id.eq(customer_id))
+        .filter(dsl::normalized_question.eq(normalized_question))
+        .select(dsl::id)
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(id)
+}
+
+/// The FAQ with this id, held until the transaction ends.
+pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Faq>> {
+    let faq = dsl::customer_faqs
+        .find((tx.tenant(), id))
+        .select(Faq::as_select())
+        .for_no_key_update()
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(faq)
+}
+
+/// A customer's FAQ with this normalised question, held until the transaction ends.
+pub(crate) async fn lock_by_question(
+    tx: &TenantTx,
+    customer_id: Uuid,
+    normalized_question: &str,
+) -> Result<Option<Faq>> {
+    let faq = dsl::customer_faqs
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::customer_id.eq(customer_id))
+        .filter(dsl::normalized_question.eq(normalized_question))
+        .select(Faq::as_select())
+        .for_no_key_update()
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(faq)
+}
+
+/// Writes a FAQ anew.
+pub(crate) async fn update(tx: &TenantTx, faq: &Faq, question_taken: impl FnOnce() -> Error) -> Result<()> {
+    diesel::update(dsl::customer_faqs.find((tx.tenant(), faq.id)))
+        .set(faq)
+        .execute(&mut tx.connection())
+        .await
+        .on_constraint("customer_faqs_question_key", question_taken)?;
+    Ok(())
+}
+
+/// Deletes a FAQ, to which nothing refers any more.
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
+    diesel::delete(dsl::customer_faqs.find((tx.tenant(), id))).execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
+/// One page of the FAQs that `filter` lets through, and one row more if there is one.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    direction: Direction,
+    page: &Page<Cursor>,
+) -> Result<Vec<Faq>> {
+    let mut query = dsl::customer_faqs
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .select(Faq::as_select())
+        .limit(page.limit())
+        .into_boxed();
+    if let Some(customer_id) = filter.customer_id {
+        query = query.filter(dsl::customer_id.eq(customer_id));
+    }
+    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    if let [status] = filter.statuses.as_slice() {
+        query = query.filter(dsl::status.eq(status));
+    } else if !filter.statuses.is_empty() {
+        query = query.filter(dsl::status.eq_any(&filter.statuses));
+    }
+    if let [verification] = filter.verifications.as_slice() {
+        query = query.filter(dsl::verification.eq(verification));
+    } else if !filter.verifications.is_empty() {
+        query = query.filter(dsl::verification.eq_any(&filter.verifications));
+    }
+    if let [source] = filter.sources.as_slice() {
+        query = query.filter(dsl::source.eq(source));
+    } else if !filter.sources.is_empty() {
+        query = query.filter(dsl::source.eq_any(&filter.sources));
+    }
+    if let Some(category) = &filter.category {
+        query = query.filter(dsl::category.eq(category));
+    }
+    if let Some(from) = filter.created_from {
+        query = query.filter(dsl::created_at.ge(from));
+    }
+    if let Some(until) = filter.created_until {
+        query = query.filter(dsl::created_at.lt(until));
+    }
+    let query = match page.after {
+        Some(Cursor(time, id)) => keyset!(query, direction, dsl::created_at, dsl::id, after(time, id)),
+        None => keyset!(query, direction, dsl::created_at, dsl::id),
+    };
+    Ok(query.load(&mut tx.connection()).await?)
+}

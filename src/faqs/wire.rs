@@ -1,0 +1,175 @@
+//! FAQs: messages ⇄ rows.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::actions::Found;
+use super::rules::{self, Check};
+use super::search::rules::Scores;
+use super::store::Faq;
+use crate::error::Result;
+use crate::pb::{self, FaqSource, FaqStatus, FaqVerification};
+use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::{self, etag, times};
+
+impl From<Faq> for pb::CustomerFaq {
+    fn from(row: Faq) -> Self {
+        let Faq {
+            id,
+            customer_id,
+            question,
+            normalized_question: _,
+            answer,
+            category,
+            source,
+            source_conversation_id,
+            source_message_id,
+            status,
+            verification,
+            verified_by,
+            verified_at,
+            reported_confidence,
+            derived_confidence,
+            usage_count,
+            last_used_at,
+            created_at,
+            updated_at,
+            revision,
+            observation_count,
+            agreeing_count,
+            agreeing_confidence: _,
+            conflicting_count,
+            conflicting_confidence: _,
+            last_observed_at,
+            active_at: _,
+            search_config: _,
+        } = row;
+        Self {
+            id: id.to_string(),
+            customer_id: customer_id.to_string(),
+            question,
+            answer,
+            category,
+            source: wire(Some(source)),
+            source_conversation_id: source_conversation_id.map(|id| id.to_string()).unwrap_or_default(),
+            source_message_id: source_message_id.map(|id| id.to_string()).unwrap_or_default(),
+            status: wire(Some(status)),
+            verification: wire(Some(verification)),
+            verified_by,
+            verify_time: verified_at.map(times::to_wire),
+            reported_confidence,
+            derived_confidence,
+            observation_count,
+            agreeing_answer_count: agreeing_count,
+            conflicting_answer_count: conflicting_count,
+            last_observed_time: last_observed_at.map(times::to_wire),
+            usage_count,
+            last_used_time: last_used_at.map(times::to_wire),
+            create_time: Some(times::to_wire(created_at)),
+            update_time: Some(times::to_wire(updated_at)),
+            etag: etag::from_revision(revision),
+        }
+    }
+}
+
+impl From<Found> for pb::CustomerFaqMatch {
+    fn from(found: Found) -> Self {
+        let Found { faq, scores: Scores { score, text, confidence, recency } } = found;
+        Self {
+            customer_faq: Some(faq.into()),
+            score,
+            text_score: text,
+            confidence_score: confidence,
+            recency_score: recency,
+        }
+    }
+}
+
+/// A new FAQ that somebody wrote.
+pub(crate) fn create(request: pb::CreateCustomerFaqRequest, id: Uuid, now: DateTime<Utc>) -> Result<Faq> {
+    let pb::CreateCustomerFaqRequest {
+        customer_id,
+        question,
+        answer,
+        category,
+        source,
+        source_conversation_id,
+        source_message_id,
+        status,
+        reported_confidence,
+        request_id: _,
+    } = request;
+    Ok(Faq {
+        answer,
+        category,
+        source: stored(source).unwrap_or(Text(FaqSource::Human)),
+        source_conversation_id: optional_id("source_conversation_id", &source_conversation_id)?,
+        source_message_id: optional_id("source_message_id", &source_message_id)?,
+        status: stored(status).unwrap_or(Text(FaqStatus::Candidate)),
+        reported_confidence,
+        ..rules::blank(id, rpc::id("customer_id", &customer_id)?, question, now)
+    })
+}
+
+/// The row of a FAQ that a client changed: what only the server writes stays as it is.
+pub(crate) fn update(wanted: pb::CustomerFaq, current: &Faq) -> Faq {
+    let pb::CustomerFaq {
+        id: _,
+        customer_id: _,
+        question,
+        answer,
+        category,
+        source,
+        source_conversation_id: _,
+        source_message_id: _,
+        status,
+        verification: _,
+        verified_by: _,
+        verify_time: _,
+        reported_confidence,
+        derived_confidence: _,
+        observation_count: _,
+        agreeing_answer_count: _,
+        conflicting_answer_count: _,
+        last_observed_time: _,
+        usage_count: _,
+        last_used_time: _,
+        create_time: _,
+        update_time: _,
+        etag: _,
+    } = wanted;
+    Faq {
+        question,
+        answer,
+        category,
+        source: stored(source).unwrap_or(current.source),
+        status: stored(status).unwrap_or(current.status),
+        reported_confidence,
+        ..current.clone()
+    }
+}
+
+/// What a check came to.
+pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
+    let pb::MarkCustomerFaqVerifiedRequest {
+        id: _,
+        verification,
+        verified_by,
+        answer,
+        status,
+        etag: _,
+        request_id: _,
+    } = request;
+    Check {
+        // The contract's rules leave no other word.
+        verification: stored(*verification).unwrap_or(Text(FaqVerification::AiChecked)),
+        verified_by: verified_by.clone(),
+        answer: (!answer.is_empty()).then(|| answer.clone()),
+        status: stored(*status),
+    }
+}
+
+/// A UUID of the field `field`, or nothing where it is empty.
+pub(crate) fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>> {
+    if text.is_empty() { Ok(None) } else { rpc::id(field, text).map(Some) }
+}

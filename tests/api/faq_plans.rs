@@ -1,0 +1,104 @@
+//! What is read of FAQs: a search and a page read a bounded number of entries, however many FAQs there
+//! are.
+
+use crm_backend::pb::{FaqStatus, FaqVerification, ListCustomerFaqsRequest};
+
+use crate::plans::hold;
+use crate::support::faqs::{multiply_faqs, query, question};
+use crate::support::sql::multiply_customers;
+use crate::support::{Crm, Tenant};
+
+const TERMS: &str = "customer_faq_terms_term_idx";
+
+/// A customer with 2,000 FAQs about opening hours and one about quetzals, beside another customer and
+/// another tenant with as many.
+async fn large() -> (Crm, Tenant, String) {
+    let crm = Crm::start().await;
+    let sql = crm.sql().await;
+    let (tenant, other) = (crm.tenant(), crm.tenant());
+    let mut ids = Vec::new();
+    for (tenant, name) in [(&tenant, "Bakery"), (&tenant, "Florist"), (&other, "Garage")] {
+        let customer = tenant.customer(name).await;
+        tenant.faq(&customer.id, "Opening hours", "We open at eight.").await;
+        tenant.faq(&customer.id, "Closing hours on holidays", "We close at noon.").await;
+        multiply_faqs(&sql, &customer.id, 999).await;
+        ids.push(customer.id);
+    }
+    let rare = question(&ids[0], "Quetzal food", "Avocado.");
+    let rare = crm_backend::pb::CreateCustomerFaqRequest {
+        status: FaqStatus::Approved.into(),
+        category: "birds".to_owned(),
+        ..rare
+    };
+    tenant.create_faq(rare).await.expect("created");
+    multiply_customers(&sql, &tenant, 1_000).await;
+    for table in ["customers", "customer_faqs", "customer_faq_terms"] {
+        sql.run(&format!("VACUUM ANALYZE {table}")).await;
+    }
+    (crm, tenant, ids.swap_remove(0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_reads_64_faqs_of_a_word_and_ranks_128() {
+    let (crm, tenant, customer) = large().await;
+    let indexes = [
+        TERMS,
+        "customer_faqs_pkey",
+        "customer_faq_terms_pkey",
+        "customers_pkey",
+        "customer_faqs_tenant_id_customer_id_active_at_idx",
+    ];
+    // A word is looked up as it is written and by its stem; of each entry the FAQ is read, and of those
+    // that are answered it is read again.
+    for (text, count, entries) in [
+        ("quetzal", 1, 10),
+        ("nothing that anybody has", 0, 4),
+        ("hours", 10, 2 * 64 + 128 + 30),
+        // Of words that many have, it is looked up which of the 128 have them too.
+        ("quetzal hours open holidays", 10, 6 * 64 + 128 * 6 + 40),
+    ] {
+        let search = async |tenant: &Tenant| {
+            let found = tenant.search_faqs(query(&customer, text)).await.expect("found");
+            assert_eq!(found.len(), count, "{text}");
+        };
+        hold(&crm, &tenant, text, search, &indexes, entries).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_faqs_reads_a_page_of_an_index() {
+    let (crm, tenant, customer_id) = large().await;
+    let all = ListCustomerFaqsRequest::default;
+    let cases = [
+        (all(), 50, "customer_faqs_tenant_id_created_at_idx"),
+        (
+            ListCustomerFaqsRequest { order_by: "create_time".to_owned(), ..all() },
+            50,
+            "customer_faqs_tenant_id_created_at_idx",
+        ),
+        (ListCustomerFaqsRequest { customer_id, ..all() }, 50, "customer_faqs_tenant_id_customer_id_idx"),
+        (
+            ListCustomerFaqsRequest { statuses: vec![FaqStatus::Approved.into()], ..all() },
+            1,
+            "customer_faqs_tenant_id_status_idx",
+        ),
+        (
+            ListCustomerFaqsRequest { verifications: vec![FaqVerification::Disputed.into()], ..all() },
+            0,
+            "customer_faqs_tenant_id_verification_idx",
+        ),
+        (
+            ListCustomerFaqsRequest { category: "birds".to_owned(), ..all() },
+            1,
+            "customer_faqs_tenant_id_category_idx",
+        ),
+    ];
+    for (request, count, index) in cases {
+        let what = format!("{request:?}");
+        let list = async |tenant: &Tenant| {
+            let page = tenant.faq_page(request.clone()).await.expect("a page");
+            assert_eq!(page.customer_faqs.len(), count, "{what}");
+        };
+        hold(&crm, &tenant, &what, list, &[index], 60).await;
+    }
+}

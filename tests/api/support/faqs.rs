@@ -1,0 +1,185 @@
+//! FAQs in few words.
+
+use crm_backend::pb::{
+    Conversation, CreateCustomerFaqRequest, CustomerFaq, CustomerFaqMatch, DeleteCustomerFaqRequest,
+    FaqObservation, FaqStatus, FaqVerification, GetCustomerFaqRequest, ListCustomerFaqsRequest,
+    ListCustomerFaqsResponse, MarkCustomerFaqVerifiedRequest, Message, RecordFaqObservationRequest,
+    SearchCustomerFaqsRequest, UpdateCustomerFaqRequest,
+};
+use tonic::Status;
+
+use super::Tenant;
+use super::customers::mask;
+use super::postgres::Sql;
+
+/// A FAQ to create.
+pub(crate) fn question(customer_id: &str, question: &str, answer: &str) -> CreateCustomerFaqRequest {
+    CreateCustomerFaqRequest {
+        customer_id: customer_id.to_owned(),
+        question: question.to_owned(),
+        answer: answer.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// That a question was asked.
+pub(crate) fn asked(customer_id: &str, question: &str, answer: &str) -> RecordFaqObservationRequest {
+    RecordFaqObservationRequest {
+        customer_id: customer_id.to_owned(),
+        question: question.to_owned(),
+        answer: answer.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// That a question was asked with a message.
+pub(crate) fn about_message(
+    talk: &Conversation,
+    message: &Message,
+    question: &str,
+    answer: &str,
+) -> RecordFaqObservationRequest {
+    RecordFaqObservationRequest {
+        conversation_id: talk.id.clone(),
+        message_id: message.id.clone(),
+        ..asked(&talk.customer_id, question, answer)
+    }
+}
+
+/// What to look for.
+pub(crate) fn query(customer_id: &str, query: &str) -> SearchCustomerFaqsRequest {
+    SearchCustomerFaqsRequest {
+        customer_id: customer_id.to_owned(),
+        query: query.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// What a check came to.
+pub(crate) fn checked(faq: &CustomerFaq, verification: FaqVerification) -> MarkCustomerFaqVerifiedRequest {
+    MarkCustomerFaqVerifiedRequest {
+        id: faq.id.clone(),
+        verification: verification.into(),
+        verified_by: "ana".to_owned(),
+        ..Default::default()
+    }
+}
+
+/// The FAQ with a status.
+pub(crate) fn as_status(faq: &CustomerFaq, status: FaqStatus) -> CustomerFaq {
+    CustomerFaq { id: faq.id.clone(), status: status.into(), ..Default::default() }
+}
+
+/// The questions that a search found, in their order.
+pub(crate) fn questions(matches: &[CustomerFaqMatch]) -> Vec<&str> {
+    matches.iter().map(|found| found.customer_faq.as_ref().expect("a FAQ").question.as_str()).collect()
+}
+
+/// Adds `copies` of every FAQ of a customer with its words: another id and question, a millisecond
+/// younger each.
+pub(crate) async fn multiply_faqs(sql: &Sql, customer_id: &str, copies: u32) {
+    sql.run(&format!(
+        "CREATE TEMP TABLE made AS SELECT f.id AS old, gen_random_uuid() AS new, n
+         FROM customer_faqs f, generate_series(1, {copies}) n WHERE f.customer_id = '{customer_id}';
+         INSERT INTO customer_faqs SELECT copy.* FROM made m JOIN customer_faqs f ON f.id = m.old,
+         LATERAL jsonb_populate_record(f, jsonb_build_object(
+             'id', m.new, 'normalized_question', f.normalized_question || ' ' || m.n,
+             'created_at', f.created_at + m.n * interval '1 ms',
+             'active_at', f.active_at + m.n * interval '1 ms')) copy;
+         INSERT INTO customer_faq_terms SELECT copy.* FROM made m JOIN customer_faq_terms t ON t.faq_id = m.old,
+         LATERAL jsonb_populate_record(t, jsonb_build_object('faq_id', m.new)) copy;
+         DROP TABLE made"
+    ))
+    .await;
+}
+
+impl Tenant {
+    /// A new FAQ.
+    pub(crate) async fn faq(&self, customer_id: &str, asked: &str, answer: &str) -> CustomerFaq {
+        self.create_faq(question(customer_id, asked, answer)).await.expect("a FAQ")
+    }
+
+    pub(crate) async fn create_faq(&self, request: CreateCustomerFaqRequest) -> Result<CustomerFaq, Status> {
+        let response = self.faqs().create_customer_faq(request).await?.into_inner();
+        Ok(response.customer_faq.expect("the FAQ"))
+    }
+
+    pub(crate) async fn read_faq(&self, id: &str) -> Result<CustomerFaq, Status> {
+        Ok(self.read_evidence(id, 0).await?.0)
+    }
+
+    /// A FAQ with its latest observations.
+    pub(crate) async fn read_evidence(
+        &self,
+        id: &str,
+        observation_limit: i32,
+    ) -> Result<(CustomerFaq, Vec<FaqObservation>), Status> {
+        let request = GetCustomerFaqRequest { id: id.to_owned(), observation_limit };
+        let response = self.faqs().get_customer_faq(request).await?.into_inner();
+        Ok((response.customer_faq.expect("the FAQ"), response.observations))
+    }
+
+    pub(crate) async fn faq_page(
+        &self,
+        request: ListCustomerFaqsRequest,
+    ) -> Result<ListCustomerFaqsResponse, Status> {
+        Ok(self.faqs().list_customer_faqs(request).await?.into_inner())
+    }
+
+    /// All pages of a list.
+    pub(crate) async fn all_faqs(&self, mut request: ListCustomerFaqsRequest) -> Vec<CustomerFaq> {
+        let mut faqs = Vec::new();
+        loop {
+            let page = self.faq_page(request.clone()).await.expect("a page");
+            faqs.extend(page.customer_faqs);
+            if page.next_page_token.is_empty() {
+                return faqs;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    pub(crate) async fn search_faqs(
+        &self,
+        request: SearchCustomerFaqsRequest,
+    ) -> Result<Vec<CustomerFaqMatch>, Status> {
+        Ok(self.faqs().search_customer_faqs(request).await?.into_inner().matches)
+    }
+
+    /// Changes the fields of a FAQ that `paths` names; with no paths, those that are set.
+    pub(crate) async fn revise_faq(
+        &self,
+        wanted: CustomerFaq,
+        paths: &[&str],
+    ) -> Result<CustomerFaq, Status> {
+        let update_mask = (!paths.is_empty()).then(|| mask(paths));
+        let request =
+            UpdateCustomerFaqRequest { customer_faq: Some(wanted), update_mask, ..Default::default() };
+        let response = self.faqs().update_customer_faq(request).await?.into_inner();
+        Ok(response.customer_faq.expect("the FAQ"))
+    }
+
+    pub(crate) async fn delete_faq(&self, id: &str, etag: &str) -> Result<CustomerFaq, Status> {
+        let request =
+            DeleteCustomerFaqRequest { id: id.to_owned(), etag: etag.to_owned(), ..Default::default() };
+        let response = self.faqs().delete_customer_faq(request).await?.into_inner();
+        Ok(response.customer_faq.expect("the FAQ"))
+    }
+
+    pub(crate) async fn check_faq(
+        &self,
+        request: MarkCustomerFaqVerifiedRequest,
+    ) -> Result<CustomerFaq, Status> {
+        let response = self.faqs().mark_customer_faq_verified(request).await?.into_inner();
+        Ok(response.customer_faq.expect("the FAQ"))
+    }
+
+    /// Records an observation: the FAQ, and whether it was there before.
+    pub(crate) async fn observe(
+        &self,
+        request: RecordFaqObservationRequest,
+    ) -> Result<(CustomerFaq, bool), Status> {
+        let response = self.faqs().record_faq_observation(request).await?.into_inner();
+        Ok((response.customer_faq.expect("the FAQ"), response.deduplicated))
+    }
+}
