@@ -3,6 +3,9 @@
 //! Works on any message of the contract through its descriptor, so that a new field is in its mask
 //! from the day on which it is in its message.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
 use prost_types::FieldMask;
@@ -201,13 +204,22 @@ fn opens(field: &FieldDescriptor) -> bool {
     }
 }
 
+/// The full names of the fields of which the contract says that only the server writes them.
+static OUTPUT_ONLY_FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let behavior = CONTRACT.get_extension_by_name("google.api.field_behavior");
+    let is_output_only = |field: &FieldDescriptor| {
+        let options = field.options();
+        let values = behavior.as_ref().map(|behavior| options.get_extension(behavior));
+        let values = values.as_ref().and_then(|values| values.as_list());
+        values.is_some_and(|values| values.contains(&Value::EnumNumber(OUTPUT_ONLY)))
+    };
+    let fields = CONTRACT.all_messages().flat_map(|message| message.fields().collect::<Vec<_>>());
+    fields.filter(is_output_only).map(|field| field.full_name().to_owned()).collect()
+});
+
 /// Whether the contract says that only the server writes the field.
 fn is_output_only(field: &FieldDescriptor) -> bool {
-    let Some(behavior) = CONTRACT.get_extension_by_name("google.api.field_behavior") else { return false };
-    match field.options().get_extension(&behavior).as_ref() {
-        Value::List(values) => values.contains(&Value::EnumNumber(OUTPUT_ONLY)),
-        _ => false,
-    }
+    OUTPUT_ONLY_FIELDS.contains(field.full_name())
 }
 
 fn merge(target: &mut DynamicMessage, patch: &DynamicMessage, path: &[FieldDescriptor]) {
