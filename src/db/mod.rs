@@ -6,6 +6,7 @@ pub mod embedded;
 pub mod health;
 pub mod json;
 pub mod keyset;
+pub mod literal;
 pub mod migrate;
 mod pool;
 #[expect(missing_docs, reason = "generated; the comments in the database are its documentation")]

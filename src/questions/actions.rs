@@ -3,7 +3,7 @@
 //! Whoever needs both locks a question before its customer, so that no two wait for each other.
 
 use chrono::{DateTime, Utc};
-use futures_util::{join, try_join};
+use futures_util::join;
 use uuid::Uuid;
 
 use super::rules::{self, Candidates, Ranking, Situation, Source, Step};
@@ -161,12 +161,8 @@ pub(crate) async fn next(tx: &TenantTx, wish: &Wish) -> Result<Ranking> {
 
 /// The questions of a customer that are looked at for what to ask, at this time.
 pub(crate) async fn candidates(tx: &TenantTx, customer_id: Uuid, now: DateTime<Utc>) -> Result<Candidates> {
-    let (open, declined, answered) = try_join!(
-        store::list_open(tx, customer_id, now, OPEN),
-        store::list_declined(tx, customer_id, CLOSED),
-        store::list_answered(tx, customer_id, CLOSED),
-    )?;
-    Ok(Candidates { open, declined, answered })
+    let questions = store::list_candidates(tx, customer_id, now, (OPEN, CLOSED)).await?;
+    Ok(Candidates::of(questions))
 }
 
 /// What the customer said last in this conversation.

@@ -11,15 +11,38 @@ use uuid::Uuid;
 
 use crate::db::TenantTx;
 use crate::db::keyset::{Direction, keyset};
+use crate::db::literal::literal;
 use crate::db::schema::pending_questions::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{PendingQuestionStatus as Status, QuestionPriority, QuestionTiming};
 use crate::rpc::Page;
 use crate::rpc::words::Text;
 
-/// What the index of open questions by target field says; literal, so that a plan for any value may
-/// use it.
-const OPEN_TARGET: &str = "target_field <> '' AND status IN ('PENDING', 'ASKED')";
+literal! {
+    /// What the index of open questions by target field says; literal, so that a plan for any value may
+    /// use it.
+    HasOpenTarget: Bool = "(target_field <> '' AND status IN ('PENDING', 'ASKED'))"
+}
+
+literal! {
+    /// The customer of an open question, as the index of what to ask next has it.
+    CustomerOfOpen: Nullable<SqlUuid> = "CASE WHEN status IN ('PENDING', 'ASKED') THEN customer_id END"
+}
+
+literal! {
+    /// The customer of a declined question, as an index has it.
+    CustomerOfDeclined: Nullable<SqlUuid> = "CASE WHEN status = 'DECLINED' THEN customer_id END"
+}
+
+literal! {
+    /// The customer of an answered question, as an index has it.
+    CustomerOfAnswered: Nullable<SqlUuid> = "CASE WHEN status IN ('ANSWERED', 'VERIFIED') THEN customer_id END"
+}
+
+literal! {
+    /// The priority as a number, the highest first, as the index of what to ask next has it.
+    Rank: Integer = "CASE priority WHEN 'URGENT' THEN 1 WHEN 'HIGH' THEN 2 WHEN 'NORMAL' THEN 3 ELSE 4 END"
+}
 
 /// A question as it is stored.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -126,7 +149,7 @@ pub(crate) async fn find_open(
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::customer_id.eq(customer_id))
         .filter(dsl::target_field.eq(target_field))
-        .filter(sql::<Bool>(OPEN_TARGET))
+        .filter(HasOpenTarget)
         .select(Question::as_select())
         .first(&mut tx.connection())
         .await
@@ -154,61 +177,34 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// The open questions of a customer that have not expired: the most important first, then those asked
-/// least, then the oldest.
-pub(crate) async fn list_open(
+/// The questions of a customer that are looked at for what to ask next: `open` of those that have not
+/// expired, the most important first, then those asked least, then the oldest; and `closed` of those that it
+/// declined, and as many of those that it answered, the latest first. They come in no order. One
+/// statement: each costs more than these rows.
+pub(crate) async fn list_candidates(
     tx: &TenantTx,
     customer_id: Uuid,
     now: DateTime<Utc>,
-    limit: i64,
+    (open, closed): (i64, i64),
 ) -> Result<Vec<Question>> {
-    let of_customer =
-        sql::<Nullable<Bool>>("CASE WHEN status IN ('PENDING', 'ASKED') THEN customer_id END = ")
-            .bind::<SqlUuid, _>(customer_id);
-    let rank = sql::<Integer>(
-        "CASE priority WHEN 'URGENT' THEN 1 WHEN 'HIGH' THEN 2 WHEN 'NORMAL' THEN 3 ELSE 4 END",
-    );
-    let questions = dsl::pending_questions
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .filter(of_customer)
+    let of_tenant = || dsl::pending_questions.filter(dsl::tenant_id.eq(tx.tenant()));
+    let open = of_tenant()
+        .filter(CustomerOfOpen.eq(customer_id))
         .filter(dsl::expires_at.is_null().or(dsl::expires_at.gt(now)))
-        .order((rank, dsl::attempts, dsl::created_at, dsl::id))
-        .limit(limit)
-        .select(Question::as_select())
-        .load(&mut tx.connection())
-        .await?;
-    Ok(questions)
-}
-
-/// The questions that a customer declined, the latest first.
-pub(crate) async fn list_declined(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Question>> {
-    let of_customer = sql::<Nullable<Bool>>("CASE WHEN status = 'DECLINED' THEN customer_id END = ")
-        .bind::<SqlUuid, _>(customer_id);
-    let questions = dsl::pending_questions
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .filter(of_customer)
+        .order((Rank, dsl::attempts, dsl::created_at, dsl::id))
+        .limit(open)
+        .select(Question::as_select());
+    let declined = of_tenant()
+        .filter(CustomerOfDeclined.eq(customer_id))
         .order((dsl::skipped_at.desc(), dsl::id.desc()))
-        .limit(limit)
-        .select(Question::as_select())
-        .load(&mut tx.connection())
-        .await?;
-    Ok(questions)
-}
-
-/// The questions that a customer answered, verified or not, the latest first.
-pub(crate) async fn list_answered(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Question>> {
-    let of_customer =
-        sql::<Nullable<Bool>>("CASE WHEN status IN ('ANSWERED', 'VERIFIED') THEN customer_id END = ")
-            .bind::<SqlUuid, _>(customer_id);
-    let questions = dsl::pending_questions
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .filter(of_customer)
+        .limit(closed)
+        .select(Question::as_select());
+    let answered = of_tenant()
+        .filter(CustomerOfAnswered.eq(customer_id))
         .order((dsl::answered_at.desc(), dsl::id.desc()))
-        .limit(limit)
-        .select(Question::as_select())
-        .load(&mut tx.connection())
-        .await?;
-    Ok(questions)
+        .limit(closed)
+        .select(Question::as_select());
+    Ok(open.union_all(declined).union_all(answered).load(&mut tx.connection()).await?)
 }
 
 /// One page of the questions that `filter` lets through as they read at `now`, and one row more if there

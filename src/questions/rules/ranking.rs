@@ -12,7 +12,10 @@ use crate::customers::field::{Field, Known};
 use crate::customers::rules::fold;
 use crate::customers::store::Customer;
 use crate::error::Result;
-use crate::pb::{CustomerStatus, QuestionLeftOutReason as Reason, QuestionPriority, QuestionTiming};
+use crate::pb::{
+    CustomerStatus, PendingQuestionStatus as Status, QuestionLeftOutReason as Reason, QuestionPriority,
+    QuestionTiming,
+};
 use crate::questions::store::Question;
 use crate::rpc::words::Word;
 
@@ -52,6 +55,21 @@ pub(crate) struct Candidates {
     pub(crate) declined: Vec<Question>,
     /// Those that the customer answered.
     pub(crate) answered: Vec<Question>,
+}
+
+impl Candidates {
+    /// These questions by what became of them.
+    pub(crate) fn of(questions: Vec<Question>) -> Self {
+        let mut candidates = Self::default();
+        for question in questions {
+            match question.status.0 {
+                Status::Declined => candidates.declined.push(question),
+                Status::Answered | Status::Verified => candidates.answered.push(question),
+                _ => candidates.open.push(question),
+            }
+        }
+        candidates
+    }
 }
 
 /// Who is to be asked, when and where.
@@ -200,7 +218,7 @@ impl<'a> Judge<'a> {
             return Err((Reason::Answered, "the customer answered a question of the same words".to_owned()));
         }
         // A field that is no field any more is not known.
-        if Field::parse(field).is_ok_and(|field| self.known.has(&field)) {
+        if !field.is_empty() && Field::parse(field).is_ok_and(|field| self.known.has(&field)) {
             return Err((Reason::Known, format!("the customer's {field} is filled")));
         }
         Ok(())
