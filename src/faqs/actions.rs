@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::observations::store::{self as observations, Observation};
 use super::rules::{self, Check, Sighting};
-use super::search::rules::{self as ranking, Scores};
+use super::search::rules::{self as ranking, Candidate, Scores, Shortlist};
 use super::search::store as terms;
 use super::store::{self, Cursor, Faq, Filter};
 use crate::customers::actions::Deleted;
@@ -95,23 +95,27 @@ pub(crate) async fn list(
     Ok((faqs, next))
 }
 
-/// The FAQs that matter for a text, the best first: two statements, or one where nothing is found.
+/// The FAQs that matter for a text, the best first: two flights, or one where nothing is found.
 pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
     let Wish { customer_id, language, query, statuses, limit } = wish;
-    let statuses: Vec<_> = match statuses.as_slice() {
-        [] => vec![FaqStatus::Candidate, FaqStatus::Approved, FaqStatus::Conflict],
-        some => some.iter().map(|status| status.0).filter(|status| rules::is_usable(*status)).collect(),
-    };
-    let candidates =
-        terms::list_candidates(tx, *customer_id, ranking::config(language), query, &statuses).await?;
-    let ranked = ranking::rank(&candidates, *limit);
-    if ranked.is_empty() {
+    let (config, words) = (ranking::config(language), ranking::distinct(query));
+    let postings = terms::list_postings(tx, *customer_id, config, &words).await?;
+    let Shortlist { frequencies, words } = ranking::shortlist(&postings, *limit);
+    if words.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<Uuid> = ranked.iter().map(|(id, _)| *id).collect();
+    let ids: Vec<Uuid> = words.keys().copied().collect();
     let faqs = store::find_each(tx, &ids).await?;
     let mut faqs: HashMap<Uuid, Faq> = faqs.into_iter().map(|faq| (faq.id, faq)).collect();
-    // One that was deleted in between is left out.
+    faqs.retain(|_, faq| statuses.is_empty() || statuses.contains(&faq.status));
+    let candidates: Vec<Candidate> = words
+        .into_iter()
+        .filter_map(|(id, words)| {
+            let Faq { derived_confidence, active_at, .. } = faqs.get(&id)?;
+            Some(Candidate { id, confidence: *derived_confidence, active_at: *active_at, words })
+        })
+        .collect();
+    let ranked = ranking::rank(&candidates, &frequencies, *limit);
     let found = ranked.into_iter().filter_map(|(id, scores)| Some(Found { faq: faqs.remove(&id)?, scores }));
     Ok(found.collect())
 }
