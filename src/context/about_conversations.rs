@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::item::{Item, Section};
 use super::messages::minute;
 use crate::conversations::analyses::store::{Analysis, Objection, Sentiment};
-use crate::conversations::store::{Brief, Task};
+use crate::conversations::store::briefs::Brief;
 use crate::db::json::Json;
 use crate::db::texts::Texts;
 use crate::pb::{ContextResourceType, ContextSectionKind, ObjectionKind, ObjectionState, Tokenizer};
@@ -83,7 +83,7 @@ fn is_open(objection: &Objection) -> bool {
 }
 
 /// What was promised.
-pub(super) fn follow_ups(tasks: &[Task], tokenizer: Tokenizer) -> Section {
+pub(super) fn follow_ups(tasks: &[Brief], tokenizer: Tokenizer) -> Section {
     let items = tasks.iter().map(|task| {
         let due = match task.follow_up_due_at {
             Some(due) => format!("By {}", minute(due)),

@@ -10,7 +10,7 @@ use super::compose::{DEFAULTS, Options};
 use super::messages;
 use crate::conversations::messages::store::latest::{self, Of, Room, Said};
 use crate::conversations::rules::not_found;
-use crate::conversations::store::{self as conversations, Brief, Task};
+use crate::conversations::store::briefs::{self, Brief, Briefs, Limits};
 use crate::customers::actions::{self as customer_actions, Deleted};
 use crate::customers::store::{self as customers, Customer};
 use crate::db::TenantTx;
@@ -20,22 +20,26 @@ use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
 use crate::questions::actions as question_actions;
 use crate::questions::rules::{self as questions, Ranking, Situation};
 
-/// Conversations of a customer that a context looks at, and how many older ones it counts.
-pub(super) struct Conversations {
-    /// Besides the present one: what was said before the last twenty is known through what was learned.
-    pub(super) looked_at: usize,
-    /// More are not worth the time that counting takes.
-    pub(super) counted: usize,
-}
+/// Tokens of a budget for each conversation that is looked at, besides the present one.
+const TOKENS_PER_CONVERSATION: i64 = 400;
 
-/// See [`Conversations`].
-pub(super) const MAX_CONVERSATIONS: Conversations = Conversations { looked_at: 20, counted: 500 };
+/// Conversations that are looked at, at least and at most: what was said before is known through what was
+/// learned.
+const CONVERSATIONS: (i64, i64) = (10, 100);
+
+/// Older conversations that are counted: more are not worth the time that it takes.
+pub(super) const MAX_COUNTED: usize = 500;
 
 /// Follow-ups of a context: whoever has more to do has other tools.
 pub(super) const MAX_TASKS: usize = 20;
 
-/// FAQs of a context: what comes after the best twenty has little to do with the query.
-const FAQS: usize = 20;
+/// Tokens of a budget for each FAQ that is looked for. A FAQ has some sixty, so that more are found than
+/// fit into their share.
+const TOKENS_PER_FAQ: i64 = 400;
+
+/// FAQs of a context, at least and at most: what comes after the best fifty has little to do with the
+/// query.
+const FAQS: (i64, i64) = (5, 50);
 
 /// Questions to ask of a context: nobody asks more at once.
 const QUESTIONS: usize = 10;
@@ -68,6 +72,16 @@ impl Wish {
         self.options.get(&kind).copied().unwrap_or_else(|| default_options(kind))
     }
 
+    /// How many conversations are read: one more than are told of, since the present one may be among them.
+    fn conversations(&self) -> Limits {
+        let (least, most) = CONVERSATIONS;
+        Limits {
+            newest: (self.max_tokens / TOKENS_PER_CONVERSATION).clamp(least, most) + 1,
+            to_do: limit(MAX_TASKS) + 1,
+            older: limit(MAX_COUNTED),
+        }
+    }
+
     /// How many messages could be of use.
     fn room(&self) -> Room {
         // The shortest line above a message has as many tokens; a turn of a chat has four.
@@ -94,7 +108,9 @@ pub(super) struct Snapshot {
     pub(super) others: Vec<Brief>,
     /// How many more there are.
     pub(super) older: usize,
-    pub(super) tasks: Vec<Task>,
+    /// After which conversations something is still to be done, the next due first; one more than are
+    /// told of, if there are more.
+    pub(super) tasks: Vec<Brief>,
     /// The last messages of conversations, the newest first, by conversation.
     pub(super) said: HashMap<Uuid, Vec<Said>>,
     pub(super) known: Known,
@@ -128,31 +144,29 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         Some(id) => Of::Conversation(*id),
         None => Of::Newest { customer_id: *customer_id },
     };
-    let looked_at = limit(MAX_CONVERSATIONS.looked_at + 1);
     let ids = [*customer_id];
-    let (customers, briefs, named, older, tasks, said, candidates) = try_join!(
+    let (customers, briefs, said, candidates) = try_join!(
         customers::find_each(tx, &ids),
-        conversations::list_briefs(tx, *customer_id, looked_at),
-        find_named(tx, *conversation_id),
-        conversations::count_older(tx, *customer_id, looked_at, limit(MAX_CONVERSATIONS.counted)),
-        conversations::list_tasks(tx, *customer_id, limit(MAX_TASKS + 1)),
+        briefs::list_briefs(tx, *customer_id, *conversation_id, wish.conversations()),
         latest::list_latest(tx, &of, wish.room()),
         question_actions::candidates(tx, *customer_id, wish.now),
     )?;
     let found = customers.into_iter().next();
     let customer = customer_actions::get(found, *customer_id, Deleted::Hidden)?;
-    let (present, others, older) = place(wish, briefs, named, older)?;
+    let (present, others, older, tasks) = place(wish, briefs)?;
     let query = query(wish, &said);
     let earlier = earlier(wish, &said, present.as_ref(), &others);
-    let (said_before, faqs) =
-        try_join!(list_earlier(tx, wish, earlier), search(tx, *customer_id, &customer, &query))?;
     let situation = Situation {
         now: wish.now,
         conversation_id: present.as_ref().map(|present| present.id),
         customer: &customer,
         texts: std::slice::from_ref(&query),
     };
-    let ranking = questions::rank(&candidates, &situation, QUESTIONS)?;
+    // In this order: questions are ranked while the database is at work.
+    let (faqs, said_before, ranking) =
+        try_join!(search(tx, wish, &customer, &query), list_earlier(tx, wish, earlier), async {
+            questions::rank(&candidates, &situation, QUESTIONS)
+        },)?;
     let known = Known { query, ranking, faqs };
     let mut by_conversation: HashMap<Uuid, Vec<Said>> = HashMap::new();
     for message in said.into_iter().chain(said_before) {
@@ -179,53 +193,44 @@ async fn list_earlier(tx: &TenantTx, wish: &Wish, ids: Vec<Uuid>) -> Result<Vec<
 }
 
 /// The FAQs that match a text.
-async fn search(tx: &TenantTx, customer_id: Uuid, customer: &Customer, query: &str) -> Result<Vec<Found>> {
+async fn search(tx: &TenantTx, wish: &Wish, customer: &Customer, query: &str) -> Result<Vec<Found>> {
     if query.is_empty() {
         return Ok(Vec::new());
     }
     let languages = &customer.content_preferences.0.languages;
     let wish = faqs::Wish {
-        customer_id,
+        customer_id: wish.customer_id,
         language: languages.first().cloned().unwrap_or_default(),
         query: query.to_owned(),
         statuses: Vec::new(),
-        limit: FAQS,
+        limit: usize::try_from((wish.max_tokens / TOKENS_PER_FAQ).clamp(FAQS.0, FAQS.1)).unwrap_or(0),
     };
     faqs::search(tx, &wish).await
 }
 
-async fn find_named(tx: &TenantTx, id: Option<Uuid>) -> Result<Option<Brief>> {
-    match id {
-        Some(id) => conversations::find_brief(tx, id).await,
-        None => Ok(None),
-    }
-}
-
-/// Which conversation is the present one, which others are looked at, and how many are not.
-fn place(
-    wish: &Wish,
-    mut briefs: Vec<Brief>,
-    named: Option<Brief>,
-    older: i64,
-) -> Result<(Option<Brief>, Vec<Brief>, usize)> {
+/// Which conversation is the present one, which others are looked at, how many are not, and after which
+/// something is to be done.
+#[expect(clippy::type_complexity, reason = "it takes one value apart")]
+fn place(wish: &Wish, briefs: Briefs) -> Result<(Option<Brief>, Vec<Brief>, usize, Vec<Brief>)> {
+    let Briefs { newest: mut others, to_do, named, older } = briefs;
     let mut older = usize::try_from(older).unwrap_or(usize::MAX);
     let present = match wish.conversation_id {
         Some(id) => {
             let named = named.filter(|brief| brief.customer_id == wish.customer_id);
             let named = named.ok_or_else(|| not_found(id))?;
-            let before = briefs.len();
-            briefs.retain(|brief| brief.id != id);
-            // One that is not among the newest is one of the older ones that were counted.
-            older = older
-                .saturating_sub(usize::from(before == briefs.len() && older < MAX_CONVERSATIONS.counted));
+            let before = others.len();
+            others.retain(|brief| brief.id != id);
+            let is_older = before == others.len() && older < MAX_COUNTED;
+            older = older.saturating_sub(usize::from(is_older));
             Some(named)
         }
-        None if briefs.is_empty() => None,
-        None => Some(briefs.remove(0)),
+        None if others.is_empty() => None,
+        None => Some(others.remove(0)),
     };
-    let cut = briefs.len().saturating_sub(MAX_CONVERSATIONS.looked_at);
-    briefs.truncate(MAX_CONVERSATIONS.looked_at);
-    Ok((present, briefs, older + cut))
+    let looked_at = usize::try_from(wish.conversations().newest - 1).unwrap_or(usize::MAX);
+    let cut = others.len().saturating_sub(looked_at);
+    others.truncate(looked_at);
+    Ok((present, others, older + cut, to_do))
 }
 
 /// The conversations whose messages there may be room for after those that were read, the newest first.

@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
-use super::actions::{Known, MAX_CONVERSATIONS, MAX_TASKS, Snapshot, Wish};
+use super::actions::{Known, MAX_COUNTED, MAX_TASKS, Snapshot, Wish};
 use super::item::{Item, Section};
 use super::messages::When;
 use super::{about_conversations, about_customer, about_knowledge, budget, messages, prompt};
-use crate::conversations::store::Brief;
+use crate::conversations::store::briefs::Brief;
 use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason, Tokenizer};
 use crate::tokens;
 
@@ -131,7 +131,7 @@ fn part_of(budget: i64, share: f64) -> i64 {
 fn bid(part: &Part, wish: &Wish) -> budget::Section {
     let heading = match wish.format {
         ContextFormat::Structured | ContextFormat::Unspecified => 0,
-        _ => tokens::count(wish.tokenizer, prompt::heading(part.kind)),
+        _ => tokens::recall(wish.tokenizer, prompt::heading(part.kind)),
     };
     let cost = |item: &Item| match wish.format {
         ContextFormat::ChatMessages if !item.turns.is_empty() => prompt::cost(&item.turns, wish.tokenizer),
@@ -167,7 +167,7 @@ fn omissions(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
     let beyond = |count, at_least| Omission { at_least, ..omission(OmissionReason::BeyondLimit, count) };
     match section {
         ContextSectionKind::Summary => {
-            omissions.push(beyond(snapshot.older, snapshot.older >= MAX_CONVERSATIONS.counted));
+            omissions.push(beyond(snapshot.older, snapshot.older >= MAX_COUNTED));
         }
         ContextSectionKind::FollowUps => {
             let more = snapshot.tasks.len().saturating_sub(MAX_TASKS);

@@ -63,7 +63,7 @@ impl Item {
     /// An item of a list: `- text`. Further lines of the text are indented.
     pub(super) fn line(tokenizer: Tokenizer, text: &str, about: Option<(ContextResourceType, Uuid)>) -> Self {
         let text = format!("- {}\n", indent(text, 2));
-        Self { tokens: tokens::count(tokenizer, &text), text, about, ..Self::default() }
+        Self { tokens: tokens::recall(tokenizer, &text), text, about, ..Self::default() }
     }
 }
 

@@ -55,10 +55,10 @@ impl Unit<'_> {
             let head = head(message, when);
             let quotation = quote(&message.content);
             let actions: String = actions(message).collect();
-            count += tokens::count(tokenizer, &head) + tokens::count(tokenizer, &actions);
+            count += tokens::recall(tokenizer, &head) + tokens::recall(tokenizer, &actions);
             count += match (tokenizer, message.token_count) {
                 (Tokenizer::O200kBase, Some(tokens)) => i64::from(tokens),
-                _ => tokens::count(tokenizer, &quotation),
+                _ => tokens::recall(tokenizer, &quotation),
             };
             text.extend([head, quotation, actions]);
         }

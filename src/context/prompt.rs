@@ -41,7 +41,7 @@ pub(super) fn frame(format: ContextFormat) -> i64 {
 
 /// Tokens of turns of a chat.
 pub(super) fn cost(turns: &[Turn], tokenizer: Tokenizer) -> i64 {
-    turns.iter().map(|turn| tokens::count(tokenizer, &turn.content) + PER_TURN).sum()
+    turns.iter().map(|turn| tokens::recall(tokenizer, &turn.content) + PER_TURN).sum()
 }
 
 /// The context as one text.

@@ -14,7 +14,7 @@ use crate::conversations::analyses::store::{Analysis, Objection};
 use crate::conversations::messages::quote;
 use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
-use crate::conversations::store::{Brief, Task};
+use crate::conversations::store::briefs::Brief;
 use crate::customers::store::{BusinessContext, Customer};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
@@ -120,6 +120,8 @@ fn conversation(number: u128) -> impl Strategy<Value = (Brief, Vec<Said>)> {
                 latest_analysis: analysis.map(Json),
                 outcome: Some(Text(Outcome::Interested)),
                 outcome_notes,
+                follow_up_due_at: None,
+                follow_up_notes: String::new(),
             };
             (brief, messages)
         },
@@ -158,12 +160,13 @@ fn customer() -> impl Strategy<Value = Customer> {
 }
 
 fn snapshot() -> impl Strategy<Value = Snapshot> {
-    let task = (text(), proptest::option::of(time())).prop_map(|(follow_up_notes, follow_up_due_at)| Task {
-        id: Uuid::from_u128(1),
-        started_at: DateTime::UNIX_EPOCH,
-        follow_up_due_at,
-        follow_up_notes,
-    });
+    let task = (conversation(4), text(), proptest::option::of(time())).prop_map(
+        |((brief, _), follow_up_notes, follow_up_due_at)| Brief {
+            follow_up_due_at,
+            follow_up_notes,
+            ..brief
+        },
+    );
     let conversations = (conversation(1), conversation(2), conversation(3));
     (customer(), conversations, proptest::collection::vec(task, 0..25), 0..600_usize).prop_map(
         |(customer, (first, second, third), tasks, older)| Snapshot {

@@ -1,5 +1,7 @@
 //! `conversations`.
 
+pub(crate) mod briefs;
+
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -66,31 +68,6 @@ pub(crate) struct Head {
     pub(crate) change_count: i64,
 }
 
-/// What a context says of a conversation.
-#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = conversations, check_for_backend(Pg))]
-pub(crate) struct Brief {
-    pub(crate) id: Uuid,
-    pub(crate) customer_id: Uuid,
-    pub(crate) entry_point: Option<Text<EntryPoint>>,
-    pub(crate) channel: Text<Channel>,
-    pub(crate) started_at: DateTime<Utc>,
-    pub(crate) last_sequence: i64,
-    pub(crate) latest_analysis: Option<Json<Analysis>>,
-    pub(crate) outcome: Option<Text<Outcome>>,
-    pub(crate) outcome_notes: String,
-}
-
-/// What is still to be done after a conversation.
-#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = conversations, check_for_backend(Pg))]
-pub(crate) struct Task {
-    pub(crate) id: Uuid,
-    pub(crate) started_at: DateTime<Utc>,
-    pub(crate) follow_up_due_at: Option<DateTime<Utc>>,
-    pub(crate) follow_up_notes: String,
-}
-
 /// Which conversations a list shows. All that is set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
@@ -148,59 +125,6 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>
         .await
         .optional()?;
     Ok(conversation)
-}
-
-/// What a context says of the conversation with this id.
-pub(crate) async fn find_brief(tx: &TenantTx, id: Uuid) -> Result<Option<Brief>> {
-    let brief = dsl::conversations
-        .find((tx.tenant(), id))
-        .select(Brief::as_select())
-        .first(&mut tx.connection())
-        .await
-        .optional()?;
-    Ok(brief)
-}
-
-/// What a context says of the conversations of a customer that began last, the newest first.
-pub(crate) async fn list_briefs(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Brief>> {
-    let briefs = dsl::conversations
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .filter(dsl::customer_id.eq(customer_id))
-        .order((dsl::started_at.desc(), dsl::id.desc()))
-        .limit(limit)
-        .select(Brief::as_select())
-        .load(&mut tx.connection())
-        .await?;
-    Ok(briefs)
-}
-
-/// How many conversations a customer has besides those that began last; no more than `limit` are
-/// counted.
-pub(crate) async fn count_older(tx: &TenantTx, customer_id: Uuid, newer: i64, limit: i64) -> Result<i64> {
-    let older: Vec<Uuid> = dsl::conversations
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .filter(dsl::customer_id.eq(customer_id))
-        .order((dsl::started_at.desc(), dsl::id.desc()))
-        .offset(newer)
-        .limit(limit)
-        .select(dsl::id)
-        .load(&mut tx.connection())
-        .await?;
-    Ok(i64::try_from(older.len()).unwrap_or(i64::MAX))
-}
-
-/// What is still to be done for a customer, the next due first.
-pub(crate) async fn list_tasks(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Task>> {
-    let tasks = dsl::conversations
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .filter(dsl::customer_id.eq(customer_id))
-        .filter(dsl::follow_up_needed)
-        .order((dsl::follow_up_due_at, dsl::id))
-        .limit(limit)
-        .select(Task::as_select())
-        .load(&mut tx.connection())
-        .await?;
-    Ok(tasks)
 }
 
 /// The customer of the conversation with this id.

@@ -31,6 +31,9 @@ const MAX_QUERY_WORDS: usize = 16;
 
 /// A text without case and accents, for order and search.
 pub(crate) fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     text.nfkd().filter(|character| !is_combining_mark(*character)).flat_map(char::to_lowercase).collect()
 }
 
