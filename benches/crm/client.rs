@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
+use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -28,6 +30,10 @@ pub(crate) type Customers = CustomerServiceClient<InterceptedService<Channel, Sa
 
 pub(crate) type Conversations = ConversationServiceClient<InterceptedService<Channel, Says>>;
 
+pub(crate) type Faqs = CustomerFaqServiceClient<InterceptedService<Channel, Says>>;
+
+pub(crate) type Questions = PendingQuestionServiceClient<InterceptedService<Channel, Says>>;
+
 /// One connection.
 pub(crate) async fn channel(address: SocketAddr) -> Result<Channel> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?)
@@ -48,4 +54,12 @@ pub(crate) fn customers(channel: &Channel, tenant: Uuid) -> Result<Customers> {
 
 pub(crate) fn conversations(channel: &Channel, tenant: Uuid) -> Result<Conversations> {
     Ok(ConversationServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+}
+
+pub(crate) fn faqs(channel: &Channel, tenant: Uuid) -> Result<Faqs> {
+    Ok(CustomerFaqServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+}
+
+pub(crate) fn questions(channel: &Channel, tenant: Uuid) -> Result<Questions> {
+    Ok(PendingQuestionServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
 }

@@ -194,11 +194,22 @@ pub(crate) async fn messages(
     Ok(())
 }
 
+/// The tables that scenarios fill.
+const TIDIED: [&str; 7] = [
+    "customers",
+    "conversations",
+    "conversation_messages",
+    "customer_faqs",
+    "customer_faq_terms",
+    "faq_observations",
+    "pending_questions",
+];
+
 /// Has the planner know what is there, and the visibility map too.
 pub(crate) async fn tidy(sql: &Client) -> Result<()> {
-    sql.batch_execute("VACUUM (ANALYZE) customers").await?;
-    sql.batch_execute("VACUUM (ANALYZE) conversations").await?;
-    sql.batch_execute("VACUUM (ANALYZE) conversation_messages").await?;
+    for table in TIDIED {
+        sql.batch_execute(&format!("VACUUM (ANALYZE) {table}")).await?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crm_backend::pb;
+use futures_util::{TryStreamExt, stream};
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -17,16 +18,21 @@ use crate::{Result, client};
 #[derive(Debug, Clone, Copy)]
 struct Known {
     conversations: u64,
+    faqs: usize,
+    questions: usize,
 }
 
 /// A customer that is known well.
-const MUCH: Known = Known { conversations: 200 };
+const MUCH: Known = Known { conversations: 200, faqs: 200, questions: 50 };
 
 /// One that has ten times as much.
-const MORE: Known = Known { conversations: 2_000 };
+const MORE: Known = Known { conversations: 2_000, faqs: 2_000, questions: 500 };
 
 /// Messages of each conversation.
 const MESSAGES: u64 = 50;
+
+/// Calls at once that fill the tables.
+const CALLS: usize = 16;
 
 /// The budget of a context.
 const TOKENS: i32 = 4_000;
@@ -73,6 +79,7 @@ impl Customer {
         analyse(channel, tenant, first).await?;
         let conversations = fill::conversations(&stage.sql, tenant, first, known.conversations).await?;
         fill::messages(&stage.sql, channel, (tenant, id), conversations, MESSAGES).await?;
+        learn(channel, (tenant, id), known).await?;
         eprintln!("{known:?}, filled in {:.1} s", began.elapsed().as_secs_f64());
         Ok(Self { tenant, id, conversations })
     }
@@ -116,4 +123,52 @@ async fn analyse(channel: &Channel, tenant: Uuid, conversation: Uuid) -> Result<
     };
     client::conversations(channel, tenant)?.record_analysis(request).await?;
     Ok(())
+}
+
+/// What a clientele asks about, in turn; with the number, every FAQ is another one.
+const MATTERS: [&str; 8] =
+    ["bread", "opening hours", "delivery", "gluten", "birthday cakes", "prices", "parking", "allergies"];
+
+/// Has a customer have FAQs and questions, all of them through the service, many at once.
+async fn learn(channel: &Channel, (tenant, customer): (Uuid, Uuid), known: Known) -> Result<()> {
+    let customer_id = customer.to_string();
+    let faqs = client::faqs(channel, tenant)?;
+    let observe = |number: usize| {
+        let (mut faqs, customer_id) = (faqs.clone(), customer_id.clone());
+        let matter = MATTERS.iter().copied().cycle().nth(number).unwrap_or_default();
+        async move {
+            let request = pb::RecordFaqObservationRequest {
+                customer_id,
+                question: format!("What about {matter} on day {number}?"),
+                answer: format!("On day {number} there is what you need: {CONTENT_OF_ANSWER}"),
+                ..Default::default()
+            };
+            faqs.record_faq_observation(request).await.map(|_| ())
+        }
+    };
+    at_once((0..known.faqs).map(observe)).await?;
+    let questions = client::questions(channel, tenant)?;
+    let ask = |number: usize| {
+        let (mut questions, customer_id) = (questions.clone(), customer_id.clone());
+        async move {
+            let request = pb::CreatePendingQuestionRequest {
+                customer_id,
+                question: format!("How many people come on day {number}?"),
+                ..Default::default()
+            };
+            questions.create_pending_question(request).await.map(|_| ())
+        }
+    };
+    at_once((0..known.questions).map(ask)).await
+}
+
+/// What the answers of FAQs go on with, so that they are as long as answers are.
+const CONTENT_OF_ANSWER: &str = "ask at the counter, write to us, or look at the board beside the door.";
+
+/// Calls, as many at once as fill the service.
+async fn at_once<F>(calls: impl Iterator<Item = F>) -> Result<()>
+where
+    F: Future<Output = std::result::Result<(), tonic::Status>>,
+{
+    Ok(stream::iter(calls.map(Ok)).try_for_each_concurrent(CALLS, |call| call).await?)
 }
