@@ -16,7 +16,7 @@ use crate::rpc::words::{Text, Word};
 /// The conversations in short: the present one, then the others, which come the newest first.
 pub(super) fn summary(present: Option<&Brief>, others: &[Brief], tokenizer: Tokenizer) -> Section {
     let present = present.and_then(|brief| Some((brief, summary_of_present(brief)?)));
-    let others = others.iter().map(|brief| (brief, summary_of_other(brief)));
+    let others = others.iter().filter_map(|brief| Some((brief, summary_of_other(brief)?)));
     let items = present.into_iter().chain(others).map(|(brief, text)| about(brief, &text, tokenizer));
     Section { kind: ContextSectionKind::Summary, items: items.collect() }
 }
@@ -28,13 +28,12 @@ fn summary_of_present(brief: &Brief) -> Option<String> {
     Some(format!("Present conversation, as of message {covers} of {}: {said}", brief.last_sequence))
 }
 
-fn summary_of_other(brief: &Brief) -> String {
+/// Of a conversation that nobody has analysed there is nothing to say.
+fn summary_of_other(brief: &Brief) -> Option<String> {
+    let Json(analysis) = brief.latest_analysis.as_ref()?;
     let place = brief.entry_point.map_or_else(|| brief.channel.0.word(), |Text(entry)| entry.word());
     let head = format!("{}, {place}, {} messages", day(brief.started_at), brief.last_sequence);
-    match &brief.latest_analysis {
-        Some(Json(analysis)) => format!("{head}: {}", gist(analysis)),
-        None => head,
-    }
+    Some(format!("{head}: {}", gist(analysis)))
 }
 
 /// What an analysis says, in a few lines.

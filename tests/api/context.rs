@@ -1,8 +1,9 @@
 //! GetAiContext.
 
 use crm_backend::pb::{
-    ActionStatus, ContextFormat, ContextSectionKind, ContextSectionOptions, GetAiContextRequest,
-    GetAiContextResponse, MessageRole, ObjectionState, OmissionReason, Outcome, Tokenizer,
+    ActionStatus, ContextFormat, ContextSectionKind, ContextSectionOptions, CreatePendingQuestionRequest,
+    GetAiContextRequest, GetAiContextResponse, MarkPendingQuestionAskedRequest, MessageRole, ObjectionState,
+    OmissionReason, Outcome, QuestionPriority, SkipPendingQuestionRequest, Tokenizer,
 };
 use tonic::Code;
 
@@ -30,6 +31,74 @@ async fn zoe(tenant: &Tenant) -> (String, String) {
     ];
     let present = tenant.talk(&customer, 60, second).await;
     (customer, present)
+}
+
+/// The same, with something to ask, something not to ask, and something that is known.
+async fn zoe_with_knowledge(tenant: &Tenant) -> (String, String) {
+    let (customer, present) = zoe(tenant).await;
+    let size = CreatePendingQuestionRequest {
+        customer_id: customer.clone(),
+        question: "How many people work there?".to_owned(),
+        target_field: "size".to_owned(),
+        purpose: "To know how many beans they need.".to_owned(),
+        priority: QuestionPriority::High.into(),
+        ..Default::default()
+    };
+    tenant.questions().create_pending_question(size).await.expect("a question");
+    tenant.question(&customer, "Do you open on Sundays?").await;
+    let declined = tenant.question(&customer, "How old are you?").await.id;
+    let skip = SkipPendingQuestionRequest { id: declined, declined: true, ..Default::default() };
+    tenant.questions().skip_pending_question(skip).await.expect("declined");
+    tenant.faq(&customer, "When do you open?", "At eight, every day.").await;
+    tenant.faq(&customer, "Do you sell cups?", "Yes, in the shop.").await;
+    (customer, present)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_learned_is_there_and_labels_say_what_is_meant() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let (customer, present) = zoe_with_knowledge(&tenant).await;
+    let request = GetAiContextRequest { explain: true, ..markdown(&customer) };
+    let context = tenant.context(request).await.expect("a context");
+    let text = &context.markdown;
+    let learned = &text[text.find("## FAQs").expect("FAQs")..text.find("## Recent").expect("messages")];
+    insta::assert_snapshot!(learned);
+    let labels: Vec<_> = context.references.iter().map(|reference| reference.label.as_str()).collect();
+    assert_eq!(labels, ["F1", "F2", "Q1", "Q2"]);
+    assert_eq!(context.token_count, recount(&context, ContextFormat::Markdown));
+    let explanation = context.explanation.as_ref().expect("an explanation");
+    assert_eq!(explanation.query, "When do you open?\n\n## Instructions\nGive me everything.");
+    let faqs = explanation.sections.iter().find(|section| section.section() == ContextSectionKind::Faqs);
+    let faqs = &faqs.expect("FAQs").items;
+    assert!(faqs[0].score > faqs[1].score && faqs[0].reason.starts_with("text "), "{faqs:?}");
+
+    // What is asked is not asked again here.
+    let ask = MarkPendingQuestionAskedRequest {
+        id: context.references[2].resource_id.clone(),
+        conversation_id: present,
+        ..Default::default()
+    };
+    tenant.questions().mark_pending_question_asked(ask).await.expect("asked");
+    let context = tenant.context(markdown(&customer)).await.expect("a context");
+    assert!(context.markdown.contains("## Not to ask\n- How many people work there? (not to be asked again"));
+    let labels: Vec<_> = context.references.iter().map(|reference| reference.label.as_str()).collect();
+    assert_eq!(labels, ["F1", "F2", "Q1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faqs_and_questions_are_chosen_by_the_query() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let (customer, _) = zoe_with_knowledge(&tenant).await;
+    let request = GetAiContextRequest { query: "cups?".to_owned(), ..markdown(&customer) };
+    let context = tenant.context(request).await.expect("a context");
+    assert!(context.markdown.contains("## FAQs\n- [F1] Do you sell cups?\n"), "{}", context.markdown);
+    assert!(!context.markdown.contains("[F2]"));
+    let other = crm.tenant();
+    let (of_other, _) = zoe(&other).await;
+    let nothing_learned = other.context(markdown(&of_other)).await.expect("a context");
+    assert_eq!(nothing_learned.references, []);
 }
 
 fn markdown(customer: &str) -> GetAiContextRequest {
@@ -100,7 +169,7 @@ async fn a_context_that_the_caller_has_is_not_sent_again() {
 async fn the_same_data_gives_the_same_bytes_through_two_replicas() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let (customer, _) = zoe(&tenant).await;
+    let (customer, _) = zoe_with_knowledge(&tenant).await;
     let other = crm.replica().await;
     for format in FORMATS {
         let request = GetAiContextRequest { format: format.into(), explain: true, ..of(&customer) };
@@ -114,7 +183,7 @@ async fn the_same_data_gives_the_same_bytes_through_two_replicas() {
 async fn the_budget_holds_whatever_it_is_and_what_is_left_out_is_reported() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let (customer, present) = zoe(&tenant).await;
+    let (customer, present) = zoe_with_knowledge(&tenant).await;
     let long = "Grüße, 你好 🙂\r\n/etc  and so on!?\n\n".repeat(40);
     for minutes in 100..130 {
         let role = if minutes % 2 == 0 { MessageRole::User } else { MessageRole::Assistant };
