@@ -1,0 +1,123 @@
+//! What is said. A real agent has a model in its place.
+
+use crm_backend::pb;
+use uuid::Uuid;
+
+/// A turn of the conversation.
+pub(crate) struct Turn {
+    /// Makes the keys of its messages.
+    pub(crate) name: &'static str,
+    pub(crate) customer: &'static str,
+    /// What it tells about the question that was asked before.
+    pub(crate) answers: Option<&'static str>,
+    /// A question of the customer's, and what it was told.
+    pub(crate) learned: Option<(&'static str, &'static str)>,
+    reply: &'static [&'static str],
+    asks: Option<&'static str>,
+}
+
+/// What the model makes of a context.
+pub(crate) struct Reply {
+    /// As it writes it.
+    pub(crate) pieces: &'static [&'static str],
+    /// The question of the context that it asks, by its label.
+    pub(crate) asks: Option<&'static str>,
+}
+
+/// The conversation.
+pub(crate) const TURNS: &[Turn] = &[
+    Turn {
+        name: "1",
+        customer: "Hi! Do you deliver beans on Saturdays?",
+        answers: None,
+        learned: Some(("Do you deliver on Saturdays?", "Yes, in Berlin, before noon.")),
+        reply: &["Yes, ", "in Berlin ", "before noon! ", "Where may I send ", "the price list?"],
+        asks: Some("Q1"),
+    },
+    Turn {
+        name: "2",
+        customer: "Great. zoe@cafe.example, please. It is a bit dear, though.",
+        answers: Some("zoe@cafe.example"),
+        learned: None,
+        reply: &["It is on its way. ", "From 10 kg on ", "there is a discount."],
+        asks: None,
+    },
+];
+
+/// The model's reply.
+pub(crate) fn reply(turn: &Turn) -> Reply {
+    Reply { pieces: turn.reply, asks: turn.asks }
+}
+
+/// A café, of which not everything is known.
+pub(crate) fn customer() -> pb::CreateCustomerRequest {
+    pb::CreateCustomerRequest {
+        business_name: "Café Zoë".to_owned(),
+        contact_name: "Zoë Müller".to_owned(),
+        city: "Berlin".to_owned(),
+        industry_category: "food_and_beverage".to_owned(),
+        business_context: Some(pb::BusinessContext {
+            description: "A small café that is about to open a second place.".to_owned(),
+            ..Default::default()
+        }),
+        brand_voice: Some(pb::BrandVoice {
+            tone: "warm, a little cheeky".to_owned(),
+            donts: vec!["Never say \"cheap\"".to_owned()],
+            ..Default::default()
+        }),
+        content_preferences: Some(pb::ContentPreferences {
+            languages: vec!["en".to_owned()],
+            ..Default::default()
+        }),
+        request_id: Uuid::new_v4().to_string(),
+        ..Default::default()
+    }
+}
+
+/// What is to be learned.
+pub(crate) fn questions(customer_id: &str) -> Vec<pb::CreatePendingQuestionRequest> {
+    let question = |question: &str, target_field: &str, priority: pb::QuestionPriority| {
+        pb::CreatePendingQuestionRequest {
+            customer_id: customer_id.to_owned(),
+            question: question.to_owned(),
+            target_field: target_field.to_owned(),
+            priority: priority.into(),
+            timing: pb::QuestionTiming::NextMessage.into(),
+            request_id: Uuid::new_v4().to_string(),
+            ..Default::default()
+        }
+    };
+    vec![
+        question("Where may we send the price list?", "email", pb::QuestionPriority::High),
+        question("How many people work there?", "size", pb::QuestionPriority::Normal),
+    ]
+}
+
+/// A conversation on the café's web site.
+pub(crate) fn conversation(customer_id: &str) -> pb::CreateConversationRequest {
+    pb::CreateConversationRequest {
+        customer_id: customer_id.to_owned(),
+        session_id: Uuid::new_v4().to_string(),
+        entry_point: pb::EntryPoint::WebsiteWidget.into(),
+        ..Default::default()
+    }
+}
+
+/// What it came to.
+pub(crate) fn analysis(conversation_id: &str) -> pb::RecordAnalysisRequest {
+    pb::RecordAnalysisRequest {
+        conversation_id: conversation_id.to_owned(),
+        model: "script".to_owned(),
+        covers_through_sequence: 4,
+        topics: vec!["delivery".to_owned(), "prices".to_owned()],
+        questions: vec!["Do you deliver on Saturdays?".to_owned()],
+        objections: vec![pb::Objection {
+            kind: pb::ObjectionKind::Price.into(),
+            state: pb::ObjectionState::Addressed.into(),
+            evidence: "It is a bit dear, though.".to_owned(),
+        }],
+        summary: "Zoë wants beans on Saturdays, and has asked for the price list.".to_owned(),
+        request_id: Uuid::new_v4().to_string(),
+        ..Default::default()
+    }
+}
