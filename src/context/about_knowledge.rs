@@ -1,5 +1,6 @@
 //! What was learned about a customer, as sections of a context.
 
+use super::actions::MAX_QUESTIONS;
 use super::item::{Item, Section};
 use crate::faqs::actions::Found;
 use crate::faqs::search::rules::Scores;
@@ -51,7 +52,7 @@ fn standing(faq: &Faq) -> String {
 pub(super) fn questions(ranking: &Ranking, tokenizer: Tokenizer) -> [Section; 2] {
     let Ranking { questions, left_out } = ranking;
     let about = |id| Some((ContextResourceType::PendingQuestion, id));
-    let ask = questions.iter().zip(1..).map(|(next, number)| {
+    let ask = questions.iter().take(MAX_QUESTIONS).zip(1..).map(|(next, number)| {
         let Next { question, score, reason } = next;
         let label = format!("Q{number}");
         let mut text = format!("[{label}] {}", question.question);

@@ -42,7 +42,7 @@ const TOKENS_PER_FAQ: i64 = 400;
 const FAQS: (i64, i64) = (5, 50);
 
 /// Questions to ask of a context: nobody asks more at once.
-const QUESTIONS: usize = 10;
+pub(super) const MAX_QUESTIONS: usize = 10;
 
 /// Messages of the customer that are the query where there is none.
 const QUERY_MESSAGES: usize = 4;
@@ -80,6 +80,12 @@ impl Wish {
             to_do: limit(MAX_TASKS) + 1,
             older: limit(MAX_COUNTED),
         }
+    }
+
+    /// How many FAQs are told of.
+    pub(super) fn faqs(&self) -> usize {
+        let (least, most) = FAQS;
+        usize::try_from((self.max_tokens / TOKENS_PER_FAQ).clamp(least, most)).unwrap_or(0)
     }
 
     /// How many messages could be of use.
@@ -133,6 +139,7 @@ pub(super) struct Known {
     /// The text by which it was chosen.
     pub(super) query: String,
     pub(super) ranking: Ranking,
+    /// One more than are told of, if there are more.
     pub(super) faqs: Vec<Found>,
 }
 
@@ -165,7 +172,7 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
     // In this order: questions are ranked while the database is at work.
     let (faqs, said_before, ranking) =
         try_join!(search(tx, wish, &customer, &query), list_earlier(tx, wish, earlier), async {
-            questions::rank(&candidates, &situation, QUESTIONS)
+            questions::rank(&candidates, &situation, usize::MAX)
         },)?;
     let known = Known { query, ranking, faqs };
     let mut by_conversation: HashMap<Uuid, Vec<Said>> = HashMap::new();
@@ -203,7 +210,8 @@ async fn search(tx: &TenantTx, wish: &Wish, customer: &Customer, query: &str) ->
         language: languages.first().cloned().unwrap_or_default(),
         query: query.to_owned(),
         statuses: Vec::new(),
-        limit: usize::try_from((wish.max_tokens / TOKENS_PER_FAQ).clamp(FAQS.0, FAQS.1)).unwrap_or(0),
+        // One more, to know whether there are more.
+        limit: wish.faqs() + 1,
     };
     faqs::search(tx, &wish).await
 }

@@ -2,12 +2,12 @@
 
 use uuid::Uuid;
 
-use super::actions::{Known, MAX_COUNTED, MAX_TASKS, Snapshot, Wish};
+use super::actions::{Known, MAX_COUNTED, MAX_QUESTIONS, MAX_TASKS, Snapshot, Wish};
 use super::item::{Item, Section};
 use super::messages::When;
 use super::{about_conversations, about_customer, about_knowledge, budget, messages, prompt};
 use crate::conversations::store::briefs::Brief;
-use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason, Tokenizer};
+use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason};
 use crate::tokens;
 
 /// What a section may take of the budget.
@@ -73,7 +73,7 @@ pub(super) const DEFAULTS: [(ContextSectionKind, i32, f64); 12] = [
 
 /// Makes a context of what is known.
 pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
-    let mut parts: Vec<Part> = sections(snapshot, wish.tokenizer)
+    let mut parts: Vec<Part> = sections(wish, snapshot)
         .into_iter()
         .filter_map(|section| {
             let Section { kind, items } = section;
@@ -90,11 +90,12 @@ pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
         part.used = bid.used(&chosen);
         part.chosen = chosen;
     }
-    let omissions = parts.iter().flat_map(|part| omissions(part, snapshot)).collect();
+    let omissions = parts.iter().flat_map(|part| omissions(part, wish, snapshot)).collect();
     Context { parts, omissions }
 }
 
-fn sections(snapshot: &Snapshot, tokenizer: Tokenizer) -> Vec<Section> {
+fn sections(wish: &Wish, snapshot: &Snapshot) -> Vec<Section> {
+    let tokenizer = wish.tokenizer;
     let Snapshot { customer, present, others, older: _, tasks, said, known } = snapshot;
     let present = present.as_ref();
     let tasks = tasks.get(..MAX_TASKS).unwrap_or(tasks);
@@ -104,6 +105,7 @@ fn sections(snapshot: &Snapshot, tokenizer: Tokenizer) -> Vec<Section> {
     sections.push(about_conversations::objections(present, others, tokenizer));
     sections.push(about_conversations::follow_ups(tasks, tokenizer));
     sections.push(about_conversations::interest(present, others, tokenizer));
+    let faqs = faqs.get(..wish.faqs()).unwrap_or(faqs);
     sections.push(about_knowledge::faqs(faqs, tokenizer));
     sections.extend(about_knowledge::questions(ranking, tokenizer));
     let mut items = Vec::new();
@@ -147,7 +149,7 @@ fn bid(part: &Part, wish: &Wish) -> budget::Section {
 }
 
 /// What of a section is not in the context.
-fn omissions(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
+fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
     let section = part.kind;
     if section == ContextSectionKind::RecentMessages {
         let briefs = snapshot.present.iter().chain(&snapshot.others);
@@ -172,6 +174,14 @@ fn omissions(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
         ContextSectionKind::FollowUps => {
             let more = snapshot.tasks.len().saturating_sub(MAX_TASKS);
             omissions.push(beyond(more, more > 0));
+        }
+        ContextSectionKind::Faqs => {
+            let more = snapshot.known.faqs.len().saturating_sub(wish.faqs());
+            omissions.push(beyond(more, more > 0));
+        }
+        ContextSectionKind::QuestionsToAsk => {
+            let more = snapshot.known.ranking.questions.len().saturating_sub(MAX_QUESTIONS);
+            omissions.push(beyond(more, false));
         }
         _ => {}
     }

@@ -372,3 +372,33 @@ async fn a_bad_request_is_told_what_is_wrong() {
         assert!(error.fields().iter().all(|path| path == field), "{field}: {error:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_beyond_a_context_is_counted() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let customer = tenant.customer("Zoë").await.id;
+    for number in 0..14 {
+        let hello = vec![said(MessageRole::User, number, "Do you have oat milk?")];
+        tenant.talk(&customer, number, hello).await;
+        tenant.question(&customer, &format!("What about milk number {number}?")).await;
+        tenant.faq(&customer, &format!("Is milk number {number} from oats?"), "It is.").await;
+    }
+    // Ten conversations besides the present one, ten questions, ten FAQs.
+    let context = tenant.context(markdown(&customer)).await.expect("a context");
+    let beyond = |kind| omitted(&context, kind, OmissionReason::BeyondLimit);
+    assert_eq!(beyond(ContextSectionKind::Summary), 3);
+    assert_eq!(beyond(ContextSectionKind::QuestionsToAsk), 4);
+    assert_eq!(beyond(ContextSectionKind::Faqs), 1);
+    let at_least: Vec<_> = context.omitted.iter().filter(|omission| omission.at_least).collect();
+    assert_eq!(
+        at_least.iter().map(|omission| omission.section()).collect::<Vec<_>>(),
+        [ContextSectionKind::Faqs]
+    );
+    assert_eq!(context.references.len(), 20);
+    // With more room, all but the questions are looked at: nobody asks more than ten at once.
+    let large = GetAiContextRequest { max_tokens: 200_000, ..markdown(&customer) };
+    let context = tenant.context(large).await.expect("a context");
+    let kinds: Vec<_> = context.omitted.iter().map(|omission| (omission.section(), omission.count)).collect();
+    assert_eq!(kinds, [(ContextSectionKind::QuestionsToAsk, 4)]);
+}
