@@ -110,6 +110,22 @@ impl Client {
         ids
     }
 
+    /// Adds a message, so that the service has read what it reads once, as by which tokens are counted.
+    pub(crate) async fn warm_up(&mut self) {
+        let conversation = self.create_conversations(1).await.swap_remove(0);
+        let message = pb::NewMessage {
+            role: pb::MessageRole::User.into(),
+            content: "Hello".to_owned(),
+            ..Default::default()
+        };
+        let request = pb::CreateMessageRequest {
+            conversation_id: conversation.to_string(),
+            message: Some(message),
+            request_id: String::new(),
+        };
+        within(self.conversations.create_message(request)).await.expect("a message");
+    }
+
     pub(crate) async fn count_messages(&mut self, conversation: &str) -> Result<i64, Status> {
         let request = pb::GetConversationRequest { id: conversation.to_owned() };
         let response = soon(self.conversations.get_conversation(request)).await??;

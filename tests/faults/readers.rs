@@ -207,6 +207,7 @@ async fn unread_acks(size: Size) {
     let streams = size.pick(2, 8);
     let content = run.random.words(size.pick(100, 8_000));
     let mut unread = Vec::new();
+    observer.warm_up().await;
     let before = meter::memory(service.pid());
     for conversation in observer.create_conversations(streams).await {
         let mut client = Client::connect(service.address(), tenant).await;
