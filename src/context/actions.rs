@@ -11,8 +11,8 @@ use super::messages;
 use crate::conversations::messages::store::latest::{self, Of, Room, Said};
 use crate::conversations::rules::not_found;
 use crate::conversations::store::briefs::{self, Brief, Briefs, Limits};
-use crate::customers::actions::{self as customer_actions, Deleted};
-use crate::customers::store::{self as customers, Customer};
+use crate::customers;
+use crate::customers::store::Customer;
 use crate::db::TenantTx;
 use crate::error::Result;
 use crate::faqs::actions::{self as faqs, Found};
@@ -151,15 +151,12 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         Some(id) => Of::Conversation(*id),
         None => Of::Newest { customer_id: *customer_id },
     };
-    let ids = [*customer_id];
-    let (customers, briefs, said, candidates) = try_join!(
-        customers::find_each(tx, &ids),
+    let (customer, briefs, said, candidates) = try_join!(
+        customers::actions::read(tx, *customer_id),
         briefs::list_briefs(tx, *customer_id, *conversation_id, wish.conversations()),
         latest::list_latest(tx, &of, wish.room()),
         question_actions::candidates(tx, *customer_id, wish.now),
     )?;
-    let found = customers.into_iter().next();
-    let customer = customer_actions::get(found, *customer_id, Deleted::Hidden)?;
     let (present, others, older, tasks) = place(wish, briefs)?;
     let query = query(wish, &said);
     let earlier = earlier(wish, &said, present.as_ref(), &others);
@@ -204,10 +201,9 @@ async fn search(tx: &TenantTx, wish: &Wish, customer: &Customer, query: &str) ->
     if query.is_empty() {
         return Ok(Vec::new());
     }
-    let languages = &customer.content_preferences.0.languages;
     let wish = faqs::Wish {
         customer_id: wish.customer_id,
-        language: languages.first().cloned().unwrap_or_default(),
+        language: customers::rules::language(&customer.content_preferences.0).to_owned(),
         query: query.to_owned(),
         statuses: Vec::new(),
         // One more, to know whether there are more.

@@ -36,10 +36,7 @@ pub(super) fn wish(request: &pb::GetAiContextRequest, now: DateTime<Utc>) -> Res
     } = request;
     Ok(Wish {
         customer_id: rpc::id("customer_id", customer_id)?,
-        conversation_id: match conversation_id.as_str() {
-            "" => None,
-            id => Some(rpc::id("conversation_id", id)?),
-        },
+        conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
         query: query.trim().to_owned(),
         max_tokens: i64::from(if *max_tokens == 0 { DEFAULT_TOKENS } else { *max_tokens }),
         format: match request.format() {

@@ -322,10 +322,7 @@ fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     Ok(Filter {
-        customer_id: match request.customer_id.as_str() {
-            "" => None,
-            id => Some(rpc::id("customer_id", id)?),
-        },
+        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         session_id: text(&request.session_id),
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
         entry_points: request.entry_points.iter().filter_map(|entry_point| stored(*entry_point)).collect(),

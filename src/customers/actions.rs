@@ -176,7 +176,7 @@ pub(crate) async fn require(tx: &TenantTx, id: Uuid) -> Result<()> {
     }
 }
 
-/// The BCP 47 tag of a customer's language: the first that it wants; empty when it says none.
+/// The BCP 47 tag of a customer's language; empty when it says none.
 ///
 /// # Errors
 ///
@@ -185,7 +185,7 @@ pub(crate) async fn language(tx: &TenantTx, id: Uuid, deleted: Deleted) -> Resul
     let found = store::find_preferences(tx, id).await?;
     let visible = found.filter(|(_, deleted_at)| deleted == Deleted::Shown || deleted_at.is_none());
     let (preferences, _) = visible.ok_or_else(|| not_found(id))?;
-    Ok(preferences.languages.into_iter().next().unwrap_or_default())
+    Ok(rules::language(&preferences).to_owned())
 }
 
 async fn write(tx: &TenantTx, customer: Customer) -> Result<Customer> {

@@ -8,7 +8,7 @@ use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 use uuid::Uuid;
 
-use super::store::Customer;
+use super::store::{ContentPreferences, Customer};
 
 /// Characters of a slug at most: a label of the domain name system.
 pub(crate) const MAX_SLUG: usize = 63;
@@ -35,6 +35,11 @@ pub(crate) fn fold(text: &str) -> String {
         return text.to_ascii_lowercase();
     }
     text.nfkd().filter(|character| !is_combining_mark(*character)).flat_map(char::to_lowercase).collect()
+}
+
+/// The BCP 47 tag of the language that comes first to a customer; empty when it says none.
+pub(crate) fn language(preferences: &ContentPreferences) -> &str {
+    preferences.languages.first().map_or("", String::as_str)
 }
 
 /// The slug that a name suggests: `Café Zoë & Söhne` is `cafe-zoe-sohne`. It leaves room for a

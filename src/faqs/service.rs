@@ -191,7 +191,7 @@ fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
 fn filter(request: &pb::ListCustomerFaqsRequest) -> Result<Filter> {
     let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     Ok(Filter {
-        customer_id: wire::optional_id("customer_id", &request.customer_id)?,
+        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
         verifications: request.verifications.iter().filter_map(|word| stored(*word)).collect(),
         sources: request.sources.iter().filter_map(|source| stored(*source)).collect(),

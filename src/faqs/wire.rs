@@ -103,8 +103,8 @@ pub(crate) fn create(request: pb::CreateCustomerFaqRequest, id: Uuid, now: DateT
         answer,
         category,
         source: stored(source).unwrap_or(Text(FaqSource::Human)),
-        source_conversation_id: optional_id("source_conversation_id", &source_conversation_id)?,
-        source_message_id: optional_id("source_message_id", &source_message_id)?,
+        source_conversation_id: rpc::optional_id("source_conversation_id", &source_conversation_id)?,
+        source_message_id: rpc::optional_id("source_message_id", &source_message_id)?,
         status: stored(status).unwrap_or(Text(FaqStatus::Candidate)),
         reported_confidence,
         ..rules::blank(id, rpc::id("customer_id", &customer_id)?, question, now)
@@ -167,9 +167,4 @@ pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
         answer: (!answer.is_empty()).then(|| answer.clone()),
         status: stored(*status),
     }
-}
-
-/// A UUID of the field `field`, or nothing where it is empty.
-pub(crate) fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>> {
-    if text.is_empty() { Ok(None) } else { rpc::id(field, text).map(Some) }
 }

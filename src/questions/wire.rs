@@ -115,7 +115,7 @@ pub(crate) fn create(
         timing: stored(timing).unwrap_or(Text(pb::QuestionTiming::NextMessage)),
         scheduled_at: scheduled_time.as_ref().and_then(times::from_wire),
         status: Text(pb::PendingQuestionStatus::Pending),
-        created_conversation_id: optional_id("conversation_id", &conversation_id)?,
+        created_conversation_id: rpc::optional_id("conversation_id", &conversation_id)?,
         attempts: 0,
         asked_at: None,
         asked_conversation_id: None,
@@ -185,7 +185,7 @@ pub(crate) fn update(wanted: pb::PendingQuestion, current: &Question) -> Questio
 pub(crate) fn filter(request: &pb::ListPendingQuestionsRequest) -> Result<Filter> {
     let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     Ok(Filter {
-        customer_id: optional_id("customer_id", &request.customer_id)?,
+        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
         priorities: request.priorities.iter().filter_map(|priority| stored(*priority)).collect(),
         timings: request.timings.iter().filter_map(|timing| stored(*timing)).collect(),
@@ -249,7 +249,7 @@ pub(crate) fn wish(request: &pb::NextPendingQuestionsRequest) -> Result<Wish> {
     let pb::NextPendingQuestionsRequest { customer_id, conversation_id, limit, query } = request;
     Ok(Wish {
         customer_id: rpc::id("customer_id", customer_id)?,
-        conversation_id: optional_id("conversation_id", conversation_id)?,
+        conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
         limit: match usize::try_from(*limit).unwrap_or(0) {
             0 => DEFAULT_NEXT,
             limit => limit.min(MAX_NEXT),
@@ -285,15 +285,11 @@ impl From<LeftOut> for pb::LeftOutQuestion {
 /// Where something was said. A message is looked for in its conversation, so that must be named too.
 fn source(conversation_id: &str, message_id: &str) -> Result<Source> {
     let source = Source {
-        conversation_id: optional_id("conversation_id", conversation_id)?,
-        message_id: optional_id("message_id", message_id)?,
+        conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
+        message_id: rpc::optional_id("message_id", message_id)?,
     };
     if source.message_id.is_some() && source.conversation_id.is_none() {
         return Err(Error::invalid("conversation_id", "required", "must be set beside message_id"));
     }
     Ok(source)
-}
-
-fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>> {
-    if text.is_empty() { Ok(None) } else { rpc::id(field, text).map(Some) }
 }

@@ -142,3 +142,12 @@ where
 pub fn id(field: &str, text: &str) -> Result<Uuid> {
     Uuid::try_parse(text).map_err(|_| Error::invalid(field, "string.uuid", "must be a UUID"))
 }
+
+/// The same of a field that may be empty.
+///
+/// # Errors
+///
+/// As [`id`].
+pub fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>> {
+    if text.is_empty() { Ok(None) } else { id(field, text).map(Some) }
+}

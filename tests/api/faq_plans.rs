@@ -39,23 +39,16 @@ async fn large() -> (Crm, Tenant, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_search_reads_64_faqs_of_a_word_and_ranks_128() {
+async fn a_search_reads_64_faqs_of_a_word_and_ranks_twenty() {
     let (crm, tenant, customer) = large().await;
-    let indexes = [
-        TERMS,
-        "customer_faqs_pkey",
-        "customer_faq_terms_pkey",
-        "customers_pkey",
-        "customer_faqs_tenant_id_customer_id_active_at_idx",
-    ];
-    // A word is looked up as it is written and by its stem; of each entry the FAQ is read, and of those
-    // that are answered it is read again.
+    let indexes = [TERMS, "customer_faqs_pkey", "customers_pkey"];
+    // A word is looked up as it is written and by its stem; of those that match best, twice as many FAQs
+    // are read as are asked for.
     for (text, count, entries) in [
         ("quetzal", 1, 10),
         ("nothing that anybody has", 0, 4),
-        ("hours", 10, 2 * 64 + 128 + 30),
-        // Of words that many have, it is looked up which of the 128 have them too.
-        ("quetzal hours open holidays", 10, 6 * 64 + 128 * 6 + 40),
+        ("hours", 10, 2 * 64 + 20 + 30),
+        ("quetzal hours open holidays", 10, 6 * 64 + 20 + 40),
     ] {
         let search = async |tenant: &Tenant| {
             let found = tenant.search_faqs(query(&customer, text)).await.expect("found");

@@ -6,7 +6,6 @@ use uuid::Uuid;
 use super::store::Observation;
 use crate::error::Result;
 use crate::faqs::rules::Sighting;
-use crate::faqs::wire::optional_id;
 use crate::pb::{self, FaqObservationKind};
 use crate::rpc::words::{Text, stored, wire};
 use crate::rpc::{self, times};
@@ -65,11 +64,11 @@ pub(crate) fn record(
         id,
         customer_id: rpc::id("customer_id", &customer_id)?,
         kind: stored(kind).unwrap_or(Text(FaqObservationKind::Asked)),
-        faq_id: optional_id("faq_id", &faq_id)?,
+        faq_id: rpc::optional_id("faq_id", &faq_id)?,
         question,
         answer,
-        conversation_id: optional_id("conversation_id", &conversation_id)?,
-        message_id: optional_id("message_id", &message_id)?,
+        conversation_id: rpc::optional_id("conversation_id", &conversation_id)?,
+        message_id: rpc::optional_id("message_id", &message_id)?,
         confidence,
         observed_by,
         seen_at: now,
