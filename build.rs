@@ -1,6 +1,8 @@
 //! Makes Rust of the contract: messages and services, the checks that its rules
-//! ask for, and what every enum and request has in common.
+//! ask for, what every enum and request has in common, and the table of RPCs.
 
+#[path = "build/methods.rs"]
+mod methods;
 #[path = "build/requests.rs"]
 mod requests;
 #[path = "build/validation.rs"]
@@ -32,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = prost_reflect::DescriptorPool::decode(encoded.as_slice())?;
 
     fs::write(out.join("descriptor.bin"), without_foreign_comments(&encoded)?)?;
+    fs::write(out.join("methods.rs"), methods::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("validation.rs"), validation::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("words.rs"), words::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("requests.rs"), requests::generate(&pool, PACKAGE))?;

@@ -45,6 +45,14 @@ pub enum Error {
         /// What to send.
         message: String,
     },
+    /// Ask for the right. For what the caller's credential does not grant.
+    #[error("{message}")]
+    PermissionDenied {
+        /// Why.
+        reason: ErrorReason,
+        /// What is not granted.
+        message: String,
+    },
     /// It is not there, or not this tenant's, which is the same.
     #[error("no {kind} {name:?} in this tenant")]
     NotFound {
@@ -176,6 +184,7 @@ impl Error {
         match self {
             Self::Invalid { .. } => Code::InvalidArgument,
             Self::Unauthenticated { .. } => Code::Unauthenticated,
+            Self::PermissionDenied { .. } => Code::PermissionDenied,
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
@@ -192,6 +201,7 @@ impl Error {
         match self {
             Self::Invalid { reason, .. }
             | Self::Unauthenticated { reason, .. }
+            | Self::PermissionDenied { reason, .. }
             | Self::NotFound { reason, .. }
             | Self::AlreadyExists { reason, .. }
             | Self::FailedPrecondition { reason, .. }
@@ -244,6 +254,7 @@ impl Error {
                 details.set_retry_info(Some(RETRY_AFTER));
             }
             Self::Unauthenticated { .. }
+            | Self::PermissionDenied { .. }
             | Self::Aborted { .. }
             | Self::DeadlineExceeded
             | Self::Internal(_) => {}

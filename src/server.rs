@@ -16,6 +16,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::auth::Authenticator;
 use crate::config::{DatabaseConfig, Limits};
 use crate::connection::Connection;
 use crate::context::AiContexts;
@@ -144,6 +145,7 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
 /// When the server stopped by itself.
 pub async fn run(
     database: Database,
+    authenticator: Authenticator,
     limits: Limits,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
@@ -180,8 +182,12 @@ pub async fn run(
     background.spawn(conversations.background(target.clone(), signals, &end));
     let conversations =
         ConversationServiceServer::new(conversations).max_decoding_message_size(limits.max_request_bytes);
-    let calls =
-        CallLayer { tracker: tracker.clone(), stop: stop.clone(), default_deadline: limits.default_deadline };
+    let calls = CallLayer {
+        authenticator,
+        tracker: tracker.clone(),
+        stop: stop.clone(),
+        default_deadline: limits.default_deadline,
+    };
 
     let server = Server::builder()
         .http2_max_header_list_size(MAX_HEADER_LIST)

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Authenticator;
 use crate::config::{Config, DatabaseConfig, MigrateConfig};
 use crate::db::embedded::{self, Durability, Embedded, Storage};
 use crate::db::{Target, migrate};
@@ -32,8 +33,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let database = server::open(target, &config.database).await?;
     greet(&listener, &database, embedded.as_ref(), &applied);
     let asked = CancellationToken::new();
+    let authenticator = Authenticator::insecure();
     let served = tokio::select! {
-        served = server::run(database, config.limits, listener, asked.clone().cancelled_owned()) => served,
+        served = server::run(database, authenticator, config.limits, listener, asked.clone().cancelled_owned()) => served,
         () = async { signals.next().await; asked.cancel(); signals.next().await } => {
             tracing::warn!("asked to stop a second time: calls that did not finish are given up");
             Ok(())

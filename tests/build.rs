@@ -1,5 +1,7 @@
 //! What the build makes of the protos, tested here because a build script has no tests of its own.
 
+#[path = "../build/methods.rs"]
+mod methods;
 #[path = "../build/validation.rs"]
 mod validation;
 #[path = "../build/words.rs"]

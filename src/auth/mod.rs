@@ -1,13 +1,20 @@
-//! Who is calling. [`authenticate`] is the only place that makes a [`Caller`] of a call, and a
-//! [`Caller`] is the only way to a connection.
+//! Who is calling, and for which tenant. [`Authenticator::authenticate`] finds out who; [`Principal::act`]
+//! is the only place that makes a [`Caller`] of a call, and a [`Caller`] is the only way to a connection.
+
+mod authenticator;
+mod principal;
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
+
+pub use authenticator::Authenticator;
+pub use principal::{Principal, Scopes, Tenants};
 
 /// The metadata that selects the tenant of a call.
 pub const TENANT_HEADER: &str = "x-tenant-id";
@@ -16,10 +23,43 @@ pub const TENANT_HEADER: &str = "x-tenant-id";
 const HYPHENATED: usize = 36;
 
 /// The tenant whose rows a call may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(Uuid);
 
 impl TenantId {
+    /// The tenant of this id, in the form that is taken; nothing for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = if text.len() == HYPHENATED { Uuid::try_parse(text).ok() } else { None };
+        id.filter(|id| !id.is_nil()).map(Self)
+    }
+
+    /// The tenant that the metadata of a call selects.
+    ///
+    /// # Errors
+    ///
+    /// `TENANT_REQUIRED` without the header, `TENANT_INVALID` unless it is one UUID.
+    pub fn selected_by(metadata: &HeaderMap) -> Result<Self> {
+        let mut values = metadata.get_all(TENANT_HEADER).iter();
+        let Some(value) = values.next() else {
+            return Err(Error::Unauthenticated {
+                reason: ErrorReason::TenantRequired,
+                message: format!("send the metadata {TENANT_HEADER} with the UUID of your tenant"),
+            });
+        };
+        let tenant = match (value.to_str(), values.next()) {
+            (Ok(text), None) => Self::parse(text),
+            _ => None,
+        };
+        tenant.ok_or_else(|| {
+            Error::invalid_because(
+                ErrorReason::TenantInvalid,
+                TENANT_HEADER,
+                "string.uuid",
+                "must be one UUID in its 36-character form, and not the nil UUID",
+            )
+        })
+    }
+
     /// The id as it stands in every table.
     pub fn as_uuid(self) -> Uuid {
         self.0
@@ -36,47 +76,24 @@ impl fmt::Display for TenantId {
 #[derive(Debug, Clone)]
 pub struct Caller {
     tenant: TenantId,
+    principal: Arc<Principal>,
 }
 
 impl Caller {
     /// The service itself, in the name of a tenant that it found in the database, for what time does
     /// to the tenant's rows: nobody asked for it, and nobody gets an answer.
     pub(crate) fn caretaker(tenant: Uuid) -> Self {
-        Self { tenant: TenantId(tenant) }
+        Self { tenant: TenantId(tenant), principal: Principal::service() }
     }
 
     /// The tenant that the caller acts for.
     pub fn tenant(&self) -> TenantId {
         self.tenant
     }
-}
 
-/// Reads the caller off the metadata of a call. The tenant header is believed: the service only
-/// listens where that is safe, or where it was told that it is.
-///
-/// # Errors
-///
-/// `TENANT_REQUIRED` without the header, `TENANT_INVALID` unless it is one UUID.
-pub fn authenticate(metadata: &HeaderMap) -> Result<Caller> {
-    let mut values = metadata.get_all(TENANT_HEADER).iter();
-    let Some(value) = values.next() else {
-        return Err(Error::Unauthenticated {
-            reason: ErrorReason::TenantRequired,
-            message: format!("send the metadata {TENANT_HEADER} with the UUID of your tenant"),
-        });
-    };
-    let tenant = match (value.to_str(), values.next()) {
-        (Ok(text), None) if text.len() == HYPHENATED => Uuid::try_parse(text).ok(),
-        _ => None,
-    };
-    match tenant {
-        Some(tenant) if !tenant.is_nil() => Ok(Caller { tenant: TenantId(tenant) }),
-        _ => Err(Error::invalid_because(
-            ErrorReason::TenantInvalid,
-            TENANT_HEADER,
-            "string.uuid",
-            "must be one UUID in its 36-character form, and not the nil UUID",
-        )),
+    /// Who it is.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
     }
 }
 
@@ -88,24 +105,24 @@ mod tests {
 
     const TENANT: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
-    fn reason(values: &[&str]) -> Result<TenantId, ErrorReason> {
+    fn selected(values: &[&str]) -> Result<TenantId, ErrorReason> {
         let mut metadata = HeaderMap::new();
         for value in values {
             let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
             metadata.append(TENANT_HEADER, value);
         }
-        authenticate(&metadata).map(|caller| caller.tenant()).map_err(|error| error.reason())
+        TenantId::selected_by(&metadata).map_err(|error| error.reason())
     }
 
     #[test]
     fn one_uuid_is_a_tenant() {
-        assert_eq!(reason(&[TENANT]).map(|tenant| tenant.to_string()), Ok(TENANT.to_owned()));
-        assert_eq!(reason(&[&TENANT.to_uppercase()]), reason(&[TENANT]));
+        assert_eq!(selected(&[TENANT]).map(|tenant| tenant.to_string()), Ok(TENANT.to_owned()));
+        assert_eq!(selected(&[&TENANT.to_uppercase()]), selected(&[TENANT]));
     }
 
     #[test]
     fn anything_else_is_none() {
-        assert_eq!(reason(&[]), Err(ErrorReason::TenantRequired));
+        assert_eq!(selected(&[]), Err(ErrorReason::TenantRequired));
         for bad in [
             vec![""],
             vec![TENANT, TENANT],
@@ -116,7 +133,7 @@ mod tests {
             vec!["'; DROP TABLE customers; --"],
             vec!["01939a3c-7d4e-7000-8000-0123456789ä"],
         ] {
-            assert_eq!(reason(&bad), Err(ErrorReason::TenantInvalid), "{bad:?}");
+            assert_eq!(selected(&bad), Err(ErrorReason::TenantInvalid), "{bad:?}");
         }
     }
 }

@@ -98,17 +98,12 @@ impl<E> Drop for Subscription<E> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue};
     use uuid::Uuid;
 
     use super::*;
-    use crate::auth::{TENANT_HEADER, authenticate};
 
     fn caller() -> Caller {
-        let tenant = Uuid::from_u128(7);
-        let mut metadata = HeaderMap::new();
-        metadata.insert(TENANT_HEADER, HeaderValue::from_str(&tenant.to_string()).expect("a value"));
-        authenticate(&metadata).expect("a caller")
+        Caller::caretaker(Uuid::from_u128(7))
     }
 
     fn topic(id: u128) -> Topic {

@@ -9,15 +9,13 @@ mod body;
 mod deadline;
 mod repair;
 
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::LazyLock;
 use std::task::{Context as Poller, Poll};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header, request};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -27,22 +25,13 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::Context;
-use crate::auth::{self, Caller};
+use super::method::Method;
+use crate::auth::{Authenticator, Caller, TenantId};
 use crate::db::Deadline;
 use crate::error::Error;
-use crate::pb::CONTRACT;
 
 /// Paths of this contract start so.
 const OURS: &str = "/crm.v1.";
-
-/// Calls that are streams may stay open; a unary call may not.
-static STREAMING: LazyLock<HashSet<String>> = LazyLock::new(|| {
-    let methods = CONTRACT.services().flat_map(|service| service.methods().collect::<Vec<_>>());
-    methods
-        .filter(|method| method.is_client_streaming() || method.is_server_streaming())
-        .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
-        .collect()
-});
 
 /// Deadline of a stream that brings none: it may stay open for ever, and this only bounds how long its
 /// handler takes to begin, which waits for nothing.
@@ -56,6 +45,8 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(15);
 /// What calls share.
 #[derive(Debug, Clone)]
 pub struct CallLayer {
+    /// Who finds out who is calling.
+    pub authenticator: Authenticator,
     /// Where calls run.
     pub tracker: TaskTracker,
     /// Cancelled when the server stops.
@@ -110,18 +101,22 @@ impl CallLayer {
         if let Some(refusal) = not_grpc(&request) {
             return refusal;
         }
-        let path = request.uri().path().to_owned();
-        if path.starts_with("/grpc.") {
+        if request.uri().path().starts_with("/grpc.") {
             return self.answer_foreign(inner, request).await;
         }
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
         let started = Instant::now();
         let id = Uuid::now_v7();
+        let method = Method::find(path);
         let span = tracing::info_span!("call", request_id = %id, method = path.trim_start_matches(OURS));
-        let caller =
-            if path.starts_with(OURS) { auth::authenticate(request.headers()).map(Some) } else { Ok(None) };
+        let caller = self.admit(&head, method).instrument(span.clone()).await;
         let tenant = caller.as_ref().ok().and_then(Option::as_ref).map(Caller::tenant);
         let outcome = match caller {
-            Ok(caller) => self.run(inner, request, &path, id, caller).instrument(span.clone()).await,
+            Ok(caller) => {
+                let (request, call) = (Request::from_parts(head, body), method.zip(caller));
+                self.run(inner, request, id, call).instrument(span.clone()).await
+            }
             Err(error) => Err(error),
         };
         let response = span.in_scope(|| outcome.unwrap_or_else(|error| Status::from(error).into_http()));
@@ -138,28 +133,38 @@ impl CallLayer {
         response
     }
 
+    /// Who may have a call answered; nobody in particular where there is no such RPC.
+    async fn admit(
+        &self,
+        head: &request::Parts,
+        method: Option<&'static Method>,
+    ) -> Result<Option<Caller>, Error> {
+        let principal = self.authenticator.authenticate(&head.headers, &head.extensions).await?;
+        let Some(method) = method else { return Ok(None) };
+        let tenant = TenantId::selected_by(&head.headers)?;
+        principal.act(tenant, method.scope).map(Some)
+    }
+
     /// Runs a call of this contract as a task, until its deadline.
     async fn run<S>(
         &self,
         mut inner: S,
         mut request: Request<Body>,
-        path: &str,
         id: Uuid,
-        caller: Option<Caller>,
+        call: Option<(&'static Method, Caller)>,
     ) -> Result<Response<Body>, Error>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
-        let streaming = STREAMING.contains(path);
+        let streaming = call.as_ref().is_some_and(|(method, _)| method.streaming);
         let asked = deadline::of(request.headers());
         let allowed = match asked {
             Some(asked) => asked,
             None if streaming => NO_DEADLINE,
             None => self.default_deadline,
         };
-        if let Some(caller) = caller {
-            let method = path.trim_start_matches(OURS).to_owned();
+        if let Some((method, caller)) = call {
             request.extensions_mut().insert(Context { caller, method, deadline: Deadline::after(allowed) });
         }
         let call = tokio::time::timeout(allowed.saturating_add(GIVEN_UP_AFTER), inner.call(request));
@@ -198,7 +203,7 @@ fn not_grpc(request: &Request<Body>) -> Option<Response<Body>> {
         response.headers_mut().insert(header::CONTENT_TYPE, plain);
         Some(response)
     };
-    if request.method() != Method::POST {
+    if request.method() != http::Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "This is gRPC: use a gRPC client, e.g. grpcurl.\n");
     }
     if !is_grpc(request.headers()) {

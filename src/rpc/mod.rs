@@ -3,6 +3,7 @@
 pub mod etag;
 pub mod layer;
 pub mod mask;
+pub mod method;
 pub mod page;
 pub mod structs;
 pub mod times;
@@ -18,6 +19,7 @@ use crate::db::{Db, Deadline, TenantTx, Work};
 use crate::error::{Error, Result};
 use crate::idempotency;
 use crate::pb::ErrorReason;
+use method::Method;
 use validate::Validate;
 
 pub use page::{Page, PageKey, Paged};
@@ -38,8 +40,8 @@ pub trait Mutation: Message {
 pub struct Context {
     /// Who calls, and for which tenant.
     pub caller: Caller,
-    /// `Service/Method`, without the package.
-    pub method: String,
+    /// What is called.
+    pub method: &'static Method,
     /// When the client stops waiting.
     pub deadline: Deadline,
 }
@@ -118,7 +120,7 @@ where
 {
     let key = match call.message.request_id() {
         "" => None,
-        text => Some(idempotency::Key::new(&call.context.method, id("request_id", text)?, &call.message)),
+        text => Some(idempotency::Key::new(call.context.method.name, id("request_id", text)?, &call.message)),
     };
     let (key, work) = (&key, &work);
     db.write(&call.context.caller, call.context.deadline, async |tx: &TenantTx| {

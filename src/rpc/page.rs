@@ -166,8 +166,8 @@ impl PageKey {
         let mut mac = self.new_mac();
         mac.update(context.caller.tenant().as_uuid().as_bytes());
         mac.update(&fingerprint(&message.without_page()));
-        mac.update(&u64::try_from(context.method.len()).unwrap_or(u64::MAX).to_be_bytes());
-        mac.update(context.method.as_bytes());
+        mac.update(&u64::try_from(context.method.name.len()).unwrap_or(u64::MAX).to_be_bytes());
+        mac.update(context.method.name.as_bytes());
         mac.update(cursor);
         mac
     }
@@ -189,24 +189,24 @@ fn foreign_token() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue};
     use proptest::prelude::*;
     use std::time::Duration;
 
     use super::*;
-    use crate::auth::{TENANT_HEADER, authenticate};
+    use crate::auth::Caller;
     use crate::db::Deadline;
     use crate::pb::{ListAnalysesRequest, ListCustomersRequest};
+    use crate::rpc::method::Method;
 
     type Cursor = (String, Uuid);
 
-    fn call<T>(tenant: u128, method: &str, message: T) -> Call<T> {
-        let mut metadata = HeaderMap::new();
-        let tenant = HeaderValue::from_str(&Uuid::from_u128(tenant).to_string()).expect("a header value");
-        metadata.insert(TENANT_HEADER, tenant);
-        let caller = authenticate(&metadata).expect("a caller");
+    const LIST: &str = "/crm.v1.CustomerService/ListCustomers";
+
+    fn call<T>(tenant: u128, path: &str, message: T) -> Call<T> {
+        let caller = Caller::caretaker(Uuid::from_u128(tenant));
+        let method = Method::find(path).expect("an RPC");
         let deadline = Deadline::after(Duration::from_secs(1));
-        Call { context: Context { caller, method: method.to_owned(), deadline }, message }
+        Call { context: Context { caller, method, deadline }, message }
     }
 
     fn list(token: &str) -> ListCustomersRequest {
@@ -221,9 +221,9 @@ mod tests {
         #[test]
         fn a_token_reads_back(name in ".*", id: u128, size in 0..1000) {
             let cursor: Cursor = (name, Uuid::from_u128(id));
-            let token = key().next(&call(1, "S/L", list("")), Some(&cursor)).expect("a token");
+            let token = key().next(&call(1, LIST, list("")), Some(&cursor)).expect("a token");
             let request = ListCustomersRequest { page_size: size, ..list(&token) };
-            let page: Page<Cursor> = key().open(&call(1, "S/L", request)).expect("our own token");
+            let page: Page<Cursor> = key().open(&call(1, LIST, request)).expect("our own token");
             prop_assert_eq!(page.after, Some(cursor));
             prop_assert!((1..=MAX_PAGE_SIZE).contains(&page.size));
         }
@@ -231,38 +231,41 @@ mod tests {
         #[test]
         fn no_other_bytes_are_a_token(token in "[A-Za-z0-9_-]{0,200}") {
             prop_assume!(!token.is_empty());
-            prop_assert!(key().open::<_, Cursor>(&call(1, "S/L", list(&token))).is_err());
+            prop_assert!(key().open::<_, Cursor>(&call(1, LIST, list(&token))).is_err());
         }
 
         #[test]
         fn a_flipped_bit_is_found(position: prop::sample::Index, bit in 0..8u8) {
             let cursor: Cursor = ("Café".to_owned(), Uuid::from_u128(5));
-            let token = key().next(&call(1, "S/L", list("")), Some(&cursor)).expect("a token");
+            let token = key().next(&call(1, LIST, list("")), Some(&cursor)).expect("a token");
             let mut bytes = URL_SAFE_NO_PAD.decode(&token).expect("base64url");
             let index = position.index(bytes.len());
             bytes[index] ^= 1 << bit;
             let forged = URL_SAFE_NO_PAD.encode(bytes);
-            prop_assert!(key().open::<_, Cursor>(&call(1, "S/L", list(&forged))).is_err());
+            prop_assert!(key().open::<_, Cursor>(&call(1, LIST, list(&forged))).is_err());
         }
     }
 
     #[test]
     fn a_token_fits_one_list_of_one_tenant() {
         let cursor: Cursor = ("a".to_owned(), Uuid::from_u128(5));
-        let token = key().next(&call(1, "S/L", list("")), Some(&cursor)).expect("a token");
+        let token = key().next(&call(1, LIST, list("")), Some(&cursor)).expect("a token");
         let refused = |key: &PageKey, call: &Call<ListCustomersRequest>| {
             key.open::<_, Cursor>(call).is_err_and(|error| error.reason() == ErrorReason::PageTokenInvalid)
         };
-        assert!(!refused(&key(), &call(1, "S/L", list(&token))));
-        assert!(refused(&key(), &call(2, "S/L", list(&token))), "another tenant");
-        assert!(refused(&key(), &call(1, "S/M", list(&token))), "another method");
+        assert!(!refused(&key(), &call(1, LIST, list(&token))));
+        assert!(refused(&key(), &call(2, LIST, list(&token))), "another tenant");
+        assert!(
+            refused(&key(), &call(1, "/crm.v1.ConversationService/ListConversations", list(&token))),
+            "another method"
+        );
         let other = ListCustomersRequest { owner: String::new(), ..list(&token) };
-        assert!(refused(&key(), &call(1, "S/L", other)), "another filter");
+        assert!(refused(&key(), &call(1, LIST, other)), "another filter");
         let other = ListCustomersRequest { order_by: "business_name".to_owned(), ..list(&token) };
-        assert!(refused(&key(), &call(1, "S/L", other)), "another order");
-        assert!(refused(&PageKey::new(vec![8; 32]), &call(1, "S/L", list(&token))), "another key");
+        assert!(refused(&key(), &call(1, LIST, other)), "another order");
+        assert!(refused(&PageKey::new(vec![8; 32]), &call(1, LIST, list(&token))), "another key");
         let analyses = ListAnalysesRequest { page_token: token, ..Default::default() };
-        assert!(key().open::<_, Cursor>(&call(1, "S/L", analyses)).is_err(), "another request");
+        assert!(key().open::<_, Cursor>(&call(1, LIST, analyses)).is_err(), "another request");
     }
 
     #[test]

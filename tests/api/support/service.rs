@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use clap::Parser;
-use crm_backend::auth::TENANT_HEADER;
+use crm_backend::auth::{Authenticator, TENANT_HEADER};
 use crm_backend::config::{Cli, Command, Config};
 use crm_backend::db::Db;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
@@ -135,7 +135,13 @@ impl Replica {
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         let mut server = JoinSet::new();
-        server.spawn(server::run(opened, config.limits, listener, stop.clone().cancelled_owned()));
+        server.spawn(server::run(
+            opened,
+            Authenticator::insecure(),
+            config.limits,
+            listener,
+            stop.clone().cancelled_owned(),
+        ));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
         let channel = endpoint.connect().await.expect("the service listens");
         Self { channel, stop, server }

@@ -1,0 +1,151 @@
+//! Who calls, and what its credential grants.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+
+use super::{Caller, TenantId};
+use crate::error::{Error, Result};
+use crate::pb::{ErrorReason, Scope};
+use crate::rpc::words::Word;
+
+/// Rights of a principal, each of which stands for itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// Every right.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// These and no others.
+    pub fn of(scopes: impl IntoIterator<Item = Scope>) -> Self {
+        Self(scopes.into_iter().fold(0, |bits, scope| bits | Self::bit(scope)))
+    }
+
+    /// Whether this right is among them.
+    pub fn contains(self, scope: Scope) -> bool {
+        self.0 & Self::bit(scope) != 0
+    }
+
+    fn bit(scope: Scope) -> u8 {
+        match scope {
+            Scope::Unspecified => 0,
+            Scope::Read => 1,
+            Scope::Write => 2,
+            Scope::Admin => 4,
+        }
+    }
+}
+
+/// The tenants that a principal may act for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tenants {
+    /// Any, those to come included.
+    All,
+    /// These.
+    Only(BTreeSet<TenantId>),
+}
+
+impl Tenants {
+    fn contain(&self, tenant: TenantId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(tenants) => tenants.contains(&tenant),
+        }
+    }
+}
+
+/// Who calls, as its credential says.
+#[derive(Debug)]
+pub struct Principal {
+    name: String,
+    tenants: Tenants,
+    scopes: Scopes,
+}
+
+impl Principal {
+    /// Whoever this credential was given to. The name says which kind of credential it is, and whose.
+    pub(super) fn new(name: String, tenants: Tenants, scopes: Scopes) -> Self {
+        Self { name, tenants, scopes }
+    }
+
+    /// Whoever calls where nobody is asked who they are.
+    pub(super) fn anybody() -> Arc<Self> {
+        static ANYBODY: LazyLock<Arc<Principal>> =
+            LazyLock::new(|| Arc::new(Principal::new("anybody".to_owned(), Tenants::All, Scopes::ALL)));
+        Arc::clone(&ANYBODY)
+    }
+
+    /// The service itself.
+    pub(super) fn service() -> Arc<Self> {
+        static SERVICE: LazyLock<Arc<Principal>> =
+            LazyLock::new(|| Arc::new(Principal::new("service".to_owned(), Tenants::All, Scopes::ALL)));
+        Arc::clone(&SERVICE)
+    }
+
+    /// Who it is, for the audit log.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The principal as the caller of an RPC that needs `scope`, for a tenant.
+    ///
+    /// # Errors
+    ///
+    /// `TENANT_NOT_GRANTED`, `SCOPE_NOT_GRANTED`.
+    pub fn act(self: &Arc<Self>, tenant: TenantId, scope: Scope) -> Result<Caller> {
+        if !self.tenants.contain(tenant) {
+            return Err(Error::PermissionDenied {
+                reason: ErrorReason::TenantNotGranted,
+                message: "your credential does not grant this tenant".to_owned(),
+            });
+        }
+        if !self.scopes.contains(scope) {
+            return Err(Error::PermissionDenied {
+                reason: ErrorReason::ScopeNotGranted,
+                message: format!(
+                    "this RPC needs the scope {:?}, which your credential does not grant",
+                    scope.word().to_lowercase()
+                ),
+            });
+        }
+        Ok(Caller { tenant, principal: Arc::clone(self) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(number: u128) -> TenantId {
+        TenantId(uuid::Uuid::from_u128(number))
+    }
+
+    fn refusal(principal: &Arc<Principal>, tenant: TenantId, scope: Scope) -> Option<ErrorReason> {
+        principal.act(tenant, scope).err().map(|error| error.reason())
+    }
+
+    #[test]
+    fn a_principal_acts_for_its_tenants_within_its_scopes() {
+        let tenants = Tenants::Only(BTreeSet::from([tenant(1)]));
+        let principal = Arc::new(Principal::new("a".to_owned(), tenants, Scopes::of([Scope::Write])));
+        let caller = principal.act(tenant(1), Scope::Write).expect("granted");
+        assert_eq!((caller.tenant(), caller.principal().name()), (tenant(1), "a"));
+        assert_eq!(refusal(&principal, tenant(2), Scope::Write), Some(ErrorReason::TenantNotGranted));
+        for scope in [Scope::Read, Scope::Admin] {
+            assert_eq!(refusal(&principal, tenant(1), scope), Some(ErrorReason::ScopeNotGranted));
+        }
+    }
+
+    #[test]
+    fn nobody_has_a_scope_that_is_none() {
+        assert!(!Scopes::ALL.contains(Scope::Unspecified));
+        assert_eq!(Scopes::of([]), Scopes::default());
+    }
+
+    #[test]
+    fn where_nobody_is_asked_everything_is_granted() {
+        for scope in [Scope::Read, Scope::Write, Scope::Admin] {
+            assert_eq!(refusal(&Principal::anybody(), tenant(7), scope), None);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The RPCs of the contract, as the layers know them: by their paths.
+
+use crate::pb::Scope;
+
+/// The table that the build made of the protos.
+mod generated {
+    use super::Method;
+
+    include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+}
+
+/// An RPC.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Method {
+    /// `Service/Method`, without the package.
+    pub name: &'static str,
+    /// What a caller's credential must grant.
+    pub scope: Scope,
+    /// Whether a call of it may stay open; a unary call may not.
+    pub streaming: bool,
+}
+
+impl Method {
+    /// The RPC that is called by a path, such as `/crm.v1.CustomerService/GetCustomer`.
+    pub fn find(path: &str) -> Option<&'static Self> {
+        generated::find(path)
+    }
+}
