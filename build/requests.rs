@@ -1,4 +1,7 @@
-//! What requests have in common, read off their fields: a `request_id`, a page.
+//! What requests have in common, read off their fields: a `request_id`, a page. And all of them in a
+//! list, for the fuzz targets.
+
+use std::collections::BTreeSet;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
@@ -34,4 +37,14 @@ fn paged(message: &MessageDescriptor) -> Option<String> {
          }}\n",
         name = message.name(),
     ))
+}
+
+/// Writes the list of all requests of the contract: a name, and what decodes and checks it.
+pub(crate) fn list(pool: &DescriptorPool, package: &str) -> String {
+    let services = pool.services().filter(|service| service.package_name() == package);
+    let methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
+    let requests: BTreeSet<String> = methods.map(|method| method.input().name().to_owned()).collect();
+    let entry = |name: &String| format!("    (\"{name}\", super::request::<crate::pb::{name}>),\n");
+    let entries: String = requests.iter().map(entry).collect();
+    format!("pub(super) const REQUESTS: &[(&str, fn(&[u8]))] = &[\n{entries}];\n")
 }

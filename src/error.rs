@@ -1,10 +1,11 @@
 //! Errors by what the client does next, and the only way from one to a `Status`.
 
+mod postgres;
+
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -12,12 +13,20 @@ use crate::pb::ErrorReason;
 use crate::rpc::validate::Violation;
 use crate::rpc::words::Word;
 
+pub use postgres::OnConstraint;
+#[cfg(any(test, fuzzing))]
+pub(crate) use postgres::without_values;
+
 /// The `domain` of every `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "crm.v1";
 
 /// When to come back after a refusal for want of something: long enough for a pool to move, short
 /// enough that nobody waits for nothing.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The field `alarm` of the line in the log that somebody must be woken for: the database kept tenants
+/// apart where the service did not.
+const ALARM: &str = "isolation";
 
 /// A result of this service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -131,6 +140,14 @@ pub enum Error {
     /// It took too long: a write may have happened, and a retry with the same key is safe.
     #[error("the call took longer than its deadline; retry with the same key and more time")]
     DeadlineExceeded,
+    /// Fix the request, though no rule of the contract says how: Postgres refused a value that the rules
+    /// let through. A hole in the rules, which the log tells.
+    #[error("the request has a value that cannot be stored; the server's log has the cause under this request id")]
+    Unstorable(#[source] Cause),
+    /// Our fault, and the database kept it from doing harm: it refused what the service has no right to.
+    /// The client reads what it reads of any fault, and the log raises an alarm.
+    #[error("a fault of the server; its log has the cause under this request id")]
+    Forbidden(#[source] Cause),
     /// Our fault. The client reads a fixed text, and the log has the cause.
     #[error("a fault of the server; its log has the cause under this request id")]
     Internal(#[source] Cause),
@@ -182,7 +199,7 @@ impl Error {
     /// The code that the client branches on.
     pub fn code(&self) -> Code {
         match self {
-            Self::Invalid { .. } => Code::InvalidArgument,
+            Self::Invalid { .. } | Self::Unstorable(_) => Code::InvalidArgument,
             Self::Unauthenticated { .. } => Code::Unauthenticated,
             Self::PermissionDenied { .. } => Code::PermissionDenied,
             Self::NotFound { .. } => Code::NotFound,
@@ -192,7 +209,7 @@ impl Error {
             Self::Aborted { .. } | Self::Held { .. } => Code::Aborted,
             Self::Unavailable { .. } => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
-            Self::Internal(_) => Code::Internal,
+            Self::Forbidden(_) | Self::Internal(_) => Code::Internal,
         }
     }
 
@@ -211,7 +228,8 @@ impl Error {
             Self::Offset { .. } => ErrorReason::OffsetOutOfRange,
             Self::Held { .. } => ErrorReason::MessageHeld,
             Self::DeadlineExceeded => ErrorReason::DeadlineExceeded,
-            Self::Internal(_) => ErrorReason::Internal,
+            Self::Unstorable(_) => ErrorReason::FieldInvalid,
+            Self::Forbidden(_) | Self::Internal(_) => ErrorReason::Internal,
         }
     }
 
@@ -235,6 +253,9 @@ impl Error {
                     details.add_bad_request_violation(&violation.field, &violation.description);
                 }
             }
+            Self::Unstorable(_) => {
+                details.add_bad_request_violation("", "has a value that cannot be stored");
+            }
             Self::OutOfRange { field, description, .. } => {
                 details.add_bad_request_violation(*field, description);
             }
@@ -257,6 +278,7 @@ impl Error {
             | Self::PermissionDenied { .. }
             | Self::Aborted { .. }
             | Self::DeadlineExceeded
+            | Self::Forbidden(_)
             | Self::Internal(_) => {}
         }
         details
@@ -266,6 +288,12 @@ impl Error {
     fn log(&self) {
         match self {
             Self::Internal(cause) => tracing::error!(cause = chain(cause.as_ref()), "internal error"),
+            Self::Forbidden(cause) => {
+                tracing::error!(alarm = ALARM, cause = chain(cause.as_ref()), "Postgres refused a right");
+            }
+            Self::Unstorable(cause) => {
+                tracing::warn!(cause = chain(cause.as_ref()), "Postgres refused what the contract allows");
+            }
             Self::Unavailable { reason, cause: Some(cause), .. } => {
                 tracing::warn!(reason = reason.word(), cause = chain(cause.as_ref()), "unavailable");
             }
@@ -281,37 +309,6 @@ impl From<Error> for Status {
     }
 }
 
-/// Only what can happen to any statement: a miss or a broken constraint is named where it can
-/// happen, by [`OnConstraint`] or a `NotFound`.
-///
-/// diesel-async does not tell the SQLSTATE, so a few conditions are known by Postgres's English
-/// message; the service warns at start where the database speaks another language.
-impl From<DieselError> for Error {
-    fn from(error: DieselError) -> Self {
-        use DatabaseErrorKind::{
-            ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand,
-        };
-        let DieselError::DatabaseError(kind, information) = &error else {
-            return Self::internal(error);
-        };
-        let message = information.message();
-        match kind {
-            ClosedConnection | UnableToSendCommand | ReadOnlyTransaction => Self::database_unavailable(error),
-            SerializationFailure => Self::conflict(),
-            _ if message.starts_with("deadlock detected") || message.contains("lock timeout") => {
-                Self::conflict()
-            }
-            _ if message.contains("statement timeout") => Self::DeadlineExceeded,
-            _ if message.starts_with("terminating connection")
-                || message.contains("the database system is") =>
-            {
-                Self::database_unavailable(error)
-            }
-            _ => Self::internal(error),
-        }
-    }
-}
-
 impl Error {
     fn conflict() -> Self {
         Self::Aborted {
@@ -320,31 +317,15 @@ impl Error {
         }
     }
 
+    /// Whether the connection that it came from is to be given up: it is lost, or leads to a Postgres that
+    /// does not serve us, as one that only reads.
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Self::Unavailable { reason: ErrorReason::DatabaseUnavailable, .. })
+    }
+
     /// Whether the same transaction, run again, may succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Aborted { reason: ErrorReason::Conflict, .. })
-    }
-}
-
-/// Names a broken constraint where it can break.
-pub trait OnConstraint<T> {
-    /// Turns a breach of the constraint `name` into `error`, and anything else into what it always
-    /// is.
-    ///
-    /// # Errors
-    ///
-    /// `error` for the breach.
-    fn on_constraint(self, name: &str, error: impl FnOnce() -> Error) -> Result<T>;
-}
-
-impl<T> OnConstraint<T> for diesel::QueryResult<T> {
-    fn on_constraint(self, name: &str, error: impl FnOnce() -> Error) -> Result<T> {
-        self.map_err(|found| match &found {
-            DieselError::DatabaseError(_, information) if information.constraint_name() == Some(name) => {
-                error()
-            }
-            _ => found.into(),
-        })
     }
 }
 

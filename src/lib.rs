@@ -30,3 +30,6 @@ pub mod idempotency;
 pub mod rpc;
 pub mod telemetry;
 mod tokens;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -10,6 +10,7 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::PoolableConnection;
 
 use super::Target;
+use crate::error::Error;
 
 /// How long the plans of a batch are kept, in milliseconds. Making them takes one or two: little
 /// enough to do so every second, and often enough that a table does not outgrow them by much.
@@ -23,6 +24,8 @@ pub(super) struct Connection {
     inner: AsyncPgConnection,
     /// Whether a transaction is open, or may be.
     open: AtomicBool,
+    /// Whether what it leads to does not serve us, though it may answer.
+    useless: AtomicBool,
     /// The batches whose statements are prepared.
     known: Mutex<Vec<&'static str>>,
     /// When its plans were last thrown away, in milliseconds since it was opened.
@@ -37,6 +40,13 @@ impl Connection {
 
     pub(super) fn set_open(&self, open: bool) {
         self.open.store(open, Ordering::Relaxed);
+    }
+
+    /// Keeps the connection from whoever comes next, where an outcome on it says so.
+    pub(super) fn judge<R>(&self, outcome: &crate::error::Result<R>) {
+        if outcome.as_ref().is_err_and(Error::ends_connection) {
+            self.useless.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether the statements of a batch are prepared.
@@ -71,18 +81,20 @@ impl Manager for Connector {
         Ok(Connection {
             inner,
             open: AtomicBool::new(false),
+            useless: AtomicBool::new(false),
             known: Mutex::default(),
             planned_ms: AtomicU64::new(0),
             opened: Instant::now(),
         })
     }
 
-    /// Takes a connection back, unless it is lost, or its transaction was left half way. There is no
+    /// Takes a connection back, unless it is lost, or leads to a Postgres that only reads, as one does after
+    /// a failover, or its transaction was left half way. There is no
     /// question to the server: that would cost every call a round trip, and a broken connection shows
     /// at BEGIN, before anything has happened.
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<ConnectionError> {
-        if *connection.open.get_mut() || connection.inner.is_broken() {
-            return Err(RecycleError::message("lost, or left in a transaction"));
+        if *connection.open.get_mut() || *connection.useless.get_mut() || connection.inner.is_broken() {
+            return Err(RecycleError::message("lost, useless, or left in a transaction"));
         }
         Ok(())
     }

@@ -215,6 +215,7 @@ impl BatchTx {
         let mut wire = self.connection.inner();
         let (begun, outcome) =
             tokio::task::unconstrained(join(wire.batch_execute(&self.begin), flight)).await;
+        self.connection.judge(&outcome);
         begun?;
         outcome
     }
@@ -268,6 +269,7 @@ impl BatchTx {
             }
             Poll::Pending => {
                 let (committed, outcome) = join(commit(Arc::clone(&self.connection)), flight).await;
+                self.connection.judge(&outcome);
                 match (committed, outcome) {
                     (Ok(()), outcome) => outcome,
                     // The statement's own error says more.
@@ -374,6 +376,7 @@ where
     connection.set_open(true);
     let mut wire = connection.inner();
     let (begun, outcome) = join(wire.batch_execute(&sql), work(&tx)).await;
+    connection.judge(&outcome);
     drop(tx);
     if let Err(error) = begun {
         // Whatever the statement after it said, it may have said it outside of the transaction.

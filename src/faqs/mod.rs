@@ -2,7 +2,7 @@
 
 pub(crate) mod actions;
 mod observations;
-mod rules;
+pub(crate) mod rules;
 pub(crate) mod search;
 mod service;
 pub(crate) mod store;

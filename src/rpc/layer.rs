@@ -24,6 +24,9 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 use uuid::Uuid;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use deadline::of as timeout;
+
 use super::Context;
 use super::method::Method;
 use crate::auth::{Authenticator, Caller, TenantId};
@@ -171,7 +174,8 @@ impl CallLayer {
         let task = self.tracker.spawn(call.in_current_span());
         let response = match tokio::time::timeout(deadline::ours(allowed), task).await {
             Ok(Ok(Ok(Ok(response)))) => response,
-            Ok(Err(panic)) => return Err(Error::internal(panic)),
+            // What a panic says may have a value in it; the log has where it was.
+            Ok(Err(_)) => return Err(Error::internal("a call panicked")),
             Ok(Ok(Err(_))) | Err(_) => return Err(Error::DeadlineExceeded),
         };
         if streaming {

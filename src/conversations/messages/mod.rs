@@ -5,11 +5,11 @@ pub(super) mod counter;
 pub(super) mod drafts;
 pub(crate) mod quote;
 pub(super) mod rules;
-pub(super) mod session;
+pub(crate) mod session;
 pub(crate) mod store;
 pub(super) mod stream;
 pub(super) mod wire;
 pub(super) mod writer;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod model;

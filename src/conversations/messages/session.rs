@@ -497,5 +497,7 @@ fn checked(request: AddMessageRequest) -> Result<(Uuid, Action)> {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ const HEAD_START: Duration = Duration::from_millis(1);
 
 /// How long the client waits; `None` when it does not say. What is not understood is not said, as
 /// tonic has it.
-pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn of(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(HEADER)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

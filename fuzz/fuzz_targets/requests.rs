@@ -1,0 +1,4 @@
+//! See `crm_backend::fuzzing::requests`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| crm_backend::fuzzing::requests(input));

@@ -1,0 +1,202 @@
+//! What Postgres says, as errors of this service.
+//!
+//! Of an error, diesel-async keeps the text, the names that come with it, and a kind for eight of the
+//! SQLSTATEs; the code is within a type of its own that nobody else can open. So most conditions are
+//! known by how Postgres's English message begins. The service warns at start where the database speaks
+//! another language: there, what is not recognised is INTERNAL.
+
+use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
+
+use super::{Error, Result};
+
+/// What a refusal of Postgres is to the one who called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// Postgres is not there, or not for us: 08*, 57P0*, 53300, 25006.
+    Away,
+    /// It took longer than it was given: 57014.
+    TimedOut,
+    /// Another transaction was in the way: 40001, 40P01, 55P03.
+    Conflict,
+    /// A value that the rules of the contract let through: 23514, 22001, 22003, 22021, 22P02, 22P05.
+    Unstorable,
+    /// The service has no right to it, a policy above all: 42501.
+    Forbidden,
+    /// Anything else is a fault of ours.
+    Fault,
+}
+
+/// How the messages of conditions begin that have no kind; the first that fits counts.
+const BEGINNINGS: [(&str, Meaning); 30] = [
+    ("terminating connection", Meaning::Away),
+    ("the database system is", Meaning::Away),
+    ("sorry, too many clients", Meaning::Away),
+    ("remaining connection slots", Meaning::Away),
+    ("too many connections", Meaning::Away),
+    ("connection to client lost", Meaning::Away),
+    // PgBouncer's own words, all of them 08*.
+    ("query_wait_timeout", Meaning::Away),
+    ("pgbouncer", Meaning::Away),
+    ("server conn crashed", Meaning::Away),
+    ("server closed the connection", Meaning::Away),
+    ("server login", Meaning::Away),
+    ("deadlock detected", Meaning::Conflict),
+    ("could not obtain lock", Meaning::Conflict),
+    ("canceling statement due to lock timeout", Meaning::Conflict),
+    ("canceling statement", Meaning::TimedOut),
+    ("value too long for type", Meaning::Unstorable),
+    ("smallint out of range", Meaning::Unstorable),
+    ("integer out of range", Meaning::Unstorable),
+    ("bigint out of range", Meaning::Unstorable),
+    ("numeric field overflow", Meaning::Unstorable),
+    ("value out of range", Meaning::Unstorable),
+    ("invalid byte sequence for encoding", Meaning::Unstorable),
+    ("invalid input syntax", Meaning::Unstorable),
+    ("invalid input value for enum", Meaning::Unstorable),
+    ("malformed", Meaning::Unstorable),
+    ("unsupported Unicode escape sequence", Meaning::Unstorable),
+    ("permission denied", Meaning::Forbidden),
+    ("new row violates row-level security policy", Meaning::Forbidden),
+    ("query would be affected by row-level security policy", Meaning::Forbidden),
+    ("must be owner of", Meaning::Forbidden),
+];
+
+/// What stands within the message of a number that was written as text, after the number: 22003.
+const OUT_OF_RANGE: &str = " is out of range for type ";
+
+/// Words of Postgres after which a name of the schema is quoted, and never a value.
+const BEFORE_NAMES: [&str; 9] =
+    ["relation", "table", "column", "constraint", "index", "role", "schema", "sequence", "database"];
+
+/// Only what can happen to any statement: a miss or a broken constraint is named where it can
+/// happen, by [`OnConstraint`] or a `NotFound`.
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        let cause = words(&error);
+        let DieselError::DatabaseError(kind, information) = &error else { return Self::internal(cause) };
+        match meaning(*kind, information.message()) {
+            Meaning::Away => Self::database_unavailable(cause),
+            Meaning::TimedOut => Self::DeadlineExceeded,
+            Meaning::Conflict => Self::conflict(),
+            Meaning::Unstorable => Self::Unstorable(cause.into()),
+            Meaning::Forbidden => Self::Forbidden(cause.into()),
+            Meaning::Fault => Self::internal(cause),
+        }
+    }
+}
+
+fn meaning(kind: DatabaseErrorKind, message: &str) -> Meaning {
+    use DatabaseErrorKind::{
+        CheckViolation, ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand,
+    };
+    match kind {
+        ClosedConnection | UnableToSendCommand | ReadOnlyTransaction => Meaning::Away,
+        SerializationFailure => Meaning::Conflict,
+        CheckViolation => Meaning::Unstorable,
+        _ if message.contains(OUT_OF_RANGE) => Meaning::Unstorable,
+        _ => {
+            let known = BEGINNINGS.iter().find(|(beginning, _)| message.starts_with(beginning));
+            known.map_or(Meaning::Fault, |(_, meaning)| *meaning)
+        }
+    }
+}
+
+/// An error for the log: what happened and where, and no value that a client sent.
+fn words(error: &DieselError) -> String {
+    let text = without_values(&error.to_string()).to_owned();
+    match error {
+        DieselError::DatabaseError(_, information) => text + &place(information.as_ref()),
+        _ => text,
+    }
+}
+
+/// The names that come with an error.
+fn place(information: &dyn DatabaseErrorInformation) -> String {
+    let names = [
+        ("table", information.table_name()),
+        ("column", information.column_name()),
+        ("constraint", information.constraint_name()),
+    ];
+    names.iter().filter_map(|(kind, name)| name.map(|name| format!(", {kind} {name}"))).collect()
+}
+
+/// A message up to the first value in it. Postgres quotes names and values alike, but says before a name
+/// what it is the name of.
+pub(crate) fn without_values(message: &str) -> &str {
+    let mut from = 0;
+    while let Some(open) = message.get(from..).and_then(|rest| rest.find('"')).map(|at| from + at) {
+        let (before, quoted) = (&message[..open], &message[open + 1..]);
+        let names = before.split_whitespace().next_back().is_some_and(|word| BEFORE_NAMES.contains(&word));
+        match quoted.find('"') {
+            Some(length) if names => from = open + 1 + length + 1,
+            _ => return before.trim_end(),
+        }
+    }
+    message
+}
+
+/// Names a broken constraint where it can break.
+pub trait OnConstraint<T> {
+    /// Turns a breach of the constraint `name` into `error`, and anything else into what it always
+    /// is.
+    ///
+    /// # Errors
+    ///
+    /// `error` for the breach.
+    fn on_constraint(self, name: &str, error: impl FnOnce() -> Error) -> Result<T>;
+}
+
+impl<T> OnConstraint<T> for diesel::QueryResult<T> {
+    fn on_constraint(self, name: &str, error: impl FnOnce() -> Error) -> Result<T> {
+        self.map_err(|found| match &found {
+            DieselError::DatabaseError(_, information) if information.constraint_name() == Some(name) => {
+                error()
+            }
+            _ => found.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_known_by_its_kind_or_its_words() {
+        use DatabaseErrorKind::{CheckViolation, ReadOnlyTransaction, UniqueViolation, Unknown};
+        for (kind, message, expected) in [
+            (ReadOnlyTransaction, "cannot execute INSERT in a read-only transaction", Meaning::Away),
+            (Unknown, "terminating connection due to administrator command", Meaning::Away),
+            (Unknown, "the database system is shutting down", Meaning::Away),
+            (Unknown, "query_wait_timeout", Meaning::Away),
+            (Unknown, "canceling statement due to lock timeout", Meaning::Conflict),
+            (Unknown, "canceling statement due to statement timeout", Meaning::TimedOut),
+            (CheckViolation, "anything", Meaning::Unstorable),
+            (Unknown, "value \"1e9\" is out of range for type integer", Meaning::Unstorable),
+            (Unknown, "timestamp out of range", Meaning::Fault),
+            (Unknown, "permission denied for table customers", Meaning::Forbidden),
+            (UniqueViolation, "duplicate key value violates unique constraint \"x\"", Meaning::Fault),
+            (Unknown, "the words integer out of range in another place", Meaning::Fault),
+        ] {
+            assert_eq!(meaning(kind, message), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn names_are_kept_and_values_are_not() {
+        for (message, kept) in [
+            ("division by zero", "division by zero"),
+            ("invalid input syntax for type uuid: \"zoe@cafe\"", "invalid input syntax for type uuid:"),
+            ("value \"zoe\" is out of range for type integer", "value"),
+            (
+                "new row for relation \"customers\" violates check constraint \"c\"",
+                "new row for relation \"customers\" violates check constraint \"c\"",
+            ),
+            ("syntax error in tsquery: \"a\" table \"b\"", "syntax error in tsquery:"),
+            ("table \"without an end", "table"),
+            ("\"Zoë\" is nobody", ""),
+        ] {
+            assert_eq!(without_values(message), kept);
+        }
+    }
+}
