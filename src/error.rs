@@ -142,7 +142,9 @@ pub enum Error {
     DeadlineExceeded,
     /// Fix the request, though no rule of the contract says how: Postgres refused a value that the rules
     /// let through. A hole in the rules, which the log tells.
-    #[error("the request has a value that cannot be stored; the server's log has the cause under this request id")]
+    #[error(
+        "the request has a value that cannot be stored; the server's log has the cause under this request id"
+    )]
     Unstorable(#[source] Cause),
     /// Our fault, and the database kept it from doing harm: it refused what the service has no right to.
     /// The client reads what it reads of any fault, and the log raises an alarm.

@@ -16,6 +16,7 @@ use crate::db::Deadline;
 use crate::faqs::rules as faqs;
 use crate::idempotency::fingerprint;
 use crate::rpc::mask::Change;
+use crate::rpc::method::Method;
 use crate::rpc::validate::{MAX_VIOLATIONS, Validate, validate};
 use crate::rpc::{Call, Context, PageKey, Paged, etag, layer, structs};
 use crate::{error, pb};
@@ -84,10 +85,11 @@ fn request<M: Message + Default + Validate>(bytes: &[u8]) {
 /// A token that nobody signed is none; one that was is no other's.
 fn page_token(text: &str) {
     let key = PageKey::new(vec![7; 32]);
+    let method = Method::find("/crm.v1.CustomerService/ListCustomers").expect("an RPC");
     let call = |tenant: u128, page_token: &str| Call {
         context: Context {
             caller: Caller::caretaker(Uuid::from_u128(tenant)),
-            method: "CustomerService/ListCustomers".to_owned(),
+            method,
             deadline: Deadline::after(Duration::from_secs(1)),
         },
         message: pb::ListCustomersRequest { page_token: page_token.to_owned(), ..Default::default() },
@@ -113,12 +115,17 @@ fn update_mask(text: &str) {
     let paths: Vec<String> = text.lines().map(str::to_owned).collect();
     let mask = Some(FieldMask { paths });
     let text = text.to_owned();
-    let customer =
-        pb::Customer { business_name: text.clone(), slug: text.clone(), tags: vec![text.clone()], ..Default::default() };
+    let customer = pb::Customer {
+        business_name: text.clone(),
+        slug: text.clone(),
+        tags: vec![text.clone()],
+        ..Default::default()
+    };
     change("customer", &customer, mask.as_ref());
     let conversation = pb::Conversation { outcome_notes: text.clone(), ..Default::default() };
     change("conversation", &conversation, mask.as_ref());
-    let question = pb::PendingQuestion { question: text.clone(), purpose: text.clone(), ..Default::default() };
+    let question =
+        pb::PendingQuestion { question: text.clone(), purpose: text.clone(), ..Default::default() };
     change("pending_question", &question, mask.as_ref());
     let faq = pb::CustomerFaq { question: text.clone(), answer: text, ..Default::default() };
     change("customer_faq", &faq, mask.as_ref());

@@ -1,11 +1,22 @@
 //! The log. It carries ids, methods, codes and milliseconds, never names, texts, e-mail addresses
-//! or tokens.
+//! or tokens: not at any level, and not of any library.
 
+use std::any::Any;
 use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
 
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
+
+/// The driver of Postgres, which logs statements with the values in them at `debug`, and notices that may
+/// quote values at `info`. No filter gets more of it than its warnings.
+const SILENCED: &str = "tokio_postgres";
 
 /// Starts the log, on standard error.
 ///
@@ -16,9 +27,45 @@ pub fn start(config: &LogConfig) -> Result<(), String> {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|error| format!("--log {:?} is not a filter: {error}. Try --log info.", config.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let harmless = filter_fn(is_harmless).with_max_level_hint(LevelFilter::TRACE);
     match config.log_format {
-        LogFormat::Text => log.with_target(false).with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            log.with_target(false).with_ansi(io::stderr().is_terminal()).finish().with(harmless).init();
+        }
+        LogFormat::Json => log.json().flatten_event(true).finish().with(harmless).init(),
     }
+    panic::set_hook(Box::new(tell_panic));
     Ok(())
+}
+
+/// Whether what is logged from there has no value of a client in it.
+fn is_harmless(metadata: &Metadata<'_>) -> bool {
+    let rest = metadata.target().strip_prefix(SILENCED);
+    let silenced = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    !silenced || *metadata.level() <= Level::WARN
+}
+
+/// Says where a panic was. What it says itself may have been made of a text at hand, as by a slice that
+/// splits a character.
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(place, words = fixed_words(panic.payload()), "a panic");
+}
+
+/// What a panic says, where the code says it word by word.
+fn fixed_words(payload: &(dyn Any + Send)) -> Option<&'static str> {
+    payload.downcast_ref::<&'static str>().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_fixed_words_of_a_panic_are_told() {
+        let caught = |panic: fn()| panic::catch_unwind(panic).expect_err("a panic");
+        assert_eq!(fixed_words(&*caught(|| panic!("of the code"))), Some("of the code"));
+        let made = caught(|| panic!("made of {}", String::from("Zoë").len()));
+        assert_eq!(fixed_words(&*made), None);
+    }
 }

@@ -21,6 +21,8 @@ enum Goal {
     RatioAtLeast(f64),
     /// This multiple of the baseline, or less.
     RatioAtMost(f64),
+    /// The baseline, but for this share of it.
+    RatioWithin(f64),
     /// This value, or less.
     AtMost(f64),
     /// Nothing: the number is only told.
@@ -32,13 +34,14 @@ const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenari
 }
 
 /// All of them, in the order in which they run: what grows the tables comes last.
-pub(crate) const SCENARIOS: [Scenario; 17] = [
+pub(crate) const SCENARIOS: [Scenario; 18] = [
     scenario("append", "acks/s", Goal::RatioAtLeast(5.0)),
     scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.6)),
     scenario("append_hot", "acks/s", Goal::RatioAtLeast(6.0)),
     scenario("append_idle_p50", "ms", Goal::RatioAtMost(2.0)),
     scenario("get_customer", "calls/s", Goal::RatioAtLeast(0.5)),
     scenario("list_messages", "calls/s", Goal::RatioAtLeast(0.5)),
+    scenario("miss_timing", "ms", Goal::RatioWithin(0.1)),
     scenario("ai_context", "ms", Goal::RatioAtMost(3.0)),
     scenario("token_delta_p99", "ms", Goal::AtMost(30.0)),
     scenario("token_rows_per_delta", "rows", Goal::AtMost(0.1)),
@@ -70,7 +73,10 @@ impl Measured {
 impl Goal {
     fn number(self) -> Option<f64> {
         match self {
-            Self::RatioAtLeast(goal) | Self::RatioAtMost(goal) | Self::AtMost(goal) => Some(goal),
+            Self::RatioAtLeast(goal)
+            | Self::RatioAtMost(goal)
+            | Self::RatioWithin(goal)
+            | Self::AtMost(goal) => Some(goal),
             Self::Nothing => None,
         }
     }
@@ -79,6 +85,7 @@ impl Goal {
         match self {
             Self::RatioAtLeast(goal) => measured.ratio().map(|ratio| ratio >= goal),
             Self::RatioAtMost(goal) => measured.ratio().map(|ratio| ratio <= goal),
+            Self::RatioWithin(goal) => measured.ratio().map(|ratio| (ratio - 1.0).abs() <= goal),
             Self::AtMost(goal) => Some(measured.value <= goal),
             Self::Nothing => None,
         }
@@ -90,6 +97,7 @@ impl fmt::Display for Goal {
         match self {
             Self::RatioAtLeast(goal) => out.pad(&format!("ratio >= {goal}")),
             Self::RatioAtMost(goal) => out.pad(&format!("ratio <= {goal}")),
+            Self::RatioWithin(goal) => out.pad(&format!("ratio 1 ± {goal}")),
             Self::AtMost(goal) => out.pad(&format!("<= {goal}")),
             Self::Nothing => out.pad("-"),
         }

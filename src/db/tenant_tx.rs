@@ -35,6 +35,9 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a transaction may sit idle: none ever does, unless this process or its network died.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The longest `statement_timeout` that Postgres takes, 24 days: clients may ask for 11,000 years.
+const MAX_STATEMENT_MS: u128 = i32::MAX.unsigned_abs() as u128;
+
 /// How statements of a batch, and those that read, are planned: for values of any kind, and anew every
 /// second, by index whatever the tables look like at that moment. A plan that was made for small tables
 /// reads them as a whole, and would be kept while they grow.
@@ -407,7 +410,7 @@ fn begin_sql(access: Access, remaining: Duration) -> String {
             Access::Snapshot => " ISOLATION LEVEL REPEATABLE READ READ ONLY",
         },
         // 0 would mean no limit.
-        statement = remaining.as_millis().max(1),
+        statement = remaining.as_millis().clamp(1, MAX_STATEMENT_MS),
         idle = IDLE_TIMEOUT.as_millis(),
     )
 }

@@ -9,53 +9,10 @@ use prost_types::{Duration, ListValue, Struct, Timestamp};
 use tonic::{Code, Status};
 
 use crate::support::conversations::message;
-use crate::support::raw::{CONTRACT, call, is_output_only, rpcs, stream_error};
+use crate::support::fields::{dotted, fields, plant};
+use crate::support::raw::{CONTRACT, call, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal};
-
-/// The fields on the way to a field, from the request.
-type Path = Vec<FieldDescriptor>;
-
-/// Every field of a request that a client may set, down to those that are no messages of ours.
-fn fields(descriptor: &MessageDescriptor) -> Vec<Path> {
-    let mut found = Vec::new();
-    for field in descriptor.fields().filter(|field| !is_output_only(field)) {
-        match field.kind() {
-            Kind::Message(inner) if inner.package_name() == "crm.v1" => {
-                found.extend(fields(&inner).into_iter().map(|mut path| {
-                    path.insert(0, field.clone());
-                    path
-                }));
-            }
-            _ => found.push(vec![field]),
-        }
-    }
-    found
-}
-
-/// The path as a violation says it, where lists have one item.
-fn dotted(path: &Path) -> String {
-    let name =
-        |field: &FieldDescriptor| format!("{}{}", field.name(), if field.is_list() { "[0]" } else { "" });
-    path.iter().map(name).collect::<Vec<_>>().join(".")
-}
-
-/// Puts a value into the field at `path`, making the messages on the way.
-fn plant(message: &mut DynamicMessage, path: &[FieldDescriptor], value: Value) {
-    let [field, rest @ ..] = path else { return };
-    if rest.is_empty() {
-        message.set_field(field, if field.is_list() { Value::List(vec![value]) } else { value });
-        return;
-    }
-    let descriptor = field.kind().as_message().expect("a message").clone();
-    if field.is_list() {
-        let mut item = DynamicMessage::new(descriptor);
-        plant(&mut item, rest, value);
-        message.set_field(field, Value::List(vec![Value::Message(item)]));
-    } else {
-        plant(message.get_field_mut(field).as_message_mut().expect("a message"), rest, value);
-    }
-}
 
 /// The number that a rule of a string field says.
 fn limit(field: &FieldDescriptor, rule: &str) -> Option<usize> {

@@ -4,6 +4,9 @@
 //! in it. Tests say what is true: their names are sentences.
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests say what they expect by failing")]
 
+#[expect(dead_code, reason = "the tests of the process use the rest of it")]
+#[path = "../process/harness.rs"]
+mod harness;
 mod support;
 
 mod add_message;
@@ -21,9 +24,12 @@ mod faq_search;
 mod faqs;
 mod idempotency;
 mod isolation;
+mod leaks;
 mod lifecycle;
 mod masks;
 mod messages;
+mod odd_input;
+mod odd_texts;
 mod pages;
 mod plans;
 mod question_answers;
@@ -33,6 +39,7 @@ mod questions;
 mod questions_next;
 mod rules;
 mod search;
+mod sqlstates;
 mod streams;
 mod tenancy;
 mod texts;

@@ -7,11 +7,15 @@
 mod client;
 mod cluster;
 mod harness;
+#[expect(dead_code, reason = "the tests of faults use the rest of it")]
+#[path = "../faults/meter.rs"]
+mod meter;
 
 mod command_line;
 mod crash;
 mod database;
 mod lifecycle;
+mod noise;
 mod pressure;
 mod shutdown;
 mod start_refused;

@@ -4,6 +4,7 @@ mod append;
 mod context;
 mod growth;
 mod idle_watch;
+mod misses;
 mod reads;
 mod tokens;
 mod watch;
@@ -20,6 +21,7 @@ enum Group {
     AppendIdle,
     GetCustomer,
     ListMessages,
+    Misses,
     Context,
     Tokens,
     Watch,
@@ -30,12 +32,13 @@ enum Group {
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
         Self::GetCustomer,
         Self::ListMessages,
+        Self::Misses,
         Self::Context,
         Self::Tokens,
         Self::Watch,
@@ -51,6 +54,7 @@ impl Group {
             Self::AppendIdle => &["append_idle_p50"],
             Self::GetCustomer => &["get_customer"],
             Self::ListMessages => &["list_messages"],
+            Self::Misses => &["miss_timing"],
             Self::Context => &["ai_context", "growth_ai_context"],
             Self::Tokens => &["token_delta_p99", "token_rows_per_delta"],
             Self::Watch => &["watch_p99"],
@@ -67,6 +71,7 @@ impl Group {
             Self::AppendIdle => append::idle(stage).await,
             Self::GetCustomer => reads::get_customer(stage).await,
             Self::ListMessages => reads::list_messages(stage).await,
+            Self::Misses => misses::measure(stage).await,
             Self::Context => context::measure(stage).await,
             Self::Tokens => tokens::measure(stage).await,
             Self::Watch => watch::measure(stage).await,

@@ -1,7 +1,13 @@
-//! What an error says.
+//! What an error says, and what it never does.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetail, StatusExt};
+
+use super::raw::CONTRACT;
 
 /// Reads errors.
 pub(crate) trait Refusal {
@@ -24,6 +30,7 @@ pub(crate) trait Refusal {
 impl Refusal for Status {
     #[track_caller]
     fn reason(&self) -> String {
+        tells_no_secret(self);
         let details = self.get_error_details();
         let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo: {self:?}"));
         assert_eq!(info.domain, "crm.v1", "{self:?}");
@@ -51,9 +58,42 @@ impl Refusal for Status {
     }
 
     fn seen(&self, from: &str, to: &str) -> String {
+        tells_no_secret(self);
         let details = self.get_error_details_vec();
         let kept: Vec<_> =
             details.iter().filter(|detail| !matches!(detail, ErrorDetail::RequestInfo(_))).collect();
         format!("{:?} {:?} {kept:?}", self.code(), self.message()).replace(from, to)
     }
+}
+
+/// What only Postgres, or the code that speaks to it, would say.
+static SECRET: LazyLock<Regex> = LazyLock::new(|| {
+    let names = tables_and_columns().into_iter().collect::<Vec<_>>().join("|");
+    let pattern = format!(
+        r"(?i)\b(SELECT .* FROM|INSERT INTO|UPDATE .* SET|DELETE FROM|SQLSTATE|violates|relation|constraint|
+          syntax error|row-level|pg_\w+|crm_app|diesel|tokio_postgres|panicked|{names})\b"
+    );
+    Regex::new(&pattern.replace("\n          ", "")).expect("a pattern")
+});
+
+/// Tables and columns of the schema whose names are no names of the contract.
+fn tables_and_columns() -> BTreeSet<String> {
+    let schema = include_str!("../../../src/db/schema.rs");
+    let declared = Regex::new(r"(?m)^ +(\w+) (?:\(|-> )").expect("a pattern");
+    let messages = CONTRACT.all_messages().collect::<Vec<_>>();
+    let fields = messages.iter().flat_map(|message| message.fields().collect::<Vec<_>>());
+    let public: BTreeSet<String> = fields.map(|field| field.name().to_owned()).collect();
+    let names = declared.captures_iter(schema).map(|name| name[1].to_owned());
+    // A name of one word is also a word of people.
+    let names: BTreeSet<_> = names.filter(|name| name.contains('_') && !public.contains(name)).collect();
+    assert!(names.contains("conversation_messages") && names.contains("created_at"), "{names:?}");
+    names
+}
+
+/// No error tells how the service keeps what it keeps.
+#[track_caller]
+pub(crate) fn tells_no_secret(error: &Status) {
+    let said = format!("{} {:?}", error.message(), error.get_error_details_vec());
+    let secret = SECRET.find(&said).map(|found| found.as_str());
+    assert_eq!(secret, None, "{said}");
 }

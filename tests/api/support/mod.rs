@@ -5,6 +5,8 @@ pub(crate) mod conversations;
 pub(crate) mod customers;
 pub(crate) mod errors;
 pub(crate) mod faqs;
+pub(crate) mod fields;
+pub(crate) mod misfortune;
 pub(crate) mod postgres;
 pub(crate) mod questions;
 pub(crate) mod raw;

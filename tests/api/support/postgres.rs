@@ -82,6 +82,11 @@ impl Database {
         Target::parse(&self.cluster.embedded.url_of(&self.name)).expect("a URL")
     }
 
+    /// Where it is, as DATABASE_URL says it.
+    pub(crate) fn url(&self) -> String {
+        self.cluster.embedded.url_of(&self.name)
+    }
+
     /// Where it is, for somebody who logs in as this role, whose password is its name.
     pub(crate) fn target_of(&self, role: &str) -> Target {
         let mut url: url::Url = self.cluster.embedded.url_of(&self.name).parse().expect("a URL");

@@ -17,6 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::Tenant;
+use super::errors::tells_no_secret;
 
 /// The contract.
 pub(crate) static CONTRACT: LazyLock<DescriptorPool> =
@@ -55,7 +56,7 @@ pub(crate) async fn call_bytes(
     } else {
         Box::pin(first)
     };
-    send(channel, path(rpc), metadata, messages).await
+    send(channel, path(rpc), metadata, messages).await.inspect_err(tells_no_secret)
 }
 
 /// Calls whatever is there with an empty message.

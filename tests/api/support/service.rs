@@ -87,7 +87,7 @@ impl Crm {
 
     /// A new tenant.
     pub(crate) fn tenant(&self) -> Tenant {
-        Tenant { id: Uuid::new_v4(), channel: self.channel() }
+        Tenant::new(self.channel())
     }
 
     /// A connection without a tenant.
@@ -180,6 +180,11 @@ pub(crate) struct Tenant {
 pub(crate) type Service = InterceptedService<Channel, NameTenant>;
 
 impl Tenant {
+    /// A new tenant through this connection.
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self { id: Uuid::new_v4(), channel }
+    }
+
     /// The same tenant through another replica.
     pub(crate) fn through(&self, replica: &Replica) -> Self {
         Self { id: self.id, channel: replica.channel() }

@@ -1,0 +1,101 @@
+//! Calls about what is another tenant's, against calls about what is nobody's: who is not told which of
+//! them it is must not be able to measure it either.
+
+use std::future::Future;
+use std::time::Instant;
+
+use crm_backend::pb;
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::measure::{WARM_UP, median, milliseconds};
+use crate::report::Measured;
+use crate::stage::Stage;
+use crate::{Result, client};
+
+/// Whose an id is.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    Another,
+    Nobody,
+}
+
+/// `miss_timing`: the sum of the medians of a read, of a read of a stream's kind, and of a write.
+pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+    let channel = client::channel(stage.address).await?;
+    let stranger = Uuid::new_v4();
+    let tenant = stage.tenants.first().ok_or("there is no tenant")?;
+    let (customer, conversation) = (tenant.customer, tenant.conversation);
+    let customers = client::customers(&channel, stranger)?;
+    let conversations = client::conversations(&channel, stranger)?;
+    let id = |whose, id: Uuid| match whose {
+        Whose::Another => id.to_string(),
+        Whose::Nobody => Uuid::now_v7().to_string(),
+    };
+    stage.settle().await?;
+    let (mut another, mut nobody) = (0.0, 0.0);
+    let mut add = |(of_another, of_nobody): (f64, f64)| {
+        another += of_another;
+        nobody += of_nobody;
+    };
+    add(compare(stage, async |whose| {
+        let request = pb::GetCustomerRequest { id: id(whose, customer), ..Default::default() };
+        missed(customers.clone().get_customer(request)).await
+    })
+    .await?);
+    add(compare(stage, async |whose| {
+        let request = pb::UpdateCustomerRequest {
+            customer: Some(pb::Customer {
+                id: id(whose, customer),
+                city: "Berlin".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        missed(customers.clone().update_customer(request)).await
+    })
+    .await?);
+    add(compare(stage, async |whose| {
+        let message = pb::NewMessage {
+            role: pb::MessageRole::User.into(),
+            message_key: "key".to_owned(),
+            content: "Hello".to_owned(),
+            ..Default::default()
+        };
+        let request = pb::CreateMessageRequest {
+            conversation_id: id(whose, conversation),
+            message: Some(message),
+            ..Default::default()
+        };
+        missed(conversations.clone().create_message(request)).await
+    })
+    .await?);
+    Ok(vec![Measured { name: "miss_timing", value: another, baseline: Some(nobody) }])
+}
+
+/// The median milliseconds of both kinds of call, taken in turn, so that whatever else happens happens to
+/// both.
+async fn compare(stage: &Stage, call: impl AsyncFn(Whose) -> Result<()>) -> Result<(f64, f64)> {
+    let warm = Instant::now() + WARM_UP;
+    let end = warm + stage.options.round() * stage.options.rounds;
+    let (mut another, mut nobody) = (Vec::new(), Vec::new());
+    while Instant::now() < end {
+        for (whose, took) in [(Whose::Another, &mut another), (Whose::Nobody, &mut nobody)] {
+            let began = Instant::now();
+            call(whose).await?;
+            if began > warm {
+                took.push(milliseconds(began.elapsed()));
+            }
+        }
+    }
+    Ok((median(&another)?, median(&nobody)?))
+}
+
+/// Expects that a call finds nothing.
+async fn missed<T>(call: impl Future<Output = std::result::Result<T, tonic::Status>>) -> Result<()> {
+    match call.await {
+        Err(error) if error.code() == Code::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Err("found what is another tenant's".into()),
+    }
+}

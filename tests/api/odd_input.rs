@@ -1,0 +1,320 @@
+//! Input that is wrong in a way of its own, for every RPC that could take it, those to come included.
+
+use crm_backend::auth::TENANT_HEADER;
+use crm_backend::pb;
+use prost::Message;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MethodDescriptor, ReflectMessage, Value};
+use tonic::{Code, Status};
+
+use crate::support::conversations::message;
+use crate::support::fields::{Path, dotted, fields, plant};
+use crate::support::raw::{CONTRACT, call, call_bytes, rpcs, stream_error};
+use crate::support::samples::{self, About};
+use crate::support::{Crm, Refusal, Tenant, soon};
+
+/// A tenant that has one of everything.
+async fn everything(tenant: &Tenant) -> About {
+    let talk = tenant.conversation().await;
+    let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
+    About {
+        question: tenant.question(&talk.customer_id, "Why?").await.id,
+        faq: tenant.faq(&talk.customer_id, "Open?", "Yes.").await.id,
+        slug: tenant.get(&talk.customer_id).await.expect("there").slug,
+        customer: talk.customer_id,
+        conversation: talk.id,
+        message: said.id,
+        ..About::nothing()
+    }
+}
+
+async fn refusal(tenant: &Tenant, request: &DynamicMessage, rpc: &MethodDescriptor) -> Option<Status> {
+    call(tenant, request, rpc).await.map_or_else(Some, |answer| stream_error(&answer))
+}
+
+/// Every request with a field for which `of` gives values, with each of these values in it.
+fn planted(about: &About, of: impl Fn(&Path) -> Vec<Value>) -> Vec<(MethodDescriptor, Path, DynamicMessage)> {
+    let mut requests = Vec::new();
+    for rpc in rpcs() {
+        let sample = samples::request(&rpc, about);
+        for path in fields(&sample.descriptor()) {
+            for value in of(&path) {
+                let mut request = sample.clone();
+                plant(&mut request, &path, value);
+                requests.push((rpc.clone(), path.clone(), request));
+            }
+        }
+    }
+    assert!(!requests.is_empty(), "no request has such a field");
+    requests
+}
+
+/// Whether the rules of a field ask for a UUID.
+fn is_id(field: &FieldDescriptor) -> bool {
+    let extension = CONTRACT.get_extension_by_name("buf.validate.field").expect("the rules");
+    let options = field.options();
+    let rules = options.get_extension(&extension);
+    let string = rules.as_message().and_then(|rules| rules.get_field_by_name("string"));
+    string.is_some_and(|string| string.as_message().is_some_and(|rules| rules.has_field_by_name("uuid")))
+}
+
+fn texts(texts: &[&str]) -> Vec<Value> {
+    texts.iter().map(|text| Value::String((*text).to_owned())).collect()
+}
+
+fn last(path: &Path) -> &FieldDescriptor {
+    path.last().expect("a field")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_has_one_form() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let about = everything(&tenant).await;
+    let id = &about.customer;
+    let (braces, urn, simple) = (format!("{{{id}}}"), format!("urn:uuid:{id}"), id.replace('-', ""));
+    let (spaces, letter, wide) = (format!(" {id}"), id.replace(['0', '1'], "g"), id.replace('0', "０"));
+    let forms = [&*braces, &urn, &simple, &spaces, &letter, &wide, "1", "*", "' OR true --"];
+    let ids = planted(&about, |path| {
+        let plain = last(path).kind() == Kind::String && !last(path).is_list();
+        if plain && is_id(last(path)) { texts(&forms) } else { Vec::new() }
+    });
+    let mut wrong = Vec::new();
+    for (rpc, path, request) in &ids {
+        let error = refusal(&tenant, request, rpc).await;
+        let refused = error.as_ref().is_some_and(|error| {
+            error.code() == Code::InvalidArgument && error.fields().contains(&dotted(path))
+        });
+        if !refused {
+            wrong.push(format!("{} {}: {error:?}", rpc.name(), dotted(path)));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), ids.len(), wrong.join("\n"));
+    // Capital letters are the same UUID.
+    assert_eq!(tenant.get(&id.to_uppercase()).await.expect("the same").id, *id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etag_that_nobody_made_is_refused_and_a_stale_one_aborts() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let about = everything(&tenant).await;
+    let is_etag = |path: &Path| last(path).name() == "etag";
+    let malformed = ["x", "r", "r-1", "r01", "R1", "\"r1\"", "W/\"r1\"", "*", "r１", "r99999999999999999999"];
+    for (rpc, path, request) in planted(&about, |path| if is_etag(path) { texts(&malformed) } else { vec![] })
+    {
+        let error = refusal(&tenant, &request, &rpc).await.expect(rpc.name());
+        assert_eq!(
+            (error.code(), error.reason()),
+            (Code::InvalidArgument, "ETAG_INVALID".to_owned()),
+            "{}",
+            rpc.name()
+        );
+        assert_eq!(error.fields(), [dotted(&path)], "{}", rpc.name());
+    }
+    let stale = ["r7", "r9223372036854775807", "r0"];
+    for (rpc, _, request) in planted(&about, |path| if is_etag(path) { texts(&stale) } else { vec![] }) {
+        let error = refusal(&tenant, &request, &rpc).await.expect(rpc.name());
+        // Steps are refused before their etags are looked at, and what is not deleted is not undeleted.
+        let codes = [Code::Aborted, Code::FailedPrecondition, Code::AlreadyExists];
+        assert!(codes.contains(&error.code()), "{}: {error:?}", rpc.name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_token_that_nobody_made_is_refused_by_every_list() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let about = everything(&tenant).await;
+    let (kilobytes, too_long) = ("A".repeat(4_096), "A".repeat(10_240));
+    let forged =
+        ["A", "50", "eyJvZmZzZXQiOjUwfQ", "../..", "'; --", "=", "é", "AAAAAAAAAAAAAAAAAAAAAAAA", &kilobytes];
+    let is_token = |path: &Path| last(path).name() == "page_token";
+    for (rpc, path, request) in planted(&about, |path| if is_token(path) { texts(&forged) } else { vec![] }) {
+        let error = refusal(&tenant, &request, &rpc).await.expect(rpc.name());
+        error.is(Code::InvalidArgument, "PAGE_TOKEN_INVALID");
+        assert_eq!(error.fields(), [dotted(&path)]);
+    }
+    for (rpc, path, request) in
+        planted(&about, |path| if is_token(path) { texts(&[&too_long]) } else { vec![] })
+    {
+        refusal(&tenant, &request, &rpc).await.expect(rpc.name()).is_invalid(&[&dotted(&path)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_any_size_is_a_page() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let about = everything(&tenant).await;
+    let sizes = [0, 1, 500, 501, 1_000_000, i32::MAX].map(Value::I32).to_vec();
+    let is_size = |path: &Path| last(path).name() == "page_size";
+    for (rpc, _, request) in planted(&about, |path| if is_size(path) { sizes.clone() } else { vec![] }) {
+        assert_eq!(
+            refusal(&tenant, &request, &rpc).await.map(|error| error.to_string()),
+            None,
+            "{}",
+            rpc.name()
+        );
+    }
+    let negative = [-1, i32::MIN].map(Value::I32).to_vec();
+    for (rpc, path, request) in planted(&about, |path| if is_size(path) { negative.clone() } else { vec![] })
+    {
+        refusal(&tenant, &request, &rpc).await.expect(rpc.name()).is_invalid(&[&dotted(&path)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_may_be_any_that_a_calendar_has() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let about = everything(&tenant).await;
+    let edges = [(-62_135_596_800, 0), (253_402_300_799, 999_999_999), (0, 999_999_999), (-1, 1)];
+    let time = |path: &Path| match last(path).kind() {
+        Kind::Message(inner) if inner.full_name() == "google.protobuf.Timestamp" => {
+            let times =
+                edges.map(|(seconds, nanos)| prost_types::Timestamp { seconds, nanos }.encode_to_vec());
+            let dynamic = |bytes: &Vec<u8>| DynamicMessage::decode(inner.clone(), bytes.as_slice());
+            times.iter().map(|bytes| Value::Message(dynamic(bytes).expect("a time"))).collect()
+        }
+        _ => Vec::new(),
+    };
+    for (rpc, path, request) in planted(&about, time) {
+        if let Some(error) = refusal(&tenant, &request, &rpc).await {
+            // It may be the wrong time for this; that is for the service to say, not for Postgres.
+            let codes = [Code::InvalidArgument, Code::FailedPrecondition];
+            assert!(codes.contains(&error.code()), "{} {}: {error:?}", rpc.name(), dotted(&path));
+            assert_ne!(error.fields(), [""], "{} {}: {error:?}", rpc.name(), dotted(&path));
+        }
+    }
+}
+
+/// As a client with a newer contract sends them.
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_that_nobody_knows_are_passed_over() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let id = tenant.id.to_string();
+    let known = everything(&tenant).await;
+    for rpc in
+        rpcs().into_iter().filter(|rpc| rpc.name().starts_with("Get") || rpc.name().starts_with("List"))
+    {
+        let mut bytes = samples::request(&rpc, &known).encode_to_vec();
+        for number in [1_000, 18_999, 20_000, (1 << 29) - 1] {
+            prost::encoding::uint64::encode(number, &u64::MAX, &mut bytes);
+            prost::encoding::bytes::encode(number, &vec![0xff_u8; 100], &mut bytes);
+        }
+        let answer = call_bytes(tenant.channel(), &rpc, &[(TENANT_HEADER, &id)], bytes).await;
+        answer.unwrap_or_else(|error| panic!("{}: {error:?}", rpc.name()));
+    }
+}
+
+/// A field that is a message of these bytes.
+fn within(field: u32, inner: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    prost::encoding::bytes::encode(field, &inner.to_vec(), &mut bytes);
+    bytes
+}
+
+/// The numbers of the fields on the way from a value of a Struct to one within it: in a list, or in an
+/// object.
+const WAYS_IN: [&[u32]; 2] = [&[6, 1], &[5, 1, 2]];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_nested_without_end_cost_no_stack() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let id = tenant.id.to_string();
+    let create = crate::support::raw::rpc("CreateCustomer");
+    let attributes = create.input().get_field_by_name("custom_attributes").expect("a Struct").number();
+    let call = async |bytes: Vec<u8>| {
+        soon(call_bytes(tenant.channel(), &create, &[(TENANT_HEADER, &id)], bytes)).await
+    };
+    let named = within(1, b"Zoe");
+    for depth in [17, 33, 50, 100, 1_000, 20_000] {
+        for way in WAYS_IN {
+            let steps = way.iter().rev().cycle().take(depth * way.len());
+            let value = steps.fold(Vec::new(), |inner, field| within(*field, &inner));
+            let object = within(attributes, &within(1, &within(2, &value)));
+            let error = call([named.clone(), object].concat()).await.expect_err("too deep");
+            assert_eq!(error.code(), Code::InvalidArgument, "{depth} by {way:?}: {error:?}");
+        }
+        // What nobody knows is not looked into.
+        let unknown = (0..depth).fold(Vec::new(), |inner, _| within(15_000, &inner));
+        call([named.clone(), unknown].concat()).await.expect("an unknown field");
+    }
+    // Groups, which proto3 does not have, can be nested as well.
+    let start_group = |field: u32| (field << 3) | 3;
+    let mut bytes = Vec::new();
+    (0..50_000).for_each(|_| prost::encoding::encode_varint(start_group(15_000).into(), &mut bytes));
+    call(bytes).await.expect_err("groups without end").is(Code::InvalidArgument, "REQUEST_MALFORMED");
+    tenant.customer("All is well").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_may_be_odd_but_not_large() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let id = tenant.id.to_string();
+    let rpc = crate::support::raw::rpc("ListCustomers");
+    let call = async |metadata: &[(&'static str, &str)]| {
+        let metadata = [&[(TENANT_HEADER, id.as_str())], metadata].concat();
+        soon(call_bytes(tenant.channel(), &rpc, &metadata, Vec::new())).await
+    };
+    let large = "x".repeat(9 * 1024);
+    call(&[("x-large", &large)]).await.expect_err("too large");
+    let many: Vec<_> = (0..500).map(|_| ("x-many", "value")).collect();
+    call(&many).await.expect_err("too many");
+    let odd = [("x-odd", "' OR 1=1 --"), ("x-odd", "twice"), ("grpc-encoding-x", "?"), ("te", "trailers")];
+    call(&odd).await.expect("what nobody asks for is passed over");
+    for timeout in ["", "1", "-1S", "99999999H", "1.5S", "x", "0n\u{20}"] {
+        call(&[("grpc-timeout", timeout)]).await.expect("what is no time is none");
+    }
+    call(&[("grpc-timeout", "0S")]).await.expect_err("no time at all");
+    call(&[]).await.expect("the connection lives");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_and_lengths_may_be_any_number() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    let mut stream = tenant.stream().await;
+    let delta = |offset: i64| {
+        let text = "Hello".to_owned();
+        pb::add_message_request::Action::Delta(pb::MessageDelta { message_key: "a".to_owned(), offset, text })
+    };
+    let finish = |length: i64| {
+        let message_key = "a".to_owned();
+        pb::add_message_request::Action::Finish(pb::MessageFinish {
+            message_key,
+            length,
+            ..Default::default()
+        })
+    };
+    stream.tell(&talk, [crate::support::conversations::start("a", "p")]);
+    stream.outcome().await.expect("started");
+    for offset in [i64::MAX, i64::MAX - 1, 1 << 40, 6, 1] {
+        stream.tell(&talk, [delta(offset)]);
+        let error = stream.outcome().await.expect_err("a gap");
+        error.is(Code::OutOfRange, "OFFSET_OUT_OF_RANGE");
+        let expected = tonic_types::StatusExt::get_error_details(&error);
+        let expected = expected.error_info().and_then(|info| info.metadata.get("expected_offset").cloned());
+        assert_eq!(expected.as_deref(), Some("0"), "{offset}");
+    }
+    for offset in [-1, i64::MIN] {
+        stream.tell(&talk, [delta(offset)]);
+        stream.outcome().await.expect_err("before the text").is_invalid(&["delta.offset"]);
+    }
+    stream.tell(&talk, [delta(0)]);
+    assert_eq!(stream.outcome().await.expect("an ack").durable_offset, 5);
+    for length in [0, 4, 6, 262_144] {
+        stream.tell(&talk, [finish(length)]);
+        assert_eq!(stream.outcome().await.expect_err("another length").code(), Code::OutOfRange, "{length}");
+    }
+    for length in [i64::MAX, 262_145, -1, i64::MIN] {
+        stream.tell(&talk, [finish(length)]);
+        stream.outcome().await.expect_err("no length").is_invalid(&["finish.length"]);
+    }
+    stream.tell(&talk, [finish(5)]);
+    assert_eq!(stream.outcome().await.expect("an ack").durable_offset, 5);
+}
