@@ -21,13 +21,13 @@ use frames::{
 const CONNECTIONS: usize = 8;
 
 /// Rounds of everything that are measured, after one that is not.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 
 /// What memory may grow by: what an allocator keeps for itself, far less than what the noise asks for.
 const GROWTH: u64 = 24 << 20;
 
 /// How long the service may go on answering noise before the client has enough.
-const ENOUGH: Duration = Duration::from_millis(200);
+const ENOUGH: Duration = Duration::from_millis(100);
 
 /// Streams that are opened and reset on one connection: more than may be open at once.
 const RESETS: u32 = 600;
