@@ -46,5 +46,5 @@ pub(crate) fn list(pool: &DescriptorPool, package: &str) -> String {
     let requests: BTreeSet<String> = methods.map(|method| method.input().name().to_owned()).collect();
     let entry = |name: &String| format!("    (\"{name}\", super::request::<crate::pb::{name}>),\n");
     let entries: String = requests.iter().map(entry).collect();
-    format!("pub(super) const REQUESTS: &[(&str, fn(&[u8]))] = &[\n{entries}];\n")
+    format!("pub(super) const REQUESTS: &[super::Request] = &[\n{entries}];\n")
 }

@@ -24,6 +24,9 @@ use crate::{error, pb};
 #[cfg(test)]
 mod tests;
 
+/// A request by its name, and what happens to its bytes.
+type Request = (&'static str, fn(&[u8]));
+
 /// Every request of the contract, as the build found them.
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/fuzzing.rs"));

@@ -1,5 +1,6 @@
 //! The tables of messages as a plain value, for tests: what is planned is done to them as the
 //! statements do it to Postgres.
+#![expect(clippy::expect_used, reason = "tests say what they expect by failing")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
