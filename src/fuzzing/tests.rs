@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Runs every seed of a target.
@@ -42,4 +44,14 @@ fn every_request_of_the_contract_is_among_them() {
     let mut listed: Vec<_> = generated::REQUESTS.iter().map(|(name, _)| (*name).to_owned()).collect();
     listed.sort();
     assert_eq!(listed, inputs);
+}
+
+proptest! {
+    /// Blindly, where the fuzzer goes by what it has covered; `PROPTEST_CASES` asks for more.
+    #[test]
+    fn any_bytes_keep_the_promises(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        requests(&bytes);
+        parsers(&bytes);
+        session(&bytes);
+    }
 }
