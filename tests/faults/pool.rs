@@ -85,7 +85,7 @@ async fn exhaust(run: Run) {
     })
     .await;
 
-    let rounds = run.size.pick(2, 50);
+    let rounds = run.size.pick(2, 30);
     let mut slowest = Duration::ZERO;
     for _ in 0..rounds {
         slowest = slowest.max(refusals(&client, &id).await);

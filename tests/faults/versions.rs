@@ -26,27 +26,27 @@ const CLERKS: usize = 4;
 const BEFORE: &str = "CRM_FAULTS_BEFORE";
 
 /// What a version after may do to the schema while this one serves: columns with and without a default
-/// in every table, an index, a table, and a migration that this program does not know.
-const EXPANSION: &str = "
+/// in every table, one table after the other, as more locks at once would meet those of calls.
+const COLUMNS: &str = "
     DO $$ DECLARE name text; BEGIN
         FOR name IN SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
             WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attname = 'tenant_id'
         LOOP
             EXECUTE format('ALTER TABLE %I ADD COLUMN after_note text', name);
-            EXECUTE format('ALTER TABLE %I ADD COLUMN after_kind text NOT NULL DEFAULT ''NEW''', name);
+            EXECUTE format('ALTER TABLE %I ADD COLUMN after_kind text NOT NULL DEFAULT %L', name, 'NEW');
+            COMMIT;
         END LOOP;
-    END $$;
-    CREATE INDEX customers_after_kind_idx ON customers (tenant_id, after_kind);
-    CREATE TABLE after_things (
-        tenant_id uuid NOT NULL,
-        id uuid NOT NULL,
-        PRIMARY KEY (tenant_id, id)
-    );
+    END $$";
+
+/// And a table, an index, and the mark of a migration that this program does not know.
+const TABLE: &str = "
+    CREATE TABLE after_things (tenant_id uuid NOT NULL, id uuid NOT NULL, PRIMARY KEY (tenant_id, id));
     ALTER TABLE after_things ENABLE ROW LEVEL SECURITY;
     CREATE POLICY tenant_isolation ON after_things TO crm_app
         USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)
         WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
     GRANT SELECT, INSERT, UPDATE, DELETE ON after_things TO crm_app;
+    CREATE INDEX customers_after_kind_idx ON customers (tenant_id, after_kind);
     INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231000000')";
 
 pub(crate) const AFTER: Scenario = Scenario {
@@ -63,7 +63,9 @@ async fn serve_from_a_later_schema(mut run: Run) {
     let play = Play::begin(&Cast::usual(), &mut run.random, service.address(), places).await;
     let clerks = Clerks::begin(CLERKS, &[service.place()], &mut run.random);
     play.answers(ANSWERS).await;
-    Operator::connect(&database.url()).await.execute(EXPANSION).await;
+    let mut operator = Operator::connect(&database.url()).await;
+    operator.execute(COLUMNS).await;
+    operator.execute(TABLE).await;
     play.answers(ANSWERS * run.size.pick(1, 20)).await;
     service.stop().await;
     service.restart();
