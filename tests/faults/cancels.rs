@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::backends::Operator;
@@ -17,8 +18,13 @@ use super::service::Service;
 /// Connections of the clients.
 const CLIENTS: usize = 8;
 
-/// Between two calls: what is promised is for 1,000 cancels a second, and some calls are answered first.
-const INTERVAL: Duration = Duration::from_micros(700);
+/// Calls that begin together, and the time to the next ones: what is promised is for 1,000 cancels a
+/// second, and some calls are answered first.
+const AT_ONCE: usize = 2;
+const INTERVAL: Duration = Duration::from_millis(1);
+
+/// Calls in flight at most, so that a slow machine is not buried under them.
+const IN_FLIGHT: usize = 128;
 
 /// When a call is given up, in microseconds after it began: from before the service has it to about
 /// when it answers.
@@ -67,14 +73,22 @@ async fn watch_for_idle(mut operator: Operator, stop: watch::Receiver<bool>) -> 
 async fn storm(run: &mut Run, clients: &[Client], count: usize) -> (Vec<Uuid>, Duration) {
     let (mut ids, mut cancelled, mut calls) = (Vec::new(), 0, JoinSet::new());
     let mut pace = tokio::time::interval(INTERVAL);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let began = Instant::now();
     while cancelled < count {
         pace.tick().await;
-        let request_id = Uuid::new_v4();
-        let patience = Duration::from_micros(run.random.within(GIVEN_UP) as u64);
-        let client = run.random.choose(clients).clone();
-        ids.push(request_id);
-        calls.spawn(give_up_after(client, request_id, patience));
+        for _ in 0..AT_ONCE {
+            let request_id = Uuid::new_v4();
+            let patience = Duration::from_micros(run.random.within(GIVEN_UP) as u64);
+            let client = run.random.choose(clients).clone();
+            ids.push(request_id);
+            calls.spawn(give_up_after(client, request_id, patience));
+        }
+        while calls.len() >= IN_FLIGHT
+            && let Some(ended) = calls.join_next().await
+        {
+            cancelled += usize::from(ended.expect("no panic"));
+        }
         while let Some(ended) = calls.try_join_next() {
             cancelled += usize::from(ended.expect("no panic"));
         }
@@ -118,7 +132,7 @@ async fn cancel(mut run: Run) {
     let mut watching = JoinSet::new();
     let operator = Operator::connect(&database.url()).await;
     watching.spawn(watch_for_idle(operator, stop.subscribe()));
-    let count = run.size.pick(500, 20_000);
+    let count = run.size.pick(500, 10_000);
     let (ids, took) = storm(&mut run, &clients, count).await;
     let opened = proxy.taken() - before;
     let mut operator = Operator::connect(&database.url()).await;

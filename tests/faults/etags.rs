@@ -85,7 +85,7 @@ async fn contend(run: Run) {
     }
     let id = clients[0].create_customer(Uuid::new_v4()).await.expect("a customer");
     clients[0].rename_customer(&id, "", "0", Uuid::new_v4()).await.expect("an update");
-    let times = run.size.pick(1, 20);
+    let times = run.size.pick(1, 5);
     let began = Instant::now();
     let mut writers = JoinSet::new();
     for number in 0..WRITERS {

@@ -1,13 +1,15 @@
 //! All scenarios one after the other, each with as much as is promised, and the table of what they
 //! reached.
 
+use std::any::Any;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinError, JoinSet};
+use futures_util::FutureExt;
 
 use super::run::{Run, Scenario, Size};
 use super::{
@@ -77,12 +79,13 @@ async fn measure(scenario: &'static Scenario) -> Row {
     let run = Run::begin(scenario, Size::Long);
     let (seed, told) = (run.seed, run.told());
     let began = Instant::now();
-    let mut playing = JoinSet::new();
-    playing.spawn((scenario.play)(run));
-    let broken = match tokio::time::timeout(LIMIT, playing.join_next()).await {
-        Ok(Some(Ok(()))) => None,
-        Ok(Some(Err(error))) => Some(words(error)),
-        Ok(None) | Err(_) => Some(format!("given up after {LIMIT:?}")),
+    // Not as a task: a scenario blocks its thread while it starts a program, and a worker of the runtime
+    // would keep from running what it has in line, as the proxy that the program connects to.
+    let playing = AssertUnwindSafe((scenario.play)(run)).catch_unwind();
+    let broken = match tokio::time::timeout(LIMIT, playing).await {
+        Ok(Ok(())) => None,
+        Ok(Err(panic)) => Some(words(panic)),
+        Err(_) => Some(format!("given up after {LIMIT:?}")),
     };
     let took = began.elapsed();
     let mut reached = told.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
@@ -93,8 +96,7 @@ async fn measure(scenario: &'static Scenario) -> Row {
 }
 
 /// What a panic said.
-fn words(error: JoinError) -> String {
-    let Ok(panic) = error.try_into_panic() else { return "cancelled".to_owned() };
+fn words(panic: Box<dyn Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => panic.downcast_ref::<&str>().map_or("a panic", |text| *text).to_owned(),
@@ -105,7 +107,7 @@ fn table(rows: &[Row]) -> String {
     let mut text = "| fault | promised | reached | seconds | seed |\n|---|---|---|---:|---:|\n".to_owned();
     for Row { scenario, reached, kept: _, took, seed } in rows {
         let Scenario { name, fault, promised, play: _ } = scenario;
-        let reached = reached.replace('\n', " ").replace('|', "\\|");
+        let reached = reached.trim().replace('\n', " ").replace('|', "\\|");
         let seconds = took.as_secs();
         let _ = writeln!(text, "| {fault} (`{name}`) | {promised} | {reached} | {seconds} | {seed} |");
     }

@@ -26,6 +26,9 @@ const SLACK: Duration = Duration::from_millis(50);
 /// The same where the programs are slow ones, and other tests run at the same time.
 const SLACK_IN_TESTS: Duration = Duration::from_secs(2);
 
+/// How long the calls may take that hold the connections: longer than the scenario.
+const HELD: Duration = Duration::from_secs(300);
+
 /// Calls that are refused at once.
 const TOGETHER: usize = 20;
 
@@ -64,8 +67,10 @@ async fn refusals(client: &Client, id: &str) -> Duration {
 
 async fn exhaust(run: Run) {
     let database = Database::new().await;
-    let (connections, wait) = (CONNECTIONS.to_string(), WAIT.as_millis().to_string());
-    let arguments = ["--database-connections", &connections, "--database-wait", &wait];
+    let connections = CONNECTIONS.to_string();
+    let [wait, held] = [WAIT, HELD].map(|time| time.as_millis().to_string());
+    let arguments =
+        ["--database-connections", &connections, "--database-wait", &wait, "--default-deadline", &held];
     let service = Service::launch(Setup::of(&database.url()).with(&arguments));
     let client = Client::connect(service.address(), Uuid::new_v4()).await;
     let id = client.clone().create_customer(Uuid::new_v4()).await.expect("a customer");
@@ -75,7 +80,7 @@ async fn exhaust(run: Run) {
     let mut held = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let (mut client, id) = (client.clone(), id.clone());
-        held.spawn(async move { within(client.rename_customer(&id, "", "held", Uuid::new_v4())).await });
+        held.spawn(async move { client.rename_customer(&id, "", "held", Uuid::new_v4()).await });
     }
     let mut observer = Operator::connect(&database.url()).await;
     within(async {
