@@ -214,12 +214,14 @@ pub async fn run(
         );
     // It answered a moment ago, when it was opened.
     announce(&reporter, true).await;
-    background.spawn(report_health(target, reporter, stop.clone()));
+    background.spawn(report_health(target, reporter.clone(), stop.clone()));
     let mut server = std::pin::pin!(server);
     tokio::select! {
         stopped = &mut server => stopped?,
         () = shutdown => {
             tracing::info!("stopping: calls may finish");
+            // Before the streams of health end: who watches it is to hear why.
+            announce(&reporter, false).await;
             stop.cancel();
             drain(server, &tracker, limits.drain).await?;
         }

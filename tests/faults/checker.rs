@@ -67,8 +67,12 @@ impl fmt::Display for Figures {
         let Self { sent, acked, unknown, refused, stored, told, resumed, excuses } = self;
         write!(f, "sent {sent}, acked {acked}, unknown {unknown}, refused {refused}, stored {stored}, ")?;
         write!(f, "told {told}, watches resumed {resumed}, lost 0, twice 0")?;
+        let mut codes = BTreeMap::<&str, usize>::new();
         for (excuse, count) in excuses {
-            write!(f, "; {count} times {excuse:?}")?;
+            *codes.entry(excuse.split(':').next().unwrap_or_default()).or_default() += count;
+        }
+        for (code, count) in codes {
+            write!(f, "; {count} times {code}")?;
         }
         Ok(())
     }

@@ -15,6 +15,9 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use uuid::Uuid;
 
 use super::harness::LIMIT;
@@ -55,7 +58,7 @@ impl Interceptor for Tenant {
     }
 }
 
-type Tenanted = InterceptedService<Channel, Tenant>;
+pub(crate) type Tenanted = InterceptedService<Channel, Tenant>;
 
 /// The two halves of an `AddMessage` stream.
 pub(crate) type Adding = (mpsc::Sender<pb::AddMessageRequest>, Streaming<pb::AddMessageResponse>);
@@ -63,6 +66,8 @@ pub(crate) type Adding = (mpsc::Sender<pb::AddMessageRequest>, Streaming<pb::Add
 /// A connection, and a tenant.
 #[derive(Clone)]
 pub(crate) struct Client {
+    channel: Channel,
+    tenant: Tenant,
     customers: CustomerServiceClient<Tenanted>,
     pub(crate) conversations: ConversationServiceClient<Tenanted>,
 }
@@ -81,7 +86,9 @@ impl Client {
         let tenant = Tenant(tenant.to_string().parse().expect("a header"));
         Ok(Self {
             customers: CustomerServiceClient::with_interceptor(channel.clone(), tenant.clone()),
-            conversations: ConversationServiceClient::with_interceptor(channel, tenant),
+            conversations: ConversationServiceClient::with_interceptor(channel.clone(), tenant.clone()),
+            channel,
+            tenant,
         })
     }
 
@@ -90,10 +97,70 @@ impl Client {
         Self::try_connect(address, tenant).await.expect("a connection")
     }
 
+    /// The connection, for calls that the contract does not have.
+    pub(crate) fn tenanted(&self) -> Tenanted {
+        InterceptedService::new(self.channel.clone(), self.tenant.clone())
+    }
+
+    /// What health says of the service as a whole.
+    pub(crate) async fn health(&self) -> ServingStatus {
+        let mut health = HealthClient::new(self.channel.clone());
+        let response = within(health.check(HealthCheckRequest::default())).await;
+        response.expect("a status").into_inner().status()
+    }
+
+    /// Watches health, which has said SERVING by then.
+    pub(crate) async fn watch_health(&self) -> Streaming<HealthCheckResponse> {
+        let mut health = HealthClient::new(self.channel.clone());
+        let response = within(health.watch(HealthCheckRequest::default())).await;
+        let mut statuses = response.expect("a stream").into_inner();
+        while within(statuses.message()).await.expect("no error").expect("a status").status()
+            != ServingStatus::Serving
+        {}
+        statuses
+    }
+
     /// A new customer, one for each id, whose id it says.
     pub(crate) async fn create_customer(&mut self, request_id: Uuid) -> Result<String, Status> {
         let response = soon(self.customers.create_customer(customer(request_id))).await??;
         Ok(response.into_inner().customer.expect("a customer").id)
+    }
+
+    pub(crate) async fn get_customer(&mut self, id: &str) -> Result<pb::Customer, Status> {
+        let request = pb::GetCustomerRequest { id: id.to_owned(), ..Default::default() };
+        let response = soon(self.customers.get_customer(request)).await??;
+        Ok(response.into_inner().customer.expect("a customer"))
+    }
+
+    /// Gives a customer's contact another name, for as long as the customer is as it was read; with an
+    /// empty etag, in any case.
+    pub(crate) async fn rename_customer(
+        &mut self,
+        id: &str,
+        etag: &str,
+        contact_name: &str,
+        request_id: Uuid,
+    ) -> Result<(), Status> {
+        let customer = pb::Customer {
+            id: id.to_owned(),
+            etag: etag.to_owned(),
+            contact_name: contact_name.to_owned(),
+            ..Default::default()
+        };
+        let request = pb::UpdateCustomerRequest {
+            customer: Some(customer),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["contact_name".to_owned()] }),
+            request_id: request_id.to_string(),
+        };
+        self.customers.update_customer(request).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn create_conversation(&mut self, customer_id: &str) -> pb::Conversation {
+        let request =
+            pb::CreateConversationRequest { customer_id: customer_id.to_owned(), ..Default::default() };
+        let response = within(self.conversations.create_conversation(request)).await;
+        response.expect("a conversation").into_inner().conversation.expect("a conversation")
     }
 
     /// New conversations with a new customer.
@@ -101,11 +168,7 @@ impl Client {
         let customer_id = self.create_customer(Uuid::new_v4()).await.expect("a customer");
         let mut ids = Vec::with_capacity(count);
         for _ in 0..count {
-            let request =
-                pb::CreateConversationRequest { customer_id: customer_id.clone(), ..Default::default() };
-            let response =
-                within(self.conversations.create_conversation(request)).await.expect("a conversation");
-            ids.push(response.into_inner().conversation.expect("a conversation").id.into());
+            ids.push(self.create_conversation(&customer_id).await.id.into());
         }
         ids
     }
@@ -182,9 +245,10 @@ impl Client {
     }
 }
 
+/// Of names of their own, so that they do not contend for one slug.
 fn customer(request_id: Uuid) -> pb::CreateCustomerRequest {
     pb::CreateCustomerRequest {
-        business_name: "Café Zoë".to_owned(),
+        business_name: format!("Café {}", request_id.simple()),
         request_id: request_id.to_string(),
         ..Default::default()
     }
@@ -195,8 +259,9 @@ async fn soon<T>(future: impl Future<Output = T>) -> Result<T, Status> {
     tokio::time::timeout(PATIENCE, future).await.map_err(|_| Status::unavailable("nobody answers"))
 }
 
-/// Whether the error may come to everybody who is cut off, so that the same call again is right.
+/// Whether the error may come to everybody who is cut off or too fast, so that the same call again is right.
 pub(crate) fn is_passing(status: &Status) -> bool {
+    let passing = [Code::Unavailable, Code::DeadlineExceeded, Code::ResourceExhausted];
     // What has no details was not said by the service, but by the client for a lost connection.
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || status.details().is_empty()
+    passing.contains(&status.code()) || status.details().is_empty()
 }

@@ -16,8 +16,13 @@ use super::client::Client;
 use super::cluster::Database;
 use super::log::{Ack, Entry, Event, Log, Meant, Request, Subject};
 use super::random::Random;
-use super::stage::{self, Cast, Play, Run, Service, Size, verdict};
+use super::run::{Run, Scenario};
+use super::service::Service;
+use super::stage::{self, Cast, Play, verdict};
 use super::workload::Work;
+
+/// Writers of one conversation.
+const CROWD: usize = 64;
 
 /// Streams of the storm, half of them through each replica.
 const STREAMS: usize = 8;
@@ -90,14 +95,20 @@ fn write_down(log: &mut Log, asked: Subject, ack: &pb::MessageAck) {
     log.entries.push(Entry { stream: 0, subject, event: Event::acked(Some(Request::Whole), ack) });
 }
 
-async fn duplicate_storm(size: Size) {
-    let mut run = Run::begin("duplicates through two replicas", size).await;
+pub(crate) const DUPLICATES: Scenario = Scenario {
+    name: "duplicates",
+    fault: "duplicate storm through two replicas",
+    promised: "one effect each over 1 million sends",
+    play: |run| Box::pin(duplicate_storm(run)),
+};
+
+async fn duplicate_storm(mut run: Run) {
     let database = Database::new().await;
     let replicas = [Service::start(&database.url()), Service::start(&database.url())];
     let tenant = Uuid::new_v4();
     let addresses: Vec<SocketAddr> = replicas.iter().map(Service::address).collect();
     let conversations = Client::connect(addresses[0], tenant).await.create_conversations(CONVERSATIONS).await;
-    let sends = size.pick(5_000, 1_000_000);
+    let sends = run.size.pick(5_000, 1_000_000);
     let subjects: Arc<[Subject]> = (0..sends / SENDS)
         .map(|number| Subject {
             conversation: Arc::clone(&conversations[number % CONVERSATIONS]),
@@ -136,28 +147,27 @@ fn check_made(logs: &[Log], stored: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn duplicates_through_two_replicas_have_one_effect() {
-    duplicate_storm(Size::Short).await;
+    DUPLICATES.short().await;
 }
 
-#[ignore = "long: 1,000,000 sends"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_of_duplicates_through_two_replicas_has_one_effect_for_each_key() {
-    duplicate_storm(Size::Long).await;
-}
+pub(crate) const WRITERS: Scenario = Scenario {
+    name: "writers",
+    fault: "64 writers on one conversation",
+    promised: "no hole",
+    play: |run| Box::pin(many_writers(run)),
+};
 
-async fn many_writers(size: Size) {
-    const WRITERS: usize = 64;
-    let mut run = Run::begin("64 writers on one conversation", size).await;
+async fn many_writers(mut run: Run) {
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let cast = Cast {
         tenants: 1,
         conversations: 1,
-        producers: WRITERS,
+        producers: CROWD,
         watchers: Cast::usual().watchers,
         work: Work {
             window: 1..16,
-            messages: size.pick(20, 2_000),
+            messages: run.size.pick(20, 2_000),
             pieces_once_in: None,
             again_once_in: 8,
             drops_once_in: None,
@@ -166,21 +176,15 @@ async fn many_writers(size: Size) {
     let began = Instant::now();
     let places = (service.place(), service.place());
     let play = Play::begin(&cast, &mut run.random, service.address(), places).await;
-    play.answers_in_all(WRITERS * cast.work.messages).await;
+    play.answers_in_all(CROWD * cast.work.messages).await;
     let took = began.elapsed();
     let figures = play.complete(service.address()).await;
     run.say(&format_args!("{took:?}; {figures}"));
-    assert_eq!(figures.acked, WRITERS * cast.work.messages);
+    assert_eq!(figures.acked, CROWD * cast.work.messages);
     service.terminate();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_writers_on_one_conversation_leave_no_hole() {
-    many_writers(Size::Short).await;
-}
-
-#[ignore = "long: 128,000 messages"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_writers_that_write_much_on_one_conversation_leave_no_hole() {
-    many_writers(Size::Long).await;
+    WRITERS.short().await;
 }

@@ -11,7 +11,10 @@ use uuid::Uuid;
 use super::client::{Client, PAUSE};
 use super::cluster::Database;
 use super::proxy::{Mode, Proxy};
-use super::stage::{Cast, Play, Run, Service, Size};
+use super::run::{Run, Scenario};
+use super::service::Service;
+use super::stage::{Cast, Play};
+use super::watchers::Watcher;
 
 /// COMMITs that pass between two cuts.
 const SPACING: Range<usize> = 0..8;
@@ -49,8 +52,14 @@ async fn create_customers(mut client: Client, stop: watch::Receiver<bool>) -> (u
     (wanted, unknown)
 }
 
-async fn cut_at_commits(size: Size) {
-    let mut run = Run::begin("cuts at COMMIT", size).await;
+pub(crate) const AT_COMMIT: Scenario = Scenario {
+    name: "cut-at-commit",
+    fault: "connection to Postgres cut at COMMIT",
+    promised: "a retry returns the committed sequence; 0 twice, 0 lost over 500 cuts",
+    play: |run| Box::pin(cut_at_commits(run)),
+};
+
+async fn cut_at_commits(mut run: Run) {
     let database = Database::new().await;
     let proxy = Proxy::start(([127, 0, 0, 1], database.port()).into()).await;
     let service = Service::start(&proxy.url(&database.url()));
@@ -60,7 +69,7 @@ async fn cut_at_commits(size: Size) {
     let (stop, stopped) = watch::channel(false);
     let mut clerk = JoinSet::new();
     clerk.spawn(create_customers(Client::connect(service.address(), tenant).await, stopped));
-    let count = size.pick(10, 500);
+    let count = run.size.pick(10, 500);
     proxy.cut_at_commits(run.random.fork(), count, SPACING);
     cuts(&proxy, count).await;
     play.answers(ANSWERS).await;
@@ -78,26 +87,26 @@ async fn cut_at_commits(size: Size) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_is_cut_off_happens_once_or_not_at_all() {
-    cut_at_commits(Size::Short).await;
+    AT_COMMIT.short().await;
 }
 
-#[ignore = "long: 500 cuts"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commits_that_are_cut_off_happen_once_or_not_at_all() {
-    cut_at_commits(Size::Long).await;
-}
+pub(crate) const OF_CLIENTS: Scenario = Scenario {
+    name: "cut-clients",
+    fault: "connection of a client cut, half-open, slow",
+    promised: "resume exact over 1,000 cuts",
+    play: |run| Box::pin(cut_clients(run)),
+};
 
-async fn cut_clients(size: Size) {
+async fn cut_clients(mut run: Run) {
     /// Longer than clients take to give up a connection on which nothing comes.
     const LOST: Duration = Duration::from_secs(2);
-    let mut run = Run::begin("cuts of clients", size).await;
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let proxy = Proxy::start(service.address()).await;
     let (_, place) = watch::channel(proxy.address);
     let cast = Cast { producers: 3, ..Cast::usual() };
     let play = Play::begin(&cast, &mut run.random, service.address(), (place.clone(), place)).await;
-    let count = size.pick(20, 1_000);
+    let count = run.size.pick(20, 1_000);
     proxy.cut_at_bytes(run.random.fork(), count, BUDGET);
     cuts(&proxy, count).await;
     proxy.set(Mode::Slow);
@@ -115,43 +124,57 @@ async fn cut_clients(size: Size) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_are_cut_off_go_on_where_they_were() {
-    cut_clients(Size::Short).await;
+    OF_CLIENTS.short().await;
 }
 
-#[ignore = "long: 1,000 cuts"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_are_cut_off_many_times_go_on_where_they_were() {
-    cut_clients(Size::Long).await;
-}
+pub(crate) const HALF_OPEN: Scenario = Scenario {
+    name: "half-open",
+    fault: "connections of clients half-open: nothing comes through, and nobody says so",
+    promised: "streams freed within 40 s",
+    play: |run| Box::pin(lose_clients(run)),
+};
 
-/// Postgres says nothing any more, as behind a lost network. Calls end with their deadlines.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_call_waits_for_a_lost_postgres_longer_than_its_deadline() {
-    const DEADLINE: Duration = Duration::from_secs(1);
-    /// What is promised is 100 ms; a test shares its machine.
+/// Streams of all kinds, on a connection each, whose clients are lost without a word.
+async fn lose_clients(run: Run) {
+    /// What is promised.
+    const FREED: Duration = Duration::from_secs(40);
+    /// What a measurement is off by.
     const SLACK: Duration = Duration::from_secs(1);
-    let run = Run::begin("a lost Postgres", Size::Short).await;
+    /// A stream that was not freed would hold the end up for 20 s.
+    const SOON: Duration = Duration::from_secs(10);
     let database = Database::new().await;
-    let proxy = Proxy::start(([127, 0, 0, 1], database.port()).into()).await;
-    // The service's own, because a deadline of the client's would be kept by the client.
-    let deadline = DEADLINE.as_millis().to_string();
-    let service = Service::start_with(&proxy.url(&database.url()), &["--default-deadline", &deadline]);
-    let mut client = Client::connect(service.address(), Uuid::new_v4()).await;
-    client.create_customer(Uuid::new_v4()).await.expect("a customer");
-    proxy.set(Mode::BlackHole);
-    let mut slowest = Duration::ZERO;
-    for _ in 0..3 {
-        let began = Instant::now();
-        let status = client.create_customer(Uuid::new_v4()).await.expect_err("no database");
-        slowest = slowest.max(began.elapsed());
-        assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Unavailable), "{status:?}");
+    let mut service = Service::start(&database.url());
+    let proxy = Proxy::start(service.address()).await;
+    let tenant = Uuid::new_v4();
+    let mut owner = Client::connect(service.address(), tenant).await;
+    let conversation = owner.create_conversations(1).await.swap_remove(0);
+    let count = run.size.pick(5, 100);
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::connect(proxy.address, tenant).await;
+        let adding = client.add_messages().await.expect("a stream");
+        let watcher = Watcher::new(tenant, conversation.clone());
+        streams.push((adding, watcher.open(&mut client).await.expect("a watch"), client));
     }
-    assert!(slowest <= DEADLINE + SLACK, "{slowest:?}");
-    proxy.set(Mode::Open);
+    let mut open = proxy.open();
+    assert_eq!(*open.borrow(), count);
+    proxy.set(Mode::HalfOpen);
     let began = Instant::now();
-    while client.create_customer(Uuid::new_v4()).await.is_err() {
-        tokio::time::sleep(PAUSE).await;
-    }
-    run.say(&format_args!("a deadline of {DEADLINE:?} took {slowest:?}; healed after {:?}", began.elapsed()));
-    drop(service);
+    let freed = tokio::time::timeout(FREED * 2, open.wait_for(|open| *open == 0)).await;
+    freed.expect("the service hangs up").expect("a proxy");
+    let took = began.elapsed();
+    let ended = service.stop().await.took;
+    run.say(&format_args!(
+        "{} streams on {count} connections freed after {took:?} at most; the end after it took {ended:?}",
+        2 * count
+    ));
+    assert!(took <= FREED + SLACK, "freed after {took:?}");
+    assert!(ended <= SOON, "something was left: the end took {ended:?}");
+    drop(streams);
+}
+
+/// It waits for most of its time, and costs nothing meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_clients_that_are_lost_without_a_word_are_freed() {
+    HALF_OPEN.short().await;
 }

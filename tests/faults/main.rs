@@ -1,8 +1,9 @@
 //! Faults of every kind, while clients write and watch: what is promised holds all the same.
 //!
 //! Each scenario runs twice: a short one with all other tests, and a long one, with as many faults as
-//! are promised to do no harm, by `cargo test --release --test faults -- --ignored`. A run prints its
-//! seed; `CRM_FAULTS_SEED` asks for the same run again.
+//! are promised to do no harm. `cargo test --release --test faults -- --ignored` runs all long ones, one
+//! after the other, and ends with a table of what they reached; `CRM_FAULTS_ONLY` asks for some of them by
+//! their names. A run prints its seed; `CRM_FAULTS_SEED` asks for the same run again.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -16,17 +17,30 @@ mod cluster;
 #[path = "../process/harness.rs"]
 mod harness;
 
+mod backends;
 mod checker;
+mod clerks;
 mod client;
 mod log;
 mod meter;
 mod proxy;
 mod random;
+mod run;
+mod service;
 mod stage;
 mod watchers;
 mod workload;
 
+mod cancels;
+mod clock;
 mod crowds;
 mod cuts;
+mod deadlines;
+mod etags;
 mod kills;
+mod long_run;
+mod pool;
 mod readers;
+mod restarts;
+mod stops;
+mod versions;

@@ -1,10 +1,12 @@
 //! A TCP proxy on the loopback address that breaks what goes through it, in chosen ways.
 
 mod frames;
+mod plan;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::random::Random;
 use frames::Frames;
+use plan::{ByteCut, CommitCut, Plan};
 
 /// Bytes that are moved at once.
 const CHUNK: usize = 16 * 1024;
@@ -36,47 +39,11 @@ pub(crate) enum Mode {
     /// Connections are taken, and nothing goes through, as with a lost network. Those that had
     /// something to say end with it.
     BlackHole,
+    /// What both sides say is lost, and neither learns that the other has gone. Connections of this
+    /// time stay so.
+    HalfOpen,
     /// All connections are closed, and new ones at once.
     Closed,
-}
-
-/// What is to happen to single connections.
-#[derive(Debug)]
-enum Plan {
-    Nothing,
-    /// Cuts at a COMMIT, after so many that pass.
-    Commits {
-        random: Random,
-        pass: usize,
-        spacing: Range<usize>,
-        left: usize,
-    },
-    /// Ends each connection after so many bytes from the client.
-    Bytes {
-        random: Random,
-        budget: Range<usize>,
-        left: usize,
-    },
-}
-
-/// How a connection ends at a COMMIT.
-#[derive(Debug, Clone, Copy)]
-enum CommitCut {
-    /// Postgres does not get it.
-    Before,
-    /// Postgres gets it, and nobody waits for what becomes of it.
-    Racing,
-    /// Postgres answers it, and the answer is lost.
-    After,
-}
-
-/// How a connection ends after its last byte.
-#[derive(Debug, Clone, Copy)]
-enum ByteCut {
-    /// Both sides learn it.
-    Closed,
-    /// Nobody does: it stays open, and nothing goes through any more.
-    HalfOpen,
 }
 
 /// What becomes of the answers on a connection that is about to end.
@@ -95,6 +62,8 @@ struct Shared {
     mode: watch::Sender<Mode>,
     plan: Mutex<Plan>,
     cuts: watch::Sender<usize>,
+    taken: AtomicUsize,
+    open: watch::Sender<usize>,
 }
 
 /// A proxy, which ends with all its connections when it is dropped.
@@ -114,6 +83,8 @@ impl Proxy {
             mode: watch::Sender::new(Mode::Open),
             plan: Mutex::new(Plan::Nothing),
             cuts: watch::Sender::new(0),
+            taken: AtomicUsize::new(0),
+            open: watch::Sender::new(0),
         });
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&shared)));
@@ -140,52 +111,50 @@ impl Proxy {
     /// cuts.
     pub(crate) fn cut_at_commits(&self, mut random: Random, count: usize, spacing: Range<usize>) {
         let pass = random.within(spacing.clone());
-        *self.shared.plan.lock().expect("a lock") = Plan::Commits { random, pass, spacing, left: count };
+        self.plan(Plan::Commits { random, pass, spacing, left: count });
     }
 
     /// Ends the next `count` connections, each after some bytes of its client.
     pub(crate) fn cut_at_bytes(&self, random: Random, count: usize, budget: Range<usize>) {
-        *self.shared.plan.lock().expect("a lock") = Plan::Bytes { random, budget, left: count };
+        self.plan(Plan::Bytes { random, budget, left: count });
+    }
+
+    fn plan(&self, plan: Plan) {
+        *self.shared.plan.lock().expect("a lock") = plan;
     }
 
     /// Counts the connections that were cut.
     pub(crate) fn cuts(&self) -> watch::Receiver<usize> {
         self.shared.cuts.subscribe()
     }
+
+    /// How many connections came in all.
+    pub(crate) fn taken(&self) -> usize {
+        self.shared.taken.load(Ordering::Relaxed)
+    }
+
+    /// How many connections the other side has not closed.
+    pub(crate) fn open(&self) -> watch::Receiver<usize> {
+        self.shared.open.subscribe()
+    }
 }
 
 impl Shared {
     /// What to do with a COMMIT that came by.
     fn at_commit(&self) -> Option<CommitCut> {
-        let mut plan = self.plan.lock().expect("a lock");
-        let Plan::Commits { random, pass, spacing, left } = &mut *plan else { return None };
-        if *left == 0 {
-            return None;
-        }
-        if *pass > 0 {
-            *pass -= 1;
-            return None;
-        }
-        *left -= 1;
-        *pass = random.within(spacing.clone());
-        Some(*random.choose(&[CommitCut::Before, CommitCut::Racing, CommitCut::After]))
+        self.plan.lock().expect("a lock").at_commit()
     }
 
     /// After how many bytes a direction of a connection ends, if that is still the plan by then.
     fn budget(&self) -> Option<usize> {
-        let mut plan = self.plan.lock().expect("a lock");
-        let Plan::Bytes { random, budget, left: 1.. } = &mut *plan else { return None };
-        Some(random.within(budget.clone()))
+        self.plan.lock().expect("a lock").budget()
     }
 
     /// What to do with a connection whose budget is spent.
     fn at_limit(&self) -> Option<ByteCut> {
-        let mut plan = self.plan.lock().expect("a lock");
-        let Plan::Bytes { random, left: left @ 1.., .. } = &mut *plan else { return None };
-        *left -= 1;
+        let cut = self.plan.lock().expect("a lock").at_limit()?;
         self.count();
-        // Half-open ones take the client a while to notice, so they are fewer.
-        Some(if random.once_in(5) { ByteCut::HalfOpen } else { ByteCut::Closed })
+        Some(cut)
     }
 
     fn count(&self) {
@@ -200,9 +169,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             accepted = listener.accept() => {
                 if let Ok((client, _)) = accepted {
                     let shared = Arc::clone(&shared);
+                    shared.taken.fetch_add(1, Ordering::Relaxed);
                     connections.spawn(async move {
+                        shared.open.send_modify(|open| *open += 1);
                         // How it ends is for the two sides to see.
                         let _ = serve(client, &shared).await;
+                        shared.open.send_modify(|open| *open -= 1);
                     });
                 }
             }
@@ -259,6 +231,7 @@ impl Link<'_> {
                 }
                 return std::future::pending().await;
             }
+            self.lose_in(*mode.borrow());
             if *self.answers.borrow() != Answers::Pass {
                 continue;
             }
@@ -290,6 +263,7 @@ impl Link<'_> {
             if count == 0 {
                 return Ok(());
             }
+            self.lose_in(*mode.borrow());
             if *self.answers.borrow() != Answers::Pass {
                 self.answers.send_replace(Answers::Vanished);
                 continue;
@@ -299,6 +273,13 @@ impl Link<'_> {
                 return self.cut(cut).await;
             }
             pass(&mut to, bytes, &mut mode).await?;
+        }
+    }
+
+    /// From a half-open time on, nothing goes through.
+    fn lose_in(&self, mode: Mode) {
+        if mode == Mode::HalfOpen {
+            self.answers.send_replace(Answers::Vanish);
         }
     }
 

@@ -48,6 +48,13 @@ impl Random {
         self.within(0..count) == 0
     }
 
+    /// A share, from nothing to nearly all.
+    pub(crate) fn share(&mut self) -> f64 {
+        const STEPS: u16 = 1_000;
+        let step = self.within(0..usize::from(STEPS));
+        f64::from(u16::try_from(step).expect("a step")) / f64::from(STEPS)
+    }
+
     /// One of them.
     pub(crate) fn choose<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.within(0..all.len())]

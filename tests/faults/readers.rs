@@ -15,7 +15,9 @@ use super::client::{Adding, Client};
 use super::cluster::Database;
 use super::log::{Entry, Event, Log, Meant, Request, Subject, Watched};
 use super::meter::{self, mebibytes};
-use super::stage::{Cast, Play, Run, Service, Size, read, verdict};
+use super::run::{Run, Scenario};
+use super::service::Service;
+use super::stage::{Cast, Play, read, verdict};
 use super::watchers::{End, Watcher};
 use super::workload::Work;
 
@@ -69,17 +71,23 @@ impl Stalled {
     }
 }
 
+pub(crate) const WATCHERS: Scenario = Scenario {
+    name: "stalled-watchers",
+    fault: "watchers stop reading for 60 s while 100,000 messages arrive",
+    promised: "catch up complete; at most 64 KB of memory per stalled stream",
+    play: |run| Box::pin(stalled_watchers(run)),
+};
+
 /// Watchers of a conversation do not read while it is filled; then they do.
-async fn stalled_watchers(size: Size) {
+async fn stalled_watchers(mut run: Run) {
     /// What is promised for each of them.
     const EACH: u64 = 64 << 10;
     /// The others hang up: what each is told is kept for the checker, which has memory for some.
     const CATCH_UP: usize = 10;
-    let mut run = Run::begin("watchers that do not read", size).await;
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let (address, places) = (service.address(), (service.place(), service.place()));
-    let messages = size.pick(3_000, 100_000);
+    let messages = run.size.pick(3_000, 100_000);
     // As much before as is measured after it, so that nothing is left that only grows once.
     let warm = Play::begin(&filling(messages), &mut run.random, address, places.clone()).await;
     warm.complete(address).await;
@@ -87,7 +95,7 @@ async fn stalled_watchers(size: Size) {
     let mut play = Play::begin(&filling(messages), &mut run.random, address, places).await;
     let before = meter::memory(service.pid());
     let (tenant, conversation) = play.first_conversation();
-    let count = size.pick(20, 50);
+    let count = run.size.pick(20, 400);
     let mut stalled = Vec::new();
     for _ in 0..count {
         stalled.push(Stalled::open(address, tenant, &conversation).await);
@@ -95,9 +103,10 @@ async fn stalled_watchers(size: Size) {
     let began = Instant::now();
     play.answers_in_all(messages).await;
     let arrived = began.elapsed();
-    let stall = size.pick(Duration::ZERO, Duration::from_secs(60));
+    let stall = run.size.pick(Duration::ZERO, Duration::from_secs(60));
     tokio::time::sleep(stall.saturating_sub(arrived)).await;
-    let memory = bounded(service.pid(), before, EACH * count + NOISE);
+    // So many that what a measurement is off by is within what they may cost.
+    let memory = bounded(service.pid(), before, EACH * count + run.size.pick(NOISE, 0));
 
     let began = Instant::now();
     stalled.truncate(CATCH_UP);
@@ -114,13 +123,7 @@ async fn stalled_watchers(size: Size) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watcher_that_does_not_read_misses_nothing() {
-    stalled_watchers(Size::Short).await;
-}
-
-#[ignore = "long: 100,000 messages in a minute"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watchers_that_do_not_read_for_a_minute_miss_nothing_and_cost_little() {
-    stalled_watchers(Size::Long).await;
+    WATCHERS.short().await;
 }
 
 /// A stream that sends, and whose answers wait to be read.
@@ -194,18 +197,24 @@ async fn stands_still(client: &mut Client, conversation: &str) -> i64 {
     stored
 }
 
-async fn unread_acks(size: Size) {
+pub(crate) const SENDERS: Scenario = Scenario {
+    name: "unread-acks",
+    fault: "senders never read their acks",
+    promised: "memory bounded; all acked once they read",
+    play: |run| Box::pin(unread_acks(run)),
+};
+
+async fn unread_acks(mut run: Run) {
     /// What one such stream may hold: a window of 4 MiB, as it was read, as messages, as values of a
     /// statement, and as bytes for Postgres.
     const EACH: u64 = 16 << 20;
-    let mut run = Run::begin("senders that do not read", size).await;
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let (tenant, mut logs, mut conversations) = (Uuid::new_v4(), Vec::new(), Vec::new());
     let mut observer = Client::connect(service.address(), tenant).await;
-    let count = size.pick(4_000, 20_000);
-    let streams = size.pick(2, 8);
-    let content = run.random.words(size.pick(100, 8_000));
+    let count = run.size.pick(4_000, 20_000);
+    let streams = run.size.pick(2, 8);
+    let content = run.random.words(run.size.pick(100, 8_000));
     let mut unread = Vec::new();
     observer.warm_up().await;
     let before = meter::memory(service.pid());
@@ -240,25 +249,25 @@ async fn unread_acks(size: Size) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sender_that_does_not_read_is_held_back_and_then_acked() {
-    unread_acks(Size::Short).await;
+    SENDERS.short().await;
 }
 
-#[ignore = "long: 160,000 messages"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn senders_that_do_not_read_cost_little() {
-    unread_acks(Size::Long).await;
-}
+pub(crate) const IDLE: Scenario = Scenario {
+    name: "idle-watchers",
+    fault: "10,000 idle watchers on 100 connections",
+    promised: "at most 250 MB, at most 5 % of a core",
+    play: |run| Box::pin(idle_watchers(run)),
+};
 
-async fn idle_watchers(size: Size) {
+async fn idle_watchers(run: Run) {
     const ON_EACH_CONNECTION: usize = 100;
     const MEMORY: u64 = 250 << 20;
-    let run = Run::begin("idle watchers", size).await;
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let tenant = Uuid::new_v4();
     let mut owner = Client::connect(service.address(), tenant).await;
     let conversations = owner.create_conversations(ON_EACH_CONNECTION).await;
-    let connections = size.pick(5, 100);
+    let connections = run.size.pick(5, 100);
     let mut idle = Vec::new();
     for _ in 0..connections {
         let mut client = Client::connect(service.address(), tenant).await;
@@ -267,7 +276,7 @@ async fn idle_watchers(size: Size) {
             idle.push(watcher.open(&mut client).await.expect("a watch"));
         }
     }
-    let time = size.pick(Duration::from_secs(3), Duration::from_secs(20));
+    let time = run.size.pick(Duration::from_secs(3), Duration::from_secs(20));
     let before = meter::busy(service.pid());
     tokio::time::sleep(time).await;
     let (busy, memory) = (meter::busy(service.pid()), meter::memory(service.pid()));
@@ -276,7 +285,7 @@ async fn idle_watchers(size: Size) {
         run.say(&format_args!("{} idle: {}, busy {busy:?} of {time:?}", idle.len(), mebibytes(memory)));
         assert!(memory <= MEMORY, "{}", mebibytes(memory));
         // A twentieth of a core; in a slow program that has just begun, half of one.
-        assert!(busy <= time / size.pick(2, 20), "busy {busy:?} of {time:?}");
+        assert!(busy <= time / run.size.pick(2, 20), "busy {busy:?} of {time:?}");
     }
     drop(idle);
     service.terminate();
@@ -284,11 +293,5 @@ async fn idle_watchers(size: Size) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_watchers_cost_little() {
-    idle_watchers(Size::Short).await;
-}
-
-#[ignore = "long: 10,000 watchers"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_idle_watchers_cost_little() {
-    idle_watchers(Size::Long).await;
+    IDLE.short().await;
 }

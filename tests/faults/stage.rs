@@ -1,21 +1,17 @@
-//! What the scenarios have in common: a run with its seed, the service, and the clients at work.
+//! What the scenarios have in common: the clients at work, and what is made of their logs.
 
-use std::fmt;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::Pid;
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::checker::{self, Figures, Stored};
 use super::client::Client;
-use super::harness::{Scratch, Server};
 use super::log::{Log, Watched};
-use super::random::{self, Random};
+use super::random::Random;
 use super::watchers::{End, Watcher};
 use super::workload::{Place, Producer, Work};
 
@@ -24,123 +20,6 @@ const END: Duration = Duration::from_secs(120);
 
 /// Without an answer for so long, something hangs.
 const STALL: Duration = Duration::from_secs(60);
-
-/// How much of something a scenario does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Size {
-    /// As much as shows that it works, in seconds.
-    Short,
-    /// As much as is promised.
-    Long,
-}
-
-impl Size {
-    pub(crate) fn pick<T>(self, short: T, long: T) -> T {
-        match self {
-            Self::Short => short,
-            Self::Long => long,
-        }
-    }
-}
-
-/// One run of a scenario.
-pub(crate) struct Run {
-    name: &'static str,
-    seed: u64,
-    pub(crate) size: Size,
-    pub(crate) random: Random,
-    /// Long runs measure, and so come one after the other.
-    _alone: Option<MutexGuard<'static, ()>>,
-}
-
-impl Run {
-    pub(crate) async fn begin(name: &'static str, size: Size) -> Self {
-        static ALONE: Mutex<()> = Mutex::const_new(());
-        let alone = match size {
-            Size::Short => None,
-            Size::Long => Some(ALONE.lock().await),
-        };
-        let seed = random::seed();
-        let run = Self { name, seed, size, random: Random::new(seed), _alone: alone };
-        run.say(&format_args!("begins with CRM_FAULTS_SEED={seed}"));
-        run
-    }
-
-    /// Tells the figures. Those of a long run are seen also when it succeeds.
-    pub(crate) fn say(&self, words: &dyn fmt::Display) {
-        let line = format!("{} (seed {}): {words}", self.name, self.seed);
-        match self.size {
-            Size::Short => println!("{line}"),
-            Size::Long => writeln!(std::io::stderr(), "{line}").expect("standard error"),
-        }
-    }
-}
-
-/// A program that serves from a database, and is started again when it is killed.
-pub(crate) struct Service {
-    scratch: Scratch,
-    arguments: Vec<String>,
-    server: Option<Server>,
-    place: watch::Sender<SocketAddr>,
-}
-
-impl Service {
-    pub(crate) fn start(url: &str) -> Self {
-        Self::start_with(url, &[])
-    }
-
-    /// Starts with more arguments.
-    pub(crate) fn start_with(url: &str, more: &[&str]) -> Self {
-        let scratch = Scratch::new();
-        let arguments = [&["--database-url", url], more].concat();
-        let server = Server::start_with(&scratch, &arguments);
-        let place = watch::Sender::new(server.address);
-        let arguments = arguments.into_iter().map(str::to_owned).collect();
-        Self { scratch, arguments, server: Some(server), place }
-    }
-
-    fn server(&self) -> &Server {
-        self.server.as_ref().expect("it is killed only to be started")
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.server().address
-    }
-
-    pub(crate) fn pid(&self) -> Pid {
-        self.server().program.pid()
-    }
-
-    /// Where it is, also after it was started again.
-    pub(crate) fn place(&self) -> Place {
-        self.place.subscribe()
-    }
-
-    /// `kill -9`.
-    pub(crate) fn kill(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.kill();
-        }
-    }
-
-    /// Starts it again, and says how long it took until it served.
-    pub(crate) fn restart(&mut self) -> Duration {
-        let began = Instant::now();
-        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        let server = Server::start_with(&self.scratch, &arguments);
-        let took = began.elapsed();
-        self.place.send_replace(server.address);
-        self.server = Some(server);
-        took
-    }
-
-    /// SIGTERM, and a clean end.
-    pub(crate) fn terminate(mut self) {
-        if let Some(server) = self.server.take() {
-            server.terminate().succeeded();
-        }
-    }
-}
 
 /// How many clients there are of each kind.
 #[derive(Debug, Clone)]

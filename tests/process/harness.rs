@@ -126,9 +126,17 @@ impl Postgres {
     }
 }
 
+/// The program.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_crm-backend");
+
 /// The program with its arguments, in an environment without settings.
 pub(crate) fn command(scratch: &Scratch, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crm-backend"));
+    command_of(Path::new(PROGRAM), scratch, arguments)
+}
+
+/// The same of a program of another version.
+pub(crate) fn command_of(program: &Path, scratch: &Scratch, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env("TMPDIR", scratch.temporary()).current_dir(scratch.0.path());
     for (name, _) in std::env::vars_os() {
@@ -305,7 +313,8 @@ impl Server {
 
     /// Waits for its address.
     pub(crate) fn of(mut program: Program) -> Self {
-        let address = program.says(concat!("crm-backend ", env!("CARGO_PKG_VERSION"), " listens on "));
+        let greeting = program.says("crm-backend ");
+        let (_version, address) = greeting.split_once(" listens on ").expect("a greeting");
         Self { program, address: address.parse().expect("an address") }
     }
 

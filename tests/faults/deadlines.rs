@@ -1,0 +1,197 @@
+//! Postgres goes away under calls, in several ways: each ends with its deadline.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::Code;
+use uuid::Uuid;
+
+use super::backends::Operator;
+use super::client::{Client, PAUSE};
+use super::cluster::Database;
+use super::harness::Scratch;
+use super::kills::{READY_IN_TESTS, durable_postgres};
+use super::proxy::{Mode, Proxy};
+use super::run::{Run, Scenario};
+use super::service::{Service, Setup};
+use super::stage::{Cast, Play};
+
+/// The deadline of the calls. It is the service's own, because the client would keep one of its own by
+/// itself.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// What is promised: how much later than its deadline a call is answered at most.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// The same where the programs are slow ones, and other tests run at the same time.
+const SLACK_IN_TESTS: Duration = Duration::from_secs(2);
+
+/// Callers at once: more than the pool has connections.
+const CALLERS: usize = 24;
+
+/// Answers between two faults at most.
+const ANSWERS: usize = 100;
+
+fn setup(url: &str) -> Setup {
+    Setup::of(url).with(&["--default-deadline", &DEADLINE.as_millis().to_string()])
+}
+
+/// What callers saw.
+#[derive(Debug, Default)]
+struct Seen {
+    answered: usize,
+    refused: usize,
+    slowest: Duration,
+}
+
+/// Calls one after the other until `stop`, writes and reads in turn, and takes the time of each.
+async fn call(mut client: Client, stop: watch::Receiver<bool>) -> Seen {
+    let mut seen = Seen::default();
+    let mut known: Option<String> = None;
+    while !*stop.borrow() {
+        let began = Instant::now();
+        let outcome = match known.take() {
+            None => client.create_customer(Uuid::new_v4()).await.map(Some),
+            Some(id) => client.get_customer(&id).await.map(|_| None),
+        };
+        seen.slowest = seen.slowest.max(began.elapsed());
+        match outcome {
+            Ok(next) => {
+                known = next;
+                seen.answered += 1;
+            }
+            Err(status) => {
+                let code = status.code();
+                assert!(matches!(code, Code::Unavailable | Code::DeadlineExceeded), "{status:?}");
+                seen.refused += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    seen
+}
+
+/// Callers at work.
+struct Callers {
+    callers: JoinSet<Seen>,
+    stop: watch::Sender<bool>,
+}
+
+impl Callers {
+    async fn begin(service: &Service) -> Self {
+        let (mut callers, stop) = (JoinSet::new(), watch::Sender::new(false));
+        for _ in 0..CALLERS {
+            let client = Client::connect(service.address(), Uuid::new_v4()).await;
+            callers.spawn(call(client, stop.subscribe()));
+        }
+        Self { callers, stop }
+    }
+
+    async fn finish(self) -> Seen {
+        self.stop.send_replace(true);
+        let mut all = Seen::default();
+        for Seen { answered, refused, slowest } in self.callers.join_all().await {
+            all.answered += answered;
+            all.refused += refused;
+            all.slowest = all.slowest.max(slowest);
+        }
+        all
+    }
+}
+
+/// Holds the slowest answer to what is promised.
+fn in_time(run: &Run, slowest: Duration) {
+    let limit = DEADLINE + run.size.pick(SLACK_IN_TESTS, SLACK);
+    assert!(slowest <= limit, "an answer after {slowest:?}");
+}
+
+pub(crate) const TERMINATED: Scenario = Scenario {
+    name: "terminate",
+    fault: "backends terminated, Postgres restarted",
+    promised: "no call hangs past its deadline + 100 ms; 0 lost over 100 terminations and 20 restarts",
+    play: |run| Box::pin(terminate(run)),
+};
+
+/// All connections are ended by Postgres, again and again; then Postgres is restarted as often.
+async fn terminate(mut run: Run) {
+    let scratch = Scratch::new();
+    let mut postgres = durable_postgres(&scratch);
+    let proxy = Proxy::start(([127, 0, 0, 1], postgres.port()).into()).await;
+    let service = Service::launch(setup(&proxy.url(postgres.url())));
+    let places = (service.place(), service.place());
+    let play = Play::begin(&Cast::usual(), &mut run.random, service.address(), places).await;
+    let callers = Callers::begin(&service).await;
+    let (terminations, restarts) = run.size.pick((3, 1), (100, 20));
+    let mut ended = 0;
+    let mut operator = Operator::connect(postgres.url()).await;
+    for _ in 0..terminations {
+        play.answers(run.random.within(0..ANSWERS)).await;
+        ended += operator.terminate().await;
+    }
+    drop(operator);
+    for _ in 0..restarts {
+        play.answers(run.random.within(0..ANSWERS)).await;
+        postgres.stop();
+        tokio::time::sleep(DEADLINE.mul_f64(run.random.share())).await;
+        postgres = durable_postgres(&scratch);
+        proxy.redirect(([127, 0, 0, 1], postgres.port()).into());
+    }
+    play.answers(ANSWERS).await;
+    let Seen { answered, refused, slowest } = callers.finish().await;
+    let figures = play.finish(service.address()).await;
+    run.say(&format_args!(
+        "{terminations} times all of {ended} connections, {restarts} restarts; calls with a deadline of {DEADLINE:?}: \
+         {answered} answered, {refused} refused, the slowest in {slowest:?}; {figures}"
+    ));
+    in_time(&run, slowest);
+    service.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_hangs_when_its_connection_is_terminated_or_postgres_restarted() {
+    TERMINATED.short().await;
+}
+
+pub(crate) const SILENT: Scenario = Scenario {
+    name: "silent-postgres",
+    fault: "Postgres says nothing any more, as behind a lost network",
+    promised: "no call hangs past its deadline + 100 ms; heals by itself",
+    play: |run| Box::pin(fall_silent(run)),
+};
+
+async fn fall_silent(run: Run) {
+    let database = Database::new().await;
+    let proxy = Proxy::start(([127, 0, 0, 1], database.port()).into()).await;
+    let service = Service::launch(setup(&proxy.url(&database.url())));
+    let mut client = Client::connect(service.address(), Uuid::new_v4()).await;
+    client.create_customer(Uuid::new_v4()).await.expect("a customer");
+    let callers = Callers::begin(&service).await;
+    let silences = run.size.pick(1, 5);
+    let mut slowest_to_heal = Duration::ZERO;
+    for _ in 0..silences {
+        proxy.set(Mode::BlackHole);
+        // So that calls of all kinds begin in it and end in it.
+        tokio::time::sleep(DEADLINE * 2).await;
+        proxy.set(Mode::Open);
+        let began = Instant::now();
+        while client.create_customer(Uuid::new_v4()).await.is_err() {
+            assert!(began.elapsed() < READY_IN_TESTS, "not healed");
+            tokio::time::sleep(PAUSE).await;
+        }
+        slowest_to_heal = slowest_to_heal.max(began.elapsed());
+    }
+    let Seen { answered, refused, slowest } = callers.finish().await;
+    run.say(&format_args!(
+        "{silences} silences; calls with a deadline of {DEADLINE:?}: {answered} answered, {refused} refused, \
+         the slowest in {slowest:?}; healed in {slowest_to_heal:?} at most"
+    ));
+    assert!(refused > 0, "somebody called a silent Postgres");
+    in_time(&run, slowest);
+    service.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_waits_for_a_lost_postgres_longer_than_its_deadline() {
+    SILENT.short().await;
+}

@@ -1,0 +1,139 @@
+//! All scenarios one after the other, each with as much as is promised, and the table of what they
+//! reached.
+
+use std::any::Any;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+
+use super::run::{Run, Scenario, Size};
+use super::{
+    cancels, clock, crowds, cuts, deadlines, etags, kills, pool, readers, restarts, stops, versions,
+};
+
+/// In the order of docs/robustness.md.
+const ALL: &[&Scenario] = &[
+    &kills::SERVER,
+    &kills::POSTGRES,
+    &kills::BOTH,
+    &kills::REPLICA,
+    &deadlines::TERMINATED,
+    &deadlines::SILENT,
+    &cuts::AT_COMMIT,
+    &cuts::OF_CLIENTS,
+    &cuts::HALF_OPEN,
+    &pool::EXHAUSTED,
+    &cancels::MANY,
+    &readers::WATCHERS,
+    &readers::SENDERS,
+    &readers::IDLE,
+    &crowds::DUPLICATES,
+    &crowds::WRITERS,
+    &etags::CONTENDED,
+    &stops::SIGTERM,
+    &restarts::ROLLING,
+    &clock::JUMPS,
+    &versions::AFTER,
+    &versions::VERSION_BEFORE,
+];
+
+/// Asks for some scenarios by their names, with commas between them.
+const ONLY: &str = "CRM_FAULTS_ONLY";
+
+/// Where the table is left, below `target/tmp`.
+const FILE: &str = "faults.md";
+
+/// When a scenario is given up: several times what the longest takes.
+const LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// A line of the table.
+struct Row {
+    scenario: &'static Scenario,
+    reached: String,
+    kept: bool,
+    took: Duration,
+    seed: u64,
+}
+
+/// The scenarios that were asked for.
+fn chosen() -> Vec<&'static Scenario> {
+    let Ok(names) = std::env::var(ONLY) else { return ALL.to_vec() };
+    let find = |name: &str| {
+        let found = ALL.iter().copied().find(|scenario| scenario.name == name);
+        found.unwrap_or_else(|| panic!("{ONLY}: no scenario {name:?}; there are {}", known()))
+    };
+    names.split(',').map(|name| find(name.trim())).collect()
+}
+
+fn known() -> String {
+    ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Runs a scenario to its end, however it ends.
+async fn measure(scenario: &'static Scenario) -> Row {
+    let run = Run::begin(scenario, Size::Long);
+    let (seed, told) = (run.seed, run.told());
+    let began = Instant::now();
+    // Not as a task: a scenario blocks its thread while it starts a program, and a worker of the runtime
+    // would keep from running what it has in line, as the proxy that the program connects to.
+    let playing = AssertUnwindSafe((scenario.play)(run)).catch_unwind();
+    let broken = match tokio::time::timeout(LIMIT, playing).await {
+        Ok(Ok(())) => None,
+        Ok(Err(panic)) => Some(words(panic)),
+        Err(_) => Some(format!("given up after {LIMIT:?}")),
+    };
+    let took = began.elapsed();
+    let mut reached = told.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
+    if let Some(why) = &broken {
+        let _ = write!(reached, " **BROKEN**: {why}");
+    }
+    Row { scenario, reached, kept: broken.is_none(), took, seed }
+}
+
+/// What a panic said.
+fn words(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast_ref::<&str>().map_or("a panic", |text| *text).to_owned(),
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = "| fault | promised | reached | seconds | seed |\n|---|---|---|---:|---:|\n".to_owned();
+    for Row { scenario, reached, kept: _, took, seed } in rows {
+        let Scenario { name, fault, promised, play: _ } = scenario;
+        let reached = reached.trim().replace('\n', " ").replace('|', "\\|");
+        let seconds = took.as_secs();
+        let _ = writeln!(text, "| {fault} (`{name}`) | {promised} | {reached} | {seconds} | {seed} |");
+    }
+    text
+}
+
+#[ignore = "long: every fault as often as is promised"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_long_run() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(FILE);
+    let mut rows = Vec::new();
+    for scenario in chosen() {
+        rows.push(measure(scenario).await);
+        // After each, so that a run that is stopped leaves what it has.
+        std::fs::write(&file, table(&rows)).expect("a file for the table");
+    }
+    let broken: Vec<&str> = rows.iter().filter(|row| !row.kept).map(|row| row.scenario.name).collect();
+    writeln!(std::io::stderr(), "\n{}\nThe table is in {} too.", table(&rows), file.display())
+        .expect("standard error");
+    assert!(broken.is_empty(), "promises were broken by {broken:?}");
+}
+
+#[test]
+fn every_scenario_has_a_name_of_its_own() {
+    let mut names: Vec<&str> = ALL.iter().map(|scenario| scenario.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), ALL.len());
+}

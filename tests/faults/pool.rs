@@ -1,0 +1,116 @@
+//! All connections to Postgres are in use.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tonic::{Code, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_types::StatusExt;
+use uuid::Uuid;
+
+use super::backends::Operator;
+use super::client::{Client, PAUSE, within};
+use super::cluster::Database;
+use super::run::{Run, Scenario};
+use super::service::{Service, Setup};
+
+/// Connections of the pool.
+const CONNECTIONS: usize = 4;
+
+/// How long calls wait for one.
+const WAIT: Duration = Duration::from_millis(300);
+
+/// What is promised: how much later than that the refusal comes at most.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// The same where the programs are slow ones, and other tests run at the same time.
+const SLACK_IN_TESTS: Duration = Duration::from_secs(2);
+
+/// How long the calls may take that hold the connections: longer than the scenario.
+const HELD: Duration = Duration::from_secs(300);
+
+/// Calls that are refused at once.
+const TOGETHER: usize = 20;
+
+pub(crate) const EXHAUSTED: Scenario = Scenario {
+    name: "pool",
+    fault: "pool exhausted",
+    promised: "UNAVAILABLE + RetryInfo within the wait limit + 50 ms; health stays SERVING",
+    play: |run| Box::pin(exhaust(run)),
+};
+
+/// Holds a refusal to the contract.
+#[track_caller]
+fn is_refused_early(status: &Status) {
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("OVERLOADED"), "{status:?}");
+    let retry = details.retry_info().and_then(|info| info.retry_delay);
+    assert!(retry.is_some(), "no RetryInfo: {status:?}");
+}
+
+/// Calls that find no connection, and how long the slowest waited for its refusal.
+async fn refusals(client: &Client, id: &str) -> Duration {
+    let mut calls = JoinSet::new();
+    for _ in 0..TOGETHER {
+        let (mut client, id) = (client.clone(), id.to_owned());
+        calls.spawn(async move {
+            let began = Instant::now();
+            let status = client.get_customer(&id).await.expect_err("no connection is free");
+            let took = began.elapsed();
+            is_refused_early(&status);
+            took
+        });
+    }
+    calls.join_all().await.into_iter().max().expect("calls")
+}
+
+async fn exhaust(run: Run) {
+    let database = Database::new().await;
+    let connections = CONNECTIONS.to_string();
+    let [wait, held] = [WAIT, HELD].map(|time| time.as_millis().to_string());
+    let arguments =
+        ["--database-connections", &connections, "--database-wait", &wait, "--default-deadline", &held];
+    let service = Service::launch(Setup::of(&database.url()).with(&arguments));
+    let client = Client::connect(service.address(), Uuid::new_v4()).await;
+    let id = client.clone().create_customer(Uuid::new_v4()).await.expect("a customer");
+
+    let mut operator = Operator::connect(&database.url()).await;
+    operator.execute(&format!("BEGIN; SELECT FROM customers WHERE id = '{id}' FOR UPDATE")).await;
+    let mut held = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (mut client, id) = (client.clone(), id.clone());
+        held.spawn(async move { client.rename_customer(&id, "", "held", Uuid::new_v4()).await });
+    }
+    let mut observer = Operator::connect(&database.url()).await;
+    within(async {
+        while observer.waiting().await < CONNECTIONS {
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+    .await;
+
+    let rounds = run.size.pick(2, 30);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..rounds {
+        slowest = slowest.max(refusals(&client, &id).await);
+        assert_eq!(client.health().await, ServingStatus::Serving, "a full pool is no illness");
+    }
+    operator.execute("COMMIT").await;
+    for update in held.join_all().await {
+        update.expect("what held the connections goes on");
+    }
+    client.clone().get_customer(&id).await.expect("connections are free again");
+    let refused = rounds * TOGETHER;
+    run.say(&format_args!(
+        "{refused} refused with RetryInfo, the slowest {slowest:?} after a wait limit of {WAIT:?}; health SERVING each time"
+    ));
+    let limit = WAIT + run.size.pick(SLACK_IN_TESTS, SLACK);
+    assert!(slowest <= limit, "refused after {slowest:?}");
+    service.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_without_a_free_connection_is_refused_in_time() {
+    EXHAUSTED.short().await;
+}
