@@ -4,6 +4,7 @@
     reason = "what helps a test fails it in the same way; clippy knows only the functions of tests themselves"
 )]
 
+mod certificates;
 mod client;
 mod cluster;
 mod harness;
@@ -15,3 +16,4 @@ mod lifecycle;
 mod pressure;
 mod shutdown;
 mod start_refused;
+mod tls;
