@@ -1,5 +1,8 @@
 //! Every setting once: flag, environment variable, default, one line of help.
 
+mod limits;
+mod tls;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +10,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::db::embedded;
+
+pub use limits::{CallLimits, ConnectionLimits};
+pub use tls::{ClientAuth, TlsConfig};
 
 /// A multi-tenant, AI-first CRM backend over gRPC.
 ///
@@ -43,6 +49,10 @@ pub struct Config {
     /// Only behind something that authenticates callers and sets the header itself.
     #[arg(long, env = "CRM_TRUST_TENANT_HEADER")]
     pub trust_tenant_header: bool,
+
+    /// What connections are secured with.
+    #[command(flatten)]
+    pub tls: TlsConfig,
 
     /// Where the data is.
     #[command(flatten)]
@@ -109,10 +119,6 @@ pub struct Limits {
     #[arg(long, env = "CRM_MAX_REQUEST_BYTES", default_value_t = 1 << 20, value_name = "BYTES")]
     pub max_request_bytes: usize,
 
-    /// Streams at once on one connection, so that one client cannot hold all memory.
-    #[arg(long, env = "CRM_MAX_STREAMS_PER_CONNECTION", default_value_t = 256, value_name = "COUNT")]
-    pub max_streams_per_connection: u32,
-
     /// Deadline of a unary call that brings none.
     #[arg(long, env = "CRM_DEFAULT_DEADLINE_MS", default_value = "30000", value_name = "MS", value_parser = milliseconds)]
     pub default_deadline: Duration,
@@ -136,6 +142,14 @@ pub struct Limits {
     /// How long calls may finish after SIGTERM; an orchestrator kills after 30 s.
     #[arg(long, env = "CRM_DRAIN_MS", default_value = "20000", value_name = "MS", value_parser = milliseconds)]
     pub drain: Duration,
+
+    /// What clients may hold open.
+    #[command(flatten)]
+    pub connections: ConnectionLimits,
+
+    /// What callers may have in flight.
+    #[command(flatten)]
+    pub calls: CallLimits,
 }
 
 /// How the log looks.

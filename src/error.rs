@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, QuotaViolation, StatusExt};
 
 use crate::pb::ErrorReason;
 use crate::rpc::validate::Violation;
@@ -118,6 +118,20 @@ pub enum Error {
         /// When the hold ends, if nothing happens.
         retry_after: Duration,
     },
+    /// Slow down. For a limit that is reached, before the call had any effect.
+    #[error("{message}")]
+    ResourceExhausted {
+        /// Why.
+        reason: ErrorReason,
+        /// What to do.
+        message: String,
+        /// What is at its limit: `server`, or `tenant/<id>`.
+        subject: String,
+        /// The limit.
+        limit: Limit,
+        /// When there may be room.
+        retry_after: Duration,
+    },
     /// Read again and retry.
     #[error("{message}")]
     Aborted {
@@ -153,6 +167,15 @@ pub enum Error {
     /// Our fault. The client reads a fixed text, and the log has the cause.
     #[error("a fault of the server; its log has the cause under this request id")]
     Internal(#[source] Cause),
+}
+
+/// A limit that is reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// The setting.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u32,
 }
 
 impl Error {
@@ -208,6 +231,7 @@ impl Error {
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::OutOfRange { .. } | Self::Offset { .. } => Code::OutOfRange,
+            Self::ResourceExhausted { .. } => Code::ResourceExhausted,
             Self::Aborted { .. } | Self::Held { .. } => Code::Aborted,
             Self::Unavailable { .. } => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
@@ -225,6 +249,7 @@ impl Error {
             | Self::AlreadyExists { reason, .. }
             | Self::FailedPrecondition { reason, .. }
             | Self::OutOfRange { reason, .. }
+            | Self::ResourceExhausted { reason, .. }
             | Self::Aborted { reason, .. }
             | Self::Unavailable { reason, .. } => *reason,
             Self::Offset { .. } => ErrorReason::OffsetOutOfRange,
@@ -267,6 +292,10 @@ impl Error {
             Self::Held { retry_after } => {
                 details.set_retry_info(Some(*retry_after));
             }
+            Self::ResourceExhausted { message, subject, limit, retry_after, .. } => {
+                details.set_quota_failure([limit.violation(subject, message)]);
+                details.set_retry_info(Some(*retry_after));
+            }
             Self::NotFound { kind, name, .. } | Self::AlreadyExists { kind, name, .. } => {
                 details.set_resource_info(*kind, name, "", self.to_string());
             }
@@ -301,6 +330,15 @@ impl Error {
             }
             _ => {}
         }
+    }
+}
+
+impl Limit {
+    fn violation(self, subject: &str, description: &str) -> QuotaViolation {
+        let mut violation = QuotaViolation::new(subject, description);
+        violation.quota_id = self.name.to_owned();
+        violation.quota_value = self.value.into();
+        violation
     }
 }
 

@@ -12,7 +12,7 @@ pub mod pb;
 pub mod config;
 pub mod server;
 
-mod connection;
+pub mod connection;
 pub mod startup;
 
 pub mod context;

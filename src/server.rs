@@ -5,20 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::server::NamedService;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower::Layer;
 
 use crate::auth::Authenticator;
 use crate::config::{DatabaseConfig, Limits};
-use crate::connection::Connection;
+use crate::connection::{self, Listener, TlsError};
 use crate::context::AiContexts;
 use crate::conversations::{self, Conversations};
 use crate::customers::Customers;
@@ -35,22 +33,8 @@ use crate::pb::customer_service_server::CustomerServiceServer;
 use crate::pb::pending_question_service_server::PendingQuestionServiceServer;
 use crate::questions::PendingQuestions;
 use crate::rpc::PageKey;
-use crate::rpc::layer::CallLayer;
+use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
-
-/// Headers of a request in bytes: a token and a few ids fit, and a client cannot fill memory.
-const MAX_HEADER_LIST: u32 = 8 * 1024;
-
-/// What a client may send on a stream before the server reads it. A connection has as much for each
-/// of its streams: with less, those that are not read would hold up the others.
-const STREAM_WINDOW: u32 = 64 * 1024;
-
-/// How often an idle connection is asked whether its client is still there.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How long the client may take to say so. With the interval, a lost client's streams are freed
-/// within 40 seconds.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tenants whose messages are added in one transaction at most: each costs two flights of statements of
 /// its own, and the wait of one is the wait of all.
@@ -103,9 +87,9 @@ pub enum ServeError {
     /// Signals cannot be taken.
     #[error("SIGTERM and Ctrl-C cannot be taken over: {0}")]
     Signals(std::io::Error),
-    /// The server stopped by itself.
-    #[error("The server stopped: {0}")]
-    Transport(#[from] tonic::transport::Error),
+    /// TLS is not as it was asked for.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A database that is ready to serve from.
@@ -142,12 +126,12 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
 ///
 /// # Errors
 ///
-/// When the server stopped by itself.
+/// When reflection cannot be served.
 pub async fn run(
     database: Database,
     authenticator: Authenticator,
     limits: Limits,
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
@@ -184,49 +168,36 @@ pub async fn run(
         ConversationServiceServer::new(conversations).max_decoding_message_size(limits.max_request_bytes);
     let calls = CallLayer {
         authenticator,
+        admission: Admission::new(limits.calls),
         tracker: tracker.clone(),
         stop: stop.clone(),
         default_deadline: limits.default_deadline,
     };
 
-    let server = Server::builder()
-        .http2_max_header_list_size(MAX_HEADER_LIST)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(
-            STREAM_WINDOW.saturating_mul(limits.max_streams_per_connection).min(i32::MAX.cast_unsigned()),
-        )
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(limits.max_streams_per_connection)
-        .layer(calls)
-        .add_service(health)
+    let routes = Routes::new(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(customers)
         .add_service(conversations)
         .add_service(questions)
         .add_service(faqs)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener)
-                .with_nodelay(Some(true))
-                .map(|accepted| accepted.map(|tcp| Connection::new(tcp, stop.clone()))),
-            stop.clone().cancelled_owned(),
-        );
+        .prepare();
+    let connections = TaskTracker::new();
+    let listener = listener.into();
+    let accept =
+        connection::serve(listener, calls.layer(routes), limits.connections, &connections, stop.clone());
     // It answered a moment ago, when it was opened.
     announce(&reporter, true).await;
     background.spawn(report_health(target, reporter.clone(), stop.clone()));
-    let mut server = std::pin::pin!(server);
-    tokio::select! {
-        stopped = &mut server => stopped?,
-        () = shutdown => {
-            tracing::info!("stopping: calls may finish");
-            // Before the streams of health end: who watches it is to hear why.
-            announce(&reporter, false).await;
-            stop.cancel();
-            drain(server, &tracker, limits.drain).await?;
-        }
-    }
-    stop.cancel();
+    let stopping = async {
+        shutdown.await;
+        tracing::info!("stopping: calls may finish");
+        // Before the streams of health end: who watches it is to hear why.
+        announce(&reporter, false).await;
+        stop.cancel();
+    };
+    tokio::join!(accept, stopping);
+    drain([&connections, &tracker], limits.drain).await;
     end.cancel();
     background.close();
     background.wait().await;
@@ -234,24 +205,20 @@ pub async fn run(
     Ok(())
 }
 
-/// Waits for connections and calls to end, but not for ever.
-async fn drain(
-    server: impl Future<Output = Result<(), tonic::transport::Error>>,
-    tracker: &TaskTracker,
-    limit: Duration,
-) -> Result<(), tonic::transport::Error> {
-    tracker.close();
+/// Waits for connections and then calls to end, but not for ever.
+async fn drain([connections, calls]: [&TaskTracker; 2], limit: Duration) {
+    connections.close();
+    calls.close();
     let ended = tokio::time::timeout(limit, async {
-        let stopped = server.await;
-        tracker.wait().await;
-        stopped
+        connections.wait().await;
+        calls.wait().await;
     });
-    match ended.await {
-        Ok(stopped) => stopped,
-        Err(_) => {
-            tracing::warn!(calls = tracker.len(), "stopped with calls that did not finish in time");
-            Ok(())
-        }
+    if ended.await.is_err() {
+        tracing::warn!(
+            calls = calls.len(),
+            connections = connections.len(),
+            "stopped with calls that did not finish in time"
+        );
     }
 }
 

@@ -1,14 +1,18 @@
 //! From settings to a running server, and what the operator reads on the way.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
-use crate::config::{Config, DatabaseConfig, MigrateConfig};
+use crate::config::{ClientAuth, Config, DatabaseConfig, MigrateConfig};
+use crate::connection::{Listener, Tls};
 use crate::db::embedded::{self, Durability, Embedded, Storage};
 use crate::db::{Target, migrate};
 use crate::server::{self, Database, ServeError};
@@ -17,6 +21,9 @@ use crate::server::{self, Database, ServeError};
 /// and a person with psql.
 const SPARE_CONNECTIONS: u16 = 10;
 
+/// Files that the process has open beside the connections of clients and those of the pool.
+const SPARE_FILES: u32 = 128;
+
 /// Serves until SIGTERM or Ctrl-C.
 ///
 /// # Errors
@@ -24,14 +31,18 @@ const SPARE_CONNECTIONS: u16 = 10;
 /// Why it does not start, in a sentence that says what to do.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     config.check().map_err(ServeError::Settings)?;
+    let tls = Tls::load(&config.tls)?.map(Arc::new);
     // From here on a signal is remembered, so that one during the start ends it cleanly.
     let mut signals = StopSignals::take().map_err(ServeError::Signals)?;
+    let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
+    allow_files(&config);
     // Before Postgres, because it is the quickest to fail.
     let listener = listen(config.listen).await?;
     let (target, embedded) = locate(&config.database).await?;
     let applied = migrate::run(&target).await?;
     let database = server::open(target, &config.database).await?;
-    greet(&listener, &database, embedded.as_ref(), &applied);
+    greet(&listener, tls.as_deref(), &database, embedded.as_ref(), &applied);
+    let listener = Listener::new(listener, tls.clone());
     let asked = CancellationToken::new();
     let authenticator = Authenticator::insecure();
     let served = tokio::select! {
@@ -40,6 +51,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             tracing::warn!("asked to stop a second time: calls that did not finish are given up");
             Ok(())
         }
+        never = reload_at(hangups, tls.as_deref()) => match never {},
     };
     if let Some(embedded) = embedded {
         let stopped = tokio::task::spawn_blocking(move || embedded.stop()).await;
@@ -61,6 +73,45 @@ pub async fn migrate(config: MigrateConfig) -> Result<(), ServeError> {
     say(&format!("{} at {}\n", schema_line(&applied), target.place()));
     drop(embedded);
     Ok(())
+}
+
+/// Lets the process have as many files open as its connections may be, which most systems allow to whoever
+/// asks.
+fn allow_files(config: &Config) {
+    let connections = config.limits.connections.max_connections;
+    let wanted = connections.saturating_add(config.database.database_connections.into());
+    let wanted = u64::from(wanted.saturating_add(SPARE_FILES));
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum });
+    if raised.is_err() || allowed < wanted {
+        tracing::warn!(
+            "the system lets this process have {allowed} files open, and --max-connections {connections} may take \
+             {wanted}: raise the limit (ulimit -n), or allow fewer connections"
+        );
+    }
+}
+
+/// At each SIGHUP, has everything that was read from files read again. What cannot be read stays as it was,
+/// so that a mistake in a file is no outage.
+async fn reload_at(mut hangups: Signal, tls: Option<&Tls>) -> Infallible {
+    loop {
+        hangups.recv().await;
+        tracing::info!("SIGHUP: reading the files again");
+        if let Some(tls) = tls {
+            tell_of("TLS", tls.reload().map_err(|error| error.to_string()));
+        }
+    }
+}
+
+fn tell_of(what: &str, reloaded: Result<(), String>) {
+    match reloaded {
+        Ok(()) => tracing::info!("{what} was read again, for what comes from now on"),
+        Err(cause) => tracing::error!("{what} stays as it was: {cause}"),
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -101,22 +152,42 @@ async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), S
 }
 
 /// The first lines that a newcomer reads.
-fn greet(listener: &TcpListener, database: &Database, embedded: Option<&Embedded>, applied: &[String]) {
+fn greet(
+    listener: &TcpListener,
+    tls: Option<&Tls>,
+    database: &Database,
+    embedded: Option<&Embedded>,
+    applied: &[String],
+) {
     let address = listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
     let place = match embedded {
         Some(own) => format!("Postgres {} of its own, data in {}", own.version(), own.data_dir().display()),
         None => format!("Postgres at {}", database.target.place()),
     };
+    let (secured, flags) = security(tls);
     say(&format!(
         "crm-backend {version} listens on {address}
+  TLS        {secured}
   database   {place}
   schema     {schema}
-  first call grpcurl -plaintext -H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\
+  first call grpcurl {flags} -H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\
                -d '{{\"business_name\": \"Café Zoë\"}}' {address} crm.v1.CustomerService/CreateCustomer
 ",
         version = env!("CARGO_PKG_VERSION"),
         schema = schema_line(applied),
     ));
+}
+
+/// How connections are secured, and what grpcurl has to be told of it.
+fn security(tls: Option<&Tls>) -> (&'static str, &'static str) {
+    match tls.map(Tls::client_auth) {
+        None => ("off: plain text", "-plaintext"),
+        Some(None) => ("on", "-cacert CA"),
+        Some(Some(ClientAuth::Optional)) => ("on, client certificates are taken", "-cacert CA"),
+        Some(Some(ClientAuth::Required)) => {
+            ("on, client certificates are required", "-cacert CA -cert CERTIFICATE -key KEY")
+        }
+    }
 }
 
 /// Prints for a person, if there is one: `println!` panics where nobody reads.

@@ -1,10 +1,11 @@
-//! What happens to every call: it gets an id, a caller and a deadline, runs detached, and leaves
-//! with an error that programs can read, and one line in the log.
+//! What happens to every call: it gets an id, a place, a caller and a deadline, runs detached, and
+//! leaves with an error that programs can read, and one line in the log.
 //!
 //! *Detached*: gRPC drops a handler when its client goes away, and a transaction that is dropped
 //! half way costs its connection. So calls run as tasks of their own, which shutdown waits for; a
 //! client that left only stops listening.
 
+mod admission;
 mod body;
 mod deadline;
 mod repair;
@@ -32,9 +33,15 @@ use super::method::Method;
 use crate::auth::{Authenticator, Caller, TenantId};
 use crate::db::Deadline;
 use crate::error::Error;
+use admission::{Kind, Place};
+
+pub use admission::Admission;
 
 /// Paths of this contract start so.
 const OURS: &str = "/crm.v1.";
+
+/// Paths of health start so.
+const HEALTH: &str = "/grpc.health.";
 
 /// Deadline of a stream that brings none: it may stay open for ever, and this only bounds how long its
 /// handler takes to begin, which waits for nothing.
@@ -50,6 +57,8 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(15);
 pub struct CallLayer {
     /// Who finds out who is calling.
     pub authenticator: Authenticator,
+    /// Who sees to it that there is room.
+    pub admission: Admission,
     /// Where calls run.
     pub tracker: TaskTracker,
     /// Cancelled when the server stops.
@@ -113,12 +122,12 @@ impl CallLayer {
         let id = Uuid::now_v7();
         let method = Method::find(path);
         let span = tracing::info_span!("call", request_id = %id, method = path.trim_start_matches(OURS));
-        let caller = self.admit(&head, method).instrument(span.clone()).await;
-        let tenant = caller.as_ref().ok().and_then(Option::as_ref).map(Caller::tenant);
-        let outcome = match caller {
-            Ok(caller) => {
+        let admitted = self.admit(&head, method).instrument(span.clone()).await;
+        let tenant = admitted.as_ref().ok().and_then(|(caller, _)| caller.as_ref()).map(Caller::tenant);
+        let outcome = match admitted {
+            Ok((caller, place)) => {
                 let (request, call) = (Request::from_parts(head, body), method.zip(caller));
-                self.run(inner, request, id, call).instrument(span.clone()).await
+                self.run(inner, request, id, call, place).instrument(span.clone()).await
             }
             Err(error) => Err(error),
         };
@@ -136,16 +145,21 @@ impl CallLayer {
         response
     }
 
-    /// Who may have a call answered; nobody in particular where there is no such RPC.
+    /// Who may have a call answered, and its place; nobody in particular where there is no such RPC.
+    ///
+    /// Room in all comes first, because to find out who is calling takes time as well.
     async fn admit(
         &self,
         head: &request::Parts,
         method: Option<&'static Method>,
-    ) -> Result<Option<Caller>, Error> {
+    ) -> Result<(Option<Caller>, Place), Error> {
+        let streaming = method.is_some_and(|method| method.streaming);
+        let mut place = self.admission.enter(if streaming { Kind::Stream } else { Kind::Unary })?;
         let principal = self.authenticator.authenticate(&head.headers, &head.extensions).await?;
-        let Some(method) = method else { return Ok(None) };
-        let tenant = TenantId::selected_by(&head.headers)?;
-        principal.act(tenant, method.scope).map(Some)
+        let Some(method) = method else { return Ok((None, place)) };
+        let caller = principal.act(TenantId::selected_by(&head.headers)?, method.scope)?;
+        place.assign(caller.tenant())?;
+        Ok((Some(caller), place))
     }
 
     /// Runs a call of this contract as a task, until its deadline.
@@ -155,13 +169,14 @@ impl CallLayer {
         mut request: Request<Body>,
         id: Uuid,
         call: Option<(&'static Method, Caller)>,
+        place: Place,
     ) -> Result<Response<Body>, Error>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
         let streaming = call.as_ref().is_some_and(|(method, _)| method.streaming);
-        let asked = deadline::of(request.headers());
+        let asked = deadline::of(request.headers())?;
         let allowed = match asked {
             Some(asked) => asked,
             None if streaming => NO_DEADLINE,
@@ -171,30 +186,45 @@ impl CallLayer {
             request.extensions_mut().insert(Context { caller, method, deadline: Deadline::after(allowed) });
         }
         let call = tokio::time::timeout(allowed.saturating_add(GIVEN_UP_AFTER), inner.call(request));
+        // What runs has its place also when nobody listens any more.
+        let call = async { (call.await, place) };
         let task = self.tracker.spawn(call.in_current_span());
-        let response = match tokio::time::timeout(deadline::ours(allowed), task).await {
-            Ok(Ok(Ok(Ok(response)))) => response,
+        let (response, place) = match tokio::time::timeout(deadline::ours(allowed), task).await {
+            Ok(Ok((Ok(Ok(response)), place))) => (response, place),
             // What a panic says may have a value in it; the log has where it was.
             Ok(Err(_)) => return Err(Error::internal("a call panicked")),
-            Ok(Ok(Err(_))) | Err(_) => return Err(Error::DeadlineExceeded),
+            Ok(Ok((Err(_), _))) | Err(_) => return Err(Error::DeadlineExceeded),
         };
-        if streaming {
-            return Ok(response.map(|inner| Body::new(body::Bounded::ours(inner, asked, id))));
-        }
-        Ok(response)
+        Ok(response.map(|inner| {
+            Body::new(if streaming {
+                body::Bounded::ours(inner, asked, id, place)
+            } else {
+                body::Bounded::answer(inner, place)
+            })
+        }))
     }
 
     /// Health and reflection: theirs are the rules of their specifications, but their streams end
-    /// when the server stops.
+    /// when the server stops. Health is asked when the server is full too, so nothing counts it; what it
+    /// takes is bounded by the connections.
     async fn answer_foreign<S>(self, mut inner: S, request: Request<Body>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let expiry = deadline::of(request.headers());
+        let place = match request.uri().path() {
+            path if path.starts_with(HEALTH) => Ok(None),
+            _ => self.admission.enter(Kind::Stream).map(Some),
+        };
+        let admitted = place.and_then(|place| Ok((place, deadline::of(request.headers())?)));
+        let (place, expiry) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => return Status::from(error).into_http(),
+        };
         // The request's half as well: reflection reads on until it ends, and would hold the connection.
-        let bounded = |inner| Body::new(body::Bounded::foreign(inner, expiry, self.stop.clone()));
-        let Ok(response) = inner.call(request.map(bounded)).await;
-        response.map(bounded)
+        let bounded =
+            |inner, place| Body::new(body::Bounded::foreign(inner, expiry, self.stop.clone(), place));
+        let Ok(response) = inner.call(request.map(|inner| bounded(inner, None))).await;
+        response.map(|inner| bounded(inner, place))
     }
 }
 
@@ -219,11 +249,11 @@ fn not_grpc(request: &Request<Body>) -> Option<Response<Body>> {
     None
 }
 
+/// Whether the messages are those of the contract: gRPC has others, such as `application/grpc+json`.
 fn is_grpc(headers: &HeaderMap) -> bool {
     const GRPC: &[u8] = b"application/grpc";
+    const PROTO: &[u8] = b"+proto";
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&[][..], header::HeaderValue::as_bytes);
-    match content_type.strip_prefix(GRPC) {
-        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
-        None => false,
-    }
+    let Some(rest) = content_type.strip_prefix(GRPC) else { return false };
+    matches!(rest.strip_prefix(PROTO).unwrap_or(rest).first(), None | Some(b';'))
 }

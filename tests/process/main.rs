@@ -4,6 +4,7 @@
     reason = "what helps a test fails it in the same way; clippy knows only the functions of tests themselves"
 )]
 
+mod certificates;
 mod client;
 mod cluster;
 mod harness;
@@ -19,3 +20,4 @@ mod noise;
 mod pressure;
 mod shutdown;
 mod start_refused;
+mod tls;

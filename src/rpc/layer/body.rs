@@ -1,4 +1,5 @@
-//! The body of a stream: it ends at a deadline, or when the server stops, and its error is complete.
+//! The body of an answer: it has its call's place until it is taken. That of a stream ends at a deadline,
+//! or when the server stops, and its error is complete.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use tonic::Status;
 use tonic::body::Body;
 use uuid::Uuid;
 
+use super::admission::Place;
 use super::repair;
 use crate::error::Error;
 use crate::pb::ErrorReason;
@@ -25,28 +27,33 @@ pub(super) struct Bounded {
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// The call's id, where its errors are ours to complete.
     id: Option<Uuid>,
+    /// Free when the body is dropped: taken, reset, or its connection gone.
+    _place: Option<Place>,
     ended: bool,
 }
 
 impl Bounded {
+    /// The answer of a unary call, which is there already.
+    pub(super) fn answer(inner: Body, place: Place) -> Self {
+        Self { inner, expiry: None, stop: None, id: None, _place: Some(place), ended: false }
+    }
+
     /// A stream of this contract.
-    pub(super) fn ours(inner: Body, expiry: Option<Duration>, id: Uuid) -> Self {
-        Self::new(inner, expiry, None, Some(id))
+    pub(super) fn ours(inner: Body, expiry: Option<Duration>, id: Uuid, place: Place) -> Self {
+        let expiry = expiry.map(|expiry| Box::pin(tokio::time::sleep(expiry)));
+        Self { inner, expiry, stop: None, id: Some(id), _place: Some(place), ended: false }
     }
 
     /// A stream of health or reflection, which knows nothing of the server's end.
-    pub(super) fn foreign(inner: Body, expiry: Option<Duration>, stop: CancellationToken) -> Self {
-        Self::new(inner, expiry, Some(stop), None)
-    }
-
-    fn new(inner: Body, expiry: Option<Duration>, stop: Option<CancellationToken>, id: Option<Uuid>) -> Self {
-        Self {
-            inner,
-            id,
-            expiry: expiry.map(|expiry| Box::pin(tokio::time::sleep(expiry))),
-            stop: stop.map(|stop| Box::pin(stop.cancelled_owned())),
-            ended: false,
-        }
+    pub(super) fn foreign(
+        inner: Body,
+        expiry: Option<Duration>,
+        stop: CancellationToken,
+        place: Option<Place>,
+    ) -> Self {
+        let expiry = expiry.map(|expiry| Box::pin(tokio::time::sleep(expiry)));
+        let stop = Some(Box::pin(stop.cancelled_owned()));
+        Self { inner, expiry, stop, id: None, _place: place, ended: false }
     }
 
     /// Why the body ends now, if it does.

@@ -4,20 +4,43 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::error::{Error, Result};
+use crate::pb::ErrorReason;
+
 /// The header.
 const HEADER: &str = "grpc-timeout";
 
 /// What the protocol allows.
 const MAX_DIGITS: usize = 8;
 
-/// How much earlier than the client's own limit we answer. tonic has a timer for the same header,
-/// which fires after this one and would say CANCELLED.
+/// How much earlier than the client's own limit we answer. Most clients have a timer for the same limit,
+/// and this one comes before it, with all that an error of ours says.
 const HEAD_START: Duration = Duration::from_millis(1);
 
-/// How long the client waits; `None` when it does not say. What is not understood is not said, as
-/// tonic has it.
-pub(crate) fn of(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(HEADER)?.to_str().ok()?;
+/// How long the client waits; `None` when it does not say.
+///
+/// # Errors
+///
+/// For what the protocol does not know: whoever asks for a limit and gets none would not expect it.
+pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>> {
+    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    let Some(limit) = value.to_str().ok().and_then(parse) else {
+        return Err(Error::invalid_because(
+            ErrorReason::RequestMalformed,
+            HEADER,
+            "grpc-timeout",
+            "must be 1 to 8 digits and a unit: H, M, S, m, u or n",
+        ));
+    };
+    Ok(Some(limit))
+}
+
+/// When we answer for a client that waits for `allowed`.
+pub(super) fn ours(allowed: Duration) -> Duration {
+    allowed.saturating_sub(HEAD_START)
+}
+
+fn parse(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -34,20 +57,11 @@ pub(crate) fn of(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// When we answer for a client that waits for `allowed`.
-pub(super) fn ours(allowed: Duration) -> Duration {
-    allowed.saturating_sub(HEAD_START)
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    fn parse(text: &'static str) -> Option<Duration> {
-        of(&HeaderMap::from_iter([(http::HeaderName::from_static(HEADER), HeaderValue::from_static(text))]))
-    }
 
     #[test]
     fn all_units() {
@@ -57,13 +71,19 @@ mod tests {
         assert_eq!(parse("250m"), Some(Duration::from_millis(250)));
         assert_eq!(parse("5u"), Some(Duration::from_micros(5)));
         assert_eq!(parse("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
     }
 
     #[test]
-    fn nonsense_is_no_deadline() {
-        for text in ["", "1", "S", "-1S", "1.5S", "999999999S", "1s ", "1d"] {
+    fn nonsense_is_refused_and_silence_is_not() {
+        for text in ["", "1", "S", "-1S", "+1S", "1.5S", "999999999S", "1s ", "1d", "1é"] {
             assert_eq!(parse(text), None, "{text}");
         }
-        assert_eq!(of(&HeaderMap::new()), None);
+        let headers = |text| {
+            HeaderMap::from_iter([(http::HeaderName::from_static(HEADER), HeaderValue::from_static(text))])
+        };
+        assert_eq!(of(&headers("1S")).ok(), Some(Some(Duration::from_secs(1))));
+        assert!(of(&headers("soon")).is_err());
+        assert_eq!(of(&HeaderMap::new()).ok(), Some(None));
     }
 }

@@ -1,12 +1,16 @@
 //! What every test stands on: a service of its own, over a database of its own.
 
+#[path = "../../process/certificates.rs"]
+pub(crate) mod certificates;
 pub(crate) mod context;
 pub(crate) mod conversations;
 pub(crate) mod customers;
+pub(crate) mod dial;
 pub(crate) mod errors;
 pub(crate) mod faqs;
 pub(crate) mod fields;
 pub(crate) mod misfortune;
+pub(crate) mod http2;
 pub(crate) mod postgres;
 pub(crate) mod questions;
 pub(crate) mod raw;
@@ -32,7 +36,7 @@ pub(crate) fn micros(time: Option<prost_types::Timestamp>) -> i64 {
 }
 
 /// Waits for something that nobody announces.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < PATIENCE, "still not so: {what}");

@@ -1,11 +1,13 @@
 //! The service in this process, and its tenants' clients.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use crm_backend::auth::{Authenticator, TENANT_HEADER};
-use crm_backend::config::{Cli, Command, Config};
+use crm_backend::config::{Cli, Command, Config, Limits};
+use crm_backend::connection::{Listener, Tls};
 use crm_backend::db::Db;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
@@ -38,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     /// Who the pool's connections log in as; the owner when not said.
     pub(crate) login: Option<String>,
+    /// Changes limits.
+    pub(crate) limits: fn(&mut Limits),
+    /// How connections are secured; then the client is the test's own.
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 impl Default for Settings {
@@ -48,6 +54,8 @@ impl Default for Settings {
             drain: Duration::from_secs(10),
             lease: Duration::from_secs(120),
             login: None,
+            limits: |_| (),
+            tls: None,
         }
     }
 }
@@ -95,6 +103,11 @@ impl Crm {
         self.first.channel.clone()
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.first.address
+    }
+
     /// A connection of the database's owner.
     pub(crate) async fn sql(&self) -> Sql {
         self.database.sql().await
@@ -113,6 +126,7 @@ impl Crm {
 
 /// One process of the service, as a task.
 pub(crate) struct Replica {
+    address: SocketAddr,
     channel: Channel,
     stop: CancellationToken,
     server: JoinSet<Result<(), ServeError>>,
@@ -120,12 +134,13 @@ pub(crate) struct Replica {
 
 impl Replica {
     async fn start(database: &Database, settings: Settings) -> Self {
-        let Settings { connections, wait, drain, lease, login } = settings;
+        let Settings { connections, wait, drain, lease, login, limits, tls } = settings;
         let mut config = defaults();
         config.database.database_connections = connections;
         config.database.database_wait = wait;
         config.limits.drain = drain;
         config.limits.message_lease = lease;
+        limits(&mut config.limits);
         let mut opened =
             server::open(database.target(), &config.database).await.expect("the database is safe");
         if let Some(login) = login {
@@ -139,12 +154,15 @@ impl Replica {
             opened,
             Authenticator::insecure(),
             config.limits,
-            listener,
+            Listener::new(listener, tls.clone()),
             stop.clone().cancelled_owned(),
         ));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
-        let channel = endpoint.connect().await.expect("the service listens");
-        Self { channel, stop, server }
+        let channel = match tls {
+            None => endpoint.connect().await.expect("the service listens"),
+            Some(_) => endpoint.connect_lazy(),
+        };
+        Self { address, channel, stop, server }
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -188,6 +206,11 @@ impl Tenant {
     /// The same tenant through another replica.
     pub(crate) fn through(&self, replica: &Replica) -> Self {
         Self { id: self.id, channel: replica.channel() }
+    }
+
+    /// The same tenant over another connection.
+    pub(crate) fn over(&self, channel: Channel) -> Self {
+        Self { id: self.id, channel }
     }
 
     /// The connection, without the tenant's name.

@@ -1,0 +1,180 @@
+//! From accepted to closed: a task for each connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tower::{Service, ServiceExt};
+
+use super::gate::{Gate, Place};
+use super::stream::Connection;
+use super::{Listener, Tls, opening};
+use crate::config::ConnectionLimits;
+
+/// Headers of a request in bytes: a token and a few ids fit, and a client cannot fill memory.
+const MAX_HEADER_LIST: u32 = 8 * 1024;
+
+/// What a client may send on a stream before the server reads it. A connection has as much for each
+/// of its streams: with less, those that are not read would hold up the others.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// How often an idle connection is asked whether its client is still there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long the client may take to say so. With the interval, a lost client's streams are freed
+/// within 40 seconds.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams that a client opened and reset before they were looked at: with more at once it is not one
+/// that changed its mind, but one that makes the server work for nothing (CVE-2023-44487), and its
+/// connection ends.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Streams of a connection that were reset for what the client did wrong on them; with more, it does so
+/// for a living (CVE-2025-8671), and its connection ends.
+const MAX_ERROR_RESETS: usize = 1024;
+
+/// How much sooner or later than others a connection is old, in thousandths of the age: those that were
+/// opened at once, as after a restart, do not all come back at once.
+const JITTER: u32 = 100;
+
+/// What every connection shares.
+struct Server<S> {
+    service: S,
+    tls: Option<Arc<Tls>>,
+    http2: http2::Builder<TokioExecutor>,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+}
+
+/// Accepts connections until `stop`, and serves each as a task of `connections`, which ends when the
+/// last of its calls has.
+pub(crate) async fn serve<S>(
+    listener: Listener,
+    service: S,
+    limits: ConnectionLimits,
+    connections: &TaskTracker,
+    stop: CancellationToken,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let gate = Gate::new(limits.max_connections, limits.max_connections_per_peer);
+    let http2 = http2(&limits);
+    let server = Arc::new(Server { service, tls: listener.tls.clone(), http2, limits, stop: stop.clone() });
+    loop {
+        let (tcp, address) = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match gate.enter(address.ip()) {
+            Ok(place) => {
+                connections.spawn(Arc::clone(&server).attend(tcp, address, place));
+            }
+            Err(full) if gate.tells() => tracing::warn!(peer = %address, "a connection was refused: {full}"),
+            Err(full) => tracing::debug!(peer = %address, "a connection was refused: {full}"),
+        }
+    }
+}
+
+impl<S> Server<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    /// Serves one connection, which has its place until it ends.
+    async fn attend(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, _place: Place) {
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(peer = %address, %error, "what is small waits for more");
+        }
+        let opening = opening::open(tcp, self.tls.as_deref(), self.limits.opening);
+        let opened = tokio::select! {
+            () = self.stop.cancelled() => return,
+            opened = opening => opened,
+        };
+        match opened {
+            Ok(connection) => self.speak(connection, address).await,
+            Err(error) => tracing::debug!(peer = %address, "a connection came to nothing: {error}"),
+        }
+    }
+
+    /// Speaks HTTP/2 until the client leaves. A connection that is old, or a server that stops, takes no
+    /// new calls, and ends with those that there are.
+    async fn speak(&self, connection: Connection, address: SocketAddr) {
+        let certificate = connection.peer_certificate();
+        let answer = service_fn(|request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
+            self.service.clone().oneshot(request)
+        });
+        let mut served = std::pin::pin!(self.http2.serve_connection(TokioIo::new(connection), answer));
+        let ended = tokio::select! {
+            ended = served.as_mut() => ended,
+            () = self.is_enough() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if let Err(error) = ended {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::debug!(peer = %address, %error, cause, "a connection ended badly");
+        }
+    }
+
+    /// Resolves when a connection that begins now is old, or the server stops.
+    async fn is_enough(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(jittered(self.limits.max_connection_age)) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}
+
+fn http2(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
+    let window = STREAM_WINDOW.saturating_mul(limits.max_streams_per_connection);
+    let mut http2 = http2::Builder::new(TokioExecutor::new());
+    http2
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADER_LIST)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(window.min(i32::MAX.cast_unsigned()))
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .max_concurrent_streams(limits.max_streams_per_connection)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS);
+    http2
+}
+
+/// The age, up to [`JITTER`] more or less.
+fn jittered(age: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_u128() % u128::from(2 * JITTER + 1);
+    let share = u32::try_from(random).unwrap_or(JITTER);
+    age / 1000 * (1000 - JITTER + share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_one_moment_are_not_old_in_one_moment() {
+        let age = Duration::from_secs(1000);
+        let ages: Vec<_> = (0..100).map(|_| jittered(age)).collect();
+        let within = Duration::from_secs(900)..=Duration::from_secs(1100);
+        assert!(ages.iter().all(|age| within.contains(age)), "{ages:?}");
+        assert!(ages.iter().any(|other| *other != ages[0]), "{ages:?}");
+    }
+}

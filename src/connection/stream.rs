@@ -1,0 +1,122 @@
+//! What HTTP/2 reads and writes: a socket, with or without TLS, that closes without loss.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
+
+use super::PeerCertificate;
+
+/// How long a client may take to close after us. A close with bytes of the client's unread is a reset,
+/// which can cost it what we sent last.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What is read at once of what nobody wants any more.
+const DISCARD: usize = 8 * 1024;
+
+/// See the module.
+pub(super) struct Connection {
+    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    /// What was read already, and is to be read again.
+    put_back: &'static [u8],
+    /// From our end on: when to give up waiting for the client's.
+    linger: Option<Pin<Box<Sleep>>>,
+    /// Whether all that we have to say was said.
+    ended: bool,
+}
+
+impl Connection {
+    pub(super) fn plain(tcp: TcpStream) -> Self {
+        Self { stream: Either::Left(tcp), put_back: &[], linger: None, ended: false }
+    }
+
+    pub(super) fn secure(tls: TlsStream<TcpStream>) -> Self {
+        Self { stream: Either::Right(Box::new(tls)), put_back: &[], linger: None, ended: false }
+    }
+
+    /// The certificate that the client has shown.
+    pub(super) fn peer_certificate(&self) -> Option<PeerCertificate> {
+        let Either::Right(tls) = &self.stream else { return None };
+        let (_, session) = tls.get_ref();
+        session.peer_certificates()?.first().cloned().map(PeerCertificate)
+    }
+
+    /// Has these bytes read again, before any other.
+    pub(super) fn put_back(&mut self, bytes: &'static [u8]) {
+        self.put_back = bytes;
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.put_back.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let (now, later) = self.put_back.split_at(self.put_back.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.put_back = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Ends our half, and reads until the client ends its own.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let limit = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        // TLS has a last word, for which a client that does not read leaves no room.
+        if !this.ended && limit.as_mut().poll(context).is_pending() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            this.ended = true;
+        }
+        // What comes under TLS is not deciphered any more.
+        let tcp = match &mut this.stream {
+            Either::Left(tcp) => tcp,
+            Either::Right(tls) => tls.get_mut().0,
+        };
+        let mut discarded = [0; DISCARD];
+        while limit.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut discarded);
+            let read = ready!(Pin::new(&mut *tcp).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,119 @@
+//! A client that does what it is told, and nothing by itself: it has no timers, and no idea of gRPC.
+
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use crm_backend::auth::TENANT_HEADER;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tonic::Status;
+use tonic::body::Body;
+use uuid::Uuid;
+
+use super::soon;
+
+/// A connection.
+pub(crate) struct Http2 {
+    sender: SendRequest<Body>,
+    /// The same socket, for an end that HTTP/2 knows nothing of.
+    socket: std::net::TcpStream,
+    _driver: JoinSet<()>,
+}
+
+impl Http2 {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(address).await.expect("the service listens");
+        let tcp = tcp.into_std().expect("a socket");
+        let socket = tcp.try_clone().expect("a socket");
+        let tcp = TcpStream::from_std(tcp).expect("a socket");
+        let (sender, connection) =
+            handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.expect("it speaks HTTP/2");
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            let _ = connection.await;
+        });
+        Self { sender, socket, _driver: driver }
+    }
+
+    /// Cuts the connection in the middle of everything.
+    pub(crate) fn vanish(self) {
+        self.socket.shutdown(Shutdown::Both).expect("it was open");
+    }
+
+    /// Sends a request, and waits for the head of its answer.
+    pub(crate) async fn call(&mut self, request: Request<Body>) -> Response<Incoming> {
+        soon(self.sender.ready()).await.expect("the connection lives");
+        soon(self.sender.send_request(request)).await.expect("an answer")
+    }
+
+    /// Sends a request, and waits for the error that is its answer.
+    pub(crate) async fn refusal(&mut self, request: Request<Body>) -> Status {
+        let mut response = self.call(request).await;
+        if let Some(status) = Status::from_header_map(response.headers()) {
+            return status;
+        }
+        let trailers = trailers(response.body_mut()).await;
+        Status::from_header_map(&trailers).expect("a status")
+    }
+}
+
+/// What a body ends with.
+async fn trailers(body: &mut Incoming) -> HeaderMap {
+    loop {
+        let frame = soon(std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context))).await;
+        let frame = frame.expect("trailers").expect("no reset");
+        if let Ok(trailers) = frame.into_trailers() {
+            return trailers;
+        }
+    }
+}
+
+/// A call of a tenant, with a body that begins so and never ends.
+pub(crate) fn begun(
+    rpc: &str,
+    tenant: Uuid,
+    headers: &[(&'static str, &str)],
+    bytes: Vec<u8>,
+) -> Request<Body> {
+    let mut request = Request::builder()
+        .method("POST")
+        .uri(format!("http://localhost/crm.v1.{rpc}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header(TENANT_HEADER, tenant.to_string());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::new(Begun(Some(bytes)))).expect("a request")
+}
+
+/// A message as gRPC frames it.
+pub(crate) fn framed(message: &impl prost::Message) -> Vec<u8> {
+    let length = u32::try_from(message.encoded_len()).expect("a short message");
+    [&[0][..], &length.to_be_bytes(), &message.encode_to_vec()].concat()
+}
+
+/// A body of these bytes, after which it says nothing.
+struct Begun(Option<Vec<u8>>);
+
+impl http_body::Body for Begun {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.0.take().filter(|bytes| !bytes.is_empty()) {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes.into())))),
+            None => Poll::Pending,
+        }
+    }
+}

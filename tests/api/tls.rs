@@ -1,0 +1,191 @@
+//! TLS: who gets in, who does not, and that it is nobody else's trouble.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use crm_backend::config::{Cli, Command, Limits};
+use crm_backend::connection::Tls;
+use rustls::ClientConfig;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::certificates::{Ca, Files};
+use crate::support::dial::{Dialer, NAME};
+use crate::support::{Crm, PATIENCE, Settings, Tenant, soon};
+
+/// A service under TLS, and whose certificates it trusts.
+struct Secure {
+    crm: Crm,
+    ca: Ca,
+    files: Files,
+    tls: Arc<Tls>,
+    _directory: TempDir,
+}
+
+impl Secure {
+    /// A server that asks for no certificates, or as `--tls-client-auth` says.
+    async fn start(client_auth: Option<&str>) -> Self {
+        Self::with(client_auth, |_| ()).await
+    }
+
+    async fn with(client_auth: Option<&str>, limits: fn(&mut Limits)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let ca = Ca::new();
+        let files = Files::write(directory.path(), &ca, NAME);
+        let tls = Arc::new(load(&files, client_auth));
+        let settings = Settings { limits, tls: Some(Arc::clone(&tls)), ..Settings::default() };
+        Self { crm: Crm::with(settings).await, ca, files, tls, _directory: directory }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.crm.address()
+    }
+
+    /// A tenant over a connection of its own.
+    async fn tenant(&self, config: ClientConfig) -> Tenant {
+        let channel = Dialer::tls(self.address(), config).channel().await;
+        self.crm.tenant().over(channel.expect("a connection"))
+    }
+
+    /// How a connection of this client ends that says the first words of HTTP/2.
+    async fn refusal(&self, config: ClientConfig) -> io::Error {
+        let refused = async {
+            let mut socket = Dialer::tls(self.address(), config).dial().await?;
+            socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
+            socket.read_u8().await
+        };
+        soon(refused).await.expect_err("it is not let in")
+    }
+}
+
+fn load(files: &Files, client_auth: Option<&str>) -> Tls {
+    let text = |path: &std::path::Path| path.to_str().expect("a path of letters").to_owned();
+    let mut arguments = vec!["crm-backend".to_owned()];
+    arguments.extend(["--tls-cert".to_owned(), text(&files.certificate)]);
+    arguments.extend(["--tls-key".to_owned(), text(&files.key)]);
+    if let Some(client_auth) = client_auth {
+        arguments.extend(["--tls-client-ca".to_owned(), text(&files.client_ca)]);
+        arguments.extend(["--tls-client-auth".to_owned(), client_auth.to_owned()]);
+    }
+    match Cli::parse_from(arguments).into_command() {
+        Command::Serve(config) => Tls::load(&config.tls).expect("good files").expect("a certificate"),
+        Command::Migrate(_) => panic!("serve is the default"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_answered_under_both_versions_of_tls() {
+    let secure = Secure::start(None).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let tenant = secure.tenant(secure.ca.client_of(&[version], None)).await;
+        let zoe = tenant.customer("Zoe").await;
+        assert_eq!(tenant.get(&zoe.id).await.expect("there"), zoe);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_certificate_is_required_nobody_gets_in_without_a_good_one() {
+    let secure = Secure::start(Some("required")).await;
+    let trusted = secure.ca.sign("agent.example");
+    let tenant = secure.tenant(secure.ca.client(Some(&trusted))).await;
+    tenant.customer("Zoe").await;
+    let error = secure.refusal(secure.ca.client(None)).await;
+    assert!(error.to_string().contains("CertificateRequired"), "{error}");
+    let forged = Ca::new().sign("agent.example");
+    let error = secure.refusal(secure.ca.client(Some(&forged))).await;
+    // The alert that says what is wrong with it.
+    assert!(error.to_string().contains("received fatal alert"), "{error}");
+    tenant.customer("Those that are in stay in").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_certificate_is_optional_a_bad_one_is_still_refused() {
+    let secure = Secure::start(Some("optional")).await;
+    let trusted = secure.ca.sign("agent.example");
+    secure.tenant(secure.ca.client(Some(&trusted))).await.customer("Zoe").await;
+    secure.tenant(secure.ca.client(None)).await.customer("Zoe").await;
+    let forged = Ca::new().sign("agent.example");
+    secure.refusal(secure.ca.client(Some(&forged))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_know_the_ca_goes_and_no_other_notices() {
+    let secure = Secure::start(None).await;
+    let tenant = secure.tenant(secure.ca.client(None)).await;
+    let stranger = Ca::new().client(None);
+    Dialer::tls(secure.address(), stranger).dial().await.err().expect("it does not trust the server");
+    tenant.customer("Zoe").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_http_2_is_agreed_on() {
+    let secure = Secure::start(None).await;
+    let mut config = secure.ca.client(None);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let error = Dialer::tls(secure.address(), config).dial().await.err().expect("nothing in common");
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_text_to_a_port_of_tls_ends_at_once() {
+    let secure = Secure::with(None, |limits| limits.connections.opening = PATIENCE * 2).await;
+    for words in [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut tcp = TcpStream::connect(secure.address()).await.expect("a connection");
+        tcp.write_all(words).await.expect("it is there");
+        let mut answer = Vec::new();
+        let _ = soon(tcp.read_to_end(&mut answer)).await;
+        assert!(answer.len() < 16, "no more than an alert: {answer:?}");
+    }
+    secure.tenant(secure.ca.client(None)).await.customer("Zoe").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_does_not_end_is_given_up_and_holds_up_no_other() {
+    let secure = Secure::with(None, |limits| limits.connections.opening = Duration::from_millis(500)).await;
+    let began = Instant::now();
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let mut tcp = TcpStream::connect(secure.address()).await.expect("a connection");
+        // The beginning of a record of 512 bytes.
+        tcp.write_all(&[0x16, 3, 1, 2, 0, 1]).await.expect("it is there");
+        silent.push(tcp);
+    }
+    secure.tenant(secure.ca.client(None)).await.customer("Zoe").await;
+    for mut tcp in silent {
+        let mut answer = Vec::new();
+        let _ = soon(tcp.read_to_end(&mut answer)).await;
+    }
+    assert!(began.elapsed() >= Duration::from_millis(450), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_files_are_for_new_connections_and_bad_ones_for_none() {
+    let mut secure = Secure::start(Some("required")).await;
+    let old_identity = secure.ca.sign("agent.example");
+    let old = secure.tenant(secure.ca.client(Some(&old_identity))).await;
+    old.customer("Zoe").await;
+
+    fs::write(&secure.files.key, "no key").expect("a file");
+    let error = secure.tls.reload().expect_err("no key").to_string();
+    assert!(error.contains("--tls-key") && error.contains("server.key"), "{error}");
+    secure.tenant(secure.ca.client(Some(&old_identity))).await.customer("As it was").await;
+
+    let new = Ca::new();
+    secure.files.renew(&new, NAME);
+    secure.tls.reload().expect("good files");
+    let old_ca = std::mem::replace(&mut secure.ca, new);
+    Dialer::tls(secure.address(), old_ca.client(Some(&old_identity)))
+        .dial()
+        .await
+        .err()
+        .expect("another server to those that trust the old CA");
+    secure.refusal(secure.ca.client(Some(&old_identity))).await;
+    let new_identity = secure.ca.sign("agent.example");
+    secure.tenant(secure.ca.client(Some(&new_identity))).await.customer("Zoe").await;
+    old.customer("What was agreed on goes on").await;
+}
