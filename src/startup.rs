@@ -1,5 +1,7 @@
 //! From settings to a running server, and what the operator reads on the way.
 
+mod keys;
+
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -7,14 +9,16 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Authenticator;
+use crate::auth::{AuthConfig, Authenticator, Bounds, Mode};
 use crate::config::{Config, DatabaseConfig, MigrateConfig};
-use crate::db::embedded::{self, Durability, Embedded, Storage};
+use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
 use crate::db::{Target, migrate};
 use crate::server::{self, Database, ServeError};
 
-/// Connections that the service's own Postgres takes beside those of the pool: health, migrations,
-/// and a person with psql.
+pub use keys::{KeysError, keys};
+
+/// Connections that the service's own Postgres takes beside those of the pool: health, signals
+/// between replicas, API keys, migrations, and a person with psql.
 const SPARE_CONNECTIONS: u16 = 10;
 
 /// Serves until SIGTERM or Ctrl-C.
@@ -24,6 +28,8 @@ const SPARE_CONNECTIONS: u16 = 10;
 /// Why it does not start, in a sentence that says what to do.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     config.check().map_err(ServeError::Settings)?;
+    let authenticator =
+        Authenticator::open(&config.auth, Bounds::default()).await.map_err(ServeError::Settings)?;
     // From here on a signal is remembered, so that one during the start ends it cleanly.
     let mut signals = StopSignals::take().map_err(ServeError::Signals)?;
     // Before Postgres, because it is the quickest to fail.
@@ -31,9 +37,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (target, embedded) = locate(&config.database).await?;
     let applied = migrate::run(&target).await?;
     let database = server::open(target, &config.database).await?;
-    greet(&listener, &database, embedded.as_ref(), &applied);
+    greet(&listener, &database, embedded.as_ref(), &applied, &config.auth);
     let asked = CancellationToken::new();
-    let authenticator = Authenticator::insecure();
     let served = tokio::select! {
         served = server::run(database, authenticator, config.limits, listener, asked.clone().cancelled_owned()) => served,
         () = async { signals.next().await; asked.cancel(); signals.next().await } => {
@@ -100,8 +105,24 @@ async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), S
     Ok((Target::parse(embedded.url())?, Some(embedded)))
 }
 
+/// The same, or the one that a running service has of its own on the data directory.
+async fn join(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), ServeError> {
+    match locate(config).await {
+        Err(ServeError::Embedded(EmbeddedError::Held { path, port: Some(port), .. })) => {
+            Ok((Target::parse(&embedded::url_of_held(&path, port)?)?, None))
+        }
+        located => located,
+    }
+}
+
 /// The first lines that a newcomer reads.
-fn greet(listener: &TcpListener, database: &Database, embedded: Option<&Embedded>, applied: &[String]) {
+fn greet(
+    listener: &TcpListener,
+    database: &Database,
+    embedded: Option<&Embedded>,
+    applied: &[String],
+    auth: &AuthConfig,
+) {
     let address = listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
     let place = match embedded {
         Some(own) => format!("Postgres {} of its own, data in {}", own.version(), own.data_dir().display()),
@@ -111,11 +132,14 @@ fn greet(listener: &TcpListener, database: &Database, embedded: Option<&Embedded
         "crm-backend {version} listens on {address}
   database   {place}
   schema     {schema}
-  first call grpcurl -plaintext -H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\
+  callers    {callers}
+  first call grpcurl -plaintext {credential}-H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\
                -d '{{\"business_name\": \"Café Zoë\"}}' {address} crm.v1.CustomerService/CreateCustomer
 ",
         version = env!("CARGO_PKG_VERSION"),
         schema = schema_line(applied),
+        callers = callers_line(auth),
+        credential = if auth.takes(Mode::Insecure) { "" } else { "-H 'authorization: Bearer CREDENTIAL' " },
     ));
 }
 
@@ -130,6 +154,14 @@ fn schema_line(applied: &[String]) -> String {
         [] => "up to date".to_owned(),
         applied => format!("brought up to date: {}", applied.join(", ")),
     }
+}
+
+fn callers_line(auth: &AuthConfig) -> String {
+    if auth.takes(Mode::Insecure) {
+        return "are believed: whoever reaches the address may name any tenant".to_owned();
+    }
+    let modes: Vec<_> = auth.auth.iter().map(ToString::to_string).collect();
+    format!("prove who they are: {}", modes.join(", "))
 }
 
 /// SIGTERM and Ctrl-C, none of which is lost from the moment that this is made.

@@ -26,12 +26,16 @@ use uuid::Uuid;
 
 use super::Context;
 use super::method::Method;
-use crate::auth::{Authenticator, Caller, TenantId};
+use crate::auth::{Admitted, Authenticator, Caller, TenantId, Validity};
 use crate::db::Deadline;
 use crate::error::Error;
+use body::Ends;
 
 /// Paths of this contract start so.
 const OURS: &str = "/crm.v1.";
+
+/// Who asks whether the service is well need not say who they are.
+const HEALTH: &str = "/grpc.health.";
 
 /// Deadline of a stream that brings none: it may stay open for ever, and this only bounds how long its
 /// handler takes to begin, which waits for nothing.
@@ -110,12 +114,13 @@ impl CallLayer {
         let id = Uuid::now_v7();
         let method = Method::find(path);
         let span = tracing::info_span!("call", request_id = %id, method = path.trim_start_matches(OURS));
-        let caller = self.admit(&head, method).instrument(span.clone()).await;
-        let tenant = caller.as_ref().ok().and_then(Option::as_ref).map(Caller::tenant);
-        let outcome = match caller {
-            Ok(caller) => {
-                let (request, call) = (Request::from_parts(head, body), method.zip(caller));
-                self.run(inner, request, id, call).instrument(span.clone()).await
+        let time = Time::of(&head.headers, method, self.default_deadline);
+        let admitted = time.bound(self.admit(&head, method)).instrument(span.clone()).await;
+        let tenant = admitted.as_ref().ok().and_then(|(caller, _)| caller.as_ref()).map(Caller::tenant);
+        let outcome = match admitted {
+            Ok((caller, validity)) => {
+                let call = Admission { id, time, call: method.zip(caller), validity };
+                self.run(inner, Request::from_parts(head, body), call).instrument(span.clone()).await
             }
             Err(error) => Err(error),
         };
@@ -133,16 +138,18 @@ impl CallLayer {
         response
     }
 
-    /// Who may have a call answered; nobody in particular where there is no such RPC.
+    /// Who may have a call answered, and how long; nobody in particular where there is no such RPC.
     async fn admit(
         &self,
         head: &request::Parts,
         method: Option<&'static Method>,
-    ) -> Result<Option<Caller>, Error> {
-        let principal = self.authenticator.authenticate(&head.headers, &head.extensions).await?;
-        let Some(method) = method else { return Ok(None) };
+    ) -> Result<(Option<Caller>, Validity), Error> {
+        let Admitted { principal, validity } =
+            self.authenticator.authenticate(&head.headers, &head.extensions).await?;
+        let Some(method) = method else { return Ok((None, validity)) };
         let tenant = TenantId::selected_by(&head.headers)?;
-        principal.act(tenant, method.scope).map(Some)
+        let caller = principal.act(tenant, method.scope)?;
+        Ok((Some(caller), validity))
     }
 
     /// Runs a call of this contract as a task, until its deadline.
@@ -150,22 +157,21 @@ impl CallLayer {
         &self,
         mut inner: S,
         mut request: Request<Body>,
-        id: Uuid,
-        call: Option<(&'static Method, Caller)>,
+        admission: Admission,
     ) -> Result<Response<Body>, Error>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
+        let Admission { id, time, call, validity } = admission;
         let streaming = call.as_ref().is_some_and(|(method, _)| method.streaming);
-        let asked = deadline::of(request.headers());
-        let allowed = match asked {
-            Some(asked) => asked,
-            None if streaming => NO_DEADLINE,
-            None => self.default_deadline,
-        };
+        let allowed = time.left();
         if let Some((method, caller)) = call {
             request.extensions_mut().insert(Context { caller, method, deadline: Deadline::after(allowed) });
+        }
+        let ends = Ends { deadline: time.asked.map(|_| allowed), stop: None, validity };
+        if streaming {
+            request = request.map(|inner| ends.request(inner));
         }
         let call = tokio::time::timeout(allowed.saturating_add(GIVEN_UP_AFTER), inner.call(request));
         let task = self.tracker.spawn(call.in_current_span());
@@ -175,22 +181,72 @@ impl CallLayer {
             Ok(Ok(Err(_))) | Err(_) => return Err(Error::DeadlineExceeded),
         };
         if streaming {
-            return Ok(response.map(|inner| Body::new(body::Bounded::ours(inner, asked, id))));
+            return Ok(response.map(|inner| ends.response(inner, Some(id))));
         }
         Ok(response)
     }
 
     /// Health and reflection: theirs are the rules of their specifications, but their streams end
-    /// when the server stops.
+    /// when the server stops, and reflection is for those who may call.
     async fn answer_foreign<S>(self, mut inner: S, request: Request<Body>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let expiry = deadline::of(request.headers());
+        let (head, body) = request.into_parts();
+        let time = Time::of(&head.headers, None, NO_DEADLINE);
+        let admitted = match head.uri.path().starts_with(HEALTH) {
+            true => Ok((None, Validity::default())),
+            false => time.bound(self.admit(&head, None)).await,
+        };
+        let validity = match admitted {
+            Ok((_, validity)) => validity,
+            Err(error) => return repair::response(Status::from(error).into_http(), Uuid::now_v7()),
+        };
+        let ends =
+            Ends { deadline: time.asked.map(|_| time.left()), stop: Some(self.stop.clone()), validity };
         // The request's half as well: reflection reads on until it ends, and would hold the connection.
-        let bounded = |inner| Body::new(body::Bounded::foreign(inner, expiry, self.stop.clone()));
-        let Ok(response) = inner.call(request.map(bounded)).await;
-        response.map(bounded)
+        let request = Request::from_parts(head, ends.request(body));
+        let Ok(response) = inner.call(request).await;
+        response.map(|inner| ends.response(inner, None))
+    }
+}
+
+/// A call that may be answered.
+struct Admission {
+    id: Uuid,
+    time: Time,
+    /// What is called, and by whom; nothing where there is no such RPC.
+    call: Option<(&'static Method, Caller)>,
+    /// How long the caller's credential holds.
+    validity: Validity,
+}
+
+/// How long a call may take, and since when it does.
+#[derive(Clone, Copy)]
+struct Time {
+    started: Instant,
+    /// What the client asked for.
+    asked: Option<Duration>,
+    allowed: Duration,
+}
+
+impl Time {
+    /// Of a call that begins now.
+    fn of(metadata: &HeaderMap, method: Option<&Method>, default: Duration) -> Self {
+        let asked = deadline::of(metadata);
+        let streaming = method.is_some_and(|method| method.streaming);
+        let allowed = asked.unwrap_or(if streaming { NO_DEADLINE } else { default });
+        Self { started: Instant::now(), asked, allowed }
+    }
+
+    fn left(&self) -> Duration {
+        self.allowed.saturating_sub(self.started.elapsed())
+    }
+
+    /// Does what comes before the call within its time.
+    async fn bound<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let done = tokio::time::timeout(deadline::ours(self.left()), work).await;
+        done.unwrap_or(Err(Error::DeadlineExceeded))
     }
 }
 

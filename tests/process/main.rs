@@ -11,6 +11,7 @@ mod harness;
 mod command_line;
 mod crash;
 mod database;
+mod keys;
 mod lifecycle;
 mod pressure;
 mod shutdown;

@@ -2,9 +2,11 @@
 
 pub(crate) mod context;
 pub(crate) mod conversations;
+pub(crate) mod credentials;
 pub(crate) mod customers;
 pub(crate) mod errors;
 pub(crate) mod faqs;
+pub(crate) mod issuer;
 pub(crate) mod postgres;
 pub(crate) mod questions;
 pub(crate) mod raw;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use crm_backend::auth::{Authenticator, TENANT_HEADER};
 use crm_backend::config::{Cli, Command, Config};
-use crm_backend::db::Db;
+use crm_backend::db::{Db, Target};
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     /// Who the pool's connections log in as; the owner when not said.
     pub(crate) login: Option<String>,
+    /// How callers prove who they are.
+    pub(crate) authenticator: Authenticator,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             drain: Duration::from_secs(10),
             lease: Duration::from_secs(120),
             login: None,
+            authenticator: Authenticator::insecure(),
         }
     }
 }
@@ -87,12 +90,17 @@ impl Crm {
 
     /// A new tenant.
     pub(crate) fn tenant(&self) -> Tenant {
-        Tenant { id: Uuid::new_v4(), channel: self.channel() }
+        Tenant { id: Uuid::new_v4(), channel: self.channel(), authorization: None }
     }
 
     /// A connection without a tenant.
     pub(crate) fn channel(&self) -> Channel {
         self.first.channel.clone()
+    }
+
+    /// Where the database is.
+    pub(crate) fn target(&self) -> Target {
+        self.database.target()
     }
 
     /// A connection of the database's owner.
@@ -120,7 +128,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     async fn start(database: &Database, settings: Settings) -> Self {
-        let Settings { connections, wait, drain, lease, login } = settings;
+        let Settings { connections, wait, drain, lease, login, authenticator } = settings;
         let mut config = defaults();
         config.database.database_connections = connections;
         config.database.database_wait = wait;
@@ -137,7 +145,7 @@ impl Replica {
         let mut server = JoinSet::new();
         server.spawn(server::run(
             opened,
-            Authenticator::insecure(),
+            authenticator,
             config.limits,
             listener,
             stop.clone().cancelled_owned(),
@@ -165,7 +173,7 @@ impl Replica {
 pub(crate) fn defaults() -> Config {
     match Cli::parse_from(["crm-backend"]).into_command() {
         Command::Serve(config) => *config,
-        Command::Migrate(_) => panic!("serve is the default"),
+        Command::Migrate(_) | Command::Keys(_) => panic!("serve is the default"),
     }
 }
 
@@ -174,6 +182,7 @@ pub(crate) fn defaults() -> Config {
 pub(crate) struct Tenant {
     pub(crate) id: Uuid,
     channel: Channel,
+    authorization: Option<MetadataValue<Ascii>>,
 }
 
 /// A connection that names its tenant.
@@ -182,7 +191,13 @@ pub(crate) type Service = InterceptedService<Channel, NameTenant>;
 impl Tenant {
     /// The same tenant through another replica.
     pub(crate) fn through(&self, replica: &Replica) -> Self {
-        Self { id: self.id, channel: replica.channel() }
+        Self { channel: replica.channel(), ..self.clone() }
+    }
+
+    /// The same tenant, for somebody who has this token or key.
+    pub(crate) fn with(&self, credential: &str) -> Self {
+        let bearer = format!("Bearer {credential}").parse().expect("a header value");
+        Self { authorization: Some(bearer), ..self.clone() }
     }
 
     /// The connection, without the tenant's name.
@@ -207,17 +222,24 @@ impl Tenant {
     }
 
     fn name(&self) -> NameTenant {
-        NameTenant(self.id.to_string().parse().expect("a header value"))
+        let tenant = self.id.to_string().parse().expect("a header value");
+        NameTenant { tenant, authorization: self.authorization.clone() }
     }
 }
 
-/// Adds the tenant's name to every call.
+/// Adds the tenant's name to every call, and the credential where there is one.
 #[derive(Clone)]
-pub(crate) struct NameTenant(MetadataValue<Ascii>);
+pub(crate) struct NameTenant {
+    tenant: MetadataValue<Ascii>,
+    authorization: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for NameTenant {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert(TENANT_HEADER, self.0.clone());
+        request.metadata_mut().insert(TENANT_HEADER, self.tenant.clone());
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
         Ok(request)
     }
 }
