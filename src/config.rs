@@ -1,5 +1,6 @@
 //! Every setting once: flag, environment variable, default, one line of help.
 
+mod keys;
 mod limits;
 mod tls;
 
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::auth::{AuthConfig, Surroundings};
 use crate::db::embedded;
 
+pub use keys::{CreateKey, KeysCommand, KeysConfig, ListKeys, RevokeKey};
 pub use limits::{CallLimits, ConnectionLimits};
 pub use tls::{ClientAuth, TlsConfig};
 
@@ -35,6 +38,8 @@ pub enum Command {
     Serve(Box<Config>),
     /// Bring the database's schema up to date, and stop.
     Migrate(MigrateConfig),
+    /// Make, list and revoke API keys.
+    Keys(KeysConfig),
 }
 
 /// Settings of `serve`.
@@ -53,6 +58,9 @@ pub struct Config {
     /// What connections are secured with.
     #[command(flatten)]
     pub tls: TlsConfig,
+    /// How callers prove who they are.
+    #[command(flatten)]
+    pub auth: AuthConfig,
 
     /// Where the data is.
     #[command(flatten)]
@@ -181,23 +189,30 @@ impl Cli {
     }
 }
 
+impl Command {
+    /// How the log looks.
+    pub fn log(&self) -> &LogConfig {
+        match self {
+            Self::Serve(config) => &config.log,
+            Self::Migrate(config) => &config.log,
+            Self::Keys(config) => config.command.log(),
+        }
+    }
+}
+
 impl Config {
-    /// Refuses settings under which anybody on the network could name any tenant.
+    /// Refuses settings that are not safe together.
     ///
     /// # Errors
     ///
     /// What to do instead, in a sentence.
     pub fn check(&self) -> Result<(), String> {
-        if self.listen.ip().is_loopback() || self.trust_tenant_header {
-            return Ok(());
-        }
-        Err(format!(
-            "{} can be reached by others, and whoever can reach it may name any tenant. Listen on a loopback \
-             address (--listen 127.0.0.1:{}), or say --trust-tenant-header if something in front of the service \
-             authenticates callers and sets x-tenant-id.",
-            self.listen,
-            self.listen.port(),
-        ))
+        self.auth.check(Surroundings {
+            listen: self.listen,
+            tls: self.tls.tls_cert.is_some(),
+            client_ca: self.tls.tls_client_ca.is_some(),
+            trust_tenant_header: self.trust_tenant_header,
+        })
     }
 }
 
@@ -216,7 +231,7 @@ mod tests {
         let cli = Cli::parse_from(["crm-backend"].iter().chain(arguments));
         match cli.into_command() {
             Command::Serve(config) => *config,
-            Command::Migrate(_) => unreachable!("no test asks for it"),
+            Command::Migrate(_) | Command::Keys(_) => unreachable!("no test asks for it"),
         }
     }
 
@@ -226,15 +241,6 @@ mod tests {
         let with = config(&["serve", "--listen", "127.0.0.1:1", "--ephemeral"]);
         assert_eq!(format!("{without:?}"), format!("{with:?}"));
         assert!(without.database.ephemeral);
-    }
-
-    #[test]
-    fn an_open_address_needs_consent() {
-        assert!(config(&["--listen", "127.0.0.1:50051"]).check().is_ok());
-        assert!(config(&["--listen", "[::1]:50051"]).check().is_ok());
-        assert!(config(&["--listen", "0.0.0.0:50051", "--trust-tenant-header"]).check().is_ok());
-        let refusal = config(&["--listen", "0.0.0.0:50051"]).check();
-        assert!(refusal.is_err_and(|text| text.contains("--trust-tenant-header")));
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn entity_tag(text: &str) {
 fn timeout(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
     let headers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-timeout"), value)]);
-    if let Some(timeout) = layer::timeout(&headers) {
+    if let Ok(Some(timeout)) = layer::timeout(&headers) {
         assert!(timeout <= Duration::from_secs(99_999_999 * 3_600), "longer than the protocol has");
     }
 }

@@ -8,11 +8,7 @@ use crm_backend::{startup, telemetry};
 
 fn main() -> ExitCode {
     let command = Cli::parse().into_command();
-    let log = match &command {
-        Command::Serve(config) => &config.log,
-        Command::Migrate(config) => &config.log,
-    };
-    let started = telemetry::start(log).and_then(|()| {
+    let started = telemetry::start(command.log()).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.map_err(|error| format!("The runtime does not start: {error}."))
     });
@@ -21,6 +17,7 @@ fn main() -> ExitCode {
             match command {
                 Command::Serve(config) => startup::serve(*config).await.map_err(|error| error.to_string()),
                 Command::Migrate(config) => startup::migrate(config).await.map_err(|error| error.to_string()),
+                Command::Keys(config) => startup::keys(config).await.map_err(|error| error.to_string()),
             }
         })
     });

@@ -164,6 +164,7 @@ pub async fn run(
         stop: stop.clone(),
     });
     background.spawn(conversations.background(target.clone(), signals, &end));
+    background.spawn(authenticator.clone().background(target.clone(), end.clone()));
     let conversations =
         ConversationServiceServer::new(conversations).max_decoding_message_size(limits.max_request_bytes);
     let calls = CallLayer {

@@ -1,5 +1,7 @@
 //! From settings to a running server, and what the operator reads on the way.
 
+mod keys;
+
 use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,15 +12,17 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Authenticator;
+use crate::auth::{AuthConfig, Authenticator, Bounds, Mode};
 use crate::config::{ClientAuth, Config, DatabaseConfig, MigrateConfig};
 use crate::connection::{Listener, Tls};
-use crate::db::embedded::{self, Durability, Embedded, Storage};
+use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
 use crate::db::{Target, migrate};
 use crate::server::{self, Database, ServeError};
 
-/// Connections that the service's own Postgres takes beside those of the pool: health, migrations,
-/// and a person with psql.
+pub use keys::{KeysError, keys};
+
+/// Connections that the service's own Postgres takes beside those of the pool: health, signals
+/// between replicas, API keys, migrations, and a person with psql.
 const SPARE_CONNECTIONS: u16 = 10;
 
 /// Files that the process has open beside the connections of clients and those of the pool.
@@ -31,6 +35,8 @@ const SPARE_FILES: u32 = 128;
 /// Why it does not start, in a sentence that says what to do.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     config.check().map_err(ServeError::Settings)?;
+    let authenticator =
+        Authenticator::open(&config.auth, Bounds::default()).await.map_err(ServeError::Settings)?;
     let tls = Tls::load(&config.tls)?.map(Arc::new);
     // From here on a signal is remembered, so that one during the start ends it cleanly.
     let mut signals = StopSignals::take().map_err(ServeError::Signals)?;
@@ -41,17 +47,17 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (target, embedded) = locate(&config.database).await?;
     let applied = migrate::run(&target).await?;
     let database = server::open(target, &config.database).await?;
-    greet(&listener, tls.as_deref(), &database, embedded.as_ref(), &applied);
+    greet(&listener, tls.as_deref(), &database, embedded.as_ref(), &applied, &config.auth);
     let listener = Listener::new(listener, tls.clone());
     let asked = CancellationToken::new();
-    let authenticator = Authenticator::insecure();
+    let reloads = reload_at(hangups, tls, authenticator.clone());
     let served = tokio::select! {
         served = server::run(database, authenticator, config.limits, listener, asked.clone().cancelled_owned()) => served,
         () = async { signals.next().await; asked.cancel(); signals.next().await } => {
             tracing::warn!("asked to stop a second time: calls that did not finish are given up");
             Ok(())
         }
-        never = reload_at(hangups, tls.as_deref()) => match never {},
+        never = reloads => match never {},
     };
     if let Some(embedded) = embedded {
         let stopped = tokio::task::spawn_blocking(move || embedded.stop()).await;
@@ -97,13 +103,14 @@ fn allow_files(config: &Config) {
 
 /// At each SIGHUP, has everything that was read from files read again. What cannot be read stays as it was,
 /// so that a mistake in a file is no outage.
-async fn reload_at(mut hangups: Signal, tls: Option<&Tls>) -> Infallible {
+async fn reload_at(mut hangups: Signal, tls: Option<Arc<Tls>>, authenticator: Authenticator) -> Infallible {
     loop {
         hangups.recv().await;
         tracing::info!("SIGHUP: reading the files again");
-        if let Some(tls) = tls {
+        if let Some(tls) = &tls {
             tell_of("TLS", tls.reload().map_err(|error| error.to_string()));
         }
+        tell_of("what proves who is calling", authenticator.reload());
     }
 }
 
@@ -151,6 +158,16 @@ async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), S
     Ok((Target::parse(embedded.url())?, Some(embedded)))
 }
 
+/// The same, or the one that a running service has of its own on the data directory.
+async fn join(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), ServeError> {
+    match locate(config).await {
+        Err(ServeError::Embedded(EmbeddedError::Held { path, port: Some(port), .. })) => {
+            Ok((Target::parse(&embedded::url_of_held(&path, port)?)?, None))
+        }
+        located => located,
+    }
+}
+
 /// The first lines that a newcomer reads.
 fn greet(
     listener: &TcpListener,
@@ -158,6 +175,7 @@ fn greet(
     database: &Database,
     embedded: Option<&Embedded>,
     applied: &[String],
+    auth: &AuthConfig,
 ) {
     let address = listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
     let place = match embedded {
@@ -170,11 +188,14 @@ fn greet(
   TLS        {secured}
   database   {place}
   schema     {schema}
-  first call grpcurl {flags} -H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\
+  callers    {callers}
+  first call grpcurl {flags} {credential}-H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\
                -d '{{\"business_name\": \"Café Zoë\"}}' {address} crm.v1.CustomerService/CreateCustomer
 ",
         version = env!("CARGO_PKG_VERSION"),
         schema = schema_line(applied),
+        callers = callers_line(auth),
+        credential = if auth.takes_bearers() { "-H 'authorization: Bearer CREDENTIAL' " } else { "" },
     ));
 }
 
@@ -201,6 +222,14 @@ fn schema_line(applied: &[String]) -> String {
         [] => "up to date".to_owned(),
         applied => format!("brought up to date: {}", applied.join(", ")),
     }
+}
+
+fn callers_line(auth: &AuthConfig) -> String {
+    if auth.takes(Mode::Insecure) {
+        return "are believed: whoever reaches the address may name any tenant".to_owned();
+    }
+    let modes: Vec<_> = auth.auth.iter().map(ToString::to_string).collect();
+    format!("prove who they are: {}", modes.join(", "))
 }
 
 /// SIGTERM and Ctrl-C, none of which is lost from the moment that this is made.

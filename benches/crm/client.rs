@@ -1,7 +1,9 @@
 //! Clients of the service.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
+use crm_backend::auth::api_keys::Secret;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
@@ -15,13 +17,25 @@ use uuid::Uuid;
 
 use crate::Result;
 
-/// Says the tenant with every call.
+/// The credential of all clients, where they need one.
+static CREDENTIAL: OnceLock<AsciiMetadataValue> = OnceLock::new();
+
+/// Has all clients call with this key.
+pub(crate) fn call_with(key: &Secret) -> Result<()> {
+    let bearer = format!("Bearer {}", key.expose()).parse()?;
+    CREDENTIAL.set(bearer).map_err(|_| "clients have a key already".into())
+}
+
+/// Says the tenant, and who calls, with every call.
 #[derive(Clone)]
 pub(crate) struct Says(AsciiMetadataValue);
 
 impl Interceptor for Says {
     fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
         request.metadata_mut().insert("x-tenant-id", self.0.clone());
+        if let Some(credential) = CREDENTIAL.get() {
+            request.metadata_mut().insert("authorization", credential.clone());
+        }
         Ok(request)
     }
 }

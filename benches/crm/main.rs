@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use options::Options;
+use options::{API_KEY, Options};
 use pgbench::Pgbench;
 use service::{Database, Service};
 use stage::Stage;
@@ -75,7 +75,7 @@ async fn perform(
     pgbench: Option<Pgbench>,
     mut signals: Signals,
 ) -> Result<bool> {
-    let service = Service::start(database)?;
+    let service = Service::start(database, &options.auth)?;
     let outcome = tokio::select! {
         outcome = measure(options, database, pgbench, &service) => outcome,
         () = signals.next() => Err("stopped by a signal".into()),
@@ -94,6 +94,9 @@ async fn measure(
         eprintln!("{}", pgbench::MISSING);
     }
     let address = service.address().await?;
+    if options.auth == API_KEY {
+        client::call_with(&database.key().await?)?;
+    }
     let sql = fill::connect(database.config()?).await?;
     let stage = Stage::new(options, address, service.pid(), sql, pgbench).await?;
     let report = scenarios::run_all(&stage).await;

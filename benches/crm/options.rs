@@ -33,6 +33,9 @@ const SHORT_IDLE_STREAMS: (usize, usize) = (100, 1_000);
 /// The disk for the database. Often `/tmp` is memory, where a commit costs nothing.
 const DIRECTORY: &str = "/var/tmp";
 
+/// Clients have API keys.
+pub(crate) const API_KEY: &str = "api-key";
+
 /// Measures the service against pgbench on the same database.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench --", max_term_width = 100)]
@@ -60,6 +63,10 @@ pub(crate) struct Options {
     /// Directory of `postgres` and `initdb`; found by itself if not said.
     #[arg(long, env = "CRM_POSTGRES_BIN_DIR", value_name = "DIR")]
     pub(crate) postgres_bin_dir: Option<PathBuf>,
+
+    /// How clients prove who they are: `insecure` (they need not), or `api-key`, with one that all share.
+    #[arg(long, value_name = "MODE", default_value = "insecure", value_parser = ["insecure", API_KEY])]
+    pub(crate) auth: String,
 
     /// What cargo says to every benchmark.
     #[arg(long, hide = true)]

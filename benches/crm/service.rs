@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crm_backend::auth::api_keys::{self, NewKey, Secret};
+use crm_backend::auth::{Scopes, Tenants};
+use crm_backend::db::Target;
 use crm_backend::db::embedded::{self, Durability, Embedded, Storage};
+use crm_backend::pb::Scope;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -76,6 +80,14 @@ impl Database {
         Ok(self.embedded.url().parse()?)
     }
 
+    /// A new API key for all tenants, where the service has made the tables.
+    pub(crate) async fn key(&self) -> Result<Secret> {
+        let mut connection = Target::parse(self.embedded.url())?.open().await?;
+        let scopes = Scopes::of([Scope::Read, Scope::Write]);
+        let new = NewKey { name: "benchmark".to_owned(), tenants: Tenants::All, scopes, lifetime: None };
+        Ok(api_keys::create(&mut connection, &new).await?.1)
+    }
+
     /// Stops it, and removes what it wrote.
     pub(crate) fn stop(self) {
         let Self { embedded, place } = self;
@@ -94,8 +106,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts it on a port of its own.
-    pub(crate) fn start(database: &Database) -> Result<Self> {
+    /// Starts it on a port of its own, with clients that prove who they are by this.
+    pub(crate) fn start(database: &Database, auth: &str) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_crm-backend"));
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("CRM_")) {
@@ -104,7 +116,7 @@ impl Service {
         }
         // A password does not belong among the arguments, which everybody can see.
         command.env("DATABASE_URL", database.embedded.url());
-        command.args(["--listen", "127.0.0.1:0", "--log", "warn"]);
+        command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--auth", auth]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         // A Ctrl-C is for the benchmark, which stops its clients first.
         command.process_group(0);

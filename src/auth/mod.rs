@@ -1,8 +1,15 @@
 //! Who is calling, and for which tenant. [`Authenticator::authenticate`] finds out who; [`Principal::act`]
 //! is the only place that makes a [`Caller`] of a call, and a [`Caller`] is the only way to a connection.
 
+pub mod api_keys;
 mod authenticator;
+mod bearer;
+mod certificates;
+mod config;
+pub mod grants;
+mod jwt;
 mod principal;
+mod validity;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +20,10 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 
-pub use authenticator::Authenticator;
+pub use authenticator::{Admitted, Authenticator, Bounds};
+pub use config::{AuthConfig, Mode, Signature, Surroundings};
 pub use principal::{Principal, Scopes, Tenants};
+pub use validity::Validity;
 
 /// The metadata that selects the tenant of a call.
 pub const TENANT_HEADER: &str = "x-tenant-id";
@@ -95,6 +104,11 @@ impl Caller {
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
+}
+
+/// A credential that is none. The client is told which check it failed, and nothing of what we know.
+fn invalid(message: impl Into<String>) -> Error {
+    Error::Unauthenticated { reason: ErrorReason::CredentialInvalid, message: message.into() }
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ impl Scopes {
         Self(scopes.into_iter().fold(0, |bits, scope| bits | Self::bit(scope)))
     }
 
+    /// Those that have names, in the order of the contract.
+    pub fn list(self) -> impl Iterator<Item = Scope> {
+        [Scope::Read, Scope::Write, Scope::Admin].into_iter().filter(move |scope| self.contains(*scope))
+    }
+
     /// Whether this right is among them.
     pub fn contains(self, scope: Scope) -> bool {
         self.0 & Self::bit(scope) != 0
@@ -55,7 +60,7 @@ impl Tenants {
 }
 
 /// Who calls, as its credential says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Principal {
     name: String,
     tenants: Tenants,

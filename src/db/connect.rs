@@ -1,5 +1,6 @@
 //! From a URL to an open connection.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -205,7 +206,11 @@ fn tls_config(
     let chain = match check_host {
         None => None,
         Some(_) => {
-            let roots = Arc::new(roots(root_certificates)?);
+            let unreadable = |cause| {
+                let path = root_certificates.unwrap_or_default().to_owned();
+                ConnectError::RootCertificates { path, cause }
+            };
+            let roots = Arc::new(roots(root_certificates.map(Path::new)).map_err(unreadable)?);
             let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(|error| rustls::Error::General(error.to_string()))?;
@@ -216,21 +221,24 @@ fn tls_config(
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// The certificates of `path`, or those of the system.
-fn roots(path: Option<&str>) -> Result<RootCertStore, ConnectError> {
+/// The certificates of a PEM file, or those of the system.
+///
+/// # Errors
+///
+/// Why the file is of no use.
+pub(crate) fn roots(path: Option<&Path>) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
     let Some(path) = path else {
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return Ok(store);
     };
-    let unreadable = |cause: String| ConnectError::RootCertificates { path: path.to_owned(), cause };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?;
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
     for certificate in certificates {
-        let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-        store.add(certificate)?;
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        store.add(certificate).map_err(|error| error.to_string())?;
     }
     if store.is_empty() {
-        return Err(unreadable("it has no certificate".to_owned()));
+        return Err("it has no certificate".to_owned());
     }
     Ok(store)
 }

@@ -7,6 +7,36 @@ pub mod sql_types {
 }
 
 diesel::table! {
+    /// Keys that agents and scripts call with. Not for tenants: crm_app cannot read it.
+    api_keys (id) {
+        /// UUID version 7, made by the service; the key's name in logs.
+        id -> Uuid,
+        /// Whose key it is, in the words of the operator.
+        name -> Text,
+        /// SHA-256 of the secret. It has 256 random bits, so that neither salt nor stretching would add anything.
+        secret_hash -> Bytea,
+        /// Whether the key may be used for every tenant, those to come included.
+        all_tenants -> Bool,
+        /// The tenants that the key may be used for; none with all_tenants.
+        tenants -> Array<Nullable<Uuid>>,
+        /// What the key may be used for: words of Scope.
+        scopes -> Array<Nullable<Text>>,
+        /// When the key ends; null where it does not.
+        expires_at -> Nullable<Timestamptz>,
+        /// When the key was last used, to about a minute; null where it was not.
+        last_used_at -> Nullable<Timestamptz>,
+        /// When the key was revoked; null where it was not.
+        revoked_at -> Nullable<Timestamptz>,
+        /// When the key was made.
+        created_at -> Timestamptz,
+        /// When the row last changed, use apart.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the row, use apart, from 1.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
     /// What was made of a conversation, version after version.
     conversation_analyses (tenant_id, id) {
         /// The tenant.
@@ -480,6 +510,7 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(
+    api_keys,
     conversation_analyses,
     conversation_messages,
     conversations,

@@ -30,17 +30,18 @@ pub(crate) use deadline::of as timeout;
 
 use super::Context;
 use super::method::Method;
-use crate::auth::{Authenticator, Caller, TenantId};
+use crate::auth::{Admitted, Authenticator, Caller, TenantId, Validity};
 use crate::db::Deadline;
 use crate::error::Error;
 use admission::{Kind, Place};
+use body::Ends;
 
 pub use admission::Admission;
 
 /// Paths of this contract start so.
 const OURS: &str = "/crm.v1.";
 
-/// Paths of health start so.
+/// Paths of health start so. Who asks whether the service is well need not say who they are.
 const HEALTH: &str = "/grpc.health.";
 
 /// Deadline of a stream that brings none: it may stay open for ever, and this only bounds how long its
@@ -122,12 +123,13 @@ impl CallLayer {
         let id = Uuid::now_v7();
         let method = Method::find(path);
         let span = tracing::info_span!("call", request_id = %id, method = path.trim_start_matches(OURS));
-        let admitted = self.admit(&head, method).instrument(span.clone()).await;
-        let tenant = admitted.as_ref().ok().and_then(|(caller, _)| caller.as_ref()).map(Caller::tenant);
+        let kind = if method.is_some_and(|method| method.streaming) { Kind::Stream } else { Kind::Unary };
+        let admitted = self.admit(&head, kind, method).instrument(span.clone()).await;
+        let tenant = admitted.as_ref().ok().and_then(Grant::tenant);
         let outcome = match admitted {
-            Ok((caller, place)) => {
-                let (request, call) = (Request::from_parts(head, body), method.zip(caller));
-                self.run(inner, request, id, call, place).instrument(span.clone()).await
+            Ok(grant) => {
+                let request = Request::from_parts(head, body);
+                self.run(inner, request, id, grant).instrument(span.clone()).await
             }
             Err(error) => Err(error),
         };
@@ -145,21 +147,23 @@ impl CallLayer {
         response
     }
 
-    /// Who may have a call answered, and its place; nobody in particular where there is no such RPC.
+    /// What a call may have; it is nobody's in particular where there is no such RPC.
     ///
     /// Room in all comes first, because to find out who is calling takes time as well.
     async fn admit(
         &self,
         head: &request::Parts,
+        kind: Kind,
         method: Option<&'static Method>,
-    ) -> Result<(Option<Caller>, Place), Error> {
-        let streaming = method.is_some_and(|method| method.streaming);
-        let mut place = self.admission.enter(if streaming { Kind::Stream } else { Kind::Unary })?;
-        let principal = self.authenticator.authenticate(&head.headers, &head.extensions).await?;
-        let Some(method) = method else { return Ok((None, place)) };
+    ) -> Result<Grant, Error> {
+        let mut place = self.admission.enter(kind)?;
+        let time = Time::of(&head.headers, if kind == Kind::Stream { NO_DEADLINE } else { self.default_deadline })?;
+        let authenticated = self.authenticator.authenticate(&head.headers, &head.extensions);
+        let Admitted { principal, validity } = time.bound(authenticated).await?;
+        let Some(method) = method else { return Ok(Grant { time, call: None, validity, place }) };
         let caller = principal.act(TenantId::selected_by(&head.headers)?, method.scope)?;
         place.assign(caller.tenant())?;
-        Ok((Some(caller), place))
+        Ok(Grant { time, call: Some((method, caller)), validity, place })
     }
 
     /// Runs a call of this contract as a task, until its deadline.
@@ -168,22 +172,20 @@ impl CallLayer {
         mut inner: S,
         mut request: Request<Body>,
         id: Uuid,
-        call: Option<(&'static Method, Caller)>,
-        place: Place,
+        Grant { time, call, validity, place }: Grant,
     ) -> Result<Response<Body>, Error>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
         let streaming = call.as_ref().is_some_and(|(method, _)| method.streaming);
-        let asked = deadline::of(request.headers())?;
-        let allowed = match asked {
-            Some(asked) => asked,
-            None if streaming => NO_DEADLINE,
-            None => self.default_deadline,
-        };
+        let allowed = time.left();
         if let Some((method, caller)) = call {
             request.extensions_mut().insert(Context { caller, method, deadline: Deadline::after(allowed) });
+        }
+        let ends = Ends { deadline: time.asked.map(|_| allowed), stop: None, validity };
+        if streaming {
+            request = request.map(|inner| ends.request(inner));
         }
         let call = tokio::time::timeout(allowed.saturating_add(GIVEN_UP_AFTER), inner.call(request));
         // What runs has its place also when nobody listens any more.
@@ -196,35 +198,77 @@ impl CallLayer {
             Ok(Ok((Err(_), _))) | Err(_) => return Err(Error::DeadlineExceeded),
         };
         Ok(response.map(|inner| {
-            Body::new(if streaming {
-                body::Bounded::ours(inner, asked, id, place)
-            } else {
-                body::Bounded::answer(inner, place)
-            })
+            if streaming { ends.response(inner, Some(id), Some(place)) } else { body::answer(inner, place) }
         }))
     }
 
     /// Health and reflection: theirs are the rules of their specifications, but their streams end
-    /// when the server stops. Health is asked when the server is full too, so nothing counts it; what it
-    /// takes is bounded by the connections.
+    /// when the server stops, and reflection is for those who may call. Health is asked when the server
+    /// is full too, so nothing counts it; what it takes is bounded by the connections.
     async fn answer_foreign<S>(self, mut inner: S, request: Request<Body>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let place = match request.uri().path() {
-            path if path.starts_with(HEALTH) => Ok(None),
-            _ => self.admission.enter(Kind::Stream).map(Some),
+        let (head, body) = request.into_parts();
+        let admitted = if head.uri.path().starts_with(HEALTH) {
+            Time::of(&head.headers, NO_DEADLINE).map(|time| (time, Validity::default(), None))
+        } else {
+            let admitted = self.admit(&head, Kind::Stream, None).await;
+            admitted.map(|Grant { time, validity, place, .. }| (time, validity, Some(place)))
         };
-        let admitted = place.and_then(|place| Ok((place, deadline::of(request.headers())?)));
-        let (place, expiry) = match admitted {
+        let (time, validity, place) = match admitted {
             Ok(admitted) => admitted,
-            Err(error) => return Status::from(error).into_http(),
+            Err(error) => return repair::response(Status::from(error).into_http(), Uuid::now_v7()),
         };
+        let ends =
+            Ends { deadline: time.asked.map(|_| time.left()), stop: Some(self.stop.clone()), validity };
         // The request's half as well: reflection reads on until it ends, and would hold the connection.
-        let bounded =
-            |inner, place| Body::new(body::Bounded::foreign(inner, expiry, self.stop.clone(), place));
-        let Ok(response) = inner.call(request.map(|inner| bounded(inner, None))).await;
-        response.map(|inner| bounded(inner, place))
+        let request = Request::from_parts(head, ends.request(body));
+        let Ok(response) = inner.call(request).await;
+        response.map(|inner| ends.response(inner, None, place))
+    }
+}
+
+/// What a call that may be answered has.
+struct Grant {
+    time: Time,
+    /// What is called, and by whom; nothing where there is no such RPC.
+    call: Option<(&'static Method, Caller)>,
+    /// How long the caller's credential holds.
+    validity: Validity,
+    place: Place,
+}
+
+impl Grant {
+    fn tenant(&self) -> Option<TenantId> {
+        self.call.as_ref().map(|(_, caller)| caller.tenant())
+    }
+}
+
+/// How long a call may take, and since when it does.
+#[derive(Clone, Copy)]
+struct Time {
+    started: Instant,
+    /// What the client asked for.
+    asked: Option<Duration>,
+    allowed: Duration,
+}
+
+impl Time {
+    /// Of a call that begins now.
+    fn of(metadata: &HeaderMap, default: Duration) -> Result<Self, Error> {
+        let asked = deadline::of(metadata)?;
+        Ok(Self { started: Instant::now(), asked, allowed: asked.unwrap_or(default) })
+    }
+
+    fn left(&self) -> Duration {
+        self.allowed.saturating_sub(self.started.elapsed())
+    }
+
+    /// Does what comes before the call within its time.
+    async fn bound<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let done = tokio::time::timeout(deadline::ours(self.left()), work).await;
+        done.unwrap_or(Err(Error::DeadlineExceeded))
     }
 }
 

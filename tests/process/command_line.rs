@@ -16,14 +16,21 @@ fn settings(command: &clap::Command) -> Vec<String> {
     names.collect()
 }
 
+/// Every command that does something, with the words that call it.
+fn commands<'c>(command: &'c clap::Command, called: Vec<&'c str>) -> Vec<(&'c clap::Command, Vec<&'c str>)> {
+    let below = command
+        .get_subcommands()
+        .flat_map(|below| commands(below, [&called[..], &[below.get_name()]].concat()));
+    let does_something = !command.is_subcommand_required_set();
+    does_something.then(|| (command, called.clone())).into_iter().chain(below).collect()
+}
+
 #[test]
 fn help_mentions_every_setting() {
     let scratch = Scratch::new();
     let cli = Cli::command();
-    let commands = [(&cli, vec!["--help"])]
-        .into_iter()
-        .chain(cli.get_subcommands().map(|command| (command, vec![command.get_name(), "--help"])));
-    for (command, arguments) in commands {
+    for (command, called) in commands(&cli, Vec::new()) {
+        let arguments = [&called[..], &["--help"]].concat();
         let ended = run(&scratch, &arguments);
         ended.succeeded();
         let settings = settings(command);

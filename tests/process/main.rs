@@ -15,6 +15,7 @@ mod meter;
 mod command_line;
 mod crash;
 mod database;
+mod keys;
 mod lifecycle;
 mod noise;
 mod pressure;

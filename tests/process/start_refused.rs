@@ -125,3 +125,38 @@ fn nonsense_for_a_log_filter_is_refused() {
     let scratch = Scratch::new();
     run(&scratch, &["--ephemeral", "--log", "loud=very"]).refused(&["loud=very", "--log info"]);
 }
+
+#[test]
+fn credentials_that_nobody_could_check_are_refused() {
+    let scratch = Scratch::new();
+    let set = scratch.path("keys.json");
+    fs::write(&set, r#"{"keys": []}"#).expect("a file");
+    let secret = scratch.path("secret");
+    fs::write(&secret, "short").expect("a file");
+    let names = ["--jwt-issuer", "i", "--jwt-audience", "a"];
+    let jwt = |more: &[&'static str]| [&["--auth", "jwt"], &names[..], more].concat();
+    let missing = scratch.path("missing");
+    for (arguments, file, mentions) in [
+        (jwt(&["--jwt-jwks-file"]), Some(&set), vec!["--jwt-jwks-file", "no key"]),
+        (jwt(&["--jwt-jwks-file"]), Some(&missing), vec!["--jwt-jwks-file", "missing"]),
+        (jwt(&["--jwt-public-key"]), Some(&set), vec!["--jwt-public-key", "BEGIN PUBLIC KEY"]),
+        (jwt(&["--jwt-algorithms", "HS256", "--jwt-secret-file"]), Some(&secret), vec!["5 bytes"]),
+        (jwt(&["--jwt-jwks-url", "http://issuer.example/keys"]), None, vec!["https://"]),
+        (jwt(&["--jwt-jwks-url", "http://127.0.0.1:1/keys"]), None, vec!["--jwt-jwks-url"]),
+        (jwt(&[]), None, vec!["exactly one place"]),
+        (vec!["--auth", "jwt"], None, vec!["--jwt-issuer"]),
+        (vec!["--auth", "insecure,api-key"], None, vec!["insecure"]),
+        (vec!["--auth", "api-key", "--trust-tenant-header"], None, vec!["--trust-tenant-header"]),
+        (vec!["--auth", "mtls", "--mtls-principals"], Some(&set), vec!["--tls-client-ca"]),
+        (vec!["--jwt-jwks-file"], Some(&set), vec!["--auth"]),
+    ] {
+        let file = file.map(|file| text(file));
+        let arguments: Vec<_> = arguments.into_iter().chain(file).collect();
+        let data_dir = scratch.data_dir();
+        let place = ["--listen", "127.0.0.1:0", "--data-dir", text(&data_dir)];
+        run(&scratch, &[&place[..], &arguments].concat()).refused(&mentions);
+    }
+    let open = ["--listen", "0.0.0.0:0", "--auth", "api-key"];
+    run(&scratch, &open).refused(&["--tls-cert", "--allow-plaintext"]);
+    assert!(!scratch.data_dir().exists(), "nothing was started before");
+}

@@ -217,6 +217,17 @@ impl Drop for Embedded {
     }
 }
 
+/// The URL of the service's database on the server that another process runs on a storage directory; see
+/// [`EmbeddedError::Held`].
+///
+/// # Errors
+///
+/// When its password cannot be read, as by another user than the one who runs it.
+pub fn url_of_held(path: &Path, port: u16) -> Result<String, EmbeddedError> {
+    let password = storage::read_password(path)?.unwrap_or_default();
+    Ok(url(&password, port, cluster::DATABASE))
+}
+
 fn url(password: &str, port: u16, database: &str) -> String {
     let user = cluster::USER;
     format!("postgres://{user}:{password}@127.0.0.1:{port}/{database}")

@@ -127,7 +127,7 @@ impl Place {
     }
 
     pub(super) fn password_file(&self) -> PathBuf {
-        self.root.join("password")
+        password_file(&self.root)
     }
 
     /// A new log; the one before is kept, since it may say why the last run ended.
@@ -140,12 +140,7 @@ impl Place {
 
     /// The password that is kept, or `None` when there is none.
     pub(super) fn read_password(&self) -> Result<Option<String>, EmbeddedError> {
-        let path = self.password_file();
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(EmbeddedError::io("read the password", &path)(error)),
-        }
+        read_password(&self.root)
     }
 
     /// Makes a password and keeps it where `initdb` can read it and nobody else can.
@@ -171,6 +166,20 @@ impl Drop for Place {
         // Closing is not enough: a child that another thread is just starting has a copy until its
         // exec. If it fails, the copy's end releases it a moment later.
         let _ = self.lock.unlock();
+    }
+}
+
+fn password_file(root: &Path) -> PathBuf {
+    root.join("password")
+}
+
+/// The password that is kept in a storage directory, whoever holds it; `None` when there is none.
+pub(super) fn read_password(root: &Path) -> Result<Option<String>, EmbeddedError> {
+    let path = password_file(root);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(EmbeddedError::io("read the password", &path)(error)),
     }
 }
 

@@ -1,7 +1,7 @@
-//! The body of an answer: it has its call's place until it is taken. That of a stream ends at a deadline,
-//! or when the server stops, and its error is complete.
+//! The body of an answer: it has its call's place until it is taken. The two bodies of a stream end at a
+//! deadline, with the caller's credential, or when the server stops; and the error of a response is complete.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,74 +9,120 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use uuid::Uuid;
 
 use super::admission::Place;
 use super::repair;
+use crate::auth::Validity;
 use crate::error::Error;
 use crate::pb::ErrorReason;
 
+/// What ends a stream whether its handler wants it or not.
+#[derive(Clone)]
+pub(super) struct Ends {
+    /// How much longer the client waits, where it says.
+    pub(super) deadline: Option<Duration>,
+    /// Cancelled when the server stops, where the handler does not know of it.
+    pub(super) stop: Option<CancellationToken>,
+    /// How long the client's credential holds.
+    pub(super) validity: Validity,
+}
+
+/// Resolves with why a stream ends.
+type End = Pin<Box<dyn Future<Output = Error> + Send>>;
+
+impl Ends {
+    /// The body of a response, complete with the id of its call where the errors are ours to complete.
+    pub(super) fn response(self, inner: Body, id: Option<Uuid>, place: Option<Place>) -> Body {
+        Body::new(Bounded { inner, end: self.end(), id, is_response: true, _place: place, ended: false })
+    }
+
+    /// The body of a request. A client that reads no response could otherwise go on sending.
+    pub(super) fn request(&self, inner: Body) -> Body {
+        match self.clone().end() {
+            Some(end) => Body::new(Bounded {
+                inner,
+                end: Some(end),
+                id: None,
+                is_response: false,
+                _place: None,
+                ended: false,
+            }),
+            None => inner,
+        }
+    }
+
+    /// Nothing where nothing can end it.
+    fn end(self) -> Option<End> {
+        let Self { deadline, stop, validity } = self;
+        if deadline.is_none() && stop.is_none() && validity.is_unlimited() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            let passed = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep(deadline).await,
+                    None => pending().await,
+                }
+            };
+            let stopped = async {
+                match stop {
+                    Some(stop) => stop.cancelled_owned().await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = passed => Error::DeadlineExceeded,
+                () = stopped => Error::Unavailable {
+                    reason: ErrorReason::ShuttingDown,
+                    message: "the server is stopping; another replica will answer",
+                    cause: None,
+                },
+                error = validity.end() => error,
+            }
+        }))
+    }
+}
+
+/// The answer of a unary call, which is there already, and has its place until it is taken.
+pub(super) fn answer(inner: Body, place: Place) -> Body {
+    let place = Some(place);
+    Body::new(Bounded { inner, end: None, id: None, is_response: true, _place: place, ended: false })
+}
+
 /// See the module.
-pub(super) struct Bounded {
+struct Bounded {
     inner: Body,
-    expiry: Option<Pin<Box<Sleep>>>,
-    stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    end: Option<End>,
     /// The call's id, where its errors are ours to complete.
     id: Option<Uuid>,
+    is_response: bool,
     /// Free when the body is dropped: taken, reset, or its connection gone.
     _place: Option<Place>,
     ended: bool,
 }
 
 impl Bounded {
-    /// The answer of a unary call, which is there already.
-    pub(super) fn answer(inner: Body, place: Place) -> Self {
-        Self { inner, expiry: None, stop: None, id: None, _place: Some(place), ended: false }
-    }
-
-    /// A stream of this contract.
-    pub(super) fn ours(inner: Body, expiry: Option<Duration>, id: Uuid, place: Place) -> Self {
-        let expiry = expiry.map(|expiry| Box::pin(tokio::time::sleep(expiry)));
-        Self { inner, expiry, stop: None, id: Some(id), _place: Some(place), ended: false }
-    }
-
-    /// A stream of health or reflection, which knows nothing of the server's end.
-    pub(super) fn foreign(
-        inner: Body,
-        expiry: Option<Duration>,
-        stop: CancellationToken,
-        place: Option<Place>,
-    ) -> Self {
-        let expiry = expiry.map(|expiry| Box::pin(tokio::time::sleep(expiry)));
-        let stop = Some(Box::pin(stop.cancelled_owned()));
-        Self { inner, expiry, stop, id: None, _place: place, ended: false }
-    }
-
-    /// Why the body ends now, if it does.
-    fn end(&mut self, context: &mut Context<'_>) -> Option<Error> {
-        if self.expiry.as_mut().is_some_and(|expiry| expiry.as_mut().poll(context).is_ready()) {
-            return Some(Error::DeadlineExceeded);
-        }
-        if self.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(context).is_ready()) {
-            return Some(Error::Unavailable {
-                reason: ErrorReason::ShuttingDown,
-                message: "the server is stopping; another replica will answer",
-                cause: None,
-            });
-        }
-        None
-    }
-
     fn complete(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
         match (self.id, frame.into_trailers()) {
             (Some(id), Ok(trailers)) => Frame::trailers(repair::trailers(trailers, id)),
             (None, Ok(trailers)) => Frame::trailers(trailers),
             (_, Err(data)) => data,
         }
+    }
+
+    /// The last that is told: to the client as trailers, to a handler as an error of what it reads.
+    fn last(&self, error: Error) -> Result<Frame<Bytes>, Status> {
+        let status = Status::from(error);
+        if !self.is_response {
+            return Err(status);
+        }
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Ok(self.complete(Frame::trailers(trailers)))
     }
 }
 
@@ -92,16 +138,15 @@ impl http_body::Body for Bounded {
         if this.ended {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) {
-            return Poll::Ready(frame.map(|frame| frame.map(|frame| this.complete(frame))));
-        }
-        let Some(error) = this.end(context) else { return Poll::Pending };
+        // First, so that a body that always has more does not outlive its end.
+        let Some(Poll::Ready(error)) = this.end.as_mut().map(|end| end.as_mut().poll(context)) else {
+            let frame = Pin::new(&mut this.inner).poll_frame(context);
+            return frame.map(|frame| frame.map(|frame| frame.map(|frame| this.complete(frame))));
+        };
         this.ended = true;
-        // The handler learns of it by the drop of its stream.
+        // Whoever is at the other end of it learns of it by the drop.
         this.inner = Body::empty();
-        let mut trailers = HeaderMap::new();
-        Status::from(error).add_header(&mut trailers)?;
-        Poll::Ready(Some(Ok(this.complete(Frame::trailers(trailers)))))
+        Poll::Ready(Some(this.last(error)))
     }
 
     fn is_end_stream(&self) -> bool {

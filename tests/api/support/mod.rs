@@ -4,13 +4,15 @@
 pub(crate) mod certificates;
 pub(crate) mod context;
 pub(crate) mod conversations;
+pub(crate) mod credentials;
 pub(crate) mod customers;
 pub(crate) mod dial;
 pub(crate) mod errors;
 pub(crate) mod faqs;
 pub(crate) mod fields;
-pub(crate) mod misfortune;
 pub(crate) mod http2;
+pub(crate) mod issuer;
+pub(crate) mod misfortune;
 pub(crate) mod postgres;
 pub(crate) mod questions;
 pub(crate) mod raw;

@@ -8,7 +8,7 @@ use clap::Parser;
 use crm_backend::auth::{Authenticator, TENANT_HEADER};
 use crm_backend::config::{Cli, Command, Config, Limits};
 use crm_backend::connection::{Listener, Tls};
-use crm_backend::db::Db;
+use crm_backend::db::{Db, Target};
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) limits: fn(&mut Limits),
     /// How connections are secured; then the client is the test's own.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// How callers prove who they are.
+    pub(crate) authenticator: Authenticator,
 }
 
 impl Default for Settings {
@@ -56,6 +58,7 @@ impl Default for Settings {
             login: None,
             limits: |_| (),
             tls: None,
+            authenticator: Authenticator::insecure(),
         }
     }
 }
@@ -108,6 +111,11 @@ impl Crm {
         self.first.address
     }
 
+    /// Where the database is.
+    pub(crate) fn target(&self) -> Target {
+        self.database.target()
+    }
+
     /// A connection of the database's owner.
     pub(crate) async fn sql(&self) -> Sql {
         self.database.sql().await
@@ -134,7 +142,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     async fn start(database: &Database, settings: Settings) -> Self {
-        let Settings { connections, wait, drain, lease, login, limits, tls } = settings;
+        let Settings { connections, wait, drain, lease, login, limits, tls, authenticator } = settings;
         let mut config = defaults();
         config.database.database_connections = connections;
         config.database.database_wait = wait;
@@ -152,7 +160,7 @@ impl Replica {
         let mut server = JoinSet::new();
         server.spawn(server::run(
             opened,
-            Authenticator::insecure(),
+            authenticator,
             config.limits,
             Listener::new(listener, tls.clone()),
             stop.clone().cancelled_owned(),
@@ -183,7 +191,7 @@ impl Replica {
 pub(crate) fn defaults() -> Config {
     match Cli::parse_from(["crm-backend"]).into_command() {
         Command::Serve(config) => *config,
-        Command::Migrate(_) => panic!("serve is the default"),
+        Command::Migrate(_) | Command::Keys(_) => panic!("serve is the default"),
     }
 }
 
@@ -192,6 +200,7 @@ pub(crate) fn defaults() -> Config {
 pub(crate) struct Tenant {
     pub(crate) id: Uuid,
     channel: Channel,
+    authorization: Option<MetadataValue<Ascii>>,
 }
 
 /// A connection that names its tenant.
@@ -200,17 +209,23 @@ pub(crate) type Service = InterceptedService<Channel, NameTenant>;
 impl Tenant {
     /// A new tenant through this connection.
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { id: Uuid::new_v4(), channel }
+        Self { id: Uuid::new_v4(), channel, authorization: None }
     }
 
     /// The same tenant through another replica.
     pub(crate) fn through(&self, replica: &Replica) -> Self {
-        Self { id: self.id, channel: replica.channel() }
+        Self { channel: replica.channel(), ..self.clone() }
+    }
+
+    /// The same tenant, for somebody who has this token or key.
+    pub(crate) fn with(&self, credential: &str) -> Self {
+        let bearer = format!("Bearer {credential}").parse().expect("a header value");
+        Self { authorization: Some(bearer), ..self.clone() }
     }
 
     /// The same tenant over another connection.
     pub(crate) fn over(&self, channel: Channel) -> Self {
-        Self { id: self.id, channel }
+        Self { channel, ..self.clone() }
     }
 
     /// The connection, without the tenant's name.
@@ -235,17 +250,24 @@ impl Tenant {
     }
 
     fn name(&self) -> NameTenant {
-        NameTenant(self.id.to_string().parse().expect("a header value"))
+        let tenant = self.id.to_string().parse().expect("a header value");
+        NameTenant { tenant, authorization: self.authorization.clone() }
     }
 }
 
-/// Adds the tenant's name to every call.
+/// Adds the tenant's name to every call, and the credential where there is one.
 #[derive(Clone)]
-pub(crate) struct NameTenant(MetadataValue<Ascii>);
+pub(crate) struct NameTenant {
+    tenant: MetadataValue<Ascii>,
+    authorization: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for NameTenant {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert(TENANT_HEADER, self.0.clone());
+        request.metadata_mut().insert(TENANT_HEADER, self.tenant.clone());
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
         Ok(request)
     }
 }

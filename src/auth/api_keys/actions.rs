@@ -1,0 +1,65 @@
+//! What an operator does with keys.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use diesel_async::AsyncPgConnection;
+use uuid::Uuid;
+
+use super::secret::Secret;
+use super::store::{self, ApiKey, NewRow};
+use crate::auth::{Scopes, Tenants};
+
+/// A key to make.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// Whose it is, in the words of the operator.
+    pub name: String,
+    /// The tenants that it may be used for.
+    pub tenants: Tenants,
+    /// What it may be used for.
+    pub scopes: Scopes,
+    /// How long; for ever where not said.
+    pub lifetime: Option<Duration>,
+}
+
+/// Makes a key, and gives its secret, which nobody can find out again.
+///
+/// # Errors
+///
+/// What can happen to any statement.
+pub async fn create(
+    connection: &mut AsyncPgConnection,
+    new: &NewKey,
+) -> diesel::QueryResult<(ApiKey, Secret)> {
+    let no_randomness =
+        |_| diesel::result::Error::QueryBuilderError("the system has no randomness to give".into());
+    let secret = Secret::new().map_err(no_randomness)?;
+    let row = NewRow {
+        id: Uuid::now_v7(),
+        name: &new.name,
+        hash: secret.hash(),
+        tenants: &new.tenants,
+        scopes: new.scopes,
+        expires_at: new.lifetime.map(|lifetime| Utc::now() + lifetime),
+    };
+    Ok((store::insert(connection, row).await?, secret))
+}
+
+/// All keys, the oldest first.
+///
+/// # Errors
+///
+/// What can happen to any statement.
+pub async fn list(connection: &mut AsyncPgConnection) -> diesel::QueryResult<Vec<ApiKey>> {
+    store::list(connection).await
+}
+
+/// Revokes a key, and gives it; `None` where there is none with this id.
+///
+/// # Errors
+///
+/// What can happen to any statement.
+pub async fn revoke(connection: &mut AsyncPgConnection, id: Uuid) -> diesel::QueryResult<Option<ApiKey>> {
+    store::revoke(connection, id).await
+}

@@ -1,0 +1,233 @@
+//! Looks keys up in the database, many at a time, and looks at those that are in use again and again.
+//!
+//! One task with one connection, which is none of those that serve tenants. So a key is looked up once
+//! however many calls bring it, guesses cost one statement at a time, and a full pool locks nobody out.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::secret::Hash;
+use super::store::{self, ApiKey};
+use super::{Found, Known, Memory};
+use crate::auth::Bounds;
+use crate::db::Target;
+use crate::error::{Error, Result};
+
+/// Keys of one statement.
+const AT_ONCE: usize = 1_000;
+
+/// How long a statement, or a connection, may take. Calls wait for it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Postgres keeps that time too: a statement that waits for a lock does not notice that its client has
+/// left, and the next would wait beside it.
+const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '2s'";
+
+/// How often the use of a key is written down.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+
+/// Somebody calls with this key.
+pub(super) struct Question {
+    pub(super) hash: Hash,
+    pub(super) reply: oneshot::Sender<Result<Found>>,
+}
+
+/// See the module.
+pub(super) struct Clerk {
+    target: Target,
+    bounds: Bounds,
+    memory: Arc<Memory>,
+    connection: Option<AsyncPgConnection>,
+    in_use: HashMap<Hash, InUse>,
+}
+
+/// A key that is remembered, or that somebody has a stream open with.
+struct InUse {
+    id: Uuid,
+    revision: i64,
+    known: Weak<Known>,
+    revoked: Weak<CancellationToken>,
+    touched: Option<Instant>,
+}
+
+impl InUse {
+    /// Whether the row is still the one that was read.
+    fn is(&self, row: &ApiKey) -> bool {
+        (self.id, self.revision) == (row.id, row.revision)
+    }
+}
+
+impl Clerk {
+    pub(super) fn new(target: Target, bounds: Bounds, memory: Arc<Memory>) -> Self {
+        Self { target, bounds, memory, connection: None, in_use: HashMap::new() }
+    }
+
+    /// Answers until nobody can ask any more.
+    pub(super) async fn run(mut self, questions: &mut mpsc::Receiver<Question>) {
+        // Twice within the bound, so that one look may be late.
+        let mut look = interval(self.bounds.revocation / 2);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut waiting = Vec::new();
+        loop {
+            tokio::select! {
+                asked = questions.recv_many(&mut waiting, AT_ONCE) => {
+                    if asked == 0 {
+                        return;
+                    }
+                    self.answer(std::mem::take(&mut waiting)).await;
+                }
+                _ = look.tick() => self.look_again().await,
+            }
+        }
+    }
+
+    async fn answer(&mut self, mut questions: Vec<Question>) {
+        questions.retain(|question| !question.reply.is_closed());
+        let mut hashes: Vec<_> = questions.iter().map(|question| question.hash).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        if hashes.is_empty() {
+            return;
+        }
+        let asked = Instant::now();
+        let answer = self.find(&hashes).await.map(|rows| self.learn(&hashes, &rows, asked));
+        for Question { hash, reply } in questions {
+            let found = match &answer {
+                Ok(found) => Ok(found.get(&hash).cloned().unwrap_or(Found::Nobody { asked })),
+                Err(cause) => Err(Error::database_unavailable(cause.clone())),
+            };
+            // Whoever does not wait any more does not need it.
+            let _ = reply.send(found);
+        }
+    }
+
+    /// Remembers what there is of these keys, and what there is not.
+    fn learn(&mut self, hashes: &[Hash], rows: &[ApiKey], asked: Instant) -> HashMap<Hash, Found> {
+        let mut rows: HashMap<_, _> = rows.iter().filter_map(|row| Some((row.hash()?, row))).collect();
+        let found = hashes.iter().map(|hash| {
+            let found = match rows.remove(hash) {
+                Some(row) => Found::Key(self.know(*hash, row, asked)),
+                None => Found::Nobody { asked },
+            };
+            self.memory.insert(*hash, found.clone());
+            (*hash, found)
+        });
+        found.collect()
+    }
+
+    /// A key as its row says, the same one for all who have it.
+    fn know(&mut self, hash: Hash, row: &ApiKey, asked: Instant) -> Arc<Known> {
+        let former = self.in_use.remove(&hash).filter(|former| former.is(row));
+        let revoked = former.as_ref().and_then(|former| former.revoked.upgrade()).unwrap_or_default();
+        let known = Arc::new(Known::new(row, asked, Arc::clone(&revoked)));
+        let in_use = InUse {
+            id: row.id,
+            revision: row.revision,
+            known: Arc::downgrade(&known),
+            revoked: Arc::downgrade(&revoked),
+            touched: former.and_then(|former| former.touched),
+        };
+        self.in_use.insert(hash, in_use);
+        known
+    }
+
+    /// Looks whether the keys that are in use are still what they were, and writes down that they are.
+    async fn look_again(&mut self) {
+        self.in_use.retain(|_, in_use| in_use.revoked.strong_count() > 0);
+        let hashes: Vec<_> = self.in_use.keys().copied().collect();
+        for hashes in hashes.chunks(AT_ONCE) {
+            let asked = Instant::now();
+            match self.find(hashes).await {
+                Ok(rows) => self.compare(hashes, &rows, asked),
+                Err(cause) => {
+                    tracing::warn!(cause, "API keys cannot be looked at again; new calls wait for it");
+                    return;
+                }
+            }
+        }
+        self.touch().await;
+    }
+
+    fn compare(&mut self, hashes: &[Hash], rows: &[ApiKey], asked: Instant) {
+        let rows: HashMap<_, _> = rows.iter().filter_map(|row| Some((row.hash()?, row))).collect();
+        for hash in hashes {
+            let Some(in_use) = self.in_use.get(hash) else { continue };
+            if rows.get(hash).is_some_and(|row| in_use.is(row)) {
+                if let Some(known) = in_use.known.upgrade() {
+                    known.seen(asked);
+                }
+                continue;
+            }
+            // Revoked, or changed or deleted by hand: who calls next is looked up anew.
+            if let Some(revoked) = in_use.revoked.upgrade() {
+                revoked.cancel();
+            }
+            self.memory.remove(hash);
+            self.in_use.remove(hash);
+        }
+    }
+
+    async fn touch(&mut self) {
+        let mut used = Vec::new();
+        for in_use in self.in_use.values_mut() {
+            let due = in_use.touched.is_none_or(|touched| touched.elapsed() >= TOUCH_EVERY);
+            if due && let Some(id) = in_use.known.upgrade().and_then(|known| known.take_use()) {
+                used.push(id);
+                in_use.touched = Some(Instant::now());
+            }
+        }
+        if !used.is_empty()
+            && let Err(cause) = self.write_down(&used).await
+        {
+            tracing::debug!(cause, "the use of API keys is not written down");
+        }
+    }
+
+    async fn find(&mut self, hashes: &[Hash]) -> Result<Vec<ApiKey>, String> {
+        let mut connection = self.begin().await?;
+        let rows = in_time(store::find(&mut connection, hashes)).await?;
+        self.commit(connection).await?;
+        Ok(rows)
+    }
+
+    async fn write_down(&mut self, ids: &[Uuid]) -> Result<(), String> {
+        let mut connection = self.begin().await?;
+        in_time(store::touch(&mut connection, ids)).await?;
+        self.commit(connection).await
+    }
+
+    /// A connection in a transaction: the one that there is, or a new one where it was lost.
+    async fn begin(&mut self) -> Result<AsyncPgConnection, String> {
+        if let Some(mut connection) = self.connection.take()
+            && in_time(connection.batch_execute(BEGIN)).await.is_ok()
+        {
+            return Ok(connection);
+        }
+        let mut connection = in_time(self.target.open()).await?;
+        in_time(connection.batch_execute(BEGIN)).await?;
+        Ok(connection)
+    }
+
+    /// Ends the transaction, and keeps the connection, which is given up where anything failed.
+    async fn commit(&mut self, mut connection: AsyncPgConnection) -> Result<(), String> {
+        in_time(connection.batch_execute("COMMIT")).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+}
+
+async fn in_time<T, E: Display>(answer: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}

@@ -1,0 +1,160 @@
+//! API keys, for agents and scripts.
+
+mod actions;
+mod clerk;
+mod secret;
+mod store;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use uuid::Uuid;
+
+use super::validity::Revocation;
+use super::{Admitted, Bounds, Principal, invalid};
+use crate::db::Target;
+use crate::error::{Error, Result};
+use crate::pb::ErrorReason;
+use clerk::{Clerk, Question};
+use secret::Hash;
+
+pub use actions::{NewKey, create, list, revoke};
+pub use secret::Secret;
+pub use store::ApiKey;
+
+/// Keys that are remembered, those that are nobody's included: whoever guesses fills it, and makes others
+/// be looked up again.
+const REMEMBERED: usize = 10_000;
+
+/// Calls that wait until their key is looked up. More are refused: the database does not keep up.
+const WAITING: usize = 1_024;
+
+/// What was found of keys, by the hashes of their secrets.
+type Memory = Cache<Hash, Found>;
+
+/// Takes API keys.
+pub(super) struct ApiKeys {
+    bounds: Bounds,
+    memory: Arc<Memory>,
+    questions: mpsc::Sender<Question>,
+    /// The other end, for who answers.
+    asked: Mutex<mpsc::Receiver<Question>>,
+}
+
+impl ApiKeys {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let (questions, asked) = mpsc::channel(WAITING);
+        Self { bounds, memory: Arc::new(Cache::new(REMEMBERED)), questions, asked: Mutex::new(asked) }
+    }
+
+    /// Looks keys up for those who wait.
+    pub(super) async fn look_up(&self, target: Target) {
+        let mut asked = self.asked.lock().await;
+        Clerk::new(target, self.bounds, Arc::clone(&self.memory)).run(&mut asked).await;
+    }
+
+    /// Who has the key with this secret.
+    ///
+    /// # Errors
+    ///
+    /// `CREDENTIAL_INVALID`, `CREDENTIAL_REVOKED`, `CREDENTIAL_EXPIRED`; UNAVAILABLE where the database
+    /// does not answer.
+    pub(super) async fn admit(&self, secret: &str) -> Result<Admitted> {
+        let hash =
+            secret::hash(secret).ok_or_else(|| invalid("the API key is malformed; was all of it copied?"))?;
+        let found = match self.memory.get(&hash) {
+            Some(found) if found.age() < self.bounds.revocation => found,
+            _ => self.ask(hash).await?,
+        };
+        match found {
+            Found::Key(known) => known.admit(),
+            Found::Nobody { .. } => Err(invalid("the API key is nobody's")),
+        }
+    }
+
+    async fn ask(&self, hash: Hash) -> Result<Found> {
+        let (reply, answer) = oneshot::channel();
+        self.questions.try_send(Question { hash, reply }).map_err(|_| Error::Unavailable {
+            reason: ErrorReason::Overloaded,
+            message: "too many calls wait until their API key is looked up; retry with the same key",
+            cause: None,
+        })?;
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::Unavailable {
+                reason: ErrorReason::ShuttingDown,
+                message: "the server is stopping; another replica will answer",
+                cause: None,
+            })
+        })
+    }
+}
+
+/// What there is of a key.
+#[derive(Clone)]
+enum Found {
+    Key(Arc<Known>),
+    /// Nothing, when it was last asked for.
+    Nobody {
+        asked: Instant,
+    },
+}
+
+impl Found {
+    /// For how long it has not been looked at.
+    fn age(&self) -> Duration {
+        match self {
+            Self::Key(known) => known.age(),
+            Self::Nobody { asked } => asked.elapsed(),
+        }
+    }
+}
+
+/// A key that is there, as it was when it was first looked at.
+struct Known {
+    id: Uuid,
+    admitted: Admitted,
+    born: Instant,
+    /// Milliseconds after `born` at which it was last found to be still so.
+    seen: AtomicU64,
+    /// Whether it was used since that was last written down.
+    used: AtomicBool,
+}
+
+impl Known {
+    fn new(row: &ApiKey, asked: Instant, revoked: Revocation) -> Self {
+        if row.revoked_at.is_some() {
+            revoked.cancel();
+        }
+        let principal = Principal::new(format!("key:{}", row.id), row.tenants(), row.scopes());
+        Self {
+            id: row.id,
+            admitted: Admitted::new(Arc::new(principal), row.expires_at.map(Into::into), revoked),
+            born: asked,
+            seen: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+        }
+    }
+
+    fn admit(&self) -> Result<Admitted> {
+        self.admitted.validity.check()?;
+        self.used.store(true, Ordering::Relaxed);
+        Ok(self.admitted.clone())
+    }
+
+    fn seen(&self, at: Instant) {
+        let after = at.saturating_duration_since(self.born).as_millis();
+        self.seen.store(u64::try_from(after).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn age(&self) -> Duration {
+        self.born.elapsed().saturating_sub(Duration::from_millis(self.seen.load(Ordering::Relaxed)))
+    }
+
+    /// The id, if it was used since this was last asked.
+    fn take_use(&self) -> Option<Uuid> {
+        self.used.swap(false, Ordering::Relaxed).then_some(self.id)
+    }
+}

@@ -1,0 +1,167 @@
+//! Tokens that an issuer signed (JWT).
+
+mod claims;
+mod crypto;
+mod keys;
+mod remote;
+mod source;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, Header, Validation};
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use super::validity::expired;
+use super::{Admitted, AuthConfig, Bounds, invalid};
+use crate::error::{Error, Result};
+use claims::{Claims, Names};
+use keys::Miss;
+use source::Source;
+
+/// Tokens that are known to be good. One takes about a kilobyte, a token of 8 KiB that names two hundred
+/// tenants twenty.
+const REMEMBERED: usize = 10_000;
+
+/// Takes tokens.
+pub(super) struct Tokens {
+    source: Source,
+    rules: Rules,
+    names: Names,
+    /// Tokens that were verified, by their hashes: a token is verified once and not with every call.
+    verified: Cache<[u8; 32], Admitted>,
+}
+
+/// What a token must be.
+struct Rules {
+    algorithms: Vec<Algorithm>,
+    issuer: String,
+    audience: String,
+    leeway: Duration,
+}
+
+impl Tokens {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    ///
+    /// Why there are none, and what to do.
+    pub(super) async fn open(config: &AuthConfig, bounds: Bounds) -> Result<Self, String> {
+        crypto::install();
+        let rules = Rules {
+            algorithms: config.jwt_algorithms.iter().map(|signature| signature.algorithm()).collect(),
+            issuer: config.jwt_issuer.clone().unwrap_or_default(),
+            audience: config.jwt_audience.clone().unwrap_or_default(),
+            leeway: Duration::from_secs(config.jwt_leeway.into()),
+        };
+        let names =
+            Names { tenants: config.jwt_tenants_claim.clone(), scope: config.jwt_scope_claim.clone() };
+        let source = Source::open(config, bounds).await?;
+        Ok(Self { source, rules, names, verified: Cache::new(REMEMBERED) })
+    }
+
+    /// See [`Source::reload`].
+    pub(super) fn reload(&self) -> Result<(), String> {
+        self.source.reload()
+    }
+
+    /// See [`Source::follow`].
+    pub(super) async fn follow(&self) {
+        self.source.follow().await;
+    }
+
+    /// Who has this token.
+    ///
+    /// # Errors
+    ///
+    /// `CREDENTIAL_INVALID`, `CREDENTIAL_EXPIRED`.
+    pub(super) async fn admit(&self, token: &str) -> Result<Admitted> {
+        let hash = Sha256::digest(token).into();
+        if let Some(known) = self.verified.get(&hash) {
+            if known.validity.check().is_ok() {
+                return Ok(known);
+            }
+            // Verified anew, it is refused for what is wrong with it now.
+            self.verified.remove(&hash);
+        }
+        let admitted = self.verify(token).await?;
+        // To the second, jsonwebtoken would take it a little longer than its streams may stay.
+        admitted.validity.check()?;
+        self.verified.insert(hash, admitted.clone());
+        Ok(admitted)
+    }
+
+    async fn verify(&self, token: &str) -> Result<Admitted> {
+        let header = jsonwebtoken::decode_header(token).map_err(|error| refusal(&error))?;
+        self.rules.check(&header)?;
+        let keys = self.source.keys_with(header.kid.as_deref(), header.alg).await;
+        let key = keys.find(header.kid.as_deref(), header.alg).map_err(|miss| unknown(miss, &header))?;
+        let decoded = jsonwebtoken::decode::<Claims>(token, key.decoding(), &self.rules.of(header.alg));
+        let claims = decoded.map_err(|error| refusal(&error))?.claims;
+        let until = claims.expiry().and_then(|expiry| expiry.checked_add(self.rules.leeway));
+        let until: SystemTime = until.ok_or_else(|| invalid("the claim exp of the token is no time"))?;
+        let principal = claims.principal(&self.names)?;
+        Ok(Admitted::new(Arc::new(principal), Some(until), key.retired().clone()))
+    }
+}
+
+impl Rules {
+    /// Refuses what no key could make good.
+    fn check(&self, header: &Header) -> Result<()> {
+        if !self.algorithms.contains(&header.alg) {
+            return Err(invalid("the token is signed by an algorithm that this server does not take"));
+        }
+        // It says what must be understood, and there is nothing that we would understand.
+        if header.crit.is_some() {
+            return Err(invalid("the token has the header crit, which this server does not take"));
+        }
+        Ok(())
+    }
+
+    /// What jsonwebtoken checks.
+    fn of(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.leeway = self.leeway.as_secs();
+        validation.validate_nbf = true;
+        validation
+    }
+}
+
+fn unknown(miss: Miss, header: &Header) -> Error {
+    tracing::debug!(?miss, kid = header.kid, algorithm = ?header.alg, "no key for a token");
+    match miss {
+        Miss::Unknown => invalid("the token is signed with a key that this server does not know"),
+        Miss::Ambiguous => {
+            invalid("the token does not say which key it is signed with; send kid in its header")
+        }
+    }
+}
+
+/// Which check a token failed. What the token says is repeated nowhere.
+fn refusal(error: &jsonwebtoken::errors::Error) -> Error {
+    match error.kind() {
+        ErrorKind::ExpiredSignature => expired(),
+        ErrorKind::ImmatureSignature => not_yet(),
+        ErrorKind::InvalidSignature => invalid("the signature of the token is not its key's"),
+        ErrorKind::InvalidIssuer => invalid("the token is of an issuer that this server does not take"),
+        ErrorKind::InvalidAudience => invalid("the token is meant for another audience"),
+        ErrorKind::InvalidAlgorithm => invalid("the key of the token is of another kind than its algorithm"),
+        ErrorKind::MissingRequiredClaim(claim) => invalid(format!("the token lacks the claim {claim}")),
+        ErrorKind::InvalidClaimFormat(claim) => {
+            invalid(format!("the claim {claim} of the token is malformed"))
+        }
+        _ => invalid("the credential is neither an API key nor a token that can be read"),
+    }
+}
+
+fn not_yet() -> Error {
+    Error::Unauthenticated {
+        reason: crate::pb::ErrorReason::CredentialExpired,
+        message: "your credential is not valid yet; call again when it is".to_owned(),
+    }
+}

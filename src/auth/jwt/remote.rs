@@ -1,0 +1,153 @@
+//! A JSON Web Key Set behind a URL.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use url::{Host, Url};
+
+use crate::auth::Bounds;
+use crate::db::connect;
+
+/// How long a fetch may take. A call may wait for it, so it is shorter than most deadlines.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of a set: hundreds of keys with their certificates.
+const MAX_BYTES: usize = 1 << 20;
+
+/// See the module.
+pub(super) struct Remote {
+    url: Uri,
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    bounds: Bounds,
+    /// Somebody has a token whose key is not known.
+    wanted: Notify,
+    /// When the set was last asked for, successfully or not.
+    asked: watch::Sender<Instant>,
+}
+
+impl Remote {
+    /// Nothing is fetched yet.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the URL or the certificates, and what to do.
+    pub(super) fn new(url: &str, ca: Option<&Path>, bounds: Bounds) -> Result<Self, String> {
+        let refused = |why: &str| format!("--jwt-jwks-url {url:?} {why}.");
+        let parsed = Url::parse(url).map_err(|error| refused(&format!("is no URL: {error}")))?;
+        match parsed.scheme() {
+            "https" => {}
+            "http" if is_loopback(&parsed) => {}
+            _ => {
+                return Err(refused(
+                    "must begin with https://, or whoever sits in between could pass for the issuer",
+                ));
+            }
+        }
+        let uri = parsed.as_str().parse().map_err(|error| refused(&format!("is no URL: {error}")))?;
+        let roots = connect::roots(ca).map_err(|cause| {
+            let place = ca.map_or_else(|| "of the system".to_owned(), |ca| format!("in {}", ca.display()));
+            format!("The certificates {place} cannot be read: {cause}. Name a PEM file with --jwt-jwks-ca.")
+        })?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| refused(&format!("cannot be reached over TLS: {error}")))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        // A connection that is used every five minutes is not worth keeping.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Ok(Self {
+            url: uri,
+            client,
+            bounds,
+            wanted: Notify::new(),
+            asked: watch::Sender::new(Instant::now()),
+        })
+    }
+
+    /// The bytes of the set as they are now.
+    ///
+    /// # Errors
+    ///
+    /// Why not, for an operator.
+    pub(super) async fn fetch(&self) -> Result<Bytes, String> {
+        let fetched = tokio::time::timeout(PATIENCE, self.get()).await;
+        self.asked.send_replace(Instant::now());
+        fetched
+            .unwrap_or_else(|_| Err(format!("it did not answer within {} s", PATIENCE.as_secs())))
+            .map_err(|why| format!("{} could not be read: {why}", self.url))
+    }
+
+    async fn get(&self) -> Result<Bytes, String> {
+        let response = self.client.get(self.url.clone()).await.map_err(|error| chain(&error))?;
+        let status = response.status();
+        if status != http::StatusCode::OK {
+            return Err(format!(
+                "it answered {status}, and nothing but 200 OK is taken, redirections included"
+            ));
+        }
+        let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+    }
+
+    /// Resolves when it is time to fetch again: sooner where the last time failed, and at once where
+    /// somebody wants a key that is not there.
+    pub(super) async fn due(&self, failed: bool) {
+        let pause = if failed { self.bounds.jwks_pause } else { self.bounds.jwks_refresh };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.wanted.notified() => {}
+        }
+    }
+
+    /// Has the set fetched again for a key that is not known, unless that was done a moment ago: whoever
+    /// makes keys up must not make us ask for each.
+    pub(super) async fn want(&self) {
+        let mut asked = self.asked.subscribe();
+        let last = *asked.borrow_and_update();
+        if last.elapsed() < self.bounds.jwks_pause {
+            return;
+        }
+        self.wanted.notify_one();
+        // Where nobody fetches, because the service stops, there is nothing to wait for.
+        let _ = tokio::time::timeout(PATIENCE, asked.changed()).await;
+    }
+
+    /// Has the set fetched again, because an operator says so.
+    pub(super) fn refresh(&self) {
+        self.wanted.notify_one();
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// The client's text says only that it could not connect; its causes say why.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
