@@ -16,6 +16,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::audit::{self, AuditLog, Recorder};
 use crate::auth::Authenticator;
 use crate::config::{DatabaseConfig, Limits};
 use crate::connection::Connection;
@@ -29,6 +30,7 @@ use crate::faqs::Faqs;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
 use crate::pb;
+use crate::pb::audit_service_server::AuditServiceServer;
 use crate::pb::conversation_service_server::ConversationServiceServer;
 use crate::pb::customer_faq_service_server::CustomerFaqServiceServer;
 use crate::pb::customer_service_server::CustomerServiceServer;
@@ -163,9 +165,14 @@ pub async fn run(
         .max_decoding_message_size(limits.max_request_bytes);
     let faqs = CustomerFaqServiceServer::new(Faqs::new(db.clone(), page_key.clone()))
         .max_decoding_message_size(limits.max_request_bytes);
+    let log = AuditServiceServer::new(AuditLog::new(db.clone(), page_key.clone()))
+        .max_decoding_message_size(limits.max_request_bytes);
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
     let (bus, signals) = PostgresBus::start(target.clone(), end.clone(), &background);
+    let recorder = Recorder::default();
+    background.spawn(recorder.clone().run(db.clone(), end.clone()));
+    background.spawn(audit::retain(target.clone(), limits.audit_retention, end.clone()));
     let conversations = Conversations::new(conversations::Parts {
         db: db.clone(),
         page_key,
@@ -178,6 +185,8 @@ pub async fn run(
         lease: limits.message_lease,
         tracker: tracker.clone(),
         stop: stop.clone(),
+        recorder: recorder.clone(),
+        audit_cover: limits.audit_cover,
     });
     background.spawn(conversations.background(target.clone(), signals, &end));
     let conversations =
@@ -187,6 +196,7 @@ pub async fn run(
         tracker: tracker.clone(),
         stop: stop.clone(),
         default_deadline: limits.default_deadline,
+        recorder,
     };
 
     let server = Server::builder()
@@ -206,6 +216,7 @@ pub async fn run(
         .add_service(conversations)
         .add_service(questions)
         .add_service(faqs)
+        .add_service(log)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener)
                 .with_nodelay(Some(true))
@@ -278,6 +289,7 @@ async fn announce(reporter: &HealthReporter, healthy: bool) {
         <ConversationServiceServer<Conversations> as NamedService>::NAME,
         <PendingQuestionServiceServer<PendingQuestions> as NamedService>::NAME,
         <CustomerFaqServiceServer<Faqs> as NamedService>::NAME,
+        <AuditServiceServer<AuditLog> as NamedService>::NAME,
     ];
     for service in services {
         reporter.set_service_status(service, status).await;

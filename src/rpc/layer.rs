@@ -1,10 +1,12 @@
 //! What happens to every call: it gets an id, a caller and a deadline, runs detached, and leaves
-//! with an error that programs can read, and one line in the log.
+//! with an error that programs can read, one line in the log, and an event where it would have changed
+//! something and failed.
 //!
 //! *Detached*: gRPC drops a handler when its client goes away, and a transaction that is dropped
 //! half way costs its connection. So calls run as tasks of their own, which shutdown waits for; a
 //! client that left only stops listening.
 
+mod audit;
 mod body;
 mod deadline;
 mod repair;
@@ -26,9 +28,11 @@ use uuid::Uuid;
 
 use super::Context;
 use super::method::Method;
+use crate::audit::Recorder;
 use crate::auth::{Authenticator, Caller, TenantId};
 use crate::db::Deadline;
 use crate::error::Error;
+use audit::Attempt;
 
 /// Paths of this contract start so.
 const OURS: &str = "/crm.v1.";
@@ -53,6 +57,8 @@ pub struct CallLayer {
     pub stop: CancellationToken,
     /// Deadline of a unary call that brings none.
     pub default_deadline: Duration,
+    /// Who keeps what failed.
+    pub recorder: Recorder,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -110,19 +116,23 @@ impl CallLayer {
         let id = Uuid::now_v7();
         let method = Method::find(path);
         let span = tracing::info_span!("call", request_id = %id, method = path.trim_start_matches(OURS));
-        let caller = self.admit(&head, method).instrument(span.clone()).await;
+        let attempt = Attempt::new(method, id);
+        let caller = self.admit(&head, method, &attempt).instrument(span.clone()).await;
         let tenant = caller.as_ref().ok().and_then(Option::as_ref).map(Caller::tenant);
         let outcome = match caller {
             Ok(caller) => {
                 let (request, call) = (Request::from_parts(head, body), method.zip(caller));
-                self.run(inner, request, id, call).instrument(span.clone()).await
+                self.run(inner, request, (id, &attempt), call).instrument(span.clone()).await
             }
             Err(error) => Err(error),
         };
         let response = span.in_scope(|| outcome.unwrap_or_else(|error| Status::from(error).into_http()));
         let response = repair::response(response, id);
-        let code =
-            Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
+        let status = Status::from_header_map(response.headers());
+        let code = status.as_ref().map_or(tonic::Code::Ok, Status::code);
+        if let Some(status) = status.filter(|_| code != tonic::Code::Ok) {
+            span.in_scope(|| attempt.fail(&self.recorder, &status));
+        }
         tracing::debug!(
             parent: &span,
             tenant = tenant.map(tracing::field::display),
@@ -138,11 +148,14 @@ impl CallLayer {
         &self,
         head: &request::Parts,
         method: Option<&'static Method>,
+        attempt: &Attempt,
     ) -> Result<Option<Caller>, Error> {
         let principal = self.authenticator.authenticate(&head.headers, &head.extensions).await?;
         let Some(method) = method else { return Ok(None) };
         let tenant = TenantId::selected_by(&head.headers)?;
-        principal.act(tenant, method.scope).map(Some)
+        let granted = principal.act(tenant, method.scope);
+        attempt.admit(&principal, tenant, granted.as_ref().err());
+        granted.map(Some)
     }
 
     /// Runs a call of this contract as a task, until its deadline.
@@ -150,7 +163,7 @@ impl CallLayer {
         &self,
         mut inner: S,
         mut request: Request<Body>,
-        id: Uuid,
+        (id, attempt): (Uuid, &Attempt),
         call: Option<(&'static Method, Caller)>,
     ) -> Result<Response<Body>, Error>
     where
@@ -165,7 +178,8 @@ impl CallLayer {
             None => self.default_deadline,
         };
         if let Some((method, caller)) = call {
-            request.extensions_mut().insert(Context { caller, method, deadline: Deadline::after(allowed) });
+            let (deadline, asking) = (Deadline::after(allowed), attempt.asking.clone());
+            request.extensions_mut().insert(Context { caller, method, deadline, id, asking });
         }
         let call = tokio::time::timeout(allowed.saturating_add(GIVEN_UP_AFTER), inner.call(request));
         let task = self.tracker.spawn(call.in_current_span());

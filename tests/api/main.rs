@@ -8,6 +8,9 @@ mod support;
 
 mod add_message;
 mod analyses;
+mod audit;
+mod audit_messages;
+mod audit_plans;
 mod bad_input;
 mod bus;
 mod catalog;

@@ -1,5 +1,6 @@
 //! What every test stands on: a service of its own, over a database of its own.
 
+pub(crate) mod audit;
 pub(crate) mod context;
 pub(crate) mod conversations;
 pub(crate) mod customers;

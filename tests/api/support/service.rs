@@ -7,6 +7,7 @@ use clap::Parser;
 use crm_backend::auth::{Authenticator, TENANT_HEADER};
 use crm_backend::config::{Cli, Command, Config};
 use crm_backend::db::Db;
+use crm_backend::pb::audit_service_client::AuditServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
@@ -36,6 +37,10 @@ pub(crate) struct Settings {
     pub(crate) drain: Duration,
     /// How long a message stays in progress after the last that was written of it.
     pub(crate) lease: Duration,
+    /// How long events of the audit log are kept.
+    pub(crate) audit_retention: Duration,
+    /// How long an event of the audit log stands for the messages that follow.
+    pub(crate) audit_cover: Duration,
     /// Who the pool's connections log in as; the owner when not said.
     pub(crate) login: Option<String>,
 }
@@ -47,6 +52,8 @@ impl Default for Settings {
             wait: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             lease: Duration::from_secs(120),
+            audit_retention: Duration::from_secs(400 * 86_400),
+            audit_cover: Duration::from_secs(3_600),
             login: None,
         }
     }
@@ -120,12 +127,14 @@ pub(crate) struct Replica {
 
 impl Replica {
     async fn start(database: &Database, settings: Settings) -> Self {
-        let Settings { connections, wait, drain, lease, login } = settings;
+        let Settings { connections, wait, drain, lease, audit_retention, audit_cover, login } = settings;
         let mut config = defaults();
         config.database.database_connections = connections;
         config.database.database_wait = wait;
         config.limits.drain = drain;
         config.limits.message_lease = lease;
+        config.limits.audit_retention = audit_retention;
+        config.limits.audit_cover = audit_cover;
         let mut opened =
             server::open(database.target(), &config.database).await.expect("the database is safe");
         if let Some(login) = login {
@@ -204,6 +213,10 @@ impl Tenant {
 
     pub(crate) fn faqs(&self) -> CustomerFaqServiceClient<Service> {
         CustomerFaqServiceClient::with_interceptor(self.channel(), self.name())
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Service> {
+        AuditServiceClient::with_interceptor(self.channel(), self.name())
     }
 
     fn name(&self) -> NameTenant {
