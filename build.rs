@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("methods.rs"), methods::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("validation.rs"), validation::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("words.rs"), words::generate(&pool, PACKAGE)?)?;
-    fs::write(out.join("requests.rs"), requests::generate(&pool, PACKAGE))?;
+    fs::write(out.join("requests.rs"), requests::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("fuzzing.rs"), requests::list(&pool, PACKAGE))?;
 
     // Vendored options stay out: prost would make code of them that nobody calls.

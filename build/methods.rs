@@ -1,24 +1,35 @@
-//! Writes the table of the contract's RPCs: how each is called, and what a caller needs for it.
+//! Writes the table of the contract's RPCs: how each is called, what a caller needs for it, and what it
+//! changes.
 
-use prost_reflect::{DescriptorPool, MethodDescriptor, ReflectMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage, Value};
 
 use super::validation::names;
 
-/// The option that says what a call needs.
+/// The option that says what a call needs, and what it changes.
 const ACCESS: &str = "crm.v1.access";
+
+/// The value of `idempotency_level` that says that an RPC changes nothing.
+const NO_SIDE_EFFECTS: i32 = 1;
+
+/// What an RPC changes, as its option says.
+pub(crate) struct Resource {
+    /// The kind of thing.
+    pub(crate) kind: String,
+    /// The path of the field that has its id, from `request` or `response`.
+    pub(crate) id: String,
+}
 
 /// The Rust code of `methods.rs` in the build's output directory: a function `find` from a path to the
 /// RPC that is called by it.
 ///
 /// # Errors
 ///
-/// An RPC that does not say which scope it needs: the build fails with a text that names it.
+/// An RPC that does not say which scope it needs, or what it changes: the build fails with a text that
+/// names it.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
     let mut arms = String::new();
-    for service in pool.services().filter(|service| service.package_name() == package) {
-        for method in service.methods() {
-            arms += &arm(pool, &method)?;
-        }
+    for method in of_package(pool, package) {
+        arms += &arm(pool, &method)?;
     }
     Ok(format!(
         "pub(super) fn find(path: &str) -> Option<&'static Method> {{
@@ -30,11 +41,52 @@ pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, S
     ))
 }
 
+/// All RPCs of a package.
+pub(crate) fn of_package(pool: &DescriptorPool, package: &str) -> Vec<MethodDescriptor> {
+    let services = pool.services().filter(|service| service.package_name() == package);
+    services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
+}
+
+/// What a method changes; nothing for one that only reads.
+///
+/// # Errors
+///
+/// When its options contradict each other, or leave it open.
+pub(crate) fn resource(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Resource>, String> {
+    let text = |message: &DynamicMessage, field: &str| {
+        message
+            .get_field_by_name(field)
+            .and_then(|value| value.as_str().map(str::to_owned))
+            .unwrap_or_default()
+    };
+    let access = access(pool, method)?;
+    let resource = access.get_field_by_name("resource").and_then(|value| value.as_message().cloned());
+    let named = access
+        .has_field_by_name("resource")
+        .then_some(resource)
+        .flatten()
+        .map(|resource| Resource { kind: text(&resource, "type"), id: text(&resource, "id") });
+    let name = method.full_name();
+    match (reads_only(method), named) {
+        (true, None) => Ok(None),
+        (true, Some(_)) => Err(format!("{name}: changes something, or has no side effects?")),
+        (false, Some(resource)) if !resource.kind.is_empty() => Ok(Some(resource)),
+        (false, _) => Err(format!(
+            "{name}: say what it changes: option ({ACCESS}) = {{… resource: {{type: …, id: …}}}}, or that it \
+             changes nothing: option idempotency_level = NO_SIDE_EFFECTS"
+        )),
+    }
+}
+
 fn arm(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, String> {
     let service = method.parent_service();
+    let kind = match resource(pool, method)? {
+        Some(Resource { kind, .. }) => format!("Some({kind:?})"),
+        None => "None".to_owned(),
+    };
     Ok(format!(
         "        \"/{full}/{name}\" => Some(&Method {{ name: \"{short}/{name}\", scope: crate::pb::Scope::{scope}, \
-         streaming: {streaming} }}),\n",
+         resource_type: {kind}, streaming: {streaming} }}),\n",
         full = service.full_name(),
         short = service.name(),
         name = method.name(),
@@ -45,12 +97,8 @@ fn arm(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, Strin
 
 /// The variant of the scope that a method needs.
 fn scope(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, String> {
-    let extension =
-        pool.get_extension_by_name(ACCESS).ok_or_else(|| format!("there is no option {ACCESS}"))?;
-    let options = method.options();
-    let access = options.get_extension(&extension);
-    let scope = access.as_message().and_then(|access| {
-        let field = access.descriptor().get_field_by_name("scope")?;
+    let access = access(pool, method)?;
+    let scope = access.descriptor().get_field_by_name("scope").and_then(|field| {
         let number = access.get_field(&field).as_enum_number().filter(|number| *number != 0)?;
         field.kind().as_enum()?.get_value(number)
     });
@@ -59,6 +107,22 @@ fn scope(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, Str
     Ok(names::camel(scope.name().trim_start_matches("SCOPE_")))
 }
 
+/// The option of a method; an empty one where it has none.
+fn access(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<DynamicMessage, String> {
+    let extension =
+        pool.get_extension_by_name(ACCESS).ok_or_else(|| format!("there is no option {ACCESS}"))?;
+    match method.options().get_extension(&extension).into_owned() {
+        Value::Message(access) => Ok(access),
+        _ => Err(format!("the option {ACCESS} is no message")),
+    }
+}
+
+fn reads_only(method: &MethodDescriptor) -> bool {
+    let level =
+        method.options().get_field_by_name("idempotency_level").and_then(|value| value.as_enum_number());
+    level == Some(NO_SIDE_EFFECTS)
+}
+
 #[cfg(test)]
 #[path = "methods/tests.rs"]
-mod tests;
+pub(crate) mod tests;

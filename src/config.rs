@@ -147,6 +147,16 @@ pub struct Limits {
           value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub batch: u16,
 
+    /// How long events of the audit log are kept. The default is a year and the month in which somebody
+    /// looks back at it.
+    #[arg(long, env = "CRM_AUDIT_RETENTION_DAYS", default_value = "400", value_name = "DAYS", value_parser = days)]
+    pub audit_retention: Duration,
+
+    /// How long one event stands for the messages that its principal adds to a conversation: an event
+    /// for each would cost a large part of what can be added.
+    #[arg(long, env = "CRM_AUDIT_COVER_MS", default_value = "60000", value_name = "MS", value_parser = milliseconds)]
+    pub audit_cover: Duration,
+
     /// How long calls may finish after SIGTERM; an orchestrator kills after 30 s.
     #[arg(long, env = "CRM_DRAIN_MS", default_value = "20000", value_name = "MS", value_parser = milliseconds)]
     pub drain: Duration,
@@ -216,6 +226,16 @@ impl Config {
     }
 }
 
+/// A hundred years: more than anybody is asked to keep, and within what a calendar can count.
+const MAX_DAYS: u64 = 36_525;
+
+fn days(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(days @ 1..=MAX_DAYS) => Ok(Duration::from_secs(days * 24 * 60 * 60)),
+        Ok(_) | Err(_) => Err(format!("must be a whole number of days, 1 to {MAX_DAYS}")),
+    }
+}
+
 fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("must be a whole number of milliseconds, 1 or more".to_owned()),
@@ -248,5 +268,7 @@ mod tests {
         assert_eq!(milliseconds("250"), Ok(Duration::from_millis(250)));
         assert!(milliseconds("0").is_err());
         assert!(milliseconds("2s").is_err());
+        assert_eq!(days("400"), Ok(Duration::from_secs(400 * 86_400)));
+        assert!(days("0").is_err() && days("36526").is_err());
     }
 }

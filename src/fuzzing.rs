@@ -9,6 +9,7 @@ use prost::{Message, Name};
 use prost_types::{FieldMask, Struct};
 use uuid::Uuid;
 
+use crate::audit::rules::Asking;
 use crate::auth::Caller;
 use crate::conversations::messages::{quote, session};
 use crate::customers::{field, rules as customers};
@@ -94,6 +95,8 @@ fn page_token(text: &str) {
             caller: Caller::caretaker(Uuid::from_u128(tenant)),
             method,
             deadline: Deadline::after(Duration::from_secs(1)),
+            id: Uuid::nil(),
+            asking: Asking::default(),
         },
         message: pb::ListCustomersRequest { page_token: page_token.to_owned(), ..Default::default() },
     };

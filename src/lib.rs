@@ -23,6 +23,7 @@ pub mod questions;
 
 pub mod live;
 
+pub mod audit;
 pub mod auth;
 pub mod db;
 pub mod error;

@@ -14,6 +14,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Layer;
 
+use crate::audit::{self, AuditLog, Recorder};
 use crate::auth::Authenticator;
 use crate::config::{DatabaseConfig, Limits};
 use crate::connection::{self, Listener, TlsError};
@@ -27,6 +28,7 @@ use crate::faqs::Faqs;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
 use crate::pb;
+use crate::pb::audit_service_server::AuditServiceServer;
 use crate::pb::conversation_service_server::ConversationServiceServer;
 use crate::pb::customer_faq_service_server::CustomerFaqServiceServer;
 use crate::pb::customer_service_server::CustomerServiceServer;
@@ -147,9 +149,14 @@ pub async fn run(
         .max_decoding_message_size(limits.max_request_bytes);
     let faqs = CustomerFaqServiceServer::new(Faqs::new(db.clone(), page_key.clone()))
         .max_decoding_message_size(limits.max_request_bytes);
+    let log = AuditServiceServer::new(AuditLog::new(db.clone(), page_key.clone()))
+        .max_decoding_message_size(limits.max_request_bytes);
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
     let (bus, signals) = PostgresBus::start(target.clone(), end.clone(), &background);
+    let recorder = Recorder::default();
+    background.spawn(recorder.clone().run(db.clone(), end.clone()));
+    background.spawn(audit::retain(target.clone(), limits.audit_retention, end.clone()));
     let conversations = Conversations::new(conversations::Parts {
         db: db.clone(),
         page_key,
@@ -162,6 +169,8 @@ pub async fn run(
         lease: limits.message_lease,
         tracker: tracker.clone(),
         stop: stop.clone(),
+        recorder: recorder.clone(),
+        audit_cover: limits.audit_cover,
     });
     background.spawn(conversations.background(target.clone(), signals, &end));
     background.spawn(authenticator.clone().background(target.clone(), end.clone()));
@@ -173,6 +182,7 @@ pub async fn run(
         tracker: tracker.clone(),
         stop: stop.clone(),
         default_deadline: limits.default_deadline,
+        recorder,
     };
 
     let routes = Routes::new(health)
@@ -182,6 +192,7 @@ pub async fn run(
         .add_service(conversations)
         .add_service(questions)
         .add_service(faqs)
+        .add_service(log)
         .prepare();
     let connections = TaskTracker::new();
     let listener = listener.into();
@@ -248,6 +259,7 @@ async fn announce(reporter: &HealthReporter, healthy: bool) {
         <ConversationServiceServer<Conversations> as NamedService>::NAME,
         <PendingQuestionServiceServer<PendingQuestions> as NamedService>::NAME,
         <CustomerFaqServiceServer<Faqs> as NamedService>::NAME,
+        <AuditServiceServer<AuditLog> as NamedService>::NAME,
     ];
     for service in services {
         reporter.set_service_status(service, status).await;

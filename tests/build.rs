@@ -2,6 +2,8 @@
 
 #[path = "../build/methods.rs"]
 mod methods;
+#[path = "../build/requests.rs"]
+mod requests;
 #[path = "../build/validation.rs"]
 mod validation;
 #[path = "../build/words.rs"]

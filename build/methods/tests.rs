@@ -16,10 +16,13 @@ impl FileResolver for Source {
     }
 }
 
-fn generate_from(methods: &str) -> Result<String, String> {
+/// The contract of a service with these methods.
+pub(crate) fn pool_of(methods: &str) -> DescriptorPool {
     let source = format!(
         "syntax = \"proto3\"; package crm.v1; import \"crm/v1/access.proto\"; \
-         message M {{}} service Things {{ {methods} }}"
+         message Thing {{ string id = 1; int32 size = 2; repeated string names = 3; }} \
+         message M {{ string id = 1; Thing thing = 2; string request_id = 3; }} message N {{}} \
+         service Things {{ {methods} }}"
     );
     let mut files = ChainFileResolver::new();
     files.add(Source(source));
@@ -29,20 +32,25 @@ fn generate_from(methods: &str) -> Result<String, String> {
     compiler.include_imports(true);
     compiler.open_file(FILE).expect("the test's proto compiles");
     let set = compiler.encode_file_descriptor_set();
-    let pool = DescriptorPool::decode(set.as_slice()).expect("the descriptors fit together");
-    generate(&pool, "crm.v1")
+    DescriptorPool::decode(set.as_slice()).expect("the descriptors fit together")
+}
+
+fn generate_from(methods: &str) -> Result<String, String> {
+    generate(&pool_of(methods), "crm.v1")
 }
 
 #[test]
 fn an_rpc_with_a_scope_is_in_the_table() {
     let code = generate_from(
-        "rpc Get(M) returns (M) { option (crm.v1.access) = {scope: SCOPE_READ}; } \
-         rpc Add(stream M) returns (M) { option (crm.v1.access) = {scope: SCOPE_WRITE}; }",
+        "rpc Get(M) returns (M) { option idempotency_level = NO_SIDE_EFFECTS; \
+         option (crm.v1.access) = {scope: SCOPE_READ}; } \
+         rpc Add(stream M) returns (M) { \
+         option (crm.v1.access) = {scope: SCOPE_WRITE, resource: {type: \"thing\", id: \"request.id\"}}; }",
     );
     let code = code.expect("a good service");
     for part in [
-        "\"/crm.v1.Things/Get\" => Some(&Method { name: \"Things/Get\", scope: crate::pb::Scope::Read, streaming: false })",
-        "\"/crm.v1.Things/Add\" => Some(&Method { name: \"Things/Add\", scope: crate::pb::Scope::Write, streaming: true })",
+        "\"/crm.v1.Things/Get\" => Some(&Method { name: \"Things/Get\", scope: crate::pb::Scope::Read, resource_type: None, streaming: false })",
+        "\"/crm.v1.Things/Add\" => Some(&Method { name: \"Things/Add\", scope: crate::pb::Scope::Write, resource_type: Some(\"thing\"), streaming: true })",
     ] {
         assert!(code.contains(part), "{part} in {code}");
     }
@@ -50,12 +58,27 @@ fn an_rpc_with_a_scope_is_in_the_table() {
 
 #[test]
 fn an_rpc_without_a_scope_is_refused() {
-    for method in [
-        "rpc Get(M) returns (M);",
-        "rpc Get(M) returns (M) { option (crm.v1.access) = {}; }",
-        "rpc Get(M) returns (M) { option (crm.v1.access) = {scope: SCOPE_UNSPECIFIED}; }",
-    ] {
-        let error = generate_from(method).expect_err(method);
+    for method in ["", "option (crm.v1.access) = {};", "option (crm.v1.access) = {scope: SCOPE_UNSPECIFIED};"]
+    {
+        let method =
+            format!("rpc Get(M) returns (M) {{ option idempotency_level = NO_SIDE_EFFECTS; {method} }}");
+        let error = generate_from(&method).expect_err(&method);
         assert!(error.starts_with("crm.v1.Things.Get: say what a caller needs"), "{error}");
     }
+}
+
+#[test]
+fn an_rpc_that_changes_something_says_what() {
+    for access in [
+        "{scope: SCOPE_WRITE}",
+        "{scope: SCOPE_WRITE, resource: {}}",
+        "{scope: SCOPE_READ, resource: {id: \"request.id\"}}",
+    ] {
+        let method = format!("rpc Set(M) returns (M) {{ option (crm.v1.access) = {access}; }}");
+        let error = generate_from(&method).expect_err(&method);
+        assert!(error.starts_with("crm.v1.Things.Set: say what it changes"), "{error}");
+    }
+    let both = "rpc Set(M) returns (M) { option idempotency_level = NO_SIDE_EFFECTS; \
+                option (crm.v1.access) = {scope: SCOPE_WRITE, resource: {type: \"thing\"}}; }";
+    assert!(generate_from(both).is_err());
 }

@@ -89,8 +89,9 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The service itself, in the name of a tenant that it found in the database, for what time does
-    /// to the tenant's rows: nobody asked for it, and nobody gets an answer.
+    /// The service itself, in the name of a tenant that it found in the database, or that a principal proved
+    /// its right to: for what time does to the tenant's rows, and for the tenant's audit log. Nobody asked
+    /// for it, and nobody gets an answer.
     pub(crate) fn caretaker(tenant: Uuid) -> Self {
         Self { tenant: TenantId(tenant), principal: Principal::service() }
     }

@@ -10,9 +10,11 @@ use diesel_async::AsyncPgConnection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::messages::audited::Author;
 use super::messages::drafts::store::{self, Expired};
 use super::messages::rules::{Change, Write};
 use super::messages::writer::{Pending, Reply, Writer};
+use crate::audit::Operation;
 use crate::auth::Caller;
 use crate::db::Target;
 use crate::live::lanes::Lanes;
@@ -28,6 +30,10 @@ const LOOKS_PER_LEASE: u32 = 4;
 
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the audit log calls it that a message is given up.
+const EXPIRE_MESSAGE: Operation =
+    Operation { method: "Caretaker/ExpireMessage", resource_type: "conversation", call_id: None };
 
 /// Looks for such messages again and again, until `stop`.
 pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, stop: CancellationToken) {
@@ -67,7 +73,7 @@ async fn give_up(lanes: &Lanes<Writer>, expired: Vec<Expired>) {
     }
     let (replies, mut outcomes) = mpsc::unbounded_channel();
     lanes.submit(expired.into_iter().map(|Expired { tenant_id, conversation_id, message_key }| Pending {
-        caller: Caller::caretaker(tenant_id),
+        author: Author { caller: Caller::caretaker(tenant_id), operation: EXPIRE_MESSAGE },
         write: Write { conversation_id, message_key, change: Change::Expire },
         reply: Reply::new(0, replies.clone()),
     }));

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::feed::Feed;
 use super::messages::actions::Range;
+use super::messages::audited::{Audit, Author};
 use super::messages::counter::Counter;
 use super::messages::rules::Placed;
 use super::messages::stream::Streams;
@@ -19,6 +20,8 @@ use super::messages::writer::Writer;
 use super::store::{Conversation, Cursor, Filter, OrderKey};
 use super::watch::Watches;
 use super::{actions, analyses, caretaker, messages, watch, wire};
+use crate::audit::Recorder;
+use crate::audit::ledger::Ledger;
 use crate::db::keyset::Direction;
 use crate::db::{Db, Target, TenantTx};
 use crate::error::{Error, Result};
@@ -56,17 +59,22 @@ pub struct Parts {
     pub tracker: TaskTracker,
     /// When streams end.
     pub stop: CancellationToken,
+    /// Who keeps what failed.
+    pub recorder: Recorder,
+    /// How long an event of the audit log stands for the messages that follow.
+    pub audit_cover: Duration,
 }
 
 impl Conversations {
     /// The service.
     pub fn new(parts: Parts) -> Self {
-        let Parts { db, page_key, bus, width, lease, tracker, stop } = parts;
+        let Parts { db, page_key, bus, width, lease, tracker, stop, recorder, audit_cover } = parts;
         let feed = Feed::new(bus);
         let counter = Counter::new(db.clone(), &tracker, stop.clone());
-        let writer = Writer { db: db.clone(), feed: feed.clone(), lease, counter };
+        let audit = Audit::new(Ledger::new(audit_cover), recorder);
+        let writer = Writer { db: db.clone(), feed: feed.clone(), lease, counter, audit: audit.clone() };
         let lanes = Lanes::new(writer, width, tracker.clone());
-        let streams = Streams { lanes, feed: feed.clone(), stop: stop.clone() };
+        let streams = Streams { lanes, feed: feed.clone(), stop: stop.clone(), audit };
         let watches = Watches::new(db.clone(), feed.clone(), page_key.clone(), tracker.clone(), stop);
         Self { db, page_key, tracker, feed, streams, watches, lease }
     }
@@ -179,10 +187,10 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         &self,
         mut request: Request<Streaming<pb::AddMessageRequest>>,
     ) -> Result<Response<Self::AddMessageStream>, Status> {
-        let Context { caller, .. } = Context::of(&mut request)?;
+        let author = Author::of(&Context::of(&mut request)?)?;
         let (responses, outgoing) = mpsc::channel(messages::stream::ANSWERS);
         let streams = self.streams.clone();
-        self.tracker.spawn(messages::stream::serve(streams, caller, request.into_inner(), responses));
+        self.tracker.spawn(messages::stream::serve(streams, author, request.into_inner(), responses));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 
@@ -211,8 +219,9 @@ impl pb::conversation_service_server::ConversationService for Conversations {
             self.feed.changed(caller, conversation_id);
             return Ok(response);
         }
+        let author = Author::of(&call.context)?;
         let placed =
-            messages::writer::write(&self.streams.lanes, caller, call.context.deadline, write).await?;
+            messages::writer::write(&self.streams.lanes, author, call.context.deadline, write).await?;
         Ok(rpc::read(&self.db, &call, async |tx: &TenantTx| created(tx, &placed).await).await?)
     }
 

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use pool::Connector;
 
 pub use connect::{ConnectError, Target};
-pub use tenant_tx::{Access, BatchTx, Deadline, TenantTx, Work, one_flight, retried};
+pub use tenant_tx::{Access, BatchTx, Deadline, LastStatement, TenantTx, Work, one_flight, retried};
 
 /// How long it may take to open a connection: a healthy server needs milliseconds, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +67,27 @@ impl Db {
         F: for<'t> Work<&'t TenantTx, Result<R>>,
         R: Send,
     {
-        tenant_tx::run(self, caller, Access::ReadWrite, deadline, work).await
+        tenant_tx::run(self, caller, Access::ReadWrite, deadline, work, |_| None).await
+    }
+
+    /// The same, with a statement that is sent together with COMMIT, as what `work` returned needs it.
+    /// It costs no round trip of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::write`].
+    pub async fn write_with_last<R, F>(
+        &self,
+        caller: &Caller,
+        deadline: Deadline,
+        work: F,
+        last: impl Fn(&R) -> Option<LastStatement> + Send + Sync,
+    ) -> Result<R>
+    where
+        F: for<'t> Work<&'t TenantTx, Result<R>>,
+        R: Send,
+    {
+        tenant_tx::run(self, caller, Access::ReadWrite, deadline, work, last).await
     }
 
     /// Runs `work` in one transaction of the caller's tenant that only reads.
@@ -80,7 +100,7 @@ impl Db {
         F: for<'t> Work<&'t TenantTx, Result<R>>,
         R: Send,
     {
-        tenant_tx::run(self, caller, Access::ReadOnly, deadline, work).await
+        tenant_tx::run(self, caller, Access::ReadOnly, deadline, work, |_| None).await
     }
 
     /// Runs `work` in one transaction of the caller's tenant that sees one moment: what others commit
@@ -94,7 +114,7 @@ impl Db {
         F: for<'t> Work<&'t TenantTx, Result<R>>,
         R: Send,
     {
-        tenant_tx::run(self, caller, Access::Snapshot, deadline, work).await
+        tenant_tx::run(self, caller, Access::Snapshot, deadline, work, |_| None).await
     }
 
     /// A transaction for several tenants, on a connection that knows the named `statements`. Where one

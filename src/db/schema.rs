@@ -37,6 +37,42 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Who did what, to what, when, and what came of it. Rows never change; the service deletes them when their retention is over.
+    audit_events (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service of created_at.
+        id -> Uuid,
+        /// When it was done.
+        created_at -> Timestamptz,
+        /// Who did it, as the credential says.
+        principal -> Text,
+        /// The RPC, e.g. CustomerService/CreateCustomer, or what the service did by itself.
+        method -> Text,
+        /// The kind of thing that it was done to.
+        resource_type -> Text,
+        /// That thing; null when the call did not name it by a UUID, or failed to make it.
+        resource_id -> Nullable<Uuid>,
+        /// What came of it.
+        outcome -> Text,
+        /// The status code of the answer, a value of google.rpc.Code.
+        code -> Int4,
+        /// Why it failed, a value of ErrorReason; null when it succeeded.
+        reason -> Nullable<Text>,
+        /// The id that the service gave the call; null for what the service did by itself.
+        call_id -> Nullable<Uuid>,
+        /// The UUID that the client made for the call; null when it made none.
+        request_id -> Nullable<Uuid>,
+        /// The smallest sequence of the messages that were stored with the event; null for all but messages.
+        first_sequence -> Nullable<Int8>,
+        /// The largest of them.
+        last_sequence -> Nullable<Int8>,
+        /// When the event no longer stands for what else the principal writes to the conversation.
+        covers_until -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     /// What was made of a conversation, version after version.
     conversation_analyses (tenant_id, id) {
         /// The tenant.
@@ -511,6 +547,7 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
+    audit_events,
     conversation_analyses,
     conversation_messages,
     conversations,

@@ -63,6 +63,18 @@ impl Deadline {
     }
 }
 
+/// A statement that is sent together with COMMIT, in one message: all of its values are in its text, so
+/// that there is nothing to prepare, and nothing that COMMIT could overtake.
+#[derive(Debug)]
+pub struct LastStatement(String);
+
+impl LastStatement {
+    /// This one, in which nothing came from outside but as a literal that it cannot end.
+    pub(crate) fn new(sql: String) -> Self {
+        Self(sql)
+    }
+}
+
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -264,14 +276,14 @@ impl BatchTx {
         let sent = poll_fn(|context| Poll::Ready(flight.as_mut().poll(context)));
         match tokio::task::unconstrained(sent).await {
             Poll::Ready(Ok(nothing_to_do)) => {
-                commit(Arc::clone(&self.connection)).await.map(|()| nothing_to_do)
+                commit(Arc::clone(&self.connection), None).await.map(|()| nothing_to_do)
             }
             Poll::Ready(Err(error)) => {
                 rollback(Arc::clone(&self.connection)).await;
                 Err(error)
             }
             Poll::Pending => {
-                let (committed, outcome) = join(commit(Arc::clone(&self.connection)), flight).await;
+                let (committed, outcome) = join(commit(Arc::clone(&self.connection), None), flight).await;
                 self.connection.judge(&outcome);
                 match (committed, outcome) {
                     (Ok(()), outcome) => outcome,
@@ -328,12 +340,13 @@ pub(super) async fn run<R, F>(
     access: Access,
     deadline: Deadline,
     work: F,
+    last: impl Fn(&R) -> Option<LastStatement> + Send + Sync,
 ) -> Result<R>
 where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
 {
-    retried(deadline, || run_once(db, caller, access, deadline, &work)).await
+    retried(deadline, || run_once(db, caller, (access, deadline), &work, &last)).await
 }
 
 /// Runs a transaction, and again, after a pause, where others kept it from finishing.
@@ -357,7 +370,13 @@ where
     }
 }
 
-async fn run_once<R, F>(db: &Db, caller: &Caller, access: Access, deadline: Deadline, work: &F) -> Result<R>
+async fn run_once<R, F>(
+    db: &Db,
+    caller: &Caller,
+    (access, deadline): (Access, Deadline),
+    work: &F,
+    last: &(impl Fn(&R) -> Option<LastStatement> + Send + Sync),
+) -> Result<R>
 where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
@@ -390,7 +409,7 @@ where
             end_read(&connection);
             outcome
         }
-        (Ok(value), Access::ReadWrite) => commit(connection).await.map(|()| value),
+        (Ok(value), Access::ReadWrite) => commit(connection, last(&value)).await.map(|()| value),
         (Err(error), Access::ReadWrite) => {
             rollback(connection).await;
             Err(error)
@@ -431,11 +450,13 @@ fn end_read(connection: &Object<Connector>) {
     }
 }
 
-/// Commits. After an error here nobody knows whether it happened, so the connection is given up and
-/// the client is told to ask again.
-async fn commit(connection: Arc<Object<Connector>>) -> Result<()> {
+/// Runs the last statement and commits; where it fails, Postgres does not come to the COMMIT. After an
+/// error here nobody knows whether it happened, so the connection is given up and the client is told to
+/// ask again.
+async fn commit(connection: Arc<Object<Connector>>, last: Option<LastStatement>) -> Result<()> {
+    let sql = last.map_or_else(|| "COMMIT".to_owned(), |LastStatement(sql)| format!("{sql}; COMMIT"));
     let mut wire = connection.inner();
-    match tokio::time::timeout(COMMIT_TIMEOUT, wire.batch_execute("COMMIT")).await {
+    match tokio::time::timeout(COMMIT_TIMEOUT, wire.batch_execute(&sql)).await {
         Ok(Ok(())) => {
             connection.set_open(false);
             Ok(())

@@ -1,11 +1,13 @@
 //! What happens to every call: it gets an id, a place, a caller and a deadline, runs detached, and
-//! leaves with an error that programs can read, and one line in the log.
+//! leaves with an error that programs can read, one line in the log, and an event where it would have
+//! changed something and failed.
 //!
 //! *Detached*: gRPC drops a handler when its client goes away, and a transaction that is dropped
 //! half way costs its connection. So calls run as tasks of their own, which shutdown waits for; a
 //! client that left only stops listening.
 
 mod admission;
+mod audit;
 mod body;
 mod deadline;
 mod repair;
@@ -30,10 +32,12 @@ pub(crate) use deadline::of as timeout;
 
 use super::Context;
 use super::method::Method;
+use crate::audit::Recorder;
 use crate::auth::{Admitted, Authenticator, Caller, TenantId, Validity};
 use crate::db::Deadline;
 use crate::error::Error;
 use admission::{Kind, Place};
+use audit::Attempt;
 use body::Ends;
 
 pub use admission::Admission;
@@ -66,6 +70,8 @@ pub struct CallLayer {
     pub stop: CancellationToken,
     /// Deadline of a unary call that brings none.
     pub default_deadline: Duration,
+    /// Who keeps what failed.
+    pub recorder: Recorder,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -123,20 +129,24 @@ impl CallLayer {
         let id = Uuid::now_v7();
         let method = Method::find(path);
         let span = tracing::info_span!("call", request_id = %id, method = path.trim_start_matches(OURS));
+        let attempt = Attempt::new(method, id);
         let kind = if method.is_some_and(|method| method.streaming) { Kind::Stream } else { Kind::Unary };
-        let admitted = self.admit(&head, kind, method).instrument(span.clone()).await;
+        let admitted = self.admit(&head, kind, method, &attempt).instrument(span.clone()).await;
         let tenant = admitted.as_ref().ok().and_then(Grant::tenant);
         let outcome = match admitted {
             Ok(grant) => {
                 let request = Request::from_parts(head, body);
-                self.run(inner, request, id, grant).instrument(span.clone()).await
+                self.run(inner, request, (id, &attempt), grant).instrument(span.clone()).await
             }
             Err(error) => Err(error),
         };
         let response = span.in_scope(|| outcome.unwrap_or_else(|error| Status::from(error).into_http()));
         let response = repair::response(response, id);
-        let code =
-            Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
+        let status = Status::from_header_map(response.headers());
+        let code = status.as_ref().map_or(tonic::Code::Ok, Status::code);
+        if let Some(status) = status.filter(|_| code != tonic::Code::Ok) {
+            span.in_scope(|| attempt.fail(&self.recorder, &status));
+        }
         tracing::debug!(
             parent: &span,
             tenant = tenant.map(tracing::field::display),
@@ -155,14 +165,19 @@ impl CallLayer {
         head: &request::Parts,
         kind: Kind,
         method: Option<&'static Method>,
+        attempt: &Attempt,
     ) -> Result<Grant, Error> {
         let mut place = self.admission.enter(kind)?;
-        let time = Time::of(&head.headers, if kind == Kind::Stream { NO_DEADLINE } else { self.default_deadline })?;
+        let default = if kind == Kind::Stream { NO_DEADLINE } else { self.default_deadline };
+        let time = Time::of(&head.headers, default)?;
         let authenticated = self.authenticator.authenticate(&head.headers, &head.extensions);
         let Admitted { principal, validity } = time.bound(authenticated).await?;
         let Some(method) = method else { return Ok(Grant { time, call: None, validity, place }) };
-        let caller = principal.act(TenantId::selected_by(&head.headers)?, method.scope)?;
-        place.assign(caller.tenant())?;
+        let tenant = TenantId::selected_by(&head.headers)?;
+        let granted = principal.act(tenant, method.scope);
+        attempt.admit(&principal, tenant, granted.as_ref().err());
+        let caller = granted?;
+        place.assign(tenant)?;
         Ok(Grant { time, call: Some((method, caller)), validity, place })
     }
 
@@ -171,7 +186,7 @@ impl CallLayer {
         &self,
         mut inner: S,
         mut request: Request<Body>,
-        id: Uuid,
+        (id, attempt): (Uuid, &Attempt),
         Grant { time, call, validity, place }: Grant,
     ) -> Result<Response<Body>, Error>
     where
@@ -181,7 +196,8 @@ impl CallLayer {
         let streaming = call.as_ref().is_some_and(|(method, _)| method.streaming);
         let allowed = time.left();
         if let Some((method, caller)) = call {
-            request.extensions_mut().insert(Context { caller, method, deadline: Deadline::after(allowed) });
+            let (deadline, asking) = (Deadline::after(allowed), attempt.asking.clone());
+            request.extensions_mut().insert(Context { caller, method, deadline, id, asking });
         }
         let ends = Ends { deadline: time.asked.map(|_| allowed), stop: None, validity };
         if streaming {
@@ -213,7 +229,7 @@ impl CallLayer {
         let admitted = if head.uri.path().starts_with(HEALTH) {
             Time::of(&head.headers, NO_DEADLINE).map(|time| (time, Validity::default(), None))
         } else {
-            let admitted = self.admit(&head, Kind::Stream, None).await;
+            let admitted = self.admit(&head, Kind::Stream, None, &Attempt::new(None, Uuid::nil())).await;
             admitted.map(|Grant { time, validity, place, .. }| (time, validity, Some(place)))
         };
         let (time, validity, place) = match admitted {

@@ -16,6 +16,8 @@ pub struct Method {
     pub name: &'static str,
     /// What a caller's credential must grant.
     pub scope: Scope,
+    /// The kind of thing that a call changes; nothing where it only reads.
+    pub resource_type: Option<&'static str>,
     /// Whether a call of it may stay open; a unary call may not.
     pub streaming: bool,
 }

@@ -14,6 +14,8 @@ use prost::Message;
 use tonic::{Request, Response};
 use uuid::Uuid;
 
+use crate::audit::rules::Asking;
+use crate::audit::{self, Asked, Operation};
 use crate::auth::Caller;
 use crate::db::{Db, Deadline, TenantTx, Work};
 use crate::error::{Error, Result};
@@ -31,8 +33,23 @@ mod generated {
 
 /// A request that changes something, and that a client may send again.
 pub trait Mutation: Message {
+    /// What answers it.
+    type Response: Message + Default;
+
     /// The UUID that the client made for the request; empty when it made none.
     fn request_id(&self) -> &str;
+
+    /// The UUID of what the call changes, as the contract says where it stands; empty where that is a
+    /// response that there is none of.
+    fn resource_id<'m>(&'m self, response: Option<&'m Self::Response>) -> &'m str;
+}
+
+/// A request, as far as the audit log looks at it.
+pub trait Asks {
+    /// What the request says that its call is about; nothing where it changes nothing.
+    fn asked(&self) -> Asked {
+        Asked::default()
+    }
 }
 
 /// What the layers know about a call before its message is read.
@@ -44,6 +61,10 @@ pub struct Context {
     pub method: &'static Method,
     /// When the client stops waiting.
     pub deadline: Deadline,
+    /// The id of the call.
+    pub id: Uuid,
+    /// Where the layers learn what the message says.
+    pub asking: Asking,
 }
 
 impl Context {
@@ -55,6 +76,22 @@ impl Context {
     pub fn of<T>(request: &mut Request<T>) -> Result<Self> {
         let context = request.extensions_mut().remove::<Self>();
         context.ok_or_else(|| Error::internal("a call came past the layers"))
+    }
+
+    /// What the call does, for the audit log.
+    ///
+    /// # Errors
+    ///
+    /// When the contract says that it changes nothing, which is our fault.
+    pub(crate) fn operation(&self) -> Result<Operation> {
+        let Method { name, resource_type, .. } = self.method;
+        let nothing =
+            || Error::internal(format!("{name} changes something, but the contract says it does not"));
+        Ok(Operation {
+            method: name,
+            resource_type: resource_type.ok_or_else(nothing)?,
+            call_id: Some(self.id),
+        })
     }
 }
 
@@ -68,7 +105,7 @@ pub struct Call<T> {
     pub message: T,
 }
 
-impl<T: Validate> Call<T> {
+impl<T: Validate + Asks> Call<T> {
     /// Opens a request.
     ///
     /// # Errors
@@ -77,6 +114,8 @@ impl<T: Validate> Call<T> {
     pub fn open(mut request: Request<T>) -> Result<Self> {
         let context = Context::of(&mut request)?;
         let message = request.into_inner();
+        // Also of a message that is refused below.
+        context.asking.note(message.asked());
         check(&message)?;
         Ok(Self { context, message })
     }
@@ -106,34 +145,50 @@ where
     db.read(&call.context.caller, call.context.deadline, work).await.map(Response::new)
 }
 
-/// Answers a call that changes something, in one transaction of its tenant. With a `request_id` it
-/// happens once: a retry gets the first answer.
+/// Answers a call that changes something, in one transaction of its tenant, which has the event of the
+/// audit log too. With a `request_id` it happens once: a retry gets the first answer, and is no event.
 ///
 /// # Errors
 ///
 /// `IDEMPOTENCY_KEY_REUSED`; what `work` returns; or what can happen to any transaction.
-pub async fn mutate<T, R, F>(db: &Db, call: &Call<T>, work: F) -> Result<Response<R>>
+pub async fn mutate<T, F>(db: &Db, call: &Call<T>, work: F) -> Result<Response<T::Response>>
 where
     T: Mutation + Sync,
-    R: Message + Default,
-    F: for<'t> Work<&'t TenantTx, Result<R>>,
+    F: for<'t> Work<&'t TenantTx, Result<T::Response>>,
 {
+    let Context { caller, deadline, .. } = &call.context;
+    let operation = call.context.operation()?;
     let key = match call.message.request_id() {
         "" => None,
         text => Some(idempotency::Key::new(call.context.method.name, id("request_id", text)?, &call.message)),
     };
     let (key, work) = (&key, &work);
-    db.write(&call.context.caller, call.context.deadline, async |tx: &TenantTx| {
-        let Some(key) = key else { return work(tx).await };
+    let work = async |tx: &TenantTx| {
+        let Some(key) = key else { return work(tx).await.map(Answer::First) };
         if let Some(answer) = idempotency::recall(tx, key).await? {
-            return Ok(answer);
+            return Ok(Answer::Again(answer));
         }
         let answer = work(tx).await?;
         idempotency::keep(tx, key, &answer).await?;
-        Ok(answer)
-    })
-    .await
-    .map(Response::new)
+        Ok(Answer::First(answer))
+    };
+    let event = |answer: &Answer<T::Response>| {
+        let Answer::First(answer) = answer else { return None };
+        let asked = Asked::new(call.message.resource_id(Some(answer)), call.message.request_id());
+        let event = audit::rules::succeeded((caller.principal(), operation), asked, None, times::now());
+        Some(audit::store::insert_last(caller.tenant().as_uuid(), &event))
+    };
+    let (Answer::First(answer) | Answer::Again(answer)) =
+        db.write_with_last(caller, *deadline, work, event).await?;
+    Ok(Response::new(answer))
+}
+
+/// The answer of a call that changes something.
+enum Answer<R> {
+    /// It was done.
+    First(R),
+    /// It was done before.
+    Again(R),
 }
 
 /// A UUID of the field `field`, which the contract's rules have already held to its form.

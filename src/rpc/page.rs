@@ -206,7 +206,10 @@ mod tests {
         let caller = Caller::caretaker(Uuid::from_u128(tenant));
         let method = Method::find(path).expect("an RPC");
         let deadline = Deadline::after(Duration::from_secs(1));
-        Call { context: Context { caller, method, deadline }, message }
+        Call {
+            context: Context { caller, method, deadline, id: Uuid::nil(), asking: Default::default() },
+            message,
+        }
     }
 
     fn list(token: &str) -> ListCustomersRequest {

@@ -10,6 +10,9 @@ use crate::support::postgres::{Database, Row, Sql};
 /// Tables of the whole service, which no tenant reads.
 const SHARED: [&str; 3] = ["__diesel_schema_migrations", "api_keys", "service_keys"];
 
+/// Tables whose rows never change, so that they say neither when they did nor how often.
+const APPEND_ONLY: &str = "'audit_events'";
+
 /// What every query here starts from.
 const TABLES: &str = "WITH tables AS (
     SELECT c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity, c.relacl FROM pg_class c
@@ -40,16 +43,16 @@ async fn every_table_but_the_services_own_is_looked_at() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_has_the_columns_of_a_tenants_row() {
-    none(
+    none(&format!(
         "SELECT t.relname, w.name FROM tables t, (VALUES
              ('tenant_id', 'uuid', 'current_tenant()'), ('created_at', 'timestamp with time zone', 'now()'),
              ('updated_at', 'timestamp with time zone', 'now()'), ('revision', 'bigint', '1')) w (name, type, value)
-         WHERE NOT EXISTS (
+         WHERE NOT (t.relname IN ({APPEND_ONLY}) AND w.name IN ('updated_at', 'revision')) AND NOT EXISTS (
              SELECT FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
              WHERE a.attrelid = t.oid AND a.attname = w.name AND a.attnotnull
                AND format_type(a.atttypid, a.atttypmod) = w.type
-               AND pg_get_expr(d.adbin, d.adrelid) IN (w.value, '''' || w.value || '''::bigint'))",
-    )
+               AND pg_get_expr(d.adbin, d.adrelid) IN (w.value, '''' || w.value || '''::bigint'))"
+    ))
     .await;
 }
 
@@ -143,6 +146,20 @@ async fn the_service_may_read_and_write_rows_and_nothing_else() {
          SELECT 'may create in', n.nspname, '' FROM pg_namespace n
          WHERE n.nspname = 'public' AND has_schema_privilege('crm_app', n.oid, 'CREATE')",
     )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_appended_to_cannot_be_changed_by_the_service() {
+    none(&format!(
+        "SELECT t.relname, coalesce(string_agg(a.privilege_type, ' ' ORDER BY a.privilege_type), 'nothing')
+         FROM tables t LEFT JOIN LATERAL aclexplode(t.relacl) a ON a.grantee = 'crm_app'::regrole
+         WHERE t.relname IN ({APPEND_ONLY}) GROUP BY t.relname
+         HAVING array_agg(a.privilege_type ORDER BY a.privilege_type) IS DISTINCT FROM '{{INSERT,SELECT}}'
+         UNION ALL
+         SELECT 'missing', name FROM unnest(ARRAY[{APPEND_ONLY}]) AS name
+         WHERE NOT EXISTS (SELECT FROM tables t WHERE t.relname = name)"
+    ))
     .await;
 }
 

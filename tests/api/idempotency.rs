@@ -14,12 +14,12 @@ use crate::support::raw::{call, rpcs};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Tenant, at_once};
 
-fn mutations() -> Vec<MethodDescriptor> {
+pub(crate) fn mutations() -> Vec<MethodDescriptor> {
     rpcs().into_iter().filter(|rpc| rpc.input().get_field_by_name("request_id").is_some()).collect()
 }
 
 /// A customer in the state that the RPC needs, with a conversation, a message and a question.
-async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About {
+pub(crate) async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
     let question = tenant.question(&talk.customer_id, "Why?").await.id;

@@ -215,6 +215,14 @@ async fn rows_of_another_tenant_cannot_be_written() {
         format!("UPDATE conversation_messages SET conversation_id = '{}'", of_ana.conversation),
         format!("UPDATE pending_questions SET customer_id = '{}'", of_ana.customer),
         format!("UPDATE pending_questions SET created_conversation_id = '{}'", of_ana.conversation),
+        format!(
+            "INSERT INTO audit_events (tenant_id, id, principal, method, resource_type, outcome, code)
+                 VALUES ('{}', gen_random_uuid(), 'x', 'x', 'x', 'SUCCEEDED', 0)",
+            ana.id
+        ),
+        "UPDATE audit_events SET principal = 'x'".to_owned(),
+        "DELETE FROM audit_events".to_owned(),
+        "TRUNCATE audit_events".to_owned(),
         "DELETE FROM customers".to_owned(),
         "TRUNCATE customers".to_owned(),
         "SELECT * FROM service_keys".to_owned(),

@@ -14,12 +14,13 @@ use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::{Crm, PATIENCE, Refusal, Settings, eventually, soon};
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     "crm.v1.CustomerService",
     "crm.v1.ConversationService",
     "crm.v1.PendingQuestionService",
     "crm.v1.CustomerFaqService",
+    "crm.v1.AuditService",
 ];
 
 async fn watch(crm: &Crm, service: &str) -> Streaming<HealthCheckResponse> {
@@ -29,7 +30,7 @@ async fn watch(crm: &Crm, service: &str) -> Streaming<HealthCheckResponse> {
 
 /// Waits for the service that is announced last.
 async fn healthy(crm: &Crm) {
-    let mut health = watch(crm, SERVICES[3]).await;
+    let mut health = watch(crm, SERVICES[SERVICES.len() - 1]).await;
     loop {
         let answer = soon(health.next()).await.expect("it goes on").expect("an answer");
         if answer.status() == ServingStatus::Serving {
@@ -68,6 +69,7 @@ async fn reflection_tells_of_every_service_in_both_versions() {
     use tonic_reflection::pb::{v1, v1alpha};
     let crm = Crm::start().await;
     let wanted = [
+        "crm.v1.AuditService",
         "crm.v1.ConversationService",
         "crm.v1.CustomerFaqService",
         "crm.v1.CustomerService",

@@ -148,7 +148,7 @@ async fn a_deadline_is_kept_by_every_rpc() {
     let sql = crm.sql().await;
     // Nobody gets past this, so that no call can finish.
     let tables = "idempotency_keys, customers, conversations, conversation_messages, conversation_analyses, \
-                  pending_questions, customer_faqs";
+                  pending_questions, customer_faqs, audit_events";
     sql.run(&format!("BEGIN; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")).await;
     for rpc in rpcs() {
         let (error, longest) = deadline(&tenant, &rpc).await;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::drafts::store as drafts;
 use super::rules::{self, Missing, Placed, Plan, Write};
 use super::store::{self, Known, Listed, Message, append};
+use crate::audit::store::{self as audit, Event};
 use crate::conversations::rules::not_found;
 use crate::conversations::store::{self as conversations, Head};
 use crate::db::TenantTx;
@@ -66,8 +67,14 @@ pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> 
     Ok(Found { heads, known })
 }
 
-/// Does what was planned, and says how the messages stand that it closed.
-pub(crate) async fn apply(tx: &TenantTx, plan: &Plan<'_>, now: DateTime<Utc>) -> Result<Vec<Message>> {
+/// Does what was planned, with its events in the audit log, and says how the messages stand that it
+/// closed.
+pub(crate) async fn apply(
+    tx: &TenantTx,
+    plan: &Plan<'_>,
+    events: &[Event],
+    now: DateTime<Utc>,
+) -> Result<Vec<Message>> {
     let Plan { outcomes: _, additions, reopenings, holds, pieces, closings, heads } = plan;
     let closing: Vec<Uuid> = closings.iter().map(|closing| closing.message_id).collect();
     let mut closed = Vec::new();
@@ -83,16 +90,17 @@ pub(crate) async fn apply(tx: &TenantTx, plan: &Plan<'_>, now: DateTime<Utc>) ->
         Box::pin(unless(closing.is_empty(), drafts::delete_pieces(tx, &closing))),
         Box::pin(unless(closing.is_empty(), drafts::delete(tx, &closing))),
         Box::pin(unless(heads.is_empty(), conversations::advance(tx, heads, now))),
+        Box::pin(unless(events.is_empty(), audit::insert(tx, events))),
     ])
     .await?;
     Ok(closed)
 }
 
-/// Does one write in a transaction that does other things too.
+/// Does one write in a transaction that does other things too, its event among them.
 pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Result<Placed> {
     let Found { heads, known } = find(tx, &[write], Holding::Only(write.conversation_id)).await?;
     let mut plan = rules::plan([write], &heads, known, lease, Missing::IsNotThere);
-    apply(tx, &plan, times::now()).await?;
+    apply(tx, &plan, &[], times::now()).await?;
     plan.outcomes.pop().flatten().unwrap_or_else(|| Err(Error::internal("a plan lost a write")))
 }
 
@@ -109,7 +117,8 @@ pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     append::close(tx, &[], now).await?;
     drafts::delete_pieces(tx, &[]).await?;
     drafts::delete(tx, &[]).await?;
-    conversations::advance(tx, &[], now).await
+    conversations::advance(tx, &[], now).await?;
+    audit::insert(tx, &[]).await
 }
 
 async fn unless(nothing_to_do: bool, statement: impl Future<Output = Result<()>>) -> Result<()> {

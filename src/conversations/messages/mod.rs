@@ -1,6 +1,7 @@
 //! What was said in conversations.
 
 pub(crate) mod actions;
+pub(crate) mod audited;
 pub(super) mod counter;
 pub(super) mod drafts;
 pub(crate) mod quote;

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
+use super::audited::{Audit, Author};
 use super::rules::Outcome;
 use super::session::{Session, Step};
 use super::wire;
 use super::writer::{Pending, Reply, Writer};
-use crate::auth::Caller;
 use crate::conversations::feed::{Event, Feed};
 use crate::live::bus::Topic;
 use crate::live::lanes::Lanes;
@@ -31,12 +31,13 @@ pub(crate) struct Streams {
     pub(crate) lanes: Lanes<Writer>,
     pub(crate) feed: Feed,
     pub(crate) stop: CancellationToken,
+    pub(crate) audit: Audit,
 }
 
 /// A stream that is served.
 struct Stream {
     shared: Streams,
-    caller: Caller,
+    author: Author,
     session: Session,
     /// What the session wants done.
     steps: Vec<Step>,
@@ -54,14 +55,14 @@ struct Stream {
 /// committed in any case.
 pub(crate) async fn serve(
     shared: Streams,
-    caller: Caller,
+    author: Author,
     mut requests: Streaming<AddMessageRequest>,
     responses: mpsc::Sender<Answer>,
 ) {
     let (replies, outcomes) = mpsc::unbounded_channel();
     let mut stream = Stream {
         shared,
-        caller,
+        author,
         session: Session::new(Uuid::new_v4()),
         steps: Vec::new(),
         replies,
@@ -117,7 +118,7 @@ impl Stream {
                 if self.reads {
                     self.end();
                 }
-                while self.session.answer().is_some() {}
+                while self.answer().is_some() {}
             }
         }
     }
@@ -144,25 +145,32 @@ impl Stream {
     /// Sends the answers that are decided, as far as the client reads them.
     fn send(&mut self) {
         while self.session.has_answer() {
-            let Ok(permit) = self.responses.try_reserve() else { return };
-            if let Some(answer) = self.session.answer() {
+            let Ok(permit) = self.responses.clone().try_reserve_owned() else { return };
+            if let Some(answer) = self.answer() {
                 permit.send(Ok(answer));
             }
         }
     }
 
+    /// The next answer that is decided. What it refuses is noted, also where nobody reads it.
+    fn answer(&mut self) -> Option<AddMessageResponse> {
+        let answer = self.session.answer()?;
+        self.shared.audit.note(&self.author, &answer);
+        Some(answer)
+    }
+
     /// Does what the session wants done.
     fn submit(&mut self) {
-        let Self { shared: Streams { lanes, feed, .. }, caller, steps, replies, .. } = self;
+        let Self { shared: Streams { lanes, feed, .. }, author, steps, replies, .. } = self;
         let mut writes = Vec::new();
         for step in steps.drain(..) {
             match step {
                 Step::Write(ticket, write) => {
                     let reply = Reply::new(ticket, replies.clone());
-                    writes.push(Pending { caller: caller.clone(), write, reply });
+                    writes.push(Pending { author: author.clone(), write, reply });
                 }
                 Step::Show(conversation_id, text) => {
-                    let (topic, event) = (Topic::of(caller, conversation_id), Event::Text(text));
+                    let (topic, event) = (Topic::of(&author.caller, conversation_id), Event::Text(text));
                     feed.tell_others(topic, &event);
                     feed.tell_here(topic, || event);
                 }

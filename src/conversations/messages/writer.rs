@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::actions::{self, Found, Holding};
+use super::audited::{Audit, Author, Due};
 use super::counter::{Counter, Uncounted};
 use super::rules::{self, Change, Effect, Missing, Outcome, Placed, Write};
 use super::store::Message;
@@ -27,7 +28,7 @@ const BATCH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A write that waits to be committed.
 pub(crate) struct Pending {
-    pub(crate) caller: Caller,
+    pub(crate) author: Author,
     pub(crate) write: Write,
     pub(crate) reply: Reply,
 }
@@ -65,13 +66,14 @@ pub(crate) struct Writer {
     /// How long a message stays in progress after the last that was written of it.
     pub(crate) lease: Duration,
     pub(crate) counter: Counter,
+    pub(crate) audit: Audit,
 }
 
 impl Commit for Writer {
     type Item = Pending;
 
     fn topic(&self, pending: &Pending) -> Topic {
-        Topic::of(&pending.caller, pending.write.conversation_id)
+        Topic::of(&pending.author.caller, pending.write.conversation_id)
     }
 
     /// One transaction for all of them. Writes to conversations that somebody else holds come back, and
@@ -118,12 +120,12 @@ impl Commit for Writer {
 /// Does one write, and waits for what becomes of it.
 pub(crate) async fn write(
     lanes: &Lanes<Writer>,
-    caller: &Caller,
+    author: Author,
     deadline: Deadline,
     write: Write,
 ) -> Result<Placed> {
     let (replies, mut outcomes) = mpsc::unbounded_channel();
-    lanes.submit([Pending { caller: caller.clone(), write, reply: Reply::new(0, replies) }]);
+    lanes.submit([Pending { author, write, reply: Reply::new(0, replies) }]);
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
     match tokio::time::timeout(remaining, outcomes.recv()).await {
         Ok(Some((_, outcome))) => outcome,
@@ -146,6 +148,7 @@ struct Done {
 struct Share<'p> {
     caller: &'p Caller,
     places: Vec<usize>,
+    pending: Vec<&'p Pending>,
     writes: Vec<&'p Write>,
 }
 
@@ -178,10 +181,12 @@ impl Writer {
         };
         let plans: Vec<_> =
             shares.iter().zip(found).map(|(share, found)| self.plan(share, found, holding)).collect();
-        let apply = shares.iter().zip(&plans).map(|(share, plan)| {
-            tx.as_tenant(share.caller, async |tx: &TenantTx| actions::apply(tx, plan, now).await)
+        let due: Vec<_> = shares.iter().zip(&plans).map(|(share, plan)| self.due(share, plan, now)).collect();
+        let apply = shares.iter().zip(&plans).zip(&due).map(|((share, plan), Due { events, .. })| {
+            tx.as_tenant(share.caller, async |tx: &TenantTx| actions::apply(tx, plan, events, now).await)
         });
         let closed = tx.commit(one_flight(apply)).await?.into_iter().flatten().collect();
+        due.iter().for_each(|due| self.audit.enter(due));
         let mut outcomes: Vec<Option<Outcome>> = pending.iter().map(|_| None).collect();
         for (share, plan) in shares.iter().zip(plans) {
             for (place, outcome) in share.places.iter().zip(plan.outcomes) {
@@ -203,6 +208,14 @@ impl Writer {
         rules::plan(share.writes.iter().copied(), &heads, known, self.lease, missing)
     }
 
+    /// The events that a share needs in the audit log.
+    fn due<'p>(&self, share: &Share<'p>, plan: &'p rules::Plan<'p>, now: DateTime<Utc>) -> Due<'p> {
+        let placed =
+            |outcome: &'p Option<Outcome>| outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+        let writes = share.pending.iter().copied().zip(&plan.outcomes);
+        self.audit.due(writes.filter_map(|(pending, outcome)| Some((pending, placed(outcome)?))), now)
+    }
+
     /// Tells what became of writes: first those who watch, then those who wrote. Gives back what has to
     /// come again.
     fn settle(&self, pending: Vec<Pending>, done: Done) -> Vec<Pending> {
@@ -217,7 +230,7 @@ impl Writer {
             if let Ok(placed) = &outcome
                 && placed.effect != Effect::None
             {
-                let topic = Topic::of(&pending.caller, placed.conversation_id);
+                let topic = Topic::of(&pending.author.caller, placed.conversation_id);
                 self.count(&pending, placed, &closed);
                 self.tell(topic, (&pending.write, now), placed, &mut closed);
                 note(&mut moved, topic, placed);
@@ -231,7 +244,7 @@ impl Writer {
     }
 
     /// Has a text counted that was not when it was written.
-    fn count(&self, Pending { caller, write, .. }: &Pending, placed: &Placed, closed: &[Message]) {
+    fn count(&self, Pending { author, write, .. }: &Pending, placed: &Placed, closed: &[Message]) {
         let (revision, content) = match (&write.change, placed.effect) {
             (Change::Add(message), Effect::Added) if message.token_count.is_none() => (1, &message.content),
             (_, Effect::Closed { .. }) => match closed.iter().find(|message| message.id == placed.id) {
@@ -240,7 +253,7 @@ impl Writer {
             },
             _ => return,
         };
-        let (caller, content) = (caller.clone(), content.clone());
+        let (caller, content) = (author.caller.clone(), content.clone());
         self.counter.count(Uncounted { caller, id: placed.id, revision, content });
     }
 
@@ -311,13 +324,17 @@ fn note(moved: &mut HashMap<Topic, (i64, i64)>, topic: Topic, placed: &Placed) {
 
 fn share(pending: &[Pending]) -> Vec<Share<'_>> {
     let mut shares: Vec<Share<'_>> = Vec::new();
-    for (place, Pending { caller, write, .. }) in pending.iter().enumerate() {
-        match shares.iter_mut().find(|share| share.caller.tenant() == caller.tenant()) {
-            Some(share) => {
-                share.places.push(place);
-                share.writes.push(write);
-            }
-            None => shares.push(Share { caller, places: vec![place], writes: vec![write] }),
+    for (place, pending) in pending.iter().enumerate() {
+        let caller = &pending.author.caller;
+        let known = shares.iter().position(|share| share.caller.tenant() == caller.tenant());
+        let known = known.unwrap_or_else(|| {
+            shares.push(Share { caller, places: Vec::new(), pending: Vec::new(), writes: Vec::new() });
+            shares.len() - 1
+        });
+        if let Some(share) = shares.get_mut(known) {
+            share.places.push(place);
+            share.pending.push(pending);
+            share.writes.push(&pending.write);
         }
     }
     shares

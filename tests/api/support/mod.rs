@@ -1,5 +1,6 @@
 //! What every test stands on: a service of its own, over a database of its own.
 
+pub(crate) mod audit;
 #[path = "../../process/certificates.rs"]
 pub(crate) mod certificates;
 pub(crate) mod context;

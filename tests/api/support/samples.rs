@@ -42,6 +42,7 @@ pub(crate) fn request(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
         "ConversationService" => of_conversations(rpc.name(), about.clone()),
         "PendingQuestionService" => of_questions(rpc.name(), about.clone()),
         "CustomerFaqService" => of_faqs(rpc.name(), about.clone()),
+        "AuditService" => of_audit(rpc.name(), about.clone()),
         service => panic!("{service} has no samples yet"),
     };
     DynamicMessage::decode(rpc.input(), bytes.as_slice()).expect("a request of this RPC")
@@ -198,6 +199,15 @@ fn of_faqs(rpc: &str, about: About) -> Vec<u8> {
         "RecordFaqObservation" => {
             pb::RecordFaqObservationRequest { customer_id, question: text, request_id, ..Default::default() }
                 .encode_to_vec()
+        }
+        rpc => panic!("{rpc} has no sample yet"),
+    }
+}
+
+fn of_audit(rpc: &str, about: About) -> Vec<u8> {
+    match rpc {
+        "ListAuditEvents" => {
+            pb::ListAuditEventsRequest { principal: about.text, ..Default::default() }.encode_to_vec()
         }
         rpc => panic!("{rpc} has no sample yet"),
     }

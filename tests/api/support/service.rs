@@ -9,6 +9,7 @@ use crm_backend::auth::{Authenticator, TENANT_HEADER};
 use crm_backend::config::{Cli, Command, Config, Limits};
 use crm_backend::connection::{Listener, Tls};
 use crm_backend::db::{Db, Target};
+use crm_backend::pb::audit_service_client::AuditServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
@@ -38,6 +39,10 @@ pub(crate) struct Settings {
     pub(crate) drain: Duration,
     /// How long a message stays in progress after the last that was written of it.
     pub(crate) lease: Duration,
+    /// How long events of the audit log are kept.
+    pub(crate) audit_retention: Duration,
+    /// How long an event of the audit log stands for the messages that follow.
+    pub(crate) audit_cover: Duration,
     /// Who the pool's connections log in as; the owner when not said.
     pub(crate) login: Option<String>,
     /// Changes limits.
@@ -55,6 +60,8 @@ impl Default for Settings {
             wait: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             lease: Duration::from_secs(120),
+            audit_retention: Duration::from_secs(400 * 86_400),
+            audit_cover: Duration::from_secs(3_600),
             login: None,
             limits: |_| (),
             tls: None,
@@ -142,12 +149,25 @@ pub(crate) struct Replica {
 
 impl Replica {
     async fn start(database: &Database, settings: Settings) -> Self {
-        let Settings { connections, wait, drain, lease, login, limits, tls, authenticator } = settings;
+        let Settings {
+            connections,
+            wait,
+            drain,
+            lease,
+            audit_retention,
+            audit_cover,
+            login,
+            limits,
+            tls,
+            authenticator,
+        } = settings;
         let mut config = defaults();
         config.database.database_connections = connections;
         config.database.database_wait = wait;
         config.limits.drain = drain;
         config.limits.message_lease = lease;
+        config.limits.audit_retention = audit_retention;
+        config.limits.audit_cover = audit_cover;
         limits(&mut config.limits);
         let mut opened =
             server::open(database.target(), &config.database).await.expect("the database is safe");
@@ -247,6 +267,10 @@ impl Tenant {
 
     pub(crate) fn faqs(&self) -> CustomerFaqServiceClient<Service> {
         CustomerFaqServiceClient::with_interceptor(self.channel(), self.name())
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Service> {
+        AuditServiceClient::with_interceptor(self.channel(), self.name())
     }
 
     fn name(&self) -> NameTenant {

@@ -1,0 +1,179 @@
+//! Events of what failed, stored after the fact.
+//!
+//! Who fails does not wait for it, and nothing fails because of it: events are put aside, bounded in all
+//! and for each tenant, and a task stores what there is, again and again. What there is no room for is
+//! counted, and said in the service's log.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::store::{self, Event};
+use crate::auth::{Caller, TenantId};
+use crate::db::{Db, Deadline, TenantTx};
+use crate::error::Result;
+
+/// Events that are put aside at most: some two megabytes, and more than come in between two rounds
+/// unless somebody floods the service.
+const WAITING: usize = 4_096;
+
+/// Of one tenant: whoever floods one tenant's log leaves the others room, and gets a thousand rows a
+/// second at most.
+const WAITING_OF_TENANT: usize = 256;
+
+/// The time between two rounds: events are read by people, later.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long it may take to store the events of a tenant.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Warnings between two rounds at most: what strangers try fills no disk.
+const WARNINGS: u64 = 8;
+
+/// Stores events of what failed.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder(Arc<Mutex<Waiting>>);
+
+/// What was put aside.
+#[derive(Debug, Default)]
+struct Waiting {
+    of_tenants: BTreeMap<Uuid, Vec<Event>>,
+    count: usize,
+    /// How many found no room.
+    dropped: u64,
+    /// How many calls of strangers there were since the last round.
+    strangers: u64,
+}
+
+impl Waiting {
+    /// Puts an event aside, if there is room.
+    fn push(&mut self, tenant: Uuid, event: Event) -> bool {
+        let events = self.of_tenants.entry(tenant).or_default();
+        let room = self.count < WAITING && events.len() < WAITING_OF_TENANT;
+        if room {
+            events.push(event);
+            self.count += 1;
+        } else {
+            self.dropped += 1;
+        }
+        room
+    }
+}
+
+impl Recorder {
+    /// Puts the event of a tenant aside, and says whether there was room for it.
+    pub(crate) fn record(&self, tenant: TenantId, event: Event) -> bool {
+        self.with(|waiting| waiting.push(tenant.as_uuid(), event))
+    }
+
+    /// Says in the service's log that somebody without a right to the tenant would have changed something.
+    /// The log of that tenant is not for them to write.
+    pub(crate) fn warn_of_stranger(&self, method: &str, reason: &str) {
+        let count = self.with(|waiting| {
+            waiting.strangers += 1;
+            waiting.strangers
+        });
+        if count <= WARNINGS {
+            tracing::warn!(method, reason, "refused a caller without a right to the tenant");
+        }
+    }
+
+    /// Stores what was put aside, until `stop`, and then what is left.
+    pub(crate) async fn run(self, db: Db, stop: CancellationToken) {
+        let mut stopped = false;
+        while !stopped {
+            tokio::select! {
+                () = stop.cancelled() => stopped = true,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+            self.store(&db).await;
+            self.report();
+        }
+    }
+
+    /// Stores what there is, tenant by tenant. What could not be stored because the database is away is put
+    /// aside again, as far as there is room.
+    async fn store(&self, db: &Db) {
+        let of_tenants = self.with(|waiting| {
+            waiting.count = 0;
+            std::mem::take(&mut waiting.of_tenants)
+        });
+        for (tenant, events) in of_tenants {
+            let Err(error) = insert(db, tenant, &events).await else { continue };
+            if error.of_all().is_none() {
+                tracing::error!(%error, events = events.len(), %tenant, "audit events were lost");
+                continue;
+            }
+            tracing::debug!(%error, events = events.len(), "audit events are stored later");
+            self.with(|waiting| {
+                for event in events {
+                    waiting.push(tenant, event);
+                }
+            });
+        }
+    }
+
+    /// How many events wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.with(|waiting| waiting.count)
+    }
+
+    fn report(&self) {
+        let (dropped, strangers) = self
+            .with(|waiting| (std::mem::take(&mut waiting.dropped), std::mem::take(&mut waiting.strangers)));
+        if let Some(more) = strangers.checked_sub(WARNINGS).filter(|more| *more > 0) {
+            tracing::warn!(more, "refused more callers without a right to a tenant");
+        }
+        if dropped > 0 {
+            tracing::warn!(dropped, "audit events of calls that failed were left out: too many at once");
+        }
+    }
+
+    fn with<R>(&self, change: impl FnOnce(&mut Waiting) -> R) -> R {
+        // Nothing in here panics half way, so a poisoned state is whole.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn insert(db: &Db, tenant: Uuid, events: &[Event]) -> Result<()> {
+    let caller = Caller::caretaker(tenant);
+    db.write(&caller, Deadline::after(PATIENCE), async |tx: &TenantTx| store::insert(tx, events).await).await
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use tonic::Code;
+
+    use super::*;
+    use crate::audit::rules::{self, Asked, Operation};
+
+    fn event() -> Event {
+        let operation = Operation { method: "S/M", resource_type: "thing", call_id: None };
+        let caller = Caller::caretaker(Uuid::from_u128(1));
+        let answer = (Code::NotFound, "CUSTOMER_NOT_FOUND".to_owned());
+        rules::failed((caller.principal(), operation), Asked::default(), answer, DateTime::<Utc>::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_tenant_that_floods_leaves_the_others_room() {
+        let mut waiting = Waiting::default();
+        let (flood, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let taken = (0..10_000).filter(|_| waiting.push(flood, event())).count();
+        assert_eq!(taken, WAITING_OF_TENANT);
+        assert!(waiting.push(other, event()));
+        assert_eq!(waiting.dropped, 10_000 - WAITING_OF_TENANT as u64);
+    }
+
+    #[test]
+    fn all_tenants_together_are_bounded() {
+        let mut waiting = Waiting::default();
+        let taken = (0..10_000).filter(|tenant| waiting.push(Uuid::from_u128(*tenant), event())).count();
+        assert_eq!((taken, waiting.count), (WAITING, WAITING));
+        assert_eq!(waiting.dropped, 10_000 - WAITING as u64);
+    }
+}

@@ -1,0 +1,83 @@
+//! Deletes events whose retention is over.
+//!
+//! `crm_app` cannot, so this is done by the owner, on a connection of its own, tenant by tenant and in
+//! small transactions. Several replicas may do it at once: what one holds the others pass over.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use diesel_async::AsyncPgConnection;
+use tokio_util::sync::CancellationToken;
+
+use super::{rules, store};
+use crate::db::Target;
+
+/// The time between two rounds: an event is gone so much later than its retention says.
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// The time to the first round, so that a service that starts again and again gets to it, and one that
+/// starts has other things to do.
+const FIRST: Duration = Duration::from_secs(10 * 60);
+
+/// Events of a transaction: some milliseconds of work.
+const BATCH: i64 = 1_000;
+
+/// The pause after a transaction that deleted: most of the time is left to those who serve.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a transaction may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Deletes what is older than `retention` again and again, until `stop`.
+pub(crate) async fn run(target: Target, retention: Duration, stop: CancellationToken) {
+    let mut pause = FIRST.min(retention);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        // What is kept for less than an hour, as in a test, is not kept for an hour more.
+        pause = INTERVAL.min(retention);
+        let swept = tokio::select! {
+            () = stop.cancelled() => return,
+            swept = sweep(&target, retention) => swept,
+        };
+        match swept {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!(deleted, "audit events were deleted: their retention is over"),
+            Err(error) => tracing::warn!(error, "old audit events could not be deleted"),
+        }
+    }
+}
+
+/// Deletes all that is older than `retention` now, and says how much that was.
+async fn sweep(target: &Target, retention: Duration) -> Result<usize, String> {
+    let retention = TimeDelta::from_std(retention).map_err(|error| error.to_string())?;
+    let Some(oldest) = Utc::now().checked_sub_signed(retention) else { return Ok(0) };
+    let mut owner = bounded(async { target.open().await.map_err(|error| error.to_string()) }).await?;
+    let (mut tenant, mut deleted) = (None, 0);
+    while let Some(next) = bounded(find_next(&mut owner, tenant)).await? {
+        tenant = Some(next);
+        loop {
+            let delete = store::delete_before(&mut owner, next, rules::first_id(oldest), BATCH);
+            let count = bounded(async { delete.await.map_err(|error| error.to_string()) }).await?;
+            deleted += count;
+            if count == 0 {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(deleted)
+}
+
+async fn find_next(
+    owner: &mut AsyncPgConnection,
+    after: Option<uuid::Uuid>,
+) -> Result<Option<uuid::Uuid>, String> {
+    store::find_next_tenant(owner, after).await.map_err(|error| error.to_string())
+}
+
+async fn bounded<T>(step: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(PATIENCE, step).await.map_err(|_| "the database takes too long".to_owned())?
+}

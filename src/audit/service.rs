@@ -1,0 +1,47 @@
+//! `AuditService`.
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{store, wire};
+use crate::db::keyset::Direction;
+use crate::db::{Db, TenantTx};
+use crate::pb;
+use crate::rpc::{self, Call, PageKey, page};
+
+/// `AuditService`.
+pub struct AuditLog {
+    db: Db,
+    page_key: PageKey,
+}
+
+impl AuditLog {
+    /// The service over this database.
+    pub fn new(db: Db, page_key: PageKey) -> Self {
+        Self { db, page_key }
+    }
+}
+
+#[async_trait]
+impl pb::audit_service_server::AuditService for AuditLog {
+    async fn list_audit_events(
+        &self,
+        request: Request<pb::ListAuditEventsRequest>,
+    ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
+        let call = Call::open(request)?;
+        let page = self.page_key.open(&call)?;
+        let direction = match call.message.order_by.as_str() {
+            "create_time" => Direction::Ascending,
+            _ => Direction::Descending,
+        };
+        let filter = wire::filter(&call.message)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let mut events = store::list(tx, &filter, direction, &page).await?;
+            let more = page.cut(&mut events);
+            let next = events.last().filter(|_| more).map(|last| last.id);
+            let (audit_events, next) = page::fit(events, next, |last| last.id);
+            let next_page_token = self.page_key.next(&call, next)?;
+            Ok(pb::ListAuditEventsResponse { audit_events, next_page_token })
+        });
+        Ok(response.await?)
+    }
+}

@@ -1,0 +1,317 @@
+//! `audit_events`.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use crate::db::keyset::Direction;
+use crate::db::schema::audit_events::{self, dsl};
+use crate::db::{LastStatement, TenantTx};
+use crate::error::Result;
+use crate::pb::AuditOutcome;
+use crate::rpc::Page;
+use crate::rpc::words::{Text, Word};
+
+/// An event as it is stored.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = audit_events, check_for_backend(Pg))]
+pub(crate) struct Event {
+    pub(crate) id: Uuid,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) principal: String,
+    pub(crate) method: String,
+    pub(crate) resource_type: String,
+    pub(crate) resource_id: Option<Uuid>,
+    pub(crate) outcome: Text<AuditOutcome>,
+    pub(crate) code: i32,
+    pub(crate) reason: Option<String>,
+    pub(crate) call_id: Option<Uuid>,
+    pub(crate) request_id: Option<Uuid>,
+    pub(crate) first_sequence: Option<i64>,
+    pub(crate) last_sequence: Option<i64>,
+    pub(crate) covers_until: Option<DateTime<Utc>>,
+}
+
+/// Which events a list shows. All that is set must hold.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Filter {
+    /// Done then or later, and the smallest id of such an event.
+    pub(crate) from: Option<(DateTime<Utc>, Uuid)>,
+    /// Done before then, and an id that no such event has or exceeds.
+    pub(crate) until: Option<(DateTime<Utc>, Uuid)>,
+    pub(crate) principal: Option<String>,
+    pub(crate) method: Option<String>,
+    pub(crate) resource_id: Option<Uuid>,
+    pub(crate) outcomes: Vec<Text<AuditOutcome>>,
+}
+
+/// Adds events. One that is there already stays as it is: it was added by an attempt whose end nobody
+/// heard of.
+pub(crate) async fn insert(tx: &TenantTx, events: &[Event]) -> Result<()> {
+    let mut insert = Insert { tenant: tx.tenant(), ..Insert::default() };
+    for event in events {
+        insert.push(event);
+    }
+    insert.execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
+/// The statement that adds an event, to be sent together with COMMIT.
+///
+/// It has its values in its text: a statement with parameters would have to be prepared before, which
+/// lets COMMIT overtake it. There is nothing in it that could end a literal: numbers, UUIDs, times,
+/// words of the contract, and the principal's name in hexadecimal.
+pub(crate) fn insert_last(tenant: Uuid, event: &Event) -> LastStatement {
+    let Event {
+        id,
+        created_at,
+        principal,
+        method,
+        resource_type,
+        resource_id,
+        outcome,
+        code,
+        reason,
+        call_id,
+        request_id,
+        first_sequence,
+        last_sequence,
+        covers_until,
+    } = event;
+    let values = [
+        uuid(Some(tenant)),
+        uuid(Some(*id)),
+        time(Some(*created_at)),
+        text(Some(principal)),
+        text(Some(method)),
+        text(Some(resource_type)),
+        uuid(*resource_id),
+        text(Some(outcome.0.word())),
+        code.to_string(),
+        text(reason.as_deref()),
+        uuid(*call_id),
+        uuid(*request_id),
+        number(*first_sequence),
+        number(*last_sequence),
+        time(*covers_until),
+    ];
+    LastStatement::new(format!("INSERT INTO audit_events ({COLUMNS}) VALUES ({})", values.join(", ")))
+}
+
+/// The columns, in the order in which [`insert`] and [`insert_last`] have their values.
+const COLUMNS: &str = "tenant_id, id, created_at, principal, method, resource_type, resource_id, outcome, code, \
+                       reason, call_id, request_id, first_sequence, last_sequence, covers_until";
+
+fn literal(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "NULL".to_owned())
+}
+
+fn uuid(value: Option<Uuid>) -> String {
+    literal(value.map(|id| format!("'{id}'")))
+}
+
+fn time(value: Option<DateTime<Utc>>) -> String {
+    literal(value.map(|time| format!("'{}'", time.to_rfc3339_opts(SecondsFormat::Micros, true))))
+}
+
+fn number(value: Option<i64>) -> String {
+    literal(value.map(|number| number.to_string()))
+}
+
+fn text(value: Option<&str>) -> String {
+    let hexadecimal = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    literal(value.map(|text| format!("convert_from(decode('{}', 'hex'), 'UTF8')", hexadecimal(text))))
+}
+
+/// One page of the events that `filter` lets through, and one row more if there is one.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    direction: Direction,
+    page: &Page<Uuid>,
+) -> Result<Vec<Event>> {
+    if *filter != Filter::default() {
+        tx.plan_for_values().await?;
+    }
+    let mut query = dsl::audit_events
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .select(Event::as_select())
+        .limit(page.limit())
+        .into_boxed();
+    if let Some((time, id)) = filter.from {
+        query = query.filter(dsl::created_at.ge(time)).filter(dsl::id.ge(id));
+    }
+    if let Some((time, id)) = filter.until {
+        query = query.filter(dsl::created_at.lt(time)).filter(dsl::id.lt(id));
+    }
+    if let Some(principal) = &filter.principal {
+        query = query.filter(dsl::principal.eq(principal));
+    }
+    if let Some(method) = &filter.method {
+        query = query.filter(dsl::method.eq(method));
+    }
+    if let Some(resource_id) = filter.resource_id {
+        query = query.filter(dsl::resource_id.eq(resource_id));
+    }
+    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    if let [outcome] = filter.outcomes.as_slice() {
+        query = query.filter(dsl::outcome.eq(outcome));
+    } else if !filter.outcomes.is_empty() {
+        query = query.filter(dsl::outcome.eq_any(&filter.outcomes));
+    }
+    let query = match (direction, page.after) {
+        (Direction::Ascending, None) => query.order(dsl::id.asc()),
+        (Direction::Ascending, Some(last)) => query.filter(dsl::id.gt(last)).order(dsl::id.asc()),
+        (Direction::Descending, None) => query.order(dsl::id.desc()),
+        (Direction::Descending, Some(last)) => query.filter(dsl::id.lt(last)).order(dsl::id.desc()),
+    };
+    Ok(query.load(&mut tx.connection()).await?)
+}
+
+/// The tenant with events that comes after this one; the first where none is said. As the owner, who
+/// sees all.
+pub(crate) async fn find_next_tenant(
+    owner: &mut AsyncPgConnection,
+    after: Option<Uuid>,
+) -> diesel::QueryResult<Option<Uuid>> {
+    dsl::audit_events
+        .filter(dsl::tenant_id.gt(after.unwrap_or(Uuid::nil())))
+        .order(dsl::tenant_id.asc())
+        .select(dsl::tenant_id)
+        .first(owner)
+        .await
+        .optional()
+}
+
+/// Deletes the first events of a tenant before this id, as the owner, and says how many. What another
+/// replica is deleting is left to it.
+pub(crate) async fn delete_before(
+    owner: &mut AsyncPgConnection,
+    tenant: Uuid,
+    end: Uuid,
+    limit: i64,
+) -> diesel::QueryResult<usize> {
+    Delete { tenant, end, limit }.execute(owner).await
+}
+
+/// The statement of [`insert`]: a column of the table is an array. By hand, because diesel has no UNNEST;
+/// the type is its name in the cache of prepared statements.
+#[derive(Default, QueryId)]
+struct Insert {
+    tenant: Uuid,
+    ids: Vec<Uuid>,
+    created_ats: Vec<DateTime<Utc>>,
+    principals: Vec<String>,
+    methods: Vec<String>,
+    resource_types: Vec<String>,
+    resource_ids: Vec<Option<Uuid>>,
+    outcomes: Vec<Text<AuditOutcome>>,
+    codes: Vec<i32>,
+    reasons: Vec<Option<String>>,
+    call_ids: Vec<Option<Uuid>>,
+    request_ids: Vec<Option<Uuid>>,
+    first_sequences: Vec<Option<i64>>,
+    last_sequences: Vec<Option<i64>>,
+    covers_untils: Vec<Option<DateTime<Utc>>>,
+}
+
+impl Insert {
+    fn push(&mut self, event: &Event) {
+        let Event {
+            id,
+            created_at,
+            principal,
+            method,
+            resource_type,
+            resource_id,
+            outcome,
+            code,
+            reason,
+            call_id,
+            request_id,
+            first_sequence,
+            last_sequence,
+            covers_until,
+        } = event.clone();
+        self.ids.push(id);
+        self.created_ats.push(created_at);
+        self.principals.push(principal);
+        self.methods.push(method);
+        self.resource_types.push(resource_type);
+        self.resource_ids.push(resource_id);
+        self.outcomes.push(outcome);
+        self.codes.push(code);
+        self.reasons.push(reason);
+        self.call_ids.push(call_id);
+        self.request_ids.push(request_id);
+        self.first_sequences.push(first_sequence);
+        self.last_sequences.push(last_sequence);
+        self.covers_untils.push(covers_until);
+    }
+}
+
+impl QueryFragment<Pg> for Insert {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("INSERT INTO audit_events (");
+        out.push_sql(COLUMNS);
+        out.push_sql(") SELECT ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(", e.* FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Timestamptz>, _>(&self.created_ats)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.principals)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.methods)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.resource_types)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.resource_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.outcomes)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&self.codes)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.reasons)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.call_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.request_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.first_sequences)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.last_sequences)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&self.covers_untils)?;
+        out.push_sql(") AS e ON CONFLICT (tenant_id, id) DO NOTHING");
+        Ok(())
+    }
+}
+
+/// The statement of [`delete_before`].
+#[derive(QueryId)]
+struct Delete {
+    tenant: Uuid,
+    end: Uuid,
+    limit: i64,
+}
+
+impl QueryFragment<Pg> for Delete {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("DELETE FROM audit_events WHERE tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" AND id = ANY (ARRAY(SELECT e.id FROM audit_events AS e WHERE e.tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" AND e.id < ");
+        out.push_bind_param::<SqlUuid, _>(&self.end)?;
+        out.push_sql(" ORDER BY e.id LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.limit)?;
+        out.push_sql(" FOR UPDATE SKIP LOCKED))");
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! The audit log: messages ⇄ rows.
+
+use uuid::Uuid;
+
+use super::rules;
+use super::store::{Event, Filter};
+use crate::error::Result;
+use crate::pb::{self, ErrorReason};
+use crate::rpc::words::{Word, stored, wire};
+use crate::rpc::{self, times};
+
+impl From<Event> for pb::AuditEvent {
+    fn from(row: Event) -> Self {
+        let Event {
+            id,
+            created_at,
+            principal,
+            method,
+            resource_type,
+            resource_id,
+            outcome,
+            code,
+            reason,
+            call_id,
+            request_id,
+            first_sequence,
+            last_sequence,
+            covers_until,
+        } = row;
+        let text = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+        let messages = first_sequence.map(|first_sequence| pb::AuditedMessages {
+            first_sequence,
+            last_sequence: last_sequence.unwrap_or(first_sequence),
+            cover_end_time: covers_until.map(times::to_wire),
+        });
+        Self {
+            id: id.to_string(),
+            create_time: Some(times::to_wire(created_at)),
+            principal,
+            method,
+            resource_type,
+            resource_id: text(resource_id),
+            outcome: wire(Some(outcome)),
+            code,
+            // A newer replica may have reasons that this one does not know.
+            reason: reason.and_then(|word| ErrorReason::from_word(&word)).unwrap_or_default().into(),
+            call_id: text(call_id),
+            request_id: text(request_id),
+            messages,
+        }
+    }
+}
+
+/// Which events a list shows.
+pub(super) fn filter(request: &pb::ListAuditEventsRequest) -> Result<Filter> {
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
+    Ok(Filter {
+        from: time(&request.create_time_from).map(|from| (from, rules::first_id(from))),
+        until: time(&request.create_time_until).map(|until| (until, rules::end_id(until))),
+        principal: text(&request.principal),
+        method: text(&request.method),
+        resource_id: rpc::optional_id("resource_id", &request.resource_id)?,
+        outcomes: request.outcomes.iter().filter_map(|outcome| stored(*outcome)).collect(),
+    })
+}

@@ -1,0 +1,136 @@
+//! Events of the audit log for writes to messages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tonic_types::RpcStatusExt;
+use uuid::Uuid;
+
+use super::rules::{Effect, Placed};
+use super::writer::Pending;
+use crate::audit::ledger::{Ledger, Writing};
+use crate::audit::rules::{self, Messages};
+use crate::audit::store::Event;
+use crate::audit::{Asked, Operation, Recorder};
+use crate::auth::Caller;
+use crate::error::Result;
+use crate::pb::{self, ErrorReason};
+use crate::rpc::words::Word;
+use crate::rpc::{Context, times};
+
+/// What is done in somebody's name by writing a message.
+#[derive(Debug, Clone)]
+pub(crate) struct Author {
+    pub(crate) caller: Caller,
+    pub(crate) operation: Operation,
+}
+
+impl Author {
+    /// Who adds messages by a call.
+    ///
+    /// # Errors
+    ///
+    /// When the contract says that the call changes nothing, which is our fault.
+    pub(crate) fn of(context: &Context) -> Result<Self> {
+        Ok(Self { caller: context.caller.clone(), operation: context.operation()? })
+    }
+}
+
+/// The audit log of messages.
+#[derive(Clone)]
+pub(crate) struct Audit {
+    ledger: Arc<Ledger>,
+    recorder: Recorder,
+}
+
+/// What is to be in the log for writes that nothing covers yet.
+#[derive(Default)]
+pub(crate) struct Due<'p> {
+    /// What each of the events is about.
+    writings: Vec<Writing<'p>>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Audit {
+    /// The log, with a ledger of what is in it.
+    pub(crate) fn new(ledger: Ledger, recorder: Recorder) -> Self {
+        Self { ledger: Arc::new(ledger), recorder }
+    }
+
+    /// The events that writes of a tenant need: one for each principal and conversation, unless there is one
+    /// that covers them.
+    pub(crate) fn due<'p>(
+        &self,
+        writes: impl Iterator<Item = (&'p Pending, &'p Placed)>,
+        now: DateTime<Utc>,
+    ) -> Due<'p> {
+        let mut due = Due::default();
+        // The place of the event for each principal and conversation; none where they are covered.
+        let mut seen: HashMap<(Uuid, &str), Option<usize>> = HashMap::new();
+        for (pending, placed) in writes.filter(|(_, placed)| placed.effect != Effect::None) {
+            let writing = writing(&pending.author.caller, placed.conversation_id, None);
+            let place = *seen.entry((placed.conversation_id, writing.principal)).or_insert_with(|| {
+                if self.ledger.covers(writing, now) {
+                    return None;
+                }
+                due.writings.push(writing);
+                due.events.push(self.event(&pending.author, placed, now));
+                Some(due.events.len() - 1)
+            });
+            if let Some(event) = place.and_then(|place| due.events.get_mut(place)) {
+                event.first_sequence = event.first_sequence.min(Some(placed.sequence));
+                event.last_sequence = event.last_sequence.max(Some(placed.sequence));
+            }
+        }
+        due
+    }
+
+    fn event(&self, author: &Author, placed: &Placed, now: DateTime<Utc>) -> Event {
+        let asked = Asked { resource_id: Some(placed.conversation_id), request_id: None };
+        let messages = Messages {
+            sequences: (placed.sequence, placed.sequence),
+            covers_until: self.ledger.covers_until(now),
+        };
+        let by = (author.caller.principal(), author.operation);
+        rules::succeeded(by, asked, Some(messages), now)
+    }
+
+    /// Remembers events that were committed.
+    pub(crate) fn enter(&self, Due { writings, events }: &Due<'_>) {
+        for (writing, event) in writings.iter().zip(events) {
+            self.ledger.enter(*writing, event.created_at);
+        }
+    }
+
+    /// Records what a stream is answered with, where that is an error. One event stands for all that is
+    /// refused for the same reason for a while.
+    pub(crate) fn note(&self, Author { caller, operation }: &Author, answer: &pb::AddMessageResponse) {
+        let Some(pb::add_message_response::Result::Error(error)) = &answer.result else { return };
+        let Some(status) = &error.status else { return };
+        let conversation = Asked::new(&error.conversation_id, "");
+        let reason = reason(status);
+        let now = times::now();
+        let id = conversation.resource_id.unwrap_or_default();
+        let writing = writing(caller, id, Some(reason));
+        if self.ledger.covers(writing, now) {
+            return;
+        }
+        let answer = (status.code.into(), reason.word().to_owned());
+        let event = rules::failed((caller.principal(), *operation), conversation, answer, now);
+        if self.recorder.record(caller.tenant(), event) {
+            self.ledger.enter(writing, now);
+        }
+    }
+}
+
+fn writing(caller: &Caller, conversation_id: Uuid, refused: Option<ErrorReason>) -> Writing<'_> {
+    let tenant = caller.tenant().as_uuid();
+    Writing { tenant, principal: caller.principal().name(), conversation_id, refused }
+}
+
+/// Why a message was refused.
+fn reason(status: &tonic_types::Status) -> ErrorReason {
+    let info = status.get_details_error_info();
+    info.and_then(|info| ErrorReason::from_word(&info.reason)).unwrap_or(ErrorReason::Internal)
+}
