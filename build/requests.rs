@@ -99,8 +99,7 @@ fn paged(message: &MessageDescriptor) -> Option<String> {
 /// Writes the list of all requests of the contract: a name, and what decodes and checks it.
 pub(crate) fn list(pool: &DescriptorPool, package: &str) -> String {
     let methods = methods::of_package(pool, package);
-    let requests: BTreeSet<String> =
-        methods.iter().map(|method| method.input().name().to_owned()).collect();
+    let requests: BTreeSet<String> = methods.iter().map(|method| method.input().name().to_owned()).collect();
     let entry = |name: &String| format!("    (\"{name}\", super::request::<crate::pb::{name}>),\n");
     let entries: String = requests.iter().map(entry).collect();
     format!("pub(super) const REQUESTS: &[super::Request] = &[\n{entries}];\n")
