@@ -66,12 +66,14 @@ impl Tables {
     }
 
     /// Ends a conversation.
+    #[cfg(test)]
     pub(super) fn end(&mut self, id: u128) {
         let head = self.heads.get_mut(&Uuid::from_u128(id)).expect("the conversation");
         head.status = Text(ConversationStatus::Ended);
     }
 
     /// A message, by its key.
+    #[cfg(test)]
     pub(super) fn row(&self, conversation_id: u128, key: &str) -> &Row {
         &self.messages[&(Uuid::from_u128(conversation_id), key.to_owned())]
     }
