@@ -52,3 +52,14 @@ fn what_changes_something_can_be_repeated_safely() {
     let error = generate_from("N", "response.id").expect_err("no request_id");
     assert!(error.contains("needs a request_id"), "{error}");
 }
+
+#[test]
+fn every_request_is_in_the_list_once() {
+    let pool = pool_of("rpc Get(N) returns (M); rpc Set(M) returns (M); rpc Put(M) returns (N);");
+    let list = list(&pool, "crm.v1");
+    let entries: Vec<_> = list.lines().filter_map(|line| line.trim().strip_prefix('(')).collect();
+    assert_eq!(
+        entries,
+        ["\"M\", super::request::<crate::pb::M>),", "\"N\", super::request::<crate::pb::N>),"]
+    );
+}

@@ -42,9 +42,6 @@ use body::Ends;
 
 pub use admission::Admission;
 
-/// Paths of this contract start so.
-const OURS: &str = "/crm.v1.";
-
 /// Paths of health start so. Who asks whether the service is well need not say who they are.
 const HEALTH: &str = "/grpc.health.";
 
@@ -124,11 +121,10 @@ impl CallLayer {
             return self.answer_foreign(inner, request).await;
         }
         let (head, body) = request.into_parts();
-        let path = head.uri.path();
         let started = Instant::now();
         let id = Uuid::now_v7();
-        let method = Method::find(path);
-        let span = tracing::info_span!("call", request_id = %id, method = path.trim_start_matches(OURS));
+        let method = Method::find(head.uri.path());
+        let span = tracing::info_span!("call", request_id = %id, method = method.map_or("unknown", |method| method.name));
         let attempt = Attempt::new(method, id);
         let kind = if method.is_some_and(|method| method.streaming) { Kind::Stream } else { Kind::Unary };
         let admitted = self.admit(&head, kind, method, &attempt).instrument(span.clone()).await;
@@ -168,15 +164,21 @@ impl CallLayer {
         attempt: &Attempt,
     ) -> Result<Grant, Error> {
         let mut place = self.admission.enter(kind)?;
+        let asked = deadline::of(&head.headers);
         let default = if kind == Kind::Stream { NO_DEADLINE } else { self.default_deadline };
-        let time = Time::of(&head.headers, default)?;
+        // Whether it was asked for in the right words is for those to know who may call.
+        let time = Time::new(asked.as_ref().ok().copied().flatten(), default);
         let authenticated = self.authenticator.authenticate(&head.headers, &head.extensions);
         let Admitted { principal, validity } = time.bound(authenticated).await?;
-        let Some(method) = method else { return Ok(Grant { time, call: None, validity, place }) };
+        let Some(method) = method else {
+            asked?;
+            return Ok(Grant { time, call: None, validity, place });
+        };
         let tenant = TenantId::selected_by(&head.headers)?;
         let granted = principal.act(tenant, method.scope);
         attempt.admit(&principal, tenant, granted.as_ref().err());
         let caller = granted?;
+        asked?;
         place.assign(tenant)?;
         Ok(Grant { time, call: Some((method, caller)), validity, place })
     }
@@ -227,7 +229,8 @@ impl CallLayer {
     {
         let (head, body) = request.into_parts();
         let admitted = if head.uri.path().starts_with(HEALTH) {
-            Time::of(&head.headers, NO_DEADLINE).map(|time| (time, Validity::default(), None))
+            deadline::of(&head.headers)
+                .map(|asked| (Time::new(asked, NO_DEADLINE), Validity::default(), None))
         } else {
             let admitted = self.admit(&head, Kind::Stream, None, &Attempt::new(None, Uuid::nil())).await;
             admitted.map(|Grant { time, validity, place, .. }| (time, validity, Some(place)))
@@ -272,9 +275,8 @@ struct Time {
 
 impl Time {
     /// Of a call that begins now.
-    fn of(metadata: &HeaderMap, default: Duration) -> Result<Self, Error> {
-        let asked = deadline::of(metadata)?;
-        Ok(Self { started: Instant::now(), asked, allowed: asked.unwrap_or(default) })
+    fn new(asked: Option<Duration>, default: Duration) -> Self {
+        Self { started: Instant::now(), asked, allowed: asked.unwrap_or(default) }
     }
 
     fn left(&self) -> Duration {

@@ -74,7 +74,7 @@ fn load(files: &Files, client_auth: Option<&str>) -> Tls {
     }
     match Cli::parse_from(arguments).into_command() {
         Command::Serve(config) => Tls::load(&config.tls).expect("good files").expect("a certificate"),
-        Command::Migrate(_) => panic!("serve is the default"),
+        Command::Migrate(_) | Command::Keys(_) => panic!("serve is the default"),
     }
 }
 
@@ -118,7 +118,7 @@ async fn a_client_that_does_not_know_the_ca_goes_and_no_other_notices() {
     let secure = Secure::start(None).await;
     let tenant = secure.tenant(secure.ca.client(None)).await;
     let stranger = Ca::new().client(None);
-    Dialer::tls(secure.address(), stranger).dial().await.err().expect("it does not trust the server");
+    Dialer::tls(secure.address(), stranger).dial().await.expect_err("it does not trust the server");
     tenant.customer("Zoe").await;
 }
 
@@ -127,7 +127,7 @@ async fn only_http_2_is_agreed_on() {
     let secure = Secure::start(None).await;
     let mut config = secure.ca.client(None);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let error = Dialer::tls(secure.address(), config).dial().await.err().expect("nothing in common");
+    let error = Dialer::tls(secure.address(), config).dial().await.expect_err("nothing in common");
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
 }
 
@@ -182,8 +182,7 @@ async fn new_files_are_for_new_connections_and_bad_ones_for_none() {
     Dialer::tls(secure.address(), old_ca.client(Some(&old_identity)))
         .dial()
         .await
-        .err()
-        .expect("another server to those that trust the old CA");
+        .expect_err("another server to those that trust the old CA");
     secure.refusal(secure.ca.client(Some(&old_identity))).await;
     let new_identity = secure.ca.sign("agent.example");
     secure.tenant(secure.ca.client(Some(&new_identity))).await.customer("Zoe").await;

@@ -1,6 +1,5 @@
-//! The cryptography of tokens, by ring: it is in the service for TLS anyway, verifies ES256 several times
-//! faster than the pure Rust that comes with jsonwebtoken, and needs neither the `rsa` crate, which has
-//! an open advisory, nor the long C build of aws-lc.
+//! The cryptography of tokens, by ring: it is in the service for TLS anyway, and needs neither the `rsa`
+//! crate of jsonwebtoken's pure Rust, which has an open advisory, nor the long C build of aws-lc.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind;

@@ -58,7 +58,7 @@ pub(crate) async fn with_keys() -> Crm {
 /// A service whose callers need tokens, signed by this key.
 pub(crate) async fn with_tokens(key: &SigningKey) -> Crm {
     let files = Files::new();
-    let set = files.write("keys.json", &jwks(&[key]));
+    let set = files.write("keys.json", jwks(&[key]));
     Crm::with(asking(&tokens_by(&["--jwt-jwks-file", &set]), bounds()).await).await
 }
 
