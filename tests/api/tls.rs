@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-use crm_backend::config::{Cli, Command, Limits};
+use crm_backend::config::{ClientAuth, Limits, TlsConfig};
 use crm_backend::connection::Tls;
 use rustls::ClientConfig;
 use tempfile::TempDir;
@@ -29,11 +28,11 @@ struct Secure {
 
 impl Secure {
     /// A server that asks for no certificates, or as `--tls-client-auth` says.
-    async fn start(client_auth: Option<&str>) -> Self {
+    async fn start(client_auth: Option<ClientAuth>) -> Self {
         Self::with(client_auth, |_| ()).await
     }
 
-    async fn with(client_auth: Option<&str>, limits: fn(&mut Limits)) -> Self {
+    async fn with(client_auth: Option<ClientAuth>, limits: fn(&mut Limits)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ca = Ca::new();
         let files = Files::write(directory.path(), &ca, NAME);
@@ -63,19 +62,14 @@ impl Secure {
     }
 }
 
-fn load(files: &Files, client_auth: Option<&str>) -> Tls {
-    let text = |path: &std::path::Path| path.to_str().expect("a path of letters").to_owned();
-    let mut arguments = vec!["crm-backend".to_owned()];
-    arguments.extend(["--tls-cert".to_owned(), text(&files.certificate)]);
-    arguments.extend(["--tls-key".to_owned(), text(&files.key)]);
-    if let Some(client_auth) = client_auth {
-        arguments.extend(["--tls-client-ca".to_owned(), text(&files.client_ca)]);
-        arguments.extend(["--tls-client-auth".to_owned(), client_auth.to_owned()]);
-    }
-    match Cli::parse_from(arguments).into_command() {
-        Command::Serve(config) => Tls::load(&config.tls).expect("good files").expect("a certificate"),
-        Command::Migrate(_) | Command::Keys(_) => panic!("serve is the default"),
-    }
+fn load(files: &Files, client_auth: Option<ClientAuth>) -> Tls {
+    let config = TlsConfig {
+        tls_cert: Some(files.certificate.clone()),
+        tls_key: Some(files.key.clone()),
+        tls_client_ca: client_auth.map(|_| files.client_ca.clone()),
+        tls_client_auth: client_auth,
+    };
+    Tls::load(&config).expect("good files").expect("a certificate")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +84,7 @@ async fn calls_are_answered_under_both_versions_of_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_certificate_is_required_nobody_gets_in_without_a_good_one() {
-    let secure = Secure::start(Some("required")).await;
+    let secure = Secure::start(Some(ClientAuth::Required)).await;
     let trusted = secure.ca.sign("agent.example");
     let tenant = secure.tenant(secure.ca.client(Some(&trusted))).await;
     tenant.customer("Zoe").await;
@@ -105,7 +99,7 @@ async fn where_a_certificate_is_required_nobody_gets_in_without_a_good_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_certificate_is_optional_a_bad_one_is_still_refused() {
-    let secure = Secure::start(Some("optional")).await;
+    let secure = Secure::start(Some(ClientAuth::Optional)).await;
     let trusted = secure.ca.sign("agent.example");
     secure.tenant(secure.ca.client(Some(&trusted))).await.customer("Zoe").await;
     secure.tenant(secure.ca.client(None)).await.customer("Zoe").await;
@@ -165,7 +159,7 @@ async fn a_handshake_that_does_not_end_is_given_up_and_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_files_are_for_new_connections_and_bad_ones_for_none() {
-    let mut secure = Secure::start(Some("required")).await;
+    let mut secure = Secure::start(Some(ClientAuth::Required)).await;
     let old_identity = secure.ca.sign("agent.example");
     let old = secure.tenant(secure.ca.client(Some(&old_identity))).await;
     old.customer("Zoe").await;
