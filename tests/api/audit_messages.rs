@@ -111,12 +111,12 @@ async fn a_message_and_its_event_are_stored_together_or_not_at_all() {
     sql.run("ALTER TABLE audit_events ADD CONSTRAINT full_disk CHECK (covers_until IS NULL) NOT VALID").await;
     let mut stream = tenant.stream().await;
     stream.send(&talk, message("a", "Hello"));
-    assert_eq!(stream.outcome().await.expect_err("no event, no message").code(), Code::Internal);
+    assert_eq!(stream.outcome().await.expect_err("no event, no message").code(), Code::InvalidArgument);
     tenant
         .add(&talk, message("b", "Hello"))
         .await
         .expect_err("no event, no message")
-        .is(Code::Internal, "INTERNAL");
+        .is(Code::InvalidArgument, "FIELD_INVALID");
     assert_eq!(tenant.messages(&talk, 0).await, []);
     sql.run("ALTER TABLE audit_events DROP CONSTRAINT full_disk").await;
     stream.send(&talk, message("a", "Hello"));

@@ -65,9 +65,12 @@ async fn reads(crm: &Crm, tenant: &Tenant, calls: impl AsyncFn(&Tenant)) -> Coun
         sql.number(now).await < backends
     })
     .await;
-    let counts = "SELECT indexrelname, idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE idx_scan > 0
+    // The replica read its keys when it started, which may be told after the reset.
+    let counts = "SELECT indexrelname, idx_scan, idx_tup_read FROM pg_stat_user_indexes
+                  WHERE idx_scan > 0 AND relname <> 'service_keys'
                   UNION ALL
-                  SELECT relname, seq_scan, seq_tup_read FROM pg_stat_user_tables WHERE seq_scan > 0";
+                  SELECT relname, seq_scan, seq_tup_read FROM pg_stat_user_tables
+                  WHERE seq_scan > 0 AND relname <> 'service_keys'";
     let mut found = Counts::new();
     eventually("the counts arrive", async || found_in(&sql.rows(counts).await) != Counts::new()).await;
     found.extend(found_in(&sql.rows(counts).await));
@@ -218,8 +221,12 @@ async fn a_page_of_messages_reads_a_page_of_an_index() {
     let add = async |tenant: &Tenant| {
         drop(tenant.add(&talk.id, message(&uuid::Uuid::new_v4().to_string(), "x")).await)
     };
-    let indexes =
-        ["conversation_messages_message_key_key", "conversations_pkey", "conversation_messages_pkey"];
+    let indexes = [
+        "conversation_messages_message_key_key",
+        "conversations_pkey",
+        "conversation_messages_pkey",
+        "audit_events_pkey",
+    ];
     hold(&crm, &tenant, "CreateMessage", add, &indexes, 8).await;
 }
 

@@ -528,7 +528,7 @@ async fn a_poison_write_harms_only_itself() {
     let mut refused = BTreeSet::new();
     for answer in rest_with_errors(&mut stream).await {
         if let Err((key, error)) = answer {
-            error.is(Code::Internal, "INTERNAL");
+            error.is(Code::InvalidArgument, "FIELD_INVALID");
             refused.insert(key);
         }
     }

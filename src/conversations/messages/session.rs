@@ -422,7 +422,11 @@ impl Session {
         }
         // What came after the end is still to be answered, and a start after it to be heard of.
         match self.texts.get_mut(key) {
-            Some(text) if text.buffer.deltas > 0 || text.starts > 0 => text.message = None,
+            Some(text) if text.buffer.deltas > 0 || text.starts > 0 => {
+                text.message = None;
+                // Watchers are told the text as it was closed, and forget what they saw beyond that.
+                text.shown = 0;
+            }
             _ => drop(self.texts.remove(key)),
         }
     }

@@ -377,6 +377,10 @@ impl World {
                     let shown = connection.shown.entry(write.message_key.clone()).or_insert(durable);
                     *shown = if placed.effect == rules::Effect::None { durable.max(*shown) } else { durable };
                 }
+                if let (Change::Finish { .. } | Change::Abort { .. }, Ok(_)) = (&write.change, &outcome) {
+                    // Closed, it is told as it is stored, and shown from there on when it is opened again.
+                    connection.shown.remove(&write.message_key);
+                }
                 let mut steps = Vec::new();
                 connection.session.settle(ticket, outcome, &mut steps);
                 self.take(index, steps);
