@@ -163,9 +163,24 @@ impl Client {
         response.expect("a conversation").into_inner().conversation.expect("a conversation")
     }
 
+    /// A new customer, also of a service that is still slow.
+    async fn create_customer_at_last(&mut self) -> String {
+        let request_id = Uuid::new_v4();
+        within(async {
+            loop {
+                match self.create_customer(request_id).await {
+                    Ok(id) => return id,
+                    Err(status) if is_passing(&status) => tokio::time::sleep(PAUSE).await,
+                    Err(status) => panic!("no customer: {status:?}"),
+                }
+            }
+        })
+        .await
+    }
+
     /// New conversations with a new customer.
     pub(crate) async fn create_conversations(&mut self, count: usize) -> Vec<Arc<str>> {
-        let customer_id = self.create_customer(Uuid::new_v4()).await.expect("a customer");
+        let customer_id = self.create_customer_at_last().await;
         let mut ids = Vec::with_capacity(count);
         for _ in 0..count {
             ids.push(self.create_conversation(&customer_id).await.id.into());

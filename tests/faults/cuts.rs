@@ -176,5 +176,5 @@ async fn lose_clients(run: Run) {
 /// It waits for most of its time, and costs nothing meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_of_clients_that_are_lost_without_a_word_are_freed() {
-    HALF_OPEN.short().await;
+    HALF_OPEN.short_beside_others().await;
 }

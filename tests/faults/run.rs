@@ -40,8 +40,16 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// As much as shows that it works.
+    /// As much as shows that it works, one scenario after the other: each is work for the whole machine, and
+    /// two at once would take each other's processor for a fault.
     pub(crate) async fn short(&self) {
+        static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let _alone = ALONE.lock().await;
+        self.short_beside_others().await;
+    }
+
+    /// The same for one that mostly waits.
+    pub(crate) async fn short_beside_others(&self) {
         (self.play)(Run::begin(self, Size::Short)).await;
     }
 }

@@ -130,7 +130,8 @@ async fn keys_are_made_and_revoked_in_a_database_of_somebody_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_key_grants_little_and_ends_unless_told_otherwise() {
     let scratch = Scratch::new();
-    let place = Place::of(&Database::new().await);
+    let database = Database::new().await;
+    let place = Place::of(&database);
     let (_, id) = place.create(&scratch, &["--tenants", "*"]);
     let line = place.listed(&scratch, &id);
     let cells: Vec<_> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
@@ -145,7 +146,8 @@ async fn a_key_grants_little_and_ends_unless_told_otherwise() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_is_no_key_is_refused_in_words() {
     let scratch = Scratch::new();
-    let place = Place::of(&Database::new().await);
+    let database = Database::new().await;
+    let place = Place::of(&database);
     let unknown = Uuid::now_v7().to_string();
     place.keys(&scratch, &["revoke", &unknown]).refused(&[&unknown, "keys list"]);
     let ephemeral = run(&scratch, &["keys", "list", "--ephemeral"]);

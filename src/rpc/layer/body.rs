@@ -114,6 +114,17 @@ impl Bounded {
         }
     }
 
+    /// Whether what is there is told before the end: who watches health is to hear that it is over. Health
+    /// and reflection do not always have more.
+    fn has_last_word(&self) -> bool {
+        self.is_response && self.id.is_none()
+    }
+
+    fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = http_body::Body::poll_frame(Pin::new(&mut self.inner), context);
+        frame.map(|frame| frame.map(|frame| frame.map(|frame| self.complete(frame))))
+    }
+
     /// The last that is told: to the client as trailers, to a handler as an error of what it reads.
     fn last(&self, error: Error) -> Result<Frame<Bytes>, Status> {
         let status = Status::from(error);
@@ -138,10 +149,14 @@ impl http_body::Body for Bounded {
         if this.ended {
             return Poll::Ready(None);
         }
-        // First, so that a body that always has more does not outlive its end.
+        if this.has_last_word()
+            && let frame @ Poll::Ready(_) = this.poll_inner(context)
+        {
+            return frame;
+        }
+        // Before the body, so that one that always has more does not outlive its end.
         let Some(Poll::Ready(error)) = this.end.as_mut().map(|end| end.as_mut().poll(context)) else {
-            let frame = Pin::new(&mut this.inner).poll_frame(context);
-            return frame.map(|frame| frame.map(|frame| frame.map(|frame| this.complete(frame))));
+            return if this.has_last_word() { Poll::Pending } else { this.poll_inner(context) };
         };
         this.ended = true;
         // Whoever is at the other end of it learns of it by the drop.
