@@ -36,6 +36,7 @@ mod lifecycle;
 mod limits;
 mod masks;
 mod messages;
+mod mtls;
 mod odd_input;
 mod odd_texts;
 mod pages;
