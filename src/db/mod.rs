@@ -132,10 +132,11 @@ impl Db {
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        BatchTx::open(self, caller, Access::ReadWrite, deadline, statements).await
+        BatchTx::open(self, caller, (Access::ReadWrite, Duration::ZERO), deadline, statements).await
     }
 
-    /// The same for a transaction that only reads.
+    /// The same for a transaction that only reads, and that has `waited` for its turn: that counts as if it
+    /// had waited for a connection, so that whoever asked is refused within the limit.
     ///
     /// # Errors
     ///
@@ -143,13 +144,14 @@ impl Db {
     pub async fn batch_of_reads<F>(
         &self,
         caller: &Caller,
+        waited: Duration,
         deadline: Deadline,
         statements: (&'static str, F),
     ) -> Result<BatchTx>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        BatchTx::open(self, caller, Access::ReadOnly, deadline, statements).await
+        BatchTx::open(self, caller, (Access::ReadOnly, waited), deadline, statements).await
     }
 
     /// Closes all connections as they become free, and refuses new ones.
@@ -157,8 +159,11 @@ impl Db {
         self.pool.close();
     }
 
-    async fn connection(&self) -> Result<Object<Connector>> {
-        self.pool.get().await.map_err(|error| match error {
+    /// A connection, for work that has `waited` already.
+    async fn connection(&self, waited: Duration) -> Result<Object<Connector>> {
+        let mut timeouts = self.pool.timeouts();
+        timeouts.wait = timeouts.wait.map(|wait| wait.saturating_sub(waited));
+        self.pool.timeout_get(&timeouts).await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => Error::Unavailable {
                 reason: crate::pb::ErrorReason::Overloaded,
                 message: "all connections to the database are in use; retry with the same key",

@@ -196,14 +196,14 @@ impl BatchTx {
     pub(super) async fn open<F>(
         db: &Db,
         caller: &Caller,
-        access: Access,
+        (access, waited): (Access, Duration),
         deadline: Deadline,
         (name, statements): (&'static str, F),
     ) -> Result<Self>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        let connection = Arc::new(db.connection().await?);
+        let connection = Arc::new(db.connection(waited).await?);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
         let knows = connection.knows(name);
         let replan = if connection.outgrows_plans() || !knows { NEW_PLANS } else { "" };
@@ -381,7 +381,7 @@ where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
 {
-    let connection = Arc::new(db.connection().await?);
+    let connection = Arc::new(db.connection(Duration::ZERO).await?);
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
     let tenant = caller.tenant();
     let tx = TenantTx { connection: Arc::clone(&connection), tenant, in_flight: false };

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::iter;
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -57,7 +57,7 @@ impl<F: Find> Finder<F> {
     /// What can happen to any transaction.
     pub async fn find(&self, caller: &Caller, deadline: Deadline, id: Uuid) -> Result<Option<F::Row>> {
         let (reply, row) = oneshot::channel();
-        self.lanes.submit([Lookup { caller: caller.clone(), id, reply }]);
+        self.lanes.submit([Lookup { caller: caller.clone(), id, asked: Instant::now(), reply }]);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
         match tokio::time::timeout(remaining, row).await {
             Ok(Ok(row)) => row,
@@ -70,6 +70,7 @@ impl<F: Find> Finder<F> {
 struct Lookup<R> {
     caller: Caller,
     id: Uuid,
+    asked: Instant,
     reply: oneshot::Sender<Result<Option<R>>>,
 }
 
@@ -112,7 +113,9 @@ impl<F: Find> Lookups<F> {
     /// Looks up what is asked for, in one flight with everything around it.
     async fn flight(&self, lookups: &[Lookup<F::Row>]) -> Result<HashMap<Topic, F::Row>> {
         let mut shares: Vec<(&Caller, Vec<Uuid>)> = Vec::new();
-        for Lookup { caller, id, .. } in lookups {
+        let mut waited = Duration::ZERO;
+        for Lookup { caller, id, asked, .. } in lookups {
+            waited = waited.max(asked.elapsed());
             match shares.iter_mut().find(|(other, _)| other.tenant() == caller.tenant()) {
                 Some((_, ids)) => ids.push(*id),
                 None => shares.push((caller, vec![*id])),
@@ -120,7 +123,8 @@ impl<F: Find> Lookups<F> {
         }
         let Some((caller, _)) = shares.first() else { return Ok(HashMap::new()) };
         let warm = async |tx: &TenantTx| F::find(tx, &[]).await.map(|_| ());
-        let tx = self.db.batch_of_reads(caller, Deadline::after(DEADLINE), (F::NAME, warm)).await?;
+        let deadline = Deadline::after(DEADLINE);
+        let tx = self.db.batch_of_reads(caller, waited, deadline, (F::NAME, warm)).await?;
         for (_, ids) in &mut shares {
             ids.sort_unstable();
             ids.dedup();
@@ -138,7 +142,7 @@ impl<F: Find> Lookups<F> {
 }
 
 fn answer<R: Clone>(lookups: Vec<Lookup<R>>, rows: &HashMap<Topic, R>) {
-    for Lookup { caller, id, reply } in lookups {
+    for Lookup { caller, id, reply, asked: _ } in lookups {
         let topic = Topic::of(&caller, id);
         // Who has no time left does not listen any more.
         let _ = reply.send(Ok(rows.get(&topic).cloned()));
