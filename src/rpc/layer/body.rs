@@ -149,14 +149,13 @@ impl http_body::Body for Bounded {
         if this.ended {
             return Poll::Ready(None);
         }
-        if this.has_last_word()
-            && let frame @ Poll::Ready(_) = this.poll_inner(context)
-        {
-            return frame;
+        let last_word = if this.has_last_word() { this.poll_inner(context) } else { Poll::Pending };
+        if matches!(&last_word, Poll::Ready(Some(Ok(frame))) if frame.is_data()) {
+            return last_word;
         }
         // Before the body, so that one that always has more does not outlive its end.
         let Some(Poll::Ready(error)) = this.end.as_mut().map(|end| end.as_mut().poll(context)) else {
-            return if this.has_last_word() { Poll::Pending } else { this.poll_inner(context) };
+            return if this.has_last_word() { last_word } else { this.poll_inner(context) };
         };
         this.ended = true;
         // Whoever is at the other end of it learns of it by the drop.
