@@ -31,7 +31,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often a silent connection is asked for life, and how long it may take to show it: a
 /// connection that is only half there is noticed within the sum.
-const KEEPALIVE: Duration = Duration::from_millis(700);
+const KEEPALIVE: Duration = Duration::from_millis(1_500);
 
 /// What HTTP/2 has by default, and most clients with it.
 const STREAM_WINDOW: u32 = 65_535;
@@ -157,10 +157,21 @@ impl Client {
     }
 
     pub(crate) async fn create_conversation(&mut self, customer_id: &str) -> pb::Conversation {
-        let request =
-            pb::CreateConversationRequest { customer_id: customer_id.to_owned(), ..Default::default() };
-        let response = within(self.conversations.create_conversation(request)).await;
-        response.expect("a conversation").into_inner().conversation.expect("a conversation")
+        let request = pb::CreateConversationRequest {
+            customer_id: customer_id.to_owned(),
+            request_id: Uuid::new_v4().to_string(),
+            ..Default::default()
+        };
+        within(async {
+            loop {
+                match self.conversations.create_conversation(request.clone()).await {
+                    Ok(response) => return response.into_inner().conversation.expect("a conversation"),
+                    Err(status) if is_passing(&status) => tokio::time::sleep(PAUSE).await,
+                    Err(status) => panic!("no conversation: {status:?}"),
+                }
+            }
+        })
+        .await
     }
 
     /// A new customer, also of a service that is still slow.

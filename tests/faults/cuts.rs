@@ -99,7 +99,7 @@ pub(crate) const OF_CLIENTS: Scenario = Scenario {
 
 async fn cut_clients(mut run: Run) {
     /// Longer than clients take to give up a connection on which nothing comes.
-    const LOST: Duration = Duration::from_secs(2);
+    const LOST: Duration = Duration::from_secs(4);
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let proxy = Proxy::start(service.address()).await;
