@@ -26,6 +26,7 @@ use crate::db::keyset::Direction;
 use crate::db::{Db, Target, TenantTx};
 use crate::error::{Error, Result};
 use crate::live::bus::{Bus, Signal};
+use crate::live::drought::Drought;
 use crate::live::lanes::{Lanes, Width};
 use crate::pb;
 use crate::rpc::mask::Change;
@@ -72,7 +73,14 @@ impl Conversations {
         let feed = Feed::new(bus);
         let counter = Counter::new(db.clone(), &tracker, stop.clone());
         let audit = Audit::new(Ledger::new(audit_cover), recorder);
-        let writer = Writer { db: db.clone(), feed: feed.clone(), lease, counter, audit: audit.clone() };
+        let writer = Writer {
+            db: db.clone(),
+            feed: feed.clone(),
+            lease,
+            counter,
+            audit: audit.clone(),
+            drought: Drought::default(),
+        };
         let lanes = Lanes::new(writer, width, tracker.clone());
         let streams = Streams { lanes, feed: feed.clone(), stop: stop.clone(), audit };
         let watches = Watches::new(db.clone(), feed.clone(), page_key.clone(), tracker.clone(), stop);

@@ -120,23 +120,26 @@ impl Db {
     /// A transaction for several tenants, on a connection that knows the named `statements`. Where one
     /// does not yet, they are run there once, as the caller's, and taken back.
     ///
+    /// What those it is for have `waited` before counts as if it had waited for a connection, so that they
+    /// are refused within the limit.
+    ///
     /// # Errors
     ///
     /// When there is no connection, or no time left; or what `statements` returned.
     pub async fn batch<F>(
         &self,
         caller: &Caller,
+        waited: Duration,
         deadline: Deadline,
         statements: (&'static str, F),
     ) -> Result<BatchTx>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        BatchTx::open(self, caller, (Access::ReadWrite, Duration::ZERO), deadline, statements).await
+        BatchTx::open(self, caller, (Access::ReadWrite, waited), deadline, statements).await
     }
 
-    /// The same for a transaction that only reads, and that has `waited` for its turn: that counts as if it
-    /// had waited for a connection, so that whoever asked is refused within the limit.
+    /// The same for a transaction that only reads.
     ///
     /// # Errors
     ///

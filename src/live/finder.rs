@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::bus::Topic;
+use super::drought::Drought;
 use super::lanes::{Commit, Lanes, Width};
 use crate::auth::Caller;
 use crate::db::{Db, Deadline, TenantTx, one_flight};
@@ -47,7 +48,9 @@ pub struct Finder<F: Find> {
 impl<F: Find> Finder<F> {
     /// A finder whose lookups are tasks of `tracker`.
     pub fn new(db: Db, tracker: TaskTracker) -> Self {
-        Self { lanes: Lanes::new(Lookups { db, rows: PhantomData }, WIDTH, tracker) }
+        Self {
+            lanes: Lanes::new(Lookups { db, drought: Drought::default(), rows: PhantomData }, WIDTH, tracker),
+        }
     }
 
     /// The caller's row with this id.
@@ -76,6 +79,7 @@ struct Lookup<R> {
 
 struct Lookups<F> {
     db: Db,
+    drought: Drought,
     rows: PhantomData<fn() -> F>,
 }
 
@@ -113,9 +117,10 @@ impl<F: Find> Lookups<F> {
     /// Looks up what is asked for, in one flight with everything around it.
     async fn flight(&self, lookups: &[Lookup<F::Row>]) -> Result<HashMap<Topic, F::Row>> {
         let mut shares: Vec<(&Caller, Vec<Uuid>)> = Vec::new();
-        let mut waited = Duration::ZERO;
+        let began = Instant::now();
+        let mut first = began;
         for Lookup { caller, id, asked, .. } in lookups {
-            waited = waited.max(asked.elapsed());
+            first = first.min(*asked);
             match shares.iter_mut().find(|(other, _)| other.tenant() == caller.tenant()) {
                 Some((_, ids)) => ids.push(*id),
                 None => shares.push((caller, vec![*id])),
@@ -124,7 +129,10 @@ impl<F: Find> Lookups<F> {
         let Some((caller, _)) = shares.first() else { return Ok(HashMap::new()) };
         let warm = async |tx: &TenantTx| F::find(tx, &[]).await.map(|_| ());
         let deadline = Deadline::after(DEADLINE);
-        let tx = self.db.batch_of_reads(caller, waited, deadline, (F::NAME, warm)).await?;
+        let waited = self.drought.endured(first);
+        let tx = self.db.batch_of_reads(caller, waited, deadline, (F::NAME, warm)).await;
+        self.drought.note(tx.is_ok(), began);
+        let tx = tx?;
         for (_, ids) in &mut shares {
             ids.sort_unstable();
             ids.dedup();

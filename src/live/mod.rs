@@ -3,6 +3,7 @@
 //! the [`bus`].
 
 pub mod bus;
+pub mod drought;
 pub mod finder;
 pub mod hub;
 pub mod lanes;

@@ -202,17 +202,22 @@ impl Client {
     /// Adds a message, so that the service has read what it reads once, as by which tokens are counted.
     pub(crate) async fn warm_up(&mut self) {
         let conversation = self.create_conversations(1).await.swap_remove(0);
+        within(self.create_message(&conversation)).await.expect("a message");
+    }
+
+    pub(crate) async fn create_message(&mut self, conversation: &str) -> Result<(), Status> {
         let message = pb::NewMessage {
             role: pb::MessageRole::User.into(),
             content: "Hello".to_owned(),
             ..Default::default()
         };
         let request = pb::CreateMessageRequest {
-            conversation_id: conversation.to_string(),
+            conversation_id: conversation.to_owned(),
             message: Some(message),
             request_id: String::new(),
         };
-        within(self.conversations.create_message(request)).await.expect("a message");
+        self.conversations.create_message(request).await?;
+        Ok(())
     }
 
     pub(crate) async fn count_messages(&mut self, conversation: &str) -> Result<i64, Status> {

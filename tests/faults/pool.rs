@@ -29,7 +29,7 @@ const SLACK_IN_TESTS: Duration = Duration::from_secs(2);
 /// How long the calls may take that hold the connections: longer than the scenario.
 const HELD: Duration = Duration::from_secs(300);
 
-/// Calls that are refused at once.
+/// Calls of each kind that are refused at once.
 const TOGETHER: usize = 20;
 
 pub(crate) const EXHAUSTED: Scenario = Scenario {
@@ -50,13 +50,21 @@ fn is_refused_early(status: &Status) {
 }
 
 /// Calls that find no connection, and how long the slowest waited for its refusal.
-async fn refusals(client: &Client, id: &str) -> Duration {
+async fn refusals(client: &Client, id: &str, conversation: &str) -> Duration {
     let mut calls = JoinSet::new();
     for _ in 0..TOGETHER {
-        let (mut client, id) = (client.clone(), id.to_owned());
+        let (mut reader, id) = (client.clone(), id.to_owned());
         calls.spawn(async move {
             let began = Instant::now();
-            let status = client.get_customer(&id).await.expect_err("no connection is free");
+            let status = reader.get_customer(&id).await.expect_err("no connection is free");
+            let took = began.elapsed();
+            is_refused_early(&status);
+            took
+        });
+        let (mut writer, conversation) = (client.clone(), conversation.to_owned());
+        calls.spawn(async move {
+            let began = Instant::now();
+            let status = writer.create_message(&conversation).await.expect_err("no connection is free");
             let took = began.elapsed();
             is_refused_early(&status);
             took
@@ -74,6 +82,7 @@ async fn exhaust(run: Run) {
     let service = Service::launch(Setup::of(&database.url()).with(&arguments));
     let client = Client::connect(service.address(), Uuid::new_v4()).await;
     let id = client.clone().create_customer(Uuid::new_v4()).await.expect("a customer");
+    let conversation = client.clone().create_conversation(&id).await.id;
 
     let mut operator = Operator::connect(&database.url()).await;
     operator.execute(&format!("BEGIN; SELECT FROM customers WHERE id = '{id}' FOR UPDATE")).await;
@@ -93,7 +102,7 @@ async fn exhaust(run: Run) {
     let rounds = run.size.pick(2, 30);
     let mut slowest = Duration::ZERO;
     for _ in 0..rounds {
-        slowest = slowest.max(refusals(&client, &id).await);
+        slowest = slowest.max(refusals(&client, &id, &conversation).await);
         assert_eq!(client.health().await, ServingStatus::Serving, "a full pool is no illness");
     }
     operator.execute("COMMIT").await;
@@ -101,7 +110,7 @@ async fn exhaust(run: Run) {
         update.expect("what held the connections goes on");
     }
     client.clone().get_customer(&id).await.expect("connections are free again");
-    let refused = rounds * TOGETHER;
+    let refused = rounds * TOGETHER * 2;
     run.say(&format_args!(
         "{refused} refused with RetryInfo, the slowest {slowest:?} after a wait limit of {WAIT:?}; health SERVING each time"
     ));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::iter;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -16,9 +16,10 @@ use super::rules::{self, Change, Effect, Missing, Outcome, Placed, Write};
 use super::store::Message;
 use crate::auth::Caller;
 use crate::conversations::feed::{Event, Feed, Mark};
-use crate::db::{Db, Deadline, TenantTx, one_flight, retried};
+use crate::db::{BatchTx, Db, Deadline, TenantTx, one_flight, retried};
 use crate::error::{Error, Result};
 use crate::live::bus::Topic;
+use crate::live::drought::Drought;
 use crate::live::lanes::{Commit, Lanes};
 use crate::rpc::times;
 
@@ -37,12 +38,14 @@ pub(crate) struct Pending {
 pub(crate) struct Reply {
     /// The number of the write, for who asked.
     ticket: u64,
+    /// Since when somebody waits for it.
+    asked: Instant,
     to: Option<mpsc::UnboundedSender<(u64, Outcome)>>,
 }
 
 impl Reply {
     pub(crate) fn new(ticket: u64, to: mpsc::UnboundedSender<(u64, Outcome)>) -> Self {
-        Self { ticket, to: Some(to) }
+        Self { ticket, asked: Instant::now(), to: Some(to) }
     }
 
     fn send(&mut self, outcome: Outcome) {
@@ -67,6 +70,7 @@ pub(crate) struct Writer {
     pub(crate) lease: Duration,
     pub(crate) counter: Counter,
     pub(crate) audit: Audit,
+    pub(crate) drought: Drought,
 }
 
 impl Commit for Writer {
@@ -166,9 +170,7 @@ impl Writer {
             return Ok(Done { outcomes: Vec::new(), closed: Vec::new(), now: times::now() });
         };
         let now = times::now();
-        let deadline = Deadline::after(BATCH_DEADLINE);
-        let statements = ("messages", async |tx: &TenantTx| actions::warm(tx).await);
-        let tx = self.db.batch(caller, deadline, statements).await?;
+        let tx = self.open(caller, pending).await?;
         let find = shares.iter().map(|share| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::find(tx, &share.writes, holding).await)
         });
@@ -196,6 +198,18 @@ impl Writer {
             }
         }
         Ok(Done { outcomes, closed, now })
+    }
+
+    /// A transaction for writes, where one can be had before the first of them has waited for too long.
+    async fn open(&self, caller: &Caller, pending: &[Pending]) -> Result<BatchTx> {
+        let began = Instant::now();
+        let asked = pending.iter().map(|pending| pending.reply.asked).min().unwrap_or(began);
+        let waited = self.drought.endured(asked);
+        let deadline = Deadline::after(BATCH_DEADLINE);
+        let statements = ("messages", async |tx: &TenantTx| actions::warm(tx).await);
+        let tx = self.db.batch(caller, waited, deadline, statements).await;
+        self.drought.note(tx.is_ok(), began);
+        tx
     }
 
     fn plan<'p>(&self, share: &Share<'p>, found: Found, holding: Holding) -> rules::Plan<'p> {
