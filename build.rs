@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
         .btree_map(".")
+        .codec_path("crate::rpc::codec::Codec")
         .compile_fds_with_config(contract, messages)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What every call shares.
 
+pub mod codec;
 pub mod etag;
 pub mod layer;
 pub mod mask;

@@ -16,8 +16,9 @@ use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::Result;
 
-/// Messages of a page, and its bytes: what a watcher holds while its client does not read.
-const PAGE: (i64, usize) = (100, 32 << 10);
+/// Messages of a page, and its bytes: what a watcher holds while its client does not read. A message
+/// takes a kilobyte beside its text, and all that such a watcher holds must stay below 64.
+const PAGE: (i64, usize) = (12, 16 << 10);
 
 /// Changes of a page. Each may be a message with all its text.
 const CHANGES: i64 = 8;

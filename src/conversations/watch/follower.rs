@@ -33,7 +33,8 @@ pub(super) struct Follower {
     include_deltas: bool,
     /// The messages in progress that were told, by their sequence.
     open: BTreeMap<i64, Open>,
-    ready: VecDeque<(Told, Position)>,
+    /// What is to be told. Boxed: a place has the size of a pointer, and not of the largest event.
+    ready: VecDeque<(Box<Told>, Position)>,
 }
 
 /// A message in progress that was told.
@@ -117,7 +118,12 @@ impl Follower {
 
     /// What is to be told next, and where the watcher stands then.
     pub(super) fn next(&mut self) -> Option<(Told, Position)> {
-        self.ready.pop_front()
+        let next = self.ready.pop_front();
+        if self.ready.is_empty() {
+            // Thousands are idle, and need none of the room that a page took.
+            self.ready = VecDeque::new();
+        }
+        next.map(|(told, position)| (*told, position))
     }
 
     /// Takes what a page says.
@@ -335,7 +341,7 @@ impl Follower {
     }
 
     fn tell(&mut self, told: Told) {
-        self.ready.push_back((told, self.position));
+        self.ready.push_back((Box::new(told), self.position));
     }
 }
 

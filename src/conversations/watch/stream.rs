@@ -30,6 +30,10 @@ use crate::rpc::PageKey;
 /// How often a stream says something, if nothing happens.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(15);
 
+/// Watchers that are due within it are told together, so that thousands that are idle wake the process a
+/// few times a second, and not once each.
+const CHECKPOINT_TICK: Duration = Duration::from_millis(250);
+
 /// How long one look at the database may take.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -51,6 +55,8 @@ pub(crate) struct Watches {
     tracker: TaskTracker,
     stop: CancellationToken,
     readers: Arc<Semaphore>,
+    /// From when on ticks are counted.
+    began: Instant,
 }
 
 impl Watches {
@@ -61,7 +67,15 @@ impl Watches {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        Self { db, feed, page_key, tracker, stop, readers: Arc::new(Semaphore::new(READERS)) }
+        Self {
+            db,
+            feed,
+            page_key,
+            tracker,
+            stop,
+            readers: Arc::new(Semaphore::new(READERS)),
+            began: Instant::now(),
+        }
     }
 }
 
@@ -157,6 +171,7 @@ impl Watcher {
         if let Some(event) = self.heard.take() {
             return self.hear(event).await;
         }
+        let checkpoint = self.checkpoint_time();
         tokio::select! {
             // Nothing happened only where there is nothing to hear.
             biased;
@@ -164,9 +179,16 @@ impl Watcher {
                 Ok(event) => self.heard = Some(event),
                 Err(RecvError::Lagged(_) | RecvError::Closed) => self.doubt().await?,
             },
-            () = tokio::time::sleep_until(self.quiet_since + CHECKPOINT_AFTER) => self.follower.checkpoint(),
+            () = tokio::time::sleep_until(checkpoint) => self.follower.checkpoint(),
         }
         Ok(())
+    }
+
+    /// When something is to be said, if nothing happens: at the last tick before it is due.
+    fn checkpoint_time(&self) -> Instant {
+        let due = (self.quiet_since + CHECKPOINT_AFTER).duration_since(self.reader.shared.began);
+        let ticks = due.as_nanos() / CHECKPOINT_TICK.as_nanos();
+        self.reader.shared.began + CHECKPOINT_TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
     /// Deals with what was heard. What cannot be told yet waits for what comes before it.
