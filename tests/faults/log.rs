@@ -63,7 +63,7 @@ pub(crate) struct Meant {
     pub(crate) end: Option<MessageStatus>,
     /// It was given up once, and gone on with.
     pub(crate) reopened: bool,
-    /// After a lost connection it went on with other words than before.
+    /// After words that were lost it went on with others, or with none.
     pub(crate) rewritten: bool,
 }
 

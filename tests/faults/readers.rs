@@ -1,6 +1,5 @@
 //! Clients that do not read what they are told, and many that are told nothing.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,9 +54,8 @@ struct Stalled {
 }
 
 impl Stalled {
-    /// Opens one on a connection of its own, as different clients have.
-    async fn open(address: SocketAddr, tenant: Uuid, conversation: &Arc<str>) -> Self {
-        let mut client = Client::connect(address, tenant).await;
+    /// Opens one on this connection.
+    async fn open(mut client: Client, tenant: Uuid, conversation: &Arc<str>) -> Self {
         let watcher = Watcher::new(tenant, Arc::clone(conversation));
         let events = watcher.open(&mut client).await.expect("a watch");
         Self { client, watcher, events }
@@ -82,6 +80,8 @@ pub(crate) const WATCHERS: Scenario = Scenario {
 async fn stalled_watchers(mut run: Run) {
     /// What is promised for each of them.
     const EACH: u64 = 64 << 10;
+    /// A connection has buffers of its own, which its streams share.
+    const ON_EACH_CONNECTION: u64 = 10;
     /// The others hang up: what each is told is kept for the checker, which has memory for some.
     const CATCH_UP: usize = 10;
     let database = Database::new().await;
@@ -97,8 +97,11 @@ async fn stalled_watchers(mut run: Run) {
     let (tenant, conversation) = play.first_conversation();
     let count = run.size.pick(20, 400);
     let mut stalled = Vec::new();
-    for _ in 0..count {
-        stalled.push(Stalled::open(address, tenant, &conversation).await);
+    for _ in 0..count / ON_EACH_CONNECTION {
+        let client = Client::connect(address, tenant).await;
+        for _ in 0..ON_EACH_CONNECTION {
+            stalled.push(Stalled::open(client.clone(), tenant, &conversation).await);
+        }
     }
     let began = Instant::now();
     play.answers_in_all(messages).await;

@@ -229,6 +229,11 @@ impl Producer {
             self.jobs.remove(&number);
             return;
         }
+        let gives_up = matches!(job.kind, Kind::Pieces { aborts: Some(limit), .. } if durable >= limit);
+        if gives_up && durable < job.written {
+            // Watchers may have seen more than is there, and it ends here.
+            self.log.meant.get_mut(&job.subject).expect("it was meant").rewritten = true;
+        }
         job.stage = Stage::Writing(durable);
         job.written = durable;
         // With a late start, words of the former text would come.
