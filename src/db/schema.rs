@@ -73,6 +73,90 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Whom campaigns are for, and how far they have come.
+    campaign_customers (tenant_id, campaign_id, customer_id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// The campaign.
+        campaign_id -> Uuid,
+        /// The customer.
+        customer_id -> Uuid,
+        /// How far the customer has come, a value of AssignmentStatus: the largest of all its events.
+        progress -> Int2,
+        /// When the customer was assigned.
+        created_at -> Timestamptz,
+        /// When the progress last changed.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the progress, from 1.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
+    /// What happened between campaigns and customers. Rows never change.
+    campaign_events (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The campaign.
+        campaign_id -> Uuid,
+        /// The client's id, once in a campaign.
+        event_id -> Text,
+        /// The customer.
+        customer_id -> Uuid,
+        /// What happened.
+        kind -> Text,
+        /// When it happened.
+        occurred_at -> Timestamptz,
+        /// Whether the client said when; else it is when it was recorded.
+        has_occurred_at -> Bool,
+        /// The conversation that it led to or happened in; null when not said.
+        conversation_id -> Nullable<Uuid>,
+        /// What it cost, in millionths of the campaign's currency; null when not said.
+        cost_micros -> Nullable<Int8>,
+        /// When it was recorded.
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// What a tenant sends to many customers.
+    campaigns (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// What the campaign is called.
+        name -> Text,
+        /// What it is for.
+        goal -> Text,
+        /// How it reaches its customers; null when not said.
+        channel -> Nullable<Text>,
+        /// Whom it is for, in words.
+        audience -> Text,
+        /// Where it stands.
+        status -> Text,
+        /// When it is to begin; null when not said.
+        starts_at -> Nullable<Timestamptz>,
+        /// When it is to end; null when not said.
+        ends_at -> Nullable<Timestamptz>,
+        /// The ISO 4217 code of its amounts; null when it has none.
+        currency -> Nullable<Text>,
+        /// What it may cost, in millionths; null when not said.
+        budget_micros -> Nullable<Int8>,
+        /// What it has cost beside its events, in millionths; null when not said.
+        spent_micros -> Nullable<Int8>,
+        /// When the campaign was created.
+        created_at -> Timestamptz,
+        /// When the campaign last changed; assignments and events do not change it.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the campaign, from 1; the etag.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
     /// What was made of a conversation, version after version.
     conversation_analyses (tenant_id, id) {
         /// The tenant.
@@ -215,6 +299,28 @@ diesel::table! {
         change_count -> Int8,
         /// The change_count at which the conversation's own fields last changed; 0 when they never did.
         own_change -> Int8,
+    }
+}
+
+diesel::table! {
+    /// How many customers that are not deleted have a value, kept by whoever changes them.
+    customer_counts (tenant_id, dimension, value, shard) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// The column of customers, in capitals.
+        dimension -> Text,
+        /// The value in it.
+        value -> Text,
+        /// The last four bits of the ids of the customers that are counted here.
+        shard -> Int2,
+        /// How many there are.
+        customers -> Int8,
+        /// When the first was counted.
+        created_at -> Timestamptz,
+        /// When the number last changed.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the number, from 1.
+        revision -> Int8,
     }
 }
 
@@ -426,6 +532,42 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Each time that a customer showed interest in something. Rows never change.
+    interest_events (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The client's id, once in a tenant.
+        event_id -> Text,
+        /// The customer.
+        customer_id -> Uuid,
+        /// How interest was shown.
+        kind -> Text,
+        /// What it is in, in the client's words.
+        subject -> Text,
+        /// The subject without case and needless white space; made by the service.
+        subject_key -> Text,
+        /// How much it counts when it happens.
+        weight -> Float8,
+        /// What saw it, in the client's words.
+        source -> Text,
+        /// When it happened.
+        occurred_at -> Timestamptz,
+        /// Whether the client said when; else it is when it was recorded.
+        has_occurred_at -> Bool,
+        /// The conversation it happened in; null when in none.
+        conversation_id -> Nullable<Uuid>,
+        /// The campaign that it came of; null when of none.
+        campaign_id -> Nullable<Uuid>,
+        /// The outcome that the conversation got by it; null when it got none.
+        outcome -> Nullable<Text>,
+        /// When it was recorded.
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     /// The messages in progress, and who writes them.
     message_drafts (tenant_id, message_id) {
         /// The tenant.
@@ -534,6 +676,60 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// What was paid back of purchases. Rows never change.
+    purchase_refunds (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The purchase.
+        purchase_id -> Uuid,
+        /// What was paid back, in millionths of the purchase's currency.
+        amount_micros -> Int8,
+        /// Why, in the client's words.
+        reason -> Text,
+        /// When it was recorded.
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// What customers bought and paid.
+    purchases (tenant_id, id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// UUID version 7, made by the service.
+        id -> Uuid,
+        /// The customer.
+        customer_id -> Uuid,
+        /// The order's id in the tenant's shop, once in a tenant; null when not said.
+        order_id -> Nullable<Text>,
+        /// The ISO 4217 code of its amounts.
+        currency -> Text,
+        /// What was paid, in millionths.
+        amount_micros -> Int8,
+        /// What was paid back of it, in millionths: the sum of its refunds.
+        refunded_micros -> Int8,
+        /// What became of it.
+        status -> Text,
+        /// What was bought, in order: sku, name, quantity, unit_price_micros.
+        items -> Jsonb,
+        /// When it was paid.
+        purchased_at -> Timestamptz,
+        /// The conversation that it came of; null when of none.
+        conversation_id -> Nullable<Uuid>,
+        /// The campaign that it came of; null when of none.
+        campaign_id -> Nullable<Uuid>,
+        /// When it was recorded.
+        created_at -> Timestamptz,
+        /// When it was recorded, or last refunded.
+        updated_at -> Timestamptz,
+        /// Counts the changes of the purchase, from 1; the etag.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
     /// Secrets that all replicas of the service share. Not for tenants: crm_app cannot read it.
     service_keys (name) {
         /// What the key is for.
@@ -548,16 +744,23 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     audit_events,
+    campaign_customers,
+    campaign_events,
+    campaigns,
     conversation_analyses,
     conversation_messages,
     conversations,
+    customer_counts,
     customer_faq_terms,
     customer_faqs,
     customers,
     faq_observations,
     idempotency_keys,
+    interest_events,
     message_drafts,
     message_pieces,
     pending_questions,
+    purchase_refunds,
+    purchases,
     service_keys,
 );

@@ -1,0 +1,9 @@
+DROP TABLE customer_counts;
+DROP TABLE purchase_refunds;
+DROP TABLE purchases;
+DROP TABLE interest_events;
+DROP TABLE campaign_events;
+DROP TABLE campaign_customers;
+DROP TABLE campaigns;
+DROP INDEX customers_tenant_id_source_idx;
+DROP INDEX conversations_tenant_id_channel_idx;
