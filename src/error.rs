@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use tonic::{Code, Status};
+use tonic_types::pb as google_rpc;
 use tonic_types::{ErrorDetails, QuotaViolation, StatusExt};
 
 use crate::pb::ErrorReason;
@@ -346,6 +347,19 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         error.log();
         Status::with_error_details(error.code(), error.to_string(), error.details())
+    }
+}
+
+/// The error of one of many, within an answer.
+impl From<Error> for google_rpc::Status {
+    fn from(error: Error) -> Self {
+        let status = Status::from(error);
+        let details: Option<Self> = prost::Message::decode(status.details()).ok();
+        Self {
+            code: status.code().into(),
+            message: status.message().to_owned(),
+            details: details.unwrap_or_default().details,
+        }
     }
 }
 

@@ -1,17 +1,14 @@
 //! Decisions about FAQs that need no database: which questions are the same, what an observation or a
 //! check makes of a FAQ, and how sure the service is.
 
-use std::fmt::Write as _;
-
 use chrono::{DateTime, Utc};
-use sha2::{Digest, Sha256};
-use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 use super::observations::store::Observation;
 use super::store::Faq;
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, FaqAgreement, FaqObservationKind, FaqSource, FaqStatus, FaqVerification};
+use crate::rpc::fold;
 use crate::rpc::validate::Violation;
 use crate::rpc::words::Text;
 
@@ -21,10 +18,6 @@ mod tests;
 /// Bytes of a normal form that stand in a question's key as they are. An index of Postgres takes some
 /// 2,700 bytes; what is longer is known by its hash.
 const MAX_KEY: usize = 1_024;
-
-/// How often a text is folded until nothing changes any more. Two times do for every character; this is
-/// the bound of the loop.
-const MAX_FOLDS: usize = 4;
 
 /// What a question or an answer may begin or end with and still be the same.
 const PUNCTUATION: &[char] = &[
@@ -79,39 +72,19 @@ pub(crate) struct Check {
 /// A text without what makes no difference: compatibility forms, case, white space, and punctuation at
 /// its ends. A text of nothing but punctuation keeps it.
 pub(crate) fn normal(text: &str) -> String {
-    let mut normal = fold(text);
-    for _ in 1..MAX_FOLDS {
-        let again = fold(&normal);
-        if again == normal {
-            break;
-        }
-        normal = again;
-    }
-    normal
+    fold::settle(text, bare)
 }
 
-/// One step to the normal form. Case is folded by way of capitals, which makes `ß` the same as `ss`.
-fn fold(text: &str) -> String {
-    let folded: String =
-        text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect();
-    let collapsed = folded.split_whitespace().collect::<Vec<_>>().join(" ");
-    let bare = collapsed.trim_matches(|end: char| end.is_whitespace() || PUNCTUATION.contains(&end));
-    if bare.is_empty() { collapsed } else { bare.to_owned() }
+/// One step to the normal form.
+fn bare(text: &str) -> String {
+    let folded = fold::fold(text);
+    let bare = folded.trim_matches(|end: char| end.is_whitespace() || PUNCTUATION.contains(&end));
+    if bare.is_empty() { folded } else { bare.to_owned() }
 }
 
 /// What a question is recognised by within its customer.
 pub(crate) fn question_key(question: &str) -> String {
-    let mut key = normal(question);
-    if key.len() > MAX_KEY {
-        let hash = Sha256::digest(key.as_bytes());
-        key.truncate(key.floor_char_boundary(MAX_KEY));
-        key.push('#');
-        for byte in hash {
-            // Writing to a text cannot fail.
-            let _ = write!(key, "{byte:02x}");
-        }
-    }
-    key
+    fold::key(normal(question), MAX_KEY)
 }
 
 /// A FAQ of which nothing but the question is known.

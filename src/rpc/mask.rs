@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use prost::Message;
+use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
 use prost_types::FieldMask;
 
 use super::validate::{self, Validate};
 use crate::error::{Error, Result};
-use crate::pb::{CONTRACT, ErrorReason};
+use crate::pb::{CONTRACT, ErrorReason, Money};
 
 /// Stands for all fields.
 const ALL: &str = "*";
@@ -192,13 +192,15 @@ fn unknown(message: &MessageDescriptor, path: &str) -> String {
     format!("{shown:?} is not a field of {}; there are {}", message.name(), names.join(", "))
 }
 
-/// Whether a mask may go into the field: one message of ours. Well-known types are values.
+/// Whether a mask may go into the field: one message of ours. Well-known types are values, and so is an
+/// amount of money: units without the nanos beside them would be another one.
 fn opens(field: &FieldDescriptor) -> bool {
     match field.kind() {
         Kind::Message(inner) => {
             !field.is_list()
                 && !field.is_map()
                 && inner.package_name() == field.parent_message().package_name()
+                && inner.full_name() != Money::full_name()
         }
         _ => false,
     }
@@ -242,7 +244,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::pb::{BrandVoice, BusinessContext, Customer};
+    use crate::pb::{BrandVoice, BusinessContext, Campaign, Customer};
 
     fn mask(paths: &[&str]) -> FieldMask {
         FieldMask { paths: paths.iter().map(ToString::to_string).collect() }
@@ -305,6 +307,18 @@ mod tests {
         let expected =
             Customer { id: "one".to_owned(), business_name: "Zoë".to_owned(), ..Default::default() };
         assert_eq!(change(&patch, &["*"]), expected);
+    }
+
+    #[test]
+    fn an_amount_of_money_changes_as_a_whole() {
+        let campaign = |units, nanos| Campaign {
+            budget: Some(Money { currency_code: "EUR".to_owned(), units, nanos }),
+            ..Default::default()
+        };
+        let change = Change::new("campaign", &campaign(5, 0), None).expect("a change");
+        assert_eq!(change.apply(&campaign(3, 500_000_000)).expect("a campaign"), campaign(5, 0));
+        let part = mask(&["budget.units"]);
+        assert!(Change::new("campaign", &campaign(5, 0), Some(&part)).is_err());
     }
 
     #[test]

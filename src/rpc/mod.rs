@@ -2,14 +2,17 @@
 
 pub mod codec;
 pub mod etag;
+pub mod fold;
 pub mod layer;
 pub mod mask;
 pub mod method;
+pub mod money;
 pub mod page;
 pub mod structs;
 pub mod times;
 pub mod validate;
 pub mod words;
+pub mod zones;
 
 use prost::Message;
 use tonic::{Request, Response};
@@ -144,6 +147,20 @@ where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
 {
     db.read(&call.context.caller, call.context.deadline, work).await.map(Response::new)
+}
+
+/// Answers a call that only reads, from one transaction of its tenant that sees one moment.
+///
+/// # Errors
+///
+/// As [`read`].
+pub async fn snapshot<T, R, F>(db: &Db, call: &Call<T>, work: F) -> Result<Response<R>>
+where
+    T: Sync,
+    R: Send,
+    F: for<'t> Work<&'t TenantTx, Result<R>>,
+{
+    db.snapshot(&call.context.caller, call.context.deadline, work).await.map(Response::new)
 }
 
 /// Answers a call that changes something, in one transaction of its tenant, which has the event of the

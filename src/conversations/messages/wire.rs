@@ -1,6 +1,5 @@
 //! Messages: messages of the wire ⇄ rows.
 
-use tonic_types::pb as google_rpc;
 use uuid::Uuid;
 
 use super::quote;
@@ -219,14 +218,7 @@ pub(crate) fn ack(placed: Placed) -> pb::AddMessageResponse {
 
 /// The answer to a message that is not.
 pub(crate) fn error(conversation_id: String, message_key: String, error: Error) -> pb::AddMessageResponse {
-    let status = tonic::Status::from(error);
-    let details: Option<google_rpc::Status> = prost::Message::decode(status.details()).ok();
-    let status = google_rpc::Status {
-        code: status.code().into(),
-        message: status.message().to_owned(),
-        details: details.unwrap_or_default().details,
-    };
-    answer(Answer::Error(pb::MessageError { message_key, status: Some(status), conversation_id }))
+    answer(Answer::Error(pb::MessageError { message_key, status: Some(error.into()), conversation_id }))
 }
 
 /// The answer to nothing: the server is stopping.

@@ -1,0 +1,262 @@
+//! Time zones, and where their days, weeks and months begin.
+//!
+//! The boundaries are made here, and Postgres only sorts times into them: so there is one database of time
+//! zones, whatever Postgres was built with, and a day that was counted is a window that can be listed.
+
+use chrono::{
+    DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc,
+};
+use chrono_tz::Tz;
+
+use crate::error::{Error, Result};
+
+/// No clock was ever as many seconds before or after UTC: the most is less than 16 hours.
+const FURTHEST_FROM_UTC: TimeDelta = TimeDelta::hours(24);
+
+/// A time zone of the IANA database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Zone(Tz);
+
+/// What time is cut into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    /// From midnight on.
+    Day,
+    /// From Monday on.
+    Week,
+    /// From the first on.
+    Month,
+}
+
+/// A day, a week or a month of a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Its first day.
+    pub date: NaiveDate,
+    /// When it begins.
+    pub from: DateTime<Utc>,
+    /// When it ends, which is not part of it: when the next one begins.
+    pub until: DateTime<Utc>,
+}
+
+impl Zone {
+    /// The zone with this name; `UTC` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// For a name that the IANA database does not have.
+    pub fn parse(field: &'static str, name: &str) -> Result<Self> {
+        if name.is_empty() {
+            return Ok(Self(Tz::UTC));
+        }
+        name.parse().map(Self).map_err(|_| {
+            Error::invalid(
+                field,
+                "time_zone",
+                "must be a name of the IANA time zone database, as it is written there, e.g. Europe/Berlin",
+            )
+        })
+    }
+
+    /// The zone's name.
+    pub fn name(self) -> &'static str {
+        self.0.name()
+    }
+
+    /// The periods that have a part of the time from `from` until `until` in them, in order. The first
+    /// may begin before it.
+    ///
+    /// As many as there are: whoever calls bounds the time.
+    pub fn spans(self, period: Period, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let first = |from| self.span(period, period.first_day(self.date(from)?)?);
+        let mut at_hand = (from < until).then_some(from).and_then(first);
+        while let Some(span) = at_hand.filter(|span| span.from < until) {
+            at_hand = period.next(span.date).and_then(|date| self.span(period, date));
+            // A zone that crosses the date line leaves a day out.
+            if span.from < span.until {
+                spans.push(span);
+            }
+        }
+        spans
+    }
+
+    /// The period that begins with a day; nothing at the end of the calendar.
+    fn span(self, period: Period, date: NaiveDate) -> Option<Span> {
+        let (from, until) = (self.midnight(date)?, self.midnight(period.next(date)?)?);
+        Some(Span { date, from, until })
+    }
+
+    /// The day that a time is in. Where clocks go back over midnight, the new day has begun, whatever they
+    /// show then.
+    fn date(self, time: DateTime<Utc>) -> Option<NaiveDate> {
+        let shown = time.with_timezone(&self.0).date_naive();
+        let next = shown.succ_opt()?;
+        Some(if self.midnight(next)? <= time { next } else { shown })
+    }
+
+    /// When a day begins: when clocks first show its midnight, or go past it.
+    fn midnight(self, date: NaiveDate) -> Option<DateTime<Utc>> {
+        match self.0.from_local_datetime(&date.and_time(NaiveTime::MIN)) {
+            MappedLocalTime::Single(time) | MappedLocalTime::Ambiguous(time, _) => Some(time.to_utc()),
+            MappedLocalTime::None => self.end_of_gap(date),
+        }
+    }
+
+    /// When clocks went past the midnight with which a day would have begun.
+    fn end_of_gap(self, date: NaiveDate) -> Option<DateTime<Utc>> {
+        let midnight = date.and_time(NaiveTime::MIN);
+        let mut before = midnight.and_utc().checked_sub_signed(FURTHEST_FROM_UTC)?;
+        let mut after = midnight.and_utc().checked_add_signed(FURTHEST_FROM_UTC)?;
+        // Clocks are set at whole seconds.
+        while (after - before).num_seconds() > 1 {
+            let middle = before + TimeDelta::seconds((after - before).num_seconds() / 2);
+            if middle.with_timezone(&self.0).naive_local() < midnight {
+                before = middle;
+            } else {
+                after = middle;
+            }
+        }
+        Some(after)
+    }
+}
+
+impl Period {
+    /// The first day of the period that a day is in.
+    fn first_day(self, date: NaiveDate) -> Option<NaiveDate> {
+        match self {
+            Self::Day => Some(date),
+            Self::Week => date.checked_sub_days(Days::new(date.weekday().num_days_from_monday().into())),
+            Self::Month => date.with_day(1),
+        }
+    }
+
+    /// The first day of the period after the one that begins with `date`.
+    fn next(self, date: NaiveDate) -> Option<NaiveDate> {
+        match self {
+            Self::Day => date.succ_opt(),
+            Self::Week => date.checked_add_days(Days::new(7)),
+            Self::Month => date.checked_add_months(Months::new(1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn zone(name: &str) -> Zone {
+        Zone::parse("time_zone", name).expect("a zone")
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    /// The periods of some time, as text.
+    fn spans(name: &str, period: Period, from: &str, until: &str) -> Vec<String> {
+        let spans = zone(name).spans(period, at(from), at(until));
+        spans.iter().map(|span| format!("{} {}", span.date, span.from.format("%dT%H:%M:%S"))).collect()
+    }
+
+    #[test]
+    fn a_zone_has_a_name_of_the_database_or_none() {
+        assert_eq!(zone("").name(), "UTC");
+        for name in ["Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+3", "CET", "UTC"] {
+            assert_eq!(zone(name).name(), name);
+        }
+        for name in ["europe/berlin", "Berlin", "+02:00", "Europe/Berlin ", "Mars/Olympus", "\0"] {
+            let error = Zone::parse("time_zone", name).expect_err(name);
+            assert!(error.to_string().starts_with("time_zone must be a name of the IANA"), "{error}");
+        }
+    }
+
+    #[test]
+    fn days_are_as_long_as_clocks_make_them() {
+        let spring = spans("Europe/Berlin", Period::Day, "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z");
+        assert_eq!(spring, ["2026-03-28 27T23:00:00", "2026-03-29 28T23:00:00", "2026-03-30 29T22:00:00"]);
+        let autumn = spans("Europe/Berlin", Period::Day, "2026-10-24T22:00:00Z", "2026-10-26T00:00:00Z");
+        assert_eq!(autumn, ["2026-10-25 24T22:00:00", "2026-10-26 25T23:00:00"]);
+    }
+
+    #[test]
+    fn a_day_without_a_midnight_begins_after_the_gap() {
+        let days = spans("America/Sao_Paulo", Period::Day, "2018-11-03T12:00:00Z", "2018-11-05T12:00:00Z");
+        assert_eq!(days, ["2018-11-03 03T03:00:00", "2018-11-04 04T03:00:00", "2018-11-05 05T02:00:00"]);
+    }
+
+    #[test]
+    fn a_midnight_that_comes_twice_begins_a_day_the_first_time() {
+        let havana = spans("America/Havana", Period::Day, "2026-11-01T04:00:00Z", "2026-11-02T06:00:00Z");
+        assert_eq!(havana, ["2026-11-01 01T04:00:00", "2026-11-02 02T05:00:00"]);
+        // Clocks went from 00:01 back to 23:01.
+        for time in ["2010-11-07T02:30:30Z", "2010-11-07T03:00:00Z", "2010-11-07T03:40:00Z"] {
+            let days = spans("America/St_Johns", Period::Day, time, "2010-11-07T04:00:00Z");
+            assert_eq!(days, ["2010-11-07 07T02:30:00"], "{time}");
+        }
+    }
+
+    #[test]
+    fn zones_are_off_by_any_part_of_an_hour() {
+        let kathmandu = spans("Asia/Kathmandu", Period::Day, "2026-01-01T18:14:59Z", "2026-01-01T18:15:01Z");
+        assert_eq!(kathmandu, ["2026-01-01 31T18:15:00", "2026-01-02 01T18:15:00"]);
+        // Its summer time is half an hour.
+        let lord_howe =
+            spans("Australia/Lord_Howe", Period::Day, "2026-04-04T13:00:00Z", "2026-04-05T14:00:00Z");
+        assert_eq!(lord_howe, ["2026-04-05 04T13:00:00", "2026-04-06 05T13:30:00"]);
+    }
+
+    #[test]
+    fn a_day_that_a_zone_left_out_is_none() {
+        let apia = spans("Pacific/Apia", Period::Day, "2011-12-29T12:00:00Z", "2011-12-31T12:00:00Z");
+        assert_eq!(apia, ["2011-12-29 29T10:00:00", "2011-12-31 30T10:00:00", "2012-01-01 31T10:00:00"]);
+    }
+
+    #[test]
+    fn weeks_begin_on_monday_and_months_on_the_first() {
+        let weeks = spans("Europe/Berlin", Period::Week, "2026-03-26T00:00:00Z", "2026-04-01T00:00:00Z");
+        assert_eq!(weeks, ["2026-03-23 22T23:00:00", "2026-03-30 29T22:00:00"]);
+        let months = spans("Europe/Berlin", Period::Month, "2026-01-31T22:59:59Z", "2026-03-31T22:00:01Z");
+        assert_eq!(
+            months,
+            [
+                "2026-01-01 31T23:00:00",
+                "2026-02-01 31T23:00:00",
+                "2026-03-01 28T23:00:00",
+                "2026-04-01 31T22:00:00"
+            ]
+        );
+    }
+
+    #[test]
+    fn no_time_has_no_periods() {
+        let now = at("2026-11-26T08:00:00Z");
+        assert_eq!(zone("UTC").spans(Period::Day, now, now), []);
+        assert_eq!(zone("UTC").spans(Period::Day, now, now - TimeDelta::days(3)), []);
+    }
+
+    proptest! {
+        #[test]
+        fn every_time_is_in_one_day_and_days_follow_on_each_other(
+            name in prop::sample::select(vec![
+                "UTC", "Europe/Berlin", "America/Sao_Paulo", "America/St_Johns", "America/Havana",
+                "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Monrovia", "Asia/Gaza",
+            ]),
+            seconds in -4_000_000_000_i64..8_000_000_000,
+        ) {
+            let time = DateTime::from_timestamp(seconds, 0).expect("a time");
+            let today = zone(name).spans(Period::Day, time, time + TimeDelta::seconds(1));
+            prop_assert_eq!(today.len(), 1);
+            let day = today[0];
+            prop_assert!(day.from <= time && time < day.until);
+            let days = zone(name).spans(Period::Day, time, time + TimeDelta::days(3));
+            prop_assert_eq!(days[0], day);
+            for pair in days.windows(2) {
+                prop_assert!(pair[0].date < pair[1].date);
+                prop_assert_eq!(pair[0].until, pair[1].from);
+            }
+        }
+    }
+}
