@@ -1,5 +1,8 @@
 //! What one transaction does to conversations.
 
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
 use uuid::Uuid;
 
 use super::messages::store as messages;
@@ -9,7 +12,8 @@ use crate::customers;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
-use crate::pb::{ErrorReason, MessageRole};
+use crate::pb::{ErrorReason, MessageRole, Outcome};
+use crate::rpc::words::Text;
 use crate::rpc::{Page, etag, times};
 
 /// Messages among which [`list_said`] looks for those of the customer: what is still being talked about.
@@ -87,6 +91,25 @@ pub(crate) async fn end(
     etag::check(expected, current.revision)?;
     let ended = rules::end(current, ending, times::now())?;
     write(tx, ended).await
+}
+
+/// Writes down what came of conversations that a call refers to, which may have ended. They are held in the
+/// order of their ids, so that no two calls wait for each other.
+pub(crate) async fn conclude(tx: &TenantTx, outcomes: &BTreeMap<Uuid, Text<Outcome>>) -> Result<()> {
+    if outcomes.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = outcomes.keys().copied().collect();
+    let mut changed = Vec::new();
+    for current in store::lock_each(tx, &ids).await? {
+        let wanted = Conversation { outcome: outcomes.get(&current.id).copied(), ..current.clone() };
+        rules::check_update(&current, &wanted)?;
+        if wanted != current {
+            changed.push(write(tx, wanted));
+        }
+    }
+    try_join_all(changed).await?;
+    Ok(())
 }
 
 /// Makes sure that a conversation that a call refers to is this customer's.

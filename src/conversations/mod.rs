@@ -3,7 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod analyses;
 mod caretaker;
-mod feed;
+pub(crate) mod feed;
 pub(crate) mod messages;
 pub(crate) mod rules;
 mod service;

@@ -3,13 +3,16 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::store::Conversation;
+use super::store::{Conversation, Filter};
 use crate::error::{Error, Result};
 use crate::pb::{ConversationStatus, ErrorReason};
 use crate::rpc::words::Text;
 
 /// How far a client's clock may be ahead of ours: any time zone's mistake, and no nonsense.
 const MAX_AHEAD: TimeDelta = TimeDelta::days(1);
+
+/// How long the time is at most whose analyses a list looks through: no index has what they say.
+const MAX_LOOKED_THROUGH: TimeDelta = TimeDelta::days(400);
 
 /// What [`end`] writes down; what is not set stays.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +60,25 @@ pub(crate) fn check_update(current: &Conversation, wanted: &Conversation) -> Res
             "enum.not_in",
             "must be OPEN, WAITING_ON_CUSTOMER, WAITING_ON_AGENT or SNOOZED; EndConversation ends a conversation",
         ));
+    }
+    Ok(())
+}
+
+/// Refuses a list by what analyses say that has no bounds.
+pub(crate) fn check_bounded(filter: &Filter) -> Result<()> {
+    if !filter.analysed.is_set() {
+        return Ok(());
+    }
+    let missing = |field: &'static str| {
+        let description = "is required with topic, question, objection_kinds or sentiments";
+        Error::invalid(field, "required", description)
+    };
+    let from = filter.started_from.ok_or_else(|| missing("start_time_from"))?;
+    let until = filter.started_until.ok_or_else(|| missing("start_time_until"))?;
+    if until.signed_duration_since(from) > MAX_LOOKED_THROUGH {
+        let description = "must be at most 400 days before start_time_until \
+                           with topic, question, objection_kinds or sentiments";
+        return Err(Error::invalid("start_time_from", "timestamp.within", description));
     }
     Ok(())
 }

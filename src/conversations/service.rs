@@ -17,9 +17,10 @@ use super::messages::counter::Counter;
 use super::messages::rules::Placed;
 use super::messages::stream::Streams;
 use super::messages::writer::Writer;
+use super::store::analysed::Analysed;
 use super::store::{Conversation, Cursor, Filter, OrderKey};
 use super::watch::Watches;
-use super::{actions, analyses, caretaker, messages, watch, wire};
+use super::{actions, analyses, caretaker, messages, rules, watch, wire};
 use crate::audit::Recorder;
 use crate::audit::ledger::Ledger;
 use crate::db::keyset::Direction;
@@ -85,6 +86,11 @@ impl Conversations {
         let streams = Streams { lanes, feed: feed.clone(), stop: stop.clone(), audit };
         let watches = Watches::new(db.clone(), feed.clone(), page_key.clone(), tracker.clone(), stop);
         Self { db, page_key, tracker, feed, streams, watches, lease }
+    }
+
+    /// Where what happens in conversations is told, for services above that have a part in it.
+    pub(crate) fn feed(&self) -> Feed {
+        self.feed.clone()
     }
 
     /// What the service does by itself, until `stop`: it hears other replicas, looks at what is watched
@@ -338,7 +344,7 @@ fn order(text: &str) -> (OrderKey, Direction) {
 fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
-    Ok(Filter {
+    let filter = Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         session_id: text(&request.session_id),
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
@@ -350,5 +356,14 @@ fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
         follow_up_due_before: time(&request.follow_up_due_before),
         started_from: time(&request.start_time_from),
         started_until: time(&request.start_time_until),
-    })
+        channels: request.channels.iter().filter_map(|channel| stored(*channel)).collect(),
+        analysed: Analysed {
+            topic: text(&request.topic),
+            question: text(&request.question),
+            objection_kinds: request.objection_kinds.iter().filter_map(|kind| stored(*kind)).collect(),
+            sentiments: request.sentiments.iter().filter_map(|label| stored(*label)).collect(),
+        },
+    };
+    rules::check_bounded(&filter)?;
+    Ok(filter)
 }

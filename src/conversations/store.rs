@@ -1,5 +1,6 @@
 //! `conversations`.
 
+pub(crate) mod analysed;
 pub(crate) mod briefs;
 
 use chrono::{DateTime, Utc};
@@ -11,6 +12,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::analysed::Analysed;
 use super::analyses::store::Analysis;
 use crate::db::TenantTx;
 use crate::db::each;
@@ -82,6 +84,8 @@ pub(crate) struct Filter {
     pub(crate) follow_up_due_before: Option<DateTime<Utc>>,
     pub(crate) started_from: Option<DateTime<Utc>>,
     pub(crate) started_until: Option<DateTime<Utc>>,
+    pub(crate) channels: Vec<Text<Channel>>,
+    pub(crate) analysed: Analysed,
 }
 
 /// What a list is ordered by; the id decides between equals.
@@ -138,6 +142,18 @@ pub(crate) async fn find_customer_id(tx: &TenantTx, id: Uuid) -> Result<Option<U
     Ok(customer_id)
 }
 
+/// The customers of the conversations with these ids, as far as there are any, each after its conversation.
+pub(crate) async fn list_customer_ids(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let customer_id = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq(each::Id))
+        .select((dsl::id, dsl::customer_id));
+    Ok(each::each(ids, customer_id).load(&mut tx.connection()).await?)
+}
+
 /// The id of the conversation of this session.
 pub(crate) async fn find_id_by_session(tx: &TenantTx, session_id: &str) -> Result<Option<Uuid>> {
     let id = dsl::conversations
@@ -160,6 +176,16 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>
         .await
         .optional()?;
     Ok(conversation)
+}
+
+/// The conversations with these ids, held in this order until the transaction ends.
+pub(crate) async fn lock_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Conversation>> {
+    let conversation = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq(each::Id))
+        .select(Conversation::as_select())
+        .for_no_key_update();
+    Ok(each::each(ids, conversation).load(&mut tx.connection()).await?)
 }
 
 /// What adding messages needs to know of these conversations, held until the transaction ends. Those
@@ -282,6 +308,11 @@ pub(crate) async fn list(
     } else if !filter.entry_points.is_empty() {
         query = query.filter(dsl::entry_point.eq_any(&filter.entry_points));
     }
+    if let [channel] = filter.channels.as_slice() {
+        query = query.filter(dsl::channel.eq(channel));
+    } else if !filter.channels.is_empty() {
+        query = query.filter(dsl::channel.eq_any(&filter.channels));
+    }
     if let [outcome] = filter.outcomes.as_slice() {
         query = query.filter(dsl::outcome.eq(outcome));
     } else if !filter.outcomes.is_empty() {
@@ -304,6 +335,9 @@ pub(crate) async fn list(
     }
     if let Some(until) = filter.started_until {
         query = query.filter(dsl::started_at.lt(until));
+    }
+    if filter.analysed.is_set() {
+        query = query.filter(filter.analysed.clone());
     }
     let query = match (key, page.after) {
         (OrderKey::StartedAt, Some(Cursor(time, id))) => {

@@ -1,9 +1,10 @@
 //! What one transaction does to customers.
 
+use futures_util::try_join;
 use uuid::Uuid;
 
-use super::rules;
 use super::store::{self, Cursor, Customer, Filter, OrderKey};
+use super::{counts, rules};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
@@ -33,8 +34,9 @@ pub(crate) enum Deleted {
 /// Adds a customer. Without a slug, it gets the first free one that its name suggests.
 pub(crate) async fn create(tx: &TenantTx, mut customer: Customer) -> Result<Customer> {
     let lexemes = rules::lexemes(tx.tenant(), &customer);
+    let steps = counts::steps(None, Some(&customer));
     if !customer.slug.is_empty() {
-        return match store::insert(tx, &customer, &lexemes).await? {
+        return match store::insert(tx, &customer, &lexemes, &steps).await? {
             true => Ok(customer),
             false => Err(slug_taken(&customer.slug)),
         };
@@ -42,7 +44,7 @@ pub(crate) async fn create(tx: &TenantTx, mut customer: Customer) -> Result<Cust
     let base = rules::slug(&customer.business_name);
     customer.slug.clone_from(&base);
     for _ in 0..SLUG_ATTEMPTS {
-        if store::insert(tx, &customer, &lexemes).await? {
+        if store::insert(tx, &customer, &lexemes, &steps).await? {
             return Ok(customer);
         }
         customer.slug = free_slug(tx, &base).await?;
@@ -110,6 +112,15 @@ pub(crate) async fn list(
     Ok((customers, next))
 }
 
+/// The ids of all customers that a filter lets through, in no order; no more than `limit`.
+pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Result<Vec<Uuid>> {
+    choose_plan(tx, filter).await?;
+    let ids = store::list_ids(tx, filter, limit).await?;
+    // It is not the last statement of its transaction.
+    tx.plan_as_usual().await?;
+    Ok(ids)
+}
+
 /// Has the list read what costs least. Words that few customers have are looked up, and who has them
 /// is sorted; words that many have are met soon by whoever walks the list in its order. The planner
 /// cannot tell one from the other: it takes every beginning of a word to be had by one in fifty.
@@ -139,14 +150,14 @@ pub(crate) async fn update(
     if wanted == current {
         return Ok(current);
     }
-    write(tx, wanted).await
+    write(tx, &current, wanted).await
 }
 
 /// Hides a customer.
 pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
     let customer = visible(store::lock(tx, id).await?, Deleted::Hidden).ok_or_else(|| not_found(id))?;
     etag::check(expected, customer.revision)?;
-    write(tx, Customer { deleted_at: Some(times::now()), ..customer }).await
+    write(tx, &customer, Customer { deleted_at: Some(times::now()), ..customer.clone() }).await
 }
 
 /// Brings a hidden customer back.
@@ -161,7 +172,7 @@ pub(crate) async fn undelete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> 
         });
     }
     etag::check(expected, customer.revision)?;
-    write(tx, Customer { deleted_at: None, ..customer }).await
+    write(tx, &customer, Customer { deleted_at: None, ..customer.clone() }).await
 }
 
 /// Holds a customer that a call refers to: it stays until the transaction ends.
@@ -188,10 +199,15 @@ pub(crate) async fn language(tx: &TenantTx, id: Uuid, deleted: Deleted) -> Resul
     Ok(rules::language(&preferences).to_owned())
 }
 
-async fn write(tx: &TenantTx, customer: Customer) -> Result<Customer> {
+/// Writes a customer anew and counts what changed, in one flight.
+async fn write(tx: &TenantTx, before: &Customer, customer: Customer) -> Result<Customer> {
     let customer = Customer { updated_at: times::now(), revision: customer.revision + 1, ..customer };
     let lexemes = rules::lexemes(tx.tenant(), &customer);
-    store::update(tx, &customer, &lexemes, || slug_taken(&customer.slug)).await?;
+    let steps = counts::steps(Some(before), Some(&customer));
+    try_join!(
+        store::update(tx, &customer, &lexemes, || slug_taken(&customer.slug)),
+        store::counts::update(tx, &customer, &steps),
+    )?;
     Ok(customer)
 }
 

@@ -5,16 +5,14 @@ use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::actions::{self, ById, Deleted};
-use super::store::{Cursor, Customer, Filter, OrderKey};
-use super::{rules, wire};
-use crate::auth::TenantId;
+use super::store::{Cursor, Customer, OrderKey};
+use super::wire;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::live::finder::Finder;
 use crate::pb;
 use crate::rpc::mask::Change;
-use crate::rpc::words::stored;
 use crate::rpc::{self, Call, PageKey, etag, page, times};
 
 /// Answers `GetAiContext`, which is an RPC of customers, but knows more than customers do: it is made
@@ -93,7 +91,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
         let order = order(&call.message.order_by);
-        let Some(filter) = filter(call.context.caller.tenant(), &call.message) else {
+        let Some(filter) = wire::filter(call.context.caller.tenant().as_uuid(), &call.message) else {
             return Ok(Response::new(pb::ListCustomersResponse::default()));
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
@@ -205,27 +203,6 @@ fn order(text: &str) -> (OrderKey, Direction) {
         "business_name" => (OrderKey::SortName, direction),
         _ => (OrderKey::CreatedAt, Direction::Descending),
     }
-}
-
-/// Which customers a list shows; nothing where the query has no word that anybody could have.
-fn filter(tenant: TenantId, request: &pb::ListCustomersRequest) -> Option<Filter> {
-    if !request.query.is_empty() && !rules::has_words(&request.query) {
-        return None;
-    }
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
-    Some(Filter {
-        search: rules::tsquery(tenant.as_uuid(), &request.query, &request.tags),
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        industry_category: text(&request.industry_category),
-        owner: text(&request.owner),
-        external_ref: text(&request.external_ref),
-        created_from: time(&request.create_time_from),
-        created_until: time(&request.create_time_until),
-        updated_from: time(&request.update_time_from),
-        updated_until: time(&request.update_time_until),
-        show_deleted: request.show_deleted,
-    })
 }
 
 fn required(field: &'static str) -> Error {

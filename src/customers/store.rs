@@ -1,5 +1,7 @@
 //! `customers`.
 
+pub(crate) mod counts;
+
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -9,6 +11,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::counts::Step;
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::json::Json;
@@ -145,6 +148,7 @@ pub(crate) struct Filter {
     pub(crate) industry_category: Option<String>,
     pub(crate) owner: Option<String>,
     pub(crate) external_ref: Option<String>,
+    pub(crate) source: Option<String>,
     pub(crate) created_from: Option<DateTime<Utc>>,
     pub(crate) created_until: Option<DateTime<Utc>>,
     pub(crate) updated_from: Option<DateTime<Utc>>,
@@ -178,14 +182,19 @@ impl Cursor {
     }
 }
 
-/// Adds a customer, unless its slug is taken.
-pub(crate) async fn insert(tx: &TenantTx, customer: &Customer, lexemes: &[String]) -> Result<bool> {
-    let inserted = diesel::insert_into(dsl::customers)
+/// Adds a customer and counts it, unless its slug is taken.
+pub(crate) async fn insert(
+    tx: &TenantTx,
+    customer: &Customer,
+    lexemes: &[String],
+    steps: &[Step],
+) -> Result<bool> {
+    let insert = diesel::insert_into(dsl::customers)
         .values((dsl::tenant_id.eq(tx.tenant()), customer, dsl::search_vector.eq(array_to_tsvector(lexemes))))
         .on_conflict((dsl::tenant_id, dsl::slug))
         .do_nothing()
-        .execute(&mut tx.connection())
-        .await?;
+        .returning(dsl::id);
+    let inserted: i64 = counts::counted(tx, insert, customer, steps).get_result(&mut tx.connection()).await?;
     Ok(inserted == 1)
 }
 
@@ -207,6 +216,13 @@ pub(crate) async fn find_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Custome
         .filter(dsl::id.eq(each::Id))
         .select(Customer::as_select());
     Ok(each::each(ids, customer).load(&mut tx.connection()).await?)
+}
+
+/// Which of these ids are those of customers, deleted or not.
+pub(crate) async fn find_ids(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let id =
+        dsl::customers.filter(dsl::tenant_id.eq(tx.tenant())).filter(dsl::id.eq(each::Id)).select(dsl::id);
+    Ok(each::each(ids, id).load(&mut tx.connection()).await?)
 }
 
 /// The customer with this slug, deleted or not.
@@ -298,7 +314,7 @@ pub(crate) async fn list(
     page: &Page<Cursor>,
 ) -> Result<Vec<Customer>> {
     use customer_list as c;
-    let mut query = c::table
+    let query = c::table
         .filter(c::tenant_id.eq(tx.tenant()))
         .select((
             c::id,
@@ -328,6 +344,37 @@ pub(crate) async fn list(
         ))
         .limit(page.limit())
         .into_boxed();
+    let query = filtered(query, filter);
+    let query = match (key, &page.after) {
+        (OrderKey::CreatedAt, Some(Cursor::Time(time, id))) => {
+            keyset!(query, direction, c::created_at, c::id, after(time, id))
+        }
+        (OrderKey::UpdatedAt, Some(Cursor::Time(time, id))) => {
+            keyset!(query, direction, c::updated_at, c::id, after(time, id))
+        }
+        (OrderKey::SortName, Some(Cursor::Name(name, id))) => {
+            keyset!(query, direction, c::sort_name, c::id, after(name, id))
+        }
+        (OrderKey::CreatedAt, _) => keyset!(query, direction, c::created_at, c::id),
+        (OrderKey::UpdatedAt, _) => keyset!(query, direction, c::updated_at, c::id),
+        (OrderKey::SortName, _) => keyset!(query, direction, c::sort_name, c::id),
+    };
+    Ok(query.load(&mut tx.connection()).await?)
+}
+
+/// The ids of the customers that `filter` lets through, in no order; no more than `limit`.
+pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Result<Vec<Uuid>> {
+    use customer_list as c;
+    let query = c::table.filter(c::tenant_id.eq(tx.tenant())).select(c::id).limit(limit).into_boxed();
+    Ok(filtered(query, filter).load(&mut tx.connection()).await?)
+}
+
+/// A query of the rows that `filter` lets through.
+fn filtered<'q, ST>(
+    mut query: customer_list::BoxedQuery<'q, Pg, ST>,
+    filter: &'q Filter,
+) -> customer_list::BoxedQuery<'q, Pg, ST> {
+    use customer_list as c;
     if !filter.show_deleted {
         query = query.filter(c::deleted_at.is_null());
     }
@@ -350,6 +397,9 @@ pub(crate) async fn list(
         // The second condition is the index's own.
         query = query.filter(c::external_ref.eq(external_ref)).filter(c::external_ref.ne(""));
     }
+    if let Some(source) = &filter.source {
+        query = query.filter(c::source.eq(source));
+    }
     if let Some(from) = filter.created_from {
         query = query.filter(c::created_at.ge(from));
     }
@@ -362,21 +412,7 @@ pub(crate) async fn list(
     if let Some(until) = filter.updated_until {
         query = query.filter(c::updated_at.lt(until));
     }
-    let query = match (key, &page.after) {
-        (OrderKey::CreatedAt, Some(Cursor::Time(time, id))) => {
-            keyset!(query, direction, c::created_at, c::id, after(time, id))
-        }
-        (OrderKey::UpdatedAt, Some(Cursor::Time(time, id))) => {
-            keyset!(query, direction, c::updated_at, c::id, after(time, id))
-        }
-        (OrderKey::SortName, Some(Cursor::Name(name, id))) => {
-            keyset!(query, direction, c::sort_name, c::id, after(name, id))
-        }
-        (OrderKey::CreatedAt, _) => keyset!(query, direction, c::created_at, c::id),
-        (OrderKey::UpdatedAt, _) => keyset!(query, direction, c::updated_at, c::id),
-        (OrderKey::SortName, _) => keyset!(query, direction, c::sort_name, c::id),
-    };
-    Ok(query.load(&mut tx.connection()).await?)
+    query
 }
 
 /// `… @@ …`: the vector has what the query asks for.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::rules;
-use super::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
+use super::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer, Filter};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
 use crate::pb;
@@ -218,6 +218,28 @@ fn row(
         updated_at,
         revision,
     }
+}
+
+/// Which customers a list shows; nothing where the query has no word that anybody could have.
+pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option<Filter> {
+    if !request.query.is_empty() && !rules::has_words(&request.query) {
+        return None;
+    }
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
+    Some(Filter {
+        search: rules::tsquery(tenant, &request.query, &request.tags),
+        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        industry_category: text(&request.industry_category),
+        owner: text(&request.owner),
+        external_ref: text(&request.external_ref),
+        source: text(&request.source),
+        created_from: time(&request.create_time_from),
+        created_until: time(&request.create_time_until),
+        updated_from: time(&request.update_time_from),
+        updated_until: time(&request.update_time_until),
+        show_deleted: request.show_deleted,
+    })
 }
 
 impl From<BusinessContext> for pb::BusinessContext {

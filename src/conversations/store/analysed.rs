@@ -1,0 +1,81 @@
+//! What the latest analysis of a conversation must say for a list to show it. By hand: diesel has no
+//! functions that take jsonb apart.
+
+use diesel::expression::{ValidGrouping, is_aggregate};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Array, Bool, Text as SqlText};
+use diesel::{AppearsOnTable, Expression, QueryResult, SelectableExpression};
+
+use crate::db::schema::conversations;
+use crate::pb::{ObjectionKind, SentimentLabel};
+use crate::rpc::words::Text;
+
+/// Conditions on the latest analysis. All that is set must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Analysed {
+    /// It has this topic, whatever the case.
+    pub(crate) topic: Option<String>,
+    /// It has this question, whatever the case.
+    pub(crate) question: Option<String>,
+    /// It has an objection of one of these kinds.
+    pub(crate) objection_kinds: Vec<Text<ObjectionKind>>,
+    /// Its mood is one of these.
+    pub(crate) sentiments: Vec<Text<SentimentLabel>>,
+}
+
+impl Analysed {
+    /// Whether it asks for anything.
+    pub(crate) fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// The statement is another one for each condition that is set.
+impl QueryId for Analysed {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Expression for Analysed {
+    type SqlType = Bool;
+}
+
+impl AppearsOnTable<conversations::table> for Analysed {}
+
+impl SelectableExpression<conversations::table> for Analysed {}
+
+impl<G> ValidGrouping<G> for Analysed {
+    type IsAggregate = is_aggregate::No;
+}
+
+impl QueryFragment<Pg> for Analysed {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let Self { topic, question, objection_kinds, sentiments } = self;
+        out.push_sql("(latest_analysis IS NOT NULL");
+        for (list, text) in [("topics", topic), ("questions", question)] {
+            let Some(text) = text else { continue };
+            out.push_sql(" AND EXISTS (SELECT FROM jsonb_array_elements_text(latest_analysis -> '");
+            out.push_sql(list);
+            // As the dashboard counts them.
+            out.push_sql("') AS text WHERE lower(text) = lower(");
+            out.push_bind_param::<SqlText, _>(text)?;
+            out.push_sql("))");
+        }
+        if !objection_kinds.is_empty() {
+            out.push_sql(
+                " AND EXISTS (SELECT FROM jsonb_array_elements(latest_analysis -> 'objections') AS o \
+                 WHERE o ->> 'kind' = ANY(",
+            );
+            out.push_bind_param::<Array<SqlText>, _>(objection_kinds)?;
+            out.push_sql("))");
+        }
+        if !sentiments.is_empty() {
+            out.push_sql(" AND latest_analysis -> 'sentiment' ->> 'label' = ANY(");
+            out.push_bind_param::<Array<SqlText>, _>(sentiments)?;
+            out.push_sql(")");
+        }
+        out.push_sql(")");
+        Ok(())
+    }
+}
