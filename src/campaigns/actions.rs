@@ -1,0 +1,92 @@
+//! What one transaction does to campaigns.
+//!
+//! A campaign has a gate. Whoever changes it, or whom it is for, passes it alone; those who record what
+//! happened pass it together. So an event and an assignment never miss each other, and the gate comes
+//! before every row, so that no two wait for each other.
+
+use futures_util::future::join;
+use uuid::Uuid;
+
+use super::assignments::store as assignments;
+use super::rules;
+use super::store::{self, Campaign, Cursor, Filter, Gate};
+use crate::db::TenantTx;
+use crate::db::keyset::Direction;
+use crate::error::Result;
+use crate::rpc::{Page, etag, times};
+
+/// Adds a campaign.
+pub(crate) async fn create(tx: &TenantTx, campaign: Campaign) -> Result<Campaign> {
+    rules::check("", &campaign)?;
+    store::insert(tx, &campaign).await?;
+    Ok(campaign)
+}
+
+/// The campaign with this id.
+pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Campaign> {
+    store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
+}
+
+/// One page of campaigns, and where the next one begins.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    direction: Direction,
+    page: &Page<Cursor>,
+) -> Result<(Vec<Campaign>, Option<Cursor>)> {
+    if *filter != Filter::default() {
+        tx.plan_for_values().await?;
+    }
+    let mut campaigns = store::list(tx, filter, direction, page).await?;
+    let more = page.cut(&mut campaigns);
+    let next = campaigns.last().filter(|_| more).map(Cursor::at);
+    Ok((campaigns, next))
+}
+
+/// Makes of a campaign what `change` makes of it. A change of nothing changes nothing, the etag included.
+pub(crate) async fn update(
+    tx: &TenantTx,
+    id: Uuid,
+    expected: Option<i64>,
+    change: impl Fn(&Campaign) -> Result<Campaign> + Send + Sync,
+) -> Result<Campaign> {
+    let current = lock(tx, id).await?;
+    etag::check(expected, current.revision)?;
+    let wanted = change(&current)?;
+    if wanted == current {
+        return Ok(current);
+    }
+    rules::check_update(&current, &wanted)?;
+    if wanted.currency != current.currency && store::has_costs(tx, id).await? {
+        return Err(rules::costs_have_currency(&current));
+    }
+    let campaign = Campaign { updated_at: times::now(), revision: current.revision + 1, ..wanted };
+    store::update(tx, &campaign).await?;
+    Ok(campaign)
+}
+
+/// Deletes a campaign that nothing happened in, and gives it as it last was.
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Campaign> {
+    let (passed, campaign) = join(pass(tx, id, Gate::Alone), store::lock_to_delete(tx, id)).await;
+    passed?;
+    let campaign = campaign?.ok_or_else(|| rules::not_found(id))?;
+    etag::check(expected, campaign.revision)?;
+    if store::is_in_use(tx, id).await? {
+        return Err(rules::in_use(id));
+    }
+    assignments::delete_of(tx, id).await?;
+    store::delete(tx, id).await?;
+    Ok(campaign)
+}
+
+/// The campaign with this id, behind its gate with nobody else.
+pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Campaign> {
+    let (passed, campaign) = join(pass(tx, id, Gate::Alone), store::lock(tx, id)).await;
+    passed?;
+    campaign?.ok_or_else(|| rules::not_found(id))
+}
+
+/// Passes the gate of a campaign, whether there is one or not.
+pub(crate) async fn pass(tx: &TenantTx, id: Uuid, gate: Gate) -> Result<()> {
+    store::pass(tx, rules::gate_key(tx.tenant(), id), gate).await
+}

@@ -1,0 +1,79 @@
+//! What one transaction does to the customers of campaigns.
+
+use uuid::Uuid;
+
+use super::store::{self, Assigned, Assignment, Cursor, Of};
+use crate::campaigns;
+use crate::campaigns::rules;
+use crate::customers;
+use crate::db::TenantTx;
+use crate::error::{Error, Result};
+use crate::rpc::{Page, times};
+
+/// Customers that are assigned in one call at most, as the contract says: a few hundred milliseconds'
+/// work, and the ids of so many fit a request.
+const MAX_CUSTOMERS: usize = 10_000;
+
+/// Whom to assign.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Whom {
+    /// Customers by their ids.
+    Ids(Vec<Uuid>),
+    /// All that a filter lets through; nobody where nobody can be found.
+    Found(Option<customers::store::Filter>),
+}
+
+/// Assigns customers to a campaign.
+pub(crate) async fn assign(tx: &TenantTx, campaign_id: Uuid, whom: &Whom) -> Result<Assigned> {
+    let campaign = campaigns::actions::lock(tx, campaign_id).await?;
+    rules::check_assign(&campaign)?;
+    let found;
+    let ids = match whom {
+        Whom::Ids(ids) => ids,
+        Whom::Found(filter) => {
+            found = list_found(tx, filter.as_ref()).await?;
+            &found
+        }
+    };
+    store::assign(tx, (campaign_id, campaign.channel), ids, times::now()).await
+}
+
+/// The ids of the customers that a filter lets through, if they are not too many.
+async fn list_found(tx: &TenantTx, filter: Option<&customers::store::Filter>) -> Result<Vec<Uuid>> {
+    let Some(filter) = filter else { return Ok(Vec::new()) };
+    let one_more = i64::try_from(MAX_CUSTOMERS + 1).unwrap_or(i64::MAX);
+    let ids = customers::actions::list_ids(tx, filter, one_more).await?;
+    if ids.len() > MAX_CUSTOMERS {
+        return Err(Error::invalid(
+            "filter",
+            "max_customers",
+            format!("finds more than {MAX_CUSTOMERS} customers; say more of whom you want"),
+        ));
+    }
+    Ok(ids)
+}
+
+/// Takes customers out of a campaign, and says how many were in it.
+pub(crate) async fn unassign(tx: &TenantTx, campaign_id: Uuid, customer_ids: &[Uuid]) -> Result<usize> {
+    campaigns::actions::lock(tx, campaign_id).await?;
+    store::delete(tx, campaign_id, customer_ids).await
+}
+
+/// One page of assignments, and where the next one begins.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    of: Of,
+    progresses: &[i16],
+    page: &Page<Cursor>,
+) -> Result<(Vec<Assignment>, Option<Cursor>)> {
+    if let Of::Campaign(campaign_id, _) = of {
+        campaigns::actions::get(tx, campaign_id).await?;
+    }
+    if !progresses.is_empty() {
+        tx.plan_for_values().await?;
+    }
+    let mut assignments = store::list(tx, of, progresses, page).await?;
+    let more = page.cut(&mut assignments);
+    let next = assignments.last().filter(|_| more).map(|last| Cursor::at(of, last));
+    Ok((assignments, next))
+}

@@ -1,0 +1,5 @@
+//! Whom campaigns are for, and how far each of them has come.
+
+pub(crate) mod actions;
+pub(crate) mod store;
+pub(crate) mod wire;

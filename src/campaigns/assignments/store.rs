@@ -1,0 +1,122 @@
+//! `campaign_customers`.
+
+mod assign;
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub(crate) use assign::{Assigned, assign};
+
+use crate::db::TenantTx;
+use crate::db::schema::campaign_customers::{self, dsl};
+use crate::error::Result;
+use crate::rpc::Page;
+
+/// A customer of a campaign as it is stored.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = campaign_customers, check_for_backend(Pg))]
+pub(crate) struct Assignment {
+    pub(crate) campaign_id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) progress: i16,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// Whose assignments a list shows, and in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Those of a campaign, in the order of the customers' ids; with a customer, only that one's.
+    Campaign(Uuid, Option<Uuid>),
+    /// Those of a customer, in the order of the campaigns' ids.
+    Customer(Uuid),
+}
+
+/// Where a page ends: at this customer, or at this campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cursor(Uuid);
+
+impl Cursor {
+    /// Where a page ends when `assignment` is its last.
+    pub(crate) fn at(of: Of, assignment: &Assignment) -> Self {
+        match of {
+            Of::Campaign(..) => Self(assignment.customer_id),
+            Of::Customer(_) => Self(assignment.campaign_id),
+        }
+    }
+}
+
+/// How many customers a campaign is for.
+pub(crate) async fn count(tx: &TenantTx, campaign_id: Uuid) -> Result<i64> {
+    let count = dsl::campaign_customers
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::campaign_id.eq(campaign_id))
+        .count()
+        .get_result(&mut tx.connection())
+        .await?;
+    Ok(count)
+}
+
+/// Takes customers out of a campaign, as far as they are in it, and says how many were.
+pub(crate) async fn delete(tx: &TenantTx, campaign_id: Uuid, customer_ids: &[Uuid]) -> Result<usize> {
+    let deleted = diesel::delete(dsl::campaign_customers)
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::campaign_id.eq(campaign_id))
+        .filter(dsl::customer_id.eq_any(customer_ids))
+        .execute(&mut tx.connection())
+        .await?;
+    Ok(deleted)
+}
+
+/// Takes all customers out of a campaign.
+pub(crate) async fn delete_of(tx: &TenantTx, campaign_id: Uuid) -> Result<()> {
+    diesel::delete(dsl::campaign_customers)
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::campaign_id.eq(campaign_id))
+        .execute(&mut tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// One page of assignments, and one row more if there is one. With `progresses`, those that have come to
+/// one of them.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    of: Of,
+    progresses: &[i16],
+    page: &Page<Cursor>,
+) -> Result<Vec<Assignment>> {
+    let mut query = dsl::campaign_customers
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .select(Assignment::as_select())
+        .limit(page.limit())
+        .into_boxed();
+    // One is asked for with `=`, which an index that goes on with the list's order can answer.
+    if let [progress] = progresses {
+        query = query.filter(dsl::progress.eq(*progress));
+    } else if !progresses.is_empty() {
+        query = query.filter(dsl::progress.eq_any(progresses));
+    }
+    match of {
+        Of::Campaign(campaign_id, customer_id) => {
+            query = query.filter(dsl::campaign_id.eq(campaign_id)).order(dsl::customer_id.asc());
+            if let Some(customer_id) = customer_id {
+                query = query.filter(dsl::customer_id.eq(customer_id));
+            }
+            if let Some(Cursor(after)) = page.after {
+                query = query.filter(dsl::customer_id.gt(after));
+            }
+        }
+        Of::Customer(customer_id) => {
+            query = query.filter(dsl::customer_id.eq(customer_id)).order(dsl::campaign_id.asc());
+            if let Some(Cursor(after)) = page.after {
+                query = query.filter(dsl::campaign_id.gt(after));
+            }
+        }
+    }
+    Ok(query.load(&mut tx.connection()).await?)
+}

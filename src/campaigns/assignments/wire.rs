@@ -1,0 +1,110 @@
+//! Whom campaigns are for: messages ⇄ rows.
+
+use uuid::Uuid;
+
+use super::actions::Whom;
+use super::store::{Assigned, Assignment, Of};
+use crate::customers;
+use crate::error::{Error, Result};
+use crate::pb::assign_customers_request::Customers;
+use crate::pb::{self, ErrorReason};
+use crate::rpc::validate::Violation;
+use crate::rpc::{self, times};
+
+/// Whom a call assigns.
+pub(crate) fn whom(tenant: Uuid, request: &pb::AssignCustomersRequest) -> Result<Whom> {
+    match &request.customers {
+        Some(Customers::Ids(pb::CustomerIds { customer_ids })) => {
+            ids("ids.customer_ids", customer_ids).map(Whom::Ids)
+        }
+        Some(Customers::Filter(filter)) => {
+            check_filter(filter)?;
+            Ok(Whom::Found(customers::wire::filter(tenant, filter)))
+        }
+        // The contract's rules have refused it before.
+        None => Err(Error::invalid("customers", "oneof.required", "must be set: ids or filter")),
+    }
+}
+
+/// The UUIDs in a field.
+pub(crate) fn ids(field: &str, texts: &[String]) -> Result<Vec<Uuid>> {
+    texts.iter().enumerate().map(|(index, text)| rpc::id(&format!("{field}[{index}]"), text)).collect()
+}
+
+/// Refuses what makes no sense where all customers are wanted at once.
+fn check_filter(filter: &pb::ListCustomersRequest) -> Result<()> {
+    let wrong = [
+        ("page_size", filter.page_size != 0),
+        ("page_token", !filter.page_token.is_empty()),
+        ("order_by", !filter.order_by.is_empty()),
+        ("show_deleted", filter.show_deleted),
+    ];
+    let violation = |field: &str| Violation {
+        field: format!("filter.{field}"),
+        rule: "empty",
+        description: "must be empty: the filter is of whom to assign, all of them, and nobody who is deleted"
+            .to_owned(),
+    };
+    let violations: Vec<_> =
+        wrong.into_iter().filter(|(_, is_wrong)| *is_wrong).map(|(field, _)| violation(field)).collect();
+    if violations.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations })
+}
+
+impl From<Assigned> for pb::AssignCustomersResponse {
+    fn from(assigned: Assigned) -> Self {
+        let Assigned { added, existing, refused } = assigned;
+        // No more than a call may name.
+        let count = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
+        Self {
+            added_count: count(added),
+            existing_count: count(existing),
+            refused: refused
+                .into_iter()
+                .map(|(id, reason)| pb::RefusedCustomer {
+                    customer_id: id.to_string(),
+                    reason: reason.into(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Whose assignments a list shows.
+pub(crate) fn of(request: &pb::ListCampaignCustomersRequest) -> Result<Of> {
+    let campaign_id = rpc::optional_id("campaign_id", &request.campaign_id)?;
+    let customer_id = rpc::optional_id("customer_id", &request.customer_id)?;
+    match (campaign_id, customer_id) {
+        (Some(campaign_id), customer_id) => Ok(Of::Campaign(campaign_id, customer_id)),
+        (None, Some(customer_id)) => Ok(Of::Customer(customer_id)),
+        (None, None) => {
+            let violation = |field: &str| Violation {
+                field: field.to_owned(),
+                rule: "required",
+                description: "must be set, unless the other one of campaign_id and customer_id is".to_owned(),
+            };
+            let violations = ["campaign_id", "customer_id"].map(violation).to_vec();
+            Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations })
+        }
+    }
+}
+
+/// How far the assignments of a list have come: the numbers of the statuses, as they are stored.
+pub(crate) fn progresses(request: &pb::ListCampaignCustomersRequest) -> Vec<i16> {
+    request.statuses.iter().filter_map(|status| i16::try_from(*status).ok()).collect()
+}
+
+impl From<Assignment> for pb::CampaignCustomer {
+    fn from(row: Assignment) -> Self {
+        let Assignment { campaign_id, customer_id, progress, created_at, updated_at } = row;
+        Self {
+            campaign_id: campaign_id.to_string(),
+            customer_id: customer_id.to_string(),
+            status: progress.into(),
+            assign_time: Some(times::to_wire(created_at)),
+            update_time: Some(times::to_wire(updated_at)),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What happened between campaigns and customers.
+
+pub(crate) mod actions;
+pub(crate) mod rules;
+pub(crate) mod store;
+pub(crate) mod wire;

@@ -1,0 +1,131 @@
+//! `campaign_events`.
+
+mod list;
+mod record;
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::AstPass;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub(crate) use list::list;
+pub(crate) use record::record;
+
+use super::rules::{KINDS, status_after};
+use crate::db::TenantTx;
+use crate::db::each;
+use crate::db::schema::campaign_events::{self, dsl};
+use crate::db::schema::{conversations, customers};
+use crate::error::Result;
+use crate::pb::CampaignEventKind;
+use crate::rpc::words::{Text, Word};
+
+/// Writes how far the event `e` brings a customer: the number of an assignment's status, which is how an
+/// assignment has it.
+pub(crate) fn push_progress(out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql("CASE e.kind");
+    for kind in KINDS {
+        out.push_sql(&format!(" WHEN '{}' THEN {}", kind.word(), i32::from(status_after(kind))));
+    }
+    out.push_sql(" END");
+}
+
+/// An event to be recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NewEvent {
+    pub(crate) id: Uuid,
+    pub(crate) event_id: String,
+    pub(crate) customer_id: Uuid,
+    pub(crate) kind: Text<CampaignEventKind>,
+    pub(crate) occurred_at: DateTime<Utc>,
+    /// Whether the client said when.
+    pub(crate) has_occurred_at: bool,
+    pub(crate) conversation_id: Option<Uuid>,
+    pub(crate) cost_micros: Option<i64>,
+    /// That of the cost.
+    pub(crate) currency: Option<String>,
+}
+
+/// What an event that is recorded says.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = campaign_events, check_for_backend(Pg))]
+pub(crate) struct Known {
+    pub(crate) id: Uuid,
+    pub(crate) event_id: String,
+    pub(crate) customer_id: Uuid,
+    pub(crate) kind: Text<CampaignEventKind>,
+    pub(crate) occurred_at: DateTime<Utc>,
+    pub(crate) has_occurred_at: bool,
+    pub(crate) conversation_id: Option<Uuid>,
+    pub(crate) cost_micros: Option<i64>,
+}
+
+/// An event as it is listed.
+#[derive(Debug, Clone, PartialEq, Queryable)]
+pub(crate) struct Event {
+    pub(crate) id: Uuid,
+    pub(crate) campaign_id: Uuid,
+    pub(crate) event_id: String,
+    pub(crate) customer_id: Uuid,
+    pub(crate) kind: Text<CampaignEventKind>,
+    pub(crate) occurred_at: DateTime<Utc>,
+    pub(crate) conversation_id: Option<Uuid>,
+    pub(crate) cost_micros: Option<i64>,
+    pub(crate) created_at: DateTime<Utc>,
+    /// That of the campaign.
+    pub(crate) currency: Option<String>,
+}
+
+/// Which events a list shows. All that is set must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Filter {
+    pub(crate) campaign_id: Option<Uuid>,
+    pub(crate) customer_id: Option<Uuid>,
+    pub(crate) kinds: Vec<Text<CampaignEventKind>>,
+    pub(crate) occurred_from: Option<DateTime<Utc>>,
+    pub(crate) occurred_until: Option<DateTime<Utc>>,
+}
+
+/// Where a page ends: when its last event happened, and its id.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cursor(DateTime<Utc>, Uuid);
+
+impl Cursor {
+    /// Where a page ends when `event` is its last.
+    pub(crate) fn at(event: &Event) -> Self {
+        Self(event.occurred_at, event.id)
+    }
+}
+
+/// The events of a campaign with these ids of the client's, as far as there are any.
+pub(crate) async fn find_known(tx: &TenantTx, campaign_id: Uuid, event_ids: &[&str]) -> Result<Vec<Known>> {
+    let known = dsl::campaign_events
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::campaign_id.eq(campaign_id))
+        .filter(dsl::event_id.eq_any(event_ids))
+        .select(Known::as_select())
+        .load(&mut tx.connection())
+        .await?;
+    Ok(known)
+}
+
+/// Which of these customers there are, deleted or not.
+pub(crate) async fn list_customers(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let customer = customers::table
+        .filter(customers::tenant_id.eq(tx.tenant()))
+        .filter(customers::id.eq(each::Id))
+        .select(customers::id);
+    Ok(each::each(ids, customer).load(&mut tx.connection()).await?)
+}
+
+/// Which of these conversations there are, and with whom.
+pub(crate) async fn list_conversations(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>> {
+    let conversation = conversations::table
+        .filter(conversations::tenant_id.eq(tx.tenant()))
+        .filter(conversations::id.eq(each::Id))
+        .select((conversations::id, conversations::customer_id));
+    Ok(each::each(ids, conversation).load(&mut tx.connection()).await?)
+}

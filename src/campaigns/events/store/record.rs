@@ -1,0 +1,164 @@
+//! The statement that records events, written by hand: a column of the table is an array.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use super::{NewEvent, push_progress};
+use crate::db::TenantTx;
+use crate::error::Result;
+use crate::pb::CampaignEventKind;
+use crate::rpc::words::Text;
+
+/// Records events of a campaign, and raises how far the customers have come that it is for. Gives the ids
+/// of those that were recorded, which are those that were not before, of customers and conversations that
+/// there are and that belong together, with a cost in the campaign's currency. Of two with the same
+/// `event_id` it is the first.
+///
+/// Events are recorded in the order of their `event_id`, and customers raised in that of their ids, so that
+/// no two batches wait for each other.
+pub(crate) async fn record(
+    tx: &TenantTx,
+    campaign_id: Uuid,
+    events: &[NewEvent],
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>> {
+    let mut record = Record::new(tx.tenant(), campaign_id, now, events.len());
+    for event in events {
+        record.push(event);
+    }
+    Ok(record.load(&mut tx.connection()).await?)
+}
+
+/// The statement of [`record`].
+struct Record<'e> {
+    tenant: Uuid,
+    campaign_id: Uuid,
+    now: DateTime<Utc>,
+    ids: Vec<Uuid>,
+    event_ids: Vec<&'e str>,
+    customer_ids: Vec<Uuid>,
+    kinds: Vec<Text<CampaignEventKind>>,
+    occurred_ats: Vec<DateTime<Utc>>,
+    has_occurred_ats: Vec<bool>,
+    conversation_ids: Vec<Option<Uuid>>,
+    costs_micros: Vec<Option<i64>>,
+    currencies: Vec<Option<&'e str>>,
+}
+
+impl<'e> Record<'e> {
+    fn new(tenant: Uuid, campaign_id: Uuid, now: DateTime<Utc>, count: usize) -> Self {
+        Self {
+            tenant,
+            campaign_id,
+            now,
+            ids: Vec::with_capacity(count),
+            event_ids: Vec::with_capacity(count),
+            customer_ids: Vec::with_capacity(count),
+            kinds: Vec::with_capacity(count),
+            occurred_ats: Vec::with_capacity(count),
+            has_occurred_ats: Vec::with_capacity(count),
+            conversation_ids: Vec::with_capacity(count),
+            costs_micros: Vec::with_capacity(count),
+            currencies: Vec::with_capacity(count),
+        }
+    }
+
+    fn push(&mut self, event: &'e NewEvent) {
+        let NewEvent {
+            id,
+            event_id,
+            customer_id,
+            kind,
+            occurred_at,
+            has_occurred_at,
+            conversation_id,
+            cost_micros,
+            currency,
+        } = event;
+        self.ids.push(*id);
+        self.event_ids.push(event_id);
+        self.customer_ids.push(*customer_id);
+        self.kinds.push(*kind);
+        self.occurred_ats.push(*occurred_at);
+        self.has_occurred_ats.push(*has_occurred_at);
+        self.conversation_ids.push(*conversation_id);
+        self.costs_micros.push(*cost_micros);
+        self.currencies.push(currency.as_deref());
+    }
+}
+
+/// The statement is the same whatever it borrows from.
+impl QueryId for Record<'_> {
+    type QueryId = Record<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for Record<'_> {
+    type SqlType = SqlUuid;
+}
+
+impl QueryFragment<Pg> for Record<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH given AS (SELECT k.tenant_id, k.id AS campaign_id, k.currency, ");
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql("::timestamptz AS now FROM campaigns AS k WHERE k.tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" AND k.id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.campaign_id)?;
+        out.push_sql(
+            "), recorded AS (INSERT INTO campaign_events (tenant_id, campaign_id, created_at, id, event_id, \
+             customer_id, kind, occurred_at, has_occurred_at, conversation_id, cost_micros) \
+             SELECT g.tenant_id, g.campaign_id, g.now, e.id, e.event_id, e.customer_id, e.kind, e.occurred_at, \
+             e.has_occurred_at, e.conversation_id, e.cost_micros FROM given AS g CROSS JOIN unnest(",
+        );
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.event_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.customer_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.kinds)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Timestamptz>, _>(&self.occurred_ats)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Bool>, _>(&self.has_occurred_ats)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.conversation_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.costs_micros)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.currencies)?;
+        out.push_sql(
+            ") WITH ORDINALITY AS e (id, event_id, customer_id, kind, occurred_at, has_occurred_at, \
+             conversation_id, cost_micros, currency, place) \
+             CROSS JOIN LATERAL (SELECT FROM customers AS c \
+             WHERE c.tenant_id = g.tenant_id AND c.id = e.customer_id OFFSET 0) AS customer \
+             LEFT JOIN LATERAL (SELECT true AS is_theirs FROM conversations AS v WHERE v.tenant_id = g.tenant_id \
+             AND v.id = e.conversation_id AND v.customer_id = e.customer_id OFFSET 0) AS conversation ON true \
+             WHERE (e.conversation_id IS NULL OR conversation.is_theirs) \
+             AND (e.currency IS NULL OR e.currency = g.currency) \
+             ORDER BY e.event_id COLLATE \"C\", e.place \
+             ON CONFLICT (tenant_id, campaign_id, event_id) DO NOTHING RETURNING id, customer_id, kind), \
+             furthest AS (SELECT e.customer_id, max(",
+        );
+        push_progress(&mut out);
+        // Who is to be raised is held in the order of the ids, and read as the last one left it.
+        out.push_sql(
+            ") AS progress FROM recorded AS e GROUP BY e.customer_id ORDER BY e.customer_id), \
+             behind AS (SELECT f.customer_id, f.progress FROM given AS g CROSS JOIN furthest AS f \
+             CROSS JOIN LATERAL (SELECT FROM campaign_customers AS a WHERE a.tenant_id = g.tenant_id \
+             AND a.campaign_id = g.campaign_id AND a.customer_id = f.customer_id AND a.progress < f.progress \
+             FOR NO KEY UPDATE) AS held), \
+             raised AS (UPDATE campaign_customers AS a SET progress = b.progress, revision = a.revision + 1, \
+             updated_at = g.now FROM given AS g CROSS JOIN behind AS b WHERE a.tenant_id = g.tenant_id \
+             AND a.campaign_id = g.campaign_id AND a.customer_id = b.customer_id AND a.progress < b.progress) \
+             SELECT r.id FROM recorded AS r",
+        );
+        Ok(())
+    }
+}

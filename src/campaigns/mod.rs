@@ -1,0 +1,13 @@
+//! Campaigns: what a tenant sends to many customers, whom it is for, and what came of it.
+
+pub(crate) mod actions;
+mod assignments;
+mod events;
+pub(crate) mod performance;
+pub(crate) mod rules;
+mod service;
+pub(crate) mod store;
+pub(crate) mod touches;
+mod wire;
+
+pub use service::Campaigns;

@@ -1,0 +1,268 @@
+//! `campaign_events` and `purchases`, counted.
+//!
+//! What is counted is in an index, so that no row is read. Who had what is a bit for each kind, so that
+//! customers who had the same are counted together, and each is met once.
+
+mod purchases;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{
+    Array, BigInt, Date, Integer, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
+};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+pub(crate) use purchases::{Bought, list_bought};
+
+use crate::campaigns::events::rules::KINDS;
+use crate::db::TenantTx;
+use crate::error::{Error, Result};
+use crate::pb::{CampaignAttribution, CampaignEventKind};
+use crate::rpc::words::{Text, Word};
+
+/// What is counted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scope {
+    /// A campaign, by day; or all of them, by campaign.
+    pub(crate) campaign_id: Option<Uuid>,
+    /// What happened then or later.
+    pub(crate) from: Option<DateTime<Utc>>,
+    /// What happened before then.
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// Which purchases are a campaign's.
+    pub(crate) attribution: CampaignAttribution,
+    /// When the days begin by which a campaign is counted, in order. What happened before the first of
+    /// them is of no day.
+    pub(crate) days: Vec<DateTime<Utc>>,
+}
+
+/// What is counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Group {
+    /// Everything.
+    Total,
+    /// A day of the scope, by its place, from 1; 0 is what is of no day.
+    Day(usize),
+    /// A campaign.
+    Campaign(Uuid),
+}
+
+/// How many events of a kind there are in a group, and what they cost in millionths.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Happened {
+    pub(crate) group: Group,
+    pub(crate) kind: CampaignEventKind,
+    pub(crate) events: i64,
+    pub(crate) cost: i128,
+}
+
+/// How many different customers had events of exactly these kinds in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) group: Group,
+    /// A bit for each kind, the first of [`KINDS`] the lowest.
+    pub(crate) kinds: i32,
+    pub(crate) customers: i64,
+}
+
+/// The events of a scope, by group and kind.
+pub(crate) async fn list_happened(tx: &TenantTx, scope: &Scope) -> Result<Vec<Happened>> {
+    type Row = (Option<i32>, Option<Uuid>, Text<CampaignEventKind>, i64, Option<String>);
+    let list = ListHappened { tenant: tx.tenant(), scope };
+    let rows: Vec<Row> = list.load(&mut tx.connection()).await?;
+    let happened = rows.into_iter().map(|(day, campaign, Text(kind), events, cost)| {
+        Ok(Happened { group: group(day, campaign), kind, events, cost: sum(cost.as_deref())? })
+    });
+    happened.collect()
+}
+
+/// The customers of a scope's events, by group and in all.
+pub(crate) async fn list_reached(tx: &TenantTx, scope: &Scope) -> Result<Vec<Reached>> {
+    let list = ListReached { tenant: tx.tenant(), scope };
+    let rows: Vec<(Option<i32>, Option<Uuid>, i32, i64)> = list.load(&mut tx.connection()).await?;
+    let reached = rows.into_iter().map(|(day, campaign, kinds, customers)| Reached {
+        group: group(day, campaign),
+        kinds,
+        customers,
+    });
+    Ok(reached.collect())
+}
+
+/// The days of UTC on which something happened in a scope, the last first; no more than `limit`.
+pub(crate) async fn list_dates(tx: &TenantTx, scope: &Scope, limit: i64) -> Result<Vec<NaiveDate>> {
+    let list = ListDates { tenant: tx.tenant(), scope, limit };
+    Ok(list.load(&mut tx.connection()).await?)
+}
+
+/// The group that two columns say.
+fn group(day: Option<i32>, campaign: Option<Uuid>) -> Group {
+    match (day, campaign) {
+        (Some(day), _) => Group::Day(usize::try_from(day).unwrap_or(0)),
+        (None, Some(campaign)) => Group::Campaign(campaign),
+        (None, None) => Group::Total,
+    }
+}
+
+/// A sum, which Postgres does not bound.
+fn sum(text: Option<&str>) -> Result<i128> {
+    text.map_or(Ok(0), |text| text.parse().map_err(Error::internal))
+}
+
+impl Scope {
+    /// Writes by what the rows are grouped: one column, of the time or the campaign that is said.
+    fn push_group<'b>(
+        &'b self,
+        out: &mut AstPass<'_, 'b, Pg>,
+        time: &str,
+        campaign: &str,
+    ) -> QueryResult<()> {
+        if self.campaign_id.is_none() {
+            out.push_sql(campaign);
+            return Ok(());
+        }
+        out.push_sql("width_bucket(");
+        out.push_sql(time);
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Timestamptz>, _>(&self.days)?;
+        out.push_sql(")");
+        Ok(())
+    }
+
+    /// The group `s.grp` as two columns.
+    fn columns(&self) -> &'static str {
+        match self.campaign_id {
+            Some(_) => "s.grp, NULL::uuid",
+            None => "NULL::integer, s.grp",
+        }
+    }
+
+    /// Writes the condition that a time is in the window.
+    fn push_window<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, time: &str) -> QueryResult<()> {
+        for (compared, bound) in [(" >= ", &self.from), (" < ", &self.until)] {
+            if let Some(bound) = bound {
+                out.push_sql(" AND ");
+                out.push_sql(time);
+                out.push_sql(compared);
+                out.push_bind_param::<Timestamptz, _>(bound)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes where the scope's events `e` come from.
+    fn push_events<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult<()> {
+        out.push_sql(" FROM campaign_events AS e WHERE e.tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(tenant)?;
+        if let Some(campaign_id) = &self.campaign_id {
+            out.push_sql(" AND e.campaign_id = ");
+            out.push_bind_param::<SqlUuid, _>(campaign_id)?;
+        }
+        self.push_window(out, "e.occurred_at")
+    }
+}
+
+/// The statement of [`list_happened`].
+struct ListHappened<'s> {
+    tenant: Uuid,
+    scope: &'s Scope,
+}
+
+/// The SQL depends on the scope, so the type alone does not name the statement.
+impl QueryId for ListHappened<'_> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for ListHappened<'_> {
+    type SqlType = (Nullable<Integer>, Nullable<SqlUuid>, SqlText, BigInt, Nullable<SqlText>);
+}
+
+impl QueryFragment<Pg> for ListHappened<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT ");
+        out.push_sql(self.scope.columns());
+        out.push_sql(", s.kind, s.events, s.cost::text FROM (SELECT ");
+        self.scope.push_group(&mut out, "e.occurred_at", "e.campaign_id")?;
+        out.push_sql(" AS grp, e.kind, count(*) AS events, sum(e.cost_micros) AS cost");
+        self.scope.push_events(&mut out, &self.tenant)?;
+        out.push_sql(" GROUP BY 1, 2) AS s");
+        Ok(())
+    }
+}
+
+/// The statement of [`list_reached`].
+struct ListReached<'s> {
+    tenant: Uuid,
+    scope: &'s Scope,
+}
+
+/// The SQL depends on the scope, so the type alone does not name the statement.
+impl QueryId for ListReached<'_> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for ListReached<'_> {
+    type SqlType = (Nullable<Integer>, Nullable<SqlUuid>, Integer, BigInt);
+}
+
+impl QueryFragment<Pg> for ListReached<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT ");
+        out.push_sql(self.scope.columns());
+        out.push_sql(
+            ", s.kinds, count(*) FROM (SELECT CASE WHEN grouping(x.grp) = 0 THEN x.grp END AS grp, \
+             bit_or(x.kind) AS kinds FROM (SELECT ",
+        );
+        self.scope.push_group(&mut out, "e.occurred_at", "e.campaign_id")?;
+        out.push_sql(" AS grp, e.customer_id, CASE e.kind");
+        for (bit, kind) in bits() {
+            out.push_sql(&format!(" WHEN '{}' THEN {bit}", kind.word()));
+        }
+        out.push_sql(" END AS kind");
+        self.scope.push_events(&mut out, &self.tenant)?;
+        // Sorted once, both the customers of the groups and those of all follow on each other.
+        out.push_sql(
+            " ORDER BY 2, 1 OFFSET 0) AS x GROUP BY GROUPING SETS ((x.customer_id, x.grp), (x.customer_id))) AS s \
+             GROUP BY s.grp, s.kinds",
+        );
+        Ok(())
+    }
+}
+
+/// A bit for each kind.
+fn bits() -> impl Iterator<Item = (i32, CampaignEventKind)> {
+    KINDS.into_iter().enumerate().map(|(place, kind)| (1 << place, kind))
+}
+
+/// The statement of [`list_dates`].
+struct ListDates<'s> {
+    tenant: Uuid,
+    scope: &'s Scope,
+    limit: i64,
+}
+
+/// The SQL depends on the scope, so the type alone does not name the statement.
+impl QueryId for ListDates<'_> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for ListDates<'_> {
+    type SqlType = Date;
+}
+
+impl QueryFragment<Pg> for ListDates<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT DISTINCT (e.occurred_at AT TIME ZONE 'UTC')::date");
+        self.scope.push_events(&mut out, &self.tenant)?;
+        out.push_sql(" UNION SELECT (p.purchased_at AT TIME ZONE 'UTC')::date");
+        self.scope.push_purchases(&mut out, &self.tenant)?;
+        out.push_sql(" ORDER BY 1 DESC LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.limit)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! What came of campaigns: messages ⇄ what was counted.
+
+use chrono::{DateTime, Utc};
+
+use super::actions::{Performance, Statistics, Wish};
+use super::rules::{Rates, Revenue, Tally};
+use crate::campaigns::events::rules::KINDS;
+use crate::error::Result;
+use crate::pb::{self, CampaignAttribution};
+use crate::rpc::words::{Word, wire};
+use crate::rpc::zones::Zone;
+use crate::rpc::{self, money, times};
+
+/// Whose events a number counts, and of when; unset where of all.
+#[derive(Debug, Clone, Default)]
+struct Rows {
+    campaign_id: String,
+    from: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+}
+
+impl Rows {
+    /// The request that lists the events of a kind.
+    fn of(&self, kind: pb::CampaignEventKind) -> pb::ListCampaignEventsRequest {
+        pb::ListCampaignEventsRequest {
+            campaign_id: self.campaign_id.clone(),
+            kinds: vec![kind.into()],
+            occur_time_from: self.from.map(times::to_wire),
+            occur_time_until: self.until.map(times::to_wire),
+            ..Default::default()
+        }
+    }
+}
+
+/// Which performance a call asks for.
+pub(crate) fn wish(request: &pb::GetCampaignPerformanceRequest) -> Result<Wish> {
+    let pb::GetCampaignPerformanceRequest { campaign_id, time_from, time_until, time_zone, attribution } =
+        request;
+    Ok(Wish {
+        campaign_id: rpc::id("campaign_id", campaign_id)?,
+        from: time_from.as_ref().and_then(times::from_wire),
+        until: time_until.as_ref().and_then(times::from_wire),
+        zone: Zone::parse("time_zone", time_zone)?,
+        attribution: self::attribution(*attribution),
+    })
+}
+
+/// Which purchases are a campaign's.
+pub(crate) fn attribution(value: i32) -> CampaignAttribution {
+    match CampaignAttribution::try_from(value) {
+        Ok(CampaignAttribution::Unspecified) | Err(_) => CampaignAttribution::Direct,
+        Ok(said) => said,
+    }
+}
+
+/// The answer about a campaign.
+pub(crate) fn performance(wish: &Wish, performance: Performance) -> pb::GetCampaignPerformanceResponse {
+    let Performance { campaign, assigned, total, days } = performance;
+    let currency = campaign.currency.as_deref();
+    let rows = Rows { campaign_id: wish.campaign_id.to_string(), from: wish.from, until: wish.until };
+    let cost = total.cost + i128::from(campaign.spent_micros.unwrap_or(0));
+    let days = days.into_iter().map(|(day, tally)| {
+        // The window may begin or end within the day.
+        let from = rows.from.map_or(day.from, |from| from.max(day.from));
+        let until = rows.until.map_or(day.until, |until| until.min(day.until));
+        let rows = Rows { from: Some(from), until: Some(until), ..rows.clone() };
+        pb::CampaignDay {
+            date: day.date.to_string(),
+            start_time: Some(times::to_wire(day.from)),
+            performance: Some(tallied(&tally, currency.map(|currency| (currency, tally.cost)), &rows)),
+        }
+    });
+    pb::GetCampaignPerformanceResponse {
+        days: days.collect(),
+        total: Some(tallied(&total, currency.map(|currency| (currency, cost)), &rows)),
+        assigned_count: assigned,
+    }
+}
+
+/// The answer about all campaigns in a window.
+pub(crate) fn statistics(
+    window: pb::Window,
+    (from, until): (DateTime<Utc>, DateTime<Utc>),
+    statistics: Statistics,
+) -> pb::GetCampaignStatisticsResponse {
+    let Statistics { statuses, total, campaigns } = statistics;
+    let rows = Rows { campaign_id: String::new(), from: Some(from), until: Some(until) };
+    let statuses = statuses.into_iter().map(|(status, count)| pb::Count {
+        value: status.0.word().to_owned(),
+        count,
+        rows: Some(pb::Rows {
+            list: Some(pb::rows::List::Campaigns(pb::ListCampaignsRequest {
+                statuses: vec![wire(Some(status))],
+                ..Default::default()
+            })),
+        }),
+    });
+    let campaigns = campaigns.into_iter().map(|(campaign, tally)| {
+        let cost = campaign.currency.as_deref().map(|currency| (currency, tally.cost));
+        let rows = Rows { campaign_id: campaign.id.to_string(), ..rows.clone() };
+        pb::CampaignStatistics {
+            performance: Some(tallied(&tally, cost, &rows)),
+            campaign_id: campaign.id.to_string(),
+            name: campaign.name,
+            channel: wire(campaign.channel),
+            status: wire(Some(campaign.status)),
+        }
+    });
+    pb::GetCampaignStatisticsResponse {
+        window: Some(window),
+        statuses: statuses.collect(),
+        total: Some(tallied(&total, None, &rows)),
+        campaigns: campaigns.collect(),
+    }
+}
+
+/// What came of a group, with what it cost where that is known.
+fn tallied(tally: &Tally, cost: Option<(&str, i128)>, rows: &Rows) -> pb::CampaignPerformance {
+    let Rates { delivery, open, click, reply, conversion, opt_out, bounce } = tally.rates();
+    let counts = KINDS.into_iter().zip(tally.events).zip(tally.customers_of);
+    let counts = counts.filter(|((_, events), _)| *events > 0);
+    let per_conversion =
+        cost.and_then(|(currency, micros)| Some(money::of_micros(currency, tally.per_conversion(micros)?)));
+    pb::CampaignPerformance {
+        counts: counts
+            .map(|((kind, event_count), customer_count)| pb::CampaignEventCount {
+                kind: kind.into(),
+                event_count,
+                customer_count,
+                rows: Some(rows.of(kind)),
+            })
+            .collect(),
+        customer_count: tally.customers,
+        delivery_rate: delivery,
+        open_rate: open,
+        click_rate: click,
+        reply_rate: reply,
+        conversion_rate: conversion,
+        opt_out_rate: opt_out,
+        bounce_rate: bounce,
+        cost: cost.map(|(currency, micros)| money::of_micros(currency, micros)),
+        cost_per_conversion: per_conversion,
+        revenues: tally.revenues.iter().map(|(currency, revenue)| revenue_in(currency, *revenue)).collect(),
+    }
+}
+
+fn revenue_in(currency: &str, revenue: Revenue) -> pb::Revenue {
+    let Revenue { purchases, customers, gross, refunded } = revenue;
+    pb::Revenue {
+        purchase_count: purchases,
+        customer_count: customers,
+        gross: Some(money::of_micros(currency, gross)),
+        refunded: Some(money::of_micros(currency, refunded)),
+        net: Some(money::of_micros(currency, gross - refunded)),
+    }
+}

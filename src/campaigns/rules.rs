@@ -1,0 +1,114 @@
+//! Decisions about campaigns that need no database.
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::store::Campaign;
+use crate::error::{Error, Result};
+use crate::pb::{CampaignStatus as Status, ErrorReason};
+use crate::rpc::words::Word;
+
+/// The steps that a campaign may take from a status, as the contract has them.
+fn steps(from: Status) -> &'static [Status] {
+    use Status::{Active, Archived, Completed, Draft, Paused, Scheduled, Unspecified};
+    match from {
+        Draft => &[Scheduled, Active, Archived],
+        Scheduled => &[Draft, Active, Archived],
+        Active => &[Paused, Completed],
+        Paused => &[Active, Completed],
+        Completed => &[Archived],
+        Archived | Unspecified => &[],
+    }
+}
+
+/// Holds a campaign to what its fields say of each other. `at` is where it stands in the request.
+pub(crate) fn check(at: &str, campaign: &Campaign) -> Result<()> {
+    let Campaign { status, starts_at, ends_at, .. } = campaign;
+    if status.0 == Status::Scheduled && starts_at.is_none() {
+        return Err(Error::invalid(
+            format!("{at}start_time"),
+            "required",
+            "must be set for a campaign that is SCHEDULED",
+        ));
+    }
+    match (starts_at, ends_at) {
+        (Some(starts_at), Some(ends_at)) if ends_at <= starts_at => {
+            Err(Error::invalid(format!("{at}end_time"), "timestamp.gt", "must be after the start_time"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a change that is not a campaign's to make.
+pub(crate) fn check_update(current: &Campaign, wanted: &Campaign) -> Result<()> {
+    let (from, to) = (current.status.0, wanted.status.0);
+    if from != to && !steps(from).contains(&to) {
+        return Err(not_allowed(current, &format!("the step to {}", to.word())));
+    }
+    if from == Status::Archived {
+        return Err(not_allowed(current, "a change"));
+    }
+    check("campaign.", wanted)
+}
+
+/// Refuses customers where nothing is to be sent any more.
+pub(crate) fn check_assign(campaign: &Campaign) -> Result<()> {
+    match campaign.status.0 {
+        Status::Completed | Status::Archived => Err(not_allowed(campaign, "assigning customers")),
+        _ => Ok(()),
+    }
+}
+
+/// The key of a campaign's gate. It says whose campaign it is too, so that nobody stands in front of the
+/// gates of others.
+pub(crate) fn gate_key(tenant: Uuid, id: Uuid) -> i64 {
+    let hash = Sha256::new().chain_update(tenant.as_bytes()).chain_update(id.as_bytes()).finalize();
+    hash.as_slice().first_chunk().copied().map(i64::from_be_bytes).unwrap_or_default()
+}
+
+/// There is no such campaign in this tenant.
+pub(crate) fn not_found(id: Uuid) -> Error {
+    Error::NotFound { reason: ErrorReason::CampaignNotFound, kind: "campaign", name: id.to_string() }
+}
+
+/// Something happened in the campaign, so it stays.
+pub(crate) fn in_use(id: Uuid) -> Error {
+    Error::FailedPrecondition {
+        reason: ErrorReason::CampaignInUse,
+        message: "the campaign has events, or something is attributed to it; archive it instead".to_owned(),
+        subject: subject(id),
+    }
+}
+
+/// Events have a cost in the currency that the campaign has.
+pub(crate) fn costs_have_currency(campaign: &Campaign) -> Error {
+    let currency = campaign.currency.as_deref().unwrap_or_default();
+    Error::FailedPrecondition {
+        reason: ErrorReason::CampaignInUse,
+        message: format!(
+            "the campaign has events with a cost in {currency}; its budget or what is spent must stay in it"
+        ),
+        subject: subject(campaign.id),
+    }
+}
+
+fn not_allowed(campaign: &Campaign, what: &str) -> Error {
+    let from = campaign.status.0;
+    let allowed: Vec<_> = steps(from).iter().map(|status| status.word()).collect();
+    let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+    Error::FailedPrecondition {
+        reason: ErrorReason::CampaignStepNotAllowed,
+        message: format!(
+            "{what} is not allowed: the campaign is {}; steps that are allowed from there: {allowed}",
+            from.word()
+        ),
+        subject: subject(campaign.id),
+    }
+}
+
+fn subject(id: Uuid) -> String {
+    format!("campaign/{id}")
+}
+
+#[cfg(test)]
+mod tests;

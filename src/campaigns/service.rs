@@ -1,0 +1,210 @@
+//! `CampaignService`.
+
+use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
+
+use super::store::{Campaign, Cursor};
+use super::{actions, assignments, events, performance, wire};
+use crate::db::keyset::Direction;
+use crate::db::{Db, TenantTx};
+use crate::error::{Error, Result};
+use crate::pb;
+use crate::rpc::mask::Change;
+use crate::rpc::{self, Call, PageKey, etag, page, times};
+
+/// `CampaignService`.
+pub struct Campaigns {
+    db: Db,
+    page_key: PageKey,
+}
+
+impl Campaigns {
+    /// The service over this database.
+    pub fn new(db: Db, page_key: PageKey) -> Self {
+        Self { db, page_key }
+    }
+}
+
+#[async_trait]
+impl pb::campaign_service_server::CampaignService for Campaigns {
+    async fn create_campaign(
+        &self,
+        request: Request<pb::CreateCampaignRequest>,
+    ) -> Result<Response<pb::CreateCampaignResponse>, Status> {
+        let call = Call::open(request)?;
+        let campaign = wire::create(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let campaign = actions::create(tx, campaign.clone()).await?;
+            Ok(pb::CreateCampaignResponse { campaign: Some(campaign.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_campaign(
+        &self,
+        request: Request<pb::GetCampaignRequest>,
+    ) -> Result<Response<pb::GetCampaignResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let campaign = actions::get(tx, id).await?;
+            Ok(pb::GetCampaignResponse { campaign: Some(campaign.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_campaigns(
+        &self,
+        request: Request<pb::ListCampaignsRequest>,
+    ) -> Result<Response<pb::ListCampaignsResponse>, Status> {
+        let call = Call::open(request)?;
+        let page = self.page_key.open(&call)?;
+        let direction = direction(&call.message.order_by, "create_time");
+        let filter = wire::filter(&call.message);
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let (campaigns, next) = actions::list(tx, &filter, direction, &page).await?;
+            let (campaigns, next) = page::fit(campaigns, next, Cursor::at);
+            Ok(pb::ListCampaignsResponse { campaigns, next_page_token: self.page_key.next(&call, next)? })
+        });
+        Ok(response.await?)
+    }
+
+    async fn update_campaign(
+        &self,
+        request: Request<pb::UpdateCampaignRequest>,
+    ) -> Result<Response<pb::UpdateCampaignResponse>, Status> {
+        let call = Call::open(request)?;
+        let pb::UpdateCampaignRequest { campaign, update_mask, request_id: _ } = &call.message;
+        let missing = || Error::invalid("campaign", "required", "is required");
+        let campaign = campaign.as_ref().ok_or_else(missing)?;
+        let id = rpc::id("campaign.id", &campaign.id)?;
+        let expected = etag::to_revision("campaign.etag", &campaign.etag)?;
+        let change = Change::new("campaign", campaign, update_mask.as_ref())?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let change = |current: &Campaign| changed(&change, current);
+            let campaign = actions::update(tx, id, expected, change).await?;
+            Ok(pb::UpdateCampaignResponse { campaign: Some(campaign.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn delete_campaign(
+        &self,
+        request: Request<pb::DeleteCampaignRequest>,
+    ) -> Result<Response<pb::DeleteCampaignResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let campaign = actions::delete(tx, id, expected).await?;
+            Ok(pb::DeleteCampaignResponse { campaign: Some(campaign.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn assign_customers(
+        &self,
+        request: Request<pb::AssignCustomersRequest>,
+    ) -> Result<Response<pb::AssignCustomersResponse>, Status> {
+        let call = Call::open(request)?;
+        let campaign_id = rpc::id("campaign_id", &call.message.campaign_id)?;
+        let whom = assignments::wire::whom(call.context.caller.tenant().as_uuid(), &call.message)?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            assignments::actions::assign(tx, campaign_id, &whom).await.map(Into::into)
+        });
+        Ok(response.await?)
+    }
+
+    async fn unassign_customers(
+        &self,
+        request: Request<pb::UnassignCustomersRequest>,
+    ) -> Result<Response<pb::UnassignCustomersResponse>, Status> {
+        let call = Call::open(request)?;
+        let campaign_id = rpc::id("campaign_id", &call.message.campaign_id)?;
+        let mut ids = assignments::wire::ids("customer_ids", &call.message.customer_ids)?;
+        ids.sort_unstable();
+        ids.dedup();
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let removed = assignments::actions::unassign(tx, campaign_id, &ids).await?;
+            // No more than a call may name.
+            let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+            Ok(pb::UnassignCustomersResponse {
+                removed_count: count(removed),
+                absent_count: count(ids.len().saturating_sub(removed)),
+            })
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_campaign_customers(
+        &self,
+        request: Request<pb::ListCampaignCustomersRequest>,
+    ) -> Result<Response<pb::ListCampaignCustomersResponse>, Status> {
+        let call = Call::open(request)?;
+        let page = self.page_key.open(&call)?;
+        let of = assignments::wire::of(&call.message)?;
+        let progresses = assignments::wire::progresses(&call.message);
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let (rows, next) = assignments::actions::list(tx, of, &progresses, &page).await?;
+            Ok(pb::ListCampaignCustomersResponse {
+                campaign_customers: rows.into_iter().map(Into::into).collect(),
+                next_page_token: self.page_key.next(&call, next)?,
+            })
+        });
+        Ok(response.await?)
+    }
+
+    async fn record_campaign_events(
+        &self,
+        request: Request<pb::RecordCampaignEventsRequest>,
+    ) -> Result<Response<pb::RecordCampaignEventsResponse>, Status> {
+        let call = Call::open(request)?;
+        let campaign_id = rpc::id("campaign_id", &call.message.campaign_id)?;
+        let batch = events::wire::Batch::new(&call.message, times::now());
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let outcomes = events::actions::record(tx, campaign_id, &batch.events).await?;
+            Ok(batch.answer(outcomes))
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_campaign_events(
+        &self,
+        request: Request<pb::ListCampaignEventsRequest>,
+    ) -> Result<Response<pb::ListCampaignEventsResponse>, Status> {
+        let call = Call::open(request)?;
+        let page = self.page_key.open(&call)?;
+        let direction = direction(&call.message.order_by, "occur_time");
+        let filter = events::wire::filter(&call.message)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let (rows, next) = events::actions::list(tx, &filter, direction, &page).await?;
+            Ok(pb::ListCampaignEventsResponse {
+                campaign_events: rows.into_iter().map(Into::into).collect(),
+                next_page_token: self.page_key.next(&call, next)?,
+            })
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_campaign_performance(
+        &self,
+        request: Request<pb::GetCampaignPerformanceRequest>,
+    ) -> Result<Response<pb::GetCampaignPerformanceResponse>, Status> {
+        let call = Call::open(request)?;
+        let wish = performance::wire::wish(&call.message)?;
+        let (caller, deadline) = (&call.context.caller, call.context.deadline);
+        let read = async |tx: &TenantTx| performance::actions::read(tx, &wish).await;
+        let found = self.db.snapshot(caller, deadline, read).await?;
+        Ok(Response::new(performance::wire::performance(&wish, found)))
+    }
+}
+
+fn changed(change: &Change, current: &Campaign) -> Result<Campaign> {
+    let wanted = change.apply(&pb::Campaign::from(current.clone()))?;
+    wire::update(wanted, current)
+}
+
+/// Which way a list runs: the other way round unless the order is just this field.
+fn direction(order_by: &str, field: &str) -> Direction {
+    if order_by == field { Direction::Ascending } else { Direction::Descending }
+}

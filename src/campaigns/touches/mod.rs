@@ -1,0 +1,3 @@
+//! With which campaign a customer first and last had to do before a purchase.
+
+pub(crate) mod store;

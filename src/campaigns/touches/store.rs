@@ -1,0 +1,71 @@
+//! `campaign_events`, as they led to purchases.
+//!
+//! Touches are looked up when they are asked for, so that events which come late count. The order is that of
+//! time, and of two campaigns at the same time that of their ids: in whatever order events were recorded,
+//! the answer is the same.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, Nullable, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use crate::db::TenantTx;
+use crate::error::Result;
+
+/// The first of the touches that led to the purchase `p`, which has `tenant_id`, `customer_id` and
+/// `purchased_at`: a SELECT of its `campaign_id`. 90 days are so many hours, whatever clocks did.
+pub(crate) const FIRST: &str = "SELECT e.campaign_id FROM campaign_events AS e \
+     WHERE e.tenant_id = p.tenant_id AND e.customer_id = p.customer_id AND e.occurred_at <= p.purchased_at \
+     AND e.occurred_at >= p.purchased_at - interval '2160 hours' \
+     AND e.kind IN ('OPENED', 'CLICKED', 'REPLIED', 'CONVERTED') \
+     ORDER BY e.occurred_at, e.campaign_id LIMIT 1";
+
+/// The last of them.
+pub(crate) const LAST: &str = "SELECT e.campaign_id FROM campaign_events AS e \
+     WHERE e.tenant_id = p.tenant_id AND e.customer_id = p.customer_id AND e.occurred_at <= p.purchased_at \
+     AND e.occurred_at >= p.purchased_at - interval '2160 hours' \
+     AND e.kind IN ('OPENED', 'CLICKED', 'REPLIED', 'CONVERTED') \
+     ORDER BY e.occurred_at DESC, e.campaign_id DESC LIMIT 1";
+
+/// The campaigns of the first and of the last touch before each of these purchases, of which it takes the
+/// customer and the time.
+pub(crate) async fn list_touches(
+    tx: &TenantTx,
+    purchases: &[(Uuid, DateTime<Utc>)],
+) -> Result<Vec<(Option<Uuid>, Option<Uuid>)>> {
+    let (customer_ids, purchased_ats) = purchases.iter().copied().unzip();
+    let list = ListTouches { tenant: tx.tenant(), customer_ids, purchased_ats };
+    Ok(list.load(&mut tx.connection()).await?)
+}
+
+/// The statement of [`list_touches`].
+#[derive(QueryId)]
+struct ListTouches {
+    tenant: Uuid,
+    customer_ids: Vec<Uuid>,
+    purchased_ats: Vec<DateTime<Utc>>,
+}
+
+impl Query for ListTouches {
+    type SqlType = (Nullable<SqlUuid>, Nullable<SqlUuid>);
+}
+
+impl QueryFragment<Pg> for ListTouches {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT first.campaign_id, last.campaign_id FROM (SELECT ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql("::uuid AS tenant_id, x.* FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.customer_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Timestamptz>, _>(&self.purchased_ats)?;
+        out.push_sql(") WITH ORDINALITY AS x (customer_id, purchased_at, place)) AS p LEFT JOIN LATERAL (");
+        out.push_sql(FIRST);
+        out.push_sql(") AS first ON true LEFT JOIN LATERAL (");
+        out.push_sql(LAST);
+        out.push_sql(") AS last ON true ORDER BY p.place");
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! Campaigns: messages ⇄ rows.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::store::{Campaign, Filter};
+use crate::error::Result;
+use crate::pb::{self, CampaignStatus};
+use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::{etag, money, times};
+
+impl From<Campaign> for pb::Campaign {
+    fn from(row: Campaign) -> Self {
+        let Campaign {
+            id,
+            name,
+            goal,
+            channel,
+            audience,
+            status,
+            starts_at,
+            ends_at,
+            currency,
+            budget_micros,
+            spent_micros,
+            created_at,
+            updated_at,
+            revision,
+        } = row;
+        let amount =
+            |micros: i64| currency.as_ref().map(|currency| money::of_micros(currency, micros.into()));
+        Self {
+            id: id.to_string(),
+            name,
+            goal,
+            channel: wire(channel),
+            audience,
+            status: wire(Some(status)),
+            start_time: starts_at.map(times::to_wire),
+            end_time: ends_at.map(times::to_wire),
+            budget: budget_micros.and_then(amount),
+            spent: spent_micros.and_then(amount),
+            create_time: Some(times::to_wire(created_at)),
+            update_time: Some(times::to_wire(updated_at)),
+            etag: etag::from_revision(revision),
+        }
+    }
+}
+
+/// A new campaign.
+pub(crate) fn create(request: pb::CreateCampaignRequest, id: Uuid, now: DateTime<Utc>) -> Result<Campaign> {
+    let pb::CreateCampaignRequest {
+        name,
+        goal,
+        channel,
+        audience,
+        status,
+        start_time,
+        end_time,
+        budget,
+        spent,
+        request_id: _,
+    } = request;
+    let Amounts { currency, budget_micros, spent_micros } =
+        amounts(("budget", budget.as_ref()), ("spent", spent.as_ref()))?;
+    Ok(Campaign {
+        id,
+        name,
+        goal,
+        channel: stored(channel),
+        audience,
+        status: stored(status).unwrap_or(Text(CampaignStatus::Draft)),
+        starts_at: start_time.as_ref().and_then(times::from_wire),
+        ends_at: end_time.as_ref().and_then(times::from_wire),
+        currency,
+        budget_micros,
+        spent_micros,
+        created_at: now,
+        updated_at: now,
+        revision: 1,
+    })
+}
+
+/// The row of a campaign that a client changed: what only the server writes stays as it is, and so does
+/// the status where none is said.
+pub(crate) fn update(wanted: pb::Campaign, current: &Campaign) -> Result<Campaign> {
+    let pb::Campaign {
+        id: _,
+        name,
+        goal,
+        channel,
+        audience,
+        status,
+        start_time,
+        end_time,
+        budget,
+        spent,
+        create_time: _,
+        update_time: _,
+        etag: _,
+    } = wanted;
+    let Amounts { currency, budget_micros, spent_micros } =
+        amounts(("campaign.budget", budget.as_ref()), ("campaign.spent", spent.as_ref()))?;
+    Ok(Campaign {
+        name,
+        goal,
+        channel: stored(channel),
+        audience,
+        status: stored(status).unwrap_or(current.status),
+        starts_at: start_time.as_ref().and_then(times::from_wire),
+        ends_at: end_time.as_ref().and_then(times::from_wire),
+        currency,
+        budget_micros,
+        spent_micros,
+        ..current.clone()
+    })
+}
+
+/// Which campaigns a list shows.
+pub(crate) fn filter(request: &pb::ListCampaignsRequest) -> Filter {
+    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
+    Filter {
+        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        channels: request.channels.iter().filter_map(|channel| stored(*channel)).collect(),
+        created_from: time(&request.create_time_from),
+        created_until: time(&request.create_time_until),
+    }
+}
+
+/// What a campaign may cost and has cost, in one currency.
+struct Amounts {
+    currency: Option<String>,
+    budget_micros: Option<i64>,
+    spent_micros: Option<i64>,
+}
+
+/// Amounts that stand in these fields. The currency is that of the budget, where there is one.
+fn amounts(
+    (budget_field, budget): (&str, Option<&pb::Money>),
+    (spent_field, spent): (&str, Option<&pb::Money>),
+) -> Result<Amounts> {
+    if let (Some(budget), Some(spent)) = (budget, spent) {
+        money::check_currency(spent_field, spent, &budget.currency_code)?;
+    }
+    Ok(Amounts {
+        currency: budget.or(spent).map(|amount| amount.currency_code.clone()),
+        budget_micros: budget.map(|amount| money::to_micros(budget_field, amount)).transpose()?,
+        spent_micros: spent.map(|amount| money::to_micros(spent_field, amount)).transpose()?,
+    })
+}
