@@ -1,10 +1,10 @@
 //! A multi-tenant, AI-first CRM backend: one gRPC service over Postgres.
 //!
 //! Modules in reading order. A noun of the business ([`customers`], [`conversations`], [`questions`],
-//! [`faqs`]) has the same rooms everywhere: `service` (the generated trait: opens a call, runs one
-//! action, answers), `wire` (messages ⇄ rows), `actions` (what one transaction does), `rules`
+//! [`faqs`], [`campaigns`], [`engagement`]) has the same rooms everywhere: `service` (the generated
+//! trait: opens a call, runs one action, answers), `wire` (messages ⇄ rows), `actions` (what one transaction does), `rules`
 //! (decisions without I/O) and `store` (one function, one statement; the only room that names diesel).
-//! [`context`] stands above them.
+//! [`context`] and [`dashboard`] stand above them.
 //! docs/architecture.md has the whole picture.
 
 pub mod pb;
@@ -15,9 +15,12 @@ pub mod server;
 pub mod connection;
 pub mod startup;
 
+pub mod campaigns;
 pub mod context;
 pub mod conversations;
 pub mod customers;
+pub mod dashboard;
+pub mod engagement;
 pub mod faqs;
 pub mod questions;
 

@@ -16,22 +16,28 @@ use tower::Layer;
 
 use crate::audit::{self, AuditLog, Recorder};
 use crate::auth::Authenticator;
+use crate::campaigns::Campaigns;
 use crate::config::{DatabaseConfig, Limits};
 use crate::connection::{self, Listener, TlsError};
 use crate::context::AiContexts;
 use crate::conversations::{self, Conversations};
 use crate::customers::Customers;
+use crate::dashboard::Dashboard;
 use crate::db::embedded::EmbeddedError;
 use crate::db::migrate::MigrateError;
 use crate::db::{self, ConnectError, Db, Target, walls};
+use crate::engagement::Engagements;
 use crate::faqs::Faqs;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
 use crate::pb;
 use crate::pb::audit_service_server::AuditServiceServer;
+use crate::pb::campaign_service_server::CampaignServiceServer;
 use crate::pb::conversation_service_server::ConversationServiceServer;
 use crate::pb::customer_faq_service_server::CustomerFaqServiceServer;
 use crate::pb::customer_service_server::CustomerServiceServer;
+use crate::pb::dashboard_service_server::DashboardServiceServer;
+use crate::pb::engagement_service_server::EngagementServiceServer;
 use crate::pb::pending_question_service_server::PendingQuestionServiceServer;
 use crate::questions::PendingQuestions;
 use crate::rpc::PageKey;
@@ -149,6 +155,10 @@ pub async fn run(
         .max_decoding_message_size(limits.max_request_bytes);
     let faqs = CustomerFaqServiceServer::new(Faqs::new(db.clone(), page_key.clone()))
         .max_decoding_message_size(limits.max_request_bytes);
+    let campaigns = CampaignServiceServer::new(Campaigns::new(db.clone(), page_key.clone()))
+        .max_decoding_message_size(limits.max_request_bytes);
+    let dashboard = DashboardServiceServer::new(Dashboard::new(db.clone()))
+        .max_decoding_message_size(limits.max_request_bytes);
     let log = AuditServiceServer::new(AuditLog::new(db.clone(), page_key.clone()))
         .max_decoding_message_size(limits.max_request_bytes);
     // What the service does by itself goes on while calls finish.
@@ -159,7 +169,7 @@ pub async fn run(
     background.spawn(audit::retain(target.clone(), limits.audit_retention, end.clone()));
     let conversations = Conversations::new(conversations::Parts {
         db: db.clone(),
-        page_key,
+        page_key: page_key.clone(),
         bus: Arc::new(bus),
         width: Width {
             writers: limits.writers.into(),
@@ -172,6 +182,9 @@ pub async fn run(
         recorder: recorder.clone(),
         audit_cover: limits.audit_cover,
     });
+    let engagement = Engagements::new(db.clone(), page_key, conversations.feed());
+    let engagement =
+        EngagementServiceServer::new(engagement).max_decoding_message_size(limits.max_request_bytes);
     background.spawn(conversations.background(target.clone(), signals, &end));
     background.spawn(authenticator.clone().background(target.clone(), end.clone()));
     let conversations =
@@ -192,6 +205,9 @@ pub async fn run(
         .add_service(conversations)
         .add_service(questions)
         .add_service(faqs)
+        .add_service(campaigns)
+        .add_service(engagement)
+        .add_service(dashboard)
         .add_service(log)
         .prepare();
     let connections = TaskTracker::new();
@@ -259,6 +275,9 @@ async fn announce(reporter: &HealthReporter, healthy: bool) {
         <ConversationServiceServer<Conversations> as NamedService>::NAME,
         <PendingQuestionServiceServer<PendingQuestions> as NamedService>::NAME,
         <CustomerFaqServiceServer<Faqs> as NamedService>::NAME,
+        <CampaignServiceServer<Campaigns> as NamedService>::NAME,
+        <EngagementServiceServer<Engagements> as NamedService>::NAME,
+        <DashboardServiceServer<Dashboard> as NamedService>::NAME,
         <AuditServiceServer<AuditLog> as NamedService>::NAME,
     ];
     for service in services {

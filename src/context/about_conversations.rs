@@ -96,8 +96,8 @@ pub(super) fn follow_ups(tasks: &[Brief], tokenizer: Tokenizer) -> Section {
     Section { kind: ContextSectionKind::FollowUps, items: items.collect() }
 }
 
-/// What came of the conversations.
-pub(super) fn interest(present: Option<&Brief>, others: &[Brief], tokenizer: Tokenizer) -> Section {
+/// What came of the conversations, each an item.
+pub(super) fn outcomes(present: Option<&Brief>, others: &[Brief], tokenizer: Tokenizer) -> Vec<Item> {
     let items = present.into_iter().chain(others).filter_map(|brief| {
         let outcome = brief.outcome?.0.word();
         let head = format!("{}: {outcome}", day(brief.started_at));
@@ -105,13 +105,14 @@ pub(super) fn interest(present: Option<&Brief>, others: &[Brief], tokenizer: Tok
         let text = if notes.is_empty() { head } else { format!("{head}. {notes}") };
         Some(about(brief, &text, tokenizer))
     });
-    Section { kind: ContextSectionKind::Interest, items: items.collect() }
+    items.collect()
 }
 
 fn about(brief: &Brief, text: &str, tokenizer: Tokenizer) -> Item {
     Item::line(tokenizer, text, Some((ContextResourceType::Conversation, brief.id)))
 }
 
-fn day(time: DateTime<Utc>) -> String {
+/// The day of a time.
+pub(super) fn day(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d").to_string()
 }

@@ -14,6 +14,7 @@ use crate::conversations::store::briefs::{self, Brief, Briefs, Limits};
 use crate::customers;
 use crate::customers::store::Customer;
 use crate::db::TenantTx;
+use crate::engagement::actions::{self as engagement, Engagement};
 use crate::error::Result;
 use crate::faqs::actions::{self as faqs, Found};
 use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
@@ -32,6 +33,12 @@ pub(super) const MAX_COUNTED: usize = 500;
 
 /// Follow-ups of a context: whoever has more to do has other tools.
 pub(super) const MAX_TASKS: usize = 20;
+
+/// Subjects, purchases and campaigns of a context, each: what a customer did before has less to do with what
+/// it does next.
+pub(super) const MAX_INTERESTS: usize = 10;
+pub(super) const MAX_PURCHASES: usize = 10;
+pub(super) const MAX_CAMPAIGNS: usize = 10;
 
 /// Tokens of a budget for each FAQ that is looked for. A FAQ has some sixty, so that more are found than
 /// fit into their share.
@@ -117,6 +124,8 @@ pub(super) struct Snapshot {
     /// After which conversations something is still to be done, the next due first; one more than are
     /// told of, if there are more.
     pub(super) tasks: Vec<Brief>,
+    /// One more of each kind than are told of, if there are more.
+    pub(super) engagement: Engagement,
     /// The last messages of conversations, the newest first, by conversation.
     pub(super) said: HashMap<Uuid, Vec<Said>>,
     pub(super) known: Known,
@@ -143,6 +152,13 @@ pub(super) struct Known {
     pub(super) faqs: Vec<Found>,
 }
 
+/// How much of a customer's engagement is read: one more of each, to know whether there are more.
+const ENGAGEMENT: engagement::Limits = engagement::Limits {
+    interests: MAX_INTERESTS as i64 + 1,
+    purchases: MAX_PURCHASES as i64 + 1,
+    campaigns: MAX_CAMPAIGNS as i64 + 1,
+};
+
 /// Reads all that a context can be made of: first what is known by the customer and its present
 /// conversation, then what depends on what was said.
 pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
@@ -151,9 +167,10 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         Some(id) => Of::Conversation(*id),
         None => Of::Newest { customer_id: *customer_id },
     };
-    let (customer, briefs, said, candidates) = try_join!(
+    let (customer, briefs, engagement, said, candidates) = try_join!(
         customers::actions::read(tx, *customer_id),
         briefs::list_briefs(tx, *customer_id, *conversation_id, wish.conversations()),
+        engagement::read(tx, *customer_id, ENGAGEMENT),
         latest::list_latest(tx, &of, wish.room()),
         question_actions::candidates(tx, *customer_id, wish.now),
     )?;
@@ -176,7 +193,7 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
     for message in said.into_iter().chain(said_before) {
         by_conversation.entry(message.conversation_id).or_default().push(message);
     }
-    Ok(Snapshot { customer, present, others, older, tasks, said: by_conversation, known })
+    Ok(Snapshot { customer, present, others, older, tasks, engagement, said: by_conversation, known })
 }
 
 /// What FAQs and questions are chosen by: what was said, or else what the customer said last.

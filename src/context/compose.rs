@@ -5,9 +5,11 @@ use uuid::Uuid;
 use super::actions::{Known, MAX_COUNTED, MAX_QUESTIONS, MAX_TASKS, Snapshot, Wish};
 use super::item::{Item, Section};
 use super::messages::When;
-use super::{about_conversations, about_customer, about_knowledge, budget, messages, prompt};
+use super::{
+    about_conversations, about_customer, about_engagement, about_knowledge, budget, messages, prompt,
+};
 use crate::conversations::store::briefs::Brief;
-use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason};
+use crate::pb::{ContextFormat, ContextResourceType, ContextSectionKind, OmissionReason};
 use crate::tokens;
 
 /// What a section may take of the budget.
@@ -51,6 +53,8 @@ pub(super) struct Omission {
     pub(super) count: i64,
     pub(super) at_least: bool,
     pub(super) tokens: i64,
+    /// What it is about, where its section has things of several kinds.
+    pub(super) about: Option<ContextResourceType>,
     /// Of which conversation, from which sequence to which, for messages.
     pub(super) messages: Option<(Uuid, i64, i64)>,
 }
@@ -96,7 +100,7 @@ pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
 
 fn sections(wish: &Wish, snapshot: &Snapshot) -> Vec<Section> {
     let tokenizer = wish.tokenizer;
-    let Snapshot { customer, present, others, older: _, tasks, said, known } = snapshot;
+    let Snapshot { customer, present, others, older: _, tasks, engagement, said, known } = snapshot;
     let present = present.as_ref();
     let tasks = tasks.get(..MAX_TASKS).unwrap_or(tasks);
     let Known { query: _, ranking, faqs } = known;
@@ -104,7 +108,7 @@ fn sections(wish: &Wish, snapshot: &Snapshot) -> Vec<Section> {
     sections.push(about_conversations::summary(present, others, tokenizer));
     sections.push(about_conversations::objections(present, others, tokenizer));
     sections.push(about_conversations::follow_ups(tasks, tokenizer));
-    sections.push(about_conversations::interest(present, others, tokenizer));
+    sections.push(about_engagement::section(engagement, (present, others), tokenizer));
     let faqs = faqs.get(..wish.faqs()).unwrap_or(faqs);
     sections.push(about_knowledge::faqs(faqs, tokenizer));
     sections.extend(about_knowledge::questions(ranking, tokenizer));
@@ -155,6 +159,9 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
         let briefs = snapshot.present.iter().chain(&snapshot.others);
         return briefs.flat_map(|brief| omitted_messages(part, brief, snapshot)).collect();
     }
+    if section == ContextSectionKind::Interest {
+        return omitted_engagement(part, snapshot);
+    }
     let left_out = || part.items.iter().zip(&part.chosen).filter(|(_, chosen)| !**chosen);
     let omission = |reason, count: usize| Omission {
         section,
@@ -162,6 +169,7 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
         count: i64::try_from(count).unwrap_or(i64::MAX),
         at_least: false,
         tokens: 0,
+        about: None,
         messages: None,
     };
     let tokens = left_out().map(|(item, _)| item.tokens).sum();
@@ -189,6 +197,34 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
     omissions
 }
 
+/// What of a customer's engagement is not in the context, kind by kind, because another RPC reads each.
+fn omitted_engagement(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
+    let read = about_engagement::read_of(&snapshot.engagement);
+    // Of conversations, the summary says how many more there are.
+    let kinds = read.into_iter().chain([(ContextResourceType::Conversation, 0, 0)]);
+    let mut omissions = Vec::new();
+    for (kind, read, told) in kinds {
+        let omission = |reason, at_least, count: usize, tokens| Omission {
+            section: part.kind,
+            reason,
+            count: i64::try_from(count).unwrap_or(i64::MAX),
+            at_least,
+            tokens,
+            about: Some(kind),
+            messages: None,
+        };
+        let left_out = part.items.iter().zip(&part.chosen).filter(|(_, chosen)| !**chosen);
+        let of_kind: Vec<i64> = left_out
+            .filter(|(item, _)| item.about.is_some_and(|(about, _)| about == kind))
+            .map(|(item, _)| item.tokens)
+            .collect();
+        omissions.push(omission(OmissionReason::Budget, false, of_kind.len(), of_kind.iter().sum()));
+        omissions.push(omission(OmissionReason::BeyondLimit, true, read.saturating_sub(told), 0));
+    }
+    omissions.retain(|omission| omission.count > 0);
+    omissions
+}
+
 /// What of a conversation's messages is not in the context: those before the ones that are, and those
 /// that are not whole yet.
 fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot) -> Vec<Omission> {
@@ -204,6 +240,7 @@ fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot) -> Vec<Omis
         count,
         at_least: false,
         tokens: 0,
+        about: None,
         messages: Some((brief.id, from, to)),
     };
     let mut omissions = Vec::new();

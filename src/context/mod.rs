@@ -7,6 +7,7 @@
 
 mod about_conversations;
 mod about_customer;
+mod about_engagement;
 mod about_knowledge;
 mod actions;
 mod budget;

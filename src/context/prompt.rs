@@ -23,7 +23,7 @@ pub(super) fn heading(kind: ContextSectionKind) -> &'static str {
         ContextSectionKind::Summary => "## Conversations so far\n",
         ContextSectionKind::Objections => "## Open objections\n",
         ContextSectionKind::FollowUps => "## Follow-ups\n",
-        ContextSectionKind::Interest => "## Outcomes\n",
+        ContextSectionKind::Interest => "## Interest and outcomes\n",
         ContextSectionKind::Faqs => "## FAQs\n",
         ContextSectionKind::QuestionsToAsk => "## Questions to ask\n",
         ContextSectionKind::QuestionsNotToAsk => "## Not to ask\n",

@@ -18,10 +18,14 @@ use crate::conversations::store::briefs::Brief;
 use crate::customers::store::{BusinessContext, Customer};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
+use crate::engagement::actions::Engagement;
+use crate::engagement::interest::store::scores::Score;
+use crate::engagement::purchases::store::{Bought, Item as Thing};
+use crate::engagement::store::Reached;
 use crate::pb::{
-    ActionStatus, Channel, ContextFormat, ContextSectionKind, CustomerStatus, GetAiContextRequest,
-    GetAiContextResponse, MessageRole, MessageStatus, ObjectionKind, ObjectionState, OmissionReason, Outcome,
-    Tokenizer,
+    ActionStatus, CampaignChannel, Channel, ContextFormat, ContextSectionKind, CustomerStatus,
+    GetAiContextRequest, GetAiContextResponse, MessageRole, MessageStatus, ObjectionKind, ObjectionState,
+    OmissionReason, Outcome, Tokenizer,
 };
 use crate::rpc::words::Text;
 
@@ -159,6 +163,42 @@ fn customer() -> impl Strategy<Value = Customer> {
     )
 }
 
+fn engagement() -> impl Strategy<Value = Engagement> {
+    let score = (text(), -100.0..100.0_f64, 1..9_i64, time()).prop_map(
+        |(subject, score, event_count, last_occurred_at)| Score {
+            subject,
+            score,
+            event_count,
+            last_occurred_at,
+            last_id: Uuid::from_u128(5),
+        },
+    );
+    let thing = (text(), 1..9_i64).prop_map(|(name, quantity)| Thing { name, quantity, ..Thing::default() });
+    let bought = (proptest::collection::vec(thing, 0..8), 0..1_i64 << 60, any::<bool>(), time()).prop_map(
+        |(items, amount_micros, refunded, purchased_at)| Bought {
+            id: Uuid::from_u128(6),
+            currency: "EUR".to_owned(),
+            amount_micros,
+            refunded_micros: if refunded { amount_micros } else { 0 },
+            items: Json(items),
+            purchased_at,
+        },
+    );
+    let reached = (text(), 2..10_i16, time()).prop_map(|(name, progress, progressed_at)| Reached {
+        id: Uuid::from_u128(8),
+        name,
+        channel: Some(Text(CampaignChannel::Email)),
+        progress,
+        progressed_at,
+    });
+    (
+        proptest::collection::vec(score, 0..12),
+        proptest::collection::vec(bought, 0..12),
+        proptest::collection::vec(reached, 0..12),
+    )
+        .prop_map(|(interests, purchases, campaigns)| Engagement { interests, purchases, campaigns })
+}
+
 fn snapshot() -> impl Strategy<Value = Snapshot> {
     let task = (conversation(4), text(), proptest::option::of(time())).prop_map(
         |((brief, _), follow_up_notes, follow_up_due_at)| Brief {
@@ -168,14 +208,16 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
         },
     );
     let conversations = (conversation(1), conversation(2), conversation(3));
-    (customer(), conversations, proptest::collection::vec(task, 0..25), 0..600_usize).prop_map(
-        |(customer, (first, second, third), tasks, older)| Snapshot {
+    let tasks = proptest::collection::vec(task, 0..25);
+    (customer(), conversations, tasks, engagement(), 0..600_usize).prop_map(
+        |(customer, (first, second, third), tasks, engagement, older)| Snapshot {
             customer,
             said: [&first, &second, &third].map(|(brief, said)| (brief.id, said.clone())).into(),
             present: Some(first.0),
             others: vec![second.0, third.0],
             older,
             tasks,
+            engagement,
             known: Known::default(),
         },
     )

@@ -12,7 +12,7 @@ use super::item::{Item, Role, Turn};
 use super::prompt;
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::pb::{ContextFormat, ContextSectionKind};
+use crate::pb::{ContextFormat, ContextResourceType, ContextSectionKind};
 use crate::rpc;
 
 /// The budget where none is named: what an agent can spare of a window of any size.
@@ -176,7 +176,7 @@ fn about(item: &Item) -> (i32, String) {
 
 impl From<&Omission> for pb::ContextOmission {
     fn from(value: &Omission) -> Self {
-        let Omission { section, reason, count, at_least, tokens, messages } = value;
+        let Omission { section, reason, count, at_least, tokens, about, messages } = value;
         let (conversation_id, first_sequence, last_sequence) =
             messages.map_or((String::new(), 0, 0), |(id, first, last)| (id.to_string(), first, last));
         Self {
@@ -185,7 +185,7 @@ impl From<&Omission> for pb::ContextOmission {
             count: *count,
             at_least: *at_least,
             token_count: *tokens,
-            rpc: reader(*section).to_owned(),
+            rpc: reader(*section, *about).to_owned(),
             conversation_id,
             first_sequence,
             last_sequence,
@@ -206,13 +206,22 @@ impl From<Turn> for pb::ChatMessage {
 }
 
 /// The RPC that reads all of what a section has a part of.
-fn reader(kind: ContextSectionKind) -> &'static str {
+fn reader(kind: ContextSectionKind, about: Option<ContextResourceType>) -> &'static str {
     match kind {
         ContextSectionKind::Unspecified => "",
         ContextSectionKind::Profile
         | ContextSectionKind::BusinessContext
         | ContextSectionKind::BrandVoice
         | ContextSectionKind::ContentPreferences => "crm.v1.CustomerService/GetCustomer",
+        ContextSectionKind::Interest if about == Some(ContextResourceType::InterestEvent) => {
+            "crm.v1.EngagementService/ListInterestScores"
+        }
+        ContextSectionKind::Interest if about == Some(ContextResourceType::Purchase) => {
+            "crm.v1.EngagementService/ListPurchases"
+        }
+        ContextSectionKind::Interest if about == Some(ContextResourceType::Campaign) => {
+            "crm.v1.CampaignService/ListCampaignCustomers"
+        }
         ContextSectionKind::Summary
         | ContextSectionKind::Objections
         | ContextSectionKind::FollowUps

@@ -11,7 +11,7 @@ use crate::support::postgres::{Database, Row, Sql};
 const SHARED: [&str; 3] = ["__diesel_schema_migrations", "api_keys", "service_keys"];
 
 /// Tables whose rows never change, so that they say neither when they did nor how often.
-const APPEND_ONLY: &str = "'audit_events'";
+const APPEND_ONLY: &str = "'audit_events', 'campaign_events', 'interest_events', 'purchase_refunds'";
 
 /// What every query here starts from.
 const TABLES: &str = "WITH tables AS (

@@ -289,7 +289,11 @@ async fn sections_take_what_the_caller_says() {
     ];
     let request = GetAiContextRequest { max_tokens: 60, sections, ..markdown(&customer) };
     let context = tenant.context(request).await.expect("a context");
-    assert!(context.markdown.contains("## Outcomes\n- 2026-05-25: INTERESTED\n"), "{}", context.markdown);
+    assert!(
+        context.markdown.contains("## Interest and outcomes\n- 2026-05-25: INTERESTED\n"),
+        "{}",
+        context.markdown
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,7 @@ pub(crate) async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About 
         tenant.answer(&question, "Because.").await.expect("answered");
     }
     let faq = tenant.faq(&talk.customer_id, "Ready?", "").await;
+    let purchase = tenant.purchase(&talk.customer_id).await.id;
     if rpc.name() == "UndeleteCustomer" {
         tenant.delete(&talk.customer_id).await.expect("deleted");
     }
@@ -36,6 +37,8 @@ pub(crate) async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About 
         message: said.id,
         question,
         faq: faq.id,
+        campaign: tenant.campaign("Spring").await.id,
+        purchase,
         request_id: Uuid::new_v4().to_string(),
         text: Uuid::new_v4().to_string(),
         ..About::nothing()

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crm_backend::pb::{CreateConversationRequest, ListConversationsRequest, ListPendingQuestionsRequest};
+use crm_backend::pb::{
+    CampaignEventKind, CreateConversationRequest, ListConversationsRequest, ListPendingQuestionsRequest,
+};
 use prost::Message;
 use prost_reflect::MethodDescriptor;
 use tonic::Code;
 use uuid::Uuid;
 
+use crate::support::campaigns::event;
 use crate::support::conversations::message;
 use crate::support::faqs::about_message;
 use crate::support::postgres::Sql;
@@ -23,13 +26,23 @@ async fn everything(tenant: &Tenant) -> About {
     let question = tenant.question(&talk.customer_id, "Why?").await.id;
     let slug = tenant.get(&talk.customer_id).await.expect("there").slug;
     let (faq, _) = tenant.observe(about_message(&talk, &said, "Open?", "Yes.")).await.expect("observed");
+    let campaign = tenant.campaign("Spring").await.id;
+    tenant.assign(&campaign, &[&talk.customer_id]).await.expect("assigned");
+    tenant
+        .record(&campaign, &[event("a", &talk.customer_id, CampaignEventKind::Sent)])
+        .await
+        .expect("recorded");
+    let purchase = tenant.purchase(&talk.customer_id).await.id;
+    tenant.show_interest(&talk.customer_id, "beans").await;
     About {
+        purchase,
         customer: talk.customer_id,
         slug,
         conversation: talk.id,
         message: said.id,
         question,
         faq: faq.id,
+        campaign,
         ..About::nothing()
     }
 }
@@ -43,8 +56,17 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     let foreign = About { customer: zoe.id, slug: zoe.slug, ..everything(&ana).await };
     let unknown = About::nothing();
     let names = |about: &About| {
-        [&about.customer, &about.slug, &about.conversation, &about.message, &about.question, &about.faq]
-            .map(Clone::clone)
+        [
+            &about.customer,
+            &about.slug,
+            &about.conversation,
+            &about.message,
+            &about.question,
+            &about.faq,
+            &about.campaign,
+            &about.purchase,
+        ]
+        .map(Clone::clone)
     };
     let mut not_found = BTreeSet::new();
     let names_something =
@@ -73,7 +95,14 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
         rpcs.iter().map(|rpc| rpc.name()).filter(|name| !not_found.contains(*name)).collect();
     assert_eq!(
         others,
-        ["ListConversations", "ListCustomerFaqs", "ListPendingQuestions"],
+        [
+            "ListCampaignEvents",
+            "ListConversations",
+            "ListInterestEvents",
+            "ListPurchases",
+            "ListCustomerFaqs",
+            "ListPendingQuestions"
+        ],
         "a filter may find nothing; nothing else may"
     );
 }
@@ -90,6 +119,10 @@ async fn lists_show_what_is_the_tenants_own() {
         assert_eq!(talks.iter().map(|talk| &talk.id).collect::<Vec<_>>(), [&own.conversation]);
         let questions = tenant.question_page(Default::default()).await.expect("a page").pending_questions;
         assert_eq!(questions.iter().map(|question| &question.id).collect::<Vec<_>>(), [&own.question]);
+        let purchases = tenant.all_purchases(Default::default()).await;
+        assert_eq!(purchases.iter().map(|purchase| &purchase.id).collect::<Vec<_>>(), [&own.purchase]);
+        let interest = tenant.all_interest(Default::default()).await;
+        assert_eq!(interest.iter().map(|event| &event.customer_id).collect::<Vec<_>>(), [&own.customer]);
     }
     let customer_id = of_ana.customer.clone();
     let of_foreign = ListPendingQuestionsRequest { customer_id, ..Default::default() };
@@ -214,12 +247,19 @@ async fn rows_of_another_tenant_cannot_be_written() {
         format!("UPDATE conversations SET customer_id = '{}'", of_ana.customer),
         format!("UPDATE conversation_messages SET conversation_id = '{}'", of_ana.conversation),
         format!("UPDATE pending_questions SET customer_id = '{}'", of_ana.customer),
+        format!("UPDATE campaign_customers SET campaign_id = '{}'", of_ana.campaign),
+        "UPDATE campaign_events SET kind = 'OPENED'".to_owned(),
+        "DELETE FROM campaign_events".to_owned(),
         format!("UPDATE pending_questions SET created_conversation_id = '{}'", of_ana.conversation),
         format!(
             "INSERT INTO audit_events (tenant_id, id, principal, method, resource_type, outcome, code)
                  VALUES ('{}', gen_random_uuid(), 'x', 'x', 'x', 'SUCCEEDED', 0)",
             ana.id
         ),
+        format!("UPDATE purchases SET customer_id = '{}'", of_ana.customer),
+        "UPDATE interest_events SET weight = 1".to_owned(),
+        "UPDATE purchase_refunds SET amount_micros = 1".to_owned(),
+        "DELETE FROM purchases".to_owned(),
         "UPDATE audit_events SET principal = 'x'".to_owned(),
         "DELETE FROM audit_events".to_owned(),
         "TRUNCATE audit_events".to_owned(),

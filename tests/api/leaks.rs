@@ -98,6 +98,8 @@ async fn everything(tenant: &Tenant) -> About {
         message: said.id,
         question: tenant.question(&customer.id, &text()).await.id,
         faq: tenant.faq(&customer.id, &text(), &text()).await.id,
+        campaign: tenant.campaign(&text()).await.id,
+        purchase: tenant.purchase(&customer.id).await.id,
         customer: customer.id,
         text: text(),
         request_id: String::new(),
@@ -126,7 +128,7 @@ async fn every_rpc(tenant: &Tenant, about: &About) {
         }
         let bytes = wrong.encode_to_vec();
         call(tenant, &rpc, bytes.clone()).await;
-        call(tenant, &rpc, bytes[..bytes.len() - 1].to_vec()).await;
+        call(tenant, &rpc, bytes[..bytes.len().saturating_sub(1)].to_vec()).await;
         let nobody = call_bytes(tenant.channel(), &rpc, &[("authorization", CANARY)], bytes).await;
         nobody.expect_err("no tenant").is(tonic::Code::Unauthenticated, "TENANT_REQUIRED");
     }

@@ -14,12 +14,15 @@ use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::{Crm, PATIENCE, Refusal, Settings, eventually, soon};
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 9] = [
     "",
     "crm.v1.CustomerService",
     "crm.v1.ConversationService",
     "crm.v1.PendingQuestionService",
     "crm.v1.CustomerFaqService",
+    "crm.v1.CampaignService",
+    "crm.v1.EngagementService",
+    "crm.v1.DashboardService",
     "crm.v1.AuditService",
 ];
 
@@ -70,9 +73,12 @@ async fn reflection_tells_of_every_service_in_both_versions() {
     let crm = Crm::start().await;
     let wanted = [
         "crm.v1.AuditService",
+        "crm.v1.CampaignService",
         "crm.v1.ConversationService",
         "crm.v1.CustomerFaqService",
         "crm.v1.CustomerService",
+        "crm.v1.DashboardService",
+        "crm.v1.EngagementService",
         "crm.v1.PendingQuestionService",
         "grpc.health.v1.Health",
     ];

@@ -1,11 +1,13 @@
 //! Update masks: every field of a resource is in its mask, the ones to come included.
 
+use crm_backend::pb::CreateCampaignRequest;
 use prost::Message;
 use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage, Value,
 };
 use tonic::Code;
 
+use crate::support::campaigns::{euros, planned};
 use crate::support::customers::mask;
 use crate::support::raw::{CONTRACT, call, is_output_only, rpc};
 use crate::support::{Crm, Refusal, Tenant};
@@ -45,7 +47,7 @@ impl Resource {
     }
 }
 
-async fn resources(crm: &Crm) -> [Resource; 4] {
+async fn resources(crm: &Crm) -> [Resource; 5] {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
     let question = tenant.question(&talk.customer_id, "Before?").await;
@@ -63,6 +65,12 @@ async fn resources(crm: &Crm) -> [Resource; 4] {
             id: tenant.faq(&talk.customer_id, "Before?", "").await.id,
         },
         Resource {
+            name: "campaign",
+            update: rpc("UpdateCampaign"),
+            tenant: tenant.clone(),
+            id: started(&tenant).await,
+        },
+        Resource {
             name: "conversation",
             update: rpc("UpdateConversation"),
             tenant: tenant.clone(),
@@ -70,6 +78,13 @@ async fn resources(crm: &Crm) -> [Resource; 4] {
         },
         Resource { name: "pending_question", update: rpc("UpdatePendingQuestion"), tenant, id: question.id },
     ]
+}
+
+/// A campaign that has a start, so that it may be scheduled.
+async fn started(tenant: &Tenant) -> String {
+    let start_time = Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 });
+    let request = CreateCampaignRequest { start_time, ..planned("Before") };
+    tenant.plan(request).await.expect("a campaign").id
 }
 
 /// A value that the field does not have by default.
@@ -93,10 +108,12 @@ fn one(field: &FieldDescriptor) -> Value {
         (_, Kind::Enum(_)) => Value::EnumNumber(2),
         (_, Kind::Bool) => Value::Bool(true),
         (_, Kind::Double) => Value::F64(0.5),
-        (_, Kind::Message(message)) => Value::Message(match message.full_name() {
+        (name, Kind::Message(message)) => Value::Message(match message.full_name() {
             "google.protobuf.Timestamp" => {
-                of(&message, &prost_types::Timestamp { seconds: 4_100_000_000, nanos: 0 })
+                let seconds = if name == "end_time" { 4_200_000_000 } else { 4_100_000_000 };
+                of(&message, &prost_types::Timestamp { seconds, nanos: 0 })
             }
+            "crm.v1.Money" => of(&message, &euros(7)),
             "google.protobuf.Struct" => {
                 let number = prost_types::value::Kind::NumberValue(7.0);
                 let value = prost_types::Value { kind: Some(number) };
@@ -135,6 +152,8 @@ fn paths(descriptor: &MessageDescriptor) -> Vec<Vec<FieldDescriptor>> {
     for field in writable(descriptor) {
         if let Kind::Message(inner) = field.kind()
             && inner.package_name() == "crm.v1"
+            // An amount is one value.
+            && inner.name() != "Money"
             && !field.is_list()
         {
             found.extend(paths(&inner).into_iter().map(|mut path| {
@@ -217,6 +236,12 @@ async fn without_a_mask_all_that_is_set_changes_and_with_a_star_the_rest_is_empt
         if resource.name == "customer_faq" {
             bare.set_field_by_name("question", text("Bare?"));
         }
+        if resource.name == "campaign" {
+            bare.set_field_by_name("name", text("Bare"));
+            // It is scheduled by now.
+            let start_time = new.get_field_by_name("start_time").expect("a start").into_owned();
+            bare.set_field_by_name("start_time", start_time);
+        }
         let emptied = resource.update(bare.clone(), &["*"]).await.expect("updated");
         for field in writable(&resource.descriptor()) {
             match field.name() {
@@ -233,8 +258,8 @@ async fn without_a_mask_all_that_is_set_changes_and_with_a_star_the_rest_is_empt
 
 /// Whether a field stays as it is that an update would empty.
 fn cannot_be_empty(resource: &str, field: &str) -> bool {
-    ["slug", "status", "channel", "priority", "timing"].contains(&field)
-        || (resource, field) == ("customer_faq", "source")
+    ["slug", "status", "priority", "timing"].contains(&field)
+        || [("customer_faq", "source"), ("conversation", "channel")].contains(&(resource, field))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,7 +269,7 @@ async fn output_only_fields_are_ignored() {
         let before =
             resource.update(DynamicMessage::new(resource.descriptor()), &[]).await.expect("no change");
         let output: Vec<_> = resource.descriptor().fields().filter(is_output_only).collect();
-        assert!(output.len() >= 4);
+        assert!(output.len() >= 3);
         let mut patch = DynamicMessage::new(resource.descriptor());
         for field in output.iter().filter(|field| field.name() != "id") {
             if let Kind::String | Kind::Enum(_) = field.kind() {
@@ -291,13 +316,19 @@ fn a_create_and_its_resource_have_the_same_fields_and_rules() {
         };
         (type_name, field.cardinality(), rules)
     };
-    let (request, resource) = (message("crm.v1.CreateCustomerRequest"), message("crm.v1.Customer"));
-    for field in writable(&resource) {
-        let twin = request.get_field_by_name(field.name());
-        let twin = twin.unwrap_or_else(|| panic!("CreateCustomerRequest lacks {}", field.name()));
-        assert_eq!(rule(&field), rule(&twin), "{}", field.name());
+    for name in ["Customer", "Campaign"] {
+        let request = message(&format!("crm.v1.Create{name}Request"));
+        let resource = message(&format!("crm.v1.{name}"));
+        for field in writable(&resource) {
+            let twin = request.get_field_by_name(field.name());
+            let twin = twin.unwrap_or_else(|| panic!("Create{name}Request lacks {}", field.name()));
+            // A campaign begins in one of two statuses.
+            if (name, field.name()) != ("Campaign", "status") {
+                assert_eq!(rule(&field), rule(&twin), "{}", field.name());
+            }
+        }
+        let own: Vec<_> =
+            request.fields().filter(|field| resource.get_field_by_name(field.name()).is_none()).collect();
+        assert_eq!(own.iter().map(FieldDescriptor::name).collect::<Vec<_>>(), ["request_id"]);
     }
-    let own: Vec<_> =
-        request.fields().filter(|field| resource.get_field_by_name(field.name()).is_none()).collect();
-    assert_eq!(own.iter().map(FieldDescriptor::name).collect::<Vec<_>>(), ["request_id"]);
 }

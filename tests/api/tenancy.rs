@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use crate::support::campaigns::planned;
 use crate::support::conversations::{delta, finish, message, start};
 use crate::support::customers::named;
 use crate::support::postgres::{Database, Sql};
@@ -50,6 +51,7 @@ async fn everything(tenant: Tenant, rounds: usize) {
             conversation: talk.id.clone(),
             text: format!("{round} {}", tenant.id),
             question: retry(|| tenant.ask_of(&talk.customer_id)).await.id,
+            campaign: retry(|| tenant.plan(planned(&tenant.id.to_string()))).await.id,
             ..About::nothing()
         };
         // A watch from now on would only say that nothing happens.
@@ -154,6 +156,7 @@ async fn every_row_is_at_home(sql: &Sql) {
         ("conversation_messages", "content"),
         ("conversation_analyses", "summary"),
         ("pending_questions", "question"),
+        ("campaigns", "name"),
     ] {
         let marked = format!("{column} ~ '[0-9a-f]{{8}}-[0-9a-f-]{{27}}$'");
         let strays =

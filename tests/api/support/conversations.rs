@@ -100,6 +100,20 @@ impl Tenant {
         Ok(self.conversations().list_conversations(request).await?.into_inner())
     }
 
+    /// All pages of a list.
+    pub(crate) async fn all_conversations(&self, mut request: ListConversationsRequest) -> Vec<Conversation> {
+        let mut conversations = Vec::new();
+        request.page_size = 500;
+        loop {
+            let page = self.conversation_page(request.clone()).await.expect("a page");
+            conversations.extend(page.conversations);
+            if page.next_page_token.is_empty() {
+                return conversations;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
     /// Adds a message, and says whether it was there already.
     pub(crate) async fn add(&self, id: &str, message: NewMessage) -> Result<(Message, bool), Status> {
         let request = CreateMessageRequest {

@@ -2,6 +2,9 @@
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
+use tonic::Status;
+
+use super::Refusal;
 use super::raw::is_output_only;
 
 /// The fields on the way to a field, from the request.
@@ -29,6 +32,13 @@ pub(crate) fn dotted(path: &Path) -> String {
     let name =
         |field: &FieldDescriptor| format!("{}{}", field.name(), if field.is_list() { "[0]" } else { "" });
     path.iter().map(name).collect::<Vec<_>>().join(".")
+}
+
+/// Whether an error is about the field at `path`; what is wrong with one of many is said from that one on.
+pub(crate) fn is_about(error: &Status, path: &Path) -> bool {
+    let at = dotted(path);
+    let within = at.strip_prefix("events[0].").unwrap_or(&at);
+    error.fields().iter().any(|field| *field == at || field == within)
 }
 
 /// Puts a value into the field at `path`, making the messages on the way.

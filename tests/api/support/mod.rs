@@ -1,22 +1,27 @@
 //! What every test stands on: a service of its own, over a database of its own.
 
 pub(crate) mod audit;
+pub(crate) mod campaigns;
 #[path = "../../process/certificates.rs"]
 pub(crate) mod certificates;
 pub(crate) mod context;
 pub(crate) mod conversations;
 pub(crate) mod credentials;
 pub(crate) mod customers;
+pub(crate) mod dashboard;
 pub(crate) mod dial;
+pub(crate) mod engagement;
 pub(crate) mod errors;
 pub(crate) mod faqs;
 pub(crate) mod fields;
+pub(crate) mod funnel;
 pub(crate) mod http2;
 pub(crate) mod issuer;
 pub(crate) mod misfortune;
 pub(crate) mod postgres;
 pub(crate) mod questions;
 pub(crate) mod raw;
+pub(crate) mod recount;
 pub(crate) mod samples;
 pub(crate) mod service;
 pub(crate) mod sql;

@@ -15,6 +15,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use tonic_types::StatusExt;
 
 use super::Tenant;
 use super::errors::tells_no_secret;
@@ -98,10 +99,11 @@ pub(crate) async fn call(
     Ok(DynamicMessage::decode(rpc.output(), answer.as_slice()).expect("the answer that the contract says"))
 }
 
-/// The error that the first answer of a stream has, as the status that a unary call would have.
+/// The error that the first answer of a stream has, or the first of several results, as the status that a
+/// unary call would have.
 pub(crate) fn stream_error(answer: &DynamicMessage) -> Option<Status> {
     if answer.descriptor().name() != "AddMessageResponse" {
-        return None;
+        return result_error(answer);
     }
     let answer: pb::AddMessageResponse = answer.transcode_to().expect("the same message");
     match answer.result {
@@ -110,11 +112,33 @@ pub(crate) fn stream_error(answer: &DynamicMessage) -> Option<Status> {
     }
 }
 
+/// The error of the first of several results. Fields that are wrong are named as the request has them.
+fn result_error(answer: &DynamicMessage) -> Option<Status> {
+    let results = answer.get_field_by_name("results")?;
+    let error = results.as_list()?.first()?.as_message()?.get_field_by_name("error")?.into_owned();
+    let error: tonic_types::pb::Status = error.as_message()?.transcode_to().expect("a status");
+    let bytes = error.encode_to_vec();
+    let status = Status::with_details(error.code.into(), error.message, bytes.into());
+    let mut details = status.get_error_details();
+    let Some(mut request) = details.bad_request().cloned() else {
+        return (status.code() != tonic::Code::Ok).then_some(status);
+    };
+    for violation in &mut request.field_violations {
+        violation.field = format!("events[0].{}", violation.field);
+    }
+    details.set_bad_request(request.field_violations);
+    Some(Status::with_error_details(status.code(), status.message(), details))
+}
+
 /// The error of a message as a unary call would have it.
 pub(crate) fn unary(error: pb::MessageError) -> Status {
-    let status = error.status.expect("a status");
+    of_result(&error.status.expect("a status"))
+}
+
+/// The error of one of many as a unary call would have it.
+pub(crate) fn of_result(status: &tonic_types::pb::Status) -> Status {
     let details = status.encode_to_vec();
-    Status::with_details(status.code.into(), status.message, details.into())
+    Status::with_details(status.code.into(), status.message.clone(), details.into())
 }
 
 /// Messages as they are.

@@ -13,6 +13,8 @@ pub(crate) struct About {
     pub(crate) message: String,
     pub(crate) question: String,
     pub(crate) faq: String,
+    pub(crate) campaign: String,
+    pub(crate) purchase: String,
     /// A text that may be anything.
     pub(crate) text: String,
     /// The `request_id` of a mutation; empty for none.
@@ -29,6 +31,8 @@ impl About {
             message: uuid::Uuid::now_v7().to_string(),
             question: uuid::Uuid::now_v7().to_string(),
             faq: uuid::Uuid::now_v7().to_string(),
+            campaign: uuid::Uuid::now_v7().to_string(),
+            purchase: uuid::Uuid::now_v7().to_string(),
             text: "text".to_owned(),
             request_id: String::new(),
         }
@@ -42,7 +46,10 @@ pub(crate) fn request(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
         "ConversationService" => of_conversations(rpc.name(), about.clone()),
         "PendingQuestionService" => of_questions(rpc.name(), about.clone()),
         "CustomerFaqService" => of_faqs(rpc.name(), about.clone()),
+        "CampaignService" => of_campaigns(rpc.name(), about.clone()),
+        "EngagementService" => of_engagement(rpc.name(), about.clone()),
         "AuditService" => of_audit(rpc.name(), about.clone()),
+        "DashboardService" => of_dashboard(rpc.name()),
         service => panic!("{service} has no samples yet"),
     };
     DynamicMessage::decode(rpc.input(), bytes.as_slice()).expect("a request of this RPC")
@@ -204,11 +211,98 @@ fn of_faqs(rpc: &str, about: About) -> Vec<u8> {
     }
 }
 
+fn of_campaigns(rpc: &str, about: About) -> Vec<u8> {
+    let About { customer: customer_id, campaign: campaign_id, text, request_id, .. } = about;
+    let id = campaign_id.clone();
+    match rpc {
+        "CreateCampaign" => {
+            pb::CreateCampaignRequest { name: text, request_id, ..Default::default() }.encode_to_vec()
+        }
+        "GetCampaign" => pb::GetCampaignRequest { id }.encode_to_vec(),
+        "ListCampaigns" => {
+            let statuses = vec![pb::CampaignStatus::Active.into()];
+            pb::ListCampaignsRequest { statuses, ..Default::default() }.encode_to_vec()
+        }
+        "UpdateCampaign" => {
+            let campaign = Some(pb::Campaign { id, goal: text, ..Default::default() });
+            pb::UpdateCampaignRequest { campaign, update_mask: None, request_id }.encode_to_vec()
+        }
+        "DeleteCampaign" => pb::DeleteCampaignRequest { id, etag: String::new(), request_id }.encode_to_vec(),
+        "AssignCustomers" => {
+            let ids = pb::CustomerIds { customer_ids: vec![customer_id] };
+            let customers = Some(pb::assign_customers_request::Customers::Ids(ids));
+            pb::AssignCustomersRequest { campaign_id, customers, request_id }.encode_to_vec()
+        }
+        "UnassignCustomers" => {
+            let customer_ids = vec![customer_id];
+            pb::UnassignCustomersRequest { campaign_id, customer_ids, request_id }.encode_to_vec()
+        }
+        "ListCampaignCustomers" => {
+            pb::ListCampaignCustomersRequest { campaign_id, ..Default::default() }.encode_to_vec()
+        }
+        "RecordCampaignEvents" => {
+            let event = pb::NewCampaignEvent {
+                event_id: text,
+                customer_id,
+                kind: pb::CampaignEventKind::Sent.into(),
+                ..Default::default()
+            };
+            pb::RecordCampaignEventsRequest { campaign_id, events: vec![event], request_id }.encode_to_vec()
+        }
+        "ListCampaignEvents" => {
+            pb::ListCampaignEventsRequest { campaign_id, ..Default::default() }.encode_to_vec()
+        }
+        "GetCampaignPerformance" => {
+            pb::GetCampaignPerformanceRequest { campaign_id, ..Default::default() }.encode_to_vec()
+        }
+        rpc => panic!("{rpc} has no sample yet"),
+    }
+}
+
+fn of_engagement(rpc: &str, about: About) -> Vec<u8> {
+    let About { customer: customer_id, purchase: id, text, request_id, .. } = about;
+    match rpc {
+        "RecordInterestEvents" => {
+            let kind = pb::InterestKind::Viewed.into();
+            let event =
+                pb::NewInterestEvent { event_id: text.clone(), kind, subject: text, ..Default::default() };
+            pb::RecordInterestEventsRequest { customer_id, events: vec![event], request_id }.encode_to_vec()
+        }
+        "ListInterestEvents" => {
+            pb::ListInterestEventsRequest { customer_id, ..Default::default() }.encode_to_vec()
+        }
+        "ListInterestScores" => {
+            pb::ListInterestScoresRequest { customer_id, ..Default::default() }.encode_to_vec()
+        }
+        "RecordPurchase" => {
+            let amount = Some(pb::Money { currency_code: "EUR".to_owned(), units: 1, nanos: 0 });
+            let items = vec![pb::PurchaseItem { name: text, ..Default::default() }];
+            pb::RecordPurchaseRequest { customer_id, amount, items, request_id, ..Default::default() }
+                .encode_to_vec()
+        }
+        "ListPurchases" => pb::ListPurchasesRequest { customer_id, ..Default::default() }.encode_to_vec(),
+        "RefundPurchase" => {
+            pb::RefundPurchaseRequest { id, reason: text, request_id, ..Default::default() }.encode_to_vec()
+        }
+        rpc => panic!("{rpc} has no sample yet"),
+    }
+}
+
 fn of_audit(rpc: &str, about: About) -> Vec<u8> {
     match rpc {
         "ListAuditEvents" => {
             pb::ListAuditEventsRequest { principal: about.text, ..Default::default() }.encode_to_vec()
         }
+        rpc => panic!("{rpc} has no sample yet"),
+    }
+}
+
+fn of_dashboard(rpc: &str) -> Vec<u8> {
+    match rpc {
+        "GetCustomerStatistics" => pb::GetCustomerStatisticsRequest::default().encode_to_vec(),
+        "GetConversationStatistics" => pb::GetConversationStatisticsRequest::default().encode_to_vec(),
+        "GetCampaignStatistics" => pb::GetCampaignStatisticsRequest::default().encode_to_vec(),
+        "GetConversionFunnel" => pb::GetConversionFunnelRequest::default().encode_to_vec(),
         rpc => panic!("{rpc} has no sample yet"),
     }
 }

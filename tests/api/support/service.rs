@@ -10,9 +10,12 @@ use crm_backend::config::{Cli, Command, Config, Limits};
 use crm_backend::connection::{Listener, Tls};
 use crm_backend::db::{Db, Target};
 use crm_backend::pb::audit_service_client::AuditServiceClient;
+use crm_backend::pb::campaign_service_client::CampaignServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_backend::pb::dashboard_service_client::DashboardServiceClient;
+use crm_backend::pb::engagement_service_client::EngagementServiceClient;
 use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
 use crm_backend::server::{self, ServeError};
 use tokio::net::TcpListener;
@@ -267,6 +270,18 @@ impl Tenant {
 
     pub(crate) fn faqs(&self) -> CustomerFaqServiceClient<Service> {
         CustomerFaqServiceClient::with_interceptor(self.channel(), self.name())
+    }
+
+    pub(crate) fn campaigns(&self) -> CampaignServiceClient<Service> {
+        CampaignServiceClient::with_interceptor(self.channel(), self.name())
+    }
+
+    pub(crate) fn engagement(&self) -> EngagementServiceClient<Service> {
+        EngagementServiceClient::with_interceptor(self.channel(), self.name())
+    }
+
+    pub(crate) fn dashboard(&self) -> DashboardServiceClient<Service> {
+        DashboardServiceClient::with_interceptor(self.channel(), self.name())
     }
 
     pub(crate) fn audit(&self) -> AuditServiceClient<Service> {

@@ -1,5 +1,7 @@
 //! Rows that would take too long to make through the service.
 
+use uuid::Uuid;
+
 use super::Tenant;
 use super::postgres::Sql;
 
@@ -13,6 +15,21 @@ pub(crate) async fn multiply_customers(sql: &Sql, tenant: &Tenant, copies: u32) 
              'business_name', c.business_name || ' ' || n, 'sort_name', c.sort_name || ' ' || lpad(n::text, 9, '0'),
              'created_at', c.created_at + n * interval '1 ms', 'updated_at', c.updated_at + n * interval '1 ms')) copy
          WHERE c.tenant_id = '{tenant}'"
+    ))
+    .await;
+    count_customers(sql, tenant).await;
+}
+
+/// Counts the customers of a tenant that were not made through the service.
+async fn count_customers(sql: &Sql, tenant: Uuid) {
+    sql.run(&format!(
+        "DELETE FROM customer_counts WHERE tenant_id = '{tenant}';
+         INSERT INTO customer_counts (tenant_id, dimension, value, shard, customers)
+         SELECT c.tenant_id, d.dimension, d.value, get_byte(uuid_send(c.id), 15) & 15, count(*)
+         FROM customers c CROSS JOIN LATERAL (VALUES
+             ('STATUS', c.status), ('INDUSTRY_CATEGORY', c.industry_category), ('SOURCE', c.source)
+         ) AS d (dimension, value)
+         WHERE c.tenant_id = '{tenant}' AND c.deleted_at IS NULL GROUP BY 1, 2, 3, 4"
     ))
     .await;
 }

@@ -1,0 +1,99 @@
+//! What a customer showed interest in, bought and was sent, and what came of its conversations, as a section
+//! of a context.
+
+use super::about_conversations::{day, outcomes};
+use super::actions::{MAX_CAMPAIGNS, MAX_INTERESTS, MAX_PURCHASES};
+use super::item::{Item, Section};
+use crate::conversations::store::briefs::Brief;
+use crate::db::json::Json;
+use crate::engagement::actions::Engagement;
+use crate::engagement::interest::store::scores::Score;
+use crate::engagement::purchases::store::{Bought, Item as Thing};
+use crate::engagement::store::Reached;
+use crate::pb::{AssignmentStatus, ContextResourceType, ContextSectionKind, Tokenizer};
+use crate::rpc::money;
+use crate::rpc::words::{Text, Word};
+
+/// Things of a purchase that are named: what it was mostly about.
+const MAX_THINGS: usize = 5;
+
+/// The first of each kind, then the second of each, and so on, so that a small share has something of all.
+pub(super) fn section(
+    engagement: &Engagement,
+    (present, others): (Option<&Brief>, &[Brief]),
+    tokenizer: Tokenizer,
+) -> Section {
+    let Engagement { interests, purchases, campaigns } = engagement;
+    let kinds = [
+        interests.iter().take(MAX_INTERESTS).map(|score| interest(score, tokenizer)).collect(),
+        purchases.iter().take(MAX_PURCHASES).map(|bought| purchase(bought, tokenizer)).collect(),
+        campaigns.iter().take(MAX_CAMPAIGNS).map(|reached| campaign(reached, tokenizer)).collect(),
+        outcomes(present, others, tokenizer),
+    ];
+    Section { kind: ContextSectionKind::Interest, items: by_turns(kinds) }
+}
+
+/// What of a kind is there beyond what is looked at: the kind, how many were read, and how many are told of.
+pub(super) fn read_of(engagement: &Engagement) -> [(ContextResourceType, usize, usize); 3] {
+    let Engagement { interests, purchases, campaigns } = engagement;
+    [
+        (ContextResourceType::InterestEvent, interests.len(), MAX_INTERESTS),
+        (ContextResourceType::Purchase, purchases.len(), MAX_PURCHASES),
+        (ContextResourceType::Campaign, campaigns.len(), MAX_CAMPAIGNS),
+    ]
+}
+
+fn by_turns<const N: usize>(kinds: [Vec<Item>; N]) -> Vec<Item> {
+    let mut kinds = kinds.map(Vec::into_iter);
+    let mut items = Vec::new();
+    loop {
+        let before = items.len();
+        items.extend(kinds.iter_mut().filter_map(Iterator::next));
+        if items.len() == before {
+            return items;
+        }
+    }
+}
+
+/// The score is as of the latest event, and not of now: time alone does not change a context.
+fn interest(score: &Score, tokenizer: Tokenizer) -> Item {
+    let Score { subject, score, event_count, last_occurred_at, last_id } = score;
+    let attitude = if *score < 0.0 { "Not interested" } else { "Interested" };
+    let times = if *event_count == 1 { "once".to_owned() } else { format!("{event_count} times") };
+    let text = format!(
+        "{attitude} in \"{}\" (score {score:.1}, {times}, last on {})",
+        subject.trim(),
+        day(*last_occurred_at)
+    );
+    Item {
+        score: *score,
+        ..Item::line(tokenizer, &text, Some((ContextResourceType::InterestEvent, *last_id)))
+    }
+}
+
+fn purchase(bought: &Bought, tokenizer: Tokenizer) -> Item {
+    let Bought { id, currency, amount_micros, refunded_micros, items: Json(things), purchased_at } = bought;
+    let mut parts: Vec<String> = things
+        .iter()
+        .take(MAX_THINGS)
+        .map(|Thing { name, quantity, .. }| format!("{quantity} x {name}"))
+        .collect();
+    if things.len() > MAX_THINGS {
+        parts.push(format!("{} other things", things.len() - MAX_THINGS));
+    }
+    parts.push(money::show(currency, *amount_micros));
+    let mut text = format!("Bought on {}: {}", day(*purchased_at), parts.join(", "));
+    if *refunded_micros > 0 {
+        text.push_str(&format!(" (refunded {})", money::show(currency, *refunded_micros)));
+    }
+    Item::line(tokenizer, &text, Some((ContextResourceType::Purchase, *id)))
+}
+
+fn campaign(reached: &Reached, tokenizer: Tokenizer) -> Item {
+    let Reached { id, name, channel, progress, progressed_at } = reached;
+    let channel = channel.map_or_else(String::new, |Text(channel)| format!(" ({})", channel.word()));
+    let progress = AssignmentStatus::try_from(i32::from(*progress)).unwrap_or_default();
+    // What is known of an event is when it was reported.
+    let text = format!("Campaign \"{name}\"{channel}: {} as of {}", progress.word(), day(*progressed_at));
+    Item::line(tokenizer, &text, Some((ContextResourceType::Campaign, *id)))
+}

@@ -1,0 +1,35 @@
+//! `GetCampaignStatistics`: what `campaigns` counts, in a window of the dashboard.
+
+use chrono::{DateTime, Utc};
+
+use super::rules::Window;
+use super::wire::{window, window_of};
+use crate::campaigns::performance::{actions, wire};
+use crate::db::TenantTx;
+use crate::error::Result;
+use crate::pb::{self, CampaignAttribution};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    window: Window,
+    attribution: CampaignAttribution,
+}
+
+/// What a request asks for.
+pub(super) fn wish(request: &pb::GetCampaignStatisticsRequest, now: DateTime<Utc>) -> Result<Wish> {
+    let pb::GetCampaignStatisticsRequest { time_from, time_until, attribution } = request;
+    Ok(Wish {
+        window: window(time_from.as_ref(), time_until.as_ref(), now)?,
+        attribution: wire::attribution(*attribution),
+    })
+}
+
+/// Counts what came of campaigns.
+pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<pb::GetCampaignStatisticsResponse> {
+    let Wish { window, attribution } = *wish;
+    tx.plan_for_sums().await?;
+    let times = (window.from, window.until);
+    let statistics = actions::read_all(tx, times, attribution).await?;
+    Ok(wire::statistics(window_of(window, ""), times, statistics))
+}

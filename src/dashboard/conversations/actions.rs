@@ -1,0 +1,42 @@
+//! What one transaction reads of conversations.
+
+use futures_util::try_join;
+
+use super::rules::Prices;
+use super::store::analyses::{self, Saying};
+use super::store::models::{self, Usage};
+use super::store::{self, Group, Scope};
+use crate::dashboard::rules::Spread;
+use crate::db::TenantTx;
+use crate::error::Result;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(in crate::dashboard) struct Wish {
+    pub(in crate::dashboard) scope: Scope,
+    pub(in crate::dashboard) prices: Prices,
+}
+
+/// What conversations come to.
+#[derive(Debug)]
+pub(in crate::dashboard) struct Statistics {
+    pub(in crate::dashboard) groups: Vec<Group>,
+    pub(in crate::dashboard) duration: Spread,
+    /// How long all models took.
+    pub(in crate::dashboard) response_time: Spread,
+    pub(in crate::dashboard) usages: Vec<Usage>,
+    pub(in crate::dashboard) sayings: Vec<Saying>,
+}
+
+/// Counts conversations.
+pub(in crate::dashboard) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Statistics> {
+    let scope = &wish.scope;
+    tx.plan_for_sums().await?;
+    let (groups, duration, (response_time, usages), sayings) = try_join!(
+        store::list_groups(tx, scope),
+        store::spread_duration(tx, scope),
+        models::list_usages(tx, scope),
+        analyses::list_sayings(tx, scope),
+    )?;
+    Ok(Statistics { groups, duration, response_time, usages, sayings })
+}

@@ -1,0 +1,202 @@
+//! Statistics of conversations: messages ⇄ what is read.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use super::actions::{Statistics, Wish};
+use super::rules::{Price, Prices};
+use super::store::analyses::{Said, Saying};
+use super::store::models::Usage;
+use super::store::{Group, Part, Scope};
+use crate::dashboard::wire::{conversations, count, count_of, window, window_of};
+use crate::error::{Error, Result};
+use crate::pb::{
+    self, Channel, ConversationStatus, EntryPoint, Environment, ListConversationsRequest, ObjectionKind,
+    Outcome, SentimentLabel,
+};
+use crate::rpc::words::{Text, Word, stored};
+use crate::rpc::{money, times};
+
+/// What a request asks for.
+pub(in crate::dashboard) fn wish(
+    request: &pb::GetConversationStatisticsRequest,
+    now: DateTime<Utc>,
+) -> Result<Wish> {
+    let pb::GetConversationStatisticsRequest { time_from, time_until, environments, model_prices } = request;
+    let mut environments: Vec<_> = environments.iter().filter_map(|word| stored(*word)).collect();
+    if environments.is_empty() {
+        environments.push(Text(Environment::Live));
+    }
+    let window = window(time_from.as_ref(), time_until.as_ref(), now)?;
+    Ok(Wish { scope: Scope { window, environments }, prices: prices(model_prices)? })
+}
+
+fn prices(messages: &[pb::ModelPrice]) -> Result<Prices> {
+    let mut prices = HashMap::with_capacity(messages.len());
+    for (index, message) in messages.iter().enumerate() {
+        let path = format!("model_prices[{index}]");
+        if prices.insert(message.model.clone(), price(&path, message)?).is_some() {
+            let description = "must not have a price before, in the same request";
+            return Err(Error::invalid(format!("{path}.model"), "repeated.unique", description));
+        }
+    }
+    Ok(prices)
+}
+
+/// A price, all of it in one currency.
+fn price(path: &str, message: &pb::ModelPrice) -> Result<Price> {
+    let pb::ModelPrice { model: _, prompt, completion, cached } = message;
+    let prompt = prompt.clone().unwrap_or_default();
+    let currency = prompt.currency_code.clone();
+    let amount = |name: &str, money: &pb::Money| {
+        let path = format!("{path}.{name}");
+        money::check_currency(&path, money, &currency)?;
+        money::to_micros(&path, money)
+    };
+    let completion = completion.clone().unwrap_or_default();
+    Ok(Price {
+        prompt: amount("prompt", &prompt)?,
+        completion: amount("completion", &completion)?,
+        cached: match cached {
+            Some(cached) => amount("cached", cached)?,
+            None => amount("prompt", &prompt)?,
+        },
+        currency,
+    })
+}
+
+/// The answer.
+pub(in crate::dashboard) fn answer(
+    wish: &Wish,
+    statistics: &Statistics,
+) -> pb::GetConversationStatisticsResponse {
+    let Statistics { groups, duration, response_time, usages, sayings } = statistics;
+    let Scope { window, environments: _ } = wish.scope;
+    let all = groups.iter().find(|group| group.is_of(Part::All));
+    let (total, message_count) = all.map_or((0, 0), |all| (all.conversations, all.messages));
+    let counted = Counted(&wish.scope);
+    pb::GetConversationStatisticsResponse {
+        window: Some(window_of(window, "")),
+        total: Some(count("", total, Some(conversations(counted.all())))),
+        statuses: counted.words(groups, Part::Status, |list, status: ConversationStatus| {
+            list.statuses.push(status.into());
+        }),
+        entry_points: counted.words(groups, Part::EntryPoint, |list, entry_point: EntryPoint| {
+            list.entry_points.push(entry_point.into());
+        }),
+        channels: counted.words(groups, Part::Channel, |list, channel: Channel| {
+            list.channels.push(channel.into());
+        }),
+        presenters: counted.presenters(groups),
+        outcomes: counted.words(groups, Part::Outcome, |list, outcome: Outcome| {
+            list.outcomes.push(outcome.into());
+        }),
+        message_count,
+        duration: Some((*duration).into()),
+        response_time: Some((*response_time).into()),
+        models: usages.iter().map(|usage| model(usage, &wish.prices)).collect(),
+        sentiments: counted.sentiments(sayings),
+        topics: counted.texts(sayings, Said::Topic, |list, topic| list.topic = topic),
+        questions: counted.texts(sayings, Said::Question, |list, question| list.question = question),
+        objections: counted.objections(sayings),
+    }
+}
+
+/// The conversations that are counted.
+struct Counted<'s>(&'s Scope);
+
+impl Counted<'_> {
+    /// The request that lists all of them.
+    fn all(&self) -> ListConversationsRequest {
+        let Scope { window, environments } = self.0;
+        ListConversationsRequest {
+            environments: environments.iter().map(|word| word.0.into()).collect(),
+            start_time_from: Some(times::to_wire(window.from)),
+            start_time_until: Some(times::to_wire(window.until)),
+            ..Default::default()
+        }
+    }
+
+    /// The request that lists those of them that `narrow` leaves.
+    fn rows(&self, narrow: impl FnOnce(&mut ListConversationsRequest)) -> pb::Rows {
+        let mut list = self.all();
+        narrow(&mut list);
+        conversations(list)
+    }
+
+    /// Conversations by a word, in the order of the words; those without one first.
+    fn words<E: Word>(
+        &self,
+        groups: &[Group],
+        part: Part,
+        narrow: impl Fn(&mut ListConversationsRequest, E),
+    ) -> Vec<pb::Count> {
+        let found = groups.iter().filter(|group| group.is_of(part));
+        let mut found: Vec<_> = found.map(|group| (E::from_word(&group.value), group)).collect();
+        found.sort_by_key(|(word, _)| word.map_or(0, Into::into));
+        let count_word = |(word, group): (Option<E>, &Group)| {
+            let rows = word.map(|word| self.rows(|list| narrow(list, word)));
+            count(group.value.clone(), group.conversations, rows)
+        };
+        found.into_iter().map(count_word).collect()
+    }
+
+    fn presenters(&self, groups: &[Group]) -> Vec<pb::Count> {
+        let rows = |id: &str| self.rows(|list| list.presenter_id = id.to_owned());
+        let found = groups.iter().filter(|group| group.is_of(Part::Presenter));
+        found.map(|group| count_of(group.value.clone(), group.conversations, rows)).collect()
+    }
+
+    fn sentiments(&self, sayings: &[Saying]) -> Vec<pb::Count> {
+        let found = sayings.iter().filter(|saying| saying.is(Said::Sentiment));
+        let found = found.filter_map(|saying| Some((SentimentLabel::from_word(&saying.value)?, saying)));
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|(label, _)| i32::from(*label));
+        let count_label = |(label, saying): (SentimentLabel, &Saying)| {
+            let rows = self.rows(|list| list.sentiments.push(label.into()));
+            count(saying.value.clone(), saying.conversations, Some(rows))
+        };
+        found.into_iter().map(count_label).collect()
+    }
+
+    fn texts(
+        &self,
+        sayings: &[Saying],
+        said: Said,
+        narrow: impl Fn(&mut ListConversationsRequest, String),
+    ) -> Vec<pb::Count> {
+        let rows = |text: &str| self.rows(|list| narrow(list, text.to_owned()));
+        let found = sayings.iter().filter(|saying| saying.is(said));
+        found.map(|saying| count_of(saying.value.clone(), saying.conversations, rows)).collect()
+    }
+
+    fn objections(&self, sayings: &[Saying]) -> Vec<pb::ObjectionCount> {
+        let found = sayings.iter().filter(|saying| saying.is(Said::Objection));
+        let objection = |saying: &Saying| {
+            let kind = ObjectionKind::from_word(&saying.value)?;
+            Some(pb::ObjectionCount {
+                kind: kind.into(),
+                count: saying.conversations,
+                unresolved_count: saying.unresolved,
+                rows: Some(self.rows(|list| list.objection_kinds.push(kind.into()))),
+            })
+        };
+        found.filter_map(objection).collect()
+    }
+}
+
+fn model(usage: &Usage, prices: &Prices) -> pb::ModelUsage {
+    let price = prices.get(&usage.model);
+    let cost = price.map(|price| money::of_micros(&price.currency, price.cost(usage)));
+    let Usage { model, messages, prompt_tokens, completion_tokens, cached_tokens, response_time } = usage;
+    pb::ModelUsage {
+        model: model.clone(),
+        message_count: *messages,
+        prompt_tokens: *prompt_tokens,
+        completion_tokens: *completion_tokens,
+        cached_tokens: *cached_tokens,
+        cost,
+        response_time: Some((*response_time).into()),
+    }
+}

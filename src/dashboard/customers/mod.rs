@@ -1,0 +1,5 @@
+//! `GetCustomerStatistics`.
+
+pub(super) mod actions;
+mod store;
+pub(super) mod wire;

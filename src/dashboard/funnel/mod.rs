@@ -1,0 +1,6 @@
+//! `GetConversionFunnel`.
+
+pub(super) mod actions;
+mod rules;
+mod store;
+pub(super) mod wire;

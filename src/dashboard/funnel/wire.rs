@@ -1,0 +1,119 @@
+//! Funnels: messages ⇄ what is read.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::actions::{Funnel, Wish};
+use super::rules::{DEFAULT_STEPS, Source, sources};
+use crate::dashboard::rules::{Window, share};
+use crate::dashboard::wire::{conversations, window, window_of};
+use crate::error::Result;
+use crate::pb::{self, EntryPoint, Environment, FunnelGrouping, FunnelStep, rows::List};
+use crate::rpc::words::{Word, stored};
+use crate::rpc::{self, times};
+
+/// How long a customer is followed when nobody says.
+const DEFAULT_DURATION: TimeDelta = TimeDelta::days(30);
+
+/// What a request asks for.
+pub(in crate::dashboard) fn wish(
+    request: &pb::GetConversionFunnelRequest,
+    now: DateTime<Utc>,
+) -> Result<Wish> {
+    let pb::GetConversionFunnelRequest {
+        time_from,
+        time_until,
+        steps: _,
+        max_duration,
+        grouping: _,
+        campaign_id,
+        entry_points,
+    } = request;
+    let steps: Vec<_> = request.steps().collect();
+    let max_duration = max_duration.as_ref().map(times::duration_to_micros).map(TimeDelta::microseconds);
+    Ok(Wish {
+        window: window(time_from.as_ref(), time_until.as_ref(), now)?,
+        steps: if steps.is_empty() { DEFAULT_STEPS.to_vec() } else { steps },
+        max_duration: max_duration.unwrap_or(DEFAULT_DURATION),
+        grouping: request.grouping(),
+        campaign_id: rpc::optional_id("campaign_id", campaign_id)?,
+        entry_points: entry_points.iter().filter_map(|entry_point| stored(*entry_point)).collect(),
+    })
+}
+
+/// The answer.
+pub(in crate::dashboard) fn answer(wish: &Wish, funnels: Vec<Funnel>) -> pb::GetConversionFunnelResponse {
+    pb::GetConversionFunnelResponse {
+        window: Some(window_of(wish.window, "")),
+        funnels: funnels.iter().map(|found| funnel(wish, found)).collect(),
+    }
+}
+
+fn funnel(wish: &Wish, found: &Funnel) -> pb::Funnel {
+    let Funnel { group, steps } = found;
+    let (campaign_id, entry_point) = match wish.grouping {
+        FunnelGrouping::Unspecified => (String::new(), EntryPoint::Unspecified),
+        FunnelGrouping::Campaign => (group.clone(), EntryPoint::Unspecified),
+        FunnelGrouping::EntryPoint => {
+            (String::new(), EntryPoint::from_word(group).unwrap_or(EntryPoint::Unspecified))
+        }
+    };
+    let entered = steps.first().map_or(0, |(customers, _)| *customers);
+    let before = std::iter::once(None).chain(steps.iter().map(|(customers, _)| Some(*customers)));
+    let counts = wish.steps.iter().zip(steps).zip(before).map(|((step, reached), before)| {
+        let (customer_count, median) = *reached;
+        // The first step has none before, and customers enter within the window.
+        let looked_for = before.map_or(wish.window, |_| followed(wish));
+        pb::FunnelStepCount {
+            step: (*step).into(),
+            customer_count,
+            rate_of_entry: share(customer_count, entered),
+            rate_of_previous: before.and_then(|before| share(customer_count, before)),
+            median_time: median.map(times::duration_from_micros),
+            rows: rows(*step, looked_for),
+        }
+    });
+    pb::Funnel { campaign_id, entry_point: entry_point.into(), steps: counts.collect() }
+}
+
+/// When customers that entered in the window are followed.
+fn followed(wish: &Wish) -> Window {
+    let Wish { window, max_duration, .. } = wish;
+    Window { until: window.until.checked_add_signed(*max_duration).unwrap_or(window.until), ..*window }
+}
+
+/// The requests that list the events of a step in a window.
+fn rows(step: FunnelStep, window: Window) -> Vec<pb::Rows> {
+    sources(step).iter().map(|source| events(*source, window)).collect()
+}
+
+fn events(source: Source, Window { from, until }: Window) -> pb::Rows {
+    let (from, until) = (Some(times::to_wire(from)), Some(times::to_wire(until)));
+    let list = match source {
+        Source::Campaigns(kinds) => List::CampaignEvents(pb::ListCampaignEventsRequest {
+            kinds: kinds.iter().map(|kind| (*kind).into()).collect(),
+            occur_time_from: from,
+            occur_time_until: until,
+            ..Default::default()
+        }),
+        Source::Conversations => {
+            return conversations(pb::ListConversationsRequest {
+                environments: vec![Environment::Live.into()],
+                start_time_from: from,
+                start_time_until: until,
+                ..Default::default()
+            });
+        }
+        Source::Interest(kinds) => List::InterestEvents(pb::ListInterestEventsRequest {
+            kinds: kinds.iter().map(|kind| (*kind).into()).collect(),
+            occur_time_from: from,
+            occur_time_until: until,
+            ..Default::default()
+        }),
+        Source::Purchases => List::Purchases(pb::ListPurchasesRequest {
+            purchase_time_from: from,
+            purchase_time_until: until,
+            ..Default::default()
+        }),
+    };
+    pb::Rows { list: Some(list) }
+}

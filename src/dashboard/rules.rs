@@ -1,0 +1,110 @@
+//! What all numbers share: the window that they are of, and how values are spread.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::error::{Error, Result};
+
+/// How long a window is when nobody says: what people look at.
+const DEFAULT_WINDOW: TimeDelta = TimeDelta::days(30);
+
+/// How long a window is at most: a year, and some days to compare it with the year before.
+const MAX_WINDOW: TimeDelta = TimeDelta::days(400);
+
+/// Rows of a list of values at most, those that most have first.
+pub(super) const MAX_VALUES: i64 = 100;
+
+/// The time that numbers are of: from the first until before the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) from: DateTime<Utc>,
+    pub(super) until: DateTime<Utc>,
+}
+
+impl Window {
+    /// The window that a request says. What it leaves out is now, and 30 days before the end.
+    ///
+    /// # Errors
+    ///
+    /// For one that has no time in it, or too much.
+    pub(super) fn new(
+        from: Option<DateTime<Utc>>,
+        until: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<Self> {
+        let until = until.unwrap_or(now);
+        let from = from.unwrap_or_else(|| until.checked_sub_signed(DEFAULT_WINDOW).unwrap_or(until));
+        if from >= until {
+            let description = "must be before time_until, which is now when it is not set";
+            return Err(Error::invalid("time_from", "timestamp.lt", description));
+        }
+        if until.signed_duration_since(from) > MAX_WINDOW {
+            let description = "must be at most 400 days before time_until, which is now when it is not set";
+            return Err(Error::invalid("time_from", "timestamp.within", description));
+        }
+        Ok(Self { from, until })
+    }
+}
+
+/// How values are spread, all of them microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Spread {
+    pub(super) count: i64,
+    pub(super) average: i64,
+    pub(super) p50: i64,
+    pub(super) p95: i64,
+}
+
+/// A share of a whole; none of nothing.
+pub(super) fn share(part: i64, whole: i64) -> Option<f64> {
+    // Counts of rows are far below 2^53, from where on doubles leave numbers out.
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    fn window(from: Option<&str>, until: Option<&str>) -> Result<(DateTime<Utc>, DateTime<Utc>)> {
+        let now = at("2026-11-26T08:00:00Z");
+        Window::new(from.map(at), until.map(at), now).map(|Window { from, until }| (from, until))
+    }
+
+    #[test]
+    fn a_window_is_the_last_30_days_or_what_is_said() {
+        let now = at("2026-11-26T08:00:00Z");
+        let (early, late) = (at("2026-01-01T00:00:00Z"), at("2026-02-01T00:00:00Z"));
+        assert_eq!(window(None, None).expect("a window"), (now - DEFAULT_WINDOW, now));
+        assert_eq!(window(Some("2026-01-01T00:00:00Z"), None).expect("a window"), (early, now));
+        let until = window(None, Some("2026-02-01T00:00:00Z")).expect("a window");
+        assert_eq!(until, (late - DEFAULT_WINDOW, late));
+        let both = window(Some("2026-01-01T00:00:00Z"), Some("2026-02-01T00:00:00Z"));
+        assert_eq!(both.expect("a window"), (early, late));
+    }
+
+    #[test]
+    fn a_window_has_some_time_in_it_and_no_more_than_400_days() {
+        let refused = [
+            (Some("2026-02-01T00:00:00Z"), Some("2026-02-01T00:00:00Z")),
+            (Some("2026-02-01T00:00:00.000001Z"), Some("2026-02-01T00:00:00Z")),
+            (Some("2027-01-01T00:00:00Z"), None),
+            (Some("2025-01-01T00:00:00Z"), Some("2026-02-05T00:00:00.000001Z")),
+            (Some("2025-01-01T00:00:00Z"), None),
+        ];
+        for (from, until) in refused {
+            let error = window(from, until).expect_err("no window");
+            assert!(error.to_string().starts_with("time_from must be "), "{error}");
+        }
+        assert!(window(Some("2025-01-01T00:00:00Z"), Some("2026-02-05T00:00:00Z")).is_ok(), "400 days");
+        assert!(window(Some("2026-02-01T00:00:00Z"), Some("2026-02-01T00:00:00.000001Z")).is_ok());
+    }
+
+    #[test]
+    fn nothing_has_no_share() {
+        assert_eq!(share(0, 0), None);
+        assert_eq!(share(1, 4), Some(0.25));
+    }
+}

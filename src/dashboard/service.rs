@@ -1,0 +1,69 @@
+//! `DashboardService`.
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{campaigns, conversations, customers, funnel};
+use crate::db::{Db, TenantTx};
+use crate::pb;
+use crate::rpc::{self, Call, times};
+
+/// `DashboardService`.
+pub struct Dashboard {
+    db: Db,
+}
+
+impl Dashboard {
+    /// The service over this database.
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+}
+
+#[async_trait]
+impl pb::dashboard_service_server::DashboardService for Dashboard {
+    async fn get_customer_statistics(
+        &self,
+        request: Request<pb::GetCustomerStatisticsRequest>,
+    ) -> Result<Response<pb::GetCustomerStatisticsResponse>, Status> {
+        let call = Call::open(request)?;
+        let wish = customers::wire::wish(&call.message, times::now())?;
+        let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
+            Ok(customers::wire::answer(&wish, customers::actions::read(tx, &wish).await?))
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_conversation_statistics(
+        &self,
+        request: Request<pb::GetConversationStatisticsRequest>,
+    ) -> Result<Response<pb::GetConversationStatisticsResponse>, Status> {
+        let call = Call::open(request)?;
+        let wish = conversations::wire::wish(&call.message, times::now())?;
+        let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
+            Ok(conversations::wire::answer(&wish, &conversations::actions::read(tx, &wish).await?))
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_campaign_statistics(
+        &self,
+        request: Request<pb::GetCampaignStatisticsRequest>,
+    ) -> Result<Response<pb::GetCampaignStatisticsResponse>, Status> {
+        let call = Call::open(request)?;
+        let wish = campaigns::wish(&call.message, times::now())?;
+        let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| campaigns::read(tx, &wish).await);
+        Ok(response.await?)
+    }
+
+    async fn get_conversion_funnel(
+        &self,
+        request: Request<pb::GetConversionFunnelRequest>,
+    ) -> Result<Response<pb::GetConversionFunnelResponse>, Status> {
+        let call = Call::open(request)?;
+        let wish = funnel::wire::wish(&call.message, times::now())?;
+        let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
+            Ok(funnel::wire::answer(&wish, funnel::actions::read(tx, &wish).await?))
+        });
+        Ok(response.await?)
+    }
+}

@@ -1,0 +1,64 @@
+//! Messages that all answers share.
+
+use chrono::{DateTime, Utc};
+use prost_types::Timestamp;
+
+use super::rules::{Spread, Window};
+use crate::error::Result;
+use crate::pb::{self, rows::List};
+use crate::rpc::times;
+
+/// The window that a request says.
+pub(super) fn window(
+    from: Option<&Timestamp>,
+    until: Option<&Timestamp>,
+    now: DateTime<Utc>,
+) -> Result<Window> {
+    Window::new(from.and_then(times::from_wire), until.and_then(times::from_wire), now)
+}
+
+/// A window, and the time zone in which its days begin.
+pub(super) fn window_of(window: Window, time_zone: &str) -> pb::Window {
+    let Window { from, until } = window;
+    pb::Window {
+        time_from: Some(times::to_wire(from)),
+        time_until: Some(times::to_wire(until)),
+        time_zone: time_zone.to_owned(),
+    }
+}
+
+/// The customers that a request lists.
+pub(super) fn customers(request: pb::ListCustomersRequest) -> pb::Rows {
+    pb::Rows { list: Some(List::Customers(request)) }
+}
+
+/// The conversations that a request lists.
+pub(super) fn conversations(request: pb::ListConversationsRequest) -> pb::Rows {
+    pb::Rows { list: Some(List::Conversations(request)) }
+}
+
+/// So many rows of a value, and the request that lists them.
+pub(super) fn count(value: impl Into<String>, count: i64, rows: Option<pb::Rows>) -> pb::Count {
+    pb::Count { value: value.into(), count, rows }
+}
+
+/// The same of a value by which a list can be filtered, which it cannot by none.
+pub(super) fn count_of(value: String, count: i64, rows: impl FnOnce(&str) -> pb::Rows) -> pb::Count {
+    let rows = (!value.is_empty()).then(|| rows(&value));
+    pb::Count { value, count, rows }
+}
+
+impl From<Spread> for pb::Spread {
+    fn from(spread: Spread) -> Self {
+        let Spread { count, average, p50, p95 } = spread;
+        if count == 0 {
+            return Self::default();
+        }
+        Self {
+            count,
+            average: Some(times::duration_from_micros(average)),
+            p50: Some(times::duration_from_micros(p50)),
+            p95: Some(times::duration_from_micros(p95)),
+        }
+    }
+}

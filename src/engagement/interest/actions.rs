@@ -1,0 +1,144 @@
+//! What one transaction does to interest.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use futures_util::try_join;
+use uuid::Uuid;
+
+use super::rules::{self, Surroundings};
+use super::store::append;
+use super::store::scores::{self, AsOf, Score};
+use super::store::{self, Cursor, Filter, InterestEvent};
+use crate::db::TenantTx;
+use crate::db::keyset::Direction;
+use crate::engagement::store as campaigns;
+use crate::error::{Error, Result};
+use crate::pb::ErrorReason;
+use crate::rpc::Page;
+use crate::{conversations, customers};
+
+/// How often events are compared with what is there: once more where another call recorded some of them
+/// between the look and the insert. What is there stays, so the second look is the last.
+const LOOKS: u32 = 2;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Recorded {
+    pub(crate) id: Uuid,
+    /// Whether it was there before.
+    pub(crate) deduplicated: bool,
+}
+
+/// Adds those of the events that are in order, and says what became of each. Events that were added give
+/// their conversations their outcomes.
+pub(crate) async fn record(
+    tx: &TenantTx,
+    checked: Vec<Result<InterestEvent>>,
+) -> Result<Vec<Result<Recorded>>> {
+    let events: Vec<&InterestEvent> = checked.iter().flatten().collect();
+    let mut recorded = add(tx, &events).await?.into_iter();
+    let missing = || Err(Error::internal("an event without a result"));
+    let results =
+        checked.into_iter().map(|event| event.and_then(|_| recorded.next().unwrap_or_else(missing)));
+    Ok(results.collect())
+}
+
+/// Adds events, and says what became of each.
+async fn add(tx: &TenantTx, events: &[&InterestEvent]) -> Result<Vec<Result<Recorded>>> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let event_ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
+    let (mut known, around) = try_join!(append::list_known(tx, &event_ids), surroundings(tx, events))?;
+    let mut added = HashSet::new();
+    for _ in 0..LOOKS {
+        let (results, new) = judge(events, known, &around);
+        let count = new.len();
+        let inserted = if new.is_empty() { Vec::new() } else { append::insert(tx, new).await? };
+        let all = inserted.len() == count;
+        added.extend(inserted);
+        if all {
+            conclude(tx, events, &added).await?;
+            return Ok(results);
+        }
+        known = append::list_known(tx, &event_ids).await?;
+    }
+    Err(Error::Aborted {
+        reason: ErrorReason::Conflict,
+        message: "another call records the same events at once; retry",
+    })
+}
+
+/// What there is of what the events refer to.
+async fn surroundings(tx: &TenantTx, events: &[&InterestEvent]) -> Result<Surroundings> {
+    let distinct = |of: fn(&InterestEvent) -> Option<Uuid>| -> Vec<Uuid> {
+        events.iter().filter_map(|event| of(event)).collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    let customer_ids = distinct(|event| Some(event.customer_id));
+    let conversation_ids = distinct(|event| event.conversation_id);
+    let campaign_ids = distinct(|event| event.campaign_id);
+    let (customers, conversations, campaigns) = try_join!(
+        customers::store::find_ids(tx, &customer_ids),
+        conversations::store::list_customer_ids(tx, &conversation_ids),
+        campaigns::hold_campaigns(tx, &campaign_ids),
+    )?;
+    Ok(Surroundings {
+        customers: customers.into_iter().collect(),
+        conversations: conversations.into_iter().collect(),
+        campaigns: campaigns.into_iter().collect(),
+    })
+}
+
+/// What becomes of events in their order, and which of them are new.
+fn judge(
+    events: &[&InterestEvent],
+    known: Vec<InterestEvent>,
+    around: &Surroundings,
+) -> (Vec<Result<Recorded>>, Vec<InterestEvent>) {
+    let mut known: HashMap<String, InterestEvent> =
+        known.into_iter().map(|event| (event.event_id.clone(), event)).collect();
+    let mut new = Vec::new();
+    let results = events.iter().map(|event| {
+        if let Some(known) = known.get(&event.event_id) {
+            rules::check_same(known, event)?;
+            return Ok(Recorded { id: known.id, deduplicated: known.id != event.id });
+        }
+        rules::check_references(event, around)?;
+        known.insert(event.event_id.clone(), (*event).clone());
+        new.push((*event).clone());
+        Ok(Recorded { id: event.id, deduplicated: false })
+    });
+    (results.collect(), new)
+}
+
+/// Gives the conversations of events that were added the outcomes that these say; of several, the last.
+async fn conclude(tx: &TenantTx, events: &[&InterestEvent], added: &HashSet<Uuid>) -> Result<()> {
+    let added = events.iter().filter(|event| added.contains(&event.id));
+    let outcomes: BTreeMap<_, _> =
+        added.filter_map(|event| Some((event.conversation_id?, event.outcome?))).collect();
+    conversations::actions::conclude(tx, &outcomes).await
+}
+
+/// One page of events, and where the next one begins.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    direction: Direction,
+    page: &Page<Cursor>,
+) -> Result<(Vec<InterestEvent>, Option<Cursor>)> {
+    // A plan for any value knows neither rare words nor common ones.
+    if *filter != Filter::default() {
+        tx.plan_for_values().await?;
+    }
+    let mut events = store::list(tx, filter, direction, page).await?;
+    let more = page.cut(&mut events);
+    let next = events.last().filter(|_| more).map(Cursor::at);
+    Ok((events, next))
+}
+
+/// What a customer is interested in at a time, the most first.
+pub(crate) async fn score(tx: &TenantTx, customer_id: Uuid, as_of: AsOf, limit: i64) -> Result<Vec<Score>> {
+    let (_, scores) =
+        try_join!(customers::actions::read(tx, customer_id), scores::list(tx, customer_id, as_of, limit))?;
+    Ok(scores)
+}

@@ -1,0 +1,106 @@
+//! `interest_events`.
+
+pub(crate) mod append;
+pub(crate) mod scores;
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::db::TenantTx;
+use crate::db::keyset::{Direction, keyset};
+use crate::db::schema::interest_events::{self, dsl};
+use crate::error::Result;
+use crate::pb::{InterestKind, Outcome};
+use crate::rpc::Page;
+use crate::rpc::words::Text;
+
+/// An event as it is stored.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = interest_events, check_for_backend(Pg))]
+pub(crate) struct InterestEvent {
+    pub(crate) id: Uuid,
+    pub(crate) event_id: String,
+    pub(crate) customer_id: Uuid,
+    pub(crate) kind: Text<InterestKind>,
+    pub(crate) subject: String,
+    pub(crate) subject_key: String,
+    pub(crate) weight: f64,
+    pub(crate) source: String,
+    pub(crate) occurred_at: DateTime<Utc>,
+    /// Whether the client said when.
+    pub(crate) has_occurred_at: bool,
+    pub(crate) conversation_id: Option<Uuid>,
+    pub(crate) campaign_id: Option<Uuid>,
+    pub(crate) outcome: Option<Text<Outcome>>,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// Which events a list shows. All that is set must hold.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Filter {
+    pub(crate) customer_id: Option<Uuid>,
+    pub(crate) conversation_id: Option<Uuid>,
+    pub(crate) campaign_id: Option<Uuid>,
+    pub(crate) kinds: Vec<Text<InterestKind>>,
+    pub(crate) subject_key: Option<String>,
+    pub(crate) occurred_from: Option<DateTime<Utc>>,
+    pub(crate) occurred_until: Option<DateTime<Utc>>,
+}
+
+/// Where a page ends: when its last event happened, and its id.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cursor(DateTime<Utc>, Uuid);
+
+impl Cursor {
+    /// Where a page ends when `event` is its last.
+    pub(crate) fn at(event: &InterestEvent) -> Self {
+        Self(event.occurred_at, event.id)
+    }
+}
+
+/// One page of the events that `filter` lets through, and one row more if there is one.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    direction: Direction,
+    page: &Page<Cursor>,
+) -> Result<Vec<InterestEvent>> {
+    let mut query = dsl::interest_events
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .select(InterestEvent::as_select())
+        .limit(page.limit())
+        .into_boxed();
+    if let Some(customer_id) = filter.customer_id {
+        query = query.filter(dsl::customer_id.eq(customer_id));
+    }
+    if let Some(conversation_id) = filter.conversation_id {
+        query = query.filter(dsl::conversation_id.eq(conversation_id));
+    }
+    if let Some(campaign_id) = filter.campaign_id {
+        query = query.filter(dsl::campaign_id.eq(campaign_id));
+    }
+    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    if let [kind] = filter.kinds.as_slice() {
+        query = query.filter(dsl::kind.eq(kind));
+    } else if !filter.kinds.is_empty() {
+        query = query.filter(dsl::kind.eq_any(&filter.kinds));
+    }
+    if let Some(subject_key) = &filter.subject_key {
+        query = query.filter(dsl::subject_key.eq(subject_key));
+    }
+    if let Some(from) = filter.occurred_from {
+        query = query.filter(dsl::occurred_at.ge(from));
+    }
+    if let Some(until) = filter.occurred_until {
+        query = query.filter(dsl::occurred_at.lt(until));
+    }
+    let query = match page.after {
+        Some(Cursor(time, id)) => keyset!(query, direction, dsl::occurred_at, dsl::id, after(time, id)),
+        None => keyset!(query, direction, dsl::occurred_at, dsl::id),
+    };
+    Ok(query.load(&mut tx.connection()).await?)
+}

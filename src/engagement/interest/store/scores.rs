@@ -1,0 +1,111 @@
+//! The statement of `interest_events` that makes scores.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Double, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use crate::db::TenantTx;
+use crate::engagement::interest::rules::{HALF_LIFE, MAX_SCORED, WINDOW};
+use crate::error::Result;
+
+/// How interested a customer is in something.
+#[derive(Debug, Clone, PartialEq, Queryable)]
+pub(crate) struct Score {
+    /// In the words of the latest event.
+    pub(crate) subject: String,
+    pub(crate) score: f64,
+    pub(crate) event_count: i64,
+    pub(crate) last_occurred_at: DateTime<Utc>,
+    /// The latest event.
+    pub(crate) last_id: Uuid,
+}
+
+/// At which time scores are computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum AsOf {
+    Time(DateTime<Utc>),
+    /// When the latest event happened, so that scores change with the events alone.
+    LatestEvent,
+}
+
+/// The scores of a customer, the highest first.
+pub(crate) async fn list(tx: &TenantTx, customer_id: Uuid, as_of: AsOf, limit: i64) -> Result<Vec<Score>> {
+    let as_of = match as_of {
+        AsOf::Time(time) => Some(time),
+        AsOf::LatestEvent => None,
+    };
+    let list = ListScores {
+        tenant: tx.tenant(),
+        customer_id,
+        as_of,
+        half_life: seconds(HALF_LIFE),
+        window: seconds(WINDOW),
+        events: MAX_SCORED,
+        limit,
+    };
+    Ok(list.load(&mut tx.connection()).await?)
+}
+
+fn seconds(duration: TimeDelta) -> f64 {
+    duration.as_seconds_f64()
+}
+
+/// The statement of [`list`]. Doubles are added up in the order of the events, because another order may
+/// give another last digit; what happened at one moment is in the order of the client's own ids, so that it
+/// does not matter in which order events came.
+#[derive(QueryId)]
+struct ListScores {
+    tenant: Uuid,
+    customer_id: Uuid,
+    as_of: Option<DateTime<Utc>>,
+    half_life: f64,
+    window: f64,
+    events: i64,
+    limit: i64,
+}
+
+impl Query for ListScores {
+    type SqlType = (SqlText, Double, BigInt, Timestamptz, SqlUuid);
+}
+
+impl QueryFragment<Pg> for ListScores {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT (array_agg(e.subject ORDER BY e.occurred_at DESC, e.event_id DESC))[1], \
+             sum(e.weight * power(0.5::float8, date_part('epoch', t.as_of - e.occurred_at) / ",
+        );
+        out.push_bind_param::<Double, _>(&self.half_life)?;
+        out.push_sql(
+            ") ORDER BY e.occurred_at, e.event_id) AS score, count(*), max(e.occurred_at), \
+             (array_agg(e.id ORDER BY e.occurred_at DESC, e.event_id DESC))[1] FROM (SELECT coalesce(",
+        );
+        out.push_bind_param::<Nullable<Timestamptz>, _>(&self.as_of)?;
+        out.push_sql(", (SELECT occurred_at ");
+        self.walk_customer(&mut out)?;
+        out.push_sql(
+            " ORDER BY occurred_at DESC, id DESC LIMIT 1)) AS as_of) AS t CROSS JOIN LATERAL \
+             (SELECT id, event_id, subject, subject_key, weight, occurred_at ",
+        );
+        self.walk_customer(&mut out)?;
+        out.push_sql(" AND occurred_at <= t.as_of AND occurred_at > t.as_of - make_interval(secs => ");
+        out.push_bind_param::<Double, _>(&self.window)?;
+        out.push_sql(") ORDER BY occurred_at DESC, id DESC LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.events)?;
+        out.push_sql(") AS e GROUP BY e.subject_key ORDER BY score DESC, e.subject_key LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.limit)?;
+        Ok(())
+    }
+}
+
+impl ListScores {
+    fn walk_customer<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("FROM interest_events WHERE tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" AND customer_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.customer_id)
+    }
+}

@@ -1,0 +1,142 @@
+//! Interest: messages ⇄ rows.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::actions::Recorded;
+use super::rules;
+use super::store::InterestEvent;
+use super::store::scores::Score;
+use crate::conversations::rules::check_not_ahead;
+use crate::engagement::rules::check_outcome;
+use crate::error::{Error, Result};
+use crate::pb;
+use crate::rpc::words::{stored, wire};
+use crate::rpc::{self, times};
+
+/// What an event counts that does not say.
+const UNSAID_WEIGHT: f64 = 1.0;
+
+impl From<InterestEvent> for pb::InterestEvent {
+    fn from(row: InterestEvent) -> Self {
+        let InterestEvent {
+            id,
+            event_id,
+            customer_id,
+            kind,
+            subject,
+            subject_key: _,
+            weight,
+            source,
+            occurred_at,
+            has_occurred_at: _,
+            conversation_id,
+            campaign_id,
+            outcome: _,
+            created_at,
+        } = row;
+        let text = |id: Option<Uuid>| id.map_or_else(String::new, |id| id.to_string());
+        Self {
+            id: id.to_string(),
+            event_id,
+            customer_id: customer_id.to_string(),
+            kind: wire(Some(kind)),
+            subject,
+            weight,
+            source,
+            occur_time: Some(times::to_wire(occurred_at)),
+            conversation_id: text(conversation_id),
+            campaign_id: text(campaign_id),
+            create_time: Some(times::to_wire(created_at)),
+        }
+    }
+}
+
+impl From<Score> for pb::InterestScore {
+    fn from(row: Score) -> Self {
+        let Score { subject, score, event_count, last_occurred_at, last_id: _ } = row;
+        Self { subject, score, event_count, last_occur_time: Some(times::to_wire(last_occurred_at)) }
+    }
+}
+
+/// The events of a request, each held to the rules of its own.
+pub(crate) fn record(
+    request: &pb::RecordInterestEventsRequest,
+    now: DateTime<Utc>,
+) -> Vec<Result<InterestEvent>> {
+    let pb::RecordInterestEventsRequest { customer_id, events, request_id: _ } = request;
+    events.iter().map(|event| new(event, customer_id, now)).collect()
+}
+
+/// A new event, of the customer of all events where it names none.
+fn new(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>) -> Result<InterestEvent> {
+    rpc::check(event)?;
+    let pb::NewInterestEvent {
+        event_id,
+        customer_id,
+        kind,
+        subject,
+        weight,
+        source,
+        occur_time,
+        conversation_id,
+        campaign_id,
+        conversation_outcome,
+    } = event;
+    let customer_id = if customer_id.is_empty() { customer_of_all } else { customer_id };
+    if customer_id.is_empty() {
+        return Err(Error::invalid("customer_id", "required", "is required, here or in the request"));
+    }
+    let said = occur_time.as_ref().and_then(times::from_wire);
+    let occurred_at = said.unwrap_or(now);
+    check_not_ahead("occur_time", occurred_at, now)?;
+    let conversation_id = rpc::optional_id("conversation_id", conversation_id)?;
+    let outcome = stored(*conversation_outcome);
+    check_outcome(outcome, conversation_id)?;
+    Ok(InterestEvent {
+        id: Uuid::now_v7(),
+        event_id: event_id.clone(),
+        customer_id: rpc::id("customer_id", customer_id)?,
+        kind: stored(*kind).ok_or_else(|| Error::invalid("kind", "enum.not_in", "must be said"))?,
+        subject: subject.clone(),
+        subject_key: rules::subject_key(subject),
+        weight: weight.unwrap_or(UNSAID_WEIGHT),
+        source: source.clone(),
+        occurred_at,
+        has_occurred_at: said.is_some(),
+        conversation_id,
+        campaign_id: rpc::optional_id("campaign_id", campaign_id)?,
+        outcome,
+        created_at: now,
+    })
+}
+
+/// What became of the events of a request.
+pub(crate) fn recorded(
+    request: &pb::RecordInterestEventsRequest,
+    results: Vec<Result<Recorded>>,
+) -> pb::RecordInterestEventsResponse {
+    let results = request.events.iter().zip(results).map(|(event, result)| {
+        let event_id = event.event_id.clone();
+        match result {
+            Ok(Recorded { id, deduplicated }) => {
+                pb::RecordedInterest { event_id, id: id.to_string(), deduplicated, error: None }
+            }
+            Err(error) => pb::RecordedInterest { event_id, error: Some(error.into()), ..Default::default() },
+        }
+    });
+    pb::RecordInterestEventsResponse { results: results.collect() }
+}
+
+/// The conversations that got an outcome by a request.
+pub(crate) fn concluded<'r>(
+    request: &'r pb::RecordInterestEventsRequest,
+    response: &'r pb::RecordInterestEventsResponse,
+) -> BTreeSet<&'r str> {
+    let recorded = request.events.iter().zip(&response.results);
+    let new = recorded.filter(|(_, result)| result.error.is_none() && !result.deduplicated);
+    let concluding = new.filter(|(event, _)| event.conversation_outcome != 0);
+    concluding.map(|(event, _)| event.conversation_id.as_str()).collect()
+}

@@ -1,0 +1,10 @@
+//! What customers showed interest in, what they bought, and which campaign and conversation it came of.
+
+pub(crate) mod actions;
+pub(crate) mod interest;
+pub(crate) mod purchases;
+pub(crate) mod rules;
+mod service;
+pub(crate) mod store;
+
+pub use service::Engagements;

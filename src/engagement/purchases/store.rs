@@ -1,0 +1,188 @@
+//! `purchases`.
+
+pub(crate) mod refunds;
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::db::TenantTx;
+use crate::db::json::Json;
+use crate::db::keyset::{Direction, keyset};
+use crate::db::schema::purchases::{self, dsl};
+use crate::error::Result;
+use crate::pb::PurchaseStatus;
+use crate::rpc::Page;
+use crate::rpc::words::Text;
+
+/// A purchase as it is stored.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = purchases, check_for_backend(Pg), treat_none_as_null = true)]
+pub(crate) struct Purchase {
+    pub(crate) id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) order_id: Option<String>,
+    pub(crate) currency: String,
+    pub(crate) amount_micros: i64,
+    pub(crate) refunded_micros: i64,
+    pub(crate) status: Text<PurchaseStatus>,
+    pub(crate) items: Json<Vec<Item>>,
+    pub(crate) purchased_at: DateTime<Utc>,
+    pub(crate) conversation_id: Option<Uuid>,
+    pub(crate) campaign_id: Option<Uuid>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) revision: i64,
+}
+
+/// One of the column `items`. Amounts are whole numbers here too.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Item {
+    pub(crate) sku: String,
+    pub(crate) name: String,
+    pub(crate) quantity: i64,
+    pub(crate) unit_price_micros: Option<i64>,
+}
+
+/// What a context says of a purchase.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = purchases, check_for_backend(Pg))]
+pub(crate) struct Bought {
+    pub(crate) id: Uuid,
+    pub(crate) currency: String,
+    pub(crate) amount_micros: i64,
+    pub(crate) refunded_micros: i64,
+    pub(crate) items: Json<Vec<Item>>,
+    pub(crate) purchased_at: DateTime<Utc>,
+}
+
+/// Which purchases a list shows. All that is set must hold.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Filter {
+    pub(crate) customer_id: Option<Uuid>,
+    pub(crate) conversation_id: Option<Uuid>,
+    pub(crate) campaign_id: Option<Uuid>,
+    pub(crate) order_id: Option<String>,
+    pub(crate) statuses: Vec<Text<PurchaseStatus>>,
+    pub(crate) currency: Option<String>,
+    pub(crate) purchased_from: Option<DateTime<Utc>>,
+    pub(crate) purchased_until: Option<DateTime<Utc>>,
+}
+
+/// Where a page ends: when its last purchase was paid, and its id.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cursor(DateTime<Utc>, Uuid);
+
+impl Cursor {
+    /// Where a page ends when `purchase` is its last.
+    pub(crate) fn at(purchase: &Purchase) -> Self {
+        Self(purchase.purchased_at, purchase.id)
+    }
+}
+
+/// Adds a purchase, unless its order has one.
+pub(crate) async fn insert(tx: &TenantTx, purchase: &Purchase) -> Result<bool> {
+    let inserted = diesel::insert_into(dsl::purchases)
+        .values((dsl::tenant_id.eq(tx.tenant()), purchase))
+        .on_conflict((dsl::tenant_id, dsl::order_id))
+        .do_nothing()
+        .execute(&mut tx.connection())
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// The id of the purchase of this order.
+pub(crate) async fn find_id_by_order(tx: &TenantTx, order_id: &str) -> Result<Option<Uuid>> {
+    let id = dsl::purchases
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::order_id.eq(order_id))
+        .select(dsl::id)
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(id)
+}
+
+/// The purchase with this id, held until the transaction ends.
+pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Purchase>> {
+    let purchase = dsl::purchases
+        .find((tx.tenant(), id))
+        .select(Purchase::as_select())
+        .for_no_key_update()
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(purchase)
+}
+
+/// Writes a purchase anew. It must be held, so that what was paid back of it is what it was.
+pub(crate) async fn update(tx: &TenantTx, purchase: &Purchase) -> Result<()> {
+    diesel::update(dsl::purchases.find((tx.tenant(), purchase.id)))
+        .set(purchase)
+        .execute(&mut tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// The last purchases of a customer, the newest first.
+pub(crate) async fn list_newest(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Bought>> {
+    let newest = dsl::purchases
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::customer_id.eq(customer_id))
+        .order((dsl::purchased_at.desc(), dsl::id.desc()))
+        .limit(limit)
+        .select(Bought::as_select())
+        .load(&mut tx.connection())
+        .await?;
+    Ok(newest)
+}
+
+/// One page of the purchases that `filter` lets through, and one row more if there is one.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    direction: Direction,
+    page: &Page<Cursor>,
+) -> Result<Vec<Purchase>> {
+    let mut query = dsl::purchases
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .select(Purchase::as_select())
+        .limit(page.limit())
+        .into_boxed();
+    if let Some(customer_id) = filter.customer_id {
+        query = query.filter(dsl::customer_id.eq(customer_id));
+    }
+    if let Some(conversation_id) = filter.conversation_id {
+        query = query.filter(dsl::conversation_id.eq(conversation_id));
+    }
+    if let Some(campaign_id) = filter.campaign_id {
+        query = query.filter(dsl::campaign_id.eq(campaign_id));
+    }
+    if let Some(order_id) = &filter.order_id {
+        query = query.filter(dsl::order_id.eq(order_id));
+    }
+    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    if let [status] = filter.statuses.as_slice() {
+        query = query.filter(dsl::status.eq(status));
+    } else if !filter.statuses.is_empty() {
+        query = query.filter(dsl::status.eq_any(&filter.statuses));
+    }
+    if let Some(currency) = &filter.currency {
+        query = query.filter(dsl::currency.eq(currency));
+    }
+    if let Some(from) = filter.purchased_from {
+        query = query.filter(dsl::purchased_at.ge(from));
+    }
+    if let Some(until) = filter.purchased_until {
+        query = query.filter(dsl::purchased_at.lt(until));
+    }
+    let query = match page.after {
+        Some(Cursor(time, id)) => keyset!(query, direction, dsl::purchased_at, dsl::id, after(time, id)),
+        None => keyset!(query, direction, dsl::purchased_at, dsl::id),
+    };
+    Ok(query.load(&mut tx.connection()).await?)
+}

@@ -1,0 +1,129 @@
+//! Many at once: events and assignments of the same customers, the same events from many sides.
+
+use crm_backend::pb::{CampaignEventKind, NewCampaignEvent};
+
+use crate::support::campaigns::event;
+use crate::support::postgres::Sql;
+use crate::support::sql::multiply_customers;
+use crate::support::{Crm, Tenant, at_once};
+
+/// Clients that record at the same time.
+const CLIENTS: usize = 8;
+
+const KINDS: [CampaignEventKind; 7] = [
+    CampaignEventKind::Sent,
+    CampaignEventKind::Bounced,
+    CampaignEventKind::Delivered,
+    CampaignEventKind::Opened,
+    CampaignEventKind::Clicked,
+    CampaignEventKind::Replied,
+    CampaignEventKind::Converted,
+];
+
+/// Numbers that look random and are always the same.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("it fits") % end
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+}
+
+/// A tenant's customers, so many.
+async fn customers(tenant: &Tenant, sql: &Sql, count: u32) -> Vec<String> {
+    tenant.customer("Bakery").await;
+    multiply_customers(sql, tenant, count - 1).await;
+    sql.texts(&format!("SELECT id FROM customers WHERE tenant_id = '{}' ORDER BY id", tenant.id)).await
+}
+
+/// Assignments that have not come as far as their events say, or further.
+const ASTRAY: &str = "SELECT count(*) FROM campaign_customers a WHERE a.progress <> (
+    SELECT coalesce(max(1 + array_position(ARRAY['SENT', 'BOUNCED', 'DELIVERED', 'OPENED', 'CLICKED', 'REPLIED',
+        'CONVERTED', 'OPTED_OUT'], e.kind)), 1)
+    FROM campaign_events e WHERE (e.tenant_id, e.campaign_id, e.customer_id)
+        = (a.tenant_id, a.campaign_id, a.customer_id))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_and_an_assignment_never_miss_each_other() {
+    let crm = Crm::start().await;
+    let replica = crm.replica().await;
+    let tenant = crm.tenant();
+    let sql = crm.sql().await;
+    let ids = customers(&tenant, &sql, 200).await;
+    let campaign = tenant.campaign("Spring").await.id;
+    let record = |client: usize| {
+        let tenant = if client.is_multiple_of(2) { tenant.clone() } else { tenant.through(&replica) };
+        let (ids, campaign) = (ids.clone(), campaign.clone());
+        async move {
+            let mut numbers = Numbers(client as u64);
+            for batch in 0..25 {
+                let events: Vec<NewCampaignEvent> = (0..20)
+                    .map(|number| {
+                        let id = format!("{client} {batch} {number}");
+                        event(&id, &ids[numbers.below(ids.len())], KINDS[numbers.below(KINDS.len())])
+                    })
+                    .collect();
+                let results = tenant.record(&campaign, &events).await.expect("recorded");
+                assert!(results.iter().all(|result| result.error.is_none()), "{results:?}");
+            }
+        }
+    };
+    let assign = |half: usize| {
+        let (tenant, ids, campaign) = (tenant.clone(), ids.clone(), campaign.clone());
+        async move {
+            for chunk in ids[half * 100..(half + 1) * 100].chunks(5) {
+                let chunk: Vec<_> = chunk.iter().map(String::as_str).collect();
+                tenant.assign(&campaign, &chunk).await.expect("assigned, though others record all the time");
+                tenant.unassign(&campaign, &chunk[..1]).await.expect("unassigned");
+                tenant.assign(&campaign, &chunk).await.expect("assigned");
+            }
+        }
+    };
+    let clients = (0..CLIENTS).map(|client| Box::pin(record(client)) as futures_util::future::BoxFuture<_>);
+    let assigners = (0..2).map(|half| Box::pin(assign(half)) as futures_util::future::BoxFuture<_>);
+    at_once(clients.chain(assigners).collect::<Vec<_>>()).await;
+    assert_eq!(sql.number("SELECT count(*) FROM campaign_events").await, 8 * 25 * 20);
+    assert_eq!(sql.number("SELECT count(*) FROM campaign_customers").await, 200);
+    assert!(sql.number("SELECT count(*) FROM campaign_customers WHERE progress > 1").await > 190);
+    assert_eq!(sql.number(ASTRAY).await, 0, "every assignment has come as far as its events say");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_events_from_many_sides_in_any_order_are_recorded_once() {
+    let crm = Crm::start().await;
+    let replica = crm.replica().await;
+    let tenant = crm.tenant();
+    let sql = crm.sql().await;
+    let ids = customers(&tenant, &sql, 40).await;
+    let campaign = tenant.campaign("Spring").await.id;
+    let all: Vec<_> = ids.iter().map(String::as_str).collect();
+    tenant.assign(&campaign, &all).await.expect("assigned");
+    let events: Vec<NewCampaignEvent> = (0..280)
+        .map(|number| event(&format!("{number}"), &ids[number % ids.len()], KINDS[number % KINDS.len()]))
+        .collect();
+    let record = |client: usize| {
+        let tenant = if client.is_multiple_of(2) { tenant.clone() } else { tenant.through(&replica) };
+        let (mut events, campaign) = (events.clone(), campaign.clone());
+        async move {
+            Numbers(client as u64).shuffle(&mut events);
+            let mut new = 0;
+            for batch in events.chunks(70) {
+                let results = tenant.record(&campaign, batch).await.expect("recorded");
+                assert!(results.iter().all(|result| result.error.is_none()), "{results:?}");
+                new += results.iter().filter(|result| !result.deduplicated).count();
+            }
+            new
+        }
+    };
+    let new: Vec<usize> = at_once((0..CLIENTS).map(record)).await;
+    assert_eq!(new.iter().sum::<usize>(), events.len(), "each was new to one of them: {new:?}");
+    assert_eq!(sql.number("SELECT count(*) FROM campaign_events").await, 280);
+    assert_eq!(sql.number(ASTRAY).await, 0);
+}

@@ -1,0 +1,416 @@
+//! GetConversationStatistics, and the lists behind its numbers.
+
+use crm_backend::pb::{
+    AiMetadata, Channel, Conversation, ConversationStatus, Count, CreateConversationRequest,
+    EndConversationRequest, EntryPoint, Environment, GetConversationStatisticsRequest,
+    GetConversationStatisticsResponse, ListConversationsRequest, Message, MessageRole, ModelPrice, Money,
+    NewMessage, Objection, ObjectionKind, ObjectionState, Outcome, Presenter, RecordAnalysisRequest, Rows,
+    Sentiment, SentimentLabel,
+};
+use prost_types::Duration;
+
+use crate::support::campaigns::at;
+use crate::support::conversations::message;
+use crate::support::recount::{bare, recount};
+use crate::support::{Crm, Refusal, Tenant};
+
+const FROM: &str = "2026-01-01T00:00:00Z";
+const UNTIL: &str = "2026-02-01T00:00:00Z";
+
+fn january() -> GetConversationStatisticsRequest {
+    GetConversationStatisticsRequest {
+        time_from: Some(at(FROM)),
+        time_until: Some(at(UNTIL)),
+        ..Default::default()
+    }
+}
+
+/// A conversation of January.
+fn talk(customer_id: &str, start: &str) -> CreateConversationRequest {
+    CreateConversationRequest {
+        customer_id: customer_id.to_owned(),
+        start_time: Some(at(start)),
+        ..Default::default()
+    }
+}
+
+/// A message that a model made.
+fn made(key: &str, ai: AiMetadata) -> NewMessage {
+    NewMessage { role: MessageRole::Assistant.into(), ai: Some(ai), ..message(key, "Yes.") }
+}
+
+fn ai(model: &str, prompt: i64, completion: i64, cached: i64, millis: Option<i64>) -> AiMetadata {
+    let response_time = millis.map(|millis| Duration {
+        seconds: millis / 1_000,
+        nanos: i32::try_from(millis % 1_000).expect("millis") * 1_000_000,
+    });
+    AiMetadata {
+        model: model.to_owned(),
+        prompt_tokens: prompt,
+        completion_tokens: completion,
+        cached_tokens: cached,
+        response_time,
+        ..Default::default()
+    }
+}
+
+fn euros(units: i64, nanos: i32) -> Option<Money> {
+    Some(Money { currency_code: "EUR".to_owned(), units, nanos })
+}
+
+fn objection(kind: ObjectionKind, state: ObjectionState) -> Objection {
+    Objection { kind: kind.into(), state: state.into(), evidence: String::new() }
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+/// A tenant with some of everything in January, and more around it.
+async fn busy(tenant: &Tenant) {
+    let customer = tenant.customer("Café Zoë").await.id;
+    let begin =
+        async |request: CreateConversationRequest| tenant.open(request).await.expect("a conversation");
+    let presenter = |id: &str| Some(Presenter { id: id.to_owned(), ..Default::default() });
+    let first = begin(CreateConversationRequest {
+        entry_point: EntryPoint::Whatsapp.into(),
+        presenter: presenter("bot"),
+        ..talk(&customer, FROM)
+    })
+    .await;
+    let second = begin(CreateConversationRequest {
+        entry_point: EntryPoint::WebsiteWidget.into(),
+        channel: Channel::Voice.into(),
+        presenter: presenter("bot"),
+        ..talk(&customer, "2026-01-31T23:59:59.999999Z")
+    })
+    .await;
+    let third = begin(talk(&customer, "2026-01-15T12:00:00Z")).await;
+    let test = begin(CreateConversationRequest {
+        environment: Environment::Test.into(),
+        ..talk(&customer, "2026-01-15T12:00:00Z")
+    })
+    .await;
+    let before = begin(talk(&customer, "2025-12-31T23:59:59.999999Z")).await;
+    let after = begin(talk(&customer, UNTIL)).await;
+    for talk in [&first, &second, &test, &before, &after] {
+        tenant.add(&talk.id, message("a", "How much?")).await.expect("added");
+        tenant.add(&talk.id, made("b", ai("large", 1_000, 200, 400, Some(1_500)))).await.expect("added");
+        tenant.add(&talk.id, made("c", ai("small", 10, 5, 0, Some(20)))).await.expect("added");
+    }
+    tenant.add(&first.id, made("d", ai("large", 500, 100, 0, Some(500)))).await.expect("added");
+    tenant.add(&first.id, made("e", ai("", 0, 0, 0, None))).await.expect("added");
+    let analysis = |talk: &Conversation, topics: &[&str], label: SentimentLabel| RecordAnalysisRequest {
+        conversation_id: talk.id.clone(),
+        topics: texts(topics),
+        questions: texts(&["How much?"]),
+        sentiment: Some(Sentiment { label: label.into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let old = analysis(&first, &["weather"], SentimentLabel::Negative);
+    tenant.analyse(old).await.expect("recorded");
+    let latest = RecordAnalysisRequest {
+        objections: vec![
+            objection(ObjectionKind::Price, ObjectionState::Resolved),
+            objection(ObjectionKind::Price, ObjectionState::Raised),
+            objection(ObjectionKind::Timing, ObjectionState::Resolved),
+        ],
+        ..analysis(&first, &["Price", "price", "Größe"], SentimentLabel::Positive)
+    };
+    tenant.analyse(latest).await.expect("recorded");
+    let latest = RecordAnalysisRequest {
+        questions: texts(&["HOW MUCH?", "When?"]),
+        objections: vec![objection(ObjectionKind::Price, ObjectionState::Resolved)],
+        ..analysis(&second, &["PRICE", "größe", "delivery"], SentimentLabel::Positive)
+    };
+    tenant.analyse(latest).await.expect("recorded");
+    for talk in [&test, &before, &after] {
+        tenant.analyse(analysis(talk, &["price"], SentimentLabel::Mixed)).await.expect("recorded");
+    }
+    let end = |talk: &Conversation, time: &str, outcome: Outcome| EndConversationRequest {
+        id: talk.id.clone(),
+        end_time: Some(at(time)),
+        outcome: outcome.into(),
+        ..Default::default()
+    };
+    tenant.end(end(&first, "2026-01-01T00:10:00.000001Z", Outcome::Purchased)).await.expect("ended");
+    tenant.end(end(&third, "2026-01-15T12:01:00Z", Outcome::Unspecified)).await.expect("ended");
+    tenant.end(end(&before, UNTIL, Outcome::Spam)).await.expect("ended");
+}
+
+/// The conversations of a window with their messages, as lists show them.
+async fn read(
+    tenant: &Tenant,
+    request: &GetConversationStatisticsRequest,
+    environments: &[Environment],
+) -> Vec<(Conversation, Vec<Message>)> {
+    let list = ListConversationsRequest {
+        start_time_from: request.time_from,
+        start_time_until: request.time_until,
+        environments: environments.iter().map(|environment| (*environment).into()).collect(),
+        ..Default::default()
+    };
+    let mut read = Vec::new();
+    for talk in tenant.all_conversations(list).await {
+        let messages = tenant.messages(&talk.id, 500).await;
+        read.push((talk, messages));
+    }
+    read
+}
+
+fn pairs(counts: &[Count]) -> Vec<(&str, i64)> {
+    counts.iter().map(|count| (count.value.as_str(), count.count)).collect()
+}
+
+/// Holds every number to the rows that its own request lists.
+async fn lists_its_rows(tenant: &Tenant, answer: &GetConversationStatisticsResponse) {
+    let lists = [
+        &answer.statuses,
+        &answer.entry_points,
+        &answer.channels,
+        &answer.presenters,
+        &answer.outcomes,
+        &answer.sentiments,
+        &answer.topics,
+        &answer.questions,
+    ];
+    for number in lists.into_iter().flatten().chain(&answer.total) {
+        match &number.rows {
+            Some(rows) => assert_eq!(tenant.listed(rows).await, number.count, "{number:?}"),
+            None => assert_eq!(number.value, "", "only what says nothing cannot be listed"),
+        }
+    }
+    for objection in &answer.objections {
+        let rows: &Rows = objection.rows.as_ref().expect("a request");
+        assert_eq!(tenant.listed(rows).await, objection.count, "{objection:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conversations_count_by_what_they_are_and_what_was_said() {
+    let crm = Crm::start().await;
+    let (tenant, other) = (crm.tenant(), crm.tenant());
+    busy(&tenant).await;
+    busy(&other).await;
+    let answer = tenant.conversation_statistics(january()).await.expect("an answer");
+    assert_eq!(answer.total.as_ref().map(|total| total.count), Some(3));
+    assert_eq!(pairs(&answer.statuses), [("OPEN", 1), ("ENDED", 2)]);
+    assert_eq!(pairs(&answer.entry_points), [("", 1), ("WEBSITE_WIDGET", 1), ("WHATSAPP", 1)]);
+    assert_eq!(pairs(&answer.channels), [("TEXT", 2), ("VOICE", 1)]);
+    assert_eq!(pairs(&answer.presenters), [("bot", 2), ("", 1)]);
+    assert_eq!(pairs(&answer.outcomes), [("", 2), ("PURCHASED", 1)]);
+    assert_eq!(pairs(&answer.sentiments), [("POSITIVE", 2)]);
+    assert_eq!(pairs(&answer.topics), [("Größe", 2), ("PRICE", 2), ("delivery", 1)]);
+    assert_eq!(pairs(&answer.questions), [("HOW MUCH?", 2), ("When?", 1)]);
+    let objections: Vec<_> = answer
+        .objections
+        .iter()
+        .map(|objection| (objection.kind(), objection.count, objection.unresolved_count))
+        .collect();
+    assert_eq!(objections, [(ObjectionKind::Price, 2, 1), (ObjectionKind::Timing, 1, 0)]);
+    assert_eq!(answer.message_count, 8);
+    let duration = answer.duration.as_ref().expect("a spread");
+    let micros =
+        |duration: &Option<Duration>| duration.as_ref().map(crm_backend::rpc::times::duration_to_micros);
+    assert_eq!((duration.count, micros(&duration.average)), (2, Some(330_000_001)));
+    assert_eq!((micros(&duration.p50), micros(&duration.p95)), (Some(60_000_000), Some(600_000_001)));
+    lists_its_rows(&tenant, &answer).await;
+    assert_eq!(bare(&answer), recount(&read(&tenant, &january(), &[Environment::Live]).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn environments_count_when_they_are_asked_for() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    busy(&tenant).await;
+    for environments in
+        [vec![Environment::Test], vec![Environment::Live, Environment::Test], vec![Environment::Simulation]]
+    {
+        let request = GetConversationStatisticsRequest {
+            environments: environments.iter().map(|environment| (*environment).into()).collect(),
+            ..january()
+        };
+        let answer = tenant.conversation_statistics(request.clone()).await.expect("an answer");
+        lists_its_rows(&tenant, &answer).await;
+        assert_eq!(bare(&answer), recount(&read(&tenant, &request, &environments).await), "{environments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_comes_to_nothing() {
+    let crm = Crm::start().await;
+    busy(&crm.tenant()).await;
+    let answer = crm.tenant().conversation_statistics(january()).await.expect("an answer");
+    assert_eq!(bare(&answer), recount(&[]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_cost_what_their_tokens_do_at_the_prices_of_the_request() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    busy(&tenant).await;
+    let request = GetConversationStatisticsRequest {
+        model_prices: vec![
+            ModelPrice {
+                model: "large".to_owned(),
+                prompt: euros(2, 500_000_000),
+                completion: euros(10, 0),
+                cached: euros(1, 250_000_000),
+            },
+            // 20 tokens of prompts and 10 of completions: two and a half millionths.
+            ModelPrice {
+                model: "small".to_owned(),
+                prompt: euros(0, 75_000_000),
+                completion: euros(0, 100_000_000),
+                cached: None,
+            },
+            ModelPrice {
+                model: "other".to_owned(),
+                prompt: euros(1, 0),
+                completion: euros(1, 0),
+                cached: None,
+            },
+        ],
+        ..january()
+    };
+    let answer = tenant.conversation_statistics(request).await.expect("an answer");
+    let models: Vec<_> = answer
+        .models
+        .iter()
+        .map(|model| (model.model.as_str(), model.message_count, model.prompt_tokens, model.cost.clone()))
+        .collect();
+    // 1,700 fresh, 800 cached and 500 made tokens.
+    let large = euros(0, 4_250_000 + 1_000_000 + 5_000_000);
+    assert_eq!(models, [("large", 3, 2_500, large), ("small", 2, 20, euros(0, 3_000)), ("", 1, 0, None)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_that_is_none_is_refused_by_its_path() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let price = |model: &str, prompt: Option<Money>| ModelPrice {
+        model: model.to_owned(),
+        prompt,
+        completion: euros(1, 0),
+        cached: None,
+    };
+    let money = |currency: &str, units: i64, nanos: i32| {
+        Some(Money { currency_code: currency.to_owned(), units, nanos })
+    };
+    let good = price("good", euros(1, 0));
+    for (bad, field) in [
+        (price("m", euros(-1, 0)), "prompt.units"),
+        (price("m", euros(0, -1_000)), "prompt.nanos"),
+        (price("m", euros(0, 1)), "prompt.nanos"),
+        (price("m", euros(0, 1_000_000_000)), "prompt.nanos"),
+        (price("m", euros(1_000_000_000_001, 0)), "prompt.units"),
+        (price("m", money("eur", 1, 0)), "prompt.currency_code"),
+        (price("m", money("EURO", 1, 0)), "prompt.currency_code"),
+        (price("m", money("USD", 1, 0)), "completion.currency_code"),
+        (ModelPrice { cached: money("USD", 1, 0), ..good.clone() }, "cached.currency_code"),
+        (ModelPrice { completion: None, ..good.clone() }, "completion"),
+        (price("m", None), "prompt"),
+        (price("", euros(1, 0)), "model"),
+        (good.clone(), "model"),
+    ] {
+        let what = format!("{bad:?}");
+        let request =
+            GetConversationStatisticsRequest { model_prices: vec![good.clone(), bad], ..Default::default() };
+        let refused = tenant.conversation_statistics(request).await.expect_err(&what);
+        refused.is_invalid(&[&format!("model_prices[1].{field}")]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_by_channel_or_analysis_shows_those_that_have_all_of_it() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    busy(&tenant).await;
+    busy(&crm.tenant()).await;
+    let all = || ListConversationsRequest {
+        start_time_from: Some(at(FROM)),
+        start_time_until: Some(at(UNTIL)),
+        environments: vec![Environment::Live.into()],
+        ..Default::default()
+    };
+    let unbounded = ListConversationsRequest { channels: vec![Channel::Voice.into()], ..Default::default() };
+    let cases = [
+        (unbounded.clone(), 1),
+        (
+            ListConversationsRequest { channels: vec![Channel::Voice.into(), Channel::Text.into()], ..all() },
+            3,
+        ),
+        (ListConversationsRequest { topic: "pRICE".to_owned(), ..all() }, 2),
+        (ListConversationsRequest { topic: "GRÖSSE".to_owned(), ..all() }, 0),
+        (ListConversationsRequest { topic: "GRÖßE".to_owned(), ..all() }, 2),
+        (ListConversationsRequest { topic: "weather".to_owned(), ..all() }, 0),
+        (ListConversationsRequest { topic: "%".to_owned(), ..all() }, 0),
+        (ListConversationsRequest { question: "when?".to_owned(), ..all() }, 1),
+        (ListConversationsRequest { objection_kinds: vec![ObjectionKind::Timing.into()], ..all() }, 1),
+        (ListConversationsRequest { sentiments: vec![SentimentLabel::Mixed.into()], ..all() }, 0),
+        (
+            ListConversationsRequest {
+                topic: "delivery".to_owned(),
+                question: "How much?".to_owned(),
+                objection_kinds: vec![ObjectionKind::Timing.into(), ObjectionKind::Price.into()],
+                sentiments: vec![SentimentLabel::Positive.into(), SentimentLabel::Mixed.into()],
+                ..all()
+            },
+            1,
+        ),
+    ];
+    for (request, expected) in cases {
+        assert_eq!(tenant.all_conversations(request.clone()).await.len(), expected, "{request:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_by_analysis_needs_bounds() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let none = ListConversationsRequest::default;
+    let filters = [
+        ListConversationsRequest { topic: "x".to_owned(), ..none() },
+        ListConversationsRequest { question: "x".to_owned(), ..none() },
+        ListConversationsRequest { objection_kinds: vec![ObjectionKind::Price.into()], ..none() },
+        ListConversationsRequest { sentiments: vec![SentimentLabel::Mixed.into()], ..none() },
+    ];
+    for filter in filters {
+        for (from, until, field) in [
+            (None, None, "start_time_from"),
+            (None, Some(UNTIL), "start_time_from"),
+            (Some(FROM), None, "start_time_until"),
+            (Some("2024-12-27T23:59:59.999999Z"), Some(UNTIL), "start_time_from"),
+        ] {
+            let request = ListConversationsRequest {
+                start_time_from: from.map(at),
+                start_time_until: until.map(at),
+                ..filter.clone()
+            };
+            tenant.conversation_page(request).await.expect_err("no bounds").is_invalid(&[field]);
+        }
+        let bounded = ListConversationsRequest {
+            start_time_from: Some(at("2024-12-28T00:00:00Z")),
+            start_time_until: Some(at(UNTIL)),
+            ..filter
+        };
+        assert_eq!(tenant.conversation_page(bounded).await.expect("400 days").conversations, []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_moves_on_counts_where_it_is() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let status = async |expected: &str| {
+        let answer = tenant.conversation_statistics(Default::default()).await.expect("an answer");
+        assert_eq!(pairs(&answer.statuses), [(expected, 1)]);
+    };
+    status("OPEN").await;
+    let waiting = ConversationStatus::WaitingOnAgent.into();
+    tenant.revise(Conversation { status: waiting, ..talk.clone() }, &["status"]).await.expect("changed");
+    status("WAITING_ON_AGENT").await;
+    tenant.finish(&talk.id).await;
+    status("ENDED").await;
+}

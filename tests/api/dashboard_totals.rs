@@ -1,0 +1,266 @@
+//! Whatever happens, and whoever does it at once: the dashboard says what a recount says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crm_backend::pb::{
+    AiMetadata, Channel, Conversation, ConversationStatus, CreateConversationRequest, CreateCustomerRequest,
+    Customer, CustomerStatus, EndConversationRequest, EntryPoint, Environment, ListConversationsRequest,
+    Message, MessageRole, NewMessage, Objection, ObjectionKind, ObjectionState, Outcome, Presenter,
+    RecordAnalysisRequest, Sentiment, SentimentLabel,
+};
+use prost_types::{Duration, Timestamp};
+use tonic::{Code, Status};
+
+use crate::support::conversations::message;
+use crate::support::customers::named;
+use crate::support::funnel::Dice;
+use crate::support::recount::{bare, recount};
+use crate::support::{Crm, Tenant, at_once};
+
+/// Who works at once.
+const CLIENTS: u64 = 8;
+
+/// What all of them do. It also holds for 10,000, which take a busy machine minutes.
+const OPERATIONS: u64 = 2_000;
+
+/// Customers and conversations that the clients share, so that they get into each other's way.
+#[derive(Default)]
+struct Shared {
+    customers: Mutex<Vec<String>>,
+    talks: Mutex<Vec<String>>,
+}
+
+impl Shared {
+    fn add(list: &Mutex<Vec<String>>, id: String) {
+        list.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    fn any(list: &Mutex<Vec<String>>, dice: &mut Dice) -> Option<String> {
+        let list = list.lock().unwrap_or_else(PoisonError::into_inner);
+        // The last ones most of all: everybody is there at once.
+        let newest = &list[list.len().saturating_sub(200)..];
+        (!newest.is_empty()).then(|| dice.pick(newest))
+    }
+}
+
+/// What may be in the way of an operation: what another client did before.
+fn harmless(error: &Status) {
+    assert!(
+        matches!(error.code(), Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition),
+        "nobody else does anything that could cause {error:?}"
+    );
+}
+
+fn word<E: TryFrom<i32> + Into<i32>>(dice: &mut Dice, words: u64) -> i32 {
+    let number = i32::try_from(1 + dice.roll(words)).expect("few");
+    E::try_from(number).map(Into::into).unwrap_or_else(|_| panic!("{number} is no word"))
+}
+
+fn texts(dice: &mut Dice, of: &[&str]) -> Vec<String> {
+    (0..dice.roll(4)).map(|_| dice.pick(of).to_owned()).collect()
+}
+
+fn industry(dice: &mut Dice) -> String {
+    dice.pick(&["", "food", "Food", "cars", "ships"]).to_owned()
+}
+
+fn source(dice: &mut Dice) -> String {
+    dice.pick(&["", "web", "fair", "friend"]).to_owned()
+}
+
+async fn create(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(), Status> {
+    let request = CreateCustomerRequest {
+        status: word::<CustomerStatus>(dice, 6),
+        industry_category: industry(dice),
+        source: source(dice),
+        ..named(dice.pick(&["Ana", "Ben", "Zoe"]))
+    };
+    Shared::add(&shared.customers, tenant.create(request).await?.id);
+    Ok(())
+}
+
+async fn change(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Status> {
+    let wanted = Customer {
+        id,
+        status: word::<CustomerStatus>(dice, 6),
+        industry_category: industry(dice),
+        source: source(dice),
+        ..Default::default()
+    };
+    let path = dice.pick(&["status", "industry_category", "source"]);
+    tenant.update(wanted, &[path]).await.map(drop)
+}
+
+async fn open(tenant: &Tenant, shared: &Shared, customer_id: String, dice: &mut Dice) -> Result<(), Status> {
+    let days_ago = i64::try_from(dice.roll(40)).expect("few");
+    let start = chrono::Utc::now() - chrono::TimeDelta::days(days_ago);
+    let id = dice.pick(&["", "bot", "ben"]).to_owned();
+    let request = CreateConversationRequest {
+        customer_id,
+        entry_point: i32::try_from(dice.roll(19)).expect("few"),
+        channel: word::<Channel>(dice, 5),
+        environment: word::<Environment>(dice, 3),
+        presenter: Some(Presenter { id, ..Default::default() }),
+        start_time: Some(Timestamp { seconds: start.timestamp(), nanos: 0 }),
+        ..Default::default()
+    };
+    Shared::add(&shared.talks, tenant.open(request).await?.id);
+    Ok(())
+}
+
+async fn say(tenant: &Tenant, id: &str, dice: &mut Dice) -> Result<(), Status> {
+    let tokens = |dice: &mut Dice| i64::try_from(dice.roll(5_000)).expect("few");
+    let micros = i32::try_from(dice.roll(1_000_000)).expect("less than a second");
+    let ai = AiMetadata {
+        model: dice.pick(&["", "large", "small"]).to_owned(),
+        prompt_tokens: tokens(dice),
+        completion_tokens: tokens(dice),
+        cached_tokens: tokens(dice),
+        response_time: (dice.roll(3) > 0).then_some(Duration { seconds: 1, nanos: micros * 1_000 }),
+        ..Default::default()
+    };
+    let key = format!("{:x}", dice.roll(u64::MAX));
+    let message = match dice.roll(2) {
+        0 => message(&key, "Hello?"),
+        _ => NewMessage { role: MessageRole::Assistant.into(), ai: Some(ai), ..message(&key, "Yes.") },
+    };
+    tenant.add(id, message).await.map(drop)
+}
+
+async fn analyse(tenant: &Tenant, conversation_id: String, dice: &mut Dice) -> Result<(), Status> {
+    let objections = (0..dice.roll(4)).map(|_| Objection {
+        kind: word::<ObjectionKind>(dice, 10),
+        state: word::<ObjectionState>(dice, 4),
+        evidence: String::new(),
+    });
+    let objections = objections.collect();
+    let label = i32::try_from(dice.roll(7)).expect("few");
+    let request = RecordAnalysisRequest {
+        conversation_id,
+        topics: texts(dice, &["price", "Price", "PRICE", "Größe", "größe", "delivery"]),
+        questions: texts(dice, &["How much?", "how much?", "When?", "Why?"]),
+        objections,
+        sentiment: SentimentLabel::try_from(label)
+            .ok()
+            .map(|label| Sentiment { label: label.into(), ..Default::default() }),
+        ..Default::default()
+    };
+    tenant.analyse(request).await.map(drop)
+}
+
+async fn move_on(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Status> {
+    let outcome = i32::try_from(dice.roll(13)).expect("few");
+    assert!(Outcome::try_from(outcome).is_ok());
+    if dice.roll(3) == 0 {
+        let status = dice.pick(&[ConversationStatus::Ended, ConversationStatus::Abandoned]);
+        let request = EndConversationRequest { id, status: status.into(), outcome, ..Default::default() };
+        return tenant.end(request).await.map(drop);
+    }
+    let status = word::<ConversationStatus>(dice, 4);
+    let entry_point = word::<EntryPoint>(dice, 18);
+    let wanted = Conversation { id, status, outcome, entry_point, ..Default::default() };
+    tenant.revise(wanted, &[dice.pick(&["status", "outcome", "entry_point"])]).await.map(drop)
+}
+
+/// One operation of a client.
+async fn operate(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(), Status> {
+    let roll = dice.roll(20);
+    let customer = Shared::any(&shared.customers, dice);
+    let talk = Shared::any(&shared.talks, dice);
+    match (roll, customer, talk) {
+        (0..3, ..) | (_, None, _) => create(tenant, shared, dice).await,
+        (3..6, Some(customer), _) => change(tenant, customer, dice).await,
+        (6..8, Some(customer), _) => tenant.delete(&customer).await.map(drop),
+        (8..10, Some(customer), _) => tenant.undelete(&customer).await.map(drop),
+        (10..13, Some(customer), _) | (_, Some(customer), None) => open(tenant, shared, customer, dice).await,
+        (13..17, _, Some(talk)) => say(tenant, &talk, dice).await,
+        (17..18, _, Some(talk)) => analyse(tenant, talk, dice).await,
+        (_, _, Some(talk)) => move_on(tenant, talk, dice).await,
+    }
+}
+
+/// Statuses, industries and sources of customers with how many have them, as a list shows them.
+async fn recount_customers(tenant: &Tenant) -> BTreeMap<(&'static str, String), i64> {
+    use crm_backend::rpc::words::Word;
+    let mut counts = BTreeMap::new();
+    let request = crm_backend::pb::ListCustomersRequest { page_size: 500, ..Default::default() };
+    for customer in tenant.list_all(request).await {
+        let status = customer.status().word().to_owned();
+        for key in [
+            ("status", status),
+            ("industry", customer.industry_category.clone()),
+            ("source", customer.source.clone()),
+            ("total", String::new()),
+        ] {
+            *counts.entry(key).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// The same, as the dashboard says it.
+async fn counted_customers(tenant: &Tenant) -> BTreeMap<(&'static str, String), i64> {
+    let answer = tenant.customer_statistics(Default::default()).await.expect("an answer");
+    let lists = [
+        ("status", answer.statuses),
+        ("industry", answer.industry_categories),
+        ("source", answer.sources),
+        ("total", answer.total.into_iter().collect()),
+    ];
+    let all = lists.into_iter().flat_map(|(name, counts)| counts.into_iter().map(move |count| (name, count)));
+    all.map(|(name, count)| ((name, count.value), count.count)).collect()
+}
+
+/// The conversations that are real and began in the last 30 days, with their messages.
+async fn read_all(
+    tenant: &Tenant,
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Vec<(Conversation, Vec<Message>)> {
+    let list = ListConversationsRequest {
+        environments: vec![Environment::Live.into()],
+        start_time_from: from,
+        start_time_until: until,
+        ..Default::default()
+    };
+    let talks = tenant.all_conversations(list).await;
+    let read = |talk: Conversation| {
+        let tenant = tenant.clone();
+        async move {
+            let messages = tenant.messages(&talk.id, 500).await;
+            (talk, messages)
+        }
+    };
+    at_once(talks.into_iter().map(read)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_are_those_of_a_recount_after_many_changes_at_once() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let shared = Arc::new(Shared::default());
+    let mut clients = tokio::task::JoinSet::new();
+    for seed in 0..CLIENTS {
+        let (tenant, shared) = (tenant.clone(), Arc::clone(&shared));
+        clients.spawn(async move {
+            let mut dice = Dice(seed);
+            for _ in 0..OPERATIONS / CLIENTS {
+                if let Err(error) = operate(&tenant, &shared, &mut dice).await {
+                    harmless(&error);
+                }
+            }
+        });
+    }
+    clients.join_all().await;
+
+    assert_eq!(counted_customers(&tenant).await, recount_customers(&tenant).await);
+    let answer = tenant.conversation_statistics(Default::default()).await.expect("an answer");
+    let window = answer.window.clone().expect("a window");
+    let talks = read_all(&tenant, window.time_from, window.time_until).await;
+    assert!(talks.len() > 20, "there is something to count");
+    assert_eq!(bare(&answer), recount(&talks));
+    let sql = crm.sql().await;
+    let below = "SELECT count(*) FROM customer_counts WHERE customers < 0";
+    assert_eq!(sql.number(below).await, 0);
+}

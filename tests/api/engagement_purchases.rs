@@ -1,0 +1,383 @@
+//! What customers bought and paid.
+
+use crm_backend::pb::conversation_event::Event;
+use crm_backend::pb::{
+    ListPurchasesRequest, Money, Outcome, Purchase, PurchaseItem, PurchaseStatus, RecordPurchaseRequest,
+};
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use crate::support::context::at;
+use crate::support::engagement::{back, bought, campaign, campaign_event, euros};
+use crate::support::{Crm, Refusal, Tenant, at_once, micros};
+
+const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
+
+const DAY: i64 = 24 * 60;
+
+fn money(currency_code: &str, units: i64, nanos: i32) -> Money {
+    Money { currency_code: currency_code.to_owned(), units, nanos }
+}
+
+fn item(name: &str, quantity: i64, unit_price: Option<Money>) -> PurchaseItem {
+    PurchaseItem { sku: String::new(), name: name.to_owned(), quantity, unit_price }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_reads_back_exactly_as_it_was_sent() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let autumn = campaign(&crm.sql().await, &tenant, "Autumn").await;
+    let request = RecordPurchaseRequest {
+        order_id: "A-17".to_owned(),
+        amount: Some(money("EUR", 37, 800_001_000)),
+        items: vec![
+            PurchaseItem {
+                sku: "BEANS-1".to_owned(),
+                ..item("Beans", 2, Some(money("EUR", 18, 900_000_000)))
+            },
+            item("Tasting", 0, None),
+        ],
+        purchase_time: at(5),
+        conversation_id: talk.id.clone(),
+        campaign_id: autumn.clone(),
+        ..bought(&talk.customer_id, 0)
+    };
+    let purchase = tenant.buy(request.clone()).await.expect("bought");
+    let expected = Purchase {
+        id: purchase.id.clone(),
+        customer_id: talk.customer_id.clone(),
+        order_id: "A-17".to_owned(),
+        amount: request.amount.clone(),
+        refunded: Some(euros(0, 0)),
+        status: PurchaseStatus::Paid.into(),
+        items: vec![request.items[0].clone(), item("Tasting", 1, None)],
+        purchase_time: at(5),
+        conversation_id: talk.id,
+        campaign_id: autumn,
+        create_time: purchase.create_time,
+        update_time: purchase.create_time,
+        etag: "r1".to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(purchase, expected);
+    assert_eq!(tenant.all_purchases(Default::default()).await, [expected]);
+    let now = tenant.purchase(&talk.customer_id).await;
+    assert_eq!((now.purchase_time, now.order_id.as_str()), (now.create_time, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_is_exact_and_nothing_else_is_taken_for_it() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = tenant.customer("Zoe").await.id;
+    let of = |amount: Money| RecordPurchaseRequest { amount: Some(amount), ..bought(&zoe, 0) };
+    let item_of = |price: Money| RecordPurchaseRequest {
+        items: vec![item("Beans", 1, None), item("Cups", 1, Some(price))],
+        ..bought(&zoe, 10)
+    };
+    for amount in [
+        money("EUR", 0, 0),
+        money("EUR", 0, 1_000),
+        money("JPY", 1, 0),
+        money("EUR", 1_000_000_000_000, 999_999_000),
+        // What a double would not keep.
+        money("EUR", 9_007_199_254, 740_993_000),
+        money("EUR", 123_456_789_012, 345_678_000),
+    ] {
+        let purchase = tenant.buy(of(amount.clone())).await.expect("an amount");
+        assert_eq!(purchase.amount, Some(amount.clone()));
+        let priced = RecordPurchaseRequest { items: item_of(amount.clone()).items, ..of(amount.clone()) };
+        let purchase = tenant.buy(priced).await.expect("a price");
+        assert_eq!(purchase.items[1].unit_price, Some(amount), "also within jsonb");
+    }
+    let taken = tenant.all_purchases(Default::default()).await.len();
+    for (what, amount, field) in [
+        ("less than nothing", money("EUR", -1, 0), "units"),
+        ("nanos less than nothing", money("EUR", 0, -1_000), "nanos"),
+        ("a billionth", money("EUR", 1, 1), "nanos"),
+        ("no whole millionth", money("EUR", 1, 999_999_999), "nanos"),
+        ("a whole unit in nanos", money("EUR", 1, 1_000_000_000), "nanos"),
+        ("four letters", money("EURO", 1, 0), "currency_code"),
+        ("small letters", money("eur", 1, 0), "currency_code"),
+        ("a sign", money("€", 1, 0), "currency_code"),
+        ("no currency", money("", 1, 0), "currency_code"),
+        ("other letters", money("ÉUR", 1, 0), "currency_code"),
+        ("more than there is", money("EUR", 1_000_000_000_001, 0), "units"),
+        ("the largest number", money("EUR", i64::MAX, 0), "units"),
+    ] {
+        let error = tenant.buy(of(amount.clone())).await.expect_err(what);
+        error.is(Code::InvalidArgument, "FIELD_INVALID");
+        assert!(error.fields().contains(&format!("amount.{field}")), "{what}: {error:?}");
+        let error = tenant.buy(item_of(amount)).await.expect_err(what);
+        error.is(Code::InvalidArgument, "FIELD_INVALID");
+        assert!(error.fields().contains(&format!("items[1].unit_price.{field}")), "{what}: {error:?}");
+    }
+    let other = tenant.buy(item_of(money("USD", 1, 0))).await.expect_err("another currency");
+    other.is_invalid(&["items[1].unit_price.currency_code"]);
+    let none = RecordPurchaseRequest { amount: None, ..bought(&zoe, 0) };
+    tenant.buy(none).await.expect_err("no amount").is_invalid(&["amount"]);
+    assert_eq!(tenant.all_purchases(Default::default()).await.len(), taken, "nothing had an effect");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_of_a_purchase_are_kept_one_by_one() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = tenant.customer("Zoe").await.id;
+    let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(86_400 + 600);
+    let with = |items: Vec<PurchaseItem>| RecordPurchaseRequest { items, ..bought(&zoe, 1) };
+    let fine = || item("Beans", 1, None);
+    let outcome = Outcome::Purchased.into();
+    let cases = [
+        ("customer_id", bought("", 1)),
+        ("order_id", RecordPurchaseRequest { order_id: "x".repeat(129), ..bought(&zoe, 1) }),
+        ("order_id", RecordPurchaseRequest { order_id: "a\nb".to_owned(), ..bought(&zoe, 1) }),
+        ("items", with(vec![fine(); 501])),
+        ("items[0].name", with(vec![item("", 1, None)])),
+        ("items[0].name", with(vec![item(&"é".repeat(257), 1, None)])),
+        ("items[0].name", with(vec![item("a\nb", 1, None)])),
+        ("items[1].sku", with(vec![fine(), PurchaseItem { sku: "x".repeat(129), ..fine() }])),
+        ("items[0].quantity", with(vec![item("Beans", -1, None)])),
+        ("items[0].quantity", with(vec![item("Beans", 1_000_001, None)])),
+        ("purchase_time", RecordPurchaseRequest { purchase_time: Some(tomorrow.into()), ..bought(&zoe, 1) }),
+        ("conversation_id", RecordPurchaseRequest { conversation_outcome: outcome, ..bought(&zoe, 1) }),
+        ("conversation_outcome", RecordPurchaseRequest { conversation_outcome: 99, ..bought(&zoe, 1) }),
+    ];
+    for (field, request) in cases {
+        tenant.buy(request).await.expect_err(field).is_invalid(&[field]);
+    }
+    assert_eq!(tenant.all_purchases(Default::default()).await, []);
+    let many = tenant.buy(with(vec![fine(); 500])).await.expect("500 items");
+    assert_eq!(many.items.len(), 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_purchase_refers_to_is_there_and_its_customers() {
+    let crm = Crm::start().await;
+    let (tenant, other) = (crm.tenant(), crm.tenant());
+    let (talk, stranger) = (tenant.conversation().await, other.conversation().await);
+    let foreign = campaign(&crm.sql().await, &other, "Foreign").await;
+    let gone = tenant.customer("Gone").await.id;
+    tenant.delete(&gone).await.expect("deleted");
+    for id in [UNKNOWN, &stranger.customer_id, &gone] {
+        let error = tenant.buy(bought(id, 1)).await.expect_err("nobody");
+        error.is(Code::NotFound, "CUSTOMER_NOT_FOUND");
+    }
+    let ana = tenant.customer("Ana").await.id;
+    for (customer, id) in [(&ana, &talk.id), (&ana, &stranger.id), (&ana, &UNKNOWN.to_owned())] {
+        let request = RecordPurchaseRequest { conversation_id: id.clone(), ..bought(customer, 1) };
+        tenant.buy(request).await.expect_err("not hers").is(Code::NotFound, "CONVERSATION_NOT_FOUND");
+    }
+    for id in [UNKNOWN, &foreign] {
+        let request = RecordPurchaseRequest { campaign_id: id.to_owned(), ..bought(&ana, 1) };
+        tenant.buy(request).await.expect_err("no campaign").is(Code::NotFound, "CAMPAIGN_NOT_FOUND");
+    }
+    assert_eq!(tenant.all_purchases(Default::default()).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_has_one_purchase_whoever_comes_at_once() {
+    let crm = Crm::start().await;
+    let replica = crm.replica().await;
+    let tenant = crm.tenant();
+    let zoe = tenant.customer("Zoe").await.id;
+    let order = RecordPurchaseRequest { order_id: "A-1".to_owned(), ..bought(&zoe, 1) };
+    let clients = (0..8).map(|client| {
+        let tenant = if client % 2 == 0 { tenant.clone() } else { tenant.through(&replica) };
+        let order = order.clone();
+        async move { tenant.buy(order).await }
+    });
+    let answers = at_once(clients).await;
+    let winners: Vec<_> = answers.iter().flatten().collect();
+    assert_eq!(winners.len(), 1);
+    for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        error.is(Code::AlreadyExists, "ORDER_ID_TAKEN");
+        let details = error.get_error_details();
+        let named = details.resource_info().expect("a ResourceInfo");
+        assert_eq!((named.resource_type.as_str(), &named.resource_name), ("purchase", &winners[0].id));
+    }
+    assert_eq!(tenant.all_purchases(Default::default()).await.len(), 1);
+    let other = crm.tenant();
+    let ben = other.customer("Ben").await.id;
+    other.buy(RecordPurchaseRequest { customer_id: ben, ..order }).await.expect("another tenant's order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_sets_the_outcome_of_its_conversation_or_neither_is_there() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let mut watch = tenant.watch(&talk.id, None).await;
+    let request = RecordPurchaseRequest {
+        order_id: "A-1".to_owned(),
+        conversation_id: talk.id.clone(),
+        conversation_outcome: Outcome::Purchased.into(),
+        ..bought(&talk.customer_id, 10)
+    };
+    // The purchase is refused: the conversation stays as it is.
+    let taken = tenant.customer("Ana").await.id;
+    tenant
+        .buy(RecordPurchaseRequest { order_id: "A-1".to_owned(), ..bought(&taken, 1) })
+        .await
+        .expect("first");
+    tenant.buy(request.clone()).await.expect_err("taken").is(Code::AlreadyExists, "ORDER_ID_TAKEN");
+    assert_eq!(tenant.read(&talk.id).await.expect("there"), talk);
+    let request = RecordPurchaseRequest { order_id: "A-2".to_owned(), ..request };
+    tenant.buy(request).await.expect("bought");
+    match watch.next().await {
+        Event::ConversationUpdated(updated) => {
+            assert_eq!(updated.conversation.expect("it").outcome(), Outcome::Purchased);
+        }
+        other => panic!("not an update: {other:?}"),
+    }
+    let after = tenant.read(&talk.id).await.expect("there");
+    assert_eq!((after.outcome(), after.etag.as_str()), (Outcome::Purchased, "r2"));
+    // The outcome cannot be written: the purchase is not there either.
+    let sql = crm.sql().await;
+    sql.run("ALTER TABLE conversations ADD CONSTRAINT full_disk CHECK (outcome <> 'QUALIFIED')").await;
+    let refused = RecordPurchaseRequest {
+        conversation_id: talk.id.clone(),
+        conversation_outcome: Outcome::Qualified.into(),
+        ..bought(&talk.customer_id, 10)
+    };
+    tenant.buy(refused).await.expect_err("no outcome, no purchase");
+    assert_eq!(sql.number("SELECT count(*) FROM purchases").await, 2);
+    assert_eq!(tenant.read(&talk.id).await.expect("there"), after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_and_the_last_campaign_are_those_of_the_90_days_before() {
+    let crm = Crm::start().await;
+    let sql = crm.sql().await;
+    let tenant = crm.tenant();
+    let (zoe, ana) = (tenant.customer("Zoe").await.id, tenant.customer("Ana").await.id);
+    let mut campaigns = Vec::new();
+    for name in ["Spring", "Summer", "Autumn", "Winter"] {
+        campaigns.push(campaign(&sql, &tenant, name).await);
+    }
+    let [spring, summer, autumn, winter] = campaigns.as_slice() else { panic!("four campaigns") };
+    let buy = async |minutes: i64| {
+        let request = RecordPurchaseRequest { purchase_time: at(minutes), ..bought(&zoe, 1) };
+        tenant.buy(request).await.expect("bought")
+    };
+    let touches = |purchase: &Purchase| {
+        (purchase.first_touch_campaign_id.clone(), purchase.last_touch_campaign_id.clone())
+    };
+    let purchase = buy(0).await;
+    assert_eq!(touches(&purchase), (String::new(), String::new()));
+    // Reported after the purchase; none of these counts.
+    campaign_event(&sql, &tenant, (spring, &zoe), "OPENED", -90 * DAY - 1).await;
+    campaign_event(&sql, &tenant, (spring, &zoe), "CLICKED", 1).await;
+    campaign_event(&sql, &tenant, (spring, &ana), "CLICKED", -1).await;
+    for (minutes, kind) in [(-9, "SENT"), (-8, "DELIVERED"), (-7, "BOUNCED"), (-6, "OPTED_OUT")] {
+        campaign_event(&sql, &tenant, (spring, &zoe), kind, minutes).await;
+    }
+    let read = async || {
+        let mut purchases = tenant.all_purchases(Default::default()).await;
+        touches(&purchases.remove(0))
+    };
+    assert_eq!(read().await, (String::new(), String::new()));
+    // At the edges.
+    campaign_event(&sql, &tenant, (autumn, &zoe), "CONVERTED", 0).await;
+    assert_eq!(read().await, (autumn.clone(), autumn.clone()));
+    campaign_event(&sql, &tenant, (summer, &zoe), "OPENED", -90 * DAY).await;
+    campaign_event(&sql, &tenant, (winter, &zoe), "REPLIED", -5).await;
+    assert_eq!(read().await, (summer.clone(), autumn.clone()));
+    let refunded = tenant.refund(back(&purchase, None)).await.expect("refunded");
+    assert_eq!(touches(&refunded), (summer.clone(), autumn.clone()));
+    assert_eq!(touches(&buy(1).await), (winter.clone(), spring.clone()));
+}
+
+/// Purchases with something of everything that a list asks for.
+async fn a_few(tenant: &Tenant, autumn: &str) -> (String, String) {
+    let talk = tenant.conversation().await;
+    let ana = tenant.customer("Ana").await.id;
+    let order = |order_id: &str, customer: &str, minutes| RecordPurchaseRequest {
+        order_id: order_id.to_owned(),
+        purchase_time: at(minutes),
+        ..bought(customer, 10)
+    };
+    let zoe = &talk.customer_id;
+    let dollars = Some(money("USD", 3, 0));
+    for request in [
+        order("p0", zoe, 0),
+        RecordPurchaseRequest { conversation_id: talk.id.clone(), ..order("p1", zoe, 1) },
+        RecordPurchaseRequest { campaign_id: autumn.to_owned(), ..order("p2", zoe, 2) },
+        order("p3", &ana, 2),
+        RecordPurchaseRequest { amount: dollars, ..order("p4", zoe, 3) },
+    ] {
+        let purchase = tenant.buy(request).await.expect("bought");
+        match purchase.order_id.as_str() {
+            "p0" => drop(tenant.refund(back(&purchase, None)).await.expect("refunded")),
+            "p3" => drop(tenant.refund(back(&purchase, Some(4))).await.expect("refunded")),
+            _ => {}
+        }
+    }
+    (talk.id, ana)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_hold_together_and_pages_show_every_purchase_once() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let autumn = campaign(&crm.sql().await, &tenant, "Autumn").await;
+    let (talk, ana) = a_few(&tenant, &autumn).await;
+    let all = ListPurchasesRequest::default;
+    let (paid, partly, refunded) = (
+        PurchaseStatus::Paid.into(),
+        PurchaseStatus::PartiallyRefunded.into(),
+        PurchaseStatus::Refunded.into(),
+    );
+    let cases = [
+        (ListPurchasesRequest { customer_id: ana.clone(), ..all() }, vec!["p3"]),
+        (ListPurchasesRequest { conversation_id: talk, ..all() }, vec!["p1"]),
+        (ListPurchasesRequest { campaign_id: autumn, ..all() }, vec!["p2"]),
+        (ListPurchasesRequest { order_id: "p4".to_owned(), ..all() }, vec!["p4"]),
+        (ListPurchasesRequest { statuses: vec![refunded], ..all() }, vec!["p0"]),
+        (ListPurchasesRequest { statuses: vec![partly, refunded], ..all() }, vec!["p3", "p0"]),
+        (ListPurchasesRequest { currency_code: "USD".to_owned(), ..all() }, vec!["p4"]),
+        (ListPurchasesRequest { purchase_time_from: at(3), ..all() }, vec!["p4"]),
+        (ListPurchasesRequest { purchase_time_until: at(1), ..all() }, vec!["p0"]),
+        (ListPurchasesRequest { customer_id: ana, statuses: vec![paid], ..all() }, vec![]),
+    ];
+    for (request, expected) in cases {
+        let found = tenant.all_purchases(request.clone()).await;
+        assert_eq!(found.iter().map(|found| &found.order_id).collect::<Vec<_>>(), expected, "{request:?}");
+    }
+    let newest = tenant.all_purchases(all()).await;
+    assert_eq!(newest.len(), 5);
+    let times: Vec<_> = newest.iter().map(|purchase| micros(purchase.purchase_time)).collect();
+    assert!(times.is_sorted_by(|one, other| one >= other), "{times:?}");
+    assert_eq!(newest.last().expect("the oldest").refunds.len(), 1, "a page has its refunds");
+    for page_size in [1, 2, 4, 500] {
+        let by = |order_by: &str| ListPurchasesRequest { page_size, order_by: order_by.to_owned(), ..all() };
+        assert_eq!(tenant.all_purchases(by("purchase_time desc")).await, newest);
+        let mut oldest = tenant.all_purchases(by("purchase_time")).await;
+        oldest.reverse();
+        assert_eq!(oldest, newest);
+    }
+    for (field, request) in [
+        ("order_by", ListPurchasesRequest { order_by: "amount".to_owned(), ..all() }),
+        ("currency_code", ListPurchasesRequest { currency_code: "eur".to_owned(), ..all() }),
+        ("statuses[0]", ListPurchasesRequest { statuses: vec![0], ..all() }),
+    ] {
+        tenant.purchase_page(request).await.expect_err(field).is_invalid(&[field]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_purchases_ends_where_its_bytes_do() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = tenant.customer("Zoe").await.id;
+    let name = "é".repeat(256);
+    let large = RecordPurchaseRequest { items: vec![item(&name, 1, None); 500], ..bought(&zoe, 1) };
+    for _ in 0..10 {
+        tenant.buy(large.clone()).await.expect("bought");
+    }
+    let page = tenant.purchase_page(Default::default()).await.expect("a page");
+    assert!(page.purchases.len() < 10 && !page.next_page_token.is_empty(), "{}", page.purchases.len());
+    assert_eq!(tenant.all_purchases(Default::default()).await.len(), 10);
+}

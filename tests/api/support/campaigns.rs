@@ -1,0 +1,232 @@
+//! Campaigns in few words.
+
+use crm_backend::pb::assign_customers_request::Customers;
+use crm_backend::pb::{
+    AssignCustomersRequest, AssignCustomersResponse, AssignmentStatus, Campaign, CampaignCustomer,
+    CampaignEvent, CampaignEventKind, CampaignStatus, CreateCampaignRequest, CustomerIds,
+    DeleteCampaignRequest, GetCampaignPerformanceRequest, GetCampaignPerformanceResponse, GetCampaignRequest,
+    ListCampaignCustomersRequest, ListCampaignCustomersResponse, ListCampaignEventsRequest,
+    ListCampaignEventsResponse, ListCampaignsRequest, ListCampaignsResponse, ListCustomersRequest, Money,
+    NewCampaignEvent, RecordCampaignEventsRequest, RecordedEvent, UnassignCustomersRequest,
+    UnassignCustomersResponse, UpdateCampaignRequest,
+};
+use prost::Message;
+use tonic::Status;
+
+use super::Tenant;
+use super::customers::mask;
+
+/// A campaign to create, of this name.
+pub(crate) fn planned(name: &str) -> CreateCampaignRequest {
+    CreateCampaignRequest { name: name.to_owned(), ..Default::default() }
+}
+
+/// The campaign with a status.
+pub(crate) fn as_status(campaign: &Campaign, status: CampaignStatus) -> Campaign {
+    Campaign { id: campaign.id.clone(), status: status.into(), ..Default::default() }
+}
+
+/// An event to record, of this moment.
+pub(crate) fn event(event_id: &str, customer_id: &str, kind: CampaignEventKind) -> NewCampaignEvent {
+    NewCampaignEvent {
+        event_id: event_id.to_owned(),
+        customer_id: customer_id.to_owned(),
+        kind: kind.into(),
+        ..Default::default()
+    }
+}
+
+/// The same at a time, e.g. `2026-03-29T01:30:00Z`.
+pub(crate) fn event_at(
+    event_id: &str,
+    customer_id: &str,
+    kind: CampaignEventKind,
+    time: &str,
+) -> NewCampaignEvent {
+    NewCampaignEvent { occur_time: Some(at(time)), ..event(event_id, customer_id, kind) }
+}
+
+/// A time.
+pub(crate) fn at(text: &str) -> prost_types::Timestamp {
+    text.parse().expect("a time")
+}
+
+/// An amount.
+pub(crate) fn money(currency_code: &str, units: i64, nanos: i32) -> Money {
+    Money { currency_code: currency_code.to_owned(), units, nanos }
+}
+
+/// So many euros.
+pub(crate) fn euros(units: i64) -> Money {
+    money("EUR", units, 0)
+}
+
+impl Tenant {
+    /// A new campaign of this name.
+    pub(crate) async fn campaign(&self, name: &str) -> Campaign {
+        self.plan(planned(name)).await.expect("a campaign")
+    }
+
+    pub(crate) async fn plan(&self, request: CreateCampaignRequest) -> Result<Campaign, Status> {
+        let response = self.campaigns().create_campaign(request).await?.into_inner();
+        Ok(response.campaign.expect("the campaign"))
+    }
+
+    pub(crate) async fn read_campaign(&self, id: &str) -> Result<Campaign, Status> {
+        let request = GetCampaignRequest { id: id.to_owned() };
+        let response = self.campaigns().get_campaign(request).await?.into_inner();
+        Ok(response.campaign.expect("the campaign"))
+    }
+
+    pub(crate) async fn campaign_page(
+        &self,
+        request: ListCampaignsRequest,
+    ) -> Result<ListCampaignsResponse, Status> {
+        Ok(self.campaigns().list_campaigns(request).await?.into_inner())
+    }
+
+    /// Changes the fields of a campaign that `paths` names; with no paths, those that are set.
+    pub(crate) async fn revise_campaign(&self, wanted: Campaign, paths: &[&str]) -> Result<Campaign, Status> {
+        let update_mask = (!paths.is_empty()).then(|| mask(paths));
+        let request = UpdateCampaignRequest { campaign: Some(wanted), update_mask, ..Default::default() };
+        let response = self.campaigns().update_campaign(request).await?.into_inner();
+        Ok(response.campaign.expect("the campaign"))
+    }
+
+    pub(crate) async fn delete_campaign(&self, id: &str, etag: &str) -> Result<Campaign, Status> {
+        let request =
+            DeleteCampaignRequest { id: id.to_owned(), etag: etag.to_owned(), ..Default::default() };
+        let response = self.campaigns().delete_campaign(request).await?.into_inner();
+        Ok(response.campaign.expect("the campaign"))
+    }
+
+    /// Assigns customers by their ids.
+    pub(crate) async fn assign(
+        &self,
+        campaign_id: &str,
+        customer_ids: &[&str],
+    ) -> Result<AssignCustomersResponse, Status> {
+        let customer_ids = customer_ids.iter().map(ToString::to_string).collect();
+        self.assign_those(campaign_id, Customers::Ids(CustomerIds { customer_ids })).await
+    }
+
+    /// Assigns the customers that a filter finds.
+    pub(crate) async fn assign_found(
+        &self,
+        campaign_id: &str,
+        filter: ListCustomersRequest,
+    ) -> Result<AssignCustomersResponse, Status> {
+        self.assign_those(campaign_id, Customers::Filter(filter)).await
+    }
+
+    async fn assign_those(
+        &self,
+        campaign_id: &str,
+        customers: Customers,
+    ) -> Result<AssignCustomersResponse, Status> {
+        let request = AssignCustomersRequest {
+            campaign_id: campaign_id.to_owned(),
+            customers: Some(customers),
+            request_id: String::new(),
+        };
+        Ok(self.campaigns().assign_customers(request).await?.into_inner())
+    }
+
+    pub(crate) async fn unassign(
+        &self,
+        campaign_id: &str,
+        customer_ids: &[&str],
+    ) -> Result<UnassignCustomersResponse, Status> {
+        let request = UnassignCustomersRequest {
+            campaign_id: campaign_id.to_owned(),
+            customer_ids: customer_ids.iter().map(ToString::to_string).collect(),
+            request_id: String::new(),
+        };
+        Ok(self.campaigns().unassign_customers(request).await?.into_inner())
+    }
+
+    pub(crate) async fn assignment_page(
+        &self,
+        request: ListCampaignCustomersRequest,
+    ) -> Result<ListCampaignCustomersResponse, Status> {
+        Ok(self.campaigns().list_campaign_customers(request).await?.into_inner())
+    }
+
+    /// Whom a campaign is for, page by page.
+    pub(crate) async fn assignments(&self, campaign_id: &str) -> Vec<CampaignCustomer> {
+        let mut request = ListCampaignCustomersRequest {
+            campaign_id: campaign_id.to_owned(),
+            page_size: 500,
+            ..Default::default()
+        };
+        let mut found = Vec::new();
+        loop {
+            let page = self.assignment_page(request.clone()).await.expect("a page");
+            found.extend(page.campaign_customers);
+            if page.next_page_token.is_empty() {
+                return found;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// How far a customer has come that a campaign is for.
+    pub(crate) async fn progress(&self, campaign_id: &str, customer_id: &str) -> AssignmentStatus {
+        let request = ListCampaignCustomersRequest {
+            campaign_id: campaign_id.to_owned(),
+            customer_id: customer_id.to_owned(),
+            ..Default::default()
+        };
+        let page = self.assignment_page(request).await.expect("a page");
+        let [assignment] = page.campaign_customers.as_slice() else { panic!("not assigned: {page:?}") };
+        assignment.status()
+    }
+
+    pub(crate) async fn record(
+        &self,
+        campaign_id: &str,
+        events: &[NewCampaignEvent],
+    ) -> Result<Vec<RecordedEvent>, Status> {
+        let request = RecordCampaignEventsRequest {
+            campaign_id: campaign_id.to_owned(),
+            events: events.to_vec(),
+            request_id: String::new(),
+        };
+        Ok(self.campaigns().record_campaign_events(request).await?.into_inner().results)
+    }
+
+    pub(crate) async fn event_page(
+        &self,
+        request: ListCampaignEventsRequest,
+    ) -> Result<ListCampaignEventsResponse, Status> {
+        Ok(self.campaigns().list_campaign_events(request).await?.into_inner())
+    }
+
+    /// All pages of a list.
+    pub(crate) async fn all_events(&self, mut request: ListCampaignEventsRequest) -> Vec<CampaignEvent> {
+        let mut events = Vec::new();
+        loop {
+            let page = self.event_page(request.clone()).await.expect("a page");
+            events.extend(page.campaign_events);
+            if page.next_page_token.is_empty() {
+                return events;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    pub(crate) async fn performance(
+        &self,
+        request: GetCampaignPerformanceRequest,
+    ) -> Result<GetCampaignPerformanceResponse, Status> {
+        Ok(self.campaigns().get_campaign_performance(request).await?.into_inner())
+    }
+}
+
+/// Why an event was refused.
+#[track_caller]
+pub(crate) fn refusal(result: &RecordedEvent) -> Status {
+    let error = result.error.as_ref().unwrap_or_else(|| panic!("not refused: {result:?}"));
+    assert!(result.id.is_empty() && !result.deduplicated, "{result:?}");
+    Status::with_details(error.code.into(), error.message.clone(), error.encode_to_vec().into())
+}

@@ -1,0 +1,226 @@
+//! Interest and purchases in few words.
+
+use crm_backend::pb::{
+    InterestEvent, InterestKind, ListInterestEventsRequest, ListInterestEventsResponse,
+    ListInterestScoresRequest, ListInterestScoresResponse, ListPurchasesRequest, ListPurchasesResponse,
+    Money, NewInterestEvent, Purchase, RecordInterestEventsRequest, RecordPurchaseRequest, RecordedInterest,
+    RefundPurchaseRequest,
+};
+use prost_types::Timestamp;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::Tenant;
+use super::context::at;
+use super::postgres::Sql;
+use super::raw::of_result;
+
+/// An amount of euros.
+pub(crate) fn euros(units: i64, cents: i32) -> Money {
+    Money { currency_code: "EUR".to_owned(), units, nanos: cents * 10_000_000 }
+}
+
+/// That somebody looked at something, so many minutes after nine o'clock on a day in 2026.
+pub(crate) fn viewed(event_id: &str, subject: &str, minutes: i64) -> NewInterestEvent {
+    NewInterestEvent {
+        event_id: event_id.to_owned(),
+        kind: InterestKind::Viewed.into(),
+        subject: subject.to_owned(),
+        occur_time: at(minutes),
+        ..Default::default()
+    }
+}
+
+/// Events of one customer.
+pub(crate) fn events(customer_id: &str, events: &[NewInterestEvent]) -> RecordInterestEventsRequest {
+    RecordInterestEventsRequest {
+        customer_id: customer_id.to_owned(),
+        events: events.to_vec(),
+        request_id: String::new(),
+    }
+}
+
+/// Something for so many euros.
+pub(crate) fn bought(customer_id: &str, units: i64) -> RecordPurchaseRequest {
+    RecordPurchaseRequest {
+        customer_id: customer_id.to_owned(),
+        amount: Some(euros(units, 0)),
+        ..Default::default()
+    }
+}
+
+/// So many euros back; all that is left where none is said.
+pub(crate) fn back(purchase: &Purchase, units: Option<i64>) -> RefundPurchaseRequest {
+    RefundPurchaseRequest {
+        id: purchase.id.clone(),
+        amount: units.map(|units| euros(units, 0)),
+        ..Default::default()
+    }
+}
+
+/// Why an event was refused.
+#[track_caller]
+pub(crate) fn refusal(result: &RecordedInterest) -> Status {
+    assert_eq!((result.id.as_str(), result.deduplicated), ("", false), "{result:?}");
+    of_result(result.error.as_ref().expect("it was refused"))
+}
+
+/// A new campaign, as its own service would make it.
+pub(crate) async fn campaign(sql: &Sql, tenant: &Tenant, name: &str) -> String {
+    let (tenant, id) = (tenant.id, Uuid::now_v7());
+    sql.run(&format!(
+        "INSERT INTO campaigns (tenant_id, id, name, channel, status) VALUES ('{tenant}', '{id}', '{name}', 'EMAIL', 'ACTIVE')"
+    ))
+    .await;
+    id.to_string()
+}
+
+/// What a customer did with a campaign, so many minutes after nine.
+pub(crate) async fn campaign_event(
+    sql: &Sql,
+    tenant: &Tenant,
+    (campaign_id, customer_id): (&str, &str),
+    kind: &str,
+    minutes: i64,
+) {
+    let tenant = tenant.id;
+    let seconds = at(minutes).expect("a time").seconds;
+    sql.run(&format!(
+        "INSERT INTO campaign_events (tenant_id, id, campaign_id, event_id, customer_id, kind, occurred_at, has_occurred_at)
+         VALUES ('{tenant}', gen_random_uuid(), '{campaign_id}', gen_random_uuid()::text, '{customer_id}', '{kind}',
+                 to_timestamp({seconds}), true)"
+    ))
+    .await;
+}
+
+/// Adds `copies` of every event of interest of a tenant: another id and event_id, a minute older each.
+pub(crate) async fn multiply_interest(sql: &Sql, tenant: &Tenant, copies: u32) {
+    let tenant = tenant.id;
+    sql.run(&format!(
+        "INSERT INTO interest_events SELECT copy.* FROM interest_events e, generate_series(1, {copies}) n,
+         LATERAL jsonb_populate_record(e, jsonb_build_object(
+             'id', gen_random_uuid(), 'event_id', e.event_id || '/' || n,
+             'occurred_at', e.occurred_at - n * interval '1 min')) copy
+         WHERE e.tenant_id = '{tenant}'"
+    ))
+    .await;
+}
+
+/// Adds `copies` of every purchase of a tenant, a minute older each, and a refund to all of them.
+pub(crate) async fn multiply_purchases(sql: &Sql, tenant: &Tenant, copies: u32) {
+    let tenant = tenant.id;
+    sql.run(&format!(
+        "INSERT INTO purchases SELECT copy.* FROM purchases p, generate_series(1, {copies}) n,
+         LATERAL jsonb_populate_record(p, jsonb_build_object(
+             'id', gen_random_uuid(), 'order_id', p.order_id || '/' || n,
+             'purchased_at', p.purchased_at - n * interval '1 min')) copy
+         WHERE p.tenant_id = '{tenant}';
+         INSERT INTO purchase_refunds (tenant_id, id, purchase_id, amount_micros)
+         SELECT tenant_id, gen_random_uuid(), id, 1 FROM purchases WHERE tenant_id = '{tenant}'"
+    ))
+    .await;
+}
+
+/// Adds `copies` of every campaign of a tenant, and of every event of campaigns, a minute older each.
+pub(crate) async fn multiply_campaigns(sql: &Sql, tenant: &Tenant, copies: u32) {
+    let tenant = tenant.id;
+    sql.run(&format!(
+        "INSERT INTO campaigns SELECT copy.* FROM campaigns c, generate_series(1, {copies}) n,
+         LATERAL jsonb_populate_record(c, jsonb_build_object('id', gen_random_uuid(), 'name', c.name || ' ' || n)) copy
+         WHERE c.tenant_id = '{tenant}';
+         INSERT INTO campaign_events SELECT copy.* FROM campaign_events e, generate_series(1, {copies}) n,
+         LATERAL jsonb_populate_record(e, jsonb_build_object(
+             'id', gen_random_uuid(), 'event_id', e.event_id || '/' || n,
+             'occurred_at', e.occurred_at - n * interval '1 min')) copy
+         WHERE e.tenant_id = '{tenant}'"
+    ))
+    .await;
+}
+
+impl Tenant {
+    /// Records events, and says what became of each.
+    pub(crate) async fn record_interest(
+        &self,
+        request: RecordInterestEventsRequest,
+    ) -> Result<Vec<RecordedInterest>, Status> {
+        Ok(self.engagement().record_interest_events(request).await?.into_inner().results)
+    }
+
+    /// Records events that are all taken.
+    pub(crate) async fn show(&self, customer_id: &str, shown: &[NewInterestEvent]) -> Vec<RecordedInterest> {
+        let results = self.record_interest(events(customer_id, shown)).await.expect("recorded");
+        let refused: Vec<_> = results.iter().filter(|result| result.error.is_some()).collect();
+        assert!(refused.is_empty(), "{refused:?}");
+        results
+    }
+
+    /// Records that a customer looked at something.
+    pub(crate) async fn show_interest(&self, customer_id: &str, subject: &str) {
+        self.show(customer_id, &[viewed(&Uuid::new_v4().to_string(), subject, 0)]).await;
+    }
+
+    pub(crate) async fn interest_page(
+        &self,
+        request: ListInterestEventsRequest,
+    ) -> Result<ListInterestEventsResponse, Status> {
+        Ok(self.engagement().list_interest_events(request).await?.into_inner())
+    }
+
+    /// All pages of a list.
+    pub(crate) async fn all_interest(&self, mut request: ListInterestEventsRequest) -> Vec<InterestEvent> {
+        let mut events = Vec::new();
+        loop {
+            let page = self.interest_page(request.clone()).await.expect("a page");
+            events.extend(page.interest_events);
+            if page.next_page_token.is_empty() {
+                return events;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    pub(crate) async fn scores(
+        &self,
+        customer_id: &str,
+        as_of_time: Option<Timestamp>,
+    ) -> Result<ListInterestScoresResponse, Status> {
+        let request =
+            ListInterestScoresRequest { customer_id: customer_id.to_owned(), as_of_time, limit: 100 };
+        Ok(self.engagement().list_interest_scores(request).await?.into_inner())
+    }
+
+    /// A new purchase for ten euros.
+    pub(crate) async fn purchase(&self, customer_id: &str) -> Purchase {
+        self.buy(bought(customer_id, 10)).await.expect("a purchase")
+    }
+
+    pub(crate) async fn buy(&self, request: RecordPurchaseRequest) -> Result<Purchase, Status> {
+        let response = self.engagement().record_purchase(request).await?.into_inner();
+        Ok(response.purchase.expect("the purchase"))
+    }
+
+    pub(crate) async fn refund(&self, request: RefundPurchaseRequest) -> Result<Purchase, Status> {
+        let response = self.engagement().refund_purchase(request).await?.into_inner();
+        Ok(response.purchase.expect("the purchase"))
+    }
+
+    pub(crate) async fn purchase_page(
+        &self,
+        request: ListPurchasesRequest,
+    ) -> Result<ListPurchasesResponse, Status> {
+        Ok(self.engagement().list_purchases(request).await?.into_inner())
+    }
+
+    /// All pages of a list.
+    pub(crate) async fn all_purchases(&self, mut request: ListPurchasesRequest) -> Vec<Purchase> {
+        let mut purchases = Vec::new();
+        loop {
+            let page = self.purchase_page(request.clone()).await.expect("a page");
+            purchases.extend(page.purchases);
+            if page.next_page_token.is_empty() {
+                return purchases;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+}

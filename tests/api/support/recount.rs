@@ -1,0 +1,182 @@
+//! Statistics of conversations, counted by hand from what lists show.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crm_backend::pb::{
+    AiMetadata, Conversation, Count, GetConversationStatisticsResponse, Message, ModelUsage, ObjectionCount,
+    ObjectionState, Spread,
+};
+use crm_backend::rpc::times;
+use crm_backend::rpc::words::Word;
+
+/// The answer without windows, rows and costs, so that it can be held against a recount.
+pub(crate) fn bare(answer: &GetConversationStatisticsResponse) -> GetConversationStatisticsResponse {
+    let mut bare = answer.clone();
+    bare.window = None;
+    let lists = [
+        &mut bare.statuses,
+        &mut bare.entry_points,
+        &mut bare.channels,
+        &mut bare.presenters,
+        &mut bare.outcomes,
+        &mut bare.sentiments,
+        &mut bare.topics,
+        &mut bare.questions,
+    ];
+    for number in lists.into_iter().flatten().chain(&mut bare.total) {
+        number.rows = None;
+    }
+    bare.objections.iter_mut().for_each(|objection| objection.rows = None);
+    bare.models.iter_mut().for_each(|model| model.cost = None);
+    bare
+}
+
+/// What conversations come to, each with its messages.
+pub(crate) fn recount(talks: &[(Conversation, Vec<Message>)]) -> GetConversationStatisticsResponse {
+    let conversations: Vec<&Conversation> = talks.iter().map(|(talk, _)| talk).collect();
+    let messages: Vec<&Message> = talks.iter().flat_map(|(_, messages)| messages).collect();
+    let made: Vec<&AiMetadata> = messages.iter().filter_map(|message| message.ai.as_ref()).collect();
+    let analyses = || conversations.iter().filter_map(|talk| talk.latest_analysis.as_ref());
+    let durations = conversations.iter().filter_map(|talk| talk.duration.as_ref());
+    let texts = |list: fn(&crm_backend::pb::ConversationAnalysis) -> &Vec<String>| {
+        let mut found = by_text(analyses().map(list));
+        found.truncate(20);
+        found
+    };
+    GetConversationStatisticsResponse {
+        window: None,
+        total: Some(count("", conversations.len())),
+        statuses: by_word(conversations.iter().map(|talk| talk.status())),
+        entry_points: by_word(conversations.iter().map(|talk| talk.entry_point())),
+        channels: by_word(conversations.iter().map(|talk| talk.channel())),
+        presenters: most_first(conversations.iter().map(|talk| presenter(talk))),
+        outcomes: by_word(conversations.iter().map(|talk| talk.outcome())),
+        message_count: i64::try_from(messages.len()).expect("a number of messages"),
+        duration: Some(spread(durations.map(times::duration_to_micros))),
+        response_time: Some(spread(made.iter().filter_map(|ai| response_time(ai)))),
+        models: models(&made),
+        sentiments: by_word(
+            analyses()
+                .filter_map(|analysis| analysis.sentiment.as_ref())
+                .map(|sentiment| sentiment.label())
+                .filter(|label| (*label as i32) != 0),
+        ),
+        topics: texts(|analysis| &analysis.topics),
+        questions: texts(|analysis| &analysis.questions),
+        objections: objections(&conversations),
+    }
+}
+
+fn count(value: &str, count: usize) -> Count {
+    Count { value: value.to_owned(), count: i64::try_from(count).expect("a number of rows"), rows: None }
+}
+
+fn presenter(talk: &Conversation) -> String {
+    talk.presenter.as_ref().map(|presenter| presenter.id.clone()).unwrap_or_default()
+}
+
+/// By word, in the order of the words; what says none comes first and has no word.
+fn by_word<E: Word>(words: impl Iterator<Item = E>) -> Vec<Count> {
+    let mut found: BTreeMap<i32, (E, usize)> = BTreeMap::new();
+    for word in words {
+        found.entry(word.into()).or_insert((word, 0)).1 += 1;
+    }
+    let counts = found
+        .into_iter()
+        .map(|(number, (word, times))| count(if number == 0 { "" } else { word.word() }, times));
+    counts.collect()
+}
+
+/// By value, the most first.
+fn most_first(values: impl Iterator<Item = String>) -> Vec<Count> {
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    for value in values {
+        *found.entry(value).or_default() += 1;
+    }
+    let mut counts: Vec<_> = found.iter().map(|(value, times)| count(value, *times)).collect();
+    counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
+    counts
+}
+
+/// By texts whatever their case, each by how many lists have it, with the first spelling by its bytes.
+fn by_text<'a>(lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<Count> {
+    let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
+    for list in lists {
+        let mut of_list = BTreeSet::new();
+        for text in list {
+            let (spelling, times) = found.entry(text.to_lowercase()).or_insert((text.clone(), 0));
+            *spelling = spelling.clone().min(text.clone());
+            *times += usize::from(of_list.insert(text.to_lowercase()));
+        }
+    }
+    let mut counts: Vec<_> = found.values().map(|(spelling, times)| count(spelling, *times)).collect();
+    counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
+    counts
+}
+
+fn response_time(ai: &AiMetadata) -> Option<i64> {
+    ai.response_time.as_ref().map(times::duration_to_micros)
+}
+
+/// The smallest value that is not exceeded by so many in a hundred.
+fn percentile(sorted: &[i64], percent: usize) -> i64 {
+    sorted[(sorted.len() * percent).div_ceil(100) - 1]
+}
+
+fn spread(values: impl Iterator<Item = i64>) -> Spread {
+    let mut values: Vec<i64> = values.collect();
+    values.sort_unstable();
+    if values.is_empty() {
+        return Spread::default();
+    }
+    let count = i64::try_from(values.len()).expect("a number of values");
+    let average = (2 * values.iter().sum::<i64>() + count).div_euclid(2 * count);
+    Spread {
+        count,
+        average: Some(times::duration_from_micros(average)),
+        p50: Some(times::duration_from_micros(percentile(&values, 50))),
+        p95: Some(times::duration_from_micros(percentile(&values, 95))),
+    }
+}
+
+fn models(made: &[&AiMetadata]) -> Vec<ModelUsage> {
+    let names: BTreeSet<&str> = made.iter().map(|ai| ai.model.as_str()).collect();
+    let mut models: Vec<_> = names
+        .into_iter()
+        .map(|name| {
+            let of: Vec<_> = made.iter().filter(|ai| ai.model == name).collect();
+            ModelUsage {
+                model: name.to_owned(),
+                message_count: i64::try_from(of.len()).expect("a number of messages"),
+                prompt_tokens: of.iter().map(|ai| ai.prompt_tokens).sum(),
+                completion_tokens: of.iter().map(|ai| ai.completion_tokens).sum(),
+                cached_tokens: of.iter().map(|ai| ai.cached_tokens).sum(),
+                cost: None,
+                response_time: Some(spread(of.iter().filter_map(|ai| response_time(ai)))),
+            }
+        })
+        .collect();
+    models.sort_by(|a, b| b.message_count.cmp(&a.message_count).then_with(|| a.model.cmp(&b.model)));
+    models
+}
+
+fn objections(conversations: &[&Conversation]) -> Vec<ObjectionCount> {
+    let mut found: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
+    for analysis in conversations.iter().filter_map(|talk| talk.latest_analysis.as_ref()) {
+        let mut of_talk: BTreeMap<i32, bool> = BTreeMap::new();
+        for objection in &analysis.objections {
+            *of_talk.entry(objection.kind).or_default() |= objection.state() != ObjectionState::Resolved;
+        }
+        for (kind, unresolved) in of_talk {
+            let (count, open) = found.entry(kind).or_default();
+            *count += 1;
+            *open += i64::from(unresolved);
+        }
+    }
+    let mut objections: Vec<_> = found
+        .into_iter()
+        .map(|(kind, (count, unresolved_count))| ObjectionCount { kind, count, unresolved_count, rows: None })
+        .collect();
+    objections.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.kind().word().cmp(b.kind().word())));
+    objections
+}
