@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use crm_backend::auth::api_keys::Secret;
+use crm_backend::pb::campaign_service_client::CampaignServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_backend::pb::dashboard_service_client::DashboardServiceClient;
 use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::service::Interceptor;
@@ -46,6 +48,10 @@ pub(crate) type Conversations = ConversationServiceClient<InterceptedService<Cha
 
 pub(crate) type Faqs = CustomerFaqServiceClient<InterceptedService<Channel, Says>>;
 
+pub(crate) type Campaigns = CampaignServiceClient<InterceptedService<Channel, Says>>;
+
+pub(crate) type Dashboard = DashboardServiceClient<InterceptedService<Channel, Says>>;
+
 pub(crate) type Questions = PendingQuestionServiceClient<InterceptedService<Channel, Says>>;
 
 /// One connection.
@@ -76,4 +82,12 @@ pub(crate) fn faqs(channel: &Channel, tenant: Uuid) -> Result<Faqs> {
 
 pub(crate) fn questions(channel: &Channel, tenant: Uuid) -> Result<Questions> {
     Ok(PendingQuestionServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+}
+
+pub(crate) fn campaigns(channel: &Channel, tenant: Uuid) -> Result<Campaigns> {
+    Ok(CampaignServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+}
+
+pub(crate) fn dashboard(channel: &Channel, tenant: Uuid) -> Result<Dashboard> {
+    Ok(DashboardServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
 }

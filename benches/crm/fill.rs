@@ -1,6 +1,8 @@
 //! Rows by the thousand, and as the service writes them: one is written through the service, and
 //! Postgres copies it with other ids, numbers and words. So a column that is new is right here too.
 
+mod month;
+
 use std::fmt::Write;
 
 use crm_backend::pb;
@@ -10,6 +12,8 @@ use uuid::Uuid;
 
 use crate::writers::CONTENT;
 use crate::{Result, client};
+
+pub(crate) use month::Month;
 
 /// Customers that share a word, so that a search finds a handful.
 pub(crate) const GROUP: u64 = 20;
@@ -141,7 +145,22 @@ pub(crate) async fn customers(sql: &Client, tenant: Uuid, first: Uuid, count: u6
         ("updated_at", "m.updated_at + n * interval '1 microsecond'".to_owned()),
     ];
     copy(sql, "customers", (tenant, first), &numbers(count), &changes).await?;
+    count_customers(sql, tenant).await?;
     Ok(ids)
+}
+
+/// Counts the customers of a tenant, as the service does one by one.
+async fn count_customers(sql: &Client, tenant: Uuid) -> Result<()> {
+    sql.batch_execute(&format!(
+        "DELETE FROM customer_counts WHERE tenant_id = '{tenant}'; \
+         INSERT INTO customer_counts (tenant_id, dimension, value, shard, customers) \
+         SELECT c.tenant_id, d.dimension, d.value, get_byte(uuid_send(c.id), 15) & 15, count(*) \
+         FROM customers AS c CROSS JOIN LATERAL (VALUES ('STATUS', c.status), \
+         ('INDUSTRY_CATEGORY', c.industry_category), ('SOURCE', c.source)) AS d (dimension, value) \
+         WHERE c.tenant_id = '{tenant}' AND c.deleted_at IS NULL GROUP BY 1, 2, 3, 4"
+    ))
+    .await?;
+    Ok(())
 }
 
 /// The words of the `number`th customer and of its group.
@@ -195,14 +214,19 @@ pub(crate) async fn messages(
 }
 
 /// The tables that scenarios fill.
-const TIDIED: [&str; 7] = [
+const TIDIED: [&str; 12] = [
     "customers",
+    "customer_counts",
     "conversations",
     "conversation_messages",
     "customer_faqs",
     "customer_faq_terms",
     "faq_observations",
     "pending_questions",
+    "campaign_customers",
+    "campaign_events",
+    "interest_events",
+    "purchases",
 ];
 
 /// Has the planner know what is there, and the visibility map too.

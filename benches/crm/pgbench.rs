@@ -37,16 +37,25 @@ static BATCH_LISTS: LazyLock<[(&str, String); 4]> = LazyLock::new(|| {
     ]
 });
 
+/// Lists for [`Script::campaign_events`]: the end of an event's id, and which customer it is of.
+static EVENT_LISTS: LazyLock<[(&str, String); 2]> = LazyLock::new(|| {
+    let list =
+        |item: &dyn Fn(u64) -> String| format!("{{{}}}", (0..BATCH).map(item).collect::<Vec<_>>().join(","));
+    [("suffixes", list(&|number| format!("{number:02x}"))), ("numbers", list(&|number| number.to_string()))]
+});
+
 /// A script, and for whom it is run: each transaction is for one of them.
 pub(crate) struct Script {
     text: &'static str,
     shares: Vec<Share>,
+    /// The campaign of each share, where the script is about one.
+    campaigns: Vec<Uuid>,
     variables: &'static [(&'static str, String)],
 }
 
 impl Script {
     fn new(text: &'static str, shares: Vec<Share>) -> Self {
-        Self { text, shares, variables: &[] }
+        Self { text, shares, campaigns: Vec::new(), variables: &[] }
     }
 
     /// One message in a transaction.
@@ -57,6 +66,13 @@ impl Script {
     /// [`BATCH`] messages in a transaction.
     pub(crate) fn append_batches(shares: Vec<Share>) -> Self {
         Self { variables: &*BATCH_LISTS, ..Self::new(include_str!("../sql/append_unnest.sql"), shares) }
+    }
+
+    /// [`BATCH`] events of a campaign in a transaction.
+    pub(crate) fn campaign_events(campaigns: Vec<(Share, Uuid)>) -> Self {
+        let (shares, campaigns) = campaigns.into_iter().unzip();
+        let text = include_str!("../sql/campaign_events_unnest.sql");
+        Self { campaigns, variables: &*EVENT_LISTS, ..Self::new(text, shares) }
     }
 
     /// One customer by its key.
@@ -138,7 +154,7 @@ impl Pgbench {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(clients);
         command.arg(format!("--jobs={threads}"));
         for (number, share) in script.shares.iter().enumerate() {
-            command.arg("--file").arg(self.write(script.text, number, share)?);
+            command.arg("--file").arg(self.write(script, number, share)?);
         }
         let run = format!("{:016x}", fill::prefix());
         let fingerprint = format!("\\x{}", "5a".repeat(32));
@@ -164,8 +180,11 @@ impl Pgbench {
     }
 
     /// Writes the script for a tenant, which is in the text because SET takes no parameters.
-    fn write(&self, text: &str, number: usize, share: &Share) -> Result<PathBuf> {
-        let text = text
+    fn write(&self, script: &Script, number: usize, share: &Share) -> Result<PathBuf> {
+        let campaign = script.campaigns.get(number).map(Uuid::to_string).unwrap_or_default();
+        let text = script
+            .text
+            .replace("@campaign@", &campaign)
             .replace("@tenant@", &share.tenant.to_string())
             .replace("@prefix@", &share.ids.prefix())
             .replace("@count@", &share.ids.count.to_string());

@@ -34,7 +34,7 @@ const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenari
 }
 
 /// All of them, in the order in which they run: what grows the tables comes last.
-pub(crate) const SCENARIOS: [Scenario; 18] = [
+pub(crate) const SCENARIOS: [Scenario; 22] = [
     scenario("append", "acks/s", Goal::RatioAtLeast(5.0)),
     scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.6)),
     scenario("append_hot", "acks/s", Goal::RatioAtLeast(6.0)),
@@ -42,6 +42,7 @@ pub(crate) const SCENARIOS: [Scenario; 18] = [
     scenario("get_customer", "calls/s", Goal::RatioAtLeast(0.5)),
     scenario("list_messages", "calls/s", Goal::RatioAtLeast(0.5)),
     scenario("miss_timing", "ms", Goal::RatioWithin(0.1)),
+    scenario("campaign_events", "events/s", Goal::RatioAtLeast(0.4)),
     scenario("ai_context", "ms", Goal::RatioAtMost(3.0)),
     scenario("token_delta_p99", "ms", Goal::AtMost(30.0)),
     scenario("token_rows_per_delta", "rows", Goal::AtMost(0.1)),
@@ -54,6 +55,10 @@ pub(crate) const SCENARIOS: [Scenario; 18] = [
     scenario("growth_search", "ms", Goal::RatioAtMost(1.3)),
     // Of a word that everybody has, a large tenant has more to count, so this is told without a goal.
     scenario("growth_search_common", "ms", Goal::Nothing),
+    scenario("dashboard_p95", "ms", Goal::AtMost(300.0)),
+    scenario("growth_dashboard", "ms", Goal::RatioAtMost(1.3)),
+    // A window of ten months has ten times as much to count.
+    scenario("dashboard_whole", "ms", Goal::Nothing),
 ];
 
 /// What came of a scenario.

@@ -114,7 +114,7 @@ impl Customer {
 }
 
 /// Has a conversation, and so its copies, say what came of it.
-async fn analyse(channel: &Channel, tenant: Uuid, conversation: Uuid) -> Result<()> {
+pub(crate) async fn analyse(channel: &Channel, tenant: Uuid, conversation: Uuid) -> Result<()> {
     let request = pb::RecordAnalysisRequest {
         conversation_id: conversation.to_string(),
         topics: vec!["bread".to_owned(), "opening hours".to_owned()],

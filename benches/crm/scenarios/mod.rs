@@ -1,7 +1,9 @@
 //! The scenarios. Those that need the same tables, or share a value, are measured together.
 
 mod append;
+mod campaign_events;
 mod context;
+mod dashboard;
 mod growth;
 mod idle_watch;
 mod misses;
@@ -13,6 +15,8 @@ use crate::Result;
 use crate::report::{Measured, Report};
 use crate::stage::Stage;
 
+pub(crate) use context::analyse;
+
 /// Scenarios that are measured together.
 #[derive(Debug, Clone, Copy)]
 enum Group {
@@ -22,29 +26,33 @@ enum Group {
     GetCustomer,
     ListMessages,
     Misses,
+    CampaignEvents,
     Context,
     Tokens,
     Watch,
     IdleWatch,
     GrowthOfConversation,
     GrowthOfTenant,
+    Dashboard,
 }
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
         Self::GetCustomer,
         Self::ListMessages,
         Self::Misses,
+        Self::CampaignEvents,
         Self::Context,
         Self::Tokens,
         Self::Watch,
         Self::IdleWatch,
         Self::GrowthOfConversation,
         Self::GrowthOfTenant,
+        Self::Dashboard,
     ];
 
     fn names(self) -> &'static [&'static str] {
@@ -55,12 +63,14 @@ impl Group {
             Self::GetCustomer => &["get_customer"],
             Self::ListMessages => &["list_messages"],
             Self::Misses => &["miss_timing"],
+            Self::CampaignEvents => &["campaign_events"],
             Self::Context => &["ai_context", "growth_ai_context"],
             Self::Tokens => &["token_delta_p99", "token_rows_per_delta"],
             Self::Watch => &["watch_p99"],
             Self::IdleWatch => &["idle_watch_memory"],
             Self::GrowthOfConversation => &["growth_append", "growth_list_messages"],
             Self::GrowthOfTenant => &["growth_list_customers", "growth_search", "growth_search_common"],
+            Self::Dashboard => &["dashboard_p95", "growth_dashboard", "dashboard_whole"],
         }
     }
 
@@ -72,12 +82,14 @@ impl Group {
             Self::GetCustomer => reads::get_customer(stage).await,
             Self::ListMessages => reads::list_messages(stage).await,
             Self::Misses => misses::measure(stage).await,
+            Self::CampaignEvents => campaign_events::measure(stage).await,
             Self::Context => context::measure(stage).await,
             Self::Tokens => tokens::measure(stage).await,
             Self::Watch => watch::measure(stage).await,
             Self::IdleWatch => idle_watch::measure(stage).await,
             Self::GrowthOfConversation => growth::conversation(stage).await,
             Self::GrowthOfTenant => growth::tenant(stage).await,
+            Self::Dashboard => dashboard::measure(stage).await,
         }
     }
 }

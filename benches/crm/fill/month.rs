@@ -1,0 +1,132 @@
+//! What happened to a tenant in some months, evenly spread.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Client;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use super::{Ids, conversation, copy, message, numbers};
+use crate::Result;
+use crate::scenarios::analyse;
+
+/// Messages of each conversation.
+const MESSAGES: u64 = 10;
+
+/// What a tenant's months are made of.
+pub(crate) struct Month {
+    pub(crate) tenant: Uuid,
+    /// The customer of the rows that are copied.
+    pub(crate) first: Uuid,
+    /// The customers that everything is dealt out to.
+    pub(crate) customers: Ids,
+    pub(crate) campaign: Uuid,
+    /// When they end.
+    pub(crate) until: DateTime<Utc>,
+    /// How long they are.
+    pub(crate) span: Duration,
+}
+
+impl Month {
+    /// So many conversations with ten messages each, as many campaign events, half as many interest events,
+    /// and a purchase for every ten.
+    pub(crate) async fn fill(&self, sql: &Client, channel: &Channel, count: u64) -> Result<()> {
+        let ids = self.conversations(sql, channel, count).await?;
+        self.messages(sql, channel, ids).await?;
+        let (tenant, campaign) = (self.tenant, self.campaign);
+        let customer = self.customer();
+        sql.batch_execute(&format!(
+            "INSERT INTO campaign_events
+                 (tenant_id, id, campaign_id, event_id, customer_id, kind, occurred_at, has_occurred_at)
+             SELECT '{tenant}', {id}, '{campaign}', n::text, {customer},
+                 (ARRAY['SENT', 'DELIVERED', 'OPENED', 'CLICKED', 'CONVERTED'])[n % 5 + 1], {time}, true
+             FROM generate_series(1, {count}) AS n ORDER BY n",
+            id = Ids::new(count).sql(),
+            time = self.time(count),
+        ))
+        .await?;
+        let interests = count / 2;
+        sql.batch_execute(&format!(
+            "INSERT INTO interest_events
+                 (tenant_id, id, event_id, customer_id, kind, subject, subject_key, weight, occurred_at, has_occurred_at)
+             SELECT '{tenant}', {id}, n::text, {customer}, (ARRAY['ASKED', 'VIEWED'])[n % 2 + 1], 'bread', 'bread', 1,
+                 {time}, true
+             FROM generate_series(1, {interests}) AS n ORDER BY n",
+            id = Ids::new(interests).sql(),
+            time = self.time(interests),
+        ))
+        .await?;
+        let purchases = count / 10;
+        sql.batch_execute(&format!(
+            "INSERT INTO purchases (tenant_id, id, customer_id, currency, amount_micros, purchased_at, campaign_id)
+             SELECT '{tenant}', {id}, {customer}, 'EUR', 12500000, {time}, '{campaign}'
+             FROM generate_series(1, {purchases}) AS n ORDER BY n",
+            id = Ids::new(purchases).sql(),
+            time = self.time(purchases),
+        ))
+        .await?;
+        Ok(())
+    }
+
+    async fn conversations(&self, sql: &Client, channel: &Channel, count: u64) -> Result<Ids> {
+        let first = conversation(channel, self.tenant, self.first).await?;
+        analyse(channel, self.tenant, first).await?;
+        let ids = Ids::new(count);
+        let start = self.time(count);
+        let changes = [
+            ("id", ids.sql()),
+            ("session_id", format!("{}::text", ids.sql())),
+            ("customer_id", self.customer()),
+            ("entry_point", "(ARRAY['WHATSAPP', 'WEBSITE_WIDGET', 'EMAIL'])[n % 3 + 1]".to_owned()),
+            ("status", "'ENDED'".to_owned()),
+            ("outcome", "(ARRAY['PURCHASED', 'INTERESTED', 'NO_RESPONSE'])[n % 3 + 1]".to_owned()),
+            ("started_at", start.clone()),
+            ("ended_at", format!("{start} + interval '5 minutes'")),
+            ("last_sequence", MESSAGES.to_string()),
+            ("last_message_at", format!("{start} + interval '4 minutes'")),
+            ("created_at", start.clone()),
+            ("updated_at", format!("{start} + interval '5 minutes'")),
+        ];
+        copy(sql, "conversations", (self.tenant, first), &numbers(count), &changes).await?;
+        Ok(ids)
+    }
+
+    /// Messages of a customer and of a model in turn.
+    async fn messages(&self, sql: &Client, channel: &Channel, conversations: Ids) -> Result<()> {
+        let first = message(channel, self.tenant, self.first).await?;
+        let ids = Ids::new(MESSAGES * conversations.count);
+        let prefix = conversations.prefix();
+        let numbers = format!(
+            "(SELECT n, (n - 1) % {MESSAGES} + 1 AS sequence, \
+              ('{prefix}' || lpad(to_hex((n - 1) / {MESSAGES} + 1), 16, '0'))::uuid AS conversation_id \
+              FROM generate_series(1, {}) AS n) AS numbers",
+            ids.count
+        );
+        let ai = "CASE WHEN sequence % 2 = 0 THEN jsonb_build_object('provider', 'local', 'model', \
+                  (ARRAY['small', 'medium', 'large'])[n % 3 + 1], 'prompt_tokens', 900 + n % 700, \
+                  'completion_tokens', 40 + n % 90, 'cached_tokens', n % 400, \
+                  'response_time_us', 300000 + n * 7919 % 4000000) END";
+        let changes = [
+            ("id", ids.sql()),
+            ("conversation_id", "numbers.conversation_id".to_owned()),
+            ("sequence", "numbers.sequence".to_owned()),
+            ("message_key", "numbers.sequence::text".to_owned()),
+            ("role", "CASE WHEN numbers.sequence % 2 = 0 THEN 'ASSISTANT' ELSE 'USER' END".to_owned()),
+            ("ai", ai.replace("sequence %", "numbers.sequence %")),
+        ];
+        copy(sql, "conversation_messages", (self.tenant, first), &numbers, &changes).await
+    }
+
+    /// Whom the row `n` is of. A prime deals them out in no order.
+    fn customer(&self) -> String {
+        let (prefix, count) = (self.customers.prefix(), self.customers.count);
+        format!("('{prefix}' || lpad(to_hex(n::bigint * 7919 % {count} + 1), 16, '0'))::uuid")
+    }
+
+    /// When the row `n` of so many happened.
+    fn time(&self, count: u64) -> String {
+        let (until, span) = (self.until.to_rfc3339(), self.span.as_secs());
+        format!("('{until}'::timestamptz - interval '{span} seconds' * (1 - (n - 0.5) / {count}))")
+    }
+}

@@ -1,0 +1,153 @@
+//! What a dashboard shows of a month, where a tenant has that month, and where it has ten.
+
+use std::time::{Duration, Instant};
+
+use crm_backend::pb;
+use prost_types::Timestamp;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use super::campaign_events::campaign;
+use crate::fill;
+use crate::measure::{median, milliseconds, one_by_one, quantile};
+use crate::report::Measured;
+use crate::stage::Stage;
+use crate::{Result, client};
+
+/// Months of the large tenant.
+const MONTHS: u64 = 10;
+
+/// Days of each.
+const DAYS: u64 = 30;
+
+/// What the answers take together, as a round is shared by them.
+const CALLS: [Answer; 4] = [Answer::Customers, Answer::Conversations, Answer::Campaigns, Answer::Funnel];
+
+/// Calls that are timed where all months are counted, which is not what a round is made for.
+const WHOLE_CALLS: usize = 5;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Customers,
+    Conversations,
+    Campaigns,
+    Funnel,
+}
+
+/// A tenant, and when its last month begins and ends.
+struct Filled {
+    tenant: Uuid,
+    from: Timestamp,
+    until: Timestamp,
+}
+
+/// `dashboard_p95`, `growth_dashboard` and `dashboard_whole`.
+pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+    let channel = client::channel(stage.address).await?;
+    let rows = stage.options.grown_rows();
+    let large = fill_months(stage, &channel, MONTHS, rows).await?;
+    let small = fill_months(stage, &channel, 1, rows / MONTHS).await?;
+    fill::tidy(&stage.sql).await?;
+    let mut slowest: f64 = 0.0;
+    let (mut many, mut few) = (0.0, 0.0);
+    for answer in CALLS {
+        let (mut larges, mut smalls, mut tails) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..stage.options.rounds {
+            stage.settle().await?;
+            let took = large.times(stage, &channel, answer).await?;
+            tails.push(quantile(&took, 0.95)?);
+            larges.push(median(&took)?);
+            smalls.push(median(&small.times(stage, &channel, answer).await?)?);
+        }
+        let (much, little, tail) = (median(&larges)?, median(&smalls)?, median(&tails)?);
+        eprintln!("{answer:?}: {much:.1} ms of ten months, {little:.1} ms of one; p95 {tail:.1} ms");
+        slowest = slowest.max(tail);
+        many += much;
+        few += little;
+    }
+    let whole = large.whole(&channel).await?;
+    Ok(vec![
+        Measured { name: "dashboard_p95", value: slowest, baseline: None },
+        Measured { name: "growth_dashboard", value: many, baseline: Some(few) },
+        Measured { name: "dashboard_whole", value: whole, baseline: None },
+    ])
+}
+
+impl Filled {
+    /// The milliseconds of an answer about the last month, in a share of a round.
+    async fn times(&self, stage: &Stage, channel: &Channel, answer: Answer) -> Result<Vec<f64>> {
+        let share = stage.options.round() / u32::try_from(CALLS.len())?;
+        one_by_one(share, async || self.ask(channel, answer, self.from).await).await
+    }
+
+    /// The milliseconds of the slowest answer about all months.
+    async fn whole(&self, channel: &Channel) -> Result<f64> {
+        let seconds = i64::try_from((MONTHS - 1) * DAYS * 86_400)?;
+        let from = Timestamp { seconds: self.from.seconds - seconds, nanos: 0 };
+        let mut slowest: f64 = 0.0;
+        for answer in CALLS {
+            let mut took = Vec::new();
+            for _ in 0..WHOLE_CALLS {
+                let began = Instant::now();
+                self.ask(channel, answer, from).await?;
+                took.push(milliseconds(began.elapsed()));
+            }
+            let middle = median(&took)?;
+            eprintln!("{answer:?}: {middle:.1} ms for all of ten months");
+            slowest = slowest.max(middle);
+        }
+        Ok(slowest)
+    }
+
+    async fn ask(&self, channel: &Channel, answer: Answer, from: Timestamp) -> Result<()> {
+        let mut client = client::dashboard(channel, self.tenant)?;
+        let (time_from, time_until) = (Some(from), Some(self.until));
+        let found = match answer {
+            Answer::Customers => {
+                let request =
+                    pb::GetCustomerStatisticsRequest { time_from, time_until, ..Default::default() };
+                client.get_customer_statistics(request).await?.into_inner().active_count
+            }
+            Answer::Conversations => {
+                let request =
+                    pb::GetConversationStatisticsRequest { time_from, time_until, ..Default::default() };
+                client.get_conversation_statistics(request).await?.into_inner().message_count
+            }
+            Answer::Campaigns => {
+                let request =
+                    pb::GetCampaignStatisticsRequest { time_from, time_until, ..Default::default() };
+                let answered = client.get_campaign_statistics(request).await?.into_inner();
+                i64::try_from(answered.campaigns.len())?
+            }
+            Answer::Funnel => {
+                let request = pb::GetConversionFunnelRequest { time_from, time_until, ..Default::default() };
+                let answered = client.get_conversion_funnel(request).await?.into_inner();
+                let last = answered.funnels.first().and_then(|funnel| funnel.steps.last());
+                last.map_or(0, |step| step.customer_count)
+            }
+        };
+        (found > 0).then_some(()).ok_or_else(|| format!("{answer:?} found nothing").into())
+    }
+}
+
+/// A new tenant with so many messages in so many months, ten to a conversation, as many events as
+/// conversations, and a customer for ten conversations.
+async fn fill_months(stage: &Stage, channel: &Channel, months: u64, messages: u64) -> Result<Filled> {
+    let began = Instant::now();
+    let tenant = stage.tenant().await?;
+    let conversations = messages / 10;
+    let customers = fill::customers(&stage.sql, tenant.id, tenant.customer, conversations / 10).await?;
+    let campaign = campaign(channel, tenant.id).await?;
+    let until = crm_backend::rpc::times::now();
+    let span = Duration::from_secs(months * DAYS * 86_400);
+    let month = fill::Month { tenant: tenant.id, first: tenant.customer, customers, campaign, until, span };
+    month.fill(&stage.sql, channel, conversations).await?;
+    eprintln!("{messages} messages in {months} months, filled in {:.1} s", began.elapsed().as_secs_f64());
+    let seconds = until.timestamp();
+    Ok(Filled {
+        tenant: tenant.id,
+        from: Timestamp { seconds: seconds - i64::try_from(DAYS * 86_400)?, nanos: 0 },
+        until: Timestamp { seconds, nanos: 0 },
+    })
+}
