@@ -1,0 +1,256 @@
+//! What happened in a month, made up.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use crm_backend::pb;
+use crm_backend::pb::{
+    CampaignEventKind, Channel, CustomerStatus, EntryPoint, InterestKind, MessageRole, Outcome,
+};
+use prost_types::{Duration, Timestamp};
+
+use crate::random::Random;
+use crate::words::{
+    CITIES, CONTACTS, FIRST, INDUSTRIES, MATTERS, MODELS, Matter, OUTCOMES, PRODUCTS, SECOND, SOURCES,
+};
+
+/// Where conversations begin, as often as it stands here, and over what they go.
+const PLACES: &[(EntryPoint, Channel)] = &[
+    (EntryPoint::WebsiteWidget, Channel::Text),
+    (EntryPoint::WebsiteWidget, Channel::Text),
+    (EntryPoint::Whatsapp, Channel::Text),
+    (EntryPoint::Email, Channel::Email),
+    (EntryPoint::Campaign, Channel::Text),
+    (EntryPoint::Phone, Channel::Voice),
+];
+
+/// How many in a hundred go one step further, from SENT on.
+const STEPS: [(CampaignEventKind, u64); 5] = [
+    (CampaignEventKind::Delivered, 96),
+    (CampaignEventKind::Opened, 48),
+    (CampaignEventKind::Clicked, 30),
+    (CampaignEventKind::Replied, 35),
+    (CampaignEventKind::Converted, 40),
+];
+
+/// A conversation, with all that came of it.
+pub(crate) struct Talk {
+    pub(crate) start: DateTime<Utc>,
+    pub(crate) place: (EntryPoint, Channel),
+    pub(crate) matter: &'static Matter,
+    pub(crate) model: (&'static str, &'static str),
+    pub(crate) outcome: Outcome,
+    /// What was bought: products, and how many of each.
+    pub(crate) bought: Vec<(usize, i64)>,
+    /// How many cents of it were paid back.
+    pub(crate) refunded: Option<u64>,
+}
+
+/// Customers with a name each.
+pub(crate) fn customers(random: &mut Random, count: usize) -> Vec<pb::CreateCustomerRequest> {
+    (0..count)
+        .map(|number| {
+            let (first, second) = (FIRST[number % FIRST.len()], SECOND[number / FIRST.len() % SECOND.len()]);
+            let status = [
+                CustomerStatus::Lead,
+                CustomerStatus::Prospect,
+                CustomerStatus::Active,
+                CustomerStatus::Active,
+            ];
+            pb::CreateCustomerRequest {
+                business_name: format!("{first} {second}"),
+                contact_name: (*random.one(CONTACTS)).to_owned(),
+                email: format!("contact{number}@example.com"),
+                city: (*random.one(CITIES)).to_owned(),
+                industry_category: (*random.one(INDUSTRIES)).to_owned(),
+                source: (*random.one(SOURCES)).to_owned(),
+                status: (*random.one(&status)).into(),
+                tags: if random.percent(30) { vec!["vip".to_owned()] } else { Vec::new() },
+                request_id: random.uuid().to_string(),
+                ..Default::default()
+            }
+        })
+        .collect()
+}
+
+/// A conversation of the last `days`.
+pub(crate) fn talk(random: &mut Random, now: DateTime<Utc>, days: u64) -> Talk {
+    let matter = random.one(MATTERS);
+    let buys = random.percent(28);
+    let bought: Vec<_> = match buys {
+        true => (0..random.between(1, 3))
+            .map(|_| {
+                let product = random.below(PRODUCTS.len() as u64);
+                let most = if product < 4 { 12 } else { 1 };
+                (usize::try_from(product).unwrap_or(0), i64::try_from(random.between(1, most)).unwrap_or(1))
+            })
+            .collect(),
+        false => Vec::new(),
+    };
+    let total = cents(&bought);
+    Talk {
+        start: moment(random, now, days),
+        place: *random.one(PLACES),
+        matter,
+        model: *random.one(MODELS),
+        outcome: if buys { Outcome::Purchased } else { *random.one(OUTCOMES) },
+        refunded: (buys && random.percent(8)).then(|| if random.percent(50) { total } else { total / 2 }),
+        bought,
+    }
+}
+
+/// What happened between a campaign and a customer, the furthest last.
+pub(crate) fn campaign_events(
+    random: &mut Random,
+    (customer_id, start): (&str, DateTime<Utc>),
+) -> Vec<pb::NewCampaignEvent> {
+    let mut time = start + TimeDelta::seconds(i64::try_from(random.below(7_200)).unwrap_or(0));
+    let mut events = vec![(CampaignEventKind::Sent, time)];
+    if random.percent(3) {
+        events.push((CampaignEventKind::Bounced, time + TimeDelta::seconds(2)));
+    } else {
+        for (kind, share) in STEPS {
+            if !random.percent(share) {
+                break;
+            }
+            time += TimeDelta::seconds(i64::try_from(random.between(5, 40_000)).unwrap_or(5));
+            events.push((kind, time));
+        }
+        if random.percent(2) {
+            events.push((CampaignEventKind::OptedOut, time + TimeDelta::seconds(60)));
+        }
+    }
+    let cost = |kind| (kind == CampaignEventKind::Sent).then(|| euros(4));
+    events
+        .into_iter()
+        .map(|(kind, time)| pb::NewCampaignEvent {
+            event_id: random.uuid().to_string(),
+            customer_id: customer_id.to_owned(),
+            kind: kind.into(),
+            occur_time: Some(wire(time)),
+            cost: cost(kind),
+            ..Default::default()
+        })
+        .collect()
+}
+
+impl Talk {
+    /// When it ended.
+    pub(crate) fn end(&self) -> DateTime<Utc> {
+        self.start + TimeDelta::seconds(40 * i64::try_from(self.matter.talk.len()).unwrap_or(1))
+    }
+
+    /// What was said, in turn.
+    pub(crate) fn messages(&self, random: &mut Random) -> Vec<pb::NewMessage> {
+        let (provider, model) = self.model;
+        let lines = self.matter.talk.iter().enumerate();
+        lines
+            .map(|(place, line)| {
+                let is_customer = place % 2 == 0;
+                let milliseconds = i32::try_from(random.between(400, 5_200)).unwrap_or(400);
+                let ai = pb::AiMetadata {
+                    provider: provider.to_owned(),
+                    model: model.to_owned(),
+                    prompt_tokens: i64::try_from(random.between(600, 4_000)).unwrap_or(600),
+                    completion_tokens: i64::try_from(line.len() / 4).unwrap_or(1),
+                    cached_tokens: i64::try_from(random.below(600)).unwrap_or(0),
+                    response_time: Some(Duration {
+                        seconds: (milliseconds / 1_000).into(),
+                        nanos: milliseconds % 1_000 * 1_000_000,
+                    }),
+                    ..Default::default()
+                };
+                let seconds = 40 * i64::try_from(place).unwrap_or(0);
+                pb::NewMessage {
+                    message_key: format!("m-{place:02}"),
+                    role: if is_customer { MessageRole::User } else { MessageRole::Assistant }.into(),
+                    content: (*line).to_owned(),
+                    ai: (!is_customer).then_some(ai),
+                    sent_time: Some(wire(self.start + TimeDelta::seconds(seconds))),
+                    ..Default::default()
+                }
+            })
+            .collect()
+    }
+
+    /// What the customer showed interest in.
+    pub(crate) fn interest(
+        &self,
+        random: &mut Random,
+        customer_id: &str,
+        conversation_id: &str,
+    ) -> Vec<pb::NewInterestEvent> {
+        let mut kinds = vec![(InterestKind::Asked, self.matter.topic, 1.0)];
+        for (product, _) in &self.bought {
+            kinds.push((InterestKind::AddedToCart, PRODUCTS[*product].1, 3.0));
+            if PRODUCTS[*product].0 == "COU-1" {
+                kinds.push((InterestKind::Converted, "Barista course completed", 5.0));
+            }
+        }
+        kinds
+            .into_iter()
+            .map(|(kind, subject, weight)| pb::NewInterestEvent {
+                event_id: random.uuid().to_string(),
+                customer_id: customer_id.to_owned(),
+                kind: kind.into(),
+                subject: subject.to_owned(),
+                weight: Some(weight),
+                source: "conversation".to_owned(),
+                occur_time: Some(wire(self.start + TimeDelta::seconds(60))),
+                conversation_id: conversation_id.to_owned(),
+                ..Default::default()
+            })
+            .collect()
+    }
+
+    /// The purchase that came of it, if one did.
+    pub(crate) fn purchase(
+        &self,
+        random: &mut Random,
+        customer_id: &str,
+        conversation_id: &str,
+    ) -> Option<pb::RecordPurchaseRequest> {
+        let items = self.bought.iter().map(|(product, quantity)| {
+            let (sku, name, price) = PRODUCTS[*product];
+            pb::PurchaseItem {
+                sku: sku.to_owned(),
+                name: name.to_owned(),
+                quantity: *quantity,
+                unit_price: Some(euros(price)),
+            }
+        });
+        (!self.bought.is_empty()).then(|| pb::RecordPurchaseRequest {
+            customer_id: customer_id.to_owned(),
+            amount: Some(euros(cents(&self.bought))),
+            items: items.collect(),
+            purchase_time: Some(wire(self.end())),
+            conversation_id: conversation_id.to_owned(),
+            conversation_outcome: Outcome::Purchased.into(),
+            request_id: random.uuid().to_string(),
+            ..Default::default()
+        })
+    }
+}
+
+/// A moment of the last `days`, when shops are open.
+pub(crate) fn moment(random: &mut Random, now: DateTime<Utc>, days: u64) -> DateTime<Utc> {
+    let days = i64::try_from(random.between(1, days)).unwrap_or(1);
+    let seconds = i64::try_from(random.between(8 * 3_600, 19 * 3_600)).unwrap_or(0);
+    let midnight = (now - TimeDelta::days(days)).date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+    midnight + TimeDelta::seconds(seconds)
+}
+
+/// An amount of so many cents.
+pub(crate) fn euros(cents: u64) -> pb::Money {
+    pb::Money {
+        currency_code: "EUR".to_owned(),
+        units: i64::try_from(cents / 100).unwrap_or(0),
+        nanos: i32::try_from(cents % 100).unwrap_or(0) * 10_000_000,
+    }
+}
+
+pub(crate) fn wire(time: DateTime<Utc>) -> Timestamp {
+    Timestamp { seconds: time.timestamp(), nanos: 0 }
+}
+
+fn cents(bought: &[(usize, i64)]) -> u64 {
+    bought.iter().map(|(product, quantity)| PRODUCTS[*product].2 * quantity.unsigned_abs()).sum()
+}
