@@ -137,8 +137,9 @@ async fn fill_months(stage: &Stage, channel: &Channel, months: u64, messages: u6
     let began = Instant::now();
     let tenant = stage.tenant().await?;
     let conversations = messages / 10;
-    let customers = fill::customers(&stage.sql, tenant.id, tenant.customer, conversations / 10).await?;
+    // Before there are too many customers to assign at once: what is counted are events.
     let campaign = campaign(channel, tenant.id).await?;
+    let customers = fill::customers(&stage.sql, tenant.id, tenant.customer, conversations / 10).await?;
     let until = crm_backend::rpc::times::now();
     let span = Duration::from_secs(months * DAYS * 86_400);
     let month = fill::Month { tenant: tenant.id, first: tenant.customer, customers, campaign, until, span };
