@@ -106,7 +106,7 @@ impl Month {
         let ai = "CASE WHEN sequence % 2 = 0 THEN jsonb_build_object('provider', 'local', 'model', \
                   (ARRAY['small', 'medium', 'large'])[n % 3 + 1], 'prompt_tokens', 900 + n % 700, \
                   'completion_tokens', 40 + n % 90, 'cached_tokens', n % 400, \
-                  'response_time_us', 300000 + n * 7919 % 4000000) END";
+                  'response_time_us', 300000 + n::bigint * 7919 % 4000000) END";
         let changes = [
             ("id", ids.sql()),
             ("conversation_id", "numbers.conversation_id".to_owned()),
