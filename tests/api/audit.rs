@@ -146,22 +146,26 @@ async fn a_write_whose_end_nobody_knows_says_so() {
     let zoe = tenant.customer("Zoe").await;
     let sql = crm.sql().await;
     sql.run("BEGIN; LOCK TABLE customers IN ACCESS EXCLUSIVE MODE").await;
-    let mut request =
-        tonic::Request::new(UpdateCustomerRequest { customer: Some(zoe.clone()), ..Default::default() });
-    request.metadata_mut().insert("grpc-timeout", "100m".parse().expect("a header value"));
-    let mut error = tenant.customers().update_customer(request).await.expect_err("no time");
-    sql.run("ROLLBACK").await;
-    if error.code() == Code::Cancelled {
-        // The client's own timer was first, and its error has no id.
-        error = tonic::Status::deadline_exceeded("");
-    }
-    assert_eq!(error.code(), Code::DeadlineExceeded);
+    let update = async || {
+        let wanted = UpdateCustomerRequest { customer: Some(zoe.clone()), ..Default::default() };
+        let mut request = tonic::Request::new(wanted);
+        request.metadata_mut().insert("grpc-timeout", "100m".parse().expect("a header value"));
+        tenant.customers().update_customer(request).await.expect_err("no time")
+    };
     let found = async || {
         let mut events = tenant.events_of("CustomerService/UpdateCustomer").await;
         events.retain(|event| event.outcome() == AuditOutcome::Unknown);
         events
     };
-    eventually("the event is there", async || !found().await.is_empty()).await;
+    // On a busy machine the time of a call may be over before it arrives, and nothing was done then.
+    eventually("a call came as far as the lock", async || {
+        let code = update().await.code();
+        // Whichever timer is first, the client's own or the service's.
+        assert!(matches!(code, Code::Cancelled | Code::DeadlineExceeded), "{code:?}");
+        !found().await.is_empty()
+    })
+    .await;
+    sql.run("ROLLBACK").await;
     let event = found().await.remove(0);
     assert_eq!((event.reason(), event.resource_id), (ErrorReason::DeadlineExceeded, zoe.id));
 }

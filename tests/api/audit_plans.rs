@@ -4,6 +4,7 @@ use crm_backend::pb::{AuditOutcome, ListAuditEventsRequest};
 use prost_types::Timestamp;
 
 use crate::plans::hold;
+use crate::support::sql::settle;
 use crate::support::{Crm, Tenant};
 
 /// A thing of which there are few events.
@@ -29,7 +30,7 @@ async fn large() -> (Crm, Tenant) {
         ))
         .await;
     }
-    sql.run("VACUUM ANALYZE audit_events").await;
+    settle(&sql, &["audit_events"]).await;
     (crm, tenant)
 }
 

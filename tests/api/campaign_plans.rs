@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::plans::hold;
 use crate::support::campaigns::{as_status, at, event, planned};
 use crate::support::customers::named;
-use crate::support::sql::{multiply_conversations, multiply_customers};
+use crate::support::sql::{multiply_conversations, multiply_customers, settle};
 use crate::support::{Crm, Tenant};
 
 /// A tenant with 2,000 customers and two campaigns, for all of which each customer has five events, and
@@ -51,11 +51,18 @@ impl Large {
         tenant.revise_campaign(as_status(&rare, CampaignStatus::Active), &[]).await.expect("active");
         tenant.conversation().await;
         multiply_conversations(&sql, &tenant, 1_000).await;
-        for table in
-            ["conversations", "campaigns", "campaign_customers", "campaign_events", "customers", "purchases"]
-        {
-            sql.run(&format!("VACUUM ANALYZE {table}")).await;
-        }
+        settle(
+            &sql,
+            &[
+                "conversations",
+                "campaigns",
+                "campaign_customers",
+                "campaign_events",
+                "customers",
+                "purchases",
+            ],
+        )
+        .await;
         let customers = sql
             .texts(&format!("SELECT id FROM customers WHERE tenant_id = '{}' ORDER BY id", tenant.id))
             .await;
@@ -133,7 +140,7 @@ async fn a_page_of_assignments_reads_a_page_of_an_index() {
         customers[100..120].join("', '")
     ))
     .await;
-    sql.run("VACUUM ANALYZE campaign_customers").await;
+    settle(&sql, &["campaign_customers"]).await;
     let opened = vec![AssignmentStatus::Opened.into()];
     let all = ListCampaignCustomersRequest::default;
     for (request, count, index) in [

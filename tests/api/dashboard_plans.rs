@@ -9,7 +9,7 @@ use prost_types::Timestamp;
 use crate::plans::hold;
 use crate::support::conversations::message;
 use crate::support::postgres::Sql;
-use crate::support::sql::{multiply_conversations, multiply_customers};
+use crate::support::sql::{multiply_conversations, multiply_customers, settle};
 use crate::support::{Crm, Tenant};
 
 /// Rows of each table outside of the window.
@@ -64,16 +64,18 @@ async fn with_history(crm: &Crm) -> (Tenant, Timestamp) {
             tenant.add(&talk.id, message).await.expect("added");
         }
     }
-    for table in [
-        "customers",
-        "conversations",
-        "conversation_messages",
-        "campaign_events",
-        "interest_events",
-        "purchases",
-    ] {
-        sql.run(&format!("VACUUM ANALYZE {table}")).await;
-    }
+    settle(
+        &sql,
+        &[
+            "customers",
+            "conversations",
+            "conversation_messages",
+            "campaign_events",
+            "interest_events",
+            "purchases",
+        ],
+    )
+    .await;
     let from = Timestamp { seconds: year_later(&sql).await, nanos: 0 };
     (tenant, from)
 }

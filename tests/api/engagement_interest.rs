@@ -12,7 +12,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::context::at;
-use crate::support::engagement::{campaign, events, refusal, viewed};
+use crate::support::engagement::{events, refusal, viewed};
 use crate::support::{Crm, Refusal, Tenant, at_once};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
@@ -22,7 +22,7 @@ async fn an_event_reads_back_as_it_was_sent() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
-    let autumn = campaign(&crm.sql().await, &tenant, "Autumn tasting").await;
+    let autumn = tenant.campaign("Autumn tasting").await.id;
     let event = NewInterestEvent {
         kind: InterestKind::Declined.into(),
         weight: Some(-2.5),
@@ -354,7 +354,7 @@ async fn filters_hold_together_and_pages_show_every_event_once() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
-    let autumn = campaign(&crm.sql().await, &tenant, "Autumn").await;
+    let autumn = tenant.campaign("Autumn").await.id;
     let ana = tenant.customer("Ana").await.id;
     let shown = [
         viewed("e0", "Beans", 0),

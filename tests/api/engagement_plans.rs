@@ -2,17 +2,16 @@
 //! customer.
 
 use crm_backend::pb::{
-    InterestKind, ListInterestEventsRequest, ListPurchasesRequest, Money, NewInterestEvent, PurchaseStatus,
-    RecordPurchaseRequest,
+    CampaignEventKind, InterestKind, ListInterestEventsRequest, ListPurchasesRequest, Money,
+    NewInterestEvent, PurchaseStatus, RecordPurchaseRequest,
 };
 
 use crate::plans::hold;
 use crate::support::context::at;
 use crate::support::engagement::{
-    back, bought, campaign, campaign_event, events, multiply_campaigns, multiply_interest,
-    multiply_purchases, viewed,
+    back, bought, events, multiply_campaigns, multiply_interest, multiply_purchases, viewed,
 };
-use crate::support::sql::{multiply_conversations, multiply_customers};
+use crate::support::sql::{multiply_conversations, multiply_customers, settle};
 use crate::support::{Crm, Tenant};
 
 /// What few rows of a tenant have.
@@ -37,8 +36,8 @@ async fn large() -> (Crm, Tenant, Rare) {
                 .buy(RecordPurchaseRequest { order_id, purchase_time, ..bought(&customer, 10) })
                 .await
                 .expect("it");
-            let sent = campaign(&sql, tenant, name).await;
-            campaign_event(&sql, tenant, (&sent, &customer), "CLICKED", -1).await;
+            let sent = tenant.campaign(name).await.id;
+            tenant.react((&sent, &customer), CampaignEventKind::Clicked, -1).await;
         }
         multiply_interest(&sql, tenant, 5_000).await;
         multiply_purchases(&sql, tenant, 5_000).await;
@@ -50,7 +49,7 @@ async fn large() -> (Crm, Tenant, Rare) {
     let rare = Rare {
         customer: talk.customer_id.clone(),
         conversation: talk.id.clone(),
-        campaign: campaign(&sql, &tenant, "Rare").await,
+        campaign: tenant.campaign("Rare").await.id,
     };
     let event = NewInterestEvent {
         kind: InterestKind::Converted.into(),
@@ -68,17 +67,19 @@ async fn large() -> (Crm, Tenant, Rare) {
     };
     let purchase = tenant.buy(purchase).await.expect("bought");
     tenant.refund(back(&purchase, None)).await.expect("refunded");
-    for table in [
-        "customers",
-        "conversations",
-        "campaigns",
-        "campaign_events",
-        "interest_events",
-        "purchases",
-        "purchase_refunds",
-    ] {
-        sql.run(&format!("VACUUM ANALYZE {table}")).await;
-    }
+    settle(
+        &sql,
+        &[
+            "customers",
+            "conversations",
+            "campaigns",
+            "campaign_events",
+            "interest_events",
+            "purchases",
+            "purchase_refunds",
+        ],
+    )
+    .await;
     (crm, tenant, rare)
 }
 

@@ -2,22 +2,20 @@
 
 use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::{
-    ListPurchasesRequest, Money, Outcome, Purchase, PurchaseItem, PurchaseStatus, RecordPurchaseRequest,
+    CampaignEventKind, ListPurchasesRequest, Money, Outcome, Purchase, PurchaseItem, PurchaseStatus,
+    RecordPurchaseRequest,
 };
 use tonic::Code;
 use tonic_types::StatusExt;
 
+use crate::support::campaigns::money;
 use crate::support::context::at;
-use crate::support::engagement::{back, bought, campaign, campaign_event, euros};
+use crate::support::engagement::{back, bought, euros};
 use crate::support::{Crm, Refusal, Tenant, at_once, micros};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
 const DAY: i64 = 24 * 60;
-
-fn money(currency_code: &str, units: i64, nanos: i32) -> Money {
-    Money { currency_code: currency_code.to_owned(), units, nanos }
-}
 
 fn item(name: &str, quantity: i64, unit_price: Option<Money>) -> PurchaseItem {
     PurchaseItem { sku: String::new(), name: name.to_owned(), quantity, unit_price }
@@ -28,7 +26,7 @@ async fn a_purchase_reads_back_exactly_as_it_was_sent() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
-    let autumn = campaign(&crm.sql().await, &tenant, "Autumn").await;
+    let autumn = tenant.campaign("Autumn").await.id;
     let request = RecordPurchaseRequest {
         order_id: "A-17".to_owned(),
         amount: Some(money("EUR", 37, 800_001_000)),
@@ -158,7 +156,7 @@ async fn what_a_purchase_refers_to_is_there_and_its_customers() {
     let crm = Crm::start().await;
     let (tenant, other) = (crm.tenant(), crm.tenant());
     let (talk, stranger) = (tenant.conversation().await, other.conversation().await);
-    let foreign = campaign(&crm.sql().await, &other, "Foreign").await;
+    let foreign = other.campaign("Foreign").await.id;
     let gone = tenant.customer("Gone").await.id;
     tenant.delete(&gone).await.expect("deleted");
     for id in [UNKNOWN, &stranger.customer_id, &gone] {
@@ -250,12 +248,12 @@ async fn a_purchase_sets_the_outcome_of_its_conversation_or_neither_is_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_and_the_last_campaign_are_those_of_the_90_days_before() {
     let crm = Crm::start().await;
-    let sql = crm.sql().await;
+    use CampaignEventKind::{Bounced, Clicked, Converted, Delivered, Opened, OptedOut, Replied, Sent};
     let tenant = crm.tenant();
     let (zoe, ana) = (tenant.customer("Zoe").await.id, tenant.customer("Ana").await.id);
     let mut campaigns = Vec::new();
     for name in ["Spring", "Summer", "Autumn", "Winter"] {
-        campaigns.push(campaign(&sql, &tenant, name).await);
+        campaigns.push(tenant.campaign(name).await.id);
     }
     let [spring, summer, autumn, winter] = campaigns.as_slice() else { panic!("four campaigns") };
     let buy = async |minutes: i64| {
@@ -268,11 +266,11 @@ async fn the_first_and_the_last_campaign_are_those_of_the_90_days_before() {
     let purchase = buy(0).await;
     assert_eq!(touches(&purchase), (String::new(), String::new()));
     // Reported after the purchase; none of these counts.
-    campaign_event(&sql, &tenant, (spring, &zoe), "OPENED", -90 * DAY - 1).await;
-    campaign_event(&sql, &tenant, (spring, &zoe), "CLICKED", 1).await;
-    campaign_event(&sql, &tenant, (spring, &ana), "CLICKED", -1).await;
-    for (minutes, kind) in [(-9, "SENT"), (-8, "DELIVERED"), (-7, "BOUNCED"), (-6, "OPTED_OUT")] {
-        campaign_event(&sql, &tenant, (spring, &zoe), kind, minutes).await;
+    tenant.react((spring, &zoe), Opened, -90 * DAY - 1).await;
+    tenant.react((spring, &zoe), Clicked, 1).await;
+    tenant.react((spring, &ana), Clicked, -1).await;
+    for (minutes, kind) in [(-9, Sent), (-8, Delivered), (-7, Bounced), (-6, OptedOut)] {
+        tenant.react((spring, &zoe), kind, minutes).await;
     }
     let read = async || {
         let mut purchases = tenant.all_purchases(Default::default()).await;
@@ -280,10 +278,10 @@ async fn the_first_and_the_last_campaign_are_those_of_the_90_days_before() {
     };
     assert_eq!(read().await, (String::new(), String::new()));
     // At the edges.
-    campaign_event(&sql, &tenant, (autumn, &zoe), "CONVERTED", 0).await;
+    tenant.react((autumn, &zoe), Converted, 0).await;
     assert_eq!(read().await, (autumn.clone(), autumn.clone()));
-    campaign_event(&sql, &tenant, (summer, &zoe), "OPENED", -90 * DAY).await;
-    campaign_event(&sql, &tenant, (winter, &zoe), "REPLIED", -5).await;
+    tenant.react((summer, &zoe), Opened, -90 * DAY).await;
+    tenant.react((winter, &zoe), Replied, -5).await;
     assert_eq!(read().await, (summer.clone(), autumn.clone()));
     let refunded = tenant.refund(back(&purchase, None)).await.expect("refunded");
     assert_eq!(touches(&refunded), (summer.clone(), autumn.clone()));
@@ -322,7 +320,7 @@ async fn a_few(tenant: &Tenant, autumn: &str) -> (String, String) {
 async fn filters_hold_together_and_pages_show_every_purchase_once() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let autumn = campaign(&crm.sql().await, &tenant, "Autumn").await;
+    let autumn = tenant.campaign("Autumn").await.id;
     let (talk, ana) = a_few(&tenant, &autumn).await;
     let all = ListPurchasesRequest::default;
     let (paid, partly, refunded) = (

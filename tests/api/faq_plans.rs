@@ -5,7 +5,7 @@ use crm_backend::pb::{FaqStatus, FaqVerification, ListCustomerFaqsRequest};
 
 use crate::plans::hold;
 use crate::support::faqs::{multiply_faqs, query, question};
-use crate::support::sql::multiply_customers;
+use crate::support::sql::{multiply_customers, settle};
 use crate::support::{Crm, Tenant};
 
 const TERMS: &str = "customer_faq_terms_term_idx";
@@ -32,9 +32,7 @@ async fn large() -> (Crm, Tenant, String) {
     };
     tenant.create_faq(rare).await.expect("created");
     multiply_customers(&sql, &tenant, 1_000).await;
-    for table in ["customers", "customer_faqs", "customer_faq_terms"] {
-        sql.run(&format!("VACUUM ANALYZE {table}")).await;
-    }
+    settle(&sql, &["customers", "customer_faqs", "customer_faq_terms"]).await;
     (crm, tenant, ids.swap_remove(0))
 }
 

@@ -13,7 +13,7 @@ use crm_backend::pb::{
 
 use crate::support::conversations::message;
 use crate::support::customers::named;
-use crate::support::sql::{multiply_conversations, multiply_customers, multiply_messages};
+use crate::support::sql::{multiply_conversations, multiply_customers, multiply_messages, settle};
 use crate::support::{Crm, Settings, Tenant, eventually};
 
 /// Calls that are counted together. More than five, after which Postgres may change to a plan that
@@ -42,7 +42,7 @@ async fn large() -> (Crm, Tenant) {
         ..named("Quetzal")
     };
     tenant.create(rare).await.expect("created");
-    sql.run("VACUUM ANALYZE customers").await;
+    settle(&sql, &["customers"]).await;
     (crm, tenant)
 }
 
@@ -202,8 +202,7 @@ async fn a_page_of_messages_reads_a_page_of_an_index() {
         tenant.add(id, message("a", "Hello")).await.expect("added");
         multiply_messages(&sql, id, 20_000).await;
     }
-    sql.run("VACUUM ANALYZE conversation_messages").await;
-    sql.run("VACUUM ANALYZE conversations").await;
+    settle(&sql, &["conversation_messages", "conversations"]).await;
     let of = |order_by: &str, after: Option<i64>| ListMessagesRequest {
         conversation_id: talk.id.clone(),
         order_by: order_by.to_owned(),
@@ -239,7 +238,7 @@ async fn a_page_of_conversations_reads_a_page_of_an_index() {
     let talks = [tenant.conversation().await, tenant.conversation().await];
     multiply_conversations(&sql, &tenant, 10_000).await;
     let rare = tenant.conversation().await;
-    sql.run("VACUUM ANALYZE conversations").await;
+    settle(&sql, &["conversations"]).await;
     let all = ListConversationsRequest::default;
     let by = |order_by: &str| ListConversationsRequest { order_by: order_by.to_owned(), ..all() };
     let cases = [

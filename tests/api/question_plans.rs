@@ -8,7 +8,7 @@ use crm_backend::pb::{
 use crate::plans::hold;
 use crate::support::postgres::Sql;
 use crate::support::questions::{about, lapse, question};
-use crate::support::sql::multiply_conversations;
+use crate::support::sql::{multiply_conversations, settle};
 use crate::support::{Crm, Tenant};
 
 /// Adds `copies` of every question of a customer, a millisecond younger each.
@@ -58,10 +58,9 @@ async fn large() -> (Crm, Tenant, Sql, crm_backend::pb::Conversation) {
          WHERE q.customer_id = '{few}'"
     ))
     .await;
-    sql.run("VACUUM ANALYZE pending_questions").await;
-    sql.run("VACUUM ANALYZE customers").await;
+    settle(&sql, &["pending_questions", "customers"]).await;
     multiply_conversations(&sql, &tenant, 2_000).await;
-    sql.run("VACUUM ANALYZE conversations").await;
+    settle(&sql, &["conversations"]).await;
     (crm, tenant, sql, talk)
 }
 
@@ -103,7 +102,7 @@ async fn a_page_of_questions_reads_a_page_of_an_index() {
     tenant.ask(&id).await.expect("asked");
     let lapsed = tenant.question(&customer_id(), "lapsed").await.id;
     lapse(&sql, &lapsed).await;
-    sql.run("VACUUM ANALYZE pending_questions").await;
+    settle(&sql, &["pending_questions"]).await;
     let all = ListPendingQuestionsRequest::default;
     let status = |status: Status| ListPendingQuestionsRequest { statuses: vec![status.into()], ..all() };
     for (request, count, index) in [

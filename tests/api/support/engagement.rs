@@ -1,16 +1,17 @@
 //! Interest and purchases in few words.
 
 use crm_backend::pb::{
-    InterestEvent, InterestKind, ListInterestEventsRequest, ListInterestEventsResponse,
+    CampaignEventKind, InterestEvent, InterestKind, ListInterestEventsRequest, ListInterestEventsResponse,
     ListInterestScoresRequest, ListInterestScoresResponse, ListPurchasesRequest, ListPurchasesResponse,
-    Money, NewInterestEvent, Purchase, RecordInterestEventsRequest, RecordPurchaseRequest, RecordedInterest,
-    RefundPurchaseRequest,
+    Money, NewCampaignEvent, NewInterestEvent, Purchase, RecordInterestEventsRequest, RecordPurchaseRequest,
+    RecordedInterest, RefundPurchaseRequest,
 };
 use prost_types::Timestamp;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::Tenant;
+use super::campaigns::event;
 use super::context::at;
 use super::postgres::Sql;
 use super::raw::of_result;
@@ -65,34 +66,6 @@ pub(crate) fn refusal(result: &RecordedInterest) -> Status {
     of_result(result.error.as_ref().expect("it was refused"))
 }
 
-/// A new campaign, as its own service would make it.
-pub(crate) async fn campaign(sql: &Sql, tenant: &Tenant, name: &str) -> String {
-    let (tenant, id) = (tenant.id, Uuid::now_v7());
-    sql.run(&format!(
-        "INSERT INTO campaigns (tenant_id, id, name, channel, status) VALUES ('{tenant}', '{id}', '{name}', 'EMAIL', 'ACTIVE')"
-    ))
-    .await;
-    id.to_string()
-}
-
-/// What a customer did with a campaign, so many minutes after nine.
-pub(crate) async fn campaign_event(
-    sql: &Sql,
-    tenant: &Tenant,
-    (campaign_id, customer_id): (&str, &str),
-    kind: &str,
-    minutes: i64,
-) {
-    let tenant = tenant.id;
-    let seconds = at(minutes).expect("a time").seconds;
-    sql.run(&format!(
-        "INSERT INTO campaign_events (tenant_id, id, campaign_id, event_id, customer_id, kind, occurred_at, has_occurred_at)
-         VALUES ('{tenant}', gen_random_uuid(), '{campaign_id}', gen_random_uuid()::text, '{customer_id}', '{kind}',
-                 to_timestamp({seconds}), true)"
-    ))
-    .await;
-}
-
 /// Adds `copies` of every event of interest of a tenant: another id and event_id, a minute older each.
 pub(crate) async fn multiply_interest(sql: &Sql, tenant: &Tenant, copies: u32) {
     let tenant = tenant.id;
@@ -138,6 +111,19 @@ pub(crate) async fn multiply_campaigns(sql: &Sql, tenant: &Tenant, copies: u32) 
 }
 
 impl Tenant {
+    /// What a customer did with a campaign, so many minutes after nine.
+    pub(crate) async fn react(
+        &self,
+        (campaign_id, customer_id): (&str, &str),
+        kind: CampaignEventKind,
+        minutes: i64,
+    ) {
+        let reaction = event(&Uuid::new_v4().to_string(), customer_id, kind);
+        let reaction = NewCampaignEvent { occur_time: at(minutes), ..reaction };
+        let results = self.record(campaign_id, &[reaction]).await.expect("recorded");
+        assert!(results.iter().all(|result| result.error.is_none()), "{results:?}");
+    }
+
     /// Records events, and says what became of each.
     pub(crate) async fn record_interest(
         &self,

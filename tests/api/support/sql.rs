@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::Tenant;
 use super::postgres::Sql;
+use super::{Tenant, eventually};
 
 /// Adds `copies` of every customer of a tenant: another id, slug and name, a millisecond younger each.
 pub(crate) async fn multiply_customers(sql: &Sql, tenant: &Tenant, copies: u32) {
@@ -57,4 +57,19 @@ pub(crate) async fn multiply_messages(sql: &Sql, conversation_id: &str, copies: 
          UPDATE conversations SET last_sequence = {copies} + 1 WHERE id = '{conversation_id}'"
     ))
     .await;
+}
+
+/// Plans for these tables are made for what is in them, and an index alone says what it has.
+pub(crate) async fn settle(sql: &Sql, tables: &[&str]) {
+    for table in tables {
+        let unsettled =
+            format!("SELECT relpages - relallvisible FROM pg_class WHERE oid = '{table}'::regclass");
+        // Whoever looks at the database meanwhile keeps rows from being marked as seen by all, and few dead
+        // ones are left where they are unless told otherwise.
+        eventually("all rows are visible to all", async || {
+            sql.run(&format!("VACUUM (ANALYZE, INDEX_CLEANUP ON) {table}")).await;
+            sql.number(&unsettled).await == 0
+        })
+        .await;
+    }
 }
