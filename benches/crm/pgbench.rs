@@ -27,22 +27,23 @@ const BATCH_CONVERSATIONS: u64 = 10;
 /// Lists for [`Script::append_batches`]: a message's conversation, its place there, the end of its key,
 /// and its text.
 static BATCH_LISTS: LazyLock<[(&str, String); 4]> = LazyLock::new(|| {
-    let list =
-        |item: &dyn Fn(u64) -> String| format!("{{{}}}", (0..BATCH).map(item).collect::<Vec<_>>().join(","));
     [
-        ("places", list(&|number| (number % BATCH_CONVERSATIONS + 1).to_string())),
-        ("steps", list(&|number| (number / BATCH_CONVERSATIONS + 1).to_string())),
-        ("suffixes", list(&|number| format!("{number:02x}"))),
-        ("contents", list(&|_| format!("\"{}\"", *CONTENT))),
+        ("places", list(|number| (number % BATCH_CONVERSATIONS + 1).to_string())),
+        ("steps", list(|number| (number / BATCH_CONVERSATIONS + 1).to_string())),
+        ("suffixes", list(|number| format!("{number:02x}"))),
+        ("contents", list(|_| format!("\"{}\"", *CONTENT))),
     ]
 });
 
 /// Lists for [`Script::campaign_events`]: the end of an event's id, and which customer it is of.
 static EVENT_LISTS: LazyLock<[(&str, String); 2]> = LazyLock::new(|| {
-    let list =
-        |item: &dyn Fn(u64) -> String| format!("{{{}}}", (0..BATCH).map(item).collect::<Vec<_>>().join(","));
-    [("suffixes", list(&|number| format!("{number:02x}"))), ("numbers", list(&|number| number.to_string()))]
+    [("suffixes", list(|number| format!("{number:02x}"))), ("numbers", list(|number| number.to_string()))]
 });
+
+/// A list with an item for each place in a batch, as Postgres writes arrays.
+fn list(item: impl Fn(u64) -> String) -> String {
+    format!("{{{}}}", (0..BATCH).map(item).collect::<Vec<_>>().join(","))
+}
 
 /// A script, and for whom it is run: each transaction is for one of them.
 pub(crate) struct Script {

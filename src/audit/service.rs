@@ -29,10 +29,7 @@ impl pb::audit_service_server::AuditService for AuditLog {
     ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
-        let direction = match call.message.order_by.as_str() {
-            "create_time" => Direction::Ascending,
-            _ => Direction::Descending,
-        };
+        let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let mut events = store::list(tx, &filter, direction, &page).await?;

@@ -1,7 +1,5 @@
 //! The audit log: messages ⇄ rows.
 
-use uuid::Uuid;
-
 use super::rules;
 use super::store::{Event, Filter};
 use crate::error::Result;
@@ -27,7 +25,6 @@ impl From<Event> for pb::AuditEvent {
             last_sequence,
             covers_until,
         } = row;
-        let text = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
         let messages = first_sequence.map(|first_sequence| pb::AuditedMessages {
             first_sequence,
             last_sequence: last_sequence.unwrap_or(first_sequence),
@@ -39,13 +36,13 @@ impl From<Event> for pb::AuditEvent {
             principal,
             method,
             resource_type,
-            resource_id: text(resource_id),
+            resource_id: rpc::optional_text(resource_id),
             outcome: wire(Some(outcome)),
             code,
             // A newer replica may have reasons that this one does not know.
             reason: reason.and_then(|word| ErrorReason::from_word(&word)).unwrap_or_default().into(),
-            call_id: text(call_id),
-            request_id: text(request_id),
+            call_id: rpc::optional_text(call_id),
+            request_id: rpc::optional_text(request_id),
             messages,
         }
     }
@@ -54,10 +51,9 @@ impl From<Event> for pb::AuditEvent {
 /// Which events a list shows.
 pub(super) fn filter(request: &pb::ListAuditEventsRequest) -> Result<Filter> {
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     Ok(Filter {
-        from: time(&request.create_time_from).map(|from| (from, rules::first_id(from))),
-        until: time(&request.create_time_until).map(|until| (until, rules::end_id(until))),
+        from: times::optional(request.create_time_from.as_ref()).map(|from| (from, rules::first_id(from))),
+        until: times::optional(request.create_time_until.as_ref()).map(|until| (until, rules::end_id(until))),
         principal: text(&request.principal),
         method: text(&request.method),
         resource_id: rpc::optional_id("resource_id", &request.resource_id)?,

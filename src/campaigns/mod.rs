@@ -1,7 +1,7 @@
 //! Campaigns: what a tenant sends to many customers, whom it is for, and what came of it.
 
 pub(crate) mod actions;
-mod assignments;
+pub(crate) mod assignments;
 mod events;
 pub(crate) mod performance;
 pub(crate) mod rules;

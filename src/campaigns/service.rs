@@ -59,7 +59,7 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
     ) -> Result<Response<pb::ListCampaignsResponse>, Status> {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
-        let direction = direction(&call.message.order_by, "create_time");
+        let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (campaigns, next) = actions::list(tx, &filter, direction, &page).await?;
@@ -121,17 +121,10 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
     ) -> Result<Response<pb::UnassignCustomersResponse>, Status> {
         let call = Call::open(request)?;
         let campaign_id = rpc::id("campaign_id", &call.message.campaign_id)?;
-        let mut ids = assignments::wire::ids("customer_ids", &call.message.customer_ids)?;
-        ids.sort_unstable();
-        ids.dedup();
+        let ids = assignments::wire::leaving(&call.message)?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let removed = assignments::actions::unassign(tx, campaign_id, &ids).await?;
-            // No more than a call may name.
-            let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-            Ok(pb::UnassignCustomersResponse {
-                removed_count: count(removed),
-                absent_count: count(ids.len().saturating_sub(removed)),
-            })
+            Ok(assignments::wire::left(ids.len(), removed))
         });
         Ok(response.await?)
     }
@@ -174,7 +167,7 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
     ) -> Result<Response<pb::ListCampaignEventsResponse>, Status> {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
-        let direction = direction(&call.message.order_by, "occur_time");
+        let direction = Direction::of(&call.message.order_by);
         let filter = events::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (rows, next) = events::actions::list(tx, &filter, direction, &page).await?;
@@ -192,19 +185,14 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
     ) -> Result<Response<pb::GetCampaignPerformanceResponse>, Status> {
         let call = Call::open(request)?;
         let wish = performance::wire::wish(&call.message)?;
-        let (caller, deadline) = (&call.context.caller, call.context.deadline);
-        let read = async |tx: &TenantTx| performance::actions::read(tx, &wish).await;
-        let found = self.db.snapshot(caller, deadline, read).await?;
-        Ok(Response::new(performance::wire::performance(&wish, found)))
+        let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
+            Ok(performance::wire::performance(&wish, performance::actions::read(tx, &wish).await?))
+        });
+        Ok(response.await?)
     }
 }
 
 fn changed(change: &Change, current: &Campaign) -> Result<Campaign> {
     let wanted = change.apply(&pb::Campaign::from(current.clone()))?;
     wire::update(wanted, current)
-}
-
-/// Which way a list runs: the other way round unless the order is just this field.
-fn direction(order_by: &str, field: &str) -> Direction {
-    if order_by == field { Direction::Ascending } else { Direction::Descending }
 }

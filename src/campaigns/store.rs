@@ -133,6 +133,19 @@ pub(crate) async fn lock_to_delete(tx: &TenantTx, id: Uuid) -> Result<Option<Cam
     Ok(campaign)
 }
 
+/// Which of these campaigns are there. They stay until the transaction ends.
+pub(crate) async fn hold_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let held = dsl::campaigns
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq(each::Id))
+        .select(dsl::id)
+        .for_key_share();
+    Ok(each::each(ids, held).load(&mut tx.connection()).await?)
+}
+
 /// Writes a campaign anew.
 pub(crate) async fn update(tx: &TenantTx, campaign: &Campaign) -> Result<()> {
     diesel::update(dsl::campaigns.find((tx.tenant(), campaign.id)))

@@ -70,8 +70,8 @@ pub(crate) fn create(request: pb::CreateCampaignRequest, id: Uuid, now: DateTime
         channel: stored(channel),
         audience,
         status: stored(status).unwrap_or(Text(CampaignStatus::Draft)),
-        starts_at: start_time.as_ref().and_then(times::from_wire),
-        ends_at: end_time.as_ref().and_then(times::from_wire),
+        starts_at: times::optional(start_time.as_ref()),
+        ends_at: times::optional(end_time.as_ref()),
         currency,
         budget_micros,
         spent_micros,
@@ -107,8 +107,8 @@ pub(crate) fn update(wanted: pb::Campaign, current: &Campaign) -> Result<Campaig
         channel: stored(channel),
         audience,
         status: stored(status).unwrap_or(current.status),
-        starts_at: start_time.as_ref().and_then(times::from_wire),
-        ends_at: end_time.as_ref().and_then(times::from_wire),
+        starts_at: times::optional(start_time.as_ref()),
+        ends_at: times::optional(end_time.as_ref()),
         currency,
         budget_micros,
         spent_micros,
@@ -118,12 +118,11 @@ pub(crate) fn update(wanted: pb::Campaign, current: &Campaign) -> Result<Campaig
 
 /// Which campaigns a list shows.
 pub(crate) fn filter(request: &pb::ListCampaignsRequest) -> Filter {
-    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     Filter {
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
         channels: request.channels.iter().filter_map(|channel| stored(*channel)).collect(),
-        created_from: time(&request.create_time_from),
-        created_until: time(&request.create_time_until),
+        created_from: times::optional(request.create_time_from.as_ref()),
+        created_until: times::optional(request.create_time_until.as_ref()),
     }
 }
 

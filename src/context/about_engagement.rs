@@ -4,12 +4,12 @@
 use super::about_conversations::{day, outcomes};
 use super::actions::{MAX_CAMPAIGNS, MAX_INTERESTS, MAX_PURCHASES};
 use super::item::{Item, Section};
+use crate::campaigns::assignments::store::Reached;
 use crate::conversations::store::briefs::Brief;
 use crate::db::json::Json;
 use crate::engagement::actions::Engagement;
 use crate::engagement::interest::store::scores::Score;
 use crate::engagement::purchases::store::{Bought, Item as Thing};
-use crate::engagement::store::Reached;
 use crate::pb::{AssignmentStatus, ContextResourceType, ContextSectionKind, Tokenizer};
 use crate::rpc::money;
 use crate::rpc::words::{Text, Word};

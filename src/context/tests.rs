@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::actions::{Known, Snapshot, Wish};
 use super::compose::{Options, compose};
 use super::wire;
+use crate::campaigns::assignments::store::Reached;
 use crate::conversations::analyses::store::{Analysis, Objection};
 use crate::conversations::messages::quote;
 use crate::conversations::messages::store::Action;
@@ -21,7 +22,6 @@ use crate::db::texts::Texts;
 use crate::engagement::actions::Engagement;
 use crate::engagement::interest::store::scores::Score;
 use crate::engagement::purchases::store::{Bought, Item as Thing};
-use crate::engagement::store::Reached;
 use crate::pb::{
     ActionStatus, CampaignChannel, Channel, ContextFormat, ContextSectionKind, CustomerStatus,
     GetAiContextRequest, GetAiContextResponse, MessageRole, MessageStatus, ObjectionKind, ObjectionState,

@@ -343,7 +343,6 @@ fn order(text: &str) -> (OrderKey, Direction) {
 
 fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     let filter = Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         session_id: text(&request.session_id),
@@ -353,9 +352,9 @@ fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
         presenter_kinds: request.presenter_kinds.iter().filter_map(|kind| stored(*kind)).collect(),
         presenter_id: text(&request.presenter_id),
         outcomes: request.outcomes.iter().filter_map(|outcome| stored(*outcome)).collect(),
-        follow_up_due_before: time(&request.follow_up_due_before),
-        started_from: time(&request.start_time_from),
-        started_until: time(&request.start_time_until),
+        follow_up_due_before: times::optional(request.follow_up_due_before.as_ref()),
+        started_from: times::optional(request.start_time_from.as_ref()),
+        started_until: times::optional(request.start_time_until.as_ref()),
         channels: request.channels.iter().filter_map(|channel| stored(*channel)).collect(),
         analysed: Analysed {
             topic: text(&request.topic),

@@ -87,7 +87,7 @@ impl From<FollowUp> for pb::FollowUp {
 impl From<pb::FollowUp> for FollowUp {
     fn from(message: pb::FollowUp) -> Self {
         let pb::FollowUp { needed, due_time, notes } = message;
-        Self { needed, due_at: due_time.as_ref().and_then(times::from_wire), notes }
+        Self { needed, due_at: times::optional(due_time.as_ref()), notes }
     }
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn create(
         presenter_name: name,
         presenter_persona: persona,
         status: Text(pb::ConversationStatus::Open),
-        started_at: start_time.as_ref().and_then(times::from_wire).unwrap_or(now),
+        started_at: times::optional(start_time.as_ref()).unwrap_or(now),
         ended_at: None,
         last_sequence: 0,
         last_message_at: None,
@@ -204,7 +204,7 @@ pub(crate) fn ending(request: &pb::EndConversationRequest) -> Ending {
     } = request;
     Ending {
         status: stored(*status).unwrap_or(Text(pb::ConversationStatus::Ended)),
-        ended_at: end_time.as_ref().and_then(times::from_wire),
+        ended_at: times::optional(end_time.as_ref()),
         outcome: stored(*outcome),
         outcome_notes: (!outcome_notes.is_empty()).then(|| outcome_notes.clone()),
         handoff_reason: stored(*handoff_reason),

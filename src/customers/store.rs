@@ -1,60 +1,28 @@
 //! `customers`.
 
 pub(crate) mod counts;
+mod list;
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Bool, Text as SqlText};
+use diesel::sql_types::{Array, Text as SqlText};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub(crate) use list::{Cursor, Filter, OrderKey, count_found, list, list_ids};
 
 use super::counts::Step;
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::json::Json;
-use crate::db::keyset::{Direction, keyset};
 use crate::db::schema::customers::{self, dsl};
 use crate::db::schema::sql_types::Tsvector;
 use crate::db::texts::Texts;
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::CustomerStatus;
-use crate::rpc::Page;
 use crate::rpc::words::Text;
-
-diesel::table! {
-    /// The view through which customers are listed: a policy would keep `@@` from using an index.
-    customer_list (tenant_id, id) {
-        tenant_id -> Uuid,
-        id -> Uuid,
-        business_name -> Text,
-        sort_name -> Text,
-        slug -> Text,
-        contact_name -> Text,
-        email -> Text,
-        phone -> Text,
-        website -> Text,
-        address -> Jsonb,
-        industry_category -> Text,
-        size -> Text,
-        status -> Text,
-        source -> Text,
-        owner -> Text,
-        tags -> Array<Nullable<Text>>,
-        external_ref -> Text,
-        business_context -> Jsonb,
-        brand_voice -> Jsonb,
-        content_preferences -> Jsonb,
-        custom_attributes -> Jsonb,
-        search_vector -> crate::db::schema::sql_types::Tsvector,
-        deleted_at -> Nullable<Timestamptz>,
-        created_at -> Timestamptz,
-        updated_at -> Timestamptz,
-        revision -> Int8,
-    }
-}
 
 diesel::define_sql_function! {
     /// A tsvector of exactly these lexemes.
@@ -137,49 +105,6 @@ pub(crate) struct ContentPreferences {
     pub(crate) languages: Vec<String>,
     pub(crate) frequency: String,
     pub(crate) avoid: Vec<String>,
-}
-
-/// Which customers a list shows. All that is set must hold.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Filter {
-    /// The text of a tsquery.
-    pub(crate) search: Option<String>,
-    pub(crate) statuses: Vec<Text<CustomerStatus>>,
-    pub(crate) industry_category: Option<String>,
-    pub(crate) owner: Option<String>,
-    pub(crate) external_ref: Option<String>,
-    pub(crate) source: Option<String>,
-    pub(crate) created_from: Option<DateTime<Utc>>,
-    pub(crate) created_until: Option<DateTime<Utc>>,
-    pub(crate) updated_from: Option<DateTime<Utc>>,
-    pub(crate) updated_until: Option<DateTime<Utc>>,
-    pub(crate) show_deleted: bool,
-}
-
-/// What a list is ordered by; the id decides between equals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OrderKey {
-    CreatedAt,
-    UpdatedAt,
-    SortName,
-}
-
-/// Where a page ends.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Cursor {
-    Time(DateTime<Utc>, Uuid),
-    Name(String, Uuid),
-}
-
-impl Cursor {
-    /// Where a page that is ordered by `key` ends when `customer` is its last.
-    pub(crate) fn at(key: OrderKey, customer: &Customer) -> Self {
-        match key {
-            OrderKey::CreatedAt => Self::Time(customer.created_at, customer.id),
-            OrderKey::UpdatedAt => Self::Time(customer.updated_at, customer.id),
-            OrderKey::SortName => Self::Name(customer.sort_name.clone(), customer.id),
-        }
-    }
 }
 
 /// Adds a customer and counts it, unless its slug is taken.
@@ -290,161 +215,4 @@ pub(crate) async fn update(
         .await
         .on_constraint("customers_tenant_id_slug_key", slug_taken)?;
     Ok(())
-}
-
-/// How many customers, deleted ones included, have the words of a tsquery; no more than `limit` are
-/// counted.
-pub(crate) async fn count_found(tx: &TenantTx, tsquery: &str, limit: i64) -> Result<i64> {
-    use customer_list as c;
-    let found: Vec<Uuid> = c::table
-        .filter(c::tenant_id.eq(tx.tenant()))
-        .filter(Matches { vector: c::search_vector, tsquery: tsquery.to_owned() })
-        .select(c::id)
-        .limit(limit)
-        .load(&mut tx.connection())
-        .await?;
-    Ok(i64::try_from(found.len()).unwrap_or(i64::MAX))
-}
-
-/// One page of the customers that `filter` lets through, and one row more if there is one.
-pub(crate) async fn list(
-    tx: &TenantTx,
-    filter: &Filter,
-    (key, direction): (OrderKey, Direction),
-    page: &Page<Cursor>,
-) -> Result<Vec<Customer>> {
-    use customer_list as c;
-    let query = c::table
-        .filter(c::tenant_id.eq(tx.tenant()))
-        .select((
-            c::id,
-            c::business_name,
-            c::sort_name,
-            c::slug,
-            c::contact_name,
-            c::email,
-            c::phone,
-            c::website,
-            c::address,
-            c::industry_category,
-            c::size,
-            c::status,
-            c::source,
-            c::owner,
-            c::tags,
-            c::external_ref,
-            c::business_context,
-            c::brand_voice,
-            c::content_preferences,
-            c::custom_attributes,
-            c::deleted_at,
-            c::created_at,
-            c::updated_at,
-            c::revision,
-        ))
-        .limit(page.limit())
-        .into_boxed();
-    let query = filtered(query, filter);
-    let query = match (key, &page.after) {
-        (OrderKey::CreatedAt, Some(Cursor::Time(time, id))) => {
-            keyset!(query, direction, c::created_at, c::id, after(time, id))
-        }
-        (OrderKey::UpdatedAt, Some(Cursor::Time(time, id))) => {
-            keyset!(query, direction, c::updated_at, c::id, after(time, id))
-        }
-        (OrderKey::SortName, Some(Cursor::Name(name, id))) => {
-            keyset!(query, direction, c::sort_name, c::id, after(name, id))
-        }
-        (OrderKey::CreatedAt, _) => keyset!(query, direction, c::created_at, c::id),
-        (OrderKey::UpdatedAt, _) => keyset!(query, direction, c::updated_at, c::id),
-        (OrderKey::SortName, _) => keyset!(query, direction, c::sort_name, c::id),
-    };
-    Ok(query.load(&mut tx.connection()).await?)
-}
-
-/// The ids of the customers that `filter` lets through, in no order; no more than `limit`.
-pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Result<Vec<Uuid>> {
-    use customer_list as c;
-    let query = c::table.filter(c::tenant_id.eq(tx.tenant())).select(c::id).limit(limit).into_boxed();
-    Ok(filtered(query, filter).load(&mut tx.connection()).await?)
-}
-
-/// A query of the rows that `filter` lets through.
-fn filtered<'q, ST>(
-    mut query: customer_list::BoxedQuery<'q, Pg, ST>,
-    filter: &'q Filter,
-) -> customer_list::BoxedQuery<'q, Pg, ST> {
-    use customer_list as c;
-    if !filter.show_deleted {
-        query = query.filter(c::deleted_at.is_null());
-    }
-    if let Some(search) = &filter.search {
-        query = query.filter(Matches { vector: c::search_vector, tsquery: search.clone() });
-    }
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
-    if let [status] = filter.statuses.as_slice() {
-        query = query.filter(c::status.eq(status));
-    } else if !filter.statuses.is_empty() {
-        query = query.filter(c::status.eq_any(&filter.statuses));
-    }
-    if let Some(industry_category) = &filter.industry_category {
-        query = query.filter(c::industry_category.eq(industry_category));
-    }
-    if let Some(owner) = &filter.owner {
-        query = query.filter(c::owner.eq(owner));
-    }
-    if let Some(external_ref) = &filter.external_ref {
-        // The second condition is the index's own.
-        query = query.filter(c::external_ref.eq(external_ref)).filter(c::external_ref.ne(""));
-    }
-    if let Some(source) = &filter.source {
-        query = query.filter(c::source.eq(source));
-    }
-    if let Some(from) = filter.created_from {
-        query = query.filter(c::created_at.ge(from));
-    }
-    if let Some(until) = filter.created_until {
-        query = query.filter(c::created_at.lt(until));
-    }
-    if let Some(from) = filter.updated_from {
-        query = query.filter(c::updated_at.ge(from));
-    }
-    if let Some(until) = filter.updated_until {
-        query = query.filter(c::updated_at.lt(until));
-    }
-    query
-}
-
-/// `… @@ …`: the vector has what the query asks for.
-#[derive(Debug, Clone)]
-struct Matches<C> {
-    vector: C,
-    tsquery: String,
-}
-
-impl<C: 'static> QueryId for Matches<C> {
-    type QueryId = Matches<C>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl<C: Expression> Expression for Matches<C> {
-    type SqlType = Bool;
-}
-
-impl<C: SelectableExpression<T>, T> SelectableExpression<T> for Matches<C> {}
-
-impl<C: AppearsOnTable<T>, T> AppearsOnTable<T> for Matches<C> {}
-
-impl<C, G> diesel::expression::ValidGrouping<G> for Matches<C> {
-    type IsAggregate = diesel::expression::is_aggregate::No;
-}
-
-impl<C: QueryFragment<Pg>> QueryFragment<Pg> for Matches<C> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        self.vector.walk_ast(out.reborrow())?;
-        out.push_sql(" @@ ");
-        out.push_bind_param::<SqlText, _>(&self.tsquery)?;
-        out.push_sql("::tsquery");
-        Ok(())
-    }
 }

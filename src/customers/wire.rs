@@ -226,7 +226,6 @@ pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option
         return None;
     }
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     Some(Filter {
         search: rules::tsquery(tenant, &request.query, &request.tags),
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
@@ -234,10 +233,10 @@ pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option
         owner: text(&request.owner),
         external_ref: text(&request.external_ref),
         source: text(&request.source),
-        created_from: time(&request.create_time_from),
-        created_until: time(&request.create_time_until),
-        updated_from: time(&request.update_time_from),
-        updated_until: time(&request.update_time_until),
+        created_from: times::optional(request.create_time_from.as_ref()),
+        created_until: times::optional(request.create_time_until.as_ref()),
+        updated_from: times::optional(request.update_time_from.as_ref()),
+        updated_until: times::optional(request.update_time_until.as_ref()),
         show_deleted: request.show_deleted,
     })
 }

@@ -14,7 +14,7 @@ pub(super) fn window(
     until: Option<&Timestamp>,
     now: DateTime<Utc>,
 ) -> Result<Window> {
-    Window::new(from.and_then(times::from_wire), until.and_then(times::from_wire), now)
+    Window::new(times::optional(from), times::optional(until), now)
 }
 
 /// A window, and the time zone in which its days begin.

@@ -14,6 +14,14 @@ pub enum Direction {
     Descending,
 }
 
+impl Direction {
+    /// The direction that an `order_by` of the contract says, for a list that has the largest first when
+    /// nothing is said.
+    pub fn of(order_by: &str) -> Self {
+        if order_by.is_empty() || order_by.ends_with(" desc") { Self::Descending } else { Self::Ascending }
+    }
+}
+
 /// `(key, id) > (…)`, or `<` where the list runs the other way.
 ///
 /// A comparison of rows, because an index on (key, id) answers it by starting where the page before

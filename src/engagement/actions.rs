@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::interest::store::scores::{self, AsOf, Score};
 use super::purchases::store::{self as purchases, Bought};
-use super::store::{self, Reached};
+use crate::campaigns::assignments::store::{self as assignments, Reached};
 use crate::db::TenantTx;
 use crate::error::Result;
 
@@ -33,7 +33,7 @@ pub(crate) async fn read(tx: &TenantTx, customer_id: Uuid, limits: Limits) -> Re
     let (interests, purchases, campaigns) = try_join!(
         scores::list(tx, customer_id, AsOf::LatestEvent, limits.interests),
         purchases::list_newest(tx, customer_id, limits.purchases),
-        store::list_reached(tx, customer_id, limits.campaigns),
+        assignments::list_reached(tx, customer_id, limits.campaigns),
     )?;
     Ok(Engagement { interests, purchases, campaigns })
 }

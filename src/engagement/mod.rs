@@ -5,6 +5,5 @@ pub(crate) mod interest;
 pub(crate) mod purchases;
 pub(crate) mod rules;
 mod service;
-pub(crate) mod store;
 
 pub use service::Engagements;

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::interest;
 use super::interest::store::scores::AsOf;
+use super::interest::wire::Wish;
 use super::purchases;
 use super::purchases::actions::Receipt;
 use crate::conversations::feed::Feed;
@@ -14,12 +15,6 @@ use crate::error::Result;
 use crate::pb;
 use crate::rpc::words::stored;
 use crate::rpc::{self, Call, PageKey, etag, page, times};
-
-/// Subjects that scores are given of when the client does not say: what a person reads at a glance.
-const DEFAULT_SCORES: i64 = 20;
-
-/// Subjects that scores are given of at most.
-const MAX_SCORES: i64 = 100;
 
 /// `EngagementService`.
 pub struct Engagements {
@@ -62,8 +57,8 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         use interest::store::Cursor;
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
-        let direction = direction(&call.message.order_by);
-        let filter = events(&call.message)?;
+        let direction = Direction::of(&call.message.order_by);
+        let filter = interest::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (events, next) = interest::actions::list(tx, &filter, direction, &page).await?;
             let (interest_events, next) = page::fit(events, next, Cursor::at);
@@ -80,13 +75,7 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         request: Request<pb::ListInterestScoresRequest>,
     ) -> Result<Response<pb::ListInterestScoresResponse>, Status> {
         let call = Call::open(request)?;
-        let pb::ListInterestScoresRequest { customer_id, as_of_time, limit } = &call.message;
-        let customer_id = rpc::id("customer_id", customer_id)?;
-        let as_of = as_of_time.as_ref().and_then(times::from_wire).unwrap_or_else(times::now);
-        let limit = match i64::from(*limit) {
-            0 => DEFAULT_SCORES,
-            limit => limit.min(MAX_SCORES),
-        };
+        let Wish { customer_id, as_of, limit } = interest::wire::wish(&call.message, times::now())?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let scores = interest::actions::score(tx, customer_id, AsOf::Time(as_of), limit).await?;
             Ok(pb::ListInterestScoresResponse {
@@ -122,8 +111,8 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         use purchases::store::Cursor;
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
-        let direction = direction(&call.message.order_by);
-        let filter = bought(&call.message)?;
+        let direction = Direction::of(&call.message.order_by);
+        let filter = purchases::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (receipts, next) = purchases::actions::list(tx, &filter, direction, &page).await?;
             let end = |receipt: &Receipt| Cursor::at(&receipt.purchase);
@@ -147,39 +136,4 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         });
         Ok(response.await?)
     }
-}
-
-/// Which way a list runs: the newest first, unless its order is named by a time alone.
-fn direction(order_by: &str) -> Direction {
-    match order_by {
-        "occur_time" | "purchase_time" => Direction::Ascending,
-        _ => Direction::Descending,
-    }
-}
-
-fn events(request: &pb::ListInterestEventsRequest) -> Result<interest::store::Filter> {
-    let subject = (!request.subject.is_empty()).then(|| interest::rules::subject_key(&request.subject));
-    Ok(interest::store::Filter {
-        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
-        conversation_id: rpc::optional_id("conversation_id", &request.conversation_id)?,
-        campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,
-        kinds: request.kinds.iter().filter_map(|kind| stored(*kind)).collect(),
-        subject_key: subject,
-        occurred_from: request.occur_time_from.as_ref().and_then(times::from_wire),
-        occurred_until: request.occur_time_until.as_ref().and_then(times::from_wire),
-    })
-}
-
-fn bought(request: &pb::ListPurchasesRequest) -> Result<purchases::store::Filter> {
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    Ok(purchases::store::Filter {
-        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
-        conversation_id: rpc::optional_id("conversation_id", &request.conversation_id)?,
-        campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,
-        order_id: text(&request.order_id),
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        currency: text(&request.currency_code),
-        purchased_from: request.purchase_time_from.as_ref().and_then(times::from_wire),
-        purchased_until: request.purchase_time_until.as_ref().and_then(times::from_wire),
-    })
 }

@@ -73,10 +73,7 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
     ) -> Result<Response<pb::ListCustomerFaqsResponse>, Status> {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
-        let direction = match call.message.order_by.as_str() {
-            "create_time" => Direction::Ascending,
-            _ => Direction::Descending,
-        };
+        let direction = Direction::of(&call.message.order_by);
         let filter = filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (faqs, next) = actions::list(tx, &filter, direction, &page).await?;
@@ -189,14 +186,13 @@ fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
 }
 
 fn filter(request: &pb::ListCustomerFaqsRequest) -> Result<Filter> {
-    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
         verifications: request.verifications.iter().filter_map(|word| stored(*word)).collect(),
         sources: request.sources.iter().filter_map(|source| stored(*source)).collect(),
         category: (!request.category.is_empty()).then(|| request.category.clone()),
-        created_from: time(&request.create_time_from),
-        created_until: time(&request.create_time_until),
+        created_from: times::optional(request.create_time_from.as_ref()),
+        created_until: times::optional(request.create_time_until.as_ref()),
     })
 }

@@ -59,10 +59,7 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
     ) -> Result<Response<pb::ListPendingQuestionsResponse>, Status> {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
-        let direction = match call.message.order_by.as_str() {
-            "create_time" => Direction::Ascending,
-            _ => Direction::Descending,
-        };
+        let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (questions, next) = actions::list(tx, &filter, direction, &page).await?;

@@ -53,7 +53,6 @@ impl From<Question> for pb::PendingQuestion {
             updated_at,
             revision,
         } = row;
-        let text = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
         Self {
             id: id.to_string(),
             customer_id: customer_id.to_string(),
@@ -65,17 +64,17 @@ impl From<Question> for pb::PendingQuestion {
             scheduled_time: scheduled_at.map(times::to_wire),
             expire_time: expires_at.map(times::to_wire),
             status: wire(Some(status)),
-            created_conversation_id: text(created_conversation_id),
+            created_conversation_id: rpc::optional_text(created_conversation_id),
             attempts,
             ask_time: asked_at.map(times::to_wire),
-            asked_conversation_id: text(asked_conversation_id),
-            asked_message_id: text(asked_message_id),
+            asked_conversation_id: rpc::optional_text(asked_conversation_id),
+            asked_message_id: rpc::optional_text(asked_message_id),
             cooldown_end_time: cooldown_until.map(times::to_wire),
             answer,
             confidence,
             answer_time: answered_at.map(times::to_wire),
-            answered_conversation_id: text(answered_conversation_id),
-            answered_message_id: text(answered_message_id),
+            answered_conversation_id: rpc::optional_text(answered_conversation_id),
+            answered_message_id: rpc::optional_text(answered_message_id),
             verified_by,
             verify_time: verified_at.map(times::to_wire),
             skip_reason,
@@ -113,7 +112,7 @@ pub(crate) fn create(
         purpose,
         priority: stored(priority).unwrap_or(Text(pb::QuestionPriority::Normal)),
         timing: stored(timing).unwrap_or(Text(pb::QuestionTiming::NextMessage)),
-        scheduled_at: scheduled_time.as_ref().and_then(times::from_wire),
+        scheduled_at: times::optional(scheduled_time.as_ref()),
         status: Text(pb::PendingQuestionStatus::Pending),
         created_conversation_id: rpc::optional_id("conversation_id", &conversation_id)?,
         attempts: 0,
@@ -130,7 +129,7 @@ pub(crate) fn create(
         verified_at: None,
         skip_reason: String::new(),
         skipped_at: None,
-        expires_at: expire_time.as_ref().and_then(times::from_wire),
+        expires_at: times::optional(expire_time.as_ref()),
         created_at: now,
         updated_at: now,
         revision: 1,
@@ -175,23 +174,22 @@ pub(crate) fn update(wanted: pb::PendingQuestion, current: &Question) -> Questio
         purpose,
         priority: stored(priority).unwrap_or(current.priority),
         timing: stored(timing).unwrap_or(current.timing),
-        scheduled_at: scheduled_time.as_ref().and_then(times::from_wire),
-        expires_at: expire_time.as_ref().and_then(times::from_wire),
+        scheduled_at: times::optional(scheduled_time.as_ref()),
+        expires_at: times::optional(expire_time.as_ref()),
         ..current.clone()
     }
 }
 
 /// Which questions a list shows.
 pub(crate) fn filter(request: &pb::ListPendingQuestionsRequest) -> Result<Filter> {
-    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
         priorities: request.priorities.iter().filter_map(|priority| stored(*priority)).collect(),
         timings: request.timings.iter().filter_map(|timing| stored(*timing)).collect(),
         target_field: (!request.target_field.is_empty()).then(|| request.target_field.clone()),
-        created_from: time(&request.create_time_from),
-        created_until: time(&request.create_time_until),
+        created_from: times::optional(request.create_time_from.as_ref()),
+        created_until: times::optional(request.create_time_until.as_ref()),
     })
 }
 

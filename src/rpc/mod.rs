@@ -226,3 +226,8 @@ pub fn id(field: &str, text: &str) -> Result<Uuid> {
 pub fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>> {
     if text.is_empty() { Ok(None) } else { id(field, text).map(Some) }
 }
+
+/// A UUID for a field that is empty where there is none.
+pub fn optional_text(id: Option<Uuid>) -> String {
+    id.map_or_else(String::new, |id| id.to_string())
+}

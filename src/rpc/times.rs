@@ -18,6 +18,11 @@ pub fn from_wire(time: &Timestamp) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(time.seconds, nanos).map(|time| time.trunc_subsecs(MICROSECONDS))
 }
 
+/// The same of a time that may be unset.
+pub fn optional(time: Option<&Timestamp>) -> Option<DateTime<Utc>> {
+    time.and_then(from_wire)
+}
+
 /// A time for the wire.
 pub fn to_wire(time: DateTime<Utc>) -> Timestamp {
     Timestamp { seconds: time.timestamp(), nanos: i32::try_from(time.timestamp_subsec_nanos()).unwrap_or(0) }

@@ -20,7 +20,7 @@ const MONTHS: u64 = 10;
 /// Days of each.
 const DAYS: u64 = 30;
 
-/// What the answers take together, as a round is shared by them.
+/// The answers that share a round.
 const CALLS: [Answer; 4] = [Answer::Customers, Answer::Conversations, Answer::Campaigns, Answer::Funnel];
 
 /// Calls that are timed where all months are counted, which is not what a round is made for.

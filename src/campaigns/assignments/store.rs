@@ -13,8 +13,11 @@ pub(crate) use assign::{Assigned, assign};
 
 use crate::db::TenantTx;
 use crate::db::schema::campaign_customers::{self, dsl};
+use crate::db::schema::campaigns;
 use crate::error::Result;
+use crate::pb::{AssignmentStatus, CampaignChannel};
 use crate::rpc::Page;
+use crate::rpc::words::Text;
 
 /// A customer of a campaign as it is stored.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
@@ -25,6 +28,21 @@ pub(crate) struct Assignment {
     pub(crate) progress: i16,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// A campaign with which a customer had to do.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = campaigns, check_for_backend(Pg))]
+pub(crate) struct Reached {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+    pub(crate) channel: Option<Text<CampaignChannel>>,
+    /// How far the customer has come, a value of `AssignmentStatus`.
+    #[diesel(select_expression = campaign_customers::progress)]
+    pub(crate) progress: i16,
+    /// When that was learned.
+    #[diesel(select_expression = campaign_customers::updated_at)]
+    pub(crate) progressed_at: DateTime<Utc>,
 }
 
 /// Whose assignments a list shows, and in which order.
@@ -80,6 +98,26 @@ pub(crate) async fn delete_of(tx: &TenantTx, campaign_id: Uuid) -> Result<()> {
         .execute(&mut tx.connection())
         .await?;
     Ok(())
+}
+
+/// The campaigns that something happened of with a customer, the one that was created last first.
+pub(crate) async fn list_reached(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Reached>> {
+    let assigned: i32 = AssignmentStatus::Assigned.into();
+    let reached = campaign_customers::table
+        .inner_join(
+            campaigns::table.on(campaigns::tenant_id
+                .eq(campaign_customers::tenant_id)
+                .and(campaigns::id.eq(campaign_customers::campaign_id))),
+        )
+        .filter(campaign_customers::tenant_id.eq(tx.tenant()))
+        .filter(campaign_customers::customer_id.eq(customer_id))
+        .filter(campaign_customers::progress.gt(i16::try_from(assigned).unwrap_or_default()))
+        .order(campaign_customers::campaign_id.desc())
+        .limit(limit)
+        .select(Reached::as_select())
+        .load(&mut tx.connection())
+        .await?;
+    Ok(reached)
 }
 
 /// One page of assignments, and one row more if there is one. With `progresses`, those that have come to

@@ -26,8 +26,26 @@ pub(crate) fn whom(tenant: Uuid, request: &pb::AssignCustomersRequest) -> Result
     }
 }
 
+/// Whom a call takes out of a campaign, each once.
+pub(crate) fn leaving(request: &pb::UnassignCustomersRequest) -> Result<Vec<Uuid>> {
+    let mut ids = ids("customer_ids", &request.customer_ids)?;
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// The answer where so many of those who were named were in the campaign.
+pub(crate) fn left(named: usize, removed: usize) -> pb::UnassignCustomersResponse {
+    // No more than a call may name.
+    let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    pb::UnassignCustomersResponse {
+        removed_count: count(removed),
+        absent_count: count(named.saturating_sub(removed)),
+    }
+}
+
 /// The UUIDs in a field.
-pub(crate) fn ids(field: &str, texts: &[String]) -> Result<Vec<Uuid>> {
+fn ids(field: &str, texts: &[String]) -> Result<Vec<Uuid>> {
     texts.iter().enumerate().map(|(index, text)| rpc::id(&format!("{field}[{index}]"), text)).collect()
 }
 

@@ -13,6 +13,7 @@ use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::rpc::{Page, times};
+use crate::{conversations, customers};
 
 /// Records events, each by itself: in one flight, and another where some were not recorded.
 ///
@@ -62,8 +63,8 @@ async fn find_out(tx: &TenantTx, campaign_id: Uuid, events: &[&NewEvent]) -> Res
     let (campaign, known, customers, conversations) = try_join4(
         campaigns::actions::get(tx, campaign_id),
         store::find_known(tx, campaign_id, &event_ids),
-        store::list_customers(tx, &customer_ids),
-        store::list_conversations(tx, &conversation_ids),
+        customers::store::find_ids(tx, &customer_ids),
+        conversations::store::list_customer_ids(tx, &conversation_ids),
     )
     .await?;
     Ok(Findings {

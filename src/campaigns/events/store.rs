@@ -16,9 +16,7 @@ pub(crate) use record::record;
 
 use super::rules::{KINDS, status_after};
 use crate::db::TenantTx;
-use crate::db::each;
 use crate::db::schema::campaign_events::{self, dsl};
-use crate::db::schema::{conversations, customers};
 use crate::error::Result;
 use crate::pb::CampaignEventKind;
 use crate::rpc::words::{Text, Word};
@@ -110,22 +108,4 @@ pub(crate) async fn find_known(tx: &TenantTx, campaign_id: Uuid, event_ids: &[&s
         .load(&mut tx.connection())
         .await?;
     Ok(known)
-}
-
-/// Which of these customers there are, deleted or not.
-pub(crate) async fn list_customers(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
-    let customer = customers::table
-        .filter(customers::tenant_id.eq(tx.tenant()))
-        .filter(customers::id.eq(each::Id))
-        .select(customers::id);
-    Ok(each::each(ids, customer).load(&mut tx.connection()).await?)
-}
-
-/// Which of these conversations there are, and with whom.
-pub(crate) async fn list_conversations(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>> {
-    let conversation = conversations::table
-        .filter(conversations::tenant_id.eq(tx.tenant()))
-        .filter(conversations::id.eq(each::Id))
-        .select((conversations::id, conversations::customer_id));
-    Ok(each::each(ids, conversation).load(&mut tx.connection()).await?)
 }

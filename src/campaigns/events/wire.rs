@@ -74,7 +74,7 @@ fn result(event_id: &str, outcome: Result<Recorded, google_rpc::Status>) -> pb::
 fn new_event(event: &pb::NewCampaignEvent, id: Uuid, now: DateTime<Utc>) -> Result<NewEvent> {
     rpc::check(event)?;
     let pb::NewCampaignEvent { event_id, customer_id, kind, occur_time, conversation_id, cost } = event;
-    let occurred_at = occur_time.as_ref().and_then(times::from_wire);
+    let occurred_at = times::optional(occur_time.as_ref());
     if let Some(occurred_at) = occurred_at {
         conversations::rules::check_not_ahead("occur_time", occurred_at, now)?;
     }
@@ -93,13 +93,12 @@ fn new_event(event: &pb::NewCampaignEvent, id: Uuid, now: DateTime<Utc>) -> Resu
 
 /// Which events a list shows.
 pub(crate) fn filter(request: &pb::ListCampaignEventsRequest) -> Result<Filter> {
-    let time = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(times::from_wire);
     Ok(Filter {
         campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         kinds: request.kinds.iter().filter_map(|kind| stored(*kind)).collect(),
-        occurred_from: time(&request.occur_time_from),
-        occurred_until: time(&request.occur_time_until),
+        occurred_from: times::optional(request.occur_time_from.as_ref()),
+        occurred_until: times::optional(request.occur_time_until.as_ref()),
     })
 }
 
@@ -125,7 +124,7 @@ impl From<Event> for pb::CampaignEvent {
             customer_id: customer_id.to_string(),
             kind: wire(Some(kind)),
             occur_time: Some(times::to_wire(occurred_at)),
-            conversation_id: conversation_id.map(|id| id.to_string()).unwrap_or_default(),
+            conversation_id: rpc::optional_text(conversation_id),
             cost: cost_micros.map(cost),
             create_time: Some(times::to_wire(created_at)),
         }

@@ -38,8 +38,8 @@ pub(crate) fn wish(request: &pb::GetCampaignPerformanceRequest) -> Result<Wish> 
         request;
     Ok(Wish {
         campaign_id: rpc::id("campaign_id", campaign_id)?,
-        from: time_from.as_ref().and_then(times::from_wire),
-        until: time_until.as_ref().and_then(times::from_wire),
+        from: times::optional(time_from.as_ref()),
+        until: times::optional(time_until.as_ref()),
         zone: Zone::parse("time_zone", time_zone)?,
         attribution: self::attribution(*attribution),
     })

@@ -15,20 +15,26 @@ use uuid::Uuid;
 use crate::db::TenantTx;
 use crate::error::Result;
 
-/// The first of the touches that led to the purchase `p`, which has `tenant_id`, `customer_id` and
-/// `purchased_at`: a SELECT of its `campaign_id`. 90 days are so many hours, whatever clocks did.
-pub(crate) const FIRST: &str = "SELECT e.campaign_id FROM campaign_events AS e \
-     WHERE e.tenant_id = p.tenant_id AND e.customer_id = p.customer_id AND e.occurred_at <= p.purchased_at \
-     AND e.occurred_at >= p.purchased_at - interval '2160 hours' \
-     AND e.kind IN ('OPENED', 'CLICKED', 'REPLIED', 'CONVERTED') \
-     ORDER BY e.occurred_at, e.campaign_id LIMIT 1";
+/// The touches that led to the purchase `p`, which has `tenant_id`, `customer_id` and `purchased_at`: a SELECT
+/// of the `campaign_id` of the first in this order. 90 days are so many hours, whatever clocks did.
+macro_rules! touch {
+    ($order:literal) => {
+        concat!(
+            "SELECT e.campaign_id FROM campaign_events AS e \
+             WHERE e.tenant_id = p.tenant_id AND e.customer_id = p.customer_id \
+             AND e.occurred_at <= p.purchased_at AND e.occurred_at >= p.purchased_at - interval '2160 hours' \
+             AND e.kind IN ('OPENED', 'CLICKED', 'REPLIED', 'CONVERTED') ORDER BY ",
+            $order,
+            " LIMIT 1"
+        )
+    };
+}
 
-/// The last of them.
-pub(crate) const LAST: &str = "SELECT e.campaign_id FROM campaign_events AS e \
-     WHERE e.tenant_id = p.tenant_id AND e.customer_id = p.customer_id AND e.occurred_at <= p.purchased_at \
-     AND e.occurred_at >= p.purchased_at - interval '2160 hours' \
-     AND e.kind IN ('OPENED', 'CLICKED', 'REPLIED', 'CONVERTED') \
-     ORDER BY e.occurred_at DESC, e.campaign_id DESC LIMIT 1";
+/// The first touch.
+pub(crate) const FIRST: &str = touch!("e.occurred_at, e.campaign_id");
+
+/// The last touch.
+pub(crate) const LAST: &str = touch!("e.occurred_at DESC, e.campaign_id DESC");
 
 /// The campaigns of the first and of the last touch before each of these purchases, of which it takes the
 /// customer and the time.

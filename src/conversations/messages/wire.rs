@@ -139,7 +139,7 @@ pub(crate) fn new_message(conversation_id: Uuid, message: pb::NewMessage) -> New
         ai: ai.map(|ai| Json(ai.into())),
         actions: Json(actions.into_iter().map(Into::into).collect()),
         metadata: structs::to_json(metadata.as_ref()),
-        sent_at: sent_time.as_ref().and_then(times::from_wire),
+        sent_at: times::optional(sent_time.as_ref()),
         fingerprint,
     }
 }

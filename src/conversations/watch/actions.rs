@@ -17,8 +17,8 @@ use crate::db::keyset::Direction;
 use crate::error::Result;
 
 /// Messages of a page, and its bytes: what a watcher holds while its client does not read. A message
-/// takes a kilobyte beside its text, and all that such a watcher holds must stay below 64.
-const PAGE: (i64, usize) = (12, 16 << 10);
+/// takes a kilobyte beside its text.
+const PAGE: (i64, usize) = (8, 8 << 10);
 
 /// Changes of a page. Each may be a message with all its text.
 const CHANGES: i64 = 8;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::store::{self, Reached};
@@ -25,6 +25,14 @@ pub(in crate::dashboard) struct Wish {
     pub(in crate::dashboard) campaign_id: Option<Uuid>,
     /// Where the conversation began by which customers entered.
     pub(in crate::dashboard) entry_points: Vec<Text<EntryPoint>>,
+}
+
+impl Wish {
+    /// When customers that entered in the window are followed.
+    pub(super) fn followed(&self) -> Window {
+        let until = self.window.until.checked_add_signed(self.max_duration);
+        Window { until: until.unwrap_or(DateTime::<Utc>::MAX_UTC), ..self.window }
+    }
 }
 
 /// How far the customers of a group came.

@@ -1,6 +1,5 @@
 //! The statement of a funnel. By hand, because it is another one for each list of steps.
 
-use chrono::{DateTime, Utc};
 use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -33,16 +32,12 @@ pub(super) struct Reached {
 /// How many customers reached each step, of the groups that most entered.
 pub(super) async fn list_reached(tx: &TenantTx, wish: &Wish) -> Result<Vec<Reached>> {
     let Wish { window, steps, max_duration, grouping, campaign_id, entry_points } = wish;
-    let later = Window {
-        until: window.until.checked_add_signed(*max_duration).unwrap_or(DateTime::<Utc>::MAX_UTC),
-        ..*window
-    };
     let list = ListReached {
         tenant: tx.tenant(),
         live: Text(Environment::Live),
         steps: steps.iter().enumerate().map(|(place, step)| Step::new(place, *step)).collect(),
         window: *window,
-        later,
+        later: wish.followed(),
         max_duration: PgInterval::from_microseconds(max_duration.num_microseconds().unwrap_or(i64::MAX)),
         grouping: *grouping,
         campaign_id: *campaign_id,

@@ -62,7 +62,7 @@ fn funnel(wish: &Wish, found: &Funnel) -> pb::Funnel {
     let counts = wish.steps.iter().zip(steps).zip(before).map(|((step, reached), before)| {
         let (customer_count, median) = *reached;
         // The first step has none before, and customers enter within the window.
-        let looked_for = before.map_or(wish.window, |_| followed(wish));
+        let looked_for = before.map_or(wish.window, |_| wish.followed());
         pb::FunnelStepCount {
             step: (*step).into(),
             customer_count,
@@ -73,12 +73,6 @@ fn funnel(wish: &Wish, found: &Funnel) -> pb::Funnel {
         }
     });
     pb::Funnel { campaign_id, entry_point: entry_point.into(), steps: counts.collect() }
-}
-
-/// When customers that entered in the window are followed.
-fn followed(wish: &Wish) -> Window {
-    let Wish { window, max_duration, .. } = wish;
-    Window { until: window.until.checked_add_signed(*max_duration).unwrap_or(window.until), ..*window }
 }
 
 /// The requests that list the events of a step in a window.

@@ -11,11 +11,10 @@ use super::store::scores::{self, AsOf, Score};
 use super::store::{self, Cursor, Filter, InterestEvent};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
-use crate::engagement::store as campaigns;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 use crate::rpc::Page;
-use crate::{conversations, customers};
+use crate::{campaigns, conversations, customers};
 
 /// How often events are compared with what is there: once more where another call recorded some of them
 /// between the look and the insert. What is there stays, so the second look is the last.
@@ -80,7 +79,7 @@ async fn surroundings(tx: &TenantTx, events: &[&InterestEvent]) -> Result<Surrou
     let (customers, conversations, campaigns) = try_join!(
         customers::store::find_ids(tx, &customer_ids),
         conversations::store::list_customer_ids(tx, &conversation_ids),
-        campaigns::hold_campaigns(tx, &campaign_ids),
+        campaigns::store::hold_each(tx, &campaign_ids),
     )?;
     Ok(Surroundings {
         customers: customers.into_iter().collect(),

@@ -7,14 +7,20 @@ use uuid::Uuid;
 
 use super::actions::Recorded;
 use super::rules;
-use super::store::InterestEvent;
 use super::store::scores::Score;
+use super::store::{Filter, InterestEvent};
 use crate::conversations::rules::check_not_ahead;
 use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::pb;
 use crate::rpc::words::{stored, wire};
 use crate::rpc::{self, times};
+
+/// Subjects that scores are given of when the client does not say: what a person reads at a glance.
+const DEFAULT_SCORES: i64 = 20;
+
+/// Subjects that scores are given of at most.
+const MAX_SCORES: i64 = 100;
 
 /// What an event counts that does not say.
 const UNSAID_WEIGHT: f64 = 1.0;
@@ -37,7 +43,6 @@ impl From<InterestEvent> for pb::InterestEvent {
             outcome: _,
             created_at,
         } = row;
-        let text = |id: Option<Uuid>| id.map_or_else(String::new, |id| id.to_string());
         Self {
             id: id.to_string(),
             event_id,
@@ -47,8 +52,8 @@ impl From<InterestEvent> for pb::InterestEvent {
             weight,
             source,
             occur_time: Some(times::to_wire(occurred_at)),
-            conversation_id: text(conversation_id),
-            campaign_id: text(campaign_id),
+            conversation_id: rpc::optional_text(conversation_id),
+            campaign_id: rpc::optional_text(campaign_id),
             create_time: Some(times::to_wire(created_at)),
         }
     }
@@ -59,6 +64,40 @@ impl From<Score> for pb::InterestScore {
         let Score { subject, score, event_count, last_occurred_at, last_id: _ } = row;
         Self { subject, score, event_count, last_occur_time: Some(times::to_wire(last_occurred_at)) }
     }
+}
+
+/// What scores a call asks for.
+pub(crate) struct Wish {
+    pub(crate) customer_id: Uuid,
+    pub(crate) as_of: DateTime<Utc>,
+    pub(crate) limit: i64,
+}
+
+/// What scores a call asks for that came at this time.
+pub(crate) fn wish(request: &pb::ListInterestScoresRequest, now: DateTime<Utc>) -> Result<Wish> {
+    let pb::ListInterestScoresRequest { customer_id, as_of_time, limit } = request;
+    Ok(Wish {
+        customer_id: rpc::id("customer_id", customer_id)?,
+        as_of: times::optional(as_of_time.as_ref()).unwrap_or(now),
+        limit: match i64::from(*limit) {
+            0 => DEFAULT_SCORES,
+            limit => limit.min(MAX_SCORES),
+        },
+    })
+}
+
+/// Which events a list shows.
+pub(crate) fn filter(request: &pb::ListInterestEventsRequest) -> Result<Filter> {
+    let subject = (!request.subject.is_empty()).then(|| rules::subject_key(&request.subject));
+    Ok(Filter {
+        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
+        conversation_id: rpc::optional_id("conversation_id", &request.conversation_id)?,
+        campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,
+        kinds: request.kinds.iter().filter_map(|kind| stored(*kind)).collect(),
+        subject_key: subject,
+        occurred_from: times::optional(request.occur_time_from.as_ref()),
+        occurred_until: times::optional(request.occur_time_until.as_ref()),
+    })
 }
 
 /// The events of a request, each held to the rules of its own.
@@ -89,7 +128,7 @@ fn new(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>) 
     if customer_id.is_empty() {
         return Err(Error::invalid("customer_id", "required", "is required, here or in the request"));
     }
-    let said = occur_time.as_ref().and_then(times::from_wire);
+    let said = times::optional(occur_time.as_ref());
     let occurred_at = said.unwrap_or(now);
     check_not_ahead("occur_time", occurred_at, now)?;
     let conversation_id = rpc::optional_id("conversation_id", conversation_id)?;

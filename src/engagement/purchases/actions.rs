@@ -13,7 +13,6 @@ use crate::conversations::rules::check_not_ahead;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::engagement::rules::check_outcome;
-use crate::engagement::store::hold_campaigns;
 use crate::error::{Error, Result};
 use crate::pb::Outcome;
 use crate::rpc::words::Text;
@@ -46,7 +45,7 @@ pub(crate) async fn record(
         conversations::actions::require_of(tx, purchase.customer_id, id).await?;
     }
     if let Some(id) = purchase.campaign_id
-        && hold_campaigns(tx, &[id]).await?.is_empty()
+        && campaigns::store::hold_each(tx, &[id]).await?.is_empty()
     {
         return Err(campaigns::rules::not_found(id));
     }

@@ -6,11 +6,11 @@ use uuid::Uuid;
 use super::actions::Receipt;
 use super::rules::Refunding;
 use super::store::refunds::Refund;
-use super::store::{Item, Purchase};
+use super::store::{Filter, Item, Purchase};
 use crate::db::json::Json;
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::rpc::words::{Text, wire};
+use crate::rpc::words::{Text, stored, wire};
 use crate::rpc::{self, etag, money, times};
 
 impl From<Receipt> for pb::Purchase {
@@ -32,7 +32,6 @@ impl From<Receipt> for pb::Purchase {
             updated_at,
             revision,
         } = purchase;
-        let text = |id: Option<Uuid>| id.map_or_else(String::new, |id| id.to_string());
         Self {
             id: id.to_string(),
             customer_id: customer_id.to_string(),
@@ -42,10 +41,10 @@ impl From<Receipt> for pb::Purchase {
             status: wire(Some(status)),
             items: items.into_iter().map(|item| item_to_wire(item, &currency)).collect(),
             purchase_time: Some(times::to_wire(purchased_at)),
-            conversation_id: text(conversation_id),
-            campaign_id: text(campaign_id),
-            first_touch_campaign_id: text(first),
-            last_touch_campaign_id: text(last),
+            conversation_id: rpc::optional_text(conversation_id),
+            campaign_id: rpc::optional_text(campaign_id),
+            first_touch_campaign_id: rpc::optional_text(first),
+            last_touch_campaign_id: rpc::optional_text(last),
             refunds: refunds.into_iter().map(|refund| refund_to_wire(refund, &currency)).collect(),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
@@ -68,6 +67,21 @@ fn refund_to_wire(refund: Refund, currency: &str) -> pb::Refund {
         reason,
         create_time: Some(times::to_wire(created_at)),
     }
+}
+
+/// Which purchases a list shows.
+pub(crate) fn filter(request: &pb::ListPurchasesRequest) -> Result<Filter> {
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    Ok(Filter {
+        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
+        conversation_id: rpc::optional_id("conversation_id", &request.conversation_id)?,
+        campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,
+        order_id: text(&request.order_id),
+        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        currency: text(&request.currency_code),
+        purchased_from: times::optional(request.purchase_time_from.as_ref()),
+        purchased_until: times::optional(request.purchase_time_until.as_ref()),
+    })
 }
 
 /// A new purchase.
@@ -97,7 +111,7 @@ pub(crate) fn record(request: &pb::RecordPurchaseRequest, id: Uuid, now: DateTim
         refunded_micros: 0,
         status: Text(pb::PurchaseStatus::Paid),
         items: Json(items?),
-        purchased_at: purchase_time.as_ref().and_then(times::from_wire).unwrap_or(now),
+        purchased_at: times::optional(purchase_time.as_ref()).unwrap_or(now),
         conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
         campaign_id: rpc::optional_id("campaign_id", campaign_id)?,
         created_at: now,
