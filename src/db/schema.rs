@@ -235,6 +235,16 @@ diesel::table! {
         change -> Nullable<Int8>,
         /// Tokens (o200k_base) of the text as a context quotes it; null while not counted.
         token_count -> Nullable<Int4>,
+        /// The model that made it, empty where ai does not say; null when none did. Of ai, as all columns ai_….
+        ai_model -> Nullable<Text>,
+        /// Tokens of the prompt.
+        ai_prompt_tokens -> Nullable<Int8>,
+        /// Tokens of the answer.
+        ai_completion_tokens -> Nullable<Int8>,
+        /// Tokens of the prompt that came from a cache.
+        ai_cached_tokens -> Nullable<Int8>,
+        /// How long the model took, in microseconds; null when not told.
+        ai_response_time_us -> Nullable<Int8>,
     }
 }
 

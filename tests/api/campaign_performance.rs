@@ -37,7 +37,7 @@ pub(crate) async fn record(tenant: &Tenant, campaign: &Campaign, events: &[NewCa
 }
 
 /// Every number agrees with the list of the rows behind it.
-async fn rows_agree(tenant: &Tenant, answer: &GetCampaignPerformanceResponse) {
+pub(crate) async fn rows_agree(tenant: &Tenant, answer: &GetCampaignPerformanceResponse) {
     let days = answer.days.iter().map(|day| day.performance.as_ref().expect("a performance"));
     for performance in days.chain(&answer.total) {
         for count in &performance.counts {

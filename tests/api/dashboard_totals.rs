@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crm_backend::pb::{
-    AiMetadata, Channel, Conversation, ConversationStatus, CreateConversationRequest, CreateCustomerRequest,
-    Customer, CustomerStatus, EndConversationRequest, EntryPoint, Environment, ListConversationsRequest,
-    Message, MessageRole, NewMessage, Objection, ObjectionKind, ObjectionState, Outcome, Presenter,
-    RecordAnalysisRequest, Sentiment, SentimentLabel,
+    AiMetadata, CampaignEventKind, Channel, Conversation, ConversationStatus, CreateConversationRequest,
+    CreateCustomerRequest, Customer, CustomerStatus, EndConversationRequest, EntryPoint, Environment,
+    GetCampaignPerformanceRequest, ListConversationsRequest, Message, MessageRole, NewCampaignEvent,
+    NewMessage, Objection, ObjectionKind, ObjectionState, Outcome, Presenter, RecordAnalysisRequest,
+    Sentiment, SentimentLabel,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};
 
+use crate::campaign_performance::rows_agree;
+use crate::support::campaigns::{event, refusal};
 use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::funnel::Dice;
@@ -21,12 +24,16 @@ use crate::support::{Crm, Tenant, at_once};
 /// Who works at once.
 const CLIENTS: u64 = 8;
 
-/// What all of them do. It also holds for 10,000, which take a busy machine minutes.
-const OPERATIONS: u64 = 2_000;
+/// What all of them do.
+const OPERATIONS: u64 = 10_000;
+
+/// Campaigns in which things happen.
+const CAMPAIGNS: usize = 3;
 
 /// Customers and conversations that the clients share, so that they get into each other's way.
 #[derive(Default)]
 struct Shared {
+    campaigns: Vec<String>,
     customers: Mutex<Vec<String>>,
     talks: Mutex<Vec<String>>,
 }
@@ -163,9 +170,21 @@ async fn move_on(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Sta
     tenant.revise(wanted, &[dice.pick(&["status", "outcome", "entry_point"])]).await.map(drop)
 }
 
+/// Something that happens between a campaign and a customer, sometimes with an id that was there before.
+async fn react(tenant: &Tenant, campaign_id: &str, customer_id: &str, dice: &mut Dice) -> Result<(), Status> {
+    if dice.roll(4) == 0 {
+        return tenant.assign(campaign_id, &[customer_id]).await.map(drop);
+    }
+    let event_id = dice.roll(OPERATIONS).to_string();
+    let kind = word::<CampaignEventKind>(dice, 8);
+    let reaction = NewCampaignEvent { kind, ..event(&event_id, customer_id, Default::default()) };
+    let results = tenant.record(campaign_id, &[reaction]).await?;
+    results.iter().filter(|result| result.error.is_some()).map(refusal).try_for_each(Err)
+}
+
 /// One operation of a client.
 async fn operate(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(), Status> {
-    let roll = dice.roll(20);
+    let roll = dice.roll(24);
     let customer = Shared::any(&shared.customers, dice);
     let talk = Shared::any(&shared.talks, dice);
     match (roll, customer, talk) {
@@ -176,6 +195,7 @@ async fn operate(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<()
         (10..13, Some(customer), _) | (_, Some(customer), None) => open(tenant, shared, customer, dice).await,
         (13..17, _, Some(talk)) => say(tenant, &talk, dice).await,
         (17..18, _, Some(talk)) => analyse(tenant, talk, dice).await,
+        (18..22, Some(customer), _) => react(tenant, &dice.pick(&shared.campaigns), &customer, dice).await,
         (_, _, Some(talk)) => move_on(tenant, talk, dice).await,
     }
 }
@@ -239,7 +259,11 @@ async fn read_all(
 async fn totals_are_those_of_a_recount_after_many_changes_at_once() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let shared = Arc::new(Shared::default());
+    let mut shared = Shared::default();
+    for number in 0..CAMPAIGNS {
+        shared.campaigns.push(tenant.campaign(&format!("Campaign {number}")).await.id);
+    }
+    let shared = Arc::new(shared);
     let mut clients = tokio::task::JoinSet::new();
     for seed in 0..CLIENTS {
         let (tenant, shared) = (tenant.clone(), Arc::clone(&shared));
@@ -260,6 +284,11 @@ async fn totals_are_those_of_a_recount_after_many_changes_at_once() {
     let talks = read_all(&tenant, window.time_from, window.time_until).await;
     assert!(talks.len() > 20, "there is something to count");
     assert_eq!(bare(&answer), recount(&talks));
+    for campaign_id in &shared.campaigns {
+        let request =
+            GetCampaignPerformanceRequest { campaign_id: campaign_id.clone(), ..Default::default() };
+        rows_agree(&tenant, &tenant.performance(request).await.expect("an answer")).await;
+    }
     let sql = crm.sql().await;
     let below = "SELECT count(*) FROM customer_counts WHERE customers < 0";
     assert_eq!(sql.number(below).await, 0);

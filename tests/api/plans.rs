@@ -56,7 +56,7 @@ async fn reads(crm: &Crm, tenant: &Tenant, calls: impl AsyncFn(&Tenant)) -> Coun
     let sql = crm.sql().await;
     sql.run("SELECT pg_stat_reset()").await;
     calls(&tenant.through(&replica)).await;
-    // A connection that ends tells its counts; those of the first replica have nothing to tell.
+    // A connection that ends tells its counts; those of the first replica ended before.
     let backends =
         sql.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()").await;
     replica.shut_down().await.expect("a clean end");

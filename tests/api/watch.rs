@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::support::conversations::message;
 use crate::support::postgres::Sql;
 use crate::support::samples::analysis;
+use crate::support::sql::columns;
 use crate::support::watch::{BEGINNING, Watch};
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, soon};
 
@@ -548,13 +549,15 @@ async fn what_nobody_tells_is_found_by_looking() {
     let mut watch = tenant.through(&replica).watch(&talk, None).await;
     tenant.add(&talk, message("1", "Hello")).await.expect("added");
     watch.until_messages(1).await;
+    let columns = columns(&sql, "conversation_messages").await;
     // As a replica would that cannot tell: without a word.
     for number in 2..=3 {
         sql.run(&format!(
-            "BEGIN; INSERT INTO conversation_messages SELECT copy.* FROM conversation_messages m,
+            "BEGIN; INSERT INTO conversation_messages ({columns}) SELECT {columns} FROM (
+             SELECT copy.* FROM conversation_messages m,
              LATERAL jsonb_populate_record(m, jsonb_build_object('id', gen_random_uuid(),
                  'message_key', '{number}', 'sequence', {number})) copy
-             WHERE m.conversation_id = '{talk}' AND m.sequence = 1;
+             WHERE m.conversation_id = '{talk}' AND m.sequence = 1) AS copies;
              UPDATE conversations SET last_sequence = {number} WHERE id = '{talk}'; COMMIT"
         ))
         .await;

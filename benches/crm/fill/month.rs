@@ -32,10 +32,10 @@ impl Month {
     /// So many conversations with ten messages each, as many campaign events, half as many interest events,
     /// and a purchase for every ten.
     pub(crate) async fn fill(&self, sql: &Client, channel: &Channel, count: u64) -> Result<()> {
+        self.customers(sql).await?;
         let ids = self.conversations(sql, channel, count).await?;
         self.messages(sql, channel, ids).await?;
         let (tenant, campaign) = (self.tenant, self.campaign);
-        let customer = self.customer();
         sql.batch_execute(&format!(
             "INSERT INTO campaign_events
                  (tenant_id, id, campaign_id, event_id, customer_id, kind, occurred_at, has_occurred_at)
@@ -43,6 +43,7 @@ impl Month {
                  (ARRAY['SENT', 'DELIVERED', 'OPENED', 'CLICKED', 'CONVERTED'])[n % 5 + 1], {time}, true
              FROM generate_series(1, {count}) AS n ORDER BY n",
             id = Ids::new(count).sql(),
+            customer = self.customer(6_007),
             time = self.time(count),
         ))
         .await?;
@@ -54,6 +55,7 @@ impl Month {
                  {time}, true
              FROM generate_series(1, {interests}) AS n ORDER BY n",
             id = Ids::new(interests).sql(),
+            customer = self.customer(5_003),
             time = self.time(interests),
         ))
         .await?;
@@ -63,6 +65,7 @@ impl Month {
              SELECT '{tenant}', {id}, {customer}, 'EUR', 12500000, {time}, '{campaign}'
              FROM generate_series(1, {purchases}) AS n ORDER BY n",
             id = Ids::new(purchases).sql(),
+            customer = self.customer(9_001),
             time = self.time(purchases),
         ))
         .await?;
@@ -77,7 +80,7 @@ impl Month {
         let changes = [
             ("id", ids.sql()),
             ("session_id", format!("{}::text", ids.sql())),
-            ("customer_id", self.customer()),
+            ("customer_id", self.customer(7_919)),
             ("entry_point", "(ARRAY['WHATSAPP', 'WEBSITE_WIDGET', 'EMAIL'])[n % 3 + 1]".to_owned()),
             ("status", "'ENDED'".to_owned()),
             ("outcome", "(ARRAY['PURCHASED', 'INTERESTED', 'NO_RESPONSE'])[n % 3 + 1]".to_owned()),
@@ -118,10 +121,26 @@ impl Month {
         copy(sql, "conversation_messages", (self.tenant, first), &numbers, &changes).await
     }
 
-    /// Whom the row `n` is of. A prime deals them out in no order.
-    fn customer(&self) -> String {
+    /// Whom the row `n` is of. A prime deals them out in no order, and another one for each table, so that
+    /// a customer's rows of one do not follow on those of another always or never.
+    fn customer(&self, prime: u64) -> String {
         let (prefix, count) = (self.customers.prefix(), self.customers.count);
-        format!("('{prefix}' || lpad(to_hex(n::bigint * 7919 % {count} + 1), 16, '0'))::uuid")
+        format!("('{prefix}' || lpad(to_hex(n::bigint * {prime} % {count} + 1), 16, '0'))::uuid")
+    }
+
+    /// Customers came as evenly as all else.
+    async fn customers(&self, sql: &Client) -> Result<()> {
+        let Ids { count, .. } = self.customers;
+        sql.batch_execute(&format!(
+            "UPDATE customers SET created_at = {time}, updated_at = {time} FROM {numbers} \
+             WHERE tenant_id = '{tenant}' AND id = {id}",
+            time = self.time(count),
+            numbers = numbers(count),
+            tenant = self.tenant,
+            id = self.customers.sql(),
+        ))
+        .await?;
+        Ok(())
     }
 
     /// When the row `n` of so many happened.

@@ -160,7 +160,10 @@ impl QueryFragment<Pg> for SpreadDuration {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT ");
         out.push_sql(SPREAD);
-        out.push_sql(" FROM (SELECT (extract(epoch FROM c.ended_at - c.started_at) * 1000000)::bigint AS us");
+        // Exact below 285 years, and a third less work than `extract`, which is numeric.
+        out.push_sql(
+            " FROM (SELECT round(date_part('epoch', c.ended_at - c.started_at) * 1000000)::bigint AS us",
+        );
         self.of.walk_ast(out.reborrow())?;
         out.push_sql(" WHERE c.ended_at IS NOT NULL) AS d");
         Ok(())

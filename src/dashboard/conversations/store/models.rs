@@ -54,7 +54,8 @@ pub(in crate::dashboard::conversations) async fn list_usages(
 type Row = (bool, String, (i64, i64, i64, i64), SpreadRow);
 
 /// The statement of [`list_usages`]. Conversation by conversation (`OFFSET 0`): the planner would else read
-/// the messages of all there are, where it takes those of a window to be many.
+/// the messages of all there are, where it takes those of a window to be many. All that it reads of messages
+/// is in the index of their order.
 #[derive(QueryId)]
 struct ListUsages {
     of: Conversations,
@@ -80,17 +81,15 @@ impl QueryFragment<Pg> for ListUsages {
         out.push_sql(", ");
         out.push_sql(SPREAD);
         out.push_sql(
-            " FROM (SELECT coalesce(m.ai ->> 'model', '') AS model, \
-             (m.ai ->> 'prompt_tokens')::bigint AS prompt_tokens, \
-             (m.ai ->> 'completion_tokens')::bigint AS completion_tokens, \
-             (m.ai ->> 'cached_tokens')::bigint AS cached_tokens, \
-             (m.ai ->> 'response_time_us')::bigint AS us",
+            " FROM (SELECT ai_model AS model, ai_prompt_tokens AS prompt_tokens, \
+             ai_completion_tokens AS completion_tokens, ai_cached_tokens AS cached_tokens, \
+             ai_response_time_us AS us",
         );
         self.of.walk_ast(out.reborrow())?;
-        out.push_sql(" CROSS JOIN LATERAL (SELECT ai FROM conversation_messages WHERE tenant_id = ");
+        out.push_sql(" CROSS JOIN LATERAL (SELECT * FROM conversation_messages WHERE tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(&self.of.tenant)?;
         out.push_sql(
-            " AND conversation_id = c.id AND ai IS NOT NULL OFFSET 0) AS m) AS m \
+            " AND conversation_id = c.id AND ai_model IS NOT NULL OFFSET 0) AS m) AS m \
              GROUP BY GROUPING SETS ((), (model)) \
              ORDER BY is_all DESC, count(*) DESC, model COLLATE \"C\" LIMIT 1 + ",
         );

@@ -1,0 +1,8 @@
+ALTER TABLE conversation_messages
+    DROP CONSTRAINT conversation_messages_sequence_key,
+    ADD CONSTRAINT conversation_messages_sequence_key UNIQUE (tenant_id, conversation_id, sequence),
+    DROP COLUMN ai_model,
+    DROP COLUMN ai_prompt_tokens,
+    DROP COLUMN ai_completion_tokens,
+    DROP COLUMN ai_cached_tokens,
+    DROP COLUMN ai_response_time_us;
