@@ -12,7 +12,7 @@ const BUFFER: usize = 2 << 10;
 
 /// Bytes of ready messages that go on their way together. What a stream holds that is not read is about
 /// twice as much. tonic takes 32 KiB.
-const TOGETHER: usize = 4 << 10;
+const TOGETHER: usize = 8 << 10;
 
 /// The codec of all services and clients: protobuf by prost.
 #[derive(Debug, Clone)]

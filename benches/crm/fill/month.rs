@@ -77,8 +77,15 @@ impl Month {
         analyse(channel, self.tenant, first).await?;
         let ids = Ids::new(count);
         let start = self.time(count);
+        let analysis = "m.latest_analysis || jsonb_build_object(\
+             'topics', jsonb_build_array('topic ' || n % 40, 'subject ' || n / 40 % 60), \
+             'questions', jsonb_build_array('How about ' || n % 300 || '?'), \
+             'sentiment', jsonb_build_object('label', (ARRAY['POSITIVE', 'NEUTRAL', 'NEGATIVE'])[n % 3 + 1]), \
+             'objections', CASE WHEN n % 3 = 0 THEN jsonb_build_array(jsonb_build_object(\
+                 'kind', (ARRAY['PRICE', 'TIMING'])[n % 2 + 1], 'state', 'OPEN')) ELSE '[]' END)";
         let changes = [
             ("id", ids.sql()),
+            ("latest_analysis", analysis.to_owned()),
             ("session_id", format!("{}::text", ids.sql())),
             ("customer_id", self.customer(7_919)),
             ("entry_point", "(ARRAY['WHATSAPP', 'WEBSITE_WIDGET', 'EMAIL'])[n % 3 + 1]".to_owned()),

@@ -18,7 +18,7 @@ use crate::error::Result;
 
 /// Messages of a page, and its bytes: what a watcher holds while its client does not read. A message
 /// takes a kilobyte beside its text.
-const PAGE: (i64, usize) = (8, 8 << 10);
+const PAGE: (i64, usize) = (12, 16 << 10);
 
 /// Changes of a page. Each may be a message with all its text.
 const CHANGES: i64 = 8;

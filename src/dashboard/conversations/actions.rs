@@ -3,9 +3,10 @@
 use futures_util::try_join;
 
 use super::rules::Prices;
-use super::store::analyses::{self, Saying};
+use super::store::analyses;
 use super::store::models::{self, Usage};
 use super::store::{self, Group, Scope};
+use super::tally::Saying;
 use crate::dashboard::rules::Spread;
 use crate::db::TenantTx;
 use crate::error::Result;

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::actions::{Statistics, Wish};
 use super::rules::{Price, Prices};
-use super::store::analyses::{Said, Saying};
 use super::store::models::Usage;
 use super::store::{Group, Part, Scope};
+use super::tally::{Said, Saying};
 use crate::dashboard::wire::{conversations, count, count_of, window, window_of};
 use crate::error::{Error, Result};
 use crate::pb::{

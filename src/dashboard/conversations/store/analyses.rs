@@ -1,104 +1,110 @@
 //! What the latest analyses of conversations say.
 
+use std::future::ready;
+
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Integer, Text as SqlText};
+use diesel::sql_types::{Array, Jsonb, Nullable, Text as SqlText};
 use diesel_async::RunQueryDsl;
+use futures_util::TryStreamExt;
+use serde::Deserialize;
 
 use super::{Conversations, Scope};
+use crate::dashboard::conversations::tally::{Analysis, Saying, Tally};
 use crate::db::TenantTx;
+use crate::db::json::Json;
 use crate::error::Result;
 
-/// Topics and questions at most, of each: what a person takes in.
-const MAX_TEXTS: i64 = 20;
-
-/// What analyses say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dashboard) enum Said {
-    Sentiment = 1,
-    Topic = 2,
-    Question = 3,
-    Objection = 4,
-}
-
-/// How many conversations something is said of.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub(in crate::dashboard) struct Saying {
-    said: i32,
-    /// Of texts that differ by case only, one that was said.
-    pub(in crate::dashboard) value: String,
-    pub(in crate::dashboard) conversations: i64,
-    /// Of an objection, how many have one that is not resolved.
-    pub(in crate::dashboard) unresolved: i64,
-}
-
-impl Saying {
-    /// Whether it is such a saying.
-    pub(in crate::dashboard) fn is(&self, said: Said) -> bool {
-        self.said == said as i32
-    }
-}
+/// The state of an objection that is not open.
+const RESOLVED: &str = "RESOLVED";
 
 /// What is said of conversations, of each kind what is said of most first.
 pub(in crate::dashboard::conversations) async fn list_sayings(
     tx: &TenantTx,
     scope: &Scope,
 ) -> Result<Vec<Saying>> {
-    let list = ListSayings { of: Conversations::new(tx, scope), limit: MAX_TEXTS };
-    Ok(list.load(&mut tx.connection()).await?)
+    let list = ListAnalyses { of: Conversations::new(tx, scope) };
+    let rows = list.load_stream::<Row>(&mut tx.connection()).await?;
+    let mut tally = Tally::default();
+    rows.try_for_each(|row| {
+        tally.add(row.into());
+        ready(Ok(()))
+    })
+    .await?;
+    let fold = Fold { texts: tally.texts().into_iter().map(str::to_owned).collect() };
+    let folded: Vec<String> = fold.load(&mut tx.connection()).await?;
+    Ok(tally.sayings(&folded))
 }
 
-/// The statement of [`list_sayings`]. An analysis is unpacked once, for all that is read of it.
+/// The parts of an analysis that are counted, each null where it says nothing.
+#[derive(Debug, Queryable)]
+#[diesel(check_for_backend(Pg))]
+struct Row {
+    sentiment: Option<String>,
+    topics: Option<Json<Vec<String>>>,
+    questions: Option<Json<Vec<String>>>,
+    objections: Option<Json<Vec<Objection>>>,
+}
+
+/// What is counted of an objection. Its words may be those of a newer replica.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Objection {
+    kind: String,
+    state: String,
+}
+
+impl From<Row> for Analysis {
+    fn from(row: Row) -> Self {
+        let Row { sentiment, topics, questions, objections } = row;
+        let open = |Objection { kind, state }| (kind, state != RESOLVED);
+        Self {
+            sentiment,
+            topics: topics.unwrap_or_default().0,
+            questions: questions.unwrap_or_default().0,
+            objections: objections.unwrap_or_default().0.into_iter().map(open).collect(),
+        }
+    }
+}
+
+/// The latest analysis of each conversation that has one.
 #[derive(QueryId)]
-struct ListSayings {
+struct ListAnalyses {
     of: Conversations,
-    limit: i64,
 }
 
-impl Query for ListSayings {
-    type SqlType = (Integer, SqlText, BigInt, BigInt);
+impl Query for ListAnalyses {
+    type SqlType = (Nullable<SqlText>, Nullable<Jsonb>, Nullable<Jsonb>, Nullable<Jsonb>);
 }
 
-impl QueryFragment<Pg> for ListSayings {
+impl QueryFragment<Pg> for ListAnalyses {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
-            "WITH a AS MATERIALIZED (SELECT l.sentiment ->> 'label' AS sentiment, l.topics, l.questions, \
-             l.objections",
+            "SELECT c.latest_analysis -> 'sentiment' ->> 'label', c.latest_analysis -> 'topics', \
+             c.latest_analysis -> 'questions', c.latest_analysis -> 'objections'",
         );
         self.of.walk_ast(out.reborrow())?;
-        out.push_sql(
-            " CROSS JOIN LATERAL jsonb_to_record(c.latest_analysis) \
-             AS l (sentiment jsonb, topics jsonb, questions jsonb, objections jsonb) \
-             WHERE c.latest_analysis IS NOT NULL) \
-             SELECT said, value, conversations, unresolved FROM (\
-             SELECT 1 AS said, sentiment AS value, count(*) AS conversations, 0::bigint AS unresolved \
-             FROM a WHERE sentiment IS NOT NULL GROUP BY sentiment UNION ALL (",
-        );
-        self.walk_texts("2", "topics", &mut out)?;
-        out.push_sql(") UNION ALL (");
-        self.walk_texts("3", "questions", &mut out)?;
-        out.push_sql(
-            ") UNION ALL SELECT 4, o.kind, count(*), count(*) FILTER (WHERE o.unresolved) \
-             FROM a CROSS JOIN LATERAL (SELECT o ->> 'kind' AS kind, \
-             bool_or(o ->> 'state' <> 'RESOLVED') AS unresolved \
-             FROM jsonb_array_elements(a.objections) AS o GROUP BY 1) AS o GROUP BY o.kind) AS s \
-             ORDER BY said, conversations DESC, value COLLATE \"C\"",
-        );
+        out.push_sql(" WHERE c.latest_analysis IS NOT NULL");
         Ok(())
     }
 }
 
-impl ListSayings {
-    /// The texts of a list that most conversations have, whatever their case.
-    fn walk_texts<'b>(&'b self, said: &str, list: &str, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(&format!(
-            "SELECT {said}, min(t.text), count(*), 0::bigint FROM a CROSS JOIN LATERAL (\
-             SELECT lower(text) AS folded, min(text COLLATE \"C\") AS text \
-             FROM jsonb_array_elements_text(a.{list}) AS text GROUP BY 1) AS t \
-             GROUP BY t.folded ORDER BY count(*) DESC, min(t.text) LIMIT "
-        ));
-        out.push_bind_param::<BigInt, _>(&self.limit)?;
+/// Each text in the form in which lists compare it.
+#[derive(QueryId)]
+struct Fold {
+    texts: Vec<String>,
+}
+
+impl Query for Fold {
+    type SqlType = SqlText;
+}
+
+impl QueryFragment<Pg> for Fold {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT lower(t.text) FROM unnest(");
+        out.push_bind_param::<Array<SqlText>, _>(&self.texts)?;
+        out.push_sql(") WITH ORDINALITY AS t (text, place) ORDER BY t.place");
         Ok(())
     }
 }
