@@ -50,12 +50,11 @@ impl From<Event> for pb::AuditEvent {
 
 /// Which events a list shows.
 pub(super) fn filter(request: &pb::ListAuditEventsRequest) -> Result<Filter> {
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     Ok(Filter {
         from: times::optional(request.create_time_from.as_ref()).map(|from| (from, rules::first_id(from))),
         until: times::optional(request.create_time_until.as_ref()).map(|until| (until, rules::end_id(until))),
-        principal: text(&request.principal),
-        method: text(&request.method),
+        principal: rpc::non_empty(&request.principal),
+        method: rpc::non_empty(&request.method),
         resource_id: rpc::optional_id("resource_id", &request.resource_id)?,
         outcomes: request.outcomes.iter().filter_map(|outcome| stored(*outcome)).collect(),
     })

@@ -17,10 +17,9 @@ use super::messages::counter::Counter;
 use super::messages::rules::Placed;
 use super::messages::stream::Streams;
 use super::messages::writer::Writer;
-use super::store::analysed::Analysed;
-use super::store::{Conversation, Cursor, Filter, OrderKey};
+use super::store::{Conversation, Cursor};
 use super::watch::Watches;
-use super::{actions, analyses, caretaker, messages, rules, watch, wire};
+use super::{actions, analyses, caretaker, messages, watch, wire};
 use crate::audit::Recorder;
 use crate::audit::ledger::Ledger;
 use crate::db::keyset::Direction;
@@ -31,7 +30,6 @@ use crate::live::drought::Drought;
 use crate::live::lanes::{Lanes, Width};
 use crate::pb;
 use crate::rpc::mask::Change;
-use crate::rpc::words::stored;
 use crate::rpc::{self, Call, Context, PageKey, etag, page, times};
 
 /// `ConversationService`.
@@ -144,8 +142,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
     ) -> Result<Response<pb::ListConversationsResponse>, Status> {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
-        let order = order(&call.message.order_by);
-        let filter = filter(&call.message)?;
+        let order = wire::order(&call.message.order_by);
+        let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (conversations, next) = actions::list(tx, &filter, order, &page).await?;
             let (conversations, next) = page::fit(conversations, next, |last| Cursor::at(order.0, last));
@@ -329,40 +327,4 @@ async fn created(tx: &TenantTx, placed: &Placed) -> Result<pb::CreateMessageResp
 fn changed(change: &Change, current: &Conversation) -> Result<Conversation> {
     let wanted = change.apply(&pb::Conversation::from(current.clone()))?;
     Ok(wire::update(wanted, current))
-}
-
-/// What a list is ordered by. The contract's rules leave no other text.
-fn order(text: &str) -> (OrderKey, Direction) {
-    match text {
-        "start_time" => (OrderKey::StartedAt, Direction::Ascending),
-        "update_time" => (OrderKey::UpdatedAt, Direction::Ascending),
-        "update_time desc" => (OrderKey::UpdatedAt, Direction::Descending),
-        _ => (OrderKey::StartedAt, Direction::Descending),
-    }
-}
-
-fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let filter = Filter {
-        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
-        session_id: text(&request.session_id),
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        entry_points: request.entry_points.iter().filter_map(|entry_point| stored(*entry_point)).collect(),
-        environments: request.environments.iter().filter_map(|environment| stored(*environment)).collect(),
-        presenter_kinds: request.presenter_kinds.iter().filter_map(|kind| stored(*kind)).collect(),
-        presenter_id: text(&request.presenter_id),
-        outcomes: request.outcomes.iter().filter_map(|outcome| stored(*outcome)).collect(),
-        follow_up_due_before: times::optional(request.follow_up_due_before.as_ref()),
-        started_from: times::optional(request.start_time_from.as_ref()),
-        started_until: times::optional(request.start_time_until.as_ref()),
-        channels: request.channels.iter().filter_map(|channel| stored(*channel)).collect(),
-        analysed: Analysed {
-            topic: text(&request.topic),
-            question: text(&request.question),
-            objection_kinds: request.objection_kinds.iter().filter_map(|kind| stored(*kind)).collect(),
-            sentiments: request.sentiments.iter().filter_map(|label| stored(*label)).collect(),
-        },
-    };
-    rules::check_bounded(&filter)?;
-    Ok(filter)
 }

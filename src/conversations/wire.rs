@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::rules::{Ending, FollowUp};
-use super::store::Conversation;
+use super::rules::{self, Ending, FollowUp};
+use super::store::analysed::Analysed;
+use super::store::{Conversation, Filter, OrderKey};
+use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb;
 use crate::rpc::words::{Text, stored, wire};
@@ -206,8 +208,43 @@ pub(crate) fn ending(request: &pb::EndConversationRequest) -> Ending {
         status: stored(*status).unwrap_or(Text(pb::ConversationStatus::Ended)),
         ended_at: times::optional(end_time.as_ref()),
         outcome: stored(*outcome),
-        outcome_notes: (!outcome_notes.is_empty()).then(|| outcome_notes.clone()),
+        outcome_notes: rpc::non_empty(outcome_notes),
         handoff_reason: stored(*handoff_reason),
         follow_up: follow_up.clone().map(Into::into),
     }
+}
+
+/// What a list is ordered by. The contract's rules leave no other text.
+pub(crate) fn order(text: &str) -> (OrderKey, Direction) {
+    let key = match text.strip_suffix(" desc").unwrap_or(text) {
+        "update_time" => OrderKey::UpdatedAt,
+        _ => OrderKey::StartedAt,
+    };
+    (key, Direction::of(text))
+}
+
+/// Which conversations a list shows.
+pub(crate) fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
+    let filter = Filter {
+        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
+        session_id: rpc::non_empty(&request.session_id),
+        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        entry_points: request.entry_points.iter().filter_map(|entry_point| stored(*entry_point)).collect(),
+        environments: request.environments.iter().filter_map(|environment| stored(*environment)).collect(),
+        presenter_kinds: request.presenter_kinds.iter().filter_map(|kind| stored(*kind)).collect(),
+        presenter_id: rpc::non_empty(&request.presenter_id),
+        outcomes: request.outcomes.iter().filter_map(|outcome| stored(*outcome)).collect(),
+        follow_up_due_before: times::optional(request.follow_up_due_before.as_ref()),
+        started_from: times::optional(request.start_time_from.as_ref()),
+        started_until: times::optional(request.start_time_until.as_ref()),
+        channels: request.channels.iter().filter_map(|channel| stored(*channel)).collect(),
+        analysed: Analysed {
+            topic: rpc::non_empty(&request.topic),
+            question: rpc::non_empty(&request.question),
+            objection_kinds: request.objection_kinds.iter().filter_map(|kind| stored(*kind)).collect(),
+            sentiments: request.sentiments.iter().filter_map(|label| stored(*label)).collect(),
+        },
+    };
+    rules::check_bounded(&filter)?;
+    Ok(filter)
 }

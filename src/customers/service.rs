@@ -5,9 +5,8 @@ use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::actions::{self, ById, Deleted};
-use super::store::{Cursor, Customer, OrderKey};
+use super::store::{Cursor, Customer};
 use super::wire;
-use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::live::finder::Finder;
@@ -90,7 +89,7 @@ impl pb::customer_service_server::CustomerService for Customers {
     ) -> Result<Response<pb::ListCustomersResponse>, Status> {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
-        let order = order(&call.message.order_by);
+        let order = wire::order(&call.message.order_by);
         let Some(filter) = wire::filter(call.context.caller.tenant().as_uuid(), &call.message) else {
             return Ok(Response::new(pb::ListCustomersResponse::default()));
         };
@@ -189,20 +188,6 @@ fn changed_context(change: &Change, current: &Customer) -> Result<Customer> {
 
 fn deleted(show: bool) -> Deleted {
     if show { Deleted::Shown } else { Deleted::Hidden }
-}
-
-/// What a list is ordered by. The contract's rules leave no other text.
-fn order(text: &str) -> (OrderKey, Direction) {
-    let (name, direction) = match text.strip_suffix(" desc") {
-        Some(name) => (name, Direction::Descending),
-        None => (text, Direction::Ascending),
-    };
-    match name {
-        "create_time" => (OrderKey::CreatedAt, direction),
-        "update_time" => (OrderKey::UpdatedAt, direction),
-        "business_name" => (OrderKey::SortName, direction),
-        _ => (OrderKey::CreatedAt, Direction::Descending),
-    }
 }
 
 fn required(field: &'static str) -> Error {

@@ -5,12 +5,13 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::rules;
-use super::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer, Filter};
+use super::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer, Filter, OrderKey};
 use crate::db::json::Json;
+use crate::db::keyset::Direction;
 use crate::db::texts::Texts;
 use crate::pb;
 use crate::rpc::words::{Text, stored, wire};
-use crate::rpc::{etag, structs, times};
+use crate::rpc::{self, etag, structs, times};
 
 impl From<Customer> for pb::Customer {
     fn from(row: Customer) -> Self {
@@ -225,14 +226,13 @@ pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option
     if !request.query.is_empty() && !rules::has_words(&request.query) {
         return None;
     }
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     Some(Filter {
         search: rules::tsquery(tenant, &request.query, &request.tags),
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        industry_category: text(&request.industry_category),
-        owner: text(&request.owner),
-        external_ref: text(&request.external_ref),
-        source: text(&request.source),
+        industry_category: rpc::non_empty(&request.industry_category),
+        owner: rpc::non_empty(&request.owner),
+        external_ref: rpc::non_empty(&request.external_ref),
+        source: rpc::non_empty(&request.source),
         created_from: times::optional(request.create_time_from.as_ref()),
         created_until: times::optional(request.create_time_until.as_ref()),
         updated_from: times::optional(request.update_time_from.as_ref()),
@@ -313,4 +313,14 @@ impl From<pb::ContentPreferences> for ContentPreferences {
         let pb::ContentPreferences { topics, formats, channels, languages, frequency, avoid } = message;
         Self { topics, formats, channels, languages, frequency, avoid }
     }
+}
+
+/// What a list is ordered by. The contract's rules leave no other text.
+pub(crate) fn order(text: &str) -> (OrderKey, Direction) {
+    let key = match text.strip_suffix(" desc").unwrap_or(text) {
+        "update_time" => OrderKey::UpdatedAt,
+        "business_name" => OrderKey::SortName,
+        _ => OrderKey::CreatedAt,
+    };
+    (key, Direction::of(text))
 }

@@ -3,25 +3,18 @@
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::actions::{self, Recorded, Wish};
-use super::store::{Cursor, Faq, Filter};
+use super::actions::{self, Recorded};
+use super::store::{Cursor, Faq};
 use super::{observations, wire};
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::pb;
 use crate::rpc::mask::Change;
-use crate::rpc::words::stored;
 use crate::rpc::{self, Call, PageKey, etag, page, times};
 
 /// Observations that come with a FAQ at most: a screenful, and what a person reads of evidence.
 const MAX_OBSERVATIONS: i32 = 50;
-
-/// FAQs that a search gives when the client does not say: what a prompt has room for.
-const DEFAULT_LIMIT: usize = 10;
-
-/// FAQs that a search gives at most.
-const MAX_LIMIT: usize = 100;
 
 /// `CustomerFaqService`.
 pub struct Faqs {
@@ -74,7 +67,7 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
         let direction = Direction::of(&call.message.order_by);
-        let filter = filter(&call.message)?;
+        let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (faqs, next) = actions::list(tx, &filter, direction, &page).await?;
             let (customer_faqs, next) = page::fit(faqs, next, Cursor::at);
@@ -91,7 +84,7 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         request: Request<pb::SearchCustomerFaqsRequest>,
     ) -> Result<Response<pb::SearchCustomerFaqsResponse>, Status> {
         let call = Call::open(request)?;
-        let wish = wish(&call.message)?;
+        let wish = wire::wish(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let found = actions::search_customer(tx, wish.clone()).await?;
             let (matches, _) = page::fit(found, None, |_| ());
@@ -169,30 +162,4 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
 fn changed(change: &Change, current: &Faq) -> Result<Faq> {
     let wanted = change.apply(&pb::CustomerFaq::from(current.clone()))?;
     Ok(wire::update(wanted, current))
-}
-
-fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
-    let limit = match usize::try_from(request.limit).unwrap_or(0) {
-        0 => DEFAULT_LIMIT,
-        limit => limit.min(MAX_LIMIT),
-    };
-    Ok(Wish {
-        customer_id: rpc::id("customer_id", &request.customer_id)?,
-        language: request.language.clone(),
-        query: request.query.clone(),
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        limit,
-    })
-}
-
-fn filter(request: &pb::ListCustomerFaqsRequest) -> Result<Filter> {
-    Ok(Filter {
-        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        verifications: request.verifications.iter().filter_map(|word| stored(*word)).collect(),
-        sources: request.sources.iter().filter_map(|source| stored(*source)).collect(),
-        category: (!request.category.is_empty()).then(|| request.category.clone()),
-        created_from: times::optional(request.create_time_from.as_ref()),
-        created_until: times::optional(request.create_time_until.as_ref()),
-    })
 }

@@ -3,14 +3,20 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::actions::Found;
+use super::actions::{Found, Wish};
 use super::rules::{self, Check};
 use super::search::rules::Scores;
-use super::store::Faq;
+use super::store::{Faq, Filter};
 use crate::error::Result;
 use crate::pb::{self, FaqSource, FaqStatus, FaqVerification};
 use crate::rpc::words::{Text, stored, wire};
 use crate::rpc::{self, etag, times};
+
+/// FAQs that a search gives when the client does not say: what a prompt has room for.
+const DEFAULT_LIMIT: usize = 10;
+
+/// FAQs that a search gives at most.
+const MAX_LIMIT: usize = 100;
 
 impl From<Faq> for pb::CustomerFaq {
     fn from(row: Faq) -> Self {
@@ -164,7 +170,35 @@ pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
         // The contract's rules leave no other word.
         verification: stored(*verification).unwrap_or(Text(FaqVerification::AiChecked)),
         verified_by: verified_by.clone(),
-        answer: (!answer.is_empty()).then(|| answer.clone()),
+        answer: rpc::non_empty(answer),
         status: stored(*status),
     }
+}
+
+/// What a search asks for.
+pub(crate) fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
+    let limit = match usize::try_from(request.limit).unwrap_or(0) {
+        0 => DEFAULT_LIMIT,
+        limit => limit.min(MAX_LIMIT),
+    };
+    Ok(Wish {
+        customer_id: rpc::id("customer_id", &request.customer_id)?,
+        language: request.language.clone(),
+        query: request.query.clone(),
+        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        limit,
+    })
+}
+
+/// Which FAQs a list shows.
+pub(crate) fn filter(request: &pb::ListCustomerFaqsRequest) -> Result<Filter> {
+    Ok(Filter {
+        customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
+        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        verifications: request.verifications.iter().filter_map(|word| stored(*word)).collect(),
+        sources: request.sources.iter().filter_map(|source| stored(*source)).collect(),
+        category: rpc::non_empty(&request.category),
+        created_from: times::optional(request.create_time_from.as_ref()),
+        created_until: times::optional(request.create_time_until.as_ref()),
+    })
 }

@@ -187,7 +187,7 @@ pub(crate) fn filter(request: &pb::ListPendingQuestionsRequest) -> Result<Filter
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
         priorities: request.priorities.iter().filter_map(|priority| stored(*priority)).collect(),
         timings: request.timings.iter().filter_map(|timing| stored(*timing)).collect(),
-        target_field: (!request.target_field.is_empty()).then(|| request.target_field.clone()),
+        target_field: rpc::non_empty(&request.target_field),
         created_from: times::optional(request.create_time_from.as_ref()),
         created_until: times::optional(request.create_time_until.as_ref()),
     })

@@ -231,3 +231,8 @@ pub fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>> {
 pub fn optional_text(id: Option<Uuid>) -> String {
     id.map_or_else(String::new, |id| id.to_string())
 }
+
+/// A text that a client may leave empty.
+pub fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}

@@ -6,7 +6,7 @@ use super::rules::Prices;
 use super::store::analyses;
 use super::store::models::{self, Usage};
 use super::store::{self, Group, Scope};
-use super::tally::Saying;
+use super::tally::{Saying, Tally};
 use crate::dashboard::rules::Spread;
 use crate::db::TenantTx;
 use crate::error::Result;
@@ -37,7 +37,13 @@ pub(in crate::dashboard) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Sta
         store::list_groups(tx, scope),
         store::spread_duration(tx, scope),
         models::list_usages(tx, scope),
-        analyses::list_sayings(tx, scope),
+        count_sayings(tx, scope),
     )?;
     Ok(Statistics { groups, duration, response_time, usages, sayings })
+}
+
+async fn count_sayings(tx: &TenantTx, scope: &Scope) -> Result<Vec<Saying>> {
+    let mut tally = Tally::default();
+    analyses::for_each(tx, scope, |analysis| tally.add(analysis)).await?;
+    Ok(tally.into_sayings())
 }

@@ -6,8 +6,17 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::store::analyses::{Analysis, Compared, Objection};
+use crate::error::{Error, Result};
+use crate::pb::ObjectionState;
+use crate::rpc::words::Word;
+
 /// Topics and questions at most, of each: what a person takes in.
 const MAX_TEXTS: usize = 20;
+
+/// Bytes of different topics and questions at most that one answer holds: those of half a million
+/// conversations, as a rule, in which no question is asked twice.
+const MAX_BYTES: usize = 64 << 20;
 
 /// What is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +45,6 @@ impl Saying {
     }
 }
 
-/// What the latest analysis of a conversation says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Analysis {
-    pub(super) sentiment: Option<String>,
-    pub(super) topics: Vec<String>,
-    pub(super) questions: Vec<String>,
-    /// The kind of each, and whether it is open.
-    pub(super) objections: Vec<(String, bool)>,
-}
-
 /// What was said so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -58,7 +57,11 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Counts a conversation.
-    pub(super) fn add(&mut self, analysis: Analysis) {
+    ///
+    /// # Errors
+    ///
+    /// Where too much that differs was said to be counted at once.
+    pub(super) fn add(&mut self, analysis: Analysis) -> Result<()> {
         let Analysis { sentiment, topics, questions, objections } = analysis;
         if let Some(sentiment) = sentiment {
             *self.sentiments.entry(sentiment).or_default() += 1;
@@ -66,113 +69,77 @@ impl Tally {
         self.topics.add(topics);
         self.questions.add(questions);
         let mut kinds: HashMap<String, bool> = HashMap::new();
-        for (kind, is_open) in objections {
-            *kinds.entry(kind).or_default() |= is_open;
+        for Objection { kind, state } in objections {
+            *kinds.entry(kind).or_default() |= state != ObjectionState::Resolved.word();
         }
         for (kind, is_open) in kinds {
             let (conversations, open) = self.objections.entry(kind).or_default();
             *conversations += 1;
             *open += i64::from(is_open);
         }
+        if self.topics.bytes + self.questions.bytes > MAX_BYTES {
+            let description = "must be later: analyses since then have more than 64 MiB of different topics and \
+                               questions";
+            return Err(Error::invalid("time_from", "timestamp.within", description));
+        }
+        Ok(())
     }
 
-    /// Each different text that was said, topics first.
-    pub(super) fn texts(&self) -> Vec<&str> {
-        let mut texts = self.topics.in_order();
-        texts.extend(self.questions.in_order());
-        texts
-    }
-
-    /// What is said, of each kind what is said of most first. `folded` are [`Tally::texts`] in the form in which
-    /// they are compared.
-    pub(super) fn sayings(&self, folded: &[String]) -> Vec<Saying> {
-        let (topics, questions) = folded.split_at(self.topics.numbers.len().min(folded.len()));
-        let mut sayings = Vec::new();
-        let sentiments = self.sentiments.iter().map(|(label, count)| (label.as_str(), *count, 0));
-        sayings.extend(most_first(Said::Sentiment, sentiments, usize::MAX));
-        sayings.extend(most_first(Said::Topic, self.topics.count(topics), MAX_TEXTS));
-        sayings.extend(most_first(Said::Question, self.questions.count(questions), MAX_TEXTS));
-        let objections = self.objections.iter().map(|(kind, (count, open))| (kind.as_str(), *count, *open));
+    /// What is said, of each kind what is said of most first.
+    pub(super) fn into_sayings(self) -> Vec<Saying> {
+        let Self { sentiments, topics, questions, objections } = self;
+        let sentiments = sentiments.into_iter().map(|(label, count)| (label, count, 0));
+        let objections = objections.into_iter().map(|(kind, (count, open))| (kind, count, open));
+        let mut sayings = most_first(Said::Sentiment, sentiments, usize::MAX);
+        sayings.extend(most_first(Said::Topic, topics.counts(), MAX_TEXTS));
+        sayings.extend(most_first(Said::Question, questions.counts(), MAX_TEXTS));
         sayings.extend(most_first(Said::Objection, objections, usize::MAX));
         sayings
     }
 }
 
-fn most_first<'t>(
-    said: Said,
-    counts: impl IntoIterator<Item = (&'t str, i64, i64)>,
-    limit: usize,
-) -> Vec<Saying> {
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_unstable_by(|(one, count, _), (other, other_count, _)| {
-        other_count.cmp(count).then_with(|| one.cmp(other))
+fn most_first(said: Said, counts: impl Iterator<Item = (String, i64, i64)>, limit: usize) -> Vec<Saying> {
+    let saying = |(value, conversations, unresolved)| Saying { said, value, conversations, unresolved };
+    let mut sayings: Vec<_> = counts.map(saying).collect();
+    sayings.sort_unstable_by(|one, other| {
+        other.conversations.cmp(&one.conversations).then_with(|| one.value.cmp(&other.value))
     });
-    counts.truncate(limit);
-    let saying = |(value, conversations, unresolved): (&str, i64, i64)| Saying {
-        said,
-        value: value.to_owned(),
-        conversations,
-        unresolved,
-    };
-    counts.into_iter().map(saying).collect()
+    sayings.truncate(limit);
+    sayings
 }
 
-/// Texts, each kept once, and which of them each conversation has.
+/// How many conversations have a text, by the form in which texts are compared, with the smallest of them.
 #[derive(Debug, Default)]
 struct Texts {
-    /// Each different text, with its number from 0.
-    numbers: HashMap<String, usize>,
-    /// The numbers of the texts of all conversations, one after the other.
-    said: Vec<usize>,
-    /// Where those of each conversation end.
-    ends: Vec<usize>,
+    by_form: HashMap<String, (String, i64)>,
+    bytes: usize,
 }
 
 impl Texts {
-    fn add(&mut self, texts: Vec<String>) {
-        if texts.is_empty() {
-            return;
-        }
-        for text in texts {
-            let next = self.numbers.len();
-            self.said.push(*self.numbers.entry(text).or_insert(next));
-        }
-        self.ends.push(self.said.len());
-    }
-
-    fn in_order(&self) -> Vec<&str> {
-        let mut texts: Vec<_> = self.numbers.iter().map(|(text, number)| (*number, text.as_str())).collect();
+    /// Counts the texts of a conversation, each form once.
+    fn add(&mut self, mut texts: Vec<Compared>) {
+        // The smallest of a form first.
         texts.sort_unstable();
-        texts.into_iter().map(|(_, text)| text).collect()
+        texts.dedup_by(|later, first| later.form == first.form);
+        for Compared { form, text } in texts {
+            match self.by_form.entry(form) {
+                Entry::Occupied(mut known) => {
+                    let (smallest, conversations) = known.get_mut();
+                    *conversations += 1;
+                    if text < *smallest {
+                        *smallest = text;
+                    }
+                }
+                Entry::Vacant(new) => {
+                    self.bytes += new.key().len() + text.len();
+                    new.insert((text, 1));
+                }
+            }
+        }
     }
 
-    /// How many conversations have a text that is compared as one, by the smallest of them.
-    fn count(&self, folded: &[String]) -> Vec<(&str, i64, i64)> {
-        let mut groups: Vec<(&str, i64, i64)> = Vec::new();
-        let mut by_form: HashMap<&str, usize> = HashMap::new();
-        let mut group_of = Vec::with_capacity(folded.len());
-        for (text, form) in self.in_order().into_iter().zip(folded) {
-            let group = match by_form.entry(form) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => {
-                    groups.push((text, 0, 0));
-                    *new.insert(groups.len() - 1)
-                }
-            };
-            groups[group].0 = groups[group].0.min(text);
-            group_of.push(group);
-        }
-        let mut begin = 0;
-        let mut of_one: Vec<usize> = Vec::new();
-        for end in &self.ends {
-            of_one.clear();
-            of_one.extend(self.said[begin..*end].iter().filter_map(|number| group_of.get(*number).copied()));
-            of_one.sort_unstable();
-            of_one.dedup();
-            of_one.iter().for_each(|group| groups[*group].1 += 1);
-            begin = *end;
-        }
-        groups
+    fn counts(self) -> impl Iterator<Item = (String, i64, i64)> {
+        self.by_form.into_values().map(|(text, conversations)| (text, conversations, 0))
     }
 }
 
@@ -180,38 +147,46 @@ impl Texts {
 mod tests {
     use super::*;
 
-    fn analysis(topics: &[&str], objections: &[(&str, bool)]) -> Analysis {
+    fn analysis(topics: &[&str], objections: &[(&str, ObjectionState)]) -> Analysis {
+        let compared = |text: &&str| Compared { form: text.to_lowercase(), text: (*text).to_owned() };
+        let objection = |(kind, state): &(&str, ObjectionState)| Objection {
+            kind: (*kind).to_owned(),
+            state: state.word().to_owned(),
+        };
         Analysis {
-            topics: topics.iter().map(ToString::to_string).collect(),
-            objections: objections.iter().map(|(kind, open)| ((*kind).to_owned(), *open)).collect(),
-            ..Analysis::default()
+            sentiment: None,
+            topics: topics.iter().map(compared).collect(),
+            questions: Vec::new(),
+            objections: objections.iter().map(objection).collect(),
         }
     }
 
     fn counted(analyses: Vec<Analysis>) -> Vec<(Said, String, i64, i64)> {
         let mut tally = Tally::default();
-        analyses.into_iter().for_each(|analysis| tally.add(analysis));
-        let folded: Vec<_> = tally.texts().into_iter().map(str::to_lowercase).collect();
-        let sayings = tally.sayings(&folded).into_iter();
+        analyses.into_iter().for_each(|analysis| tally.add(analysis).expect("not too much"));
+        let sayings = tally.into_sayings().into_iter();
         sayings.map(|saying| (saying.said, saying.value, saying.conversations, saying.unresolved)).collect()
     }
 
     #[test]
     fn a_conversation_counts_once_for_what_is_compared_as_one() {
         let analyses = vec![
-            analysis(&["Bread", "bread", "BREAD", "milk"], &[]),
+            analysis(&["Bread", "bread", "milk", "BREAD"], &[]),
             analysis(&["bread"], &[]),
             analysis(&[], &[]),
         ];
         let topic = |value: &str, count| (Said::Topic, value.to_owned(), count, 0);
         assert_eq!(counted(analyses), [topic("BREAD", 2), topic("milk", 1)]);
+        let later = vec![analysis(&["bread"], &[]), analysis(&["Bread"], &[])];
+        assert_eq!(counted(later), [topic("Bread", 2)], "the smallest of all conversations");
     }
 
     #[test]
     fn an_objection_is_open_where_one_of_its_kind_is() {
+        use ObjectionState::{Raised, Resolved};
         let analyses = vec![
-            analysis(&[], &[("PRICE", false), ("PRICE", true), ("TIMING", false)]),
-            analysis(&[], &[("PRICE", false)]),
+            analysis(&[], &[("PRICE", Resolved), ("PRICE", Raised), ("TIMING", Resolved)]),
+            analysis(&[], &[("PRICE", Resolved)]),
         ];
         let objection = |value: &str, count, open| (Said::Objection, value.to_owned(), count, open);
         assert_eq!(counted(analyses), [objection("PRICE", 2, 1), objection("TIMING", 1, 0)]);
@@ -229,7 +204,18 @@ mod tests {
 
     #[test]
     fn nothing_said_is_nothing_counted() {
-        assert_eq!(counted(vec![Analysis::default()]), []);
-        assert_eq!(Tally::default().sayings(&[]), []);
+        assert_eq!(counted(vec![analysis(&[], &[])]), []);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_and_repeats_take_nothing() {
+        let mut tally = Tally::default();
+        let long = "x".repeat(1 << 20);
+        let mut say = |number: usize| tally.add(analysis(&[&format!("{long}{number}")], &[]));
+        for _ in 0..100 {
+            say(0).expect("the same");
+        }
+        let refused = (1..100).find_map(|number| say(number).err()).expect("too much");
+        assert!(refused.to_string().contains("time_from"), "{refused}");
     }
 }

@@ -71,14 +71,13 @@ fn refund_to_wire(refund: Refund, currency: &str) -> pb::Refund {
 
 /// Which purchases a list shows.
 pub(crate) fn filter(request: &pb::ListPurchasesRequest) -> Result<Filter> {
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         conversation_id: rpc::optional_id("conversation_id", &request.conversation_id)?,
         campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,
-        order_id: text(&request.order_id),
+        order_id: rpc::non_empty(&request.order_id),
         statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        currency: text(&request.currency_code),
+        currency: rpc::non_empty(&request.currency_code),
         purchased_from: times::optional(request.purchase_time_from.as_ref()),
         purchased_until: times::optional(request.purchase_time_until.as_ref()),
     })
@@ -105,7 +104,7 @@ pub(crate) fn record(request: &pb::RecordPurchaseRequest, id: Uuid, now: DateTim
     Ok(Purchase {
         id,
         customer_id: rpc::id("customer_id", customer_id)?,
-        order_id: (!order_id.is_empty()).then(|| order_id.clone()),
+        order_id: rpc::non_empty(order_id),
         currency: currency.to_owned(),
         amount_micros: money::to_micros("amount", amount)?,
         refunded_micros: 0,

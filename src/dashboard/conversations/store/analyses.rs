@@ -5,106 +5,112 @@ use std::future::ready;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Jsonb, Nullable, Text as SqlText};
+use diesel::sql_types::{Jsonb, Nullable, Text as SqlText};
 use diesel_async::RunQueryDsl;
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 
 use super::{Conversations, Scope};
-use crate::dashboard::conversations::tally::{Analysis, Saying, Tally};
 use crate::db::TenantTx;
 use crate::db::json::Json;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// The state of an objection that is not open.
-const RESOLVED: &str = "RESOLVED";
-
-/// What is said of conversations, of each kind what is said of most first.
-pub(in crate::dashboard::conversations) async fn list_sayings(
-    tx: &TenantTx,
-    scope: &Scope,
-) -> Result<Vec<Saying>> {
-    let list = ListAnalyses { of: Conversations::new(tx, scope) };
-    let rows = list.load_stream::<Row>(&mut tx.connection()).await?;
-    let mut tally = Tally::default();
-    rows.try_for_each(|row| {
-        tally.add(row.into());
-        ready(Ok(()))
-    })
-    .await?;
-    let fold = Fold { texts: tally.texts().into_iter().map(str::to_owned).collect() };
-    let folded: Vec<String> = fold.load(&mut tx.connection()).await?;
-    Ok(tally.sayings(&folded))
+/// What the latest analysis of a conversation says.
+#[derive(Debug)]
+pub(in crate::dashboard::conversations) struct Analysis {
+    /// The word of its label.
+    pub(in crate::dashboard::conversations) sentiment: Option<String>,
+    pub(in crate::dashboard::conversations) topics: Vec<Compared>,
+    pub(in crate::dashboard::conversations) questions: Vec<Compared>,
+    pub(in crate::dashboard::conversations) objections: Vec<Objection>,
 }
 
-/// The parts of an analysis that are counted, each null where it says nothing.
+/// A text, and the form in which lists compare it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::dashboard::conversations) struct Compared {
+    pub(in crate::dashboard::conversations) form: String,
+    pub(in crate::dashboard::conversations) text: String,
+}
+
+/// The words of an objection, which may be those of a newer replica.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::dashboard::conversations) struct Objection {
+    pub(in crate::dashboard::conversations) kind: String,
+    pub(in crate::dashboard::conversations) state: String,
+}
+
+/// Takes the latest analysis of each conversation that has one, as they come.
+pub(in crate::dashboard::conversations) async fn for_each(
+    tx: &TenantTx,
+    scope: &Scope,
+    mut take: impl FnMut(Analysis) -> Result<()>,
+) -> Result<()> {
+    let list = ListAnalyses { of: Conversations::new(tx, scope) };
+    let rows = list.load_stream::<Row>(&mut tx.connection()).await?.map_err(Error::from);
+    rows.try_for_each(|row| ready(row.analysis().and_then(&mut take))).await
+}
+
+/// The parts of an analysis, each null where it says nothing.
 #[derive(Debug, Queryable)]
 #[diesel(check_for_backend(Pg))]
 struct Row {
     sentiment: Option<String>,
     topics: Option<Json<Vec<String>>>,
+    /// JSON, as are those of questions.
+    forms_of_topics: Option<String>,
     questions: Option<Json<Vec<String>>>,
+    forms_of_questions: Option<String>,
     objections: Option<Json<Vec<Objection>>>,
 }
 
-/// What is counted of an objection. Its words may be those of a newer replica.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Objection {
-    kind: String,
-    state: String,
-}
-
-impl From<Row> for Analysis {
-    fn from(row: Row) -> Self {
-        let Row { sentiment, topics, questions, objections } = row;
-        let open = |Objection { kind, state }| (kind, state != RESOLVED);
-        Self {
+impl Row {
+    fn analysis(self) -> Result<Analysis> {
+        let Self { sentiment, topics, forms_of_topics, questions, forms_of_questions, objections } = self;
+        Ok(Analysis {
             sentiment,
-            topics: topics.unwrap_or_default().0,
-            questions: questions.unwrap_or_default().0,
-            objections: objections.unwrap_or_default().0.into_iter().map(open).collect(),
-        }
+            topics: compared(topics, forms_of_topics)?,
+            questions: compared(questions, forms_of_questions)?,
+            objections: objections.unwrap_or_default().0,
+        })
     }
 }
 
-/// The latest analysis of each conversation that has one.
+fn compared(texts: Option<Json<Vec<String>>>, forms: Option<String>) -> Result<Vec<Compared>> {
+    let forms: Vec<String> =
+        forms.map_or(Ok(Vec::new()), |forms| serde_json::from_str(&forms)).map_err(Error::internal)?;
+    let texts = texts.unwrap_or_default().0;
+    Ok(forms.into_iter().zip(texts).map(|(form, text)| Compared { form, text }).collect())
+}
+
+/// The statement of [`for_each`]. All texts of a list are folded at once, as the JSON that they are in: what
+/// JSON adds to them has no capital letters.
 #[derive(QueryId)]
 struct ListAnalyses {
     of: Conversations,
 }
 
 impl Query for ListAnalyses {
-    type SqlType = (Nullable<SqlText>, Nullable<Jsonb>, Nullable<Jsonb>, Nullable<Jsonb>);
+    type SqlType = (
+        Nullable<SqlText>,
+        Nullable<Jsonb>,
+        Nullable<SqlText>,
+        Nullable<Jsonb>,
+        Nullable<SqlText>,
+        Nullable<Jsonb>,
+    );
 }
 
 impl QueryFragment<Pg> for ListAnalyses {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
-            "SELECT c.latest_analysis -> 'sentiment' ->> 'label', c.latest_analysis -> 'topics', \
-             c.latest_analysis -> 'questions', c.latest_analysis -> 'objections'",
+            "SELECT c.latest_analysis -> 'sentiment' ->> 'label', \
+             c.latest_analysis -> 'topics', lower((c.latest_analysis -> 'topics')::text), \
+             c.latest_analysis -> 'questions', lower((c.latest_analysis -> 'questions')::text), \
+             c.latest_analysis -> 'objections'",
         );
         self.of.walk_ast(out.reborrow())?;
         out.push_sql(" WHERE c.latest_analysis IS NOT NULL");
-        Ok(())
-    }
-}
-
-/// Each text in the form in which lists compare it.
-#[derive(QueryId)]
-struct Fold {
-    texts: Vec<String>,
-}
-
-impl Query for Fold {
-    type SqlType = SqlText;
-}
-
-impl QueryFragment<Pg> for Fold {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT lower(t.text) FROM unnest(");
-        out.push_bind_param::<Array<SqlText>, _>(&self.texts)?;
-        out.push_sql(") WITH ORDINALITY AS t (text, place) ORDER BY t.place");
         Ok(())
     }
 }
