@@ -35,10 +35,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// within 40 seconds.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Streams that a client opened and reset before they were looked at: with more at once it is not one
-/// that changed its mind, but one that makes the server work for nothing (CVE-2023-44487), and its
-/// connection ends.
-const MAX_PENDING_RESETS: usize = 20;
+/// Streams that a client opened and reset before they were looked at, where it may have fewer open: a
+/// busy server does not look for some milliseconds, in which calls with short deadlines come and go.
+const MIN_PENDING_RESETS: u32 = 100;
 
 /// Streams of a connection that were reset for what the client did wrong on them; with more, it does so
 /// for a living (CVE-2025-8671), and its connection ends.
@@ -143,7 +142,11 @@ where
 }
 
 fn http2(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
-    let window = STREAM_WINDOW.saturating_mul(limits.max_streams_per_connection);
+    let streams = limits.max_streams_per_connection;
+    let window = STREAM_WINDOW.saturating_mul(streams);
+    // Whoever gives up all that it may have open has changed its mind. Whoever goes on has the server work
+    // for nothing (CVE-2023-44487), and its connection ends.
+    let pending_resets = streams.max(MIN_PENDING_RESETS);
     let mut http2 = http2::Builder::new(TokioExecutor::new());
     http2
         .timer(TokioTimer::new())
@@ -152,8 +155,8 @@ fn http2(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
         .initial_connection_window_size(window.min(i32::MAX.cast_unsigned()))
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .max_concurrent_streams(limits.max_streams_per_connection)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_concurrent_streams(streams)
+        .max_pending_accept_reset_streams(pending_resets as usize)
         .max_local_error_reset_streams(MAX_ERROR_RESETS);
     http2
 }

@@ -150,7 +150,7 @@ async fn an_old_connection_takes_no_new_calls_and_ends_with_those_that_it_has() 
     watch.until_messages(sent).await;
 }
 
-/// Opens streams and resets them, all in one go.
+/// Begins HTTP/2, opens streams and resets them, all in one go.
 fn resets(count: u32) -> Vec<u8> {
     // POST, http, / of the static table.
     const HEADERS: [u8; 3] = [0x83, 0x86, 0x84];
@@ -160,6 +160,21 @@ fn resets(count: u32) -> Vec<u8> {
         frames.extend([&[0, 0, 4, 3, 0][..], &stream, &8_u32.to_be_bytes()].concat());
     }
     frames
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_gives_up_all_that_it_may_have_open_keeps_its_connection() {
+    const STREAMS: u32 = 300;
+    let limits = |limits: &mut Limits| limits.connections.max_streams_per_connection = STREAMS;
+    let crm = Crm::with(Settings { limits, ..Settings::default() }).await;
+    let mut tcp = connect(&crm).await.expect("a connection");
+    let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], b"is there"].concat();
+    tcp.write_all(&[resets(STREAMS), ping].concat()).await.expect("it is there");
+    let mut said = Vec::new();
+    while !said.windows(8).any(|bytes| bytes == b"is there") {
+        let read = soon(tcp.read_buf(&mut said)).await.expect("it is there");
+        assert!(read > 0, "the connection ended: {said:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
