@@ -26,6 +26,8 @@ pub(crate) struct Month {
     pub(crate) until: DateTime<Utc>,
     /// How long they are.
     pub(crate) span: Duration,
+    /// In how long a time, which ends with them, the customers came.
+    pub(crate) arrivals: Duration,
 }
 
 impl Month {
@@ -135,13 +137,13 @@ impl Month {
         format!("('{prefix}' || lpad(to_hex(n::bigint * {prime} % {count} + 1), 16, '0'))::uuid")
     }
 
-    /// Customers came as evenly as all else.
+    /// Customers came evenly too.
     async fn customers(&self, sql: &Client) -> Result<()> {
         let Ids { count, .. } = self.customers;
         sql.batch_execute(&format!(
             "UPDATE customers SET created_at = {time}, updated_at = {time} FROM {numbers} \
              WHERE tenant_id = '{tenant}' AND id = {id}",
-            time = self.time(count),
+            time = self.time_within(self.arrivals, count),
             numbers = numbers(count),
             tenant = self.tenant,
             id = self.customers.sql(),
@@ -152,7 +154,11 @@ impl Month {
 
     /// When the row `n` of so many happened.
     fn time(&self, count: u64) -> String {
-        let (until, span) = (self.until.to_rfc3339(), self.span.as_secs());
+        self.time_within(self.span, count)
+    }
+
+    fn time_within(&self, span: Duration, count: u64) -> String {
+        let (until, span) = (self.until.to_rfc3339(), span.as_secs());
         format!("('{until}'::timestamptz - interval '{span} seconds' * (1 - (n - 0.5) / {count}))")
     }
 }

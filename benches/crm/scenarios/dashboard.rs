@@ -1,4 +1,4 @@
-//! What a dashboard shows of a month, where a tenant has that month, and where it has ten.
+//! What a dashboard shows of a month, where a tenant has that month alone, and where it has ten.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ const MONTHS: u64 = 10;
 
 /// Days of each.
 const DAYS: u64 = 30;
+
+/// Messages of each customer in all months.
+const MESSAGES_PER_CUSTOMER: u64 = 100;
 
 /// The answers that share a round.
 const CALLS: [Answer; 4] = [Answer::Customers, Answer::Conversations, Answer::Campaigns, Answer::Funnel];
@@ -46,8 +49,10 @@ struct Filled {
 pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let rows = stage.options.grown_rows();
-    let large = fill_months(stage, &channel, MONTHS, rows).await?;
-    let small = fill_months(stage, &channel, 1, rows / MONTHS).await?;
+    // The same customers, as many of each in the last month: only what lies before it is different.
+    let customers = rows / MESSAGES_PER_CUSTOMER;
+    let large = fill_months(stage, &channel, customers, (MONTHS, rows)).await?;
+    let small = fill_months(stage, &channel, customers, (1, rows / MONTHS)).await?;
     fill::tidy(&stage.sql).await?;
     let mut slowest: f64 = 0.0;
     let (mut many, mut few) = (0.0, 0.0);
@@ -131,18 +136,24 @@ impl Filled {
     }
 }
 
-/// A new tenant with so many messages in so many months, ten to a conversation, as many events as
-/// conversations, and a customer for ten conversations.
-async fn fill_months(stage: &Stage, channel: &Channel, months: u64, messages: u64) -> Result<Filled> {
+/// A new tenant with so many customers, who came in [`MONTHS`], and with so many messages in so many months,
+/// ten to a conversation, and as many events as conversations.
+async fn fill_months(
+    stage: &Stage,
+    channel: &Channel,
+    customers: u64,
+    (months, messages): (u64, u64),
+) -> Result<Filled> {
     let began = Instant::now();
     let tenant = stage.tenant().await?;
     let conversations = messages / 10;
     // Before there are too many customers to assign at once: what is counted are events.
     let campaign = campaign(channel, tenant.id).await?;
-    let customers = fill::customers(&stage.sql, tenant.id, tenant.customer, conversations / 10).await?;
+    let customers = fill::customers(&stage.sql, tenant.id, tenant.customer, customers).await?;
     let until = crm_backend::rpc::times::now();
-    let span = Duration::from_secs(months * DAYS * 86_400);
-    let month = fill::Month { tenant: tenant.id, first: tenant.customer, customers, campaign, until, span };
+    let [span, arrivals] = [months, MONTHS].map(|months| Duration::from_secs(months * DAYS * 86_400));
+    let month =
+        fill::Month { tenant: tenant.id, first: tenant.customer, customers, campaign, until, span, arrivals };
     month.fill(&stage.sql, channel, conversations).await?;
     eprintln!("{messages} messages in {months} months, filled in {:.1} s", began.elapsed().as_secs_f64());
     let seconds = until.timestamp();
