@@ -109,32 +109,38 @@ async fn every_call_that_fails_leaves_one_event_that_says_why() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let id = tenant.id.to_string();
+    let mut refused = Vec::new();
+    let mut malformed = Vec::new();
     for rpc in mutations() {
-        let (kind, path) = resource(&rpc).expect("it changes something");
         let about = About { request_id: Uuid::new_v4().to_string(), ..About::nothing() };
-        let sample = samples::request(&rpc, &about);
         let empty = DynamicMessage::new(rpc.input());
-        for request in [&sample, &empty] {
-            let Err(error) = call(&tenant, request, &rpc).await else {
+        let requests = [(samples::request(&rpc, &about), about.request_id), (empty, String::new())];
+        for (request, request_id) in requests {
+            let Err(error) = call(&tenant, &request, &rpc).await else {
                 // Of many events, each has an error of its own.
                 let takes =
                     ["CreateCustomer", "CreateCampaign", "RecordInterestEvents"].contains(&rpc.name());
                 assert!(takes, "{} needs something that is there", rpc.name());
                 continue;
             };
-            let event = tenant.event_of_error(&error).await;
-            assert_eq!(event.code, i32::from(error.code()), "{event:?}");
-            assert_eq!(event.reason().as_str_name(), format!("ERROR_REASON_{}", error.reason()));
-            assert_eq!((event.outcome(), event.method), (AuditOutcome::Failed, full_name(&rpc)));
-            assert_eq!(
-                (event.resource_type.as_str(), event.resource_id),
-                (kind.as_str(), at(&path, request, None))
-            );
-            let request_id = if request == &sample { about.request_id.as_str() } else { "" };
-            assert_eq!(event.request_id, request_id);
+            refused.push((rpc.clone(), request, request_id, error));
         }
         let answer = call_bytes(tenant.channel(), &rpc, &[(TENANT_HEADER, &id)], vec![0xff; 4]).await;
-        let event = tenant.event_of_error(&answer.expect_err("no request")).await;
+        malformed.push(answer.expect_err("no request"));
+    }
+    let events = tenant.events_of_errors(refused.iter().map(|(.., error)| error)).await;
+    for (event, (rpc, request, request_id, error)) in events.into_iter().zip(&refused) {
+        let (kind, path) = resource(rpc).expect("it changes something");
+        assert_eq!(event.code, i32::from(error.code()), "{event:?}");
+        assert_eq!(event.reason().as_str_name(), format!("ERROR_REASON_{}", error.reason()));
+        assert_eq!((event.outcome(), event.method), (AuditOutcome::Failed, full_name(rpc)));
+        assert_eq!(
+            (event.resource_type.as_str(), event.resource_id),
+            (kind.as_str(), at(&path, request, None))
+        );
+        assert_eq!(event.request_id, *request_id);
+    }
+    for event in tenant.events_of_errors(&malformed).await {
         assert_eq!((event.reason(), event.resource_id.as_str()), (ErrorReason::RequestMalformed, ""));
     }
 }

@@ -1,5 +1,7 @@
 //! The audit log in few words.
 
+use std::collections::HashMap;
+
 use crm_backend::pb::{AuditEvent, ListAuditEventsRequest, ListAuditEventsResponse};
 use tonic::Status;
 use tonic_types::StatusExt;
@@ -34,16 +36,30 @@ impl Tenant {
 
     /// The one event of the call that was answered with this error, which comes a little later.
     pub(crate) async fn event_of_error(&self, error: &Status) -> AuditEvent {
-        let details = error.get_error_details();
-        let call_id = details.request_info().expect("the id of the call").request_id.clone();
-        let find = async || {
-            let mut events = self.events(Default::default()).await;
-            events.retain(|event| event.call_id == call_id);
-            events
-        };
-        eventually("the event is there", async || !find().await.is_empty()).await;
-        let mut found = find().await;
-        assert_eq!(found.len(), 1, "{found:?}");
-        found.remove(0)
+        self.events_of_errors([error]).await.remove(0)
     }
+
+    /// The one event of each call that was answered with one of these errors.
+    pub(crate) async fn events_of_errors(
+        &self,
+        errors: impl IntoIterator<Item = &Status>,
+    ) -> Vec<AuditEvent> {
+        let calls: Vec<String> = errors.into_iter().map(call_id).collect();
+        let mut found = HashMap::new();
+        eventually("the events are there", async || {
+            found.clear();
+            for event in self.events(Default::default()).await {
+                let another = found.insert(event.call_id.clone(), event);
+                assert_eq!(another, None, "a call has one event");
+            }
+            calls.iter().all(|call| found.contains_key(call))
+        })
+        .await;
+        calls.iter().map(|call| found.remove(call).expect("an id of its own")).collect()
+    }
+}
+
+/// The id of the call that was answered with this error.
+fn call_id(error: &Status) -> String {
+    error.get_error_details().request_info().expect("the id of the call").request_id.clone()
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crm_backend::auth::TENANT_HEADER;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -82,6 +83,20 @@ pub(crate) fn begun(
     headers: &[(&'static str, &str)],
     bytes: Vec<u8>,
 ) -> Request<Body> {
+    request(rpc, tenant, headers, Body::new(Begun(Some(bytes))))
+}
+
+/// A call of a tenant, with this body and no more.
+pub(crate) fn whole(
+    rpc: &str,
+    tenant: Uuid,
+    headers: &[(&'static str, &str)],
+    bytes: Vec<u8>,
+) -> Request<Body> {
+    request(rpc, tenant, headers, Body::new(Full::<Bytes>::from(bytes)))
+}
+
+fn request(rpc: &str, tenant: Uuid, headers: &[(&'static str, &str)], body: Body) -> Request<Body> {
     let mut request = Request::builder()
         .method("POST")
         .uri(format!("http://localhost/crm.v1.{rpc}"))
@@ -91,7 +106,7 @@ pub(crate) fn begun(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    request.body(Body::new(Begun(Some(bytes)))).expect("a request")
+    request.body(body).expect("a request")
 }
 
 /// A message as gRPC frames it.
