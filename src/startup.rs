@@ -141,7 +141,7 @@ async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), S
     }
     let options = embedded::Options {
         storage: if config.ephemeral {
-            Storage::Ephemeral
+            Storage::Ephemeral(std::env::temp_dir())
         } else {
             Storage::Persistent(config.data_dir.clone())
         },

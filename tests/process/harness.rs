@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::fs::statvfs;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use tempfile::TempDir;
 
@@ -39,6 +40,17 @@ fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
+/// Room in memory from which on the databases of all tests that run at once have it.
+const ROOM: u64 = 4 << 30;
+
+/// Where tests put what they throw away: where `TMPDIR` says, or in memory, or where that has no room, on the
+/// disk. A database is a thousand small files, and a disk may take a millisecond to make each.
+pub(crate) fn temporary() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let room = statvfs(memory).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    if std::env::var_os("TMPDIR").is_none() && room >= ROOM { memory.into() } else { std::env::temp_dir() }
+}
+
 /// A directory for one test: a data directory that is not there yet, and one for temporary files.
 pub(crate) struct Scratch(TempDir);
 
@@ -46,7 +58,7 @@ impl Scratch {
     pub(crate) fn new() -> Self {
         // Where tests run as root, Postgres runs as somebody else, who must pass.
         let open = fs::Permissions::from_mode(0o755);
-        let dir = tempfile::Builder::new().prefix("crm-process-").permissions(open).tempdir();
+        let dir = tempfile::Builder::new().prefix("crm-process-").permissions(open).tempdir_in(temporary());
         let scratch = Self(dir.expect("a temporary directory"));
         fs::create_dir(scratch.temporary()).expect("a directory");
         scratch

@@ -1,6 +1,5 @@
 //! Temporary storage: made fresh, removed at stop, and swept when its process was killed.
 
-use std::env;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
@@ -16,9 +15,8 @@ const PREFIX: &str = "crm-backend-ephemeral-";
 const TRIES: usize = 5;
 
 /// Makes a new directory and holds it, after sweeping those of dead processes.
-pub(super) fn make() -> Result<Place, EmbeddedError> {
-    let parent = env::temp_dir();
-    sweep(&parent);
+pub(super) fn make(parent: &Path) -> Result<Place, EmbeddedError> {
+    sweep(parent);
     let mut lost = None;
     for _ in 0..TRIES {
         let dir = parent.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
@@ -45,7 +43,7 @@ pub(super) fn make() -> Result<Place, EmbeddedError> {
         }
     }
     Err(lost.unwrap_or(EmbeddedError::NotWritable {
-        path: parent,
+        path: parent.to_owned(),
         source: std::io::ErrorKind::ResourceBusy.into(),
     }))
 }

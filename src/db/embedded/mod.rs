@@ -59,8 +59,8 @@ pub struct Options {
 pub enum Storage {
     /// In this directory, made if need be, kept between runs.
     Persistent(PathBuf),
-    /// In a new directory below the system's temporary one, removed at stop.
-    Ephemeral,
+    /// In a new directory below this one, removed at stop.
+    Ephemeral(PathBuf),
 }
 
 /// Whether a commit survives a crash of the machine.

@@ -44,7 +44,7 @@ impl Place {
     /// Makes the directory if need be, and holds it.
     pub(super) fn open(storage: &Storage) -> Result<Self, EmbeddedError> {
         match storage {
-            Storage::Ephemeral => ephemeral::make(),
+            Storage::Ephemeral(parent) => ephemeral::make(parent),
             Storage::Persistent(dir) => {
                 let dir = std::path::absolute(dir).map_err(EmbeddedError::storage(dir))?;
                 if dir.join("PG_VERSION").exists() {

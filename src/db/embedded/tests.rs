@@ -42,7 +42,12 @@ impl Drop for Scratch {
 }
 
 fn ephemeral_options() -> Options {
-    Options { storage: Storage::Ephemeral, bin_dir: None, durability: Durability::Off, max_connections: 10 }
+    Options {
+        storage: Storage::Ephemeral(env::temp_dir()),
+        bin_dir: None,
+        durability: Durability::Off,
+        max_connections: 10,
+    }
 }
 
 fn binaries(place: &Place) -> Installation {
@@ -208,13 +213,13 @@ fn another_major_version_and_a_foreign_directory_are_refused() {
 
 #[test]
 fn what_a_killed_process_left_is_swept_and_what_is_held_is_not() {
-    let left = ephemeral::make().unwrap();
+    let left = ephemeral::make(&env::temp_dir()).unwrap();
     let left_dir = left.root().to_owned();
-    let held = ephemeral::make().unwrap();
+    let held = ephemeral::make(&env::temp_dir()).unwrap();
     assert!(left_dir.exists());
     // A process that is killed drops its lock and removes nothing.
     drop(left);
-    let next = ephemeral::make().unwrap();
+    let next = ephemeral::make(&env::temp_dir()).unwrap();
     assert!(!left_dir.exists() && held.root().exists());
     ephemeral::remove(held.root());
     ephemeral::remove(next.root());

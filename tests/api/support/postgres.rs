@@ -8,6 +8,8 @@ use crm_backend::db::{Target, migrate};
 use tokio::task::JoinSet;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+use crate::harness::temporary;
+
 /// Connections in all: some twenty for every test that runs at the same time.
 const CONNECTIONS: u16 = 400;
 
@@ -38,7 +40,7 @@ impl Cluster {
 
     async fn start() -> Self {
         let options = Options {
-            storage: Storage::Ephemeral,
+            storage: Storage::Ephemeral(temporary()),
             bin_dir: None,
             durability: Durability::Off,
             max_connections: CONNECTIONS,
