@@ -51,6 +51,9 @@ impl Large {
         tenant.revise_campaign(as_status(&rare, CampaignStatus::Active), &[]).await.expect("active");
         tenant.conversation().await;
         multiply_conversations(&sql, &tenant, 1_000).await;
+        let customers = sql
+            .texts(&format!("SELECT id FROM customers WHERE tenant_id = '{}' ORDER BY id", tenant.id))
+            .await;
         settle(
             &sql,
             &[
@@ -63,9 +66,6 @@ impl Large {
             ],
         )
         .await;
-        let customers = sql
-            .texts(&format!("SELECT id FROM customers WHERE tenant_id = '{}' ORDER BY id", tenant.id))
-            .await;
         Self { crm, tenant, campaign, customers }
     }
 }

@@ -37,7 +37,8 @@ struct Campaign {
 pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let mut campaigns = Vec::new();
-    for tenant in &stage.tenants {
+    for _ in 0..stage.tenants.len() {
+        let tenant = stage.tenant().await?;
         let customers = fill::customers(&stage.sql, tenant.id, tenant.customer, CUSTOMERS).await?;
         let id = campaign(&channel, tenant.id).await?;
         campaigns.push(Campaign { tenant: tenant.id, id, customers });
