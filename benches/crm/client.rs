@@ -20,25 +20,68 @@ use uuid::Uuid;
 use crate::Result;
 
 /// The credential of all clients, where they need one.
-static CREDENTIAL: OnceLock<AsciiMetadataValue> = OnceLock::new();
+static CREDENTIAL: OnceLock<Credential> = OnceLock::new();
 
-/// Has all clients call with this key.
-pub(crate) fn call_with(key: &Secret) -> Result<()> {
-    let bearer = format!("Bearer {}", key.expose()).parse()?;
-    CREDENTIAL.set(bearer).map_err(|_| "clients have a key already".into())
+/// What a client proves who it is by.
+#[derive(Debug, Clone)]
+pub(crate) struct Credential(AsciiMetadataValue);
+
+impl Credential {
+    /// This key.
+    pub(crate) fn key(key: &Secret) -> Result<Self> {
+        Ok(Self(format!("Bearer {}", key.expose()).parse()?))
+    }
+}
+
+/// Has all clients call with this.
+pub(crate) fn call_with(credential: Credential) -> Result<()> {
+    CREDENTIAL.set(credential).map_err(|_| "clients have a credential already".into())
 }
 
 /// Says the tenant, and who calls, with every call.
 #[derive(Clone)]
-pub(crate) struct Says(AsciiMetadataValue);
+pub(crate) struct Says {
+    tenant: AsciiMetadataValue,
+    credential: Option<Credential>,
+}
+
+impl Says {
+    /// As all clients do it.
+    fn usual(tenant: Uuid) -> Result<Self> {
+        Ok(Self { tenant: tenant.to_string().parse()?, credential: CREDENTIAL.get().cloned() })
+    }
+}
 
 impl Interceptor for Says {
     fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
-        request.metadata_mut().insert("x-tenant-id", self.0.clone());
-        if let Some(credential) = CREDENTIAL.get() {
+        request.metadata_mut().insert("x-tenant-id", self.tenant.clone());
+        if let Some(Credential(credential)) = &self.credential {
             request.metadata_mut().insert("authorization", credential.clone());
         }
         Ok(request)
+    }
+}
+
+/// A replica, and what its clients prove who they are by; nothing for what all clients say.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) credential: Option<Credential>,
+}
+
+impl Server {
+    /// What a client of this replica says.
+    fn says(&self, tenant: Uuid) -> Result<Says> {
+        let usual = Says::usual(tenant)?;
+        Ok(Says { credential: self.credential.clone().or(usual.credential), ..usual })
+    }
+
+    pub(crate) fn customers(&self, channel: &Channel, tenant: Uuid) -> Result<Customers> {
+        Ok(CustomerServiceClient::with_interceptor(channel.clone(), self.says(tenant)?))
+    }
+
+    pub(crate) fn conversations(&self, channel: &Channel, tenant: Uuid) -> Result<Conversations> {
+        Ok(ConversationServiceClient::with_interceptor(channel.clone(), self.says(tenant)?))
     }
 }
 
@@ -69,25 +112,25 @@ pub(crate) async fn channels(address: SocketAddr, count: usize) -> Result<Vec<Ch
 }
 
 pub(crate) fn customers(channel: &Channel, tenant: Uuid) -> Result<Customers> {
-    Ok(CustomerServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+    Ok(CustomerServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
 }
 
 pub(crate) fn conversations(channel: &Channel, tenant: Uuid) -> Result<Conversations> {
-    Ok(ConversationServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+    Ok(ConversationServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
 }
 
 pub(crate) fn faqs(channel: &Channel, tenant: Uuid) -> Result<Faqs> {
-    Ok(CustomerFaqServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+    Ok(CustomerFaqServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
 }
 
 pub(crate) fn questions(channel: &Channel, tenant: Uuid) -> Result<Questions> {
-    Ok(PendingQuestionServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+    Ok(PendingQuestionServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
 }
 
 pub(crate) fn campaigns(channel: &Channel, tenant: Uuid) -> Result<Campaigns> {
-    Ok(CampaignServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+    Ok(CampaignServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
 }
 
 pub(crate) fn dashboard(channel: &Channel, tenant: Uuid) -> Result<Dashboard> {
-    Ok(DashboardServiceClient::with_interceptor(channel.clone(), Says(tenant.to_string().parse()?)))
+    Ok(DashboardServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
 }

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use client::Credential;
 use options::{API_KEY, Options};
 use pgbench::Pgbench;
 use service::{Database, Service};
@@ -95,10 +96,10 @@ async fn measure(
     }
     let address = service.address().await?;
     if options.auth == API_KEY {
-        client::call_with(&database.key().await?)?;
+        client::call_with(Credential::key(&database.key().await?)?)?;
     }
     let sql = fill::connect(database.config()?).await?;
-    let stage = Stage::new(options, address, service.pid(), sql, pgbench).await?;
+    let stage = Stage::new(options, database, (address, service.pid()), sql, pgbench).await?;
     let report = scenarios::run_all(&stage).await;
     println!("\n{report}");
     println!("{}", report.save()?.display());

@@ -34,13 +34,15 @@ const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenari
 }
 
 /// All of them, in the order in which they run: what grows the tables comes last.
-pub(crate) const SCENARIOS: [Scenario; 22] = [
+pub(crate) const SCENARIOS: [Scenario; 24] = [
     scenario("append", "acks/s", Goal::RatioAtLeast(5.0)),
     scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.6)),
     scenario("append_hot", "acks/s", Goal::RatioAtLeast(6.0)),
     scenario("append_idle_p50", "ms", Goal::RatioAtMost(2.0)),
     scenario("get_customer", "calls/s", Goal::RatioAtLeast(0.5)),
     scenario("list_messages", "calls/s", Goal::RatioAtLeast(0.5)),
+    scenario("key_get_customer", "calls/s", Goal::RatioAtLeast(0.95)),
+    scenario("key_list_messages", "calls/s", Goal::RatioAtLeast(0.95)),
     scenario("miss_timing", "ms", Goal::RatioWithin(0.1)),
     scenario("campaign_events", "events/s", Goal::RatioAtLeast(0.4)),
     scenario("ai_context", "ms", Goal::RatioAtMost(3.0)),

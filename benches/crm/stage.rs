@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use rustix::process::Pid;
 use uuid::Uuid;
 
+use crate::client::Server;
 use crate::fill::{self, Ids};
 use crate::options::Options;
 use crate::pgbench::Pgbench;
+use crate::service::Database;
 use crate::{Result, client};
 
 /// Tenants that share the load.
@@ -28,9 +30,11 @@ pub(crate) struct Tenant {
 }
 
 /// The stage.
-pub(crate) struct Stage {
+pub(crate) struct Stage<'d> {
     pub(crate) options: Options,
     pub(crate) address: SocketAddr,
+    /// For another replica.
+    pub(crate) database: &'d Database,
     /// The service's process.
     pub(crate) pid: Pid,
     /// A connection as superuser.
@@ -39,15 +43,20 @@ pub(crate) struct Stage {
     pub(crate) tenants: Vec<Tenant>,
 }
 
-impl Stage {
+impl<'d> Stage<'d> {
+    /// The service, for clients that say what all say.
+    pub(crate) fn server(&self) -> Server {
+        Server { address: self.address, credential: None }
+    }
+
     pub(crate) async fn new(
         options: Options,
-        address: SocketAddr,
-        pid: Pid,
+        database: &'d Database,
+        (address, pid): (SocketAddr, Pid),
         sql: tokio_postgres::Client,
         pgbench: Option<Pgbench>,
     ) -> Result<Self> {
-        let mut stage = Self { options, address, pid, sql, pgbench, tenants: Vec::new() };
+        let mut stage = Self { options, address, database, pid, sql, pgbench, tenants: Vec::new() };
         for _ in 0..TENANTS {
             let tenant = stage.tenant().await?;
             stage.tenants.push(tenant);

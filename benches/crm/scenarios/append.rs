@@ -26,7 +26,7 @@ const CLIENTS_ON_ONE: [usize; 3] = [1, 8, 32];
 const BATCH_CLIENTS: usize = 2;
 
 /// `append` and `append_vs_unnest`.
-pub(crate) async fn spread(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn spread(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let shares: Vec<_> =
         stage.tenants.iter().map(|tenant| Share { tenant: tenant.id, ids: tenant.conversations }).collect();
     let conversations: Vec<_> =
@@ -54,7 +54,7 @@ pub(crate) async fn spread(stage: &Stage) -> Result<Vec<Measured>> {
 }
 
 /// `append_hot`.
-pub(crate) async fn hot(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn hot(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let tenant = stage.tenants.first().ok_or("no tenant")?;
     let (mut values, mut singles) = (Vec::new(), Best::new(&CLIENTS_ON_ONE));
     for _ in 0..stage.options.rounds {
@@ -71,7 +71,7 @@ pub(crate) async fn hot(stage: &Stage) -> Result<Vec<Measured>> {
 }
 
 /// `append_idle_p50`.
-pub(crate) async fn idle(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let tenant = stage.tenants.first().ok_or("no tenant")?;
     let channel = client::channel(stage.address).await?;
     let (mut values, mut baselines) = (Vec::new(), Vec::new());
@@ -93,7 +93,7 @@ pub(crate) async fn idle(stage: &Stage) -> Result<Vec<Measured>> {
 }
 
 /// Acks in a second: streams that never wait, each to the conversations of one tenant in turn.
-async fn append(stage: &Stage, conversations: &[Arc<Vec<String>>]) -> Result<f64> {
+async fn append(stage: &Stage<'_>, conversations: &[Arc<Vec<String>>]) -> Result<f64> {
     stage.settle().await?;
     let channels = client::channels(stage.address, CONNECTIONS).await?;
     let tenants = stage.tenants.iter().zip(conversations).cycle();
@@ -130,7 +130,7 @@ impl Best {
         Self { rates: clients.iter().map(|clients| (*clients, Vec::new())).collect() }
     }
 
-    async fn round(&mut self, stage: &Stage, pgbench: &Pgbench, script: &Script) -> Result<()> {
+    async fn round(&mut self, stage: &Stage<'_>, pgbench: &Pgbench, script: &Script) -> Result<()> {
         for (clients, rates) in &mut self.rates {
             stage.settle().await?;
             rates.push(pgbench.rate(script, *clients, stage.options.seconds()).await?);

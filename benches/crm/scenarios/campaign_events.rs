@@ -34,7 +34,7 @@ struct Campaign {
 }
 
 /// `campaign_events`.
-pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let mut campaigns = Vec::new();
     for _ in 0..stage.tenants.len() {
@@ -77,7 +77,7 @@ pub(crate) async fn campaign(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
 }
 
 /// Calls with a batch each, for the campaigns in turn.
-async fn load(stage: &Stage, campaigns: &[Campaign], round: u32) -> Result<Load> {
+async fn load(stage: &Stage<'_>, campaigns: &[Campaign], round: u32) -> Result<Load> {
     let channels = client::channels(stage.address, CONNECTIONS).await?;
     let mut load = Load::new();
     let number = Arc::new(AtomicU64::new(0));

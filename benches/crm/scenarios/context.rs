@@ -38,7 +38,7 @@ const CALLS: usize = 16;
 const TOKENS: i32 = 4_000;
 
 /// `ai_context` and `growth_ai_context`.
-pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let much = Customer::new(stage, &channel, MUCH).await?;
     let more = match stage.options.wants("growth_ai_context") {
@@ -71,7 +71,7 @@ struct Customer {
 }
 
 impl Customer {
-    async fn new(stage: &Stage, channel: &Channel, known: Known) -> Result<Self> {
+    async fn new(stage: &Stage<'_>, channel: &Channel, known: Known) -> Result<Self> {
         let began = Instant::now();
         let tenant = Uuid::new_v4();
         let id = fill::customer(channel, tenant).await?;
@@ -85,7 +85,7 @@ impl Customer {
     }
 
     /// The milliseconds of a context.
-    async fn context(&self, stage: &Stage, channel: &Channel) -> Result<f64> {
+    async fn context(&self, stage: &Stage<'_>, channel: &Channel) -> Result<f64> {
         let mut client = client::customers(channel, self.tenant)?;
         let request = pb::GetAiContextRequest {
             customer_id: self.id.to_string(),
@@ -102,7 +102,7 @@ impl Customer {
     }
 
     /// The milliseconds of the last page of messages.
-    async fn list_messages(&self, stage: &Stage, channel: &Channel) -> Result<f64> {
+    async fn list_messages(&self, stage: &Stage<'_>, channel: &Channel) -> Result<f64> {
         let mut client = client::conversations(channel, self.tenant)?;
         let request = last_messages(self.conversations.text(1));
         let took = one_by_one(stage.options.round(), async || {

@@ -46,7 +46,7 @@ struct Filled {
 }
 
 /// `dashboard_p95`, `growth_dashboard` and `dashboard_whole`.
-pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let rows = stage.options.grown_rows();
     // The same customers, as many of each in the last month: only what lies before it is different.
@@ -81,7 +81,7 @@ pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
 
 impl Filled {
     /// The milliseconds of an answer about the last month, in a share of a round.
-    async fn times(&self, stage: &Stage, channel: &Channel, answer: Answer) -> Result<Vec<f64>> {
+    async fn times(&self, stage: &Stage<'_>, channel: &Channel, answer: Answer) -> Result<Vec<f64>> {
         let share = stage.options.round() / u32::try_from(CALLS.len())?;
         one_by_one(share, async || self.ask(channel, answer, self.from).await).await
     }
@@ -139,7 +139,7 @@ impl Filled {
 /// A new tenant with so many customers, who came in [`MONTHS`], and with so many messages in so many months,
 /// ten to a conversation, and as many events as conversations.
 async fn fill_months(
-    stage: &Stage,
+    stage: &Stage<'_>,
     channel: &Channel,
     customers: u64,
     (months, messages): (u64, u64),

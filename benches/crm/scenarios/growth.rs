@@ -25,7 +25,7 @@ const SEARCHED: u64 = 1_000;
 const PAGES: usize = 10;
 
 /// `growth_append` and `growth_list_messages`.
-pub(crate) async fn conversation(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn conversation(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let tenant = stage.tenants.first().ok_or("no tenant")?;
     let large = conversation_of(stage, &channel, tenant, stage.options.grown_rows()).await?;
@@ -55,7 +55,7 @@ pub(crate) async fn conversation(stage: &Stage) -> Result<Vec<Measured>> {
 }
 
 /// `growth_list_customers`, `growth_search` and `growth_search_common`.
-pub(crate) async fn tenant(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn tenant(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let large = customers_of(stage, stage.options.grown_rows()).await?;
     let small = customers_of(stage, SMALL).await?;
@@ -100,7 +100,7 @@ impl Pair {
 }
 
 /// A conversation with so many messages.
-async fn conversation_of(stage: &Stage, channel: &Channel, tenant: &Tenant, count: u64) -> Result<Ids> {
+async fn conversation_of(stage: &Stage<'_>, channel: &Channel, tenant: &Tenant, count: u64) -> Result<Ids> {
     let began = Instant::now();
     let ids = stage.one_conversation(tenant).await?;
     fill::messages(&stage.sql, channel, (tenant.id, tenant.customer), ids, count).await?;
@@ -109,7 +109,7 @@ async fn conversation_of(stage: &Stage, channel: &Channel, tenant: &Tenant, coun
 }
 
 /// A new tenant with so many customers.
-async fn customers_of(stage: &Stage, count: u64) -> Result<(Uuid, Ids)> {
+async fn customers_of(stage: &Stage<'_>, count: u64) -> Result<(Uuid, Ids)> {
     let began = Instant::now();
     let tenant = stage.tenant().await?;
     let ids = fill::customers(&stage.sql, tenant.id, tenant.customer, count).await?;
@@ -118,7 +118,12 @@ async fn customers_of(stage: &Stage, count: u64) -> Result<(Uuid, Ids)> {
 }
 
 /// The milliseconds of a page of messages, walking from the end.
-async fn list_messages(stage: &Stage, channel: &Channel, tenant: Uuid, conversation: String) -> Result<f64> {
+async fn list_messages(
+    stage: &Stage<'_>,
+    channel: &Channel,
+    tenant: Uuid,
+    conversation: String,
+) -> Result<f64> {
     let mut client = client::conversations(channel, tenant)?;
     let first = last_messages(conversation);
     let (mut request, mut pages) = (first.clone(), 0);
@@ -147,7 +152,7 @@ enum Query {
 
 /// The milliseconds of a page of customers.
 async fn list_customers(
-    stage: &Stage,
+    stage: &Stage<'_>,
     channel: &Channel,
     tenant: Uuid,
     ids: Ids,

@@ -21,7 +21,7 @@ const CONNECTIONS: usize = 100;
 const REST: Duration = Duration::from_secs(3);
 
 /// `idle_watch_memory`.
-pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let (few, many) = stage.options.idle_streams();
     let channels = client::channels(stage.address, CONNECTIONS).await?;
     let mut streams = open(stage, &channels, few).await?;
@@ -34,7 +34,7 @@ pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
 }
 
 async fn open(
-    stage: &Stage,
+    stage: &Stage<'_>,
     channels: &[Channel],
     count: usize,
 ) -> Result<Vec<Streaming<WatchConversationResponse>>> {

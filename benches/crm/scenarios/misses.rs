@@ -21,7 +21,7 @@ enum Whose {
 }
 
 /// `miss_timing`: the sum of the medians of a read, of a read of a stream's kind, and of a write.
-pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let stranger = Uuid::new_v4();
     let tenant = stage.tenants.first().ok_or("there is no tenant")?;
@@ -75,7 +75,7 @@ pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
 
 /// The median milliseconds of both kinds of call, taken in turn, so that whatever else happens happens to
 /// both.
-async fn compare(stage: &Stage, call: impl AsyncFn(Whose) -> Result<()>) -> Result<(f64, f64)> {
+async fn compare(stage: &Stage<'_>, call: impl AsyncFn(Whose) -> Result<()>) -> Result<(f64, f64)> {
     let warm = Instant::now() + WARM_UP;
     let end = warm + stage.options.round() * stage.options.rounds;
     let (mut another, mut nobody) = (Vec::new(), Vec::new());

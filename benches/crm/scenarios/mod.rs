@@ -6,6 +6,7 @@ mod context;
 mod dashboard;
 mod growth;
 mod idle_watch;
+mod keys;
 mod misses;
 mod reads;
 mod tokens;
@@ -25,6 +26,8 @@ enum Group {
     AppendIdle,
     GetCustomer,
     ListMessages,
+    KeyGetCustomer,
+    KeyListMessages,
     Misses,
     CampaignEvents,
     Context,
@@ -38,12 +41,14 @@ enum Group {
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
         Self::GetCustomer,
         Self::ListMessages,
+        Self::KeyGetCustomer,
+        Self::KeyListMessages,
         Self::Misses,
         Self::CampaignEvents,
         Self::Context,
@@ -62,6 +67,8 @@ impl Group {
             Self::AppendIdle => &["append_idle_p50"],
             Self::GetCustomer => &["get_customer"],
             Self::ListMessages => &["list_messages"],
+            Self::KeyGetCustomer => &["key_get_customer"],
+            Self::KeyListMessages => &["key_list_messages"],
             Self::Misses => &["miss_timing"],
             Self::CampaignEvents => &["campaign_events"],
             Self::Context => &["ai_context", "growth_ai_context"],
@@ -74,13 +81,15 @@ impl Group {
         }
     }
 
-    async fn measure(self, stage: &Stage) -> Result<Vec<Measured>> {
+    async fn measure(self, stage: &Stage<'_>) -> Result<Vec<Measured>> {
         match self {
             Self::Append => append::spread(stage).await,
             Self::AppendHot => append::hot(stage).await,
             Self::AppendIdle => append::idle(stage).await,
             Self::GetCustomer => reads::get_customer(stage).await,
             Self::ListMessages => reads::list_messages(stage).await,
+            Self::KeyGetCustomer => keys::get_customer(stage).await,
+            Self::KeyListMessages => keys::list_messages(stage).await,
             Self::Misses => misses::measure(stage).await,
             Self::CampaignEvents => campaign_events::measure(stage).await,
             Self::Context => context::measure(stage).await,
@@ -95,7 +104,7 @@ impl Group {
 }
 
 /// Measures all that was asked for. What fails does not keep the others from being measured.
-pub(crate) async fn run_all(stage: &Stage) -> Report {
+pub(crate) async fn run_all(stage: &Stage<'_>) -> Report {
     let mut report = Report::new(stage.options.caveat());
     for group in Group::ALL {
         let names: Vec<_> = group.names().iter().copied().filter(|name| stage.options.wants(name)).collect();

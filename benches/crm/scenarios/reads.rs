@@ -2,11 +2,12 @@
 
 use crm_backend::pb;
 
+use crate::client::Server;
 use crate::fill::Ids;
 use crate::measure::{Load, median};
 use crate::pgbench::{Script, Share};
 use crate::report::Measured;
-use crate::stage::{Stage, Tenant};
+use crate::stage::{Stage, TENANTS, Tenant};
 use crate::{Result, client, fill};
 
 /// Connections of the clients, and as many clients of pgbench.
@@ -28,35 +29,33 @@ const MESSAGES: u64 = 100;
 const PAGE: usize = 50;
 
 /// `get_customer`.
-pub(crate) async fn get_customer(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn get_customer(stage: &Stage<'_>) -> Result<Vec<Measured>> {
+    let shares = customers(stage).await?;
+    let script = Script::get_customer(shares.clone());
+    compare(stage, "get_customer", &script, async || getting(&stage.server(), &shares).await).await
+}
+
+/// `list_messages`.
+pub(crate) async fn list_messages(stage: &Stage<'_>) -> Result<Vec<Measured>> {
+    let shares = messages(stage).await?;
+    let script = Script::list_messages(shares.clone());
+    compare(stage, "list_messages", &script, async || listing(&stage.server(), &shares).await).await
+}
+
+/// Customers to read, of some tenants.
+pub(super) async fn customers(stage: &Stage<'_>) -> Result<Vec<Share>> {
     let mut shares = Vec::new();
-    for tenant in &stage.tenants {
+    for _ in 0..TENANTS {
+        let tenant = stage.tenant().await?;
         let ids = fill::customers(&stage.sql, tenant.id, tenant.customer, CUSTOMERS).await?;
         shares.push(Share { tenant: tenant.id, ids });
     }
     fill::tidy(&stage.sql).await?;
-    let script = Script::get_customer(shares.clone());
-    compare(stage, "get_customer", &script, async || {
-        let mut load = Load::new();
-        for (number, (channel, share)) in clients(stage, &shares, GETS).await?.into_iter().enumerate() {
-            let client = client::customers(&channel, share.tenant)?;
-            let mut ids = Turn::new(share.ids, number);
-            load.spawn_calls(move || {
-                let (mut client, id) = (client.clone(), ids.next());
-                async move {
-                    let request = pb::GetCustomerRequest { id, ..Default::default() };
-                    client.get_customer(request).await?;
-                    Ok(())
-                }
-            });
-        }
-        Ok(load)
-    })
-    .await
+    Ok(shares)
 }
 
-/// `list_messages`.
-pub(crate) async fn list_messages(stage: &Stage) -> Result<Vec<Measured>> {
+/// Conversations to read, of some tenants.
+pub(super) async fn messages(stage: &Stage<'_>) -> Result<Vec<Share>> {
     let channel = client::channel(stage.address).await?;
     let mut shares = Vec::new();
     for Tenant { id, customer, conversation, conversations } in &stage.tenants {
@@ -65,23 +64,42 @@ pub(crate) async fn list_messages(stage: &Stage) -> Result<Vec<Measured>> {
         shares.push(Share { tenant: *id, ids });
     }
     fill::tidy(&stage.sql).await?;
-    let script = Script::list_messages(shares.clone());
-    compare(stage, "list_messages", &script, async || {
-        let mut load = Load::new();
-        for (number, (channel, share)) in clients(stage, &shares, LISTS).await?.into_iter().enumerate() {
-            let client = client::conversations(&channel, share.tenant)?;
-            let mut ids = Turn::new(share.ids, number);
-            load.spawn_calls(move || {
-                let (mut client, request) = (client.clone(), last_messages(ids.next()));
-                async move {
-                    let page = client.list_messages(request).await?.into_inner();
-                    (page.messages.len() == PAGE).then_some(()).ok_or_else(|| "not a whole page".into())
-                }
-            });
-        }
-        Ok(load)
-    })
-    .await
+    Ok(shares)
+}
+
+/// Clients that read customers.
+pub(super) async fn getting(server: &Server, shares: &[Share]) -> Result<Load> {
+    let mut load = Load::new();
+    for (number, (channel, share)) in clients(server, shares, GETS).await?.into_iter().enumerate() {
+        let client = server.customers(&channel, share.tenant)?;
+        let mut ids = Turn::new(share.ids, number);
+        load.spawn_calls(move || {
+            let (mut client, id) = (client.clone(), ids.next());
+            async move {
+                let request = pb::GetCustomerRequest { id, ..Default::default() };
+                client.get_customer(request).await?;
+                Ok(())
+            }
+        });
+    }
+    Ok(load)
+}
+
+/// Clients that read the last page of conversations.
+pub(super) async fn listing(server: &Server, shares: &[Share]) -> Result<Load> {
+    let mut load = Load::new();
+    for (number, (channel, share)) in clients(server, shares, LISTS).await?.into_iter().enumerate() {
+        let client = server.conversations(&channel, share.tenant)?;
+        let mut ids = Turn::new(share.ids, number);
+        load.spawn_calls(move || {
+            let (mut client, request) = (client.clone(), last_messages(ids.next()));
+            async move {
+                let page = client.list_messages(request).await?.into_inner();
+                (page.messages.len() == PAGE).then_some(()).ok_or_else(|| "not a whole page".into())
+            }
+        });
+    }
+    Ok(load)
 }
 
 /// The request for the last page of a conversation.
@@ -96,18 +114,18 @@ pub(crate) fn last_messages(conversation_id: String) -> pb::ListMessagesRequest 
 
 /// So many clients on each of some connections, for the tenants in turn.
 async fn clients(
-    stage: &Stage,
+    server: &Server,
     shares: &[Share],
     in_flight: usize,
 ) -> Result<Vec<(tonic::transport::Channel, Share)>> {
-    let channels = client::channels(stage.address, CONNECTIONS).await?;
+    let channels = client::channels(server.address, CONNECTIONS).await?;
     let channels = channels.iter().cloned().cycle().take(CONNECTIONS * in_flight);
     Ok(channels.zip(shares.iter().copied().cycle()).collect())
 }
 
 /// Rounds of calls, and of pgbench with as many clients as there are connections.
 async fn compare(
-    stage: &Stage,
+    stage: &Stage<'_>,
     name: &'static str,
     script: &Script,
     load: impl AsyncFn() -> Result<Load>,

@@ -45,7 +45,7 @@ const STATISTICS_DELAY: Duration = Duration::from_secs(11);
 const KEY: &str = "tokens";
 
 /// `token_delta_p99` and `token_rows_per_delta`.
-pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let script = Script::new(stage.options.round());
     let before = rows(stage).await?;
     let mut values = Vec::new();
@@ -65,7 +65,7 @@ pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
 }
 
 /// Rows of text that were ever written.
-async fn rows(stage: &Stage) -> Result<f64> {
+async fn rows(stage: &Stage<'_>) -> Result<f64> {
     let sql = "SELECT n_tup_ins::float8 FROM pg_stat_user_tables WHERE relname = 'message_pieces'";
     Ok(stage.sql.query_one(sql, &[]).await?.get(0))
 }
@@ -115,7 +115,7 @@ impl Schedule {
 }
 
 /// How late every delta was told in a round, in milliseconds.
-async fn round(stage: &Stage, script: Script) -> Result<Vec<f64>> {
+async fn round(stage: &Stage<'_>, script: Script) -> Result<Vec<f64>> {
     let conversations = stage.fresh_conversations(MESSAGES.into()).await?;
     let watching = client::channels(stage.address, CONNECTIONS).await?;
     let writing = client::channels(stage.address, CONNECTIONS).await?;

@@ -51,7 +51,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(20);
 pub(super) type Events = Streaming<WatchConversationResponse>;
 
 /// `watch_p99`.
-pub(crate) async fn measure(stage: &Stage) -> Result<Vec<Measured>> {
+pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let mut values = Vec::new();
     for _ in 0..stage.options.rounds {
         stage.settle().await?;
@@ -135,7 +135,7 @@ impl Schedule {
 type Told = Vec<(usize, u64)>;
 
 /// How late everything was told in a round, in milliseconds.
-async fn round(stage: &Stage) -> Result<Vec<f64>> {
+async fn round(stage: &Stage<'_>) -> Result<Vec<f64>> {
     let conversations = stage.fresh_conversations(CONVERSATIONS as u64).await?;
     let channels = client::channels(stage.address, CONNECTIONS).await?;
     let watches = conversations.iter().cycle().zip(channels.iter().cycle()).take(WATCHERS);
@@ -176,7 +176,11 @@ async fn watch(mut events: Events, schedule: Arc<Schedule>) -> Result<Told> {
 }
 
 /// Sends all messages when they are due, and takes their acks.
-async fn write_all(stage: &Stage, conversations: &[(Uuid, String)], schedule: &Arc<Schedule>) -> Result<()> {
+async fn write_all(
+    stage: &Stage<'_>,
+    conversations: &[(Uuid, String)],
+    schedule: &Arc<Schedule>,
+) -> Result<()> {
     let channel = client::channel(stage.address).await?;
     let keys = Keys::new();
     let mut writers = JoinSet::new();
