@@ -46,9 +46,13 @@ pub(crate) struct Says {
 }
 
 impl Says {
+    fn new(tenant: Uuid, credential: Option<Credential>) -> Result<Self> {
+        Ok(Self { tenant: tenant.to_string().parse()?, credential })
+    }
+
     /// As all clients do it.
     fn usual(tenant: Uuid) -> Result<Self> {
-        Ok(Self { tenant: tenant.to_string().parse()?, credential: CREDENTIAL.get().cloned() })
+        Self::new(tenant, CREDENTIAL.get().cloned())
     }
 }
 
@@ -62,7 +66,7 @@ impl Interceptor for Says {
     }
 }
 
-/// A replica, and what its clients prove who they are by; nothing for what all clients say.
+/// A replica, and what its clients prove who they are by.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -70,18 +74,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// What a client of this replica says.
-    fn says(&self, tenant: Uuid) -> Result<Says> {
-        let usual = Says::usual(tenant)?;
-        Ok(Says { credential: self.credential.clone().or(usual.credential), ..usual })
+    /// The replica at this address, for clients that do as all do.
+    pub(crate) fn usual(address: SocketAddr) -> Self {
+        Self { address, credential: CREDENTIAL.get().cloned() }
     }
 
     pub(crate) fn customers(&self, channel: &Channel, tenant: Uuid) -> Result<Customers> {
-        Ok(CustomerServiceClient::with_interceptor(channel.clone(), self.says(tenant)?))
+        let says = Says::new(tenant, self.credential.clone())?;
+        Ok(CustomerServiceClient::with_interceptor(channel.clone(), says))
     }
 
     pub(crate) fn conversations(&self, channel: &Channel, tenant: Uuid) -> Result<Conversations> {
-        Ok(ConversationServiceClient::with_interceptor(channel.clone(), self.says(tenant)?))
+        let says = Says::new(tenant, self.credential.clone())?;
+        Ok(ConversationServiceClient::with_interceptor(channel.clone(), says))
     }
 }
 

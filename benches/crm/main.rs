@@ -99,7 +99,7 @@ async fn measure(
         client::call_with(Credential::key(&database.key().await?)?)?;
     }
     let sql = fill::connect(database.config()?).await?;
-    let stage = Stage::new(options, database, (address, service.pid()), sql, pgbench).await?;
+    let stage = Stage::new(options, database, address, service.pid(), sql, pgbench).await?;
     let report = scenarios::run_all(&stage).await;
     println!("\n{report}");
     println!("{}", report.save()?.display());

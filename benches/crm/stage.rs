@@ -44,25 +44,32 @@ pub(crate) struct Stage<'d> {
 }
 
 impl<'d> Stage<'d> {
-    /// The service, for clients that say what all say.
-    pub(crate) fn server(&self) -> Server {
-        Server { address: self.address, credential: None }
-    }
-
     pub(crate) async fn new(
         options: Options,
         database: &'d Database,
-        (address, pid): (SocketAddr, Pid),
+        address: SocketAddr,
+        pid: Pid,
         sql: tokio_postgres::Client,
         pgbench: Option<Pgbench>,
     ) -> Result<Self> {
         let mut stage = Self { options, address, database, pid, sql, pgbench, tenants: Vec::new() };
-        for _ in 0..TENANTS {
-            let tenant = stage.tenant().await?;
-            stage.tenants.push(tenant);
-        }
+        stage.tenants = stage.fresh_tenants().await?;
         stage.settle().await?;
         Ok(stage)
+    }
+
+    /// The service, for clients that do as all do.
+    pub(crate) fn server(&self) -> Server {
+        Server::usual(self.address)
+    }
+
+    /// As many new tenants as share the load: customers can be copied for a tenant once.
+    pub(crate) async fn fresh_tenants(&self) -> Result<Vec<Tenant>> {
+        let mut tenants = Vec::new();
+        for _ in 0..TENANTS {
+            tenants.push(self.tenant().await?);
+        }
+        Ok(tenants)
     }
 
     /// A new tenant, with conversations that are empty.

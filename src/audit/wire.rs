@@ -4,7 +4,7 @@ use super::rules;
 use super::store::{Event, Filter};
 use crate::error::Result;
 use crate::pb::{self, ErrorReason};
-use crate::rpc::words::{Word, stored, wire};
+use crate::rpc::words::{Word, stored_each, wire};
 use crate::rpc::{self, times};
 
 impl From<Event> for pb::AuditEvent {
@@ -56,6 +56,6 @@ pub(super) fn filter(request: &pb::ListAuditEventsRequest) -> Result<Filter> {
         principal: rpc::non_empty(&request.principal),
         method: rpc::non_empty(&request.method),
         resource_id: rpc::optional_id("resource_id", &request.resource_id)?,
-        outcomes: request.outcomes.iter().filter_map(|outcome| stored(*outcome)).collect(),
+        outcomes: stored_each(&request.outcomes),
     })
 }

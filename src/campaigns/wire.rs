@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::store::{Campaign, Filter};
 use crate::error::Result;
 use crate::pb::{self, CampaignStatus};
-use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{etag, money, times};
 
 impl From<Campaign> for pb::Campaign {
@@ -119,8 +119,8 @@ pub(crate) fn update(wanted: pb::Campaign, current: &Campaign) -> Result<Campaig
 /// Which campaigns a list shows.
 pub(crate) fn filter(request: &pb::ListCampaignsRequest) -> Filter {
     Filter {
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        channels: request.channels.iter().filter_map(|channel| stored(*channel)).collect(),
+        statuses: stored_each(&request.statuses),
+        channels: stored_each(&request.channels),
         created_from: times::optional(request.create_time_from.as_ref()),
         created_until: times::optional(request.create_time_until.as_ref()),
     }

@@ -9,7 +9,7 @@ use super::store::{Conversation, Filter, OrderKey};
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb;
-use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, etag, structs, times};
 
 impl From<Conversation> for pb::Conversation {
@@ -228,21 +228,21 @@ pub(crate) fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
     let filter = Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         session_id: rpc::non_empty(&request.session_id),
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        entry_points: request.entry_points.iter().filter_map(|entry_point| stored(*entry_point)).collect(),
-        environments: request.environments.iter().filter_map(|environment| stored(*environment)).collect(),
-        presenter_kinds: request.presenter_kinds.iter().filter_map(|kind| stored(*kind)).collect(),
+        statuses: stored_each(&request.statuses),
+        entry_points: stored_each(&request.entry_points),
+        environments: stored_each(&request.environments),
+        presenter_kinds: stored_each(&request.presenter_kinds),
         presenter_id: rpc::non_empty(&request.presenter_id),
-        outcomes: request.outcomes.iter().filter_map(|outcome| stored(*outcome)).collect(),
+        outcomes: stored_each(&request.outcomes),
         follow_up_due_before: times::optional(request.follow_up_due_before.as_ref()),
         started_from: times::optional(request.start_time_from.as_ref()),
         started_until: times::optional(request.start_time_until.as_ref()),
-        channels: request.channels.iter().filter_map(|channel| stored(*channel)).collect(),
+        channels: stored_each(&request.channels),
         analysed: Analysed {
             topic: rpc::non_empty(&request.topic),
             question: rpc::non_empty(&request.question),
-            objection_kinds: request.objection_kinds.iter().filter_map(|kind| stored(*kind)).collect(),
-            sentiments: request.sentiments.iter().filter_map(|label| stored(*label)).collect(),
+            objection_kinds: stored_each(&request.objection_kinds),
+            sentiments: stored_each(&request.sentiments),
         },
     };
     rules::check_bounded(&filter)?;

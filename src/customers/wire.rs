@@ -10,7 +10,7 @@ use crate::db::json::Json;
 use crate::db::keyset::Direction;
 use crate::db::texts::Texts;
 use crate::pb;
-use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, etag, structs, times};
 
 impl From<Customer> for pb::Customer {
@@ -228,7 +228,7 @@ pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option
     }
     Some(Filter {
         search: rules::tsquery(tenant, &request.query, &request.tags),
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        statuses: stored_each(&request.statuses),
         industry_category: rpc::non_empty(&request.industry_category),
         owner: rpc::non_empty(&request.owner),
         external_ref: rpc::non_empty(&request.external_ref),

@@ -9,7 +9,7 @@ use super::search::rules::Scores;
 use super::store::{Faq, Filter};
 use crate::error::Result;
 use crate::pb::{self, FaqSource, FaqStatus, FaqVerification};
-use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, etag, times};
 
 /// FAQs that a search gives when the client does not say: what a prompt has room for.
@@ -185,7 +185,7 @@ pub(crate) fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
         customer_id: rpc::id("customer_id", &request.customer_id)?,
         language: request.language.clone(),
         query: request.query.clone(),
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        statuses: stored_each(&request.statuses),
         limit,
     })
 }
@@ -194,9 +194,9 @@ pub(crate) fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
 pub(crate) fn filter(request: &pb::ListCustomerFaqsRequest) -> Result<Filter> {
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        verifications: request.verifications.iter().filter_map(|word| stored(*word)).collect(),
-        sources: request.sources.iter().filter_map(|source| stored(*source)).collect(),
+        statuses: stored_each(&request.statuses),
+        verifications: stored_each(&request.verifications),
+        sources: stored_each(&request.sources),
         category: rpc::non_empty(&request.category),
         created_from: times::optional(request.create_time_from.as_ref()),
         created_until: times::optional(request.create_time_until.as_ref()),

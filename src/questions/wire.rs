@@ -8,7 +8,7 @@ use super::rules::{LeftOut, Next, Ranking, Source, Step};
 use super::store::{Filter, Question};
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, etag, times};
 
 /// How long a question is not asked again when nobody says: a day, so that nobody is asked the same
@@ -184,9 +184,9 @@ pub(crate) fn update(wanted: pb::PendingQuestion, current: &Question) -> Questio
 pub(crate) fn filter(request: &pb::ListPendingQuestionsRequest) -> Result<Filter> {
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
-        priorities: request.priorities.iter().filter_map(|priority| stored(*priority)).collect(),
-        timings: request.timings.iter().filter_map(|timing| stored(*timing)).collect(),
+        statuses: stored_each(&request.statuses),
+        priorities: stored_each(&request.priorities),
+        timings: stored_each(&request.timings),
         target_field: rpc::non_empty(&request.target_field),
         created_from: times::optional(request.create_time_from.as_ref()),
         created_until: times::optional(request.create_time_until.as_ref()),

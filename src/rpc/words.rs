@@ -89,6 +89,11 @@ pub fn stored<E: Word>(value: i32) -> Option<Text<E>> {
     (value != 0).then(|| E::try_from(value).ok().map(Text))?
 }
 
+/// What to store for a repeated field of a message, as [`stored`] has it for each.
+pub fn stored_each<E: Word>(values: &[i32]) -> Vec<Text<E>> {
+    values.iter().filter_map(|value| stored(*value)).collect()
+}
+
 /// What a field of a message says for a stored word: `UNSPECIFIED` for none.
 pub fn wire<E: Word>(text: Option<Text<E>>) -> i32 {
     text.map_or(0, |Text(value)| value.into())

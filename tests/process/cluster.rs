@@ -8,7 +8,7 @@ use diesel_async::SimpleAsyncConnection;
 use uuid::Uuid;
 
 use super::client::within;
-use super::harness::temporary;
+use super::harness::scratch_root;
 
 /// Enough for the programs of all tests that run at once.
 const CONNECTIONS: u16 = 200;
@@ -16,7 +16,7 @@ const CONNECTIONS: u16 = 200;
 /// Starts one that no other test sees, for what is true of the whole cluster, such as roles.
 pub(crate) fn own() -> Embedded {
     let options = Options {
-        storage: Storage::Ephemeral(temporary()),
+        storage: Storage::Ephemeral(scratch_root()),
         bin_dir: None,
         durability: Durability::Off,
         max_connections: CONNECTIONS,

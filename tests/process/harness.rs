@@ -45,7 +45,7 @@ const ROOM: u64 = 4 << 30;
 
 /// Where tests put what they throw away: where `TMPDIR` says, or in memory, or where that has no room, on the
 /// disk. A database is a thousand small files, and a disk may take a millisecond to make each.
-pub(crate) fn temporary() -> PathBuf {
+pub(crate) fn scratch_root() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let room = statvfs(memory).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
     if std::env::var_os("TMPDIR").is_none() && room >= ROOM { memory.into() } else { std::env::temp_dir() }
@@ -58,7 +58,8 @@ impl Scratch {
     pub(crate) fn new() -> Self {
         // Where tests run as root, Postgres runs as somebody else, who must pass.
         let open = fs::Permissions::from_mode(0o755);
-        let dir = tempfile::Builder::new().prefix("crm-process-").permissions(open).tempdir_in(temporary());
+        let dir =
+            tempfile::Builder::new().prefix("crm-process-").permissions(open).tempdir_in(scratch_root());
         let scratch = Self(dir.expect("a temporary directory"));
         fs::create_dir(scratch.temporary()).expect("a directory");
         scratch

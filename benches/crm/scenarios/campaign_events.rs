@@ -37,8 +37,7 @@ struct Campaign {
 pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let mut campaigns = Vec::new();
-    for _ in 0..stage.tenants.len() {
-        let tenant = stage.tenant().await?;
+    for tenant in stage.fresh_tenants().await? {
         let customers = fill::customers(&stage.sql, tenant.id, tenant.customer, CUSTOMERS).await?;
         let id = campaign(&channel, tenant.id).await?;
         campaigns.push(Campaign { tenant: tenant.id, id, customers });

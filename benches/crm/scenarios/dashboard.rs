@@ -51,8 +51,8 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let rows = stage.options.grown_rows();
     // The same customers, as many of each in the last month: only what lies before it is different.
     let customers = rows / MESSAGES_PER_CUSTOMER;
-    let large = fill_months(stage, &channel, customers, (MONTHS, rows)).await?;
-    let small = fill_months(stage, &channel, customers, (1, rows / MONTHS)).await?;
+    let large = fill_months(stage, &channel, customers, MONTHS, rows).await?;
+    let small = fill_months(stage, &channel, customers, 1, rows / MONTHS).await?;
     fill::tidy(&stage.sql).await?;
     let mut slowest: f64 = 0.0;
     let (mut many, mut few) = (0.0, 0.0);
@@ -142,7 +142,8 @@ async fn fill_months(
     stage: &Stage<'_>,
     channel: &Channel,
     customers: u64,
-    (months, messages): (u64, u64),
+    months: u64,
+    messages: u64,
 ) -> Result<Filled> {
     let began = Instant::now();
     let tenant = stage.tenant().await?;

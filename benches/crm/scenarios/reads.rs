@@ -1,13 +1,15 @@
 //! Calls that read, against the same select.
 
 use crm_backend::pb;
+use tonic::transport::Channel;
+use uuid::Uuid;
 
 use crate::client::Server;
 use crate::fill::Ids;
 use crate::measure::{Load, median};
 use crate::pgbench::{Script, Share};
 use crate::report::Measured;
-use crate::stage::{Stage, TENANTS, Tenant};
+use crate::stage::{Stage, Tenant};
 use crate::{Result, client, fill};
 
 /// Connections of the clients, and as many clients of pgbench.
@@ -45,8 +47,7 @@ pub(crate) async fn list_messages(stage: &Stage<'_>) -> Result<Vec<Measured>> {
 /// Customers to read, of some tenants.
 pub(super) async fn customers(stage: &Stage<'_>) -> Result<Vec<Share>> {
     let mut shares = Vec::new();
-    for _ in 0..TENANTS {
-        let tenant = stage.tenant().await?;
+    for tenant in stage.fresh_tenants().await? {
         let ids = fill::customers(&stage.sql, tenant.id, tenant.customer, CUSTOMERS).await?;
         shares.push(Share { tenant: tenant.id, ids });
     }
@@ -70,9 +71,8 @@ pub(super) async fn messages(stage: &Stage<'_>) -> Result<Vec<Share>> {
 /// Clients that read customers.
 pub(super) async fn getting(server: &Server, shares: &[Share]) -> Result<Load> {
     let mut load = Load::new();
-    for (number, (channel, share)) in clients(server, shares, GETS).await?.into_iter().enumerate() {
-        let client = server.customers(&channel, share.tenant)?;
-        let mut ids = Turn::new(share.ids, number);
+    for (channel, tenant, mut ids) in clients(server, shares, GETS).await? {
+        let client = server.customers(&channel, tenant)?;
         load.spawn_calls(move || {
             let (mut client, id) = (client.clone(), ids.next());
             async move {
@@ -88,9 +88,8 @@ pub(super) async fn getting(server: &Server, shares: &[Share]) -> Result<Load> {
 /// Clients that read the last page of conversations.
 pub(super) async fn listing(server: &Server, shares: &[Share]) -> Result<Load> {
     let mut load = Load::new();
-    for (number, (channel, share)) in clients(server, shares, LISTS).await?.into_iter().enumerate() {
-        let client = server.conversations(&channel, share.tenant)?;
-        let mut ids = Turn::new(share.ids, number);
+    for (channel, tenant, mut ids) in clients(server, shares, LISTS).await? {
+        let client = server.conversations(&channel, tenant)?;
         load.spawn_calls(move || {
             let (mut client, request) = (client.clone(), last_messages(ids.next()));
             async move {
@@ -112,15 +111,15 @@ pub(crate) fn last_messages(conversation_id: String) -> pb::ListMessagesRequest 
     }
 }
 
-/// So many clients on each of some connections, for the tenants in turn.
+/// So many clients on each of some connections, for the tenants in turn, and which rows each reads.
 async fn clients(
     server: &Server,
     shares: &[Share],
     in_flight: usize,
-) -> Result<Vec<(tonic::transport::Channel, Share)>> {
+) -> Result<impl Iterator<Item = (Channel, Uuid, Turn)>> {
     let channels = client::channels(server.address, CONNECTIONS).await?;
-    let channels = channels.iter().cloned().cycle().take(CONNECTIONS * in_flight);
-    Ok(channels.zip(shares.iter().copied().cycle()).collect())
+    let clients = (0..CONNECTIONS * in_flight).zip(channels.into_iter().cycle()).zip(shares.iter().cycle());
+    Ok(clients.map(|((number, channel), share)| (channel, share.tenant, Turn::new(share.ids, number))))
 }
 
 /// Rounds of calls, and of pgbench with as many clients as there are connections.

@@ -9,7 +9,7 @@ use super::store::{Event, Filter, NewEvent};
 use crate::conversations;
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::rpc::words::{stored, wire};
+use crate::rpc::words::{stored, stored_each, wire};
 use crate::rpc::{self, money, times};
 
 /// The events of a call: each as it is to be recorded, or what is wrong with it.
@@ -96,7 +96,7 @@ pub(crate) fn filter(request: &pb::ListCampaignEventsRequest) -> Result<Filter> 
     Ok(Filter {
         campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
-        kinds: request.kinds.iter().filter_map(|kind| stored(*kind)).collect(),
+        kinds: stored_each(&request.kinds),
         occurred_from: times::optional(request.occur_time_from.as_ref()),
         occurred_until: times::optional(request.occur_time_until.as_ref()),
     })

@@ -15,7 +15,7 @@ use crate::pb::{
     self, Channel, ConversationStatus, EntryPoint, Environment, ListConversationsRequest, ObjectionKind,
     Outcome, SentimentLabel,
 };
-use crate::rpc::words::{Text, Word, stored};
+use crate::rpc::words::{Text, Word, stored_each};
 use crate::rpc::{money, times};
 
 /// What a request asks for.
@@ -24,7 +24,7 @@ pub(in crate::dashboard) fn wish(
     now: DateTime<Utc>,
 ) -> Result<Wish> {
     let pb::GetConversationStatisticsRequest { time_from, time_until, environments, model_prices } = request;
-    let mut environments: Vec<_> = environments.iter().filter_map(|word| stored(*word)).collect();
+    let mut environments: Vec<_> = stored_each(environments);
     if environments.is_empty() {
         environments.push(Text(Environment::Live));
     }

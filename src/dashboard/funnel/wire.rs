@@ -8,7 +8,7 @@ use crate::dashboard::rules::{Window, share};
 use crate::dashboard::wire::{conversations, window, window_of};
 use crate::error::Result;
 use crate::pb::{self, EntryPoint, Environment, FunnelGrouping, FunnelStep, rows::List};
-use crate::rpc::words::{Word, stored};
+use crate::rpc::words::{Word, stored_each};
 use crate::rpc::{self, times};
 
 /// How long a customer is followed when nobody says.
@@ -36,7 +36,7 @@ pub(in crate::dashboard) fn wish(
         max_duration: max_duration.unwrap_or(DEFAULT_DURATION),
         grouping: request.grouping(),
         campaign_id: rpc::optional_id("campaign_id", campaign_id)?,
-        entry_points: entry_points.iter().filter_map(|entry_point| stored(*entry_point)).collect(),
+        entry_points: stored_each(entry_points),
     })
 }
 

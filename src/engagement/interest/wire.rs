@@ -13,7 +13,7 @@ use crate::conversations::rules::check_not_ahead;
 use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::rpc::words::{stored, wire};
+use crate::rpc::words::{stored, stored_each, wire};
 use crate::rpc::{self, times};
 
 /// Subjects that scores are given of when the client does not say: what a person reads at a glance.
@@ -93,7 +93,7 @@ pub(crate) fn filter(request: &pb::ListInterestEventsRequest) -> Result<Filter> 
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         conversation_id: rpc::optional_id("conversation_id", &request.conversation_id)?,
         campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,
-        kinds: request.kinds.iter().filter_map(|kind| stored(*kind)).collect(),
+        kinds: stored_each(&request.kinds),
         subject_key: subject,
         occurred_from: times::optional(request.occur_time_from.as_ref()),
         occurred_until: times::optional(request.occur_time_until.as_ref()),

@@ -10,7 +10,7 @@ use super::store::{Filter, Item, Purchase};
 use crate::db::json::Json;
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::rpc::words::{Text, stored, wire};
+use crate::rpc::words::{Text, stored_each, wire};
 use crate::rpc::{self, etag, money, times};
 
 impl From<Receipt> for pb::Purchase {
@@ -76,7 +76,7 @@ pub(crate) fn filter(request: &pb::ListPurchasesRequest) -> Result<Filter> {
         conversation_id: rpc::optional_id("conversation_id", &request.conversation_id)?,
         campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,
         order_id: rpc::non_empty(&request.order_id),
-        statuses: request.statuses.iter().filter_map(|status| stored(*status)).collect(),
+        statuses: stored_each(&request.statuses),
         currency: rpc::non_empty(&request.currency_code),
         purchased_from: times::optional(request.purchase_time_from.as_ref()),
         purchased_until: times::optional(request.purchase_time_until.as_ref()),

@@ -8,7 +8,7 @@ use crm_backend::db::{Target, migrate};
 use tokio::task::JoinSet;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use crate::harness::temporary;
+use crate::harness::scratch_root;
 
 /// Connections in all: some twenty for every test that runs at the same time.
 const CONNECTIONS: u16 = 400;
@@ -40,7 +40,7 @@ impl Cluster {
 
     async fn start() -> Self {
         let options = Options {
-            storage: Storage::Ephemeral(temporary()),
+            storage: Storage::Ephemeral(scratch_root()),
             bin_dir: None,
             durability: Durability::Off,
             max_connections: CONNECTIONS,

@@ -97,6 +97,6 @@ pub(crate) async fn settle(sql: &Sql, tables: &[&str]) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    // Postgres 14 has no such function, and counts by itself half a second later.
+    // Postgres 14 has no such function: there this connection counts when it ends, or sooner.
     let _ = sql.try_rows("SELECT pg_stat_force_next_flush()").await;
 }
