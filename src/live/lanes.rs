@@ -3,14 +3,18 @@
 //! Items go into one fair queue. A writer takes what waits the moment it is free, commits it, and
 //! takes again: there is no timer, so that an idle system commits at once and a busy one in large
 //! batches. A second writer starts when the first is busy and enough waits to make another batch of
-//! its own; fewer would only split what could have been one batch. A topic is with one writer at a
+//! its own; fewer would only split what could have been one batch. A writer that is stuck, as behind a
+//! connection on which no answer comes, keeps no other from starting. A topic is with one writer at a
 //! time, so that its items are committed in their order.
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::bus::Topic;
@@ -19,6 +23,13 @@ use super::queue::{Batch, Queue};
 /// Topics that are committed apart at once. Each takes a connection, perhaps for seconds where somebody
 /// else holds what it needs; so many leave most of a pool to others.
 const APART: usize = 6;
+
+/// After this time a batch counts as stuck: several hundred times what one takes, so that a busy database
+/// is not asked for more at once.
+const STUCK: Duration = Duration::from_secs(1);
+
+/// Writers, as a multiple of those that are allowed, while some are stuck. Each has a connection.
+const WITH_STUCK: usize = 2;
 
 /// How to commit items.
 pub trait Commit: Send + Sync + 'static {
@@ -59,11 +70,15 @@ struct Shared<C: Commit> {
     tracker: TaskTracker,
     /// Bounds what is committed apart, which takes connections beyond those of the writers.
     apart: Semaphore,
+    /// After this time a batch counts as stuck.
+    patience: Duration,
 }
 
 struct State<T> {
     queue: Queue<T>,
     writers: usize,
+    /// How many of the writers are stuck.
+    stuck: usize,
 }
 
 impl<C: Commit> Clone for Lanes<C> {
@@ -75,9 +90,13 @@ impl<C: Commit> Clone for Lanes<C> {
 impl<C: Commit> Lanes<C> {
     /// Lanes whose writers are tasks of `tracker`.
     pub fn new(commit: C, width: Width, tracker: TaskTracker) -> Self {
-        let state = Mutex::new(State { queue: Queue::new(), writers: 0 });
+        Self::with_patience(commit, width, tracker, STUCK)
+    }
+
+    fn with_patience(commit: C, width: Width, tracker: TaskTracker, patience: Duration) -> Self {
+        let state = Mutex::new(State { queue: Queue::new(), writers: 0, stuck: 0 });
         let apart = Semaphore::new(APART);
-        Self { shared: Arc::new(Shared { commit, width, state, tracker, apart }) }
+        Self { shared: Arc::new(Shared { commit, width, state, tracker, apart, patience }) }
     }
 
     /// Puts items in line. Whoever submits must bound what it has waiting.
@@ -102,12 +121,13 @@ impl<C: Commit> Shared<C> {
 
     /// Whether one more writer is to start, which is counted then.
     fn needs_writer(&self, state: &mut State<C::Item>) -> bool {
-        let enough = match state.writers {
+        let enough = match state.writers - state.stuck {
             0 => 1,
             busy if busy < self.width.writers => self.width.batch,
             _ => return false,
         };
-        let starts = state.queue.ready() >= enough;
+        let room = state.writers < self.width.writers * WITH_STUCK;
+        let starts = room && state.queue.ready() >= enough;
         state.writers += usize::from(starts);
         starts
     }
@@ -124,8 +144,15 @@ impl<C: Commit> Shared<C> {
             state.writers -= usize::from(batch.items.is_empty());
             (!batch.items.is_empty()).then_some(batch)
         }) {
-            let mut turn = Turn { shared: Arc::clone(&self), topics, is_writer: true };
-            let left = self.commit.together(items).await;
+            let mut turn = Turn { shared: Arc::clone(&self), topics, is_writer: true, is_stuck: false };
+            let mut committing = pin!(self.commit.together(items));
+            let left = match timeout(self.patience, &mut committing).await {
+                Ok(left) => left,
+                Err(_) => {
+                    turn.note_stuck();
+                    committing.await
+                }
+            };
             let mut apart: HashMap<Topic, Vec<C::Item>> = HashMap::new();
             for item in left {
                 apart.entry(self.commit.topic(&item)).or_default().push(item);
@@ -141,7 +168,8 @@ impl<C: Commit> Shared<C> {
 
     /// Commits what was left of a topic, which nobody else has meanwhile.
     async fn write_apart(self: Arc<Self>, topic: Topic, items: Vec<C::Item>) {
-        let _turn = Turn { shared: Arc::clone(&self), topics: vec![topic], is_writer: false };
+        let _turn =
+            Turn { shared: Arc::clone(&self), topics: vec![topic], is_writer: false, is_stuck: false };
         // The semaphore is never closed.
         let _permit = self.apart.acquire().await;
         self.commit.apart(items).await;
@@ -154,6 +182,22 @@ struct Turn<C: Commit> {
     topics: Vec<Topic>,
     /// Whether a writer ends with this.
     is_writer: bool,
+    /// Whether its writer is among those that are stuck.
+    is_stuck: bool,
+}
+
+impl<C: Commit> Turn<C> {
+    /// Lets another writer start for what waits.
+    fn note_stuck(&mut self) {
+        self.is_stuck = true;
+        let starts = self.shared.with(|state| {
+            state.stuck += 1;
+            self.shared.needs_writer(state)
+        });
+        if starts {
+            Shared::start_writer(&self.shared);
+        }
+    }
 }
 
 impl<C: Commit> Drop for Turn<C> {
@@ -161,10 +205,77 @@ impl<C: Commit> Drop for Turn<C> {
         let starts = self.shared.with(|state| {
             self.topics.drain(..).for_each(|topic| state.queue.release(topic));
             state.writers -= usize::from(self.is_writer);
+            state.stuck -= usize::from(self.is_stuck);
             self.shared.needs_writer(state)
         });
         if starts {
             Shared::start_writer(&self.shared);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::{mpsc, oneshot};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    /// Tells which batches began, each of which ends when its test says so.
+    struct Held {
+        began: mpsc::UnboundedSender<(Vec<u128>, oneshot::Sender<()>)>,
+        at_once: AtomicUsize,
+    }
+
+    impl Commit for Held {
+        type Item = u128;
+
+        fn topic(&self, item: &u128) -> Topic {
+            Topic { tenant: Uuid::from_u128(1), id: Uuid::from_u128(*item) }
+        }
+
+        async fn together(&self, items: Vec<u128>) -> Vec<u128> {
+            self.at_once.fetch_add(1, Ordering::Relaxed);
+            let (end, ended) = oneshot::channel();
+            self.began.send((items, end)).expect("a test that listens");
+            ended.await.expect("an end");
+            Vec::new()
+        }
+
+        async fn apart(&self, _: Vec<u128>) {}
+    }
+
+    #[tokio::test]
+    async fn a_stuck_writer_keeps_no_other_from_starting_and_only_so_many_start() {
+        let (began, mut begins) = mpsc::unbounded_channel();
+        let held = Held { began, at_once: AtomicUsize::new(0) };
+        let width = Width { writers: 2, batch: 64, tenants: 16 };
+        let lanes = Lanes::with_patience(held, width, TaskTracker::new(), PATIENCE);
+        let mut ends = Vec::new();
+        // Each is far less than a batch of its own, and waits behind all that are stuck.
+        for item in 0..4 {
+            lanes.submit([item]);
+            let (items, end) = begins.recv().await.expect("a writer");
+            assert_eq!(items, [item]);
+            ends.push(end);
+        }
+        lanes.submit([4, 5]);
+        let one_more = timeout(PATIENCE * 10, begins.recv()).await;
+        assert!(one_more.is_err(), "each stuck writer has a connection, so there are not many");
+        assert_eq!(lanes.shared.commit.at_once.load(Ordering::Relaxed), 4);
+        ends.pop().expect("a batch").send(()).expect("a writer");
+        let (items, end) = begins.recv().await.expect("the writer goes on");
+        assert_eq!(items, [4, 5]);
+        ends.push(end);
+        for end in ends {
+            end.send(()).expect("a writer");
+        }
+        lanes.shared.tracker.close();
+        lanes.shared.tracker.wait().await;
+        assert_eq!(lanes.shared.with(|state| (state.writers, state.stuck)), (0, 0));
     }
 }
