@@ -12,7 +12,8 @@ use super::{Error, Result};
 /// What a refusal of Postgres is to the one who called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// Postgres is not there, or not for us: 08*, 57P0*, 53300, 25006.
+    /// Postgres is not there, or not for us, or has no room left on its disk or in its memory, which an
+    /// operator mends: 08*, 57P0*, 53*, 58030, 25006.
     Away,
     /// It took longer than it was given: 57014.
     TimedOut,
@@ -27,7 +28,7 @@ enum Meaning {
 }
 
 /// How the messages of conditions begin that have no kind; the first that fits counts.
-const BEGINNINGS: [(&str, Meaning); 30] = [
+const BEGINNINGS: [(&str, Meaning); 40] = [
     ("terminating connection", Meaning::Away),
     ("the database system is", Meaning::Away),
     ("sorry, too many clients", Meaning::Away),
@@ -40,6 +41,16 @@ const BEGINNINGS: [(&str, Meaning); 30] = [
     ("server conn crashed", Meaning::Away),
     ("server closed the connection", Meaning::Away),
     ("server login", Meaning::Away),
+    // No room on the disk, or none in memory; some of the first come without the system's own words.
+    ("could not extend file", Meaning::Away),
+    ("could not write", Meaning::Away),
+    ("could not create temporary file", Meaning::Away),
+    ("could not fsync file", Meaning::Away),
+    ("out of memory", Meaning::Away),
+    ("out of shared memory", Meaning::Away),
+    ("could not resize shared memory segment", Meaning::Away),
+    ("could not fork new process", Meaning::Away),
+    ("out of file descriptors", Meaning::Away),
     ("deadlock detected", Meaning::Conflict),
     ("could not obtain lock", Meaning::Conflict),
     ("canceling statement due to lock timeout", Meaning::Conflict),
@@ -51,6 +62,7 @@ const BEGINNINGS: [(&str, Meaning); 30] = [
     ("numeric field overflow", Meaning::Unstorable),
     ("value out of range", Meaning::Unstorable),
     ("invalid byte sequence for encoding", Meaning::Unstorable),
+    ("character with byte sequence", Meaning::Unstorable),
     ("invalid input syntax", Meaning::Unstorable),
     ("invalid input value for enum", Meaning::Unstorable),
     ("malformed", Meaning::Unstorable),
@@ -63,6 +75,16 @@ const BEGINNINGS: [(&str, Meaning); 30] = [
 
 /// What stands within the message of a number that was written as text, after the number: 22003.
 const OUT_OF_RANGE: &str = " is out of range for type ";
+
+/// What the system says of a disk or a memory that has no room, or takes nothing, as a message of Postgres
+/// about any file ends: 53100, 53200, 58030, and some without a code of their own.
+const NO_ROOM: [&str; 5] = [
+    ": No space left on device",
+    ": Disk quota exceeded",
+    ": Read-only file system",
+    ": Cannot allocate memory",
+    ": Input/output error",
+];
 
 /// Words of Postgres after which a name of the schema is quoted, and never a value.
 const BEFORE_NAMES: [&str; 9] =
@@ -94,6 +116,7 @@ fn meaning(kind: DatabaseErrorKind, message: &str) -> Meaning {
         SerializationFailure => Meaning::Conflict,
         CheckViolation => Meaning::Unstorable,
         _ if message.contains(OUT_OF_RANGE) => Meaning::Unstorable,
+        _ if NO_ROOM.iter().any(|words| message.ends_with(words)) => Meaning::Away,
         _ => {
             let known = BEGINNINGS.iter().find(|(beginning, _)| message.starts_with(beginning));
             known.map_or(Meaning::Fault, |(_, meaning)| *meaning)
@@ -174,6 +197,27 @@ mod tests {
             (CheckViolation, "anything", Meaning::Unstorable),
             (Unknown, "value \"1e9\" is out of range for type integer", Meaning::Unstorable),
             (Unknown, "timestamp out of range", Meaning::Fault),
+            (Unknown, "could not extend file \"base/5/1\": No space left on device", Meaning::Away),
+            (
+                Unknown,
+                "could not extend file \"base/5/1\": wrote only 1 of 8192 bytes at block 7",
+                Meaning::Away,
+            ),
+            (Unknown, "could not open file \"base/5/1\": Read-only file system", Meaning::Away),
+            (Unknown, "could not read block 7 in file \"base/5/1\": Input/output error", Meaning::Away),
+            (Unknown, "could not open file \"base/5/1\": No such file or directory", Meaning::Fault),
+            (
+                Unknown,
+                "could not read block 7 in file \"base/5/1\": read only 0 of 8192 bytes",
+                Meaning::Fault,
+            ),
+            (Unknown, "out of memory", Meaning::Away),
+            (Unknown, "invalid memory alloc request size 1073741824", Meaning::Fault),
+            (
+                Unknown,
+                "character with byte sequence 0xe2 0x82 0xac in encoding \"UTF8\" has no equivalent in encoding \"LATIN1\"",
+                Meaning::Unstorable,
+            ),
             (Unknown, "permission denied for table customers", Meaning::Forbidden),
             (UniqueViolation, "duplicate key value violates unique constraint \"x\"", Meaning::Fault),
             (Unknown, "the words integer out of range in another place", Meaning::Fault),

@@ -20,7 +20,7 @@ const UNSTORABLE: (Code, &str) = (Code::InvalidArgument, "FIELD_INVALID");
 const FAULT: (Code, &str) = (Code::Internal, "INTERNAL");
 
 /// How each misfortune is answered.
-const ANSWERS: [(&str, (Code, &str)); 25] = [
+const ANSWERS: [(&str, (Code, &str)); 31] = [
     ("08006 pgbouncer", AWAY),
     ("08P01 pgbouncer", AWAY),
     ("57P01", AWAY),
@@ -28,6 +28,11 @@ const ANSWERS: [(&str, (Code, &str)); 25] = [
     ("57P03", AWAY),
     ("53300", AWAY),
     ("53300 reserved", AWAY),
+    ("53100", AWAY),
+    ("53100 partly", AWAY),
+    ("53200", AWAY),
+    ("58030", AWAY),
+    ("XX000 disk", AWAY),
     ("57014", LATE),
     ("57014 cancelled", LATE),
     ("40001", CONFLICT),
@@ -41,6 +46,7 @@ const ANSWERS: [(&str, (Code, &str)); 25] = [
     ("22021", UNSTORABLE),
     ("22P02", UNSTORABLE),
     ("22P05", UNSTORABLE),
+    ("22P05 conversion", UNSTORABLE),
     ("42501 policy", FAULT),
     ("42501", FAULT),
     ("23505", FAULT),

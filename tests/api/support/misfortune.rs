@@ -29,6 +29,16 @@ BEGIN
     WHEN '53300 reserved' THEN
         RAISE 'remaining connection slots are reserved for roles with the SUPERUSER attribute'
             USING ERRCODE = '53300';
+    WHEN '53100' THEN
+        RAISE 'could not extend file "base/1/canary": No space left on device' USING ERRCODE = '53100';
+    WHEN '53100 partly' THEN
+        RAISE 'could not extend file "base/1/canary": wrote only 4096 of 8192 bytes at block 7'
+            USING ERRCODE = '53100', HINT = 'Check free disk space.';
+    WHEN '53200' THEN
+        RAISE 'out of memory' USING ERRCODE = '53200', DETAIL = 'Failed on request of size 9 for "canary".';
+    WHEN '58030' THEN RAISE 'could not write to file "canary": Input/output error' USING ERRCODE = '58030';
+    WHEN 'XX000 disk' THEN
+        RAISE 'could not open file "base/1/canary": Read-only file system' USING ERRCODE = 'XX000';
     WHEN '57014' THEN RAISE 'canceling statement due to statement timeout' USING ERRCODE = '57014';
     WHEN '57014 cancelled' THEN PERFORM pg_cancel_backend(pg_backend_pid()); PERFORM pg_sleep(10);
     WHEN '40001' THEN RAISE 'could not serialize access: "canary"' USING ERRCODE = '40001';
@@ -41,6 +51,7 @@ BEGIN
     WHEN '22021' THEN PERFORM convert_from('\xff', 'UTF8');
     WHEN '22P02' THEN PERFORM lower('CANARY')::uuid;
     WHEN '22P05' THEN PERFORM ('{"a": "canary\u0000"}'::json) ->> 'a';
+    WHEN '22P05 conversion' THEN PERFORM convert_to('canary €', 'LATIN1');
     WHEN '23505' THEN
         RAISE 'duplicate key value violates unique constraint "canary"' USING ERRCODE = '23505',
             DETAIL = 'Key (canary) already exists.';
