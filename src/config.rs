@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::auth::{AuthConfig, Surroundings};
-use crate::db::embedded;
+use crate::db::{PoolLimits, embedded};
 
 pub use keys::{CreateKey, KeysCommand, KeysConfig, ListKeys, RevokeKey};
 pub use limits::{CallLimits, ConnectionLimits};
@@ -117,6 +117,22 @@ pub struct DatabaseConfig {
     /// How long a call waits for a free connection before it is refused as UNAVAILABLE.
     #[arg(long, env = "CRM_DATABASE_WAIT_MS", default_value = "2000", value_name = "MS", value_parser = milliseconds)]
     pub database_wait: Duration,
+
+    /// How long a transaction may take, whatever time its caller has: many times what the slowest needs. A
+    /// Postgres that does not keep to it two seconds later counts as lost, and its connection is given up.
+    #[arg(long, env = "CRM_TRANSACTION_LIMIT_MS", default_value = "10000", value_name = "MS", value_parser = milliseconds)]
+    pub transaction_limit: Duration,
+}
+
+impl DatabaseConfig {
+    /// The limits of the pool.
+    pub fn pool_limits(&self) -> PoolLimits {
+        PoolLimits {
+            connections: self.database_connections,
+            wait: self.database_wait,
+            transaction: self.transaction_limit,
+        }
+    }
 }
 
 /// What a caller may do. Each default says what it protects.

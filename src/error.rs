@@ -153,7 +153,9 @@ pub enum Error {
         cause: Option<Cause>,
     },
     /// It took too long: a write may have happened, and a retry with the same key is safe.
-    #[error("the call took longer than its deadline; retry with the same key and more time")]
+    #[error(
+        "the call took longer than it may; retry with the same key, and with more time if its deadline was short"
+    )]
     DeadlineExceeded,
     /// Fix the request, though no rule of the contract says how: Postgres refused a value that the rules
     /// let through. A hole in the rules, which the log tells.
@@ -196,11 +198,11 @@ impl Error {
         Self::Invalid { reason, violations: vec![violation] }
     }
 
-    /// The database does not answer.
+    /// The database does not answer, or cannot do it now.
     pub fn database_unavailable(cause: impl Into<Cause>) -> Self {
         Self::Unavailable {
             reason: ErrorReason::DatabaseUnavailable,
-            message: "the database does not answer; retry with the same key",
+            message: "the database does not answer, or has no room; retry with the same key",
             cause: Some(cause.into()),
         }
     }

@@ -48,6 +48,9 @@ use crate::tokens;
 /// its own, and the wait of one is the wait of all.
 const TENANTS_OF_A_BATCH: usize = 16;
 
+/// How long the questions of the start may take, which read catalogs and a row.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Why the service does not start, or stopped. Messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -117,16 +120,16 @@ pub struct Database {
 /// What is wrong with the database.
 pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, ServeError> {
     let failed = |cause: String| ServeError::Database { place: target.place().to_owned(), cause };
-    let mut connection = target.open().await.map_err(|error| failed(error.to_string()))?;
-    let breaches = walls::breaches(&mut connection).await.map_err(|error| failed(error.to_string()))?;
+    let mut wire = target.open().await.map_err(|error| failed(error.to_string()))?;
+    let breaches = wire.ask(START_PATIENCE, async |connection| walls::breaches(connection).await);
+    let breaches = breaches.await.map_err(|error| failed(error.to_string()))?;
     if !breaches.is_empty() {
         return Err(ServeError::Walls { place: target.place().to_owned(), breaches });
     }
     let page_key =
-        db::service_keys::page_token(&mut connection).await.map_err(|error| failed(error.to_string()))?;
-    let page_key = PageKey::new(page_key);
-    let db = Db::new(&target, config.database_connections, config.database_wait)
-        .map_err(|error| failed(error.to_string()))?;
+        wire.ask(START_PATIENCE, async |connection| db::service_keys::page_token(connection).await);
+    let page_key = PageKey::new(page_key.await.map_err(|error| failed(error.to_string()))?);
+    let db = Db::new(&target, config.pool_limits()).map_err(|error| failed(error.to_string()))?;
     Ok(Database { target, db, page_key })
 }
 
@@ -216,7 +219,7 @@ pub async fn run(
         connection::serve(listener, calls.layer(routes), limits.connections, &connections, stop.clone());
     // It answered a moment ago, when it was opened.
     announce(&reporter, true).await;
-    background.spawn(report_health(target, reporter.clone(), stop.clone()));
+    background.spawn(report_health((target, db.clone()), reporter.clone(), stop.clone()));
     let stopping = async {
         shutdown.await;
         tracing::info!("stopping: calls may finish");
@@ -251,9 +254,9 @@ async fn drain([connections, calls]: [&TaskTracker; 2], limit: Duration) {
 }
 
 /// Says SERVING while Postgres answers, and NOT_SERVING from the moment of shutdown.
-async fn report_health(target: Target, reporter: HealthReporter, stop: CancellationToken) {
+async fn report_health((target, db): (Target, Db), reporter: HealthReporter, stop: CancellationToken) {
     let (sender, mut healthy) = watch::channel(true);
-    let probe = db::health::watch(target, sender, stop.clone());
+    let probe = db::health::watch(target, db, sender, stop.clone());
     let report = async {
         while healthy.changed().await.is_ok() {
             let answers = *healthy.borrow_and_update();

@@ -82,7 +82,7 @@ impl Database {
 
     /// A new API key for all tenants, where the service has made the tables.
     pub(crate) async fn key(&self) -> Result<Secret> {
-        let mut connection = Target::parse(self.embedded.url())?.open().await?;
+        let mut connection = Target::parse(self.embedded.url())?.open_bare().await?;
         let scopes = Scopes::of([Scope::Read, Scope::Write]);
         let new = NewKey { name: "benchmark".to_owned(), tenants: Tenants::All, scopes, lifetime: None };
         Ok(api_keys::create(&mut connection, &new).await?.1)

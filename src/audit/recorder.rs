@@ -95,25 +95,33 @@ impl Recorder {
     }
 
     /// Stores what there is, tenant by tenant. What could not be stored because the database is away is put
-    /// aside again, as far as there is room.
+    /// aside again, as far as there is room, and with it what comes after: each would wait as long.
     async fn store(&self, db: &Db) {
         let of_tenants = self.with(|waiting| {
             waiting.count = 0;
             std::mem::take(&mut waiting.of_tenants)
         });
-        for (tenant, events) in of_tenants {
+        let mut of_tenants = of_tenants.into_iter();
+        while let Some((tenant, events)) = of_tenants.next() {
             let Err(error) = insert(db, tenant, &events).await else { continue };
             if error.of_all().is_none() {
                 tracing::error!(%error, events = events.len(), %tenant, "audit events were lost");
                 continue;
             }
             tracing::debug!(%error, events = events.len(), "audit events are stored later");
-            self.with(|waiting| {
-                for event in events {
-                    waiting.push(tenant, event);
-                }
-            });
+            self.put_back(tenant, events);
+            if error.ends_connection() {
+                of_tenants.by_ref().for_each(|(tenant, events)| self.put_back(tenant, events));
+            }
         }
+    }
+
+    fn put_back(&self, tenant: Uuid, events: Vec<Event>) {
+        self.with(|waiting| {
+            for event in events {
+                waiting.push(tenant, event);
+            }
+        });
     }
 
     /// How many events wait.

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use diesel_async::AsyncPgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{rules, store};
@@ -24,6 +23,9 @@ const BATCH: i64 = 1_000;
 
 /// The pause after a transaction that deleted: most of the time is left to those who serve.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long to wait after a round that failed: less than between two, since there is more to do.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a transaction may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,7 +47,10 @@ pub(crate) async fn run(target: Target, retention: Duration, stop: CancellationT
         match swept {
             Ok(0) => {}
             Ok(deleted) => tracing::info!(deleted, "audit events were deleted: their retention is over"),
-            Err(error) => tracing::warn!(error, "old audit events could not be deleted"),
+            Err(error) => {
+                pause = AGAIN.min(pause);
+                tracing::warn!(error, "old audit events could not be deleted");
+            }
         }
     }
 }
@@ -54,13 +59,17 @@ pub(crate) async fn run(target: Target, retention: Duration, stop: CancellationT
 async fn sweep(target: &Target, retention: Duration) -> Result<usize, String> {
     let retention = TimeDelta::from_std(retention).map_err(|error| error.to_string())?;
     let Some(oldest) = Utc::now().checked_sub_signed(retention) else { return Ok(0) };
-    let mut owner = bounded(async { target.open().await.map_err(|error| error.to_string()) }).await?;
+    let mut owner = target.open().await.map_err(|error| error.to_string())?;
     let (mut tenant, mut deleted) = (None, 0);
-    while let Some(next) = bounded(find_next(&mut owner, tenant)).await? {
+    loop {
+        let next = owner.ask(PATIENCE, async |owner| store::find_next_tenant(owner, tenant).await);
+        let Some(next) = next.await.map_err(|error| error.to_string())? else { return Ok(deleted) };
         tenant = Some(next);
+        let oldest = rules::first_id(oldest);
         loop {
-            let delete = store::delete_before(&mut owner, next, rules::first_id(oldest), BATCH);
-            let count = bounded(async { delete.await.map_err(|error| error.to_string()) }).await?;
+            let delete =
+                owner.ask(PATIENCE, async |owner| store::delete_before(owner, next, oldest, BATCH).await);
+            let count = delete.await.map_err(|error| error.to_string())?;
             deleted += count;
             if count == 0 {
                 break;
@@ -68,16 +77,4 @@ async fn sweep(target: &Target, retention: Duration) -> Result<usize, String> {
             tokio::time::sleep(PAUSE).await;
         }
     }
-    Ok(deleted)
-}
-
-async fn find_next(
-    owner: &mut AsyncPgConnection,
-    after: Option<uuid::Uuid>,
-) -> Result<Option<uuid::Uuid>, String> {
-    store::find_next_tenant(owner, after).await.map_err(|error| error.to_string())
-}
-
-async fn bounded<T>(step: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    tokio::time::timeout(PATIENCE, step).await.map_err(|_| "the database takes too long".to_owned())?
 }

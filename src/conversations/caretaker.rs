@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use diesel_async::AsyncPgConnection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +15,7 @@ use super::messages::rules::{Change, Write};
 use super::messages::writer::{Pending, Reply, Writer};
 use crate::audit::Operation;
 use crate::auth::Caller;
-use crate::db::Target;
+use crate::db::{Target, Wire};
 use crate::live::lanes::Lanes;
 
 /// The longest between two looks: a message is given up so much later than its lease says.
@@ -37,33 +36,29 @@ const EXPIRE_MESSAGE: Operation =
 
 /// Looks for such messages again and again, until `stop`.
 pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, stop: CancellationToken) {
-    let mut connection = None;
+    let mut wire = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep((lease / LOOKS_PER_LEASE).clamp(MIN_INTERVAL, MAX_INTERVAL)) => {}
         }
-        match tokio::time::timeout(PATIENCE, look(&target, &mut connection, lease)).await {
-            Ok(Ok(expired)) => give_up(&lanes, expired).await,
-            Ok(Err(error)) => {
-                tracing::debug!(error, "expired messages could not be looked for");
-                connection = None;
-            }
-            Err(_) => connection = None,
+        match look(&target, &mut wire, lease).await {
+            Ok(expired) => give_up(&lanes, expired).await,
+            Err(error) => tracing::debug!(error, "expired messages could not be looked for"),
         }
     }
 }
 
-async fn look(
-    target: &Target,
-    connection: &mut Option<AsyncPgConnection>,
-    lease: Duration,
-) -> Result<Vec<Expired>, String> {
-    let connection = match connection {
-        Some(connection) => connection,
-        None => connection.insert(target.open().await.map_err(|error| error.to_string())?),
+/// Looks on the connection that there is, or on a new one. It is kept if it answers.
+async fn look(target: &Target, kept: &mut Option<Wire>, lease: Duration) -> Result<Vec<Expired>, String> {
+    let mut wire = match kept.take().filter(|wire| !wire.is_given_up()) {
+        Some(wire) => wire,
+        None => target.open().await.map_err(|error| error.to_string())?,
     };
-    store::list_expired(connection, lease).await.map_err(|error| error.to_string())
+    let expired = wire.ask(PATIENCE, async |connection| store::list_expired(connection, lease).await);
+    let expired = expired.await.map_err(|error| error.to_string())?;
+    *kept = Some(wire);
+    Ok(expired)
 }
 
 /// Gives messages up, and waits until that is done.

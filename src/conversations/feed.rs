@@ -147,10 +147,17 @@ impl Feed {
             tenants.flat_map(|tenant| tenant.chunks(LOOK_AT)).map(|some| look_at(db, some)).collect();
         let mut outcomes = stream::iter(looks).buffer_unordered(LOOKS);
         while let Some(outcome) = outcomes.next().await {
-            let heads = outcome.unwrap_or_else(|error| {
-                tracing::debug!(%error, "watched conversations could not be looked at");
-                Vec::new()
-            });
+            let heads = match outcome {
+                Ok(heads) => heads,
+                Err(error) => {
+                    tracing::debug!(%error, "watched conversations could not be looked at");
+                    // The others would wait as long, one after the other.
+                    if error.ends_connection() {
+                        return;
+                    }
+                    continue;
+                }
+            };
             for (topic, head) in heads {
                 if known.insert(topic, head) != Some(head) {
                     let Head { last_sequence: sequence, change_count: change, .. } = head;

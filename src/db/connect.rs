@@ -1,5 +1,7 @@
 //! From a URL to an open connection.
 
+use std::borrow::Cow;
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use diesel::ConnectionError;
 use diesel_async::AsyncPgConnection;
 use futures_util::stream::{Stream, poll_fn};
+use percent_encoding::percent_decode_str;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -19,9 +22,23 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Url;
 
-/// How long Postgres may leave what was sent unacknowledged before the connection is given up; a
-/// lost host shows within this time and not after the two hours that are TCP's default.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+use super::{Pulse, Wire};
+
+/// How long the host of Postgres may leave what was sent unacknowledged before the connection is lost; TCP's
+/// default is a quarter of an hour. On Linux it also ends a connection whose keepalives are not answered,
+/// instead of [`KEEPALIVE_RETRIES`].
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection is silent before its host is asked whether it is there: a connection on which an
+/// answer is awaited has nothing unacknowledged, so that the limit above does not apply. TCP's default is two
+/// hours.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+
+/// How often it is asked again.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often it is asked in vain before the connection is lost, where [`TCP_USER_TIMEOUT`] is not known.
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// What a connection over TLS reads and writes.
 type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
@@ -54,6 +71,8 @@ pub struct Target {
     tls: MakeRustlsConnect,
     /// Where it is, for people: without user and password.
     place: String,
+    /// What all connections to it know together.
+    pulse: Pulse,
 }
 
 impl Target {
@@ -73,6 +92,10 @@ impl Target {
             .application_name("crm-backend")
             .connect_timeout(super::CONNECT_TIMEOUT)
             .tcp_user_timeout(TCP_USER_TIMEOUT)
+            .keepalives(true)
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .keepalives_retries(KEEPALIVE_RETRIES)
             .ssl_mode(match verification {
                 Verification::Disabled => SslMode::Disable,
                 Verification::Preferred => SslMode::Prefer,
@@ -85,7 +108,7 @@ impl Target {
             url.path(),
         );
         let tls = MakeRustlsConnect::new(tls_config(verification, root_certificates.as_deref())?);
-        Ok(Self { config, tls, place })
+        Ok(Self { config, tls, place, pulse: Pulse::default() })
     }
 
     /// Where it is, for people: host, port and database.
@@ -93,14 +116,33 @@ impl Target {
         &self.place
     }
 
-    /// Opens one connection.
+    /// What all connections to it know together of how it answers.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// Opens one connection, on which no answer is awaited without a limit.
     ///
     /// # Errors
     ///
     /// What Postgres or the network said.
-    pub async fn open(&self) -> diesel::ConnectionResult<AsyncPgConnection> {
-        let (client, connection) = self.connect().await?;
-        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+    pub async fn open(&self) -> diesel::ConnectionResult<Wire> {
+        Ok(Wire::new(self.open_bare().await?, self.pulse.clone()))
+    }
+
+    /// Opens one connection whose answers may take for ever. For migrations, which may take long, and for
+    /// what a person waits for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::open`].
+    pub async fn open_bare(&self) -> diesel::ConnectionResult<AsyncPgConnection> {
+        in_time(async {
+            let (client, connection) = self.connect().await?;
+            // Asks the first questions.
+            AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        })
+        .await
     }
 
     /// Opens one connection as a client and what Postgres says without being asked, notifications
@@ -113,21 +155,25 @@ impl Target {
     pub(crate) async fn open_listening(
         &self,
     ) -> diesel::ConnectionResult<(
-        Client,
+        Wire<Client>,
         impl Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Send + Unpin + use<>,
     )> {
-        let (client, mut connection) = self.connect().await?;
-        Ok((client, poll_fn(move |context| connection.poll_message(context))))
+        let (client, mut connection) = in_time(self.connect()).await?;
+        Ok((Wire::new(client, self.pulse.clone()), poll_fn(move |context| connection.poll_message(context))))
     }
 
     async fn connect(&self) -> diesel::ConnectionResult<(Client, Connection<Socket, TlsStream>)> {
-        // The driver's own limit is for the socket; a peer may take it and then say nothing.
-        let connecting = tokio::time::timeout(super::CONNECT_TIMEOUT, self.config.connect(self.tls.clone()));
-        connecting
-            .await
-            .map_err(|_| ConnectionError::BadConnection("no answer in time".to_owned()))?
-            .map_err(|error| ConnectionError::BadConnection(describe(&error)))
+        let connecting = self.config.connect(self.tls.clone()).await;
+        connecting.map_err(|error| ConnectionError::BadConnection(describe(&error)))
     }
+}
+
+/// The driver's own limit is for the socket; a peer may take it and then say nothing.
+async fn in_time<T>(
+    connecting: impl Future<Output = diesel::ConnectionResult<T>>,
+) -> diesel::ConnectionResult<T> {
+    let late = |_| ConnectionError::BadConnection("no answer in time".to_owned());
+    tokio::time::timeout(super::CONNECT_TIMEOUT, connecting).await.map_err(late)?
 }
 
 /// The driver's text says only `db error` or `error connecting to server`; its cause says which.
@@ -157,11 +203,13 @@ enum Verification {
 fn take_tls_parameters(url: &mut Url) -> Result<(Verification, Option<String>), ConnectError> {
     let mut verification = None;
     let mut root_certificates = None;
+    // The others stay as they were written. A `+` is a plus to libpq and the driver, and no space.
     let mut rest = Vec::new();
-    for (name, value) in url.query_pairs() {
-        match &*name {
+    for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match name {
             "sslmode" => {
-                verification = Some(match &*value {
+                verification = Some(match value {
                     "disable" => Verification::Disabled,
                     "allow" | "prefer" => Verification::Preferred,
                     "require" => Verification::Nothing,
@@ -174,21 +222,24 @@ fn take_tls_parameters(url: &mut Url) -> Result<(Verification, Option<String>), 
                     }
                 });
             }
-            "sslrootcert" => root_certificates = Some(value.into_owned()),
-            _ => rest.push((name.into_owned(), value.into_owned())),
+            "sslrootcert" => root_certificates = Some(decoded(value)?),
+            _ => rest.push(pair),
         }
     }
-    if rest.is_empty() {
-        url.set_query(None);
-    } else {
-        url.query_pairs_mut().clear().extend_pairs(rest);
-    }
+    let rest = (!rest.is_empty()).then(|| rest.join("&"));
+    url.set_query(rest.as_deref());
     // As with libpq, naming certificates to trust makes `require` check them.
     let verification = match verification.unwrap_or(Verification::Preferred) {
         Verification::Nothing if root_certificates.is_some() => Verification::Issuer,
         verification => verification,
     };
     Ok((verification, root_certificates))
+}
+
+/// The text of a parameter.
+fn decoded(value: &str) -> Result<String, ConnectError> {
+    let text = percent_decode_str(value).decode_utf8();
+    text.map(Cow::into_owned).map_err(|error| ConnectError::Url(error.to_string()))
 }
 
 fn tls_config(
@@ -303,12 +354,36 @@ mod tests {
     #[test]
     fn tls_parameters_are_taken_out() {
         let mut url = Url::parse(
-            "postgres://u:p@db:5433/crm?sslmode=verify-full&options=-c%20a%3Db&sslrootcert=/ca.pem",
+            "postgres://u:p@db:5433/crm?sslmode=verify-full&options=-c%20a%3Db&sslrootcert=/a%20b/ca+1.pem",
         )
         .expect("a URL");
         let taken = take_tls_parameters(&mut url).expect("known parameters");
-        assert_eq!(taken, (Verification::Full, Some("/ca.pem".to_owned())));
-        assert_eq!(url.query(), Some("options=-c+a%3Db"));
+        assert_eq!(taken, (Verification::Full, Some("/a b/ca+1.pem".to_owned())));
+        assert_eq!(url.query(), Some("options=-c%20a%3Db"));
+    }
+
+    #[test]
+    fn what_the_driver_reads_is_what_was_written() {
+        for (query, options) in [
+            ("options=-c%20work_mem%3D64MB", "-c work_mem=64MB"),
+            ("sslmode=require&options=-c%20work_mem%3D64MB", "-c work_mem=64MB"),
+            ("options=-c+work_mem%3D64MB&sslmode=require", "-c+work_mem=64MB"),
+            ("options=-c%20a%3Dx%26y%2525&sslmode=prefer", "-c a=x&y%25"),
+        ] {
+            let target = Target::parse(&format!("postgres://u@h/db?{query}")).expect("a target");
+            assert_eq!(target.config.get_options(), Some(options), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_lost_shows_before_anybody_waits_for_it() {
+        // Also where the URL says otherwise.
+        let target = Target::parse("postgres://u@h/db?keepalives=0&tcp_user_timeout=0").expect("a target");
+        assert!(target.config.get_keepalives());
+        let longest = target.config.get_keepalives_idle()
+            + target.config.get_keepalives_interval().expect("an interval") * KEEPALIVE_RETRIES;
+        let user_timeout = target.config.get_tcp_user_timeout().copied().expect("a limit");
+        assert!(longest.max(user_timeout + KEEPALIVE_IDLE) <= Duration::from_secs(15));
     }
 
     #[test]

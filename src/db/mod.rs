@@ -15,34 +15,51 @@ pub mod service_keys;
 mod tenant_tx;
 pub mod texts;
 pub mod walls;
+mod wire;
 
 use std::time::Duration;
 
 use deadpool::managed::{BuildError, Object, Pool, PoolError, TimeoutType};
+use diesel_async::SimpleAsyncConnection;
 
 use crate::auth::Caller;
 use crate::error::{Error, Result};
 use pool::Connector;
+use wire::Limit;
 
 pub use connect::{ConnectError, Target};
 pub use tenant_tx::{Access, BatchTx, Deadline, LastStatement, TenantTx, Work, one_flight, retried};
+pub use wire::{Missed, NoAnswer, Pulse, Wire};
 
 /// How long it may take to open a connection: a healthy server needs milliseconds, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Limits of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolLimits {
+    /// Connections at most.
+    pub connections: u16,
+    /// How long a call waits for a free one.
+    pub wait: Duration,
+    /// How long a transaction may take, whatever time its caller has.
+    pub transaction: Duration,
+}
 
 /// A pool of connections that serve tenants, and nothing else.
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<Connector>,
+    transaction_limit: Duration,
 }
 
 impl Db {
-    /// A pool of at most `connections`, none of which is open yet.
+    /// A pool, in which no connection is open yet.
     ///
     /// # Errors
     ///
     /// When the pool cannot be built, which is a fault of its settings.
-    pub fn new(target: &Target, connections: u16, wait: Duration) -> Result<Self> {
+    pub fn new(target: &Target, limits: PoolLimits) -> Result<Self> {
+        let PoolLimits { connections, wait, transaction: transaction_limit } = limits;
         let pool = Pool::builder(Connector(target.clone()))
             .max_size(usize::from(connections))
             .wait_timeout(Some(wait))
@@ -50,7 +67,7 @@ impl Db {
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error: BuildError| Error::internal(error))?;
-        Ok(Self { pool })
+        Ok(Self { pool, transaction_limit })
     }
 
     /// Runs `work` in one transaction of the caller's tenant that may change rows.
@@ -155,6 +172,18 @@ impl Db {
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
         BatchTx::open(self, caller, (Access::ReadOnly, waited), deadline, statements).await
+    }
+
+    /// Whether a connection that nobody uses answers within `patience`; `None` where there is none.
+    pub(super) async fn probe(&self, patience: Duration) -> Option<bool> {
+        let mut timeouts = self.pool.timeouts();
+        timeouts.wait = Some(Duration::ZERO);
+        timeouts.create = Some(patience);
+        let connection = self.pool.timeout_get(&timeouts).await.ok()?;
+        let wire = connection.wire();
+        let answer = wire
+            .answer(Limit::of_probe(patience), async { wire.connection().batch_execute("SELECT 1").await });
+        Some(matches!(answer.await, Ok(Ok(()))))
     }
 
     /// Closes all connections as they become free, and refuses new ones.

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use diesel::ConnectionError;
-use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::PoolableConnection;
 
 use super::Target;
+use super::wire::Wire;
 use crate::error::Error;
 
 /// How long the plans of a batch are kept, in milliseconds. Making them takes one or two: little
@@ -21,7 +21,7 @@ const PLANS_LAST_MS: u64 = 1_000;
 /// Everything on it goes through a shared reference: several statements can be on their way at once,
 /// and Postgres takes them in the order in which they were sent.
 pub(super) struct Connection {
-    inner: AsyncPgConnection,
+    wire: Wire,
     /// Whether a transaction is open, or may be.
     open: AtomicBool,
     /// Whether what it leads to does not serve us, though it may answer.
@@ -34,8 +34,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn inner(&self) -> &AsyncPgConnection {
-        &self.inner
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     pub(super) fn set_open(&self, open: bool) {
@@ -77,9 +77,8 @@ impl Manager for Connector {
     type Error = ConnectionError;
 
     async fn create(&self) -> Result<Connection, ConnectionError> {
-        let inner = self.0.open().await?;
         Ok(Connection {
-            inner,
+            wire: self.0.open().await?,
             open: AtomicBool::new(false),
             useless: AtomicBool::new(false),
             known: Mutex::default(),
@@ -88,13 +87,14 @@ impl Manager for Connector {
         })
     }
 
-    /// Takes a connection back, unless it is lost, or leads to a Postgres that only reads, as one does after
-    /// a failover, or its transaction was left half way. There is no
-    /// question to the server: that would cost every call a round trip, and a broken connection shows
-    /// at BEGIN, before anything has happened.
+    /// Takes a connection back, unless it is lost or in doubt, or leads to a Postgres that only reads, as one
+    /// does after a failover, or its transaction was left half way. There is no question to the server: that
+    /// would cost every call a round trip, and a broken connection shows at BEGIN, before anything has
+    /// happened.
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<ConnectionError> {
-        if *connection.open.get_mut() || *connection.useless.get_mut() || connection.inner.is_broken() {
-            return Err(RecycleError::message("lost, useless, or left in a transaction"));
+        let left = *connection.open.get_mut() || *connection.useless.get_mut();
+        if left || connection.wire.is_given_up() || connection.wire.connection_mut().is_broken() {
+            return Err(RecycleError::message("lost, in doubt, useless, or left in a transaction"));
         }
         Ok(())
     }

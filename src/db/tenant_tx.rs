@@ -5,6 +5,9 @@
 //! statement: they arrive in this order, and where BEGIN failed, what came after it is thrown away
 //! with the transaction. COMMIT waits for the last answer. Only the end of a transaction that read is
 //! not waited for: there is nothing to learn from it. So a read is one round trip.
+//!
+//! Postgres is told how long each statement may take, and so is the [`Wire`], for a Postgres that does not
+//! keep to it. A transaction whose answer was missed before its COMMIT had no effect; after that nobody knows.
 
 mod plans;
 
@@ -20,7 +23,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join, try_join, try_join_all};
 
 use super::Db;
-use super::pool::Connector;
+use super::pool::{Connection, Connector};
+use super::wire::Limit;
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
 
@@ -34,8 +38,12 @@ const MAX_PAUSE: Duration = Duration::from_millis(20);
 /// How long a COMMIT may take. Postgres's own limits do not end one that waits for a lost standby.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a transaction may sit idle: none ever does, unless this process or its network died.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a ROLLBACK may take, which has nothing to wait for.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a transaction may sit idle: none ever does, unless this process or its network died. Its locks
+/// are in the way of others until then, who wait for them about as long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest `statement_timeout` that Postgres takes, 24 days: clients may ask for 11,000 years.
 const MAX_STATEMENT_MS: u128 = i32::MAX.unsigned_abs() as u128;
@@ -50,7 +58,7 @@ const NEW_PLANS: &str = "; SET LOCAL enable_seqscan = off; SET LOCAL enable_hash
                          SET LOCAL enable_mergejoin = off; DISCARD PLANS";
 
 /// When the client stops waiting.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
 impl Deadline {
@@ -62,6 +70,16 @@ impl Deadline {
     /// What is left; `None` when nothing is.
     pub fn remaining(self) -> Option<Duration> {
         self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    /// The same, or that long from now, if that is sooner.
+    fn at_most(self, limit: Duration) -> Self {
+        self.min(Self::after(limit))
+    }
+
+    /// When that is.
+    pub(super) fn at(self) -> Instant {
+        self.0
     }
 }
 
@@ -140,7 +158,7 @@ impl TenantTx {
 
     /// The connection, for `store` functions. Several statements may be on their way at once.
     pub fn connection(&self) -> &AsyncPgConnection {
-        self.connection.inner()
+        self.connection.wire().connection()
     }
 }
 
@@ -152,6 +170,8 @@ impl TenantTx {
 pub struct BatchTx {
     connection: Arc<Object<Connector>>,
     begin: String,
+    /// Until when each flight must be answered.
+    limit: Limit,
     /// The tenant that was named last.
     named: Mutex<TenantId>,
     /// Whether the connection knows the statements.
@@ -172,16 +192,18 @@ impl BatchTx {
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
         let connection = Arc::new(db.connection(waited).await?);
+        let deadline = deadline.at_most(db.transaction_limit);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
         let knows = connection.knows(name);
         let replan = if connection.outgrows_plans() || !knows { NEW_PLANS } else { "" };
         let tenant = caller.tenant();
         let begin =
             format!("{}; {}; {GENERIC_PLANS}{replan}", begin_sql(access, remaining), tenant_sql(tenant));
-        let mut tx = Self { connection, begin, named: Mutex::new(tenant), in_flight: false };
+        let limit = Limit::kept_by_postgres(deadline);
+        let mut tx = Self { connection, begin, limit, named: Mutex::new(tenant), in_flight: false };
         if !knows {
             tx.begin(tx.as_tenant(caller, statements)).await?;
-            rollback(Arc::clone(&tx.connection)).await;
+            rollback(&tx.connection).await;
             tx.connection.learn(name);
         }
         tx.in_flight = true;
@@ -195,9 +217,12 @@ impl BatchTx {
     /// What the flight returned.
     pub async fn begin<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
         self.connection.set_open(true);
-        let mut wire = self.connection.inner();
-        let (begun, outcome) =
-            tokio::task::unconstrained(join(wire.batch_execute(&self.begin), flight)).await;
+        let wire = self.connection.wire();
+        let flight = async {
+            let mut connection = wire.connection();
+            tokio::task::unconstrained(join(connection.batch_execute(&self.begin), flight)).await
+        };
+        let (begun, outcome) = wire.answer(self.limit, flight).await?;
         self.connection.judge(&outcome);
         begun?;
         outcome
@@ -227,8 +252,10 @@ impl BatchTx {
             return work(&tx).await;
         }
         let sql = tenant_sql(tx.tenant);
-        let mut wire = self.connection.inner();
-        let named = async { wire.batch_execute(&sql).await.map_err(Error::from) };
+        let named = async {
+            let mut connection = tx.connection();
+            connection.batch_execute(&sql).await.map_err(Error::from)
+        };
         // A statement that cannot even be sent ends this at once, and nothing after it is sent.
         try_join(named, work(&tx)).await.map(|((), outcome)| outcome)
     }
@@ -240,18 +267,24 @@ impl BatchTx {
     ///
     /// What the flight returned; UNAVAILABLE when nobody knows whether it was committed.
     pub async fn commit<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        let mut flight = pin!(flight);
-        let sent = poll_fn(|context| Poll::Ready(flight.as_mut().poll(context)));
-        match tokio::task::unconstrained(sent).await {
-            Poll::Ready(Ok(nothing_to_do)) => {
-                commit(Arc::clone(&self.connection), None).await.map(|()| nothing_to_do)
+        let last = async {
+            let mut flight = pin!(flight);
+            let sent = poll_fn(|context| Poll::Ready(flight.as_mut().poll(context)));
+            match tokio::task::unconstrained(sent).await {
+                Poll::Ready(outcome) => Last::Known(outcome),
+                Poll::Pending => {
+                    let (committed, outcome) = join(send_commit(&self.connection, None), flight).await;
+                    Last::Sent(committed, outcome)
+                }
             }
-            Poll::Ready(Err(error)) => {
-                rollback(Arc::clone(&self.connection)).await;
+        };
+        match self.connection.wire().answer(Limit::after(COMMIT_TIMEOUT), last).await? {
+            Last::Known(Ok(nothing_to_do)) => commit(&self.connection, None).await.map(|()| nothing_to_do),
+            Last::Known(Err(error)) => {
+                rollback(&self.connection).await;
                 Err(error)
             }
-            Poll::Pending => {
-                let (committed, outcome) = join(commit(Arc::clone(&self.connection), None), flight).await;
+            Last::Sent(committed, outcome) => {
                 self.connection.judge(&outcome);
                 match (committed, outcome) {
                     (Ok(()), outcome) => outcome,
@@ -283,8 +316,16 @@ impl BatchTx {
 
     /// Takes everything back.
     pub async fn rollback(&self) {
-        rollback(Arc::clone(&self.connection)).await;
+        rollback(&self.connection).await;
     }
+}
+
+/// How far the last flight of a batch came.
+enum Last<R> {
+    /// It ended at once, and COMMIT was not sent.
+    Known(Result<R>),
+    /// COMMIT was sent with it: what became of that, and of the flight.
+    Sent(Result<()>, Result<R>),
 }
 
 /// Runs what goes out when it is first polled, in this order. The task is not made to pause between
@@ -350,6 +391,7 @@ where
     R: Send,
 {
     let connection = Arc::new(db.connection(Duration::ZERO).await?);
+    let deadline = deadline.at_most(db.transaction_limit);
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
     let tenant = caller.tenant();
     let tx = TenantTx { connection: Arc::clone(&connection), tenant, in_flight: false };
@@ -364,22 +406,23 @@ where
     };
     let sql = format!("{}; {}{plans}", begin_sql(access, remaining), tenant_sql(tx.tenant));
     connection.set_open(true);
-    let mut wire = connection.inner();
-    let (begun, outcome) = join(wire.batch_execute(&sql), work(&tx)).await;
+    let wire = connection.wire();
+    let flight = async {
+        let mut connection = wire.connection();
+        join(connection.batch_execute(&sql), work(&tx)).await
+    };
+    let (begun, outcome) = wire.answer(Limit::kept_by_postgres(deadline), flight).await?;
     connection.judge(&outcome);
-    drop(tx);
-    if let Err(error) = begun {
-        // Whatever the statement after it said, it may have said it outside of the transaction.
-        return Err(error.into());
-    }
+    // Whatever the statement after it said, it may have said it outside of the transaction.
+    begun?;
     match (outcome, access) {
         (outcome, Access::ReadOnly | Access::Snapshot) => {
             end_read(&connection);
             outcome
         }
-        (Ok(value), Access::ReadWrite) => commit(connection, last(&value)).await.map(|()| value),
+        (Ok(value), Access::ReadWrite) => commit(&connection, last(&value)).await.map(|()| value),
         (Err(error), Access::ReadWrite) => {
-            rollback(connection).await;
+            rollback(&connection).await;
             Err(error)
         }
     }
@@ -409,39 +452,48 @@ fn tenant_sql(tenant: TenantId) -> String {
 
 /// Ends a transaction that changed nothing. COMMIT is sent here and not waited for; whoever has the
 /// connection next speaks after it.
-fn end_read(connection: &Object<Connector>) {
-    let mut wire = connection.inner();
-    let sent = tokio::task::unconstrained(wire.batch_execute("COMMIT")).now_or_never();
+fn end_read(connection: &Connection) {
+    let sent = connection
+        .wire()
+        .say(|mut wire| tokio::task::unconstrained(wire.batch_execute("COMMIT")).now_or_never());
     // An answer at once can only be that the connection is lost.
     if sent.is_none_or(|outcome| outcome.is_ok()) {
         connection.set_open(false);
     }
 }
 
+/// Commits, and waits for it as long as a COMMIT may take.
+async fn commit(connection: &Connection, last: Option<LastStatement>) -> Result<()> {
+    let committed = send_commit(connection, last);
+    connection.wire().answer(Limit::after(COMMIT_TIMEOUT), committed).await?
+}
+
 /// Runs the last statement and commits; where it fails, Postgres does not come to the COMMIT. After an
 /// error here nobody knows whether it happened, so the connection is given up and the client is told to
 /// ask again.
-async fn commit(connection: Arc<Object<Connector>>, last: Option<LastStatement>) -> Result<()> {
+async fn send_commit(connection: &Connection, last: Option<LastStatement>) -> Result<()> {
     let sql = last.map_or_else(|| "COMMIT".to_owned(), |LastStatement(sql)| format!("{sql}; COMMIT"));
-    let mut wire = connection.inner();
-    match tokio::time::timeout(COMMIT_TIMEOUT, wire.batch_execute(&sql)).await {
-        Ok(Ok(())) => {
+    let mut wire = connection.wire().connection();
+    match wire.batch_execute(&sql).await {
+        Ok(()) => {
             connection.set_open(false);
             Ok(())
         }
-        Ok(Err(error)) => Err(match Error::from(error) {
+        Err(error) => Err(match Error::from(error) {
             conflict if conflict.is_conflict() => conflict,
             error => Error::database_unavailable(error),
         }),
-        Err(elapsed) => Err(Error::database_unavailable(elapsed)),
     }
 }
 
 /// Rolls back; a connection that cannot is broken, and the pool drops it.
-async fn rollback(connection: Arc<Object<Connector>>) {
-    let mut wire = connection.inner();
-    let rollback = tokio::time::timeout(COMMIT_TIMEOUT, wire.batch_execute("ROLLBACK"));
-    if matches!(rollback.await, Ok(Ok(()))) {
+async fn rollback(connection: &Connection) {
+    let rollback = async {
+        let mut wire = connection.wire().connection();
+        wire.batch_execute("ROLLBACK").await
+    };
+    let rolled_back = connection.wire().answer(Limit::after(ROLLBACK_TIMEOUT), rollback).await;
+    if matches!(rolled_back, Ok(Ok(()))) {
         connection.set_open(false);
     }
 }

@@ -45,7 +45,7 @@ pub async fn keys(config: KeysConfig) -> Result<(), KeysError> {
     migrate::run(&target).await.map_err(ServeError::from)?;
     let place = target.place().to_owned();
     let failed = |cause: String| ServeError::Database { place: place.clone(), cause };
-    let mut connection = target.open().await.map_err(|error| failed(error.to_string()))?;
+    let mut connection = target.open_bare().await.map_err(|error| failed(error.to_string()))?;
     let done = perform(&mut connection, &config.command).await.map_err(|error| failed(error.to_string()))?;
     // Postgres ends after its last client.
     drop(connection);

@@ -180,7 +180,7 @@ async fn hears_of(outsider: &mut AsyncPgConnection, publish: impl Fn()) -> bool 
 async fn a_single_replica_tells_nobody() {
     let database = Database::create().await;
     let sql = database.sql().await;
-    let mut outsider = database.target().open().await.expect("a connection");
+    let mut outsider = database.target().open_bare().await.expect("a connection");
     outsider.batch_execute("LISTEN crm_live").await.expect("it listens");
     let one = End::start(&database);
     // The last question of the start; before its answer, somebody may be there.

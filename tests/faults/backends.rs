@@ -1,13 +1,16 @@
 //! A look into Postgres: the processes that serve the program's connections.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crm_backend::db::Target;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Double};
+use diesel::sql_types::{BigInt, Bool, Double, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::client::within;
+use super::client::{PAUSE, within};
+use super::meter;
 
 /// Those of this database, but for the one that asks.
 const OURS: &str = "FROM pg_stat_activity WHERE datname = current_database() \
@@ -25,13 +28,59 @@ struct Seconds {
     seconds: f64,
 }
 
+#[derive(QueryableByName)]
+struct Backend {
+    #[diesel(sql_type = Integer)]
+    pid: i32,
+    /// Whether it waits for its client or for a lock of a row: then it holds nothing that all of Postgres needs.
+    #[diesel(sql_type = Bool)]
+    waits: bool,
+}
+
+/// Processes that are stopped until this is dropped.
+#[derive(Default)]
+pub(crate) struct Stopped(HashSet<Pid>);
+
+impl Stopped {
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    async fn stop(&mut self, pid: Pid) {
+        // It may have ended meanwhile.
+        if kill_process(pid, Signal::STOP).is_ok() && self.0.insert(pid) {
+            within(async {
+                while meter::state(pid).is_some_and(|state| state != 'T') {
+                    tokio::time::sleep(PAUSE / 10).await;
+                }
+            })
+            .await;
+        }
+    }
+
+    async fn go_on(&mut self, pid: Pid) {
+        if self.0.remove(&pid) {
+            let _ = kill_process(pid, Signal::CONT);
+            tokio::time::sleep(PAUSE / 10).await;
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill_process(*pid, Signal::CONT);
+        }
+    }
+}
+
 /// A connection of an operator's.
 pub(crate) struct Operator(AsyncPgConnection);
 
 impl Operator {
     pub(crate) async fn connect(url: &str) -> Self {
         let target = Target::parse(url).expect("a URL");
-        Self(within(target.open()).await.expect("a connection"))
+        Self(within(target.open_bare()).await.expect("a connection"))
     }
 
     /// Runs statements that answer nothing.
@@ -47,6 +96,32 @@ impl Operator {
     /// Ends all connections of the program, and says how many there were.
     pub(crate) async fn terminate(&mut self) -> usize {
         self.count(&format!("SELECT count(pg_terminate_backend(pid)) {OURS}")).await
+    }
+
+    /// Stops the processes of all connections of the program, each where it holds nothing that all of
+    /// Postgres needs: what is to be shown is that new connections work.
+    pub(crate) async fn stop(&mut self) -> Stopped {
+        let mut stopped = Stopped::default();
+        within(async {
+            loop {
+                let sql = format!(
+                    "SELECT pid, coalesce(wait_event_type IN ('Client', 'Lock'), false) AS waits {OURS}"
+                );
+                let found: Vec<Backend> = diesel::sql_query(&sql).load(&mut self.0).await.expect("processes");
+                let found = found.into_iter().map(|one| (Pid::from_raw(one.pid).expect("an id"), one.waits));
+                let left: Vec<_> =
+                    found.filter(|(pid, waits)| !(*waits && stopped.0.contains(pid))).collect();
+                if left.is_empty() {
+                    return;
+                }
+                for (pid, _) in left {
+                    stopped.go_on(pid).await;
+                    stopped.stop(pid).await;
+                }
+            }
+        })
+        .await;
+        stopped
     }
 
     /// How many wait for a lock.

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 
 use super::run::{Run, Scenario, Size};
 use super::{
-    cancels, clock, crowds, cuts, deadlines, etags, kills, pool, readers, restarts, stops, versions,
+    cancels, clock, crowds, cuts, deadlines, etags, kills, pool, readers, restarts, silences, stops, versions,
 };
 
 /// In the order of docs/robustness.md.
@@ -24,6 +24,8 @@ const ALL: &[&Scenario] = &[
     &kills::REPLICA,
     &deadlines::TERMINATED,
     &deadlines::SILENT,
+    &silences::STOPPED,
+    &silences::HALF_OPEN,
     &cuts::AT_COMMIT,
     &cuts::OF_CLIENTS,
     &cuts::HALF_OPEN,

@@ -36,6 +36,13 @@ pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     numbers.filter(|number| parent(*number) == Some(pid.as_raw_pid())).filter_map(Pid::from_raw).collect()
 }
 
+/// What a process does, as one letter: `T` where it is stopped.
+pub(crate) fn state(pid: Pid) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    // The state comes after the name, which is in brackets and may have anything in it.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;

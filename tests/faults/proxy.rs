@@ -63,6 +63,8 @@ struct Shared {
     plan: Mutex<Plan>,
     cuts: watch::Sender<usize>,
     taken: AtomicUsize,
+    /// How often all connections were lost. One knows how often before it began.
+    losses: AtomicUsize,
     open: watch::Sender<usize>,
 }
 
@@ -84,6 +86,7 @@ impl Proxy {
             plan: Mutex::new(Plan::Nothing),
             cuts: watch::Sender::new(0),
             taken: AtomicUsize::new(0),
+            losses: AtomicUsize::new(0),
             open: watch::Sender::new(0),
         });
         let mut accepting = JoinSet::new();
@@ -117,6 +120,11 @@ impl Proxy {
     /// Ends the next `count` connections, each after some bytes of its client.
     pub(crate) fn cut_at_bytes(&self, random: Random, count: usize, budget: Range<usize>) {
         self.plan(Plan::Bytes { random, budget, left: count });
+    }
+
+    /// Makes all connections that there are half-open, for as long as they last. New ones are whole.
+    pub(crate) fn lose(&self) {
+        self.shared.losses.fetch_add(1, Ordering::Relaxed);
     }
 
     fn plan(&self, plan: Plan) {
@@ -196,7 +204,8 @@ async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let link = Link { shared, answers: watch::Sender::new(Answers::Pass) };
+    let losses = shared.losses.load(Ordering::Relaxed);
+    let link = Link { shared, losses, answers: watch::Sender::new(Answers::Pass) };
     let mut closed = mode.clone();
     tokio::select! {
         ended = link.forward(from_client, to_server, mode.clone()) => ended,
@@ -208,6 +217,8 @@ async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
 /// A connection, as both of its directions know it.
 struct Link<'a> {
     shared: &'a Shared,
+    /// How often others had been lost when it began.
+    losses: usize,
     answers: watch::Sender<Answers>,
 }
 
@@ -278,7 +289,8 @@ impl Link<'_> {
 
     /// From a half-open time on, nothing goes through.
     fn lose_in(&self, mode: Mode) {
-        if mode == Mode::HalfOpen {
+        let lost = self.shared.losses.load(Ordering::Relaxed) > self.losses;
+        if mode == Mode::HalfOpen || lost {
             self.answers.send_replace(Answers::Vanish);
         }
     }

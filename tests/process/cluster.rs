@@ -70,7 +70,7 @@ fn shared() -> Arc<Embedded> {
 /// Runs statements that answer nothing.
 pub(crate) async fn execute(url: &str, sql: &str) {
     let target = Target::parse(url).expect("a URL");
-    let mut connection = within(target.open()).await.expect("a connection");
+    let mut connection = within(target.open_bare()).await.expect("a connection");
     within(connection.batch_execute(sql)).await.expect(sql);
 }
 

@@ -179,7 +179,7 @@ struct Backend {
 /// The process ids of Postgres that serve the program's connections.
 async fn backends(url: &str) -> Vec<i32> {
     let target = Target::parse(url).expect("a URL");
-    let mut connection = within(target.open()).await.expect("a connection");
+    let mut connection = within(target.open_bare()).await.expect("a connection");
     let sql = "SELECT pid FROM pg_stat_activity \
                WHERE application_name = 'crm-backend' AND pid <> pg_backend_pid()";
     let found: Vec<Backend> = within(diesel::sql_query(sql).load(&mut connection)).await.expect("rows");

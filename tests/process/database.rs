@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use crm_backend::db::Target;
+use diesel_async::SimpleAsyncConnection;
 use tonic::Code;
 use uuid::Uuid;
 
-use super::client::Client;
+use super::client::{Client, within};
 use super::cluster::{self, Database, as_user};
-use super::harness::{Ended, Program, Scratch, Server, command, run};
+use super::harness::{Ended, Program, Scratch, Server, command, eventually, run};
 
 /// Runs `migrate` with the URL in the environment, as deployments have it.
 fn migrate(scratch: &Scratch, url: &str) -> Ended {
@@ -171,6 +173,59 @@ async fn a_database_that_does_not_exist_is_named() {
     let database = Database::new().await;
     let url = database.url().replace(database.name(), "nowhere");
     refusal(&scratch, &url).refused(&["/nowhere", "does not exist", "DATABASE_URL"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_database_of_another_encoding_is_refused_with_what_to_do() {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    let latin = format!("{}_latin", database.name());
+    database
+        .execute(&format!("CREATE DATABASE {latin} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"))
+        .await;
+    let url = database.url().replace(database.name(), &latin);
+    for ended in [migrate(&scratch, &url), refusal(&scratch, &url)] {
+        ended.refused(&[&latin, "LATIN1", "ENCODING 'UTF8'", "DATABASE_URL"]);
+    }
+    database.execute(&format!("DROP DATABASE {latin} WITH (FORCE)")).await;
+}
+
+/// As libpq and its documentation have it: `%20` is a blank.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn options_of_the_url_reach_postgres_as_they_were_written() {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    let url = |options: &str| format!("{}?sslmode=prefer&options={options}", database.url());
+    migrate(&scratch, &url("-c%20lock_timeout%3D60s")).succeeded();
+    migrate(&scratch, &url("-c%20lock_timeout%3Dsoon")).refused(&["lock_timeout", "soon"]);
+}
+
+/// A session's lock would be left behind a pooler that hands sessions around, and nobody would know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn migrations_wait_for_their_turn_and_for_locks_and_say_so() {
+    let scratch = Scratch::new();
+    let database = Database::new().await;
+    let table = "CREATE TABLE __diesel_schema_migrations \
+                 (version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT now())";
+    database.execute(table).await;
+    let other = Target::parse(&database.url()).expect("a URL");
+    let mut turn = within(other.open_bare()).await.expect("a connection");
+    within(turn.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(6517357)")).await.expect("its turn");
+    let mut lock = within(other.open_bare()).await.expect("a connection");
+    let holds = "BEGIN; LOCK TABLE __diesel_schema_migrations IN SHARE MODE";
+    within(lock.batch_execute(holds)).await.expect("a lock");
+
+    let arguments = ["migrate", "--database-url", &database.url()];
+    let program = Program::spawn(command(&scratch, &arguments));
+    eventually("it waits for its turn", || program.stderr().contains("waiting until another replica"));
+    within(turn.batch_execute("ROLLBACK")).await.expect("an end");
+    eventually("it waits for a lock", || program.stderr().contains("others hold a lock"));
+    within(lock.batch_execute("ROLLBACK")).await.expect("an end");
+    program.wait().succeeded();
+    // It fails where the lock was left.
+    within(lock.batch_execute("BEGIN; DO 'BEGIN ASSERT pg_try_advisory_xact_lock(6517357); END'; ROLLBACK"))
+        .await
+        .expect("the turn is over");
 }
 
 /// Breaks a wall of a migrated database, and expects a refusal that names what was broken.

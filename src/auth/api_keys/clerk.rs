@@ -4,11 +4,10 @@
 //! however many calls bring it, guesses cost one statement at a time, and a full pool locks nobody out.
 
 use std::collections::HashMap;
-use std::fmt::Display;
-use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,7 +18,7 @@ use super::secret::Hash;
 use super::store::{self, ApiKey};
 use super::{Found, Known, Memory};
 use crate::auth::Bounds;
-use crate::db::Target;
+use crate::db::{Target, Wire};
 use crate::error::{Error, Result};
 
 /// Keys of one statement.
@@ -46,7 +45,7 @@ pub(super) struct Clerk {
     target: Target,
     bounds: Bounds,
     memory: Arc<Memory>,
-    connection: Option<AsyncPgConnection>,
+    wire: Option<Wire>,
     in_use: HashMap<Hash, InUse>,
 }
 
@@ -68,7 +67,7 @@ impl InUse {
 
 impl Clerk {
     pub(super) fn new(target: Target, bounds: Bounds, memory: Arc<Memory>) -> Self {
-        Self { target, bounds, memory, connection: None, in_use: HashMap::new() }
+        Self { target, bounds, memory, wire: None, in_use: HashMap::new() }
     }
 
     /// Answers until nobody can ask any more.
@@ -193,41 +192,47 @@ impl Clerk {
     }
 
     async fn find(&mut self, hashes: &[Hash]) -> Result<Vec<ApiKey>, String> {
-        let mut connection = self.begin().await?;
-        let rows = in_time(store::find(&mut connection, hashes)).await?;
-        self.commit(connection).await?;
+        let mut wire = self.begin().await?;
+        let rows = ask(&mut wire, async |connection| store::find(connection, hashes).await).await?;
+        self.commit(wire).await?;
         Ok(rows)
     }
 
     async fn write_down(&mut self, ids: &[Uuid]) -> Result<(), String> {
-        let mut connection = self.begin().await?;
-        in_time(store::touch(&mut connection, ids)).await?;
-        self.commit(connection).await
+        let mut wire = self.begin().await?;
+        ask(&mut wire, async |connection| store::touch(connection, ids).await).await?;
+        self.commit(wire).await
     }
 
     /// A connection in a transaction: the one that there is, or a new one where it was lost.
-    async fn begin(&mut self) -> Result<AsyncPgConnection, String> {
-        if let Some(mut connection) = self.connection.take()
-            && in_time(connection.batch_execute(BEGIN)).await.is_ok()
+    async fn begin(&mut self) -> Result<Wire, String> {
+        if let Some(mut wire) = self.wire.take().filter(|wire| !wire.is_given_up())
+            && begin(&mut wire).await.is_ok()
         {
-            return Ok(connection);
+            return Ok(wire);
         }
-        let mut connection = in_time(self.target.open()).await?;
-        in_time(connection.batch_execute(BEGIN)).await?;
-        Ok(connection)
+        let opening = tokio::time::timeout(PATIENCE, self.target.open()).await;
+        let opened = opening.map_err(|_| "no connection in time".to_owned())?;
+        let mut wire = opened.map_err(|error| error.to_string())?;
+        begin(&mut wire).await?;
+        Ok(wire)
     }
 
     /// Ends the transaction, and keeps the connection, which is given up where anything failed.
-    async fn commit(&mut self, mut connection: AsyncPgConnection) -> Result<(), String> {
-        in_time(connection.batch_execute("COMMIT")).await?;
-        self.connection = Some(connection);
+    async fn commit(&mut self, mut wire: Wire) -> Result<(), String> {
+        ask(&mut wire, async |connection| connection.batch_execute("COMMIT").await).await?;
+        self.wire = Some(wire);
         Ok(())
     }
 }
 
-async fn in_time<T, E: Display>(answer: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err("no answer in time".to_owned()),
-    }
+async fn begin(wire: &mut Wire) -> Result<(), String> {
+    ask(wire, async |connection| connection.batch_execute(BEGIN).await).await
+}
+
+async fn ask<R>(
+    wire: &mut Wire,
+    question: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<R>,
+) -> Result<R, String> {
+    wire.ask(PATIENCE, question).await.map_err(|error| error.to_string())
 }

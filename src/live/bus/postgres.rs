@@ -11,14 +11,13 @@
 //! Nothing here is kept in the session that would harm another client of it, as behind a pooler that
 //! hands sessions around. There LISTEN hears nothing, and replicas learn by polling.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
 use tokio_stream::{Stream, StreamExt};
@@ -28,7 +27,7 @@ use uuid::Uuid;
 
 use super::envelope::{self, MAX_PAYLOAD, Packer};
 use super::{Bus, Signal};
-use crate::db::{Target, connect};
+use crate::db::{NoAnswer, Target, Wire, connect};
 
 /// Where notifications go within a database. Replicas of all versions must agree on it.
 const CHANNEL: &str = "crm_live";
@@ -156,9 +155,9 @@ impl Link {
         match self.target.open_listening().await {
             Err(error) => Lost(error.to_string()),
             // The client has answers only while the other side reads them.
-            Ok((client, messages)) => tokio::select! {
+            Ok((wire, messages)) => tokio::select! {
                 lost = self.hear_all(messages) => lost,
-                lost = self.take_part(&client, queue, outage) => lost,
+                lost = self.take_part(&wire, queue, outage) => lost,
             },
         }
     }
@@ -196,45 +195,46 @@ impl Link {
 
     async fn take_part(
         &self,
-        client: &Client,
+        wire: &Wire<Client>,
         queue: &mut mpsc::Receiver<Signal>,
         outage: &mut Outage,
     ) -> Lost {
         let mut packer = Packer::new(self.origin);
-        if let Err(lost) = self.enter(client, &mut packer).await {
+        if let Err(lost) = self.enter(wire, &mut packer).await {
             return lost;
         }
         outage.end();
         tokio::select! {
-            lost = self.keep_asking(client) => lost,
-            lost = self.send_all(client, queue, packer) => lost,
+            lost = self.keep_asking(wire) => lost,
+            lost = self.send_all(wire, queue, packer) => lost,
         }
     }
 
     /// Listens, and shows that it does. Of two that arrive at the same time, the one that has the
     /// lock later finds the other, so each knows of the other when both have entered.
-    async fn enter(&self, client: &Client, packer: &mut Packer) -> Result<(), Lost> {
+    async fn enter(&self, wire: &Wire<Client>, packer: &mut Packer) -> Result<(), Lost> {
         // First, because those who see the lock begin to tell.
-        in_time(client.batch_execute(&format!("LISTEN {CHANNEL}"))).await?;
+        ask(wire, async |client| client.batch_execute(&format!("LISTEN {CHANNEL}")).await).await?;
         let (class, key) = LOCK;
-        in_time(client.batch_execute(&format!("SELECT pg_advisory_lock_shared({class}, {key})"))).await?;
-        if self.ask(client).await? {
-            notify(client, vec![packer.hello()]).await?;
+        let lock = format!("SELECT pg_advisory_lock_shared({class}, {key})");
+        ask(wire, async |client| client.batch_execute(&lock).await).await?;
+        if self.ask(wire).await? {
+            notify(wire, vec![packer.hello()]).await?;
         }
         Ok(())
     }
 
-    async fn keep_asking(&self, client: &Client) -> Lost {
+    async fn keep_asking(&self, wire: &Wire<Client>) -> Lost {
         loop {
             sleep(BEAT).await;
-            if let Err(lost) = self.ask(client).await {
+            if let Err(lost) = self.ask(wire).await {
                 return lost;
             }
         }
     }
 
     /// Whether somebody else is there.
-    async fn ask(&self, client: &Client) -> Result<bool, Lost> {
+    async fn ask(&self, wire: &Wire<Client>) -> Result<bool, Lost> {
         let (class, key) = LOCK;
         let question = format!(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
@@ -242,7 +242,7 @@ impl Link {
                  AND classid = {class} AND objid = {key} AND objsubid = 2 AND pid <> pg_backend_pid())"
         );
         let envelopes = self.state.envelopes.load(Ordering::Relaxed);
-        let row = in_time(client.query_typed_one(&question, &[])).await?;
+        let row = ask(wire, async |client| client.query_typed_one(&question, &[]).await).await?;
         // Who was heard of in the meantime may have come after Postgres looked.
         let others = row.try_get(0)? || envelopes != self.state.envelopes.load(Ordering::Relaxed);
         self.state.nobody_listens.store(!others, Ordering::Relaxed);
@@ -251,7 +251,7 @@ impl Link {
 
     async fn send_all(
         &self,
-        client: &Client,
+        wire: &Wire<Client>,
         queue: &mut mpsc::Receiver<Signal>,
         mut packer: Packer,
     ) -> Lost {
@@ -269,7 +269,7 @@ impl Link {
             if self.state.nobody_listens.load(Ordering::Relaxed) {
                 continue;
             }
-            if let Err(lost) = notify(client, texts).await {
+            if let Err(lost) = notify(wire, texts).await {
                 return lost;
             }
         }
@@ -291,21 +291,21 @@ impl Link {
 
 /// Sends texts in one transaction, which nobody needs to find after a crash. A setting of the
 /// session would say so more simply, and where sessions are handed around to the writers too.
-async fn notify(client: &Client, texts: Vec<String>) -> Result<(), Lost> {
+async fn notify(wire: &Wire<Client>, texts: Vec<String>) -> Result<(), Lost> {
     const STATEMENT: &str = "
         WITH setting AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
         SELECT pg_notify($1, text) FROM setting, unnest($2::text[]) AS text";
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
         [(&CHANNEL, Type::TEXT), (&texts, Type::TEXT_ARRAY)];
-    in_time(client.execute_typed(STATEMENT, &parameters)).await?;
+    ask(wire, async |client| client.execute_typed(STATEMENT, &parameters).await).await?;
     Ok(())
 }
 
-async fn in_time<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Lost> {
-    match timeout(PATIENCE, answer).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Lost("no answer in time".to_owned())),
-    }
+async fn ask<T>(
+    wire: &Wire<Client>,
+    question: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, Lost> {
+    wire.ask_shared(PATIENCE, question).await.map_err(Lost::from)
 }
 
 /// Why there is no connection any more, for the log.
@@ -314,6 +314,15 @@ struct Lost(String);
 impl From<tokio_postgres::Error> for Lost {
     fn from(error: tokio_postgres::Error) -> Self {
         Self(connect::describe(&error))
+    }
+}
+
+impl From<NoAnswer<tokio_postgres::Error>> for Lost {
+    fn from(error: NoAnswer<tokio_postgres::Error>) -> Self {
+        match error {
+            NoAnswer::Missed(missed) => Self(missed.to_string()),
+            NoAnswer::Refused(error) => error.into(),
+        }
     }
 }
 
@@ -410,7 +419,7 @@ mod tests {
         assert_eq!(bus.state.unsent.load(Ordering::Relaxed), 2 * QUEUE as u64);
         stop.cancel();
         tracker.close();
-        timeout(Duration::from_secs(1), tracker.wait()).await.expect("it ends at once");
+        tokio::time::timeout(Duration::from_secs(1), tracker.wait()).await.expect("it ends at once");
         assert_eq!(incoming.recv().await, None);
         bus.publish(signal("2"));
     }

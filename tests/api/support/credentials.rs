@@ -121,7 +121,7 @@ impl Crm {
             scopes: Scopes::of(scopes),
             lifetime,
         };
-        let mut connection = self.target().open().await.expect("a connection");
+        let mut connection = self.target().open_bare().await.expect("a connection");
         let (key, secret) = api_keys::create(&mut connection, &new).await.expect("a key");
         (key.id, secret.expose().to_owned())
     }
@@ -135,7 +135,7 @@ impl Crm {
 
     /// Revokes a key.
     pub(crate) async fn revoke(&self, id: Uuid) {
-        let mut connection = self.target().open().await.expect("a connection");
+        let mut connection = self.target().open_bare().await.expect("a connection");
         api_keys::revoke(&mut connection, id).await.expect("revoked").expect("a key");
     }
 }

@@ -175,7 +175,8 @@ impl Replica {
         let mut opened =
             server::open(database.target(), &config.database).await.expect("the database is safe");
         if let Some(login) = login {
-            opened.db = Db::new(&database.target_of(&login), connections, wait).expect("a pool");
+            let limits = config.database.pool_limits();
+            opened.db = Db::new(&database.target_of(&login), limits).expect("a pool");
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");

@@ -1,0 +1,146 @@
+//! Postgres is there, and on the connections that the service has no answer comes any more: the processes at
+//! their other end are stopped, or what is said on them is lost, and nobody says so. What is asked on new
+//! connections is answered.
+
+use std::time::{Duration, Instant};
+
+use super::backends::Operator;
+use super::cluster::Database;
+use super::proxy::Proxy;
+use super::run::{Run, Scenario};
+use super::sentries::Sentries;
+use super::service::{Service, Setup};
+use super::stage::{Cast, Play};
+
+/// What is promised: everything is answered, and goes on, within this time.
+const HEALED: Duration = Duration::from_secs(15);
+
+/// The same where the programs are slow ones, and other tests run at the same time.
+const HEALED_IN_TESTS: Duration = Duration::from_secs(40);
+
+/// The deadline of calls: far more than is promised, so that it is not what ends them.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Connections of the pool. Postgres keeps its end of those that are lost.
+const CONNECTIONS: &str = "8";
+
+/// Answers between two faults at most.
+const ANSWERS: usize = 300;
+
+fn setup(url: &str) -> Setup {
+    let deadline = DEADLINE.as_millis().to_string();
+    Setup::of(url).with(&["--default-deadline", &deadline, "--database-connections", CONNECTIONS])
+}
+
+/// What was reached.
+#[derive(Default)]
+struct Reached {
+    /// How long everything took to go on, and what took longest.
+    slowest_to_heal: (Duration, &'static str),
+}
+
+impl Reached {
+    fn note(&mut self, healed: Vec<(&'static str, Duration)>) {
+        for (what, took) in healed {
+            self.slowest_to_heal = self.slowest_to_heal.max((took, what));
+        }
+    }
+}
+
+/// Waits until everything goes on after a fault of this moment, streams that were open before it too.
+async fn all_go_on(play: &Play, sentries: &Sentries, limit: Duration) -> Vec<(&'static str, Duration)> {
+    let fault = Instant::now();
+    let streams = async {
+        let answers = tokio::time::timeout(limit, play.answers(ANSWERS)).await;
+        answers.unwrap_or_else(|_| panic!("open streams do not go on within {limit:?}"));
+        ("open streams", fault.elapsed())
+    };
+    let (mut healed, streams) = tokio::join!(sentries.healed(fault, limit), streams);
+    healed.push(streams);
+    healed
+}
+
+/// Lets all finish, tells what was reached, and holds it against what is promised.
+async fn conclude(
+    run: &Run,
+    faults: &str,
+    reached: Reached,
+    sentries: Sentries,
+    (play, service): (Play, Service),
+) {
+    let slowest = sentries.finish().await;
+    let figures = play.finish(service.address()).await;
+    let (healed, last) = reached.slowest_to_heal;
+    run.say(&format_args!(
+        "{faults}; all went on after {healed:?} at most ({last} last), the slowest answer in {slowest:?}; {figures}"
+    ));
+    let limit = run.size.pick(HEALED_IN_TESTS, HEALED);
+    assert!(slowest <= limit, "an answer after {slowest:?}");
+    service.terminate();
+}
+
+pub(crate) const STOPPED: Scenario = Scenario {
+    name: "stopped-backends",
+    fault: "the processes of Postgres that serve the service are stopped (SIGSTOP), and go on later",
+    promised: "appends, writes, lookups and watches are answered and go on within 15 s, while they are still \
+               stopped, and health tells it; 0 lost, 0 twice over 10 stops",
+    play: |run| Box::pin(stop_backends(run)),
+};
+
+async fn stop_backends(mut run: Run) {
+    let database = Database::new().await;
+    let service = Service::launch(setup(&database.url()));
+    let places = (service.place(), service.place());
+    let play = Play::begin(&Cast::usual(), &mut run.random, service.address(), places).await;
+    let sentries = Sentries::begin(service.address()).await;
+    let mut operator = Operator::connect(&database.url()).await;
+    let (stops, limit) = run.size.pick((1, HEALED_IN_TESTS), (10, HEALED));
+    let (mut stopped, mut reached) = (0, Reached::default());
+    for _ in 0..stops {
+        play.answers(1 + run.random.within(0..ANSWERS)).await;
+        let still = operator.stop().await;
+        stopped += still.count();
+        reached.note(all_go_on(&play, &sentries, limit).await);
+        // Now they do what they were told before they were given up, COMMIT among it.
+        drop(still);
+        play.answers(ANSWERS).await;
+    }
+    let faults = format!("{stops} times all of {stopped} processes stopped");
+    conclude(&run, &faults, reached, sentries, (play, service)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_backends_hang_nothing() {
+    STOPPED.short().await;
+}
+
+pub(crate) const HALF_OPEN: Scenario = Scenario {
+    name: "half-open-postgres",
+    fault: "connections to Postgres half-open: what both sides say is lost, and nobody says so",
+    promised: "appends, writes, lookups and watches are answered and go on within 15 s, and health tells it; \
+               0 lost, 0 twice over 10 losses",
+    play: |run| Box::pin(lose_postgres(run)),
+};
+
+async fn lose_postgres(mut run: Run) {
+    let database = Database::new().await;
+    let proxy = Proxy::start(([127, 0, 0, 1], database.port()).into()).await;
+    let service = Service::launch(setup(&proxy.url(&database.url())));
+    let places = (service.place(), service.place());
+    let play = Play::begin(&Cast::usual(), &mut run.random, service.address(), places).await;
+    let sentries = Sentries::begin(service.address()).await;
+    let (losses, limit) = run.size.pick((1, HEALED_IN_TESTS), (10, HEALED));
+    let mut reached = Reached::default();
+    for _ in 0..losses {
+        play.answers(1 + run.random.within(0..ANSWERS)).await;
+        proxy.lose();
+        reached.note(all_go_on(&play, &sentries, limit).await);
+        play.answers(ANSWERS).await;
+    }
+    conclude(&run, &format!("{losses} times all connections lost"), reached, sentries, (play, service)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_open_connections_to_postgres_hang_nothing() {
+    HALF_OPEN.short().await;
+}
