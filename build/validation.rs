@@ -5,6 +5,9 @@
 //! service does not hold would be worse than none. So there is no CEL, no predefined rule and no
 //! rule for a kind of field that has no use here yet; whoever needs one adds it to `values.rs`.
 //!
+//! The items of a list with the option `(crm.v1.per_item)` are not checked with their request: the
+//! call checks each of them with its own `Validate`, and reports it in its answer.
+//!
 //! What holds without any rule is written too: no U+0000 in a text, finite numbers, well-known
 //! types within their own limits. It holds even under `ignore = IGNORE_ALWAYS`, and in all that is
 //! below such a field.

@@ -3,7 +3,7 @@
 use prost_reflect::{FieldDescriptor, Kind, OneofDescriptor};
 
 use super::names::{camel, rust_path, snake};
-use super::options::{FieldRules, Ignore, Rules, is_oneof_required};
+use super::options::{FieldRules, Ignore, Rules, is_oneof_required, is_per_item};
 use super::values::{CHECK, Checks, Unit, call};
 
 /// The unit of `min_items`.
@@ -15,10 +15,11 @@ const ENTRIES: Unit = Unit { verb: "have", one: "entry", many: "entries" };
 /// The statements that check a field of `self`; empty if there is nothing to check.
 pub(crate) fn of_field(field: &FieldDescriptor, package: &str) -> Result<String, String> {
     let rules = FieldRules::of_field(field)?;
+    let per_item = is_per_item(field)?;
     if field.is_map() {
         of_map(field, rules, package)
     } else if field.is_list() {
-        of_list(field, rules, package)
+        of_list(field, rules, per_item, package)
     } else if field.supports_presence() {
         of_option(field, rules, package)
     } else {
@@ -69,7 +70,12 @@ fn of_option(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Resul
     Ok(code)
 }
 
-fn of_list(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<String, String> {
+fn of_list(
+    field: &FieldDescriptor,
+    rules: FieldRules,
+    per_item: bool,
+    package: &str,
+) -> Result<String, String> {
     let kind = field.kind();
     let (mut list, mut rules) = collection(rules, "repeated")?;
     list.size(&mut rules, ["min_items", "max_items"], "items.len()", ITEMS)?;
@@ -82,7 +88,8 @@ fn of_list(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<
     let inner = rules.take_inner("items")?;
     rules.finish()?;
     let item = inside(&kind, inner, &list, package)?;
-    if !item.is_empty() {
+    // The call that takes such items checks each of them, and reports it in its answer.
+    if !item.is_empty() && !per_item {
         list.always.push(format!(
             "for (index, value) in items.iter().enumerate() {{ let at = &at.index(index); {} {} }}",
             by_reference(&kind),

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor, OneofDescriptor, Value};
 
+/// The option of a list whose items are checked one by one.
+const PER_ITEM: &str = "crm.v1.per_item";
+
 /// The rules of one kind, such as `string`.
 pub(crate) struct Rules {
     name: String,
@@ -143,6 +146,22 @@ impl FieldRules {
     pub(crate) fn into_none(self) -> Result<(), String> {
         self.rules.finish()
     }
+}
+
+/// Whether the items of a list are checked one by one, where the request is answered.
+///
+/// # Errors
+///
+/// For a field that is no list.
+pub(crate) fn is_per_item(field: &FieldDescriptor) -> Result<bool, String> {
+    let options = field.options();
+    let mut extensions = options.extensions();
+    let found = extensions.find(|(extension, _)| extension.full_name() == PER_ITEM);
+    let is_set = found.and_then(|(_, value)| value.as_bool()).unwrap_or(false);
+    if is_set && !field.is_list() {
+        return Err(format!("the option ({PER_ITEM}) has no meaning: the field is no list"));
+    }
+    Ok(is_set)
 }
 
 /// Fails if a message has rules of its own (CEL, groups of fields), which are not supported.

@@ -26,7 +26,8 @@ fn compile(declarations: &str) -> Vec<u8> {
         import "google/protobuf/descriptor.proto";
         import "google/protobuf/duration.proto";
         import "google/protobuf/timestamp.proto";
-        import "google/protobuf/wrappers.proto";"#;
+        import "google/protobuf/wrappers.proto";
+        extend google.protobuf.FieldOptions { bool per_item = 50002; }"#;
     let mut files = ChainFileResolver::new();
     files.add(Source(format!("{head}\n{declarations}")));
     let vendored = concat!(env!("CARGO_MANIFEST_DIR"), "/third_party/proto");
@@ -64,6 +65,22 @@ fn rules_become_checks() {
     assert!(code.contains("impl Validate for crate::pb::Thing"), "{code}");
     let call = r#"check::max_len(value, 7_usize, "must be at most 7 characters", at, report)"#;
     assert!(code.contains(call), "{code}");
+}
+
+#[test]
+fn items_that_stand_for_themselves_are_counted_and_not_checked() {
+    let code = field(
+        "repeated string x = 1 [(per_item) = true, (buf.validate.field).repeated = {
+            max_items: 7, items: {string: {uuid: true}}}];",
+    );
+    let code = code.expect("known");
+    assert!(code.contains("check::size(items.len(), ..=7_usize"), "{code}");
+    assert!(!code.contains("enumerate()"), "{code}");
+    let code = generate_from(
+        "message Item { string text = 1; } message Thing { repeated Item x = 1 [(per_item) = true]; }",
+    );
+    assert!(!code.expect("known").contains("enumerate()"));
+    refused(&[("string x = 1 [(per_item) = true];", "crm.v1.per_item")]);
 }
 
 #[test]

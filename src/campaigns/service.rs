@@ -108,9 +108,10 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
     ) -> Result<Response<pb::AssignCustomersResponse>, Status> {
         let call = Call::open(request)?;
         let campaign_id = rpc::id("campaign_id", &call.message.campaign_id)?;
-        let whom = assignments::wire::whom(call.context.caller.tenant().as_uuid(), &call.message)?;
+        let (whom, invalid) = assignments::wire::whom(call.context.caller.tenant().as_uuid(), &call.message)?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            assignments::actions::assign(tx, campaign_id, &whom).await.map(Into::into)
+            let assigned = assignments::actions::assign(tx, campaign_id, &whom).await?;
+            Ok(assignments::wire::assigned(assigned, invalid.clone()))
         });
         Ok(response.await?)
     }
@@ -121,10 +122,10 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
     ) -> Result<Response<pb::UnassignCustomersResponse>, Status> {
         let call = Call::open(request)?;
         let campaign_id = rpc::id("campaign_id", &call.message.campaign_id)?;
-        let ids = assignments::wire::leaving(&call.message)?;
+        let named = assignments::wire::leaving(&call.message);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let removed = assignments::actions::unassign(tx, campaign_id, &ids).await?;
-            Ok(assignments::wire::left(ids.len(), removed))
+            let removed = assignments::actions::unassign(tx, campaign_id, &named.ids).await?;
+            Ok(assignments::wire::left(&named, removed))
         });
         Ok(response.await?)
     }

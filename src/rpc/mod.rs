@@ -218,6 +218,12 @@ pub fn id(field: &str, text: &str) -> Result<Uuid> {
     Uuid::try_parse(text).map_err(|_| Error::invalid(field, "string.uuid", "must be a UUID"))
 }
 
+/// The UUID that is one item of a list of ids, each of which stands for itself. Returns `None` if it is
+/// not one in the form that the contract asks for.
+pub fn item_id(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|_| validate::formats::is_uuid(text))
+}
+
 /// The same of a field that may be empty.
 ///
 /// # Errors

@@ -17,6 +17,7 @@ mod audit_messages;
 mod audit_plans;
 mod authentication;
 mod bad_input;
+mod batches;
 mod bus;
 mod campaign_assignments;
 mod campaign_crowds;

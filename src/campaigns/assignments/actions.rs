@@ -1,5 +1,7 @@
 //! What one transaction does to the customers of campaigns.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::store::{self, Assigned, Assignment, Cursor, Of};
@@ -54,7 +56,11 @@ async fn list_found(tx: &TenantTx, filter: Option<&customers::store::Filter>) ->
 }
 
 /// Takes customers out of a campaign, and says how many were in it.
-pub(crate) async fn unassign(tx: &TenantTx, campaign_id: Uuid, customer_ids: &[Uuid]) -> Result<usize> {
+pub(crate) async fn unassign(
+    tx: &TenantTx,
+    campaign_id: Uuid,
+    customer_ids: &BTreeSet<Uuid>,
+) -> Result<usize> {
     campaigns::actions::lock(tx, campaign_id).await?;
     store::delete(tx, campaign_id, customer_ids).await
 }

@@ -2,6 +2,8 @@
 
 mod assign;
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -80,7 +82,7 @@ pub(crate) async fn count(tx: &TenantTx, campaign_id: Uuid) -> Result<i64> {
 }
 
 /// Takes customers out of a campaign, as far as they are in it, and says how many were.
-pub(crate) async fn delete(tx: &TenantTx, campaign_id: Uuid, customer_ids: &[Uuid]) -> Result<usize> {
+pub(crate) async fn delete(tx: &TenantTx, campaign_id: Uuid, customer_ids: &BTreeSet<Uuid>) -> Result<usize> {
     let deleted = diesel::delete(dsl::campaign_customers)
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::campaign_id.eq(campaign_id))

@@ -1,5 +1,7 @@
 //! Whom campaigns are for: messages ⇄ rows.
 
+use std::collections::{BTreeSet, HashSet};
+
 use uuid::Uuid;
 
 use super::actions::Whom;
@@ -7,46 +9,77 @@ use super::store::{Assigned, Assignment, Of};
 use crate::customers;
 use crate::error::{Error, Result};
 use crate::pb::assign_customers_request::Customers;
-use crate::pb::{self, ErrorReason};
+use crate::pb::{self, AssignmentRefusal, ErrorReason};
 use crate::rpc::validate::Violation;
 use crate::rpc::{self, times};
 
-/// Whom a call assigns.
-pub(crate) fn whom(tenant: Uuid, request: &pb::AssignCustomersRequest) -> Result<Whom> {
+/// The customers that a call names.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Named {
+    /// Their ids, each once.
+    pub(crate) ids: BTreeSet<Uuid>,
+    /// What stands for no customer: no UUIDs, each once, in the order of the request.
+    invalid: Vec<String>,
+}
+
+impl Named {
+    fn new(texts: &[String]) -> Self {
+        let mut named = Self::default();
+        let mut seen = HashSet::new();
+        for text in texts {
+            match rpc::item_id(text) {
+                Some(id) => drop(named.ids.insert(id)),
+                None if seen.insert(text) => named.invalid.push(text.clone()),
+                None => {}
+            }
+        }
+        named
+    }
+
+    /// The ids that are refused whatever is stored.
+    pub(crate) fn refused(&self) -> Vec<pb::RefusedCustomer> {
+        let refused = |text: &String| pb::RefusedCustomer {
+            customer_id: text.clone(),
+            reason: AssignmentRefusal::IdInvalid.into(),
+        };
+        self.invalid.iter().map(refused).collect()
+    }
+}
+
+/// Whom a call assigns, and the ids that it refuses whatever is stored.
+pub(crate) fn whom(
+    tenant: Uuid,
+    request: &pb::AssignCustomersRequest,
+) -> Result<(Whom, Vec<pb::RefusedCustomer>)> {
     match &request.customers {
         Some(Customers::Ids(pb::CustomerIds { customer_ids })) => {
-            ids("ids.customer_ids", customer_ids).map(Whom::Ids)
+            let named = Named::new(customer_ids);
+            let refused = named.refused();
+            Ok((Whom::Ids(named.ids.into_iter().collect()), refused))
         }
         Some(Customers::Filter(filter)) => {
             check_filter(filter)?;
-            Ok(Whom::Found(customers::wire::filter(tenant, filter)))
+            Ok((Whom::Found(customers::wire::filter(tenant, filter)), Vec::new()))
         }
         // The contract's rules have refused it before.
         None => Err(Error::invalid("customers", "oneof.required", "must be set: ids or filter")),
     }
 }
 
-/// Whom a call takes out of a campaign, each once.
-pub(crate) fn leaving(request: &pb::UnassignCustomersRequest) -> Result<Vec<Uuid>> {
-    let mut ids = ids("customer_ids", &request.customer_ids)?;
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
+/// Whom a call takes out of a campaign.
+pub(crate) fn leaving(request: &pb::UnassignCustomersRequest) -> Named {
+    Named::new(&request.customer_ids)
 }
 
 /// The answer where so many of those who were named were in the campaign.
-pub(crate) fn left(named: usize, removed: usize) -> pb::UnassignCustomersResponse {
+pub(crate) fn left(named: &Named, removed: usize) -> pb::UnassignCustomersResponse {
     // No more than a call may name.
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     pb::UnassignCustomersResponse {
         removed_count: count(removed),
-        absent_count: count(named.saturating_sub(removed)),
+        absent_count: count(named.ids.len().saturating_sub(removed)),
+        refused: named.refused(),
     }
-}
-
-/// The UUIDs in a field.
-fn ids(field: &str, texts: &[String]) -> Result<Vec<Uuid>> {
-    texts.iter().enumerate().map(|(index, text)| rpc::id(&format!("{field}[{index}]"), text)).collect()
 }
 
 /// Refuses what makes no sense where all customers are wanted at once.
@@ -71,22 +104,18 @@ fn check_filter(filter: &pb::ListCustomersRequest) -> Result<()> {
     Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations })
 }
 
-impl From<Assigned> for pb::AssignCustomersResponse {
-    fn from(assigned: Assigned) -> Self {
-        let Assigned { added, existing, refused } = assigned;
-        // No more than a call may name.
-        let count = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
-        Self {
-            added_count: count(added),
-            existing_count: count(existing),
-            refused: refused
-                .into_iter()
-                .map(|(id, reason)| pb::RefusedCustomer {
-                    customer_id: id.to_string(),
-                    reason: reason.into(),
-                })
-                .collect(),
-        }
+/// The answer, with the ids that were refused whatever is stored.
+pub(crate) fn assigned(assigned: Assigned, invalid: Vec<pb::RefusedCustomer>) -> pb::AssignCustomersResponse {
+    let Assigned { added, existing, refused } = assigned;
+    // No more than a call may name.
+    let count = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
+    let refused = refused
+        .into_iter()
+        .map(|(id, reason)| pb::RefusedCustomer { customer_id: id.to_string(), reason: reason.into() });
+    pb::AssignCustomersResponse {
+        added_count: count(added),
+        existing_count: count(existing),
+        refused: refused.chain(invalid).collect(),
     }
 }
 

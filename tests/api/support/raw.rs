@@ -1,5 +1,6 @@
 //! Calls by their descriptors, with any bytes.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::LazyLock;
 
@@ -15,7 +16,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
-use tonic_types::StatusExt;
+use tonic_types::{ErrorDetails, StatusExt};
 
 use super::Tenant;
 use super::errors::tells_no_secret;
@@ -114,6 +115,9 @@ pub(crate) fn stream_error(answer: &DynamicMessage) -> Option<Status> {
 
 /// The error of the first of several results. Fields that are wrong are named as the request has them.
 fn result_error(answer: &DynamicMessage) -> Option<Status> {
+    if let Some(id) = answer.get_field_by_name("refused").and_then(|refused| invalid_id(answer, &refused)) {
+        return Some(id);
+    }
     let results = answer.get_field_by_name("results")?;
     let error = results.as_list()?.first()?.as_message()?.get_field_by_name("error")?.into_owned();
     let error: tonic_types::pb::Status = error.as_message()?.transcode_to().expect("a status");
@@ -128,6 +132,20 @@ fn result_error(answer: &DynamicMessage) -> Option<Status> {
     }
     details.set_bad_request(request.field_violations);
     Some(Status::with_error_details(status.code(), status.message(), details))
+}
+
+/// That the first of several ids is no UUID, as the error that a call with this id alone would have.
+fn invalid_id(answer: &DynamicMessage, refused: &Value) -> Option<Status> {
+    let refused: pb::RefusedCustomer =
+        refused.as_list()?.first()?.as_message()?.transcode_to().expect("the same message");
+    let within = match answer.descriptor().name() {
+        "AssignCustomersResponse" => "ids.customer_ids[0]",
+        _ => "customer_ids[0]",
+    };
+    let mut details = ErrorDetails::with_bad_request_violation(within, "must be a UUID");
+    details.set_error_info("FIELD_INVALID", "crm.v1", HashMap::new());
+    let is_invalid = refused.reason() == pb::AssignmentRefusal::IdInvalid;
+    is_invalid.then(|| Status::with_error_details(tonic::Code::InvalidArgument, "no UUID", details))
 }
 
 /// The error of a message as a unary call would have it.
