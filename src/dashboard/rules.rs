@@ -3,6 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::error::{Error, Result};
+use crate::rpc::times;
+use crate::rpc::zones::Span;
 
 /// How long a window is when nobody says: what people look at.
 const DEFAULT_WINDOW: TimeDelta = TimeDelta::days(30);
@@ -13,7 +15,8 @@ const MAX_WINDOW: TimeDelta = TimeDelta::days(400);
 /// Rows of a list of values at most, those that most have first.
 pub(super) const MAX_VALUES: i64 = 100;
 
-/// The time that numbers are of: from the first until before the second.
+/// The time that numbers are of: from the first until before the second. Both can be written down, so that
+/// a window can be said back, and its rows listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) from: DateTime<Utc>,
@@ -21,7 +24,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// The window that a request says. What it leaves out is now, and 30 days before the end.
+    /// The window that a request says. What it leaves out is now, and 30 days before the end, or as many as
+    /// there are before it.
     ///
     /// # Errors
     ///
@@ -32,7 +36,13 @@ impl Window {
         now: DateTime<Utc>,
     ) -> Result<Self> {
         let until = until.unwrap_or(now);
-        let from = from.unwrap_or_else(|| until.checked_sub_signed(DEFAULT_WINDOW).unwrap_or(until));
+        let from = from.unwrap_or_else(|| {
+            times::within(until.checked_sub_signed(DEFAULT_WINDOW).unwrap_or(times::FIRST))
+        });
+        if until == times::FIRST {
+            let description = "must be after 0001-01-01T00:00:00Z, when times begin";
+            return Err(Error::invalid("time_until", "timestamp.gt", description));
+        }
         if from >= until {
             let description = "must be before time_until, which is now when it is not set";
             return Err(Error::invalid("time_from", "timestamp.lt", description));
@@ -42,6 +52,18 @@ impl Window {
             return Err(Error::invalid("time_from", "timestamp.within", description));
         }
         Ok(Self { from, until })
+    }
+
+    /// The same window, but that it ends so much later, or when times end.
+    pub(super) fn longer(self, by: TimeDelta) -> Self {
+        let until = self.until.checked_add_signed(by).unwrap_or(times::LAST);
+        Self { until: times::within(until), ..self }
+    }
+
+    /// The part of a period that is in the window.
+    pub(super) fn of(self, span: Span) -> Self {
+        let Span { date: _, from, until } = span.part(Some(self.from), Some(self.until));
+        Self { from, until }
     }
 }
 
@@ -100,6 +122,17 @@ mod tests {
         }
         assert!(window(Some("2025-01-01T00:00:00Z"), Some("2026-02-05T00:00:00Z")).is_ok(), "400 days");
         assert!(window(Some("2026-02-01T00:00:00Z"), Some("2026-02-01T00:00:00.000001Z")).is_ok());
+    }
+
+    #[test]
+    fn a_window_is_within_all_times() {
+        let early = window(None, Some("0001-01-15T00:00:00Z")).expect("a window");
+        assert_eq!(early, (times::FIRST, at("0001-01-15T00:00:00Z")));
+        let error = window(None, Some("0001-01-01T00:00:00Z")).expect_err("no window");
+        assert!(error.to_string().starts_with("time_until must be after"), "{error}");
+        let late = Window::new(None, Some(times::LAST), times::now()).expect("a window");
+        assert_eq!(late.longer(TimeDelta::microseconds(1)), late);
+        assert_eq!(late.longer(TimeDelta::MAX), late);
     }
 
     #[test]

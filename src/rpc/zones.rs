@@ -8,7 +8,23 @@ use chrono::{
 };
 use chrono_tz::Tz;
 
+use super::times;
 use crate::error::{Error, Result};
+
+/// The first day that has a name of four digits, `0001-01-01`. It begins with time itself, wherever the sun
+/// stood then.
+const FIRST_DATE: NaiveDate = day(1, 1, 1);
+
+/// The last one, `9999-12-31`, which ends with time itself.
+const LAST_DATE: NaiveDate = day(9999, 12, 31);
+
+/// A day of a constant, which must be one.
+const fn day(year: i32, month: u32, day: u32) -> NaiveDate {
+    match NaiveDate::from_ymd_opt(year, month, day) {
+        Some(day) => day,
+        None => NaiveDate::MIN,
+    }
+}
 
 /// No clock was ever as many seconds before or after UTC: the most is less than 16 hours.
 const FURTHEST_FROM_UTC: TimeDelta = TimeDelta::hours(24);
@@ -39,6 +55,14 @@ pub struct Span {
     pub until: DateTime<Utc>,
 }
 
+impl Span {
+    /// The part of it that is in a window, which may be open at either end.
+    pub fn part(self, from: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Self {
+        let from = from.map_or(self.from, |from| from.max(self.from));
+        Self { from, until: until.map_or(self.until, |until| until.min(self.until)), ..self }
+    }
+}
+
 impl Zone {
     /// The zone with this name; `UTC` where there is none.
     ///
@@ -66,13 +90,15 @@ impl Zone {
     /// The periods that have a part of the time from `from` until `until` in them, in order. The first
     /// may begin before it.
     ///
-    /// As many as there are: whoever calls bounds the time.
+    /// As many as there are: the caller bounds the time. No period begins before time itself or ends after
+    /// it, so that each can be written down and listed.
     pub fn spans(self, period: Period, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Span> {
         let mut spans = Vec::new();
         let first = |from| self.span(period, period.first_day(self.date(from)?)?);
         let mut at_hand = (from < until).then_some(from).and_then(first);
         while let Some(span) = at_hand.filter(|span| span.from < until) {
-            at_hand = period.next(span.date).and_then(|date| self.span(period, date));
+            let next = period.next(span.date).filter(|next| *next <= LAST_DATE);
+            at_hand = next.and_then(|date| self.span(period, date));
             // A zone that crosses the date line leaves a day out.
             if span.from < span.until {
                 spans.push(span);
@@ -83,16 +109,19 @@ impl Zone {
 
     /// The period that begins with a day; nothing at the end of the calendar.
     fn span(self, period: Period, date: NaiveDate) -> Option<Span> {
-        let (from, until) = (self.midnight(date)?, self.midnight(period.next(date)?)?);
-        Some(Span { date, from, until })
+        let next = period.next(date)?;
+        let from = if date <= FIRST_DATE { times::FIRST } else { self.midnight(date)? };
+        let until = if next > LAST_DATE { times::LAST } else { self.midnight(next)? };
+        Some(Span { date, from: times::within(from), until: times::within(until) })
     }
 
-    /// The day that a time is in. Where clocks go back over midnight, the new day has begun, whatever they
-    /// show then.
+    /// The day that a time is in, the first or the last where clocks show one before or after it. Where they
+    /// go back over midnight, the new day has begun, whatever they show then.
     fn date(self, time: DateTime<Utc>) -> Option<NaiveDate> {
         let shown = time.with_timezone(&self.0).date_naive();
         let next = shown.succ_opt()?;
-        Some(if self.midnight(next)? <= time { next } else { shown })
+        let date = if self.midnight(next)? <= time { next } else { shown };
+        Some(date.clamp(FIRST_DATE, LAST_DATE))
     }
 
     /// When a day begins: when clocks first show its midnight, or go past it.
@@ -235,6 +264,28 @@ mod tests {
         let now = at("2026-11-26T08:00:00Z");
         assert_eq!(zone("UTC").spans(Period::Day, now, now), []);
         assert_eq!(zone("UTC").spans(Period::Day, now, now - TimeDelta::days(3)), []);
+    }
+
+    #[test]
+    fn nothing_begins_before_time_itself_or_ends_after_it() {
+        let zones = ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Manila", "America/Juneau"];
+        let periods = [Period::Day, Period::Week, Period::Month];
+        let hours = TimeDelta::hours(50);
+        for (name, period) in zones.into_iter().flat_map(|name| periods.map(|period| (name, period))) {
+            let first = zone(name).spans(period, times::FIRST, times::FIRST + hours);
+            assert_eq!((first[0].date, first[0].from), (FIRST_DATE, times::FIRST), "{name} {period:?}");
+            let last = zone(name).spans(period, times::LAST - hours, times::LAST);
+            let end = last.last().expect("a period");
+            assert_eq!(end.until, times::LAST, "{name} {period:?}");
+            // As a caller that looks at whole days of UTC has it.
+            let beyond = zone(name).spans(period, times::LAST - hours, times::LAST + hours);
+            assert_eq!(beyond, last, "{name} {period:?}");
+            for span in first.iter().chain(&last) {
+                assert!((FIRST_DATE..=LAST_DATE).contains(&span.date), "{name} {span:?}");
+                assert!(times::FIRST <= span.from && span.from < span.until, "{name} {span:?}");
+                assert!(span.until <= times::LAST, "{name} {span:?}");
+            }
+        }
     }
 
     proptest! {

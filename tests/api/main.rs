@@ -59,6 +59,7 @@ mod messages;
 mod mtls;
 mod odd_input;
 mod odd_texts;
+mod odd_times;
 mod pages;
 mod plans;
 mod protocol;

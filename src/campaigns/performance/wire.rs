@@ -61,9 +61,8 @@ pub(crate) fn performance(wish: &Wish, performance: Performance) -> pb::GetCampa
     let cost = total.cost + i128::from(campaign.spent_micros.unwrap_or(0));
     let days = days.into_iter().map(|(day, tally)| {
         // The window may begin or end within the day.
-        let from = rows.from.map_or(day.from, |from| from.max(day.from));
-        let until = rows.until.map_or(day.until, |until| until.min(day.until));
-        let rows = Rows { from: Some(from), until: Some(until), ..rows.clone() };
+        let part = day.part(rows.from, rows.until);
+        let rows = Rows { from: Some(part.from), until: Some(part.until), ..rows.clone() };
         pb::CampaignDay {
             date: day.date.to_string(),
             start_time: Some(times::to_wire(day.from)),

@@ -57,9 +57,9 @@ pub(in crate::dashboard) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Sta
 /// Each period with what was created in it. `created` says how many by the number of the period, from 1.
 fn growth(window: Window, spans: &[Span], created: Vec<(i32, i64)>) -> Vec<Growth> {
     let created: HashMap<i32, i64> = created.into_iter().collect();
-    let growth = (1..).zip(spans).map(|(number, Span { date, from, until })| Growth {
-        date: *date,
-        part: Window { from: window.from.max(*from), until: window.until.min(*until) },
+    let growth = (1..).zip(spans).map(|(number, span)| Growth {
+        date: span.date,
+        part: window.of(*span),
         created: created.get(&number).copied().unwrap_or(0),
     });
     growth.collect()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::store::{self, Reached};
@@ -30,8 +30,7 @@ pub(in crate::dashboard) struct Wish {
 impl Wish {
     /// When customers that entered in the window are followed.
     pub(super) fn followed(&self) -> Window {
-        let until = self.window.until.checked_add_signed(self.max_duration);
-        Window { until: until.unwrap_or(DateTime::<Utc>::MAX_UTC), ..self.window }
+        self.window.longer(self.max_duration)
     }
 }
 

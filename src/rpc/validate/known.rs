@@ -4,6 +4,7 @@ use prost_types::value::Kind;
 use prost_types::{Any, Duration, FieldMask, ListValue, Struct, Timestamp, Value};
 
 use super::{Path, Report, Validate, check};
+use crate::rpc::times::{FIRST_SECOND, LAST_SECOND};
 
 /// How deep a `google.protobuf.Struct` may nest, the outermost object being the first level: what
 /// people write by hand has five, and prost stops decoding 33 messages down, which is about here.
@@ -12,12 +13,6 @@ pub const MAX_STRUCT_DEPTH: usize = 16;
 /// How many keys and items a `google.protobuf.Struct` may have in all its levels: each costs some
 /// 100 bytes once decoded, and far less on the wire.
 pub const MAX_STRUCT_ENTRIES: usize = 10_000;
-
-/// 0001-01-01T00:00:00Z, where `google.protobuf.Timestamp` begins.
-const FIRST_SECOND: i64 = -62_135_596_800;
-
-/// 9999-12-31T23:59:59Z, where it ends.
-const LAST_SECOND: i64 = 253_402_300_799;
 
 /// The longest `google.protobuf.Duration`, about 10,000 years.
 const LONGEST_DURATION: i64 = 315_576_000_000;
