@@ -150,9 +150,9 @@ async fn make(cli: Cli) -> Result<Summary, String> {
 }
 
 /// Campaigns, and whom they are for: all customers, or those with this tag.
-const CAMPAIGNS: &[(&str, pb::CampaignChannel, Option<&str>)] = &[
-    ("Barista course in spring", pb::CampaignChannel::Sms, Some("vip")),
-    ("Autumn tasting", pb::CampaignChannel::Email, None),
+const CAMPAIGNS: &[(&str, pb::ContactChannel, Option<&str>)] = &[
+    ("Barista course in spring", pb::ContactChannel::Sms, Some("vip")),
+    ("Autumn tasting", pb::ContactChannel::Email, None),
 ];
 
 type Client = InterceptedService<Channel, Tenant>;
@@ -207,7 +207,7 @@ impl Clients {
     async fn run_campaign(
         &self,
         name: &str,
-        channel: pb::CampaignChannel,
+        channel: pb::ContactChannel,
         tag: Option<&str>,
         start: DateTime<Utc>,
     ) -> Result<String, String> {

@@ -137,9 +137,9 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         let call = Call::open(request)?;
         let page = self.page_key.open(&call)?;
         let of = assignments::wire::of(&call.message)?;
-        let progresses = assignments::wire::progresses(&call.message);
+        let filter = assignments::wire::filter(&call.message);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (rows, next) = assignments::actions::list(tx, of, &progresses, &page).await?;
+            let (rows, next) = assignments::actions::list(tx, of, &filter, &page).await?;
             Ok(pb::ListCampaignCustomersResponse {
                 campaign_customers: rows.into_iter().map(Into::into).collect(),
                 next_page_token: self.page_key.next(&call, next)?,

@@ -14,7 +14,7 @@ use crate::db::keyset::{Direction, keyset};
 use crate::db::schema::campaigns::{self, dsl};
 use crate::db::schema::{campaign_events, interest_events, purchases};
 use crate::error::Result;
-use crate::pb::{CampaignChannel, CampaignStatus};
+use crate::pb::{CampaignStatus, ContactChannel};
 use crate::rpc::Page;
 use crate::rpc::words::Text;
 
@@ -25,7 +25,7 @@ pub(crate) struct Campaign {
     pub(crate) id: Uuid,
     pub(crate) name: String,
     pub(crate) goal: String,
-    pub(crate) channel: Option<Text<CampaignChannel>>,
+    pub(crate) channel: Option<Text<ContactChannel>>,
     pub(crate) audience: String,
     pub(crate) status: Text<CampaignStatus>,
     pub(crate) starts_at: Option<DateTime<Utc>>,
@@ -42,7 +42,7 @@ pub(crate) struct Campaign {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) statuses: Vec<Text<CampaignStatus>>,
-    pub(crate) channels: Vec<Text<CampaignChannel>>,
+    pub(crate) channels: Vec<Text<ContactChannel>>,
     pub(crate) created_from: Option<DateTime<Utc>>,
     pub(crate) created_until: Option<DateTime<Utc>>,
 }

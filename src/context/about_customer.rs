@@ -1,26 +1,53 @@
-//! What the row of a customer says, as sections of a context.
+//! What the row of a customer says, as sections of a context, with how it may be contacted.
 
+use super::about_conversations::day;
 use super::item::{Item, Section};
+use crate::customers::consents::store::Consent;
 use crate::customers::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
-use crate::pb::{ContextResourceType, ContextSectionKind, Tokenizer};
+use crate::pb::{ConsentState, ContextResourceType, ContextSectionKind, Tokenizer};
 use crate::rpc::words::Word;
 
-/// The sections that a customer's own fields make, each field an item.
-pub(super) fn sections(customer: &Customer, tokenizer: Tokenizer) -> [Section; 4] {
+/// Fields of a profile before which nothing else is told: who it is, and how it stands to the tenant.
+const FIRST_FIELDS: usize = 2;
+
+/// The sections that a customer's own fields make, each field an item. How it may be contacted comes early,
+/// so that it is the last that a small budget leaves out.
+pub(super) fn sections(customer: &Customer, consents: &[Consent], tokenizer: Tokenizer) -> [Section; 4] {
     let section = |kind, fields: Vec<(&str, String)>| {
         let about = Some((ContextResourceType::Customer, customer.id));
         let told = fields.into_iter().filter(|(_, value)| !value.trim().is_empty());
         let items = told.map(|(name, value)| Item::line(tokenizer, &format!("{name}: {value}"), about));
         Section { kind, items: items.collect() }
     };
+    let mut profile = section(ContextSectionKind::Profile, profile(customer));
+    let at = FIRST_FIELDS.min(profile.items.len());
+    profile.items.splice(at..at, contact(customer, consents, tokenizer));
     [
-        section(ContextSectionKind::Profile, profile(customer)),
+        profile,
         section(ContextSectionKind::BusinessContext, business_context(&customer.business_context.0)),
         section(ContextSectionKind::BrandVoice, brand_voice(&customer.brand_voice.0)),
         section(ContextSectionKind::ContentPreferences, content_preferences(&customer.content_preferences.0)),
     ]
+}
+
+/// Where a customer does and does not want to be contacted, in the order of the channels.
+fn contact(customer: &Customer, consents: &[Consent], tokenizer: Tokenizer) -> Vec<Item> {
+    let mut consents: Vec<_> = consents.iter().collect();
+    consents.sort_unstable_by_key(|consent| i32::from(consent.channel.0));
+    let item = |consent: &Consent| {
+        let (may, what) = match consent.state.0 {
+            ConsentState::OptedIn => ("May be contacted", "opted in"),
+            ConsentState::OptedOut => ("Do not contact", "opted out"),
+            ConsentState::SpamReported => ("Do not contact", "reported spam"),
+            ConsentState::Unspecified => return None,
+        };
+        let channel = consent.channel.0.word();
+        let text = format!("{may} by {channel}: {what} on {}", day(consent.occurred_at));
+        Some(Item::line(tokenizer, &text, Some((ContextResourceType::Customer, customer.id))))
+    };
+    consents.into_iter().filter_map(item).collect()
 }
 
 fn profile(customer: &Customer) -> Vec<(&str, String)> {

@@ -12,6 +12,7 @@ use crate::conversations::messages::store::latest::{self, Of, Room, Said};
 use crate::conversations::rules::not_found;
 use crate::conversations::store::briefs::{self, Brief, Briefs, Limits};
 use crate::customers;
+use crate::customers::consents::store::Consent;
 use crate::customers::store::Customer;
 use crate::db::TenantTx;
 use crate::engagement::actions::{self as engagement, Engagement};
@@ -116,6 +117,8 @@ pub(super) fn default_options(kind: ContextSectionKind) -> Options {
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub(super) customer: Customer,
+    /// What the customer said about being contacted.
+    pub(super) consents: Vec<Consent>,
     pub(super) present: Option<Brief>,
     /// The conversations besides the present one, the newest first.
     pub(super) others: Vec<Brief>,
@@ -167,8 +170,10 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         Some(id) => Of::Conversation(*id),
         None => Of::Newest { customer_id: *customer_id },
     };
-    let (customer, briefs, engagement, said, candidates) = try_join!(
+    let ids = [*customer_id];
+    let (customer, consents, briefs, engagement, said, candidates) = try_join!(
         customers::actions::read(tx, *customer_id),
+        customers::consents::store::find_each(tx, &ids),
         briefs::list_briefs(tx, *customer_id, *conversation_id, wish.conversations()),
         engagement::read(tx, *customer_id, ENGAGEMENT),
         latest::list_latest(tx, &of, wish.room()),
@@ -193,7 +198,17 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
     for message in said.into_iter().chain(said_before) {
         by_conversation.entry(message.conversation_id).or_default().push(message);
     }
-    Ok(Snapshot { customer, present, others, older, tasks, engagement, said: by_conversation, known })
+    Ok(Snapshot {
+        customer,
+        consents,
+        present,
+        others,
+        older,
+        tasks,
+        engagement,
+        said: by_conversation,
+        known,
+    })
 }
 
 /// What FAQs and questions are chosen by: what was said, or else what the customer said last.

@@ -100,11 +100,11 @@ pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
 
 fn sections(wish: &Wish, snapshot: &Snapshot) -> Vec<Section> {
     let tokenizer = wish.tokenizer;
-    let Snapshot { customer, present, others, older: _, tasks, engagement, said, known } = snapshot;
+    let Snapshot { customer, consents, present, others, older: _, tasks, engagement, said, known } = snapshot;
     let present = present.as_ref();
     let tasks = tasks.get(..MAX_TASKS).unwrap_or(tasks);
     let Known { query: _, ranking, faqs } = known;
-    let mut sections = Vec::from(about_customer::sections(customer, tokenizer));
+    let mut sections = Vec::from(about_customer::sections(customer, consents, tokenizer));
     sections.push(about_conversations::summary(present, others, tokenizer));
     sections.push(about_conversations::objections(present, others, tokenizer));
     sections.push(about_conversations::follow_ups(tasks, tokenizer));

@@ -16,6 +16,7 @@ use crate::conversations::messages::quote;
 use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
 use crate::conversations::store::briefs::Brief;
+use crate::customers::consents::store::Consent;
 use crate::customers::store::{BusinessContext, Customer};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
@@ -23,7 +24,7 @@ use crate::engagement::actions::Engagement;
 use crate::engagement::interest::store::scores::Score;
 use crate::engagement::purchases::store::{Bought, Item as Thing};
 use crate::pb::{
-    ActionStatus, CampaignChannel, Channel, ContextFormat, ContextSectionKind, CustomerStatus,
+    ActionStatus, Channel, ConsentState, ContactChannel, ContextFormat, ContextSectionKind, CustomerStatus,
     GetAiContextRequest, GetAiContextResponse, MessageRole, MessageStatus, ObjectionKind, ObjectionState,
     OmissionReason, Outcome, Tokenizer,
 };
@@ -187,7 +188,7 @@ fn engagement() -> impl Strategy<Value = Engagement> {
     let reached = (text(), 2..10_i16, time()).prop_map(|(name, progress, progressed_at)| Reached {
         id: Uuid::from_u128(8),
         name,
-        channel: Some(Text(CampaignChannel::Email)),
+        channel: Some(Text(ContactChannel::Email)),
         progress,
         progressed_at,
     });
@@ -197,6 +198,21 @@ fn engagement() -> impl Strategy<Value = Engagement> {
         proptest::collection::vec(reached, 0..12),
     )
         .prop_map(|(interests, purchases, campaigns)| Engagement { interests, purchases, campaigns })
+}
+
+fn consent() -> impl Strategy<Value = Consent> {
+    let states = [ConsentState::OptedIn, ConsentState::OptedOut, ConsentState::SpamReported];
+    let channels = [ContactChannel::Email, ContactChannel::Whatsapp, ContactChannel::Other];
+    let select = (proptest::sample::select(states.to_vec()), proptest::sample::select(channels.to_vec()));
+    (select, time()).prop_map(|((state, channel), occurred_at)| Consent {
+        customer_id: Uuid::nil(),
+        channel: Text(channel),
+        state: Text(state),
+        occurred_at,
+        campaign_id: Uuid::from_u128(9),
+        campaign_event_id: Uuid::from_u128(10),
+        updated_at: occurred_at,
+    })
 }
 
 fn snapshot() -> impl Strategy<Value = Snapshot> {
@@ -209,9 +225,12 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
     );
     let conversations = (conversation(1), conversation(2), conversation(3));
     let tasks = proptest::collection::vec(task, 0..25);
-    (customer(), conversations, tasks, engagement(), 0..600_usize).prop_map(
-        |(customer, (first, second, third), tasks, engagement, older)| Snapshot {
+    let consents = proptest::collection::vec(consent(), 0..4);
+    let about = (customer(), consents);
+    (about, conversations, tasks, engagement(), 0..600_usize).prop_map(
+        |((customer, consents), (first, second, third), tasks, engagement, older)| Snapshot {
             customer,
+            consents,
             said: [&first, &second, &third].map(|(brief, said)| (brief.id, said.clone())).into(),
             present: Some(first.0),
             others: vec![second.0, third.0],

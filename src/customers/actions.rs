@@ -1,10 +1,13 @@
 //! What one transaction does to customers.
 
+use std::collections::HashMap;
+
 use futures_util::try_join;
 use uuid::Uuid;
 
+use super::consents::store::Consent;
 use super::store::{self, Cursor, Customer, Filter, OrderKey};
-use super::{counts, rules};
+use super::{consents, counts, rules};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
@@ -74,12 +77,22 @@ async fn free_slug(tx: &TenantTx, base: &str) -> Result<String> {
 pub(crate) struct ById;
 
 impl Find for ById {
-    type Row = Customer;
+    /// A customer, and what it said about being contacted.
+    type Row = (Customer, Vec<Consent>);
     const NAME: &'static str = "customers";
 
-    async fn find(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<(Uuid, Customer)>> {
-        let customers = store::find_each(tx, ids).await?;
-        Ok(customers.into_iter().map(|customer| (customer.id, customer)).collect())
+    async fn find(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<(Uuid, Self::Row)>> {
+        let (customers, consents) =
+            try_join!(store::find_each(tx, ids), consents::store::find_each(tx, ids))?;
+        let mut by_customer: HashMap<Uuid, Vec<Consent>> = HashMap::new();
+        for consent in consents {
+            by_customer.entry(consent.customer_id).or_default().push(consent);
+        }
+        let known = customers.into_iter().map(|customer| {
+            let consents = by_customer.remove(&customer.id).unwrap_or_default();
+            (customer.id, (customer, consents))
+        });
+        Ok(known.collect())
     }
 }
 
@@ -93,9 +106,16 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid) -> Result<Customer> {
     get(store::find_each(tx, &[id]).await?.pop(), id, Deleted::Hidden)
 }
 
-/// The customer with this slug.
-pub(crate) async fn get_by_slug(tx: &TenantTx, slug: &str, deleted: Deleted) -> Result<Customer> {
-    visible(store::find_by_slug(tx, slug).await?, deleted).ok_or_else(|| not_found(slug))
+/// The customer with this slug, and what it said about being contacted.
+pub(crate) async fn get_by_slug(
+    tx: &TenantTx,
+    slug: &str,
+    deleted: Deleted,
+) -> Result<(Customer, Vec<Consent>)> {
+    let found = store::find_by_slug(tx, slug).await?;
+    let customer = visible(found, deleted).ok_or_else(|| not_found(slug))?;
+    let consents = consents::store::find_each(tx, &[customer.id]).await?;
+    Ok((customer, consents))
 }
 
 /// One page of customers, and where the next one begins.

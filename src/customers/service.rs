@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::actions::{self, ById, Deleted};
 use super::store::{Cursor, Customer};
-use super::wire;
+use super::{consents, wire};
 use crate::db::{Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::live::finder::Finder;
@@ -65,8 +65,12 @@ impl pb::customer_service_server::CustomerService for Customers {
         let id = rpc::id("id", &call.message.id)?;
         let deleted = deleted(call.message.show_deleted);
         let found = self.by_id.find(&call.context.caller, call.context.deadline, id).await?;
+        let (found, consents) = found.unzip();
         let customer = actions::get(found, id, deleted)?;
-        Ok(Response::new(pb::GetCustomerResponse { customer: Some(customer.into()) }))
+        Ok(Response::new(pb::GetCustomerResponse {
+            customer: Some(customer.into()),
+            consents: consents::wire::of_customer(consents.unwrap_or_default()),
+        }))
     }
 
     async fn get_customer_by_slug(
@@ -77,8 +81,28 @@ impl pb::customer_service_server::CustomerService for Customers {
         let slug = call.message.slug.as_str();
         let deleted = deleted(call.message.show_deleted);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let customer = actions::get_by_slug(tx, slug, deleted).await?;
-            Ok(pb::GetCustomerBySlugResponse { customer: Some(customer.into()) })
+            let (customer, consents) = actions::get_by_slug(tx, slug, deleted).await?;
+            Ok(pb::GetCustomerBySlugResponse {
+                customer: Some(customer.into()),
+                consents: consents::wire::of_customer(consents),
+            })
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_consents(
+        &self,
+        request: Request<pb::ListConsentsRequest>,
+    ) -> Result<Response<pb::ListConsentsResponse>, Status> {
+        let call = Call::open(request)?;
+        let page = self.page_key.open(&call)?;
+        let filter = consents::wire::filter(&call.message)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let (consents, next) = consents::actions::list(tx, &filter, &page).await?;
+            Ok(pb::ListConsentsResponse {
+                consents: consents.into_iter().map(Into::into).collect(),
+                next_page_token: self.page_key.next(&call, next)?,
+            })
         });
         Ok(response.await?)
     }

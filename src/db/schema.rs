@@ -117,6 +117,8 @@ diesel::table! {
         cost_micros -> Nullable<Int8>,
         /// When it was recorded.
         created_at -> Timestamptz,
+        /// How it reached the customer: what the client said, or else the campaign's channel when the event was recorded; null when it had none.
+        channel -> Nullable<Text>,
     }
 }
 
@@ -309,6 +311,34 @@ diesel::table! {
         change_count -> Int8,
         /// The change_count at which the conversation's own fields last changed; 0 when they never did.
         own_change -> Int8,
+    }
+}
+
+diesel::table! {
+    /// What customers last said about being contacted on a channel, kept by the events that tell it.
+    customer_consents (tenant_id, customer_id, channel) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// The customer.
+        customer_id -> Uuid,
+        /// The channel of the event that decided; OTHER where that has none.
+        channel -> Text,
+        /// What the customer said: the kind of the event that decided.
+        state -> Text,
+        /// When that event happened.
+        occurred_at -> Timestamptz,
+        /// Its campaign.
+        campaign_id -> Uuid,
+        /// The event.
+        campaign_event_id -> Uuid,
+        /// The client's id of it, which decides between events of one campaign at the same time.
+        event_id -> Text,
+        /// When the customer first said something about the channel.
+        created_at -> Timestamptz,
+        /// When another event last decided.
+        updated_at -> Timestamptz,
+        /// Counts the events that decided, from 1.
+        revision -> Int8,
     }
 }
 
@@ -760,6 +790,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     conversation_analyses,
     conversation_messages,
     conversations,
+    customer_consents,
     customer_counts,
     customer_faq_terms,
     customer_faqs,

@@ -36,7 +36,8 @@ pub trait Find: Send + Sync + 'static {
     /// Names the statement, among those that connections know.
     const NAME: &'static str;
 
-    /// The rows with these ids, as far as there are any, each with its id. One statement.
+    /// The rows with these ids, as far as there are any, each with its id. In one flight: no statement may
+    /// wait for another one.
     fn find(tx: &TenantTx, ids: &[Uuid]) -> impl Future<Output = Result<Vec<(Uuid, Self::Row)>>> + Send;
 }
 

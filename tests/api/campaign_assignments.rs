@@ -1,8 +1,8 @@
 //! Whom campaigns are for.
 
 use crm_backend::pb::{
-    AssignCustomersResponse, AssignmentRefusal, AssignmentStatus, CampaignChannel, CampaignEventKind,
-    CampaignStatus, CreateCampaignRequest, CreateCustomerRequest, Customer, CustomerStatus,
+    AssignCustomersResponse, AssignmentRefusal, AssignmentStatus, CampaignEventKind, CampaignStatus,
+    ContactChannel, CreateCampaignRequest, CreateCustomerRequest, Customer, CustomerStatus,
     ListCampaignCustomersRequest, ListCustomersRequest,
 };
 use tonic::Code;
@@ -28,7 +28,7 @@ async fn customers(tenant: &Tenant, names: &[&str]) -> Vec<String> {
 }
 
 /// A campaign of a channel.
-async fn through(tenant: &Tenant, channel: CampaignChannel) -> String {
+async fn through(tenant: &Tenant, channel: ContactChannel) -> String {
     let request = CreateCampaignRequest { channel: channel.into(), ..planned("A campaign") };
     tenant.plan(request).await.expect("created").id
 }
@@ -87,9 +87,11 @@ async fn nobody_is_assigned_who_is_not_there_or_blocked() {
     assert_eq!(refused, expected, "in the order of the ids");
     let error = other.assign(&campaign, &[&foreign]).await.expect_err("not theirs");
     error.is(Code::NotFound, "CAMPAIGN_NOT_FOUND");
-    // Whom the campaign is for already stays, whatever became of them.
+    // Whom the campaign is for already stays, whatever became of them; that they may not be sent to is told.
     tenant.delete(&fine).await.expect("deleted");
-    assert_eq!(counts(&tenant.assign(&campaign, &[&fine]).await.expect("there")), (0, 1, vec![]));
+    let response = tenant.assign(&campaign, &[&fine]).await.expect("there");
+    assert_eq!(counts(&response), (0, 0, vec![AssignmentRefusal::CustomerNotFound]));
+    assert!(response.refused[0].is_assigned && tenant.assignments(&campaign).await.len() == 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,24 +99,26 @@ async fn who_opted_out_hears_no_more_through_that_channel() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await.id;
-    let first = through(&tenant, CampaignChannel::Email).await;
+    let first = through(&tenant, ContactChannel::Email).await;
     tenant.record(&first, &[event("a", &zoe, CampaignEventKind::OptedOut)]).await.expect("recorded");
     let opted_out = (0, 0, vec![AssignmentRefusal::OptedOut]);
     for (channel, expected) in [
-        (CampaignChannel::Email, opted_out.clone()),
-        (CampaignChannel::Sms, (1, 0, vec![])),
-        (CampaignChannel::Unspecified, (1, 0, vec![])),
+        (ContactChannel::Email, opted_out.clone()),
+        (ContactChannel::Sms, (1, 0, vec![])),
+        (ContactChannel::Unspecified, (1, 0, vec![])),
+        (ContactChannel::Other, (1, 0, vec![])),
     ] {
         let campaign = through(&tenant, channel).await;
         let response = tenant.assign(&campaign, &[&zoe]).await.expect("an answer");
         assert_eq!(counts(&response), expected, "{channel:?}");
     }
-    // Of a campaign without a channel one opts out of that one alone.
-    let quiet = through(&tenant, CampaignChannel::Unspecified).await;
+    // A campaign without a channel uses another one.
+    let quiet = through(&tenant, ContactChannel::Unspecified).await;
     tenant.record(&quiet, &[event("a", &zoe, CampaignEventKind::OptedOut)]).await.expect("recorded");
-    assert_eq!(counts(&tenant.assign(&quiet, &[&zoe]).await.expect("an answer")), opted_out);
-    let other = through(&tenant, CampaignChannel::Unspecified).await;
-    assert_eq!(counts(&tenant.assign(&other, &[&zoe]).await.expect("an answer")), (1, 0, vec![]));
+    for channel in [ContactChannel::Unspecified, ContactChannel::Other] {
+        let campaign = through(&tenant, channel).await;
+        assert_eq!(counts(&tenant.assign(&campaign, &[&zoe]).await.expect("an answer")), opted_out);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

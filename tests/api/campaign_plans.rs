@@ -2,7 +2,7 @@
 //! read an index and no rows.
 
 use crm_backend::pb::{
-    AssignmentStatus, CampaignChannel, CampaignEventKind, CampaignStatus, CreateCampaignRequest,
+    AssignmentStatus, CampaignEventKind, CampaignStatus, ContactChannel, CreateCampaignRequest,
     CreateCustomerRequest, GetCampaignPerformanceRequest, ListCampaignCustomersRequest,
     ListCampaignEventsRequest, ListCampaignsRequest, ListCustomersRequest,
 };
@@ -46,7 +46,7 @@ impl Large {
             }
             multiply_campaigns(&sql, &campaign, 2_000).await;
         }
-        let rare = CreateCampaignRequest { channel: CampaignChannel::Post.into(), ..planned("Rare") };
+        let rare = CreateCampaignRequest { channel: ContactChannel::Post.into(), ..planned("Rare") };
         let rare = tenant.plan(rare).await.expect("created");
         tenant.revise_campaign(as_status(&rare, CampaignStatus::Active), &[]).await.expect("active");
         tenant.conversation().await;
@@ -118,7 +118,7 @@ async fn a_page_of_campaigns_reads_a_page_of_an_index() {
             "campaigns_tenant_id_status_idx",
         ),
         (
-            ListCampaignsRequest { channels: vec![CampaignChannel::Post.into()], ..all() },
+            ListCampaignsRequest { channels: vec![ContactChannel::Post.into()], ..all() },
             1,
             "campaigns_tenant_id_channel_idx",
         ),
@@ -159,13 +159,20 @@ async fn a_page_of_assignments_reads_a_page_of_an_index() {
             2,
             "campaign_customers_customer_idx",
         ),
+        (
+            ListCampaignCustomersRequest { campaign_id: campaign.clone(), exclude_refused: true, ..all() },
+            50,
+            "campaign_customers_pkey",
+        ),
     ] {
         let what = format!("{request:?}");
         let list = async |tenant: &Tenant| {
             let page = tenant.assignment_page(request.clone()).await.expect("a page");
             assert_eq!(page.campaign_customers.len(), count);
         };
-        hold(&crm, &tenant, &what, list, &[index, "campaigns_pkey"], 60).await;
+        // Whether a customer may be sent to is looked up, of each on the page.
+        let indexes = [index, "campaigns_pkey", "customers_pkey", "customer_consents_pkey"];
+        hold(&crm, &tenant, &what, list, &indexes, 60).await;
     }
 }
 
@@ -237,6 +244,17 @@ async fn a_batch_of_events_looks_up_what_it_is_about() {
         "audit_events_pkey",
     ];
     hold(&crm, &tenant, "RecordCampaignEvents", record, &indexes, 40).await;
+    let withdraw = async |tenant: &Tenant| {
+        let batch: Vec<_> = customers[..10]
+            .iter()
+            .map(|customer| event(&Uuid::new_v4().to_string(), customer, CampaignEventKind::OptedOut))
+            .collect();
+        tenant.record(&campaign, &batch).await.expect("recorded");
+    };
+    // A consent has a foreign key to its event.
+    let indexes: Vec<_> =
+        indexes.into_iter().chain(["customer_consents_pkey", "campaign_events_pkey"]).collect();
+    hold(&crm, &tenant, "what is said about being contacted", withdraw, &indexes, 40).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,7 +272,7 @@ async fn assigning_looks_customers_up() {
         "campaign_customers_pkey",
         "campaign_customers_customer_idx",
         "campaign_events_customer_idx",
-        "campaign_events_opted_out_idx",
+        "customer_consents_pkey",
         "audit_events_pkey",
     ];
     hold(&crm, &tenant, "AssignCustomers", assign, &indexes, 120).await;

@@ -1,8 +1,8 @@
 //! Campaigns: their steps, their fields, their lists.
 
 use crm_backend::pb::{
-    Campaign, CampaignChannel, CampaignEventKind, CampaignStatus, CreateCampaignRequest,
-    ListCampaignsRequest, Money,
+    Campaign, CampaignEventKind, CampaignStatus, ContactChannel, CreateCampaignRequest, ListCampaignsRequest,
+    Money,
 };
 use tonic::Code;
 use uuid::Uuid;
@@ -15,7 +15,7 @@ fn whole() -> CreateCampaignRequest {
     CreateCampaignRequest {
         name: "Spring".to_owned(),
         goal: "More tastings\nin spring".to_owned(),
-        channel: CampaignChannel::Email.into(),
+        channel: ContactChannel::Email.into(),
         audience: "Bakeries in Berlin".to_owned(),
         status: CampaignStatus::Scheduled.into(),
         start_time: Some(at("2026-03-01T08:00:00.123456Z")),
@@ -250,7 +250,7 @@ async fn a_currency_in_which_events_have_a_cost_stays() {
 async fn lists_filter_and_go_on_where_the_page_before_ended() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let channels = [CampaignChannel::Email, CampaignChannel::Sms, CampaignChannel::Unspecified];
+    let channels = [ContactChannel::Email, ContactChannel::Sms, ContactChannel::Unspecified];
     for number in 0..9 {
         let channel = channels[number % 3].into();
         let request = CreateCampaignRequest { channel, ..planned(&format!("{number}")) };
@@ -262,7 +262,7 @@ async fn lists_filter_and_go_on_where_the_page_before_ended() {
     let all = ListCampaignsRequest::default;
     let active = vec![CampaignStatus::Active.into()];
     let early = vec![CampaignStatus::Draft.into(), CampaignStatus::Active.into()];
-    let sms = vec![CampaignChannel::Sms.into()];
+    let sms = vec![ContactChannel::Sms.into()];
     let fourth =
         names(&tenant, ListCampaignsRequest { order_by: "create_time".to_owned(), ..all() }).await.1[4];
     for (request, expected) in [

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    CampaignChannel, CampaignEventKind, ContextFormat, ContextItem, ContextOmission, ContextResourceType,
+    CampaignEventKind, ContactChannel, ContextFormat, ContextItem, ContextOmission, ContextResourceType,
     ContextSectionKind, ContextSectionOptions, CreateCampaignRequest, GetAiContextRequest,
     GetAiContextResponse, Money, NewInterestEvent, OmissionReason, Outcome, PurchaseItem,
     RecordPurchaseRequest,
@@ -26,7 +26,7 @@ fn things(names: &[&str]) -> Vec<PurchaseItem> {
 
 /// A campaign by e-mail of this name.
 async fn mailing(tenant: &Tenant, name: &str) -> String {
-    let planned = CreateCampaignRequest { channel: CampaignChannel::Email.into(), ..planned(name) };
+    let planned = CreateCampaignRequest { channel: ContactChannel::Email.into(), ..planned(name) };
     tenant.plan(planned).await.expect("a campaign").id
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    CampaignEventKind, CreateConversationRequest, ListConversationsRequest, ListPendingQuestionsRequest,
+    CampaignEventKind, CreateConversationRequest, ListConsentsRequest, ListConversationsRequest,
+    ListPendingQuestionsRequest,
 };
 use prost::Message;
 use prost_reflect::MethodDescriptor;
@@ -28,10 +29,9 @@ async fn everything(tenant: &Tenant) -> About {
     let (faq, _) = tenant.observe(about_message(&talk, &said, "Open?", "Yes.")).await.expect("observed");
     let campaign = tenant.campaign("Spring").await.id;
     tenant.assign(&campaign, &[&talk.customer_id]).await.expect("assigned");
-    tenant
-        .record(&campaign, &[event("a", &talk.customer_id, CampaignEventKind::Sent)])
-        .await
-        .expect("recorded");
+    let kinds = [CampaignEventKind::Sent, CampaignEventKind::OptedIn];
+    let events = kinds.map(|kind| event(&format!("{kind:?}"), &talk.customer_id, kind));
+    tenant.record(&campaign, &events).await.expect("recorded");
     let purchase = tenant.purchase(&talk.customer_id).await.id;
     tenant.show_interest(&talk.customer_id, "beans").await;
     About {
@@ -96,6 +96,7 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     assert_eq!(
         others,
         [
+            "ListConsents",
             "ListCampaignEvents",
             "ListConversations",
             "ListInterestEvents",
@@ -123,6 +124,9 @@ async fn lists_show_what_is_the_tenants_own() {
         assert_eq!(purchases.iter().map(|purchase| &purchase.id).collect::<Vec<_>>(), [&own.purchase]);
         let interest = tenant.all_interest(Default::default()).await;
         assert_eq!(interest.iter().map(|event| &event.customer_id).collect::<Vec<_>>(), [&own.customer]);
+        let consents = tenant.customers().list_consents(ListConsentsRequest::default()).await;
+        let consents = consents.expect("a page").into_inner().consents;
+        assert_eq!(consents.iter().map(|consent| &consent.customer_id).collect::<Vec<_>>(), [&own.customer]);
     }
     let customer_id = of_ana.customer.clone();
     let of_foreign = ListPendingQuestionsRequest { customer_id, ..Default::default() };

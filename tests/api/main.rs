@@ -28,6 +28,7 @@ mod campaign_revenues;
 mod campaigns;
 mod catalog;
 mod connections;
+mod consents;
 mod context;
 mod conversation_pages;
 mod conversations;

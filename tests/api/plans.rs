@@ -188,7 +188,8 @@ async fn a_customer_is_read_by_its_key() {
     let (crm, tenant) = large().await;
     let id = tenant.list(Default::default()).await.expect("a page").customers[7].id.clone();
     let get = async |tenant: &Tenant| drop(tenant.get(&id).await.expect("there"));
-    hold(&crm, &tenant, "GetCustomer", get, &["customers_pkey"], 1).await;
+    let indexes = ["customers_pkey", "customer_consents_pkey"];
+    hold(&crm, &tenant, "GetCustomer", get, &indexes, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::store::{self, Assigned, Assignment, Cursor, Of};
+use super::store::{self, Assigned, Assignment, Cursor, Filter, Of};
 use crate::campaigns;
 use crate::campaigns::rules;
 use crate::customers;
@@ -69,16 +69,16 @@ pub(crate) async fn unassign(
 pub(crate) async fn list(
     tx: &TenantTx,
     of: Of,
-    progresses: &[i16],
+    filter: &Filter,
     page: &Page<Cursor>,
 ) -> Result<(Vec<Assignment>, Option<Cursor>)> {
     if let Of::Campaign(campaign_id, _) = of {
         campaigns::actions::get(tx, campaign_id).await?;
     }
-    if !progresses.is_empty() {
+    if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let mut assignments = store::list(tx, of, progresses, page).await?;
+    let mut assignments = store::list(tx, of, filter, page).await?;
     let more = page.cut(&mut assignments);
     let next = assignments.last().filter(|_| more).map(|last| Cursor::at(of, last));
     Ok((assignments, next))

@@ -1,6 +1,8 @@
 //! `campaign_customers`.
 
 mod assign;
+mod list;
+mod refusal;
 
 use std::collections::BTreeSet;
 
@@ -11,25 +13,35 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(crate) use assign::{Assigned, assign};
+pub(crate) use assign::{Assigned, Refused, assign};
+pub(crate) use list::list;
 
 use crate::db::TenantTx;
 use crate::db::schema::campaign_customers::{self, dsl};
 use crate::db::schema::campaigns;
 use crate::error::Result;
-use crate::pb::{AssignmentStatus, CampaignChannel};
-use crate::rpc::Page;
+use crate::pb::{AssignmentStatus, ContactChannel};
 use crate::rpc::words::Text;
 
-/// A customer of a campaign as it is stored.
-#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = campaign_customers, check_for_backend(Pg))]
+/// A customer of a campaign as it is listed.
+#[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Assignment {
     pub(crate) campaign_id: Uuid,
     pub(crate) customer_id: Uuid,
     pub(crate) progress: i16,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
+    /// Why the customer may not be sent to now: a value of `AssignmentRefusal`.
+    pub(crate) refusal: Option<i16>,
+}
+
+/// Which assignments a list shows. All that is set must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Filter {
+    /// How far they have come, values of `AssignmentStatus`; any where it is empty.
+    pub(crate) progresses: Vec<i16>,
+    /// Whether customers that may not be sent to now are left out.
+    pub(crate) exclude_refused: bool,
 }
 
 /// A campaign with which a customer had to do.
@@ -38,7 +50,7 @@ pub(crate) struct Assignment {
 pub(crate) struct Reached {
     pub(crate) id: Uuid,
     pub(crate) name: String,
-    pub(crate) channel: Option<Text<CampaignChannel>>,
+    pub(crate) channel: Option<Text<ContactChannel>>,
     /// How far the customer has come, a value of `AssignmentStatus`.
     #[diesel(select_expression = campaign_customers::progress)]
     pub(crate) progress: i16,
@@ -120,43 +132,4 @@ pub(crate) async fn list_reached(tx: &TenantTx, customer_id: Uuid, limit: i64) -
         .load(&mut tx.connection())
         .await?;
     Ok(reached)
-}
-
-/// One page of assignments, and one row more if there is one. With `progresses`, those that have come to
-/// one of them.
-pub(crate) async fn list(
-    tx: &TenantTx,
-    of: Of,
-    progresses: &[i16],
-    page: &Page<Cursor>,
-) -> Result<Vec<Assignment>> {
-    let mut query = dsl::campaign_customers
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .select(Assignment::as_select())
-        .limit(page.limit())
-        .into_boxed();
-    // One is asked for with `=`, which an index that goes on with the list's order can answer.
-    if let [progress] = progresses {
-        query = query.filter(dsl::progress.eq(*progress));
-    } else if !progresses.is_empty() {
-        query = query.filter(dsl::progress.eq_any(progresses));
-    }
-    match of {
-        Of::Campaign(campaign_id, customer_id) => {
-            query = query.filter(dsl::campaign_id.eq(campaign_id)).order(dsl::customer_id.asc());
-            if let Some(customer_id) = customer_id {
-                query = query.filter(dsl::customer_id.eq(customer_id));
-            }
-            if let Some(Cursor(after)) = page.after {
-                query = query.filter(dsl::customer_id.gt(after));
-            }
-        }
-        Of::Customer(customer_id) => {
-            query = query.filter(dsl::customer_id.eq(customer_id)).order(dsl::campaign_id.asc());
-            if let Some(Cursor(after)) = page.after {
-                query = query.filter(dsl::campaign_id.gt(after));
-            }
-        }
-    }
-    Ok(query.load(&mut tx.connection()).await?)
 }

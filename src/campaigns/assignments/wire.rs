@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use uuid::Uuid;
 
 use super::actions::Whom;
-use super::store::{Assigned, Assignment, Of};
+use super::store::{Assigned, Assignment, Filter, Of, Refused};
 use crate::customers;
 use crate::error::{Error, Result};
 use crate::pb::assign_customers_request::Customers;
@@ -41,6 +41,7 @@ impl Named {
         let refused = |text: &String| pb::RefusedCustomer {
             customer_id: text.clone(),
             reason: AssignmentRefusal::IdInvalid.into(),
+            is_assigned: false,
         };
         self.invalid.iter().map(refused).collect()
     }
@@ -109,9 +110,9 @@ pub(crate) fn assigned(assigned: Assigned, invalid: Vec<pb::RefusedCustomer>) ->
     let Assigned { added, existing, refused } = assigned;
     // No more than a call may name.
     let count = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
-    let refused = refused
-        .into_iter()
-        .map(|(id, reason)| pb::RefusedCustomer { customer_id: id.to_string(), reason: reason.into() });
+    let refused = refused.into_iter().map(|Refused { customer_id, reason, is_assigned }| {
+        pb::RefusedCustomer { customer_id: customer_id.to_string(), reason: reason.into(), is_assigned }
+    });
     pb::AssignCustomersResponse {
         added_count: count(added),
         existing_count: count(existing),
@@ -138,20 +139,25 @@ pub(crate) fn of(request: &pb::ListCampaignCustomersRequest) -> Result<Of> {
     }
 }
 
-/// How far the assignments of a list have come: the numbers of the statuses, as they are stored.
-pub(crate) fn progresses(request: &pb::ListCampaignCustomersRequest) -> Vec<i16> {
-    request.statuses.iter().filter_map(|status| i16::try_from(*status).ok()).collect()
+/// Which assignments a list shows.
+pub(crate) fn filter(request: &pb::ListCampaignCustomersRequest) -> Filter {
+    Filter {
+        // The numbers of the statuses, as they are stored.
+        progresses: request.statuses.iter().filter_map(|status| i16::try_from(*status).ok()).collect(),
+        exclude_refused: request.exclude_refused,
+    }
 }
 
 impl From<Assignment> for pb::CampaignCustomer {
     fn from(row: Assignment) -> Self {
-        let Assignment { campaign_id, customer_id, progress, created_at, updated_at } = row;
+        let Assignment { campaign_id, customer_id, progress, created_at, updated_at, refusal } = row;
         Self {
             campaign_id: campaign_id.to_string(),
             customer_id: customer_id.to_string(),
             status: progress.into(),
             assign_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
+            refusal: refusal.map_or(0, Into::into),
         }
     }
 }

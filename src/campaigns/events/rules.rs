@@ -8,10 +8,10 @@ use super::store::{Known, NewEvent};
 use crate::conversations;
 use crate::customers;
 use crate::error::{Error, Result};
-use crate::pb::{AssignmentStatus, CampaignEventKind as Kind, ErrorReason};
+use crate::pb::{AssignmentStatus, CampaignEventKind as Kind, ConsentState, ErrorReason};
 
 /// What can happen, in the order of the contract.
-pub(crate) const KINDS: [Kind; 8] = [
+pub(crate) const KINDS: [Kind; 12] = [
     Kind::Sent,
     Kind::Bounced,
     Kind::Delivered,
@@ -20,20 +20,44 @@ pub(crate) const KINDS: [Kind; 8] = [
     Kind::Replied,
     Kind::Converted,
     Kind::OptedOut,
+    Kind::OptedIn,
+    Kind::SpamReported,
+    Kind::Deferred,
+    Kind::Dropped,
 ];
+
+/// What a customer says by an event about being contacted; nothing by most. As it is stored, a state has the
+/// word of the kind.
+pub(crate) const fn consent(kind: Kind) -> Option<ConsentState> {
+    match kind {
+        Kind::OptedIn => Some(ConsentState::OptedIn),
+        Kind::OptedOut => Some(ConsentState::OptedOut),
+        Kind::SpamReported => Some(ConsentState::SpamReported),
+        Kind::Unspecified
+        | Kind::Sent
+        | Kind::Bounced
+        | Kind::Delivered
+        | Kind::Opened
+        | Kind::Clicked
+        | Kind::Replied
+        | Kind::Converted
+        | Kind::Deferred
+        | Kind::Dropped => None,
+    }
+}
 
 /// How far an event brings a customer whom its campaign is for.
 pub(crate) fn status_after(kind: Kind) -> AssignmentStatus {
     match kind {
-        Kind::Unspecified => AssignmentStatus::Assigned,
-        Kind::Sent => AssignmentStatus::Sent,
-        Kind::Bounced => AssignmentStatus::Bounced,
+        Kind::Unspecified | Kind::OptedIn => AssignmentStatus::Assigned,
+        Kind::Sent | Kind::Deferred => AssignmentStatus::Sent,
+        Kind::Bounced | Kind::Dropped => AssignmentStatus::Bounced,
         Kind::Delivered => AssignmentStatus::Delivered,
         Kind::Opened => AssignmentStatus::Opened,
         Kind::Clicked => AssignmentStatus::Clicked,
         Kind::Replied => AssignmentStatus::Replied,
         Kind::Converted => AssignmentStatus::Converted,
-        Kind::OptedOut => AssignmentStatus::OptedOut,
+        Kind::OptedOut | Kind::SpamReported => AssignmentStatus::OptedOut,
     }
 }
 
@@ -99,9 +123,12 @@ impl Findings {
             conversation_id,
             cost_micros,
             currency,
+            channel,
         } = event;
         (*customer_id, *kind, *conversation_id, *cost_micros)
             == (known.customer_id, known.kind, known.conversation_id, known.cost_micros)
+            // Where it is not said, it is what the campaign had at the time.
+            && (channel.is_none() || *channel == known.channel)
             && *has_occurred_at == known.has_occurred_at
             && (!has_occurred_at || *occurred_at == known.occurred_at)
             && (currency.is_none() || *currency == self.currency)
@@ -137,7 +164,8 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
 
     use super::*;
-    use crate::rpc::words::Text;
+    use crate::pb::ContactChannel;
+    use crate::rpc::words::{Text, Word};
 
     fn event() -> NewEvent {
         NewEvent {
@@ -150,6 +178,7 @@ mod tests {
             conversation_id: None,
             cost_micros: None,
             currency: None,
+            channel: None,
         }
     }
 
@@ -164,6 +193,7 @@ mod tests {
             has_occurred_at: event.has_occurred_at,
             conversation_id: event.conversation_id,
             cost_micros: event.cost_micros,
+            channel: event.channel,
         };
         let events = HashMap::from([(event.event_id.clone(), known)]);
         Findings { events, currency: event.currency.clone(), ..Findings::default() }
@@ -172,7 +202,41 @@ mod tests {
     #[test]
     fn what_is_further_down_the_list_brings_further() {
         let statuses = KINDS.map(|kind| i32::from(status_after(kind)));
-        assert_eq!(statuses, [2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(statuses, [2, 3, 4, 5, 6, 7, 8, 9, 1, 9, 2, 3]);
+    }
+
+    #[test]
+    fn every_kind_is_counted() {
+        let kinds = (1..).map_while(|number| Kind::try_from(number).ok());
+        assert_eq!(kinds.collect::<Vec<_>>(), KINDS);
+    }
+
+    /// The statement that keeps consents stores the kind of an event as the state, and lets the larger word
+    /// decide between two at the same time.
+    #[test]
+    fn a_state_of_consent_has_the_word_of_its_kind_and_the_stricter_one_is_larger() {
+        let states: Vec<_> = KINDS
+            .into_iter()
+            .filter_map(|kind| {
+                let state = consent(kind)?;
+                assert_eq!(state.word(), kind.word());
+                Some(state)
+            })
+            .collect();
+        let all = (1..).map_while(|number| ConsentState::try_from(number).ok());
+        let mut sorted: Vec<_> = all.collect();
+        assert!(states.len() == sorted.len() && sorted.iter().all(|state| states.contains(state)));
+        sorted.sort_by_key(|state| state.word());
+        assert_eq!(sorted, [ConsentState::OptedIn, ConsentState::OptedOut, ConsentState::SpamReported]);
+    }
+
+    #[test]
+    fn a_channel_counts_where_it_is_said() {
+        let by = |channel| NewEvent { channel, ..event() };
+        let (email, sms) = (Some(Text(ContactChannel::Email)), Some(Text(ContactChannel::Sms)));
+        for (other, same) in [(email, true), (None, true), (sms, false)] {
+            assert_eq!(recorded(&by(email)).judge(&by(other)).is_ok(), same, "{other:?}");
+        }
     }
 
     #[test]

@@ -14,11 +14,11 @@ use uuid::Uuid;
 pub(crate) use list::list;
 pub(crate) use record::record;
 
-use super::rules::{KINDS, status_after};
+use super::rules::{KINDS, consent, status_after};
 use crate::db::TenantTx;
 use crate::db::schema::campaign_events::{self, dsl};
 use crate::error::Result;
-use crate::pb::CampaignEventKind;
+use crate::pb::{CampaignEventKind, ContactChannel};
 use crate::rpc::words::{Text, Word};
 
 /// Writes how far the event `e` brings a customer: the number of an assignment's status, which is how an
@@ -29,6 +29,12 @@ pub(crate) fn push_progress(out: &mut AstPass<'_, '_, Pg>) {
         out.push_sql(&format!(" WHEN '{}' THEN {}", kind.word(), i32::from(status_after(kind))));
     }
     out.push_sql(" END");
+}
+
+/// Writes the kinds of events by which customers say something about being contacted, as a list of texts.
+fn push_consents(out: &mut AstPass<'_, '_, Pg>) {
+    let kinds = KINDS.into_iter().filter(|kind| consent(*kind).is_some());
+    out.push_sql(&kinds.map(|kind| format!("'{}'", kind.word())).collect::<Vec<_>>().join(", "));
 }
 
 /// An event to be recorded.
@@ -45,6 +51,8 @@ pub(crate) struct NewEvent {
     pub(crate) cost_micros: Option<i64>,
     /// That of the cost.
     pub(crate) currency: Option<String>,
+    /// How it reached the customer; as the campaign does where the client does not say.
+    pub(crate) channel: Option<Text<ContactChannel>>,
 }
 
 /// What an event that is recorded says.
@@ -59,6 +67,7 @@ pub(crate) struct Known {
     pub(crate) has_occurred_at: bool,
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) cost_micros: Option<i64>,
+    pub(crate) channel: Option<Text<ContactChannel>>,
 }
 
 /// An event as it is listed.
@@ -73,6 +82,7 @@ pub(crate) struct Event {
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) cost_micros: Option<i64>,
     pub(crate) created_at: DateTime<Utc>,
+    pub(crate) channel: Option<Text<ContactChannel>>,
     /// That of the campaign.
     pub(crate) currency: Option<String>,
 }

@@ -73,7 +73,8 @@ fn result(event_id: &str, outcome: Result<Recorded, google_rpc::Status>) -> pb::
 /// An event as it is to be recorded.
 fn new_event(event: &pb::NewCampaignEvent, id: Uuid, now: DateTime<Utc>) -> Result<NewEvent> {
     rpc::check(event)?;
-    let pb::NewCampaignEvent { event_id, customer_id, kind, occur_time, conversation_id, cost } = event;
+    let pb::NewCampaignEvent { event_id, customer_id, kind, occur_time, conversation_id, cost, channel } =
+        event;
     let occurred_at = times::optional(occur_time.as_ref());
     if let Some(occurred_at) = occurred_at {
         conversations::rules::check_not_ahead("occur_time", occurred_at, now)?;
@@ -88,6 +89,7 @@ fn new_event(event: &pb::NewCampaignEvent, id: Uuid, now: DateTime<Utc>) -> Resu
         conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
         cost_micros: cost.as_ref().map(|cost| money::to_micros("cost", cost)).transpose()?,
         currency: cost.as_ref().map(|cost| cost.currency_code.clone()),
+        channel: stored(*channel),
     })
 }
 
@@ -114,6 +116,7 @@ impl From<Event> for pb::CampaignEvent {
             conversation_id,
             cost_micros,
             created_at,
+            channel,
             currency,
         } = row;
         let cost = |micros: i64| money::of_micros(currency.as_deref().unwrap_or_default(), micros.into());
@@ -127,6 +130,7 @@ impl From<Event> for pb::CampaignEvent {
             conversation_id: rpc::optional_text(conversation_id),
             cost: cost_micros.map(cost),
             create_time: Some(times::to_wire(created_at)),
+            channel: wire(channel),
         }
     }
 }

@@ -64,6 +64,7 @@ fn of_customers(rpc: &str, about: About) -> Vec<u8> {
         }
         "GetCustomer" => pb::GetCustomerRequest { id, show_deleted: false }.encode_to_vec(),
         "GetCustomerBySlug" => pb::GetCustomerBySlugRequest { slug, show_deleted: false }.encode_to_vec(),
+        "ListConsents" => pb::ListConsentsRequest { customer_id: id, ..Default::default() }.encode_to_vec(),
         "ListCustomers" => pb::ListCustomersRequest { owner: text, ..Default::default() }.encode_to_vec(),
         "UpdateCustomer" => {
             let customer = Some(pb::Customer { id, city: text, ..Default::default() });

@@ -5,14 +5,17 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Nullable, SmallInt, Text as SqlText, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{
+    Array, BigInt, Bool, Nullable, SmallInt, Text as SqlText, Timestamptz, Uuid as SqlUuid,
+};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::refusal;
 use crate::campaigns::events::store::push_progress;
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::pb::{AssignmentRefusal, CampaignChannel};
+use crate::pb::ContactChannel;
 use crate::rpc::words::Text;
 
 /// What became of customers that were to be assigned.
@@ -20,25 +23,38 @@ use crate::rpc::words::Text;
 pub(crate) struct Assigned {
     /// How many were added.
     pub(crate) added: i64,
-    /// How many were assigned before.
+    /// How many were assigned before, and may be sent to.
     pub(crate) existing: i64,
-    /// Who was not, in the order of the ids, and the numbers of the refusals.
-    pub(crate) refused: Vec<(Uuid, i16)>,
+    /// Those that may not be sent to, in the order of the ids.
+    pub(crate) refused: Vec<Refused>,
 }
 
-/// Assigns customers to a campaign, which must be held: each that is not yet, unless it does not want to
-/// hear of it. Who had events in the campaign before has come as far as these say.
+/// A customer that may not be sent to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Refused {
+    pub(crate) customer_id: Uuid,
+    /// The number of the refusal.
+    pub(crate) reason: i16,
+    /// Whether it was assigned before.
+    pub(crate) is_assigned: bool,
+}
+
+/// Assigns customers to a campaign, which must be held: each that is not yet, unless it may not be sent to.
+/// Who had events in the campaign before has come as far as these say.
 pub(crate) async fn assign(
     tx: &TenantTx,
-    (campaign_id, channel): (Uuid, Option<Text<CampaignChannel>>),
+    (campaign_id, channel): (Uuid, Option<Text<ContactChannel>>),
     customer_ids: &[Uuid],
     now: DateTime<Utc>,
 ) -> Result<Assigned> {
     let assign =
         Assign { tenant: tx.tenant(), campaign_id, channel, customer_ids: customer_ids.to_vec(), now };
-    let (added, existing, ids, reasons): (_, _, Vec<Uuid>, Vec<i16>) =
+    let (added, existing, ids, reasons, assigned): (_, _, Vec<Uuid>, Vec<i16>, Vec<bool>) =
         assign.get_result(&mut tx.connection()).await?;
-    Ok(Assigned { added, existing, refused: ids.into_iter().zip(reasons).collect() })
+    let refused = ids.into_iter().zip(reasons).zip(assigned);
+    let refused =
+        refused.map(|((customer_id, reason), is_assigned)| Refused { customer_id, reason, is_assigned });
+    Ok(Assigned { added, existing, refused: refused.collect() })
 }
 
 /// The statement of [`assign`].
@@ -46,13 +62,13 @@ pub(crate) async fn assign(
 struct Assign {
     tenant: Uuid,
     campaign_id: Uuid,
-    channel: Option<Text<CampaignChannel>>,
+    channel: Option<Text<ContactChannel>>,
     customer_ids: Vec<Uuid>,
     now: DateTime<Utc>,
 }
 
 impl Query for Assign {
-    type SqlType = (BigInt, BigInt, Array<SqlUuid>, Array<SmallInt>);
+    type SqlType = (BigInt, BigInt, Array<SqlUuid>, Array<SmallInt>, Array<Bool>);
 }
 
 impl QueryFragment<Pg> for Assign {
@@ -68,22 +84,18 @@ impl QueryFragment<Pg> for Assign {
         out.push_sql("::timestamptz AS now), asked AS MATERIALIZED (SELECT DISTINCT a.id FROM unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.customer_ids)?;
         out.push_sql(
-            ") AS a (id)), judged AS MATERIALIZED (SELECT a.id, s.is_there IS NOT NULL AS is_assigned, CASE ",
+            ") AS a (id)), judged AS MATERIALIZED (SELECT a.id, s.is_there IS NOT NULL AS is_assigned, ",
         );
-        judge(&mut out, AssignmentRefusal::CustomerNotFound, "c.status IS NULL")?;
-        judge(&mut out, AssignmentRefusal::CustomerBlocked, "c.status = 'BLOCKED'")?;
-        judge(&mut out, AssignmentRefusal::OptedOut, "o.is_there")?;
+        refusal::push_case(&mut out);
         out.push_sql(
-            "END AS refusal FROM given AS g CROSS JOIN asked AS a \
+            " AS refusal FROM given AS g CROSS JOIN asked AS a \
              LEFT JOIN LATERAL (SELECT true AS is_there FROM campaign_customers AS x \
-             WHERE x.tenant_id = g.tenant_id AND x.campaign_id = g.campaign_id AND x.customer_id = a.id OFFSET 0) AS s ON true \
-             LEFT JOIN LATERAL (SELECT x.status FROM customers AS x \
-             WHERE x.tenant_id = g.tenant_id AND x.id = a.id AND x.deleted_at IS NULL OFFSET 0) AS c ON true \
-             LEFT JOIN LATERAL (SELECT true AS is_there FROM campaign_events AS e \
-             JOIN campaigns AS k ON k.tenant_id = e.tenant_id AND k.id = e.campaign_id \
-             WHERE e.tenant_id = g.tenant_id AND e.customer_id = a.id AND e.kind = 'OPTED_OUT' \
-             AND (k.id = g.campaign_id OR k.channel = g.channel) LIMIT 1) AS o ON true), \
-             added AS (INSERT INTO campaign_customers \
+             WHERE x.tenant_id = g.tenant_id AND x.campaign_id = g.campaign_id AND x.customer_id = a.id OFFSET 0) \
+             AS s ON true",
+        );
+        refusal::push_lookups(&mut out, "g.tenant_id", "a.id", "g.channel");
+        out.push_sql(
+            "), added AS (INSERT INTO campaign_customers \
              (tenant_id, campaign_id, customer_id, progress, created_at, updated_at) \
              SELECT g.tenant_id, g.campaign_id, j.id, coalesce(p.progress, 1), g.now, g.now \
              FROM given AS g CROSS JOIN judged AS j LEFT JOIN LATERAL (SELECT max(",
@@ -94,20 +106,11 @@ impl QueryFragment<Pg> for Assign {
              AND e.campaign_id = g.campaign_id OFFSET 0) AS p ON true \
              WHERE NOT j.is_assigned AND j.refusal IS NULL RETURNING customer_id) \
              SELECT (SELECT count(*) FROM added), \
-             (SELECT count(*) FROM judged AS j WHERE j.is_assigned), \
-             ARRAY(SELECT j.id FROM judged AS j WHERE NOT j.is_assigned AND j.refusal IS NOT NULL ORDER BY j.id), \
-             ARRAY(SELECT j.refusal FROM judged AS j WHERE NOT j.is_assigned AND j.refusal IS NOT NULL ORDER BY j.id)",
+             (SELECT count(*) FROM judged AS j WHERE j.is_assigned AND j.refusal IS NULL), \
+             ARRAY(SELECT j.id FROM judged AS j WHERE j.refusal IS NOT NULL ORDER BY j.id), \
+             ARRAY(SELECT j.refusal FROM judged AS j WHERE j.refusal IS NOT NULL ORDER BY j.id), \
+             ARRAY(SELECT j.is_assigned FROM judged AS j WHERE j.refusal IS NOT NULL ORDER BY j.id)",
         );
         Ok(())
     }
-}
-
-/// One case of a refusal.
-fn judge(out: &mut AstPass<'_, '_, Pg>, refusal: AssignmentRefusal, condition: &str) -> QueryResult<()> {
-    out.push_sql("WHEN ");
-    out.push_sql(condition);
-    out.push_sql(" THEN ");
-    out.push_sql(&i32::from(refusal).to_string());
-    out.push_sql("::smallint ");
-    Ok(())
 }

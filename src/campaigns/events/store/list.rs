@@ -59,6 +59,7 @@ impl Query for List {
         Nullable<BigInt>,
         Timestamptz,
         Nullable<SqlText>,
+        Nullable<SqlText>,
     );
 }
 
@@ -113,7 +114,7 @@ impl QueryFragment<Pg> for List {
         };
         out.push_sql(
             "SELECT e.id, e.campaign_id, e.event_id, e.customer_id, e.kind, e.occurred_at, e.conversation_id, \
-             e.cost_micros, e.created_at, k.currency \
+             e.cost_micros, e.created_at, e.channel, k.currency \
              FROM (SELECT p.tenant_id, p.id, p.occurred_at FROM campaign_events AS p",
         );
         self.conditions(&mut out)?;

@@ -8,19 +8,19 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text as SqlText, Timestam
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::{NewEvent, push_progress};
+use super::{NewEvent, push_consents, push_progress};
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::pb::CampaignEventKind;
+use crate::pb::{CampaignEventKind, ContactChannel};
 use crate::rpc::words::Text;
 
-/// Records events of a campaign, and raises how far the customers have come that it is for. Gives the ids
-/// of those that were recorded, which are those that were not before, of customers and conversations that
+/// Records events of a campaign, raises how far the customers have come that it is for, and keeps what the
+/// events say about being contacted. Gives the ids of those that were recorded, which are those that were not before, of customers and conversations that
 /// there are and that belong together, with a cost in the campaign's currency. Of two with the same
 /// `event_id` it is the first.
 ///
-/// Events are recorded in the order of their `event_id`, and customers raised in that of their ids, so that
-/// no two batches wait for each other.
+/// Events are recorded in the order of their `event_id`, then customers are raised and then consents kept in
+/// that of their ids, so that no two batches wait for each other.
 pub(crate) async fn record(
     tx: &TenantTx,
     campaign_id: Uuid,
@@ -48,6 +48,7 @@ struct Record<'e> {
     conversation_ids: Vec<Option<Uuid>>,
     costs_micros: Vec<Option<i64>>,
     currencies: Vec<Option<&'e str>>,
+    channels: Vec<Option<Text<ContactChannel>>>,
 }
 
 impl<'e> Record<'e> {
@@ -65,6 +66,7 @@ impl<'e> Record<'e> {
             conversation_ids: Vec::with_capacity(count),
             costs_micros: Vec::with_capacity(count),
             currencies: Vec::with_capacity(count),
+            channels: Vec::with_capacity(count),
         }
     }
 
@@ -79,6 +81,7 @@ impl<'e> Record<'e> {
             conversation_id,
             cost_micros,
             currency,
+            channel,
         } = event;
         self.ids.push(*id);
         self.event_ids.push(event_id);
@@ -89,6 +92,7 @@ impl<'e> Record<'e> {
         self.conversation_ids.push(*conversation_id);
         self.costs_micros.push(*cost_micros);
         self.currencies.push(currency.as_deref());
+        self.channels.push(*channel);
     }
 }
 
@@ -104,7 +108,7 @@ impl Query for Record<'_> {
 
 impl QueryFragment<Pg> for Record<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH given AS (SELECT k.tenant_id, k.id AS campaign_id, k.currency, ");
+        out.push_sql("WITH given AS (SELECT k.tenant_id, k.id AS campaign_id, k.currency, k.channel, ");
         out.push_bind_param::<Timestamptz, _>(&self.now)?;
         out.push_sql("::timestamptz AS now FROM campaigns AS k WHERE k.tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
@@ -112,9 +116,10 @@ impl QueryFragment<Pg> for Record<'_> {
         out.push_bind_param::<SqlUuid, _>(&self.campaign_id)?;
         out.push_sql(
             "), recorded AS (INSERT INTO campaign_events (tenant_id, campaign_id, created_at, id, event_id, \
-             customer_id, kind, occurred_at, has_occurred_at, conversation_id, cost_micros) \
+             customer_id, kind, occurred_at, has_occurred_at, conversation_id, cost_micros, channel) \
              SELECT g.tenant_id, g.campaign_id, g.now, e.id, e.event_id, e.customer_id, e.kind, e.occurred_at, \
-             e.has_occurred_at, e.conversation_id, e.cost_micros FROM given AS g CROSS JOIN unnest(",
+             e.has_occurred_at, e.conversation_id, e.cost_micros, coalesce(e.channel, g.channel) \
+             FROM given AS g CROSS JOIN unnest(",
         );
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(", ");
@@ -133,9 +138,11 @@ impl QueryFragment<Pg> for Record<'_> {
         out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.costs_micros)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.currencies)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.channels)?;
         out.push_sql(
             ") WITH ORDINALITY AS e (id, event_id, customer_id, kind, occurred_at, has_occurred_at, \
-             conversation_id, cost_micros, currency, place) \
+             conversation_id, cost_micros, currency, channel, place) \
              CROSS JOIN LATERAL (SELECT FROM customers AS c \
              WHERE c.tenant_id = g.tenant_id AND c.id = e.customer_id OFFSET 0) AS customer \
              LEFT JOIN LATERAL (SELECT true AS is_theirs FROM conversations AS v WHERE v.tenant_id = g.tenant_id \
@@ -143,7 +150,8 @@ impl QueryFragment<Pg> for Record<'_> {
              WHERE (e.conversation_id IS NULL OR conversation.is_theirs) \
              AND (e.currency IS NULL OR e.currency = g.currency) \
              ORDER BY e.event_id COLLATE \"C\", e.place \
-             ON CONFLICT (tenant_id, campaign_id, event_id) DO NOTHING RETURNING id, customer_id, kind), \
+             ON CONFLICT (tenant_id, campaign_id, event_id) DO NOTHING \
+             RETURNING id, event_id, customer_id, kind, occurred_at, channel), \
              furthest AS (SELECT e.customer_id, max(",
         );
         push_progress(&mut out);
@@ -156,9 +164,35 @@ impl QueryFragment<Pg> for Record<'_> {
              FOR NO KEY UPDATE) AS held), \
              raised AS (UPDATE campaign_customers AS a SET progress = b.progress, revision = a.revision + 1, \
              updated_at = g.now FROM given AS g CROSS JOIN behind AS b WHERE a.tenant_id = g.tenant_id \
-             AND a.campaign_id = g.campaign_id AND a.customer_id = b.customer_id AND a.progress < b.progress) \
-             SELECT r.id FROM recorded AS r",
+             AND a.campaign_id = g.campaign_id AND a.customer_id = b.customer_id AND a.progress < b.progress), ",
         );
+        push_said(&mut out);
+        out.push_sql(" SELECT r.id FROM recorded AS r");
         Ok(())
     }
+}
+
+/// Writes what keeps consents: of what a customer said about a channel, in this batch and before, what it said
+/// last holds. The order is whole, and no part of it depends on when an event was recorded: so whatever order
+/// events come in, the same one decides.
+fn push_said(out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql(
+        "said AS (SELECT DISTINCT ON (r.customer_id, r.on_channel) r.* FROM (SELECT e.*, \
+         coalesce(e.channel, 'OTHER') AS on_channel FROM recorded AS e WHERE e.kind IN (",
+    );
+    push_consents(out);
+    out.push_sql(
+        ")) AS r ORDER BY r.customer_id, r.on_channel, r.occurred_at DESC, r.kind COLLATE \"C\" DESC, \
+         r.event_id DESC), \
+         consented AS (INSERT INTO customer_consents AS c (tenant_id, customer_id, channel, state, occurred_at, \
+         campaign_id, campaign_event_id, event_id, created_at, updated_at) \
+         SELECT g.tenant_id, s.customer_id, s.on_channel, s.kind, s.occurred_at, g.campaign_id, s.id, s.event_id, \
+         g.now, g.now FROM given AS g CROSS JOIN said AS s ORDER BY s.customer_id, s.on_channel COLLATE \"C\" \
+         ON CONFLICT (tenant_id, customer_id, channel) DO UPDATE SET state = excluded.state, \
+         occurred_at = excluded.occurred_at, campaign_id = excluded.campaign_id, \
+         campaign_event_id = excluded.campaign_event_id, event_id = excluded.event_id, \
+         updated_at = excluded.updated_at, revision = c.revision + 1 \
+         WHERE (excluded.occurred_at, excluded.state, excluded.campaign_id, excluded.event_id) \
+         > (c.occurred_at, c.state, c.campaign_id, c.event_id))",
+    );
 }

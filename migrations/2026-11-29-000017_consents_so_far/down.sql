@@ -1,0 +1,2 @@
+-- What the migration before this one takes back has it all.
+SELECT;

@@ -1,0 +1,39 @@
+//! Who may not be sent to now, and why: one rule in SQL, for all statements that ask for it.
+
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+
+use crate::pb::{AssignmentRefusal, ConsentState, ContactChannel, CustomerStatus};
+use crate::rpc::words::Word;
+
+/// The reasons in their order, each with its condition on what [`push_lookups`] finds.
+const REASONS: [(AssignmentRefusal, &str); 3] = [
+    (AssignmentRefusal::CustomerNotFound, "customer.status IS NULL"),
+    (AssignmentRefusal::CustomerBlocked, "customer.is_blocked"),
+    (AssignmentRefusal::OptedOut, "consent.is_refused"),
+];
+
+/// Writes the number of the reason why a customer may not be sent to; null where it may.
+pub(super) fn push_case(out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql("CASE");
+    for (refusal, condition) in REASONS {
+        out.push_sql(&format!(" WHEN {condition} THEN {}::smallint", i32::from(refusal)));
+    }
+    out.push_sql(" END");
+}
+
+/// Writes the joins that look up what [`push_case`] judges, of a customer for a channel: the columns where
+/// they are found. Each is a lookup by a key.
+pub(super) fn push_lookups(out: &mut AstPass<'_, '_, Pg>, tenant_id: &str, customer_id: &str, channel: &str) {
+    out.push_sql(&format!(
+        " LEFT JOIN LATERAL (SELECT x.status, x.status = '{blocked}' AS is_blocked FROM customers AS x \
+         WHERE x.tenant_id = {tenant_id} AND x.id = {customer_id} AND x.deleted_at IS NULL OFFSET 0) \
+         AS customer ON true \
+         LEFT JOIN LATERAL (SELECT x.state <> '{opted_in}' AS is_refused FROM customer_consents AS x \
+         WHERE x.tenant_id = {tenant_id} AND x.customer_id = {customer_id} \
+         AND x.channel = coalesce({channel}, '{other}') OFFSET 0) AS consent ON true",
+        blocked = CustomerStatus::Blocked.word(),
+        opted_in = ConsentState::OptedIn.word(),
+        other = ContactChannel::Other.word(),
+    ));
+}

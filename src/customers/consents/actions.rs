@@ -1,0 +1,21 @@
+//! What one transaction reads of consents.
+
+use super::store::{self, Consent, Cursor, Filter};
+use crate::db::TenantTx;
+use crate::error::Result;
+use crate::rpc::Page;
+
+/// One page of consents, and where the next one begins.
+pub(crate) async fn list(
+    tx: &TenantTx,
+    filter: &Filter,
+    page: &Page<Cursor>,
+) -> Result<(Vec<Consent>, Option<Cursor>)> {
+    if *filter != Filter::default() {
+        tx.plan_for_values().await?;
+    }
+    let mut consents = store::list(tx, filter, page).await?;
+    let more = page.cut(&mut consents);
+    let next = consents.last().filter(|_| more).map(Cursor::at);
+    Ok((consents, next))
+}

@@ -1,0 +1,89 @@
+//! `customer_consents`.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::db::keyset::{Direction, keyset};
+use crate::db::schema::customer_consents::{self, dsl};
+use crate::db::{TenantTx, each};
+use crate::error::Result;
+use crate::pb::{ConsentState, ContactChannel};
+use crate::rpc::Page;
+use crate::rpc::words::Text;
+
+/// What a customer last said about being contacted on a channel.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = customer_consents, check_for_backend(Pg))]
+pub(crate) struct Consent {
+    pub(crate) customer_id: Uuid,
+    pub(crate) channel: Text<ContactChannel>,
+    pub(crate) state: Text<ConsentState>,
+    /// When the event happened that decided.
+    pub(crate) occurred_at: DateTime<Utc>,
+    pub(crate) campaign_id: Uuid,
+    pub(crate) campaign_event_id: Uuid,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// Which consents a list shows. All that is set must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Filter {
+    pub(crate) customer_id: Option<Uuid>,
+    pub(crate) channels: Vec<Text<ContactChannel>>,
+    pub(crate) states: Vec<Text<ConsentState>>,
+}
+
+/// Where a page ends: the customer and the channel of its last consent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cursor(Uuid, Text<ContactChannel>);
+
+impl Cursor {
+    /// Where a page ends when `consent` is its last.
+    pub(crate) fn at(consent: &Consent) -> Self {
+        Self(consent.customer_id, consent.channel)
+    }
+}
+
+/// The consents of these customers, in no order.
+pub(crate) async fn find_each(tx: &TenantTx, customer_ids: &[Uuid]) -> Result<Vec<Consent>> {
+    let consent = dsl::customer_consents
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::customer_id.eq(each::Id))
+        .select(Consent::as_select());
+    Ok(each::each(customer_ids, consent).load(&mut tx.connection()).await?)
+}
+
+/// One page of the consents that `filter` lets through, and one row more if there is one.
+pub(crate) async fn list(tx: &TenantTx, filter: &Filter, page: &Page<Cursor>) -> Result<Vec<Consent>> {
+    let mut query = dsl::customer_consents
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .select(Consent::as_select())
+        .limit(page.limit())
+        .into_boxed();
+    if let Some(customer_id) = filter.customer_id {
+        query = query.filter(dsl::customer_id.eq(customer_id));
+    }
+    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    if let [channel] = filter.channels.as_slice() {
+        query = query.filter(dsl::channel.eq(channel));
+    } else if !filter.channels.is_empty() {
+        query = query.filter(dsl::channel.eq_any(&filter.channels));
+    }
+    if let [state] = filter.states.as_slice() {
+        query = query.filter(dsl::state.eq(state));
+    } else if !filter.states.is_empty() {
+        query = query.filter(dsl::state.eq_any(&filter.states));
+    }
+    let direction = Direction::Ascending;
+    let query = match page.after {
+        Some(Cursor(customer_id, channel)) => {
+            keyset!(query, direction, dsl::customer_id, dsl::channel, after(customer_id, channel))
+        }
+        None => keyset!(query, direction, dsl::customer_id, dsl::channel),
+    };
+    Ok(query.load(&mut tx.connection()).await?)
+}
