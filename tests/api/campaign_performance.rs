@@ -85,7 +85,7 @@ async fn events_and_customers_are_counted_by_kind_and_rated_by_whom_it_reached()
     assert_eq!((total.customer_count, answer.assigned_count), (5, 2));
     assert_eq!((total.delivery_rate, total.bounce_rate), (Some(0.5), Some(0.25)));
     assert_eq!((total.open_rate, total.click_rate, total.reply_rate), (Some(0.5), Some(0.0), Some(0.0)));
-    assert_eq!((total.conversion_rate, total.opt_out_rate), (Some(1.0), Some(0.5)));
+    assert_eq!((total.conversion_rate, total.opt_out_rate), (Some(0.5), Some(0.5)));
     assert_eq!((total.cost, total.cost_per_conversion), (None, None), "it has no currency");
     assert_eq!(total.revenues, []);
     rows_agree(&tenant, &answer).await;

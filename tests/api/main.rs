@@ -69,6 +69,7 @@ mod question_plans;
 mod question_steps;
 mod questions;
 mod questions_next;
+mod rates;
 mod rules;
 mod search;
 mod sqlstates;

@@ -59,13 +59,40 @@ pub(crate) struct Happened {
     pub(crate) cost: i128,
 }
 
-/// How many different customers had events of exactly these kinds in a group.
+/// How many different customers had events of exactly these kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reached {
-    pub(crate) group: Group,
-    /// A bit for each kind, the first of [`KINDS`] the lowest.
-    pub(crate) kinds: i32,
+    pub(crate) of: Of,
+    pub(crate) kinds: Kinds,
     pub(crate) customers: i64,
+}
+
+/// Which customers are counted, and which of their events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// All customers of a group, with their events in it.
+    Group(Group),
+    /// The customers whose first SENT was on a day, with all their events in the scope.
+    SentOn(usize),
+    /// The customers whose first DELIVERED was on a day, with all their events in the scope.
+    DeliveredOn(usize),
+}
+
+/// Kinds of events: a bit for each, the first of [`KINDS`] the lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Kinds(i32);
+
+impl Kinds {
+    /// Whether the kind is among them.
+    pub(crate) fn has(self, kind: CampaignEventKind) -> bool {
+        self.0 & bit(kind) != 0
+    }
+}
+
+impl FromIterator<CampaignEventKind> for Kinds {
+    fn from_iter<T: IntoIterator<Item = CampaignEventKind>>(kinds: T) -> Self {
+        Self(kinds.into_iter().map(bit).fold(0, |bits, bit| bits | bit))
+    }
 }
 
 /// The events of a scope, by group and kind.
@@ -79,14 +106,20 @@ pub(crate) async fn list_happened(tx: &TenantTx, scope: &Scope) -> Result<Vec<Ha
     happened.collect()
 }
 
-/// The customers of a scope's events, by group and in all.
+/// The customers of a scope's events, by group and in all; and where the groups are days, by the day on which
+/// they were first sent to, and by that on which they were first delivered to.
 pub(crate) async fn list_reached(tx: &TenantTx, scope: &Scope) -> Result<Vec<Reached>> {
     let list = ListReached { tenant: tx.tenant(), scope };
-    let rows: Vec<(Option<i32>, Option<Uuid>, i32, i64)> = list.load(&mut tx.connection()).await?;
-    let reached = rows.into_iter().map(|(day, campaign, kinds, customers)| Reached {
-        group: group(day, campaign),
-        kinds,
-        customers,
+    let rows: Vec<(Option<i32>, Option<Uuid>, Option<i32>, i32, i64)> =
+        list.load(&mut tx.connection()).await?;
+    let reached = rows.into_iter().map(|(day, campaign, entered, kinds, customers)| {
+        let group = group(day, campaign);
+        let of = match (entered, group) {
+            (Some(ENTERED_BY_SENT), Group::Day(day)) => Of::SentOn(day),
+            (Some(ENTERED_BY_DELIVERED), Group::Day(day)) => Of::DeliveredOn(day),
+            _ => Of::Group(group),
+        };
+        Reached { of, kinds: Kinds(kinds), customers }
     });
     Ok(reached.collect())
 }
@@ -206,36 +239,64 @@ impl QueryId for ListReached<'_> {
 }
 
 impl Query for ListReached<'_> {
-    type SqlType = (Nullable<Integer>, Nullable<SqlUuid>, Integer, BigInt);
+    type SqlType = (Nullable<Integer>, Nullable<SqlUuid>, Nullable<Integer>, Integer, BigInt);
 }
+
+/// What a row says that is of the customers which were first sent to on a day, and not of those of a group.
+const ENTERED_BY_SENT: i32 = 1;
+
+/// The same of those which were first delivered to.
+const ENTERED_BY_DELIVERED: i32 = 2;
 
 impl QueryFragment<Pg> for ListReached<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT ");
-        out.push_sql(self.scope.columns());
-        out.push_sql(
-            ", s.kinds, count(*) FROM (SELECT CASE WHEN grouping(x.grp) = 0 THEN x.grp END AS grp, \
-             bit_or(x.kind) AS kinds FROM (SELECT ",
-        );
+        let by_day = self.scope.campaign_id.is_some();
+        out.push_sql(if by_day {
+            "SELECT v.day, NULL::uuid, v.entered, s.kinds, sum(s.customers)::bigint FROM \
+             (SELECT p.grp, p.sent, p.delivered, p.kinds, count(*) AS customers FROM ("
+        } else {
+            "SELECT NULL::integer, s.grp, NULL::integer, s.kinds, count(*) FROM ("
+        });
+        out.push_sql("SELECT CASE WHEN grouping(x.grp) = 0 THEN x.grp END AS grp, bit_or(x.kind) AS kinds");
+        if by_day {
+            // Days are numbered in their order, so that the first day of a customer has the smallest number.
+            for (column, kind) in
+                [("sent", CampaignEventKind::Sent), ("delivered", CampaignEventKind::Delivered)]
+            {
+                out.push_sql(&format!(
+                    ", CASE WHEN grouping(x.grp) = 1 THEN min(x.grp) FILTER (WHERE x.kind = {}) END AS {column}",
+                    bit(kind)
+                ));
+            }
+        }
+        out.push_sql(" FROM (SELECT ");
         self.scope.push_group(&mut out, "e.occurred_at", "e.campaign_id")?;
         out.push_sql(" AS grp, e.customer_id, CASE e.kind");
-        for (bit, kind) in bits() {
-            out.push_sql(&format!(" WHEN '{}' THEN {bit}", kind.word()));
+        for kind in KINDS {
+            out.push_sql(&format!(" WHEN '{}' THEN {}", kind.word(), bit(kind)));
         }
         out.push_sql(" END AS kind");
         self.scope.push_events(&mut out, &self.tenant)?;
         // Sorted once, both the customers of the groups and those of all follow on each other.
         out.push_sql(
-            " ORDER BY 2, 1 OFFSET 0) AS x GROUP BY GROUPING SETS ((x.customer_id, x.grp), (x.customer_id))) AS s \
-             GROUP BY s.grp, s.kinds",
+            " ORDER BY 2, 1 OFFSET 0) AS x GROUP BY GROUPING SETS ((x.customer_id, x.grp), (x.customer_id)))",
         );
+        if by_day {
+            out.push_sql(&format!(
+                " AS p GROUP BY 1, 2, 3, 4) AS s CROSS JOIN LATERAL (VALUES (s.grp, NULL::integer), \
+                 (s.sent, {ENTERED_BY_SENT}), (s.delivered, {ENTERED_BY_DELIVERED})) AS v (day, entered) \
+                 WHERE v.entered IS NULL OR v.day IS NOT NULL GROUP BY 1, 3, 4"
+            ));
+        } else {
+            out.push_sql(" AS s GROUP BY s.grp, s.kinds");
+        }
         Ok(())
     }
 }
 
-/// A bit for each kind.
-fn bits() -> impl Iterator<Item = (i32, CampaignEventKind)> {
-    KINDS.into_iter().enumerate().map(|(place, kind)| (1 << place, kind))
+/// The bit of a kind.
+fn bit(kind: CampaignEventKind) -> i32 {
+    KINDS.iter().position(|other| *other == kind).map_or(0, |place| 1 << place)
 }
 
 /// The statement of [`list_dates`].

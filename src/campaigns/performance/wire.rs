@@ -115,21 +115,20 @@ pub(crate) fn statistics(
 
 /// What came of a group, with what it cost where that is known.
 fn tallied(tally: &Tally, cost: Option<(&str, i128)>, rows: &Rows) -> pb::CampaignPerformance {
-    let Rates { delivery, open, click, reply, conversion, opt_out, bounce } = tally.rates();
-    let counts = KINDS.into_iter().zip(tally.events).zip(tally.customers_of);
-    let counts = counts.filter(|((_, events), _)| *events > 0);
+    let Rates { delivery, open, click, reply, conversion, opt_out, spam, bounce } = tally.rates();
+    let counts = KINDS.into_iter().zip(tally.events).filter(|(_, events)| *events > 0);
     let per_conversion =
         cost.and_then(|(currency, micros)| Some(money::of_micros(currency, tally.per_conversion(micros)?)));
     pb::CampaignPerformance {
         counts: counts
-            .map(|((kind, event_count), customer_count)| pb::CampaignEventCount {
+            .map(|(kind, event_count)| pb::CampaignEventCount {
                 kind: kind.into(),
                 event_count,
-                customer_count,
+                customer_count: tally.all.customers_of(kind),
                 rows: Some(rows.of(kind)),
             })
             .collect(),
-        customer_count: tally.customers,
+        customer_count: tally.all.customers(),
         delivery_rate: delivery,
         open_rate: open,
         click_rate: click,
@@ -137,6 +136,9 @@ fn tallied(tally: &Tally, cost: Option<(&str, i128)>, rows: &Rows) -> pb::Campai
         conversion_rate: conversion,
         opt_out_rate: opt_out,
         bounce_rate: bounce,
+        spam_rate: spam,
+        sent_customer_count: tally.sent.customers(),
+        reached_customer_count: tally.reached.customers(),
         cost: cost.map(|(currency, micros)| money::of_micros(currency, micros)),
         cost_per_conversion: per_conversion,
         revenues: tally.revenues.iter().map(|(currency, revenue)| revenue_in(currency, *revenue)).collect(),
