@@ -9,6 +9,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use crate::db::keyset::Direction;
+use crate::db::listing::listing;
 use crate::db::schema::audit_events::{self, dsl};
 use crate::db::{LastStatement, TenantTx};
 use crate::error::Result;
@@ -137,11 +138,12 @@ pub(crate) async fn list(
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let mut query = dsl::audit_events
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .select(Event::as_select())
-        .limit(page.limit())
-        .into_boxed();
+    let mut query = listing(
+        dsl::audit_events
+            .filter(dsl::tenant_id.eq(tx.tenant()))
+            .select(Event::as_select())
+            .limit(page.limit()),
+    );
     if let Some((time, id)) = filter.from {
         query = query.filter(dsl::created_at.ge(time)).filter(dsl::id.ge(id));
     }

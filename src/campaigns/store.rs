@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::keyset::{Direction, keyset};
+use crate::db::listing::listing;
 use crate::db::schema::campaigns::{self, dsl};
 use crate::db::schema::{campaign_events, interest_events, purchases};
 use crate::error::Result;
@@ -199,11 +200,12 @@ pub(crate) async fn list(
     direction: Direction,
     page: &Page<Cursor>,
 ) -> Result<Vec<Campaign>> {
-    let mut query = dsl::campaigns
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .select(Campaign::as_select())
-        .limit(page.limit())
-        .into_boxed();
+    let mut query = listing(
+        dsl::campaigns
+            .filter(dsl::tenant_id.eq(tx.tenant()))
+            .select(Campaign::as_select())
+            .limit(page.limit()),
+    );
     // One word is asked for with `=`, which an index that goes on with the list's order can answer.
     if let [status] = filter.statuses.as_slice() {
         query = query.filter(dsl::status.eq(status));

@@ -18,6 +18,7 @@ use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::json::Json;
 use crate::db::keyset::{Direction, keyset};
+use crate::db::listing::listing;
 use crate::db::schema::conversations::{self, dsl};
 use crate::error::Result;
 use crate::pb::{
@@ -286,11 +287,12 @@ pub(crate) async fn list(
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let mut query = dsl::conversations
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .select(Conversation::as_select())
-        .limit(page.limit())
-        .into_boxed();
+    let mut query = listing(
+        dsl::conversations
+            .filter(dsl::tenant_id.eq(tx.tenant()))
+            .select(Conversation::as_select())
+            .limit(page.limit()),
+    );
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }

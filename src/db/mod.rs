@@ -6,6 +6,7 @@ pub mod embedded;
 pub mod health;
 pub mod json;
 pub mod keyset;
+pub mod listing;
 pub mod literal;
 pub mod migrate;
 mod pool;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::keyset::{Direction, keyset};
+use crate::db::listing::listing;
 use crate::db::schema::customer_faqs::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{FaqSource, FaqStatus, FaqVerification};
@@ -174,11 +175,12 @@ pub(crate) async fn list(
     direction: Direction,
     page: &Page<Cursor>,
 ) -> Result<Vec<Faq>> {
-    let mut query = dsl::customer_faqs
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .select(Faq::as_select())
-        .limit(page.limit())
-        .into_boxed();
+    let mut query = listing(
+        dsl::customer_faqs
+            .filter(dsl::tenant_id.eq(tx.tenant()))
+            .select(Faq::as_select())
+            .limit(page.limit()),
+    );
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }

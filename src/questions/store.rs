@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::db::TenantTx;
 use crate::db::keyset::{Direction, keyset};
+use crate::db::listing::listing;
 use crate::db::literal::literal;
 use crate::db::schema::pending_questions::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
@@ -219,11 +220,12 @@ pub(crate) async fn list(
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let mut query = dsl::pending_questions
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .select(Question::as_select())
-        .limit(page.limit())
-        .into_boxed();
+    let mut query = listing(
+        dsl::pending_questions
+            .filter(dsl::tenant_id.eq(tx.tenant()))
+            .select(Question::as_select())
+            .limit(page.limit()),
+    );
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }

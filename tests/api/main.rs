@@ -63,6 +63,7 @@ mod odd_texts;
 mod odd_times;
 mod pages;
 mod plans;
+mod prepared;
 mod protocol;
 mod question_answers;
 mod question_plans;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::keyset::{Direction, keyset};
+use crate::db::listing::listing;
 use crate::db::schema::customer_consents::{self, dsl};
 use crate::db::{TenantTx, each};
 use crate::error::Result;
@@ -59,11 +60,12 @@ pub(crate) async fn find_each(tx: &TenantTx, customer_ids: &[Uuid]) -> Result<Ve
 
 /// One page of the consents that `filter` lets through, and one row more if there is one.
 pub(crate) async fn list(tx: &TenantTx, filter: &Filter, page: &Page<Cursor>) -> Result<Vec<Consent>> {
-    let mut query = dsl::customer_consents
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .select(Consent::as_select())
-        .limit(page.limit())
-        .into_boxed();
+    let mut query = listing(
+        dsl::customer_consents
+            .filter(dsl::tenant_id.eq(tx.tenant()))
+            .select(Consent::as_select())
+            .limit(page.limit()),
+    );
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }

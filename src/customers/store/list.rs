@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Customer;
 use crate::db::TenantTx;
 use crate::db::keyset::{Direction, keyset};
+use crate::db::listing::{Listing, listing};
 use crate::error::Result;
 use crate::pb::CustomerStatus;
 use crate::rpc::Page;
@@ -142,9 +143,8 @@ pub(crate) async fn list(
             c::updated_at,
             c::revision,
         ))
-        .limit(page.limit())
-        .into_boxed();
-    let query = filtered(query, filter);
+        .limit(page.limit());
+    let query = filtered(listing(query), filter);
     let query = match (key, &page.after) {
         (OrderKey::CreatedAt, Some(Cursor::Time(time, id))) => {
             keyset!(query, direction, c::created_at, c::id, after(time, id))
@@ -165,15 +165,15 @@ pub(crate) async fn list(
 /// The ids of the customers that `filter` lets through, in no order; no more than `limit`.
 pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Result<Vec<Uuid>> {
     use customer_list as c;
-    let query = c::table.filter(c::tenant_id.eq(tx.tenant())).select(c::id).limit(limit).into_boxed();
-    Ok(filtered(query, filter).load(&mut tx.connection()).await?)
+    let query = c::table.filter(c::tenant_id.eq(tx.tenant())).select(c::id).limit(limit);
+    Ok(filtered(listing(query), filter).load(&mut tx.connection()).await?)
 }
 
 /// A query of the rows that `filter` lets through.
 fn filtered<'q, ST>(
-    mut query: customer_list::BoxedQuery<'q, Pg, ST>,
+    mut query: Listing<customer_list::BoxedQuery<'q, Pg, ST>>,
     filter: &'q Filter,
-) -> customer_list::BoxedQuery<'q, Pg, ST> {
+) -> Listing<customer_list::BoxedQuery<'q, Pg, ST>> {
     use customer_list as c;
     if !filter.show_deleted {
         query = query.filter(c::deleted_at.is_null());

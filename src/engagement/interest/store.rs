@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::db::TenantTx;
 use crate::db::keyset::{Direction, keyset};
+use crate::db::listing::listing;
 use crate::db::schema::interest_events::{self, dsl};
 use crate::error::Result;
 use crate::pb::{InterestKind, Outcome};
@@ -69,11 +70,12 @@ pub(crate) async fn list(
     direction: Direction,
     page: &Page<Cursor>,
 ) -> Result<Vec<InterestEvent>> {
-    let mut query = dsl::interest_events
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .select(InterestEvent::as_select())
-        .limit(page.limit())
-        .into_boxed();
+    let mut query = listing(
+        dsl::interest_events
+            .filter(dsl::tenant_id.eq(tx.tenant()))
+            .select(InterestEvent::as_select())
+            .limit(page.limit()),
+    );
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::db::keyset::{Direction, keyset};
+use crate::db::listing::listing;
 use crate::db::schema::purchases::{self, dsl};
 use crate::error::Result;
 use crate::pb::PurchaseStatus;
@@ -148,11 +149,12 @@ pub(crate) async fn list(
     direction: Direction,
     page: &Page<Cursor>,
 ) -> Result<Vec<Purchase>> {
-    let mut query = dsl::purchases
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .select(Purchase::as_select())
-        .limit(page.limit())
-        .into_boxed();
+    let mut query = listing(
+        dsl::purchases
+            .filter(dsl::tenant_id.eq(tx.tenant()))
+            .select(Purchase::as_select())
+            .limit(page.limit()),
+    );
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }

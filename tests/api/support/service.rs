@@ -126,6 +126,11 @@ impl Crm {
         self.database.target()
     }
 
+    /// The pool of the replica.
+    pub(crate) fn db(&self) -> Db {
+        self.first.db.clone()
+    }
+
     /// A connection of the database's owner.
     pub(crate) async fn sql(&self) -> Sql {
         self.database.sql().await
@@ -146,6 +151,7 @@ impl Crm {
 pub(crate) struct Replica {
     address: SocketAddr,
     channel: Channel,
+    db: Db,
     stop: CancellationToken,
     server: JoinSet<Result<(), ServeError>>,
 }
@@ -178,6 +184,7 @@ impl Replica {
             let limits = config.database.pool_limits();
             opened.db = Db::new(&database.target_of(&login), limits).expect("a pool");
         }
+        let db = opened.db.clone();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
@@ -194,7 +201,7 @@ impl Replica {
             None => endpoint.connect().await.expect("the service listens"),
             Some(_) => endpoint.connect_lazy(),
         };
-        Self { address, channel, stop, server }
+        Self { address, channel, db, stop, server }
     }
 
     pub(crate) fn channel(&self) -> Channel {

@@ -34,7 +34,7 @@ struct List<'f> {
     limit: i64,
 }
 
-/// The SQL depends on what is set, so the type alone does not name the statement.
+/// The SQL depends on what is set; a connection would keep a statement for each combination.
 impl QueryId for List<'_> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -50,6 +50,7 @@ const CHANNEL: &str = " CROSS JOIN LATERAL (SELECT x.channel FROM campaigns AS x
 
 impl QueryFragment<Pg> for List<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.unsafe_to_cache_prepared();
         out.push_sql(
             "SELECT j.campaign_id, j.customer_id, j.progress, j.created_at, j.updated_at, j.refusal FROM ",
         );

@@ -41,7 +41,7 @@ struct List {
     limit: i64,
 }
 
-/// The SQL depends on what is set, so the type alone does not name the statement.
+/// The SQL depends on what is set; a connection would keep a statement for each combination.
 impl QueryId for List {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -112,6 +112,7 @@ impl QueryFragment<Pg> for List {
         } else {
             [" ORDER BY p.occurred_at, p.id", " ORDER BY page.occurred_at, page.id"]
         };
+        out.unsafe_to_cache_prepared();
         out.push_sql(
             "SELECT e.id, e.campaign_id, e.event_id, e.customer_id, e.kind, e.occurred_at, e.conversation_id, \
              e.cost_micros, e.created_at, e.channel, k.currency \

@@ -1,0 +1,58 @@
+//! Queries of lists, whose SQL depends on the filters that are set.
+//!
+//! A connection keeps each statement that it prepares, and Postgres some 50 KB for it, for as long as the
+//! connection lives. A list has up to hundreds of thousands of different statements, one for each
+//! combination of filters, so none of them is kept: it is prepared, run once, and closed.
+
+use diesel::QueryResult;
+use diesel::expression::Expression;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_dsl::methods::{BoxedDsl, FilterDsl, OrderDsl};
+
+/// A query to which filters can be added one by one, of which no connection keeps a statement.
+///
+/// The only way to a boxed query: `into_boxed` is disallowed elsewhere.
+pub fn listing<'q, Q: BoxedDsl<'q, Pg>>(query: Q) -> Listing<Q::Output> {
+    Listing(query.internal_into_boxed())
+}
+
+/// See [`listing`].
+#[derive(Debug, Clone)]
+pub struct Listing<Q>(Q);
+
+impl<Q> Listing<Q> {
+    /// Only the rows for which `predicate` holds.
+    #[must_use]
+    pub fn filter<P>(self, predicate: P) -> Self
+    where
+        Q: FilterDsl<P, Output = Q>,
+    {
+        Self(self.0.filter(predicate))
+    }
+
+    /// The rows in this order.
+    #[must_use]
+    pub fn order<E: Expression>(self, order: E) -> Self
+    where
+        Q: OrderDsl<E, Output = Q>,
+    {
+        Self(self.0.order(order))
+    }
+}
+
+impl<Q: Query> Query for Listing<Q> {
+    type SqlType = Q::SqlType;
+}
+
+impl<Q> QueryId for Listing<Q> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Listing<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.unsafe_to_cache_prepared();
+        self.0.walk_ast(out)
+    }
+}
