@@ -1,11 +1,11 @@
-//! Writes the table of the contract's RPCs: how each is called, what a caller needs for it, and what it
-//! changes.
+//! Writes the table of the contract's RPCs: how each is called, what a caller needs for it, what it changes,
+//! and what it costs.
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage, Value};
 
 use super::validation::names;
 
-/// The option that says what a call needs, and what it changes.
+/// The option that says what a call needs, what it changes, and what it costs.
 const ACCESS: &str = "crm.v1.access";
 
 /// The value of `idempotency_level` that says that an RPC changes nothing.
@@ -24,8 +24,8 @@ pub(crate) struct Resource {
 ///
 /// # Errors
 ///
-/// An RPC that does not say which scope it needs, or what it changes: the build fails with a text that
-/// names it.
+/// An RPC that does not say which scope it needs, what it changes, or what it costs: the build fails with a
+/// text that names it.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
     let mut arms = String::new();
     for method in of_package(pool, package) {
@@ -84,27 +84,34 @@ fn arm(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, Strin
         Some(Resource { kind, .. }) => format!("Some({kind:?})"),
         None => "None".to_owned(),
     };
+    let named = |error: String| format!("{}: {error}", method.full_name());
+    let scope = word(pool, method, "scope").map_err(named)?;
+    let cost = word(pool, method, "cost").map_err(named)?;
+    let streaming = method.is_client_streaming() || method.is_server_streaming();
+    if streaming && cost != "Low" {
+        return Err(named(
+            "a stream would have its place for as long as it is open: say cost: COST_LOW".to_owned(),
+        ));
+    }
     Ok(format!(
         "        \"/{full}/{name}\" => Some(&Method {{ name: \"{short}/{name}\", scope: crate::pb::Scope::{scope}, \
-         resource_type: {kind}, streaming: {streaming} }}),\n",
+         cost: crate::pb::Cost::{cost}, resource_type: {kind}, streaming: {streaming} }}),\n",
         full = service.full_name(),
         short = service.name(),
         name = method.name(),
-        scope = scope(pool, method).map_err(|error| format!("{}: {error}", method.full_name()))?,
-        streaming = method.is_client_streaming() || method.is_server_streaming(),
     ))
 }
 
-/// The variant of the scope that a method needs.
-fn scope(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, String> {
+/// The variant of an enum that the option of a method names.
+fn word(pool: &DescriptorPool, method: &MethodDescriptor, field: &str) -> Result<String, String> {
     let access = access(pool, method)?;
-    let scope = access.descriptor().get_field_by_name("scope").and_then(|field| {
+    let value = access.descriptor().get_field_by_name(field).and_then(|field| {
         let number = access.get_field(&field).as_enum_number().filter(|number| *number != 0)?;
         field.kind().as_enum()?.get_value(number)
     });
-    let missing = || format!("say what a caller needs: option ({ACCESS}) = {{scope: …}}");
-    let scope = scope.ok_or_else(missing)?;
-    Ok(names::camel(scope.name().trim_start_matches("SCOPE_")))
+    let value = value.ok_or_else(|| format!("say what a call needs: option ({ACCESS}) = {{{field}: …}}"))?;
+    let prefix = format!("{}_", field.to_uppercase());
+    Ok(names::camel(value.name().trim_start_matches(&prefix)))
 }
 
 /// The option of a method; an empty one where it has none.

@@ -207,6 +207,16 @@ impl Error {
         }
     }
 
+    /// There is no room for what was asked within the time that a client should wait for it. For a limit
+    /// that is reached before the call had any effect, and that no setting of the tenant names.
+    pub fn overloaded() -> Self {
+        Self::Unavailable {
+            reason: ErrorReason::Overloaded,
+            message: "the server is busy with other work of this tenant; retry with the same key",
+            cause: None,
+        }
+    }
+
     /// A fault of the server that no client can do anything about.
     pub fn internal(cause: impl Into<Cause>) -> Self {
         Self::Internal(cause.into())

@@ -97,6 +97,7 @@ fn page_token(text: &str) {
             deadline: Deadline::after(Duration::from_secs(1)),
             id: Uuid::nil(),
             asking: Asking::default(),
+            costs: Default::default(),
         },
         message: pb::ListCustomersRequest { page_token: page_token.to_owned(), ..Default::default() },
     };

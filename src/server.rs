@@ -41,6 +41,7 @@ use crate::pb::engagement_service_server::EngagementServiceServer;
 use crate::pb::pending_question_service_server::PendingQuestionServiceServer;
 use crate::questions::PendingQuestions;
 use crate::rpc::PageKey;
+use crate::rpc::cost::Costs;
 use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
 
@@ -194,6 +195,7 @@ pub async fn run(
         ConversationServiceServer::new(conversations).max_decoding_message_size(limits.max_request_bytes);
     let calls = CallLayer {
         authenticator,
+        costs: Costs::new(&limits.calls),
         admission: Admission::new(limits.calls),
         tracker: tracker.clone(),
         stop: stop.clone(),

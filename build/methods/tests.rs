@@ -43,14 +43,14 @@ fn generate_from(methods: &str) -> Result<String, String> {
 fn an_rpc_with_a_scope_is_in_the_table() {
     let code = generate_from(
         "rpc Get(M) returns (M) { option idempotency_level = NO_SIDE_EFFECTS; \
-         option (crm.v1.access) = {scope: SCOPE_READ}; } \
+         option (crm.v1.access) = {scope: SCOPE_READ, cost: COST_HIGH}; } \
          rpc Add(stream M) returns (M) { \
-         option (crm.v1.access) = {scope: SCOPE_WRITE, resource: {type: \"thing\", id: \"request.id\"}}; }",
+         option (crm.v1.access) = {scope: SCOPE_WRITE, cost: COST_LOW, resource: {type: \"thing\", id: \"request.id\"}}; }",
     );
     let code = code.expect("a good service");
     for part in [
-        "\"/crm.v1.Things/Get\" => Some(&Method { name: \"Things/Get\", scope: crate::pb::Scope::Read, resource_type: None, streaming: false })",
-        "\"/crm.v1.Things/Add\" => Some(&Method { name: \"Things/Add\", scope: crate::pb::Scope::Write, resource_type: Some(\"thing\"), streaming: true })",
+        "\"/crm.v1.Things/Get\" => Some(&Method { name: \"Things/Get\", scope: crate::pb::Scope::Read, cost: crate::pb::Cost::High, resource_type: None, streaming: false })",
+        "\"/crm.v1.Things/Add\" => Some(&Method { name: \"Things/Add\", scope: crate::pb::Scope::Write, cost: crate::pb::Cost::Low, resource_type: Some(\"thing\"), streaming: true })",
     ] {
         assert!(code.contains(part), "{part} in {code}");
     }
@@ -63,8 +63,27 @@ fn an_rpc_without_a_scope_is_refused() {
         let method =
             format!("rpc Get(M) returns (M) {{ option idempotency_level = NO_SIDE_EFFECTS; {method} }}");
         let error = generate_from(&method).expect_err(&method);
-        assert!(error.starts_with("crm.v1.Things.Get: say what a caller needs"), "{error}");
+        assert!(error.starts_with("crm.v1.Things.Get: say what a call needs"), "{error}");
+        assert!(error.contains("scope"), "{error}");
     }
+}
+
+#[test]
+fn an_rpc_without_a_cost_is_refused_and_a_stream_is_little_work() {
+    let read = |parameter: &str, access: &str| {
+        generate_from(&format!(
+            "rpc Get({parameter}) returns (M) {{ option idempotency_level = NO_SIDE_EFFECTS; \
+             option (crm.v1.access) = {{scope: SCOPE_READ{access}}}; }}"
+        ))
+    };
+    for access in ["", ", cost: COST_UNSPECIFIED"] {
+        let error = read("M", access).expect_err(access);
+        assert!(error.starts_with("crm.v1.Things.Get: say what a call needs"), "{error}");
+        assert!(error.contains("cost"), "{error}");
+    }
+    assert!(read("stream M", ", cost: COST_LOW").is_ok());
+    let error = read("stream M", ", cost: COST_HIGH").expect_err("a place for ever");
+    assert!(error.contains("cost: COST_LOW"), "{error}");
 }
 
 #[test]

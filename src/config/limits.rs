@@ -54,6 +54,18 @@ pub struct CallLimits {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls_per_tenant: u32,
 
+    /// Calls at once that add up a tenant's rows, such as those of a dashboard; half of the cores of this
+    /// machine when not said, and half of Postgres's are best. Batches, rankings and contexts may be four
+    /// times as many. A tenant has half of them at most, and the others wait in turns.
+    #[arg(long, env = "CRM_MAX_COSTLY_CALLS", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_costly_calls: Option<u32>,
+
+    /// Calls of one tenant that may wait for such a place; of batches, rankings and contexts four times as
+    /// many. A call of a dashboard takes tenths of a second, so that the last of these is answered within
+    /// the deadline of a call that brings none.
+    #[arg(long, env = "CRM_MAX_WAITING_CALLS_PER_TENANT", default_value_t = 64, value_name = "COUNT")]
+    pub max_waiting_calls_per_tenant: u32,
+
     /// Streams that are open. An idle one takes some 10 KB.
     #[arg(long, env = "CRM_MAX_STREAMS", default_value_t = 32_768, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..))]

@@ -28,6 +28,7 @@ impl AiContexts {
 impl Contexts for AiContexts {
     async fn get(&self, call: Call<pb::GetAiContextRequest>) -> Result<pb::GetAiContextResponse> {
         let wish = Arc::new(wire::wish(&call.message, times::now())?);
+        let _place = call.context.place().await?;
         let (caller, deadline) = (&call.context.caller, call.context.deadline);
         let read = async |tx: &TenantTx| actions::read(tx, &wish).await;
         let snapshot = self.db.snapshot(caller, deadline, read).await?;

@@ -202,6 +202,15 @@ pub(crate) async fn lock_free_heads(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<H
     Ok(each::each(ids, head).load(&mut tx.connection()).await?)
 }
 
+/// Those of these conversations that there are, whoever holds them.
+pub(crate) async fn list_existing(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let id = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq(each::Id))
+        .select(dsl::id);
+    Ok(each::each(ids, id).load(&mut tx.connection()).await?)
+}
+
 /// The same of one conversation, as soon as nobody else holds it.
 pub(crate) async fn lock_head(tx: &TenantTx, id: Uuid) -> Result<Option<Head>> {
     let head = dsl::conversations

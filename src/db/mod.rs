@@ -15,17 +15,19 @@ pub mod schema;
 pub mod service_keys;
 mod tenant_tx;
 pub mod texts;
+pub mod turns;
 pub mod walls;
 mod wire;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use deadpool::managed::{BuildError, Object, Pool, PoolError, TimeoutType};
+use deadpool::managed::{BuildError, Pool, PoolError, TimeoutType};
 use diesel_async::SimpleAsyncConnection;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
-use pool::Connector;
+use pool::{Connector, Lent};
+use turns::{Room, Turns};
 use wire::Limit;
 
 pub use connect::{ConnectError, Target};
@@ -46,11 +48,38 @@ pub struct PoolLimits {
     pub transaction: Duration,
 }
 
+/// Connections that are kept free for batches, which are of many tenants and need one or two each: two
+/// writers of messages and two of lookups, by default. They may take others as well.
+const KEPT_FOR_BATCHES: usize = 4;
+
+/// The share of a small pool that is kept for them at most: a quarter.
+const KEPT_SHARE: usize = 4;
+
+/// Transactions of a tenant that may wait for a connection. Calls are bounded by a setting, and what a
+/// tenant's streams do by numbers of their own; this is beyond all of them together.
+const WAITING: usize = 1 << 20;
+
 /// A pool of connections that serve tenants, and nothing else.
+///
+/// It is fair: one tenant has half of the connections at most, and the next that is free goes to the waiting
+/// tenant that has the fewest.
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<Connector>,
     transaction_limit: Duration,
+    /// Who may take one, of the transactions that are one tenant's.
+    turns: Turns,
+    /// How long a transaction waits for one.
+    wait: Duration,
+}
+
+/// Whose work a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Of many tenants, which wait for each other in a queue of their own. Connections are kept free for it.
+    Many,
+    /// Of the caller's tenant, like a call of it.
+    One,
 }
 
 impl Db {
@@ -61,14 +90,17 @@ impl Db {
     /// When the pool cannot be built, which is a fault of its settings.
     pub fn new(target: &Target, limits: PoolLimits) -> Result<Self> {
         let PoolLimits { connections, wait, transaction: transaction_limit } = limits;
+        let connections = usize::from(connections);
         let pool = Pool::builder(Connector(target.clone()))
-            .max_size(usize::from(connections))
+            .max_size(connections)
             .wait_timeout(Some(wait))
             .create_timeout(Some(CONNECT_TIMEOUT))
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error: BuildError| Error::internal(error))?;
-        Ok(Self { pool, transaction_limit })
+        let kept = KEPT_FOR_BATCHES.min(connections / KEPT_SHARE);
+        let turns = Turns::new(Room::halved(connections - kept, WAITING));
+        Ok(Self { pool, transaction_limit, turns, wait })
     }
 
     /// Runs `work` in one transaction of the caller's tenant that may change rows.
@@ -135,7 +167,7 @@ impl Db {
         tenant_tx::run(self, caller, Access::Snapshot, deadline, work, |_| None).await
     }
 
-    /// A transaction for several tenants, on a connection that knows the named `statements`. Where one
+    /// A transaction for one tenant or several, on a connection that knows the named `statements`. Where one
     /// does not yet, they are run there once, as the caller's, and taken back.
     ///
     /// What those it is for have `waited` before counts as if it had waited for a connection, so that they
@@ -147,14 +179,14 @@ impl Db {
     pub async fn batch<F>(
         &self,
         caller: &Caller,
-        waited: Duration,
+        (whose, waited): (Whose, Duration),
         deadline: Deadline,
         statements: (&'static str, F),
     ) -> Result<BatchTx>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        BatchTx::open(self, caller, (Access::ReadWrite, waited), deadline, statements).await
+        BatchTx::open(self, caller, (Access::ReadWrite, whose, waited), deadline, statements).await
     }
 
     /// The same for a transaction that only reads.
@@ -165,14 +197,14 @@ impl Db {
     pub async fn batch_of_reads<F>(
         &self,
         caller: &Caller,
-        waited: Duration,
+        (whose, waited): (Whose, Duration),
         deadline: Deadline,
         statements: (&'static str, F),
     ) -> Result<BatchTx>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        BatchTx::open(self, caller, (Access::ReadOnly, waited), deadline, statements).await
+        BatchTx::open(self, caller, (Access::ReadOnly, whose, waited), deadline, statements).await
     }
 
     /// Whether a connection that nobody uses answers within `patience`; `None` where there is none.
@@ -192,17 +224,42 @@ impl Db {
         self.pool.close();
     }
 
-    /// A connection, for work that has `waited` already.
-    async fn connection(&self, waited: Duration) -> Result<Object<Connector>> {
+    /// A connection for a tenant's work, or for that of many, which has `waited` already.
+    async fn connection(&self, tenant: Option<TenantId>, waited: Duration) -> Result<Lent> {
+        let began = Instant::now();
+        let wait = self.wait.saturating_sub(waited);
+        let turn = match tenant {
+            Some(tenant) => {
+                let turn = tokio::time::timeout(wait, self.turns.take(tenant.as_uuid())).await;
+                let turn = turn.map_err(|_| none_free("no turn in time"))?;
+                Some(turn.map_err(|_| none_free("too many wait for a turn"))?)
+            }
+            None => None,
+        };
         let mut timeouts = self.pool.timeouts();
-        timeouts.wait = timeouts.wait.map(|wait| wait.saturating_sub(waited));
-        self.pool.timeout_get(&timeouts).await.map_err(|error| match error {
-            PoolError::Timeout(TimeoutType::Wait) => Error::Unavailable {
-                reason: crate::pb::ErrorReason::Overloaded,
-                message: "all connections to the database are in use; retry with the same key",
-                cause: Some("no free connection in time".into()),
-            },
+        timeouts.wait = Some(wait.saturating_sub(began.elapsed()));
+        let object = self.pool.timeout_get(&timeouts).await.map_err(|error| match error {
+            PoolError::Timeout(TimeoutType::Wait) => none_free("no free connection in time"),
             error => Error::database_unavailable(error),
-        })
+        })?;
+        Ok(Lent::new(object, turn))
+    }
+}
+
+impl Whose {
+    /// The tenant whose work it is alone.
+    fn tenant(self, caller: &Caller) -> Option<TenantId> {
+        match self {
+            Self::Many => None,
+            Self::One => Some(caller.tenant()),
+        }
+    }
+}
+
+fn none_free(cause: &'static str) -> Error {
+    Error::Unavailable {
+        reason: crate::pb::ErrorReason::Overloaded,
+        message: "all connections to the database are in use; retry with the same key",
+        cause: Some(cause.into()),
     }
 }

@@ -1,14 +1,16 @@
 //! Connections that serve tenants, as the pool makes and takes them.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use deadpool::managed::{Manager, Metrics, Object, RecycleError, RecycleResult};
 use diesel::ConnectionError;
 use diesel_async::pooled_connection::PoolableConnection;
 
 use super::Target;
+use super::turns::Turn;
 use super::wire::Wire;
 use crate::error::Error;
 
@@ -66,6 +68,27 @@ impl Connection {
             self.planned_ms.store(now, Ordering::Relaxed);
         }
         old
+    }
+}
+
+/// A connection that some work has, until this is dropped: first the connection is free again, and then
+/// the next may take one.
+pub(super) struct Lent {
+    connection: Object<Connector>,
+    _turn: Option<Turn>,
+}
+
+impl Lent {
+    pub(super) fn new(connection: Object<Connector>, turn: Option<Turn>) -> Self {
+        Self { connection, _turn: turn }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
     }
 }
 

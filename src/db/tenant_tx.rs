@@ -17,14 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use deadpool::managed::Object;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join, try_join, try_join_all};
 
-use super::Db;
-use super::pool::{Connection, Connector};
+use super::pool::{Connection, Lent};
 use super::wire::Limit;
+use super::{Db, Whose};
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
 
@@ -127,7 +126,7 @@ where
 ///
 /// Only [`Db::write`], [`Db::read`], [`Db::snapshot`] and [`BatchTx::as_tenant`] make one, from a [`Caller`].
 pub struct TenantTx {
-    connection: Arc<Object<Connector>>,
+    connection: Arc<Lent>,
     tenant: TenantId,
     /// Whether the connection knows all statements that come, so that they arrive in the order in which
     /// they are sent.
@@ -168,7 +167,7 @@ impl TenantTx {
 /// Its connection has run every statement of a batch before. One that it has not seen is prepared before
 /// it is sent, which lets those that come after it overtake it, COMMIT among them.
 pub struct BatchTx {
-    connection: Arc<Object<Connector>>,
+    connection: Arc<Lent>,
     begin: String,
     /// Until when each flight must be answered.
     limit: Limit,
@@ -184,14 +183,14 @@ impl BatchTx {
     pub(super) async fn open<F>(
         db: &Db,
         caller: &Caller,
-        (access, waited): (Access, Duration),
+        (access, whose, waited): (Access, Whose, Duration),
         deadline: Deadline,
         (name, statements): (&'static str, F),
     ) -> Result<Self>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        let connection = Arc::new(db.connection(waited).await?);
+        let connection = Arc::new(db.connection(whose.tenant(caller), waited).await?);
         let deadline = deadline.at_most(db.transaction_limit);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
         let knows = connection.knows(name);
@@ -225,6 +224,17 @@ impl BatchTx {
         let (begun, outcome) = wire.answer(self.limit, flight).await?;
         self.connection.judge(&outcome);
         begun?;
+        outcome
+    }
+
+    /// Runs one more flight between the first and the last.
+    ///
+    /// # Errors
+    ///
+    /// What the flight returned.
+    pub async fn flight<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
+        let outcome = self.connection.wire().answer(self.limit, flight).await?;
+        self.connection.judge(&outcome);
         outcome
     }
 
@@ -390,7 +400,7 @@ where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
 {
-    let connection = Arc::new(db.connection(Duration::ZERO).await?);
+    let connection = Arc::new(db.connection(Some(caller.tenant()), Duration::ZERO).await?);
     let deadline = deadline.at_most(db.transaction_limit);
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
     let tenant = caller.tenant();

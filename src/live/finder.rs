@@ -18,7 +18,7 @@ use super::bus::Topic;
 use super::drought::Drought;
 use super::lanes::{Commit, Lanes, Width};
 use crate::auth::Caller;
-use crate::db::{Db, Deadline, TenantTx, one_flight};
+use crate::db::{Db, Deadline, TenantTx, Whose, one_flight};
 use crate::error::{Error, Result};
 
 /// Lookups that go together: more wait longer for the last of them than they save. A second flight
@@ -93,7 +93,7 @@ impl<F: Find> Commit for Lookups<F> {
     }
 
     async fn together(&self, lookups: Vec<Self::Item>) -> Vec<Self::Item> {
-        match self.flight(&lookups).await {
+        match self.flight(&lookups, Whose::Many).await {
             Ok(rows) => {
                 answer(lookups, &rows);
                 Vec::new()
@@ -107,16 +107,20 @@ impl<F: Find> Commit for Lookups<F> {
     }
 
     async fn apart(&self, lookups: Vec<Self::Item>) {
-        match self.flight(&lookups).await {
+        match self.flight(&lookups, Whose::One).await {
             Ok(rows) => answer(lookups, &rows),
             Err(error) => refuse(lookups, error),
         }
+    }
+
+    fn refuse(&self, lookups: Vec<Self::Item>) {
+        refuse(lookups, Error::overloaded());
     }
 }
 
 impl<F: Find> Lookups<F> {
     /// Looks up what is asked for, in one flight with everything around it.
-    async fn flight(&self, lookups: &[Lookup<F::Row>]) -> Result<HashMap<Topic, F::Row>> {
+    async fn flight(&self, lookups: &[Lookup<F::Row>], whose: Whose) -> Result<HashMap<Topic, F::Row>> {
         let mut shares: Vec<(&Caller, Vec<Uuid>)> = Vec::new();
         let began = Instant::now();
         let mut first = began;
@@ -131,8 +135,11 @@ impl<F: Find> Lookups<F> {
         let warm = async |tx: &TenantTx| F::find(tx, &[]).await.map(|_| ());
         let deadline = Deadline::after(DEADLINE);
         let waited = self.drought.endured(first);
-        let tx = self.db.batch_of_reads(caller, waited, deadline, (F::NAME, warm)).await;
-        self.drought.note(tx.is_ok(), began);
+        let tx = self.db.batch_of_reads(caller, (whose, waited), deadline, (F::NAME, warm)).await;
+        // That a tenant has no connection left says nothing of others.
+        if whose == Whose::Many {
+            self.drought.note(tx.is_ok(), began);
+        }
         let tx = tx?;
         for (_, ids) in &mut shares {
             ids.sort_unstable();

@@ -13,15 +13,16 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::bus::Topic;
 use super::queue::{Batch, Queue};
+use crate::db::turns::{Room, Turns};
 
-/// Topics that are committed apart at once. Each takes a connection, perhaps for seconds where somebody
-/// else holds what it needs; so many leave most of a pool to others.
+/// Topics that are committed apart at once, half of them of one tenant at most. Each takes a connection,
+/// perhaps for seconds where another transaction holds what it needs; so many leave most of a pool to
+/// others.
 const APART: usize = 6;
 
 /// After this time a batch counts as stuck: several hundred times what one takes, so that a busy database
@@ -30,6 +31,13 @@ const STUCK: Duration = Duration::from_secs(1);
 
 /// Writers, as a multiple of those that are allowed, while some are stuck. Each has a connection.
 const WITH_STUCK: usize = 2;
+
+/// Topics of a tenant that may wait to be committed apart: those of four batches that failed. Beyond that
+/// a client has to wait, and not the memory of the service to grow.
+const APART_WAITING: usize = 1_024;
+
+/// How long a topic waits to be committed apart, at most: as long as committing it may take.
+const APART_WAIT: Duration = Duration::from_secs(10);
 
 /// How to commit items.
 pub trait Commit: Send + Sync + 'static {
@@ -45,6 +53,10 @@ pub trait Commit: Send + Sync + 'static {
 
     /// Commits items of one topic, and tells those who wait for them, whatever happens.
     fn apart(&self, items: Vec<Self::Item>) -> impl Future<Output = ()> + Send;
+
+    /// Tells those who wait for items that these are not committed, because too much of their tenant is
+    /// to be committed apart.
+    fn refuse(&self, items: Vec<Self::Item>);
 }
 
 /// How much is done at once.
@@ -68,8 +80,9 @@ struct Shared<C: Commit> {
     width: Width,
     state: Mutex<State<C::Item>>,
     tracker: TaskTracker,
-    /// Bounds what is committed apart, which takes connections beyond those of the writers.
-    apart: Semaphore,
+    /// Bounds what is committed apart, which takes connections beyond those of the writers. A tenant whose
+    /// topics are held, or fail, keeps no other waiting.
+    apart: Turns,
     /// After this time a batch counts as stuck.
     patience: Duration,
 }
@@ -95,7 +108,7 @@ impl<C: Commit> Lanes<C> {
 
     fn with_patience(commit: C, width: Width, tracker: TaskTracker, patience: Duration) -> Self {
         let state = Mutex::new(State { queue: Queue::new(), writers: 0, stuck: 0 });
-        let apart = Semaphore::new(APART);
+        let apart = Turns::new(Room::halved(APART, APART_WAITING));
         Self { shared: Arc::new(Shared { commit, width, state, tracker, apart, patience }) }
     }
 
@@ -170,9 +183,10 @@ impl<C: Commit> Shared<C> {
     async fn write_apart(self: Arc<Self>, topic: Topic, items: Vec<C::Item>) {
         let _turn =
             Turn { shared: Arc::clone(&self), topics: vec![topic], is_writer: false, is_stuck: false };
-        // The semaphore is never closed.
-        let _permit = self.apart.acquire().await;
-        self.commit.apart(items).await;
+        match timeout(APART_WAIT, self.apart.take(topic.tenant)).await {
+            Ok(Ok(_place)) => self.commit.apart(items).await,
+            Ok(Err(_)) | Err(_) => self.commit.refuse(items),
+        }
     }
 }
 
@@ -247,6 +261,8 @@ mod tests {
         }
 
         async fn apart(&self, _: Vec<u128>) {}
+
+        fn refuse(&self, _: Vec<u128>) {}
     }
 
     #[tokio::test]

@@ -31,6 +31,7 @@ use uuid::Uuid;
 pub(crate) use deadline::of as timeout;
 
 use super::Context;
+use super::cost::Costs;
 use super::method::Method;
 use crate::audit::Recorder;
 use crate::auth::{Admitted, Authenticator, Caller, TenantId, Validity};
@@ -61,6 +62,8 @@ pub struct CallLayer {
     pub authenticator: Authenticator,
     /// Who sees to it that there is room.
     pub admission: Admission,
+    /// Where calls that are much work wait for their places.
+    pub costs: Costs,
     /// Where calls run.
     pub tracker: TaskTracker,
     /// Cancelled when the server stops.
@@ -199,7 +202,8 @@ impl CallLayer {
         let allowed = time.left();
         if let Some((method, caller)) = call {
             let (deadline, asking) = (Deadline::after(allowed), attempt.asking.clone());
-            request.extensions_mut().insert(Context { caller, method, deadline, id, asking });
+            let costs = self.costs.clone();
+            request.extensions_mut().insert(Context { caller, method, deadline, id, asking, costs });
         }
         let ends = Ends { deadline: time.asked.map(|_| allowed), stop: None, validity };
         if streaming {

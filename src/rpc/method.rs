@@ -1,6 +1,6 @@
 //! The RPCs of the contract, as the layers know them: by their paths.
 
-use crate::pb::Scope;
+use crate::pb::{Cost, Scope};
 
 /// The table that the build made of the protos.
 mod generated {
@@ -16,6 +16,8 @@ pub struct Method {
     pub name: &'static str,
     /// What a caller's credential must grant.
     pub scope: Scope,
+    /// How much work a call is.
+    pub cost: Cost,
     /// The kind of thing that a call changes; nothing where it only reads.
     pub resource_type: Option<&'static str>,
     /// Whether a call of it may stay open; a unary call may not.

@@ -1,6 +1,7 @@
 //! What every call shares.
 
 pub mod codec;
+pub mod cost;
 pub mod etag;
 pub mod fold;
 pub mod layer;
@@ -21,10 +22,12 @@ use uuid::Uuid;
 use crate::audit::rules::Asking;
 use crate::audit::{self, Asked, Operation};
 use crate::auth::Caller;
+use crate::db::turns::Turn;
 use crate::db::{Db, Deadline, TenantTx, Work};
 use crate::error::{Error, Result};
 use crate::idempotency;
 use crate::pb::ErrorReason;
+use cost::Costs;
 use method::Method;
 use validate::Validate;
 
@@ -69,6 +72,8 @@ pub struct Context {
     pub id: Uuid,
     /// Where the layers learn what the message says.
     pub asking: Asking,
+    /// Where a call waits for its place, if it is much work.
+    pub costs: Costs,
 }
 
 impl Context {
@@ -80,6 +85,17 @@ impl Context {
     pub fn of<T>(request: &mut Request<T>) -> Result<Self> {
         let context = request.extensions_mut().remove::<Self>();
         context.ok_or_else(|| Error::internal("a call came past the layers"))
+    }
+
+    /// Waits for the place that the call needs, which it has until this is dropped. To be taken once the
+    /// message is known to be in order, so that no client has a place and sends nothing; [`read`],
+    /// [`snapshot`] and [`mutate`] do.
+    ///
+    /// # Errors
+    ///
+    /// `TENANT_QUOTA_EXCEEDED`, `DEADLINE_EXCEEDED`.
+    pub async fn place(&self) -> Result<Option<Turn>> {
+        self.costs.place(self.method.cost, self.caller.tenant(), self.deadline).await
     }
 
     /// What the call does, for the audit log.
@@ -146,6 +162,7 @@ where
     R: Send,
     F: for<'t> Work<&'t TenantTx, Result<R>>,
 {
+    let _place = call.context.place().await?;
     db.read(&call.context.caller, call.context.deadline, work).await.map(Response::new)
 }
 
@@ -160,6 +177,7 @@ where
     R: Send,
     F: for<'t> Work<&'t TenantTx, Result<R>>,
 {
+    let _place = call.context.place().await?;
     db.snapshot(&call.context.caller, call.context.deadline, work).await.map(Response::new)
 }
 
@@ -174,6 +192,7 @@ where
     T: Mutation + Sync,
     F: for<'t> Work<&'t TenantTx, Result<T::Response>>,
 {
+    let _place = call.context.place().await?;
     let Context { caller, deadline, .. } = &call.context;
     let operation = call.context.operation()?;
     let key = match call.message.request_id() {

@@ -207,7 +207,14 @@ mod tests {
         let method = Method::find(path).expect("an RPC");
         let deadline = Deadline::after(Duration::from_secs(1));
         Call {
-            context: Context { caller, method, deadline, id: Uuid::nil(), asking: Default::default() },
+            context: Context {
+                caller,
+                method,
+                deadline,
+                id: Uuid::nil(),
+                asking: Default::default(),
+                costs: Default::default(),
+            },
             message,
         }
     }

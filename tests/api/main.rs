@@ -46,6 +46,7 @@ mod engagement_plans;
 mod engagement_purchases;
 mod engagement_refunds;
 mod engagement_scores;
+mod fairness;
 mod faq_observations;
 mod faq_plans;
 mod faq_search;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::drafts::store as drafts;
-use super::rules::{self, Missing, Placed, Plan, Write};
+use super::rules::{self, Placed, Plan, Write};
 use super::store::{self, Known, Listed, Message, append};
 use crate::audit::store::{self as audit, Event};
 use crate::conversations::rules::not_found;
@@ -67,6 +67,15 @@ pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> 
     Ok(Found { heads, known })
 }
 
+/// The conversations that another transaction holds, of those that writes are for and [`find`] did not
+/// hold.
+pub(crate) async fn find_held(tx: &TenantTx, missing: &[Uuid]) -> Result<Vec<Uuid>> {
+    match missing {
+        [] => Ok(Vec::new()),
+        missing => conversations::list_existing(tx, missing).await,
+    }
+}
+
 /// Does what was planned, with its events in the audit log, and says how the messages stand that it
 /// closed.
 pub(crate) async fn apply(
@@ -99,7 +108,7 @@ pub(crate) async fn apply(
 /// Does one write in a transaction that does other things too, its event among them.
 pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Result<Placed> {
     let Found { heads, known } = find(tx, &[write], Holding::Only(write.conversation_id)).await?;
-    let mut plan = rules::plan([write], &heads, known, lease, Missing::IsNotThere);
+    let mut plan = rules::plan([write], (&heads, &[]), known, lease);
     apply(tx, &plan, &[], times::now()).await?;
     plan.outcomes.pop().flatten().unwrap_or_else(|| Err(Error::internal("a plan lost a write")))
 }
@@ -107,6 +116,7 @@ pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Resu
 /// Runs every statement of [`find`] and [`apply`] once, for nothing.
 pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     conversations::lock_free_heads(tx, &[]).await?;
+    conversations::list_existing(tx, &[]).await?;
     conversations::lock_head(tx, Uuid::nil()).await?;
     store::list_known(tx, &[]).await?;
     let now = times::now();

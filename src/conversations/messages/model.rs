@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::rules::{self, Missing, Outcome, Plan, Write};
+use super::rules::{self, Outcome, Plan, Write};
 use super::store::Known;
 use crate::conversations::store::Head;
 use crate::pb::{ConversationStatus, MessageStatus};
@@ -82,7 +82,7 @@ impl Tables {
     pub(super) fn commit(&mut self, writes: &[Write]) -> Vec<Option<Outcome>> {
         let heads: Vec<Head> = self.heads.values().copied().collect();
         let known = self.messages.iter().map(|(key, row)| self.known(key, row)).collect();
-        let plan = rules::plan(writes, &heads, known, self.lease, Missing::IsNotThere);
+        let plan = rules::plan(writes, (&heads, &[]), known, self.lease);
         self.apply(&plan);
         self.check();
         plan.outcomes

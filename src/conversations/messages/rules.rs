@@ -140,23 +140,16 @@ pub(crate) struct Closing<'w> {
     pub(crate) actions: &'w [Action],
 }
 
-/// What it means that a conversation is not among those that are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// Somebody else may hold it: its writes come again.
-    Waits,
-    /// It does not exist.
-    IsNotThere,
-}
-
-/// Decides a batch of writes, given the conversations that are held for it and what is known under
-/// its keys. A write sees what those before it did.
+/// Decides a batch of writes, given the conversations that are held for it, those that another
+/// transaction holds, and what is known under its keys. A write sees what those before it did.
+///
+/// Writes to a conversation that another transaction holds come again; one that is in neither list does not
+/// exist.
 pub(crate) fn plan<'w>(
     writes: impl IntoIterator<Item = &'w Write>,
-    heads: &[Head],
+    (heads, held): (&[Head], &[Uuid]),
     known: Vec<Known>,
     lease: Duration,
-    missing: Missing,
 ) -> Plan<'w> {
     let mut planner = Planner {
         heads: heads.iter().map(|head| (head.id, Standing { head: *head, waits: false })).collect(),
@@ -165,7 +158,7 @@ pub(crate) fn plan<'w>(
             .map(|known| ((known.conversation_id, known.message_key.clone()), State::new(known)))
             .collect(),
         lease,
-        missing,
+        held,
         plan: Plan::default(),
     };
     for write in writes {
@@ -237,23 +230,21 @@ impl State {
     }
 }
 
-struct Planner<'w> {
+struct Planner<'w, 'h> {
     heads: HashMap<Uuid, Standing>,
     known: HashMap<(Uuid, String), State>,
     lease: Duration,
-    missing: Missing,
+    held: &'h [Uuid],
     plan: Plan<'w>,
 }
 
-impl<'w> Planner<'w> {
+impl<'w> Planner<'w, '_> {
     /// What becomes of a write; nothing yet where it has to wait for the end of the batch.
     fn decide(&mut self, write: &'w Write) -> Option<Outcome> {
-        let Self { heads, known, lease, missing, plan } = self;
+        let Self { heads, known, lease, held, plan } = self;
         let Some(standing) = heads.get_mut(&write.conversation_id) else {
-            return match missing {
-                Missing::Waits => None,
-                Missing::IsNotThere => Some(Err(not_found(write.conversation_id))),
-            };
+            let waits = held.contains(&write.conversation_id);
+            return (!waits).then(|| Err(not_found(write.conversation_id)));
         };
         if standing.waits {
             return None;

@@ -1,6 +1,6 @@
 //! How writes to messages are committed together, and told when they are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use uuid::Uuid;
 use super::actions::{self, Found, Holding};
 use super::audited::{Audit, Author, Due};
 use super::counter::{Counter, Uncounted};
-use super::rules::{self, Change, Effect, Missing, Outcome, Placed, Write};
+use super::rules::{self, Change, Effect, Outcome, Placed, Write};
 use super::store::Message;
 use crate::auth::Caller;
 use crate::conversations::feed::{Event, Feed, Mark};
-use crate::db::{BatchTx, Db, Deadline, TenantTx, one_flight, retried};
+use crate::db::{BatchTx, Db, Deadline, TenantTx, Whose, one_flight, retried};
 use crate::error::{Error, Result};
 use crate::live::bus::Topic;
 use crate::live::drought::Drought;
@@ -80,8 +80,8 @@ impl Commit for Writer {
         Topic::of(&pending.author.caller, pending.write.conversation_id)
     }
 
-    /// One transaction for all of them. Writes to conversations that somebody else holds come back, and
-    /// all of them where one may be to blame that it failed.
+    /// One transaction for all of them. Writes to conversations that another transaction holds come back,
+    /// and all of them where one may be to blame that it failed.
     async fn together(&self, pending: Vec<Pending>) -> Vec<Pending> {
         match self.transact(&pending, Holding::Free).await {
             Ok(done) => self.settle(pending, done),
@@ -118,6 +118,10 @@ impl Commit for Writer {
                 }
             }
         }
+    }
+
+    fn refuse(&self, pending: Vec<Pending>) {
+        refuse(pending, Error::overloaded());
     }
 }
 
@@ -170,7 +174,7 @@ impl Writer {
             return Ok(Done { outcomes: Vec::new(), closed: Vec::new(), now: times::now() });
         };
         let now = times::now();
-        let tx = self.open(caller, pending).await?;
+        let tx = self.open(caller, pending, holding).await?;
         let find = shares.iter().map(|share| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::find(tx, &share.writes, holding).await)
         });
@@ -181,8 +185,12 @@ impl Writer {
                 return Err(error);
             }
         };
+        let held = match holding {
+            Holding::Free => self.find_held(&tx, &shares, &found).await?,
+            Holding::Only(_) => Vec::new(),
+        };
         let plans: Vec<_> =
-            shares.iter().zip(found).map(|(share, found)| self.plan(share, found, holding)).collect();
+            shares.iter().zip(found).map(|(share, found)| self.plan(share, found, &held)).collect();
         let due: Vec<_> = shares.iter().zip(&plans).map(|(share, plan)| self.due(share, plan, now)).collect();
         let apply = shares.iter().zip(&plans).zip(&due).map(|((share, plan), Due { events, .. })| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::apply(tx, plan, events, now).await)
@@ -201,25 +209,47 @@ impl Writer {
     }
 
     /// A transaction for writes, where one can be had before the first of them has waited for too long.
-    async fn open(&self, caller: &Caller, pending: &[Pending]) -> Result<BatchTx> {
+    async fn open(&self, caller: &Caller, pending: &[Pending], holding: Holding) -> Result<BatchTx> {
         let began = Instant::now();
         let asked = pending.iter().map(|pending| pending.reply.asked).min().unwrap_or(began);
         let waited = self.drought.endured(asked);
         let deadline = Deadline::after(BATCH_DEADLINE);
         let statements = ("messages", async |tx: &TenantTx| actions::warm(tx).await);
-        let tx = self.db.batch(caller, waited, deadline, statements).await;
-        self.drought.note(tx.is_ok(), began);
+        let whose = match holding {
+            Holding::Free => Whose::Many,
+            Holding::Only(_) => Whose::One,
+        };
+        let tx = self.db.batch(caller, (whose, waited), deadline, statements).await;
+        // That a tenant has no connection left says nothing of others.
+        if whose == Whose::Many {
+            self.drought.note(tx.is_ok(), began);
+        }
         tx
     }
 
-    fn plan<'p>(&self, share: &Share<'p>, found: Found, holding: Holding) -> rules::Plan<'p> {
+    /// The conversations that another transaction holds. Those that are not there are told so within the
+    /// batch: to commit each apart would have others wait for it. Asks only where one is missing.
+    async fn find_held(&self, tx: &BatchTx, shares: &[Share<'_>], found: &[Found]) -> Result<Vec<Uuid>> {
+        let missing: Vec<Vec<Uuid>> =
+            shares.iter().zip(found).map(|(share, found)| missing(share, found)).collect();
+        if missing.iter().all(Vec::is_empty) {
+            return Ok(Vec::new());
+        }
+        let find = shares.iter().zip(&missing).map(|(share, missing)| {
+            tx.as_tenant(share.caller, async |tx: &TenantTx| actions::find_held(tx, missing).await)
+        });
+        match tx.flight(one_flight(find)).await {
+            Ok(held) => Ok(held.into_iter().flatten().collect()),
+            Err(error) => {
+                tx.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn plan<'p>(&self, share: &Share<'p>, found: Found, held: &[Uuid]) -> rules::Plan<'p> {
         let Found { heads, known } = found;
-        let missing = match holding {
-            // One that is not held may be there all the same.
-            Holding::Free => Missing::Waits,
-            Holding::Only(_) => Missing::IsNotThere,
-        };
-        rules::plan(share.writes.iter().copied(), &heads, known, self.lease, missing)
+        rules::plan(share.writes.iter().copied(), (&heads, held), known, self.lease)
     }
 
     /// The events that a share needs in the audit log.
@@ -352,6 +382,16 @@ fn share(pending: &[Pending]) -> Vec<Share<'_>> {
         }
     }
     shares
+}
+
+/// The conversations of a share that were not found.
+fn missing(share: &Share<'_>, found: &Found) -> Vec<Uuid> {
+    let heads: HashSet<Uuid> = found.heads.iter().map(|head| head.id).collect();
+    let ids = share.writes.iter().map(|write| write.conversation_id);
+    let mut missing: Vec<Uuid> = ids.filter(|id| !heads.contains(id)).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    missing
 }
 
 fn refuse(pending: Vec<Pending>, error: Error) {

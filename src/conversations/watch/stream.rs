@@ -1,11 +1,9 @@
 //! The I/O of one `WatchConversation` stream.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +17,7 @@ use crate::auth::Caller;
 use crate::conversations::feed::{Event, Feed};
 use crate::conversations::messages::actions::check_position;
 use crate::conversations::rules::is_over;
+use crate::db::turns::{Room, Turns};
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::{Error, Result};
 use crate::live::hub::{RecvError, Subscription};
@@ -43,8 +42,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How long it waits before it asks again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// Watchers that read at once, so that thousands that come back together leave connections to others.
+/// Watchers that read at once, half of them of one tenant at most, so that thousands that come back together
+/// leave connections to others.
 const READERS: usize = 4;
+
+/// Watchers of a tenant that may wait to read. Each is a stream, whose number a setting bounds; this is
+/// beyond what it is set to.
+const READERS_WAITING: usize = 1 << 20;
 
 /// What streams have in common.
 #[derive(Clone)]
@@ -54,7 +58,8 @@ pub(crate) struct Watches {
     page_key: PageKey,
     tracker: TaskTracker,
     stop: CancellationToken,
-    readers: Arc<Semaphore>,
+    /// A tenant whose watchers fall behind keeps no other waiting.
+    readers: Turns,
     /// From when on ticks are counted.
     began: Instant,
 }
@@ -73,7 +78,7 @@ impl Watches {
             page_key,
             tracker,
             stop,
-            readers: Arc::new(Semaphore::new(READERS)),
+            readers: Turns::new(Room::halved(READERS, READERS_WAITING)),
             began: Instant::now(),
         }
     }
@@ -267,7 +272,7 @@ impl Reader {
     /// Asks the database, again and again for a while where it does not answer. Each time is a task of
     /// its own: a client may leave at any moment, and a transaction that is dropped half way costs its
     /// connection. So is the wait for a turn: nobody goes on with a stream whose client does not read, and
-    /// a turn that such a stream has would be lost to all others.
+    /// a turn that such a stream has would be lost to all others. It ends when the client leaves.
     async fn ask<R, F>(&self, question: impl Fn(Db, Caller) -> F) -> Result<R>
     where
         F: Future<Output = Result<R>> + Send + 'static,
@@ -276,10 +281,12 @@ impl Reader {
         let Watches { db, tracker, stop, readers, .. } = &self.shared;
         let until = Instant::now() + PATIENCE;
         loop {
-            let (readers, question) = (Arc::clone(readers), question(db.clone(), self.caller.clone()));
+            let (readers, question) = (readers.clone(), question(db.clone(), self.caller.clone()));
+            let (tenant, left) = (self.caller.tenant().as_uuid(), CancellationToken::new());
+            let _leaves = left.clone().drop_guard();
             let outcome = tracker.spawn(async move {
-                // The semaphore is never closed.
-                let _permit = readers.acquire().await;
+                let turn = left.run_until_cancelled(readers.take(tenant)).await;
+                let Some(Ok(_turn)) = turn else { return Err(Error::overloaded()) };
                 question.await
             });
             match outcome.await.map_err(Error::internal)? {

@@ -44,7 +44,7 @@ fn known(conversation: u128, key: &str, sequence: i64, text: &str) -> Known {
 }
 
 fn plan<'w>(writes: &'w [Write], heads: &[Head], known: Vec<Known>) -> Plan<'w> {
-    super::plan(writes, heads, known, Duration::from_secs(120), Missing::IsNotThere)
+    super::plan(writes, (heads, &[]), known, Duration::from_secs(120))
 }
 
 fn head(conversation: u128, status: ConversationStatus, last_sequence: i64) -> Head {
@@ -430,11 +430,12 @@ fn a_finish_after_giving_up_is_put_off_too() {
 }
 
 #[test]
-fn what_is_not_held_comes_again_and_what_does_not_exist_does_not() {
+fn what_another_transaction_holds_comes_again_and_what_does_not_exist_does_not() {
     let batch = [message(7, "a", "x")];
-    let waiting = super::plan(&batch, &[], Vec::new(), LEASE, Missing::Waits);
+    let held = batch[0].conversation_id;
+    let waiting = super::plan(&batch, (&[], &[held]), Vec::new(), LEASE);
     assert!(waiting.outcomes[0].is_none());
-    let mut missing = super::plan(&batch, &[], Vec::new(), LEASE, Missing::IsNotThere);
+    let mut missing = super::plan(&batch, (&[], &[Uuid::nil()]), Vec::new(), LEASE);
     refused(missing.outcomes.remove(0).expect("decided"), ErrorReason::ConversationNotFound);
 }
 

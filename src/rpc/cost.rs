@@ -1,0 +1,94 @@
+//! Places for calls that are much work.
+//!
+//! Calls of one cost share so many places, which tenants take in turns. So the statements that add up a
+//! tenant's rows never keep all cores of Postgres busy, nor all connections of the pool, and calls that are
+//! little work, and appends, go on beside them.
+
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use crate::auth::TenantId;
+use crate::config::CallLimits;
+use crate::db::Deadline;
+use crate::db::turns::{Room, Turn, Turns};
+use crate::error::{Error, Limit, Result};
+use crate::pb::{Cost, ErrorReason};
+
+/// Cores for one place of cost HIGH: half of them are left for all other calls.
+const CORES_PER_PLACE: usize = 2;
+
+/// Places of cost MEDIUM for one of cost HIGH, and calls that may wait for them. Such a call takes some
+/// milliseconds, a part of them for the way to Postgres and for the disk.
+const MEDIUM_PER_HIGH: usize = 4;
+
+/// When to come back after a refusal: several calls of the tenant have been answered then.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Costs {
+    medium: Turns,
+    high: Turns,
+    /// The setting: calls of cost HIGH that a tenant may have waiting.
+    waiting: u32,
+}
+
+impl Costs {
+    /// Places as these limits say.
+    pub fn new(limits: &CallLimits) -> Self {
+        let cores = available_parallelism().map_or(1, usize::from);
+        let high = limits.max_costly_calls.map_or(cores / CORES_PER_PLACE, |calls| calls as usize).max(1);
+        Self::of(high, limits.max_waiting_calls_per_tenant)
+    }
+
+    fn of(high: usize, waiting: u32) -> Self {
+        let turns = |factor: usize| {
+            let [places, waiting] = [high, waiting as usize].map(|count| count.saturating_mul(factor));
+            Turns::new(Room::halved(places, waiting))
+        };
+        Self { medium: turns(MEDIUM_PER_HIGH), high: turns(1), waiting }
+    }
+
+    /// A place for a call, which has it until this is dropped. A call that is little work needs none.
+    ///
+    /// # Errors
+    ///
+    /// `TENANT_QUOTA_EXCEEDED` where as many of the tenant's calls wait as may, at once;
+    /// `DEADLINE_EXCEEDED`.
+    pub(super) async fn place(
+        &self,
+        cost: Cost,
+        tenant: TenantId,
+        deadline: Deadline,
+    ) -> Result<Option<Turn>> {
+        let turns = match cost {
+            Cost::Unspecified | Cost::Low => return Ok(None),
+            Cost::Medium => &self.medium,
+            Cost::High => &self.high,
+        };
+        let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
+        let turn = tokio::time::timeout(remaining, turns.take(tenant.as_uuid())).await;
+        let turn = turn.map_err(|_| Error::DeadlineExceeded)?;
+        turn.map(Some).map_err(|_| self.refusal(tenant))
+    }
+
+    fn refusal(&self, tenant: TenantId) -> Error {
+        Error::ResourceExhausted {
+            reason: ErrorReason::TenantQuotaExceeded,
+            message: "as many calls of the tenant that are much work wait for their turn as may; retry when \
+                      some have ended"
+                .to_owned(),
+            subject: format!("tenant/{tenant}"),
+            limit: Limit { name: "max_waiting_calls_per_tenant", value: self.waiting },
+            retry_after: RETRY_AFTER,
+        }
+    }
+}
+
+/// For what stands in the place of a call.
+#[cfg(any(test, fuzzing))]
+impl Default for Costs {
+    fn default() -> Self {
+        Self::of(1, 1)
+    }
+}
