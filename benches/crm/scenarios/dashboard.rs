@@ -24,14 +24,15 @@ const DAYS: u64 = 30;
 const MESSAGES_PER_CUSTOMER: u64 = 100;
 
 /// The answers that share a round.
-const CALLS: [Answer; 4] = [Answer::Customers, Answer::Conversations, Answer::Campaigns, Answer::Funnel];
+pub(super) const CALLS: [Answer; 4] =
+    [Answer::Customers, Answer::Conversations, Answer::Campaigns, Answer::Funnel];
 
 /// Calls that are timed where all months are counted, which is not what a round is made for.
 const WHOLE_CALLS: usize = 5;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
-enum Answer {
+pub(super) enum Answer {
     Customers,
     Conversations,
     Campaigns,
@@ -39,7 +40,8 @@ enum Answer {
 }
 
 /// A tenant, and when its last month begins and ends.
-struct Filled {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Filled {
     tenant: Uuid,
     from: Timestamp,
     until: Timestamp,
@@ -83,7 +85,7 @@ impl Filled {
     /// The milliseconds of an answer about the last month, in a share of a round.
     async fn times(&self, stage: &Stage<'_>, channel: &Channel, answer: Answer) -> Result<Vec<f64>> {
         let share = stage.options.round() / u32::try_from(CALLS.len())?;
-        one_by_one(share, async || self.ask(channel, answer, self.from).await).await
+        one_by_one(share, async || self.last_month(channel, answer).await).await
     }
 
     /// The milliseconds of the slowest answer about all months.
@@ -103,6 +105,11 @@ impl Filled {
             slowest = slowest.max(middle);
         }
         Ok(slowest)
+    }
+
+    /// One answer about the last month.
+    pub(super) async fn last_month(&self, channel: &Channel, answer: Answer) -> Result<()> {
+        self.ask(channel, answer, self.from).await
     }
 
     async fn ask(&self, channel: &Channel, answer: Answer, from: Timestamp) -> Result<()> {
@@ -138,7 +145,7 @@ impl Filled {
 
 /// A new tenant with so many customers, who came in [`MONTHS`], and with so many messages in so many months,
 /// ten to a conversation, and as many events as conversations.
-async fn fill_months(
+pub(super) async fn fill_months(
     stage: &Stage<'_>,
     channel: &Channel,
     customers: u64,

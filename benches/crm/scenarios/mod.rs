@@ -8,6 +8,7 @@ mod growth;
 mod idle_watch;
 mod keys;
 mod misses;
+mod neighbour;
 mod reads;
 mod tokens;
 mod watch;
@@ -37,11 +38,12 @@ enum Group {
     GrowthOfConversation,
     GrowthOfTenant,
     Dashboard,
+    NoisyNeighbour,
 }
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
@@ -58,6 +60,7 @@ impl Group {
         Self::GrowthOfConversation,
         Self::GrowthOfTenant,
         Self::Dashboard,
+        Self::NoisyNeighbour,
     ];
 
     fn names(self) -> &'static [&'static str] {
@@ -78,6 +81,7 @@ impl Group {
             Self::GrowthOfConversation => &["growth_append", "growth_list_messages"],
             Self::GrowthOfTenant => &["growth_list_customers", "growth_search", "growth_search_common"],
             Self::Dashboard => &["dashboard_p95", "growth_dashboard", "dashboard_whole"],
+            Self::NoisyNeighbour => &["noisy_neighbour"],
         }
     }
 
@@ -99,6 +103,7 @@ impl Group {
             Self::GrowthOfConversation => growth::conversation(stage).await,
             Self::GrowthOfTenant => growth::tenant(stage).await,
             Self::Dashboard => dashboard::measure(stage).await,
+            Self::NoisyNeighbour => neighbour::measure(stage).await,
         }
     }
 }
