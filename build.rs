@@ -1,10 +1,12 @@
 //! Makes Rust of the contract: messages and services, the checks that its rules
-//! ask for, what every enum and request has in common, and the table of RPCs.
+//! ask for, the shapes of requests, what every enum and request has in common, and the table of RPCs.
 
 #[path = "build/methods.rs"]
 mod methods;
 #[path = "build/requests.rs"]
 mod requests;
+#[path = "build/shapes.rs"]
+mod shapes;
 #[path = "build/validation.rs"]
 mod validation;
 #[path = "build/words.rs"]
@@ -36,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptor.bin"), without_foreign_comments(&encoded)?)?;
     fs::write(out.join("methods.rs"), methods::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("validation.rs"), validation::generate(&pool, PACKAGE)?)?;
+    fs::write(out.join("shapes.rs"), shapes::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("words.rs"), words::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("requests.rs"), requests::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("fuzzing.rs"), requests::list(&pool, PACKAGE))?;

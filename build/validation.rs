@@ -21,7 +21,7 @@ pub(crate) mod names;
 #[path = "validation/numbers.rs"]
 mod numbers;
 #[path = "validation/options.rs"]
-mod options;
+pub(crate) mod options;
 #[path = "validation/text.rs"]
 mod text;
 #[path = "validation/values.rs"]

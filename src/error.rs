@@ -1,22 +1,26 @@
 //! Errors by what the client does next, and the only way from one to a `Status`.
 
 mod postgres;
+#[cfg(test)]
+mod reasons;
+mod status;
 
-use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use tonic::{Code, Status};
-use tonic_types::pb as google_rpc;
-use tonic_types::{ErrorDetails, QuotaViolation, StatusExt};
+use tonic::Code;
+use tonic_types::QuotaViolation;
 
 use crate::pb::ErrorReason;
-use crate::rpc::validate::Violation;
+use crate::rpc::validate::{MAX_VIOLATIONS, Violation};
 use crate::rpc::words::Word;
 
 pub use postgres::OnConstraint;
 #[cfg(any(test, fuzzing))]
 pub(crate) use postgres::without_values;
+pub(crate) use status::status;
+#[cfg(any(test, fuzzing))]
+pub(crate) use status::{MAX_TRAILERS, trailers};
 
 /// The `domain` of every `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "crm.v1";
@@ -29,6 +33,14 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// apart where the service did not.
 const ALARM: &str = "isolation";
 
+/// What a client reads of a fault: the cause is in the log.
+const FAULT: &str = "a fault of the server, not of the request; report the request_id in the details of this \
+                     error to those who run the server, whose log has the cause";
+
+/// What a client reads of a deadline that has passed.
+pub(crate) const TOO_LATE: &str = "the call took longer than it may, and may have had an effect; retry with the \
+                                   same request_id or message_key, and with more time if its deadline was short";
+
 /// A result of this service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -40,7 +52,7 @@ type Cause = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Fix the request. For input that is wrong whatever the state of the data.
-    #[error("{}", summary(.violations))]
+    #[error("{}", status::summary(.violations))]
     Invalid {
         /// Usually `FIELD_INVALID`.
         reason: ErrorReason,
@@ -64,11 +76,23 @@ pub enum Error {
         message: String,
     },
     /// It is not there, or not this tenant's, which is the same.
-    #[error("no {kind} {name:?} in this tenant")]
+    #[error("{}", not_found(*.reason, .kind, .name))]
     NotFound {
         /// Why.
         reason: ErrorReason,
         /// What is not there, e.g. `customer`.
+        kind: &'static str,
+        /// The id that the client sent.
+        name: String,
+    },
+    /// It is there in this tenant, but not where the call looks: it is deleted, or another customer's.
+    #[error("{message}")]
+    Elsewhere {
+        /// Why.
+        reason: ErrorReason,
+        /// Where it is, and what to do.
+        message: String,
+        /// What it is, e.g. `customer`.
         kind: &'static str,
         /// The id that the client sent.
         name: String,
@@ -106,7 +130,7 @@ pub enum Error {
         description: String,
     },
     /// The text of a message ends elsewhere. The client goes on from there.
-    #[error("{field} must be {expected}, where the text ends")]
+    #[error("{field} must be {expected}, where the text ends; go on from there")]
     Offset {
         /// The path of the field.
         field: &'static str,
@@ -114,7 +138,10 @@ pub enum Error {
         expected: i64,
     },
     /// Somebody else is at it. For a hold that ends by itself.
-    #[error("another producer writes this message; retry when its lease has run out")]
+    #[error(
+        "another producer writes this message; send start again in {} s, when its lease ends",
+        retry_after.as_secs() + 1
+    )]
     Held {
         /// When the hold ends, if nothing happens.
         retry_after: Duration,
@@ -153,22 +180,21 @@ pub enum Error {
         cause: Option<Cause>,
     },
     /// It took too long: a write may have happened, and a retry with the same key is safe.
-    #[error(
-        "the call took longer than it may; retry with the same key, and with more time if its deadline was short"
-    )]
+    #[error("{TOO_LATE}")]
     DeadlineExceeded,
     /// Fix the request, though no rule of the contract says how: Postgres refused a value that the rules
     /// let through. A hole in the rules, which the log tells.
     #[error(
-        "the request has a value that cannot be stored; the server's log has the cause under this request id"
+        "the request has a value that cannot be stored, though no rule says so; change its values, or report \
+         the request_id in the details of this error to those who run the server"
     )]
     Unstorable(#[source] Cause),
     /// Our fault, and the database kept it from doing harm: it refused what the service has no right to.
     /// The client reads what it reads of any fault, and the log raises an alarm.
-    #[error("a fault of the server; its log has the cause under this request id")]
+    #[error("{FAULT}")]
     Forbidden(#[source] Cause),
     /// Our fault. The client reads a fixed text, and the log has the cause.
-    #[error("a fault of the server; its log has the cause under this request id")]
+    #[error("{FAULT}")]
     Internal(#[source] Cause),
 }
 
@@ -202,7 +228,7 @@ impl Error {
     pub fn database_unavailable(cause: impl Into<Cause>) -> Self {
         Self::Unavailable {
             reason: ErrorReason::DatabaseUnavailable,
-            message: "the database does not answer, or has no room; retry with the same key",
+            message: "the database does not answer, or has no room; retry with the same request_id or message_key",
             cause: Some(cause.into()),
         }
     }
@@ -220,6 +246,28 @@ impl Error {
     /// A fault of the server that no client can do anything about.
     pub fn internal(cause: impl Into<Cause>) -> Self {
         Self::Internal(cause.into())
+    }
+
+    /// This error, and what another one says as well: the violations of both, where both have some. A field
+    /// that this one names is not named again.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (
+                Self::Invalid { reason, mut violations },
+                Self::Invalid { reason: other_reason, violations: others },
+            ) => {
+                let room = MAX_VIOLATIONS.saturating_sub(violations.len());
+                let new: Vec<_> = others
+                    .into_iter()
+                    .filter(|new| violations.iter().all(|known| !is_about(&known.field, &new.field)))
+                    .take(room)
+                    .collect();
+                let same = reason == other_reason || new.is_empty();
+                violations.extend(new);
+                Self::Invalid { reason: if same { reason } else { ErrorReason::FieldInvalid }, violations }
+            }
+            (first, _) => first,
+        }
     }
 
     /// The same error for the others of a batch, where none of them is to blame for it. Its cause is
@@ -240,7 +288,7 @@ impl Error {
             Self::Invalid { .. } | Self::Unstorable(_) => Code::InvalidArgument,
             Self::Unauthenticated { .. } => Code::Unauthenticated,
             Self::PermissionDenied { .. } => Code::PermissionDenied,
-            Self::NotFound { .. } => Code::NotFound,
+            Self::NotFound { .. } | Self::Elsewhere { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::OutOfRange { .. } | Self::Offset { .. } => Code::OutOfRange,
@@ -259,6 +307,7 @@ impl Error {
             | Self::Unauthenticated { reason, .. }
             | Self::PermissionDenied { reason, .. }
             | Self::NotFound { reason, .. }
+            | Self::Elsewhere { reason, .. }
             | Self::AlreadyExists { reason, .. }
             | Self::FailedPrecondition { reason, .. }
             | Self::OutOfRange { reason, .. }
@@ -271,61 +320,6 @@ impl Error {
             Self::Unstorable(_) => ErrorReason::FieldInvalid,
             Self::Forbidden(_) | Self::Internal(_) => ErrorReason::Internal,
         }
-    }
-
-    /// What a program reads beside the reason.
-    fn metadata(&self) -> HashMap<String, String> {
-        match self {
-            Self::Offset { expected, .. } => {
-                HashMap::from([("expected_offset".to_owned(), expected.to_string())])
-            }
-            _ => HashMap::new(),
-        }
-    }
-
-    /// The details that go with the code.
-    fn details(&self) -> ErrorDetails {
-        let mut details = ErrorDetails::new();
-        details.set_error_info(self.reason().word(), DOMAIN, self.metadata());
-        match self {
-            Self::Invalid { violations, .. } => {
-                for violation in violations {
-                    details.add_bad_request_violation(&violation.field, &violation.description);
-                }
-            }
-            Self::Unstorable(_) => {
-                details.add_bad_request_violation("", "has a value that cannot be stored");
-            }
-            Self::OutOfRange { field, description, .. } => {
-                details.add_bad_request_violation(*field, description);
-            }
-            Self::Offset { field, expected } => {
-                details.add_bad_request_violation(*field, format!("must be {expected}, where the text ends"));
-            }
-            Self::Held { retry_after } => {
-                details.set_retry_info(Some(*retry_after));
-            }
-            Self::ResourceExhausted { message, subject, limit, retry_after, .. } => {
-                details.set_quota_failure([limit.violation(subject, message)]);
-                details.set_retry_info(Some(*retry_after));
-            }
-            Self::NotFound { kind, name, .. } | Self::AlreadyExists { kind, name, .. } => {
-                details.set_resource_info(*kind, name, "", self.to_string());
-            }
-            Self::FailedPrecondition { reason, message, subject } => {
-                details.add_precondition_failure_violation(reason.word(), subject, message);
-            }
-            Self::Unavailable { .. } => {
-                details.set_retry_info(Some(RETRY_AFTER));
-            }
-            Self::Unauthenticated { .. }
-            | Self::PermissionDenied { .. }
-            | Self::Aborted { .. }
-            | Self::DeadlineExceeded
-            | Self::Forbidden(_)
-            | Self::Internal(_) => {}
-        }
-        details
     }
 
     /// Writes what the client must not see into the log, once.
@@ -355,27 +349,17 @@ impl Limit {
     }
 }
 
-impl From<Error> for Status {
-    fn from(error: Error) -> Self {
-        error.log();
-        Status::with_error_details(error.code(), error.to_string(), error.details())
-    }
-}
-
-/// The error of one of many, within an answer.
-impl From<Error> for google_rpc::Status {
-    fn from(error: Error) -> Self {
-        let status = Status::from(error);
-        let details: Option<Self> = prost::Message::decode(status.details()).ok();
-        Self {
-            code: status.code().into(),
-            message: status.message().to_owned(),
-            details: details.unwrap_or_default().details,
+impl Error {
+    /// The server is about to stop.
+    pub(crate) fn shutting_down() -> Self {
+        Self::Unavailable {
+            reason: ErrorReason::ShuttingDown,
+            message: "the server is stopping; retry with the same request_id or message_key, and another \
+                      replica answers",
+            cause: None,
         }
     }
-}
 
-impl Error {
     fn conflict() -> Self {
         Self::Aborted {
             reason: ErrorReason::Conflict,
@@ -395,17 +379,29 @@ impl Error {
     }
 }
 
-/// One sentence for people: the first violation, and how many more there are.
-fn summary(violations: &[Violation]) -> String {
-    let Some(first) = violations.first() else {
-        return "the request is not valid".to_owned();
+/// What is not there, and how to find what is.
+fn not_found(reason: ErrorReason, kind: &str, name: &str) -> String {
+    let (place, list) = match reason {
+        ErrorReason::CustomerNotFound => ("tenant", "ListCustomers"),
+        ErrorReason::ConversationNotFound => ("tenant", "ListConversations"),
+        ErrorReason::MessageNotFound => ("conversation", "ListMessages"),
+        ErrorReason::PendingQuestionNotFound => ("tenant", "ListPendingQuestions"),
+        ErrorReason::CustomerFaqNotFound => ("tenant", "ListCustomerFaqs"),
+        ErrorReason::CampaignNotFound => ("tenant", "ListCampaigns"),
+        ErrorReason::PurchaseNotFound => ("tenant", "ListPurchases"),
+        _ => ("tenant", ""),
     };
-    let subject = if first.field.is_empty() { "the request" } else { &first.field };
-    let more = match violations.len() {
-        1 => String::new(),
-        count => format!(" (and {} more; see the details)", count - 1),
-    };
-    format!("{subject} {}{more}", first.description)
+    let kind = kind.replace('_', " ");
+    if list.is_empty() {
+        return format!("there is no {kind} {name:?} in this {place}");
+    }
+    format!("there is no {kind} {name:?} in this {place}; {list} shows those that there are")
+}
+
+/// Whether two paths are of the same field, or of one and a part of it.
+fn is_about(one: &str, other: &str) -> bool {
+    let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+    long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// An error and its causes, joined by colons.

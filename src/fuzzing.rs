@@ -16,17 +16,24 @@ use crate::customers::{field, rules as customers};
 use crate::db::Deadline;
 use crate::faqs::rules as faqs;
 use crate::idempotency::fingerprint;
+use crate::rpc::incoming::{self, Incoming};
 use crate::rpc::mask::Change;
 use crate::rpc::method::Method;
 use crate::rpc::validate::{MAX_VIOLATIONS, Validate, validate};
-use crate::rpc::{Call, Context, PageKey, Paged, etag, layer, structs};
+use crate::rpc::{self, Call, Context, PageKey, Paged, etag, layer, structs};
 use crate::{error, pb};
 
 #[cfg(test)]
 mod tests;
 
 /// A request by its name, and what happens to its bytes.
-type Request = (&'static str, fn(&[u8]));
+pub(crate) type Request = (&'static str, fn(&[u8]));
+
+/// Every request of the contract: its name, and what happens to its bytes.
+#[cfg(test)]
+pub(crate) fn every_request() -> &'static [Request] {
+    generated::REQUESTS
+}
 
 /// Every request of the contract, as the build found them.
 mod generated {
@@ -69,21 +76,30 @@ pub fn session(input: &[u8]) {
 }
 
 /// What happens to the bytes of a request before anything is done.
-fn request<M: Message + Default + Validate>(bytes: &[u8]) {
-    let Ok(message) = M::decode(bytes) else { return };
-    match validate(&message) {
+fn request<M: Incoming + Validate>(bytes: &[u8]) {
+    let message: M = match incoming::read(bytes) {
+        Ok(message) => message,
+        Err(error) => return refused(error),
+    };
+    match rpc::check(&message) {
         Ok(()) => {
             let encoded = message.encode_to_vec();
             let again = M::decode(encoded.as_slice()).expect("what the service encodes");
             assert_eq!(fingerprint(&again), fingerprint(&message), "a request changes on its way");
         }
-        Err(violations) => {
-            assert!((1..=MAX_VIOLATIONS).contains(&violations.len()), "{} violations", violations.len());
-            for violation in &violations {
-                assert!(!violation.description.is_empty() && !violation.rule.is_empty());
-            }
+        Err(error) => refused(error),
+    }
+}
+
+/// An error says what is wrong, and arrives at every client.
+fn refused(error: error::Error) {
+    if let error::Error::Invalid { violations, .. } = &error {
+        assert!((1..=MAX_VIOLATIONS).contains(&violations.len()), "{} violations", violations.len());
+        for violation in violations {
+            assert!(!violation.description.is_empty() && !violation.rule.is_empty());
         }
     }
+    assert!(error::trailers(&error.into()) <= error::MAX_TRAILERS, "the error does not arrive");
 }
 
 /// A token that nobody signed is none; one that was is no other's.

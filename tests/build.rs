@@ -4,6 +4,8 @@
 mod methods;
 #[path = "../build/requests.rs"]
 mod requests;
+#[path = "../build/shapes.rs"]
+mod shapes;
 #[path = "../build/validation.rs"]
 mod validation;
 #[path = "../build/words.rs"]

@@ -22,6 +22,7 @@ pub(crate) fn pool_of(methods: &str) -> DescriptorPool {
         "syntax = \"proto3\"; package crm.v1; import \"crm/v1/access.proto\"; \
          message Thing {{ string id = 1; int32 size = 2; repeated string names = 3; }} \
          message M {{ string id = 1; Thing thing = 2; string request_id = 3; }} message N {{}} \
+         message Loop {{ Loop inner = 1; }} \
          service Things {{ {methods} }}"
     );
     let mut files = ChainFileResolver::new();

@@ -33,8 +33,13 @@ pub(crate) fn of_oneof(oneof: &OneofDescriptor) -> Result<String, String> {
     if oneof.is_synthetic() || !required {
         return Ok(String::new());
     }
-    let condition = format!("self.{}.is_none()", snake(oneof.name()));
-    Ok(missing_if(&condition, oneof.name()))
+    let fields: Vec<_> = oneof.fields().map(|field| field.name().to_owned()).collect();
+    Ok(format!(
+        "        if self.{}.is_none() {{ {CHECK}::missing_one_of(&at.field({:?}), {:?}, report); }}\n",
+        snake(oneof.name()),
+        oneof.name(),
+        fields.join(", "),
+    ))
 }
 
 /// A field that is always there, and zero or empty if it was not sent.
@@ -57,7 +62,8 @@ fn of_option(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Resul
     let mut code = String::new();
     let body: Vec<&str> = checks.always.iter().chain(&checks.ruled).map(String::as_str).collect();
     if !body.is_empty() {
-        let inner = block(field.name(), &by_reference(&kind), &body.join("\n"), &checks);
+        let body = format!("let _ = {};", body.join(" && "));
+        let inner = block(field.name(), &by_reference(&kind), &body, &checks);
         code += &format!("        if let {pattern} = &self.{place} {}", inner.trim_start());
     }
     if checks.required {
@@ -78,6 +84,7 @@ fn of_list(
 ) -> Result<String, String> {
     let kind = field.kind();
     let (mut list, mut rules) = collection(rules, "repeated")?;
+    let most = rules.size("max_items");
     list.size(&mut rules, ["min_items", "max_items"], "items.len()", ITEMS)?;
     if rules.take_switch("unique") {
         if matches!(kind, Kind::Message(_) | Kind::Float | Kind::Double) {
@@ -90,11 +97,13 @@ fn of_list(
     let item = inside(&kind, inner, &list, package)?;
     // The call that takes such items checks each of them, and reports it in its answer.
     if !item.is_empty() && !per_item {
-        list.always.push(format!(
-            "for (index, value) in items.iter().enumerate() {{ let at = &at.index(index); {} {} }}",
+        let each = format!(
+            "for (index, value) in items.iter().enumerate() {{ if report.is_full() {{ break; }} \
+             let at = &at.index(index); {} {} }}",
             by_reference(&kind),
             applied(&item, &kind)
-        ));
+        );
+        list.each = Some(unless_too_many(most, each));
     }
     let items = format!("let items = self.{}.as_slice();", snake(field.name()));
     Ok(block(field.name(), &items, &guarded(&list, "items.is_empty()", "!items.is_empty()"), &list))
@@ -105,6 +114,7 @@ fn of_map(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<S
     let entry = kind.as_message().ok_or("a map without entries")?;
     let (key_kind, value_kind) = (entry.map_entry_key_field().kind(), entry.map_entry_value_field().kind());
     let (mut map, mut rules) = collection(rules, "map")?;
+    let most = rules.size("max_pairs");
     map.size(&mut rules, ["min_pairs", "max_pairs"], "items.len()", ENTRIES)?;
     let (keys, values) = (rules.take_inner("keys")?, rules.take_inner("values")?);
     rules.finish()?;
@@ -122,7 +132,8 @@ fn of_map(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<S
     }
     if !body.is_empty() {
         let each = if value.is_empty() { "key in items.keys()" } else { "(key, value) in items" };
-        map.always.push(format!("for {each} {{ {body} }}"));
+        let each = format!("for {each} {{ if report.is_full() {{ break; }} {body} }}");
+        map.each = Some(unless_too_many(most, each));
     }
     let items = format!("let items = &self.{};", snake(field.name()));
     Ok(block(field.name(), &items, &guarded(&map, "items.is_empty()", "!items.is_empty()"), &map))
@@ -154,22 +165,33 @@ fn applied(checks: &Checks, kind: &Kind) -> String {
     guarded(checks, zero, some)
 }
 
-/// The checks, those of the rules under the condition that they apply.
-fn guarded(checks: &Checks, zero: &str, some: &str) -> String {
-    let mut code = checks.always.join("\n");
-    let ruled = checks.ruled.join("\n");
-    if checks.required {
-        code += &format!("\nif {zero} {{ {CHECK}::missing(at, report); }}");
-        if !ruled.is_empty() {
-            code += &format!(" else {{ {ruled} }}");
-        }
-    } else if checks.ignore == Ignore::IfZeroValue && some != "true" && !ruled.is_empty() {
-        code += &format!("\nif {some} {{ {ruled} }}");
-    } else {
-        code += "\n";
-        code += &ruled;
+/// What is done with each item of a list or a map, unless there are too many of them.
+fn unless_too_many(most: Option<u64>, each: String) -> String {
+    match most {
+        Some(most) => format!("if items.len() <= {most}_usize {{ {each} }}"),
+        None => each,
     }
-    code
+}
+
+/// The checks, those of the rules under the condition that they apply, and then what is done with each
+/// item.
+fn guarded(checks: &Checks, zero: &str, some: &str) -> String {
+    let always = checks.always.join(" && ");
+    let mut ruled = checks.ruled.join(" && ");
+    if checks.required {
+        let rest = if ruled.is_empty() { "true" } else { &ruled };
+        ruled = format!("if {zero} {{ {CHECK}::missing(at, report) }} else {{ {rest} }}");
+    } else if checks.ignore == Ignore::IfZeroValue && some != "true" && !ruled.is_empty() {
+        ruled = format!("{zero} || {ruled}");
+    }
+    let all = match (always.is_empty(), ruled.is_empty()) {
+        (true, true) => return checks.each.clone().unwrap_or_default(),
+        (false, true) => always,
+        (true, false) => ruled,
+        (false, false) => format!("{always} && ({ruled})"),
+    };
+    let each = checks.each.as_deref().unwrap_or_default();
+    format!("let _ = {all}; {each}")
 }
 
 fn block(name: &str, own: &str, body: &str, checks: &Checks) -> String {

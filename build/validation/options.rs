@@ -57,6 +57,11 @@ impl Rules {
         self.take(rule).and_then(|value| value.as_u64())
     }
 
+    /// A rule that is a length or a count, which stays to be taken out.
+    pub(crate) fn size(&self, rule: &str) -> Option<u64> {
+        self.left.get(rule).and_then(Value::as_u64)
+    }
+
     /// Takes a rule out that is a text.
     pub(crate) fn take_text(&mut self, rule: &str) -> Option<String> {
         self.take(rule).and_then(|value| value.as_str().map(str::to_owned))

@@ -222,8 +222,37 @@ fn recursive_messages_end() {
 
 #[test]
 fn perl_classes_are_ascii_as_clients_read_them() {
-    let code = field(r#"string x = 1 [(buf.validate.field).string.pattern = "^[\\w-]+\\.\\d$"];"#);
-    assert!(code.expect("known").contains(r#""^[[0-9A-Za-z_]-]+\\.[0-9]$""#));
+    let same = super::text::as_re2(r"^[\w-]+\.\d$");
+    assert_eq!(same.as_deref(), Ok(r"^[[0-9A-Za-z_]-]+\.[0-9]$"));
+}
+
+#[test]
+fn a_pattern_needs_words() {
+    refused(&[("string x = 1 [(buf.validate.field).string.pattern = \"^a$\"];", "PATTERNS")]);
+    let code = field("string x = 1 [(buf.validate.field).string.pattern = \"^[A-Z]{2}$\"];").expect("known");
+    assert!(code.contains("must be a country code of two capital letters"), "{code}");
+}
+
+#[test]
+fn an_enum_and_a_oneof_say_what_there_is() {
+    let words = "enum Kind { KIND_UNSPECIFIED = 0; KIND_A = 1; KIND_B = 2; }";
+    let rules = "[(buf.validate.field).enum = {defined_only: true, not_in: [0]}]";
+    let code = generate_from(&format!("{words} message Thing {{ Kind x = 1 {rules}; }}")).expect("known");
+    assert_eq!(code.matches("must be one of KIND_A, KIND_B").count(), 2, "{code}");
+    let code = field("oneof x { option (buf.validate.oneof).required = true; string y = 1; string z = 2; }");
+    assert!(code.expect("known").contains(r#"missing_one_of(&at.field("x"), "y, z", report)"#));
+}
+
+#[test]
+fn a_size_is_checked_before_what_is_inside() {
+    for declaration in [
+        "repeated string x = 1 [(buf.validate.field).repeated = {max_items: 3, items: {string: {min_len: 2}}}];",
+        "map<string, string> x = 1 [(buf.validate.field).map.max_pairs = 3];",
+    ] {
+        let code = field(declaration).expect(declaration);
+        let (size, each) = (code.find("check::size"), code.find("if items.len() <= 3_usize { for "));
+        assert!(size.is_some() && size < each, "{code}");
+    }
 }
 
 #[test]

@@ -8,6 +8,32 @@ use super::values::{BYTES, CHECK, Checks, Unit, call, counted, limits};
 /// The unit of `min_len`: Unicode code points.
 const CHARACTERS: Unit = Unit { verb: "be", one: "character", many: "characters" };
 
+/// What a pattern allows, in words and with an example. An error does not show the pattern itself.
+const PATTERNS: [(&str, &str); 9] = [
+    ("^[A-Z]{2}$", "be a country code of two capital letters (ISO 3166-1), such as AT"),
+    ("^[A-Z]{3}$", "be a currency code of three capital letters (ISO 4217), such as EUR"),
+    (
+        "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        "be lower-case letters a to z, digits and hyphens, without a hyphen at either end, such as cafe-zoe",
+    ),
+    ("^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,7}$", "be a language tag (BCP 47), such as de or pt-BR"),
+    (
+        "^[0-9+(][0-9 ().,/#x*-]{1,38}[0-9]$",
+        "be a phone number: 3 to 40 digits, spaces, dots, hyphens, slashes and brackets, with a digit at the \
+         end, such as +43 1 23456",
+    ),
+    (
+        r#"^[a-z]+/[A-Za-z0-9!#$&^_.+-]+(; *[A-Za-z0-9_-]+=[A-Za-z0-9_."-]+)*$"#,
+        "be a media type that begins in lower case, such as text/plain or text/markdown; charset=utf-8",
+    ),
+    (r"[^\p{Z}\p{Cc}\p{Cf}]", "have a visible character, not only spaces"),
+    (r"^\P{Cc}*$", "not contain control characters, such as line breaks or tabs"),
+    (
+        r"^\P{Cc}*[^\p{Z}\p{Cc}\p{Cf}]\P{Cc}*$",
+        "have a visible character, and no control characters, such as line breaks or tabs",
+    ),
+];
+
 impl Checks {
     /// The checks of a text.
     pub(crate) fn text(&mut self, mut rules: Rules) -> Result<(), String> {
@@ -65,7 +91,10 @@ impl Checks {
         };
         let same = as_re2(&pattern)?;
         Regex::new(&same).map_err(|error| format!("the rule string.pattern is no regex: {error}"))?;
-        let must = format!("must match the pattern {pattern}");
+        let (_, allowed) = PATTERNS.iter().find(|(known, _)| *known == pattern).ok_or_else(|| {
+            format!("the rule string.pattern has no words yet: say in PATTERNS what {pattern} allows")
+        })?;
+        let must = format!("must {allowed}");
         let check = call("pattern", &format!("value, &PATTERN, {must:?}"));
         self.ruled.push(format!(
             "{{ static PATTERN: {CHECK}::Pattern = std::sync::LazyLock::new(|| regex::Regex::new({same:?}).ok()); {check} }}"
@@ -76,7 +105,7 @@ impl Checks {
 
 /// The same pattern for the regex crate. The rules are written for RE2, which clients run: there
 /// `\\d`, `\\w` and `\\s` are ASCII.
-fn as_re2(pattern: &str) -> Result<String, String> {
+pub(crate) fn as_re2(pattern: &str) -> Result<String, String> {
     let mut same = String::new();
     let mut rest = pattern.chars();
     while let Some(char) = rest.next() {

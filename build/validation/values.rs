@@ -28,13 +28,17 @@ pub(crate) struct Unit {
 /// The unit of `min_bytes`, and of `min_len` for bytes.
 pub(crate) const BYTES: Unit = Unit { verb: "be", one: "byte", many: "bytes" };
 
-/// Statements about one value.
+/// Checks of one value, each an expression that is true when nothing was wrong. They run in order, up to
+/// the first that fails: what is wrong with a value is told once, and a text that is too long is not
+/// searched by a pattern.
 #[derive(Default)]
 pub(crate) struct Checks {
     /// Those that hold whatever the rules say.
     pub(crate) always: Vec<String>,
-    /// Those of the rules.
+    /// Those of the rules, sizes first.
     pub(crate) ruled: Vec<String>,
+    /// What is done with each item of a list or a map, if there are not too many.
+    pub(crate) each: Option<String>,
     /// Whether the value has to be there.
     pub(crate) required: bool,
     /// When the rules do not apply.
@@ -61,7 +65,7 @@ impl Checks {
 
     /// Whether there is nothing to check.
     pub(crate) fn is_empty(&self) -> bool {
-        self.always.is_empty() && self.ruled.is_empty() && !self.required
+        self.always.is_empty() && self.ruled.is_empty() && self.each.is_none() && !self.required
     }
 
     /// Adds the checks of a pair of rules on how many bytes, items or entries there are.
@@ -105,11 +109,23 @@ impl Checks {
             let (code, shown) = limit(&value)?;
             self.holds(&rules, "const", &format!("value == {code}"), &format!("must be {shown}"));
         }
-        if rules.take_switch("defined_only") {
+        let defined_only = rules.take_switch("defined_only");
+        let refused: Vec<_> = rules.take_list("not_in").iter().map(limit).collect::<Result<_, _>>()?;
+        // The zero value says nothing, whether it is allowed or not.
+        let words = descriptor
+            .values()
+            .filter(|value| value.number() != 0 && refused.iter().all(|(_, word)| word != value.name()));
+        let words: Vec<_> = words.map(|value| value.name().to_owned()).collect();
+        let must = format!("must be one of {}", words.join(", "));
+        if defined_only {
             let numbers = descriptor.values().map(|value| value.number()).collect();
             let condition = format!("matches!(value, {})", any_of(numbers));
-            let must = format!("must be a value of {}", descriptor.name());
             self.holds(&rules, "defined_only", &condition, &must);
+        }
+        if !refused.is_empty() {
+            let codes: Vec<_> = refused.into_iter().map(|(code, _)| code).collect();
+            let condition = format!("![{}].contains(&value)", codes.join(", "));
+            self.holds(&rules, "not_in", &condition, &must);
         }
         self.lists(&mut rules, limit)?;
         rules.finish()
@@ -223,9 +239,9 @@ pub(crate) fn limits<'a>(
     Ok(least.into_iter().chain(most).collect())
 }
 
-/// The call of a check.
+/// The call of a check, which is true when the check found nothing.
 pub(crate) fn call(function: &str, arguments: &str) -> String {
-    format!("{CHECK}::{function}({arguments}, at, report);")
+    format!("{CHECK}::{function}({arguments}, at, report)")
 }
 
 /// `1 byte`, `2 bytes`.

@@ -27,8 +27,7 @@ impl pb::audit_service_server::AuditService for AuditLog {
         &self,
         request: Request<pb::ListAuditEventsRequest>,
     ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {

@@ -162,15 +162,20 @@ impl Authenticator {
 
 impl Ways {
     fn required(&self) -> Error {
-        let kinds = match (&self.tokens, &self.keys) {
-            (Some(_), Some(_)) => Some("a token or an API key"),
-            (Some(_), None) => Some("a token of your issuer"),
-            (None, Some(_)) => Some("an API key"),
-            (None, None) => None,
-        };
-        let bearer = kinds.map(|kinds| format!("send the metadata \"authorization: Bearer …\" with {kinds}"));
-        let certificate = self.certificates.as_ref().map(|_| "connect with a client certificate".to_owned());
-        let ways: Vec<_> = bearer.into_iter().chain(certificate).collect();
-        Error::Unauthenticated { reason: ErrorReason::CredentialRequired, message: ways.join(", or ") }
+        required((self.tokens.is_some(), self.keys.is_some()), self.certificates.is_some())
     }
+}
+
+/// A call without a credential, where tokens, keys or certificates are taken.
+pub(super) fn required((tokens, keys): (bool, bool), certificates: bool) -> Error {
+    let kinds = match (tokens, keys) {
+        (true, true) => Some("a token or an API key"),
+        (true, false) => Some("a token of your issuer"),
+        (false, true) => Some("an API key"),
+        (false, false) => None,
+    };
+    let bearer = kinds.map(|kinds| format!("send the metadata \"authorization: Bearer …\" with {kinds}"));
+    let certificate = certificates.then(|| "connect with a client certificate".to_owned());
+    let ways: Vec<_> = bearer.into_iter().chain(certificate).collect();
+    Error::Unauthenticated { reason: ErrorReason::CredentialRequired, message: ways.join(", or ") }
 }

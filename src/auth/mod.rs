@@ -64,7 +64,7 @@ impl TenantId {
                 ErrorReason::TenantInvalid,
                 TENANT_HEADER,
                 "string.uuid",
-                "must be one UUID in its 36-character form, and not the nil UUID",
+                "must be one UUID, such as 018f4e0a-7b7c-7000-8000-000000000000, and not the nil UUID",
             )
         })
     }
@@ -107,16 +107,17 @@ impl Caller {
     }
 }
 
-/// A credential that is none. The client is told which check it failed, and nothing of what we know.
+/// An invalid credential. The client is told which check it failed, and nothing of what we know.
 fn invalid(message: impl Into<String>) -> Error {
     Error::Unauthenticated { reason: ErrorReason::CredentialInvalid, message: message.into() }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::pb::Scope;
 
     const TENANT: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
@@ -149,6 +150,36 @@ mod tests {
             vec!["01939a3c-7d4e-7000-8000-0123456789ä"],
         ] {
             assert_eq!(selected(&bad), Err(ErrorReason::TenantInvalid), "{bad:?}");
+        }
+    }
+
+    /// An error of this room, as a call meets it.
+    pub(crate) fn refused(reason: ErrorReason) -> Error {
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static(value),
+            )])
+        };
+        let act = |tenants: Tenants, scopes: Scopes| {
+            let principal = Arc::new(Principal::new("key/1".to_owned(), tenants, scopes));
+            let tenant = TenantId::parse("01939a3c-7d4e-7000-8000-0123456789ab").expect("a tenant");
+            principal.act(tenant, Scope::Write).expect_err("a right is missing")
+        };
+        match reason {
+            ErrorReason::TenantRequired => TenantId::selected_by(&HeaderMap::new()).expect_err("no tenant"),
+            ErrorReason::TenantInvalid => {
+                TenantId::selected_by(&headers(TENANT_HEADER, "acme")).expect_err("no UUID")
+            }
+            ErrorReason::CredentialRequired => authenticator::required((true, true), true),
+            ErrorReason::CredentialInvalid => {
+                bearer::Bearer::of(&headers("authorization", "Basic eA==")).err().expect("no bearer")
+            }
+            ErrorReason::CredentialExpired => validity::expired(),
+            ErrorReason::CredentialRevoked => validity::revoked(),
+            ErrorReason::TenantNotGranted => act(Tenants::Only([].into()), Scopes::ALL),
+            ErrorReason::ScopeNotGranted => act(Tenants::All, Scopes::of([Scope::Read])),
+            other => panic!("{other:?} is no reason of this room"),
         }
     }
 }

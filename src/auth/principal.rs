@@ -101,14 +101,14 @@ impl Principal {
         if !self.tenants.contain(tenant) {
             return Err(Error::PermissionDenied {
                 reason: ErrorReason::TenantNotGranted,
-                message: "your credential does not grant this tenant".to_owned(),
+                message: "your credential does not grant the tenant of x-tenant-id; send another tenant, or ask for the right".to_owned(),
             });
         }
         if !self.scopes.contains(scope) {
             return Err(Error::PermissionDenied {
                 reason: ErrorReason::ScopeNotGranted,
                 message: format!(
-                    "this RPC needs the scope {:?}, which your credential does not grant",
+                    "this RPC needs the scope {:?}, which your credential does not grant; ask for one that does",
                     scope.word().to_lowercase()
                 ),
             });

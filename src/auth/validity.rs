@@ -81,7 +81,7 @@ pub(super) fn expired() -> Error {
 pub(super) fn revoked() -> Error {
     Error::Unauthenticated {
         reason: ErrorReason::CredentialRevoked,
-        message: "your credential was taken back; ask whoever gave it to you for another".to_owned(),
+        message: "your credential was revoked; ask those who run the server for another".to_owned(),
     }
 }
 

@@ -8,6 +8,6 @@ pub(crate) mod rules;
 mod service;
 pub(crate) mod store;
 pub(crate) mod touches;
-mod wire;
+pub(crate) mod wire;
 
 pub use service::Campaigns;

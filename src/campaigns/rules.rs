@@ -1,5 +1,6 @@
 //! Decisions about campaigns that need no database.
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -22,9 +23,12 @@ fn steps(from: Status) -> &'static [Status] {
 }
 
 /// Holds a campaign to what its fields say of each other. `at` is where it stands in the request.
-pub(crate) fn check(at: &str, campaign: &Campaign) -> Result<()> {
-    let Campaign { status, starts_at, ends_at, .. } = campaign;
-    if status.0 == Status::Scheduled && starts_at.is_none() {
+pub(crate) fn check(
+    at: &str,
+    status: Status,
+    (starts_at, ends_at): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+) -> Result<()> {
+    if status == Status::Scheduled && starts_at.is_none() {
         return Err(Error::invalid(
             format!("{at}start_time"),
             "required",
@@ -48,7 +52,7 @@ pub(crate) fn check_update(current: &Campaign, wanted: &Campaign) -> Result<()> 
     if from == Status::Archived {
         return Err(not_allowed(current, "a change"));
     }
-    check("campaign.", wanted)
+    check("campaign.", to, (wanted.starts_at, wanted.ends_at))
 }
 
 /// Refuses customers where nothing is to be sent any more.
@@ -86,16 +90,19 @@ pub(crate) fn costs_have_currency(campaign: &Campaign) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::CampaignInUse,
         message: format!(
-            "the campaign has events with a cost in {currency}; its budget or what is spent must stay in it"
+            "the campaign has events with a cost in {currency}; keep its budget and what is spent in {currency}"
         ),
         subject: subject(campaign.id),
     }
 }
 
-fn not_allowed(campaign: &Campaign, what: &str) -> Error {
+pub(crate) fn not_allowed(campaign: &Campaign, what: &str) -> Error {
     let from = campaign.status.0;
     let allowed: Vec<_> = steps(from).iter().map(|status| status.word()).collect();
-    let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+    let allowed = match allowed.is_empty() {
+        true => "none; create another campaign instead".to_owned(),
+        false => allowed.join(", "),
+    };
     Error::FailedPrecondition {
         reason: ErrorReason::CampaignStepNotAllowed,
         message: format!(

@@ -7,9 +7,10 @@ use super::store::{Campaign, Cursor};
 use super::{actions, assignments, events, performance, wire};
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pb;
 use crate::rpc::mask::Change;
+use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, etag, page, times};
 
 /// `CampaignService`.
@@ -31,8 +32,8 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::CreateCampaignRequest>,
     ) -> Result<Response<pb::CreateCampaignResponse>, Status> {
-        let call = Call::open(request)?;
-        let campaign = wire::create(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let (call, campaign) =
+            Call::read(request, |call| wire::create(call.message.clone(), Uuid::now_v7(), times::now()))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let campaign = actions::create(tx, campaign.clone()).await?;
             Ok(pb::CreateCampaignResponse { campaign: Some(campaign.into()) })
@@ -57,8 +58,7 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::ListCampaignsRequest>,
     ) -> Result<Response<pb::ListCampaignsResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
@@ -73,13 +73,13 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::UpdateCampaignRequest>,
     ) -> Result<Response<pb::UpdateCampaignResponse>, Status> {
-        let call = Call::open(request)?;
-        let pb::UpdateCampaignRequest { campaign, update_mask, request_id: _ } = &call.message;
-        let missing = || Error::invalid("campaign", "required", "is required");
-        let campaign = campaign.as_ref().ok_or_else(missing)?;
-        let id = rpc::id("campaign.id", &campaign.id)?;
-        let expected = etag::to_revision("campaign.etag", &campaign.etag)?;
-        let change = Change::new("campaign", campaign, update_mask.as_ref())?;
+        let (call, (id, expected, change)) = Call::read(request, |call| {
+            let pb::UpdateCampaignRequest { campaign, update_mask, request_id: _ } = &call.message;
+            let campaign = rpc::required("campaign", campaign.as_ref())?;
+            let change = Change::new("campaign", campaign, update_mask.as_ref());
+            let id = rpc::id("campaign.id", &campaign.id);
+            (id, etag::to_revision("campaign.etag", &campaign.etag), change).together()
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Campaign| changed(&change, current);
             let campaign = actions::update(tx, id, expected, change).await?;
@@ -92,9 +92,8 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::DeleteCampaignRequest>,
     ) -> Result<Response<pb::DeleteCampaignResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let campaign = actions::delete(tx, id, expected).await?;
             Ok(pb::DeleteCampaignResponse { campaign: Some(campaign.into()) })
@@ -106,9 +105,11 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::AssignCustomersRequest>,
     ) -> Result<Response<pb::AssignCustomersResponse>, Status> {
-        let call = Call::open(request)?;
-        let campaign_id = rpc::id("campaign_id", &call.message.campaign_id)?;
-        let (whom, invalid) = assignments::wire::whom(call.context.caller.tenant().as_uuid(), &call.message)?;
+        let (call, (campaign_id, (whom, invalid))) = Call::read(request, |call| {
+            let campaign_id = rpc::id("campaign_id", &call.message.campaign_id);
+            let tenant = call.context.caller.tenant().as_uuid();
+            (campaign_id, assignments::wire::whom(tenant, &call.message)).together()
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let assigned = assignments::actions::assign(tx, campaign_id, &whom).await?;
             Ok(assignments::wire::assigned(assigned, invalid.clone()))
@@ -134,9 +135,9 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::ListCampaignCustomersRequest>,
     ) -> Result<Response<pb::ListCampaignCustomersResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
-        let of = assignments::wire::of(&call.message)?;
+        let (call, (page, of)) = Call::read(request, |call| {
+            (self.page_key.open(call), assignments::wire::of(&call.message)).together()
+        })?;
         let filter = assignments::wire::filter(&call.message);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (rows, next) = assignments::actions::list(tx, of, &filter, &page).await?;
@@ -166,8 +167,7 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::ListCampaignEventsRequest>,
     ) -> Result<Response<pb::ListCampaignEventsResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let direction = Direction::of(&call.message.order_by);
         let filter = events::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
@@ -184,8 +184,7 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::GetCampaignPerformanceRequest>,
     ) -> Result<Response<pb::GetCampaignPerformanceResponse>, Status> {
-        let call = Call::open(request)?;
-        let wish = performance::wire::wish(&call.message)?;
+        let (call, wish) = Call::read(request, |call| performance::wire::wish(&call.message))?;
         let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
             Ok(performance::wire::performance(&wish, performance::actions::read(tx, &wish).await?))
         });

@@ -3,9 +3,11 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::rules;
 use super::store::{Campaign, Filter};
 use crate::error::Result;
 use crate::pb::{self, CampaignStatus};
+use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{etag, money, times};
 
@@ -61,17 +63,22 @@ pub(crate) fn create(request: pb::CreateCampaignRequest, id: Uuid, now: DateTime
         spent,
         request_id: _,
     } = request;
-    let Amounts { currency, budget_micros, spent_micros } =
-        amounts(("budget", budget.as_ref()), ("spent", spent.as_ref()))?;
+    let status = stored(status).unwrap_or(Text(CampaignStatus::Draft));
+    let (starts_at, ends_at) = (times::optional(start_time.as_ref()), times::optional(end_time.as_ref()));
+    let (Amounts { currency, budget_micros, spent_micros }, ()) = (
+        amounts(("budget", budget.as_ref()), ("spent", spent.as_ref())),
+        rules::check("", status.0, (starts_at, ends_at)),
+    )
+        .together()?;
     Ok(Campaign {
         id,
         name,
         goal,
         channel: stored(channel),
         audience,
-        status: stored(status).unwrap_or(Text(CampaignStatus::Draft)),
-        starts_at: times::optional(start_time.as_ref()),
-        ends_at: times::optional(end_time.as_ref()),
+        status,
+        starts_at,
+        ends_at,
         currency,
         budget_micros,
         spent_micros,
@@ -138,12 +145,16 @@ fn amounts(
     (budget_field, budget): (&str, Option<&pb::Money>),
     (spent_field, spent): (&str, Option<&pb::Money>),
 ) -> Result<Amounts> {
-    if let (Some(budget), Some(spent)) = (budget, spent) {
-        money::check_currency(spent_field, spent, &budget.currency_code)?;
-    }
-    Ok(Amounts {
-        currency: budget.or(spent).map(|amount| amount.currency_code.clone()),
-        budget_micros: budget.map(|amount| money::to_micros(budget_field, amount)).transpose()?,
-        spent_micros: spent.map(|amount| money::to_micros(spent_field, amount)).transpose()?,
-    })
+    let one_currency = match (budget, spent) {
+        (Some(budget), Some(spent)) => money::check_currency(spent_field, spent, &budget.currency_code),
+        _ => Ok(()),
+    };
+    let (budget_micros, spent_micros, ()) = (
+        budget.map(|amount| money::to_micros(budget_field, amount)).transpose(),
+        spent.map(|amount| money::to_micros(spent_field, amount)).transpose(),
+        one_currency,
+    )
+        .together()?;
+    let currency = budget.or(spent).map(|amount| amount.currency_code.clone());
+    Ok(Amounts { currency, budget_micros, spent_micros })
 }

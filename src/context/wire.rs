@@ -64,7 +64,8 @@ fn options(sections: &[pb::ContextSectionOptions]) -> Result<HashMap<ContextSect
         };
         if options.insert(kind, wanted).is_some() {
             let field = format!("sections[{index}].section");
-            return Err(Error::invalid(field, "sections.unique", "names a section that was named before"));
+            let description = "names a section that was named before; name each section once";
+            return Err(Error::invalid(field, "sections.unique", description));
         }
     }
     Ok(options)

@@ -12,7 +12,7 @@ use crate::customers;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
-use crate::pb::{ErrorReason, MessageRole, Outcome};
+use crate::pb::{MessageRole, Outcome};
 use crate::rpc::words::Text;
 use crate::rpc::{Page, etag, times};
 
@@ -24,21 +24,13 @@ const LAST_CHARACTERS: i32 = 2_000;
 
 /// Opens a conversation with a customer.
 pub(crate) async fn create(tx: &TenantTx, conversation: Conversation) -> Result<Conversation> {
-    rules::check_not_ahead("start_time", conversation.started_at, conversation.created_at)?;
     customers::actions::require(tx, conversation.customer_id).await?;
     if store::insert(tx, &conversation).await? {
         return Ok(conversation);
     }
     let other = store::find_id_by_session(tx, &conversation.session_id).await?;
     let other = other.ok_or_else(|| Error::internal("a session is taken by no conversation"))?;
-    Err(Error::AlreadyExists {
-        reason: ErrorReason::SessionIdTaken,
-        message: format!(
-            "the session_id has a conversation already: {other}; go on with it, or use another session_id"
-        ),
-        kind: "conversation",
-        name: other.to_string(),
-    })
+    Err(rules::session_taken(other))
 }
 
 /// The conversation with this id.
@@ -116,12 +108,10 @@ pub(crate) async fn conclude(tx: &TenantTx, outcomes: &BTreeMap<Uuid, Text<Outco
 ///
 /// # Errors
 ///
-/// `CONVERSATION_NOT_FOUND`, also for another customer's.
+/// `CONVERSATION_NOT_FOUND`, also for another customer's, which it says.
 pub(crate) async fn require_of(tx: &TenantTx, customer_id: Uuid, id: Uuid) -> Result<()> {
-    match store::find_customer_id(tx, id).await? {
-        Some(found) if found == customer_id => Ok(()),
-        _ => Err(rules::not_found(id)),
-    }
+    let found = store::find_customer_id(tx, id).await?;
+    rules::check_of(id, found.as_ref(), customer_id)
 }
 
 /// What the customer said among the last messages of a conversation, the latest first; nothing where

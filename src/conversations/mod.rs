@@ -12,3 +12,5 @@ mod watch;
 mod wire;
 
 pub use service::{Conversations, Parts};
+#[cfg(test)]
+pub(crate) use watch::foreign_token;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::store::{Conversation, Filter};
 use crate::error::{Error, Result};
 use crate::pb::{ConversationStatus, ErrorReason};
+use crate::rpc::together::Together;
 use crate::rpc::words::Text;
 
 /// How far a client's clock may be ahead of ours: any time zone's mistake, and no nonsense.
@@ -70,11 +71,12 @@ pub(crate) fn check_bounded(filter: &Filter) -> Result<()> {
         return Ok(());
     }
     let missing = |field: &'static str| {
-        let description = "is required with topic, question, objection_kinds or sentiments";
+        let description = "must be set with topic, question, objection_kinds or sentiments";
         Error::invalid(field, "required", description)
     };
-    let from = filter.started_from.ok_or_else(|| missing("start_time_from"))?;
-    let until = filter.started_until.ok_or_else(|| missing("start_time_until"))?;
+    let from = filter.started_from.ok_or_else(|| missing("start_time_from"));
+    let until = filter.started_until.ok_or_else(|| missing("start_time_until"));
+    let (from, until) = (from, until).together()?;
     if until.signed_duration_since(from) > MAX_LOOKED_THROUGH {
         let description = "must be at most 400 days before start_time_until \
                            with topic, question, objection_kinds or sentiments";
@@ -116,6 +118,40 @@ pub(crate) fn ended(id: Uuid) -> Error {
         reason: ErrorReason::ConversationEnded,
         message: "the conversation has ended; start a new one with CreateConversation".to_owned(),
         subject: format!("conversation/{id}"),
+    }
+}
+
+/// Another conversation has the session_id.
+pub(crate) fn session_taken(other: Uuid) -> Error {
+    Error::AlreadyExists {
+        reason: ErrorReason::SessionIdTaken,
+        message: format!(
+            "the session_id has a conversation already: {other}; go on with it, or use another session_id"
+        ),
+        kind: "conversation",
+        name: other.to_string(),
+    }
+}
+
+/// Holds a conversation that a call refers to to its customer. `found` is whose it is, if there is one.
+pub(crate) fn check_of(id: Uuid, found: Option<&Uuid>, customer_id: Uuid) -> Result<()> {
+    match found {
+        Some(found) if *found == customer_id => Ok(()),
+        Some(_) => Err(not_of(id, customer_id)),
+        None => Err(not_found(id)),
+    }
+}
+
+/// The conversation is with another customer of this tenant.
+fn not_of(id: Uuid, customer_id: Uuid) -> Error {
+    Error::Elsewhere {
+        reason: ErrorReason::ConversationNotFound,
+        message: format!(
+            "the conversation {id} is not with the customer {customer_id} but with another one; name a \
+             conversation of this customer, or the customer of this conversation"
+        ),
+        kind: "conversation",
+        name: id.to_string(),
     }
 }
 

@@ -24,12 +24,13 @@ use crate::audit::Recorder;
 use crate::audit::ledger::Ledger;
 use crate::db::keyset::Direction;
 use crate::db::{Db, Target, TenantTx};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::live::bus::{Bus, Signal};
 use crate::live::drought::Drought;
 use crate::live::lanes::{Lanes, Width};
 use crate::pb;
 use crate::rpc::mask::Change;
+use crate::rpc::together::Together;
 use crate::rpc::{self, Call, Context, PageKey, etag, page, times};
 
 /// `ConversationService`.
@@ -114,8 +115,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         &self,
         request: Request<pb::CreateConversationRequest>,
     ) -> Result<Response<pb::CreateConversationResponse>, Status> {
-        let call = Call::open(request)?;
-        let conversation = wire::create(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let (call, conversation) =
+            Call::read(request, |call| wire::create(call.message.clone(), Uuid::now_v7(), times::now()))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let conversation = actions::create(tx, conversation.clone()).await?;
             Ok(pb::CreateConversationResponse { conversation: Some(conversation.into()) })
@@ -140,10 +141,9 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         &self,
         request: Request<pb::ListConversationsRequest>,
     ) -> Result<Response<pb::ListConversationsResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, (page, filter)) =
+            Call::read(request, |call| (self.page_key.open(call), wire::filter(&call.message)).together())?;
         let order = wire::order(&call.message.order_by);
-        let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (conversations, next) = actions::list(tx, &filter, order, &page).await?;
             let (conversations, next) = page::fit(conversations, next, |last| Cursor::at(order.0, last));
@@ -159,13 +159,13 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         &self,
         request: Request<pb::UpdateConversationRequest>,
     ) -> Result<Response<pb::UpdateConversationResponse>, Status> {
-        let call = Call::open(request)?;
-        let pb::UpdateConversationRequest { conversation, update_mask, request_id: _ } = &call.message;
-        let missing = || Error::invalid("conversation", "required", "is required");
-        let conversation = conversation.as_ref().ok_or_else(missing)?;
-        let id = rpc::id("conversation.id", &conversation.id)?;
-        let expected = etag::to_revision("conversation.etag", &conversation.etag)?;
-        let change = Change::new("conversation", conversation, update_mask.as_ref())?;
+        let (call, (id, expected, change)) = Call::read(request, |call| {
+            let pb::UpdateConversationRequest { conversation, update_mask, request_id: _ } = &call.message;
+            let conversation = rpc::required("conversation", conversation.as_ref())?;
+            let change = Change::new("conversation", conversation, update_mask.as_ref());
+            let id = rpc::id("conversation.id", &conversation.id);
+            (id, etag::to_revision("conversation.etag", &conversation.etag), change).together()
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Conversation| changed(&change, current);
             let conversation = actions::update(tx, id, expected, change).await?;
@@ -180,9 +180,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         &self,
         request: Request<pb::EndConversationRequest>,
     ) -> Result<Response<pb::EndConversationResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let ending = wire::ending(&call.message);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let conversation = actions::end(tx, id, expected, ending.clone()).await?;
@@ -255,8 +254,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         &self,
         request: Request<pb::ListMessagesRequest>,
     ) -> Result<Response<pb::ListMessagesResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let direction = match call.message.order_by.as_str() {
             "sequence desc" => Direction::Descending,
             _ => Direction::Ascending,
@@ -291,8 +289,9 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         &self,
         request: Request<pb::RecordAnalysisRequest>,
     ) -> Result<Response<pb::RecordAnalysisResponse>, Status> {
-        let call = Call::open(request)?;
-        let analysis = analyses::wire::record(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let (call, analysis) = Call::read(request, |call| {
+            analyses::wire::record(call.message.clone(), Uuid::now_v7(), times::now())
+        })?;
         let conversation_id = analysis.conversation_id;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let analysis = analyses::actions::record(tx, analysis.clone()).await?;
@@ -307,8 +306,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         &self,
         request: Request<pb::ListAnalysesRequest>,
     ) -> Result<Response<pb::ListAnalysesResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let conversation_id = rpc::id("conversation_id", &call.message.conversation_id)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (analyses, next) = analyses::actions::list(tx, conversation_id, &page).await?;

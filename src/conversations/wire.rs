@@ -9,6 +9,7 @@ use super::store::{Conversation, Filter, OrderKey};
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb;
+use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, etag, structs, times};
 
@@ -111,9 +112,13 @@ pub(crate) fn create(
         request_id: _,
     } = request;
     let pb::Presenter { kind, id: presenter_id, name, persona } = presenter.unwrap_or_default();
+    let started_at = times::optional(start_time.as_ref()).unwrap_or(now);
+    let (customer_id, ()) =
+        (rpc::id("customer_id", &customer_id), rules::check_not_ahead("start_time", started_at, now))
+            .together()?;
     Ok(Conversation {
         id,
-        customer_id: rpc::id("customer_id", &customer_id)?,
+        customer_id,
         session_id: if session_id.is_empty() { Uuid::new_v4().to_string() } else { session_id },
         entry_point: stored(entry_point),
         channel: stored(channel).unwrap_or(Text(pb::Channel::Text)),
@@ -123,7 +128,7 @@ pub(crate) fn create(
         presenter_name: name,
         presenter_persona: persona,
         status: Text(pb::ConversationStatus::Open),
-        started_at: times::optional(start_time.as_ref()).unwrap_or(now),
+        started_at,
         ended_at: None,
         last_sequence: 0,
         last_message_at: None,

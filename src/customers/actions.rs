@@ -98,7 +98,7 @@ impl Find for ById {
 
 /// The customer with this id, as it was found.
 pub(crate) fn get(found: Option<Customer>, id: Uuid, deleted: Deleted) -> Result<Customer> {
-    visible(found, deleted).ok_or_else(|| not_found(id))
+    visible(found, deleted, id)
 }
 
 /// The customer with this id, which is not deleted, for a call that needs to know it.
@@ -113,7 +113,7 @@ pub(crate) async fn get_by_slug(
     deleted: Deleted,
 ) -> Result<(Customer, Vec<Consent>)> {
     let found = store::find_by_slug(tx, slug).await?;
-    let customer = visible(found, deleted).ok_or_else(|| not_found(slug))?;
+    let customer = visible(found, deleted, slug)?;
     let consents = consents::store::find_each(tx, &[customer.id]).await?;
     Ok((customer, consents))
 }
@@ -164,7 +164,7 @@ pub(crate) async fn update(
     expected: Option<i64>,
     change: impl Fn(&Customer) -> Result<Customer> + Send + Sync,
 ) -> Result<Customer> {
-    let current = visible(store::lock(tx, id).await?, Deleted::Hidden).ok_or_else(|| not_found(id))?;
+    let current = visible(store::lock(tx, id).await?, Deleted::Hidden, id)?;
     etag::check(expected, current.revision)?;
     let wanted = change(&current)?;
     if wanted == current {
@@ -175,7 +175,7 @@ pub(crate) async fn update(
 
 /// Hides a customer.
 pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
-    let customer = visible(store::lock(tx, id).await?, Deleted::Hidden).ok_or_else(|| not_found(id))?;
+    let customer = visible(store::lock(tx, id).await?, Deleted::Hidden, id)?;
     etag::check(expected, customer.revision)?;
     write(tx, &customer, Customer { deleted_at: Some(times::now()), ..customer.clone() }).await
 }
@@ -184,12 +184,7 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Re
 pub(crate) async fn undelete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
     let customer = store::lock(tx, id).await?.ok_or_else(|| not_found(id))?;
     if customer.deleted_at.is_none() {
-        return Err(Error::AlreadyExists {
-            reason: ErrorReason::CustomerNotDeleted,
-            message: "the customer is not deleted; there is nothing to do".to_owned(),
-            kind: "customer",
-            name: id.to_string(),
-        });
+        return Err(not_deleted(id));
     }
     etag::check(expected, customer.revision)?;
     write(tx, &customer, Customer { deleted_at: None, ..customer.clone() }).await
@@ -201,9 +196,13 @@ pub(crate) async fn undelete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> 
 ///
 /// `CUSTOMER_NOT_FOUND`, also for a deleted one.
 pub(crate) async fn require(tx: &TenantTx, id: Uuid) -> Result<()> {
-    match store::hold(tx, id).await? {
-        true => Ok(()),
-        false => Err(not_found(id)),
+    if store::hold(tx, id).await? {
+        return Ok(());
+    }
+    // A deleted customer is told apart from one that was never there.
+    match store::find_preferences(tx, id).await? {
+        Some(_) => Err(is_deleted(id)),
+        None => Err(not_found(id)),
     }
 }
 
@@ -214,9 +213,11 @@ pub(crate) async fn require(tx: &TenantTx, id: Uuid) -> Result<()> {
 /// `CUSTOMER_NOT_FOUND`.
 pub(crate) async fn language(tx: &TenantTx, id: Uuid, deleted: Deleted) -> Result<String> {
     let found = store::find_preferences(tx, id).await?;
-    let visible = found.filter(|(_, deleted_at)| deleted == Deleted::Shown || deleted_at.is_none());
-    let (preferences, _) = visible.ok_or_else(|| not_found(id))?;
-    Ok(rules::language(&preferences).to_owned())
+    match found {
+        Some((_, Some(_))) if deleted == Deleted::Hidden => Err(is_deleted(id)),
+        Some((preferences, _)) => Ok(rules::language(&preferences).to_owned()),
+        None => Err(not_found(id)),
+    }
 }
 
 /// Writes a customer anew and counts what changed, in one flight.
@@ -231,8 +232,35 @@ async fn write(tx: &TenantTx, before: &Customer, customer: Customer) -> Result<C
     Ok(customer)
 }
 
-fn visible(customer: Option<Customer>, deleted: Deleted) -> Option<Customer> {
-    customer.filter(|customer| deleted == Deleted::Shown || customer.deleted_at.is_none())
+/// The customer that was found under this name, unless it is deleted and counts as absent.
+fn visible(found: Option<Customer>, deleted: Deleted, name: impl ToString) -> Result<Customer> {
+    match found {
+        Some(customer) if deleted == Deleted::Shown || customer.deleted_at.is_none() => Ok(customer),
+        Some(customer) => Err(is_deleted(customer.id)),
+        None => Err(not_found(name)),
+    }
+}
+
+/// The customer is there, but deleted.
+pub(crate) fn is_deleted(id: Uuid) -> Error {
+    Error::Elsewhere {
+        reason: ErrorReason::CustomerNotFound,
+        message: format!(
+            "the customer {id} is deleted; bring it back with UndeleteCustomer, or read it with show_deleted"
+        ),
+        kind: "customer",
+        name: id.to_string(),
+    }
+}
+
+/// The customer that is to be brought back is not deleted.
+pub(crate) fn not_deleted(id: Uuid) -> Error {
+    Error::AlreadyExists {
+        reason: ErrorReason::CustomerNotDeleted,
+        message: format!("the customer {id} is not deleted; there is nothing to do"),
+        kind: "customer",
+        name: id.to_string(),
+    }
 }
 
 /// There is no such customer in this tenant.
@@ -240,7 +268,7 @@ pub(crate) fn not_found(name: impl ToString) -> Error {
     Error::NotFound { reason: ErrorReason::CustomerNotFound, kind: "customer", name: name.to_string() }
 }
 
-fn slug_taken(slug: &str) -> Error {
+pub(crate) fn slug_taken(slug: &str) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::SlugTaken,
         message: format!(

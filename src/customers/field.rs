@@ -6,6 +6,7 @@ use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, Value};
 use prost_types::FieldMask;
 use prost_types::value::Kind as Json;
+use uuid::Uuid;
 
 use super::store::Customer;
 use super::wire;
@@ -118,7 +119,8 @@ pub(crate) fn fill(current: &Customer, field: &Field, text: &str, overwrite: boo
         }
     };
     let mask = FieldMask { paths: vec![path.to_owned()] };
-    let after = Change::new("customer", &wanted, Some(&mask))?.apply(&before);
+    let change = Change::new("customer", &wanted, Some(&mask));
+    let after = change.and_then(|change| change.apply(&before));
     Ok(wire::update(after.map_err(|error| of_answer(error, field))?, current))
 }
 
@@ -253,13 +255,18 @@ fn to_dynamic(customer: &pb::Customer) -> Result<DynamicMessage> {
 }
 
 fn filled(customer: &Customer, field: &Field) -> Error {
+    is_filled_already(customer.id, field)
+}
+
+/// The field has another value.
+pub(crate) fn is_filled_already(customer: Uuid, field: &Field) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::TargetFieldFilled,
         message: format!(
             "the customer's {} has another value; set overwrite to replace it, or leave write_to_customer out",
             field.path()
         ),
-        subject: format!("customer/{}", customer.id),
+        subject: format!("customer/{customer}"),
     }
 }
 

@@ -8,10 +8,11 @@ use super::actions::{self, ById, Deleted};
 use super::store::{Cursor, Customer};
 use super::{consents, wire};
 use crate::db::{Db, TenantTx};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::live::finder::Finder;
 use crate::pb;
 use crate::rpc::mask::Change;
+use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, etag, page, times};
 
 /// Answers `GetAiContext`, which is an RPC of customers, but knows more than customers do: it is made
@@ -94,8 +95,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         &self,
         request: Request<pb::ListConsentsRequest>,
     ) -> Result<Response<pb::ListConsentsResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let filter = consents::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (consents, next) = consents::actions::list(tx, &filter, &page).await?;
@@ -111,8 +111,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         &self,
         request: Request<pb::ListCustomersRequest>,
     ) -> Result<Response<pb::ListCustomersResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let order = wire::order(&call.message.order_by);
         let Some(filter) = wire::filter(call.context.caller.tenant().as_uuid(), &call.message) else {
             return Ok(Response::new(pb::ListCustomersResponse::default()));
@@ -129,12 +128,13 @@ impl pb::customer_service_server::CustomerService for Customers {
         &self,
         request: Request<pb::UpdateCustomerRequest>,
     ) -> Result<Response<pb::UpdateCustomerResponse>, Status> {
-        let call = Call::open(request)?;
-        let pb::UpdateCustomerRequest { customer, update_mask, request_id: _ } = &call.message;
-        let customer = customer.as_ref().ok_or_else(|| required("customer"))?;
-        let id = rpc::id("customer.id", &customer.id)?;
-        let expected = etag::to_revision("customer.etag", &customer.etag)?;
-        let change = Change::new("customer", customer, update_mask.as_ref())?;
+        let (call, (id, expected, change)) = Call::read(request, |call| {
+            let pb::UpdateCustomerRequest { customer, update_mask, request_id: _ } = &call.message;
+            let customer = rpc::required("customer", customer.as_ref())?;
+            let change = Change::new("customer", customer, update_mask.as_ref());
+            let id = rpc::id("customer.id", &customer.id);
+            (id, etag::to_revision("customer.etag", &customer.etag), change).together()
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Customer| changed(&change, current);
             let customer = actions::update(tx, id, expected, change).await?;
@@ -147,9 +147,8 @@ impl pb::customer_service_server::CustomerService for Customers {
         &self,
         request: Request<pb::DeleteCustomerRequest>,
     ) -> Result<Response<pb::DeleteCustomerResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let customer = actions::delete(tx, id, expected).await?;
             Ok(pb::DeleteCustomerResponse { customer: Some(customer.into()) })
@@ -161,9 +160,8 @@ impl pb::customer_service_server::CustomerService for Customers {
         &self,
         request: Request<pb::UndeleteCustomerRequest>,
     ) -> Result<Response<pb::UndeleteCustomerResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let customer = actions::undelete(tx, id, expected).await?;
             Ok(pb::UndeleteCustomerResponse { customer: Some(customer.into()) })
@@ -175,13 +173,13 @@ impl pb::customer_service_server::CustomerService for Customers {
         &self,
         request: Request<pb::UpdateBusinessContextRequest>,
     ) -> Result<Response<pb::UpdateBusinessContextResponse>, Status> {
-        let call = Call::open(request)?;
-        let pb::UpdateBusinessContextRequest { id, business_context, update_mask, etag, request_id: _ } =
-            &call.message;
-        let id = rpc::id("id", id)?;
-        let expected = etag::to_revision("etag", etag)?;
-        let patch = business_context.as_ref().ok_or_else(|| required("business_context"))?;
-        let change = Change::new("business_context", patch, update_mask.as_ref())?;
+        let (call, (id, expected, change)) = Call::read(request, |call| {
+            let pb::UpdateBusinessContextRequest { id, business_context, update_mask, etag, request_id: _ } =
+                &call.message;
+            let patch = rpc::required("business_context", business_context.as_ref())?;
+            let change = Change::new("business_context", patch, update_mask.as_ref());
+            (rpc::id("id", id), etag::to_revision("etag", etag), change).together()
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Customer| changed_context(&change, current);
             let customer = actions::update(tx, id, expected, change).await?;
@@ -212,8 +210,4 @@ fn changed_context(change: &Change, current: &Customer) -> Result<Customer> {
 
 fn deleted(show: bool) -> Deleted {
     if show { Deleted::Shown } else { Deleted::Hidden }
-}
-
-fn required(field: &'static str) -> Error {
-    Error::invalid(field, "required", "is required")
 }

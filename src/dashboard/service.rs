@@ -25,8 +25,7 @@ impl pb::dashboard_service_server::DashboardService for Dashboard {
         &self,
         request: Request<pb::GetCustomerStatisticsRequest>,
     ) -> Result<Response<pb::GetCustomerStatisticsResponse>, Status> {
-        let call = Call::open(request)?;
-        let wish = customers::wire::wish(&call.message, times::now())?;
+        let (call, wish) = Call::read(request, |call| customers::wire::wish(&call.message, times::now()))?;
         let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
             Ok(customers::wire::answer(&wish, customers::actions::read(tx, &wish).await?))
         });
@@ -37,8 +36,8 @@ impl pb::dashboard_service_server::DashboardService for Dashboard {
         &self,
         request: Request<pb::GetConversationStatisticsRequest>,
     ) -> Result<Response<pb::GetConversationStatisticsResponse>, Status> {
-        let call = Call::open(request)?;
-        let wish = conversations::wire::wish(&call.message, times::now())?;
+        let (call, wish) =
+            Call::read(request, |call| conversations::wire::wish(&call.message, times::now()))?;
         let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
             Ok(conversations::wire::answer(&wish, &conversations::actions::read(tx, &wish).await?))
         });
@@ -49,8 +48,7 @@ impl pb::dashboard_service_server::DashboardService for Dashboard {
         &self,
         request: Request<pb::GetCampaignStatisticsRequest>,
     ) -> Result<Response<pb::GetCampaignStatisticsResponse>, Status> {
-        let call = Call::open(request)?;
-        let wish = campaigns::wish(&call.message, times::now())?;
+        let (call, wish) = Call::read(request, |call| campaigns::wish(&call.message, times::now()))?;
         let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| campaigns::read(tx, &wish).await);
         Ok(response.await?)
     }
@@ -59,8 +57,7 @@ impl pb::dashboard_service_server::DashboardService for Dashboard {
         &self,
         request: Request<pb::GetConversionFunnelRequest>,
     ) -> Result<Response<pb::GetConversionFunnelResponse>, Status> {
-        let call = Call::open(request)?;
-        let wish = funnel::wire::wish(&call.message, times::now())?;
+        let (call, wish) = Call::read(request, |call| funnel::wire::wish(&call.message, times::now()))?;
         let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
             Ok(funnel::wire::answer(&wish, funnel::actions::read(tx, &wish).await?))
         });

@@ -256,10 +256,11 @@ impl Whose {
     }
 }
 
-fn none_free(cause: &'static str) -> Error {
+/// No connection became free in time.
+pub(crate) fn none_free(cause: &'static str) -> Error {
     Error::Unavailable {
         reason: crate::pb::ErrorReason::Overloaded,
-        message: "all connections to the database are in use; retry with the same key",
+        message: "all connections to the database are in use; retry with the same request_id or message_key",
         cause: Some(cause.into()),
     }
 }

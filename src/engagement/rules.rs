@@ -12,7 +12,7 @@ pub(crate) fn check_outcome(outcome: Option<Text<Outcome>>, conversation_id: Opt
         return Err(Error::invalid(
             "conversation_id",
             "combination",
-            "is required with conversation_outcome",
+            "must be set with conversation_outcome, which is the outcome of that conversation",
         ));
     }
     Ok(())

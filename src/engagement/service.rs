@@ -13,8 +13,9 @@ use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
+use crate::rpc::together::Together;
 use crate::rpc::words::stored;
-use crate::rpc::{self, Call, PageKey, etag, page, times};
+use crate::rpc::{self, Call, PageKey, page, times};
 
 /// `EngagementService`.
 pub struct Engagements {
@@ -55,8 +56,7 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         request: Request<pb::ListInterestEventsRequest>,
     ) -> Result<Response<pb::ListInterestEventsResponse>, Status> {
         use interest::store::Cursor;
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let direction = Direction::of(&call.message.order_by);
         let filter = interest::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
@@ -90,8 +90,8 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         &self,
         request: Request<pb::RecordPurchaseRequest>,
     ) -> Result<Response<pb::RecordPurchaseResponse>, Status> {
-        let call = Call::open(request)?;
-        let purchase = purchases::wire::record(&call.message, Uuid::now_v7(), times::now())?;
+        let (call, purchase) =
+            Call::read(request, |call| purchases::wire::record(&call.message, Uuid::now_v7(), times::now()))?;
         let outcome = stored(call.message.conversation_outcome);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let receipt = purchases::actions::record(tx, purchase.clone(), outcome).await?;
@@ -109,8 +109,7 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         request: Request<pb::ListPurchasesRequest>,
     ) -> Result<Response<pb::ListPurchasesResponse>, Status> {
         use purchases::store::Cursor;
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let direction = Direction::of(&call.message.order_by);
         let filter = purchases::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
@@ -126,10 +125,10 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         &self,
         request: Request<pb::RefundPurchaseRequest>,
     ) -> Result<Response<pb::RefundPurchaseResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
-        let refunding = purchases::wire::refunding(&call.message)?;
+        let (call, ((id, expected), refunding)) = Call::read(request, |call| {
+            let subject = rpc::subject(&call.message.id, &call.message.etag);
+            (subject, purchases::wire::refunding(&call.message)).together()
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let receipt = purchases::actions::refund(tx, id, expected, refunding.clone()).await?;
             Ok(pb::RefundPurchaseResponse { purchase: Some(receipt.into()) })

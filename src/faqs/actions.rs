@@ -55,7 +55,6 @@ pub(crate) struct Found {
 
 /// Adds a FAQ that somebody wrote.
 pub(crate) async fn create(tx: &TenantTx, faq: Faq) -> Result<Faq> {
-    rules::check_origin(&faq)?;
     customers::actions::require(tx, faq.customer_id).await?;
     require_origin(tx, faq.customer_id, faq.source_conversation_id, faq.source_message_id).await?;
     let faq = Faq { search_config: config(tx, faq.customer_id).await?, ..faq };
@@ -176,7 +175,6 @@ pub(crate) async fn verify(tx: &TenantTx, id: Uuid, expected: Option<i64>, check
 /// Writes down that a question was asked or a FAQ was used. What a message says again is not counted
 /// again.
 pub(crate) async fn observe(tx: &TenantTx, sighting: Sighting) -> Result<Recorded> {
-    rules::check_sighting(&sighting)?;
     customers::actions::require(tx, sighting.customer_id).await?;
     require_origin(tx, sighting.customer_id, sighting.conversation_id, sighting.message_id).await?;
     let faq = match sighting.faq_id {
@@ -197,8 +195,11 @@ pub(crate) async fn observe(tx: &TenantTx, sighting: Sighting) -> Result<Recorde
 
 /// The customer's FAQ with this id, held until the transaction ends.
 async fn lock_of(tx: &TenantTx, id: Uuid, customer_id: Uuid) -> Result<Faq> {
-    let faq = store::lock(tx, id).await?.filter(|faq| faq.customer_id == customer_id);
-    faq.ok_or_else(|| rules::not_found(id))
+    match store::lock(tx, id).await? {
+        Some(faq) if faq.customer_id == customer_id => Ok(faq),
+        Some(_) => Err(rules::not_of(id, customer_id)),
+        None => Err(rules::not_found(id)),
+    }
 }
 
 /// The customer's FAQ with the question that was observed, held until the transaction ends; a new one

@@ -136,11 +136,11 @@ pub(crate) fn opened(sighting: &Sighting, id: Uuid) -> Faq {
 pub(crate) fn check_sighting(sighting: &Sighting) -> Result<()> {
     let used = sighting.kind.0 == FaqObservationKind::Used;
     let rules = [
-        (used && sighting.faq_id.is_none(), "faq_id", "is required with the kind USED"),
+        (used && sighting.faq_id.is_none(), "faq_id", "must be set with the kind USED"),
         (
             !used && sighting.faq_id.is_none() && sighting.question.is_empty(),
             "question",
-            "is required without faq_id",
+            "must be set without faq_id",
         ),
         (used && !sighting.answer.is_empty(), "answer", "must be empty with the kind USED"),
         origin_rule(sighting.conversation_id, sighting.message_id, "conversation_id"),
@@ -156,7 +156,11 @@ pub(crate) fn check_origin(faq: &Faq) -> Result<()> {
 type Rule = (bool, &'static str, &'static str);
 
 fn origin_rule(conversation_id: Option<Uuid>, message_id: Option<Uuid>, field: &'static str) -> Rule {
-    (message_id.is_some() && conversation_id.is_none(), field, "is required with a message")
+    (
+        message_id.is_some() && conversation_id.is_none(),
+        field,
+        "must be set with a message, which is looked for in its conversation",
+    )
 }
 
 /// Names every rule that is broken.
@@ -266,7 +270,7 @@ pub(crate) fn verify(current: &Faq, check: Check, now: DateTime<Utc>) -> Result<
     let unanswered = answer.as_ref().unwrap_or(&current.answer).trim().is_empty();
     hold([
         (disputes && answer.is_some(), "answer", "must be empty when the FAQ is disputed"),
-        (!disputes && unanswered, "answer", "is required: the FAQ has none to verify"),
+        (!disputes && unanswered, "answer", "must be set: the FAQ has none to verify"),
     ])?;
     let machine = verification.0 == FaqVerification::AiChecked;
     if machine && current.verification.0 == FaqVerification::HumanVerified {
@@ -371,6 +375,19 @@ pub(crate) fn is_usable(status: FaqStatus) -> bool {
 pub(crate) fn same_words(before: &Faq, after: &Faq) -> bool {
     (&before.question, &before.answer, is_usable(before.status.0))
         == (&after.question, &after.answer, is_usable(after.status.0))
+}
+
+/// The FAQ is another customer's of this tenant.
+pub(crate) fn not_of(id: Uuid, customer_id: Uuid) -> Error {
+    Error::Elsewhere {
+        reason: ErrorReason::CustomerFaqNotFound,
+        message: format!(
+            "the FAQ {id} is not of the customer {customer_id} but of another one; ListCustomerFaqs with this \
+             customer_id shows its FAQs"
+        ),
+        kind: "customer_faq",
+        name: id.to_string(),
+    }
 }
 
 /// There is no such FAQ in this tenant.

@@ -8,9 +8,10 @@ use super::store::{Cursor, Faq};
 use super::{observations, wire};
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pb;
 use crate::rpc::mask::Change;
+use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, etag, page, times};
 
 /// Observations that come with a FAQ at most: a screenful, and what a person reads of evidence.
@@ -35,8 +36,8 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         &self,
         request: Request<pb::CreateCustomerFaqRequest>,
     ) -> Result<Response<pb::CreateCustomerFaqResponse>, Status> {
-        let call = Call::open(request)?;
-        let faq = wire::create(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let (call, faq) =
+            Call::read(request, |call| wire::create(call.message.clone(), Uuid::now_v7(), times::now()))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let faq = actions::create(tx, faq.clone()).await?;
             Ok(pb::CreateCustomerFaqResponse { customer_faq: Some(faq.into()) })
@@ -64,8 +65,7 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         &self,
         request: Request<pb::ListCustomerFaqsRequest>,
     ) -> Result<Response<pb::ListCustomerFaqsResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
@@ -83,8 +83,7 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         &self,
         request: Request<pb::SearchCustomerFaqsRequest>,
     ) -> Result<Response<pb::SearchCustomerFaqsResponse>, Status> {
-        let call = Call::open(request)?;
-        let wish = wire::wish(&call.message)?;
+        let (call, wish) = Call::read(request, |call| wire::wish(&call.message))?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let found = actions::search_customer(tx, wish.clone()).await?;
             let (matches, _) = page::fit(found, None, |_| ());
@@ -97,13 +96,13 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         &self,
         request: Request<pb::UpdateCustomerFaqRequest>,
     ) -> Result<Response<pb::UpdateCustomerFaqResponse>, Status> {
-        let call = Call::open(request)?;
-        let pb::UpdateCustomerFaqRequest { customer_faq, update_mask, request_id: _ } = &call.message;
-        let missing = || Error::invalid("customer_faq", "required", "is required");
-        let faq = customer_faq.as_ref().ok_or_else(missing)?;
-        let id = rpc::id("customer_faq.id", &faq.id)?;
-        let expected = etag::to_revision("customer_faq.etag", &faq.etag)?;
-        let change = Change::new("customer_faq", faq, update_mask.as_ref())?;
+        let (call, (id, expected, change)) = Call::read(request, |call| {
+            let pb::UpdateCustomerFaqRequest { customer_faq, update_mask, request_id: _ } = &call.message;
+            let faq = rpc::required("customer_faq", customer_faq.as_ref())?;
+            let change = Change::new("customer_faq", faq, update_mask.as_ref());
+            let id = rpc::id("customer_faq.id", &faq.id);
+            (id, etag::to_revision("customer_faq.etag", &faq.etag), change).together()
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Faq| changed(&change, current);
             let faq = actions::update(tx, id, expected, change).await?;
@@ -116,9 +115,8 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         &self,
         request: Request<pb::DeleteCustomerFaqRequest>,
     ) -> Result<Response<pb::DeleteCustomerFaqResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let faq = actions::delete(tx, id, expected).await?;
             Ok(pb::DeleteCustomerFaqResponse { customer_faq: Some(faq.into()) })
@@ -130,9 +128,8 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         &self,
         request: Request<pb::MarkCustomerFaqVerifiedRequest>,
     ) -> Result<Response<pb::MarkCustomerFaqVerifiedResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let check = wire::check(&call.message);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let faq = actions::verify(tx, id, expected, check.clone()).await?;
@@ -145,8 +142,9 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         &self,
         request: Request<pb::RecordFaqObservationRequest>,
     ) -> Result<Response<pb::RecordFaqObservationResponse>, Status> {
-        let call = Call::open(request)?;
-        let sighting = observations::wire::record(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let (call, sighting) = Call::read(request, |call| {
+            observations::wire::record(call.message.clone(), Uuid::now_v7(), times::now())
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let Recorded { faq, observation, deduplicated } = actions::observe(tx, sighting.clone()).await?;
             Ok(pb::RecordFaqObservationResponse {

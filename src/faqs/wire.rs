@@ -105,7 +105,7 @@ pub(crate) fn create(request: pb::CreateCustomerFaqRequest, id: Uuid, now: DateT
         reported_confidence,
         request_id: _,
     } = request;
-    Ok(Faq {
+    let faq = Faq {
         answer,
         category,
         source: stored(source).unwrap_or(Text(FaqSource::Human)),
@@ -114,7 +114,9 @@ pub(crate) fn create(request: pb::CreateCustomerFaqRequest, id: Uuid, now: DateT
         status: stored(status).unwrap_or(Text(FaqStatus::Candidate)),
         reported_confidence,
         ..rules::blank(id, rpc::id("customer_id", &customer_id)?, question, now)
-    })
+    };
+    rules::check_origin(&faq)?;
+    Ok(faq)
 }
 
 /// The row of a FAQ that a client changed: what only the server writes stays as it is.

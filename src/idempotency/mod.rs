@@ -70,13 +70,20 @@ fn expiry(now: DateTime<Utc>) -> Result<DateTime<Utc>> {
 
 fn replay<R: Message + Default>(key: &Key, kept: store::Kept) -> Result<R> {
     if kept.fingerprint != key.fingerprint {
-        return Err(Error::AlreadyExists {
-            reason: ErrorReason::IdempotencyKeyReused,
-            message: "this request_id was used before with another request; use a new one".to_owned(),
-            kind: "request",
-            name: key.request_id.to_string(),
-        });
+        return Err(reused(key.request_id));
     }
     let response = kept.response.ok_or_else(|| Error::internal("a committed request has no answer"))?;
     R::decode(response.as_slice()).map_err(Error::internal)
+}
+
+/// The id stands for another request.
+pub(crate) fn reused(request_id: Uuid) -> Error {
+    Error::AlreadyExists {
+        reason: ErrorReason::IdempotencyKeyReused,
+        message:
+            "this request_id was used before with another request; use a new one, or send the same request"
+                .to_owned(),
+        kind: "request",
+        name: request_id.to_string(),
+    }
 }

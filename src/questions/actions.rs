@@ -40,15 +40,13 @@ pub(crate) struct Wish {
 /// true.
 pub(crate) async fn create(tx: &TenantTx, question: Question) -> Result<(Question, bool)> {
     let customer_id = question.customer_id;
-    rules::check_schedule("scheduled_time", &question)?;
-    let target = rules::target("target_field", &question.target_field)?;
     let source = Source { conversation_id: question.created_conversation_id, message_id: None };
     if let Err(no_conversation) = require(tx, customer_id, source).await {
         customers::actions::require(tx, customer_id).await?;
         return Err(no_conversation);
     }
     let mut existing = None;
-    if target.is_some() {
+    if !question.target_field.is_empty() {
         existing = find_open(tx, &question).await?;
     }
     if existing.is_none()
@@ -96,7 +94,7 @@ pub(crate) async fn update(
         return Ok(current);
     }
     rules::check_update(&current)?;
-    rules::check_schedule("pending_question.scheduled_time", &wanted)?;
+    rules::check_schedule("pending_question.scheduled_time", wanted.timing.0, wanted.scheduled_at)?;
     if wanted.target_field != current.target_field {
         rules::target("pending_question.target_field", &wanted.target_field)?;
         make_way(tx, &wanted).await?;
@@ -134,7 +132,7 @@ pub(crate) async fn fill(tx: &TenantTx, question: &Question, overwrite: bool) ->
         Error::invalid(
             "write_to_customer",
             "question.target_field",
-            "needs a question that has a target_field",
+            "needs a question that has a target_field; set one with UpdatePendingQuestion",
         )
     })?;
     customers::actions::update(tx, question.customer_id, None, |current| {

@@ -4,6 +4,6 @@ pub(crate) mod actions;
 pub(crate) mod rules;
 mod service;
 pub(crate) mod store;
-mod wire;
+pub(crate) mod wire;
 
 pub use service::PendingQuestions;

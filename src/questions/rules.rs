@@ -4,6 +4,7 @@
 mod ranking;
 mod steps;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::store::Question;
@@ -24,8 +25,12 @@ pub(crate) fn target(at: &'static str, path: &str) -> Result<Option<Field>> {
 }
 
 /// Refuses a question that is to be asked at a time, and says none. `at` is the path of that time.
-pub(crate) fn check_schedule(at: &'static str, question: &Question) -> Result<()> {
-    if question.timing.0 == QuestionTiming::Scheduled && question.scheduled_at.is_none() {
+pub(crate) fn check_schedule(
+    at: &'static str,
+    timing: QuestionTiming,
+    scheduled_at: Option<DateTime<Utc>>,
+) -> Result<()> {
+    if timing == QuestionTiming::Scheduled && scheduled_at.is_none() {
         return Err(Error::invalid(at, "required", "must be set when timing is SCHEDULED"));
     }
     Ok(())

@@ -7,9 +7,10 @@ use super::store::{Cursor, Question};
 use super::{actions, wire};
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pb;
 use crate::rpc::mask::Change;
+use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, etag, page, times};
 
 /// `PendingQuestionService`.
@@ -31,8 +32,8 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::CreatePendingQuestionRequest>,
     ) -> Result<Response<pb::CreatePendingQuestionResponse>, Status> {
-        let call = Call::open(request)?;
-        let question = wire::create(call.message.clone(), Uuid::now_v7(), times::now())?;
+        let (call, question) =
+            Call::read(request, |call| wire::create(call.message.clone(), Uuid::now_v7(), times::now()))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let (question, existing) = actions::create(tx, question.clone()).await?;
             Ok(pb::CreatePendingQuestionResponse { pending_question: Some(question.into()), existing })
@@ -57,8 +58,7 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::ListPendingQuestionsRequest>,
     ) -> Result<Response<pb::ListPendingQuestionsResponse>, Status> {
-        let call = Call::open(request)?;
-        let page = self.page_key.open(&call)?;
+        let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
@@ -74,13 +74,14 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::UpdatePendingQuestionRequest>,
     ) -> Result<Response<pb::UpdatePendingQuestionResponse>, Status> {
-        let call = Call::open(request)?;
-        let pb::UpdatePendingQuestionRequest { pending_question, update_mask, request_id: _ } = &call.message;
-        let missing = || Error::invalid("pending_question", "required", "is required");
-        let question = pending_question.as_ref().ok_or_else(missing)?;
-        let id = rpc::id("pending_question.id", &question.id)?;
-        let expected = etag::to_revision("pending_question.etag", &question.etag)?;
-        let change = Change::new("pending_question", question, update_mask.as_ref())?;
+        let (call, (id, expected, change)) = Call::read(request, |call| {
+            let pb::UpdatePendingQuestionRequest { pending_question, update_mask, request_id: _ } =
+                &call.message;
+            let question = rpc::required("pending_question", pending_question.as_ref())?;
+            let change = Change::new("pending_question", question, update_mask.as_ref());
+            let id = rpc::id("pending_question.id", &question.id);
+            (id, etag::to_revision("pending_question.etag", &question.etag), change).together()
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Question| changed(&change, current);
             let question = actions::update(tx, id, expected, change).await?;
@@ -93,9 +94,8 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::DeletePendingQuestionRequest>,
     ) -> Result<Response<pb::DeletePendingQuestionResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let question = actions::delete(tx, id, expected).await?;
             Ok(pb::DeletePendingQuestionResponse { pending_question: Some(question.into()) })
@@ -107,8 +107,7 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::NextPendingQuestionsRequest>,
     ) -> Result<Response<pb::NextPendingQuestionsResponse>, Status> {
-        let call = Call::open(request)?;
-        let wish = wire::wish(&call.message)?;
+        let (call, wish) = Call::read(request, |call| wire::wish(&call.message))?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let ranking = actions::next(tx, &wish).await?;
             Ok(ranking.into())
@@ -120,10 +119,9 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::MarkPendingQuestionAskedRequest>,
     ) -> Result<Response<pb::MarkPendingQuestionAskedResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
-        let step = wire::asking(&call.message)?;
+        let (call, ((id, expected), step)) = Call::read(request, |call| {
+            (rpc::subject(&call.message.id, &call.message.etag), wire::asking(&call.message)).together()
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let question = actions::step(tx, id, expected, &step).await?;
             Ok(pb::MarkPendingQuestionAskedResponse { pending_question: Some(question.into()) })
@@ -135,10 +133,9 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::MarkPendingQuestionAnsweredRequest>,
     ) -> Result<Response<pb::MarkPendingQuestionAnsweredResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
-        let step = wire::answering(&call.message)?;
+        let (call, ((id, expected), step)) = Call::read(request, |call| {
+            (rpc::subject(&call.message.id, &call.message.etag), wire::answering(&call.message)).together()
+        })?;
         let pb::MarkPendingQuestionAnsweredRequest { write_to_customer, overwrite, .. } = call.message;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let question = actions::step(tx, id, expected, &step).await?;
@@ -156,9 +153,8 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::MarkPendingQuestionVerifiedRequest>,
     ) -> Result<Response<pb::MarkPendingQuestionVerifiedResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let step = wire::verifying(&call.message);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let question = actions::step(tx, id, expected, &step).await?;
@@ -171,9 +167,8 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::SkipPendingQuestionRequest>,
     ) -> Result<Response<pb::SkipPendingQuestionResponse>, Status> {
-        let call = Call::open(request)?;
-        let id = rpc::id("id", &call.message.id)?;
-        let expected = etag::to_revision("etag", &call.message.etag)?;
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let step = wire::skipping(&call.message);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let question = actions::step(tx, id, expected, &step).await?;

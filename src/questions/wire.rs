@@ -4,10 +4,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::actions::Wish;
-use super::rules::{LeftOut, Next, Ranking, Source, Step};
+use super::rules::{self, LeftOut, Next, Ranking, Source, Step};
 use super::store::{Filter, Question};
 use crate::error::{Error, Result};
 use crate::pb;
+use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, etag, times};
 
@@ -104,17 +105,26 @@ pub(crate) fn create(
         conversation_id,
         request_id: _,
     } = request;
+    let timing = stored(timing).unwrap_or(Text(pb::QuestionTiming::NextMessage));
+    let scheduled_at = times::optional(scheduled_time.as_ref());
+    let (customer_id, created_conversation_id, _, ()) = (
+        rpc::id("customer_id", &customer_id),
+        rpc::optional_id("conversation_id", &conversation_id),
+        rules::target("target_field", &target_field),
+        rules::check_schedule("scheduled_time", timing.0, scheduled_at),
+    )
+        .together()?;
     Ok(Question {
         id,
-        customer_id: rpc::id("customer_id", &customer_id)?,
+        customer_id,
         question,
         target_field,
         purpose,
         priority: stored(priority).unwrap_or(Text(pb::QuestionPriority::Normal)),
-        timing: stored(timing).unwrap_or(Text(pb::QuestionTiming::NextMessage)),
-        scheduled_at: times::optional(scheduled_time.as_ref()),
+        timing,
+        scheduled_at,
         status: Text(pb::PendingQuestionStatus::Pending),
-        created_conversation_id: rpc::optional_id("conversation_id", &conversation_id)?,
+        created_conversation_id,
         attempts: 0,
         asked_at: None,
         asked_conversation_id: None,
@@ -287,7 +297,11 @@ fn source(conversation_id: &str, message_id: &str) -> Result<Source> {
         message_id: rpc::optional_id("message_id", message_id)?,
     };
     if source.message_id.is_some() && source.conversation_id.is_none() {
-        return Err(Error::invalid("conversation_id", "required", "must be set beside message_id"));
+        return Err(Error::invalid(
+            "conversation_id",
+            "required",
+            "must be set with message_id, which is looked for in its conversation",
+        ));
     }
     Ok(source)
 }

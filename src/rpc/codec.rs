@@ -1,11 +1,15 @@
-//! How messages become bytes: as tonic's own codec has it, with little memory for each stream.
+//! How messages become bytes, and bytes messages: as tonic's own codec has it, with little memory for each
+//! stream, and none for what is refused.
 
 use std::marker::PhantomData;
 
+use bytes::Buf;
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{self, BufferSettings, EncodeBuf};
-use tonic_prost::{ProstCodec, ProstEncoder};
+use tonic::codec::{self, BufferSettings, DecodeBuf, EncodeBuf};
+use tonic_prost::ProstEncoder;
+
+use super::incoming::{self, Incoming};
 
 /// Bytes that each direction of a call has from the beginning. It grows for a message that needs more.
 /// tonic takes 8 KiB, which ten thousand idle streams would have for nothing.
@@ -28,19 +32,19 @@ impl<T, U> Default for Codec<T, U> {
 impl<T, U> codec::Codec for Codec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Incoming + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
     type Encoder = Encoder<T>;
-    type Decoder = <ProstCodec<T, U> as codec::Codec>::Decoder;
+    type Decoder = Decoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         Encoder(ProstEncoder::new(BufferSettings::new(BUFFER, TOGETHER)))
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BUFFER, TOGETHER))
+        Decoder(PhantomData)
     }
 }
 
@@ -60,5 +64,25 @@ impl<T: Message> codec::Encoder for Encoder<T> {
 
     fn buffer_settings(&self) -> BufferSettings {
         self.0.buffer_settings()
+    }
+}
+
+/// Makes a message of bytes that may be one.
+#[derive(Debug)]
+pub struct Decoder<U>(PhantomData<U>);
+
+impl<U: Incoming> codec::Decoder for Decoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        // tonic has the whole message in one piece.
+        let message = incoming::read(buffer.chunk());
+        buffer.advance(buffer.remaining());
+        Ok(Some(message?))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, TOGETHER)
     }
 }

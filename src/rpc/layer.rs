@@ -30,6 +30,9 @@ use uuid::Uuid;
 #[cfg(any(test, fuzzing))]
 pub(crate) use deadline::of as timeout;
 
+#[cfg(test)]
+pub(crate) use {admission::tests::refused, repair::complete};
+
 use super::Context;
 use super::cost::Costs;
 use super::method::Method;

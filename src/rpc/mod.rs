@@ -4,6 +4,7 @@ pub mod codec;
 pub mod cost;
 pub mod etag;
 pub mod fold;
+pub mod incoming;
 pub mod layer;
 pub mod mask;
 pub mod method;
@@ -11,6 +12,7 @@ pub mod money;
 pub mod page;
 pub mod structs;
 pub mod times;
+pub mod together;
 pub mod validate;
 pub mod words;
 pub mod zones;
@@ -29,6 +31,7 @@ use crate::idempotency;
 use crate::pb::ErrorReason;
 use cost::Costs;
 use method::Method;
+use together::Together;
 use validate::Validate;
 
 pub use page::{Page, PageKey, Paged};
@@ -139,6 +142,22 @@ impl<T: Validate + Asks> Call<T> {
         check(&message)?;
         Ok(Self { context, message })
     }
+
+    /// Opens a request, with what `read` makes of its message.
+    ///
+    /// # Errors
+    ///
+    /// Every rule that the message breaks, and what `read` finds wrong beyond them, together.
+    pub fn read<R>(mut request: Request<T>, read: impl FnOnce(&Self) -> Result<R>) -> Result<(Self, R)>
+    where
+        T: Message,
+    {
+        let context = Context::of(&mut request)?;
+        let call = Self { context, message: request.into_inner() };
+        call.context.asking.note(call.message.asked());
+        let read = together::checked(&call.message, || read(&call))?;
+        Ok((call, read))
+    }
 }
 
 /// Holds a message to the rules of the contract.
@@ -228,13 +247,33 @@ enum Answer<R> {
     Again(R),
 }
 
+/// A part of a request that has to be there.
+///
+/// # Errors
+///
+/// If it is not.
+pub fn required<'m, M>(field: &'static str, part: Option<&'m M>) -> Result<&'m M> {
+    part.ok_or_else(|| Error::invalid(field, "required", "must be set"))
+}
+
+/// What a request is about that names it by `id`, and by the `etag` that it was read with.
+///
+/// # Errors
+///
+/// As [`id`] and [`etag::to_revision`], together.
+pub fn subject(id: &str, etag: &str) -> Result<(Uuid, Option<i64>)> {
+    (self::id("id", id), etag::to_revision("etag", etag)).together()
+}
+
 /// A UUID of the field `field`, which the contract's rules have already held to its form.
 ///
 /// # Errors
 ///
-/// When it is none all the same.
+/// If `text` is not a UUID.
 pub fn id(field: &str, text: &str) -> Result<Uuid> {
-    Uuid::try_parse(text).map_err(|_| Error::invalid(field, "string.uuid", "must be a UUID"))
+    Uuid::try_parse(text).map_err(|_| {
+        Error::invalid(field, "string.uuid", "must be a UUID, such as 018f4e0a-7b7c-7000-8000-000000000000")
+    })
 }
 
 /// The UUID that is one item of a list of ids, each of which stands for itself. Returns `None` if it is

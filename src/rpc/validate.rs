@@ -15,7 +15,7 @@ pub mod check;
 pub mod formats;
 mod known;
 
-pub use known::{MAX_STRUCT_DEPTH, MAX_STRUCT_ENTRIES};
+pub use known::{MAX_MASK_PATHS, MAX_STRUCT_DEPTH, MAX_STRUCT_ENTRIES};
 
 /// The checks that the build wrote.
 mod generated {
@@ -25,9 +25,8 @@ mod generated {
 #[cfg(test)]
 mod tests;
 
-/// How many violations one answer names: enough to correct a form in one go, and few enough
-/// that the answer, at some 100 bytes each, stays below the 8 KiB that clients and proxies allow
-/// for trailers, where it travels.
+/// How many violations one request is searched for: enough to correct a form in one go. An answer names as
+/// many of them as fit into its trailers (`error::status`), and says how many it leaves out.
 pub const MAX_VIOLATIONS: usize = 50;
 
 /// The longest map key that a path shows; longer ones are text rather than names.
@@ -77,6 +76,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether the report is full, so that no further violation is added.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.violations.len() >= MAX_VIOLATIONS
+    }
+
     /// Adds the violation of a rule, unless rules do not count here.
     #[cold]
     #[inline(never)]
@@ -91,7 +96,7 @@ impl Report {
     #[cold]
     #[inline(never)]
     pub fn insist(&mut self, at: &Path<'_>, rule: &'static str, description: fmt::Arguments<'_>) {
-        if self.violations.len() >= MAX_VIOLATIONS {
+        if self.is_full() {
             return;
         }
         let description = match at.step {

@@ -72,6 +72,7 @@ mod question_steps;
 mod questions;
 mod questions_next;
 mod rates;
+mod refusals;
 mod rules;
 mod search;
 mod sqlstates;

@@ -288,8 +288,8 @@ async fn a_path_that_is_no_field_is_named() {
     let crm = Crm::start().await;
     for resource in resources(&crm).await {
         let open = match resource.name {
-            "customer" => "custom_attributes.a",
-            "conversation" => "metadata.a",
+            "customer" => "custom_attributes.",
+            "conversation" => "metadata.`a",
             _ => "scheduled_time.seconds",
         };
         for bad in ["nonsense", "", "*.x", ".", "id.x", open, "ID", " id", "a\0b", &"x".repeat(5_000)] {
@@ -300,6 +300,71 @@ async fn a_path_that_is_no_field_is_named() {
             assert!(error.message().len() < 1_000, "errors stay short");
         }
     }
+}
+
+/// The fields of a resource that are open objects.
+fn open_objects(descriptor: &MessageDescriptor) -> Vec<FieldDescriptor> {
+    let is_open = |field: &FieldDescriptor| {
+        let message = field.kind().as_message().map(|message| message.full_name().to_owned());
+        field.is_map() || message.as_deref() == Some("google.protobuf.Struct")
+    };
+    writable(descriptor).into_iter().filter(is_open).collect()
+}
+
+fn object(entries: &[(&str, &str)]) -> prost_types::Struct {
+    let text = |text: &str| prost_types::Value {
+        kind: Some(prost_types::value::Kind::StringValue(text.to_owned())),
+    };
+    let fields = entries.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
+    prost_types::Struct { fields }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_an_open_object_changes_alone() {
+    let crm = Crm::start().await;
+    let mut seen = 0;
+    for resource in resources(&crm).await {
+        let descriptor = resource.descriptor();
+        for field in open_objects(&descriptor) {
+            seen += 1;
+            let kind = field.kind();
+            let inner = kind.as_message().expect("an object");
+            let with = |entries: &[(&str, &str)]| {
+                let mut patch = DynamicMessage::new(descriptor.clone());
+                patch.set_field(&field, Value::Message(of(inner, &object(entries))));
+                patch
+            };
+            let name = field.name();
+            let update = async |entries: &[(&str, &str)], key: &str| {
+                let path = format!("{name}{key}");
+                let after = resource.update(with(entries), &[&path]).await;
+                let after = after.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+                let value = after.get_field(&field);
+                value
+                    .as_message()
+                    .expect("an object")
+                    .transcode_to::<prost_types::Struct>()
+                    .expect("an object")
+            };
+            let before = [("color", "red"), ("size", "9"), ("a.b", "dot")];
+            assert_eq!(update(&before, "").await, object(&before));
+            let new = [("color", "blue"), ("size", "1"), ("new", "x"), ("a.b", "new")];
+            let after = update(&new, ".color").await;
+            assert_eq!(after, object(&[("color", "blue"), ("size", "9"), ("a.b", "dot")]), "{name}");
+            let after = update(&new, ".`a.b`").await;
+            assert_eq!(after, object(&[("color", "blue"), ("size", "9"), ("a.b", "new")]), "{name}");
+            let after = update(&new, ".new").await;
+            let with_new = [("color", "blue"), ("size", "9"), ("a.b", "new"), ("new", "x")];
+            assert_eq!(after, object(&with_new), "{name}");
+            let after = update(&[], ".size").await;
+            assert_eq!(after, object(&[("color", "blue"), ("a.b", "new"), ("new", "x")]), "{name}");
+            for key in [".color", ".`a.b`", ".new", ".absent"] {
+                update(&[], key).await;
+            }
+            assert_eq!(update(&[], ".absent").await, prost_types::Struct::default(), "{name}");
+        }
+    }
+    assert!(seen >= 2, "{seen} open objects");
 }
 
 #[test]

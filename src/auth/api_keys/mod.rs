@@ -71,7 +71,7 @@ impl ApiKeys {
         };
         match found {
             Found::Key(known) => known.admit(),
-            Found::Nobody { .. } => Err(invalid("the API key is nobody's")),
+            Found::Nobody { .. } => Err(invalid("the API key does not exist; create one, or send another")),
         }
     }
 
@@ -79,16 +79,10 @@ impl ApiKeys {
         let (reply, answer) = oneshot::channel();
         self.questions.try_send(Question { hash, reply }).map_err(|_| Error::Unavailable {
             reason: ErrorReason::Overloaded,
-            message: "too many calls wait until their API key is looked up; retry with the same key",
+            message: "too many calls wait until their API key is looked up; retry with the same request_id or message_key",
             cause: None,
         })?;
-        answer.await.unwrap_or_else(|_| {
-            Err(Error::Unavailable {
-                reason: ErrorReason::ShuttingDown,
-                message: "the server is stopping; another replica will answer",
-                cause: None,
-            })
-        })
+        answer.await.unwrap_or_else(|_| Err(Error::shutting_down()))
     }
 }
 

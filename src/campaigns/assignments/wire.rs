@@ -63,7 +63,7 @@ pub(crate) fn whom(
             Ok((Whom::Found(customers::wire::filter(tenant, filter)), Vec::new()))
         }
         // The contract's rules have refused it before.
-        None => Err(Error::invalid("customers", "oneof.required", "must be set: ids or filter")),
+        None => Err(Error::invalid("customers", "oneof.required", "must be set, by one of ids, filter")),
     }
 }
 
@@ -91,11 +91,13 @@ fn check_filter(filter: &pb::ListCustomersRequest) -> Result<()> {
         ("order_by", !filter.order_by.is_empty()),
         ("show_deleted", filter.show_deleted),
     ];
-    let violation = |field: &str| Violation {
+    let violation = |field: &str| {
+        Violation {
         field: format!("filter.{field}"),
         rule: "empty",
-        description: "must be empty: the filter is of whom to assign, all of them, and nobody who is deleted"
+        description: "must be empty: all customers that the filter finds are assigned, in no order and without deleted ones"
             .to_owned(),
+    }
     };
     let violations: Vec<_> =
         wrong.into_iter().filter(|(_, is_wrong)| *is_wrong).map(|(field, _)| violation(field)).collect();
@@ -131,7 +133,7 @@ pub(crate) fn of(request: &pb::ListCampaignCustomersRequest) -> Result<Of> {
             let violation = |field: &str| Violation {
                 field: field.to_owned(),
                 rule: "required",
-                description: "must be set, unless the other one of campaign_id and customer_id is".to_owned(),
+                description: "must be set, or the other one of campaign_id and customer_id".to_owned(),
             };
             let violations = ["campaign_id", "customer_id"].map(violation).to_vec();
             Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations })

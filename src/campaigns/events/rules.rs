@@ -100,10 +100,8 @@ impl Findings {
         if !self.customers.contains(&event.customer_id) {
             return Err(customers::actions::not_found(event.customer_id));
         }
-        if let Some(id) = event.conversation_id
-            && self.conversations.get(&id) != Some(&event.customer_id)
-        {
-            return Err(conversations::rules::not_found(id));
+        if let Some(id) = event.conversation_id {
+            conversations::rules::check_of(id, self.conversations.get(&id), event.customer_id)?;
         }
         Err(Error::Aborted {
             reason: ErrorReason::Conflict,

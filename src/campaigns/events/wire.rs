@@ -9,6 +9,7 @@ use super::store::{Event, Filter, NewEvent};
 use crate::conversations;
 use crate::error::{Error, Result};
 use crate::pb;
+use crate::rpc::together::{self, Together};
 use crate::rpc::words::{stored, stored_each, wire};
 use crate::rpc::{self, money, times};
 
@@ -72,22 +73,31 @@ fn result(event_id: &str, outcome: Result<Recorded, google_rpc::Status>) -> pb::
 
 /// An event as it is to be recorded.
 fn new_event(event: &pb::NewCampaignEvent, id: Uuid, now: DateTime<Utc>) -> Result<NewEvent> {
-    rpc::check(event)?;
+    together::checked(event, || read_event(event, id, now))
+}
+
+fn read_event(event: &pb::NewCampaignEvent, id: Uuid, now: DateTime<Utc>) -> Result<NewEvent> {
     let pb::NewCampaignEvent { event_id, customer_id, kind, occur_time, conversation_id, cost, channel } =
         event;
     let occurred_at = times::optional(occur_time.as_ref());
-    if let Some(occurred_at) = occurred_at {
-        conversations::rules::check_not_ahead("occur_time", occurred_at, now)?;
-    }
+    let not_ahead = |time| conversations::rules::check_not_ahead("occur_time", time, now);
+    let (customer_id, kind, conversation_id, cost_micros, _) = (
+        rpc::id("customer_id", customer_id),
+        stored(*kind).ok_or_else(|| Error::invalid("kind", "required", "must be set")),
+        rpc::optional_id("conversation_id", conversation_id),
+        cost.as_ref().map(|cost| money::to_micros("cost", cost)).transpose(),
+        occurred_at.map(not_ahead).transpose(),
+    )
+        .together()?;
     Ok(NewEvent {
         id,
         event_id: event_id.clone(),
-        customer_id: rpc::id("customer_id", customer_id)?,
-        kind: stored(*kind).ok_or_else(|| Error::invalid("kind", "required", "must be set"))?,
+        customer_id,
+        kind,
         occurred_at: occurred_at.unwrap_or(now),
         has_occurred_at: occurred_at.is_some(),
-        conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
-        cost_micros: cost.as_ref().map(|cost| money::to_micros("cost", cost)).transpose()?,
+        conversation_id,
+        cost_micros,
         currency: cost.as_ref().map(|cost| cost.currency_code.clone()),
         channel: stored(*channel),
     })

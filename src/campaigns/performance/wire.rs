@@ -7,6 +7,7 @@ use super::rules::{Rates, Revenue, Tally};
 use crate::campaigns::events::rules::KINDS;
 use crate::error::Result;
 use crate::pb::{self, CampaignAttribution};
+use crate::rpc::together::Together;
 use crate::rpc::words::{Word, wire};
 use crate::rpc::zones::Zone;
 use crate::rpc::{self, money, times};
@@ -36,11 +37,13 @@ impl Rows {
 pub(crate) fn wish(request: &pb::GetCampaignPerformanceRequest) -> Result<Wish> {
     let pb::GetCampaignPerformanceRequest { campaign_id, time_from, time_until, time_zone, attribution } =
         request;
+    let (campaign_id, zone) =
+        (rpc::id("campaign_id", campaign_id), Zone::parse("time_zone", time_zone)).together()?;
     Ok(Wish {
-        campaign_id: rpc::id("campaign_id", campaign_id)?,
+        campaign_id,
         from: times::optional(time_from.as_ref()),
         until: times::optional(time_until.as_ref()),
-        zone: Zone::parse("time_zone", time_zone)?,
+        zone,
         attribution: self::attribution(*attribution),
     })
 }

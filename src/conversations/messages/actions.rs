@@ -157,7 +157,7 @@ pub(crate) async fn require(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> R
     }
 }
 
-fn message_not_found(id: Uuid) -> Error {
+pub(crate) fn message_not_found(id: Uuid) -> Error {
     Error::NotFound { reason: ErrorReason::MessageNotFound, kind: "message", name: id.to_string() }
 }
 

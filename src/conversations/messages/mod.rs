@@ -5,7 +5,7 @@ pub(crate) mod audited;
 pub(super) mod counter;
 pub(super) mod drafts;
 pub(crate) mod quote;
-pub(super) mod rules;
+pub(crate) mod rules;
 pub(crate) mod session;
 pub(crate) mod store;
 pub(super) mod stream;

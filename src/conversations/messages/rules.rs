@@ -469,7 +469,7 @@ pub(crate) fn length(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
 
-fn held(left: Duration) -> Error {
+pub(crate) fn held(left: Duration) -> Error {
     Error::Held { retry_after: left }
 }
 
@@ -481,7 +481,7 @@ fn not_started(write: &Write, message: &str) -> Error {
     }
 }
 
-fn taken_over(known: &Known) -> Error {
+pub(crate) fn taken_over(known: &Known) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::MessageNotStarted,
         message:
@@ -499,10 +499,13 @@ fn given_up(known: &Known) -> Error {
     }
 }
 
-fn closed(known: &Known) -> Error {
+pub(crate) fn closed(known: &Known) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::MessageClosed,
-        message: format!("the message is closed with {} bytes of text", known.durable_offset),
+        message: format!(
+            "the message is closed with {} bytes of text; write another one, with another message_key",
+            known.durable_offset
+        ),
         subject: format!("message/{}", known.id),
     }
 }

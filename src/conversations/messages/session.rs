@@ -486,12 +486,12 @@ fn checked(request: AddMessageRequest) -> Result<(Uuid, Action)> {
         });
     };
     if request.conversation_id.is_empty() {
-        require("conversation_id", "is required in the first request of a stream");
+        require("conversation_id", "must be set in the first request of a stream");
     }
     if let Some(Action::Message(message)) = &request.action
         && message.message_key.is_empty()
     {
-        require("message.message_key", "is required, so that a resend adds nothing");
+        require("message.message_key", "must be set, so that a resend adds nothing");
     }
     match request.action {
         Some(action) if violations.is_empty() => {

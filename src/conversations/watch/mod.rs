@@ -11,6 +11,8 @@ mod stream;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use stream::foreign_token;
 pub(super) use stream::{Responses, Watches, Wish, open};
 
 /// A point in a conversation: whoever stands here knows every message up to `sequence`, as it was

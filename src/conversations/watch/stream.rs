@@ -324,7 +324,7 @@ impl Reader {
     }
 }
 
-fn foreign_token() -> Error {
+pub(crate) fn foreign_token() -> Error {
     Error::invalid_because(
         ErrorReason::ResumeTokenInvalid,
         "resume_token",

@@ -1,6 +1,6 @@
 //! Statistics of conversations: messages ⇄ what is read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -15,6 +15,7 @@ use crate::pb::{
     self, Channel, ConversationStatus, EntryPoint, Environment, ListConversationsRequest, ObjectionKind,
     Outcome, SentimentLabel,
 };
+use crate::rpc::together::{self, Together};
 use crate::rpc::words::{Text, Word, stored_each};
 use crate::rpc::{money, times};
 
@@ -28,20 +29,25 @@ pub(in crate::dashboard) fn wish(
     if environments.is_empty() {
         environments.push(Text(Environment::Live));
     }
-    let window = window(time_from.as_ref(), time_until.as_ref(), now)?;
-    Ok(Wish { scope: Scope { window, environments }, prices: prices(model_prices)? })
+    let (window, prices) =
+        (window(time_from.as_ref(), time_until.as_ref(), now), prices(model_prices)).together()?;
+    Ok(Wish { scope: Scope { window, environments }, prices })
 }
 
 fn prices(messages: &[pb::ModelPrice]) -> Result<Prices> {
-    let mut prices = HashMap::with_capacity(messages.len());
-    for (index, message) in messages.iter().enumerate() {
+    let mut models = HashSet::with_capacity(messages.len());
+    let priced = messages.iter().enumerate().map(|(index, message)| {
         let path = format!("model_prices[{index}]");
-        if prices.insert(message.model.clone(), price(&path, message)?).is_some() {
-            let description = "must not have a price before, in the same request";
-            return Err(Error::invalid(format!("{path}.model"), "repeated.unique", description));
-        }
-    }
-    Ok(prices)
+        let once = match models.insert(&message.model) {
+            true => Ok(message.model.clone()),
+            false => {
+                let description = "has a price already, in the same request; name each model once";
+                Err(Error::invalid(format!("{path}.model"), "repeated.unique", description))
+            }
+        };
+        (once, price(&path, message)).together()
+    });
+    together::all(priced).map(HashMap::from_iter)
 }
 
 /// A price, all of it in one currency.
@@ -51,19 +57,17 @@ fn price(path: &str, message: &pb::ModelPrice) -> Result<Price> {
     let currency = prompt.currency_code.clone();
     let amount = |name: &str, money: &pb::Money| {
         let path = format!("{path}.{name}");
-        money::check_currency(&path, money, &currency)?;
-        money::to_micros(&path, money)
+        let same = money::check_currency(&path, money, &currency);
+        (same, money::to_micros(&path, money)).together().map(|((), micros)| micros)
     };
     let completion = completion.clone().unwrap_or_default();
-    Ok(Price {
-        prompt: amount("prompt", &prompt)?,
-        completion: amount("completion", &completion)?,
-        cached: match cached {
-            Some(cached) => amount("cached", cached)?,
-            None => amount("prompt", &prompt)?,
-        },
-        currency,
-    })
+    let (prompt, completion, cached) = (
+        amount("prompt", &prompt),
+        amount("completion", &completion),
+        cached.as_ref().map(|cached| amount("cached", cached)).transpose(),
+    )
+        .together()?;
+    Ok(Price { prompt, completion, cached: cached.unwrap_or(prompt), currency })
 }
 
 /// The answer.

@@ -10,6 +10,7 @@ use crate::dashboard::wire::{conversations, count, count_of, customers, window, 
 use crate::error::Result;
 use crate::pb::{self, CustomerStatus, Environment, GrowthPeriod};
 use crate::rpc::times;
+use crate::rpc::together::Together;
 use crate::rpc::words::Word;
 use crate::rpc::zones::{Period, Zone};
 
@@ -24,11 +25,9 @@ pub(in crate::dashboard) fn wish(
         GrowthPeriod::Week => Period::Week,
         GrowthPeriod::Month => Period::Month,
     };
-    Ok(Wish {
-        window: window(time_from.as_ref(), time_until.as_ref(), now)?,
-        zone: Zone::parse("time_zone", time_zone)?,
-        period,
-    })
+    let window = window(time_from.as_ref(), time_until.as_ref(), now);
+    let (window, zone) = (window, Zone::parse("time_zone", time_zone)).together()?;
+    Ok(Wish { window, zone, period })
 }
 
 /// The answer.

@@ -47,10 +47,8 @@ pub(crate) fn check_references(event: &InterestEvent, around: &Surroundings) -> 
     if !around.customers.contains(&event.customer_id) {
         return Err(customers::actions::not_found(event.customer_id));
     }
-    if let Some(id) = event.conversation_id
-        && around.conversations.get(&id) != Some(&event.customer_id)
-    {
-        return Err(conversations::rules::not_found(id));
+    if let Some(id) = event.conversation_id {
+        conversations::rules::check_of(id, around.conversations.get(&id), event.customer_id)?;
     }
     match event.campaign_id {
         Some(id) if !around.campaigns.contains(&id) => Err(campaigns::rules::not_found(id)),

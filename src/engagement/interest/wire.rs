@@ -13,6 +13,7 @@ use crate::conversations::rules::check_not_ahead;
 use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::pb;
+use crate::rpc::together::{self, Together};
 use crate::rpc::words::{stored, stored_each, wire};
 use crate::rpc::{self, times};
 
@@ -111,7 +112,10 @@ pub(crate) fn record(
 
 /// A new event, of the customer of all events where it names none.
 fn new(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>) -> Result<InterestEvent> {
-    rpc::check(event)?;
+    together::checked(event, || read(event, customer_of_all, now))
+}
+
+fn read(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>) -> Result<InterestEvent> {
     let pb::NewInterestEvent {
         event_id,
         customer_id,
@@ -125,20 +129,28 @@ fn new(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>) 
         conversation_outcome,
     } = event;
     let customer_id = if customer_id.is_empty() { customer_of_all } else { customer_id };
-    if customer_id.is_empty() {
-        return Err(Error::invalid("customer_id", "required", "is required, here or in the request"));
-    }
+    let customer_id = match customer_id.is_empty() {
+        true => Err(Error::invalid("customer_id", "required", "must be set, here or in the request")),
+        false => rpc::id("customer_id", customer_id),
+    };
     let said = times::optional(occur_time.as_ref());
     let occurred_at = said.unwrap_or(now);
-    check_not_ahead("occur_time", occurred_at, now)?;
-    let conversation_id = rpc::optional_id("conversation_id", conversation_id)?;
     let outcome = stored(*conversation_outcome);
-    check_outcome(outcome, conversation_id)?;
+    let conversation_id = rpc::optional_id("conversation_id", conversation_id)
+        .and_then(|id| check_outcome(outcome, id).map(|()| id));
+    let (customer_id, kind, conversation_id, campaign_id, ()) = (
+        customer_id,
+        stored(*kind).ok_or_else(|| Error::invalid("kind", "enum.not_in", "must be set")),
+        conversation_id,
+        rpc::optional_id("campaign_id", campaign_id),
+        check_not_ahead("occur_time", occurred_at, now),
+    )
+        .together()?;
     Ok(InterestEvent {
         id: Uuid::now_v7(),
         event_id: event_id.clone(),
-        customer_id: rpc::id("customer_id", customer_id)?,
-        kind: stored(*kind).ok_or_else(|| Error::invalid("kind", "enum.not_in", "must be said"))?,
+        customer_id,
+        kind,
         subject: subject.clone(),
         subject_key: rules::subject_key(subject),
         weight: weight.unwrap_or(UNSAID_WEIGHT),
@@ -146,7 +158,7 @@ fn new(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>) 
         occurred_at,
         has_occurred_at: said.is_some(),
         conversation_id,
-        campaign_id: rpc::optional_id("campaign_id", campaign_id)?,
+        campaign_id,
         outcome,
         created_at: now,
     })

@@ -9,10 +9,8 @@ use super::rules::{self, Refunding};
 use super::store::refunds::{self, Refund};
 use super::store::{self, Cursor, Filter, Purchase};
 use crate::campaigns::touches::store::list_touches;
-use crate::conversations::rules::check_not_ahead;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
-use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::pb::Outcome;
 use crate::rpc::words::Text;
@@ -38,8 +36,6 @@ pub(crate) async fn record(
     purchase: Purchase,
     outcome: Option<Text<Outcome>>,
 ) -> Result<Receipt> {
-    check_not_ahead("purchase_time", purchase.purchased_at, purchase.created_at)?;
-    check_outcome(outcome, purchase.conversation_id)?;
     customers::actions::require(tx, purchase.customer_id).await?;
     if let Some(id) = purchase.conversation_id {
         conversations::actions::require_of(tx, purchase.customer_id, id).await?;

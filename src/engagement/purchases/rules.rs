@@ -61,14 +61,16 @@ pub(crate) fn not_found(id: Uuid) -> Error {
 pub(crate) fn order_id_taken(other: Uuid) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::OrderIdTaken,
-        message: format!("the order_id has a purchase already: {other}; it was recorded before"),
+        message: format!(
+            "the order_id has a purchase already: {other}; it was recorded before, so there is nothing to do"
+        ),
         kind: "purchase",
         name: other.to_string(),
     }
 }
 
 /// Less is left than is to be paid back.
-fn exceeds(purchase: &Purchase, left: i64) -> Error {
+pub(crate) fn exceeds(purchase: &Purchase, left: i64) -> Error {
     let Purchase { id, currency, .. } = purchase;
     Error::FailedPrecondition {
         reason: ErrorReason::RefundExceedsPayment,

@@ -7,10 +7,13 @@ use super::actions::Receipt;
 use super::rules::Refunding;
 use super::store::refunds::Refund;
 use super::store::{Filter, Item, Purchase};
+use crate::conversations::rules::check_not_ahead;
 use crate::db::json::Json;
+use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::rpc::words::{Text, stored_each, wire};
+use crate::rpc::together::{self, Together};
+use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, etag, money, times};
 
 impl From<Receipt> for pb::Purchase {
@@ -93,26 +96,40 @@ pub(crate) fn record(request: &pb::RecordPurchaseRequest, id: Uuid, now: DateTim
         purchase_time,
         conversation_id,
         campaign_id,
-        conversation_outcome: _,
+        conversation_outcome,
         request_id: _,
     } = request;
-    let missing = || Error::invalid("amount", "required", "is required");
-    let amount = amount.as_ref().ok_or_else(missing)?;
-    let currency = amount.currency_code.as_str();
-    let items: Result<Vec<Item>> =
-        items.iter().enumerate().map(|(index, item)| self::item(index, item, currency)).collect();
+    let purchased_at = times::optional(purchase_time.as_ref()).unwrap_or(now);
+    let (ids, (amount, items), ()) = (
+        (
+            rpc::id("customer_id", customer_id),
+            rpc::optional_id("conversation_id", conversation_id),
+            rpc::optional_id("campaign_id", campaign_id),
+        )
+            .together(),
+        rpc::required("amount", amount.as_ref()).and_then(|amount| {
+            let currency = amount.currency_code.as_str();
+            let items = items.iter().enumerate().map(|(index, item)| self::item(index, item, currency));
+            let micros = money::to_micros("amount", amount).map(|micros| (currency, micros));
+            (micros, together::all(items)).together()
+        }),
+        check_not_ahead("purchase_time", purchased_at, now),
+    )
+        .together()?;
+    let ((currency, amount_micros), (customer_id, conversation_id, campaign_id)) = (amount, ids);
+    check_outcome(stored(*conversation_outcome), conversation_id)?;
     Ok(Purchase {
         id,
-        customer_id: rpc::id("customer_id", customer_id)?,
+        customer_id,
         order_id: rpc::non_empty(order_id),
         currency: currency.to_owned(),
-        amount_micros: money::to_micros("amount", amount)?,
+        amount_micros,
         refunded_micros: 0,
         status: Text(pb::PurchaseStatus::Paid),
-        items: Json(items?),
-        purchased_at: times::optional(purchase_time.as_ref()).unwrap_or(now),
-        conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
-        campaign_id: rpc::optional_id("campaign_id", campaign_id)?,
+        items: Json(items),
+        purchased_at,
+        conversation_id,
+        campaign_id,
         created_at: now,
         updated_at: now,
         revision: 1,
@@ -124,8 +141,8 @@ fn item(index: usize, item: &pb::PurchaseItem, currency: &str) -> Result<Item> {
     let pb::PurchaseItem { sku, name, quantity, unit_price } = item;
     let field = format!("items[{index}].unit_price");
     let price = |price: &pb::Money| {
-        money::check_currency(&field, price, currency)?;
-        money::to_micros(&field, price)
+        let same = money::check_currency(&field, price, currency);
+        (same, money::to_micros(&field, price)).together().map(|((), micros)| micros)
     };
     Ok(Item {
         sku: sku.clone(),

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::store::Observation;
 use crate::error::Result;
-use crate::faqs::rules::Sighting;
+use crate::faqs::rules::{Sighting, check_sighting};
 use crate::pb::{self, FaqObservationKind};
 use crate::rpc::words::{Text, stored, wire};
 use crate::rpc::{self, times};
@@ -60,7 +60,7 @@ pub(crate) fn record(
         observed_by,
         request_id: _,
     } = request;
-    Ok(Sighting {
+    let sighting = Sighting {
         id,
         customer_id: rpc::id("customer_id", &customer_id)?,
         kind: stored(kind).unwrap_or(Text(FaqObservationKind::Asked)),
@@ -72,5 +72,7 @@ pub(crate) fn record(
         confidence,
         observed_by,
         seen_at: now,
-    })
+    };
+    check_sighting(&sighting)?;
+    Ok(sighting)
 }

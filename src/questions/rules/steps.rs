@@ -168,7 +168,10 @@ fn not_allowed(question: &Question, step: &str) -> Error {
     if is_open(question) {
         allowed.push("update");
     }
-    let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+    let allowed = match allowed.is_empty() {
+        true => "none; create another question instead".to_owned(),
+        false => allowed.join(", "),
+    };
     Error::FailedPrecondition {
         reason: ErrorReason::PendingQuestionStepNotAllowed,
         message: format!(

@@ -99,7 +99,11 @@ impl Admission {
         if *count >= limit.value {
             return Err(Error::ResourceExhausted {
                 reason: ErrorReason::Overloaded,
-                message: format!("the server has as many {} as it may; retry later", kind.plural()),
+                message: format!(
+                    "the server has {} {}, which is its limit; retry after the time in RetryInfo",
+                    limit.value,
+                    kind.plural()
+                ),
                 subject: "server".to_owned(),
                 limit,
                 retry_after: RETRY_AFTER,
@@ -210,7 +214,7 @@ impl Rate {
         self.buckets.check_key(&tenant).map_err(|early| Error::ResourceExhausted {
             reason: ErrorReason::TenantRateExceeded,
             message: format!(
-                "the tenant makes more than {} calls a second; retry after the given time",
+                "the tenant makes more than {} calls a second, which is its limit; retry after the time in RetryInfo",
                 self.rate
             ),
             subject: format!("tenant/{tenant}"),
@@ -221,7 +225,7 @@ impl Rate {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::Parser;
 
     use super::*;
@@ -245,6 +249,21 @@ mod tests {
             Error::ResourceExhausted { reason, limit, .. } => (reason, limit.name.to_owned()),
             other => panic!("another error: {other:?}"),
         })
+    }
+
+    /// An error of this room, as a call meets it.
+    pub(crate) fn refused(reason: ErrorReason) -> Error {
+        let arguments: &[&str] = match reason {
+            ErrorReason::Overloaded => &["--max-calls", "1"],
+            ErrorReason::TenantQuotaExceeded => &["--max-calls", "9", "--max-calls-per-tenant", "1"],
+            ErrorReason::TenantRateExceeded => &["--tenant-rate", "1", "--tenant-burst", "1"],
+            other => panic!("{other:?} is no reason of this room"),
+        };
+        let admission = admission(arguments);
+        let enter =
+            || admission.enter(Kind::Unary).and_then(|mut place| place.assign(tenant(1)).map(|()| place));
+        let _place = enter().expect("room for one");
+        enter().expect_err("no room for two")
     }
 
     #[test]

@@ -18,7 +18,6 @@ use super::admission::Place;
 use super::repair;
 use crate::auth::Validity;
 use crate::error::Error;
-use crate::pb::ErrorReason;
 
 /// What ends a stream whether its handler wants it or not.
 #[derive(Clone)]
@@ -76,11 +75,7 @@ impl Ends {
             };
             tokio::select! {
                 () = passed => Error::DeadlineExceeded,
-                () = stopped => Error::Unavailable {
-                    reason: ErrorReason::ShuttingDown,
-                    message: "the server is stopping; another replica will answer",
-                    cause: None,
-                },
+                () = stopped => Error::shutting_down(),
                 error = validity.end() => error,
             }
         }))

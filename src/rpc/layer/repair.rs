@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use uuid::Uuid;
 
-use crate::error::DOMAIN;
+use crate::error::{self, DOMAIN, TOO_LATE};
 use crate::pb::ErrorReason;
 use crate::rpc::words::Word;
 
@@ -31,7 +31,7 @@ pub(super) fn trailers(trailers: HeaderMap, id: Uuid) -> HeaderMap {
     }
 }
 
-fn complete(status: &Status, id: Uuid) -> Status {
+pub(crate) fn complete(status: &Status, id: Uuid) -> Status {
     let mut details = status.get_error_details();
     let (code, message) = match details.error_info() {
         Some(_) => (status.code(), status.message().to_owned()),
@@ -43,7 +43,17 @@ fn complete(status: &Status, id: Uuid) -> Status {
         }
     };
     details.set_request_info(id.to_string(), "");
-    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
+    error::status(code, &message, details, status.metadata())
+}
+
+/// What tonic says of a unary call without a message.
+const NO_MESSAGE: &str = "Missing request message";
+
+/// The limit that tonic names where a message is too large: "… the limit is: 1048576 bytes".
+fn limit(text: &str) -> Option<&str> {
+    let number = text.rsplit("limit is: ").next()?;
+    let digits = number.find(|char: char| !char.is_ascii_digit()).unwrap_or(number.len());
+    number.get(..digits).filter(|digits| !digits.is_empty())
 }
 
 /// An error without our details comes from tonic, and is about bytes that never became a request.
@@ -53,23 +63,35 @@ fn translate(status: &Status) -> (Code, ErrorReason, String) {
         Code::Unimplemented if text.is_empty() => (
             Code::Unimplemented,
             ErrorReason::MethodUnknown,
-            "no such RPC; reflection lists those that there are".to_owned(),
+            "there is no such service or RPC; reflection lists those that there are".to_owned(),
         ),
         Code::Unimplemented => (Code::Unimplemented, ErrorReason::RequestMalformed, text.to_owned()),
         Code::OutOfRange | Code::ResourceExhausted => (
             Code::ResourceExhausted,
             ErrorReason::RequestTooLarge,
-            "the request is larger than the server accepts; send less at once".to_owned(),
+            match limit(text) {
+                Some(limit) => {
+                    format!("the request is larger than {limit} bytes, which the server takes at most; send less at once")
+                }
+                None => "the request is larger than the server takes; send less at once".to_owned(),
+            },
         ),
         Code::Cancelled | Code::DeadlineExceeded => (
             Code::DeadlineExceeded,
             ErrorReason::DeadlineExceeded,
-            "the call took longer than its deadline; retry with the same key and more time".to_owned(),
+            TOO_LATE.to_owned(),
+        ),
+        Code::Internal if text.starts_with(NO_MESSAGE) => (
+            Code::InvalidArgument,
+            ErrorReason::RequestMalformed,
+            "the call has no message; send one, empty if it has nothing to say".to_owned(),
         ),
         Code::Internal | Code::InvalidArgument | Code::Unknown => (
             Code::InvalidArgument,
             ErrorReason::RequestMalformed,
-            "the bytes of the request are not the message that this RPC takes".to_owned(),
+            "the request is not a gRPC message: each has a flag of one byte and a length of four before it; make \
+             the client from the server's protos"
+                .to_owned(),
         ),
         code => (code, ErrorReason::Internal, text.to_owned()),
     }

@@ -1,4 +1,5 @@
-//! The checks that the generated code calls.
+//! The checks that the generated code calls. Each returns whether nothing was wrong, so that the code stops
+//! at the first that finds something in a value.
 //!
 //! `must` is the text of the rule, written at build time: "must be at most 256 characters".
 
@@ -23,51 +24,64 @@ const UNIQUE_BY_COMPARING: usize = 16;
 
 /// Checks the message at a field.
 #[inline]
-pub fn message<T: Validate>(value: &T, at: &Path<'_>, report: &mut Report) {
+pub fn message<T: Validate>(value: &T, at: &Path<'_>, report: &mut Report) -> bool {
+    let before = report.violations.len();
     value.check(at, report);
+    report.violations.len() == before
 }
 
 /// Checks the message at a field with `ignore = IGNORE_ALWAYS`: only what holds without rules.
 /// Such a message is a part of something, like the resource of an update beside its mask.
-pub fn without_rules<T: Validate>(value: &T, at: &Path<'_>, report: &mut Report) {
+pub fn without_rules<T: Validate>(value: &T, at: &Path<'_>, report: &mut Report) -> bool {
     let before = mem::replace(&mut report.without_rules, true);
-    value.check(at, report);
+    let ok = message(value, at, report);
     report.without_rules = before;
+    ok
 }
 
-/// Reports a field, or a oneof, that is not set and has to be.
+/// Reports a field that is not set and has to be.
 #[cold]
-pub fn missing(at: &Path<'_>, report: &mut Report) {
+pub fn missing(at: &Path<'_>, report: &mut Report) -> bool {
     report.add(at, "required", format_args!("must be set"));
+    false
+}
+
+/// Reports a oneof of which no field is set, and one has to be.
+#[cold]
+pub fn missing_one_of(at: &Path<'_>, fields: &'static str, report: &mut Report) -> bool {
+    report.add(at, "required", format_args!("must be set, by one of {fields}"));
+    false
 }
 
 /// Checks a condition of a rule.
 #[inline]
-pub fn holds(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, report: &mut Report) {
+pub fn holds(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
     if !ok {
         report.add(at, rule, format_args!("{must}"));
     }
+    ok
 }
 
 /// Checks a condition that holds without any rule.
 #[inline]
-pub fn insist(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, report: &mut Report) {
+pub fn insist(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
     if !ok {
         report.insist(at, rule, format_args!("{must}"));
     }
+    ok
 }
 
 /// Checks that a text has no U+0000, which Postgres cannot store.
 #[inline]
-pub fn no_nul(value: &str, at: &Path<'_>, report: &mut Report) {
+pub fn no_nul(value: &str, at: &Path<'_>, report: &mut Report) -> bool {
     let ok = !value.as_bytes().contains(&0);
-    insist(ok, "string.no_nul", "must not contain U+0000", at, report);
+    insist(ok, "string.no_nul", "must not contain the character U+0000", at, report)
 }
 
 /// Checks that a number is neither NaN nor an infinity: JSON has no word for them.
 #[inline]
-pub fn finite(value: f64, rule: &'static str, at: &Path<'_>, report: &mut Report) {
-    insist(value.is_finite(), rule, "must be finite", at, report);
+pub fn finite(value: f64, rule: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
+    insist(value.is_finite(), rule, "must be a finite number", at, report)
 }
 
 /// Checks that a number lies within bounds.
@@ -79,10 +93,12 @@ pub fn range<T: PartialOrd + Display>(
     must: &'static str,
     at: &Path<'_>,
     report: &mut Report,
-) {
-    if !bounds.contains(&value) {
+) -> bool {
+    let ok = bounds.contains(&value);
+    if !ok {
         report.add(at, rule, format_args!("{must}, is {value}"));
     }
+    ok
 }
 
 /// Checks how many bytes, items or entries there are.
@@ -94,48 +110,50 @@ pub fn size(
     must: &'static str,
     at: &Path<'_>,
     report: &mut Report,
-) {
-    if !bounds.contains(&count) {
+) -> bool {
+    let ok = bounds.contains(&count);
+    if !ok {
         report.add(at, rule, format_args!("{must}, has {count}"));
     }
+    ok
 }
 
 /// Checks that a text has at least `min` characters (Unicode code points).
 #[inline]
-pub fn min_len(value: &str, min: usize, must: &'static str, at: &Path<'_>, report: &mut Report) {
+pub fn min_len(value: &str, min: usize, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
     // A character has at most four bytes, so that long texts need no counting.
-    if value.len() < min.saturating_mul(4) {
-        let count = value.chars().count();
-        size(count, min.., "string.min_len", must, at, report);
-    }
+    value.len() >= min.saturating_mul(4)
+        || size(value.chars().count(), min.., "string.min_len", must, at, report)
 }
 
 /// Checks that a text has at most `max` characters (Unicode code points).
 #[inline]
-pub fn max_len(value: &str, max: usize, must: &'static str, at: &Path<'_>, report: &mut Report) {
+pub fn max_len(value: &str, max: usize, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
     // A character has at least one byte, so that short texts need no counting.
-    if value.len() > max {
-        let count = value.chars().count();
-        size(count, ..=max, "string.max_len", must, at, report);
-    }
+    value.len() <= max || size(value.chars().count(), ..=max, "string.max_len", must, at, report)
 }
 
 /// Checks that a text has exactly `len` characters (Unicode code points).
 #[inline]
-pub fn len(value: &str, len: usize, must: &'static str, at: &Path<'_>, report: &mut Report) {
-    let count = value.chars().count();
-    size(count, len..=len, "string.len", must, at, report);
+pub fn len(value: &str, len: usize, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
+    size(value.chars().count(), len..=len, "string.len", must, at, report)
 }
 
 /// Checks a text against a pattern.
 #[inline]
-pub fn pattern(value: &str, pattern: &Pattern, must: &'static str, at: &Path<'_>, report: &mut Report) {
+pub fn pattern(
+    value: &str,
+    pattern: &Pattern,
+    must: &'static str,
+    at: &Path<'_>,
+    report: &mut Report,
+) -> bool {
     let ok = pattern.as_ref().is_some_and(|regex| regex.is_match(value));
-    holds(ok, "string.pattern", must, at, report);
+    holds(ok, "string.pattern", must, at, report)
 }
 
 /// Checks that no two items are the same.
-pub fn unique<T: Hash + Eq>(items: &[T], at: &Path<'_>, report: &mut Report) {
+pub fn unique<T: Hash + Eq>(items: &[T], at: &Path<'_>, report: &mut Report) -> bool {
     let ok = if items.len() <= UNIQUE_BY_COMPARING {
         let mut rest = items.iter();
         std::iter::from_fn(|| rest.next().map(|item| !rest.as_slice().contains(item))).all(|ok| ok)
@@ -143,7 +161,7 @@ pub fn unique<T: Hash + Eq>(items: &[T], at: &Path<'_>, report: &mut Report) {
         let mut seen = HashSet::with_capacity(items.len());
         items.iter().all(|item| seen.insert(item))
     };
-    holds(ok, "repeated.unique", "must not repeat an item", at, report);
+    holds(ok, "repeated.unique", "must not name an item twice", at, report)
 }
 
 /// A timestamp or a duration as a number that can be compared. One that is out of range, which

@@ -14,6 +14,10 @@ pub const MAX_STRUCT_DEPTH: usize = 16;
 /// 100 bytes once decoded, and far less on the wire.
 pub const MAX_STRUCT_ENTRIES: usize = 10_000;
 
+/// How many paths a `google.protobuf.FieldMask` may have: more than any resource has fields, so that single
+/// keys of open objects can be named beside them.
+pub const MAX_MASK_PATHS: usize = 256;
+
 /// The longest `google.protobuf.Duration`, about 10,000 years.
 const LONGEST_DURATION: i64 = 315_576_000_000;
 
@@ -24,10 +28,10 @@ impl Validate for Timestamp {
     fn check(&self, at: &Path<'_>, report: &mut Report) {
         let years = (FIRST_SECOND..=LAST_SECOND).contains(&self.seconds);
         let must = "must lie within the years 0001 to 9999";
-        check::insist(years, "timestamp.seconds", must, at, report);
+        let seconds = check::insist(years, "timestamp.seconds", must, at, report);
         let nanos = (0..=MAX_NANOS).contains(&self.nanos);
         let must = "must have nanos from 0 to 999999999";
-        check::insist(nanos, "timestamp.nanos", must, at, report);
+        let _ = seconds && check::insist(nanos, "timestamp.nanos", must, at, report);
     }
 }
 
@@ -35,21 +39,24 @@ impl Validate for Duration {
     fn check(&self, at: &Path<'_>, report: &mut Report) {
         let seconds = (-LONGEST_DURATION..=LONGEST_DURATION).contains(&self.seconds);
         let must = "must have seconds from -315576000000 to 315576000000";
-        check::insist(seconds, "duration.seconds", must, at, report);
+        let seconds = check::insist(seconds, "duration.seconds", must, at, report);
         let nanos = (-MAX_NANOS..=MAX_NANOS).contains(&self.nanos);
         let must = "must have nanos from -999999999 to 999999999";
-        check::insist(nanos, "duration.nanos", must, at, report);
+        let nanos = seconds && check::insist(nanos, "duration.nanos", must, at, report);
         let one_sign = self.seconds.signum() * i64::from(self.nanos.signum()) >= 0;
         let must = "must have seconds and nanos of the same sign";
-        check::insist(one_sign, "duration.sign", must, at, report);
+        let _ = nanos && check::insist(one_sign, "duration.sign", must, at, report);
     }
 }
 
 impl Validate for FieldMask {
     fn check(&self, at: &Path<'_>, report: &mut Report) {
         let at = &at.field("paths");
-        for (index, path) in self.paths.iter().enumerate() {
-            check::no_nul(path, &at.index(index), report);
+        let must = "must have at most 256 items";
+        if check::size(self.paths.len(), ..=MAX_MASK_PATHS, "field_mask.max_paths", must, at, report) {
+            for (index, path) in self.paths.iter().enumerate() {
+                check::no_nul(path, &at.index(index), report);
+            }
         }
     }
 }
@@ -103,14 +110,16 @@ fn tell(walked: Result<(), Refused>, at: &Path<'_>, report: &mut Report) {
         Refused::TooManyEntries => report.insist(
             at,
             "struct.max_entries",
-            format_args!("must have at most {MAX_STRUCT_ENTRIES} keys and items in all"),
+            format_args!("must have at most {MAX_STRUCT_ENTRIES} keys and items in all its levels"),
         ),
         Refused::NotFinite => {
             report.insist(at, "struct.finite", format_args!("must have finite numbers only"))
         }
-        Refused::Nul => {
-            report.insist(at, "struct.no_nul", format_args!("must not contain U+0000 in a key or a string"))
-        }
+        Refused::Nul => report.insist(
+            at,
+            "struct.no_nul",
+            format_args!("must not contain the character U+0000 in a key or a string"),
+        ),
         Refused::NoKind => report.insist(
             at,
             "struct.kind",

@@ -36,12 +36,12 @@ fn a_violation_of_a_key_says_so() {
     check::no_nul("\0", &Path::ROOT.field("labels").key_of("\0"), &mut report);
     let violation = &report.violations[0];
     assert_eq!(violation.field, "labels[*]");
-    assert_eq!(violation.description, "the key must not contain U+0000");
+    assert_eq!(violation.description, "the key must not contain the character U+0000");
 }
 
 #[test]
 fn violations_are_capped() {
-    let paths = vec!["\0".to_owned(); 10_000];
+    let paths = vec!["\0".to_owned(); 200];
     let violations = validate(&FieldMask { paths }).expect_err("NUL");
     assert_eq!(violations.len(), MAX_VIOLATIONS);
     assert_eq!(violations[49].field, "paths[49]");
@@ -207,7 +207,7 @@ fn timestamps() {
     assert_eq!(at(-62_135_596_801, 0), ["timestamp.seconds"]);
     assert_eq!(at(253_402_300_800, 0), ["timestamp.seconds"]);
     assert_eq!(at(0, 1_000_000_000), ["timestamp.nanos"]);
-    assert_eq!(at(i64::MIN, -1), ["timestamp.seconds", "timestamp.nanos"]);
+    assert_eq!(at(i64::MIN, -1), ["timestamp.seconds"]);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn durations() {
     assert_eq!(of(1, -1), ["duration.sign"]);
     assert_eq!(of(-1, 1), ["duration.sign"]);
     assert_eq!(of(i64::MAX, 0), ["duration.seconds"]);
-    assert_eq!(of(i64::MIN, i32::MIN), ["duration.seconds", "duration.nanos"]);
+    assert_eq!(of(i64::MIN, i32::MIN), ["duration.seconds"]);
 }
 
 fn value(kind: Kind) -> Value {
