@@ -118,8 +118,9 @@ pub struct DatabaseConfig {
     #[arg(long, env = "CRM_DATABASE_WAIT_MS", default_value = "2000", value_name = "MS", value_parser = milliseconds)]
     pub database_wait: Duration,
 
-    /// How long a transaction may take, whatever time its caller has: many times what the slowest needs. A
-    /// Postgres that does not keep to it two seconds later counts as lost, and its connection is given up.
+    /// How long a transaction may take, whatever time its caller has, and twice as long as a batch of messages
+    /// may: many times what the slowest needs. A connection on which Postgres does not keep to it two seconds
+    /// later is given up.
     #[arg(long, env = "CRM_TRANSACTION_LIMIT_MS", default_value = "10000", value_name = "MS", value_parser = milliseconds)]
     pub transaction_limit: Duration,
 }

@@ -34,6 +34,10 @@ const ATTEMPTS: u32 = 3;
 /// The longest pause before another attempt: several times what a transaction takes.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
 
+/// A batch may take this part of what a transaction may: whoever comes after it waits for it, and may then wait
+/// as long for a lock that it left with a process of Postgres that is stopped.
+const BATCH_SHARE: u32 = 2;
+
 /// How long a COMMIT may take. Postgres's own limits do not end one that waits for a lost standby.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -191,7 +195,7 @@ impl BatchTx {
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
         let connection = Arc::new(db.connection(whose.tenant(caller), waited).await?);
-        let deadline = deadline.at_most(db.transaction_limit);
+        let deadline = deadline.at_most(db.transaction_limit / BATCH_SHARE);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
         let knows = connection.knows(name);
         let replan = if connection.outgrows_plans() || !knows { NEW_PLANS } else { "" };
