@@ -1,4 +1,5 @@
 -- What the events of before say. Their channel is that of the campaign now, since nobody knows another.
+-- The last two statements may be run again.
 ALTER TABLE campaign_events
     VALIDATE CONSTRAINT campaign_events_kind_check,
     VALIDATE CONSTRAINT campaign_events_channel_check;
@@ -14,4 +15,8 @@ FROM campaign_events AS e CROSS JOIN LATERAL (SELECT coalesce(e.channel, 'OTHER'
 WHERE e.kind IN ('OPTED_IN', 'OPTED_OUT', 'SPAM_REPORTED')
 ORDER BY e.tenant_id, e.customer_id, c.channel, e.occurred_at DESC, e.kind COLLATE "C" DESC, e.campaign_id DESC,
     e.event_id DESC
-ON CONFLICT DO NOTHING;
+ON CONFLICT (tenant_id, customer_id, channel) DO UPDATE SET state = excluded.state, occurred_at = excluded.occurred_at,
+    campaign_id = excluded.campaign_id, campaign_event_id = excluded.campaign_event_id, event_id = excluded.event_id,
+    updated_at = now(), revision = customer_consents.revision + 1
+WHERE (excluded.occurred_at, excluded.state, excluded.campaign_id, excluded.event_id)
+    > (customer_consents.occurred_at, customer_consents.state, customer_consents.campaign_id, customer_consents.event_id);

@@ -75,7 +75,10 @@ pub(crate) async fn list(
     if let Of::Campaign(campaign_id, _) = of {
         campaigns::actions::get(tx, campaign_id).await?;
     }
-    if *filter != Filter::default() {
+    if filter.exclude_refused {
+        // The planner takes nearly all to be refused, and would read and sort all of them for a page.
+        tx.plan_by_order().await?;
+    } else if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
     let mut assignments = store::list(tx, of, filter, page).await?;
