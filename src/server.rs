@@ -8,10 +8,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer as ServerReflectionV1;
+use tonic_reflection::pb::v1alpha::server_reflection_server::ServerReflectionServer as ServerReflectionV1Alpha;
 use tower::Layer;
 
 use crate::audit::{self, AuditLog, Recorder};
@@ -30,7 +33,6 @@ use crate::engagement::Engagements;
 use crate::faqs::Faqs;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
-use crate::pb;
 use crate::pb::audit_service_server::AuditServiceServer;
 use crate::pb::campaign_service_server::CampaignServiceServer;
 use crate::pb::conversation_service_server::ConversationServiceServer;
@@ -40,6 +42,7 @@ use crate::pb::dashboard_service_server::DashboardServiceServer;
 use crate::pb::engagement_service_server::EngagementServiceServer;
 use crate::pb::pending_question_service_server::PendingQuestionServiceServer;
 use crate::questions::PendingQuestions;
+use crate::reflection::Reflection;
 use crate::rpc::PageKey;
 use crate::rpc::cost::Costs;
 use crate::rpc::layer::{Admission, CallLayer};
@@ -51,6 +54,14 @@ const TENANTS_OF_A_BATCH: usize = 16;
 
 /// How long the questions of the start may take, which read catalogs and a row.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A service that takes messages of so many bytes at most, also in gzip: what counts is what they are inflated.
+/// (Answers in gzip are the layer's, see `rpc::layer::compression`.)
+macro_rules! taking {
+    ($bytes:expr, $service:expr) => {
+        $service.max_decoding_message_size($bytes).accept_compressed(CompressionEncoding::Gzip)
+    };
+}
 
 /// Why the service does not start, or stopped. Messages say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +106,7 @@ pub enum ServeError {
     },
     /// The descriptors of reflection do not fit together.
     #[error("Reflection cannot be served: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    Reflection(#[from] prost_reflect::DescriptorError),
     /// Signals cannot be taken.
     #[error("SIGTERM and Ctrl-C cannot be taken over: {0}")]
     Signals(std::io::Error),
@@ -154,17 +165,11 @@ pub async fn run(
     tokio::task::spawn_blocking(tokens::load);
     let contexts = AiContexts::new(db.clone());
     let customers = Customers::new(db.clone(), page_key.clone(), tracker.clone(), contexts);
-    let customers = CustomerServiceServer::new(customers).max_decoding_message_size(limits.max_request_bytes);
-    let questions = PendingQuestionServiceServer::new(PendingQuestions::new(db.clone(), page_key.clone()))
-        .max_decoding_message_size(limits.max_request_bytes);
-    let faqs = CustomerFaqServiceServer::new(Faqs::new(db.clone(), page_key.clone()))
-        .max_decoding_message_size(limits.max_request_bytes);
-    let campaigns = CampaignServiceServer::new(Campaigns::new(db.clone(), page_key.clone()))
-        .max_decoding_message_size(limits.max_request_bytes);
-    let dashboard = DashboardServiceServer::new(Dashboard::new(db.clone()))
-        .max_decoding_message_size(limits.max_request_bytes);
-    let log = AuditServiceServer::new(AuditLog::new(db.clone(), page_key.clone()))
-        .max_decoding_message_size(limits.max_request_bytes);
+    let questions = PendingQuestions::new(db.clone(), page_key.clone());
+    let faqs = Faqs::new(db.clone(), page_key.clone());
+    let campaigns = Campaigns::new(db.clone(), page_key.clone());
+    let dashboard = Dashboard::new(db.clone());
+    let log = AuditLog::new(db.clone(), page_key.clone());
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
     let (bus, signals) = PostgresBus::start(target.clone(), end.clone(), &background);
@@ -187,12 +192,8 @@ pub async fn run(
         audit_cover: limits.audit_cover,
     });
     let engagement = Engagements::new(db.clone(), page_key, conversations.feed());
-    let engagement =
-        EngagementServiceServer::new(engagement).max_decoding_message_size(limits.max_request_bytes);
     background.spawn(conversations.background(target.clone(), signals, &end));
     background.spawn(authenticator.clone().background(target.clone(), end.clone()));
-    let conversations =
-        ConversationServiceServer::new(conversations).max_decoding_message_size(limits.max_request_bytes);
     let calls = CallLayer {
         authenticator,
         costs: Costs::new(&limits.calls),
@@ -203,17 +204,18 @@ pub async fn run(
         recorder,
     };
 
-    let routes = Routes::new(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(customers)
-        .add_service(conversations)
-        .add_service(questions)
-        .add_service(faqs)
-        .add_service(campaigns)
-        .add_service(engagement)
-        .add_service(dashboard)
-        .add_service(log)
+    let (reflection, bytes) = (Reflection::new()?, limits.max_request_bytes);
+    let routes = Routes::new(taking!(bytes, health))
+        .add_service(taking!(bytes, ServerReflectionV1::new(reflection.clone())))
+        .add_service(taking!(bytes, ServerReflectionV1Alpha::new(reflection)))
+        .add_service(taking!(bytes, CustomerServiceServer::new(customers)))
+        .add_service(taking!(bytes, ConversationServiceServer::new(conversations)))
+        .add_service(taking!(bytes, PendingQuestionServiceServer::new(questions)))
+        .add_service(taking!(bytes, CustomerFaqServiceServer::new(faqs)))
+        .add_service(taking!(bytes, CampaignServiceServer::new(campaigns)))
+        .add_service(taking!(bytes, EngagementServiceServer::new(engagement)))
+        .add_service(taking!(bytes, DashboardServiceServer::new(dashboard)))
+        .add_service(taking!(bytes, AuditServiceServer::new(log)))
         .prepare();
     let connections = TaskTracker::new();
     let listener = listener.into();
@@ -288,12 +290,6 @@ async fn announce(reporter: &HealthReporter, healthy: bool) {
     for service in services {
         reporter.set_service_status(service, status).await;
     }
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 fn list(breaches: &[String]) -> String {

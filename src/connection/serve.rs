@@ -21,8 +21,11 @@ use super::stream::Connection;
 use super::{Listener, Tls, opening};
 use crate::config::ConnectionLimits;
 
-/// Headers of a request in bytes: a token and a few ids fit, and a client cannot fill memory.
-const MAX_HEADER_LIST: u32 = 8 * 1024;
+/// Headers of a request in bytes, as HTTP/2 counts them. It is far more than a call may have (`rpc::layer::metadata`),
+/// so that a call with too much is refused in words of gRPC. With more than this, its stream is answered with status
+/// 431; with more than four times this, or frames of headers without end, its connection ends. Clients are told this
+/// number, and most send no more. A connection keeps at most about this much, of one request at a time.
+const MAX_HEADER_LIST: u32 = 256 * 1024;
 
 /// What a client may send on a stream before the server reads it. A connection has as much for each
 /// of its streams: with less, those that are not read would hold up the others.

@@ -9,7 +9,9 @@
 mod admission;
 mod audit;
 mod body;
+mod compression;
 mod deadline;
+mod metadata;
 mod repair;
 
 use std::convert::Infallible;
@@ -123,9 +125,24 @@ impl CallLayer {
         if let Some(refusal) = not_grpc(&request) {
             return refusal;
         }
-        if request.uri().path().starts_with("/grpc.") {
-            return self.answer_foreign(inner, request).await;
+        if let Err(refusal) = metadata::check(request.headers()) {
+            return repair::response(refusal.into_http(), Uuid::now_v7());
         }
+        let takes_gzip = compression::is_taken(request.headers());
+        let response = if request.uri().path().starts_with("/grpc.") {
+            self.answer_foreign(inner, request).await
+        } else {
+            self.answer_own(inner, request).await
+        };
+        if takes_gzip { compression::compressed(response) } else { response }
+    }
+
+    /// A call of this contract.
+    async fn answer_own<S>(self, inner: S, request: Request<Body>) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+    {
         let (head, body) = request.into_parts();
         let started = Instant::now();
         let id = Uuid::now_v7();

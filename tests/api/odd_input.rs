@@ -267,10 +267,11 @@ async fn metadata_may_be_odd_but_not_large() {
         let metadata = [&[(TENANT_HEADER, id.as_str())], metadata].concat();
         soon(call_bytes(tenant.channel(), &rpc, &metadata, Vec::new())).await
     };
-    let large = "x".repeat(9 * 1024);
-    call(&[("x-large", &large)]).await.expect_err("too large");
-    let many: Vec<_> = (0..500).map(|_| ("x-many", "value")).collect();
-    call(&many).await.expect_err("too many");
+    let large = "x".repeat(18 * 1024);
+    let refused = call(&[("x-large", &large)]).await.expect_err("too large");
+    refused.is(Code::ResourceExhausted, "REQUEST_TOO_LARGE");
+    let many: Vec<_> = (0..2_000).map(|_| ("x-many", "value")).collect();
+    call(&many).await.expect_err("too many").is(Code::ResourceExhausted, "REQUEST_TOO_LARGE");
     let odd = [("x-odd", "' OR 1=1 --"), ("x-odd", "twice"), ("grpc-encoding-x", "?"), ("te", "trailers")];
     call(&odd).await.expect("what nobody asks for is passed over");
     for timeout in ["", "1", "-1S", "999999999H", "1.5S", "x", "0n\u{20}"] {
