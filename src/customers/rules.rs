@@ -29,6 +29,18 @@ const MAX_WORD: usize = 48;
 /// Words of a query at most; more find nothing that fewer would not.
 const MAX_QUERY_WORDS: usize = 16;
 
+/// Bytes of a name that count in the order of names. A token of a page has them, as JSON and then as base64, and
+/// tokens have 1 KiB at most. One character may fold to eighteen, so the limit of names is no such bound.
+const MAX_SORT_NAME: usize = 320;
+
+/// What a customer of this name is ordered by: the beginning of the folded name. Names that are equal so far are
+/// ordered by id.
+pub(crate) fn sort_name(name: &str) -> String {
+    let mut folded = fold(name);
+    folded.truncate(folded.floor_char_boundary(MAX_SORT_NAME));
+    folded
+}
+
 /// A text without case and accents, for order and search.
 pub(crate) fn fold(text: &str) -> String {
     if text.is_ascii() {
@@ -148,6 +160,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_names_are_ordered_by_is_bounded_in_whole_characters() {
+        assert_eq!(sort_name("Café Zoë"), "cafe zoe");
+        for name in ["\u{fdfa}".repeat(256), "\u{4e2d}".repeat(256), "x".repeat(256), "\u{1f600}".repeat(256)]
+        {
+            let sort_name = sort_name(&name);
+            assert!(fold(&name).starts_with(&sort_name), "{sort_name}");
+            assert!(sort_name.len() <= MAX_SORT_NAME && sort_name.len() > 250, "{} bytes", sort_name.len());
+        }
+    }
 
     #[test]
     fn slugs_are_transliterated() {

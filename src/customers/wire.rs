@@ -195,7 +195,7 @@ fn row(
     } = wanted;
     Customer {
         id: blank.id,
-        sort_name: rules::fold(&business_name),
+        sort_name: rules::sort_name(&business_name),
         business_name,
         slug: if slug.is_empty() { blank.slug } else { slug },
         contact_name,

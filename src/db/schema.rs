@@ -462,7 +462,7 @@ diesel::table! {
         id -> Uuid,
         /// What the business is called.
         business_name -> Text,
-        /// business_name without case and accents, for ordering; made by the service.
+        /// The first 320 bytes of business_name without case and accents, for ordering; made by the service.
         sort_name -> Text,
         /// Names the customer in addresses; stays reserved while the customer is deleted.
         slug -> Text,

@@ -65,6 +65,7 @@ mod odd_input;
 mod odd_texts;
 mod odd_times;
 mod pages;
+mod page_tokens;
 mod plans;
 mod prepared;
 mod protocol;

@@ -132,7 +132,7 @@ async fn a_page_token_that_nobody_made_is_refused_by_every_list() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let about = everything(&tenant).await;
-    let (kilobytes, too_long) = ("A".repeat(4_096), "A".repeat(10_240));
+    let (kilobytes, too_long) = ("A".repeat(1_024), "A".repeat(1_025));
     let forged =
         ["A", "50", "eyJvZmZzZXQiOjUwfQ", "../..", "'; --", "=", "é", "AAAAAAAAAAAAAAAAAAAAAAAA", &kilobytes];
     let is_token = |path: &Path| path.len() == 1 && last(path).name() == "page_token";

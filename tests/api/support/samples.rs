@@ -316,3 +316,14 @@ pub(crate) fn analysis(conversation_id: &str) -> pb::RecordAnalysisRequest {
         ..Default::default()
     }
 }
+
+/// A request for all that a list has, where it needs no more than to be told of what.
+pub(crate) fn whole_list(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
+    let mut request = DynamicMessage::new(rpc.input());
+    for (name, id) in [("conversation_id", &about.conversation), ("campaign_id", &about.campaign)] {
+        if rpc.input().get_field_by_name(name).is_some() {
+            request.set_field_by_name(name, prost_reflect::Value::String(id.clone()));
+        }
+    }
+    request
+}
