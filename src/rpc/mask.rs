@@ -13,7 +13,7 @@ use prost_types::{FieldMask, Struct};
 use super::validate::{self, Validate, Violation};
 use crate::error::{Error, Result};
 use crate::pb::{CONTRACT, ErrorReason};
-use path::{ALL, Target, is_output_only, opens, resolve, writable};
+use path::{ALL, Target, is_immutable, is_output_only, opens, resolve, writable};
 
 pub use path::writable_value;
 
@@ -24,11 +24,13 @@ pub struct Change {
     field: &'static str,
     patch: DynamicMessage,
     targets: Vec<Target>,
+    /// Fields that are named and cannot change: the patch must have what is there.
+    fixed: Vec<FieldDescriptor>,
 }
 
 impl Change {
     /// The change that takes the fields that `mask` names from `patch`, which stands in the request
-    /// as `field`. Output-only fields are passed over.
+    /// as `field`. Output-only fields are passed over. Immutable ones may be named with the value that they have.
     ///
     /// # Errors
     ///
@@ -45,10 +47,18 @@ impl Change {
         let message = to_dynamic(descriptor.clone(), patch)?;
         let (targets, mut violations) = match mask.map_or(&[][..], |mask| &mask.paths) {
             [] => (populated(&message), Vec::new()),
-            [all] if all == ALL => (writable(&descriptor).map(Target::of).collect(), Vec::new()),
+            // Emptying what cannot change is not what it means.
+            [all] if all == ALL => {
+                let fixed =
+                    descriptor.fields().filter(|field| is_immutable(field) && message.has_field(field));
+                (writable(&descriptor).chain(fixed).map(Target::of).collect(), Vec::new())
+            }
             paths => named(field, &descriptor, paths),
         };
-        let change = Self { field, patch: message, targets };
+        let (fixed, targets): (Vec<Target>, Vec<_>) =
+            targets.into_iter().partition(|target| target.fields.first().is_some_and(is_immutable));
+        let fixed = fixed.into_iter().filter_map(|target| target.fields.into_iter().next()).collect();
+        let change = Self { field, patch: message, targets, fixed };
         violations.extend(change.violations(patch));
         match violations.is_empty() {
             true => Ok(change),
@@ -60,16 +70,28 @@ impl Change {
     ///
     /// # Errors
     ///
-    /// Every rule that a changed field breaks.
+    /// Every rule that a changed field breaks, and every field that cannot change.
     pub fn apply<M: Message + Default + Validate>(&self, current: &M) -> Result<M> {
         let mut merged = to_dynamic(self.patch.descriptor(), current)?;
         for Target { fields, keys } in &self.targets {
             merge(&mut merged, &self.patch, fields, keys)?;
         }
+        // Nothing is merged into these.
+        let fixed = self.fixed.iter().filter(|field| self.patch.get_field(field) != merged.get_field(field));
+        let mut violations: Vec<_> = fixed.map(|field| self.unchangeable(field)).collect();
         let merged: M = merged.transcode_to().map_err(Error::internal)?;
-        match self.violations(&merged) {
-            violations if violations.is_empty() => Ok(merged),
-            violations => Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations }),
+        violations.extend(self.violations(&merged));
+        match violations.is_empty() {
+            true => Ok(merged),
+            false => Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations }),
+        }
+    }
+
+    fn unchangeable(&self, field: &FieldDescriptor) -> Violation {
+        Violation {
+            field: format!("{}.{}", self.field, field.name()),
+            rule: "field_behavior.immutable",
+            description: "is what it was made with and cannot be changed; leave it out of update_mask".to_owned(),
         }
     }
 

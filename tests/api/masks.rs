@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::support::campaigns::{euros, planned};
 use crate::support::customers::mask;
-use crate::support::raw::{CONTRACT, call, is_output_only, rpc};
+use crate::support::raw::{CONTRACT, call, is_immutable, is_output_only, rpc};
 use crate::support::{Crm, Refusal, Tenant};
 
 /// A resource with an update mask.
@@ -143,7 +143,8 @@ fn filled(descriptor: &MessageDescriptor) -> DynamicMessage {
 }
 
 fn writable(descriptor: &MessageDescriptor) -> Vec<FieldDescriptor> {
-    descriptor.fields().filter(|field| !is_output_only(field) && field.name() != "etag").collect()
+    let is_fixed = |field: &FieldDescriptor| is_output_only(field) || is_immutable(field);
+    descriptor.fields().filter(|field| !is_fixed(field) && field.name() != "etag").collect()
 }
 
 /// The paths of all fields that a client may write, the parts of messages of ours as well.
@@ -281,6 +282,40 @@ async fn output_only_fields_are_ignored() {
         assert_eq!(resource.update(patch.clone(), &names).await.expect("ignored"), before);
         assert_eq!(resource.update(patch, &[]).await.expect("ignored"), before, "also without a mask");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_change_is_named_unless_it_stays() {
+    let crm = Crm::start().await;
+    let mut seen = 0;
+    for resource in resources(&crm).await {
+        let before =
+            resource.update(DynamicMessage::new(resource.descriptor()), &[]).await.expect("no change");
+        for field in resource.descriptor().fields().filter(is_immutable) {
+            seen += 1;
+            let path = format!("{}.{}", resource.name, field.name());
+            let mut patch = DynamicMessage::new(resource.descriptor());
+            let is_set = before.has_field(&field);
+            if is_set {
+                // Nothing to say: emptied by its name, kept by a star.
+                let error = resource.update(patch.clone(), &[field.name()]).await.expect_err(&path);
+                assert_eq!(error.is(Code::InvalidArgument, "FIELD_INVALID").fields(), [&*path]);
+            }
+            patch.set_field(&field, one(&field));
+            for mask in [&[field.name()][..], &[]] {
+                let error = resource.update(patch.clone(), mask).await.expect_err(&path);
+                assert_eq!(error.is(Code::InvalidArgument, "FIELD_INVALID").fields(), [&*path], "{mask:?}");
+                assert!(error.message().contains("cannot be changed"), "{error:?}");
+            }
+            patch.set_field(&field, before.get_field(&field).into_owned());
+            for mask in [&[field.name()][..], &[]] {
+                assert_eq!(resource.update(patch.clone(), mask).await.expect("the same"), before, "{path}");
+            }
+        }
+        // What was read may be sent back.
+        assert_eq!(resource.update(before.clone(), &["*"]).await.expect("the same"), before);
+    }
+    assert_eq!(seen, 9, "all that are made with something that they keep");
 }
 
 #[tokio::test(flavor = "multi_thread")]

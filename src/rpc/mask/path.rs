@@ -14,6 +14,9 @@ pub(super) const ALL: &str = "*";
 /// `google.api.FieldBehavior.OUTPUT_ONLY`.
 const OUTPUT_ONLY: i32 = 3;
 
+/// `google.api.FieldBehavior.IMMUTABLE`.
+const IMMUTABLE: i32 = 5;
+
 /// The type of open objects, whose keys a path may name.
 const OBJECT: &str = "google.protobuf.Struct";
 
@@ -228,7 +231,8 @@ fn snake(path: &str) -> String {
 
 /// The fields that a client may write.
 pub(super) fn writable(descriptor: &MessageDescriptor) -> impl Iterator<Item = FieldDescriptor> + use<> {
-    descriptor.fields().filter(|field| !is_output_only(field)).collect::<Vec<_>>().into_iter()
+    let writable = descriptor.fields().filter(|field| !is_output_only(field) && !is_immutable(field));
+    writable.collect::<Vec<_>>().into_iter()
 }
 
 fn names(message: &MessageDescriptor) -> Vec<String> {
@@ -255,19 +259,30 @@ fn has_keys(field: &FieldDescriptor) -> bool {
 }
 
 /// The full names of the fields of which the contract says that only the server writes them.
-static OUTPUT_ONLY_FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
-    let behavior = CONTRACT.get_extension_by_name("google.api.field_behavior");
-    let is_output_only = |field: &FieldDescriptor| {
+static OUTPUT_ONLY_FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| fields_that_are(OUTPUT_ONLY));
+
+/// The full names of the fields of which the contract says that they cannot be changed.
+static IMMUTABLE_FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| fields_that_are(IMMUTABLE));
+
+/// The full names of the fields with this `google.api.field_behavior`.
+fn fields_that_are(behavior: i32) -> HashSet<String> {
+    let extension = CONTRACT.get_extension_by_name("google.api.field_behavior");
+    let behaves = |field: &FieldDescriptor| {
         let options = field.options();
-        let values = behavior.as_ref().map(|behavior| options.get_extension(behavior));
+        let values = extension.as_ref().map(|extension| options.get_extension(extension));
         let values = values.as_ref().and_then(|values| values.as_list());
-        values.is_some_and(|values| values.contains(&Value::EnumNumber(OUTPUT_ONLY)))
+        values.is_some_and(|values| values.contains(&Value::EnumNumber(behavior)))
     };
     let fields = CONTRACT.all_messages().flat_map(|message| message.fields().collect::<Vec<_>>());
-    fields.filter(is_output_only).map(|field| field.full_name().to_owned()).collect()
-});
+    fields.filter(behaves).map(|field| field.full_name().to_owned()).collect()
+}
 
 /// Whether the contract says that only the server writes the field.
 pub(super) fn is_output_only(field: &FieldDescriptor) -> bool {
     OUTPUT_ONLY_FIELDS.contains(field.full_name())
+}
+
+/// Whether the contract says that the field is what its resource was made with.
+pub(super) fn is_immutable(field: &FieldDescriptor) -> bool {
+    IMMUTABLE_FIELDS.contains(field.full_name())
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pb::{BrandVoice, BusinessContext, Campaign, Customer, Money};
+use crate::pb::{BrandVoice, BusinessContext, Campaign, Conversation, Customer, Money};
 
 fn mask(paths: &[&str]) -> FieldMask {
     FieldMask { paths: paths.iter().map(ToString::to_string).collect() }
@@ -89,6 +89,33 @@ fn a_path_opens_a_message_that_was_not_there() {
 fn output_only_paths_are_ignored() {
     let patch = Customer { id: "two".to_owned(), ..Default::default() };
     assert_eq!(change(&patch, &["id", "create_time"]), zoe());
+}
+
+#[test]
+fn what_cannot_change_may_be_named_with_the_value_that_it_has() {
+    let current =
+        Conversation { customer_id: "one".to_owned(), session_id: "s".to_owned(), ..Default::default() };
+    let other = Conversation { customer_id: "two".to_owned(), ..Default::default() };
+    let apply = |patch: &Conversation, paths: &[&str]| {
+        let mask = mask(paths);
+        let change = Change::new("conversation", patch, Some(&mask)).expect("known paths");
+        match change.apply(&current) {
+            Ok(after) => Ok(after.customer_id),
+            Err(Error::Invalid { violations, .. }) => {
+                Err(violations.into_iter().map(|violation| violation.field).collect::<Vec<_>>().join(" "))
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    let (kept, changed) = (Ok("one".to_owned()), |field: &str| Err(format!("conversation.{field}")));
+    assert_eq!(apply(&current, &["customer_id", "session_id"]), kept);
+    assert_eq!(apply(&current, &[]), kept);
+    assert_eq!(apply(&Conversation::default(), &[]), kept);
+    assert_eq!(apply(&Conversation::default(), &["*"]), kept);
+    for paths in [&["customer_id"][..], &[], &["*"]] {
+        assert_eq!(apply(&other, paths), changed("customer_id"), "{paths:?}");
+    }
+    assert_eq!(apply(&Conversation::default(), &["outcome", "session_id"]), changed("session_id"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Va
 use tonic::Status;
 
 use super::Refusal;
-use super::raw::is_output_only;
+use super::raw::{is_immutable, is_output_only};
 
 /// The fields on the way to a field, from the request.
 pub(crate) type Path = Vec<FieldDescriptor>;
@@ -13,7 +13,7 @@ pub(crate) type Path = Vec<FieldDescriptor>;
 /// Every field of a request that a client may set, down to those that are no messages of ours.
 pub(crate) fn fields(descriptor: &MessageDescriptor) -> Vec<Path> {
     let mut found = Vec::new();
-    for field in descriptor.fields().filter(|field| !is_output_only(field)) {
+    for field in descriptor.fields().filter(|field| !is_output_only(field) && !is_immutable(field)) {
         match field.kind() {
             Kind::Message(inner) if inner.package_name() == "crm.v1" => {
                 found.extend(fields(&inner).into_iter().map(|mut path| {

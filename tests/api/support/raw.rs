@@ -201,10 +201,22 @@ impl Decoder for Bytes {
 
 /// Whether the contract says that only the server writes the field.
 pub(crate) fn is_output_only(field: &FieldDescriptor) -> bool {
-    const OUTPUT_ONLY: Value = Value::EnumNumber(3);
-    let behavior = CONTRACT.get_extension_by_name("google.api.field_behavior").expect("the extension");
+    behaves(field, 3)
+}
+
+/// Whether the contract says that the field is what its resource was made with.
+pub(crate) fn is_immutable(field: &FieldDescriptor) -> bool {
+    behaves(field, 5)
+}
+
+/// Whether the field has this number of `google.api.FieldBehavior`.
+fn behaves(field: &FieldDescriptor, behavior: i32) -> bool {
+    let extension = CONTRACT.get_extension_by_name("google.api.field_behavior").expect("the extension");
     let options = field.options();
-    options.get_extension(&behavior).as_list().is_some_and(|values| values.contains(&OUTPUT_ONLY))
+    options
+        .get_extension(&extension)
+        .as_list()
+        .is_some_and(|values| values.contains(&Value::EnumNumber(behavior)))
 }
 
 /// A body of these bytes.
