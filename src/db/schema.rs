@@ -712,6 +712,8 @@ diesel::table! {
         skipped_at -> Nullable<Timestamptz>,
         /// Why the question was last put aside, or declined.
         skip_reason -> Text,
+        /// When the answer was written into the customer; null while it was not.
+        written_at -> Nullable<Timestamptz>,
     }
 }
 

@@ -117,16 +117,59 @@ pub(crate) async fn step(tx: &TenantTx, id: Uuid, expected: Option<i64>, step: &
         return Ok(current);
     }
     etag::check(expected, current.revision)?;
-    let wanted = step.take(&current, times::now())?;
+    take(tx, &current, step, None).await
+}
+
+/// Takes down an answer, and writes it into the question's customer where that is asked for: `overwrite` says whether
+/// over another value. What was written is not written again by the same answer: the customer may have changed since.
+pub(crate) async fn answer(
+    tx: &TenantTx,
+    id: Uuid,
+    expected: Option<i64>,
+    step: &Step,
+    overwrite: Option<bool>,
+) -> Result<(Question, Option<Customer>)> {
+    let current = lock(tx, id).await?;
+    let is_repeated = step.is_repeated(&current);
+    let Some(overwrite) = overwrite else {
+        if is_repeated {
+            return Ok((current, None));
+        }
+        etag::check(expected, current.revision)?;
+        return Ok((take(tx, &current, step, None).await?, None));
+    };
+    if is_repeated && current.written_at.is_some() {
+        let customer = customers::actions::read(tx, current.customer_id).await?;
+        return Ok((current, Some(customer)));
+    }
+    etag::check(expected, current.revision)?;
+    let now = Some(times::now());
+    let question = match is_repeated {
+        true => write(tx, Question { written_at: now, ..current }).await?,
+        false => take(tx, &current, step, now).await?,
+    };
+    let customer = fill(tx, &question, overwrite).await?;
+    Ok((question, Some(customer)))
+}
+
+/// Takes a question that is held a step further.
+async fn take(
+    tx: &TenantTx,
+    current: &Question,
+    step: &Step,
+    written_at: Option<DateTime<Utc>>,
+) -> Result<Question> {
+    let wanted = step.take(current, times::now())?;
+    let wanted = Question { written_at: written_at.or(wanted.written_at), ..wanted };
     require(tx, current.customer_id, step.source()).await?;
-    if rules::is_open(&wanted) && !rules::is_open(&current) {
+    if rules::is_open(&wanted) && !rules::is_open(current) {
         make_way(tx, &wanted).await?;
     }
     write(tx, wanted).await
 }
 
 /// Writes the answer of a question into its customer, who is read anew for it.
-pub(crate) async fn fill(tx: &TenantTx, question: &Question, overwrite: bool) -> Result<Customer> {
+async fn fill(tx: &TenantTx, question: &Question, overwrite: bool) -> Result<Customer> {
     let target = rules::target("write_to_customer", &question.target_field)?;
     let target = target.ok_or_else(|| {
         Error::invalid(
@@ -207,8 +250,9 @@ async fn find_open(tx: &TenantTx, question: &Question) -> Result<Option<Question
     let found = store::find_open(tx, question.customer_id, &question.target_field).await?;
     match found.map(|found| rules::as_of(found, times::now())) {
         Some(lapsed) if !rules::is_open(&lapsed) => {
-            let lapsed = lock(tx, lapsed.id).await?;
-            if rules::is_expired(&lapsed) {
+            // It may be deleted by now.
+            let lapsed = store::lock(tx, lapsed.id).await?.map(|lapsed| rules::as_of(lapsed, times::now()));
+            if let Some(lapsed) = lapsed.filter(rules::is_expired) {
                 write(tx, lapsed).await?;
             }
             Ok(None)

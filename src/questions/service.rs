@@ -137,13 +137,11 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
             (rpc::subject(&call.message.id, &call.message.etag), wire::answering(&call.message)).together()
         })?;
         let pb::MarkPendingQuestionAnsweredRequest { write_to_customer, overwrite, .. } = call.message;
+        let overwrite = write_to_customer.then_some(overwrite);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let question = actions::step(tx, id, expected, &step).await?;
-            let customer = match write_to_customer {
-                true => Some(actions::fill(tx, &question, overwrite).await?.into()),
-                false => None,
-            };
+            let (question, customer) = actions::answer(tx, id, expected, &step, overwrite).await?;
             let pending_question = Some(question.into());
+            let customer = customer.map(Into::into);
             Ok(pb::MarkPendingQuestionAnsweredResponse { pending_question, customer })
         });
         Ok(response.await?)

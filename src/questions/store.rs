@@ -73,6 +73,7 @@ pub(crate) struct Question {
     pub(crate) verified_at: Option<DateTime<Utc>>,
     pub(crate) skip_reason: String,
     pub(crate) skipped_at: Option<DateTime<Utc>>,
+    pub(crate) written_at: Option<DateTime<Utc>>,
     pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,

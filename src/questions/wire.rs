@@ -49,6 +49,7 @@ impl From<Question> for pb::PendingQuestion {
             verified_at,
             skip_reason,
             skipped_at,
+            written_at,
             expires_at,
             created_at,
             updated_at,
@@ -83,6 +84,7 @@ impl From<Question> for pb::PendingQuestion {
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
             etag: etag::from_revision(revision),
+            write_time: written_at.map(times::to_wire),
         }
     }
 }
@@ -138,6 +140,7 @@ pub(crate) fn create(
         verified_by: String::new(),
         verified_at: None,
         skip_reason: String::new(),
+        written_at: None,
         skipped_at: None,
         expires_at: times::optional(expire_time.as_ref()),
         created_at: now,
@@ -173,6 +176,7 @@ pub(crate) fn update(wanted: pb::PendingQuestion, current: &Question) -> Questio
         verified_by: _,
         verify_time: _,
         skip_reason: _,
+        write_time: _,
         skip_time: _,
         create_time: _,
         update_time: _,

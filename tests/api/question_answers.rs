@@ -110,18 +110,61 @@ async fn another_value_is_replaced_only_where_it_may() {
     let customer = after.customer.clone().expect("the customer");
     assert_eq!((customer.email.as_str(), customer.etag.as_str()), ("new@cafe.example", "r2"));
     assert_eq!(tenant.mark_answered(over).await.expect("no step"), after);
-    // A verified answer may still be written where it is not there.
-    tenant.verify(&id, "ana").await.expect("verified");
-    let blank = Customer { id: before.id.clone(), ..Default::default() };
-    tenant.update(blank, &["email"]).await.expect("emptied");
-    let again = tenant.mark_answered(written(&id, "new@cafe.example")).await.expect("written");
-    assert_eq!(again.pending_question.expect("it").status(), Status::Verified);
-    assert_eq!(again.customer.expect("it").email, "new@cafe.example");
+    // A verified answer that was not written may still be.
+    let phone = tenant.create_question(about(&before.id, "phone")).await.expect("created").0.id;
+    tenant.answer(&phone, "+43 1 23456").await.expect("answered");
+    let verified = tenant.verify(&phone, "ana").await.expect("verified");
+    assert_eq!(verified.write_time, None);
+    let stale =
+        MarkPendingQuestionAnsweredRequest { etag: "r1".to_owned(), ..written(&phone, "+43 1 23456") };
+    tenant.mark_answered(stale).await.expect_err("that is a change").is(Code::Aborted, "ETAG_STALE");
+    let again = tenant.mark_answered(written(&phone, "+43 1 23456")).await.expect("written");
+    let question = again.pending_question.expect("it");
+    assert_eq!(question.status(), Status::Verified);
+    assert!(question.write_time.is_some(), "{question:?}");
+    assert_eq!(again.customer.expect("it").phone, "+43 1 23456");
     let goals =
         tenant.create_question(about(&before.id, "business_context.goals")).await.expect("created").0.id;
     let over = MarkPendingQuestionAnsweredRequest { overwrite: true, ..written(&goals, "rest") };
     let customer = tenant.mark_answered(over).await.expect("written").customer.expect("it");
     assert_eq!(customer.business_context.expect("a context").goals, ["rest"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_sent_again_does_not_undo_what_came_after_it() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = tenant.customer("Zoe").await.id;
+    for (field, text) in [("email", "a@cafe.example"), ("tags", "vip\nnew")] {
+        let first = tenant.create_question(about(&zoe, field)).await.expect("created").0;
+        for overwrite in [true, false] {
+            let request = MarkPendingQuestionAnsweredRequest {
+                overwrite,
+                etag: first.etag.clone(),
+                ..written(&first.id, text)
+            };
+            let sent = tenant.mark_answered(request.clone()).await.expect("written, or again");
+            let newer = Customer {
+                id: zoe.clone(),
+                email: "b@cafe.example".to_owned(),
+                tags: vec!["new".to_owned()],
+                ..Default::default()
+            };
+            let newer = tenant.update(newer, &["email", "tags"]).await.expect("updated");
+            let again = tenant.mark_answered(request).await.expect("the step was taken");
+            assert_eq!(again.pending_question, sent.pending_question, "{field}");
+            assert_eq!(again.customer.as_ref(), Some(&newer), "{field}: as it is now");
+            assert_eq!(tenant.get(&zoe).await.expect("there"), newer);
+        }
+    }
+    // Another answer is another step.
+    let id = tenant.create_question(about(&zoe, "city")).await.expect("created").0.id;
+    for text in ["Bonn", "Wien"] {
+        let request = MarkPendingQuestionAnsweredRequest { overwrite: true, ..written(&id, text) };
+        assert_eq!(tenant.mark_answered(request).await.expect("written").customer.expect("it").city, text);
+    }
+    let question = tenant.answer(&id, "Graz").await.expect("answered");
+    assert_eq!(question.write_time, None, "this one was not");
 }
 
 #[tokio::test(flavor = "multi_thread")]

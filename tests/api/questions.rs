@@ -10,7 +10,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::questions::{about, is_about, lapse, question};
-use crate::support::{Crm, Refusal, at_once};
+use crate::support::{Crm, Refusal, at_once, eventually};
 
 /// A time in the far future.
 fn far() -> Option<Timestamp> {
@@ -159,6 +159,28 @@ async fn an_open_question_for_the_same_field_is_answered_instead_of_a_second_one
     tenant.question(&ana, "Why?").await;
     tenant.question(&ana, "Why?").await;
     assert_eq!(tenant.all_questions(Default::default()).await.len(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lapsed_question_that_is_deleted_meanwhile_makes_way_too() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let (holder, observer) = (crm.sql().await, crm.sql().await);
+    let customer = tenant.customer("Zoe").await.id;
+    let lapsed = tenant.create_question(about(&customer, "email")).await.expect("created").0.id;
+    lapse(&holder, &lapsed).await;
+    // Deleted, but not yet for all.
+    holder.run(&format!("BEGIN; DELETE FROM pending_questions WHERE id = '{lapsed}'")).await;
+    let create = tokio::spawn({
+        let (tenant, request) = (tenant.clone(), about(&customer, "email"));
+        async move { tenant.create_question(request).await }
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                 AND wait_event_type = 'Lock' AND query LIKE '%pending_questions%'";
+    eventually("it has found the lapsed one", async || observer.number(waits).await == 1).await;
+    holder.run("COMMIT").await;
+    let (question, existing) = create.await.expect("no panic").expect("no question is in its way");
+    assert!(!existing && question.id != lapsed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

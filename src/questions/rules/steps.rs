@@ -125,6 +125,7 @@ impl Step {
                 answered_at: Some(now),
                 answered_conversation_id: source.conversation_id,
                 answered_message_id: source.message_id,
+                written_at: None,
                 ..question
             },
             Self::Verify { by } => Question { verified_by: by, verified_at: Some(now), ..question },

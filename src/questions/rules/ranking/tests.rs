@@ -47,6 +47,7 @@ fn question(id: u128) -> Question {
         verified_by: String::new(),
         verified_at: None,
         skip_reason: String::new(),
+        written_at: None,
         skipped_at: None,
         expires_at: None,
         created_at: at(0),

@@ -41,6 +41,7 @@ fn question(status: Status) -> Question {
         verified_by: String::new(),
         verified_at: None,
         skip_reason: String::new(),
+        written_at: None,
         skipped_at: None,
         expires_at: None,
         created_at: at(0),

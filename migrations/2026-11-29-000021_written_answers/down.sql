@@ -1,0 +1,1 @@
+ALTER TABLE pending_questions DROP COLUMN written_at;
