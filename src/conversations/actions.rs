@@ -12,7 +12,7 @@ use crate::customers;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
-use crate::pb::{MessageRole, Outcome};
+use crate::pb::{ErrorReason, MessageRole, Outcome};
 use crate::rpc::words::Text;
 use crate::rpc::{Page, etag, times};
 
@@ -22,15 +22,29 @@ const LAST_MESSAGES: i64 = 20;
 /// Characters of each that it reads: what a message is about shows at its beginning.
 const LAST_CHARACTERS: i32 = 2_000;
 
-/// Opens a conversation with a customer.
-pub(crate) async fn create(tx: &TenantTx, conversation: Conversation) -> Result<Conversation> {
+/// Opens a conversation with a customer, or goes on with the one of its session that has not ended: then that is
+/// the answer, and true.
+pub(crate) async fn create(
+    tx: &TenantTx,
+    conversation: Conversation,
+    reuse_open: bool,
+) -> Result<(Conversation, bool)> {
     customers::actions::require(tx, conversation.customer_id).await?;
-    if store::insert(tx, &conversation).await? {
-        return Ok(conversation);
+    let mut open = None;
+    if reuse_open {
+        open = store::find_open_by_session(tx, &conversation.session_id).await?;
     }
-    let other = store::find_id_by_session(tx, &conversation.session_id).await?;
-    let other = other.ok_or_else(|| Error::internal("a session is taken by no conversation"))?;
-    Err(rules::session_taken(other))
+    if open.is_none() {
+        if store::insert(tx, &conversation).await? {
+            return Ok((conversation, false));
+        }
+        open = store::find_open_by_session(tx, &conversation.session_id).await?;
+    }
+    let open = open.ok_or_else(overtaken)?;
+    if reuse_open && open.customer_id == conversation.customer_id {
+        return Ok((open, true));
+    }
+    Err(rules::session_taken(open.id))
 }
 
 /// The conversation with this id.
@@ -85,6 +99,20 @@ pub(crate) async fn end(
     write(tx, ended).await
 }
 
+/// Goes on with a conversation that has ended. One that has not stays as it is.
+pub(crate) async fn reopen(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Conversation> {
+    let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    if !rules::is_over(current.status) {
+        return Ok(current);
+    }
+    etag::check(expected, current.revision)?;
+    customers::actions::require(tx, current.customer_id).await?;
+    if let Some(open) = store::find_open_by_session(tx, &current.session_id).await? {
+        return Err(rules::session_taken(open.id));
+    }
+    write(tx, rules::reopen(current)).await
+}
+
 /// Writes down what came of conversations that a call refers to, which may have ended. They are held in the
 /// order of their ids, so that no two calls wait for each other.
 pub(crate) async fn conclude(tx: &TenantTx, outcomes: &BTreeMap<Uuid, Text<Outcome>>) -> Result<()> {
@@ -132,6 +160,14 @@ async fn write(tx: &TenantTx, conversation: Conversation) -> Result<Conversation
         revision,
         ..conversation
     };
-    store::update(tx, &conversation).await?;
+    store::update(tx, &conversation, overtaken).await?;
     Ok(conversation)
+}
+
+/// Another call opened or ended a conversation of the same session in between; the transaction runs again.
+fn overtaken() -> Error {
+    Error::Aborted {
+        reason: ErrorReason::Conflict,
+        message: "another call opened or ended a conversation of this session at the same time; retry",
+    }
 }

@@ -112,24 +112,37 @@ pub(crate) fn end(current: Conversation, ending: Ending, now: DateTime<Utc>) -> 
     })
 }
 
-/// The conversation takes no message and no new status.
-pub(crate) fn ended(id: Uuid) -> Error {
-    Error::FailedPrecondition {
-        reason: ErrorReason::ConversationEnded,
-        message: "the conversation has ended; start a new one with CreateConversation".to_owned(),
-        subject: format!("conversation/{id}"),
+/// Refuses to reuse the conversation of a session that has no name.
+pub(crate) fn check_reuse(reuse_open: bool, session_id: &str) -> Result<()> {
+    if reuse_open && session_id.is_empty() {
+        return Err(Error::invalid("session_id", "required", "is required with reuse_open"));
     }
+    Ok(())
 }
 
-/// Another conversation has the session_id.
+/// The conversation after it was reopened. What came of it stays.
+pub(crate) fn reopen(current: Conversation) -> Conversation {
+    Conversation { status: Text(ConversationStatus::Open), ended_at: None, ..current }
+}
+
+/// Another conversation has the session and has not ended.
 pub(crate) fn session_taken(other: Uuid) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::SessionIdTaken,
         message: format!(
-            "the session_id has a conversation already: {other}; go on with it, or use another session_id"
+            "the session_id has a conversation that has not ended: {other}; go on with it, end it, or use another session_id"
         ),
         kind: "conversation",
         name: other.to_string(),
+    }
+}
+
+/// The conversation takes no message and no new status.
+pub(crate) fn ended(id: Uuid) -> Error {
+    Error::FailedPrecondition {
+        reason: ErrorReason::ConversationEnded,
+        message: "the conversation has ended; reopen it with ReopenConversation, or start a new one with CreateConversation".to_owned(),
+        subject: format!("conversation/{id}"),
     }
 }
 

@@ -118,8 +118,9 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let (call, conversation) =
             Call::read(request, |call| wire::create(call.message.clone(), Uuid::now_v7(), times::now()))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let conversation = actions::create(tx, conversation.clone()).await?;
-            Ok(pb::CreateConversationResponse { conversation: Some(conversation.into()) })
+            let (conversation, reused) =
+                actions::create(tx, conversation.clone(), call.message.reuse_open).await?;
+            Ok(pb::CreateConversationResponse { conversation: Some(conversation.into()), reused })
         });
         Ok(response.await?)
     }
@@ -186,6 +187,21 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let conversation = actions::end(tx, id, expected, ending.clone()).await?;
             Ok(pb::EndConversationResponse { conversation: Some(conversation.into()) })
+        });
+        let response = response.await?;
+        self.feed.changed(&call.context.caller, id);
+        Ok(response)
+    }
+
+    async fn reopen_conversation(
+        &self,
+        request: Request<pb::ReopenConversationRequest>,
+    ) -> Result<Response<pb::ReopenConversationResponse>, Status> {
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let conversation = actions::reopen(tx, id, expected).await?;
+            Ok(pb::ReopenConversationResponse { conversation: Some(conversation.into()) })
         });
         let response = response.await?;
         self.feed.changed(&call.context.caller, id);

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -19,13 +19,19 @@ use crate::db::each;
 use crate::db::json::Json;
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
+use crate::db::literal::literal;
 use crate::db::schema::conversations::{self, dsl};
-use crate::error::Result;
+use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{
     Channel, ConversationStatus, EntryPoint, Environment, HandoffReason, Outcome, PresenterKind,
 };
 use crate::rpc::Page;
 use crate::rpc::words::Text;
+
+literal! {
+    /// What the index of sessions says; literal, so that a plan for any value may use it.
+    HasNotEnded: Bool = "(status NOT IN ('ENDED', 'ABANDONED'))"
+}
 
 /// A conversation as it is stored.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -110,12 +116,11 @@ impl Cursor {
     }
 }
 
-/// Adds a conversation, unless its session has one.
+/// Adds a conversation, unless its session has one that has not ended.
 pub(crate) async fn insert(tx: &TenantTx, conversation: &Conversation) -> Result<bool> {
     let inserted = diesel::insert_into(dsl::conversations)
         .values((dsl::tenant_id.eq(tx.tenant()), conversation))
-        .on_conflict((dsl::tenant_id, dsl::session_id))
-        .do_nothing()
+        .on_conflict_do_nothing()
         .execute(&mut tx.connection())
         .await?;
     Ok(inserted == 1)
@@ -155,16 +160,17 @@ pub(crate) async fn list_customer_ids(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec
     Ok(each::each(ids, customer_id).load(&mut tx.connection()).await?)
 }
 
-/// The id of the conversation of this session.
-pub(crate) async fn find_id_by_session(tx: &TenantTx, session_id: &str) -> Result<Option<Uuid>> {
-    let id = dsl::conversations
+/// The conversation of this session that has not ended.
+pub(crate) async fn find_open_by_session(tx: &TenantTx, session_id: &str) -> Result<Option<Conversation>> {
+    let conversation = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::session_id.eq(session_id))
-        .select(dsl::id)
+        .filter(HasNotEnded)
+        .select(Conversation::as_select())
         .first(&mut tx.connection())
         .await
         .optional()?;
-    Ok(id)
+    Ok(conversation)
 }
 
 /// The conversation with this id, held until the transaction ends.
@@ -246,11 +252,16 @@ pub(crate) async fn find_last_sequence(tx: &TenantTx, id: Uuid) -> Result<Option
 }
 
 /// Writes a conversation anew. It must be held, so that its counters are what they were.
-pub(crate) async fn update(tx: &TenantTx, conversation: &Conversation) -> Result<()> {
+pub(crate) async fn update(
+    tx: &TenantTx,
+    conversation: &Conversation,
+    session_taken: impl FnOnce() -> Error,
+) -> Result<()> {
     diesel::update(dsl::conversations.find((tx.tenant(), conversation.id)))
         .set(conversation)
         .execute(&mut tx.connection())
-        .await?;
+        .await
+        .on_constraint("conversations_open_session_id_key", session_taken)?;
     Ok(())
 }
 

@@ -110,12 +110,16 @@ pub(crate) fn create(
         start_time,
         metadata,
         request_id: _,
+        reuse_open,
     } = request;
     let pb::Presenter { kind, id: presenter_id, name, persona } = presenter.unwrap_or_default();
     let started_at = times::optional(start_time.as_ref()).unwrap_or(now);
-    let (customer_id, ()) =
-        (rpc::id("customer_id", &customer_id), rules::check_not_ahead("start_time", started_at, now))
-            .together()?;
+    let (customer_id, (), ()) = (
+        rpc::id("customer_id", &customer_id),
+        rules::check_not_ahead("start_time", started_at, now),
+        rules::check_reuse(reuse_open, &session_id),
+    )
+        .together()?;
     Ok(Conversation {
         id,
         customer_id,

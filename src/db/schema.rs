@@ -259,7 +259,7 @@ diesel::table! {
         id -> Uuid,
         /// The customer.
         customer_id -> Uuid,
-        /// Names the conversation in the client's words, once in a tenant.
+        /// Names the conversation in the client's words, one at a time of those that have not ended.
         session_id -> Text,
         /// Where the conversation began; null when not said.
         entry_point -> Nullable<Text>,
@@ -275,7 +275,7 @@ diesel::table! {
         presenter_name -> Text,
         /// The part that the presenter plays.
         presenter_persona -> Text,
-        /// The state; ENDED and ABANDONED are final.
+        /// The state; from ENDED and ABANDONED only a reopening leads on.
         status -> Text,
         /// When the conversation began.
         started_at -> Timestamptz,

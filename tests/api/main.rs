@@ -78,7 +78,7 @@ mod rates;
 mod refusals;
 mod rules;
 mod search;
-mod reflection;
+mod sessions;
 mod sqlstates;
 mod streams;
 mod tenancy;

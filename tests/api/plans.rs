@@ -259,7 +259,7 @@ async fn a_page_of_conversations_reads_a_page_of_an_index() {
         (
             ListConversationsRequest { session_id: rare.session_id.clone(), ..all() },
             1,
-            "conversations_tenant_id_session_id_key",
+            "conversations_tenant_id_session_id_idx",
         ),
     ];
     for (request, count, index) in cases {

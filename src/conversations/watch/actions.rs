@@ -10,7 +10,7 @@ use crate::conversations::analyses::store::{self as analyses, Analysis};
 use crate::conversations::messages::drafts::store as drafts;
 use crate::conversations::messages::store::{self as messages, Listed, Message};
 use crate::conversations::messages::{self as noun};
-use crate::conversations::rules::not_found;
+use crate::conversations::rules::{is_over, not_found};
 use crate::conversations::store::{self as conversations, Conversation, Head};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
@@ -72,6 +72,8 @@ pub(crate) enum What {
 /// What happened after a position.
 #[derive(Debug)]
 pub(crate) struct Page {
+    /// The conversation, if it was reopened after its end was told: then that is told before what happened since.
+    pub(crate) reopened: Option<Box<Conversation>>,
     /// What changed of what was told before, in order.
     pub(crate) changes: Vec<Changed>,
     /// The messages that came then, as they are after all of those changes.
@@ -113,7 +115,9 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
         try_join!(conversations::find(tx, id), messages::list(tx, id, Direction::Ascending, after, PAGE))?;
     let conversation = conversation.ok_or_else(|| not_found(id))?;
     let Listed { mut messages, cut_short: _ } = listed;
+    let reopened = from.over && !is_over(conversation.status);
     let mut page = Page {
+        reopened: reopened.then(|| Box::new(conversation.clone())),
         changes: Vec::new(),
         messages: Vec::new(),
         conversation: None,
@@ -129,7 +133,7 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
         page.more = messages.last().is_some_and(|last| last.sequence < conversation.last_sequence);
         page.messages = messages;
     }
-    if !page.more && conversation.own_change > from.own {
+    if !page.more && page.reopened.is_none() && conversation.own_change > from.own {
         page.conversation = Some(Box::new(conversation));
     }
     Ok(page)

@@ -128,7 +128,10 @@ impl Follower {
 
     /// Takes what a page says.
     pub(super) fn read(&mut self, page: Page) {
-        let Page { changes, messages, conversation, change, more: _ } = page;
+        let Page { reopened, changes, messages, conversation, change, more: _ } = page;
+        if let Some(conversation) = reopened {
+            self.tell_conversation(*conversation);
+        }
         for Changed { change, what } in changes {
             self.position.change = change;
             match what {
@@ -180,10 +183,11 @@ impl Follower {
 
     /// Takes what happened, if it goes on where the watcher stands.
     pub(super) fn hear(&mut self, event: &Event) -> Next {
-        let Position { sequence, change, own: _, over: _ } = self.position;
+        let Position { sequence, change, own: _, over } = self.position;
         match event {
             Event::Added(message) if message.sequence <= sequence => Next::Done,
-            Event::Added(message) if message.sequence == sequence + 1 => {
+            // A conversation that takes messages after its end was reopened, which a page tells first.
+            Event::Added(message) if message.sequence == sequence + 1 && !over => {
                 self.add(message);
                 Next::Done
             }

@@ -7,7 +7,8 @@ use crm_backend::pb::{
     EndConversationRequest, GetConversationRequest, GetMessageRequest, ListConversationsRequest,
     ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, Message, MessageAbort, MessageAck,
     MessageDelta, MessageFinish, MessageRole, MessageStart, NewMessage, RecordAnalysisRequest,
-    UpdateConversationRequest, add_message_request::Action, add_message_response::Result as Answer,
+    ReopenConversationRequest, UpdateConversationRequest, add_message_request::Action,
+    add_message_response::Result as Answer,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -85,6 +86,11 @@ impl Tenant {
 
     pub(crate) async fn end(&self, request: EndConversationRequest) -> Result<Conversation, Status> {
         let response = self.conversations().end_conversation(request).await?.into_inner();
+        Ok(response.conversation.expect("the conversation"))
+    }
+
+    pub(crate) async fn reopen(&self, request: ReopenConversationRequest) -> Result<Conversation, Status> {
+        let response = self.conversations().reopen_conversation(request).await?.into_inner();
         Ok(response.conversation.expect("the conversation"))
     }
 

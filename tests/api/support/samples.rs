@@ -113,6 +113,9 @@ fn of_conversations(rpc: &str, about: About) -> Vec<u8> {
             pb::EndConversationRequest { id, outcome_notes: text, request_id, ..Default::default() }
                 .encode_to_vec()
         }
+        "ReopenConversation" => {
+            pb::ReopenConversationRequest { id, etag: String::new(), request_id }.encode_to_vec()
+        }
         "AddMessage" => {
             let action = Some(pb::add_message_request::Action::Message(new_message));
             pb::AddMessageRequest { conversation_id, action }.encode_to_vec()

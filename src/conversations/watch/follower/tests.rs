@@ -35,6 +35,8 @@ enum Act {
     Reopen(prop::sample::Index),
     Update,
     End,
+    /// The conversation goes on after its end.
+    GoOn,
     Analyse,
 }
 
@@ -190,6 +192,12 @@ impl Model {
                 self.changes.push(Kind::Conversation);
                 events.push(Event::Changed);
             }
+            Act::GoOn if !self.over => {}
+            Act::GoOn => {
+                self.over = false;
+                self.changes.push(Kind::Conversation);
+                events.push(Event::Changed);
+            }
             Act::Analyse => {
                 self.changes.push(Kind::Analysis);
                 events.push(Event::Changed);
@@ -300,7 +308,12 @@ impl Model {
     fn read(&self, from: Position) -> Page {
         let Position { sequence: last_sequence, change: change_count, own: _, over: _ } = self.here();
         let (changes, messages) = (Vec::new(), Vec::new());
-        let mut page = Page { changes, messages, conversation: None, change: change_count, more: false };
+        let own = self.changes.iter().rposition(|kind| *kind == Kind::Conversation);
+        let own = own.map_or(0, |index| count(index + 1));
+        let reopened = (from.over && !self.over).then(|| Box::new(conversation(own, false)));
+        let is_told = reopened.is_some();
+        let mut page =
+            Page { reopened, changes, messages, conversation: None, change: change_count, more: false };
         for (index, kind) in self.changes.iter().enumerate() {
             let change = count(index + 1);
             let latest = |at: usize| self.rows[at].state().since == change;
@@ -324,9 +337,7 @@ impl Model {
         let rest = usize::try_from(from.sequence).expect("a place")..self.rows.len();
         page.messages = rest.take(PAGE.0).map(|at| self.message(at)).collect();
         page.more = page.messages.last().is_some_and(|last| last.sequence < last_sequence);
-        let own = self.changes.iter().rposition(|kind| *kind == Kind::Conversation);
-        let own = own.map_or(0, |index| count(index + 1));
-        if !page.more && own > from.own {
+        if !page.more && !is_told && own > from.own {
             page.conversation = Some(Box::new(conversation(own, self.over)));
         }
         page
@@ -481,6 +492,7 @@ impl Client {
     /// A message comes, as it was after the change at which the client stands.
     fn meet(&mut self, model: &Model, message: &pb::Message) {
         assert_eq!(message.sequence, count(self.known.len()) + 1, "in order, each once");
+        assert!(!self.over || model.over, "after the end comes the reopening, and then messages");
         assert_eq!(message.sequence, self.position.sequence);
         let row = &model.rows[self.known.len()];
         let state = row.state_at(self.position.change);
@@ -743,7 +755,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (index(), any::<bool>()).prop_map(|(index, whole)| Act::Close(index, whole)),
         2 => index().prop_map(Act::Reopen),
         1 => Just(Act::Update),
-        1 => prop_oneof![9 => Just(Act::Update), 1 => Just(Act::End)],
+        1 => prop_oneof![9 => Just(Act::Update), 2 => Just(Act::End), 1 => Just(Act::GoOn)],
         1 => Just(Act::Analyse),
     ]
 }
