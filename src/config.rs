@@ -38,6 +38,9 @@ pub enum Command {
     Serve(Box<Config>),
     /// Bring the database's schema up to date, and stop.
     Migrate(MigrateConfig),
+    /// Count the customers of all tenants anew, and stop. Also while the service runs, whose changes of customers wait
+    /// for it: a second for a million, about.
+    Recount(MigrateConfig),
     /// Make, list and revoke API keys.
     Keys(KeysConfig),
 }
@@ -75,7 +78,7 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// Settings of `migrate`.
+/// Settings of `migrate` and `recount`.
 #[derive(Debug, Clone, Args)]
 pub struct MigrateConfig {
     /// Where the data is.
@@ -221,7 +224,7 @@ impl Command {
     pub fn log(&self) -> &LogConfig {
         match self {
             Self::Serve(config) => &config.log,
-            Self::Migrate(config) => &config.log,
+            Self::Migrate(config) | Self::Recount(config) => &config.log,
             Self::Keys(config) => config.command.log(),
         }
     }
@@ -268,7 +271,9 @@ mod tests {
         let cli = Cli::parse_from(["crm-backend"].iter().chain(arguments));
         match cli.into_command() {
             Command::Serve(config) => *config,
-            Command::Migrate(_) | Command::Keys(_) => unreachable!("no test asks for it"),
+            Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) => {
+                unreachable!("no test asks for it")
+            }
         }
     }
 

@@ -360,6 +360,15 @@ impl Error {
         }
     }
 
+    fn newer_version() -> Self {
+        Self::Unavailable {
+            reason: ErrorReason::NewerVersion,
+            message: "a newer version of the service has written there what this replica does not know, and would lose; \
+                      nothing was changed; retry, and a replica of that version will answer",
+            cause: None,
+        }
+    }
+
     fn conflict() -> Self {
         Self::Aborted {
             reason: ErrorReason::Conflict,

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             match command {
                 Command::Serve(config) => startup::serve(*config).await.map_err(|error| error.to_string()),
                 Command::Migrate(config) => startup::migrate(config).await.map_err(|error| error.to_string()),
+                Command::Recount(config) => startup::recount(config).await.map_err(|error| error.to_string()),
                 Command::Keys(config) => startup::keys(config).await.map_err(|error| error.to_string()),
             }
         })

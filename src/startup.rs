@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{AuthConfig, Authenticator, Bounds, Mode};
 use crate::config::{ClientAuth, Config, DatabaseConfig, MigrateConfig};
 use crate::connection::{Listener, Tls};
+use crate::customers;
 use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
 use crate::db::{Target, migrate};
 use crate::server::{self, Database, ServeError};
@@ -77,6 +78,24 @@ pub async fn migrate(config: MigrateConfig) -> Result<(), ServeError> {
     let (target, embedded) = locate(&config.database).await?;
     let applied = migrate::run(&target).await?;
     say(&format!("{} at {}\n", schema_line(&applied), target.place()));
+    drop(embedded);
+    Ok(())
+}
+
+/// Counts the customers of all tenants anew, and says so.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub async fn recount(config: MigrateConfig) -> Result<(), ServeError> {
+    let (target, embedded) = join(&config.database).await?;
+    migrate::run(&target).await?;
+    let failed = |cause: String| ServeError::Database { place: target.place().to_owned(), cause };
+    let mut owner = target.open_bare().await.map_err(|error| failed(error.to_string()))?;
+    customers::store::counts::recount(&mut owner).await.map_err(|error| failed(error.to_string()))?;
+    say(&format!("customers are counted anew at {}\n", target.place()));
+    // Postgres ends after its last client.
+    drop(owner);
     drop(embedded);
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! and for each tenant, and a task stores what there is, again and again. What there is no room for is
 //! counted, and said in the service's log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ const WAITING: usize = 4_096;
 /// second at most.
 const WAITING_OF_TENANT: usize = 256;
 
+/// Tenants of one principal that wait at most, each of which is a transaction: who may name any tenant, whether anybody
+/// knows of it or not, leaves the others room.
+const TENANTS_OF_PRINCIPAL: usize = 256;
+
 /// The time between two rounds: events are read by people, later.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -41,6 +45,8 @@ pub struct Recorder(Arc<Mutex<Waiting>>);
 #[derive(Debug, Default)]
 struct Waiting {
     of_tenants: BTreeMap<Uuid, Vec<Event>>,
+    /// The tenants of which something waits, by who called.
+    named: HashMap<String, HashSet<Uuid>>,
     count: usize,
     /// How many found no room.
     dropped: u64,
@@ -51,15 +57,23 @@ struct Waiting {
 impl Waiting {
     /// Puts an event aside, if there is room.
     fn push(&mut self, tenant: Uuid, event: Event) -> bool {
-        let events = self.of_tenants.entry(tenant).or_default();
-        let room = self.count < WAITING && events.len() < WAITING_OF_TENANT;
-        if room {
-            events.push(event);
-            self.count += 1;
-        } else {
+        // What finds no room leaves nothing behind.
+        let waiting = self.of_tenants.get(&tenant).map_or(0, Vec::len);
+        let named = self.named.get(&event.principal);
+        let is_named = named.is_some_and(|tenants| tenants.contains(&tenant));
+        let room = self.count < WAITING
+            && waiting < WAITING_OF_TENANT
+            && (is_named || named.map_or(0, HashSet::len) < TENANTS_OF_PRINCIPAL);
+        if !room {
             self.dropped += 1;
+            return false;
         }
-        room
+        if !is_named {
+            self.named.entry(event.principal.clone()).or_default().insert(tenant);
+        }
+        self.of_tenants.entry(tenant).or_default().push(event);
+        self.count += 1;
+        true
     }
 }
 
@@ -99,6 +113,7 @@ impl Recorder {
     async fn store(&self, db: &Db) {
         let of_tenants = self.with(|waiting| {
             waiting.count = 0;
+            waiting.named.clear();
             std::mem::take(&mut waiting.of_tenants)
         });
         let mut of_tenants = of_tenants.into_iter();
@@ -160,6 +175,11 @@ mod tests {
     use super::*;
     use crate::audit::rules::{self, Asked, Operation};
 
+    /// An event of another principal each time that this is another number.
+    fn event_of(principal: u128) -> Event {
+        Event { principal: format!("agent:{principal}"), ..event() }
+    }
+
     fn event() -> Event {
         let operation = Operation { method: "S/M", resource_type: "thing", call_id: None };
         let caller = Caller::caretaker(Uuid::from_u128(1));
@@ -180,8 +200,24 @@ mod tests {
     #[test]
     fn all_tenants_together_are_bounded() {
         let mut waiting = Waiting::default();
-        let taken = (0..10_000).filter(|tenant| waiting.push(Uuid::from_u128(*tenant), event())).count();
+        let tenants = 0..10_000;
+        let taken =
+            tenants.filter(|tenant| waiting.push(Uuid::from_u128(*tenant), event_of(*tenant))).count();
         assert_eq!((taken, waiting.count), (WAITING, WAITING));
         assert_eq!(waiting.dropped, 10_000 - WAITING as u64);
+        assert_eq!(
+            (waiting.of_tenants.len(), waiting.named.len()),
+            (WAITING, WAITING),
+            "the others left nothing"
+        );
+    }
+
+    #[test]
+    fn who_may_name_any_tenant_leaves_the_others_room() {
+        let mut waiting = Waiting::default();
+        let taken = (0..10_000).filter(|tenant| waiting.push(Uuid::from_u128(*tenant), event_of(1))).count();
+        assert_eq!((taken, waiting.of_tenants.len()), (TENANTS_OF_PRINCIPAL, TENANTS_OF_PRINCIPAL));
+        assert!(waiting.push(Uuid::from_u128(3), event_of(1)), "of a tenant that waits anyway");
+        assert!(waiting.push(Uuid::from_u128(20_000), event_of(2)), "of another principal");
     }
 }

@@ -25,8 +25,9 @@ const REMEMBERED: usize = 10_000;
 pub(super) struct Certificates {
     path: PathBuf,
     principals: RwLock<Arc<Principals>>,
-    /// What was made of certificates, by their hashes.
-    known: Cache<[u8; 32], Admitted>,
+    /// What was made of certificates, by their hashes, and of which file: another one may have an earlier name of the
+    /// same certificate.
+    known: Cache<[u8; 32], (Arc<Principals>, Admitted)>,
 }
 
 /// Who has a certificate with this name, by names.
@@ -71,21 +72,21 @@ impl Certificates {
     /// has outlived the certificate.
     pub(super) fn admit(&self, certificate: &PeerCertificate) -> Result<Admitted> {
         let hash = Sha256::digest(&certificate.0).into();
-        if let Some(known) = self.known.get(&hash) {
-            if known.validity.check().is_ok() {
+        let principals = Arc::clone(&self.principals.read().unwrap_or_else(PoisonError::into_inner));
+        if let Some((of, known)) = self.known.get(&hash) {
+            if Arc::ptr_eq(&of, &principals) && known.validity.check().is_ok() {
                 return Ok(known);
             }
             self.known.remove(&hash);
         }
-        let admitted = self.read(&certificate.0)?;
+        let admitted = Self::read(&principals, &certificate.0)?;
         admitted.validity.check()?;
-        self.known.insert(hash, admitted.clone());
+        self.known.insert(hash, (principals, admitted.clone()));
         Ok(admitted)
     }
 
-    fn read(&self, der: &[u8]) -> Result<Admitted> {
+    fn read(principals: &Principals, der: &[u8]) -> Result<Admitted> {
         let (names, until) = names(der).ok_or_else(|| invalid("the client certificate cannot be read"))?;
-        let principals = Arc::clone(&self.principals.read().unwrap_or_else(PoisonError::into_inner));
         let Some(entry) = names.iter().find_map(|name| principals.0.get(name)) else {
             return Err(nobody(&names));
         };

@@ -220,15 +220,20 @@ pub(crate) async fn language(tx: &TenantTx, id: Uuid, deleted: Deleted) -> Resul
     }
 }
 
-/// Writes a customer anew and counts what changed, in one flight.
+/// Writes a customer anew and counts what changed, in one flight. Another slug may have to wait for who takes it at the
+/// same time, and that one for our counts: then it is written before anything is counted, as a new customer is.
 async fn write(tx: &TenantTx, before: &Customer, customer: Customer) -> Result<Customer> {
     let customer = Customer { updated_at: times::now(), revision: customer.revision + 1, ..customer };
     let lexemes = rules::lexemes(tx.tenant(), &customer);
     let steps = counts::steps(Some(before), Some(&customer));
-    try_join!(
-        store::update(tx, &customer, &lexemes, || slug_taken(&customer.slug)),
-        store::counts::update(tx, &customer, &steps),
-    )?;
+    let update = store::update(tx, &customer, &lexemes, || slug_taken(&customer.slug));
+    let count = store::counts::update(tx, &customer, &steps);
+    if customer.slug == before.slug {
+        try_join!(update, count)?;
+    } else {
+        update.await?;
+        count.await?;
+    }
     Ok(customer)
 }
 

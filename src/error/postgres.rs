@@ -8,6 +8,7 @@
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
 use super::{Error, Result};
+use crate::rpc::words::UNKNOWN_WORD;
 
 /// What a refusal of Postgres is to the one who called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,9 @@ const BEFORE_NAMES: [&str; 9] =
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
         let cause = words(&error);
+        if matches!(&error, DieselError::SerializationError(why) if why.to_string().contains(UNKNOWN_WORD)) {
+            return Self::newer_version();
+        }
         let DieselError::DatabaseError(kind, information) = &error else { return Self::internal(cause) };
         match meaning(*kind, information.message()) {
             Meaning::Away => Self::database_unavailable(cause),

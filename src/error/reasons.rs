@@ -103,6 +103,7 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
         Reason::OrderIdTaken => of(engagement::purchases::rules::order_id_taken(ONE)),
         Reason::PurchaseNotFound => of(engagement::purchases::rules::not_found(ONE)),
         Reason::RefundExceedsPayment => purchase(),
+        Reason::NewerVersion => of(Error::newer_version()),
     }
 }
 

@@ -33,10 +33,34 @@ impl Key {
     }
 }
 
-/// SHA-256 of a message as it is encoded. Fields that a newer contract adds are not encoded while
-/// they are unset, so the same request keeps its fingerprint.
+/// SHA-256 of a message as it is encoded, its UUIDs in small letters: the same id in capitals is the same request.
+/// Fields that a newer contract adds are not encoded while they are unset, so the same request keeps its fingerprint.
 pub fn fingerprint(message: &impl Message) -> Vec<u8> {
-    Sha256::digest(message.encode_to_vec()).to_vec()
+    let mut bytes = message.encode_to_vec();
+    lower_uuids(&mut bytes);
+    Sha256::digest(bytes).to_vec()
+}
+
+/// Writes whatever reads as a UUID in small letters, wherever it stands: that two requests of one key differ in
+/// nothing else is no mistake that a fingerprint is to find.
+fn lower_uuids(bytes: &mut [u8]) {
+    /// Characters of a UUID, and where its hyphens are.
+    const LENGTH: usize = 36;
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+    let is_uuid = |text: &[u8]| {
+        text.iter().enumerate().all(|(place, byte)| match HYPHENS.contains(&place) {
+            true => *byte == b'-',
+            false => byte.is_ascii_hexdigit(),
+        })
+    };
+    let mut rest = bytes;
+    while let Some(text) = rest.get_mut(..LENGTH) {
+        let found = text[HYPHENS[0]] == b'-' && is_uuid(text);
+        if found {
+            text.make_ascii_lowercase();
+        }
+        rest = rest.split_at_mut(if found { LENGTH } else { 1 }).1;
+    }
 }
 
 /// The answer of the first call with `key`, or nothing when this is the first; then the caller does
@@ -85,5 +109,43 @@ pub(crate) fn reused(request_id: Uuid) -> Error {
                 .to_owned(),
         kind: "request",
         name: request_id.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pb::GetCustomerRequest;
+
+    fn of(id: &str) -> Vec<u8> {
+        fingerprint(&GetCustomerRequest { id: id.to_owned(), show_deleted: false })
+    }
+
+    #[test]
+    fn an_id_in_capitals_is_the_same_request_and_other_texts_are_others() {
+        let id = "0199d1c0-0000-7000-8000-00000000abcd";
+        assert_eq!(of(id), of(&id.to_uppercase()));
+        for (one, other) in
+            [("a", "A"), ("0199d1c0-0000-7000-8000-00000000abc", "0199D1C0-0000-7000-8000-00000000ABC")]
+        {
+            assert_ne!(of(one), of(other));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_uuids_are_written_otherwise(before in "[a-zA-Z0-9-]{0,40}", id in any::<u128>(), after in "[G-Z ]{0,5}") {
+            let id = Uuid::from_u128(id).to_string();
+            let write = |id: &str| {
+                let mut bytes = format!("{before} {id}{after}").into_bytes();
+                lower_uuids(&mut bytes);
+                String::from_utf8(bytes).expect("text")
+            };
+            prop_assert_eq!(write(&id), write(&id.to_uppercase()));
+            let same = write(&id).eq_ignore_ascii_case(&format!("{before} {id}{after}"));
+            prop_assert!(same);
+        }
     }
 }

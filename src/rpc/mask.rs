@@ -91,7 +91,8 @@ impl Change {
         Violation {
             field: format!("{}.{}", self.field, field.name()),
             rule: "field_behavior.immutable",
-            description: "is what it was made with and cannot be changed; leave it out of update_mask".to_owned(),
+            description: "is what it was made with and cannot be changed; leave it out of update_mask"
+                .to_owned(),
         }
     }
 

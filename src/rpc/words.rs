@@ -5,6 +5,10 @@
 //! messages stay in `service.rs`. `build/words.rs` writes one [`Word`] for every enum of the
 //! package; a column holds the name without its prefix, and `UNSPECIFIED` is never stored: it is
 //! NULL, or the column has a default.
+//!
+//! A word that this build does not know is one of a newer version, whose replica stored it while this one still
+//! serves. It reads as `UNSPECIFIED`, so that a page with such a row is still a page. It cannot be written back: what
+//! would lose it is refused, and done by a replica of that version.
 
 use std::fmt::Debug;
 use std::io::Write as _;
@@ -45,23 +49,25 @@ pub trait Word: Copy + Debug + Eq + TryFrom<i32> + Into<i32> + 'static {
     }
 }
 
-/// How an enum stands in a text column: `Text(CustomerStatus::Lead)` is `LEAD`.
+/// What is said of a value that is not to be stored: it stands for a word that this build does not know.
+pub(crate) const UNKNOWN_WORD: &str = "a word of a newer version cannot be written by this one";
+
+/// How an enum stands in a text column: `Text(CustomerStatus::Lead)` is `LEAD`. `UNSPECIFIED` is a word that this build
+/// does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = sql_types::Text)]
 pub struct Text<E: Word>(pub E);
 
 impl<E: Word> FromSql<sql_types::Text, Pg> for Text<E> {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        let word = str::from_utf8(value.as_bytes())?;
-        let known = E::from_word(word).map(Text);
-        known.ok_or_else(|| format!("{word:?} is not a word of {}", E::NAME).into())
+        read(str::from_utf8(value.as_bytes())?).ok_or_else(|| format!("{} has no zero", E::NAME).into())
     }
 }
 
 impl<E: Word> ToSql<sql_types::Text, Pg> for Text<E> {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
         if self.0.into() == 0 {
-            return Err(format!("{} is not stored", self.0.full_name()).into());
+            return Err(UNKNOWN_WORD.into());
         }
         out.write_all(self.0.word().as_bytes())?;
         Ok(IsNull::No)
@@ -71,6 +77,9 @@ impl<E: Word> ToSql<sql_types::Text, Pg> for Text<E> {
 /// In jsonb an enum stands as it does in a text column.
 impl<E: Word> Serialize for Text<E> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        if self.0.into() == 0 {
+            return Err(serde::ser::Error::custom(UNKNOWN_WORD));
+        }
         out.serialize_str(self.0.word())
     }
 }
@@ -78,9 +87,13 @@ impl<E: Word> Serialize for Text<E> {
 impl<'de, E: Word> Deserialize<'de> for Text<E> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let word = std::borrow::Cow::<str>::deserialize(from)?;
-        let known = E::from_word(&word).map(Text);
-        known.ok_or_else(|| serde::de::Error::custom(format_args!("{word:?} is not a word of {}", E::NAME)))
+        read(&word).ok_or_else(|| serde::de::Error::custom(format_args!("{} has no zero", E::NAME)))
     }
+}
+
+/// The value that a word stands for; `UNSPECIFIED` for one that this build does not know. Every enum has that.
+fn read<E: Word>(word: &str) -> Option<Text<E>> {
+    E::from_word(word).or_else(|| E::try_from(0).ok()).map(Text)
 }
 
 /// What to store for a field of a message: nothing for `UNSPECIFIED`, and nothing for a value that

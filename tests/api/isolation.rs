@@ -20,7 +20,7 @@ use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Tenant};
 
 /// A tenant's customer, conversation, message and question.
-async fn everything(tenant: &Tenant) -> About {
+pub(crate) async fn everything(tenant: &Tenant) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
     tenant.analyse(samples::analysis(&talk.id)).await.expect("recorded");

@@ -96,6 +96,20 @@ fn a_name_that_leaves_the_file_or_is_granted_otherwise_is_taken_back_and_the_oth
 }
 
 #[test]
+fn who_a_certificate_is_follows_the_file_also_when_its_former_name_stays() {
+    let later = r#""second.internal": {"tenants": ["*"], "scopes": ["read"]}"#;
+    let file = file(&format!("{{{later}}}"));
+    let certificates = Certificates::open(file.path()).expect("a good file");
+    let certificate = certificate(&[dns("first.internal"), dns("second.internal")], 2999);
+    let name = || certificates.admit(&certificate).expect("known").principal.name().to_owned();
+    assert_eq!([name(), name()], ["cert:second.internal"; 2]);
+    let first = r#""first.internal": {"tenants": ["*"], "scopes": ["write"]}"#;
+    std::fs::write(file.path(), format!("{{{first}, {later}}}")).expect("written");
+    certificates.reload().expect("a good file");
+    assert_eq!([name(), name()], ["cert:first.internal"; 2], "whom its first names are");
+}
+
+#[test]
 fn a_file_that_cannot_be_understood_is_refused_with_what_is_wrong() {
     for (text, mention) in [
         ("", "--mtls-principals"),

@@ -108,15 +108,15 @@ impl Keys {
         Ok(Self(vec![Key::new(None, Algorithm::HS256, DecodingKey::from_secret(secret))]))
     }
 
-    /// The key that a token of this algorithm says it is signed with. Where it says none, or the key has
-    /// no name, the algorithm must tell.
+    /// The key that a token of this algorithm says it is signed with: the one of the same name, or without a name as
+    /// the token is. Where there is none, and the token or the key has no name, the algorithm must tell.
     pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&Key, Miss> {
-        let named = |key: &&Key| kid.is_none() || key.kid.is_none() || key.kid.as_deref() == kid;
-        let mut found = self.0.iter().filter(|key| key.algorithm == algorithm).filter(named);
-        match (found.next(), found.next()) {
-            (Some(key), None) => Ok(key),
-            (None, _) => Err(Miss::Unknown),
-            (Some(_), Some(_)) => Err(Miss::Ambiguous),
+        let of_algorithm = || self.0.iter().filter(move |key| key.algorithm == algorithm);
+        let exact = of_algorithm().filter(|key| key.kid.as_deref() == kid);
+        let possible = of_algorithm().filter(|key| kid.is_none() || key.kid.is_none());
+        match only(exact) {
+            Err(Miss::Unknown) => only(possible),
+            found => found,
         }
     }
 
@@ -129,6 +129,14 @@ impl Keys {
                 None => old.retired.cancel(),
             }
         }
+    }
+}
+
+fn only<'k>(mut keys: impl Iterator<Item = &'k Key>) -> Result<&'k Key, Miss> {
+    match (keys.next(), keys.next()) {
+        (Some(key), None) => Ok(key),
+        (None, _) => Err(Miss::Unknown),
+        (Some(_), Some(_)) => Err(Miss::Ambiguous),
     }
 }
 

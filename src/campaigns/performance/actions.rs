@@ -110,6 +110,8 @@ pub(crate) async fn read_all(
         found.into_iter().map(|campaign| (campaign.id, campaign)).collect();
     let campaigns = ranked.into_iter().filter_map(|(id, tally)| Some((found.remove(&id)?, tally))).collect();
     let mut statuses = campaigns::store::count_by_status(tx).await?;
+    // Those of a newer version have no name here, and no list.
+    statuses.retain(|(Text(status), _)| *status != CampaignStatus::Unspecified);
     statuses.sort_by_key(|(Text(status), _)| i32::from(*status));
     Ok(Statistics { statuses, total, campaigns })
 }

@@ -275,7 +275,8 @@ impl QueryFragment<Pg> for ListReached<'_> {
         for kind in KINDS {
             out.push_sql(&format!(" WHEN '{}' THEN {}", kind.word(), bit(kind)));
         }
-        out.push_sql(" END AS kind");
+        // A kind of a newer version is none of these.
+        out.push_sql(" ELSE 0 END AS kind");
         self.scope.push_events(&mut out, &self.tenant)?;
         // Sorted once, both the customers of the groups and those of all follow on each other.
         out.push_sql(

@@ -280,7 +280,8 @@ pub(crate) async fn list_changed(
 }
 
 /// Keeps how long messages are, as far as they still have the text that was counted. To a client the
-/// message stays what it was.
+/// message stays what it was. What others hold is left out: it is about to be another text, and who holds
+/// several never waits for one.
 pub(crate) async fn update_token_counts(tx: &TenantTx, counts: &[Counted]) -> Result<()> {
     let update = UpdateTokenCounts {
         tenant: tx.tenant(),
@@ -355,14 +356,20 @@ struct UpdateTokenCounts {
 
 impl QueryFragment<Pg> for UpdateTokenCounts {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("UPDATE conversation_messages AS m SET token_count = c.tokens FROM unnest(");
+        out.push_sql("WITH free AS (SELECT m.id, c.tokens FROM conversation_messages AS m JOIN unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.revisions)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Integer>, _>(&self.tokens)?;
         out.push_sql(
-            ") AS c (id, revision, tokens) WHERE m.id = c.id AND m.revision = c.revision AND m.tenant_id = ",
+            ") AS c (id, revision, tokens) ON m.id = c.id AND m.revision = c.revision WHERE m.tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(
+            " FOR NO KEY UPDATE OF m SKIP LOCKED) \
+             UPDATE conversation_messages AS m SET token_count = f.tokens FROM free AS f \
+             WHERE m.id = f.id AND m.tenant_id = ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
         Ok(())

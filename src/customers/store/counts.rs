@@ -7,7 +7,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, SmallInt, Text as SqlText, Timestamptz, Uuid as SqlUuid};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use uuid::Uuid;
 
 use super::Customer;
@@ -39,6 +39,28 @@ pub(crate) async fn update(tx: &TenantTx, customer: &Customer, steps: &[Step]) -
 pub(crate) async fn list(tx: &TenantTx, limit: i64) -> Result<Vec<Total>> {
     Ok(List { tenant: tx.tenant(), limit }.load(&mut tx.connection()).await?)
 }
+
+/// Counts the customers of all tenants anew, as the owner. Whoever changes customers waits meanwhile: a second for a
+/// million, about.
+pub(crate) async fn recount(owner: &mut AsyncPgConnection) -> QueryResult<()> {
+    owner.batch_execute(RECOUNT).await
+}
+
+/// The statements of [`recount`]. What a transaction does that is not committed yet it counts after these, as a
+/// change of what is counted here.
+const RECOUNT: &str = "
+    BEGIN;
+    LOCK TABLE customer_counts IN SHARE ROW EXCLUSIVE MODE;
+    DELETE FROM customer_counts;
+    INSERT INTO customer_counts (tenant_id, dimension, value, shard, customers)
+    SELECT c.tenant_id, d.dimension, d.value, get_byte(uuid_send(c.id), 15) & 15, count(*)
+    FROM customers c
+    CROSS JOIN LATERAL (VALUES
+        ('STATUS', c.status), ('INDUSTRY_CATEGORY', c.industry_category), ('SOURCE', c.source)
+    ) AS d (dimension, value)
+    WHERE c.deleted_at IS NULL
+    GROUP BY 1, 2, 3, 4;
+    COMMIT";
 
 /// A statement that inserts a customer, if it can, and then counts it: one, because each costs more than
 /// these rows. It says how many customers it inserted.
@@ -93,7 +115,7 @@ impl Count {
 
     /// Rows are taken in one order, so that two transactions never wait for each other. A value that is
     /// given up has a row, since it was counted: the one that is proposed for it, with no customer, only
-    /// says so.
+    /// says so. Where it was not counted, the number is off, and stays 0: a wrong number refuses no change.
     fn walk<'b>(&'b self, from: &str, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO customer_counts AS c \
@@ -118,7 +140,7 @@ impl Count {
         out.push_sql(
             ") AS s (dimension, value, taken) ORDER BY s.dimension, s.value \
              ON CONFLICT (tenant_id, dimension, value, shard) DO UPDATE SET \
-             customers = c.customers + CASE excluded.customers WHEN 0 THEN -1 ELSE 1 END, \
+             customers = greatest(c.customers + CASE excluded.customers WHEN 0 THEN -1 ELSE 1 END, 0), \
              updated_at = excluded.updated_at, revision = c.revision + 1",
         );
         Ok(())

@@ -28,6 +28,20 @@ fn a_token_is_held_to_the_key_that_it_names_and_to_its_kind() {
 }
 
 #[test]
+fn a_key_without_a_name_stands_in_no_other_keys_way() {
+    let nameless = |byte: &str| ed("", byte).replace(r#""kid": "", "#, "");
+    let keys = set(&[nameless("A"), ed("a", "E")]).expect("two keys");
+    let found = |keys: &Keys, kid| keys.find(kid, Algorithm::EdDSA).map(|key| key.kid.clone());
+    assert_eq!(found(&keys, Some("a")), Ok(Some("a".to_owned())), "the one that it names");
+    assert_eq!(found(&keys, None), Ok(None), "neither has a name");
+    assert_eq!(found(&keys, Some("b")), Ok(None), "it may have been given a name elsewhere");
+    let both = set(&[nameless("A"), nameless("E")]).expect("two keys");
+    assert_eq!(found(&both, None), Err(Miss::Ambiguous));
+    let named = set(&[ed("a", "A"), ed("b", "E")]).expect("two keys");
+    assert_eq!(found(&named, None), Err(Miss::Ambiguous));
+}
+
+#[test]
 fn keys_that_are_for_something_else_are_left_out() {
     let with = |more: &str| ed("x", "A").replace('}', &format!(", {more}}}"));
     let small = format!(r#"{{"kty": "RSA", "n": "{}", "e": "AQAB"}}"#, "u".repeat(171));
