@@ -154,6 +154,7 @@ fn page_token() -> Error {
             deadline: Deadline::after(Duration::from_secs(1)),
             id: Uuid::nil(),
             asking: Asking::default(),
+            costs: Default::default(),
         },
         message: pb::ListCustomersRequest { page_token: "50".to_owned(), ..Default::default() },
     };
