@@ -1,9 +1,12 @@
 //! The token of a page is taken by the list that gave it, whatever the row is at which the page ends.
 
-use crm_backend::pb::{CreateConversationRequest, CreateCustomerRequest};
+use crm_backend::pb::{
+    CampaignEventKind, ContactChannel, CreateCampaignRequest, CreateConversationRequest,
+    CreateCustomerRequest,
+};
 use prost_reflect::{FieldDescriptor, MethodDescriptor, Value};
 
-use crate::support::campaigns::event_at;
+use crate::support::campaigns::{event, event_at, planned};
 use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::engagement::{bought, viewed};
@@ -36,7 +39,9 @@ async fn extremes(tenant: &Tenant) -> About {
         customers.push(tenant.create(named(&names()[0])).await.expect("a customer").id);
     }
     let customer = customers[0].clone();
-    let campaign = tenant.campaign(&"\u{1f600}".repeat(100)).await.id;
+    let channel = ContactChannel::Email.into();
+    let request = CreateCampaignRequest { channel, ..planned(&"\u{1f600}".repeat(100)) };
+    let campaign = tenant.plan(request).await.expect("a campaign").id;
     let ids: Vec<&str> = customers.iter().map(String::as_str).collect();
     tenant.assign(&campaign, &ids).await.expect("assigned");
     let mut conversation = String::new();
@@ -57,12 +62,15 @@ async fn extremes(tenant: &Tenant) -> About {
         tenant.question(&customer, &key).await;
         tenant.faq(&customer, &key, &key).await;
         tenant.campaign(&key[..100 * 4]).await;
-        let mut event =
-            event_at(&key, &customer, crm_backend::pb::CampaignEventKind::Sent, "2020-01-01T00:00:00Z");
+        let mut event = event_at(&key, &customer, CampaignEventKind::Sent, "2020-01-01T00:00:00Z");
         event.occur_time = Some(prost_types::Timestamp { seconds: 1, nanos: 999_999_999 });
         tenant.record(&campaign, &[event]).await.expect("recorded");
         tenant.show(&customer, &[viewed(&key, &"\u{fdfa}".repeat(100), 1)]).await;
         tenant.buy(bought(&customer, 1)).await.expect("bought");
+    }
+    for customer in &customers[1..4] {
+        let said = event(customer, customer, CampaignEventKind::OptedOut);
+        tenant.record(&campaign, &[said]).await.expect("recorded");
     }
     for key in ["a", "b", "c"] {
         tenant.add(&conversation, message(key, "Hello")).await.expect("added");

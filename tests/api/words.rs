@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crm_backend::pb::{Conversation, Customer};
+use crm_backend::pb::{CampaignEventKind, ContactChannel, Conversation, CreateCampaignRequest, Customer};
 use prost_reflect::{MethodDescriptor, Value};
 use tonic::Code;
 
 use crate::isolation::everything;
+use crate::support::campaigns::{event, planned};
 use crate::support::postgres::{Database, Sql};
 use crate::support::raw::{CONTRACT, call, rpcs};
 use crate::support::samples::{request, whole_list};
@@ -84,6 +85,11 @@ async fn words_of_a_newer_version_are_passed_over_by_everything_that_reads() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let about = everything(&tenant).await;
+    let channel = ContactChannel::Email.into();
+    let campaign =
+        tenant.plan(CreateCampaignRequest { channel, ..planned("Mail") }).await.expect("a campaign");
+    let said = event("a", &about.customer, CampaignEventKind::OptedOut);
+    tenant.record(&campaign.id, &[said]).await.expect("recorded");
     let sql = crm.sql().await;
     let listed = listed(&sql).await;
     // The newer version has lists of its own.

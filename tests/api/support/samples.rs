@@ -323,10 +323,13 @@ pub(crate) fn analysis(conversation_id: &str) -> pb::RecordAnalysisRequest {
 /// A request for all that a list has, where it needs no more than to be told of what.
 pub(crate) fn whole_list(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
     let mut request = DynamicMessage::new(rpc.input());
-    for (name, id) in [("conversation_id", &about.conversation), ("campaign_id", &about.campaign)] {
-        if rpc.input().get_field_by_name(name).is_some() {
-            request.set_field_by_name(name, prost_reflect::Value::String(id.clone()));
-        }
+    let of = match rpc.name() {
+        "ListMessages" | "ListAnalyses" => Some(("conversation_id", &about.conversation)),
+        "ListCampaignCustomers" => Some(("campaign_id", &about.campaign)),
+        _ => None,
+    };
+    if let Some((name, id)) = of {
+        request.set_field_by_name(name, prost_reflect::Value::String(id.clone()));
     }
     request
 }
