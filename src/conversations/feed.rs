@@ -1,19 +1,20 @@
 //! What happens in conversations, told to those who watch them: here at once, in other replicas over
 //! the bus, and by a look at the database where that got lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
 use prost::Message as _;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::store::{self, Head};
 use crate::auth::Caller;
+use crate::db::turns::{Room, Turns};
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::Result;
 use crate::live::bus::{Bus, Signal, Topic};
@@ -27,12 +28,12 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Conversations of one look: an array that Postgres goes through in about a millisecond.
 const LOOK_AT: usize = 1_000;
 
-/// How long a look may take before the next one is tried.
+/// How long a look may take before it is given up.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Looks at once: a tenant that waits does not keep the others waiting, and most connections are left to
-/// calls.
-const LOOKS: usize = 4;
+/// Tenants that are looked at, at once, so that most connections are left to calls. Each has one look at a
+/// time: a tenant that waits keeps no other waiting.
+const LOOKS: Room = Room { places: 4, share: 1, waiting: 1 };
 
 /// Something that happened in a conversation.
 #[derive(Debug, Clone)]
@@ -121,65 +122,86 @@ impl Feed {
         }
     }
 
-    /// Looks at the conversations that are watched, once a second, until `stop`.
+    /// Looks at the conversations that are watched, once a second, until `stop`. A tenant that is still
+    /// being looked at is left out.
     pub(crate) async fn look(self, db: Db, stop: CancellationToken) {
         let mut interval = tokio::time::interval(LOOK_INTERVAL);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What the last look found. A watcher that comes after it has read as much itself.
         let mut known: HashMap<Topic, Head> = HashMap::new();
+        let (turns, mut looks, mut looked_at) = (Turns::new(LOOKS), JoinSet::new(), HashSet::new());
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
-                _ = interval.tick() => {}
+                () = stop.cancelled() => break,
+                Some(look) = looks.join_next() => match look {
+                    Ok((tenant, heads)) => {
+                        looked_at.remove(&tenant);
+                        self.tell_moved(heads, &mut known);
+                    }
+                    // Nobody knows whose it was. To be looked at twice does no harm.
+                    Err(_) => looked_at.clear(),
+                },
+                _ = interval.tick() => {
+                    let watched = self.watched();
+                    known.retain(|topic, _| {
+                        watched.get(&topic.tenant).is_some_and(|(_, ids)| ids.contains(&topic.id))
+                    });
+                    for (tenant, (caller, ids)) in watched {
+                        if looked_at.insert(tenant) {
+                            looks.spawn(look_at_all(turns.clone(), db.clone(), caller, ids));
+                        }
+                    }
+                }
             }
-            let mut watched = self.hub.watched();
-            watched.sort_unstable_by_key(|(topic, _)| key(topic));
-            known.retain(|topic, _| watched.binary_search_by_key(&key(topic), |(one, _)| key(one)).is_ok());
-            self.look_at_all(&db, &watched, &mut known).await;
         }
+        // A transaction that is dropped half way costs its connection.
+        while looks.join_next().await.is_some() {}
     }
 
-    /// Looks at conversations that are in the order of their tenants, at some tenants at once, and tells
-    /// which have moved. Most have not, and nobody is woken for them.
-    async fn look_at_all(&self, db: &Db, watched: &[(Topic, Caller)], known: &mut HashMap<Topic, Head>) {
-        let tenants = watched.chunk_by(|(one, _), (other, _)| one.tenant == other.tenant);
-        let looks: Vec<_> =
-            tenants.flat_map(|tenant| tenant.chunks(LOOK_AT)).map(|some| look_at(db, some)).collect();
-        let mut outcomes = stream::iter(looks).buffer_unordered(LOOKS);
-        while let Some(outcome) = outcomes.next().await {
-            let heads = match outcome {
-                Ok(heads) => heads,
-                Err(error) => {
-                    tracing::debug!(%error, "watched conversations could not be looked at");
-                    // The others would wait as long, one after the other.
-                    if error.ends_connection() {
-                        return;
-                    }
-                    continue;
-                }
-            };
-            for (topic, head) in heads {
-                if known.insert(topic, head) != Some(head) {
-                    let Head { last_sequence: sequence, change_count: change, .. } = head;
-                    self.hub.tell(topic, || Event::Moved { sequence, change });
-                }
+    /// The conversations that are watched, by tenant.
+    fn watched(&self) -> HashMap<Uuid, (Caller, HashSet<Uuid>)> {
+        let mut tenants = HashMap::new();
+        for (topic, caller) in self.hub.watched() {
+            let (_, ids) = tenants.entry(topic.tenant).or_insert_with(|| (caller, HashSet::new()));
+            ids.insert(topic.id);
+        }
+        tenants
+    }
+
+    /// Tells which conversations have moved. Most have not, and nobody is woken for them.
+    fn tell_moved(&self, heads: Vec<(Topic, Head)>, known: &mut HashMap<Topic, Head>) {
+        for (topic, head) in heads {
+            if known.insert(topic, head) != Some(head) {
+                let Head { last_sequence: sequence, change_count: change, .. } = head;
+                self.hub.tell(topic, || Event::Moved { sequence, change });
             }
         }
     }
+}
+
+/// How far the conversations of one tenant have come, as far as the database answers.
+async fn look_at_all(turns: Turns, db: Db, caller: Caller, ids: HashSet<Uuid>) -> (Uuid, Vec<(Topic, Head)>) {
+    let tenant = caller.tenant().as_uuid();
+    let mut found = Vec::new();
+    // Nobody else waits for a turn of this tenant.
+    let Ok(_turn) = turns.take(tenant).await else { return (tenant, found) };
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    for some in ids.chunks(LOOK_AT) {
+        match look_at(&db, &caller, some).await {
+            Ok(heads) => found.extend(heads.into_iter().map(|head| (Topic { tenant, id: head.id }, head))),
+            Err(error) => {
+                tracing::debug!(%error, "watched conversations could not be looked at");
+                break;
+            }
+        }
+    }
+    (tenant, found)
 }
 
 /// How far some conversations of one tenant have come.
-async fn look_at(db: &Db, watched: &[(Topic, Caller)]) -> Result<Vec<(Topic, Head)>> {
-    let Some((Topic { tenant, .. }, caller)) = watched.first() else { return Ok(Vec::new()) };
-    let ids: Vec<_> = watched.iter().map(|(topic, _)| topic.id).collect();
+async fn look_at(db: &Db, caller: &Caller, ids: &[Uuid]) -> Result<Vec<Head>> {
     let deadline = Deadline::after(LOOK_DEADLINE);
-    let heads = db.read(caller, deadline, async |tx: &TenantTx| store::list_heads(tx, &ids).await).await?;
-    Ok(heads.into_iter().map(|head| (Topic { tenant: *tenant, id: head.id }, head)).collect())
-}
-
-/// The order in which conversations are looked at.
-fn key(topic: &Topic) -> (Uuid, Uuid) {
-    (topic.tenant, topic.id)
+    db.read(caller, deadline, async |tx: &TenantTx| store::list_heads(tx, ids).await).await
 }
 
 /// An event as replicas tell it to each other. Replicas of neighbouring versions do, so fields are
