@@ -61,23 +61,25 @@ impl Costs {
         tenant: TenantId,
         deadline: Deadline,
     ) -> Result<Option<Turn>> {
-        let turns = match cost {
+        let (turns, factor) = match cost {
             Cost::Unspecified | Cost::Low => return Ok(None),
-            Cost::Medium => &self.medium,
-            Cost::High => &self.high,
+            Cost::Medium => (&self.medium, MEDIUM_PER_HIGH),
+            Cost::High => (&self.high, 1),
         };
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
         let turn = tokio::time::timeout(remaining, turns.take(tenant.as_uuid())).await;
         let turn = turn.map_err(|_| Error::DeadlineExceeded)?;
-        turn.map(Some).map_err(|_| self.refusal(tenant))
+        turn.map(Some).map_err(|_| self.refusal(tenant, factor))
     }
 
-    fn refusal(&self, tenant: TenantId) -> Error {
+    fn refusal(&self, tenant: TenantId, factor: usize) -> Error {
+        let waiting = (self.waiting as usize).saturating_mul(factor);
         Error::ResourceExhausted {
             reason: ErrorReason::TenantQuotaExceeded,
-            message: "as many calls of the tenant that are much work wait for their turn as may; retry when \
-                      some have ended"
-                .to_owned(),
+            message: format!(
+                "{waiting} calls of the tenant that are much work wait for their turn, which is its limit; retry \
+                 when some have ended"
+            ),
             subject: format!("tenant/{tenant}"),
             limit: Limit { name: "max_waiting_calls_per_tenant", value: self.waiting },
             retry_after: RETRY_AFTER,

@@ -92,8 +92,16 @@ async fn exhaust(run: Run) {
     let database = Database::new().await;
     let connections = CONNECTIONS.to_string();
     let [wait, held] = [WAIT, HELD].map(|time| time.as_millis().to_string());
-    let arguments =
-        ["--database-connections", &connections, "--database-wait", &wait, "--default-deadline", &held];
+    let arguments = [
+        "--database-connections",
+        &connections,
+        "--database-wait",
+        &wait,
+        "--default-deadline",
+        &held,
+        "--transaction-limit",
+        &held,
+    ];
     let service = Service::launch(Setup::of(&database.url()).with(&arguments));
     let (mut client, id) = customer(&service).await;
     let conversation = client.clone().create_conversation(&id).await.id;
