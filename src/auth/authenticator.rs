@@ -148,11 +148,13 @@ impl Authenticator {
         match (Bearer::of(metadata)?, &ways.certificates, connection.get::<PeerCertificate>()) {
             (Some(Bearer::Key(secret)), _, _) => match &ways.keys {
                 Some(keys) => keys.admit(secret).await,
-                None => Err(invalid("this server takes no API keys")),
+                None => Err(invalid("this server takes no API keys; send another kind of credential")),
             },
             (Some(Bearer::Token(token)), _, _) => match &ways.tokens {
                 Some(tokens) => tokens.admit(token).await,
-                None => Err(invalid("the credential is not an API key, and this server takes no tokens")),
+                None => Err(invalid(
+                    "the credential is not an API key, and this server takes nothing else; send an API key",
+                )),
             },
             (None, Some(certificates), Some(certificate)) => certificates.admit(certificate),
             (None, _, _) => Err(ways.required()),

@@ -86,7 +86,9 @@ impl Certificates {
     }
 
     fn read(principals: &Principals, der: &[u8]) -> Result<Admitted> {
-        let (names, until) = names(der).ok_or_else(|| invalid("the client certificate cannot be read"))?;
+        let (names, until) = names(der).ok_or_else(|| {
+            invalid("the client certificate cannot be read; connect with an X.509 certificate")
+        })?;
         let Some(entry) = names.iter().find_map(|name| principals.0.get(name)) else {
             return Err(nobody(&names));
         };
@@ -173,7 +175,7 @@ fn canonical(name: &str) -> String {
 
 fn nobody(names: &[String]) -> Error {
     tracing::debug!(?names, "nobody has a certificate with such a name");
-    invalid("the client certificate is of nobody whom this server knows")
+    invalid("no principal has a name of the client certificate; connect with another one, or have it added")
 }
 
 #[cfg(test)]

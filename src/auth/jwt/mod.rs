@@ -101,7 +101,9 @@ impl Tokens {
         let decoded = jsonwebtoken::decode::<Claims>(token, key.decoding(), &self.rules.of(header.alg));
         let claims = decoded.map_err(|error| refusal(&error))?.claims;
         let until = claims.expiry().and_then(|expiry| expiry.checked_add(self.rules.leeway));
-        let until: SystemTime = until.ok_or_else(|| invalid("the claim exp of the token is no time"))?;
+        let until: SystemTime = until.ok_or_else(|| {
+            invalid("the claim exp of the token is no time; have your issuer write seconds since 1970")
+        })?;
         let principal = claims.principal(&self.names)?;
         Ok(Admitted::new(Arc::new(principal), Some(until), key.retired().clone()))
     }
@@ -111,11 +113,15 @@ impl Rules {
     /// Refuses what no key could make good.
     fn check(&self, header: &Header) -> Result<()> {
         if !self.algorithms.contains(&header.alg) {
-            return Err(invalid("the token is signed by an algorithm that this server does not take"));
+            return Err(invalid(
+                "the token is signed by an algorithm that this server does not take; have your issuer use one that it takes",
+            ));
         }
         // It says what must be understood, and there is nothing that we would understand.
         if header.crit.is_some() {
-            return Err(invalid("the token has the header crit, which this server does not take"));
+            return Err(invalid(
+                "the token has the header crit, which this server does not take; leave it out",
+            ));
         }
         Ok(())
     }
@@ -135,7 +141,9 @@ impl Rules {
 fn unknown(miss: Miss, header: &Header) -> Error {
     tracing::debug!(?miss, kid = header.kid, algorithm = ?header.alg, "no key for a token");
     match miss {
-        Miss::Unknown => invalid("the token is signed with a key that this server does not know"),
+        Miss::Unknown => invalid(
+            "the token is signed with a key that this server does not know; get one of the issuer that it trusts",
+        ),
         Miss::Ambiguous => {
             invalid("the token does not say which key it is signed with; send kid in its header")
         }
@@ -147,15 +155,27 @@ fn refusal(error: &jsonwebtoken::errors::Error) -> Error {
     match error.kind() {
         ErrorKind::ExpiredSignature => expired(),
         ErrorKind::ImmatureSignature => not_yet(),
-        ErrorKind::InvalidSignature => invalid("the signature of the token is not its key's"),
-        ErrorKind::InvalidIssuer => invalid("the token is of an issuer that this server does not take"),
-        ErrorKind::InvalidAudience => invalid("the token is meant for another audience"),
-        ErrorKind::InvalidAlgorithm => invalid("the key of the token is of another kind than its algorithm"),
-        ErrorKind::MissingRequiredClaim(claim) => invalid(format!("the token lacks the claim {claim}")),
-        ErrorKind::InvalidClaimFormat(claim) => {
-            invalid(format!("the claim {claim} of the token is malformed"))
+        ErrorKind::InvalidSignature => {
+            invalid("the signature of the token does not fit its key; send the token as the issuer made it")
         }
-        _ => invalid("the credential is neither an API key nor a token that can be read"),
+        ErrorKind::InvalidIssuer => invalid(
+            "the claim iss of the token names an issuer that this server does not trust; get one of its own issuer",
+        ),
+        ErrorKind::InvalidAudience => invalid(
+            "the claim aud of the token names another audience; ask the issuer for a token for this server",
+        ),
+        ErrorKind::InvalidAlgorithm => {
+            invalid("the key that the token names is not one for its algorithm; get a new token")
+        }
+        ErrorKind::MissingRequiredClaim(claim) => {
+            invalid(format!("the token lacks the claim {claim}; have your issuer add it"))
+        }
+        ErrorKind::InvalidClaimFormat(claim) => {
+            invalid(format!("the claim {claim} of the token is malformed; get a new token"))
+        }
+        _ => invalid(
+            "the credential is neither an API key nor a token that can be read; was all of it copied?",
+        ),
     }
 }
 
