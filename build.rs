@@ -1,6 +1,8 @@
 //! Makes Rust of the contract: messages and services, the checks that its rules
 //! ask for, the shapes of requests, what every enum and request has in common, and the table of RPCs.
 
+#[path = "build/ids.rs"]
+mod ids;
 #[path = "build/methods.rs"]
 mod methods;
 #[path = "build/requests.rs"]
@@ -41,6 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("shapes.rs"), shapes::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("words.rs"), words::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("requests.rs"), requests::generate(&pool, PACKAGE)?)?;
+    fs::write(out.join("ids.rs"), ids::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("fuzzing.rs"), requests::list(&pool, PACKAGE))?;
 
     // Vendored options stay out: prost would make code of them that nobody calls.

@@ -2,8 +2,9 @@
 //! `buf.validate` rules of its fields.
 //!
 //! A rule that is not understood fails the build: a limit that the proto shows to clients and the
-//! service does not hold would be worse than none. So there is no CEL, no predefined rule and no
-//! rule for a kind of field that has no use here yet; whoever needs one adds it to `values.rs`.
+//! service does not hold would be worse than none. So there is no CEL but the one form that
+//! `either.rs` reads, no predefined rule and no rule for a kind of field that has no use here yet;
+//! whoever needs one adds it to `values.rs`.
 //!
 //! The items of a list with the option `(crm.v1.per_item)` are not checked with their request: the
 //! call checks each of them with its own `Validate`, and reports it in its answer.
@@ -14,6 +15,8 @@
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
+#[path = "validation/either.rs"]
+mod either;
 #[path = "validation/fields.rs"]
 mod fields;
 #[path = "validation/names.rs"]
@@ -26,6 +29,8 @@ pub(crate) mod options;
 mod text;
 #[path = "validation/values.rs"]
 mod values;
+
+pub(crate) use fields::variant;
 
 /// The Rust code of `validation.rs` in the build's output directory.
 ///
@@ -45,7 +50,7 @@ pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, S
 
 fn of_message(message: &MessageDescriptor, package: &str) -> Result<String, String> {
     let name = message.full_name();
-    options::none_of_message(message).map_err(|error| format!("{name}: {error}"))?;
+    let own = options::of_message(message).map_err(|error| format!("{name}: {error}"))?;
     let mut body = String::new();
     for field in message.fields() {
         body +=
@@ -53,6 +58,9 @@ fn of_message(message: &MessageDescriptor, package: &str) -> Result<String, Stri
     }
     for oneof in message.oneofs() {
         body += &fields::of_oneof(&oneof).map_err(|error| format!("{}: {error}", oneof.full_name()))?;
+    }
+    for rule in own {
+        body += &either::of_message(message, &rule).map_err(|error| format!("{name}: {error}"))?;
     }
     let path = names::rust_path(name, package)?;
     let (at, report) = if body.is_empty() { ("_at", "_report") } else { ("at", "report") };
@@ -68,4 +76,4 @@ impl Validate for {path} {{
 
 #[cfg(test)]
 #[path = "validation/tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,7 @@
 //! What the build makes of the protos, tested here because a build script has no tests of its own.
 
+#[path = "../build/ids.rs"]
+mod ids;
 #[path = "../build/methods.rs"]
 mod methods;
 #[path = "../build/requests.rs"]

@@ -206,7 +206,11 @@ fn missing_if(condition: &str, name: &str) -> String {
 }
 
 /// The pattern of a field in the enum that prost makes of its oneof.
-fn variant(field: &FieldDescriptor, oneof: &OneofDescriptor, package: &str) -> Result<String, String> {
+pub(crate) fn variant(
+    field: &FieldDescriptor,
+    oneof: &OneofDescriptor,
+    package: &str,
+) -> Result<String, String> {
     let message = oneof.parent_message();
     let name = camel(oneof.name());
     let mut nested = message

@@ -169,11 +169,37 @@ pub(crate) fn is_per_item(field: &FieldDescriptor) -> Result<bool, String> {
     Ok(is_set)
 }
 
-/// Fails if a message has rules of its own (CEL, groups of fields), which are not supported.
-pub(crate) fn none_of_message(message: &MessageDescriptor) -> Result<(), String> {
-    match option(&message.options(), "")? {
-        None => Ok(()),
-        Some(_) => Err("a rule of the message is not supported".to_owned()),
+/// A rule of a message as a whole, in CEL.
+pub(crate) struct MessageRule {
+    pub(crate) id: String,
+    /// What clients are told.
+    pub(crate) message: String,
+    pub(crate) expression: String,
+}
+
+/// The rules of a message as a whole. Groups of fields are not supported.
+pub(crate) fn of_message(message: &MessageDescriptor) -> Result<Vec<MessageRule>, String> {
+    let value = option(&message.options(), "buf.validate.message")?;
+    let Some(rules) = value.as_ref().and_then(Value::as_message) else { return Ok(Vec::new()) };
+    let mut rules = Rules::read("message", rules)?;
+    let list = rules.take_list("cel");
+    rules.finish()?;
+    if list.is_empty() {
+        return Err("a rule of the message is not supported".to_owned());
+    }
+    list.iter().filter_map(Value::as_message).map(MessageRule::read).collect()
+}
+
+impl MessageRule {
+    fn read(cel: &DynamicMessage) -> Result<Self, String> {
+        let mut rules = Rules::read("message.cel", cel)?;
+        let mut text = |rule: &str| {
+            let text = rules.take_text(rule).filter(|text| !text.is_empty());
+            text.ok_or_else(|| format!("the rule message.cel needs a text {rule}"))
+        };
+        let rule = Self { id: text("id")?, message: text("message")?, expression: text("expression")? };
+        rules.finish()?;
+        Ok(rule)
     }
 }
 

@@ -39,10 +39,13 @@ fn compile(declarations: &str) -> Vec<u8> {
     compiler.encode_file_descriptor_set()
 }
 
+/// The contract of a file with these declarations.
+pub(crate) fn pool_of(declarations: &str) -> DescriptorPool {
+    DescriptorPool::decode(compile(declarations).as_slice()).expect("the descriptors fit together")
+}
+
 fn generate_from(declarations: &str) -> Result<String, String> {
-    let set = compile(declarations);
-    let pool = DescriptorPool::decode(set.as_slice()).expect("the descriptors fit together");
-    generate(&pool, "crm.v1")
+    generate(&pool_of(declarations), "crm.v1")
 }
 
 fn field(declaration: &str) -> Result<String, String> {
@@ -125,7 +128,22 @@ fn cel_and_predefined_rules_are_refused() {
 #[test]
 fn rules_of_messages_and_oneofs_are_refused() {
     for (body, name, part) in [
-        (r#"option (buf.validate.message).cel = {id: "a", expression: "true"};"#, "crm.v1.Thing: ", "cel"),
+        (
+            r#"option (buf.validate.message).cel = {id: "a", message: "b", expression: "true"};"#,
+            "crm.v1.Thing: ",
+            "true",
+        ),
+        (
+            r#"option (buf.validate.message).cel = {id: "a", message: "b", expression: "this.x != '' || this.y"};
+            string x = 1; bool y = 2;"#,
+            "crm.v1.Thing: ",
+            "this.y",
+        ),
+        (
+            r#"option (buf.validate.message).cel = {id: "a", expression: "this.x != ''"}; string x = 1;"#,
+            "crm.v1.Thing: ",
+            "message",
+        ),
         (
             r#"option (buf.validate.message).oneof = {fields: ["x"]}; string x = 1;"#,
             "crm.v1.Thing: ",
@@ -140,6 +158,19 @@ fn rules_of_messages_and_oneofs_are_refused() {
     let nested = "message Inner { string x = 1 [(buf.validate.field).string.ip = true]; }";
     let error = field(nested).expect_err(nested);
     assert!(error.starts_with("crm.v1.Thing.Inner.x: "), "{error}");
+}
+
+#[test]
+fn a_message_may_ask_for_one_of_several_fields() {
+    let code = field(
+        r#"option (buf.validate.message).cel = {id: "a.b", message: "must be so",
+            expression: "this.x != '' || this.y != 0 || this.z.size() > 0"};
+        string x = 1; int64 y = 2; repeated string z = 3;"#,
+    );
+    let code = code.expect("a known form");
+    let call =
+        "holds(!self.x.is_empty() || self.y != 0 || !self.z.is_empty(), \"a.b\", \"must be so\", at, report)";
+    assert!(code.contains(call) && code.contains("at.field(\"x\")"), "{code}");
 }
 
 #[test]

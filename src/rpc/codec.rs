@@ -9,6 +9,7 @@ use tonic::Status;
 use tonic::codec::{self, BufferSettings, DecodeBuf, EncodeBuf};
 use tonic_prost::ProstEncoder;
 
+use super::ids::FoldIds;
 use super::incoming::{self, Incoming};
 
 /// Bytes that each direction of a call has from the beginning. It grows for a message that needs more.
@@ -32,7 +33,7 @@ impl<T, U> Default for Codec<T, U> {
 impl<T, U> codec::Codec for Codec<T, U>
 where
     T: Message + Send + 'static,
-    U: Incoming + Send + 'static,
+    U: Incoming + FoldIds + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -67,19 +68,21 @@ impl<T: Message> codec::Encoder for Encoder<T> {
     }
 }
 
-/// Makes a message of bytes that may be one.
+/// Makes a message of bytes that may be one, with its ids in one form before anybody looks at it.
 #[derive(Debug)]
 pub struct Decoder<U>(PhantomData<U>);
 
-impl<U: Incoming> codec::Decoder for Decoder<U> {
+impl<U: Incoming + FoldIds> codec::Decoder for Decoder<U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // tonic has the whole message in one piece.
-        let message = incoming::read(buffer.chunk());
+        let message = incoming::read::<U>(buffer.chunk());
         buffer.advance(buffer.remaining());
-        Ok(Some(message?))
+        let mut message = message?;
+        message.fold_ids();
+        Ok(Some(message))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -4,6 +4,7 @@ pub mod codec;
 pub mod cost;
 pub mod etag;
 pub mod fold;
+pub mod ids;
 pub mod incoming;
 pub mod layer;
 pub mod mask;
