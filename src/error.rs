@@ -137,6 +137,16 @@ pub enum Error {
         /// The end of the text in bytes.
         expected: i64,
     },
+    /// The text of a message is another one. The client goes on with it, or begins anew.
+    #[error(
+        "{field} is another text than what is there, from byte {from} on; send start to go on with what is there, or start with restart to begin anew"
+    )]
+    TextDiffers {
+        /// The path of the field.
+        field: &'static str,
+        /// The first byte that differs.
+        from: i64,
+    },
     /// Somebody else is at it. For a hold that ends by itself.
     #[error(
         "another producer writes this message; send start again in {} s, when its lease ends",
@@ -290,7 +300,7 @@ impl Error {
             Self::PermissionDenied { .. } => Code::PermissionDenied,
             Self::NotFound { .. } | Self::Elsewhere { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
-            Self::FailedPrecondition { .. } => Code::FailedPrecondition,
+            Self::FailedPrecondition { .. } | Self::TextDiffers { .. } => Code::FailedPrecondition,
             Self::OutOfRange { .. } | Self::Offset { .. } => Code::OutOfRange,
             Self::ResourceExhausted { .. } => Code::ResourceExhausted,
             Self::Aborted { .. } | Self::Held { .. } => Code::Aborted,
@@ -315,6 +325,7 @@ impl Error {
             | Self::Aborted { reason, .. }
             | Self::Unavailable { reason, .. } => *reason,
             Self::Offset { .. } => ErrorReason::OffsetOutOfRange,
+            Self::TextDiffers { .. } => ErrorReason::TextDiffers,
             Self::Held { .. } => ErrorReason::MessageHeld,
             Self::DeadlineExceeded => ErrorReason::DeadlineExceeded,
             Self::Unstorable(_) => ErrorReason::FieldInvalid,

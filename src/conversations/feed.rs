@@ -49,6 +49,10 @@ pub(crate) enum Event {
     /// Another stream goes on with a message in progress after so many bytes: what was told beyond is
     /// void.
     Held(Mark),
+    /// A stream does not know any more whether its text beyond so many bytes is committed.
+    Lost(Mark),
+    /// A message in progress begins anew: all that was told of it is void.
+    Restarted(Mark),
     /// The conversation has come so far, at least.
     Moved { sequence: i64, change: i64 },
     /// The conversation, or something that belongs to it, changed.
@@ -62,6 +66,9 @@ pub(crate) struct Text {
     pub(crate) sequence: i64,
     pub(crate) offset: i64,
     pub(crate) text: Arc<str>,
+    /// The change since which the message is in progress, so that it is not taken for text from before a
+    /// restart; a replica of the version before does not say.
+    pub(crate) since: Option<i64>,
     /// The stream that wrote it, so that it is not taken for the text of one before or after; a replica
     /// of the version before does not say.
     pub(crate) holder: Option<Uuid>,
@@ -72,6 +79,8 @@ pub(crate) struct Text {
 pub(crate) struct Mark {
     pub(crate) sequence: i64,
     pub(crate) offset: i64,
+    /// The change since which the message is in progress; a replica of the version before does not say.
+    pub(crate) since: Option<i64>,
     /// The stream that writes the message; a replica of the version before does not say.
     pub(crate) holder: Option<Uuid>,
 }
@@ -223,6 +232,9 @@ struct Wire {
     /// Empty from replicas that do not know of it.
     #[prost(bytes = "vec", tag = "6")]
     holder: Vec<u8>,
+    /// Unset from replicas that do not know of it.
+    #[prost(int64, optional, tag = "7")]
+    since: Option<i64>,
 }
 
 impl Wire {
@@ -231,25 +243,29 @@ impl Wire {
     const DURABLE: i32 = 3;
     const HELD: i32 = 4;
     const CHANGED: i32 = 5;
+    const LOST: i32 = 6;
 
     fn of(event: &Event) -> Option<Self> {
         let bytes = |holder: &Option<Uuid>| holder.map_or_else(Vec::new, |holder| holder.as_bytes().to_vec());
-        let mark = |kind, Mark { sequence, offset, holder }: &Mark| {
-            let (sequence, position, holder) = (*sequence, *offset, bytes(holder));
-            Some(Self { kind, sequence, position, holder, ..Self::default() })
+        let mark = |kind, Mark { sequence, offset, since, holder }: &Mark| {
+            let (sequence, position, since, holder) = (*sequence, *offset, *since, bytes(holder));
+            Some(Self { kind, sequence, position, since, holder, ..Self::default() })
         };
         match event {
-            Event::Added(_) | Event::Closed { .. } => None,
-            Event::Text(Text { message_id, sequence, offset, text, holder }) => Some(Self {
+            // That there is a change is told, and the message is read.
+            Event::Added(_) | Event::Closed { .. } | Event::Restarted(_) => None,
+            Event::Text(Text { message_id, sequence, offset, text, since, holder }) => Some(Self {
                 kind: Self::TEXT,
                 sequence: *sequence,
                 position: *offset,
                 message_id: message_id.as_bytes().to_vec(),
                 text: text.to_string(),
+                since: *since,
                 holder: bytes(holder),
             }),
             Event::Durable(point) => mark(Self::DURABLE, point),
             Event::Held(point) => mark(Self::HELD, point),
+            Event::Lost(point) => mark(Self::LOST, point),
             Event::Moved { sequence, change } => {
                 Some(Self { kind: Self::MOVED, sequence: *sequence, position: *change, ..Self::default() })
             }
@@ -258,18 +274,19 @@ impl Wire {
     }
 
     fn into_event(self) -> Option<Event> {
-        let Self { kind, sequence, position, message_id, text, holder } = self;
+        let Self { kind, sequence, position, message_id, text, holder, since } = self;
         let holder = Uuid::from_slice(&holder).ok();
-        let mark = Mark { sequence, offset: position, holder };
+        let mark = Mark { sequence, offset: position, since, holder };
         match kind {
             Self::MOVED => Some(Event::Moved { sequence, change: position }),
             Self::DURABLE => Some(Event::Durable(mark)),
             Self::HELD => Some(Event::Held(mark)),
+            Self::LOST => Some(Event::Lost(mark)),
             Self::CHANGED => Some(Event::Changed),
             Self::TEXT => {
                 let message_id = Uuid::from_slice(&message_id).ok()?;
                 let text = text.into();
-                Some(Event::Text(Text { message_id, sequence, offset: position, text, holder }))
+                Some(Event::Text(Text { message_id, sequence, offset: position, text, since, holder }))
             }
             _ => None,
         }
@@ -287,9 +304,12 @@ mod tests {
     #[test]
     fn replicas_say_whose_text_it_is() {
         let holder = Some(Uuid::from_u128(7));
-        let text = Text { message_id: Uuid::from_u128(1), sequence: 2, offset: 3, text: "a".into(), holder };
+        let since = Some(0);
+        let (message_id, text) = (Uuid::from_u128(1), "a".into());
+        let text = Text { message_id, sequence: 2, offset: 3, text, since, holder };
         assert!(matches!(told(&Event::Text(text.clone())), Some(Event::Text(heard)) if heard == text));
-        let mark = Mark { sequence: 2, offset: 3, holder };
+        let mark = Mark { sequence: 2, offset: 3, since: Some(4), holder };
+        assert!(matches!(told(&Event::Lost(mark)), Some(Event::Lost(heard)) if heard == mark));
         assert!(matches!(told(&Event::Held(mark)), Some(Event::Held(heard)) if heard == mark));
         assert!(matches!(told(&Event::Durable(mark)), Some(Event::Durable(heard)) if heard == mark));
     }
@@ -298,7 +318,7 @@ mod tests {
     fn a_replica_of_the_version_before_does_not_say_whose_text_it_is() {
         let wire = Wire { kind: Wire::HELD, sequence: 2, position: 3, ..Wire::default() };
         let held = Wire::decode(wire.encode_to_vec().as_slice()).ok().and_then(Wire::into_event);
-        let mark = Mark { sequence: 2, offset: 3, holder: None };
+        let mark = Mark { sequence: 2, offset: 3, since: None, holder: None };
         assert!(matches!(held, Some(Event::Held(heard)) if heard == mark), "{held:?}");
     }
 }

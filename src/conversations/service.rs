@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use uuid::Uuid;
 
 use super::feed::Feed;
-use super::messages::actions::Range;
+use super::messages::actions::{Name, Range};
 use super::messages::audited::{Audit, Author};
 use super::messages::counter::Counter;
 use super::messages::rules::Placed;
@@ -258,9 +258,9 @@ impl pb::conversation_service_server::ConversationService for Conversations {
     ) -> Result<Response<pb::GetMessageResponse>, Status> {
         let call = Call::open(request)?;
         let conversation_id = rpc::id("conversation_id", &call.message.conversation_id)?;
-        let id = rpc::id("id", &call.message.id)?;
+        let name = messages::wire::name(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let message = messages::actions::get(tx, conversation_id, id).await?;
+            let message = messages::actions::get(tx, conversation_id, &name).await?;
             Ok(pb::GetMessageResponse { message: Some(message.into()) })
         });
         Ok(response.await?)
@@ -334,7 +334,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
 }
 
 async fn created(tx: &TenantTx, placed: &Placed) -> Result<pb::CreateMessageResponse> {
-    let message = messages::actions::get(tx, placed.conversation_id, placed.id).await?;
+    let message = messages::actions::get(tx, placed.conversation_id, &Name::Id(placed.id)).await?;
     Ok(pb::CreateMessageResponse { message: Some(message.into()), deduplicated: placed.deduplicated })
 }
 

@@ -150,6 +150,10 @@ fn details(error: &Error) -> ErrorDetails {
         Error::Offset { field, expected } => {
             details.add_bad_request_violation(*field, format!("must be {expected}, where the text ends"));
         }
+        Error::TextDiffers { field, from } => {
+            let description = format!("is another text than what is there, from byte {from} on");
+            details.add_precondition_failure_violation(error.reason().word(), *field, description);
+        }
         Error::Held { retry_after } => {
             details.set_retry_info(Some(*retry_after));
         }
@@ -187,6 +191,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         Error::Offset { expected, .. } => {
             HashMap::from([("expected_offset".to_owned(), expected.to_string())])
         }
+        Error::TextDiffers { from, .. } => HashMap::from([("differs_from".to_owned(), from.to_string())]),
         _ => HashMap::new(),
     }
 }

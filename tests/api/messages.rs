@@ -2,7 +2,7 @@
 
 use crm_backend::pb::{
     Action, ActionStatus, AiMetadata, CreateMessageRequest, GetMessageRequest, ListMessagesRequest, Message,
-    MessageRole, MessageStatus, NewMessage,
+    MessageRole, MessageStatus, NewMessage, get_message_request::Name,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};
@@ -14,8 +14,7 @@ use crate::support::{Crm, Refusal, Tenant, at_once};
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
 async fn get(tenant: &Tenant, conversation_id: &str, id: &str) -> Result<Message, Status> {
-    let request = GetMessageRequest { conversation_id: conversation_id.to_owned(), id: id.to_owned() };
-    Ok(tenant.conversations().get_message(request).await?.into_inner().message.expect("the message"))
+    tenant.message(conversation_id, id).await
 }
 
 fn of(conversation_id: &str) -> ListMessagesRequest {
@@ -134,7 +133,9 @@ async fn without_a_key_the_request_id_is_the_key_and_without_both_every_call_add
         async |request| tenant.conversations().create_message(request).await.expect("added").into_inner();
     let keyed = add(request(&request_id)).await.message.expect("a message");
     assert_eq!(keyed.message_key, request_id);
-    assert_eq!(add(request(&request_id)).await.message.expect("a message"), keyed);
+    for again in [request_id.clone(), request_id.to_uppercase()] {
+        assert_eq!(add(request(&again)).await.message.expect("a message"), keyed);
+    }
     let first = add(request("")).await.message.expect("a message");
     let second = add(request("")).await.message.expect("a message");
     assert_eq!((first.sequence, second.sequence), (2, 3));
@@ -163,6 +164,22 @@ async fn a_message_is_found_in_its_own_conversation_only() {
     get(&tenant, &talk.id, UNKNOWN).await.expect_err("unknown").is(Code::NotFound, "MESSAGE_NOT_FOUND");
     let error = get(&tenant, UNKNOWN, &added.id).await.expect_err("unknown");
     error.is(Code::NotFound, "CONVERSATION_NOT_FOUND");
+    let keyed =
+        async |talk: &str, key: &str| tenant.message_named(talk, Name::MessageKey(key.to_owned())).await;
+    assert_eq!(keyed(&talk.id, "a").await.expect("there"), added);
+    for (talk, key, reason) in [
+        (&*talk.id, "b", "MESSAGE_NOT_FOUND"),
+        (&*talk.id, "A", "MESSAGE_NOT_FOUND"),
+        (&*other.id, "a", "MESSAGE_NOT_FOUND"),
+        (UNKNOWN, "a", "CONVERSATION_NOT_FOUND"),
+    ] {
+        keyed(talk, key).await.expect_err(key).is(Code::NotFound, reason);
+    }
+    let nameless = GetMessageRequest { conversation_id: talk.id.clone(), name: None };
+    let error = tenant.conversations().get_message(nameless).await.expect_err("which one?");
+    error.is_invalid(&["name"]);
+    let foreign = crm.tenant().message_named(&talk.id, Name::MessageKey("a".to_owned())).await;
+    foreign.expect_err("another tenant's").is(Code::NotFound, "CONVERSATION_NOT_FOUND");
     let error = tenant.message_page(of(UNKNOWN)).await.expect_err("unknown");
     error.is(Code::NotFound, "CONVERSATION_NOT_FOUND");
     let error = tenant.add(UNKNOWN, message("a", "Hello")).await.expect_err("unknown");

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use crm_backend::pb::add_message_request::Action as Ask;
 use crm_backend::pb::add_message_response::Result as Answer;
+use crm_backend::pb::get_message_request::Name;
 use crm_backend::pb::{
-    Action, ActionStatus, AddMessageRequest, AiMetadata, Message, MessageAck, MessageFinish, MessageStart,
-    MessageStatus,
+    Action, ActionStatus, AddMessageRequest, AiMetadata, Message, MessageAck, MessageFinish, MessageRole,
+    MessageStart, MessageStatus, NewMessage,
 };
+use prost_types::{Struct, Timestamp, Value};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::support::conversations::{Stream, abort, delta, finish, message, start};
+use crate::support::conversations::{Stream, abort, delta, finish, message, restart, start};
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
@@ -40,6 +42,15 @@ fn expected_offset(error: &Status) -> String {
     let details = error.get_error_details();
     let info = details.error_info().expect("an ErrorInfo");
     info.metadata.get("expected_offset").expect("where the text ends").clone()
+}
+
+/// From which byte on the text is another one, as an error says.
+#[track_caller]
+fn differs_from(error: &Status) -> String {
+    error.is(Code::FailedPrecondition, "TEXT_DIFFERS");
+    let details = error.get_error_details();
+    let info = details.error_info().expect("an ErrorInfo");
+    info.metadata.get("differs_from").expect("where they part").clone()
 }
 
 fn seen(messages: &[Message]) -> Vec<(i64, MessageStatus, &str)> {
@@ -171,6 +182,108 @@ async fn a_text_that_broke_off_goes_on_through_another_replica() {
     assert_eq!((done.status(), done.deduplicated), (MessageStatus::Completed, true));
 }
 
+/// The first start of a message, which says all that can be said, and the one of a process that knows
+/// nothing of it but its key.
+fn full_and_bare(key: &str) -> (Ask, Ask) {
+    let bare = MessageStart {
+        message_key: key.to_owned(),
+        role: MessageRole::Assistant.into(),
+        ..Default::default()
+    };
+    let full = MessageStart {
+        content_type: "text/markdown".to_owned(),
+        author: "Zoë's assistant".to_owned(),
+        sent_time: Some(Timestamp { seconds: 1_790_000_000, nanos: 0 }),
+        ai: Some(AiMetadata { model: "large".to_owned(), ..Default::default() }),
+        metadata: Some(Struct { fields: [("turn".to_owned(), Value::from(7.0))].into() }),
+        ..bare.clone()
+    };
+    (Ask::Start(full), Ask::Start(bare))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_the_key_goes_on_with_a_message() {
+    let crm = Crm::start().await;
+    let replica = crm.replica().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    let (full, bare) = full_and_bare("a");
+    let mut stream = tenant.stream().await;
+    stream.tell(&talk, [full.clone(), delta("a", 0, "Hel")]);
+    stream.acked(0).await;
+    stream.acked(3).await;
+    drop(stream);
+    let mut stream = tenant.through(&replica).stream().await;
+    stream.tell(&talk, [bare.clone()]);
+    assert!(stream.acked(3).await.deduplicated);
+    stream.tell(&talk, [delta("a", 3, "lo"), abort("a"), bare.clone(), finish("a", 5)]);
+    assert!(rest(&mut stream).await.iter().all(Result::is_ok));
+    let message = tenant.message_named(&talk, Name::MessageKey("a".to_owned())).await.expect("there");
+    assert_eq!((message.status(), &*message.content), (MessageStatus::Completed, "Hello"));
+    // What it is was said by its first start, also where the later ones say something else.
+    let mut stream = tenant.stream().await;
+    let later = MessageStart {
+        message_key: "a".to_owned(),
+        role: MessageRole::Assistant.into(),
+        author: "Ben".to_owned(),
+        sent_time: Some(Timestamp { seconds: 1_790_000_001, nanos: 0 }),
+        ..Default::default()
+    };
+    stream.tell(&talk, [Ask::Start(later), full]);
+    stream.acked(5).await;
+    stream.acked(5).await;
+    let again = tenant.message(&talk, &message.id).await.expect("there");
+    assert_eq!(again, message);
+    let ai = message.ai.expect("said at the start");
+    assert_eq!(
+        (&*message.author, &*message.content_type, &*ai.model),
+        ("Zoë's assistant", "text/markdown", "large")
+    );
+    // Another role is another message.
+    let other =
+        MessageStart { role: MessageRole::Agent.into(), message_key: "a".to_owned(), ..Default::default() };
+    stream.tell(&talk, [Ask::Start(other)]);
+    stream.outcome().await.expect_err("an agent's").is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_needs_a_text_or_actions_however_it_comes() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    let actions = vec![Action { name: "opening_hours".to_owned(), ..Default::default() }];
+    let call = |key: &str| NewMessage { actions: actions.clone(), ..message(key, "") };
+    let close = |key: &str, actions: &[Action]| {
+        let actions = actions.to_vec();
+        Ask::Finish(MessageFinish { message_key: key.to_owned(), length: 0, actions, ..Default::default() })
+    };
+    let mut stream = tenant.stream().await;
+    stream.send(&talk, call("whole"));
+    stream.tell(&talk, [start("pieces", "p"), close("pieces", &actions)]);
+    for answer in rest(&mut stream).await {
+        assert_eq!(answer.expect("an ack").durable_offset, 0);
+    }
+    tenant.add(&talk, call("unary")).await.expect("added");
+    let stored = tenant.messages(&talk, 0).await;
+    assert_eq!(seen(&stored), [1, 2, 3].map(|sequence| (sequence, MessageStatus::Completed, "")));
+    assert!(stored.iter().all(|message| message.actions == actions));
+
+    let mut stream = tenant.stream().await;
+    stream.send(&talk, message("nothing", ""));
+    stream.outcome().await.expect_err("nothing at all").is_invalid(&["message.content"]);
+    stream.tell(&talk, [start("nothing", "p"), close("nothing", &[])]);
+    // A rule that is broken needs no commit, but answers come in order.
+    stream.acked(0).await;
+    stream.outcome().await.expect_err("nothing at all").is_invalid(&["finish.length"]);
+    tenant
+        .add(&talk, message("nothing too", ""))
+        .await
+        .expect_err("the same")
+        .is_invalid(&["message.content"]);
+    stream.tell(&talk, [close("nothing", &actions)]);
+    assert_eq!(stream.acked(0).await.status(), MessageStatus::Completed);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_takes_its_message_over_and_the_former_stream_is_told() {
     let crm = Crm::start().await;
@@ -244,17 +357,101 @@ async fn an_offset_that_is_not_the_end_is_skipped_or_sent_back() {
         stream.tell(&talk.id, [delta("a", offset, text)]);
         stream.acked(3).await;
     }
-    for (offset, text) in [(2, "ö"), (0, "abö")] {
-        stream.tell(&talk.id, [delta("a", offset, text)]);
-        stream.outcome().await.expect_err("byte 3 is within a character").is_invalid(&["delta.text"]);
+    for (offset, text, from) in [(2, "ö", "2"), (0, "abö", "1")] {
+        stream.tell(&talk.id, [delta("a", offset, text), start("a", "p")]);
+        assert_eq!(differs_from(&stream.outcome().await.expect_err("another text")), from);
+        stream.acked(3).await;
     }
-    for wrong in [0, 2, 4] {
+    for wrong in [1, 2, 4] {
         stream.tell(&talk.id, [finish("a", wrong)]);
         assert_eq!(expected_offset(&stream.outcome().await.expect_err("another length")), "3");
     }
     stream.tell(&talk.id, [finish("a", 3)]);
     stream.acked(3).await;
     assert_eq!(tenant.messages(&talk.id, 0).await[0].content, "aä");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_answers_are_never_welded() {
+    let crm = Crm::start().await;
+    let replica = crm.replica().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    let (yes, no) = ("Yes, we do.", "No, unfortunately not.");
+    // All at once; when the first is stored; through another replica; when the message was given up.
+    for (number, key) in ["at once", "stored", "elsewhere", "given up"].into_iter().enumerate() {
+        let mut stream = tenant.stream().await;
+        stream.tell(&talk, [start(key, "p"), delta(key, 0, yes)]);
+        stream.acked(0).await;
+        if number > 0 {
+            stream.acked(11).await;
+        }
+        if number == 2 {
+            stream = tenant.through(&replica).stream().await;
+            stream.tell(&talk, [start(key, "p")]);
+            stream.acked(11).await;
+        }
+        if number == 3 {
+            stream.tell(&talk, [abort(key), start(key, "p")]);
+            stream.acked(11).await;
+            stream.acked(11).await;
+        }
+        // What comes after it is of the other text too.
+        stream.tell(&talk, [delta(key, 0, no), finish(key, 22)]);
+        if number == 0 {
+            stream.acked(11).await;
+        }
+        assert_eq!(differs_from(&stream.outcome().await.expect_err(key)), "0");
+        let error = stream.outcome().await.expect_err("not started again");
+        error.is(Code::FailedPrecondition, "MESSAGE_NOT_STARTED");
+        stream.tell(&talk, [delta(key, 11, "nately not."), finish(key, 11)]);
+        for _ in 0..2 {
+            let error = stream.outcome().await.expect_err("not started again");
+            error.is(Code::FailedPrecondition, "MESSAGE_NOT_STARTED");
+        }
+        stream.tell(&talk, [restart(key, "p"), delta(key, 0, no), finish(key, 22), delta(key, 0, yes)]);
+        assert_eq!(stream.acked(0).await.status(), MessageStatus::InProgress);
+        stream.acked(22).await;
+        assert_eq!(stream.acked(22).await.status(), MessageStatus::Completed);
+        assert_eq!(differs_from(&stream.outcome().await.expect_err("not any more")), "0");
+        // What is whole stays as it is.
+        stream.tell(&talk, [restart(key, "p")]);
+        assert_eq!(stream.acked(22).await.status(), MessageStatus::Completed);
+    }
+    let stored = tenant.messages(&talk, 0).await;
+    assert_eq!(seen(&stored), [1, 2, 3, 4].map(|sequence| (sequence, MessageStatus::Completed, no)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_sent_again_is_compared_byte_by_byte() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    // Of many pieces, characters of all lengths, and a part that was there before it was gone on with.
+    let text: String = "aß€👋".chars().cycle().take(400).collect();
+    let half = text.char_indices().nth(200).expect("a half").0;
+    let mut stream = tenant.stream().await;
+    stream.tell(&talk, [start("a", "p")]);
+    stream.acked(0).await;
+    stream.write(&talk, "a", 0, &text[..half]).await;
+    stream.tell(&talk, [abort("a"), start("a", "p")]);
+    stream.acked(half).await;
+    stream.acked(half).await;
+    stream.write(&talk, "a", half, &text[half..]).await;
+    for (from, character) in text.char_indices().step_by(37) {
+        let other = if character == 'a' { "b" } else { "a" };
+        let before = text.char_indices().map(|(index, _)| index).filter(|index| index + 50 < from);
+        let again = before.last().unwrap_or(0);
+        stream.tell(&talk, [delta("a", again, &text[again..from])]);
+        stream.acked(text.len()).await;
+        stream.tell(&talk, [delta("a", again, &format!("{}{other}", &text[again..from])), start("a", "p")]);
+        assert_eq!(differs_from(&stream.outcome().await.expect_err("another text")), from.to_string());
+        stream.acked(text.len()).await;
+    }
+    stream.tell(&talk, [delta("a", 0, &format!("{text}!")), finish("a", text.len() + 1)]);
+    stream.acked(text.len() + 1).await;
+    stream.acked(text.len() + 1).await;
+    assert_eq!(tenant.messages(&talk, 0).await[0].content, format!("{text}!"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,8 +518,8 @@ async fn a_text_in_a_wrong_place_gets_an_error_and_the_stream_lives() {
     let foreign = crm.tenant().conversation().await.id;
     let mut stream = tenant.stream().await;
     stream.send(&talk, message("taken", "Yes"));
-    stream.tell(&ended, [start("open", "p"), start("done", "p"), finish("done", 0)]);
-    for _ in 0..4 {
+    stream.tell(&ended, [start("open", "p"), start("done", "p"), delta("done", 0, "x"), finish("done", 1)]);
+    for _ in 0..5 {
         stream.outcome().await.expect("an ack");
     }
     tenant.finish(&ended).await;
@@ -332,11 +529,11 @@ async fn a_text_in_a_wrong_place_gets_an_error_and_the_stream_lives() {
         (UNKNOWN, start("k", "p"), missing, "CONVERSATION_NOT_FOUND"),
         (UNKNOWN, delta("k", 0, "x"), missing, "CONVERSATION_NOT_FOUND"),
         (&foreign, start("k", "p"), missing, "CONVERSATION_NOT_FOUND"),
-        (&foreign, finish("k", 0), missing, "CONVERSATION_NOT_FOUND"),
+        (&foreign, finish("k", 1), missing, "CONVERSATION_NOT_FOUND"),
         (&ended, start("new", "p"), precondition, "CONVERSATION_ENDED"),
         (&talk, start("taken", "p"), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"),
         (&talk, delta("never", 0, "x"), precondition, "MESSAGE_NOT_STARTED"),
-        (&talk, finish("never", 0), precondition, "MESSAGE_NOT_STARTED"),
+        (&talk, finish("never", 1), precondition, "MESSAGE_NOT_STARTED"),
         (&talk, abort("never"), precondition, "MESSAGE_NOT_STARTED"),
         (&talk, named("k"), invalid, "FIELD_INVALID"),
         (&talk, start("", "p"), invalid, "FIELD_INVALID"),
@@ -524,7 +721,7 @@ async fn a_poison_write_harms_only_itself() {
         stream.send(&other, message(&key.to_string(), "Hello"));
     }
     stream.tell(&talk, [delta("text", 0, "Hello"), finish("text", 5)]);
-    stream.tell(&talk, [delta("poisoned", 0, "poison"), finish("poisoned", 0)]);
+    stream.tell(&talk, [delta("poisoned", 0, "poison"), abort("poisoned")]);
     let mut refused = BTreeSet::new();
     for answer in rest_with_errors(&mut stream).await {
         if let Err((key, error)) = answer {
@@ -539,7 +736,7 @@ async fn a_poison_write_harms_only_itself() {
     assert_eq!(sequences, (1..=38).collect::<Vec<_>>());
     assert_eq!(
         seen(&stored)[..2],
-        [(1, MessageStatus::Completed, "Hello"), (2, MessageStatus::Completed, "")]
+        [(1, MessageStatus::Completed, "Hello"), (2, MessageStatus::Incomplete, "")]
     );
     assert_eq!(tenant.messages(&other, 0).await.len(), 40);
 }

@@ -11,7 +11,7 @@ use crm_backend::pb::{
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::support::conversations::message;
+use crate::support::conversations::{message, restart};
 use crate::support::postgres::Sql;
 use crate::support::samples::analysis;
 use crate::support::sql::columns;
@@ -510,6 +510,74 @@ async fn another_stream_that_goes_on_with_a_message_replaces_what_was_not_stored
     second.finish(&talk, "a", 9);
     watch.until_closed(1).await;
     assert_eq!(watch.log.messages[0].content, "One, two.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_is_told_as_a_snapshot_of_nothing() {
+    let crm = Crm::start().await;
+    let replica = crm.replica().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    let mut watch = tenant.watch(&talk, None).await;
+    let mut brief = tenant.try_watch(&talk, None, false).await.expect("a watch");
+    let mut far = tenant.through(&replica).watch(&talk, None).await;
+    let mut stream = tenant.stream().await;
+    stream.start(&talk, "a").await;
+    stream.say(&talk, "a", 0, "Yes, we do.").await;
+    // Something that is not stored when it begins anew.
+    stream.delta(&talk, "a", 11, " Indeed");
+    let (token, _) = {
+        watch.until(|log| log.messages.first().is_some_and(|it| it.content.ends_with("eed"))).await;
+        stream.tell(&talk, [restart("a", "")]);
+        assert_eq!(stream.acked(18).await.durable_offset, 18);
+        assert_eq!(stream.acked(0).await.status(), MessageStatus::InProgress);
+        watch.next_with_token().await
+    };
+    assert_eq!(watch.log.messages[0].content, "");
+    stream.say(&talk, "a", 0, "No, unfortunately not.").await;
+    assert_eq!(names(&mut watch, 1).await, ["delta 1 0 \"No, unfortunately not.\""]);
+    stream.finish(&talk, "a", 22);
+    stream.acked(22).await;
+    let end = "finished 1 \"No, unfortunately not.\"";
+    assert_eq!(names(&mut watch, 1).await, [end]);
+    // Without deltas it is told as a start again; by another replica it is found out, at the latest by its end.
+    assert_eq!(names(&mut brief, 3).await, ["started 1 \"\"", "started 1 \"\"", end]);
+    far.until_closed(1).await;
+    assert_eq!(far.log.messages, watch.log.messages);
+    let mut resumed = tenant.watch(&talk, resume(&token)).await;
+    assert_eq!(names(&mut resumed, 1).await, [end]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_was_told_and_lost_is_taken_back_before_the_end() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    let sql = crm.sql().await;
+    // What is lost with the database is text that was told and is not committed.
+    sql.run("ALTER TABLE message_pieces ADD CHECK (text NOT LIKE '%lost%')").await;
+    let mut watch = tenant.watch(&talk, None).await;
+    let mut stream = tenant.stream().await;
+    stream.start(&talk, "a").await;
+    stream.say(&talk, "a", 0, "Well, ").await;
+    stream.delta(&talk, "a", 6, "this is lost");
+    watch.until(|log| log.messages.first().is_some_and(|it| it.content.ends_with("lost"))).await;
+    stream.outcome().await.expect_err("not stored").is(Code::InvalidArgument, "FIELD_INVALID");
+    stream.abort(&talk, "a").await;
+    assert_eq!(names(&mut watch, 2).await, ["snapshot 1 \"Well, \"", "aborted 1 \"Well, \""]);
+
+    // The same stream goes on in other words of the same length.
+    stream.start(&talk, "b").await;
+    stream.delta(&talk, "b", 0, "lost!");
+    watch.until(|log| log.messages.get(1).is_some_and(|it| it.content == "lost!")).await;
+    stream.outcome().await.expect_err("not stored").is(Code::InvalidArgument, "FIELD_INVALID");
+    stream.say(&talk, "b", 0, "found").await;
+    stream.say(&talk, "b", 5, ".").await;
+    stream.finish(&talk, "b", 6);
+    stream.acked(6).await;
+    let told: Vec<_> = watch.until_closed(2).await.iter().map(name).collect();
+    assert!(told.contains(&"snapshot 2 \"found\"".to_owned()), "{told:?}");
+    assert_eq!(watch.log.messages, tenant.messages(&talk, 0).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,8 +63,6 @@ pub(crate) struct Meant {
     pub(crate) end: Option<MessageStatus>,
     /// It was given up once, and gone on with.
     pub(crate) reopened: bool,
-    /// After words that were lost it went on with others, or with none.
-    pub(crate) rewritten: bool,
 }
 
 /// The log of one client.
@@ -127,7 +125,7 @@ impl Subject {
 impl Meant {
     /// A message that comes whole, and so ends as it begins.
     pub(crate) fn whole(text: String) -> Self {
-        Self { text, end: Some(MessageStatus::Completed), reopened: false, rewritten: false }
+        Self { text, end: Some(MessageStatus::Completed), reopened: false }
     }
 }
 

@@ -149,7 +149,7 @@ impl Producer {
         } else {
             Kind::Whole
         };
-        let meant = Meant { text: text.clone(), end: None, reopened: false, rewritten: false };
+        let meant = Meant { text: text.clone(), end: None, reopened: false };
         self.log.meant.insert(subject.clone(), meant);
         Job::new(subject, text, kind)
     }

@@ -7,26 +7,17 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::drafts::store as drafts;
-use super::rules::{self, Placed, Plan, Write};
-use super::store::{self, Known, Listed, Message, append};
+use super::rules::{self, Found, Placed, Plan, Span, Stored, Write};
+use super::store::{self, Listed, Message, append, spans};
 use crate::audit::store::{self as audit, Event};
 use crate::conversations::rules::not_found;
-use crate::conversations::store::{self as conversations, Head};
+use crate::conversations::store as conversations;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, MessageStatus};
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::{Page, times};
-
-/// What a batch of writes finds.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// The conversations that are held for it.
-    pub(crate) heads: Vec<Head>,
-    /// What is there under its keys.
-    pub(crate) known: Vec<Known>,
-}
 
 /// Which conversations of a batch to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +31,7 @@ pub(crate) enum Holding {
 /// Holds the conversations of a batch of writes, and then looks up what is there under its keys.
 ///
 /// The conversations are held to the commit: their counters, the messages and the order of commits
-/// agree.
+/// agree. Texts are not read yet.
 pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> Result<Found> {
     let mut ids: Vec<Uuid> = writes.iter().map(|write| write.conversation_id).collect();
     ids.sort_unstable();
@@ -64,7 +55,12 @@ pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> 
         }),
     ])
     .await?;
-    Ok(Found { heads, known })
+    Ok(Found { heads, known, ..Found::default() })
+}
+
+/// What is stored of texts, in conversations that are held.
+pub(crate) async fn recall(tx: &TenantTx, said_again: &[Span]) -> Result<Vec<Stored>> {
+    spans::list(tx, said_again).await
 }
 
 /// The conversations that another transaction holds, of those that writes are for and [`find`] did not
@@ -86,10 +82,13 @@ pub(crate) async fn apply(
 ) -> Result<Vec<Message>> {
     let Plan { outcomes: _, additions, reopenings, holds, pieces, closings, heads } = plan;
     let closing: Vec<Uuid> = closings.iter().map(|closing| closing.message_id).collect();
+    let emptied = reopenings.iter().filter(|reopening| reopening.emptied);
+    let emptied: Vec<Uuid> = emptied.map(|reopening| reopening.message_id).collect();
     let mut closed = Vec::new();
     tx.in_order([
         Box::pin(unless(additions.is_empty(), append::insert(tx, additions, now))),
         Box::pin(unless(reopenings.is_empty(), append::reopen(tx, reopenings, now))),
+        Box::pin(unless(emptied.is_empty(), drafts::delete_pieces(tx, &emptied))),
         Box::pin(unless(holds.is_empty(), drafts::hold(tx, holds))),
         Box::pin(unless(pieces.is_empty(), drafts::extend(tx, pieces))),
         Box::pin(unless(closing.is_empty(), async {
@@ -107,8 +106,9 @@ pub(crate) async fn apply(
 
 /// Does one write in a transaction that does other things too, its event among them.
 pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Result<Placed> {
-    let Found { heads, known } = find(tx, &[write], Holding::Only(write.conversation_id)).await?;
-    let mut plan = rules::plan([write], (&heads, &[]), known, lease);
+    let mut found = find(tx, &[write], Holding::Only(write.conversation_id)).await?;
+    found.texts = recall(tx, &rules::said_again(&[write], &found.known)).await?;
+    let mut plan = rules::plan([write], found, lease);
     apply(tx, &plan, &[], times::now()).await?;
     plan.outcomes.pop().flatten().unwrap_or_else(|| Err(Error::internal("a plan lost a write")))
 }
@@ -119,6 +119,7 @@ pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     conversations::list_existing(tx, &[]).await?;
     conversations::lock_head(tx, Uuid::nil()).await?;
     store::list_known(tx, &[]).await?;
+    spans::list(tx, &[]).await?;
     let now = times::now();
     append::insert(tx, &[], now).await?;
     append::reopen(tx, &[], now).await?;
@@ -135,14 +136,28 @@ async fn unless(nothing_to_do: bool, statement: impl Future<Output = Result<()>>
     if nothing_to_do { Ok(()) } else { statement.await }
 }
 
+/// Which message of a conversation is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Name {
+    Id(Uuid),
+    Key(String),
+}
+
 /// One message of a conversation.
-pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Message> {
-    if let Some(mut message) = store::find(tx, conversation_id, id).await? {
+pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, name: &Name) -> Result<Message> {
+    let found = match name {
+        Name::Id(id) => store::find(tx, conversation_id, *id).await?,
+        Name::Key(key) => store::find_by_key(tx, conversation_id, key).await?,
+    };
+    if let Some(mut message) = found {
         fill(tx, std::slice::from_mut(&mut message)).await?;
         return Ok(message);
     }
     require_conversation(tx, conversation_id).await?;
-    Err(message_not_found(id))
+    Err(message_not_found(match name {
+        Name::Id(id) => id.to_string(),
+        Name::Key(key) => key.clone(),
+    }))
 }
 
 /// Makes sure that a message is in a conversation, which is there.
@@ -153,12 +168,12 @@ pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Resul
 pub(crate) async fn require(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<()> {
     match store::exists(tx, conversation_id, id).await? {
         true => Ok(()),
-        false => Err(message_not_found(id)),
+        false => Err(message_not_found(id.to_string())),
     }
 }
 
-pub(crate) fn message_not_found(id: Uuid) -> Error {
-    Error::NotFound { reason: ErrorReason::MessageNotFound, kind: "message", name: id.to_string() }
+pub(crate) fn message_not_found(name: impl Into<String>) -> Error {
+    Error::NotFound { reason: ErrorReason::MessageNotFound, kind: "message", name: name.into() }
 }
 
 /// Which messages of a conversation a list shows.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::rules::{self, Outcome, Plan, Write};
+use super::rules::{self, Found, Outcome, Plan, Span, Stored, Write};
 use super::store::Known;
 use crate::conversations::store::Head;
 use crate::pb::{ConversationStatus, MessageStatus};
@@ -81,8 +81,11 @@ impl Tables {
     /// Does writes in one transaction. Those that have no outcome yet must come again.
     pub(super) fn commit(&mut self, writes: &[Write]) -> Vec<Option<Outcome>> {
         let heads: Vec<Head> = self.heads.values().copied().collect();
-        let known = self.messages.iter().map(|(key, row)| self.known(key, row)).collect();
-        let plan = rules::plan(writes, (&heads, &[]), known, self.lease);
+        let known: Vec<Known> = self.messages.iter().map(|(key, row)| self.known(key, row)).collect();
+        let all: Vec<&Write> = writes.iter().collect();
+        let texts = rules::said_again(&all, &known).into_iter().map(|span| self.recall(span)).collect();
+        let found = Found { heads, known, texts, held: Vec::new() };
+        let plan = rules::plan(writes, found, self.lease);
         self.apply(&plan);
         self.check();
         plan.outcomes
@@ -112,10 +115,19 @@ impl Tables {
             fingerprint: row.fingerprint.clone(),
             status: Text(row.status),
             durable_offset: length(&row.text()),
+            since: row.change.unwrap_or(0),
             producer_id: row.draft.as_ref().map(|draft| draft.producer_id.clone()),
             holder: row.draft.as_ref().map(|draft| draft.holder),
             idle_ms: row.draft.as_ref().map(|draft| self.clock - draft.touched),
         }
+    }
+
+    /// What `store::spans` reads.
+    fn recall(&self, Span { message_id, offset, length }: Span) -> Stored {
+        let row = self.messages.values().find(|row| row.id == message_id).expect("a message with this id");
+        let place = |bytes: i64| usize::try_from(bytes).expect("within the text");
+        let text = row.text().as_bytes()[place(offset)..place(offset + length)].to_vec();
+        Stored { message_id, offset, text }
     }
 
     fn by_id(&mut self, id: Uuid) -> &mut Row {
@@ -145,9 +157,13 @@ impl Tables {
             let row = self.by_id(reopening.message_id);
             row.status = MessageStatus::InProgress;
             row.change = Some(reopening.change);
+            if reopening.emptied {
+                row.content.clear();
+                row.pieces.clear();
+            }
         }
         for hold in holds {
-            let producer_id = hold.producer_id.to_owned();
+            let producer_id = hold.producer_id.clone().into_owned();
             self.by_id(hold.message_id).draft = Some(Draft { producer_id, holder: hold.holder, touched });
         }
         for piece in pieces {

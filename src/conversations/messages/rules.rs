@@ -1,9 +1,16 @@
 //! What becomes of writes to messages: which get a place, which have one, which are refused.
 
+mod parts;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use uuid::Uuid;
+
+pub(crate) use parts::{Span, Stored, said_again};
+
+use parts::Parts;
 
 use super::store::{Action, Ai, Known, NewMessage};
 use crate::conversations::rules::{ended, is_over, not_found};
@@ -15,6 +22,9 @@ use crate::rpc::words::Text;
 
 /// Bytes of a message's text, as the contract says.
 pub(crate) const MAX_CONTENT_BYTES: i64 = 262_144;
+
+/// The holder of a message that no stream may write before it is started again.
+const NOBODY: Uuid = Uuid::nil();
 
 /// One thing to do to one message of a conversation.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +39,9 @@ pub(crate) struct Write {
 pub(crate) enum Change {
     /// Add it, whole.
     Add(Box<NewMessage>),
-    /// Open it for this stream, which is one of a producer, or go on with it.
-    Start { message: Box<NewMessage>, producer_id: String, holder: Uuid },
+    /// Open it for this stream, which is one of a producer, or go on with it; where it restarts, without
+    /// the text so far.
+    Start { message: Box<NewMessage>, producer_id: String, holder: Uuid, restart: bool },
     /// Append what comes after its first `offset` bytes.
     Extend { holder: Uuid, offset: i64, text: String },
     /// Close it: that is all, so many bytes.
@@ -52,6 +63,8 @@ pub(crate) struct Placed {
     pub(crate) status: MessageStatus,
     /// Bytes of its text.
     pub(crate) durable_offset: i64,
+    /// The change since which it has been as it is; 0 where that is since it was added.
+    pub(crate) since: i64,
     /// Whether it was there already.
     pub(crate) deduplicated: bool,
     /// What the write made of it.
@@ -69,6 +82,8 @@ pub(crate) enum Effect {
     Held,
     /// It is in progress again, since this change of the conversation.
     Reopened { change: i64 },
+    /// It is in progress without the text that it had, since this change of the conversation.
+    Restarted { change: i64 },
     /// Its text grew.
     Extended,
     /// It was closed, by this change of the conversation.
@@ -86,7 +101,7 @@ pub(crate) struct Plan<'w> {
     pub(crate) outcomes: Vec<Option<Outcome>>,
     /// The messages to add.
     pub(crate) additions: Vec<Addition<'w>>,
-    /// The messages that are in progress again.
+    /// The messages that are in progress again, or anew.
     pub(crate) reopenings: Vec<Reopening>,
     /// The streams that hold messages from here on.
     pub(crate) holds: Vec<Hold<'w>>,
@@ -106,11 +121,13 @@ pub(crate) struct Addition<'w> {
     pub(crate) status: Text<MessageStatus>,
 }
 
-/// A message that was given up, and is gone on with.
+/// A message that was given up and is gone on with, or that begins anew.
 #[derive(Debug)]
 pub(crate) struct Reopening {
     pub(crate) message_id: Uuid,
     pub(crate) change: i64,
+    /// Whether the text so far is dropped.
+    pub(crate) emptied: bool,
 }
 
 /// Who writes a message.
@@ -118,7 +135,7 @@ pub(crate) struct Reopening {
 pub(crate) struct Hold<'w> {
     pub(crate) message_id: Uuid,
     pub(crate) conversation_id: Uuid,
-    pub(crate) producer_id: &'w str,
+    pub(crate) producer_id: Cow<'w, str>,
     pub(crate) holder: Uuid,
 }
 
@@ -140,22 +157,41 @@ pub(crate) struct Closing<'w> {
     pub(crate) actions: &'w [Action],
 }
 
-/// Decides a batch of writes, given the conversations that are held for it, those that another
-/// transaction holds, and what is known under its keys. A write sees what those before it did.
+/// What a batch of writes finds.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The conversations that are held for it.
+    pub(crate) heads: Vec<Head>,
+    /// The conversations that another transaction holds.
+    pub(crate) held: Vec<Uuid>,
+    /// What is there under its keys.
+    pub(crate) known: Vec<Known>,
+    /// What is there of texts that the batch says again (see [`said_again`]).
+    pub(crate) texts: Vec<Stored>,
+}
+
+/// Decides a batch of writes, given what it finds. A write sees what those before it did.
 ///
 /// Writes to a conversation that another transaction holds come again; one that is in neither list does not
 /// exist.
 pub(crate) fn plan<'w>(
     writes: impl IntoIterator<Item = &'w Write>,
-    (heads, held): (&[Head], &[Uuid]),
-    known: Vec<Known>,
+    found: Found,
     lease: Duration,
 ) -> Plan<'w> {
+    let Found { heads, held, known, texts } = found;
+    let mut parts: HashMap<Uuid, Parts<'w>> = HashMap::new();
+    for Stored { message_id, offset, text } in texts {
+        parts.entry(message_id).or_default().add(offset, Cow::Owned(text));
+    }
     let mut planner = Planner {
         heads: heads.iter().map(|head| (head.id, Standing { head: *head, waits: false })).collect(),
         known: known
             .into_iter()
-            .map(|known| ((known.conversation_id, known.message_key.clone()), State::new(known)))
+            .map(|known| {
+                let parts = parts.remove(&known.id).unwrap_or_default();
+                ((known.conversation_id, known.message_key.clone()), State::new(known, parts))
+            })
             .collect(),
         lease,
         held,
@@ -187,19 +223,22 @@ impl Standing {
 }
 
 /// A message in the course of a batch.
-struct State {
+struct State<'w> {
     known: Known,
+    /// What is known of its text.
+    parts: Parts<'w>,
     /// Whether it was closed in this batch. What happens to it next can only be done after that.
     closed: bool,
 }
 
-impl State {
-    fn new(known: Known) -> Self {
-        Self { known, closed: false }
+impl<'w> State<'w> {
+    fn new(known: Known, parts: Parts<'w>) -> Self {
+        Self { known, parts, closed: false }
     }
 
     fn placed(&self, deduplicated: bool, effect: Effect) -> Placed {
-        let Known { conversation_id, message_key, id, sequence, status, durable_offset, .. } = &self.known;
+        let Known { conversation_id, message_key, id, sequence, status, durable_offset, since, .. } =
+            &self.known;
         Placed {
             conversation_id: *conversation_id,
             message_key: message_key.clone(),
@@ -207,6 +246,7 @@ impl State {
             sequence: *sequence,
             status: status.0,
             durable_offset: *durable_offset,
+            since: *since,
             deduplicated,
             effect,
         }
@@ -230,15 +270,15 @@ impl State {
     }
 }
 
-struct Planner<'w, 'h> {
+struct Planner<'w> {
     heads: HashMap<Uuid, Standing>,
-    known: HashMap<(Uuid, String), State>,
+    known: HashMap<(Uuid, String), State<'w>>,
     lease: Duration,
-    held: &'h [Uuid],
+    held: Vec<Uuid>,
     plan: Plan<'w>,
 }
 
-impl<'w> Planner<'w, '_> {
+impl<'w> Planner<'w> {
     /// What becomes of a write; nothing yet where it has to wait for the end of the batch.
     fn decide(&mut self, write: &'w Write) -> Option<Outcome> {
         let Self { heads, known, lease, held, plan } = self;
@@ -257,9 +297,9 @@ impl<'w> Planner<'w, '_> {
         }
         let added = match &write.change {
             Change::Add(message) => add(standing, message, MessageStatus::Completed, plan),
-            Change::Start { message, producer_id, holder } => {
+            Change::Start { message, producer_id, holder, restart: _ } => {
                 add(standing, message, MessageStatus::InProgress, plan).map(|mut state| {
-                    hold(&mut state, producer_id, *holder, plan);
+                    hold(&mut state, Cow::Borrowed(producer_id), *holder, plan);
                     state
                 })
             }
@@ -277,14 +317,16 @@ fn add<'w>(
     message: &'w NewMessage,
     status: MessageStatus,
     plan: &mut Plan<'w>,
-) -> Result<State> {
+) -> Result<State<'w>> {
     if is_over(standing.head.status) {
         return Err(ended(standing.head.id));
     }
     standing.head.last_sequence += 1;
     let sequence = standing.head.last_sequence;
     plan.additions.push(Addition { message, sequence, status: Text(status) });
-    Ok(State::new(Known {
+    let mut parts = Parts::default();
+    parts.add(0, Cow::Borrowed(message.content.as_bytes()));
+    let known = Known {
         conversation_id: message.conversation_id,
         message_key: message.message_key.clone(),
         id: message.id,
@@ -292,16 +334,18 @@ fn add<'w>(
         fingerprint: message.fingerprint.clone(),
         status: Text(status),
         durable_offset: length(&message.content),
+        since: 0,
         producer_id: None,
         holder: None,
         idle_ms: None,
-    }))
+    };
+    Ok(State::new(known, parts))
 }
 
 /// A write meets a message that is there.
 fn meet<'w>(
     standing: &mut Standing,
-    state: &mut State,
+    state: &mut State<'w>,
     change: &'w Change,
     lease: Duration,
     plan: &mut Plan<'w>,
@@ -309,8 +353,8 @@ fn meet<'w>(
     match change {
         // A resend is answered also after the conversation ended: its first ack may have been lost.
         Change::Add(message) => Some(same(message, state).and_then(|()| state.as_it_is())),
-        Change::Start { message, producer_id, holder } => match same(message, state) {
-            Ok(()) => start(standing, state, (producer_id, *holder), lease, plan),
+        Change::Start { message, producer_id, holder, restart } => match same(message, state) {
+            Ok(()) => start(standing, state, (producer_id, *holder, *restart), lease, plan),
             Err(reused) => Some(Err(reused)),
         },
         Change::Extend { holder, offset, text } => Some(extend(state, *holder, (*offset, text), plan)),
@@ -326,7 +370,7 @@ fn meet<'w>(
     }
 }
 
-fn same(message: &NewMessage, state: &State) -> Result<()> {
+fn same(message: &NewMessage, state: &State<'_>) -> Result<()> {
     if message.fingerprint == state.known.fingerprint {
         return Ok(());
     }
@@ -340,59 +384,96 @@ fn same(message: &NewMessage, state: &State) -> Result<()> {
 
 fn start<'w>(
     standing: &mut Standing,
-    state: &mut State,
-    (producer_id, holder): (&'w str, Uuid),
+    state: &mut State<'w>,
+    (producer_id, holder, restart): (&'w str, Uuid, bool),
     lease: Duration,
     plan: &mut Plan<'w>,
 ) -> Option<Outcome> {
     match state.known.status.0 {
-        MessageStatus::InProgress if state.known.holder == Some(holder) => Some(state.as_it_is()),
         MessageStatus::InProgress => {
+            let is_ours = state.known.holder == Some(holder);
+            if is_ours && !restart {
+                return Some(state.as_it_is());
+            }
             let other = state.known.producer_id.as_deref().is_some_and(|producer| producer != producer_id);
-            if let Some(left) = lease_left(&state.known, lease).filter(|_| other) {
+            if let Some(left) = lease_left(&state.known, lease).filter(|_| other && !is_ours) {
                 return Some(Err(held(left)));
             }
-            hold(state, producer_id, holder, plan);
-            Some(Ok(state.placed(true, Effect::Held)))
+            let effect = match restart {
+                true => Effect::Restarted { change: reopen(standing, state, restart, plan) },
+                false => Effect::Held,
+            };
+            hold(state, Cow::Borrowed(producer_id), holder, plan);
+            Some(Ok(state.placed(true, effect)))
         }
         MessageStatus::Incomplete if state.closed => None,
         MessageStatus::Incomplete => {
-            let change = standing.next_change();
-            plan.reopenings.push(Reopening { message_id: state.known.id, change });
-            state.known.status = Text(MessageStatus::InProgress);
-            hold(state, producer_id, holder, plan);
+            let change = reopen(standing, state, restart, plan);
+            hold(state, Cow::Borrowed(producer_id), holder, plan);
             Some(Ok(state.placed(true, Effect::Reopened { change })))
         }
         _ => Some(state.as_it_is()),
     }
 }
 
+/// Makes a message be in progress since the next change of its conversation, which this is.
+fn reopen<'w>(standing: &mut Standing, state: &mut State<'w>, emptied: bool, plan: &mut Plan<'w>) -> i64 {
+    let change = standing.next_change();
+    let message_id = state.known.id;
+    let before = plan.reopenings.iter().position(|reopening| reopening.message_id == message_id);
+    let before = before.map(|index| plan.reopenings.swap_remove(index));
+    let emptied_before = before.is_some_and(|before| before.emptied);
+    plan.reopenings.push(Reopening { message_id, change, emptied: emptied || emptied_before });
+    state.known.status = Text(MessageStatus::InProgress);
+    state.known.since = change;
+    if emptied {
+        plan.pieces.retain(|piece| piece.message_id != message_id);
+        state.known.durable_offset = 0;
+        state.parts = Parts::default();
+    }
+    change
+}
+
 /// Makes a stream the one that writes a message. Its lease begins anew.
-fn hold<'w>(state: &mut State, producer_id: &'w str, holder: Uuid, plan: &mut Plan<'w>) {
+fn hold<'w>(state: &mut State<'w>, producer_id: Cow<'w, str>, holder: Uuid, plan: &mut Plan<'w>) {
     let Known { id, conversation_id, .. } = state.known;
-    plan.holds.retain(|hold| hold.message_id != id);
-    plan.holds.push(Hold { message_id: id, conversation_id, producer_id, holder });
-    state.known.producer_id = Some(producer_id.to_owned());
+    state.known.producer_id = Some(producer_id.clone().into_owned());
     state.known.holder = Some(holder);
     state.known.idle_ms = Some(0);
+    plan.holds.retain(|hold| hold.message_id != id);
+    plan.holds.push(Hold { message_id: id, conversation_id, producer_id, holder });
+}
+
+/// Takes a message from the stream that writes it. What that stream has sent already would be taken for
+/// the rest of another text.
+fn release<'w>(state: &mut State<'w>, plan: &mut Plan<'w>) {
+    let producer_id = state.known.producer_id.clone().unwrap_or_default();
+    hold(state, Cow::Owned(producer_id), NOBODY, plan);
 }
 
 fn extend<'w>(
-    state: &mut State,
+    state: &mut State<'w>,
     holder: Uuid,
     (offset, text): (i64, &'w str),
     plan: &mut Plan<'w>,
 ) -> Outcome {
     let durable = state.known.durable_offset;
     let end = offset.saturating_add(length(text));
+    let is_open = state.is_open();
     match state.known.status.0 {
         MessageStatus::InProgress => state.require(holder)?,
-        _ if end <= durable => return state.as_it_is(),
+        _ if end <= durable => {}
         MessageStatus::Incomplete => return Err(given_up(&state.known)),
         _ => return Err(closed(&state.known)),
     }
     if offset > durable {
         return Err(beyond("delta.offset", durable));
+    }
+    if let Some(from) = state.parts.differ_from(offset, text, durable) {
+        if is_open {
+            release(state, plan);
+        }
+        return Err(differs(from));
     }
     if end <= durable {
         return state.as_it_is();
@@ -402,8 +483,10 @@ fn extend<'w>(
         return Err(Error::invalid("delta.text", "string.max_bytes", description));
     }
     let skipped = usize::try_from(durable - offset).unwrap_or(usize::MAX);
-    let rest = text.get(skipped..).ok_or_else(|| within_character(durable))?;
+    // What is skipped is what is there, which ends with a character.
+    let rest = text.get(skipped..).ok_or_else(|| differs(durable))?;
     plan.pieces.push(Piece { message_id: state.known.id, offset: durable, text: rest });
+    state.parts.add(durable, Cow::Borrowed(rest.as_bytes()));
     state.known.durable_offset = end;
     state.known.idle_ms = Some(0);
     Ok(state.placed(false, Effect::Extended))
@@ -411,7 +494,7 @@ fn extend<'w>(
 
 fn finish<'w>(
     standing: &mut Standing,
-    state: &mut State,
+    state: &mut State<'w>,
     holder: Uuid,
     length: i64,
     content: (Option<&'w Ai>, &'w [Action]),
@@ -435,7 +518,7 @@ fn finish<'w>(
     Some(Ok(close(standing, state, MessageStatus::Completed, content, plan)))
 }
 
-fn abort<'w>(standing: &mut Standing, state: &mut State, holder: Uuid, plan: &mut Plan<'w>) -> Outcome {
+fn abort<'w>(standing: &mut Standing, state: &mut State<'w>, holder: Uuid, plan: &mut Plan<'w>) -> Outcome {
     match state.known.status.0 {
         MessageStatus::InProgress => state.require(holder)?,
         MessageStatus::Incomplete => return state.as_it_is(),
@@ -446,7 +529,7 @@ fn abort<'w>(standing: &mut Standing, state: &mut State, holder: Uuid, plan: &mu
 
 fn close<'w>(
     standing: &mut Standing,
-    state: &mut State,
+    state: &mut State<'w>,
     status: MessageStatus,
     (ai, actions): (Option<&'w Ai>, &'w [Action]),
     plan: &mut Plan<'w>,
@@ -454,6 +537,7 @@ fn close<'w>(
     let change = standing.next_change();
     plan.closings.push(Closing { message_id: state.known.id, status: Text(status), change, ai, actions });
     state.known.status = Text(status);
+    state.known.since = change;
     state.closed = true;
     state.placed(false, Effect::Closed { change })
 }
@@ -515,10 +599,9 @@ pub(crate) fn beyond(field: &'static str, durable: i64) -> Error {
     Error::Offset { field, expected: durable }
 }
 
-/// The text is not the one that was sent before.
-pub(crate) fn within_character(durable: i64) -> Error {
-    let description = format!("is another text than what is there: byte {durable} is within a character");
-    Error::invalid("delta.text", "delta.text", description)
+/// The text is not the one that is there.
+pub(crate) fn differs(from: i64) -> Error {
+    Error::TextDiffers { field: "delta.text", from }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::rules::{self, Change, Effect, Outcome, Placed, Write, length};
 use super::wire;
-use crate::conversations::feed::Text as Shown;
+use crate::conversations::feed::{Mark, Text as Shown};
 use crate::error::{Error, Result};
 use crate::pb::add_message_request::Action;
 use crate::pb::{self, AddMessageRequest, AddMessageResponse, ErrorReason, MessageStatus};
@@ -53,12 +53,14 @@ pub(crate) enum Step {
     Write(u64, Write),
     /// Show text of a message to those who watch its conversation.
     Show(Uuid, Shown),
+    /// Tell them that what they were shown beyond a point may not be stored.
+    Lose(Uuid, Mark),
 }
 
 /// The state of a stream.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Names the stream where it holds messages.
+    /// Names the stream where it holds messages, unless they began anew.
     holder: Uuid,
     /// The conversation that was named last.
     conversation_id: String,
@@ -97,23 +99,34 @@ enum Kind {
 }
 
 /// The text of a message in progress, as far as this stream writes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Text {
+    /// What the stream holds the message under: its own name, or another one since a restart, so that
+    /// nothing of the new text is stored where the restart was lost.
+    holder: Uuid,
     /// Starts that are not decided: until they are, nobody knows where the text ends.
     starts: usize,
     /// The message, once this stream may write it.
-    message: Option<(Uuid, i64)>,
-    /// Where the next piece begins; not known before the first.
+    message: Option<Held>,
+    /// Where the text ends that this stream has sent; not known before the first, nor after some was lost.
     end: Option<i64>,
-    /// How much of it is known to be stored: text that begins there or before follows on it, also where
-    /// the client sends again what came long before.
+    /// How much of it is known to be stored.
     durable: i64,
-    /// Through where watchers were shown the text.
-    shown: i64,
+    /// Through where watchers were shown the text; not known after some was lost.
+    shown: Option<i64>,
     /// What is not stored.
     buffer: Buffer,
     /// How often the client was sent back to an earlier point.
     rewinds: u32,
+}
+
+/// A message that this stream may write.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    id: Uuid,
+    sequence: i64,
+    /// The change since which it is in progress.
+    since: i64,
 }
 
 /// Pieces that are stored together.
@@ -124,9 +137,27 @@ struct Buffer {
     deltas: usize,
     bytes: usize,
     since: Option<(Instant, Instant)>,
+    /// Whether it begins with text that was sent before. Nobody is shown what follows on that, as long as
+    /// nobody knows that it is the same text.
+    again: bool,
 }
 
 impl Buffer {
+    /// Takes a piece that begins within the text or goes on with it, and says the same as far as that
+    /// reaches.
+    fn join(&mut self, offset: i64, piece: &str) -> bool {
+        let at = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
+        let Some(known) = at.and_then(|at| self.text.as_bytes().get(at..)) else { return false };
+        if known.starts_with(piece.as_bytes()) {
+            return true;
+        }
+        let fresh = piece.as_bytes().starts_with(known).then(|| piece.get(known.len()..)).flatten();
+        fresh.is_some_and(|fresh| {
+            self.text.push_str(fresh);
+            true
+        })
+    }
+
     fn end(&self) -> i64 {
         self.offset.saturating_add(length(&self.text))
     }
@@ -143,9 +174,22 @@ impl Buffer {
 }
 
 impl Text {
-    /// Whether a piece that begins here goes on from what is stored, beyond what this stream sent last.
-    fn follows_on_stored(&self, offset: i64) -> bool {
-        offset <= self.durable && self.end.is_some_and(|end| end < offset)
+    fn new(holder: Uuid) -> Self {
+        Self {
+            holder,
+            starts: 0,
+            message: None,
+            end: None,
+            durable: 0,
+            shown: None,
+            buffer: Buffer::default(),
+            rewinds: 0,
+        }
+    }
+
+    /// Where the text ends, as far as this stream knows.
+    fn end(&self) -> Option<i64> {
+        self.end.map(|end| end.max(self.durable))
     }
 }
 
@@ -269,32 +313,48 @@ impl Session {
         (bytes, now): (usize, Instant),
         steps: &mut Vec<Step>,
     ) {
-        let holder = self.holder;
         match action {
             Action::Message(message) => {
                 self.write(wire::add(conversation_id, message), Kind::Other, (1, bytes), steps);
             }
             Action::Start(start) => {
-                let write = wire::start(conversation_id, start, holder);
-                let key = (conversation_id, write.message_key.clone());
+                let key = (conversation_id, start.message_key.clone());
                 self.forget_some();
                 self.flush(&key, steps);
-                let text = self.texts.entry(key).or_default();
+                let text = self.text(key);
                 text.starts += 1;
                 // What comes now goes on from the start, whatever becomes of the text before it.
                 text.rewinds += 1;
                 text.end = None;
+                if start.restart {
+                    text.holder = Uuid::new_v4();
+                    // What comes now is shown when it is known that what came before is gone.
+                    text.message = None;
+                    text.durable = 0;
+                }
+                let write = wire::start(conversation_id, start, text.holder);
                 self.write(write, Kind::Start, (1, bytes), steps);
             }
             Action::Delta(delta) => self.take(conversation_id, delta, (bytes, now), steps),
             Action::Finish(finish) => {
+                let holder = self.holder_of(conversation_id, &finish.message_key);
                 self.close(wire::finish(conversation_id, finish, holder), bytes, steps);
             }
             Action::Abort(pb::MessageAbort { message_key }) => {
-                let change = Change::Abort { holder };
+                let change = Change::Abort { holder: self.holder_of(conversation_id, &message_key) };
                 self.close(Write { conversation_id, message_key, change }, bytes, steps);
             }
         }
+    }
+
+    fn text(&mut self, key: Key) -> &mut Text {
+        let holder = self.holder;
+        self.texts.entry(key).or_insert_with(|| Text::new(holder))
+    }
+
+    fn holder_of(&self, conversation_id: Uuid, message_key: &str) -> Uuid {
+        let text = self.texts.get(&(conversation_id, message_key.to_owned()));
+        text.map_or(self.holder, |text| text.holder)
     }
 
     fn close(&mut self, write: Write, bytes: usize, steps: &mut Vec<Step>) {
@@ -315,36 +375,28 @@ impl Session {
         if !self.texts.contains_key(&key) {
             self.forget_some();
         }
-        if self.texts.get(&key).is_some_and(|text| text.follows_on_stored(offset)) {
-            self.flush(&key, steps);
-            self.texts.entry(key.clone()).or_default().end = None;
-        }
-        let text = self.texts.entry(key.clone()).or_default();
-        let end = text.end.unwrap_or(offset);
-        let fresh = usize::try_from(end - offset).ok().map(|known| known.min(piece.len()));
-        let refusal = match fresh.map(|known| piece.get(known..)) {
-            None => Some(rules::beyond("delta.offset", end)),
-            Some(None) => Some(rules::within_character(end)),
-            Some(Some(fresh)) => {
-                if text.buffer.deltas == 0 {
-                    text.buffer.offset = end;
-                }
-                text.buffer.text.push_str(fresh);
-                text.end = Some(text.buffer.end());
-                None
-            }
-        };
-        if let Some(refusal) = refusal {
-            let answer = wire::error(conversation_id.to_string(), key.1, refusal);
+        let text = self.text(key.clone());
+        let end = text.end();
+        if let Some(end) = end.filter(|end| *end < offset) {
+            let answer = wire::error(conversation_id.to_string(), key.1, rules::beyond("delta.offset", end));
             self.open(Slot { requests: 1, bytes, key: None, kind: Kind::Other, answer: Some(answer) });
             return;
         }
+        // What is sent again and is not at hand is compared where it is stored.
+        if text.buffer.deltas == 0 || !text.buffer.join(offset, &piece) {
+            self.flush(&key, steps);
+            let again = end.is_some_and(|end| offset < end);
+            let buffer = Buffer { offset, text: piece, again, ..Buffer::default() };
+            self.text(key.clone()).buffer = buffer;
+        }
+        let text = self.text(key.clone());
+        text.end = Some(end.unwrap_or(offset).max(text.buffer.end()));
         let buffer = &mut text.buffer;
         buffer.deltas += 1;
         buffer.bytes += bytes;
         buffer.since = Some((buffer.since.map_or(now, |(first, _)| first), now));
         let due = buffer.due();
-        show((self.holder, conversation_id), text, steps);
+        show(conversation_id, text, steps);
         if text.starts == 0 && text.buffer.is_full() {
             self.flush(&key, steps);
         } else {
@@ -358,10 +410,11 @@ impl Session {
         if text.buffer.deltas == 0 {
             return;
         }
-        let Buffer { offset, text: piece, deltas, bytes, since: _ } = std::mem::take(&mut text.buffer);
-        let rewinds = text.rewinds;
+        let Buffer { offset, text: piece, deltas, bytes, since: _, again: _ } =
+            std::mem::take(&mut text.buffer);
+        let (holder, rewinds) = (text.holder, text.rewinds);
         let (conversation_id, message_key) = key.clone();
-        let change = Change::Extend { holder: self.holder, offset, text: piece };
+        let change = Change::Extend { holder, offset, text: piece };
         let write = Write { conversation_id, message_key, change };
         self.write(write, Kind::Extend(rewinds), (deltas, bytes), steps);
     }
@@ -371,15 +424,22 @@ impl Session {
         text.starts = text.starts.saturating_sub(1);
         match outcome {
             Ok(Placed {
-                id, sequence, status: MessageStatus::InProgress, durable_offset, effect, ..
+                id,
+                sequence,
+                status: MessageStatus::InProgress,
+                durable_offset,
+                since,
+                effect,
+                ..
             }) => {
                 // A start again changes nothing for those who have seen what is not stored yet.
-                let seen = if *effect == Effect::None { text.shown } else { 0 };
-                text.shown = seen.max(*durable_offset);
-                text.message = Some((*id, *sequence));
+                let seen = text.shown.filter(|_| *effect == Effect::None);
+                text.shown = Some(seen.unwrap_or(0).max(*durable_offset));
+                text.message = Some(Held { id: *id, sequence: *sequence, since: *since });
                 text.durable = *durable_offset;
                 text.end = text.end.or(Some(*durable_offset));
-                show((self.holder, key.0), text, steps);
+                text.buffer.again |= text.buffer.offset < *durable_offset;
+                show(key.0, text, steps);
             }
             _ => text.message = None,
         }
@@ -389,16 +449,30 @@ impl Session {
     }
 
     fn extended(&mut self, key: &Key, outcome: &Outcome, rewinds: u32, steps: &mut Vec<Step>) {
+        let Some(text) = self.texts.get_mut(key) else { return };
+        let current = text.rewinds == rewinds;
         let error = match outcome {
             Ok(placed) => {
-                if let Some(text) = self.texts.get_mut(key) {
-                    text.durable = placed.durable_offset;
+                if text.starts == 0 {
+                    text.durable = text.durable.max(placed.durable_offset);
+                }
+                if current {
+                    // Watchers were told how much is stored, and read what they were not shown.
+                    text.shown = Some(text.shown.unwrap_or(0).max(placed.durable_offset));
+                    show(key.0, text, steps);
                 }
                 return;
             }
             Err(error) => error,
         };
-        let current = self.texts.get(key).is_some_and(|text| text.rewinds == rewinds);
+        if let Some(Held { id: _, sequence, since }) = text.message
+            && text.shown.is_none_or(|shown| shown > text.durable)
+        {
+            let (offset, since, holder) = (text.durable, Some(since), Some(text.holder));
+            let mark = Mark { sequence, offset, since, holder };
+            steps.push(Step::Lose(key.0, mark));
+        }
+        text.shown = None;
         if !current {
             return;
         }
@@ -410,7 +484,7 @@ impl Session {
                 Error::Offset { expected, .. } => Some(*expected),
                 _ => None,
             };
-            if error.reason() == ErrorReason::MessageNotStarted {
+            if matches!(error.reason(), ErrorReason::MessageNotStarted | ErrorReason::TextDiffers) {
                 text.message = None;
             }
         }
@@ -425,7 +499,7 @@ impl Session {
             Some(text) if text.buffer.deltas > 0 || text.starts > 0 => {
                 text.message = None;
                 // Watchers are told the text as it was closed, and forget what they saw beyond that.
-                text.shown = 0;
+                text.shown = None;
             }
             _ => drop(self.texts.remove(key)),
         }
@@ -446,22 +520,22 @@ impl Session {
     /// Makes room for one more message.
     fn forget_some(&mut self) {
         if self.texts.len() >= OPEN_MESSAGES {
+            // One that began anew and is forgotten must be started again.
             self.texts.retain(|_, text| text.buffer.deltas > 0 || text.starts > 0);
         }
     }
 }
 
 /// Shows what watchers have not seen, if it follows on what they have.
-fn show((holder, conversation_id): (Uuid, Uuid), text: &mut Text, steps: &mut Vec<Step>) {
-    let Some((message_id, sequence)) = text.message else { return };
-    let seen = text.shown.checked_sub(text.buffer.offset).and_then(|seen| usize::try_from(seen).ok());
-    let Some(fresh) = seen.and_then(|seen| text.buffer.text.get(seen..)) else { return };
-    if !fresh.is_empty() {
-        let (offset, piece) = (text.shown, Arc::from(fresh));
-        let shown = Shown { message_id, sequence, offset, text: piece, holder: Some(holder) };
-        steps.push(Step::Show(conversation_id, shown));
-        text.shown = text.buffer.end();
-    }
+fn show(conversation_id: Uuid, text: &mut Text, steps: &mut Vec<Step>) {
+    let (Some(Held { id, sequence, since }), Some(shown)) = (text.message, text.shown) else { return };
+    let seen = shown.checked_sub(text.buffer.offset).and_then(|seen| usize::try_from(seen).ok());
+    let fresh = seen.filter(|_| !text.buffer.again).and_then(|seen| text.buffer.text.get(seen..));
+    let Some(fresh) = fresh.filter(|fresh| !fresh.is_empty()) else { return };
+    let (text_of, since, holder) = (Arc::from(fresh), Some(since), Some(text.holder));
+    let shown = Shown { message_id: id, sequence, offset: shown, text: text_of, since, holder };
+    steps.push(Step::Show(conversation_id, shown));
+    text.shown = Some(text.buffer.end());
 }
 
 fn key_of(request: &AddMessageRequest) -> String {

@@ -5,6 +5,7 @@
 
 pub(crate) mod append;
 pub(crate) mod latest;
+pub(crate) mod spans;
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -145,6 +146,8 @@ pub(crate) struct Known {
     pub(crate) status: Text<MessageStatus>,
     /// Bytes of its text.
     pub(crate) durable_offset: i64,
+    /// The change at which it last changed after it was added; 0 where it never did.
+    pub(crate) since: i64,
     /// Who writes it, while it is in progress.
     pub(crate) producer_id: Option<String>,
     /// The stream that may write it, while it is in progress.
@@ -182,6 +185,19 @@ pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Resu
     let message = dsl::conversation_messages
         .find((tx.tenant(), id))
         .filter(dsl::conversation_id.eq(conversation_id))
+        .select(Message::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(message)
+}
+
+/// The message of a conversation that has this key.
+pub(crate) async fn find_by_key(tx: &TenantTx, conversation_id: Uuid, key: &str) -> Result<Option<Message>> {
+    let message = dsl::conversation_messages
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .filter(dsl::message_key.eq(key))
         .select(Message::as_select())
         .first(&mut tx.connection())
         .await
@@ -312,6 +328,7 @@ impl Query for ListKnown {
         Binary,
         SqlText,
         BigInt,
+        BigInt,
         Nullable<SqlText>,
         Nullable<SqlUuid>,
         Nullable<BigInt>,
@@ -322,7 +339,7 @@ impl QueryFragment<Pg> for ListKnown {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "SELECT m.conversation_id, m.message_key, m.id, m.sequence, m.fingerprint, m.status, \
-             coalesce(p.end_offset, octet_length(m.content))::bigint, d.producer_id, d.holder, \
+             coalesce(p.end_offset, octet_length(m.content))::bigint, coalesce(m.change, 0), d.producer_id, d.holder, \
              (extract(epoch FROM clock_timestamp() - greatest(d.held_at, p.created_at)) * 1000)::bigint \
              FROM unnest(",
         );

@@ -174,6 +174,11 @@ impl Stream {
                     feed.tell_others(topic, &event);
                     feed.tell_here(topic, || event);
                 }
+                Step::Lose(conversation_id, mark) => {
+                    let (topic, event) = (Topic::of(&author.caller, conversation_id), Event::Lost(mark));
+                    feed.tell_others(topic, &event);
+                    feed.tell_here(topic, || event);
+                }
             }
         }
         if !writes.is_empty() {

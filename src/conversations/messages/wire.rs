@@ -2,16 +2,18 @@
 
 use uuid::Uuid;
 
+use super::actions::Name;
 use super::quote;
 use super::rules::{Change, Placed, Write};
 use super::store::{Action, Ai, Message, NewMessage};
 use crate::db::json::Json;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::idempotency::fingerprint;
 use crate::pb;
 use crate::pb::add_message_response::Result as Answer;
+use crate::pb::get_message_request::Name as Named;
 use crate::rpc::words::{Text, stored, wire};
-use crate::rpc::{etag, structs, times};
+use crate::rpc::{self, etag, structs, times};
 
 /// The media type of a text that has none.
 const PLAIN: &str = "text/plain";
@@ -144,13 +146,32 @@ pub(crate) fn new_message(conversation_id: Uuid, message: pb::NewMessage) -> New
     }
 }
 
-/// A message to open. Its fingerprint is that of what the client sent, without who writes it: another
-/// producer may go on with it.
-fn started_message(conversation_id: Uuid, mut start: pb::MessageStart) -> (NewMessage, String) {
-    let producer_id = std::mem::take(&mut start.producer_id);
-    let fingerprint = fingerprint(&start);
-    let pb::MessageStart { message_key, role, content_type, author, sent_time, ai, metadata, producer_id: _ } =
-        start;
+/// Which message a request asks for.
+pub(crate) fn name(request: &pb::GetMessageRequest) -> Result<Name> {
+    match &request.name {
+        Some(Named::Id(id)) => rpc::id("id", id).map(Name::Id),
+        Some(Named::MessageKey(key)) => Ok(Name::Key(key.clone())),
+        // The rules of the contract let no such request through.
+        None => Err(Error::invalid("name", "required", "must be an id or a message_key")),
+    }
+}
+
+/// A message to open. Its fingerprint is that of its key and role: whoever has them may go on with it,
+/// also another process that knows nothing of the rest.
+fn started_message(conversation_id: Uuid, start: pb::MessageStart) -> (NewMessage, String, bool) {
+    let pb::MessageStart {
+        message_key,
+        role,
+        content_type,
+        author,
+        sent_time,
+        ai,
+        metadata,
+        producer_id,
+        restart,
+    } = start;
+    let fingerprint =
+        fingerprint(&pb::MessageStart { message_key: message_key.clone(), role, ..Default::default() });
     let message = pb::NewMessage {
         message_key,
         role,
@@ -163,7 +184,8 @@ fn started_message(conversation_id: Uuid, mut start: pb::MessageStart) -> (NewMe
         metadata,
     };
     // Counted when it is closed.
-    (NewMessage { fingerprint, token_count: None, ..new_message(conversation_id, message) }, producer_id)
+    let message = NewMessage { fingerprint, token_count: None, ..new_message(conversation_id, message) };
+    (message, producer_id, restart)
 }
 
 /// A message to add, as a write.
@@ -176,8 +198,8 @@ pub(crate) fn add(conversation_id: Uuid, message: pb::NewMessage) -> Write {
 /// A message to open by the stream `holder`, as a write.
 pub(crate) fn start(conversation_id: Uuid, start: pb::MessageStart, holder: Uuid) -> Write {
     let message_key = start.message_key.clone();
-    let (message, producer_id) = started_message(conversation_id, start);
-    let change = Change::Start { message: Box::new(message), producer_id, holder };
+    let (message, producer_id, restart) = started_message(conversation_id, start);
+    let change = Change::Start { message: Box::new(message), producer_id, holder, restart };
     Write { conversation_id, message_key, change }
 }
 
@@ -202,6 +224,7 @@ pub(crate) fn ack(placed: Placed) -> pb::AddMessageResponse {
         sequence,
         status,
         durable_offset,
+        since: _,
         deduplicated,
         effect: _,
     } = placed;

@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::actions::{self, Found, Holding};
+use super::actions::{self, Holding};
 use super::audited::{Audit, Author, Due};
 use super::counter::{Counter, Uncounted};
-use super::rules::{self, Change, Effect, Outcome, Placed, Write};
+use super::rules::{self, Change, Effect, Found, Outcome, Placed, Write};
 use super::store::Message;
 use crate::auth::Caller;
 use crate::conversations::feed::{Event, Feed, Mark};
@@ -178,19 +178,19 @@ impl Writer {
         let find = shares.iter().map(|share| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::find(tx, &share.writes, holding).await)
         });
-        let found = match tx.begin(one_flight(find)).await {
+        let mut found = match tx.begin(one_flight(find)).await {
             Ok(found) => found,
             Err(error) => {
                 tx.rollback().await;
                 return Err(error);
             }
         };
-        let held = match holding {
-            Holding::Free => self.find_held(&tx, &shares, &found).await?,
-            Holding::Only(_) => Vec::new(),
-        };
-        let plans: Vec<_> =
-            shares.iter().zip(found).map(|(share, found)| self.plan(share, found, &held)).collect();
+        if holding == Holding::Free {
+            let held = self.find_held(&tx, &shares, &found).await?;
+            found.iter_mut().for_each(|found| found.held.clone_from(&held));
+        }
+        recall(&tx, &shares, &mut found).await?;
+        let plans: Vec<_> = shares.iter().zip(found).map(|(share, found)| self.plan(share, found)).collect();
         let due: Vec<_> = shares.iter().zip(&plans).map(|(share, plan)| self.due(share, plan, now)).collect();
         let apply = shares.iter().zip(&plans).zip(&due).map(|((share, plan), Due { events, .. })| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::apply(tx, plan, events, now).await)
@@ -247,9 +247,8 @@ impl Writer {
         }
     }
 
-    fn plan<'p>(&self, share: &Share<'p>, found: Found, held: &[Uuid]) -> rules::Plan<'p> {
-        let Found { heads, known } = found;
-        rules::plan(share.writes.iter().copied(), (&heads, held), known, self.lease)
+    fn plan<'p>(&self, share: &Share<'p>, found: Found) -> rules::Plan<'p> {
+        rules::plan(share.writes.iter().copied(), found, self.lease)
     }
 
     /// The events that a share needs in the audit log.
@@ -309,8 +308,8 @@ impl Writer {
         placed: &Placed,
         closed: &mut Vec<Message>,
     ) {
-        let (sequence, offset) = (placed.sequence, placed.durable_offset);
-        let mark = Mark { sequence, offset, holder: holder(&write.change) };
+        let (sequence, offset, since) = (placed.sequence, placed.durable_offset, Some(placed.since));
+        let mark = Mark { sequence, offset, since, holder: holder(&write.change) };
         match placed.effect {
             Effect::None => {}
             Effect::Added => {
@@ -332,6 +331,7 @@ impl Writer {
             Effect::Reopened { change } => {
                 self.feed.tell_here(topic, || Event::Moved { sequence: placed.sequence, change });
             }
+            Effect::Restarted { .. } => self.feed.tell_here(topic, || Event::Restarted(mark)),
             Effect::Closed { change } => {
                 let found = closed.iter().position(|message| message.id == placed.id);
                 if let Some(message) = found.map(|index| closed.swap_remove(index)) {
@@ -339,6 +339,31 @@ impl Writer {
                     self.feed.tell_here(topic, event);
                 }
             }
+        }
+    }
+}
+
+/// Reads what is stored of texts that writes say again; nothing where there are none, as nearly always.
+async fn recall(tx: &BatchTx, shares: &[Share<'_>], found: &mut [Found]) -> Result<()> {
+    let spans: Vec<_> = shares
+        .iter()
+        .zip(found.iter())
+        .map(|(share, found)| rules::said_again(&share.writes, &found.known))
+        .collect();
+    if spans.iter().all(Vec::is_empty) {
+        return Ok(());
+    }
+    let recall = shares.iter().zip(&spans).map(|(share, spans)| {
+        tx.as_tenant(share.caller, async |tx: &TenantTx| actions::recall(tx, spans).await)
+    });
+    match tx.flight(one_flight(recall)).await {
+        Ok(texts) => {
+            found.iter_mut().zip(texts).for_each(|(found, texts)| found.texts = texts);
+            Ok(())
+        }
+        Err(error) => {
+            tx.rollback().await;
+            Err(error)
         }
     }
 }
@@ -358,7 +383,7 @@ fn holder(change: &Change) -> Option<Uuid> {
 fn note(moved: &mut HashMap<Topic, (i64, i64)>, topic: Topic, placed: &Placed) {
     let change = match placed.effect {
         Effect::Added => 0,
-        Effect::Reopened { change } | Effect::Closed { change } => change,
+        Effect::Reopened { change } | Effect::Restarted { change } | Effect::Closed { change } => change,
         Effect::None | Effect::Held | Effect::Extended => return,
     };
     let (known_sequence, known_change) = moved.entry(topic).or_default();

@@ -52,6 +52,8 @@ pub(crate) struct InProgress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Draft {
     pub(crate) text: String,
+    /// The change since when it is in progress; 0 where that is since it was added.
+    pub(crate) change: i64,
     pub(crate) holder: Option<Uuid>,
 }
 
@@ -142,11 +144,12 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
 /// The text so far of a message in progress; nothing when it is in progress no more.
 pub(crate) async fn read_text(tx: &TenantTx, id: Uuid, message_id: Uuid) -> Result<Option<Draft>> {
     use crate::pb::MessageStatus::InProgress;
-    let (found, holder) = try_join!(messages::find(tx, id, message_id), drafts::find_holder(tx, message_id))?;
-    let mut found: Vec<Message> = found.into_iter().collect();
+    let ids = [message_id];
+    let (found, holder) = try_join!(messages::list_by_id(tx, id, &ids), drafts::find_holder(tx, message_id))?;
+    let (mut found, changes): (Vec<Message>, Vec<i64>) = found.into_iter().unzip();
     noun::actions::fill(tx, &mut found).await?;
-    let message = found.pop().filter(|message| message.status.0 == InProgress);
-    Ok(message.map(|message| Draft { text: message.content, holder }))
+    let found = found.into_iter().zip(changes).find(|(message, _)| message.status.0 == InProgress);
+    Ok(found.map(|(message, change)| Draft { text: message.content, change, holder }))
 }
 
 /// What changed after a position of what was told before, and the change up to which this is all.

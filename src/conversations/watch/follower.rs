@@ -1,9 +1,13 @@
 //! Where a watcher stands, and what it tells next. No I/O.
 
+mod said;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use uuid::Uuid;
+
+use said::Said;
 
 use super::Position;
 use super::actions::{Changed, Draft, InProgress, Opening, Page, What};
@@ -42,11 +46,16 @@ pub(super) struct Follower {
 /// What is committed of its text stays, whoever goes on with it. What is not is one stream's: with the
 /// text of another it must not be mixed, and signals of who writes the message get lost and overtake each
 /// other. So what was told is either committed, or the text of a stream that is known.
+///
+/// All of this holds until the message begins anew, which is a change of the conversation: text from before
+/// it and after it is told apart by the change since which the message is in progress.
 #[derive(Debug)]
 struct Open {
     message_id: Uuid,
-    /// How much of its text was told; nothing when all of it is void.
-    told: Option<i64>,
+    /// The change since which it is in progress; not known of one that a page had.
+    since: Option<i64>,
+    /// What was told of its text; nothing when all of it is void.
+    told: Option<Said>,
     /// How much of what was told is known to be committed.
     sure: i64,
     /// The stream whose text was told; not known before the first.
@@ -69,9 +78,19 @@ enum Speaker {
 
 impl Open {
     /// A message whose text so far was told as it is committed.
-    fn new(message_id: Uuid, text: &str, holder: Option<Uuid>) -> Self {
-        let told = length(text);
-        Self { message_id, told: Some(told), sure: told, holder, former: None }
+    fn new(message_id: Uuid, text: &str, since: Option<i64>, holder: Option<Uuid>) -> Self {
+        let told = Some(Said::new(text));
+        Self { message_id, since, told, sure: length(text), holder, former: None }
+    }
+
+    /// How much of its text was told; nothing when all of it is void.
+    fn told(&self) -> Option<i64> {
+        self.told.as_ref().map(Said::length)
+    }
+
+    /// Whether something was said before the message began anew.
+    fn is_before(&self, since: Option<i64>) -> bool {
+        since.zip(self.since).is_some_and(|(since, own)| since < own)
     }
 
     /// Who says this. Where nothing was told, any stream's text may be the first.
@@ -80,7 +99,7 @@ impl Open {
             None => Speaker::Known,
             _ if holder == self.holder => Speaker::Known,
             _ if holder == self.former => Speaker::Former,
-            _ if self.holder.is_none() && self.told == Some(0) => {
+            _ if self.holder.is_none() && self.since.is_some() && self.told() == Some(0) => {
                 self.holder = holder;
                 Speaker::Known
             }
@@ -93,7 +112,7 @@ impl Open {
 
     /// Whether all that was told is committed.
     fn is_sure(&self) -> bool {
-        self.told.is_some_and(|told| told <= self.sure)
+        self.told().is_some_and(|told| told <= self.sure)
     }
 }
 
@@ -105,7 +124,7 @@ impl Follower {
             // One that is in progress only since a later change is told with that change.
             let is_known = message.sequence <= position.sequence && change <= position.change;
             if is_known && message.status.0 == MessageStatus::InProgress {
-                follower.track(&message, holder);
+                follower.track(&message, Some(change), holder);
                 follower.tell(snapshot(message.id, message.sequence, message.content));
             }
         }
@@ -133,19 +152,20 @@ impl Follower {
             self.tell_conversation(*conversation);
         }
         for Changed { change, what } in changes {
-            self.position.change = change;
             match what {
-                What::Message(message) => self.tell_changed(*message),
-                What::Analysis(analysis) => self.tell(Told::AnalysisRecorded(pb::AnalysisRecorded {
-                    analysis: Some((*analysis).into()),
-                })),
+                What::Message(message) => self.tell_changed(*message, change),
+                What::Analysis(analysis) => {
+                    self.position.change = change;
+                    let analysis = Some((*analysis).into());
+                    self.tell(Told::AnalysisRecorded(pb::AnalysisRecorded { analysis }));
+                }
             }
         }
         self.position.change = change;
         for message in messages {
             self.position.sequence = message.sequence;
             if message.status.0 == MessageStatus::InProgress {
-                self.track(&message, None);
+                self.track(&message, None, None);
                 self.tell(Told::MessageStarted(pb::MessageStarted { message: Some(message.into()) }));
             } else {
                 self.tell(Told::MessageAdded(pb::MessageAdded { message: Some(message.into()) }));
@@ -156,29 +176,41 @@ impl Follower {
         }
     }
 
-    /// Takes the text so far of a message in progress; nothing when it is in progress no more.
-    pub(super) fn read_text(&mut self, message_id: Uuid, draft: Option<Draft>) {
+    /// Takes the text so far of a message in progress; nothing when it is in progress no more. Where the
+    /// message changed after what the watcher knows, a page tells it.
+    pub(super) fn read_text(&mut self, message_id: Uuid, draft: Option<Draft>) -> Next {
+        let Some(Draft { text, change, holder }) = draft else { return Next::CatchUp };
+        if change > self.position.change {
+            return Next::CatchUp;
+        }
         let found = self.open.iter_mut().find(|(_, open)| open.message_id == message_id);
-        let (Some((sequence, open)), Some(Draft { text, holder })) = (found, draft) else { return };
+        let Some((sequence, open)) = found else { return Next::Done };
         let (sequence, end) = (*sequence, length(&text));
         let is_same = holder.is_some() && holder == open.holder;
-        let told = open.told.filter(|_| is_same || open.is_sure());
+        let is_kept = is_same || open.is_sure();
         if !is_same {
-            // Whoever was taken for a former one, and holds it, is none.
+            // A stream that holds the message is never treated as one that lost it.
             open.former = if open.former == holder { open.holder } else { open.former };
             open.holder = holder;
         }
+        open.since = Some(change);
         open.sure = end;
-        open.told = Some(told.map_or(end, |told| told.max(end)));
-        let fresh = told.map(|told| (told, usize::try_from(told).ok().and_then(|known| text.get(known..))));
+        let told = open.told.take().filter(|told| is_kept && (told.length() > end || told.begins(&text)));
+        let fresh = told.as_ref().map(|told| (told.length(), told.rest_of(&text)));
         match fresh {
-            // Its stream has shown more than is committed.
-            Some((told, _)) if told >= end => {}
+            // Its stream has shown more than is committed, or as much.
+            Some((offset, _)) if offset >= end => open.told = told,
             Some((offset, Some(fresh))) => {
-                self.tell(delta(message_id, sequence, offset, fresh.to_owned()));
+                open.told = Some(Said::new(&text));
+                let fresh = fresh.to_owned();
+                self.tell(delta(message_id, sequence, offset, fresh));
             }
-            _ => self.tell(snapshot(message_id, sequence, text)),
+            _ => {
+                open.told = Some(Said::new(&text));
+                self.tell(snapshot(message_id, sequence, text));
+            }
         }
+        Next::Done
     }
 
     /// Takes what happened, if it goes on where the watcher stands.
@@ -195,26 +227,43 @@ impl Follower {
             Event::Closed { change: number, message }
                 if *number == change + 1 && message.sequence <= sequence =>
             {
-                self.position.change = *number;
-                self.open.remove(&message.sequence);
-                self.tell(closed(message));
+                self.end(message, *number);
                 Next::Done
             }
-            Event::Added(_) | Event::Closed { .. } | Event::Changed => Next::CatchUp,
+            Event::Restarted(Mark { since: Some(number), .. }) if *number <= change => Next::Done,
+            Event::Restarted(mark)
+                if mark.since == Some(change + 1)
+                    && self.open.contains_key(&mark.sequence)
+                    && self.include_deltas =>
+            {
+                self.restart(*mark);
+                Next::Done
+            }
+            Event::Added(_) | Event::Closed { .. } | Event::Restarted(_) | Event::Changed => Next::CatchUp,
             Event::Moved { sequence: last, change: count } if *last > sequence || *count > change => {
                 Next::CatchUp
             }
             Event::Moved { .. } => Next::Done,
-            Event::Text(Text { sequence: place, .. })
-            | Event::Durable(Mark { sequence: place, .. })
-            | Event::Held(Mark { sequence: place, .. })
-                if *place > sequence =>
+            Event::Text(Text { sequence: place, since, .. })
+            | Event::Durable(Mark { sequence: place, since, .. })
+            | Event::Held(Mark { sequence: place, since, .. })
+            | Event::Lost(Mark { sequence: place, since, .. })
+                if *place > sequence || since.is_some_and(|since| since > change) =>
             {
                 Next::CatchUp
+            }
+            Event::Text(Text { sequence: place, since, .. })
+            | Event::Durable(Mark { sequence: place, since, .. })
+            | Event::Held(Mark { sequence: place, since, .. })
+            | Event::Lost(Mark { sequence: place, since, .. })
+                if self.open.get(place).is_none_or(|open| open.is_before(*since) || !self.include_deltas) =>
+            {
+                Next::Done
             }
             Event::Text(text) => self.hear_text(text),
             Event::Durable(mark) => self.hear_durable(*mark),
             Event::Held(mark) => self.hear_held(*mark),
+            Event::Lost(mark) => self.hear_lost(*mark),
         }
     }
 
@@ -236,7 +285,8 @@ impl Follower {
         self.position.sequence = message.sequence;
         if message.status() == MessageStatus::InProgress {
             if let Ok(message_id) = Uuid::try_parse(&message.id) {
-                self.open.insert(message.sequence, Open::new(message_id, &message.content, None));
+                let open = Open::new(message_id, &message.content, Some(0), None);
+                self.open.insert(message.sequence, open);
             }
             self.tell(Told::MessageStarted(pb::MessageStarted { message: Some((**message).clone()) }));
         } else {
@@ -245,45 +295,38 @@ impl Follower {
     }
 
     fn hear_text(&mut self, text: &Text) -> Next {
-        let Text { message_id, sequence, offset, text, holder } = text;
-        let Some(open) = self.open.get_mut(sequence).filter(|_| self.include_deltas) else {
-            return Next::Done;
-        };
+        let Text { message_id, sequence, offset, text, since: _, holder } = text;
+        let Some(open) = self.open.get_mut(sequence) else { return Next::Done };
         match open.meet(*holder) {
             Speaker::Known => {}
             Speaker::Former => return Next::Done,
             Speaker::Other => return Next::ReadText(*message_id),
         }
-        let end = offset + length(text);
-        match open.told {
-            Some(told) if end <= told => Next::Done,
-            Some(told) if *offset <= told => {
-                let fresh = usize::try_from(told - offset).ok().and_then(|known| text.get(known..));
-                let Some(fresh) = fresh else {
-                    // It is another text than what was told.
-                    open.told = None;
-                    return Next::ReadText(*message_id);
-                };
-                open.told = Some(end);
-                // Text of nobody knows whom is not taken for anybody's.
-                open.holder = *holder;
-                self.tell(delta(*message_id, *sequence, told, fresh.to_owned()));
-                Next::Done
-            }
-            // What comes before it is told when it is stored, of which there is word. Nobody may wait for
-            // that: the text of a stream that broke off is never stored.
-            Some(_) => Next::Done,
-            None => Next::ReadText(*message_id),
+        let Some(said) = &mut open.told else { return Next::ReadText(*message_id) };
+        let told = said.length();
+        // What comes before it is told when it is stored, of which there is word. Nobody may wait for
+        // that: the text of a stream that broke off is never stored.
+        if offset + length(text) <= told || *offset > told {
+            return Next::Done;
         }
+        let fresh = usize::try_from(told - offset).ok().and_then(|known| text.get(known..));
+        let Some(fresh) = fresh else {
+            // It is another text than what was told.
+            open.told = None;
+            return Next::ReadText(*message_id);
+        };
+        said.push(fresh);
+        // Text without a known holder is not attributed to any stream.
+        open.holder = *holder;
+        self.tell(delta(*message_id, *sequence, told, fresh.to_owned()));
+        Next::Done
     }
 
     fn hear_durable(&mut self, mark: Mark) -> Next {
-        let Mark { sequence, offset, holder } = mark;
-        let Some(open) = self.open.get_mut(&sequence).filter(|_| self.include_deltas) else {
-            return Next::Done;
-        };
+        let Mark { sequence, offset, since: _, holder } = mark;
+        let Some(open) = self.open.get_mut(&sequence) else { return Next::Done };
         let speaker = open.meet(holder);
-        match open.told {
+        match open.told() {
             Some(told) if told >= offset && speaker != Speaker::Other => {
                 if holder.is_some() && speaker == Speaker::Known {
                     open.sure = open.sure.max(offset);
@@ -297,14 +340,12 @@ impl Follower {
     /// Takes that a stream goes on with a message after so much text. It may have lost the message since,
     /// so that it is believed only where what was told is the beginning of its text in any case.
     fn hear_held(&mut self, mark: Mark) -> Next {
-        let Mark { sequence, offset, holder } = mark;
-        let Some(open) = self.open.get_mut(&sequence).filter(|_| self.include_deltas) else {
-            return Next::Done;
-        };
+        let Mark { sequence, offset, since: _, holder } = mark;
+        let Some(open) = self.open.get_mut(&sequence) else { return Next::Done };
         if open.former == holder {
             open.former = None;
         }
-        match open.told {
+        match open.told() {
             Some(told) if told <= offset && (open.is_sure() || open.holder == holder) => {
                 open.holder = holder;
                 if told < offset { Next::ReadText(open.message_id) } else { Next::Done }
@@ -316,6 +357,42 @@ impl Follower {
                 Next::ReadText(open.message_id)
             }
         }
+    }
+
+    /// Takes that a stream lost track of its text. What it had is told when something comes of it: the
+    /// database may be away, and thousands would ask it in vain.
+    fn hear_lost(&mut self, mark: Mark) -> Next {
+        let Mark { sequence, offset, since: _, holder } = mark;
+        if let Some(open) = self.open.get_mut(&sequence)
+            && open.holder == holder
+            && open.told().is_some_and(|told| told > offset)
+        {
+            open.told = None;
+        }
+        Next::Done
+    }
+
+    /// Tells that a message begins anew.
+    fn restart(&mut self, mark: Mark) {
+        let Mark { sequence, offset: _, since, holder } = mark;
+        self.position.change = since.unwrap_or(self.position.change);
+        let Some(open) = self.open.get_mut(&sequence) else { return };
+        let message_id = open.message_id;
+        *open = Open::new(message_id, "", since, holder);
+        self.tell(snapshot(message_id, sequence, String::new()));
+    }
+
+    /// Tells the end of a message. Text that was told and is not in it was never committed: the watcher is
+    /// told so first.
+    fn end(&mut self, message: &Arc<pb::Message>, change: i64) {
+        if let Some(open) = self.open.remove(&message.sequence)
+            && self.include_deltas
+            && !open.told.is_some_and(|told| told.begins(&message.content))
+        {
+            self.tell(snapshot(open.message_id, message.sequence, message.content.clone()));
+        }
+        self.position.change = change;
+        self.tell(closed(message));
     }
 
     fn tell_conversation(&mut self, conversation: Conversation) {
@@ -330,18 +407,24 @@ impl Follower {
         });
     }
 
-    fn tell_changed(&mut self, message: Message) {
-        if message.status.0 == MessageStatus::InProgress {
-            self.track(&message, None);
-            self.tell(Told::MessageStarted(pb::MessageStarted { message: Some(message.into()) }));
+    fn tell_changed(&mut self, message: Message, change: i64) {
+        if message.status.0 != MessageStatus::InProgress {
+            self.end(&Arc::new(message.into()), change);
+            return;
+        }
+        self.position.change = change;
+        let is_known = self.open.contains_key(&message.sequence);
+        self.track(&message, Some(change), None);
+        // To a watcher that knows it as in progress, only its text is another one.
+        if is_known && self.include_deltas {
+            self.tell(snapshot(message.id, message.sequence, message.content));
         } else {
-            self.open.remove(&message.sequence);
-            self.tell(closed(&Arc::new(message.into())));
+            self.tell(Told::MessageStarted(pb::MessageStarted { message: Some(message.into()) }));
         }
     }
 
-    fn track(&mut self, message: &Message, holder: Option<Uuid>) {
-        self.open.insert(message.sequence, Open::new(message.id, &message.content, holder));
+    fn track(&mut self, message: &Message, since: Option<i64>, holder: Option<Uuid>) {
+        self.open.insert(message.sequence, Open::new(message.id, &message.content, since, holder));
     }
 
     fn tell(&mut self, told: Told) {

@@ -216,9 +216,7 @@ impl Watcher {
 
     async fn read_text(&mut self, message_id: Uuid) -> Result<()> {
         let draft = self.reader.text(message_id).await?;
-        // Where there is none, the message is closed, which a page tells.
-        self.behind |= draft.is_none();
-        self.follower.read_text(message_id, draft);
+        self.behind |= self.follower.read_text(message_id, draft) == Next::CatchUp;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crm_backend::pb::{
     ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, Message, MessageAbort, MessageAck,
     MessageDelta, MessageFinish, MessageRole, MessageStart, NewMessage, RecordAnalysisRequest,
     ReopenConversationRequest, UpdateConversationRequest, add_message_request::Action,
-    add_message_response::Result as Answer,
+    add_message_response::Result as Answer, get_message_request::Name,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -34,6 +34,17 @@ pub(crate) fn start(key: &str, producer: &str) -> Action {
         message_key: key.to_owned(),
         role: MessageRole::Assistant.into(),
         producer_id: producer.to_owned(),
+        ..Default::default()
+    })
+}
+
+/// Begins a message of the AI's anew, written by this producer.
+pub(crate) fn restart(key: &str, producer: &str) -> Action {
+    Action::Start(MessageStart {
+        message_key: key.to_owned(),
+        role: MessageRole::Assistant.into(),
+        producer_id: producer.to_owned(),
+        restart: true,
         ..Default::default()
     })
 }
@@ -132,7 +143,11 @@ impl Tenant {
     }
 
     pub(crate) async fn message(&self, conversation_id: &str, id: &str) -> Result<Message, Status> {
-        let request = GetMessageRequest { conversation_id: conversation_id.to_owned(), id: id.to_owned() };
+        self.message_named(conversation_id, Name::Id(id.to_owned())).await
+    }
+
+    pub(crate) async fn message_named(&self, conversation_id: &str, name: Name) -> Result<Message, Status> {
+        let request = GetMessageRequest { conversation_id: conversation_id.to_owned(), name: Some(name) };
         Ok(self.conversations().get_message(request).await?.into_inner().message.expect("the message"))
     }
 

@@ -124,7 +124,10 @@ fn of_conversations(rpc: &str, about: About) -> Vec<u8> {
             pb::CreateMessageRequest { conversation_id, message: Some(new_message), request_id }
                 .encode_to_vec()
         }
-        "GetMessage" => pb::GetMessageRequest { conversation_id, id: message }.encode_to_vec(),
+        "GetMessage" => {
+            let name = Some(pb::get_message_request::Name::Id(message));
+            pb::GetMessageRequest { conversation_id, name }.encode_to_vec()
+        }
         "ListMessages" => pb::ListMessagesRequest { conversation_id, ..Default::default() }.encode_to_vec(),
         "WatchConversation" => {
             pb::WatchConversationRequest { conversation_id, ..Default::default() }.encode_to_vec()

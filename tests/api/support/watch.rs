@@ -29,7 +29,7 @@ impl Tenant {
     ) -> Result<Watch, Status> {
         let request = WatchConversationRequest { conversation_id: id.to_owned(), start, include_deltas };
         let events = soon(self.conversations().watch_conversation(request)).await?.into_inner();
-        Ok(Watch { events, log: Log::default() })
+        Ok(Watch { events, log: Log { with_text: include_deltas, ..Log::default() } })
     }
 }
 
@@ -89,6 +89,8 @@ pub(crate) struct Log {
     pub(crate) after: i64,
     /// The messages as they stand.
     pub(crate) messages: Vec<Message>,
+    /// Whether it is told text of messages in progress.
+    with_text: bool,
 }
 
 impl Log {
@@ -111,7 +113,10 @@ impl Log {
             Event::MessageFinished(pb::MessageFinished { message })
             | Event::MessageAborted(pb::MessageAborted { message }) => {
                 let message = message.as_ref().expect("a message");
+                let with_text = self.with_text;
                 if let Some(known) = self.find(message.sequence) {
+                    let is_beginning = message.content.starts_with(&known.content);
+                    assert!(!with_text || is_beginning, "{known:?} was not taken back before {message:?}");
                     known.clone_from(message);
                 }
             }

@@ -35,7 +35,7 @@ fn entry(key: &str, event: Event) -> Entry {
 }
 
 fn meant(text: &str, end: Option<MessageStatus>) -> Meant {
-    Meant { text: text.to_owned(), end, reopened: false, rewritten: false }
+    Meant { text: text.to_owned(), end, reopened: false }
 }
 
 /// A whole message, one in pieces, and one of which nobody knows whether it is there.
@@ -240,6 +240,24 @@ fn a_wrong_piece_is_found() {
     finds(Kind::Pieces, |case| {
         case.told[6] = Told::Delta { sequence: 2, offset: 3, text: "owt".to_owned() };
     });
+}
+
+#[test]
+fn text_that_is_lost_is_taken_back_before_the_end_by_the_stream_that_told_it() {
+    let lost = |case: &mut Case| {
+        let Told::Delta { text, .. } = &mut case.told[6] else { panic!("it is a piece") };
+        text.push_str(" and more");
+    };
+    finds(Kind::Pieces, lost);
+    let mut case = right();
+    lost(&mut case);
+    case.told.insert(8, Told::Snapshot { sequence: 2, text: "twotwo".to_owned() });
+    assert_eq!(kinds(case), []);
+    // A stream that came after it does not know what was told.
+    let mut case = right();
+    lost(&mut case);
+    case.told.insert(8, Told::Began);
+    assert_eq!(kinds(case), []);
 }
 
 #[test]

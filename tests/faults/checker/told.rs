@@ -12,6 +12,9 @@ struct Seen {
     key: String,
     text: String,
     status: MessageStatus,
+    /// Whether this stream told the text. What one before it told may have been lost since, and then the next
+    /// snapshot, start or end replaces it.
+    told_here: bool,
 }
 
 /// One watcher's knowledge, as it grows.
@@ -47,12 +50,15 @@ impl Watcher<'_> {
 
     fn learn(&mut self, told: &Told) {
         match told {
-            Told::Began => {}
+            Told::Began => self.seen.values_mut().for_each(|seen| seen.told_here = false),
             Told::Added(copy) => self.add(copy),
             Told::Started(copy) => self.start(copy),
             Told::Delta { sequence, offset, text } => self.append(*sequence, *offset, text),
             Told::Snapshot { sequence, text } => match self.seen.get_mut(sequence) {
-                Some(seen) if seen.status == MessageStatus::InProgress => seen.text.clone_from(text),
+                Some(seen) if seen.status == MessageStatus::InProgress => {
+                    seen.text.clone_from(text);
+                    seen.told_here = true;
+                }
                 _ => self.fault(Kind::Pieces, &format!("was told a snapshot of {sequence}, not in progress")),
             },
             Told::Finished(copy) => self.end(copy, MessageStatus::Completed),
@@ -80,18 +86,14 @@ impl Watcher<'_> {
         self.meant.get(&subject).is_some_and(|meant| meant.reopened)
     }
 
-    fn is_rewritten(&self, key: &str) -> bool {
-        let subject = Subject { conversation: self.watched.conversation.clone(), key: key.into() };
-        self.meant.get(&subject).is_some_and(|meant| meant.rewritten)
-    }
-
     /// A message that is told for the first time comes right after the one before.
     fn first(&mut self, copy: &Copy) {
         let expected = self.last() + 1;
         if copy.sequence != expected {
             self.fault(Kind::Skipped, &format!("was told {} where {expected} comes next", copy.sequence));
         }
-        let seen = Seen { key: copy.key.clone(), text: copy.text.clone(), status: copy.status };
+        let (key, text) = (copy.key.clone(), copy.text.clone());
+        let seen = Seen { key, text, status: copy.status, told_here: true };
         self.seen.insert(copy.sequence, seen);
     }
 
@@ -117,6 +119,7 @@ impl Watcher<'_> {
             Some(seen) if seen.status != MessageStatus::Completed && reopened => {
                 seen.status = copy.status;
                 seen.text.clone_from(&copy.text);
+                seen.told_here = true;
             }
             Some(_) => self.fault(Kind::Repeated, &format!("was told the start of {} again", copy.sequence)),
         }
@@ -138,7 +141,7 @@ impl Watcher<'_> {
     }
 
     fn end(&mut self, copy: &Copy, status: MessageStatus) {
-        let (reopened, rewritten) = (self.is_reopened(&copy.key), self.is_rewritten(&copy.key));
+        let reopened = self.is_reopened(&copy.key);
         if copy.status != status {
             self.fault(Kind::Client, &format!("was told the end of {} as {:?}", copy.sequence, copy.status));
         }
@@ -146,13 +149,15 @@ impl Watcher<'_> {
             self.fault(Kind::Skipped, &format!("was told the end of {} without it", copy.sequence));
             return;
         };
+        let told_here = std::mem::replace(&mut seen.told_here, true);
         let before = std::mem::replace(&mut seen.status, status);
         let text = std::mem::replace(&mut seen.text, copy.text.clone());
         let again = before == MessageStatus::Completed || before == MessageStatus::Incomplete && !reopened;
         if again {
             self.fault(Kind::Repeated, &format!("was told the end of {} again", copy.sequence));
         }
-        if !copy.text.starts_with(&text) && !rewritten {
+        // Text that was lost is taken back by a snapshot before the end, whatever became of it.
+        if told_here && !copy.text.starts_with(&text) {
             let words = format!("put {} together as {text:?}, which ended as {:?}", copy.sequence, copy.text);
             self.fault(Kind::Pieces, &words);
         }

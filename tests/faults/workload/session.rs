@@ -229,11 +229,6 @@ impl Producer {
             self.jobs.remove(&number);
             return;
         }
-        let gives_up = matches!(job.kind, Kind::Pieces { aborts: Some(limit), .. } if durable >= limit);
-        if gives_up && durable < job.written {
-            // Watchers may have seen more than is there, and it ends here.
-            self.log.meant.get_mut(&job.subject).expect("it was meant").rewritten = true;
-        }
         job.stage = Stage::Writing(durable);
         job.written = durable;
         // With a late start, words of the former text would come.
@@ -242,7 +237,6 @@ impl Producer {
             job.text.push_str(&self.random.words(20));
             let meant = self.log.meant.get_mut(&job.subject).expect("it was meant");
             meant.text.clone_from(&job.text);
-            meant.rewritten = true;
         }
     }
 

@@ -53,7 +53,7 @@ pub(crate) async fn hold(tx: &TenantTx, holds: &[Hold<'_>]) -> Result<()> {
         tenant: tx.tenant(),
         message_ids: holds.iter().map(|hold| hold.message_id).collect(),
         conversation_ids: holds.iter().map(|hold| hold.conversation_id).collect(),
-        producer_ids: holds.iter().map(|hold| hold.producer_id.to_owned()).collect(),
+        producer_ids: holds.iter().map(|hold| hold.producer_id.clone().into_owned()).collect(),
         holders: holds.iter().map(|hold| hold.holder).collect(),
     };
     upsert.execute(&mut tx.connection()).await?;

@@ -129,6 +129,7 @@ impl World {
                 message_key,
                 role: i32::from(input.byte() % 7),
                 producer_id: (input.byte() % 3).to_string(),
+                restart: input.byte().is_multiple_of(8),
                 ..Default::default()
             }),
             3..11 => self.delta(message_key, input),
@@ -181,6 +182,7 @@ impl World {
         for step in steps {
             match step {
                 Step::Write(ticket, write) => self.lane.push_back((ticket, write)),
+                Step::Lose(_, mark) => assert!(mark.offset >= 0),
                 Step::Show(_, shown) => {
                     let row = self.tables.messages.values().find(|row| row.id == shown.message_id);
                     assert!(row.is_some_and(|row| row.sequence == shown.sequence), "shown of no message");

@@ -26,6 +26,11 @@ fn start(key: &str, producer: &str) -> Action {
     })
 }
 
+fn restart(key: &str, producer: &str) -> Action {
+    let Action::Start(start) = start(key, producer) else { panic!("it is a start") };
+    Action::Start(pb::MessageStart { restart: true, ..start })
+}
+
 fn delta(key: &str, offset: usize, text: &str) -> Action {
     let offset = i64::try_from(offset).expect("a short text");
     Action::Delta(pb::MessageDelta { message_key: key.to_owned(), offset, text: text.to_owned() })
@@ -79,6 +84,7 @@ struct Bench {
     steps: Vec<Step>,
     waiting: Vec<(u64, Write)>,
     shown: Vec<(i64, String)>,
+    lost: Vec<i64>,
     begin: Instant,
     tables: Tables,
 }
@@ -90,6 +96,7 @@ impl Bench {
             steps: Vec::new(),
             waiting: Vec::new(),
             shown: Vec::new(),
+            lost: Vec::new(),
             begin: Instant::now(),
             tables: tables(),
         }
@@ -146,6 +153,7 @@ impl Bench {
             match step {
                 Step::Write(ticket, write) => self.waiting.push((ticket, write)),
                 Step::Show(_, shown) => self.shown.push((shown.offset, shown.text.to_string())),
+                Step::Lose(_, mark) => self.lost.push(mark.offset),
             }
         }
     }
@@ -297,15 +305,99 @@ fn a_delta_beyond_the_end_sends_the_client_back() {
     assert_eq!(bench.text(), "Hello!");
 }
 
+/// Why answers are errors, in their order.
+fn reasons(answers: &[Result<i64, (String, Option<i64>)>]) -> Vec<&str> {
+    answers.iter().filter_map(|answer| answer.as_ref().err()).map(|(reason, _)| reason.as_str()).collect()
+}
+
 #[test]
-fn a_known_part_that_ends_within_a_character_is_refused() {
+fn another_text_is_refused_wherever_the_first_one_is() {
+    // In the buffer, on its way, and stored.
+    for stage in 0..3 {
+        let mut bench = Bench::new();
+        bench.send(0, [start("a", "p")]);
+        bench.commit();
+        bench.send(0, [delta("a", 0, "Yes, we do.")]);
+        if stage > 0 {
+            assert_eq!(bench.wait_until(40), 1);
+        }
+        if stage > 1 {
+            bench.commit();
+        }
+        bench.send(50, [delta("a", 0, "No, unfortunately not."), delta("a", 22, " Sorry."), finish("a", 29)]);
+        bench.commit();
+        bench.drain();
+        let answers = bench.answers();
+        // The pieces that are stored together are answered together.
+        assert_eq!(reasons(&answers), ["TEXT_DIFFERS", "MESSAGE_NOT_STARTED"], "{stage}: {answers:?}");
+        assert_eq!(bench.text(), "Yes, we do.");
+        let shown: String = bench.shown.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(shown, "Yes, we do.", "nobody saw a weld");
+        bench.send(60, [restart("a", "p"), delta("a", 0, "No, unfortunately not."), finish("a", 22)]);
+        bench.commit();
+        assert_eq!(reasons(&bench.answers()), [""; 0]);
+        assert_eq!(bench.text(), "No, unfortunately not.");
+        assert!(bench.session.is_settled());
+    }
+}
+
+#[test]
+fn a_piece_that_says_the_same_again_and_more_is_taken() {
     let mut bench = Bench::new();
-    bench.send(0, [start("a", "p"), delta("a", 0, "abc"), delta("a", 2, "ü"), delta("a", 2, "cü")]);
+    bench.send(0, [start("a", "p")]);
+    bench.commit();
+    bench.send(0, [delta("a", 0, "abc"), delta("a", 2, "cü"), delta("a", 0, "ab")]);
+    bench.send(0, [delta("a", 3, "üd"), delta("a", 1, "b"), delta("a", 6, "!")]);
     bench.drain();
-    let refused =
-        |answer: &Result<i64, (String, _)>| matches!(answer, Err((reason, _)) if reason == "FIELD_INVALID");
-    assert_eq!(bench.answers().iter().filter(|answer| refused(answer)).count(), 1);
-    assert_eq!(bench.text(), "abcü");
+    assert_eq!(bench.answers(), [Ok(0), Ok(7)], "one piece, as long as it is at hand");
+    bench.send(50, [delta("a", 0, "abcü"), delta("a", 5, "d!?"), delta("a", 8, ".")]);
+    bench.drain();
+    assert_eq!(reasons(&bench.answers()), [""; 0]);
+    assert_eq!(bench.text(), "abcüd!?.");
+    // What follows on text that was sent again is shown once it is stored.
+    let shown: String = bench.shown.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(shown, "abcüd!");
+    bench.send(100, [delta("a", 9, "x")]);
+    assert_eq!(bench.shown.last(), Some(&(9, "x".to_owned())));
+}
+
+#[test]
+fn after_a_restart_the_new_text_is_shown_from_its_beginning() {
+    let mut bench = Bench::new();
+    bench.send(0, [start("a", "p"), delta("a", 0, "Yes, we do.")]);
+    bench.commit();
+    bench.send(0, [restart("a", "p"), delta("a", 0, "No, un")]);
+    assert_eq!(bench.shown, [(0, "Yes, we do.".to_owned())], "not before the first is gone");
+    bench.commit();
+    bench.send(0, [delta("a", 6, "fort"), finish("a", 10)]);
+    bench.commit();
+    let later: Vec<_> = bench.shown[1..].iter().map(|(offset, text)| (*offset, text.as_str())).collect();
+    assert_eq!(later, [(0, "No, un"), (6, "fort")]);
+    assert_eq!(bench.text(), "No, unfort");
+}
+
+#[test]
+fn watchers_are_told_that_text_may_be_lost() {
+    let mut bench = Bench::new();
+    bench.send(0, [start("a", "p"), delta("a", 0, "Hel")]);
+    bench.commit();
+    bench.wait_until(40);
+    bench.commit();
+    bench.send(50, [delta("a", 3, "lo")]);
+    bench.wait_until(90);
+    let (ticket, _) = bench.waiting.pop().expect("a write");
+    bench.session.settle(ticket, Err(Error::database_unavailable("nobody knows")), &mut bench.steps);
+    bench.take_steps();
+    assert_eq!(bench.lost, [3]);
+    // The same stream may go on in other words: they are shown when it is known where.
+    bench.send(100, [delta("a", 3, "met!")]);
+    bench.wait_until(140);
+    bench.send(140, [delta("a", 7, "?")]);
+    bench.commit();
+    bench.send(150, [delta("a", 8, "!")]);
+    assert_eq!(bench.text(), "Helmet!");
+    let shown: Vec<_> = bench.shown.iter().map(|(offset, text)| (*offset, text.as_str())).collect();
+    assert_eq!(shown, [(0, "Hel"), (3, "lo"), (7, "?"), (8, "!")]);
 }
 
 #[test]

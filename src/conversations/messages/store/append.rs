@@ -8,7 +8,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{
-    Array, BigInt, Binary, Integer, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
+    Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
 };
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
@@ -32,13 +32,15 @@ pub(crate) async fn insert(tx: &TenantTx, additions: &[Addition<'_>], now: DateT
     Ok(())
 }
 
-/// Makes messages that were given up be in progress again.
+/// Makes messages be in progress again, some without the text that they had. Text in pieces is not
+/// touched.
 pub(crate) async fn reopen(tx: &TenantTx, reopenings: &[Reopening], now: DateTime<Utc>) -> Result<()> {
     let reopen = Reopen {
         tenant: tx.tenant(),
         now,
         ids: reopenings.iter().map(|reopening| reopening.message_id).collect(),
         changes: reopenings.iter().map(|reopening| reopening.change).collect(),
+        emptied: reopenings.iter().map(|reopening| reopening.emptied).collect(),
     };
     reopen.execute(&mut tx.connection()).await?;
     Ok(())
@@ -214,20 +216,23 @@ struct Reopen {
     now: DateTime<Utc>,
     ids: Vec<Uuid>,
     changes: Vec<i64>,
+    emptied: Vec<bool>,
 }
 
 impl QueryFragment<Pg> for Reopen {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "UPDATE conversation_messages AS m SET status = 'IN_PROGRESS', change = r.change, \
-             revision = m.revision + 1, updated_at = ",
+             content = CASE WHEN r.emptied THEN '' ELSE m.content END, revision = m.revision + 1, updated_at = ",
         );
         out.push_bind_param::<Timestamptz, _>(&self.now)?;
         out.push_sql(" FROM unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.changes)?;
-        out.push_sql(") AS r (id, change) WHERE m.id = r.id AND m.tenant_id = ");
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Bool>, _>(&self.emptied)?;
+        out.push_sql(") AS r (id, change, emptied) WHERE m.id = r.id AND m.tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
         Ok(())
     }

@@ -29,8 +29,14 @@ enum Act {
     Flush(prop::sample::Index),
     /// Another stream goes on with the message after what is stored.
     TakeOver(prop::sample::Index),
-    /// A stream that has lost the message, and does not know yet, sends more text.
+    /// What its stream sent and is not stored is lost, and the stream goes on in other words.
+    Lose(prop::sample::Index),
+    /// The stream that writes the message begins anew, or another one does.
+    Restart(prop::sample::Index, bool),
+    /// A stream that has lost the message, and does not know yet, sends more text; or its text is late.
     Babble(prop::sample::Index, prop::sample::Index, u8),
+    /// The message is given up without what is not stored.
+    GiveUp(prop::sample::Index),
     Close(prop::sample::Index, bool),
     Reopen(prop::sample::Index),
     Update,
@@ -77,7 +83,19 @@ struct Row {
     states: Vec<State>,
     /// What each stream that held it takes for its text: what was stored before, and what it has sent
     /// itself. Of the last one's, `states` has what is stored.
-    shown: Vec<String>,
+    shown: Vec<Shown>,
+    /// Whether a stream lost text: another text of the same stream may be told with it until the end.
+    lossy: bool,
+}
+
+/// The text of a stream, as it takes it.
+#[derive(Debug, Clone)]
+struct Shown {
+    /// The name of the stream.
+    stream: usize,
+    /// The change since which the message was in progress then.
+    since: i64,
+    text: String,
 }
 
 impl Row {
@@ -98,15 +116,26 @@ impl Row {
         self.shown.len() - 1
     }
 
+    /// The name of the stream that holds it.
+    fn stream(&self) -> usize {
+        self.shown[self.last()].stream
+    }
+
     fn take_over(&mut self) {
-        let stored = self.state().content.clone();
-        self.shown.push(stored);
+        self.go_on(self.shown.len());
+    }
+
+    /// A stream goes on with what is stored.
+    fn go_on(&mut self, stream: usize) {
+        let State { since, content, .. } = self.state().clone();
+        self.shown.push(Shown { stream, since, text: content });
     }
 
     /// How far it is stored, as its stream says.
     fn mark(&self) -> Mark {
-        let offset = length(&self.state().content);
-        Mark { sequence: self.sequence, offset, holder: Some(holder(self.last())) }
+        let State { since, content, .. } = self.state();
+        let (offset, since) = (length(content), Some(*since));
+        Mark { sequence: self.sequence, offset, since, holder: Some(holder(self.stream())) }
     }
 }
 
@@ -160,6 +189,28 @@ impl Model {
                     events.push(Event::Held(self.rows[at].mark()));
                 }
             }
+            Act::Lose(index) => {
+                if let Some(at) = self.pick(index, MessageStatus::InProgress) {
+                    let row = &mut self.rows[at];
+                    row.lossy = true;
+                    row.go_on(row.stream());
+                    events.push(Event::Lost(row.mark()));
+                }
+            }
+            Act::Restart(index, same) => {
+                if let Some(at) = self.pick(index, MessageStatus::InProgress) {
+                    self.change_message(at, MessageStatus::InProgress);
+                    let row = &mut self.rows[at];
+                    row.states.last_mut().expect("a state").content.clear();
+                    row.go_on(if *same { row.stream() } else { row.shown.len() });
+                    events.push(Event::Restarted(row.mark()));
+                }
+            }
+            Act::GiveUp(index) => {
+                if let Some(at) = self.pick(index, MessageStatus::InProgress) {
+                    events.push(self.change_message(at, MessageStatus::Incomplete));
+                }
+            }
             Act::Babble(index, stream, length) => {
                 if let Some(at) = self.pick(index, MessageStatus::InProgress)
                     && self.rows[at].last() > 0
@@ -206,6 +257,9 @@ impl Model {
         let there = |event| match event {
             Event::Added(message) => Event::Moved { sequence: message.sequence, change: 0 },
             Event::Closed { change, message } => Event::Moved { sequence: message.sequence, change },
+            Event::Restarted(mark) => {
+                Event::Moved { sequence: mark.sequence, change: mark.since.expect("a change") }
+            }
             event => event,
         };
         if remote {
@@ -227,31 +281,29 @@ impl Model {
         let content = if whole { format!("whole {at}") } else { String::new() };
         let states = vec![State { since: 0, status, content }];
         let message_id = Uuid::from_u128(u128::try_from(at + 1).expect("a number"));
-        self.rows.push(Row { message_id, sequence: count(at + 1), states, shown: vec![String::new()] });
+        let shown = vec![Shown { stream: 0, since: 0, text: String::new() }];
+        self.rows.push(Row { message_id, sequence: count(at + 1), states, shown, lossy: false });
         Event::Added(Arc::new(self.message(at).into()))
     }
 
-    fn grow(&mut self, at: usize, stream: usize, length: u8) -> Event {
+    fn grow(&mut self, at: usize, which: usize, length: u8) -> Event {
         let row = &mut self.rows[at];
-        let offset = count(row.shown[stream].len());
-        // Every stream has letters of its own, some of several bytes.
+        let Shown { stream, since, text: shown } = &mut row.shown[which];
+        let offset = count(shown.len());
+        // Every text has letters of its own, some of several bytes.
         let text: String = (0..=length % 4)
             .map(|place| {
-                if place == 1 {
-                    'ä'
-                } else {
-                    char::from(b'a' + u8::try_from(stream % 26).expect("a letter"))
-                }
+                if place == 1 { 'ä' } else { char::from(b'a' + u8::try_from(which % 26).expect("a letter")) }
             })
             .collect();
-        row.shown[stream].push_str(&text);
-        let (message_id, sequence, holder) = (row.message_id, row.sequence, Some(holder(stream)));
-        Event::Text(Text { message_id, sequence, offset, text: text.into(), holder })
+        shown.push_str(&text);
+        let (message_id, sequence, holder) = (row.message_id, row.sequence, Some(holder(*stream)));
+        Event::Text(Text { message_id, sequence, offset, text: text.into(), since: Some(*since), holder })
     }
 
     fn flush(&mut self, at: usize) -> Option<Event> {
         let row = &mut self.rows[at];
-        let shown = row.shown[row.last()].clone();
+        let shown = row.shown[row.last()].text.clone();
         let state = row.states.last_mut().expect("a state");
         let grows = state.content != shown;
         state.content = shown;
@@ -299,7 +351,7 @@ impl Model {
             message: self.message(at),
             // A message that is as it was added has no change of its own.
             change: if self.rows[at].states.len() == 1 { 0 } else { self.rows[at].state().since },
-            holder: Some(holder(self.rows[at].last())),
+            holder: Some(holder(self.rows[at].stream())),
         });
         Opening { head, open: open.collect() }
     }
@@ -346,8 +398,9 @@ impl Model {
     /// What `watch::actions::read_text` finds.
     fn read_text(&self, message_id: Uuid) -> Option<Draft> {
         let row = self.rows.iter().find(|row| row.message_id == message_id).expect("a message");
-        let holder = Some(holder(row.last()));
-        row.is_open().then(|| Draft { text: row.state().content.clone(), holder })
+        let holder = Some(holder(row.stream()));
+        let State { since, content, .. } = row.state().clone();
+        row.is_open().then_some(Draft { text: content, change: since, holder })
     }
 }
 
@@ -417,6 +470,8 @@ struct Known {
     status: MessageStatus,
     /// Not known of a message in progress that was there before the watch, until a snapshot comes.
     text: Option<String>,
+    /// Whether the text was told by this watch: one before it may have told what is lost since.
+    sure: bool,
 }
 
 /// A client that believes what it is told, and complains where that cannot be.
@@ -438,6 +493,7 @@ impl Client {
         let known = before.iter().map(|row| Known {
             status: row.state().status,
             text: (!row.is_open()).then(|| row.state().content.clone()),
+            sure: false,
         });
         let over = position.over;
         Self { position, include_deltas, over, known: known.collect(), changes: BTreeSet::new() }
@@ -497,8 +553,8 @@ impl Client {
         let row = &model.rows[self.known.len()];
         let state = row.state_at(self.position.change);
         assert_eq!(message.status(), state.status);
-        Self::check_text(row, message);
-        self.known.push(Known { status: message.status(), text: Some(message.content.clone()) });
+        Self::check_text(state, row, message);
+        self.known.push(Known { status: message.status(), text: Some(message.content.clone()), sure: true });
     }
 
     /// A message that was told before has changed.
@@ -506,15 +562,23 @@ impl Client {
         let at = usize::try_from(message.sequence - 1).expect("a place");
         let row = &model.rows[at];
         let state = row.states.iter().find(|state| state.since == self.position.change);
-        assert_eq!(Some(message.status()), state.map(|state| state.status), "told at its change");
-        Self::check_text(row, message);
+        let state = state.expect("told at its change");
+        assert_eq!(message.status(), state.status);
+        Self::check_text(state, row, message);
         self.count(model, Kind::Message(at), self.position.change);
-        self.known[at] = Known { status: message.status(), text: Some(message.content.clone()) };
+        let known = &self.known[at];
+        if let Some(text) = known.text.as_ref().filter(|_| self.include_deltas && known.sure)
+            && message.status() != MessageStatus::InProgress
+        {
+            let content = &message.content;
+            assert!(content.starts_with(text), "{text:?} was not taken back before it ended as {content:?}");
+        }
+        self.known[at] = Known { status: message.status(), text: Some(message.content.clone()), sure: true };
     }
 
-    fn check_text(row: &Row, message: &pb::Message) {
-        // What is stored is never taken back, and what is closed has all of it.
-        assert!(row.state().content.starts_with(&message.content));
+    fn check_text(state: &State, row: &Row, message: &pb::Message) {
+        // What is stored is taken back by another beginning alone, and what is closed has all of it.
+        assert!(state.content.starts_with(&message.content));
         if message.status() != MessageStatus::InProgress {
             let same = |state: &State| state.status == message.status() && state.content == message.content;
             assert!(row.states.iter().any(same), "{message:?} was never so: {row:?}");
@@ -525,20 +589,22 @@ impl Client {
         assert!(self.include_deltas);
         let (at, row) = Self::row(model, &text);
         assert_eq!(text.offset, 0);
-        assert!(row.state().content.starts_with(&text.text), "a snapshot is what is stored");
+        let has = |state: &State| state.content.starts_with(&text.text);
+        assert!(row.states.iter().any(has), "a snapshot is what is stored");
         self.known[at].text = Some(text.text);
+        self.known[at].sure = true;
     }
 
     fn extend(&mut self, model: &Model, text: pb::MessageText) {
         assert!(self.include_deltas && !text.text.is_empty());
         let (at, row) = Self::row(model, &text);
-        let Known { status, text: known } = &mut self.known[at];
+        let Known { status, text: known, sure: _ } = &mut self.known[at];
         assert_eq!(*status, MessageStatus::InProgress);
         let known = known.as_mut().expect("a snapshot comes before the first delta");
         assert_eq!(text.offset, length(known), "deltas are contiguous");
         known.push_str(&text.text);
-        let is_of = |shown: &String| shown.starts_with(known.as_str());
-        assert!(row.shown.iter().any(is_of), "{known:?} is of no stream of {row:?}");
+        let is_of = |shown: &Shown| shown.text.starts_with(known.as_str());
+        assert!(row.lossy || row.shown.iter().any(is_of), "{known:?} is of no stream of {row:?}");
     }
 
     fn row<'m>(model: &'m Model, text: &pb::MessageText) -> (usize, &'m Row) {
@@ -570,7 +636,7 @@ impl Client {
         assert_eq!(self.known.len(), model.rows.len());
         for (known, row) in self.known.iter().zip(&model.rows) {
             assert_eq!(known.status, row.state().status);
-            if !row.is_open() || self.include_deltas {
+            if !row.is_open() || self.include_deltas && !row.lossy {
                 assert_eq!(known.text.as_ref(), Some(&row.state().content), "{row:?}");
             }
         }
@@ -633,7 +699,9 @@ impl Watch {
                         self.look(model);
                         break;
                     }
-                    self.follower.read_text(message_id, text);
+                    if self.follower.read_text(message_id, text) == Next::CatchUp {
+                        self.look(model);
+                    }
                     if attempt > 0 {
                         // By then its stream has stored it.
                         let at = model.rows.iter().position(|row| row.message_id == message_id);
@@ -649,7 +717,8 @@ impl Watch {
     /// As the watcher does when it may have missed something.
     fn doubt(&mut self, model: &Model) {
         for message_id in self.follower.doubt() {
-            self.follower.read_text(message_id, model.read_text(message_id));
+            // What changed meanwhile, the look tells.
+            let _ = self.follower.read_text(message_id, model.read_text(message_id));
         }
         self.look(model);
         self.take(model, usize::MAX);
@@ -691,7 +760,8 @@ impl Watch {
                 // A new watch hears nothing of what was said before it.
                 model.local.clear();
                 model.remote.clear();
-                let client = Client { position, include_deltas, over, known, changes };
+                let mut client = Client { position, include_deltas, over, known, changes };
+                client.known.iter_mut().for_each(|known| known.sure = false);
                 *self = Self::open(model, client);
                 self.take(model, usize::MAX);
             }
@@ -752,6 +822,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => index().prop_map(Act::TakeOver),
         1 => (index(), index(), any::<u8>())
             .prop_map(|(index, stream, length)| Act::Babble(index, stream, length)),
+        1 => index().prop_map(Act::Lose),
+        2 => (index(), any::<bool>()).prop_map(|(index, same)| Act::Restart(index, same)),
+        1 => index().prop_map(Act::GiveUp),
         2 => (index(), any::<bool>()).prop_map(|(index, whole)| Act::Close(index, whole)),
         2 => index().prop_map(Act::Reopen),
         1 => Just(Act::Update),
@@ -787,6 +860,7 @@ fn contested_step() -> impl Strategy<Value = Step> {
         6 => (index(), any::<u8>()).prop_map(|(index, length)| Act::Grow(index, length)),
         2 => index().prop_map(Act::Flush),
         2 => index().prop_map(Act::TakeOver),
+        1 => (index(), any::<bool>()).prop_map(|(index, same)| Act::Restart(index, same)),
         4 => (index(), index(), any::<u8>())
             .prop_map(|(index, stream, length)| Act::Babble(index, stream, length)),
     ];
@@ -835,20 +909,22 @@ fn told_hello(stored: usize) -> (Follower, Uuid) {
     }
     assert_eq!(follower.hear(&text(message_id, 0, 0, "Hello")), Next::Done);
     let offset = count(stored);
-    assert_eq!(
-        follower.hear(&Event::Durable(Mark { sequence: 1, offset, holder: Some(holder(0)) })),
-        Next::Done
-    );
+    assert_eq!(follower.hear(&Event::Durable(mark(0, offset))), Next::Done);
     while follower.next().is_some() {}
     (follower, message_id)
 }
 
 fn text(message_id: Uuid, stream: usize, offset: i64, text: &str) -> Event {
-    Event::Text(Text { message_id, sequence: 1, offset, text: text.into(), holder: Some(holder(stream)) })
+    let (since, holder) = (Some(0), Some(holder(stream)));
+    Event::Text(Text { message_id, sequence: 1, offset, text: text.into(), since, holder })
+}
+
+fn mark(stream: usize, offset: i64) -> Mark {
+    Mark { sequence: 1, offset, since: Some(0), holder: Some(holder(stream)) }
 }
 
 fn draft(stream: usize, text: &str) -> Option<Draft> {
-    Some(Draft { text: text.to_owned(), holder: Some(holder(stream)) })
+    Some(Draft { text: text.to_owned(), change: 0, holder: Some(holder(stream)) })
 }
 
 #[test]
@@ -879,8 +955,99 @@ fn text_of_a_stream_that_lost_the_message_is_asked_for_once_and_passed_over() {
 #[test]
 fn a_stream_that_goes_on_with_what_is_stored_costs_no_question() {
     let (mut follower, id) = told_hello(5);
-    let held = Event::Held(Mark { sequence: 1, offset: 5, holder: Some(holder(1)) });
+    let held = Event::Held(mark(1, 5));
     assert_eq!(follower.hear(&held), Next::Done);
     assert_eq!(follower.hear(&text(id, 1, 5, "!")), Next::Done);
     assert_eq!(follower.next().map(|(told, _)| told), Some(delta(id, 1, 5, "!".to_owned())));
+}
+
+/// The end of the first message, with this text, by the first change.
+fn end(message_id: Uuid, content: &str, status: MessageStatus) -> Event {
+    let message = pb::Message {
+        id: message_id.to_string(),
+        sequence: 1,
+        content: content.to_owned(),
+        status: status.into(),
+        ..Default::default()
+    };
+    Event::Closed { change: 1, message: Arc::new(message) }
+}
+
+fn all(follower: &mut Follower) -> Vec<Told> {
+    std::iter::from_fn(|| follower.next()).map(|(told, _)| told).collect()
+}
+
+#[test]
+fn text_that_was_lost_is_taken_back_before_the_end() {
+    // Given up after its last words were lost with the database, and nobody said so.
+    let (mut follower, id) = told_hello(2);
+    let given_up = end(id, "He", MessageStatus::Incomplete);
+    assert_eq!(follower.hear(&given_up), Next::Done);
+    let Event::Closed { message, .. } = &given_up else { panic!("it is an end") };
+    assert_eq!(all(&mut follower), [snapshot(id, 1, "He".to_owned()), closed(message)]);
+
+    // Ended in other words of the same length, which the stream says are stored.
+    let (mut follower, id) = told_hello(2);
+    assert_eq!(follower.hear(&Event::Durable(mark(0, 5))), Next::Done);
+    let finished = end(id, "Helmet", MessageStatus::Completed);
+    assert_eq!(follower.hear(&finished), Next::Done);
+    let Event::Closed { message, .. } = &finished else { panic!("it is an end") };
+    assert_eq!(all(&mut follower), [snapshot(id, 1, "Helmet".to_owned()), closed(message)]);
+
+    // Nothing was lost, though not all was told.
+    let (mut follower, id) = told_hello(2);
+    let finished = end(id, "Hello, you", MessageStatus::Completed);
+    assert_eq!(follower.hear(&finished), Next::Done);
+    let Event::Closed { message, .. } = &finished else { panic!("it is an end") };
+    assert_eq!(all(&mut follower), [closed(message)]);
+}
+
+#[test]
+fn a_snapshot_before_the_end_leaves_the_end_to_be_told_to_whoever_resumes_after_it() {
+    let (mut follower, id) = told_hello(2);
+    assert_eq!(follower.hear(&end(id, "He", MessageStatus::Incomplete)), Next::Done);
+    let changes: Vec<_> =
+        std::iter::from_fn(|| follower.next()).map(|(_, position)| position.change).collect();
+    assert_eq!(changes, [0, 1]);
+}
+
+#[test]
+fn text_that_its_stream_lost_is_read_when_something_comes_of_it() {
+    let (mut follower, id) = told_hello(2);
+    assert_eq!(follower.hear(&Event::Lost(mark(1, 2))), Next::Done, "another stream's");
+    assert_eq!(follower.hear(&text(id, 0, 5, "!")), Next::Done);
+    assert_eq!(all(&mut follower), [delta(id, 1, 5, "!".to_owned())]);
+    assert_eq!(follower.hear(&Event::Lost(mark(0, 2))), Next::Done);
+    assert_eq!(all(&mut follower), []);
+    let other = text(id, 0, 2, "lmet");
+    assert_eq!(follower.hear(&other), Next::ReadText(id));
+    assert_eq!(follower.read_text(id, draft(0, "He")), Next::Done);
+    assert_eq!(follower.hear(&other), Next::Done);
+    let expected = [snapshot(id, 1, "He".to_owned()), delta(id, 1, 2, "lmet".to_owned())];
+    assert_eq!(all(&mut follower), expected);
+}
+
+#[test]
+fn a_restart_is_a_snapshot_of_nothing_and_what_came_before_it_is_passed_over() {
+    let (mut follower, id) = told_hello(5);
+    let again = |stream, offset| Mark { since: Some(1), ..mark(stream, offset) };
+    assert_eq!(follower.hear(&Event::Restarted(again(0, 0))), Next::Done);
+    assert_eq!(all(&mut follower), [snapshot(id, 1, String::new())]);
+    // Late words of the former text, of the same stream.
+    assert_eq!(follower.hear(&text(id, 0, 0, "Hello, you")), Next::Done);
+    assert_eq!(follower.hear(&Event::Durable(mark(0, 10))), Next::Done);
+    assert_eq!(all(&mut follower), []);
+    let Event::Text(late) = text(id, 0, 0, "Bye") else { panic!("it is text") };
+    assert_eq!(follower.hear(&Event::Text(Text { since: Some(1), ..late })), Next::Done);
+    assert_eq!(all(&mut follower), [delta(id, 1, 0, "Bye".to_owned())]);
+    assert_eq!(follower.hear(&Event::Restarted(again(0, 0))), Next::Done, "it is known");
+
+    // One that was not heard of is found out by what comes after it, and by what is read.
+    let (mut follower, id) = told_hello(5);
+    let Event::Text(unheard) = text(id, 1, 5, "x") else { panic!("it is text") };
+    assert_eq!(follower.hear(&Event::Text(Text { since: Some(1), ..unheard })), Next::CatchUp);
+    assert_eq!(follower.hear(&Event::Held(again(1, 5))), Next::CatchUp);
+    let draft = draft(1, "Other").map(|draft| Draft { change: 1, ..draft });
+    assert_eq!(follower.read_text(id, draft), Next::CatchUp);
+    assert_eq!(all(&mut follower), []);
 }

@@ -12,7 +12,9 @@ use super::*;
 struct Wish {
     talk: u128,
     key: String,
+    /// What it wants to say, and what it wanted to say before it began anew.
     text: String,
+    former: Vec<String>,
     /// Whether it is sent in one piece.
     whole: bool,
 }
@@ -22,6 +24,8 @@ struct Wish {
 struct Progress {
     /// Whether this connection was told `start`.
     started: bool,
+    /// Whether the next start drops what was said before.
+    anew: bool,
     /// Where the next delta begins.
     next: usize,
     /// How much is known to be durable.
@@ -34,6 +38,8 @@ struct Progress {
 #[derive(Debug, Clone)]
 struct Sent {
     wish: usize,
+    /// How often the client had begun anew.
+    attempt: usize,
     action: Action,
 }
 
@@ -79,6 +85,8 @@ enum Event {
     Overlap { wish: prop::sample::Index, back: usize, characters: usize },
     /// It gives a message up, and changes its mind.
     Abort { wish: prop::sample::Index, restart: bool },
+    /// It begins a message anew, in other words that begin like the ones before.
+    Rewrite { wish: prop::sample::Index, keeps: usize, text: String },
     /// It sends something again that it sent before, through whichever connection.
     Repeat(prop::sample::Index),
     /// The server commits so many writes.
@@ -109,6 +117,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (index(), 0..20usize, 0..30usize)
             .prop_map(|(wish, back, characters)| Event::Overlap { wish, back, characters }),
         1 => (index(), any::<bool>()).prop_map(|(wish, restart)| Event::Abort { wish, restart }),
+        2 => (index(), 0..40usize, "[ -~äß€👋]{1,100}")
+            .prop_map(|(wish, keeps, text)| Event::Rewrite { wish, keeps, text }),
         3 => index().prop_map(Event::Repeat),
         8 => (1..40usize).prop_map(Event::Commit),
         1 => (1..10usize, any::<bool>()).prop_map(|(writes, happened)| Event::Fail { writes, happened }),
@@ -135,6 +145,7 @@ impl World {
                 talk: TALKS[talk],
                 key: number.to_string(),
                 text,
+                former: Vec::new(),
                 whole,
             })
             .collect();
@@ -163,6 +174,7 @@ impl World {
                 next: progress.durable,
                 durable: progress.durable,
                 done: progress.done,
+                anew: progress.anew,
                 ..Progress::default()
             };
         }
@@ -188,10 +200,13 @@ impl World {
                 self.overlap(wish.index(self.wishes.len()), back, characters)
             }
             Event::Abort { wish, restart } => self.abort(wish.index(self.wishes.len()), restart),
+            Event::Rewrite { wish, keeps, text } => {
+                self.rewrite(wish.index(self.wishes.len()), keeps, &text);
+            }
             Event::Repeat(_) if self.history.is_empty() => {}
             Event::Repeat(index) => {
                 let sent = self.history[index.index(self.history.len())].clone();
-                self.send(sent);
+                self.send_again(sent);
             }
             Event::Commit(writes) => self.commit(writes),
             Event::Fail { writes, happened } => self.fail(writes, happened),
@@ -218,12 +233,14 @@ impl World {
     /// The next request for a wish, if there is one.
     fn go_on(&mut self, wish: usize, characters: usize) {
         let Wish { key, text, whole, .. } = self.wishes[wish].clone();
-        let Progress { started, next, finished, done, .. } = self.progress[wish];
+        let Progress { started, anew, next, finished, done, .. } = self.progress[wish];
         if done || finished {
             return;
         }
         let action = if whole {
             message(&key, &text)
+        } else if !started && anew {
+            restart(&key, self.producer)
         } else if !started {
             start(&key, self.producer)
         } else if next < text.len() {
@@ -232,12 +249,15 @@ impl World {
         } else {
             finish(&key, text.len())
         };
-        if !self.send(Sent { wish, action: action.clone() }) {
+        if !self.send(wish, action.clone()) {
             return;
         }
         let progress = &mut self.progress[wish];
         match action {
-            Action::Start(_) => progress.started = true,
+            Action::Start(start) => {
+                progress.started = true;
+                progress.next = if start.restart { 0 } else { progress.next };
+            }
             Action::Delta(piece) => progress.next += piece.text.len(),
             _ => progress.finished = true,
         }
@@ -254,7 +274,7 @@ impl World {
             (0..=next.saturating_sub(back)).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0);
         let piece = beginning(&text[from..], characters);
         let end = from + piece.len();
-        if self.send(Sent { wish, action: delta(&key, from, piece) }) {
+        if self.send(wish, delta(&key, from, piece)) {
             self.progress[wish].next = next.max(end);
         }
     }
@@ -264,14 +284,37 @@ impl World {
         if whole || !self.progress[wish].started || self.progress[wish].finished {
             return;
         }
-        if self.send(Sent { wish, action: abort(&key) }) {
-            let producer = self.producer;
-            self.progress[wish].started = restart && self.send(Sent { wish, action: start(&key, producer) });
+        if self.send(wish, abort(&key)) {
+            // As long as nobody knows that it began anew, it is to begin anew.
+            let again = if self.progress[wish].anew { super::restart } else { start };
+            let action = again(&key, self.producer);
+            self.progress[wish].started = restart && self.send(wish, action);
+            if self.progress[wish].anew {
+                self.progress[wish].next = 0;
+            }
         }
     }
 
+    /// A client that begins anew says nothing of the former text again.
+    fn rewrite(&mut self, wish: usize, keeps: usize, text: &str) {
+        let Progress { done, .. } = self.progress[wish];
+        let Wish { text: current, former, whole, .. } = &mut self.wishes[wish];
+        if *whole || done {
+            return;
+        }
+        let text = format!("{}{text}", beginning(current, keeps));
+        former.push(std::mem::replace(current, text));
+        self.history.retain(|sent| sent.wish != wish);
+        self.progress[wish] = Progress { anew: true, ..Progress::default() };
+    }
+
+    fn send(&mut self, wish: usize, action: Action) -> bool {
+        let attempt = self.wishes[wish].former.len();
+        self.send_again(Sent { wish, attempt, action })
+    }
+
     /// Sends a request, if the server reads it.
-    fn send(&mut self, sent: Sent) -> bool {
+    fn send_again(&mut self, sent: Sent) -> bool {
         let last = self.connections.len() - 1;
         let now = self.now();
         let request = request(self.wishes[sent.wish].talk, sent.action.clone());
@@ -313,6 +356,16 @@ impl World {
                     self.lane.push_back((index, ticket, write));
                 }
                 Step::Show(talk, shown) => self.show(index, talk, &shown),
+                Step::Lose(talk, mark) => {
+                    let row = self
+                        .tables
+                        .messages
+                        .iter()
+                        .find(|((id, _), row)| *id == talk && row.sequence == mark.sequence);
+                    let ((_, key), _) = row.expect("what is lost was shown");
+                    let shown = self.connections[index].shown.entry(key.clone()).or_insert(mark.offset);
+                    *shown = mark.offset.min(*shown);
+                }
             }
         }
     }
@@ -324,10 +377,13 @@ impl World {
         assert_eq!((*conversation, row.sequence), (talk, shown.sequence));
         let wish = self.wishes.iter().find(|wish| wish.key == *key).expect("a wish");
         let from = usize::try_from(shown.offset).expect("not before the text");
-        assert_eq!(wish.text.get(from..from + shown.text.len()), Some(&*shown.text), "another text");
+        let has = |text: &String| text.get(from..from + shown.text.len()) == Some(&*shown.text);
+        assert!(wish.texts().any(has), "another text");
         let expected = self.connections[index].shown.get_mut(key).expect("a message that was started");
-        assert_eq!(shown.offset, *expected, "a gap, or a repeat");
-        *expected += length(&shown.text);
+        assert!(shown.offset >= *expected, "a repeat");
+        // What is passed over is stored, and watchers are told so.
+        assert!(shown.offset == *expected || shown.offset <= length(&row.text()), "a gap");
+        *expected = shown.offset + length(&shown.text);
     }
 
     fn commit(&mut self, writes: usize) {
@@ -412,13 +468,15 @@ impl World {
         answer: Result<pb::MessageAck, (String, Option<i64>)>,
         alive: bool,
     ) {
-        let Sent { wish, action } = &sent[0];
-        let Wish { key, text, talk, .. } = &self.wishes[*wish];
+        let Sent { wish, attempt, action } = &sent[0];
+        let Wish { key, text, talk, former, .. } = &self.wishes[*wish];
+        let is_present = *attempt == former.len();
         let offset = |bytes: i64| usize::try_from(bytes).expect("not before the text");
         if let Ok(ack) = &answer {
             let row = self.tables.row(*talk, key);
             assert_eq!((&ack.message_key, ack.sequence), (key, row.sequence));
-            assert!(ack.durable_offset <= length(&row.text()), "acked before it is committed");
+            let grows = former.is_empty();
+            assert!(!grows || ack.durable_offset <= length(&row.text()), "acked before it is committed");
             if let Some(Sent { action: Action::Delta(last), .. }) = sent.last() {
                 assert!(
                     ack.durable_offset >= last.offset + length(&last.text),
@@ -426,17 +484,24 @@ impl World {
                 );
             }
             if ack.status() == MessageStatus::Completed {
-                assert_eq!((row.status, &row.text()), (MessageStatus::Completed, text));
+                assert_eq!(row.status, MessageStatus::Completed);
+                assert!(self.wishes[*wish].texts().any(|text| *text == row.text()));
             }
+        }
+        let progress = &mut self.progress[*wish];
+        if !is_present {
+            // What was said before it began anew is of no use any more, unless it was all.
+            progress.done |= alive && answer.is_ok_and(|ack| ack.status() == MessageStatus::Completed);
+            return;
         }
         if !alive {
             return;
         }
-        let progress = &mut self.progress[*wish];
         match answer {
             Ok(ack) => {
                 progress.done |= ack.status() == MessageStatus::Completed;
                 progress.durable = progress.durable.max(offset(ack.durable_offset));
+                progress.anew &= !matches!(action, Action::Start(start) if start.restart);
                 match (ack.status(), action) {
                     (MessageStatus::Incomplete, Action::Abort(_)) => progress.started = false,
                     (_, Action::Start(_)) => progress.next = progress.next.max(offset(ack.durable_offset)),
@@ -447,12 +512,18 @@ impl World {
                 progress.finished = false;
                 match (reason.as_str(), end) {
                     ("OFFSET_OUT_OF_RANGE", Some(end)) => progress.next = offset(end).min(text.len()),
+                    // Its restart was lost, and what it says now is not what is there.
+                    ("TEXT_DIFFERS", None) if !former.is_empty() => {
+                        *progress = Progress { anew: true, ..Progress::default() };
+                    }
                     ("MESSAGE_NOT_STARTED" | "MESSAGE_HELD" | "DATABASE_UNAVAILABLE", None) => {
                         progress.started = false;
                         progress.next = progress.durable;
                     }
                     ("MESSAGE_CLOSED", None) => {
-                        assert_eq!(&self.tables.row(*talk, key).text(), text);
+                        let stored = self.tables.row(*talk, key).text();
+                        assert!(self.wishes[*wish].texts().any(|text| *text == stored));
+                        progress.done = true;
                     }
                     other => panic!("{other:?} for {action:?}"),
                 }
@@ -544,6 +615,13 @@ impl World {
     }
 }
 
+impl Wish {
+    /// All that it ever wanted to say.
+    fn texts(&self) -> impl Iterator<Item = &String> {
+        self.former.iter().chain([&self.text])
+    }
+}
+
 /// The first characters of a text.
 fn beginning(text: &str, characters: usize) -> &str {
     let end = text.char_indices().nth(characters).map_or(text.len(), |(index, _)| index);
@@ -563,7 +641,8 @@ proptest! {
         world.finish();
         for wish in &world.wishes {
             let row = world.tables.row(wish.talk, &wish.key);
-            prop_assert_eq!((row.status, row.text()), (MessageStatus::Completed, wish.text.clone()));
+            prop_assert_eq!(row.status, MessageStatus::Completed);
+            prop_assert!(wish.texts().any(|text| *text == row.text()), "{} of {:?}", row.text(), wish);
         }
         let stored = world.tables.messages.len();
         prop_assert_eq!(stored, world.wishes.len(), "one place per key");
