@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::item::{Item, Section};
 use super::messages::minute;
+use super::words::Words;
 use crate::conversations::analyses::store::{Analysis, Objection, Sentiment};
 use crate::conversations::store::briefs::Brief;
 use crate::db::json::Json;
@@ -17,41 +18,46 @@ use crate::rpc::words::{Text, Word};
 pub(super) fn summary(present: Option<&Brief>, others: &[Brief], tokenizer: Tokenizer) -> Section {
     let present = present.and_then(|brief| Some((brief, summary_of_present(brief)?)));
     let others = others.iter().filter_map(|brief| Some((brief, summary_of_other(brief)?)));
-    let items = present.into_iter().chain(others).map(|(brief, text)| about(brief, &text, tokenizer));
+    let items = present.into_iter().chain(others).map(|(brief, words)| about(brief, words, tokenizer));
     Section { kind: ContextSectionKind::Summary, items: items.collect() }
 }
 
-fn summary_of_present(brief: &Brief) -> Option<String> {
+fn summary_of_present(brief: &Brief) -> Option<Words> {
     let Json(analysis) = brief.latest_analysis.as_ref()?;
     let covers = analysis.covers_through_sequence.min(brief.last_sequence);
-    let said = gist(analysis);
-    Some(format!("Present conversation, as of message {covers} of {}: {said}", brief.last_sequence))
+    let head = Words::new().ours("Present conversation, as of message ").data(&covers.to_string());
+    Some(gist(analysis, head.ours(" of ").data(&brief.last_sequence.to_string())))
 }
 
 /// Of a conversation that nobody has analysed there is nothing to say.
-fn summary_of_other(brief: &Brief) -> Option<String> {
+fn summary_of_other(brief: &Brief) -> Option<Words> {
     let Json(analysis) = brief.latest_analysis.as_ref()?;
     let place = brief.entry_point.map_or_else(|| brief.channel.0.word(), |Text(entry)| entry.word());
-    let head = format!("{}, {place}, {} messages", day(brief.started_at), brief.last_sequence);
-    Some(format!("{head}: {}", gist(analysis)))
+    let head = Words::new().data(&day(brief.started_at)).ours(", ").ours(place).ours(", ");
+    Some(gist(analysis, head.data(&brief.last_sequence.to_string()).ours(" messages")))
 }
 
-/// What an analysis says, in a few lines.
-fn gist(analysis: &Analysis) -> String {
+/// What an analysis says, in a few lines after these words.
+fn gist(analysis: &Analysis, head: Words) -> Words {
     let Analysis { summary, topics: Texts(topics), questions: Texts(questions), sentiment, .. } = analysis;
-    let mut lines = vec![summary.trim().to_owned()];
+    let mut lines: Vec<(&'static str, String)> = vec![("", summary.trim().to_owned())];
     if !topics.is_empty() {
-        lines.push(format!("Topics: {}", topics.join(", ")));
+        lines.push(("Topics: ", topics.join(", ")));
     }
     if !questions.is_empty() {
-        lines.push(format!("The customer asked: {}", questions.join(" ")));
+        lines.push(("The customer asked: ", questions.join(" ")));
     }
     if let Some(Json(Sentiment { score: _, magnitude: _, label: Some(Text(label)), trend })) = sentiment {
         let trend = trend.map_or_else(String::new, |Text(trend)| format!(", {}", trend.word()));
-        lines.push(format!("Mood: {}{trend}", label.word()));
+        lines.push(("Mood: ", format!("{}{trend}", label.word())));
     }
-    lines.retain(|line| !line.is_empty());
-    lines.join("\n")
+    lines.retain(|(name, text)| !name.is_empty() || !text.is_empty());
+    let mut words = head.ours(": ");
+    for (index, (name, text)) in lines.into_iter().enumerate() {
+        words = if index == 0 { words } else { words.line() };
+        words = words.ours(name).data(&text);
+    }
+    words
 }
 
 /// What the customer has against buying. What it said last of a matter counts.
@@ -63,9 +69,9 @@ pub(super) fn objections(present: Option<&Brief>, others: &[Brief], tokenizer: T
         let raised = analysis.objections.0.iter();
         let open = raised.filter(|objection| is_open(objection) && !settled.contains(&kind(objection)));
         items.extend(open.map(|Objection { kind, state, evidence }| {
-            let head = format!("{}, {} on {}", kind.0.word(), state.0.word(), day(brief.started_at));
-            let text = if evidence.is_empty() { head } else { format!("{head}: {evidence}") };
-            about(brief, &text, tokenizer)
+            let head = Words::new().ours(kind.0.word()).ours(", ").ours(state.0.word()).ours(" on ");
+            let head = head.data(&day(brief.started_at));
+            about(brief, with(head, ": ", evidence), tokenizer)
         }));
         settled.extend(analysis.objections.0.iter().map(kind));
     }
@@ -85,13 +91,11 @@ fn is_open(objection: &Objection) -> bool {
 pub(super) fn follow_ups(tasks: &[Brief], tokenizer: Tokenizer) -> Section {
     let items = tasks.iter().map(|task| {
         let due = match task.follow_up_due_at {
-            Some(due) => format!("By {}", minute(due)),
-            None => "No date".to_owned(),
+            Some(due) => Words::new().ours("By ").data(&minute(due)),
+            None => Words::new().ours("No date"),
         };
-        let head = format!("{due}, from the conversation of {}", day(task.started_at));
-        let notes = task.follow_up_notes.trim();
-        let text = if notes.is_empty() { head } else { format!("{head}: {notes}") };
-        Item::line(tokenizer, &text, Some((ContextResourceType::Conversation, task.id)))
+        let head = due.ours(", from the conversation of ").data(&day(task.started_at));
+        about(task, with(head, ": ", &task.follow_up_notes), tokenizer)
     });
     Section { kind: ContextSectionKind::FollowUps, items: items.collect() }
 }
@@ -100,16 +104,22 @@ pub(super) fn follow_ups(tasks: &[Brief], tokenizer: Tokenizer) -> Section {
 pub(super) fn outcomes(present: Option<&Brief>, others: &[Brief], tokenizer: Tokenizer) -> Vec<Item> {
     let items = present.into_iter().chain(others).filter_map(|brief| {
         let outcome = brief.outcome?.0.word();
-        let head = format!("{}: {outcome}", day(brief.started_at));
-        let notes = brief.outcome_notes.trim();
-        let text = if notes.is_empty() { head } else { format!("{head}. {notes}") };
-        Some(about(brief, &text, tokenizer))
+        let head = Words::new().data(&day(brief.started_at)).ours(": ").ours(outcome);
+        Some(about(brief, with(head, ". ", &brief.outcome_notes), tokenizer))
     });
     items.collect()
 }
 
-fn about(brief: &Brief, text: &str, tokenizer: Tokenizer) -> Item {
-    Item::line(tokenizer, text, Some((ContextResourceType::Conversation, brief.id)))
+/// The words with what somebody wrote, where there is something.
+fn with(head: Words, between: &'static str, text: &str) -> Words {
+    match text.trim() {
+        "" => head,
+        text => head.ours(between).data(text),
+    }
+}
+
+fn about(brief: &Brief, words: Words, tokenizer: Tokenizer) -> Item {
+    Item::line(tokenizer, words, Some((ContextResourceType::Conversation, brief.id)))
 }
 
 /// The day of a time.

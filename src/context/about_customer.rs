@@ -2,6 +2,7 @@
 
 use super::about_conversations::day;
 use super::item::{Item, Section};
+use super::words::Words;
 use crate::customers::consents::store::Consent;
 use crate::customers::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
 use crate::db::json::Json;
@@ -15,10 +16,16 @@ const FIRST_FIELDS: usize = 2;
 /// The sections that a customer's own fields make, each field an item. How it may be contacted comes early,
 /// so that it is the last that a small budget leaves out.
 pub(super) fn sections(customer: &Customer, consents: &[Consent], tokenizer: Tokenizer) -> [Section; 4] {
-    let section = |kind, fields: Vec<(&str, String)>| {
+    let section = |kind, fields: Vec<(Name<'_>, String)>| {
         let about = Some((ContextResourceType::Customer, customer.id));
         let told = fields.into_iter().filter(|(_, value)| !value.trim().is_empty());
-        let items = told.map(|(name, value)| Item::line(tokenizer, &format!("{name}: {value}"), about));
+        let items = told.map(|(name, value)| {
+            let words = match name {
+                Name::Ours(name) => Words::new().ours(name),
+                Name::Own(name) => Words::new().name(name),
+            };
+            Item::line(tokenizer, words.ours(": ").data(&value), about)
+        });
         Section { kind, items: items.collect() }
     };
     let mut profile = section(ContextSectionKind::Profile, profile(customer));
@@ -44,13 +51,27 @@ fn contact(customer: &Customer, consents: &[Consent], tokenizer: Tokenizer) -> V
             ConsentState::Unspecified => return None,
         };
         let channel = consent.channel.0.word();
-        let text = format!("{may} by {channel}: {what} on {}", day(consent.occurred_at));
-        Some(Item::line(tokenizer, &text, Some((ContextResourceType::Customer, customer.id))))
+        let words = Words::new().ours(may).ours(" by ").ours(channel).ours(": ").ours(what).ours(" on ");
+        let words = words.data(&day(consent.occurred_at));
+        Some(Item::line(tokenizer, words, Some((ContextResourceType::Customer, customer.id))))
     };
     consents.into_iter().filter_map(item).collect()
 }
 
-fn profile(customer: &Customer) -> Vec<(&str, String)> {
+/// What a field is called.
+enum Name<'c> {
+    /// As the contract has it.
+    Ours(&'static str),
+    /// As the tenant calls it.
+    Own(&'c str),
+}
+
+/// Fields of ours.
+fn ours<'c>(fields: Vec<(&'static str, String)>) -> Vec<(Name<'c>, String)> {
+    fields.into_iter().map(|(name, value)| (Name::Ours(name), value)).collect()
+}
+
+fn profile(customer: &Customer) -> Vec<(Name<'_>, String)> {
     let Customer {
         id: _,
         business_name,
@@ -77,7 +98,7 @@ fn profile(customer: &Customer) -> Vec<(&str, String)> {
         updated_at: _,
         revision: _,
     } = customer;
-    let mut fields = vec![
+    let mut fields = ours(vec![
         ("Name", business_name.clone()),
         ("Status", status.0.word().to_owned()),
         ("Contact", contact_name.clone()),
@@ -90,9 +111,9 @@ fn profile(customer: &Customer) -> Vec<(&str, String)> {
         ("Came from", source.clone()),
         ("Responsible", owner.clone()),
         ("Tags", tags.join(", ")),
-    ];
+    ]);
     if let serde_json::Value::Object(attributes) = custom_attributes {
-        fields.extend(attributes.iter().map(|(name, value)| (name.as_str(), plain(value))));
+        fields.extend(attributes.iter().map(|(name, value)| (Name::Own(name), plain(value))));
     }
     fields
 }
@@ -113,7 +134,7 @@ fn plain(value: &serde_json::Value) -> String {
     }
 }
 
-fn business_context(context: &BusinessContext) -> Vec<(&'static str, String)> {
+fn business_context(context: &BusinessContext) -> Vec<(Name<'_>, String)> {
     let BusinessContext {
         description,
         products_and_services,
@@ -123,7 +144,7 @@ fn business_context(context: &BusinessContext) -> Vec<(&'static str, String)> {
         goals,
         challenges,
     } = context;
-    vec![
+    ours(vec![
         ("Description", description.clone()),
         ("Products and services", list(products_and_services)),
         ("Sells to", target_audience.clone()),
@@ -131,10 +152,10 @@ fn business_context(context: &BusinessContext) -> Vec<(&'static str, String)> {
         ("Goals", list(goals)),
         ("Challenges", list(challenges)),
         ("Competitors", list(competitors)),
-    ]
+    ])
 }
 
-fn brand_voice(voice: &BrandVoice) -> Vec<(&'static str, String)> {
+fn brand_voice(voice: &BrandVoice) -> Vec<(Name<'_>, String)> {
     let BrandVoice { tone, style, vocabulary, dos, donts, sample_texts } = voice;
     let mut fields = vec![
         ("Tone", tone.clone()),
@@ -144,19 +165,19 @@ fn brand_voice(voice: &BrandVoice) -> Vec<(&'static str, String)> {
         ("Vocabulary", list(vocabulary)),
     ];
     fields.extend(sample_texts.iter().map(|text| ("Sample", text.clone())));
-    fields
+    ours(fields)
 }
 
-fn content_preferences(preferences: &ContentPreferences) -> Vec<(&'static str, String)> {
+fn content_preferences(preferences: &ContentPreferences) -> Vec<(Name<'_>, String)> {
     let ContentPreferences { topics, formats, channels, languages, frequency, avoid } = preferences;
-    vec![
+    ours(vec![
         ("Languages", list(languages)),
         ("Topics", list(topics)),
         ("Avoid", list(avoid)),
         ("Channels", list(channels)),
         ("Formats", list(formats)),
         ("How often", frequency.clone()),
-    ]
+    ])
 }
 
 fn list(entries: &[String]) -> String {

@@ -4,6 +4,7 @@
 use super::about_conversations::{day, outcomes};
 use super::actions::{MAX_CAMPAIGNS, MAX_INTERESTS, MAX_PURCHASES};
 use super::item::{Item, Section};
+use super::words::Words;
 use crate::campaigns::assignments::store::Reached;
 use crate::conversations::store::briefs::Brief;
 use crate::db::json::Json;
@@ -60,14 +61,11 @@ fn interest(score: &Score, tokenizer: Tokenizer) -> Item {
     let Score { subject, score, event_count, last_occurred_at, last_id } = score;
     let attitude = if *score < 0.0 { "Not interested" } else { "Interested" };
     let times = if *event_count == 1 { "once".to_owned() } else { format!("{event_count} times") };
-    let text = format!(
-        "{attitude} in \"{}\" (score {score:.1}, {times}, last on {})",
-        subject.trim(),
-        day(*last_occurred_at)
-    );
+    let how = format!("(score {score:.1}, {times}, last on {})", day(*last_occurred_at));
+    let words = Words::new().ours(attitude).ours(" in \"").data(subject.trim()).ours("\" ").data(&how);
     Item {
         score: *score,
-        ..Item::line(tokenizer, &text, Some((ContextResourceType::InterestEvent, *last_id)))
+        ..Item::line(tokenizer, words, Some((ContextResourceType::InterestEvent, *last_id)))
     }
 }
 
@@ -82,18 +80,22 @@ fn purchase(bought: &Bought, tokenizer: Tokenizer) -> Item {
         parts.push(format!("{} other things", things.len() - MAX_THINGS));
     }
     parts.push(money::show(currency, *amount_micros));
-    let mut text = format!("Bought on {}: {}", day(*purchased_at), parts.join(", "));
+    let bought = Words::new().ours("Bought on ").data(&day(*purchased_at)).ours(": ");
+    let mut words = bought.data(&parts.join(", "));
     if *refunded_micros > 0 {
-        text.push_str(&format!(" (refunded {})", money::show(currency, *refunded_micros)));
+        words = words.ours(" (refunded ").data(&money::show(currency, *refunded_micros)).ours(")");
     }
-    Item::line(tokenizer, &text, Some((ContextResourceType::Purchase, *id)))
+    Item::line(tokenizer, words, Some((ContextResourceType::Purchase, *id)))
 }
 
 fn campaign(reached: &Reached, tokenizer: Tokenizer) -> Item {
     let Reached { id, name, channel, progress, progressed_at } = reached;
-    let channel = channel.map_or_else(String::new, |Text(channel)| format!(" ({})", channel.word()));
+    let mut words = Words::new().ours("Campaign \"").data(name).ours("\"");
+    if let Some(Text(channel)) = channel {
+        words = words.ours(" (").ours(channel.word()).ours(")");
+    }
     let progress = AssignmentStatus::try_from(i32::from(*progress)).unwrap_or_default();
     // What is known of an event is when it was reported.
-    let text = format!("Campaign \"{name}\"{channel}: {} as of {}", progress.word(), day(*progressed_at));
-    Item::line(tokenizer, &text, Some((ContextResourceType::Campaign, *id)))
+    words = words.ours(": ").ours(progress.word()).ours(" as of ").data(&day(*progressed_at));
+    Item::line(tokenizer, words, Some((ContextResourceType::Campaign, *id)))
 }

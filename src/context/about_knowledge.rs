@@ -2,6 +2,7 @@
 
 use super::actions::MAX_QUESTIONS;
 use super::item::{Item, Section};
+use super::words::Words;
 use crate::faqs::actions::Found;
 use crate::faqs::search::rules::Scores;
 use crate::faqs::store::Faq;
@@ -19,12 +20,13 @@ pub(super) fn faqs(found: &[Found], tokenizer: Tokenizer) -> Section {
             "" => "not known yet",
             answer => answer,
         };
-        let line = format!("[{label}] {}\nAnswer ({}): {answer}", faq.question, standing(faq));
+        let words = Words::new().ours("[").data(&label).ours("] ").data(&faq.question).line();
+        let words = words.ours("Answer (").data(&standing(faq)).ours("): ").data(answer);
         Item {
             label: Some(label),
             score: *score,
             reason: format!("text {text:.3}, confidence {confidence:.3}, recency {recency:.3}"),
-            ..Item::line(tokenizer, &line, Some((ContextResourceType::CustomerFaq, faq.id)))
+            ..Item::line(tokenizer, words, Some((ContextResourceType::CustomerFaq, faq.id)))
         }
     });
     Section { kind: ContextSectionKind::Faqs, items: items.collect() }
@@ -55,21 +57,22 @@ pub(super) fn questions(ranking: &Ranking, tokenizer: Tokenizer) -> [Section; 2]
     let ask = questions.iter().take(MAX_QUESTIONS).zip(1..).map(|(next, number)| {
         let Next { question, score, reason } = next;
         let label = format!("Q{number}");
-        let mut text = format!("[{label}] {}", question.question);
+        let mut words = Words::new().ours("[").data(&label).ours("] ").data(&question.question);
         if !question.purpose.is_empty() {
-            text.push_str(&format!("\nPurpose: {}", question.purpose));
+            words = words.line().ours("Purpose: ").data(&question.purpose);
         }
-        text.push_str(&format!("\nWhy now: {reason}"));
+        words = words.line().ours("Why now: ").data(reason);
         Item {
             label: Some(label),
             score: f64::from(*score),
             reason: reason.clone(),
-            ..Item::line(tokenizer, &text, about(question.id))
+            ..Item::line(tokenizer, words, about(question.id))
         }
     });
     let leave = left_out.iter().filter(|left_out| matters(left_out.reason)).map(|left_out| {
         let LeftOut { id, question, reason: _, explanation } = left_out;
-        let item = Item::line(tokenizer, &format!("{question} ({explanation})"), about(*id));
+        let words = Words::new().data(question).ours(" (").data(explanation).ours(")");
+        let item = Item::line(tokenizer, words, about(*id));
         Item { reason: explanation.clone(), ..item }
     });
     [

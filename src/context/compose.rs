@@ -139,8 +139,8 @@ fn bid(part: &Part, wish: &Wish) -> budget::Section {
         ContextFormat::Structured | ContextFormat::Unspecified => 0,
         _ => tokens::recall(wish.tokenizer, prompt::heading(part.kind)),
     };
-    let cost = |item: &Item| match wish.format {
-        ContextFormat::ChatMessages if !item.turns.is_empty() => prompt::cost(&item.turns, wish.tokenizer),
+    let cost = |item: &Item| match (wish.format, &item.turns) {
+        (ContextFormat::ChatMessages, Some(turns)) => prompt::cost(turns, wish.tokenizer),
         _ => item.tokens,
     };
     budget::Section {

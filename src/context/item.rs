@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::words::Words;
 use crate::pb::{ContextResourceType, ContextSectionKind, Tokenizer};
 use crate::tokens;
 
@@ -31,25 +32,32 @@ pub(super) struct Item {
     pub(super) score: f64,
     /// Why the score is what it is.
     pub(super) reason: String,
-    /// The same as turns of a chat; none for what is not said in the present conversation.
-    pub(super) turns: Vec<Turn>,
+    /// The same as turns of a chat, as many as it takes; nothing for what is told as text there too, since it
+    /// is not a turn of the present conversation.
+    pub(super) turns: Option<Vec<Turn>>,
     /// The messages that it is made of; none for anything else.
     pub(super) places: Vec<Place>,
 }
 
 /// A message as a chat model takes it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Turn {
-    pub(super) role: Role,
-    pub(super) content: String,
+pub(super) enum Turn {
+    /// What is known, in our own words. No text from data is ever one.
+    System(String),
+    /// What the customer said.
+    User(String),
+    /// What the assistant said, or which tools it called, or both.
+    Assistant { content: String, calls: Vec<Call> },
+    /// What a tool gave back.
+    Tool { call_id: String, content: String },
 }
 
-/// Who speaks in a chat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    System,
-    User,
-    Assistant,
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) arguments: String,
 }
 
 /// Which message.
@@ -60,21 +68,13 @@ pub(super) struct Place {
 }
 
 impl Item {
-    /// An item of a list: `- text`. Further lines of the text are indented.
-    pub(super) fn line(tokenizer: Tokenizer, text: &str, about: Option<(ContextResourceType, Uuid)>) -> Self {
-        let text = format!("- {}\n", indent(text, 2));
+    /// An item of a list.
+    pub(super) fn line(
+        tokenizer: Tokenizer,
+        words: Words,
+        about: Option<(ContextResourceType, Uuid)>,
+    ) -> Self {
+        let text = format!("- {}\n", words.into_text());
         Self { tokens: tokens::recall(tokenizer, &text), text, about, ..Self::default() }
     }
-}
-
-/// A text of several lines as part of an item of a list; empty lines are left out.
-pub(super) fn indent(text: &str, spaces: usize) -> String {
-    let mut lines = text.split(['\n', '\r']).map(str::trim_end).filter(|line| !line.is_empty());
-    let mut indented = lines.next().unwrap_or_default().to_owned();
-    for line in lines {
-        indented.push('\n');
-        indented.extend(std::iter::repeat_n(' ', spaces));
-        indented.push_str(line);
-    }
-    indented
 }

@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::item::{Item, Place, Role, Turn, indent};
+use super::item::{Item, Place};
+use super::turns::{self, Ids};
+use super::words::Words;
 use crate::conversations::messages::quote::quote;
 use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
@@ -20,22 +22,29 @@ pub(super) enum When {
 }
 
 /// Messages that belong together, in the order in which they were said: one, and the results of the
-/// tools that it called.
+/// tools that it called. Those that are still being written are among them, and are not told.
 struct Unit<'s>(Vec<&'s Said>);
 
 /// The messages of one conversation as items, the newest first, as far back as there is no hole. They
 /// come the newest first.
 ///
-/// What a tool gave back belongs to the message before it. Where that one was not read, the result is not
-/// an item either.
+/// What a tool gave back belongs to the message before it, unless that is a note of a system, which calls no
+/// tools. Where the message before it was not read, the result is not an item either.
 pub(super) fn items(said: &[Said], when: When, tokenizer: Tokenizer) -> Vec<Item> {
+    let ids = Ids::new(said);
     let mut items = Vec::new();
     let mut results = Vec::new();
-    for message in said.iter().filter(|message| message.status.0 != MessageStatus::InProgress) {
+    let mut close = |messages: &mut Vec<_>| {
+        messages.reverse();
+        items.extend(Unit(std::mem::take(messages)).item(when, &ids, tokenizer));
+    };
+    for message in said {
+        if message.role.0 == MessageRole::System {
+            close(&mut results);
+        }
         results.push(message);
         if message.role.0 != MessageRole::Tool || message.sequence == 1 {
-            results.reverse();
-            items.push(Unit(std::mem::take(&mut results)).item(when, tokenizer));
+            close(&mut results);
         }
     }
     items
@@ -43,15 +52,18 @@ pub(super) fn items(said: &[Said], when: When, tokenizer: Tokenizer) -> Vec<Item
 
 /// The messages of a conversation, newest first, that are still being written.
 pub(super) fn in_progress(said: &[Said]) -> Vec<i64> {
-    let open = said.iter().filter(|message| message.status.0 == MessageStatus::InProgress);
+    let open = said.iter().filter(|message| is_open(message));
     open.map(|message| message.sequence).collect()
 }
 
 impl Unit<'_> {
-    fn item(&self, when: When, tokenizer: Tokenizer) -> Item {
+    /// The messages that are whole as an item; nothing where there are none.
+    fn item(&self, when: When, ids: &Ids<'_>, tokenizer: Tokenizer) -> Option<Item> {
+        let whole: Vec<&Said> = self.0.iter().copied().filter(|message| !is_open(message)).collect();
+        let first = whole.first()?;
         let mut text = String::new();
         let mut count = 0;
-        for message in &self.0 {
+        for message in &whole {
             let head = head(message, when);
             let quotation = quote(&message.content);
             let actions: String = actions(message).collect();
@@ -62,18 +74,22 @@ impl Unit<'_> {
             };
             text.extend([head, quotation, actions]);
         }
-        Item {
+        // A note of a system is quoted with what is known. As a turn, it would have a voice that it must not
+        // have, or be taken for words of the customer.
+        let is_turn = when == When::Present && first.role.0 != MessageRole::System;
+        Some(Item {
             text,
             tokens: count,
-            about: self.0.first().map(|first| (ContextResourceType::Message, first.id)),
-            turns: match when {
-                When::Present => self.0.iter().map(|message| turn(message)).collect(),
-                When::Earlier => Vec::new(),
-            },
-            places: self.0.iter().map(|message| place(message)).collect(),
+            about: Some((ContextResourceType::Message, first.id)),
+            turns: is_turn.then(|| turns::of(&self.0, ids)),
+            places: whole.iter().map(|message| place(message)).collect(),
             ..Item::default()
-        }
+        })
     }
+}
+
+pub(super) fn is_open(message: &Said) -> bool {
+    message.status.0 == MessageStatus::InProgress
 }
 
 /// The line above a message. It ends with a digit, so that its tokens do not run into the text.
@@ -85,20 +101,18 @@ fn head(message: &Said, when: When) -> String {
         MessageRole::System => "System",
         MessageRole::Tool => "Tool",
     };
-    let author = match message.author.as_str() {
-        "" => String::new(),
-        author => format!(" ({author})"),
-    };
-    let state = match message.status.0 {
-        MessageStatus::Completed => String::new(),
-        status => format!(", {}", status.word()),
-    };
-    let conversation = match when {
-        When::Present => "",
-        When::Earlier => ", earlier conversation",
-    };
-    let time = minute(message.said_at);
-    format!("### {who}{author}, {time}{conversation}{state}, message {}", message.sequence)
+    let mut words = Words::new().ours("### ").ours(who);
+    if !message.author.is_empty() {
+        words = words.ours(" (").name(&message.author).ours(")");
+    }
+    words = words.ours(", ").data(&minute(message.said_at));
+    if when == When::Earlier {
+        words = words.ours(", earlier conversation");
+    }
+    if message.status.0 != MessageStatus::Completed {
+        words = words.ours(", ").ours(message.status.0.word());
+    }
+    words.ours(", message ").data(&message.sequence.to_string()).into_text()
 }
 
 /// What was done for a message, an item of a list each. What has no result yet is not told.
@@ -106,39 +120,19 @@ fn actions(message: &Said) -> impl Iterator<Item = String> {
     message.actions.0.iter().filter(|action| is_done(action)).map(|action| {
         let Action { id: _, name, arguments, result, status } = action;
         let status = status.map_or("DONE", |Text(status)| status.word());
-        let mut text = format!("- Action {name}, {status}\n");
-        for (what, value) in [("arguments", arguments), ("result", result)] {
+        let mut words = Words::indented(4).ours("- Action ").name(name).ours(", ").ours(status).ours("\n");
+        for (what, value) in [("  - arguments: ", arguments), ("  - result: ", result)] {
             if !value.is_empty() {
-                text.push_str(&format!("  - {what}: {}\n", indent(value, 4)));
+                words = words.ours(what).data(value).ours("\n");
             }
         }
-        text
+        words.into_text()
     })
 }
 
-fn is_done(action: &Action) -> bool {
+pub(super) fn is_done(action: &Action) -> bool {
     let open = matches!(action.status, Some(Text(ActionStatus::Requested | ActionStatus::Running)));
     !open || !action.result.is_empty()
-}
-
-/// A message as a chat model takes it.
-fn turn(message: &Said) -> Turn {
-    let role = match message.role.0 {
-        MessageRole::User => Role::User,
-        MessageRole::Assistant | MessageRole::Agent | MessageRole::Unspecified => Role::Assistant,
-        MessageRole::System | MessageRole::Tool => Role::System,
-    };
-    let mut content = message.content.clone();
-    for action in actions(message) {
-        if !content.is_empty() && !content.ends_with('\n') {
-            content.push('\n');
-        }
-        content.push_str(&action);
-    }
-    if content.is_empty() {
-        content.push_str("(no text)");
-    }
-    Turn { role, content }
 }
 
 fn place(message: &Said) -> Place {

@@ -16,7 +16,9 @@ mod item;
 mod messages;
 mod prompt;
 mod service;
+mod turns;
 mod wire;
+mod words;
 
 #[cfg(test)]
 mod tests;

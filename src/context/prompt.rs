@@ -1,13 +1,16 @@
 //! A context as text for a model.
 
 use super::compose::{Context, Part};
-use super::item::{Item, Role, Turn};
+use super::item::{Call, Item, Turn};
 use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
 use crate::tokens;
 
 /// Tokens that a chat model adds to each message, for its beginning, its role and its end: what OpenAI
 /// says of its models (the cookbook's "How to count tokens with tiktoken").
 const PER_TURN: i64 = 4;
+
+/// Tokens for what is around the call of a tool: its beginning, its kind and its end.
+const PER_CALL: i64 = 4;
 
 /// Tokens that a chat model adds for the beginning of its reply.
 const PER_REPLY: i64 = 3;
@@ -41,7 +44,14 @@ pub(super) fn frame(format: ContextFormat) -> i64 {
 
 /// Tokens of turns of a chat.
 pub(super) fn cost(turns: &[Turn], tokenizer: Tokenizer) -> i64 {
-    turns.iter().map(|turn| tokens::recall(tokenizer, &turn.content) + PER_TURN).sum()
+    let count = |text: &str| tokens::recall(tokenizer, text);
+    let call = |Call { id, name, arguments }: &Call| count(id) + count(name) + count(arguments) + PER_CALL;
+    let said = |turn: &Turn| match turn {
+        Turn::System(content) | Turn::User(content) => count(content),
+        Turn::Assistant { content, calls } => count(content) + calls.iter().map(call).sum::<i64>(),
+        Turn::Tool { call_id, content } => count(call_id) + count(content),
+    };
+    turns.iter().map(|turn| said(turn) + PER_TURN).sum()
 }
 
 /// The context as one text.
@@ -59,10 +69,10 @@ pub(super) fn chat(context: &Context) -> Vec<Turn> {
     let mut known = String::new();
     let mut turns = Vec::new();
     for part in &context.parts {
-        push(&mut known, part, |item| item.turns.is_empty());
-        turns.extend(part.told().into_iter().flat_map(|item| item.turns.clone()));
+        push(&mut known, part, |item| item.turns.is_none());
+        turns.extend(part.told().into_iter().filter_map(|item| item.turns.clone()).flatten());
     }
-    let system = (!known.is_empty()).then_some(Turn { role: Role::System, content: known });
+    let system = (!known.is_empty()).then_some(Turn::System(known));
     system.into_iter().chain(turns).collect()
 }
 

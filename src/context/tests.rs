@@ -1,7 +1,7 @@
 //! Contexts of random customers: the budget holds by the reference of the tokenizer, and all that is left
 //! out is reported.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
@@ -17,17 +17,18 @@ use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
 use crate::conversations::store::briefs::Brief;
 use crate::customers::consents::store::Consent;
-use crate::customers::store::{BusinessContext, Customer};
+use crate::customers::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
 use crate::engagement::actions::Engagement;
 use crate::engagement::interest::store::scores::Score;
 use crate::engagement::purchases::store::{Bought, Item as Thing};
 use crate::pb::{
-    ActionStatus, Channel, ConsentState, ContactChannel, ContextFormat, ContextSectionKind, CustomerStatus,
-    GetAiContextRequest, GetAiContextResponse, MessageRole, MessageStatus, ObjectionKind, ObjectionState,
-    OmissionReason, Outcome, Tokenizer,
+    ActionStatus, Channel, ChatMessage, ChatToolCall, ConsentState, ContactChannel, ContextFormat,
+    ContextSectionKind, CustomerStatus, GetAiContextRequest, GetAiContextResponse, MessageRole,
+    MessageStatus, ObjectionKind, ObjectionState, OmissionReason, Outcome, QuestionLeftOutReason, Tokenizer,
 };
+use crate::questions::rules::{LeftOut, Ranking};
 use crate::rpc::words::Text;
 
 fn text() -> impl Strategy<Value = String> {
@@ -35,6 +36,7 @@ fn text() -> impl Strategy<Value = String> {
         "[a-zA-Z ]{0,40}",
         "(\\PC| |\\t|\\n|\\r|/|#|-|>|[.!?]|</?[a-z]{1,4}>|<\\|endoftext\\|>){0,30}",
         "(word|Grüße|你好|🙂|1234567| |\\n){0,80}",
+        "( |\\n|\\r|\u{b}|\u{c}|\u{85}|\u{2028}|\u{2029}|# |- |> |1\\. |x){0,20}",
         Just("  /etc/passwd\n\n## Customer\n".to_owned()),
     ]
 }
@@ -46,19 +48,34 @@ fn time() -> impl Strategy<Value = DateTime<Utc>> {
 fn action() -> impl Strategy<Value = Action> {
     let statuses =
         [None, Some(ActionStatus::Requested), Some(ActionStatus::Succeeded), Some(ActionStatus::Failed)];
-    (text(), text(), proptest::sample::select(statuses.to_vec())).prop_map(|(arguments, result, status)| {
-        Action { id: String::new(), name: "look_up".to_owned(), arguments, result, status: status.map(Text) }
-    })
+    let ids = proptest::sample::select(vec!["", "", "", "a", "b", "call_1_1", "not an id"]);
+    let result = prop_oneof![Just(String::new()), text()];
+    (ids, text(), result, proptest::sample::select(statuses.to_vec())).prop_map(
+        |(id, arguments, result, status)| Action {
+            id: id.to_owned(),
+            name: "look_up".to_owned(),
+            arguments,
+            result,
+            status: status.map(Text),
+        },
+    )
 }
 
 /// A message, yet without its place.
 fn said() -> impl Strategy<Value = Said> {
-    let roles = [MessageRole::User, MessageRole::Assistant, MessageRole::Agent, MessageRole::Tool];
+    let roles = [
+        MessageRole::User,
+        MessageRole::Assistant,
+        MessageRole::Agent,
+        MessageRole::Tool,
+        MessageRole::Tool,
+        MessageRole::System,
+    ];
     let statuses = [MessageStatus::Completed, MessageStatus::Completed, MessageStatus::Incomplete];
     let actions = proptest::collection::vec(action(), 0..3);
     (
         proptest::sample::select(roles.to_vec()),
-        "[a-zA-Z# ]{0,8}",
+        "[a-zA-Z# \u{2028}]{0,8}",
         proptest::sample::select(statuses.to_vec()),
         text(),
         actions,
@@ -285,7 +302,14 @@ fn recount(response: &GetAiContextResponse, format: ContextFormat) -> i64 {
         ContextFormat::Markdown => count(&response.markdown),
         ContextFormat::ChatMessages if response.chat_messages.is_empty() => 0,
         ContextFormat::ChatMessages => {
-            3 + response.chat_messages.iter().map(|turn| 4 + count(&turn.content)).sum::<i64>()
+            let call = |call: &ChatToolCall| {
+                4 + [&call.id, &call.name, &call.arguments].map(&count).iter().sum::<i64>()
+            };
+            let turns = response.chat_messages.iter().map(|turn| {
+                let calls = turn.tool_calls.iter().map(call).sum::<i64>();
+                4 + count(&turn.content) + count(&turn.tool_call_id) + calls
+            });
+            3 + turns.sum::<i64>()
         }
         _ => response.sections.iter().flat_map(|section| &section.items).map(|item| count(&item.text)).sum(),
     }
@@ -311,6 +335,7 @@ fn accounted(response: &GetAiContextResponse, snapshot: &Snapshot) -> HashMap<St
                 .map(|message| (message.sequence, message.role.0))
                 .collect::<std::collections::BTreeMap<_, _>>();
             let results = results.values().take_while(|role| **role == MessageRole::Tool).count();
+            let results = if first.role.0 == MessageRole::System { 0 } else { results };
             let told = 1 + i64::try_from(results).expect("few");
             *accounted.entry(first.conversation_id.to_string()).or_default() += told;
         }
@@ -318,8 +343,224 @@ fn accounted(response: &GetAiContextResponse, snapshot: &Snapshot) -> HashMap<St
     accounted
 }
 
+/// What providers refuse: a call without all of its results right after it, a result without its call, an id
+/// that two calls have, and a turn of white space. And nothing but the first message speaks as the system.
+fn is_taken_by_providers(chat: &[ChatMessage]) -> Result<(), String> {
+    let mut ids = HashSet::new();
+    let mut waiting: Vec<&str> = Vec::new();
+    for (index, turn) in chat.iter().enumerate() {
+        let ChatMessage { role, content, tool_calls, tool_call_id } = turn;
+        let answers = waiting.first().is_some_and(|id| id == tool_call_id);
+        let fits = match role.as_str() {
+            "tool" => answers && tool_calls.is_empty(),
+            "assistant" => waiting.is_empty() && tool_call_id.is_empty(),
+            "user" => waiting.is_empty() && tool_calls.is_empty() && tool_call_id.is_empty(),
+            "system" => index == 0 && tool_calls.is_empty() && tool_call_id.is_empty(),
+            _ => false,
+        };
+        let is_blank = content.trim().is_empty() && (tool_calls.is_empty() || !content.is_empty());
+        let own = tool_calls.iter().map(|call| call.id.as_str());
+        let is_new = own.clone().all(|id| ids.insert(id));
+        let is_called =
+            tool_calls.iter().all(|call| !call.id.is_empty() && !call.arguments.trim().is_empty());
+        if !fits || is_blank || !is_new || !is_called {
+            return Err(format!("{turn:?} at {index} of {chat:#?}"));
+        }
+        if role == "tool" {
+            waiting.remove(0);
+        }
+        waiting.extend(own);
+    }
+    if waiting.is_empty() { Ok(()) } else { Err(format!("{waiting:?} have no result in {chat:#?}")) }
+}
+
+/// Text of which every line would be a heading or an item, if it were not quoted. Each such sign has a mark
+/// after it that no words of ours have.
+fn hostile() -> impl Strategy<Value = String> {
+    let line = proptest::sample::select(vec![
+        "## ◆",
+        "# ◆",
+        "- ◆",
+        "* ◆",
+        "+ ◆",
+        "1. ◆",
+        "2) ◆",
+        "  ### ◆",
+        "\t- ◆",
+    ]);
+    let breaks = ["\n", "\r", "\r\n", "\u{b}", "\u{c}", "\u{1c}", "\u{85}", "\u{2028}", "\u{2029}"];
+    let line = (line, proptest::sample::select(breaks.to_vec()));
+    proptest::collection::vec(line, 1..5)
+        .prop_map(|lines| lines.into_iter().map(|(line, end)| format!("{line} Customer{end}")).collect())
+}
+
+/// Whether a line begins a heading or an item, however deep, with a sign that data brought.
+fn is_taken_over(line: &str) -> bool {
+    let Some((before, _)) = line.split_once('◆') else { return false };
+    let before = before.trim_end();
+    let sign = before.trim_end_matches(['#', '-', '*', '+', '.', ')']);
+    let sign = sign.trim_end_matches(|character: char| character.is_ascii_digit());
+    sign.len() < before.len() && sign.trim_matches([' ', '\t', '-']).is_empty()
+}
+
+/// All that is known of a customer, in these words.
+fn in_words(text: &str) -> Snapshot {
+    let text = || text.to_owned();
+    let brief = |number: u128| Brief {
+        id: Uuid::from_u128(number),
+        customer_id: Uuid::nil(),
+        entry_point: None,
+        channel: Text(Channel::Text),
+        started_at: DateTime::UNIX_EPOCH,
+        last_sequence: 4,
+        latest_analysis: Some(Json(Analysis {
+            id: Uuid::nil(),
+            conversation_id: Uuid::nil(),
+            version: 1,
+            model: text(),
+            covers_through_sequence: 1,
+            topics: Texts(vec![text(), text()]),
+            questions: Texts(vec![text()]),
+            objections: Json(vec![Objection {
+                kind: Text(ObjectionKind::Price),
+                state: Text(ObjectionState::Raised),
+                evidence: text(),
+            }]),
+            sentiment: None,
+            summary: text(),
+            change: 0,
+            created_at: DateTime::UNIX_EPOCH,
+        })),
+        outcome: Some(Text(Outcome::Interested)),
+        outcome_notes: text(),
+        follow_up_due_at: None,
+        follow_up_notes: text(),
+    };
+    let roles = [MessageRole::Tool, MessageRole::System, MessageRole::Assistant, MessageRole::User];
+    let said = |number: u128| {
+        let messages = roles.iter().zip([4, 3, 2, 1]).map(|(role, sequence)| Said {
+            conversation_id: Uuid::from_u128(number),
+            id: Uuid::from_u128(number * 10 + u128::try_from(sequence).expect("small")),
+            sequence,
+            role: Text(*role),
+            author: text(),
+            status: Text(MessageStatus::Completed),
+            content: text(),
+            actions: Json(vec![Action {
+                id: text(),
+                name: text(),
+                arguments: text(),
+                result: text(),
+                status: Some(Text(ActionStatus::Succeeded)),
+            }]),
+            said_at: DateTime::UNIX_EPOCH,
+            token_count: None,
+        });
+        (Uuid::from_u128(number), messages.collect())
+    };
+    let customer = Customer {
+        id: Uuid::from_u128(7),
+        business_name: text(),
+        sort_name: String::new(),
+        slug: String::new(),
+        contact_name: text(),
+        email: text(),
+        phone: text(),
+        website: text(),
+        address: Json(Address { address: text(), city: text(), ..Address::default() }),
+        industry_category: text(),
+        size: text(),
+        status: Text(CustomerStatus::Lead),
+        source: text(),
+        owner: text(),
+        tags: Texts(vec![text(), text()]),
+        external_ref: text(),
+        business_context: Json(BusinessContext {
+            description: text(),
+            goals: vec![text(), text()],
+            ..Default::default()
+        }),
+        brand_voice: Json(BrandVoice { tone: text(), dos: vec![text()], ..Default::default() }),
+        content_preferences: Json(ContentPreferences { avoid: vec![text()], ..Default::default() }),
+        custom_attributes: serde_json::Value::Object(
+            [(text(), serde_json::Value::String(text()))].into_iter().collect(),
+        ),
+        deleted_at: None,
+        created_at: DateTime::UNIX_EPOCH,
+        updated_at: DateTime::UNIX_EPOCH,
+        revision: 1,
+    };
+    let engagement = Engagement {
+        interests: vec![Score {
+            subject: text(),
+            score: 1.0,
+            event_count: 1,
+            last_occurred_at: DateTime::UNIX_EPOCH,
+            last_id: Uuid::nil(),
+        }],
+        purchases: vec![Bought {
+            id: Uuid::from_u128(6),
+            currency: "EUR".to_owned(),
+            amount_micros: 1,
+            refunded_micros: 1,
+            items: Json(vec![Thing { name: text(), quantity: 1, ..Thing::default() }]),
+            purchased_at: DateTime::UNIX_EPOCH,
+        }],
+        campaigns: vec![Reached {
+            id: Uuid::from_u128(8),
+            name: text(),
+            channel: None,
+            progress: 2,
+            progressed_at: DateTime::UNIX_EPOCH,
+        }],
+    };
+    let asked = LeftOut {
+        id: Uuid::from_u128(9),
+        question: text(),
+        reason: QuestionLeftOutReason::Declined,
+        explanation: text(),
+    };
+    let ranking = Ranking { left_out: vec![asked], ..Ranking::default() };
+    Snapshot {
+        customer,
+        consents: Vec::new(),
+        present: Some(brief(1)),
+        others: vec![brief(2)],
+        older: 0,
+        tasks: vec![brief(3)],
+        engagement,
+        said: [said(1), said(2)].into(),
+        known: Known { ranking, ..Known::default() },
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_text_from_data_begins_a_heading_or_an_item(text in hostile()) {
+        let wish = Wish {
+            customer_id: Uuid::from_u128(7),
+            conversation_id: None,
+            query: String::new(),
+            max_tokens: 200_000,
+            format: ContextFormat::Markdown,
+            tokenizer: Tokenizer::O200kBase,
+            options: HashMap::new(),
+            now: DateTime::UNIX_EPOCH,
+        };
+        let snapshot = in_words(&text);
+        for format in [ContextFormat::Markdown, ContextFormat::ChatMessages] {
+            let wish = Wish { format, ..wish.clone() };
+            let context = compose(&wish, &snapshot);
+            let response = wire::answer(&GetAiContextRequest::default(), &wish, &snapshot, &context);
+            let system = response.chat_messages.first().map(|turn| turn.content.as_str());
+            let known = system.unwrap_or(&response.markdown);
+            prop_assert!(known.matches('◆').count() > 40, "{}", known);
+            let taken_over = known.split(quote::is_line_break).find(|line| is_taken_over(line));
+            prop_assert_eq!(taken_over, None, "{}", known);
+        }
+    }
 
     #[test]
     fn the_budget_holds_and_what_is_left_out_is_reported(snapshot in snapshot(), wish in wish()) {
@@ -329,6 +570,7 @@ proptest! {
         let tokens = recount(&response, wish.format);
         prop_assert_eq!(i64::from(response.token_count), tokens);
         prop_assert!(tokens <= wish.max_tokens, "{} of {}", tokens, wish.max_tokens);
+        is_taken_by_providers(&response.chat_messages).map_err(TestCaseError::fail)?;
         let again = wire::answer(&request, &wish, &snapshot, &compose(&wish, &snapshot));
         prop_assert_eq!(&again, &response);
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::actions::{Snapshot, Wish, default_options};
 use super::compose::{Context, Omission, Options, Part};
-use super::item::{Item, Role, Turn};
+use super::item::{Call, Item, Turn};
 use super::prompt;
 use crate::error::{Error, Result};
 use crate::pb;
@@ -196,13 +196,21 @@ impl From<&Omission> for pb::ContextOmission {
 
 impl From<Turn> for pb::ChatMessage {
     fn from(value: Turn) -> Self {
-        let Turn { role, content } = value;
-        let role = match role {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
+        let (role, content, tool_calls, tool_call_id) = match value {
+            Turn::System(content) => ("system", content, Vec::new(), String::new()),
+            Turn::User(content) => ("user", content, Vec::new(), String::new()),
+            Turn::Assistant { content, calls } => ("assistant", content, calls, String::new()),
+            Turn::Tool { call_id, content } => ("tool", content, Vec::new(), call_id),
         };
-        Self { role: role.to_owned(), content }
+        let tool_calls = tool_calls.into_iter().map(Into::into).collect();
+        Self { role: role.to_owned(), content, tool_calls, tool_call_id }
+    }
+}
+
+impl From<Call> for pb::ChatToolCall {
+    fn from(value: Call) -> Self {
+        let Call { id, name, arguments } = value;
+        Self { id, name, arguments }
     }
 }
 

@@ -8,6 +8,12 @@
 use crate::pb::Tokenizer;
 use crate::tokens;
 
+/// Whether a character ends a line, for Markdown, for a renderer, or for whoever splits a prompt into lines:
+/// all mandatory breaks of Unicode (UAX #14), and the separators that Python takes for such.
+pub(crate) fn is_line_break(character: char) -> bool {
+    matches!(character, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
 /// The text as a quotation in Markdown, from the line break before it to the one after it.
 pub(crate) fn quote(content: &str) -> String {
     let mut quotation = String::with_capacity(content.len() + 8);
@@ -15,8 +21,8 @@ pub(crate) fn quote(content: &str) -> String {
     let mut rest = content.chars().peekable();
     while let Some(character) = rest.next() {
         quotation.push(character);
-        let breaks = character == '\n' || (character == '\r' && rest.peek() != Some(&'\n'));
-        if breaks {
+        let is_one_with_next = character == '\r' && rest.peek() == Some(&'\n');
+        if is_line_break(character) && !is_one_with_next {
             quotation.push_str("> ");
         }
     }
@@ -45,12 +51,15 @@ mod tests {
         assert_eq!(quote("Hello"), "\n> Hello\n");
         assert_eq!(quote(""), "\n> \n");
         assert_eq!(quote("a\nb\r\nc\rd\n"), "\n> a\n> b\r\n> c\r> d\n> \n");
+        for line_break in ["\u{b}", "\u{c}", "\u{1c}", "\u{1d}", "\u{1e}", "\u{85}", "\u{2028}", "\u{2029}"] {
+            assert_eq!(quote(&format!("a{line_break}## b")), format!("\n> a{line_break}> ## b\n"));
+        }
     }
 
     proptest! {
         #[test]
         fn tokens_do_not_depend_on_what_stands_around(
-            content in "(\\PC| |\t|\n|\r|/|[a-z]|[.!?]){0,40}",
+            content in "(\\PC| |\t|\n|\r|\u{b}|\u{c}|\u{85}|\u{2028}|\u{2029}|/|[a-z]|[.!?]){0,40}",
             before in "(\\PC| ){0,12}[a-zA-Z0-9]",
             after in "(#|-|>)(\\PC| |\n|/){0,12}",
         ) {

@@ -1,10 +1,10 @@
 //! Contexts in few words, and a judge of them that shares nothing with the service.
 
 use crm_backend::pb::{
-    Action, ActionStatus, BrandVoice, BusinessContext, ContentPreferences, ContextFormat, ContextSectionKind,
-    CreateConversationRequest, CreateCustomerRequest, EntryPoint, FollowUp, GetAiContextRequest,
-    GetAiContextResponse, MessageRole, NewMessage, Objection, ObjectionKind, ObjectionState, OmissionReason,
-    Outcome, RecordAnalysisRequest, Tokenizer,
+    Action, ActionStatus, BrandVoice, BusinessContext, ChatToolCall, ContentPreferences, ContextFormat,
+    ContextSectionKind, CreateConversationRequest, CreateCustomerRequest, EntryPoint, FollowUp,
+    GetAiContextRequest, GetAiContextResponse, MessageRole, NewMessage, Objection, ObjectionKind,
+    ObjectionState, OmissionReason, Outcome, RecordAnalysisRequest, Tokenizer,
 };
 use prost_types::Timestamp;
 use tonic::Status;
@@ -135,8 +135,15 @@ pub(crate) fn recount(context: &GetAiContextResponse, format: ContextFormat) -> 
         ContextFormat::Markdown => tokens(tokenizer, &context.markdown),
         ContextFormat::ChatMessages if context.chat_messages.is_empty() => 0,
         ContextFormat::ChatMessages => {
-            let turns = context.chat_messages.iter();
-            3 + turns.map(|turn| 4 + tokens(tokenizer, &turn.content)).sum::<i32>()
+            let count = |text: &String| tokens(tokenizer, text);
+            let call = |call: &ChatToolCall| {
+                4 + [&call.id, &call.name, &call.arguments].map(count).iter().sum::<i32>()
+            };
+            let turns = context.chat_messages.iter().map(|turn| {
+                let calls = turn.tool_calls.iter().map(call).sum::<i32>();
+                4 + count(&turn.content) + count(&turn.tool_call_id) + calls
+            });
+            3 + turns.sum::<i32>()
         }
         _ => {
             let items = context.sections.iter().flat_map(|section| &section.items);
