@@ -149,6 +149,9 @@ impl Follower {
     pub(super) fn read(&mut self, page: Page) {
         let Page { reopened, changes, messages, conversation, change, more: _ } = page;
         if let Some(conversation) = reopened {
+            if changes.is_empty() {
+                self.position.change = change;
+            }
             self.tell_conversation(*conversation);
         }
         for Changed { change, what } in changes {
