@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::auth::{AuthConfig, Surroundings};
 use crate::db::{PoolLimits, embedded};
+use crate::rpc::size::MAX_RESOURCE_BYTES;
 
 pub use keys::{CreateKey, KeysCommand, KeysConfig, ListKeys, RevokeKey};
 pub use limits::{CallLimits, ConnectionLimits};
@@ -143,8 +144,10 @@ impl DatabaseConfig {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Largest request in bytes: a decoded message can take 17 times its size in memory.
-    #[arg(long, env = "CRM_MAX_REQUEST_BYTES", default_value_t = 1 << 20, value_name = "BYTES")]
+    /// Largest request in bytes: a decoded message can take 17 times its size in memory. At most 1 MiB: a message
+    /// that was added by a larger one could outgrow what clients take.
+    #[arg(long, env = "CRM_MAX_REQUEST_BYTES", default_value_t = MAX_RESOURCE_BYTES, value_name = "BYTES",
+          value_parser = request_bytes)]
     pub max_request_bytes: usize,
 
     /// Deadline of a unary call that brings none.
@@ -260,6 +263,13 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("must be a whole number of milliseconds, 1 or more".to_owned()),
         Ok(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+    }
+}
+
+fn request_bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes @ 1..=MAX_RESOURCE_BYTES) => Ok(bytes),
+        _ => Err(format!("must be a whole number from 1 to {MAX_RESOURCE_BYTES}")),
     }
 }
 

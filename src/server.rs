@@ -45,6 +45,7 @@ use crate::questions::PendingQuestions;
 use crate::reflection::Reflection;
 use crate::rpc::PageKey;
 use crate::rpc::cost::Costs;
+use crate::rpc::layer::room::Room;
 use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
 
@@ -197,6 +198,7 @@ pub async fn run(
     let calls = CallLayer {
         authenticator,
         costs: Costs::new(&limits.calls),
+        room: Room::new(limits.calls.max_stream_bytes, limits.calls.max_stream_bytes_per_tenant),
         admission: Admission::new(limits.calls),
         tracker: tracker.clone(),
         stop: stop.clone(),

@@ -40,7 +40,7 @@ const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenari
 pub(crate) const NEIGHBOUR: (f64, f64) = (3.0, 50.0);
 
 /// All of them, in the order in which they run: what grows the tables comes last.
-pub(crate) const SCENARIOS: [Scenario; 25] = [
+pub(crate) const SCENARIOS: [Scenario; 26] = [
     scenario("append", "acks/s", Goal::RatioAtLeast(5.0)),
     scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.6)),
     scenario("append_hot", "acks/s", Goal::RatioAtLeast(6.0)),
@@ -68,6 +68,7 @@ pub(crate) const SCENARIOS: [Scenario; 25] = [
     // A window of ten months has ten times as much to count.
     scenario("dashboard_whole", "ms", Goal::Nothing),
     scenario("noisy_neighbour", "ms", Goal::RatioOrAtMost(NEIGHBOUR.0, NEIGHBOUR.1)),
+    scenario("context_neighbour", "ms", Goal::RatioOrAtMost(NEIGHBOUR.0, NEIGHBOUR.1)),
 ];
 
 /// What came of a scenario.

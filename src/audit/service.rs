@@ -31,8 +31,7 @@ impl pb::audit_service_server::AuditService for AuditLog {
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let mut events = store::list(tx, &filter, direction, &page).await?;
-            let more = page.cut(&mut events);
+            let (events, more) = page.cut(store::list(tx, &filter, direction, &page).await?);
             let next = events.last().filter(|_| more).map(|last| last.id);
             let (audit_events, next) = page::fit(events, next, |last| last.id);
             let next_page_token = self.page_key.next(&call, next)?;

@@ -8,6 +8,7 @@ use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text as SqlText, Times
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
+use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::Direction;
 use crate::db::listing::listing;
 use crate::db::schema::audit_events::{self, dsl};
@@ -15,6 +16,7 @@ use crate::db::{LastStatement, TenantTx};
 use crate::error::Result;
 use crate::pb::AuditOutcome;
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::{Text, Word};
 
 /// An event as it is stored.
@@ -134,7 +136,7 @@ pub(crate) async fn list(
     filter: &Filter,
     direction: Direction,
     page: &Page<Uuid>,
-) -> Result<Vec<Event>> {
+) -> Result<Rows<Event>> {
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
@@ -171,7 +173,7 @@ pub(crate) async fn list(
         (Direction::Descending, None) => query.order(dsl::id.desc()),
         (Direction::Descending, Some(last)) => query.filter(dsl::id.lt(last)).order(dsl::id.desc()),
     };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
 /// The tenant with events that comes after this one; the first where none is said. As the owner, who

@@ -36,8 +36,7 @@ pub(crate) async fn list(
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let mut campaigns = store::list(tx, filter, direction, page).await?;
-    let more = page.cut(&mut campaigns);
+    let (campaigns, more) = page.cut(store::list(tx, filter, direction, page).await?);
     let next = campaigns.last().filter(|_| more).map(Cursor::at);
     Ok((campaigns, next))
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::db::TenantTx;
 use crate::db::each;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::campaigns::{self, dsl};
@@ -17,6 +18,7 @@ use crate::db::schema::{campaign_events, interest_events, purchases};
 use crate::error::Result;
 use crate::pb::{CampaignStatus, ContactChannel};
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 /// A campaign as it is stored.
@@ -199,7 +201,7 @@ pub(crate) async fn list(
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<Vec<Campaign>> {
+) -> Result<Rows<Campaign>> {
     let mut query = listing(
         dsl::campaigns
             .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -227,5 +229,5 @@ pub(crate) async fn list(
         Some(Cursor(time, id)) => keyset!(query, direction, dsl::created_at, dsl::id, after(time, id)),
         None => keyset!(query, direction, dsl::created_at, dsl::id),
     };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }

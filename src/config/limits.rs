@@ -76,6 +76,16 @@ pub struct CallLimits {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_streams_per_tenant: u32,
 
+    /// Bytes that streams have read and not answered. What is above it, HTTP/2 holds back. A message that is decoded
+    /// takes some times its bytes: this many leave a machine of 4 GiB alone.
+    #[arg(long, env = "CRM_MAX_STREAM_BYTES", default_value_t = 256 << 20, value_name = "BYTES")]
+    pub max_stream_bytes: usize,
+
+    /// Bytes that streams of one tenant have read and not answered: four tenants have to use all of theirs before
+    /// others get slower.
+    #[arg(long, env = "CRM_MAX_STREAM_BYTES_PER_TENANT", default_value_t = 64 << 20, value_name = "BYTES")]
+    pub max_stream_bytes_per_tenant: usize,
+
     /// Calls of one tenant in a second, streams that it opens included and their messages not; 0 for any
     /// number. Off unless set: what a tenant may do is what was agreed with it, and what the machine can
     /// do is seen to by the limits of what is in flight.

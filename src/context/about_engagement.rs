@@ -15,7 +15,7 @@ use crate::pb::{AssignmentStatus, ContextResourceType, ContextSectionKind, Token
 use crate::rpc::money;
 use crate::rpc::words::{Text, Word};
 
-/// Things of a purchase that are named: what it was mostly about.
+/// Things of a purchase that are named: what it was mostly about. The statement reads as many.
 const MAX_THINGS: usize = 5;
 
 /// The first of each kind, then the second of each, and so on, so that a small share has something of all.
@@ -70,14 +70,23 @@ fn interest(score: &Score, tokenizer: Tokenizer) -> Item {
 }
 
 fn purchase(bought: &Bought, tokenizer: Tokenizer) -> Item {
-    let Bought { id, currency, amount_micros, refunded_micros, items: Json(things), purchased_at } = bought;
+    let Bought {
+        id,
+        currency,
+        amount_micros,
+        refunded_micros,
+        items: Json(things),
+        item_count,
+        purchased_at,
+    } = bought;
+    let count = usize::try_from(*item_count).unwrap_or(0);
     let mut parts: Vec<String> = things
         .iter()
         .take(MAX_THINGS)
         .map(|Thing { name, quantity, .. }| format!("{quantity} x {name}"))
         .collect();
-    if things.len() > MAX_THINGS {
-        parts.push(format!("{} other things", things.len() - MAX_THINGS));
+    if count > MAX_THINGS {
+        parts.push(format!("{} other things", count - MAX_THINGS));
     }
     parts.push(money::show(currency, *amount_micros));
     let bought = Words::new().ours("Bought on ").data(&day(*purchased_at)).ours(": ");

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use futures_util::try_join;
+use prost::Message as _;
 use uuid::Uuid;
 
 use super::compose::{DEFAULTS, Options};
-use super::messages;
+use super::{cut, messages};
 use crate::conversations::messages::store::latest::{self, Of, Room, Said};
 use crate::conversations::rules::not_found;
 use crate::conversations::store::briefs::{self, Brief, Briefs, Limits};
@@ -49,6 +50,14 @@ const TOKENS_PER_FAQ: i64 = 400;
 /// query.
 const FAQS: (i64, i64) = (5, 50);
 
+/// Bytes of text for each token of a budget. Text of people and of tools has two to five; only what is nearly
+/// nothing but blanks has more.
+const BYTES_PER_TOKEN: i64 = 16;
+
+/// Bytes of text, at least and at most. With what else an answer has for each item, it stays below the 4 MiB
+/// that gRPC clients take by default.
+const BYTES: (i64, i64) = (64 << 10, 2 << 20);
+
 /// Questions to ask of a context: nobody asks more at once.
 pub(super) const MAX_QUESTIONS: usize = 10;
 
@@ -87,6 +96,7 @@ impl Wish {
             newest: (self.max_tokens / TOKENS_PER_CONVERSATION).clamp(least, most) + 1,
             to_do: limit(MAX_TASKS) + 1,
             older: limit(MAX_COUNTED),
+            bytes: self.bytes(),
         }
     }
 
@@ -96,11 +106,23 @@ impl Wish {
         usize::try_from((self.max_tokens / TOKENS_PER_FAQ).clamp(least, most)).unwrap_or(0)
     }
 
+    /// Bytes of text that are read of messages, and of conversations, and that the context may have in all.
+    pub(super) fn bytes(&self) -> i64 {
+        let (least, most) = BYTES;
+        (self.max_tokens * BYTES_PER_TOKEN).clamp(least, most)
+    }
+
     /// How many messages could be of use.
     fn room(&self) -> Room {
         // The shortest line above a message has as many tokens; a turn of a chat has four.
         let overhead = if self.format == ContextFormat::ChatMessages { 4 } else { 12 };
-        Room { tokens: self.max_tokens, overhead }
+        Room {
+            tokens: self.max_tokens,
+            overhead,
+            bytes: self.bytes(),
+            actions: limit(cut::ACTIONS),
+            characters: i32::try_from(self.characters()).unwrap_or(i32::MAX),
+        }
     }
 }
 
@@ -135,13 +157,24 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Bytes of text whose tokens are yet to be counted.
+    /// Bytes of text whose tokens may have to be counted: all but what has a count in the database.
     pub(super) fn uncounted(&self, wish: &Wish) -> usize {
+        let Self { customer, consents: _, present, others, older: _, tasks, engagement: _, said, known } =
+            self;
         let counts_are_stored =
             wish.tokenizer == Tokenizer::O200kBase && wish.format != ContextFormat::ChatMessages;
-        let messages = self.said.values().flatten();
-        let uncounted = messages.filter(|message| !counts_are_stored || message.token_count.is_none());
-        uncounted.map(|message| message.content.len()).sum()
+        let messages = said.values().flatten().map(|message| {
+            let content =
+                if counts_are_stored && message.token_count.is_some() { 0 } else { message.content.len() };
+            let actions = message.actions.0.iter();
+            content + actions.map(|action| action.arguments.len() + action.result.len()).sum::<usize>()
+        });
+        let briefs = present.iter().chain(others).chain(tasks).map(Brief::text_len);
+        let faqs = known.faqs.iter().map(|Found { faq, .. }| faq.question.len() + faq.answer.len());
+        let questions = known.ranking.questions.iter().map(|next| next.question.question.len());
+        let left_out = known.ranking.left_out.iter().map(|left_out| left_out.question.len());
+        let customer = crate::pb::Customer::from(customer.clone()).encoded_len();
+        customer + messages.chain(briefs).chain(faqs).chain(questions).chain(left_out).sum::<usize>()
     }
 }
 
@@ -171,7 +204,7 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         None => Of::Newest { customer_id: *customer_id },
     };
     let ids = [*customer_id];
-    let (customer, consents, briefs, engagement, said, candidates) = try_join!(
+    let (customer, consents, mut briefs, engagement, said, candidates) = try_join!(
         customers::actions::read(tx, *customer_id),
         customers::consents::store::find_each(tx, &ids),
         briefs::list_briefs(tx, *customer_id, *conversation_id, wish.conversations()),
@@ -179,6 +212,7 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         latest::list_latest(tx, &of, wish.room()),
         question_actions::candidates(tx, *customer_id, wish.now),
     )?;
+    briefs.each(cut::brief);
     let (present, others, older, tasks) = place(wish, briefs)?;
     let query = query(wish, &said);
     let earlier = earlier(wish, &said, present.as_ref(), &others);
@@ -195,7 +229,8 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         },)?;
     let known = Known { query, ranking, faqs };
     let mut by_conversation: HashMap<Uuid, Vec<Said>> = HashMap::new();
-    for message in said.into_iter().chain(said_before) {
+    for mut message in said.into_iter().chain(said_before) {
+        cut::message(&mut message, wish);
         by_conversation.entry(message.conversation_id).or_default().push(message);
     }
     Ok(Snapshot {
@@ -275,7 +310,7 @@ fn earlier(wish: &Wish, said: &[Said], present: Option<&Brief>, others: &[Brief]
     if present.is_some_and(|present| read < present.last_sequence) {
         return Vec::new();
     }
-    let Room { tokens, overhead } = wish.room();
+    let Room { tokens, overhead, .. } = wish.room();
     let counted: i64 =
         said.iter().map(|message| i64::from(message.token_count.unwrap_or(0)) + overhead).sum();
     let mut left = (tokens - counted) / overhead;

@@ -1,4 +1,48 @@
-//! What fits into a budget of tokens.
+//! What fits into a budget of tokens, and of bytes.
+
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+
+/// What something takes of a budget, or a budget itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    pub(super) tokens: i64,
+    pub(super) bytes: i64,
+}
+
+impl Cost {
+    /// Whether something of this cost fits into what is left.
+    pub(super) fn fits(self, left: Self) -> bool {
+        self.tokens <= left.tokens && self.bytes <= left.bytes
+    }
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { tokens: self.tokens + other.tokens, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl Sub for Cost {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self { tokens: self.tokens - other.tokens, bytes: self.bytes - other.bytes }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Cost {
+    fn sub_assign(&mut self, other: Self) {
+        *self = *self - other;
+    }
+}
 
 /// What a section of a context asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -7,10 +51,10 @@ pub(super) struct Section {
     pub(super) priority: i32,
     /// Tokens that are set aside for it.
     pub(super) share: i64,
-    /// Tokens of its heading, which it has when it has an item.
-    pub(super) heading: i64,
-    /// Tokens of its items, the most wanted first.
-    pub(super) items: Vec<i64>,
+    /// What its heading takes, which it has when it has an item.
+    pub(super) heading: Cost,
+    /// What its items take, the most wanted first.
+    pub(super) items: Vec<Cost>,
     /// Whether an item without all those before it is of no use: a conversation has no holes.
     pub(super) unbroken: bool,
 }
@@ -20,7 +64,7 @@ pub(super) struct Section {
 /// Sections have their turns in the order of their priorities, twice: first each takes what fits into its
 /// share, then what is left is offered once more, without regard to shares. An item that does not fit is
 /// passed over for a smaller one, unless the section must be unbroken.
-pub(super) fn choose(budget: i64, sections: &[Section]) -> Vec<Vec<bool>> {
+pub(super) fn choose(budget: Cost, sections: &[Section]) -> Vec<Vec<bool>> {
     let mut chosen: Vec<Vec<bool>> =
         sections.iter().map(|section| vec![false; section.items.len()]).collect();
     let mut turns: Vec<usize> = (0..sections.len()).collect();
@@ -29,8 +73,9 @@ pub(super) fn choose(budget: i64, sections: &[Section]) -> Vec<Vec<bool>> {
     for limited in [true, false] {
         for index in &turns {
             if let (Some(section), Some(chosen)) = (sections.get(*index), chosen.get_mut(*index)) {
-                let limit = if limited { section.share.saturating_sub(section.used(chosen)) } else { left };
-                left -= section.take(chosen, limit.min(left));
+                let share = section.share.saturating_sub(section.used(chosen).tokens);
+                let tokens = if limited { share.min(left.tokens) } else { left.tokens };
+                left -= section.take(chosen, Cost { tokens, ..left });
             }
         }
     }
@@ -38,26 +83,26 @@ pub(super) fn choose(budget: i64, sections: &[Section]) -> Vec<Vec<bool>> {
 }
 
 impl Section {
-    /// Tokens of what was chosen of it, with its heading.
-    pub(super) fn used(&self, chosen: &[bool]) -> i64 {
-        let items: i64 =
-            self.items.iter().zip(chosen).filter(|(_, chosen)| **chosen).map(|(tokens, _)| tokens).sum();
-        if chosen.contains(&true) { items + self.heading } else { 0 }
+    /// What is taken by what was chosen of it, with its heading.
+    pub(super) fn used(&self, chosen: &[bool]) -> Cost {
+        let items = self.items.iter().zip(chosen).filter(|(_, chosen)| **chosen);
+        let used = items.fold(Cost::default(), |used, (cost, _)| used + *cost);
+        if chosen.contains(&true) { used + self.heading } else { used }
     }
 
-    /// Chooses more items, within a limit, and says how many tokens they have.
-    fn take(&self, chosen: &mut [bool], limit: i64) -> i64 {
+    /// Chooses more items, within a limit, and says what they take.
+    fn take(&self, chosen: &mut [bool], limit: Cost) -> Cost {
         let before = self.used(chosen);
-        let mut heading = if chosen.contains(&true) { 0 } else { self.heading };
+        let mut heading = if chosen.contains(&true) { Cost::default() } else { self.heading };
         let mut left = limit;
-        for (tokens, chosen) in self.items.iter().zip(chosen.iter_mut()) {
+        for (cost, chosen) in self.items.iter().zip(chosen.iter_mut()) {
             if *chosen {
                 continue;
             }
-            if tokens + heading <= left {
+            if (*cost + heading).fits(left) {
                 *chosen = true;
-                left -= tokens + heading;
-                heading = 0;
+                left -= *cost + heading;
+                heading = Cost::default();
             } else if self.unbroken {
                 break;
             }
@@ -72,35 +117,53 @@ mod tests {
 
     use super::*;
 
+    /// Something that takes so many tokens, each of one byte.
+    fn tokens(tokens: i64) -> Cost {
+        Cost { tokens, bytes: tokens }
+    }
+
     fn section(priority: i32, share: i64, items: &[i64]) -> Section {
-        Section { priority, share, heading: 2, items: items.to_vec(), unbroken: false }
+        let items = items.iter().copied().map(tokens).collect();
+        Section { priority, share, heading: tokens(2), items, unbroken: false }
     }
 
     #[test]
     fn shares_first_then_what_is_left() {
         let sections = [section(1, 12, &[10, 10, 10]), section(9, 12, &[10, 10, 10])];
-        assert_eq!(choose(24, &sections), [[true, false, false], [true, false, false]]);
-        assert_eq!(choose(34, &sections), [[true, false, false], [true, true, false]]);
+        assert_eq!(choose(tokens(24), &sections), [[true, false, false], [true, false, false]]);
+        assert_eq!(choose(tokens(34), &sections), [[true, false, false], [true, true, false]]);
     }
 
     #[test]
     fn a_section_without_items_costs_nothing() {
-        assert_eq!(choose(12, &[section(9, 12, &[]), section(1, 0, &[10])]), [vec![], vec![true]]);
+        assert_eq!(choose(tokens(12), &[section(9, 12, &[]), section(1, 0, &[10])]), [vec![], vec![true]]);
     }
 
     #[test]
     fn what_does_not_fit_is_passed_over_unless_it_leaves_a_hole() {
         let any = section(1, 0, &[50, 5]);
-        assert_eq!(choose(10, std::slice::from_ref(&any)), [[false, true]]);
-        assert_eq!(choose(10, &[Section { unbroken: true, ..any }]), [[false, false]]);
+        assert_eq!(choose(tokens(10), std::slice::from_ref(&any)), [[false, true]]);
+        assert_eq!(choose(tokens(10), &[Section { unbroken: true, ..any }]), [[false, false]]);
+    }
+
+    #[test]
+    fn what_has_too_many_bytes_is_passed_over() {
+        let mut section = section(1, 0, &[5, 5]);
+        section.items[0].bytes = 100;
+        assert_eq!(choose(tokens(50), &[section]), [[false, true]]);
+    }
+
+    fn any_cost() -> impl Strategy<Value = Cost> {
+        (1..60_i64, 0..300_i64).prop_map(|(tokens, bytes)| Cost { tokens, bytes })
     }
 
     fn any_section() -> impl Strategy<Value = Section> {
-        (0..4, 0..200_i64, 0..6_i64, proptest::collection::vec(1..60_i64, 0..12), any::<bool>()).prop_map(
+        let items = proptest::collection::vec(any_cost(), 0..12);
+        (0..4, 0..200_i64, 0..6_i64, items, any::<bool>()).prop_map(
             |(priority, share, heading, items, unbroken)| Section {
                 priority,
                 share,
-                heading,
+                heading: tokens(heading),
                 items,
                 unbroken,
             },
@@ -110,20 +173,24 @@ mod tests {
     proptest! {
         #[test]
         fn the_budget_holds_and_nothing_that_fits_is_left_out(
-            budget in 0..400_i64,
+            most in 0..400_i64,
+            bytes in 0..2_000_i64,
             sections in proptest::collection::vec(any_section(), 0..8),
         ) {
+            let budget = Cost { tokens: most, bytes };
             let chosen = choose(budget, &sections);
-            let used: i64 = sections.iter().zip(&chosen).map(|(section, chosen)| section.used(chosen)).sum();
-            prop_assert!(used <= budget);
+            let used = sections.iter().zip(&chosen).map(|(section, chosen)| section.used(chosen));
+            let used = used.fold(Cost::default(), Cost::add);
+            prop_assert!(used.fits(budget));
             for (section, chosen) in sections.iter().zip(&chosen) {
-                let heading = if chosen.contains(&true) { 0 } else { section.heading };
+                let heading = if chosen.contains(&true) { Cost::default() } else { section.heading };
                 let mut left_out = section.items.iter().zip(chosen).filter(|(_, chosen)| !**chosen);
+                let fits = |cost: &Cost| (used + heading + *cost).fits(budget);
                 if section.unbroken {
                     prop_assert!(chosen.is_sorted_by(|before, after| before >= after));
-                    prop_assert!(left_out.next().is_none_or(|(tokens, _)| used + heading + tokens > budget));
+                    prop_assert!(left_out.next().is_none_or(|(cost, _)| !fits(cost)));
                 } else {
-                    prop_assert!(left_out.all(|(tokens, _)| used + heading + tokens > budget));
+                    prop_assert!(left_out.all(|(cost, _)| !fits(cost)));
                 }
             }
         }
@@ -132,11 +199,12 @@ mod tests {
         fn more_room_never_takes_from_what_comes_first(
             budget in 0..400_i64,
             more in 0..100_i64,
-            items in proptest::collection::vec(1..60_i64, 0..12),
+            items in proptest::collection::vec(any_cost(), 0..12),
         ) {
             let count = |budget| {
-                let section = Section { priority: 1, share: 0, heading: 3, items: items.clone(), unbroken: true };
-                choose(budget, &[section]).concat().iter().filter(|chosen| **chosen).count()
+                let heading = tokens(3);
+                let section = Section { priority: 1, share: 0, heading, items: items.clone(), unbroken: true };
+                choose(tokens(budget), &[section]).concat().iter().filter(|chosen| **chosen).count()
             };
             prop_assert!(count(budget) <= count(budget + more));
         }

@@ -1,8 +1,11 @@
 //! From all that could be in a context to what is.
 
+use std::ops::Add;
+
 use uuid::Uuid;
 
 use super::actions::{Known, MAX_COUNTED, MAX_QUESTIONS, MAX_TASKS, Snapshot, Wish};
+use super::budget::Cost;
 use super::item::{Item, Section};
 use super::messages::When;
 use super::{
@@ -11,6 +14,9 @@ use super::{
 use crate::conversations::store::briefs::Brief;
 use crate::pb::{ContextFormat, ContextResourceType, ContextSectionKind, OmissionReason};
 use crate::tokens;
+
+/// Bytes that an answer has for an item, or a turn, beside its text: ids, roles, counts, a reference.
+const BESIDE_TEXT: usize = 128;
 
 /// What a section may take of the budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,6 +49,8 @@ pub(super) struct Part {
     pub(super) items: Vec<Item>,
     /// Which of the items are in the context.
     pub(super) chosen: Vec<bool>,
+    /// Which are not for their bytes: there would be tokens for them.
+    pub(super) oversize: Vec<bool>,
 }
 
 /// Something that is not in a context.
@@ -85,17 +93,33 @@ pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
             let share = part_of(wish.max_tokens, options.share);
             let chosen = vec![false; items.len()];
             let priority = options.priority;
-            (!options.excluded).then_some(Part { kind, priority, share, used: 0, items, chosen })
+            let oversize = chosen.clone();
+            (!options.excluded).then_some(Part { kind, priority, share, used: 0, items, chosen, oversize })
         })
         .collect();
     let bids: Vec<budget::Section> = parts.iter().map(|part| bid(part, wish)).collect();
-    let chosen = budget::choose(wish.max_tokens - prompt::frame(wish.format), &bids);
+    let budget = Cost { tokens: wish.max_tokens - prompt::frame(wish.format), bytes: wish.bytes() };
+    let chosen = budget::choose(budget, &bids);
+    let used = bids.iter().zip(&chosen).map(|(bid, chosen)| bid.used(chosen));
+    let left = budget - used.fold(Cost::default(), Cost::add);
     for ((part, bid), chosen) in parts.iter_mut().zip(&bids).zip(chosen) {
-        part.used = bid.used(&chosen);
+        part.used = bid.used(&chosen).tokens;
+        part.oversize = oversize(bid, &chosen, left);
         part.chosen = chosen;
     }
     let omissions = parts.iter().flat_map(|part| omissions(part, wish, snapshot)).collect();
     Context { parts, omissions }
+}
+
+/// Which items were not chosen for their bytes: there are tokens left for them. In a section without holes,
+/// what keeps the first of them out keeps out all of them.
+fn oversize(bid: &budget::Section, chosen: &[bool], left: Cost) -> Vec<bool> {
+    let heading = if chosen.contains(&true) { 0 } else { bid.heading.tokens };
+    let has_tokens = |cost: &Cost| cost.tokens + heading <= left.tokens;
+    let items = || bid.items.iter().zip(chosen);
+    let first = items().find(|(_, chosen)| !**chosen).is_some_and(|(cost, _)| has_tokens(cost));
+    let is_oversize = |cost| if bid.unbroken { first } else { has_tokens(cost) };
+    items().map(|(cost, chosen)| !chosen && is_oversize(cost)).collect()
 }
 
 fn sections(wish: &Wish, snapshot: &Snapshot) -> Vec<Section> {
@@ -139,17 +163,24 @@ fn bid(part: &Part, wish: &Wish) -> budget::Section {
         ContextFormat::Structured | ContextFormat::Unspecified => 0,
         _ => tokens::recall(wish.tokenizer, prompt::heading(part.kind)),
     };
-    let cost = |item: &Item| match (wish.format, &item.turns) {
+    let tokens = |item: &Item| match (wish.format, &item.turns) {
         (ContextFormat::ChatMessages, Some(turns)) => prompt::cost(turns, wish.tokenizer),
         _ => item.tokens,
     };
+    let cost = |item: &Item| Cost { tokens: tokens(item), bytes: bytes_of(item) };
     budget::Section {
         priority: part.priority,
         share: part.share,
-        heading,
+        heading: Cost { tokens: heading, bytes: 0 },
         items: part.items.iter().map(cost).collect(),
         unbroken: part.kind == ContextSectionKind::RecentMessages,
     }
+}
+
+/// Bytes of an answer for an item, whatever its format: its text, once, and what stands beside it.
+fn bytes_of(item: &Item) -> i64 {
+    let beside = BESIDE_TEXT * (1 + item.turns.as_ref().map_or(0, Vec::len));
+    i64::try_from(item.text.len() + beside).unwrap_or(i64::MAX)
 }
 
 /// What of a section is not in the context.
@@ -162,7 +193,6 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
     if section == ContextSectionKind::Interest {
         return omitted_engagement(part, snapshot);
     }
-    let left_out = || part.items.iter().zip(&part.chosen).filter(|(_, chosen)| !**chosen);
     let omission = |reason, count: usize| Omission {
         section,
         reason,
@@ -172,8 +202,13 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
         about: None,
         messages: None,
     };
-    let tokens = left_out().map(|(item, _)| item.tokens).sum();
-    let mut omissions = vec![Omission { tokens, ..omission(OmissionReason::Budget, left_out().count()) }];
+    let mut omissions: Vec<Omission> = LEFT_OUT
+        .into_iter()
+        .map(|reason| {
+            let tokens: Vec<i64> = part.left_out(reason).map(|item| item.tokens).collect();
+            Omission { tokens: tokens.iter().sum(), ..omission(reason, tokens.len()) }
+        })
+        .collect();
     let beyond = |count, at_least| Omission { at_least, ..omission(OmissionReason::BeyondLimit, count) };
     match section {
         ContextSectionKind::Summary => {
@@ -213,16 +248,41 @@ fn omitted_engagement(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
             about: Some(kind),
             messages: None,
         };
-        let left_out = part.items.iter().zip(&part.chosen).filter(|(_, chosen)| !**chosen);
-        let of_kind: Vec<i64> = left_out
-            .filter(|(item, _)| item.about.is_some_and(|(about, _)| about == kind))
-            .map(|(item, _)| item.tokens)
-            .collect();
-        omissions.push(omission(OmissionReason::Budget, false, of_kind.len(), of_kind.iter().sum()));
+        for reason in LEFT_OUT {
+            let is_of_kind = |item: &&Item| item.about.is_some_and(|(about, _)| about == kind);
+            let of_kind: Vec<i64> =
+                part.left_out(reason).filter(is_of_kind).map(|item| item.tokens).collect();
+            omissions.push(omission(reason, false, of_kind.len(), of_kind.iter().sum()));
+        }
         omissions.push(omission(OmissionReason::BeyondLimit, true, read.saturating_sub(told), 0));
     }
     omissions.retain(|omission| omission.count > 0);
     omissions
+}
+
+/// Why items that were read are not in a context.
+const LEFT_OUT: [OmissionReason; 2] = [OmissionReason::Budget, OmissionReason::Size];
+
+impl Part {
+    /// The items that are not in the context for this reason.
+    fn left_out(&self, reason: OmissionReason) -> impl Iterator<Item = &Item> {
+        let why = self.chosen.iter().zip(&self.oversize).map(|(chosen, oversize)| match (chosen, oversize) {
+            (true, _) => OmissionReason::Unspecified,
+            (false, true) => OmissionReason::Size,
+            (false, false) => OmissionReason::Budget,
+        });
+        self.items.iter().zip(why).filter(move |(_, why)| *why == reason).map(|(item, _)| item)
+    }
+}
+
+/// Why a context has no messages before those that it has: what the first that is left out lacks. Messages
+/// that were not read had no room in the budget, whatever they have.
+fn why_no_more(part: &Part) -> OmissionReason {
+    let first = part.chosen.iter().position(|chosen| !chosen);
+    match first.and_then(|first| part.oversize.get(first)) {
+        Some(true) => OmissionReason::Size,
+        _ => OmissionReason::Budget,
+    }
 }
 
 /// What of a conversation's messages is not in the context: those before the ones that are, and those
@@ -245,7 +305,7 @@ fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot) -> Vec<Omis
     };
     let mut omissions = Vec::new();
     if first > 1 {
-        omissions.push(omission(OmissionReason::Budget, first - 1, 1, first - 1));
+        omissions.push(omission(why_no_more(part), first - 1, 1, first - 1));
     }
     if let (Some(from), Some(to)) = (open_after.iter().min(), open_after.iter().max()) {
         let count = i64::try_from(open_after.len()).unwrap_or(i64::MAX);

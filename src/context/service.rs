@@ -1,11 +1,13 @@
 //! `CustomerService.GetAiContext`.
 
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use tonic::async_trait;
 
 use super::{actions, compose, wire};
 use crate::customers::Contexts;
+use crate::db::turns::{Room, Turns};
 use crate::db::{Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::pb;
@@ -15,12 +17,21 @@ use crate::tokens;
 /// Answers `GetAiContext`.
 pub struct AiContexts {
     db: Db,
+    /// Places of those that count tokens apart.
+    counters: Turns,
 }
+
+/// The part of all cores that may count tokens apart at once: half of them, so that the others are there for
+/// calls that take less.
+const CORES_PER_COUNTER: usize = 2;
 
 impl AiContexts {
     /// The contexts of the customers in this database.
     pub fn new(db: Db) -> Self {
-        Self { db }
+        let cores = available_parallelism().map_or(1, usize::from);
+        // Those that wait have a place of their cost, which bounds them.
+        let counters = Turns::new(Room::halved(cores / CORES_PER_COUNTER, usize::MAX));
+        Self { db, counters }
     }
 }
 
@@ -38,7 +49,12 @@ impl Contexts for AiContexts {
         if uncounted <= tokens::IN_PASSING {
             return Ok(answer());
         }
-        // What takes long must not hold up the calls that share this thread.
-        tokio::task::spawn_blocking(answer).await.map_err(Error::internal)
+        // What takes long must not hold up the calls that share this thread, nor have all cores.
+        let counter = self.counters.take(caller.tenant().as_uuid()).await.map_err(Error::internal)?;
+        let counted = tokio::task::spawn_blocking(move || {
+            let _counter = counter;
+            answer()
+        });
+        counted.await.map_err(Error::internal)
     }
 }

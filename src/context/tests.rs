@@ -198,6 +198,7 @@ fn engagement() -> impl Strategy<Value = Engagement> {
             currency: "EUR".to_owned(),
             amount_micros,
             refunded_micros: if refunded { amount_micros } else { 0 },
+            item_count: i32::try_from(items.len()).expect("few"),
             items: Json(items),
             purchased_at,
         },

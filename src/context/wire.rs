@@ -150,7 +150,7 @@ fn explanation(context: &Context, query: &str) -> pb::ContextExplanation {
 }
 
 fn explained(part: &Part) -> pb::ContextSectionExplanation {
-    let Part { kind, priority, share, used, items, chosen } = part;
+    let Part { kind, priority, share, used, items, chosen, oversize: _ } = part;
     let items = items.iter().zip(chosen).map(|(item, included)| {
         let (resource_type, resource_id) = about(item);
         pb::ContextItemExplanation {

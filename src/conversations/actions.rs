@@ -12,9 +12,9 @@ use crate::customers;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
-use crate::pb::{ErrorReason, MessageRole, Outcome};
+use crate::pb::{self, ErrorReason, MessageRole, Outcome};
 use crate::rpc::words::Text;
-use crate::rpc::{Page, etag, times};
+use crate::rpc::{Page, etag, size, times};
 
 /// Messages among which [`list_said`] looks for those of the customer: what is still being talked about.
 const LAST_MESSAGES: i64 = 20;
@@ -59,8 +59,7 @@ pub(crate) async fn list(
     order: (OrderKey, Direction),
     page: &Page<Cursor>,
 ) -> Result<(Vec<Conversation>, Option<Cursor>)> {
-    let mut conversations = store::list(tx, filter, order, page).await?;
-    let more = page.cut(&mut conversations);
+    let (conversations, more) = page.cut(store::list(tx, filter, order, page).await?);
     let next = conversations.last().filter(|_| more).map(|last| Cursor::at(order.0, last));
     Ok((conversations, next))
 }
@@ -80,6 +79,7 @@ pub(crate) async fn update(
     if wanted == current {
         return Ok(current);
     }
+    check_size(&current, &wanted)?;
     write(tx, wanted).await
 }
 
@@ -95,7 +95,8 @@ pub(crate) async fn end(
         return Ok(current);
     }
     etag::check(expected, current.revision)?;
-    let ended = rules::end(current, ending, times::now())?;
+    let ended = rules::end(current.clone(), ending, times::now())?;
+    check_size(&current, &ended)?;
     write(tx, ended).await
 }
 
@@ -148,6 +149,12 @@ pub(crate) async fn list_said(tx: &TenantTx, id: Uuid) -> Result<Vec<String>> {
     let last = messages::list_last(tx, id, LAST_MESSAGES, LAST_CHARACTERS).await?;
     let said = last.into_iter().filter(|(role, _)| role.0 == MessageRole::User);
     Ok(said.map(|(_, beginning)| beginning).collect())
+}
+
+/// Refuses a change that makes a conversation too large as a whole, with the analysis that it shows.
+pub(crate) fn check_size(current: &Conversation, wanted: &Conversation) -> Result<()> {
+    let message = |conversation: &Conversation| pb::Conversation::from(conversation.clone());
+    size::check("conversation", Some(&message(current)), &message(wanted))
 }
 
 async fn write(tx: &TenantTx, conversation: Conversation) -> Result<Conversation> {

@@ -18,7 +18,7 @@ use crate::db::turns::{Room, Turns};
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::Result;
 use crate::live::bus::{Bus, Signal, Topic};
-use crate::live::hub::{Hub, Subscription};
+use crate::live::hub::{self, Hub, Subscription};
 use crate::pb;
 
 /// How often the database is looked at for what nobody told: the longest that a watcher may be late
@@ -57,6 +57,26 @@ pub(crate) enum Event {
     Moved { sequence: i64, change: i64 },
     /// The conversation, or something that belongs to it, changed.
     Changed,
+}
+
+impl hub::Event for Event {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Added(message) | Self::Closed { change: _, message } => message.encoded_len(),
+            Self::Text(text) => text.text.len(),
+            Self::Durable(_) | Self::Held(_) | Self::Moved { .. } | Self::Changed => 0,
+        }
+    }
+
+    fn hint(self) -> Option<Self> {
+        match self {
+            Self::Added(message) => Some(Self::Moved { sequence: message.sequence, change: 0 }),
+            Self::Closed { change, message: _ } => Some(Self::Moved { sequence: 0, change }),
+            // It is told when it is stored, of which there is word.
+            Self::Text(_) => None,
+            Self::Durable(_) | Self::Held(_) | Self::Moved { .. } | Self::Changed => Some(self),
+        }
+    }
 }
 
 /// A piece of a message in progress.

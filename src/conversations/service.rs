@@ -29,6 +29,7 @@ use crate::live::bus::{Bus, Signal};
 use crate::live::drought::Drought;
 use crate::live::lanes::{Lanes, Width};
 use crate::pb;
+use crate::rpc::layer::room::Meter;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
 use crate::rpc::{self, Call, Context, PageKey, etag, page, times};
@@ -217,7 +218,9 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let author = Author::of(&Context::of(&mut request)?)?;
         let (responses, outgoing) = mpsc::channel(messages::stream::ANSWERS);
         let streams = self.streams.clone();
-        self.tracker.spawn(messages::stream::serve(streams, author, request.into_inner(), responses));
+        let meter = request.extensions_mut().remove::<Meter>();
+        let requests = (request.into_inner(), meter);
+        self.tracker.spawn(messages::stream::serve(streams, author, requests, responses));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 

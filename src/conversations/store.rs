@@ -16,6 +16,7 @@ use self::analysed::Analysed;
 use super::analyses::store::Analysis;
 use crate::db::TenantTx;
 use crate::db::each;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::json::Json;
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
@@ -26,6 +27,7 @@ use crate::pb::{
     Channel, ConversationStatus, EntryPoint, Environment, HandoffReason, Outcome, PresenterKind,
 };
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 literal! {
@@ -303,7 +305,7 @@ pub(crate) async fn list(
     filter: &Filter,
     (key, direction): (OrderKey, Direction),
     page: &Page<Cursor>,
-) -> Result<Vec<Conversation>> {
+) -> Result<Rows<Conversation>> {
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
@@ -371,7 +373,7 @@ pub(crate) async fn list(
         (OrderKey::StartedAt, None) => keyset!(query, direction, dsl::started_at, dsl::id),
         (OrderKey::UpdatedAt, None) => keyset!(query, direction, dsl::updated_at, dsl::id),
     };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
 /// The statement of [`advance`]. By hand, because diesel has no UNNEST; the type is its name in the

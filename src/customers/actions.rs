@@ -12,8 +12,8 @@ use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::live::finder::Find;
-use crate::pb::ErrorReason;
-use crate::rpc::{Page, etag, times};
+use crate::pb::{self, ErrorReason};
+use crate::rpc::{Page, etag, size, times};
 
 /// Numbered slugs that are looked at together: enough that a name which nearly everybody has takes
 /// a handful of looks, few enough that a rare one costs nothing.
@@ -38,6 +38,7 @@ pub(crate) enum Deleted {
 pub(crate) async fn create(tx: &TenantTx, mut customer: Customer) -> Result<Customer> {
     let lexemes = rules::lexemes(tx.tenant(), &customer);
     let steps = counts::steps(None, Some(&customer));
+    size::check("customer", None, &pb::Customer::from(customer.clone()))?;
     if !customer.slug.is_empty() {
         return match store::insert(tx, &customer, &lexemes, &steps).await? {
             true => Ok(customer),
@@ -126,8 +127,7 @@ pub(crate) async fn list(
     page: &Page<Cursor>,
 ) -> Result<(Vec<Customer>, Option<Cursor>)> {
     choose_plan(tx, filter).await?;
-    let mut customers = store::list(tx, filter, order, page).await?;
-    let more = page.cut(&mut customers);
+    let (customers, more) = page.cut(store::list(tx, filter, order, page).await?);
     let next = customers.last().filter(|_| more).map(|last| Cursor::at(order.0, last));
     Ok((customers, next))
 }
@@ -170,6 +170,8 @@ pub(crate) async fn update(
     if wanted == current {
         return Ok(current);
     }
+    let message = |customer: &Customer| pb::Customer::from(customer.clone());
+    size::check("customer", Some(&message(&current)), &message(&wanted))?;
     write(tx, &current, wanted).await
 }
 

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod each;
 pub mod embedded;
+pub mod fitted;
 pub mod health;
 pub mod json;
 pub mod keyset;

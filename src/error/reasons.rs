@@ -21,7 +21,7 @@ use crate::pb::{self, ErrorReason as Reason, MessageStatus};
 use crate::rpc::mask::Change;
 use crate::rpc::method::Method;
 use crate::rpc::words::Text;
-use crate::rpc::{Call, Context, PageKey, etag, incoming, layer};
+use crate::rpc::{Call, Context, PageKey, etag, incoming, layer, size};
 use crate::{auth, campaigns, conversations, customers, db, engagement, faqs, idempotency, questions};
 
 const ONE: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001);
@@ -105,6 +105,7 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
         Reason::PurchaseNotFound => of(engagement::purchases::rules::not_found(ONE)),
         Reason::RefundExceedsPayment => purchase(),
         Reason::NewerVersion => of(Error::newer_version()),
+        Reason::ResourceTooLarge => of(size::too_large("customer", 1_048_577)),
     }
 }
 

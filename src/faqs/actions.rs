@@ -88,8 +88,7 @@ pub(crate) async fn list(
     if *filter != (Filter { customer_id: filter.customer_id, ..Filter::default() }) {
         tx.plan_for_values().await?;
     }
-    let mut faqs = store::list(tx, filter, direction, page).await?;
-    let more = page.cut(&mut faqs);
+    let (faqs, more) = page.cut(store::list(tx, filter, direction, page).await?);
     let next = faqs.last().filter(|_| more).map(Cursor::at);
     Ok((faqs, next))
 }

@@ -9,12 +9,14 @@ use uuid::Uuid;
 
 use crate::db::TenantTx;
 use crate::db::each;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::customer_faqs::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{FaqSource, FaqStatus, FaqVerification};
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 /// A FAQ as it is stored.
@@ -174,7 +176,7 @@ pub(crate) async fn list(
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<Vec<Faq>> {
+) -> Result<Rows<Faq>> {
     let mut query = listing(
         dsl::customer_faqs
             .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -213,5 +215,5 @@ pub(crate) async fn list(
         Some(Cursor(time, id)) => keyset!(query, direction, dsl::created_at, dsl::id, after(time, id)),
         None => keyset!(query, direction, dsl::created_at, dsl::id),
     };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }

@@ -3,8 +3,8 @@
 //! Nobody waits for anybody here. A watcher that is slower than what happens misses some of it, is
 //! told that it did, and reads it from the database.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::broadcast;
 
@@ -17,6 +17,19 @@ pub use broadcast::error::RecvError;
 /// of a model's tokens. They are shared by all watchers of the topic.
 const EVENTS: usize = 64;
 
+/// Bytes of the events of a topic that wait for its slowest watcher. Of what has more, watchers are only told
+/// that it is there: whoever does not read holds no more memory than this, whatever happens.
+const BYTES: usize = 64 << 10;
+
+/// What is told.
+pub trait Event: Clone {
+    /// Bytes that it holds while it waits.
+    fn bytes(&self) -> usize;
+
+    /// The same in a few bytes: that there is something to read. `None` if watchers learn of it otherwise.
+    fn hint(self) -> Option<Self>;
+}
+
 /// Who watches what.
 #[derive(Debug)]
 pub struct Hub<E> {
@@ -26,11 +39,13 @@ pub struct Hub<E> {
 #[derive(Debug)]
 struct Entry<E> {
     events: broadcast::Sender<E>,
+    /// The bytes of each event that may not have been read by all; the last one last.
+    waiting: Mutex<VecDeque<usize>>,
     /// One of those who watch it, in whose name the topic may be looked at.
     caller: Caller,
 }
 
-impl<E: Clone> Hub<E> {
+impl<E: Event> Hub<E> {
     /// A hub where nobody watches anything.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { topics: RwLock::default() })
@@ -39,9 +54,11 @@ impl<E: Clone> Hub<E> {
     /// From here on, all that happens to a topic of the caller's tenant.
     pub fn watch(self: &Arc<Self>, caller: &Caller, topic: Topic) -> Subscription<E> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        let entry = topics
-            .entry(topic)
-            .or_insert_with(|| Entry { events: broadcast::Sender::new(EVENTS), caller: caller.clone() });
+        let entry = topics.entry(topic).or_insert_with(|| Entry {
+            events: broadcast::Sender::new(EVENTS),
+            waiting: Mutex::default(),
+            caller: caller.clone(),
+        });
         let events = Some(entry.events.subscribe());
         Subscription { events, topic, hub: Arc::clone(self) }
     }
@@ -50,8 +67,7 @@ impl<E: Clone> Hub<E> {
     pub fn tell(&self, topic: Topic, event: impl FnOnce() -> E) {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = topics.get(&topic) {
-            // This fails when the last watcher is just leaving.
-            let _ = entry.events.send(event());
+            entry.tell(event());
         }
     }
 
@@ -59,6 +75,21 @@ impl<E: Clone> Hub<E> {
     pub fn watched(&self) -> Vec<(Topic, Caller)> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics.iter().map(|(topic, entry)| (*topic, entry.caller.clone())).collect()
+    }
+}
+
+impl<E: Event> Entry<E> {
+    fn tell(&self, event: E) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = waiting.len().saturating_sub(self.events.len());
+        waiting.drain(..read);
+        let room = BYTES.saturating_sub(waiting.iter().sum());
+        let event = if event.bytes() <= room { Some(event) } else { event.hint() };
+        if let Some(event) = event {
+            waiting.push_back(event.bytes());
+            // This fails when the last watcher is just leaving.
+            let _ = self.events.send(event);
+        }
     }
 }
 
@@ -71,7 +102,7 @@ pub struct Subscription<E> {
     hub: Arc<Hub<E>>,
 }
 
-impl<E: Clone> Subscription<E> {
+impl<E: Event> Subscription<E> {
     /// What happens next. May be given up while it waits.
     ///
     /// # Errors
@@ -101,6 +132,60 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    /// Events of no bytes.
+    macro_rules! small {
+        ($($event:ty),*) => {$(
+            impl Event for $event {
+                fn bytes(&self) -> usize {
+                    0
+                }
+
+                fn hint(self) -> Option<Self> {
+                    Some(self)
+                }
+            }
+        )*};
+    }
+
+    small!(&'static str, usize);
+
+    /// Whole or not.
+    #[derive(Debug, Clone, PartialEq)]
+    enum Large {
+        Whole(Vec<u8>),
+        Hint,
+    }
+
+    impl Event for Large {
+        fn bytes(&self) -> usize {
+            match self {
+                Self::Whole(bytes) => bytes.len(),
+                Self::Hint => 0,
+            }
+        }
+
+        fn hint(self) -> Option<Self> {
+            Some(Self::Hint)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_watcher_that_does_not_read_is_bounded_in_bytes() {
+        let hub = Hub::new();
+        let mut slow = hub.watch(&caller(), topic(1));
+        let whole = || Large::Whole(vec![0; BYTES / 2]);
+        for _ in 0..3 {
+            hub.tell(topic(1), whole);
+        }
+        for expected in [whole(), whole(), Large::Hint] {
+            assert_eq!(slow.next().await, Ok(expected));
+        }
+        // It has read: there is room again, but not for what is larger than all of it.
+        hub.tell(topic(1), whole);
+        hub.tell(topic(1), || Large::Whole(vec![0; BYTES + 1]));
+        assert_eq!((slow.next().await, slow.next().await), (Ok(whole()), Ok(Large::Hint)));
+    }
 
     fn caller() -> Caller {
         Caller::caretaker(Uuid::from_u128(7))
@@ -132,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_nobody_watches_is_forgotten_and_not_even_made() {
-        let hub = Hub::new();
+        let hub = Hub::<usize>::new();
         let (one, two) = (hub.watch(&caller(), topic(1)), hub.watch(&caller(), topic(1)));
         drop(one);
         assert_eq!(hub.watched().len(), 1);

@@ -73,8 +73,7 @@ pub(crate) async fn list(
     page: &Page<Cursor>,
 ) -> Result<(Vec<Question>, Option<Cursor>)> {
     let now = times::now();
-    let mut questions = store::list(tx, filter, direction, now, page).await?;
-    let more = page.cut(&mut questions);
+    let (questions, more) = page.cut(store::list(tx, filter, direction, now, page).await?);
     let next = questions.last().filter(|_| more).map(Cursor::at);
     Ok((questions.into_iter().map(|question| rules::as_of(question, now)).collect(), next))
 }

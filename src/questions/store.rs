@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::literal::literal;
@@ -17,6 +18,7 @@ use crate::db::schema::pending_questions::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{PendingQuestionStatus as Status, QuestionPriority, QuestionTiming};
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 literal! {
@@ -181,8 +183,9 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
 
 /// The questions of a customer that are looked at for what to ask next: `open` of those that have not
 /// expired, the most important first, then those asked least, then the oldest; and `closed` of those that it
-/// declined, and as many of those that it answered, the latest first. They come in no order. One
-/// statement: each costs more than these rows.
+/// declined, and as many of those that it answered, the latest first. They come in no order, and as
+/// far as [`MAX_PAGE_BYTES`] go: the open ones before the others. One statement: each costs more than these
+/// rows.
 pub(crate) async fn list_candidates(
     tx: &TenantTx,
     customer_id: Uuid,
@@ -206,7 +209,8 @@ pub(crate) async fn list_candidates(
         .order((dsl::answered_at.desc(), dsl::id.desc()))
         .limit(closed)
         .select(Question::as_select());
-    Ok(open.union_all(declined).union_all(answered).load(&mut tx.connection()).await?)
+    let candidates = fitted(open.union_all(declined).union_all(answered), MAX_PAGE_BYTES);
+    Ok(Rows::of(candidates.load(&mut tx.connection()).await?).rows)
 }
 
 /// One page of the questions that `filter` lets through as they read at `now`, and one row more if there
@@ -217,7 +221,7 @@ pub(crate) async fn list(
     direction: Direction,
     now: DateTime<Utc>,
     page: &Page<Cursor>,
-) -> Result<Vec<Question>> {
+) -> Result<Rows<Question>> {
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
@@ -258,7 +262,7 @@ pub(crate) async fn list(
         Some(Cursor(time, id)) => keyset!(query, direction, dsl::created_at, dsl::id, after(time, id)),
         None => keyset!(query, direction, dsl::created_at, dsl::id),
     };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
 /// A condition of a list.

@@ -12,7 +12,9 @@ mod body;
 mod compression;
 mod deadline;
 mod metadata;
+mod metered;
 mod repair;
+pub mod room;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -45,6 +47,8 @@ use crate::error::Error;
 use admission::{Kind, Place};
 use audit::Attempt;
 use body::Ends;
+use metered::Metered;
+use room::Room;
 
 pub use admission::Admission;
 
@@ -69,6 +73,8 @@ pub struct CallLayer {
     pub admission: Admission,
     /// Where calls that are much work wait for their places.
     pub costs: Costs,
+    /// Where what streams read is counted.
+    pub room: Room,
     /// Where calls run.
     pub tracker: TaskTracker,
     /// Cancelled when the server stops.
@@ -218,7 +224,9 @@ impl CallLayer {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
-        let streaming = call.as_ref().is_some_and(|(method, _)| method.streaming);
+        let stream = call.as_ref().filter(|(method, _)| method.streaming);
+        let streaming = stream.is_some();
+        let meter = stream.map(|(_, caller)| self.room.stream(caller.tenant().as_uuid()));
         let allowed = time.left();
         if let Some((method, caller)) = call {
             let (deadline, asking) = (Deadline::after(allowed), attempt.asking.clone());
@@ -226,8 +234,9 @@ impl CallLayer {
             request.extensions_mut().insert(Context { caller, method, deadline, id, asking, costs });
         }
         let ends = Ends { deadline: time.asked.map(|_| allowed), stop: None, validity };
-        if streaming {
-            request = request.map(|inner| ends.request(inner));
+        if let Some(meter) = meter {
+            request.extensions_mut().insert(meter.clone());
+            request = request.map(|inner| ends.request(Body::new(Metered { inner, meter })));
         }
         let call = tokio::time::timeout(allowed.saturating_add(GIVEN_UP_AFTER), inner.call(request));
         // What runs has its place also when nobody listens any more.

@@ -11,6 +11,7 @@ pub mod mask;
 pub mod method;
 pub mod money;
 pub mod page;
+pub mod size;
 pub mod structs;
 pub mod times;
 pub mod together;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{Call, Context};
 use crate::auth::Caller;
+use crate::db::fitted::Rows;
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint;
 use crate::pb::ErrorReason;
@@ -26,8 +27,9 @@ pub const DEFAULT_PAGE_SIZE: usize = 50;
 /// Rows of a page at most: a few hundred kilobytes of ordinary rows.
 pub const MAX_PAGE_SIZE: usize = 500;
 
-/// Bytes of a page: it ends with the row that reaches them. With that row an answer stays below the
-/// 4 MiB that gRPC clients take by default.
+/// Bytes of a page. One that has more is a single row, which is no larger than
+/// [`MAX_RESOURCE_BYTES`](super::size::MAX_RESOURCE_BYTES), or a message. So an answer stays below the 4 MiB
+/// that gRPC clients take by default.
 pub const MAX_PAGE_BYTES: usize = 2 << 20;
 
 /// Bytes of a tag: half of the hash, which leaves 2^128 to guess from.
@@ -58,33 +60,41 @@ impl<C> Page<C> {
         i64::try_from(self.size).unwrap_or(i64::MAX).saturating_add(1)
     }
 
-    /// Cuts what came down to the page, and says whether more came.
-    pub fn cut<T>(&self, rows: &mut Vec<T>) -> bool {
-        let more = rows.len() > self.size;
+    /// Cuts what came down to the page, and says whether there is more.
+    pub fn cut<T>(&self, rows: Rows<T>) -> (Vec<T>, bool) {
+        let Rows { mut rows, cut_short } = rows;
+        let more = cut_short || rows.len() > self.size;
         rows.truncate(self.size);
-        more
+        (rows, more)
     }
 }
 
 /// The messages of a page and where the next one begins: what `rows` are as messages, as far as
-/// [`MAX_PAGE_BYTES`] go. `end` is where a page ends whose last row is this one.
+/// [`MAX_PAGE_BYTES`] go, and at least one. `end` is where a page ends whose last row is this one.
 pub fn fit<R, M, C>(rows: Vec<R>, next: Option<C>, end: impl Fn(&R) -> C) -> (Vec<M>, Option<C>)
 where
     M: Message + From<R>,
 {
-    let count = rows.len();
-    let mut messages = Vec::with_capacity(count);
+    let mut messages = Vec::with_capacity(rows.len());
     let mut bytes = 0;
+    let mut last = None;
     for row in rows {
         let cursor = end(&row);
         let message = M::from(row);
-        bytes += message.encoded_len();
-        messages.push(message);
-        if bytes >= MAX_PAGE_BYTES && messages.len() < count {
-            return (messages, Some(cursor));
+        bytes += in_a_list(&message);
+        if bytes > MAX_PAGE_BYTES && last.is_some() {
+            return (messages, last);
         }
+        messages.push(message);
+        last = Some(cursor);
     }
     (messages, next)
+}
+
+/// Bytes of a message in a list: its own, and those that say where it begins and how long it is.
+fn in_a_list(message: &impl Message) -> usize {
+    let length = message.encoded_len();
+    1 + prost::length_delimiter_len(length) + length
 }
 
 /// The key under which this service signs its page tokens.
@@ -278,23 +288,39 @@ mod tests {
         assert!(key().open::<_, Cursor>(&call(1, LIST, analyses)).is_err(), "another request");
     }
 
-    #[test]
-    fn a_page_ends_where_its_bytes_do() {
-        let large = || prost_types::Any { value: vec![0; MAX_PAGE_BYTES / 2], ..Default::default() };
-        let end = |any: &prost_types::Any| any.value.len();
-        let (page, next) = fit::<_, prost_types::Any, _>(vec![large(), large(), large()], None, end);
-        assert_eq!((page.len(), next), (2, Some(MAX_PAGE_BYTES / 2)));
-        let (page, next) = fit::<_, prost_types::Any, _>(vec![large(), large()], Some(7), end);
-        assert_eq!((page.len(), next), (2, Some(7)));
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn a_page_ends_before_the_row_that_takes_it_over_its_bytes(
+            sizes in proptest::collection::vec(0..MAX_PAGE_BYTES + MAX_PAGE_BYTES / 2, 1..6),
+            more: bool,
+        ) {
+            let rows: Vec<_> = sizes
+                .iter()
+                .map(|size| prost_types::Any { value: vec![0; *size], ..Default::default() })
+                .collect();
+            let all = rows.len();
+            let next = more.then_some(usize::MAX);
+            let (page, next) = fit::<_, prost_types::Any, _>(rows.clone(), next, |any| any.value.len());
+            prop_assert_eq!(&page[..], &rows[..page.len()]);
+            let bytes = |count: usize| rows.iter().take(count).map(in_a_list).sum::<usize>();
+            prop_assert!(page.len() == 1 || bytes(page.len()) <= MAX_PAGE_BYTES);
+            if page.len() < all {
+                prop_assert!(bytes(page.len() + 1) > MAX_PAGE_BYTES);
+                prop_assert_eq!(next, Some(sizes[page.len() - 1]));
+            } else {
+                prop_assert_eq!(next, more.then_some(usize::MAX));
+            }
+        }
     }
 
     #[test]
     fn one_row_more_tells_of_another_page() {
         let page = Page::<Cursor> { size: 2, after: None };
         assert_eq!(page.limit(), 3);
-        let mut rows = vec![1, 2, 3];
-        assert!(page.cut(&mut rows));
-        assert_eq!(rows, [1, 2]);
-        assert!(!page.cut(&mut rows));
+        assert_eq!(page.cut(Rows::all(vec![1, 2, 3])), (vec![1, 2], true));
+        assert_eq!(page.cut(Rows::all(vec![1, 2])), (vec![1, 2], false));
+        assert_eq!(page.cut(Rows { rows: vec![1], cut_short: true }), (vec![1], true));
     }
 }

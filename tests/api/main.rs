@@ -11,6 +11,7 @@ mod support;
 
 mod add_message;
 mod analyses;
+mod answers;
 mod api_keys;
 mod audit;
 mod audit_messages;
@@ -81,6 +82,7 @@ mod refusals;
 mod rules;
 mod search;
 mod sessions;
+mod sizes;
 mod sqlstates;
 mod streams;
 mod tenancy;

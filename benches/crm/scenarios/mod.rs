@@ -3,6 +3,7 @@
 mod append;
 mod campaign_events;
 mod context;
+mod context_neighbour;
 mod dashboard;
 mod growth;
 mod idle_watch;
@@ -39,11 +40,12 @@ enum Group {
     GrowthOfTenant,
     Dashboard,
     NoisyNeighbour,
+    ContextNeighbour,
 }
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
@@ -61,6 +63,7 @@ impl Group {
         Self::GrowthOfTenant,
         Self::Dashboard,
         Self::NoisyNeighbour,
+        Self::ContextNeighbour,
     ];
 
     fn names(self) -> &'static [&'static str] {
@@ -82,6 +85,7 @@ impl Group {
             Self::GrowthOfTenant => &["growth_list_customers", "growth_search", "growth_search_common"],
             Self::Dashboard => &["dashboard_p95", "growth_dashboard", "dashboard_whole"],
             Self::NoisyNeighbour => &["noisy_neighbour"],
+            Self::ContextNeighbour => &["context_neighbour"],
         }
     }
 
@@ -104,6 +108,7 @@ impl Group {
             Self::GrowthOfTenant => growth::tenant(stage).await,
             Self::Dashboard => dashboard::measure(stage).await,
             Self::NoisyNeighbour => neighbour::measure(stage).await,
+            Self::ContextNeighbour => context_neighbour::measure(stage).await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A calm tenant beside one that floods the service.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -82,13 +83,24 @@ struct Neighbour {
 /// `noisy_neighbour`: the worst of what the calm tenant waits for, in each flood, beside what it waits for
 /// alone.
 pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
-    let calm = stage.tenant().await?;
     let neighbour = Neighbour::new(stage).await?;
+    let begin = async |flood: Flood| neighbour.begin(flood).await;
+    beside(stage, "noisy_neighbour", &FLOODS, begin).await
+}
+
+/// The worst of what a calm tenant waits for beside each flood that `begin` begins, under this name.
+pub(super) async fn beside<F: Copy + Debug>(
+    stage: &Stage<'_>,
+    name: &'static str,
+    floods: &[F],
+    begin: impl AsyncFn(F) -> Result<JoinSet<Result<()>>>,
+) -> Result<Vec<Measured>> {
+    let calm = stage.tenant().await?;
     let mut worst: Option<Measured> = None;
-    for flood in FLOODS {
+    for flood in floods.iter().copied() {
         stage.settle().await?;
         let alone = in_a_thread(stage, &calm).await?;
-        let mut tasks = neighbour.begin(flood).await?;
+        let mut tasks = begin(flood).await?;
         sleep(RISE).await;
         let flooded = in_a_thread(stage, &calm).await?;
         if let Some(ended) = tasks.try_join_next() {
@@ -102,7 +114,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
                 "{flood:?}: {kind} p99 {baseline:.1} ms alone, {value:.1} ms beside it; p50 {:.1} and {:.1} ms",
                 medians.0, medians.1
             );
-            let measured = Measured { name: "noisy_neighbour", value, baseline: Some(baseline) };
+            let measured = Measured { name, value, baseline: Some(baseline) };
             if worst.as_ref().is_none_or(|worst| excess(worst) < excess(&measured)) {
                 worst = Some(measured);
             }
@@ -315,7 +327,7 @@ async fn ask_again(filled: Filled, channel: Channel, answer: Answer) -> Result<(
 }
 
 /// Waits as a client does that was refused.
-async fn come_back(status: Status) -> Result<()> {
+pub(super) async fn come_back(status: Status) -> Result<()> {
     let retry = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
     match (status.code(), retry) {
         (Code::ResourceExhausted | Code::Unavailable, Some(delay)) => sleep(delay).await,

@@ -9,6 +9,7 @@ use crate::campaigns;
 use crate::campaigns::rules;
 use crate::customers;
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::error::{Error, Result};
 use crate::rpc::{Page, times};
 
@@ -81,8 +82,7 @@ pub(crate) async fn list(
     } else if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let mut assignments = store::list(tx, of, filter, page).await?;
-    let more = page.cut(&mut assignments);
+    let (assignments, more) = page.cut(Rows::all(store::list(tx, of, filter, page).await?));
     let next = assignments.last().filter(|_| more).map(|last| Cursor::at(of, last));
     Ok((assignments, next))
 }

@@ -85,8 +85,7 @@ pub(crate) async fn list(
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let mut events = store::list(tx, filter, direction, page).await?;
-    let more = page.cut(&mut events);
+    let (events, more) = page.cut(store::list(tx, filter, direction, page).await?);
     let next = events.last().filter(|_| more).map(Cursor::at);
     Ok((events, next))
 }

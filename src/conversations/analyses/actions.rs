@@ -3,9 +3,11 @@
 use uuid::Uuid;
 
 use super::store::{self, Analysis};
+use crate::conversations::actions::check_size;
 use crate::conversations::rules::not_found;
-use crate::conversations::store as conversations;
+use crate::conversations::store::{self as conversations, Conversation};
 use crate::db::TenantTx;
+use crate::db::json::Json;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 use crate::rpc::Page;
@@ -34,8 +36,11 @@ pub(crate) async fn record(tx: &TenantTx, analysis: Analysis) -> Result<Analysis
     let analysis = Analysis { version, covers_through_sequence, change, ..analysis };
     store::insert(tx, &analysis).await?;
     conversations::update_change_count(tx, id, change).await?;
-    let covered = conversation.latest_analysis.map_or(0, |latest| latest.0.covers_through_sequence);
+    let latest = conversation.latest_analysis.as_ref();
+    let covered = latest.map_or(0, |latest| latest.0.covers_through_sequence);
     if covers_through_sequence >= covered {
+        let latest_analysis = Some(Json(analysis.clone()));
+        check_size(&conversation, &Conversation { latest_analysis, ..conversation.clone() })?;
         conversations::update_latest_analysis(tx, id, &analysis).await?;
     }
     Ok(analysis)
@@ -47,11 +52,10 @@ pub(crate) async fn list(
     conversation_id: Uuid,
     page: &Page<i32>,
 ) -> Result<(Vec<Analysis>, Option<i32>)> {
-    let mut analyses = store::list(tx, conversation_id, page).await?;
+    let (analyses, more) = page.cut(store::list(tx, conversation_id, page).await?);
     if analyses.is_empty() && conversations::find_last_sequence(tx, conversation_id).await?.is_none() {
         return Err(not_found(conversation_id));
     }
-    let more = page.cut(&mut analyses);
     let next = analyses.last().filter(|_| more).map(|last| last.version);
     Ok((analyses, next))
 }

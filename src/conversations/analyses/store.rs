@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::json::Json;
 use crate::db::schema::conversation_analyses::{self, dsl};
 use crate::db::texts::Texts;
 use crate::error::Result;
 use crate::pb::{ObjectionKind, ObjectionState, SentimentLabel, SentimentTrend};
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 /// An analysis as it is stored, in its table and as a copy with its conversation.
@@ -77,35 +79,31 @@ pub(crate) async fn find_last_version(tx: &TenantTx, conversation_id: Uuid) -> R
 }
 
 /// One page of a conversation's analyses, the newest first, and one row more if there is one.
-pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, page: &Page<i32>) -> Result<Vec<Analysis>> {
+pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, page: &Page<i32>) -> Result<Rows<Analysis>> {
     let analyses = dsl::conversation_analyses
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::conversation_id.eq(conversation_id))
         .filter(dsl::version.lt(page.after.unwrap_or(i32::MAX)))
         .order(dsl::version.desc())
         .limit(page.limit())
-        .select(Analysis::as_select())
-        .load(&mut tx.connection())
-        .await?;
-    Ok(analyses)
+        .select(Analysis::as_select());
+    Ok(Rows::of(fitted(analyses, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// The analyses that were recorded after a change of the conversation, as far as `limit` goes, in
-/// their order.
+/// The analyses that were recorded after a change of the conversation, as far as `limit` and
+/// `bytes` go, in their order.
 pub(crate) async fn list_changed(
     tx: &TenantTx,
     conversation_id: Uuid,
     after: i64,
-    limit: i64,
-) -> Result<Vec<Analysis>> {
+    (limit, bytes): (i64, usize),
+) -> Result<Rows<Analysis>> {
     let analyses = dsl::conversation_analyses
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::conversation_id.eq(conversation_id))
         .filter(dsl::change.gt(after))
         .order(dsl::change)
         .limit(limit)
-        .select(Analysis::as_select())
-        .load(&mut tx.connection())
-        .await?;
-    Ok(analyses)
+        .select(Analysis::as_select());
+    Ok(Rows::of(fitted(analyses, bytes).load(&mut tx.connection()).await?))
 }

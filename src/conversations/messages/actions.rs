@@ -8,11 +8,12 @@ use uuid::Uuid;
 
 use super::drafts::store as drafts;
 use super::rules::{self, Found, Placed, Plan, Span, Stored, Write};
-use super::store::{self, Listed, Message, append, spans};
+use super::store::{self, Message, append, spans};
 use crate::audit::store::{self as audit, Event};
 use crate::conversations::rules::not_found;
 use crate::conversations::store as conversations;
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, MessageStatus};
@@ -149,8 +150,7 @@ pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, name: &Name) -> Re
         Name::Id(id) => store::find(tx, conversation_id, *id).await?,
         Name::Key(key) => store::find_by_key(tx, conversation_id, key).await?,
     };
-    if let Some(mut message) = found {
-        fill(tx, std::slice::from_mut(&mut message)).await?;
+    if let Some(message) = fill(tx, found.into_iter().collect(), usize::MAX).await?.rows.pop() {
         return Ok(message);
     }
     require_conversation(tx, conversation_id).await?;
@@ -198,36 +198,46 @@ pub(crate) async fn list(
         (Direction::Ascending, Some(seen)) => (after.max(seen), before),
         (Direction::Descending, Some(seen)) => (after, before.min(seen)),
     };
-    let Listed { mut messages, cut_short } =
-        store::list(tx, range.conversation_id, direction, bounds, (page.limit(), MAX_PAGE_BYTES)).await?;
-    if messages.is_empty() {
+    let limits = (page.limit(), MAX_PAGE_BYTES);
+    let mut listed = store::list(tx, range.conversation_id, direction, bounds, limits).await?;
+    if listed.rows.is_empty() {
         // Only now does it matter why: an empty page is rare, and a full one says that all is well.
         let last_sequence = require_conversation(tx, range.conversation_id).await?;
         check_position(after, last_sequence)?;
     }
-    fill(tx, &mut messages).await?;
-    let more = page.cut(&mut messages) || cut_short;
+    let filled = fill(tx, listed.rows, MAX_PAGE_BYTES).await?;
+    listed = Rows { cut_short: listed.cut_short || filled.cut_short, ..filled };
+    let (messages, more) = page.cut(listed);
     let next = messages.last().filter(|_| more).map(|last| last.sequence);
     Ok((messages, next))
 }
 
-/// Gives messages in progress their text so far.
-pub(crate) async fn fill(tx: &TenantTx, messages: &mut [Message]) -> Result<()> {
-    let mut open: HashMap<Uuid, &mut Message> = messages
-        .iter_mut()
-        .filter(|message| message.status.0 == MessageStatus::InProgress)
-        .map(|message| (message.id, message))
-        .collect();
-    if open.is_empty() {
-        return Ok(());
+/// Gives messages in progress their text so far, as far as `bytes` of text go. Messages from the first on
+/// whose text there is no room for are left out, but never the first message.
+pub(crate) async fn fill(tx: &TenantTx, mut messages: Vec<Message>, bytes: usize) -> Result<Rows<Message>> {
+    let is_open = |message: &&Message| message.status.0 == MessageStatus::InProgress;
+    let ids: Vec<Uuid> = messages.iter().filter(is_open).map(|message| message.id).collect();
+    if ids.is_empty() {
+        return Ok(Rows::all(messages));
     }
-    let ids: Vec<Uuid> = open.keys().copied().collect();
-    for piece in drafts::list_texts(tx, &ids).await? {
+    let mut texts = drafts::list_texts(tx, &ids, bytes).await?;
+    let cut = texts.rows.last().map(|piece| piece.message_id).filter(|_| texts.cut_short);
+    if let Some(cut) = cut {
+        // It may not be all of its text.
+        let whole = messages.iter().position(|message| message.id == cut).unwrap_or(0);
+        messages.truncate(whole.max(1));
+        if whole == 0 {
+            texts = drafts::list_texts(tx, &[cut], usize::MAX).await?;
+        }
+    }
+    let mut open: HashMap<Uuid, &mut Message> =
+        messages.iter_mut().map(|message| (message.id, message)).collect();
+    for piece in texts.rows {
         if let Some(message) = open.get_mut(&piece.message_id) {
             message.content.push_str(&piece.text);
         }
     }
-    Ok(())
+    Ok(Rows { rows: messages, cut_short: cut.is_some() })
 }
 
 async fn require_conversation(tx: &TenantTx, id: Uuid) -> Result<i64> {

@@ -213,6 +213,11 @@ impl Session {
         self.requests < WINDOW && self.bytes < WINDOW_BYTES
     }
 
+    /// Bytes of the requests that are not answered.
+    pub(crate) fn unanswered_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether all that was read is answered.
     pub(crate) fn is_settled(&self) -> bool {
         self.requests == 0 && self.slots.is_empty()

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
+use crate::db::fitted::{Rows, Size, fitted_by};
 use crate::db::json::Json;
 use crate::db::keyset::Direction;
 use crate::db::schema::conversation_messages::{self, dsl};
@@ -49,6 +50,16 @@ pub(crate) struct Message {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     pub(crate) revision: i64,
+}
+
+/// A message with the last change of its conversation that was one of it; `None` where it is still as it was
+/// added.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = conversation_messages, check_for_backend(Pg))]
+pub(crate) struct Numbered {
+    #[diesel(embed)]
+    pub(crate) message: Message,
+    pub(crate) change: Option<i64>,
 }
 
 /// The column `ai`.
@@ -165,12 +176,16 @@ pub(crate) struct Counted {
     pub(crate) tokens: i32,
 }
 
-/// A page, as far as its bytes go.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) messages: Vec<Message>,
-    /// Whether messages were left out for their size.
-    pub(crate) cut_short: bool,
+/// The bytes of a message: the texts that may be long. What else it has is worth less than the unit that is
+/// rounded up to. A value that is not compressed says its size without being read.
+pub(crate) struct MessageSize;
+
+impl Size for MessageSize {
+    const SQL: &'static str = "octet_length(p.content) + octet_length(p.author) \
+         + CASE WHEN pg_column_compression(p.actions) IS NULL THEN pg_column_size(p.actions) \
+         ELSE octet_length(p.actions::text) END \
+         + CASE WHEN pg_column_compression(p.metadata) IS NULL THEN pg_column_size(p.metadata) \
+         ELSE octet_length(p.metadata::text) END";
 }
 
 /// The messages that are there under these keys, each with its conversation.
@@ -235,22 +250,21 @@ pub(crate) async fn list_last(
     Ok(beginnings)
 }
 
-/// Messages of a conversation, each with the last change of the conversation that was one of it; 0 where
-/// it is still as it was added.
+/// Messages of a conversation, the last one first, as far as `bytes` go.
 pub(crate) async fn list_by_id(
     tx: &TenantTx,
     conversation_id: Uuid,
     ids: &[Uuid],
-) -> Result<Vec<(Message, i64)>> {
-    let messages: Vec<(Message, Option<i64>)> = dsl::conversation_messages
+    bytes: usize,
+) -> Result<Vec<Numbered>> {
+    let messages = dsl::conversation_messages
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::conversation_id.eq(conversation_id))
-        .filter(dsl::id.eq_any(ids))
-        .order(dsl::sequence)
-        .select((Message::as_select(), dsl::change))
-        .load(&mut tx.connection())
-        .await?;
-    Ok(messages.into_iter().map(|(message, change)| (message, change.unwrap_or(0))).collect())
+        .filter(dsl::id.eq_any(ids.to_vec()))
+        .order(dsl::sequence.desc())
+        .limit(i64::try_from(ids.len()).unwrap_or(i64::MAX))
+        .select(Numbered::as_select());
+    Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?).rows)
 }
 
 /// The messages between two sequences, both left out, as far as `limit` and `bytes` go; at least one.
@@ -260,39 +274,46 @@ pub(crate) async fn list(
     direction: Direction,
     (after, before): (i64, i64),
     (limit, bytes): (i64, usize),
-) -> Result<Listed> {
-    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-    let bounds = Bounds { tenant: tx.tenant(), conversation_id, after, before, limit, bytes };
-    let rows: Vec<(Message, i64)> = match direction {
-        Direction::Ascending => List::<false>(bounds).load(&mut tx.connection()).await?,
-        Direction::Descending => List::<true>(bounds).load(&mut tx.connection()).await?,
-    };
-    // The row that takes the page over its bytes is the last one.
-    let cut_short = rows.last().is_some_and(|(_, bytes_through)| *bytes_through >= bytes);
-    let messages = rows.into_iter().map(|(message, _)| message).collect();
-    Ok(Listed { messages, cut_short })
+) -> Result<Rows<Message>> {
+    let messages = dsl::conversation_messages
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .filter(dsl::sequence.gt(after))
+        .filter(dsl::sequence.lt(before))
+        .limit(limit)
+        .select(Message::as_select());
+    match direction {
+        Direction::Ascending => Ok(Rows::of(
+            fitted_by::<MessageSize, _>(messages.order(dsl::sequence.asc()), bytes)
+                .load(&mut tx.connection())
+                .await?,
+        )),
+        Direction::Descending => Ok(Rows::of(
+            fitted_by::<MessageSize, _>(messages.order(dsl::sequence.desc()), bytes)
+                .load(&mut tx.connection())
+                .await?,
+        )),
+    }
 }
 
-/// The messages that changed after a change of the conversation and come no later than a sequence, as
-/// far as `limit` goes, in the order of their changes.
+/// The messages that changed after a change of the conversation and come no later than a sequence, as far
+/// as `limit` and `bytes` go, in the order of their changes.
 pub(crate) async fn list_changed(
     tx: &TenantTx,
     conversation_id: Uuid,
     after: i64,
     through_sequence: i64,
-    limit: i64,
-) -> Result<Vec<(Message, i64)>> {
-    let messages: Vec<(Message, Option<i64>)> = dsl::conversation_messages
+    (limit, bytes): (i64, usize),
+) -> Result<Rows<Numbered>> {
+    let messages = dsl::conversation_messages
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::conversation_id.eq(conversation_id))
         .filter(dsl::change.gt(after))
         .filter(dsl::sequence.le(through_sequence))
         .order(dsl::change)
         .limit(limit)
-        .select((Message::as_select(), dsl::change))
-        .load(&mut tx.connection())
-        .await?;
-    Ok(messages.into_iter().map(|(message, change)| (message, change.unwrap_or(after))).collect())
+        .select(Numbered::as_select());
+    Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?))
 }
 
 /// Keeps how long messages are, as far as they still have the text that was counted. To a client the
@@ -389,65 +410,6 @@ impl QueryFragment<Pg> for UpdateTokenCounts {
              WHERE m.id = f.id AND m.tenant_id = ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        Ok(())
-    }
-}
-
-struct Bounds {
-    tenant: Uuid,
-    conversation_id: Uuid,
-    after: i64,
-    before: i64,
-    limit: i64,
-    bytes: i64,
-}
-
-/// The statement of [`list`], forwards or backwards. The window adds up the bytes of the messages
-/// through each, so that a page ends in Postgres and not after megabytes came over.
-struct List<const DESCENDING: bool>(Bounds);
-
-impl<const DESCENDING: bool> QueryId for List<DESCENDING> {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl<const DESCENDING: bool> Query for List<DESCENDING> {
-    type SqlType = (SqlTypeOf<diesel::dsl::AsSelect<Message, Pg>>, BigInt);
-}
-
-/// The SQL type of an expression.
-type SqlTypeOf<E> = <E as Expression>::SqlType;
-
-impl<const DESCENDING: bool> QueryFragment<Pg> for List<DESCENDING> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Bounds { tenant, conversation_id, after, before, limit, bytes } = &self.0;
-        let order = if DESCENDING { "DESC" } else { "ASC" };
-        out.push_sql(
-            "SELECT id, conversation_id, sequence, message_key, role, author, status, content, content_type, ai, \
-             actions, metadata, sent_at, created_at, updated_at, revision, bytes_through FROM (SELECT c.*, \
-             sum(bytes) OVER (ORDER BY sequence ",
-        );
-        out.push_sql(order);
-        out.push_sql(
-            " ROWS UNBOUNDED PRECEDING) AS bytes_through FROM (SELECT *, octet_length(content) \
-             + pg_column_size(actions) + pg_column_size(metadata) AS bytes \
-             FROM conversation_messages WHERE tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(tenant)?;
-        out.push_sql(" AND conversation_id = ");
-        out.push_bind_param::<SqlUuid, _>(conversation_id)?;
-        out.push_sql(" AND sequence > ");
-        out.push_bind_param::<BigInt, _>(after)?;
-        out.push_sql(" AND sequence < ");
-        out.push_bind_param::<BigInt, _>(before)?;
-        out.push_sql(" ORDER BY sequence ");
-        out.push_sql(order);
-        out.push_sql(" LIMIT ");
-        out.push_bind_param::<BigInt, _>(limit)?;
-        out.push_sql(") AS c) AS p WHERE bytes_through - bytes < ");
-        out.push_bind_param::<BigInt, _>(bytes)?;
-        out.push_sql(" ORDER BY sequence ");
-        out.push_sql(order);
         Ok(())
     }
 }

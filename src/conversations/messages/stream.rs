@@ -17,6 +17,7 @@ use crate::conversations::feed::{Event, Feed};
 use crate::live::bus::Topic;
 use crate::live::lanes::Lanes;
 use crate::pb::{AddMessageRequest, AddMessageResponse};
+use crate::rpc::layer::room::Meter;
 
 /// Answers that wait for the client to read them, beside those that HTTP/2 has taken: enough to fill
 /// a frame.
@@ -39,6 +40,8 @@ struct Stream {
     shared: Streams,
     author: Author,
     session: Session,
+    /// Where what was read and is not answered is counted.
+    meter: Option<Meter>,
     /// What the session wants done.
     steps: Vec<Step>,
     /// Where the lanes say what became of a write.
@@ -56,7 +59,7 @@ struct Stream {
 pub(crate) async fn serve(
     shared: Streams,
     author: Author,
-    mut requests: Streaming<AddMessageRequest>,
+    (mut requests, meter): (Streaming<AddMessageRequest>, Option<Meter>),
     responses: mpsc::Sender<Answer>,
 ) {
     let (replies, outcomes) = mpsc::unbounded_channel();
@@ -64,6 +67,7 @@ pub(crate) async fn serve(
         shared,
         author,
         session: Session::new(Uuid::new_v4()),
+        meter,
         steps: Vec::new(),
         replies,
         outcomes,
@@ -74,6 +78,9 @@ pub(crate) async fn serve(
     while stream.reads || !stream.session.is_settled() {
         stream.turn(&mut requests).await;
         stream.submit();
+        if let Some(meter) = &stream.meter {
+            meter.hold(stream.session.unanswered_bytes());
+        }
     }
     if let Some(status) = stream.broken.take() {
         // A client that is gone does not hear it.
@@ -125,7 +132,12 @@ impl Stream {
 
     fn take(&mut self, request: Option<Result<AddMessageRequest, Status>>) {
         match request {
-            Some(Ok(request)) => self.session.accept(request, Instant::now(), &mut self.steps),
+            Some(Ok(request)) => {
+                if let Some(meter) = &self.meter {
+                    meter.take();
+                }
+                self.session.accept(request, Instant::now(), &mut self.steps);
+            }
             Some(Err(status)) => {
                 // Bytes that are no request, or a client that is gone and will not hear of it.
                 tracing::debug!(code = ?status.code(), "a stream broke off");

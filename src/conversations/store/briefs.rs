@@ -51,6 +51,48 @@ pub(crate) struct Limits {
     pub(crate) to_do: i64,
     /// How many older ones are counted.
     pub(crate) older: i64,
+    /// Bytes of text of the newest, and of those to do; at least one of each is read.
+    pub(crate) bytes: i64,
+}
+
+/// How much is read of an analysis.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Share {
+    /// Topics, and questions.
+    pub(crate) texts: usize,
+    /// Characters of the summary. One more is, where there are more.
+    pub(crate) summary: usize,
+    /// Characters of a question, and of the evidence of an objection. One more is, where there are more.
+    pub(crate) characters: usize,
+}
+
+/// How much is read of an analysis: what an agent needs to go on, of what may be a megabyte.
+pub(crate) const ANALYSIS: Share = Share { texts: 20, summary: 4_000, characters: 500 };
+
+/// Bytes of an analysis that are not worth cutting.
+const SHORT_ANALYSIS: i32 = 2_000;
+
+/// Bytes of a unit of [`Limits::bytes`].
+const UNIT: i64 = 1 << 10;
+
+impl Briefs {
+    /// Changes each of them.
+    pub(crate) fn each(&mut self, change: impl FnMut(&mut Brief)) {
+        let Self { newest, to_do, named, older: _ } = self;
+        newest.iter_mut().chain(to_do).chain(named).for_each(change);
+    }
+}
+
+impl Brief {
+    /// Bytes of its texts.
+    pub(crate) fn text_len(&self) -> usize {
+        let analysis = self.latest_analysis.as_ref().map_or(0, |Json(analysis)| {
+            let texts = analysis.topics.0.iter().chain(&analysis.questions.0);
+            let evidence = analysis.objections.0.iter().map(|objection| &objection.evidence);
+            analysis.summary.len() + texts.chain(evidence).map(String::len).sum::<usize>()
+        });
+        analysis + self.outcome_notes.len() + self.follow_up_notes.len()
+    }
 }
 
 /// The conversations of a customer, and one that is asked for by its id.
@@ -63,14 +105,17 @@ pub(crate) async fn list_briefs(
     let list = ListBriefs { tenant: tx.tenant(), customer_id, named: named.unwrap_or_default(), limits };
     let rows: Vec<(i32, i64, Brief)> = list.load(&mut tx.connection()).await?;
     let mut briefs = Briefs::default();
-    for (part, older, brief) in rows {
-        briefs.older = older;
+    let mut all = 0;
+    for (part, count, brief) in rows {
+        all = count;
         match part {
             NEWEST => briefs.newest.push(brief),
             TO_DO => briefs.to_do.push(brief),
             _ => briefs.named = Some(brief),
         }
     }
+    let newest = i64::try_from(briefs.newest.len()).unwrap_or(i64::MAX);
+    briefs.older = all.saturating_sub(newest).min(limits.older);
     // A union has no order.
     briefs.newest.sort_by_key(|brief| std::cmp::Reverse((brief.started_at, brief.id)));
     briefs.to_do.sort_by_key(|brief| (brief.follow_up_due_at.is_none(), brief.follow_up_due_at, brief.id));
@@ -114,35 +159,36 @@ impl Query for ListBriefs {
 
 impl QueryFragment<Pg> for ListBriefs {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Limits { newest, to_do, older } = &self.limits;
+        let Limits { newest, to_do, older, bytes: _ } = &self.limits;
         out.push_sql("SELECT part, (SELECT count(*) FROM (SELECT 1 ");
         self.walk_customer(&mut out)?;
         out.push_sql(" ORDER BY started_at DESC, id DESC LIMIT ");
         out.push_bind_param::<BigInt, _>(older)?;
-        out.push_sql(" OFFSET ");
+        out.push_sql(" + ");
         out.push_bind_param::<BigInt, _>(newest)?;
         out.push_sql(
-            ") AS o), id, customer_id, entry_point, channel, started_at, last_sequence, latest_analysis, \
-             outcome, outcome_notes, follow_up_due_at, follow_up_notes FROM ((SELECT ",
+            ") AS o), id, customer_id, entry_point, channel, started_at, last_sequence, told, \
+             outcome, outcome_notes, follow_up_due_at, follow_up_notes FROM (",
         );
-        out.push_bind_param::<Integer, _>(&NEWEST)?;
-        out.push_sql("::int AS part, * ");
-        self.walk_customer(&mut out)?;
-        out.push_sql(" ORDER BY started_at DESC, id DESC LIMIT ");
-        out.push_bind_param::<BigInt, _>(newest)?;
-        out.push_sql(") UNION ALL (SELECT ");
-        out.push_bind_param::<Integer, _>(&TO_DO)?;
-        out.push_sql("::int, * ");
-        self.walk_customer(&mut out)?;
-        out.push_sql(" AND follow_up_needed ORDER BY follow_up_due_at, id LIMIT ");
-        out.push_bind_param::<BigInt, _>(to_do)?;
-        out.push_sql(") UNION ALL (SELECT ");
-        out.push_bind_param::<Integer, _>(&NAMED)?;
-        out.push_sql("::int, * FROM conversations WHERE tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" AND id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.named)?;
-        out.push_sql(")) AS c");
+        self.walk_part(&mut out, &NEWEST, |out| {
+            self.walk_customer(out)?;
+            out.push_sql(" ORDER BY started_at DESC, id DESC LIMIT ");
+            out.push_bind_param::<BigInt, _>(newest)
+        })?;
+        out.push_sql(" UNION ALL ");
+        self.walk_part(&mut out, &TO_DO, |out| {
+            self.walk_customer(out)?;
+            out.push_sql(" AND follow_up_needed ORDER BY follow_up_due_at, id LIMIT ");
+            out.push_bind_param::<BigInt, _>(to_do)
+        })?;
+        out.push_sql(" UNION ALL ");
+        self.walk_part(&mut out, &NAMED, |out| {
+            out.push_sql("FROM conversations WHERE tenant_id = ");
+            out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+            out.push_sql(" AND id = ");
+            out.push_bind_param::<SqlUuid, _>(&self.named)
+        })?;
+        out.push_sql(") AS c");
         Ok(())
     }
 }
@@ -154,4 +200,52 @@ impl ListBriefs {
         out.push_sql(" AND customer_id = ");
         out.push_bind_param::<SqlUuid, _>(&self.customer_id)
     }
+
+    /// A part: each of its rows with what is told of the analysis, as often as it has units of bytes, until
+    /// all units are taken; and of these the first of each. Rows beyond are not decompressed.
+    fn walk_part<'b>(
+        &'b self,
+        out: &mut AstPass<'_, 'b, Pg>,
+        part: &'b i32,
+        rows: impl FnOnce(&mut AstPass<'_, 'b, Pg>) -> QueryResult<()>,
+    ) -> QueryResult<()> {
+        out.push_sql("(SELECT ");
+        out.push_bind_param::<Integer, _>(part)?;
+        out.push_sql(
+            "::int AS part, q.* FROM (SELECT u.*, generate_series(1, (coalesce(octet_length(told::text), 0) \
+             + octet_length(outcome_notes) + octet_length(follow_up_notes)) / ",
+        );
+        out.push_bind_param::<BigInt, _>(&UNIT)?;
+        out.push_sql("::int + 1) AS unit FROM (SELECT c.*, a.told FROM (SELECT * ");
+        rows(out)?;
+        out.push_sql(") AS c CROSS JOIN LATERAL (SELECT ");
+        walk_told(out)?;
+        out.push_sql(" AS told OFFSET 0) AS a OFFSET 0) AS u LIMIT greatest(1, ");
+        out.push_bind_param::<BigInt, _>(&self.limits.bytes)?;
+        out.push_sql(" / ");
+        out.push_bind_param::<BigInt, _>(&UNIT)?;
+        out.push_sql(")) AS q WHERE unit = 1)");
+        Ok(())
+    }
+}
+
+/// What is read of the analysis of `c`, as [`ANALYSIS`] says.
+fn walk_told(out: &mut AstPass<'_, '_, Pg>) -> QueryResult<()> {
+    let Share { texts, summary, characters } = ANALYSIS;
+    // They are the same in every statement, and none is a client's.
+    out.push_sql(&format!(
+        "CASE WHEN c.latest_analysis IS NULL OR (pg_column_compression(c.latest_analysis) IS NULL \
+         AND pg_column_size(c.latest_analysis) <= {SHORT_ANALYSIS}) THEN c.latest_analysis \
+         ELSE c.latest_analysis || jsonb_build_object(\
+         'summary', left(c.latest_analysis ->> 'summary', {summary} + 1), \
+         'topics', jsonb_path_query_array(c.latest_analysis, '$.topics[0 to {last}]'), \
+         'questions', (SELECT coalesce(jsonb_agg(left(t.text, {characters} + 1) ORDER BY t.place), '[]') \
+         FROM jsonb_array_elements_text(c.latest_analysis -> 'questions') WITH ORDINALITY AS t (text, place) \
+         WHERE t.place <= {texts}), \
+         'objections', (SELECT coalesce(jsonb_agg(o.one || jsonb_build_object('evidence', \
+         left(coalesce(o.one ->> 'evidence', ''), {characters} + 1)) ORDER BY o.place), '[]') \
+         FROM jsonb_array_elements(c.latest_analysis -> 'objections') WITH ORDINALITY AS o (one, place))) END",
+        last = texts - 1,
+    ));
+    Ok(())
 }

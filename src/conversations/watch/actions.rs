@@ -8,26 +8,26 @@ use uuid::Uuid;
 use super::Position;
 use crate::conversations::analyses::store::{self as analyses, Analysis};
 use crate::conversations::messages::drafts::store as drafts;
-use crate::conversations::messages::store::{self as messages, Listed, Message};
+use crate::conversations::messages::store::{self as messages, Message, Numbered};
 use crate::conversations::messages::{self as noun};
 use crate::conversations::rules::{is_over, not_found};
 use crate::conversations::store::{self as conversations, Conversation, Head};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::Result;
+use crate::pb::MessageStatus;
 
 /// Messages of a page, and its bytes: what a watcher holds while its client does not read. A message
 /// takes a kilobyte beside its text.
 const PAGE: (i64, usize) = (12, 16 << 10);
 
-/// Changes of a page. Each may be a message with all its text.
-const CHANGES: i64 = 8;
+/// Changes of a page, of each kind, and their bytes.
+const CHANGES: (i64, usize) = (8, 16 << 10);
 
-/// Messages in progress of a conversation whose text is told to who comes when they are. Each is read
-/// with all its text, up to 256 KiB. Of more than so many at once, only the newest are still written, as
-/// a rule; of the others, who comes late is told when they are closed, and that is all the contract says
-/// of every message.
-const OPEN: i64 = 32;
+/// Messages in progress of a conversation whose text is told to a watcher that begins, the newest, and the
+/// bytes of their text. Of more than so many at once, only the newest are still written, as a rule. Of the
+/// others the watcher is told when they are closed, and that is all the contract says of every message.
+const OPEN: (i64, usize) = (32, 512 << 10);
 
 /// Where a watch begins.
 #[derive(Debug)]
@@ -92,22 +92,27 @@ pub(crate) struct Page {
 /// How far a conversation has come.
 pub(crate) async fn begin(tx: &TenantTx, id: Uuid, with_text: bool) -> Result<Opening> {
     let ids = [id];
-    let most = if with_text { OPEN } else { 0 };
+    let (most, bytes) = OPEN;
+    let most = if with_text { most } else { 0 };
     let (mut heads, drafts) = try_join!(conversations::list_heads(tx, &ids), drafts::list(tx, id, most))?;
     let head = heads.pop().ok_or_else(|| not_found(id))?;
     if drafts.is_empty() {
         return Ok(Opening { head, open: Vec::new() });
     }
     let ids: Vec<Uuid> = drafts.iter().map(|(message_id, _)| *message_id).collect();
-    let (mut open, changes): (Vec<_>, Vec<_>) = messages::list_by_id(tx, id, &ids).await?.into_iter().unzip();
-    noun::actions::fill(tx, &mut open).await?;
+    let (open, changes): (Vec<_>, Vec<_>) =
+        messages::list_by_id(tx, id, &ids, bytes).await?.into_iter().map(apart).unzip();
+    let open = noun::actions::fill(tx, open, bytes).await?.rows;
     let holders: HashMap<Uuid, Uuid> = drafts.into_iter().collect();
-    let in_progress = |(message, change): (Message, i64)| InProgress {
+    let in_progress = |(message, change): (Message, Option<i64>)| InProgress {
         holder: holders.get(&message.id).copied(),
         message,
-        change,
+        change: change.unwrap_or(0),
     };
-    Ok(Opening { head, open: open.into_iter().zip(changes).map(in_progress).collect() })
+    let mut open: Vec<_> = open.into_iter().zip(changes).map(in_progress).collect();
+    // They came the newest first.
+    open.reverse();
+    Ok(Opening { head, open })
 }
 
 /// What happened after a position, as far as a page goes.
@@ -116,7 +121,6 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
     let (conversation, listed) =
         try_join!(conversations::find(tx, id), messages::list(tx, id, Direction::Ascending, after, PAGE))?;
     let conversation = conversation.ok_or_else(|| not_found(id))?;
-    let Listed { mut messages, cut_short: _ } = listed;
     let reopened = from.over && !is_over(conversation.status);
     let mut page = Page {
         reopened: reopened.then(|| Box::new(conversation.clone())),
@@ -131,7 +135,8 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
         page.more = page.change < conversation.change_count;
     }
     if !page.more {
-        noun::actions::fill(tx, &mut messages).await?;
+        let (_, bytes) = PAGE;
+        let messages = noun::actions::fill(tx, listed.rows, bytes).await?.rows;
         page.more = messages.last().is_some_and(|last| last.sequence < conversation.last_sequence);
         page.messages = messages;
     }
@@ -143,38 +148,50 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
 
 /// The text so far of a message in progress; nothing when it is in progress no more.
 pub(crate) async fn read_text(tx: &TenantTx, id: Uuid, message_id: Uuid) -> Result<Option<Draft>> {
-    use crate::pb::MessageStatus::InProgress;
     let ids = [message_id];
-    let (found, holder) = try_join!(messages::list_by_id(tx, id, &ids), drafts::find_holder(tx, message_id))?;
-    let (mut found, changes): (Vec<Message>, Vec<i64>) = found.into_iter().unzip();
-    noun::actions::fill(tx, &mut found).await?;
-    let found = found.into_iter().zip(changes).find(|(message, _)| message.status.0 == InProgress);
-    Ok(found.map(|(message, change)| Draft { text: message.content, change, holder }))
+    let (found, holder) =
+        try_join!(messages::list_by_id(tx, id, &ids, usize::MAX), drafts::find_holder(tx, message_id))?;
+    let (found, changes): (Vec<_>, Vec<_>) = found.into_iter().map(apart).unzip();
+    let found = noun::actions::fill(tx, found, usize::MAX).await?.rows;
+    let is_open = |message: &Message| message.status.0 == MessageStatus::InProgress;
+    let found = found.into_iter().zip(changes).find(|(message, _)| is_open(message));
+    Ok(found.map(|(message, change)| Draft { text: message.content, change: change.unwrap_or(0), holder }))
+}
+
+fn apart(Numbered { message, change }: Numbered) -> (Message, Option<i64>) {
+    (message, change)
 }
 
 /// What changed after a position of what was told before, and the change up to which this is all.
 async fn changes(tx: &TenantTx, conversation: &Conversation, from: Position) -> Result<(Vec<Changed>, i64)> {
     let id = conversation.id;
+    let (limit, bytes) = CHANGES;
     let (found, recorded) = try_join!(
         messages::list_changed(tx, id, from.change, from.sequence, CHANGES),
         analyses::list_changed(tx, id, from.change, CHANGES)
     )?;
-    let is_full = |count: usize| i64::try_from(count).is_ok_and(|count| count >= CHANGES);
+    let is_cut =
+        |count: usize, cut_short| cut_short || i64::try_from(count).is_ok_and(|count| count >= limit);
+    let messages_are_cut = is_cut(found.rows.len(), found.cut_short);
+    let analyses_are_cut = is_cut(recorded.rows.len(), recorded.cut_short);
+    let (changed, numbers): (Vec<_>, Vec<_>) = found.rows.into_iter().map(apart).unzip();
+    let filled = noun::actions::fill(tx, changed, bytes).await?;
+    let messages_are_cut = messages_are_cut || filled.cut_short;
+    let numbers = numbers.into_iter().map(|change| change.unwrap_or(from.change));
+    let messages = filled.rows.into_iter().zip(numbers);
+    let messages: Vec<_> = messages
+        .map(|(message, change)| Changed { change, what: What::Message(Box::new(message)) })
+        .collect();
+    let recorded = recorded.rows;
     let ends = [
-        found.last().filter(|_| is_full(found.len())).map(|(_, change)| *change),
-        recorded.last().filter(|_| is_full(recorded.len())).map(|analysis| analysis.change),
+        messages.last().filter(|_| messages_are_cut).map(|changed| changed.change),
+        recorded.last().filter(|_| analyses_are_cut).map(|analysis| analysis.change),
     ];
     let change = ends.into_iter().flatten().min().unwrap_or(conversation.change_count);
-    let (mut messages, numbers): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-    noun::actions::fill(tx, &mut messages).await?;
-    let messages = messages
-        .into_iter()
-        .zip(numbers)
-        .map(|(message, change)| Changed { change, what: What::Message(Box::new(message)) });
     let recorded = recorded
         .into_iter()
         .map(|analysis| Changed { change: analysis.change, what: What::Analysis(Box::new(analysis)) });
-    let mut changes: Vec<_> = messages.chain(recorded).collect();
+    let mut changes: Vec<_> = messages.into_iter().chain(recorded).collect();
     changes.retain(|changed| changed.change <= change);
     changes.sort_by_key(|changed| changed.change);
     Ok((changes, change))

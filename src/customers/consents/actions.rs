@@ -14,8 +14,7 @@ pub(crate) async fn list(
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let mut consents = store::list(tx, filter, page).await?;
-    let more = page.cut(&mut consents);
+    let (consents, more) = page.cut(store::list(tx, filter, page).await?);
     let next = consents.last().filter(|_| more).map(Cursor::at);
     Ok((consents, next))
 }

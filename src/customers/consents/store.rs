@@ -7,6 +7,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::customer_consents::{self, dsl};
@@ -14,6 +15,7 @@ use crate::db::{TenantTx, each};
 use crate::error::Result;
 use crate::pb::{ConsentState, ContactChannel};
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 /// What a customer last said about being contacted on a channel.
@@ -59,7 +61,7 @@ pub(crate) async fn find_each(tx: &TenantTx, customer_ids: &[Uuid]) -> Result<Ve
 }
 
 /// One page of the consents that `filter` lets through, and one row more if there is one.
-pub(crate) async fn list(tx: &TenantTx, filter: &Filter, page: &Page<Cursor>) -> Result<Vec<Consent>> {
+pub(crate) async fn list(tx: &TenantTx, filter: &Filter, page: &Page<Cursor>) -> Result<Rows<Consent>> {
     let mut query = listing(
         dsl::customer_consents
             .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -87,5 +89,5 @@ pub(crate) async fn list(tx: &TenantTx, filter: &Filter, page: &Page<Cursor>) ->
         }
         None => keyset!(query, direction, dsl::customer_id, dsl::channel),
     };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }

@@ -11,11 +11,13 @@ use uuid::Uuid;
 
 use super::Customer;
 use crate::db::TenantTx;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::{Listing, listing};
 use crate::error::Result;
 use crate::pb::CustomerStatus;
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 diesel::table! {
@@ -113,7 +115,7 @@ pub(crate) async fn list(
     filter: &Filter,
     (key, direction): (OrderKey, Direction),
     page: &Page<Cursor>,
-) -> Result<Vec<Customer>> {
+) -> Result<Rows<Customer>> {
     use customer_list as c;
     let query = c::table
         .filter(c::tenant_id.eq(tx.tenant()))
@@ -159,7 +161,7 @@ pub(crate) async fn list(
         (OrderKey::UpdatedAt, _) => keyset!(query, direction, c::updated_at, c::id),
         (OrderKey::SortName, _) => keyset!(query, direction, c::sort_name, c::id),
     };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
 /// The ids of the customers that `filter` lets through, in no order; no more than `limit`.

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::interest_events::{self, dsl};
 use crate::error::Result;
 use crate::pb::{InterestKind, Outcome};
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 /// An event as it is stored.
@@ -69,7 +71,7 @@ pub(crate) async fn list(
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<Vec<InterestEvent>> {
+) -> Result<Rows<InterestEvent>> {
     let mut query = listing(
         dsl::interest_events
             .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -104,5 +106,5 @@ pub(crate) async fn list(
         Some(Cursor(time, id)) => keyset!(query, direction, dsl::occurred_at, dsl::id, after(time, id)),
         None => keyset!(query, direction, dsl::occurred_at, dsl::id),
     };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }

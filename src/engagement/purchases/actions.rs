@@ -88,8 +88,7 @@ pub(crate) async fn list(
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let mut purchases = store::list(tx, filter, direction, page).await?;
-    let more = page.cut(&mut purchases);
+    let (purchases, more) = page.cut(store::list(tx, filter, direction, page).await?);
     let next = purchases.last().filter(|_| more).map(Cursor::at);
     Ok((complete(tx, purchases).await?, next))
 }

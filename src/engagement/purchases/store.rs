@@ -5,18 +5,22 @@ pub(crate) mod refunds;
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::sql_types::{Integer, Jsonb};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::json::Json;
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
+use crate::db::literal::literal;
 use crate::db::schema::purchases::{self, dsl};
 use crate::error::Result;
 use crate::pb::PurchaseStatus;
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 /// A purchase as it is stored.
@@ -50,15 +54,27 @@ pub(crate) struct Item {
 }
 
 /// What a context says of a purchase.
-#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = purchases, check_for_backend(Pg))]
+#[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Bought {
     pub(crate) id: Uuid,
     pub(crate) currency: String,
     pub(crate) amount_micros: i64,
     pub(crate) refunded_micros: i64,
+    /// The first of its items.
     pub(crate) items: Json<Vec<Item>>,
+    /// How many items it has.
+    pub(crate) item_count: i32,
     pub(crate) purchased_at: DateTime<Utc>,
+}
+
+literal! {
+    /// The first items of a purchase: as many as a context names.
+    FirstItems: Jsonb = "jsonb_path_query_array(purchases.items, '$[0 to 4]')"
+}
+
+literal! {
+    /// How many items a purchase has.
+    ItemCount: Integer = "jsonb_array_length(purchases.items)"
 }
 
 /// Which purchases a list shows. All that is set must hold.
@@ -136,7 +152,15 @@ pub(crate) async fn list_newest(tx: &TenantTx, customer_id: Uuid, limit: i64) ->
         .filter(dsl::customer_id.eq(customer_id))
         .order((dsl::purchased_at.desc(), dsl::id.desc()))
         .limit(limit)
-        .select(Bought::as_select())
+        .select((
+            dsl::id,
+            dsl::currency,
+            dsl::amount_micros,
+            dsl::refunded_micros,
+            FirstItems,
+            ItemCount,
+            dsl::purchased_at,
+        ))
         .load(&mut tx.connection())
         .await?;
     Ok(newest)
@@ -148,7 +172,7 @@ pub(crate) async fn list(
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<Vec<Purchase>> {
+) -> Result<Rows<Purchase>> {
     let mut query = listing(
         dsl::purchases
             .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -186,5 +210,5 @@ pub(crate) async fn list(
         Some(Cursor(time, id)) => keyset!(query, direction, dsl::purchased_at, dsl::id, after(time, id)),
         None => keyset!(query, direction, dsl::purchased_at, dsl::id),
     };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }

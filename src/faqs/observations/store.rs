@@ -7,9 +7,11 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use crate::db::TenantTx;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::schema::faq_observations::{self, dsl};
 use crate::error::Result;
 use crate::pb::{FaqAgreement, FaqObservationKind};
+use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 /// An observation as it is stored.
@@ -58,17 +60,15 @@ pub(crate) async fn find_by_message(
     Ok(observation)
 }
 
-/// The latest observations of a FAQ, the newest first.
+/// The latest observations of a FAQ, the newest first, as far as [`MAX_PAGE_BYTES`] go.
 pub(crate) async fn list_latest(tx: &TenantTx, faq_id: Uuid, limit: i64) -> Result<Vec<Observation>> {
     let observations = dsl::faq_observations
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::faq_id.eq(faq_id))
         .order((dsl::created_at.desc(), dsl::id.desc()))
         .limit(limit)
-        .select(Observation::as_select())
-        .load(&mut tx.connection())
-        .await?;
-    Ok(observations)
+        .select(Observation::as_select());
+    Ok(Rows::of(fitted(observations, MAX_PAGE_BYTES).load(&mut tx.connection()).await?).rows)
 }
 
 /// Deletes the observations of a FAQ.

@@ -22,6 +22,7 @@ pub(crate) mod postgres;
 pub(crate) mod questions;
 pub(crate) mod raw;
 pub(crate) mod recount;
+pub(crate) mod relay;
 pub(crate) mod samples;
 pub(crate) mod service;
 pub(crate) mod sql;

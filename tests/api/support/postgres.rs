@@ -1,5 +1,6 @@
 //! One Postgres for the whole process, and a database in it for every test.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -93,6 +94,19 @@ impl Database {
     pub(crate) fn target_of(&self, role: &str) -> Target {
         let mut url: url::Url = self.cluster.embedded.url_of(&self.name).parse().expect("a URL");
         url.set_username(role).and_then(|()| url.set_password(Some(role))).expect("a URL with a user");
+        Target::parse(url.as_str()).expect("a URL")
+    }
+
+    /// Where its server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let url: url::Url = self.url().parse().expect("a URL");
+        (Ipv4Addr::LOCALHOST, url.port().expect("a port")).into()
+    }
+
+    /// Where it is, by a relay that listens at this port.
+    pub(crate) fn target_by(&self, port: u16) -> Target {
+        let mut url: url::Url = self.url().parse().expect("a URL");
+        url.set_port(Some(port)).expect("a URL with a host");
         Target::parse(url.as_str()).expect("a URL")
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) audit_cover: Duration,
     /// Who the pool's connections log in as; the owner when not said.
     pub(crate) login: Option<String>,
+    /// The port of a relay by which the pool's connections reach the database.
+    pub(crate) relay: Option<u16>,
     /// Changes limits.
     pub(crate) limits: fn(&mut Limits),
     /// How connections are secured; then the client is the test's own.
@@ -66,6 +68,7 @@ impl Default for Settings {
             audit_retention: Duration::from_secs(400 * 86_400),
             audit_cover: Duration::from_secs(3_600),
             login: None,
+            relay: None,
             limits: |_| (),
             tls: None,
             authenticator: Authenticator::insecure(),
@@ -121,6 +124,11 @@ impl Crm {
         self.first.address
     }
 
+    /// Where the server of the database listens.
+    pub(crate) fn database_address(&self) -> SocketAddr {
+        self.database.address()
+    }
+
     /// Where the database is.
     pub(crate) fn target(&self) -> Target {
         self.database.target()
@@ -166,6 +174,7 @@ impl Replica {
             audit_retention,
             audit_cover,
             login,
+            relay,
             limits,
             tls,
             authenticator,
@@ -183,6 +192,10 @@ impl Replica {
         if let Some(login) = login {
             let limits = config.database.pool_limits();
             opened.db = Db::new(&database.target_of(&login), limits).expect("a pool");
+        }
+        if let Some(port) = relay {
+            let limits = config.database.pool_limits();
+            opened.db = Db::new(&database.target_by(port), limits).expect("a pool");
         }
         let db = opened.db.clone();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");

@@ -11,9 +11,11 @@ use uuid::Uuid;
 
 use super::{Cursor, Event, Filter};
 use crate::db::TenantTx;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::rpc::Page;
+use crate::rpc::page::MAX_PAGE_BYTES;
 
 /// One page of the events that `filter` lets through, and one row more if there is one.
 pub(crate) async fn list(
@@ -21,7 +23,7 @@ pub(crate) async fn list(
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<Vec<Event>> {
+) -> Result<Rows<Event>> {
     let list = List {
         tenant: tx.tenant(),
         filter: filter.clone(),
@@ -29,7 +31,7 @@ pub(crate) async fn list(
         after: page.after,
         limit: page.limit(),
     };
-    Ok(list.load(&mut tx.connection()).await?)
+    Ok(Rows::of(fitted(list, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
 /// The statement of [`list`].

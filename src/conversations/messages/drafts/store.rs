@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use crate::conversations::messages::rules::{Hold, Piece};
 use crate::db::TenantTx;
+use crate::db::each;
+use crate::db::fitted::{Rows, fitted};
 use crate::db::schema::{message_drafts, message_pieces};
 use crate::error::Result;
 
@@ -117,16 +119,15 @@ pub(crate) async fn find_holder(tx: &TenantTx, message_id: Uuid) -> Result<Optio
     Ok(holder)
 }
 
-/// The text of messages in progress that is in pieces, each message's in its order.
-pub(crate) async fn list_texts(tx: &TenantTx, message_ids: &[Uuid]) -> Result<Vec<Text>> {
+/// The text of messages in progress that is in pieces, each message's in its order, message by message, as
+/// far as `bytes` go.
+pub(crate) async fn list_texts(tx: &TenantTx, message_ids: &[Uuid], bytes: usize) -> Result<Rows<Text>> {
     let texts = message_pieces::table
         .filter(message_pieces::tenant_id.eq(tx.tenant()))
-        .filter(message_pieces::message_id.eq_any(message_ids))
-        .order((message_pieces::message_id, message_pieces::start_offset))
-        .select((message_pieces::message_id, message_pieces::start_offset, message_pieces::text))
-        .load(&mut tx.connection())
-        .await?;
-    Ok(texts)
+        .filter(message_pieces::message_id.eq(each::Id))
+        .order(message_pieces::start_offset)
+        .select((message_pieces::message_id, message_pieces::start_offset, message_pieces::text));
+    Ok(Rows::of(fitted(each::each(message_ids, texts), bytes).load(&mut tx.connection()).await?))
 }
 
 /// Messages whose lease has run out, of all tenants: on a connection that is no tenant's.

@@ -45,17 +45,33 @@ pub(crate) enum Of {
     Conversations(Vec<Uuid>),
 }
 
-/// How many messages are read.
+/// How much is read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
     /// Tokens that there is room for. The message that takes them over it is the last one.
     pub(crate) tokens: i64,
     /// Tokens that a message has besides its text.
     pub(crate) overhead: i64,
+    /// Bytes that there is room for.
+    pub(crate) bytes: i64,
+    /// Actions of a message that are read. One more is, where there are more.
+    pub(crate) actions: i64,
+    /// Characters of an action's arguments, and of its result, that are read. One more is, where there are
+    /// more.
+    pub(crate) characters: i32,
 }
 
-/// The last messages of conversations, the last one of each first, as far as there is room. What is not
-/// counted is estimated.
+/// Messages at most, however short they are: the tokens of more take longer to add up than they are worth.
+const MAX_MESSAGES: i64 = 8_192;
+
+/// Bytes of a unit of room: of what the shortest message has besides its text.
+const UNIT: i64 = 64;
+
+/// Bytes of actions that are not worth cutting. Values that are compressed have more when they are read.
+const SHORT_ACTIONS: i32 = 500;
+
+/// The last messages of conversations, the last one of each first, as far as there is room; at least one. What
+/// is not counted is estimated. Messages beyond the room are neither sent nor decompressed.
 pub(crate) async fn list_latest(tx: &TenantTx, of: &Of, room: Room) -> Result<Vec<Said>> {
     let query = ListLatest { tenant: tx.tenant(), of: of.clone(), room };
     Ok(query.load(&mut tx.connection()).await?)
@@ -81,12 +97,18 @@ impl Query for ListLatest {
 
 impl QueryFragment<Pg> for ListLatest {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Self { tenant, of, room: Room { tokens, overhead } } = self;
+        let Self { tenant, of, room } = self;
+        let Room { tokens, overhead, bytes, actions, characters } = room;
+        // From within: the messages, with their tokens added up; what is told of their actions; each as often
+        // as it has units of bytes, until all units are taken; and of these the first of each.
         out.push_sql(
-            "SELECT conversation_id, id, sequence, role, author, status, content, actions, \
-             coalesce(sent_at, created_at), token_count FROM (SELECT m.*, c.place, \
-             sum(m.tokens) OVER (ORDER BY c.place, m.sequence DESC ROWS UNBOUNDED PRECEDING) AS tokens_through FROM ",
+            "SELECT conversation_id, id, sequence, role, author, status, content, told, \
+             coalesce(sent_at, created_at), token_count FROM (SELECT u.*, generate_series(1, \
+             (octet_length(content) + octet_length(told::text)) / ",
         );
+        out.push_bind_param::<BigInt, _>(&UNIT)?;
+        out.push_sql("::int + 1) AS unit FROM (SELECT s.*, a.told FROM (SELECT m.*, c.place, \
+             sum(m.tokens) OVER (ORDER BY c.place, m.sequence DESC ROWS UNBOUNDED PRECEDING) AS tokens_through FROM ");
         match of {
             Of::Conversation(id) => {
                 out.push_sql("(SELECT ");
@@ -113,13 +135,38 @@ impl QueryFragment<Pg> for ListLatest {
         out.push_sql(" AS tokens FROM conversation_messages WHERE tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(tenant)?;
         // No message has fewer tokens than the overhead, so that no more of them fit.
-        out.push_sql(" AND conversation_id = c.id ORDER BY sequence DESC LIMIT 1 + ");
+        out.push_sql(" AND conversation_id = c.id ORDER BY sequence DESC LIMIT least(1 + ");
         out.push_bind_param::<BigInt, _>(tokens)?;
         out.push_sql(" / ");
         out.push_bind_param::<BigInt, _>(overhead)?;
-        out.push_sql(") AS m) AS s WHERE tokens_through - tokens < ");
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&MAX_MESSAGES)?;
+        out.push_sql(
+            ")) AS m ORDER BY c.place, m.sequence DESC) AS s \
+             CROSS JOIN LATERAL (SELECT CASE WHEN pg_column_compression(s.actions) IS NULL \
+             AND pg_column_size(s.actions) <= ",
+        );
+        out.push_bind_param::<Integer, _>(&SHORT_ACTIONS)?;
+        out.push_sql(
+            " THEN s.actions ELSE (SELECT coalesce(jsonb_agg(jsonb_build_object(\
+             'id', coalesce(x.action ->> 'id', ''), 'name', coalesce(x.action ->> 'name', ''), \
+             'arguments', left(coalesce(x.action ->> 'arguments', ''), ",
+        );
+        out.push_bind_param::<Integer, _>(characters)?;
+        out.push_sql(" + 1), 'result', left(coalesce(x.action ->> 'result', ''), ");
+        out.push_bind_param::<Integer, _>(characters)?;
+        out.push_sql(
+            " + 1), 'status', x.action -> 'status') ORDER BY x.place), '[]') \
+             FROM jsonb_array_elements(s.actions) WITH ORDINALITY AS x (action, place) WHERE x.place <= ",
+        );
+        out.push_bind_param::<BigInt, _>(actions)?;
+        out.push_sql(" + 1) END AS told OFFSET 0) AS a WHERE s.tokens_through - s.tokens < ");
         out.push_bind_param::<BigInt, _>(tokens)?;
-        out.push_sql(" ORDER BY place, sequence DESC");
+        out.push_sql(" OFFSET 0) AS u LIMIT greatest(1, ");
+        out.push_bind_param::<BigInt, _>(bytes)?;
+        out.push_sql(" / ");
+        out.push_bind_param::<BigInt, _>(&UNIT)?;
+        out.push_sql(")) AS p WHERE unit = 1 ORDER BY place, sequence DESC");
         Ok(())
     }
 }

@@ -1,0 +1,154 @@
+//! A query that ends when it has read so many bytes.
+//!
+//! A limit in rows bounds nothing where one row may be a hundred bytes or a megabyte. So each row is worth
+//! units of a kibibyte, as many as its values have as text, uncompressed, and `LIMIT` counts units. Postgres
+//! stops there: rows beyond are neither sent nor decompressed.
+
+use std::marker::PhantomData;
+
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Integer};
+
+/// Bytes of a unit. A row is worth at least one.
+const UNIT: usize = 1 << 10;
+
+/// How many bytes a row `p` has.
+pub trait Size: 'static {
+    /// The expression.
+    const SQL: &'static str;
+}
+
+/// All of a row as text, whatever its columns: never less than its values have.
+#[derive(Debug, Clone, Copy)]
+pub struct WholeRow;
+
+impl Size for WholeRow {
+    const SQL: &'static str = "octet_length(p::text)";
+}
+
+/// The rows of a query, as far as `bytes` go.
+///
+/// The query must have an order. What it finds is for [`Rows::of`].
+pub fn fitted<Q>(rows: Q, bytes: usize) -> Fitted<Q, WholeRow> {
+    fitted_by(rows, bytes)
+}
+
+/// The same by another size, for queries where [`WholeRow`] would take too long.
+pub fn fitted_by<S: Size, Q>(rows: Q, bytes: usize) -> Fitted<Q, S> {
+    // One more, so that a row that comes after those that fill all of it is seen.
+    let units = i64::try_from(bytes / UNIT).unwrap_or(i64::MAX).saturating_add(1);
+    Fitted { rows, units, size: PhantomData }
+}
+
+/// A query that ends when it has read so many bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Fitted<Q, S> {
+    rows: Q,
+    units: i64,
+    size: PhantomData<fn() -> S>,
+}
+
+/// What fits of the rows of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows<T> {
+    /// In the order of the query; at least one, if there is one.
+    pub rows: Vec<T>,
+    /// Whether rows were left out for their size. Where the first row alone takes all the room, it is not
+    /// known whether there are more, and this is true.
+    pub cut_short: bool,
+}
+
+/// A row as [`Fitted`] has it: how many units it is worth, which of them this is, and how many there are.
+type Row<T> = (T, i32, i32, i64);
+
+impl<T> Rows<T> {
+    /// All rows that there are.
+    pub fn all(rows: Vec<T>) -> Self {
+        Self { rows, cut_short: false }
+    }
+
+    /// What fits of what a [`Fitted`] has found.
+    pub fn of(found: Vec<Row<T>>) -> Self {
+        let mut fit = Self::all(Vec::with_capacity(found.len()));
+        let mut taken = 1;
+        for (row, worth, _, units) in found {
+            taken += i64::from(worth);
+            fit.cut_short = taken > units;
+            if fit.cut_short && !fit.rows.is_empty() {
+                break;
+            }
+            fit.rows.push(row);
+        }
+        fit
+    }
+}
+
+impl<Q: QueryId, S: Size> QueryId for Fitted<Q, S> {
+    type QueryId = Fitted<Q::QueryId, S>;
+    const HAS_STATIC_QUERY_ID: bool = Q::HAS_STATIC_QUERY_ID;
+}
+
+impl<Q: Query, S> Query for Fitted<Q, S> {
+    type SqlType = (Q::SqlType, Integer, Integer, BigInt);
+}
+
+impl<Q: QueryFragment<Pg>, S: Size> QueryFragment<Pg> for Fitted<Q, S> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // Lazily, row by row: nothing here sorts, and nothing is taken into the queries within, since each
+        // has a limit or an offset. So the order of the rows is that of `rows`.
+        out.push_sql("SELECT p.*, ");
+        out.push_bind_param::<BigInt, _>(&self.units)?;
+        out.push_sql(" FROM (SELECT p.*, generate_series(1, p.units) AS unit FROM (SELECT p.*, (");
+        out.push_sql(S::SQL);
+        out.push_sql(") / 1024 + 1 AS units FROM (");
+        self.rows.walk_ast(out.reborrow())?;
+        out.push_sql(") AS p OFFSET 0) AS p LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.units)?;
+        out.push_sql(") AS p WHERE unit = 1");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What Postgres sends of rows that are worth so much.
+    fn sent(worths: &[i32], units: i64) -> Vec<Row<usize>> {
+        let mut before = 0;
+        let mut sent = Vec::new();
+        for (row, worth) in worths.iter().enumerate() {
+            if before >= units {
+                break;
+            }
+            sent.push((row, *worth, 1, units));
+            before += i64::from(*worth);
+        }
+        sent
+    }
+
+    proptest! {
+        #[test]
+        fn what_fits_is_there_and_what_is_left_out_is_told(
+            worths in proptest::collection::vec(1..9_i32, 0..20),
+            bytes in 0..40_usize,
+        ) {
+            let Fitted { units, .. } = fitted((), bytes * UNIT);
+            let Rows { rows, cut_short } = Rows::of(sent(&worths, units));
+            prop_assert_eq!(&rows, &(0..rows.len()).collect::<Vec<_>>());
+            let worth = |rows: usize| worths.iter().take(rows).sum::<i32>();
+            let room = i32::try_from(bytes).expect("small");
+            prop_assert!(rows.len() <= 1 || worth(rows.len()) <= room);
+            if rows.len() < worths.len() {
+                prop_assert!(cut_short);
+                prop_assert!(worth(rows.len() + 1) > room);
+            } else if worth(rows.len()) <= room {
+                prop_assert!(!cut_short);
+            }
+        }
+    }
+}
