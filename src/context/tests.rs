@@ -505,6 +505,7 @@ fn in_words(text: &str) -> Snapshot {
             amount_micros: 1,
             refunded_micros: 1,
             items: Json(vec![Thing { name: text(), quantity: 1, ..Thing::default() }]),
+            item_count: 1,
             purchased_at: DateTime::UNIX_EPOCH,
         }],
         campaigns: vec![Reached {

@@ -64,7 +64,12 @@ impl hub::Event for Event {
         match self {
             Self::Added(message) | Self::Closed { change: _, message } => message.encoded_len(),
             Self::Text(text) => text.text.len(),
-            Self::Durable(_) | Self::Held(_) | Self::Moved { .. } | Self::Changed => 0,
+            Self::Durable(_)
+            | Self::Held(_)
+            | Self::Lost(_)
+            | Self::Restarted(_)
+            | Self::Moved { .. }
+            | Self::Changed => 0,
         }
     }
 
@@ -74,7 +79,12 @@ impl hub::Event for Event {
             Self::Closed { change, message: _ } => Some(Self::Moved { sequence: 0, change }),
             // It is told when it is stored, of which there is word.
             Self::Text(_) => None,
-            Self::Durable(_) | Self::Held(_) | Self::Moved { .. } | Self::Changed => Some(self),
+            Self::Durable(_)
+            | Self::Held(_)
+            | Self::Lost(_)
+            | Self::Restarted(_)
+            | Self::Moved { .. }
+            | Self::Changed => Some(self),
         }
     }
 }

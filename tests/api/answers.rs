@@ -395,7 +395,7 @@ async fn of_campaigns(asker: &mut Asker, customer_id: &str) -> String {
         name: format!("{number} {}", wide(250)),
         goal: wide(2_048),
         audience: wide(4_096),
-        channel: pb::CampaignChannel::Email.into(),
+        channel: pb::ContactChannel::Email.into(),
         ..Default::default()
     };
     let created: Vec<pb::CreateCampaignResponse> =

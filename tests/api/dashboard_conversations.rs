@@ -376,18 +376,18 @@ async fn a_list_by_analysis_needs_bounds() {
         ListConversationsRequest { sentiments: vec![SentimentLabel::Mixed.into()], ..none() },
     ];
     for filter in filters {
-        for (from, until, field) in [
-            (None, None, "start_time_from"),
-            (None, Some(UNTIL), "start_time_from"),
-            (Some(FROM), None, "start_time_until"),
-            (Some("2024-12-27T23:59:59.999999Z"), Some(UNTIL), "start_time_from"),
+        for (from, until, fields) in [
+            (None, None, &["start_time_from", "start_time_until"][..]),
+            (None, Some(UNTIL), &["start_time_from"]),
+            (Some(FROM), None, &["start_time_until"]),
+            (Some("2024-12-27T23:59:59.999999Z"), Some(UNTIL), &["start_time_from"]),
         ] {
             let request = ListConversationsRequest {
                 start_time_from: from.map(at),
                 start_time_until: until.map(at),
                 ..filter.clone()
             };
-            tenant.conversation_page(request).await.expect_err("no bounds").is_invalid(&[field]);
+            tenant.conversation_page(request).await.expect_err("no bounds").is_invalid(fields);
         }
         let bounded = ListConversationsRequest {
             start_time_from: Some(at("2024-12-28T00:00:00Z")),

@@ -13,7 +13,9 @@ use crm_backend::pb::{
 
 use crate::support::conversations::message;
 use crate::support::customers::named;
-use crate::support::sql::{multiply_conversations, multiply_customers, multiply_messages, settle};
+use crate::support::sql::{
+    end_connections, multiply_conversations, multiply_customers, multiply_messages, settle,
+};
 use crate::support::{Crm, Settings, Tenant, eventually};
 
 /// Calls that are counted together. More than five, after which Postgres may change to a plan that
@@ -52,8 +54,10 @@ type Counts = BTreeMap<String, (i64, i64)>;
 /// What is read while `calls` run, through a replica of their own with one connection.
 async fn reads(crm: &Crm, tenant: &Tenant, calls: impl AsyncFn(&Tenant)) -> Counts {
     let settings = Settings { connections: 1, ..Settings::default() };
-    let mut replica = crm.replica_with(settings).await;
     let sql = crm.sql().await;
+    // What was read before is told before the count begins.
+    end_connections(&sql).await;
+    let mut replica = crm.replica_with(settings).await;
     sql.run("SELECT pg_stat_reset()").await;
     calls(&tenant.through(&replica)).await;
     // A connection that ends tells its counts; those of the first replica ended before.
@@ -126,13 +130,9 @@ async fn a_page_of_customers_reads_a_page_of_an_index() {
             hold(&crm, &tenant, &order_by, list(by(&order_by)), &[index], 60).await;
             // A page after 2,000 customers costs what the first one costs.
             let mut deep = ListCustomersRequest { page_size: 500, ..by(&order_by) };
-            // Through a replica that ends, and tells what it read before the next count begins.
-            let mut replica = crm.replica().await;
             for _ in 0..4 {
-                let page = tenant.through(&replica).list(deep.clone()).await.expect("a page");
-                deep.page_token = page.next_page_token;
+                deep.page_token = tenant.list(deep.clone()).await.expect("a page").next_page_token;
             }
-            replica.shut_down().await.expect("a clean end");
             deep.page_size = 50;
             hold(&crm, &tenant, &format!("a deep page by {order_by}"), list(deep), &[index], 60).await;
         }

@@ -79,11 +79,7 @@ const ATTEMPTS: usize = 20;
 /// and this connection have read so far has been counted: a connection counts when it ends or is told to, and
 /// else some seconds late.
 pub(crate) async fn settle(sql: &Sql, tables: &[&str]) {
-    sql.run(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-         WHERE datname = current_database() AND application_name = 'crm-backend'",
-    )
-    .await;
+    end_connections(sql).await;
     for table in tables {
         let unsettled =
             format!("SELECT relpages - relallvisible FROM pg_class WHERE oid = '{table}'::regclass");
@@ -99,4 +95,13 @@ pub(crate) async fn settle(sql: &Sql, tables: &[&str]) {
     }
     // Postgres 14 has no such function: there this connection counts when it ends, or sooner.
     let _ = sql.try_rows("SELECT pg_stat_force_next_flush()").await;
+}
+
+/// Ends the service's connections, which tell what they have read when they end. The service opens others.
+pub(crate) async fn end_connections(sql: &Sql) {
+    sql.run(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'crm-backend'",
+    )
+    .await;
 }
