@@ -188,7 +188,8 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
     let section = part.kind;
     if section == ContextSectionKind::RecentMessages {
         let briefs = snapshot.present.iter().chain(&snapshot.others);
-        return briefs.flat_map(|brief| omitted_messages(part, brief, snapshot)).collect();
+        let why = why_no_more(part, wish);
+        return briefs.flat_map(|brief| omitted_messages(part, brief, snapshot, why)).collect();
     }
     if section == ContextSectionKind::Interest {
         return omitted_engagement(part, snapshot);
@@ -275,19 +276,23 @@ impl Part {
     }
 }
 
-/// Why a context has no messages before those that it has: what the first that is left out lacks. Messages
-/// that were not read had no room in the budget, whatever they have.
-fn why_no_more(part: &Part) -> OmissionReason {
+/// Why a context has no messages before those that it has: what the first that is left out lacks. Where all
+/// that was read is there, what was read came nearer to the limit of bytes, or to that of tokens.
+fn why_no_more(part: &Part, wish: &Wish) -> OmissionReason {
     let first = part.chosen.iter().position(|chosen| !chosen);
-    match first.and_then(|first| part.oversize.get(first)) {
-        Some(true) => OmissionReason::Size,
-        _ => OmissionReason::Budget,
-    }
+    let is_size = match first.and_then(|first| part.oversize.get(first)) {
+        Some(oversize) => *oversize,
+        None => {
+            let bytes: i64 = part.items.iter().map(bytes_of).sum();
+            bytes.saturating_mul(wish.max_tokens) > part.used.saturating_mul(wish.bytes())
+        }
+    };
+    if is_size { OmissionReason::Size } else { OmissionReason::Budget }
 }
 
 /// What of a conversation's messages is not in the context: those before the ones that are, and those
 /// that are not whole yet.
-fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot) -> Vec<Omission> {
+fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot, why: OmissionReason) -> Vec<Omission> {
     let told = part.items.iter().zip(&part.chosen).filter(|(_, chosen)| **chosen);
     let places = told.flat_map(|(item, _)| &item.places);
     let sequences = places.filter(|place| place.conversation_id == brief.id).map(|place| place.sequence);
@@ -305,7 +310,7 @@ fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot) -> Vec<Omis
     };
     let mut omissions = Vec::new();
     if first > 1 {
-        omissions.push(omission(why_no_more(part), first - 1, 1, first - 1));
+        omissions.push(omission(why, first - 1, 1, first - 1));
     }
     if let (Some(from), Some(to)) = (open_after.iter().min(), open_after.iter().max()) {
         let count = i64::try_from(open_after.len()).unwrap_or(i64::MAX);

@@ -96,15 +96,16 @@ impl<Q: Query, S> Query for Fitted<Q, S> {
 
 impl<Q: QueryFragment<Pg>, S: Size> QueryFragment<Pg> for Fitted<Q, S> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // Lazily, row by row: nothing here sorts, and nothing is taken into the queries within, since each
-        // has a limit or an offset. So the order of the rows is that of `rows`.
-        out.push_sql("SELECT p.*, ");
+        // Lazily, row by row: nothing here sorts, so the order of the rows is that of `rows`. MATERIALIZED keeps
+        // the planner from planning `rows` for the few that it takes the units for: it would prefer an index that
+        // begins cheaply to the one that has the rows.
+        out.push_sql("WITH fitted AS MATERIALIZED (");
+        self.rows.walk_ast(out.reborrow())?;
+        out.push_sql(") SELECT p.*, ");
         out.push_bind_param::<BigInt, _>(&self.units)?;
         out.push_sql(" FROM (SELECT p.*, generate_series(1, p.units) AS unit FROM (SELECT p.*, (");
         out.push_sql(S::SQL);
-        out.push_sql(") / 1024 + 1 AS units FROM (");
-        self.rows.walk_ast(out.reborrow())?;
-        out.push_sql(") AS p OFFSET 0) AS p LIMIT ");
+        out.push_sql(") / 1024 + 1 AS units FROM fitted AS p OFFSET 0) AS p LIMIT ");
         out.push_bind_param::<BigInt, _>(&self.units)?;
         out.push_sql(") AS p WHERE unit = 1");
         Ok(())

@@ -164,11 +164,22 @@ struct Read {
     left: usize,
 }
 
+impl Read {
+    /// Whether a part of a message is all there is, so that only more can make it whole.
+    fn is_amid(&self) -> bool {
+        match self.sizes.len() {
+            0 => !self.header.is_empty(),
+            1 => self.left > 0,
+            _ => false,
+        }
+    }
+}
+
 impl Meter {
     /// Whether the body may give out more. Wakes the task when that may have changed.
     pub fn poll_may_read(&self, context: &Context<'_>) -> Poll<()> {
         let Stream { room, tenant, id, read: _ } = &*self.0;
-        let parts = self.read().held.parts;
+        let is_amid = self.read().is_amid();
         let mut taken = room.taken();
         let is_full = taken.is_full;
         let Some(of_tenant) = taken.tenants.get_mut(tenant) else { return Poll::Ready(()) };
@@ -178,7 +189,7 @@ impl Meter {
         if has_room || of_tenant.bytes == 0 {
             return Poll::Ready(());
         }
-        if is_stuck && parts > 0 {
+        if is_stuck && is_amid {
             of_tenant.turn = Some(*id);
             return Poll::Ready(());
         }
