@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::audit::rules::Asking;
 use crate::auth::Caller;
 use crate::conversations::messages::{quote, session};
+use crate::customers::words::{self, Asked};
 use crate::customers::{field, rules as customers};
 use crate::db::Deadline;
 use crate::faqs::rules as faqs;
@@ -175,7 +176,8 @@ fn slug(name: &str) {
         let request = pb::GetCustomerBySlugRequest { slug, show_deleted: false };
         assert_eq!(validate(&request), Ok(()));
     }
-    let query = customers::tsquery(Uuid::from_u128(1), name, &[name.to_owned()]);
+    let asked = Asked { query: name, tags: &[name.to_owned()], email: name, phone: name };
+    let query = words::tsquery(Uuid::from_u128(1), asked);
     assert!(query.is_some_and(|query| query.contains('#')), "a tag is looked for as it is");
 }
 

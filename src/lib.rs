@@ -25,6 +25,8 @@ pub mod engagement;
 pub mod faqs;
 pub mod questions;
 
+mod reindex;
+
 pub mod live;
 
 pub mod audit;

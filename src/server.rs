@@ -43,6 +43,7 @@ use crate::pb::engagement_service_server::EngagementServiceServer;
 use crate::pb::pending_question_service_server::PendingQuestionServiceServer;
 use crate::questions::PendingQuestions;
 use crate::reflection::Reflection;
+use crate::reindex;
 use crate::rpc::PageKey;
 use crate::rpc::cost::Costs;
 use crate::rpc::layer::room::Room;
@@ -177,6 +178,7 @@ pub async fn run(
     let recorder = Recorder::default();
     background.spawn(recorder.clone().run(db.clone(), end.clone()));
     background.spawn(audit::retain(target.clone(), limits.audit_retention, end.clone()));
+    background.spawn(reindex::run(target.clone(), db.clone(), end.clone()));
     let conversations = Conversations::new(conversations::Parts {
         db: db.clone(),
         page_key: page_key.clone(),

@@ -9,7 +9,7 @@ use super::values::{BYTES, CHECK, Checks, Unit, call, counted, limits};
 const CHARACTERS: Unit = Unit { verb: "be", one: "character", many: "characters" };
 
 /// What a pattern allows, in words and with an example. An error does not show the pattern itself.
-const PATTERNS: [(&str, &str); 9] = [
+const PATTERNS: [(&str, &str); 10] = [
     ("^[A-Z]{2}$", "be a country code of two capital letters (ISO 3166-1), such as AT"),
     ("^[A-Z]{3}$", "be a currency code of three capital letters (ISO 4217), such as EUR"),
     (
@@ -18,9 +18,12 @@ const PATTERNS: [(&str, &str); 9] = [
     ),
     ("^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,7}$", "be a language tag (BCP 47), such as de or pt-BR"),
     (
-        "^[0-9+(][0-9 ().,/#x*-]{1,38}[0-9]$",
-        "be a phone number: 3 to 40 digits, spaces, dots, hyphens, slashes and brackets, with a digit at the \
-         end, such as +43 1 23456",
+        r#"^[^\p{Z}\p{C}@<>()\[\]\\,;:"]+@[\p{L}\p{M}\p{N}]([\p{L}\p{M}\p{N}-]*[\p{L}\p{M}\p{N}])?(\.[\p{L}\p{M}\p{N}]([\p{L}\p{M}\p{N}-]*[\p{L}\p{M}\p{N}])?)*$"#,
+        "be an e-mail address, such as name@example.com",
+    ),
+    (
+        r"^[\P{Cc}\t\r\n]*\p{Nd}[\P{Cc}\t\r\n]*\p{Nd}[\P{Cc}\t\r\n]*$",
+        "be a phone number with at least two digits, in any form, such as +43 1 23456",
     ),
     (
         r#"^[a-z]+/[A-Za-z0-9!#$&^_.+-]+(; *[A-Za-z0-9_-]+=[A-Za-z0-9_."-]+)*$"#,

@@ -80,6 +80,7 @@ fn profile(customer: &Customer) -> Vec<(Name<'_>, String)> {
         contact_name,
         email,
         phone,
+        phone_e164: _,
         website,
         address: Json(address),
         industry_category,

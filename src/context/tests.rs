@@ -160,6 +160,7 @@ fn customer() -> impl Strategy<Value = Customer> {
             contact_name: String::new(),
             email: String::new(),
             phone: String::new(),
+            phone_e164: String::new(),
             website: "https://cafe.example/".to_owned(),
             address: Json::default(),
             industry_category: String::new(),

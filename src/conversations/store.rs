@@ -285,6 +285,25 @@ pub(crate) async fn update_latest_analysis(tx: &TenantTx, id: Uuid, analysis: &A
     Ok(())
 }
 
+/// The analyses that the next conversations after this id show, by the ids of the conversations, which are held
+/// until the transaction ends.
+pub(crate) async fn lock_analysed_after(
+    tx: &TenantTx,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<(Uuid, Option<Json<Analysis>>)>> {
+    let analyses = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.gt(after))
+        .order(dsl::id)
+        .limit(limit)
+        .select((dsl::id, dsl::latest_analysis))
+        .for_no_key_update()
+        .load(&mut tx.connection())
+        .await?;
+    Ok(analyses)
+}
+
 /// Sets the counters of conversations whose messages changed, all in one statement. The time of the
 /// last message changes where there is a new one.
 pub(crate) async fn advance(tx: &TenantTx, heads: &[Head], now: DateTime<Utc>) -> Result<()> {

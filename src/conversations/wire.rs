@@ -9,6 +9,7 @@ use super::store::{Conversation, Filter, OrderKey};
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb;
+use crate::rpc::fold::fold;
 use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, etag, structs, times};
@@ -248,8 +249,8 @@ pub(crate) fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
         started_until: times::optional(request.start_time_until.as_ref()),
         channels: stored_each(&request.channels),
         analysed: Analysed {
-            topic: rpc::non_empty(&request.topic),
-            question: rpc::non_empty(&request.question),
+            topic: rpc::non_empty(&request.topic).map(|topic| fold(&topic)),
+            question: rpc::non_empty(&request.question).map(|question| fold(&question)),
             objection_kinds: stored_each(&request.objection_kinds),
             sentiments: stored_each(&request.sentiments),
         },

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::consents::store::Consent;
 use super::store::{self, Cursor, Customer, Filter, OrderKey};
-use super::{consents, counts, rules};
+use super::{consents, counts, rules, wire, words};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
@@ -36,7 +36,7 @@ pub(crate) enum Deleted {
 
 /// Adds a customer. Without a slug, it gets the first free one that its name suggests.
 pub(crate) async fn create(tx: &TenantTx, mut customer: Customer) -> Result<Customer> {
-    let lexemes = rules::lexemes(tx.tenant(), &customer);
+    let lexemes = words::lexemes(tx.tenant(), &customer);
     let steps = counts::steps(None, Some(&customer));
     size::check("customer", None, &pb::Customer::from(customer.clone()))?;
     if !customer.slug.is_empty() {
@@ -222,11 +222,21 @@ pub(crate) async fn language(tx: &TenantTx, id: Uuid, deleted: Deleted) -> Resul
     }
 }
 
+/// Makes anew what the next customers after this id are found and ordered by, and gives the last of them.
+pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Option<Uuid>> {
+    let customers = store::lock_after(tx, after, limit).await?;
+    for customer in &customers {
+        let derived = wire::derived(customer.clone());
+        store::update_derived(tx, &derived, &words::lexemes(tx.tenant(), &derived)).await?;
+    }
+    Ok(customers.last().map(|customer| customer.id))
+}
+
 /// Writes a customer anew and counts what changed, in one flight. Another slug may have to wait for who takes it at the
 /// same time, and that one for our counts: then it is written before anything is counted, as a new customer is.
 async fn write(tx: &TenantTx, before: &Customer, customer: Customer) -> Result<Customer> {
     let customer = Customer { updated_at: times::now(), revision: customer.revision + 1, ..customer };
-    let lexemes = rules::lexemes(tx.tenant(), &customer);
+    let lexemes = words::lexemes(tx.tenant(), &customer);
     let steps = counts::steps(Some(before), Some(&customer));
     let update = store::update(tx, &customer, &lexemes, || slug_taken(&customer.slug));
     let count = store::counts::update(tx, &customer, &steps);

@@ -4,9 +4,11 @@ pub(crate) mod actions;
 pub(crate) mod consents;
 pub(crate) mod counts;
 pub(crate) mod field;
+pub(crate) mod phone;
 pub(crate) mod rules;
 mod service;
 pub(crate) mod store;
 pub(crate) mod wire;
+pub(crate) mod words;
 
 pub use service::{Contexts, Customers};

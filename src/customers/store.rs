@@ -40,6 +40,7 @@ pub(crate) struct Customer {
     pub(crate) contact_name: String,
     pub(crate) email: String,
     pub(crate) phone: String,
+    pub(crate) phone_e164: String,
     pub(crate) website: String,
     pub(crate) address: Json<Address>,
     pub(crate) industry_category: String,
@@ -174,6 +175,20 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Customer>> {
     Ok(customer)
 }
 
+/// The customers after this id, deleted or not, by their ids, held until the transaction ends.
+pub(crate) async fn lock_after(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Vec<Customer>> {
+    let customers = dsl::customers
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.gt(after))
+        .order(dsl::id)
+        .limit(limit)
+        .select(Customer::as_select())
+        .for_no_key_update()
+        .load(&mut tx.connection())
+        .await?;
+    Ok(customers)
+}
+
 /// Keeps the customer with this id from being deleted until the transaction ends; false where there
 /// is none, or it is deleted.
 pub(crate) async fn hold(tx: &TenantTx, id: Uuid) -> Result<bool> {
@@ -200,6 +215,19 @@ pub(crate) async fn find_preferences(
         .await
         .optional()?;
     Ok(found.map(|(Json(preferences), deleted_at)| (preferences, deleted_at)))
+}
+
+/// Writes what a customer is found and ordered by, which is no change of it.
+pub(crate) async fn update_derived(tx: &TenantTx, customer: &Customer, lexemes: &[String]) -> Result<()> {
+    diesel::update(dsl::customers.find((tx.tenant(), customer.id)))
+        .set((
+            dsl::sort_name.eq(&customer.sort_name),
+            dsl::phone_e164.eq(&customer.phone_e164),
+            dsl::search_vector.eq(array_to_tsvector(lexemes)),
+        ))
+        .execute(&mut tx.connection())
+        .await?;
+    Ok(())
 }
 
 /// Writes a customer anew.

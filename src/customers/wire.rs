@@ -4,8 +4,9 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::rules;
 use super::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer, Filter, OrderKey};
+use super::words::{self, Asked};
+use super::{phone, rules};
 use crate::db::json::Json;
 use crate::db::keyset::Direction;
 use crate::db::texts::Texts;
@@ -23,6 +24,7 @@ impl From<Customer> for pb::Customer {
             contact_name,
             email,
             phone,
+            phone_e164,
             website,
             address: Json(Address { address, city, region, postal_code, country_code }),
             industry_category,
@@ -69,6 +71,7 @@ impl From<Customer> for pb::Customer {
             update_time: Some(times::to_wire(updated_at)),
             delete_time: deleted_at.map(times::to_wire),
             etag: etag::from_revision(revision),
+            phone_e164,
         }
     }
 }
@@ -133,6 +136,7 @@ pub(crate) fn create(request: pb::CreateCustomerRequest, id: Uuid, now: DateTime
         update_time: None,
         delete_time: None,
         etag: String::new(),
+        phone_e164: String::new(),
     };
     let blank = Blank { id, slug: String::new(), status: Text(pb::CustomerStatus::Lead), created_at: now };
     row(wanted, blank, None, now, 1)
@@ -147,6 +151,15 @@ pub(crate) fn update(wanted: pb::Customer, current: &Customer) -> Customer {
         created_at: current.created_at,
     };
     row(wanted, blank, current.deleted_at, current.updated_at, current.revision)
+}
+
+/// The row with what the service makes of its texts.
+pub(crate) fn derived(row: Customer) -> Customer {
+    Customer {
+        sort_name: rules::sort_name(&row.business_name),
+        phone_e164: phone::e164(&row.phone, &row.address.0.country_code),
+        ..row
+    }
 }
 
 /// What a row has where the message has nothing.
@@ -192,15 +205,17 @@ fn row(
         update_time: _,
         delete_time: _,
         etag: _,
+        phone_e164: _,
     } = wanted;
-    Customer {
+    derived(Customer {
         id: blank.id,
-        sort_name: rules::sort_name(&business_name),
+        sort_name: String::new(),
         business_name,
         slug: if slug.is_empty() { blank.slug } else { slug },
         contact_name,
         email,
         phone,
+        phone_e164: String::new(),
         website,
         address: Json(Address { address, city, region, postal_code, country_code }),
         industry_category,
@@ -218,16 +233,17 @@ fn row(
         created_at: blank.created_at,
         updated_at,
         revision,
-    }
+    })
 }
 
 /// Which customers a list shows; nothing where the query has no word that anybody could have.
 pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option<Filter> {
-    if !request.query.is_empty() && !rules::has_words(&request.query) {
+    if !request.query.is_empty() && !words::has_words(&request.query) {
         return None;
     }
+    let pb::ListCustomersRequest { query, tags, email, phone, .. } = request;
     Some(Filter {
-        search: rules::tsquery(tenant, &request.query, &request.tags),
+        search: words::tsquery(tenant, Asked { query, tags, email, phone }),
         statuses: stored_each(&request.statuses),
         industry_category: rpc::non_empty(&request.industry_category),
         owner: rpc::non_empty(&request.owner),

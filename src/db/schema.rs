@@ -373,7 +373,7 @@ diesel::table! {
         customer_id -> Uuid,
         /// The FAQ.
         faq_id -> Uuid,
-        /// The word, as Postgres's full text search makes it.
+        /// The word as rpc::fold leaves it, or a stem that Postgres made of it; where there are no spaces between words, a pair of characters.
         term -> Text,
         /// How much it counts: 1 where the question has it, less where only the answer does.
         weight -> Float4,
@@ -383,6 +383,8 @@ diesel::table! {
         updated_at -> Timestamptz,
         /// Always 1.
         revision -> Int8,
+        /// Where the FAQ stands among those with the term: by whether its question has it, then by how few words it has, then by chance.
+        place -> Int4,
     }
 }
 
@@ -470,7 +472,7 @@ diesel::table! {
         contact_name -> Text,
         /// The e-mail address of the contact.
         email -> Text,
-        /// The telephone number of the contact.
+        /// The telephone number of the contact, as it was written.
         phone -> Text,
         /// The web site, an absolute URI.
         website -> Text,
@@ -498,7 +500,7 @@ diesel::table! {
         content_preferences -> Jsonb,
         /// The tenant's own fields.
         custom_attributes -> Jsonb,
-        /// The words to find the customer by, each after the mark of its tenant; made by the service.
+        /// What the customer is found by, each lexeme after the id of its tenant; made by the service.
         search_vector -> Tsvector,
         /// When the customer was deleted; null while it is not.
         deleted_at -> Nullable<Timestamptz>,
@@ -508,6 +510,8 @@ diesel::table! {
         updated_at -> Timestamptz,
         /// Counts the changes of the customer, from 1; the etag.
         revision -> Int8,
+        /// The first number of phone in E.164; empty where none can be dialled. Made by the service.
+        phone_e164 -> Text,
     }
 }
 
@@ -586,7 +590,7 @@ diesel::table! {
         kind -> Text,
         /// What it is in, in the client's words.
         subject -> Text,
-        /// The subject without case and needless white space; made by the service.
+        /// The subject as rpc::fold leaves it; made by the service.
         subject_key -> Text,
         /// How much it counts when it happens.
         weight -> Float8,
@@ -772,6 +776,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Tenants with rows whose words and keys are yet to be made anew. Empty but after a migration that adds some.
+    reindexing (tenant_id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// When that became necessary.
+        created_at -> Timestamptz,
+        /// The same as created_at.
+        updated_at -> Timestamptz,
+        /// Always 1.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
     /// Secrets that all replicas of the service share. Not for tenants: crm_app cannot read it.
     service_keys (name) {
         /// What the key is for.
@@ -805,5 +823,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     pending_questions,
     purchase_refunds,
     purchases,
+    reindexing,
     service_keys,
 );

@@ -1,12 +1,13 @@
 //! What one transaction does to FAQs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use futures_util::try_join;
 use uuid::Uuid;
 
 use super::observations::store::{self as observations, Observation};
 use super::rules::{self, Check, Sighting};
-use super::search::rules::{self as ranking, Candidate, Scores, Shortlist};
+use super::search::rules::{self as ranking, Candidate, MAX_PROBED, Matches, Scores};
 use super::search::store as terms;
 use super::store::{self, Cursor, Faq, Filter};
 use crate::customers::actions::Deleted;
@@ -93,19 +94,36 @@ pub(crate) async fn list(
     Ok((faqs, next))
 }
 
-/// The FAQs that matter for a text, the best first: two flights, or one where nothing is found.
+/// The FAQs that matter for a text, the best first: two flights, one where nothing is found, and three where
+/// thousands of FAQs have the same words.
 pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
     let Wish { customer_id, language, query, statuses, limit } = wish;
-    let (config, words) = (ranking::config(language), ranking::distinct(query));
-    let postings = terms::list_postings(tx, *customer_id, config, &words).await?;
-    let Shortlist { frequencies, words } = ranking::shortlist(&postings, *limit);
-    if words.is_empty() {
+    let (words, questions) = (ranking::asked(query), ranking::questions(query));
+    let (postings, same) = try_join!(
+        terms::list_postings(tx, *customer_id, ranking::config(language), &words),
+        store::list_ids_by_questions(tx, *customer_id, &questions),
+    )?;
+    let mut matches = Matches::of(postings);
+    if !matches.cut.is_empty() {
+        matches.truncate(MAX_PROBED);
+        let ids: Vec<Uuid> = matches.words.keys().copied().collect();
+        let cut: Vec<String> = matches.cut.iter().map(|(_, term)| term.clone()).collect();
+        matches.fill(terms::list_weights(tx, &ids, &cut).await?);
+    }
+    matches.truncate(ranking::shortlist(*limit));
+    let ids: BTreeSet<Uuid> = matches.words.keys().chain(&same).copied().collect();
+    if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<Uuid> = words.keys().copied().collect();
-    let faqs = store::find_each(tx, &ids).await?;
+    let faqs = store::find_each(tx, &ids.into_iter().collect::<Vec<_>>()).await?;
     let mut faqs: HashMap<Uuid, Faq> = faqs.into_iter().map(|faq| (faq.id, faq)).collect();
-    faqs.retain(|_, faq| statuses.is_empty() || statuses.contains(&faq.status));
+    faqs.retain(|_, faq| {
+        rules::is_usable(faq.status.0) && (statuses.is_empty() || statuses.contains(&faq.status))
+    });
+    let exact = same.iter().filter_map(|id| faqs.remove(id));
+    let exact = exact.map(|faq| Found { scores: ranking::exact(faq.derived_confidence), faq });
+    let mut found: Vec<Found> = exact.collect();
+    let Matches { frequencies, words, cut: _ } = matches;
     let candidates: Vec<Candidate> = words
         .into_iter()
         .filter_map(|(id, words)| {
@@ -114,8 +132,10 @@ pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
         })
         .collect();
     let ranked = ranking::rank(&candidates, &frequencies, *limit);
-    let found = ranked.into_iter().filter_map(|(id, scores)| Some(Found { faq: faqs.remove(&id)?, scores }));
-    Ok(found.collect())
+    found
+        .extend(ranked.into_iter().filter_map(|(id, scores)| Some(Found { faq: faqs.remove(&id)?, scores })));
+    found.truncate(*limit);
+    Ok(found)
 }
 
 /// The FAQs of a customer that matter for a text, in the language that is said or else the customer's.
@@ -234,6 +254,25 @@ async fn write(tx: &TenantTx, before: &Faq, after: Faq) -> Result<Faq> {
         }
     }
     Ok(faq)
+}
+
+/// Makes anew what the next FAQs after this id are recognised and found by, and gives the last of them. Where two
+/// have become one question, the one that came first has it, and the other keeps its words.
+pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Option<Uuid>> {
+    let faqs = store::lock_after(tx, after, limit).await?;
+    for faq in &faqs {
+        let normalized_question = rules::question_key(&faq.question);
+        if normalized_question != faq.normalized_question
+            && store::find_id_by_question(tx, faq.customer_id, &normalized_question).await?.is_none()
+        {
+            store::update(tx, &Faq { normalized_question, ..faq.clone() }, rules::collided).await?;
+        }
+        terms::delete(tx, faq.id).await?;
+        if rules::is_usable(faq.status.0) {
+            terms::insert(tx, faq).await?;
+        }
+    }
+    Ok(faqs.last().map(|faq| faq.id))
 }
 
 /// The text search configuration of a customer's language.

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -124,6 +126,16 @@ pub(crate) async fn find_id_by_question(
     Ok(id)
 }
 
+/// The ids of a customer's FAQs with these normalised questions, in the order of the questions.
+pub(crate) async fn list_ids_by_questions(
+    tx: &TenantTx,
+    customer_id: Uuid,
+    normalized_questions: &[String],
+) -> Result<Vec<Uuid>> {
+    let list = ListByQuestions { tenant: tx.tenant(), customer_id, questions: normalized_questions.to_vec() };
+    Ok(list.load(&mut tx.connection()).await?)
+}
+
 /// The FAQ with this id, held until the transaction ends.
 pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Faq>> {
     let faq = dsl::customer_faqs
@@ -134,6 +146,20 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Faq>> {
         .await
         .optional()?;
     Ok(faq)
+}
+
+/// The FAQs after this id by their ids, held until the transaction ends.
+pub(crate) async fn lock_after(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Vec<Faq>> {
+    let faqs = dsl::customer_faqs
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.gt(after))
+        .order(dsl::id)
+        .limit(limit)
+        .select(Faq::as_select())
+        .for_no_key_update()
+        .load(&mut tx.connection())
+        .await?;
+    Ok(faqs)
 }
 
 /// A customer's FAQ with this normalised question, held until the transaction ends.
@@ -216,4 +242,32 @@ pub(crate) async fn list(
         None => keyset!(query, direction, dsl::created_at, dsl::id),
     };
     Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
+}
+
+/// The statement of [`list_ids_by_questions`], which looks each question up. By hand, because diesel has no UNNEST.
+#[derive(QueryId)]
+struct ListByQuestions {
+    tenant: Uuid,
+    customer_id: Uuid,
+    questions: Vec<String>,
+}
+
+impl Query for ListByQuestions {
+    type SqlType = SqlUuid;
+}
+
+impl QueryFragment<Pg> for ListByQuestions {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT f.id FROM unnest(");
+        out.push_bind_param::<Array<SqlText>, _>(&self.questions)?;
+        out.push_sql(
+            ") WITH ORDINALITY AS asked (question, position) CROSS JOIN LATERAL (\
+             SELECT c.id FROM customer_faqs AS c WHERE c.tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" AND c.customer_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.customer_id)?;
+        out.push_sql(" AND c.normalized_question = asked.question OFFSET 0) AS f ORDER BY asked.position");
+        Ok(())
+    }
 }

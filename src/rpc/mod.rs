@@ -12,6 +12,7 @@ pub mod method;
 pub mod money;
 pub mod page;
 pub mod size;
+pub mod split;
 pub mod structs;
 pub mod times;
 pub mod together;

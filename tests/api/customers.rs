@@ -106,6 +106,7 @@ async fn every_field_comes_back_as_it_was_sent() {
         contact_name: sent.contact_name,
         email: sent.email,
         phone: sent.phone,
+        phone_e164: "+4930901820".to_owned(),
         website: sent.website,
         address: sent.address,
         city: sent.city,

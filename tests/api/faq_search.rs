@@ -281,3 +281,110 @@ async fn a_customer_that_is_not_there_has_no_faqs_to_search() {
     let error = ana.search_faqs(query(&zoe, "cake")).await.expect_err("deleted");
     error.is(Code::NotFound, "CUSTOMER_NOT_FOUND");
 }
+
+/// A customer with these questions, the later ones newer, and many others that have nothing to do with them.
+async fn asks(tenant: &Tenant, language: &str, questions: &[&str]) -> String {
+    let id = speaks(tenant, language).await;
+    for asked in questions {
+        tenant.faq(&id, asked, "").await;
+    }
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_question_comes_first_however_many_have_its_words() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = asks(&tenant, "en", &["What is Kombucha?", "Who are you?", "Où êtes-vous ?"]).await;
+    tenant.faq(&zoe, "Where can I buy Kombucha?", "").await;
+    crate::support::faqs::multiply_faq(&crm.sql().await, "Where can I buy Kombucha?", 70).await;
+    for (text, expected) in [
+        ("What is Kombucha?", "What is Kombucha?"),
+        ("what is KOMBUCHA", "What is Kombucha?"),
+        ("Hello! What is Kombucha? Thanks.", "What is Kombucha?"),
+        ("Who are you?", "Who are you?"),
+        ("who are you", "Who are you?"),
+        ("Hi\nwho are you", "Who are you?"),
+        ("Ou etes-vous?", "Où êtes-vous ?"),
+    ] {
+        let found = found(&tenant, &zoe, text).await;
+        assert_eq!(questions(&found)[0], expected, "{text}");
+        assert!(
+            (found[0].score - 1.0).abs() < f64::EPSILON && (found[0].text_score - 1.0).abs() < f64::EPSILON
+        );
+        assert!(found.iter().skip(1).all(|other| questions(std::slice::from_ref(other)) != [expected]));
+        assert!(found[1..].is_sorted_by(|one, other| one.score >= other.score));
+    }
+    assert_eq!(found(&tenant, &zoe, "you are who").await, [], "that is no question which was asked");
+    let rejected = found(&tenant, &zoe, "Who are you?").await[0].customer_faq.clone().expect("a FAQ");
+    let wanted = CustomerFaq { status: FaqStatus::Rejected.into(), ..rejected };
+    tenant.revise_faq(wanted, &["status"]).await.expect("rejected");
+    assert_eq!(found(&tenant, &zoe, "Who are you?").await, []);
+    let approved = SearchCustomerFaqsRequest {
+        statuses: vec![FaqStatus::Approved.into()],
+        ..query(&zoe, "What is Kombucha?")
+    };
+    assert_eq!(tenant.search_faqs(approved).await.expect("an answer"), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_of_thousands_with_the_same_words_is_found() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = asks(&tenant, "en", &["Kombucha refills"]).await;
+    let pinned = tenant.faq(&zoe, "Which Kombucha is without sugar and how long does it keep?", "").await;
+    tenant.faq(&zoe, "Where can I buy Kombucha?", "").await;
+    let sql = crm.sql().await;
+    crate::support::faqs::multiply_faq(&sql, "Where can I buy Kombucha?", 9_000).await;
+    let found_first = async |text: &str| questions(&found(&tenant, &zoe, text).await)[0].to_owned();
+    assert_eq!(found_first("kombucha refill").await, "Kombucha refills");
+    assert_eq!(found_first("sugar in kombucha, how long to keep").await, pinned.question);
+    let one = SearchCustomerFaqsRequest { limit: 1, ..query(&zoe, "kombucha") };
+    assert_eq!(tenant.search_faqs(one).await.expect("an answer").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn languages_without_spaces_are_found_by_their_words() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    for (language, asked, queries) in [
+        ("zh", "你们周六送货吗？", ["周六送货", "请问周六能送货吗？", "送货", "周"].as_slice()),
+        ("ja", "土曜日の配達はできますか", &["土曜日", "配達", "土曜日に配達してもらえますか？"]),
+        ("th", "คุณส่งของวันเสาร์ไหม", &["วันเสาร์", "ส่งของ"]),
+        ("ko", "토요일에 배송하나요?", &["토요일 배송", "배송은 언제"]),
+        ("", "iPhone手机壳多少钱", &["手机壳", "iphone 手机"]),
+    ] {
+        let others = ["营业时间是什么？", "駐車場はありますか", "เปิดกี่โมง", "영업시간", "Opening hours"];
+        let zoe = asks(&tenant, "de", &others).await;
+        tenant.faq(&zoe, asked, "").await;
+        let mut requests = queries.iter().map(|text| query(&zoe, text)).collect::<Vec<_>>();
+        let in_language = |request: &SearchCustomerFaqsRequest| SearchCustomerFaqsRequest {
+            language: language.to_owned(),
+            ..request.clone()
+        };
+        requests.extend(requests.clone().iter().map(in_language));
+        for request in requests {
+            let found = tenant.search_faqs(request.clone()).await.expect("an answer");
+            assert_eq!(questions(&found).first(), Some(&asked), "{request:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_are_found_with_and_without_accents() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    for (language, asked, queries) in [
+        ("de", "Wie sind die Öffnungszeiten?", ["offnungszeit", "OFFNUNGSZEITEN", "öffnungszeit"].as_slice()),
+        ("fr", "Où sont les livraisons fermées ?", &["livraison fermee", "FERMÉ", "fermées"]),
+        ("es", "¿Hacen envíos a España?", &["envio", "envíos espana"]),
+        ("pl", "Czy jest zniżka w Łodzi?", &["znizka lodzi", "ZNIŻKA"]),
+        ("da", "Hvad koster smørrebrød?", &["smorrebrod", "SMØRREBRØD"]),
+        ("el", "Πού είναι ο δρόμος;", &["δρομοσ", "ΔΡΌΜΟΣ"]),
+    ] {
+        let zoe = asks(&tenant, language, &[asked, "Parking?"]).await;
+        for text in queries {
+            assert_eq!(questions(&found(&tenant, &zoe, text).await), [asked], "{text}");
+        }
+    }
+}

@@ -184,9 +184,9 @@ fn take(target: &mut DynamicMessage, source: &DynamicMessage, path: &[FieldDescr
     }
 }
 
-/// What changes with every change.
+/// Without what changes with every change, or follows from other fields.
 fn without_version(mut message: DynamicMessage) -> DynamicMessage {
-    for field in ["etag", "update_time"] {
+    for field in ["etag", "update_time", "phone_e164"] {
         message.clear_field_by_name(field);
     }
     message

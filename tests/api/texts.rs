@@ -1,6 +1,6 @@
 //! Texts of a customer: what is taken, and what is not.
 
-use crm_backend::pb::{BusinessContext, CreateCustomerRequest, GetCustomerBySlugRequest};
+use crm_backend::pb::{BusinessContext, CreateCustomerRequest, Customer, GetCustomerBySlugRequest};
 
 use crate::support::customers::named;
 use crate::support::{Crm, Refusal, Tenant};
@@ -71,7 +71,7 @@ async fn addresses_of_all_kinds_have_their_forms() {
     for email in ["x", "@", "a@", "@b", "a b@c.de", "a@b\n", "<a@b.de>", "a@b.de, c@d.de", "a@-b.de"] {
         refuses(&tenant, "email", CreateCustomerRequest { email: text(email), ..named("Zoe") }).await;
     }
-    for phone in ["x", "1", "12", "++", "1234567x", "+49\n30", "１２３", "(1)"] {
+    for phone in ["x", "1", "++", "none", "(1)", "+49\u{1}30", &format!("1{}1", " ".repeat(127))] {
         refuses(&tenant, "phone", CreateCustomerRequest { phone: text(phone), ..named("Zoe") }).await;
     }
     for website in ["x", "//x.de", "/x", "http://a b", "http://\n", "http://x.de/%zz"] {
@@ -85,11 +85,63 @@ async fn addresses_of_all_kinds_have_their_forms() {
         )
         .await;
     }
-    for email in ["a@b.de", "a.b+c@d-e.co.uk", "o'brien@x.de"] {
-        tenant.create(CreateCustomerRequest { email: text(email), ..named("Zoe") }).await.expect(email);
+    for email in [
+        "a@b.de",
+        "a.b+c@d-e.co.uk",
+        "o'brien@x.de",
+        "jürgen@müller.example",
+        "用户@例子.广告",
+        "अजय@डाटा.भारत",
+        "παράδειγμα@παράδειγμα.ελ",
+    ] {
+        let zoe = tenant.create(CreateCustomerRequest { email: text(email), ..named("Zoe") }).await;
+        assert_eq!(zoe.expect(email).email, email);
     }
-    for phone in ["110", "+49 30 901820", "(030) 90/18-20", "030.1 #12"] {
-        tenant.create(CreateCustomerRequest { phone: text(phone), ..named("Zoe") }).await.expect(phone);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_is_kept_as_people_write_it_and_gets_a_form_that_can_be_dialled() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let berlin = "+493090182017";
+    for (phone, country_code, expected) in [
+        ("+49 30 9018-2017", "", berlin),
+        ("030 9018-2017", "DE", berlin),
+        ("(030) 9018 2017", "DE", berlin),
+        ("030/90182017", "DE", berlin),
+        ("00493090182017", "DE", berlin),
+        ("+49 (0)30 90182017", "AT", berlin),
+        ("+49 30 9018-2017 ext. 89", "", berlin),
+        ("+49\u{a0}30\u{a0}9018\u{a0}2017", "", berlin),
+        ("+49 30 9018\u{2013}2017", "", berlin),
+        ("tel:+49-30-9018-2017", "", berlin),
+        ("030 90182017 / 0171 2345678", "DE", berlin),
+        ("030 90182017\n0171 2345678", "DE", berlin),
+        ("030 90182017, 0171 2345678", "DE", berlin),
+        ("＋４９ ３０ ９０１８２０１７", "", berlin),
+        ("٠٣٠٩٠١٨٢٠١٧", "DE", berlin),
+        (" +49 30 90182017 ", "", berlin),
+        ("+49 30 90182017 (Büro)", "", berlin),
+        ("030 9018-2017", "", ""),
+        ("030.1 #12", "DE", ""),
+        ("110", "DE", ""),
+        ("Durchwahl 12", "DE", ""),
+    ] {
+        let request = CreateCustomerRequest {
+            phone: phone.to_owned(),
+            country_code: country_code.to_owned(),
+            ..named("Zoe")
+        };
+        let zoe = tenant.create(request).await.unwrap_or_else(|error| panic!("{phone:?}: {error:?}"));
+        assert_eq!((zoe.phone.as_str(), zoe.phone_e164.as_str()), (phone, expected));
+        if phone == "030 9018-2017" && expected.is_empty() {
+            let wanted = Customer { id: zoe.id.clone(), country_code: "DE".to_owned(), ..Default::default() };
+            let german = tenant.update(wanted, &["country_code"]).await.expect("updated");
+            assert_eq!(german.phone_e164, berlin, "the country says which number it is");
+            let wanted = Customer { id: zoe.id, phone_e164: "+1".to_owned(), ..Default::default() };
+            let same = tenant.update(wanted, &["phone_e164"]).await.expect("output only");
+            assert_eq!(same.phone_e164, berlin);
+        }
     }
 }
 

@@ -46,6 +46,17 @@ pub(crate) async fn record(tx: &TenantTx, analysis: Analysis) -> Result<Analysis
     Ok(analysis)
 }
 
+/// Makes anew what the analyses of the next conversations after this id are found by, and gives the last of them.
+pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Option<Uuid>> {
+    let analyses = conversations::lock_analysed_after(tx, after, limit).await?;
+    for (id, analysis) in &analyses {
+        if let Some(Json(analysis)) = analysis {
+            conversations::update_latest_analysis(tx, *id, analysis).await?;
+        }
+    }
+    Ok(analyses.last().map(|(id, _)| *id))
+}
+
 /// One page of the analyses of a conversation, and the version before which the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,

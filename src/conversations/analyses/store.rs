@@ -15,12 +15,14 @@ use crate::db::texts::Texts;
 use crate::error::Result;
 use crate::pb::{ObjectionKind, ObjectionState, SentimentLabel, SentimentTrend};
 use crate::rpc::Page;
+use crate::rpc::fold::fold;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 /// An analysis as it is stored, in its table and as a copy with its conversation.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, Serialize, Deserialize)]
 #[diesel(table_name = conversation_analyses, check_for_backend(Pg))]
+#[serde(into = "Shown")]
 pub(crate) struct Analysis {
     pub(crate) id: Uuid,
     pub(crate) conversation_id: Uuid,
@@ -35,6 +37,62 @@ pub(crate) struct Analysis {
     #[serde(default)]
     pub(crate) change: i64,
     pub(crate) created_at: DateTime<Utc>,
+}
+
+/// The copy of an analysis that its conversation has, with what lists of conversations find it by: its texts as
+/// `rpc::fold` leaves them.
+#[derive(Serialize)]
+struct Shown {
+    id: Uuid,
+    conversation_id: Uuid,
+    version: i32,
+    model: String,
+    covers_through_sequence: i64,
+    topics: Texts,
+    topic_keys: Vec<String>,
+    questions: Texts,
+    question_keys: Vec<String>,
+    objections: Json<Vec<Objection>>,
+    sentiment: Option<Json<Sentiment>>,
+    summary: String,
+    change: i64,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Analysis> for Shown {
+    fn from(analysis: Analysis) -> Self {
+        let Analysis {
+            id,
+            conversation_id,
+            version,
+            model,
+            covers_through_sequence,
+            topics,
+            questions,
+            objections,
+            sentiment,
+            summary,
+            change,
+            created_at,
+        } = analysis;
+        let keys = |Texts(texts): &Texts| texts.iter().map(|text| fold(text)).collect();
+        Self {
+            id,
+            conversation_id,
+            version,
+            model,
+            covers_through_sequence,
+            topic_keys: keys(&topics),
+            topics,
+            question_keys: keys(&questions),
+            questions,
+            objections,
+            sentiment,
+            summary,
+            change,
+            created_at,
+        }
+    }
 }
 
 /// An item of the column `objections`.

@@ -1,5 +1,8 @@
 //! What the latest analysis of a conversation must say for a list to show it. By hand: diesel has no
 //! functions that take jsonb apart.
+//!
+//! Texts are compared as `rpc::fold` leaves them. The analysis that a conversation shows has them in that form
+//! beside what was written.
 
 use diesel::expression::{ValidGrouping, is_aggregate};
 use diesel::pg::Pg;
@@ -14,9 +17,9 @@ use crate::rpc::words::Text;
 /// Conditions on the latest analysis. All that is set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Analysed {
-    /// It has this topic, whatever the case.
+    /// It has this topic, folded.
     pub(crate) topic: Option<String>,
-    /// It has this question, whatever the case.
+    /// It has this question, folded.
     pub(crate) question: Option<String>,
     /// It has an objection of one of these kinds.
     pub(crate) objection_kinds: Vec<Text<ObjectionKind>>,
@@ -53,14 +56,12 @@ impl QueryFragment<Pg> for Analysed {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let Self { topic, question, objection_kinds, sentiments } = self;
         out.push_sql("(latest_analysis IS NOT NULL");
-        for (list, text) in [("topics", topic), ("questions", question)] {
+        for (list, text) in [("topic_keys", topic), ("question_keys", question)] {
             let Some(text) = text else { continue };
-            out.push_sql(" AND EXISTS (SELECT FROM jsonb_array_elements_text(latest_analysis -> '");
+            out.push_sql(" AND latest_analysis -> '");
             out.push_sql(list);
-            // As the dashboard counts them.
-            out.push_sql("') AS text WHERE lower(text) = lower(");
+            out.push_sql("' ? ");
             out.push_bind_param::<SqlText, _>(text)?;
-            out.push_sql("))");
         }
         if !objection_kinds.is_empty() {
             out.push_sql(

@@ -38,7 +38,7 @@ pub(crate) struct Surroundings {
 
 /// What a subject is recognised by. One without letters is its own key.
 pub(crate) fn subject_key(subject: &str) -> String {
-    let folded = fold::settle(subject, fold::fold);
+    let folded = fold::fold(subject);
     fold::key(if folded.is_empty() { subject.to_owned() } else { folded }, MAX_KEY)
 }
 

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use unicode_normalization::UnicodeNormalization;
 
 use super::*;
 use crate::rpc::times;
@@ -35,7 +36,7 @@ fn texts_that_are_the_same_have_one_normal_form() {
     for (text, expected) in [
         ("When do you open?", "when do you open"),
         ("  when\tdo\u{a0}you\n OPEN ?!", "when do you open"),
-        ("¿Cuándo abren?", "cuándo abren"),
+        ("¿Cuándo abren?", "cuando abren"),
         ("GROSSE STRASSE", "grosse strasse"),
         ("große Straße.", "grosse strasse"),
         ("Ｏｐｅｎ？", "open"),
@@ -43,7 +44,7 @@ fn texts_that_are_the_same_have_one_normal_form() {
         ("ΣΑΣ", "σασ"),
         ("σας", "σασ"),
         ("„Offen“", "offen"),
-        ("e\u{301}", "é"),
+        ("e\u{301}", "e"),
         ("1.5 or 2.5?", "1.5 or 2.5"),
         ("营业时间？", "营业时间"),
         ("???", "???"),
@@ -53,13 +54,17 @@ fn texts_that_are_the_same_have_one_normal_form() {
         assert_eq!(normal(text), expected, "{text}");
     }
     assert_ne!(normal("C"), normal("C++"));
-    assert_ne!(normal("schon"), normal("schön"));
+    assert_eq!(normal("Où êtes-vous ?"), normal("ou etes-vous"));
 }
 
 #[test]
 fn every_character_has_a_normal_form_that_stays() {
+    let has_forms = |character: &char| {
+        let text = character.to_string();
+        text.to_lowercase() != text || text.to_uppercase() != text || text.nfkd().ne([*character])
+    };
     // What comes after has no case and no compatibility forms.
-    for character in '\0'..='\u{2ffff}' {
+    for character in ('\0'..='\u{2ffff}').filter(has_forms) {
         let form = normal(&format!("a{character}a"));
         assert_eq!(normal(&form), form, "{character:?}");
     }
@@ -82,7 +87,7 @@ proptest! {
 
     #[test]
     fn case_space_and_end_marks_make_no_difference(words in prop::collection::vec("[a-zäöüé]{1,8}", 1..6), end in "[?!. ]{0,4}") {
-        let plain = words.join(" ");
+        let plain = fold::fold(&words.join(" "));
         let other = format!(" {}{end}", words.join("\t ").to_uppercase());
         prop_assert_eq!(normal(&other), plain);
     }

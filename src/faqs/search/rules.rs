@@ -1,11 +1,17 @@
-//! How FAQs that have words of a query are ranked, and which stems a language has.
+//! What the words of FAQs and queries are, and how FAQs that have words of a query are ranked.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use unicode_normalization::UnicodeNormalization;
+use unicode_segmentation::UnicodeSegmentation;
 use uuid::Uuid;
 
 use super::store::Posting;
+use crate::faqs::rules::question_key;
+use crate::rpc::fold::fold;
+use crate::rpc::split::{self, Piece};
 
 /// What the parts of a score count. Words decide; of FAQs that have the same, the surer and newer ones
 /// come first.
@@ -16,8 +22,34 @@ const RECENCY_WEIGHT: f64 = 0.1;
 /// After how many seconds a FAQ is half as recent: 90 days.
 const HALF_LIFE_S: f64 = 90.0 * 86_400.0;
 
-/// FAQs with a word that are looked at. A word that more have tells little: it counts for these alone.
-pub(crate) const MAX_POSTINGS: usize = 64;
+/// How much a word counts that only the answer has: a question is about its words, an answer mentions
+/// some.
+const ANSWER_WEIGHT: f32 = 0.4;
+
+/// Words of a FAQ at most, those of the question first: a few hundred are a long answer's.
+pub(crate) const MAX_TERMS: usize = 512;
+
+/// Bytes of a word at most; what is longer is no word.
+const MAX_TERM: usize = 255;
+
+/// Entries of all words of a query that are looked at, in equal parts: some milliseconds of work, and all there
+/// are unless thousands of a customer's FAQs have the same words.
+pub(crate) const MAX_POSTINGS: usize = 4_096;
+
+/// FAQs with a word from which on it tells no less than a word that more have.
+const COMMON: usize = 64;
+
+/// FAQs whose other words are looked up, where a word has more entries than are looked at.
+pub(crate) const MAX_PROBED: usize = 128;
+
+/// Questions of a text that are looked up as a whole: the text, its lines and its sentences.
+const MAX_QUESTIONS: usize = 16;
+
+/// The bits of a place that chance decides, see [`place`].
+const CHANCE_BITS: u32 = 21;
+
+/// Words of a text that make a difference to its place.
+const MAX_PLACED: i32 = (1 << 9) - 1;
 
 /// FAQs that are ranked for each that a search gives: words decide, but the other parts of a score may
 /// take one half way up.
@@ -26,7 +58,7 @@ const SHORTLIST_FACTOR: usize = 2;
 /// FAQs that are ranked at least.
 const MIN_SHORTLIST: usize = 16;
 
-/// Words of a query that are looked at, twice as many as count: some are no words.
+/// Words of a query that are looked at, twice as many as count: some say nothing.
 const MAX_WORDS_READ: usize = 64;
 
 /// Places of a score that count: enough to tell FAQs apart, few enough to be the same on every machine.
@@ -81,13 +113,33 @@ pub(crate) struct Candidate {
     pub(crate) words: Vec<(i64, f32)>,
 }
 
+/// A word of a text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Word {
+    /// As stems are made of it: in small letters, with its accents. Empty for one that has no stem.
+    pub(crate) written: String,
+    /// As it is found in any language.
+    pub(crate) form: String,
+}
+
+/// The words of a FAQ, one column each.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Terms {
+    pub(crate) written: Vec<String>,
+    pub(crate) forms: Vec<String>,
+    pub(crate) weights: Vec<f32>,
+    pub(crate) places: Vec<i32>,
+}
+
 /// What a search has found so far.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Shortlist {
+pub(crate) struct Matches {
     /// How many FAQs have each word of the query, as far as they are looked at.
     pub(crate) frequencies: Vec<usize>,
-    /// The FAQs that are ranked, and their words.
+    /// The FAQs that have words, and which.
     pub(crate) words: BTreeMap<Uuid, Vec<(i64, f32)>>,
+    /// Words, and their forms, that more FAQs have than are looked at.
+    pub(crate) cut: Vec<(i64, String)>,
 }
 
 /// Why a FAQ stands where it does: each from 0 to 1.
@@ -105,37 +157,136 @@ pub(crate) fn config(language: &str) -> &'static str {
     CONFIGS.iter().find(|(tag, _)| *tag == first).map_or(SIMPLE, |(_, config)| config)
 }
 
-/// The different words of a text, in their order, as far as a search goes: each costs, and one that comes
-/// again says nothing new. What a word is, is left to Postgres; here it ends with a space.
-pub(crate) fn distinct(text: &str) -> String {
-    let mut known = BTreeSet::new();
-    let words = text.split_whitespace().filter(|word| {
-        let bare = word.trim_matches(|character: char| !character.is_alphanumeric()).to_lowercase();
-        known.insert(bare)
-    });
-    words.take(MAX_WORDS_READ).collect::<Vec<_>>().join(" ")
+/// The dictionary of Postgres that makes the stems of a configuration.
+pub(crate) fn dictionary(config: &str) -> String {
+    if config == SIMPLE { SIMPLE.to_owned() } else { format!("{config}_stem") }
 }
 
-/// The FAQs that match best, as far as can be told from those that were looked at, enough for a search
-/// that gives so many.
-pub(crate) fn shortlist(postings: &[Posting], limit: usize) -> Shortlist {
-    let words = postings.iter().map(|posting| posting.word).max().unwrap_or(0);
-    let mut frequencies = vec![0; usize::try_from(words).unwrap_or(0)];
-    let mut found: BTreeMap<Uuid, Vec<(i64, f32)>> = BTreeMap::new();
-    for Posting { word, faq_ids, weights } in postings {
-        let place = usize::try_from(word - 1).ok().and_then(|index| frequencies.get_mut(index));
-        if let Some(frequency) = place {
-            *frequency = faq_ids.len().max(*frequency);
-        }
-        for (id, weight) in faq_ids.iter().zip(weights) {
-            found.entry(*id).or_default().push((*word, *weight));
+/// The words of a text in their order. Of characters without spaces between their words, the pairs.
+fn words(text: &str) -> impl Iterator<Item = Word> {
+    let plain = text.nfkc().collect::<String>().to_lowercase();
+    let mut words = Vec::new();
+    for piece in split::pieces(&plain) {
+        match piece {
+            Piece::Word(word) => words.extend(split::parts(word).map(|part| (part.to_owned(), fold(part)))),
+            Piece::Run(run) => {
+                let run = fold(run);
+                words.extend(split::pairs(&run).map(|pair| (String::new(), pair.to_owned())));
+            }
         }
     }
-    let mut best: Vec<(Uuid, Vec<(i64, f32)>)> = found.into_iter().collect();
-    // The order is stable: of equals the one with the smaller id comes first.
-    best.sort_by_cached_key(|(_, words)| std::cmp::Reverse(steps(text_score(words, &frequencies))));
-    best.truncate(MIN_SHORTLIST.max(limit * SHORTLIST_FACTOR));
-    Shortlist { frequencies, words: best.into_iter().collect() }
+    let words = words.into_iter().map(|(written, form)| Word { written, form });
+    words.filter(|word| (1..=MAX_TERM).contains(&word.form.len()) && word.written.len() <= MAX_TERM)
+}
+
+/// The single characters of what has no spaces between its words: each may be a word.
+fn characters(text: &str) -> Vec<Word> {
+    let folded = fold(text);
+    let runs = split::pieces(&folded).filter_map(|piece| match piece {
+        Piece::Run(run) => Some(run),
+        Piece::Word(_) => None,
+    });
+    let word = |character: char| Word { written: String::new(), form: character.into() };
+    runs.flat_map(str::chars).map(word).collect()
+}
+
+/// The different words of a query, in their order, as far as a search goes: each costs, and one that comes
+/// again says nothing new.
+pub(crate) fn asked(query: &str) -> Vec<Word> {
+    let mut known = BTreeSet::new();
+    words(query).filter(|word| known.insert(word.form.clone())).take(MAX_WORDS_READ).collect()
+}
+
+/// The different words of a FAQ, those of its question first.
+pub(crate) fn terms(id: Uuid, question: &str, answer: &str) -> Terms {
+    let mut known = BTreeSet::new();
+    let mut new = |words: &mut dyn Iterator<Item = Word>| -> Vec<Word> {
+        words.filter(|word| known.insert(word.form.clone())).collect()
+    };
+    let of_question = new(&mut words(question).chain(characters(question)));
+    let of_answer = new(&mut words(answer));
+    let mut terms = Terms::default();
+    for (words, weight, is_asked) in [(of_question, 1.0, true), (of_answer, ANSWER_WEIGHT, false)] {
+        let place = place(id, words.len(), is_asked);
+        for Word { written, form } in words.into_iter().take(MAX_TERMS - terms.forms.len()) {
+            terms.written.push(written);
+            terms.forms.push(form);
+            terms.weights.push(weight);
+            terms.places.push(place);
+        }
+    }
+    terms
+}
+
+/// Where a FAQ stands among those that have a word: those with it in the question first, then those of few
+/// words, which are more about it, and of equals some by chance, so that age makes no difference. The chance is
+/// in the id, whose last bits are random.
+fn place(id: Uuid, words: usize, is_asked: bool) -> i32 {
+    let words = i32::try_from(words).unwrap_or(MAX_PLACED).min(MAX_PLACED);
+    let kind = if is_asked { 0 } else { MAX_PLACED + 1 };
+    let [.., one, two, three] = *id.as_bytes();
+    let chance = i32::from_be_bytes([0, one, two, three]) & ((1 << CHANCE_BITS) - 1);
+    ((kind + words) << CHANCE_BITS) | chance
+}
+
+/// What a text is recognised by as a question that was asked before: the whole, and its lines and sentences,
+/// since people greet before they ask.
+pub(crate) fn questions(text: &str) -> Vec<String> {
+    let mut known = BTreeSet::new();
+    let lines = || text.lines();
+    let sentences = lines().flat_map(UnicodeSegmentation::unicode_sentences);
+    let parts = [text].into_iter().chain(lines()).chain(sentences);
+    let parts = parts.filter(|part| !part.trim().is_empty()).take(MAX_WORDS_READ);
+    let keys = parts.map(question_key).filter(|key| known.insert(key.clone()));
+    keys.take(MAX_QUESTIONS).collect()
+}
+
+impl Matches {
+    /// What these entries say.
+    pub(crate) fn of(postings: Vec<Posting>) -> Self {
+        let limit = MAX_POSTINGS / postings.len().max(1);
+        let words = postings.iter().map(|posting| posting.word).max().unwrap_or(0);
+        let mut matches =
+            Self { frequencies: vec![0; usize::try_from(words).unwrap_or(0)], ..Self::default() };
+        for Posting { word, term, faq_ids, weights } in postings {
+            let is_cut = faq_ids.len() >= limit;
+            let place = usize::try_from(word - 1).ok().and_then(|index| matches.frequencies.get_mut(index));
+            if let Some(frequency) = place {
+                *frequency = if is_cut { COMMON } else { faq_ids.len() }.max(*frequency);
+            }
+            for (id, weight) in faq_ids.iter().zip(weights) {
+                matches.words.entry(*id).or_default().push((word, weight));
+            }
+            if is_cut {
+                matches.cut.push((word, term));
+            }
+        }
+        matches
+    }
+
+    /// Leaves the FAQs that match best.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        let mut best: Vec<(Uuid, Vec<(i64, f32)>)> = std::mem::take(&mut self.words).into_iter().collect();
+        // The order is stable: of equals the one with the smaller id comes first.
+        best.sort_by_cached_key(|(_, words)| Reverse(steps(text_score(words, &self.frequencies))));
+        best.truncate(count);
+        self.words = best.into_iter().collect();
+    }
+
+    /// Takes in that FAQs have words which were cut.
+    pub(crate) fn fill(&mut self, weights: Vec<(Uuid, String, f32)>) {
+        for (id, term, weight) in weights {
+            let words = self.cut.iter().filter(|(_, cut)| *cut == term).map(|(word, _)| (*word, weight));
+            if let Some(has) = self.words.get_mut(&id) {
+                has.extend(words);
+            }
+        }
+    }
+}
+
+/// How many FAQs are read for a search that gives so many.
+pub(crate) fn shortlist(limit: usize) -> usize {
+    MIN_SHORTLIST.max(limit * SHORTLIST_FACTOR)
 }
 
 /// The best of the candidates, and of equals the one with the smaller id.
@@ -148,6 +299,11 @@ pub(crate) fn rank(candidates: &[Candidate], frequencies: &[usize], limit: usize
     });
     ranked.truncate(limit);
     ranked
+}
+
+/// The scores of a FAQ whose question is the query's: it is the answer, however sure or new it is.
+pub(crate) fn exact(confidence: f64) -> Scores {
+    Scores { score: 1.0, text: 1.0, confidence: rounded(confidence), recency: 1.0 }
 }
 
 fn scores(candidate: &Candidate, frequencies: &[usize], newest: DateTime<Utc>) -> Scores {
@@ -173,7 +329,7 @@ fn text_score(words: &[(i64, f32)], frequencies: &[usize]) -> f64 {
 /// What a word counts that so many FAQs have.
 fn rarity(frequency: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "at most 64")]
-    let (most, frequency) = (MAX_POSTINGS as f64, frequency.clamp(1, MAX_POSTINGS) as f64);
+    let (most, frequency) = (COMMON as f64, frequency.clamp(1, COMMON) as f64);
     (most / frequency).ln_1p()
 }
 
@@ -214,27 +370,90 @@ mod tests {
     fn posting(word: i64, ids: std::ops::Range<u128>) -> Posting {
         let faq_ids: Vec<_> = ids.map(Uuid::from_u128).collect();
         let weights = vec![1.0; faq_ids.len()];
-        Posting { word, faq_ids, weights }
+        Posting { word, term: format!("w{word}"), faq_ids, weights }
+    }
+
+    fn forms(words: &[Word]) -> Vec<&str> {
+        words.iter().map(|word| word.form.as_str()).collect()
     }
 
     #[test]
     fn those_that_match_best_are_ranked() {
-        let postings = [posting(1, 0..64), posting(2, 60..63)];
-        let found = shortlist(&postings, 10);
-        assert_eq!(found.frequencies, [64, 3]);
+        let mut found = Matches::of(vec![posting(1, 0..64), posting(2, 60..63)]);
+        assert_eq!((found.frequencies.as_slice(), found.cut.as_slice()), ([64, 3].as_slice(), [].as_slice()));
+        assert_eq!((found.words.len(), shortlist(10), shortlist(1)), (64, 20, 16));
+        found.truncate(20);
         let expected: Vec<_> = (0..17).chain(60..63).map(Uuid::from_u128).collect();
         assert_eq!(found.words.keys().copied().collect::<Vec<_>>(), expected);
         assert_eq!(found.words[&Uuid::from_u128(60)], [(1, 1.0), (2, 1.0)]);
-        assert_eq!(shortlist(&postings, 100).words.len(), 64);
-        assert_eq!(shortlist(&[], 10), Shortlist::default());
+        assert_eq!(Matches::of(vec![]), Matches::default());
+    }
+
+    #[test]
+    fn what_was_cut_is_filled_in() {
+        let mut found = Matches::of(vec![posting(1, 0..4_096), posting(2, 9_000..9_001)]);
+        assert_eq!(found.cut, [(1, "w1".to_owned())]);
+        let rare = Uuid::from_u128(9_000);
+        found.truncate(MAX_PROBED);
+        assert_eq!(found.words[&rare], [(2, 1.0)]);
+        found.fill(vec![(rare, "w1".to_owned(), 0.4), (Uuid::from_u128(1 << 99), "w1".to_owned(), 1.0)]);
+        assert_eq!(found.words[&rare], [(2, 1.0), (1, 0.4)]);
     }
 
     #[test]
     fn a_word_counts_once_however_it_is_written() {
-        assert_eq!(distinct("Open? open, OPEN!\n ... on Sunday's open"), "Open? ... on Sunday's");
+        let words = asked("Open? open, OPEN!\n ... on Sunday's opén");
+        assert_eq!(forms(&words), ["open", "on", "sunday", "s"]);
         let many: Vec<_> = (0..100).map(|number| format!("word{number}")).collect();
-        assert_eq!(distinct(&many.join("  ")), many[..MAX_WORDS_READ].join(" "));
-        assert_eq!(distinct(" \t"), "");
+        assert_eq!(forms(&asked(&many.join("  "))), many[..MAX_WORDS_READ]);
+        assert_eq!(asked(" \t"), []);
+        let word = |written: &str, form: &str| Word { written: written.to_owned(), form: form.to_owned() };
+        assert_eq!(asked("ÖFFNUNG"), [word("öffnung", "offnung")], "stems are made of what is written");
+        assert_eq!(asked("周六送货"), [word("", "周六"), word("", "六送"), word("", "送货")]);
+    }
+
+    #[test]
+    fn a_faq_has_the_words_of_its_question_and_then_those_of_its_answer() {
+        let id = Uuid::from_u128(u128::MAX);
+        let found = terms(id, "Tea 茶叶?", "Green tea, 绿茶");
+        assert_eq!(found.forms, ["tea", "茶叶", "茶", "叶", "green", "绿茶"]);
+        assert_eq!(found.weights, [1.0, 1.0, 1.0, 1.0, ANSWER_WEIGHT, ANSWER_WEIGHT]);
+        assert!(found.places[0] < found.places[4] && found.places[0] == found.places[3]);
+        let many: String = (0..1_000).map(|number| format!("w{number} ")).collect();
+        let found = terms(id, "Tea", &many);
+        assert_eq!((found.forms.len(), found.places.len()), (MAX_TERMS, MAX_TERMS));
+        assert!(found.places.iter().all(|place| *place > 0));
+    }
+
+    #[test]
+    fn short_questions_stand_before_long_ones_and_age_makes_no_difference() {
+        let (old, new) = (Uuid::from_u128((1 << 100) + 7), Uuid::from_u128((2 << 100) + 3));
+        assert!(place(old, 1, true) < place(new, 2, true));
+        assert!(place(new, 1, true) < place(old, 2, true));
+        assert!(place(new, 2, true) < place(old, 2, true), "the last bits decide, not the first");
+        assert!(place(old, 9_999, true) < place(old, 1, false));
+    }
+
+    #[test]
+    fn a_text_is_recognised_as_a_whole_and_by_lines_and_sentences() {
+        assert_eq!(questions("Who are you?"), ["who are you"]);
+        let found = questions("Hi there! What is Kombucha?\nThanks");
+        assert_eq!(
+            found,
+            [
+                "hi there! what is kombucha? thanks",
+                "hi there! what is kombucha",
+                "thanks",
+                "hi there",
+                "what is kombucha"
+            ]
+        );
+        assert_eq!(questions(&"Ah! ".repeat(1_000)).len(), 2);
+        assert_eq!(
+            questions(&(0..999).map(|number| format!("{number}\n")).collect::<String>()).len(),
+            MAX_QUESTIONS
+        );
+        assert_eq!(questions(" \n"), [""; 0]);
     }
 
     #[test]

@@ -1,48 +1,32 @@
 //! `customer_faq_terms`.
 //!
-//! Words are made by Postgres's full text search, here in SQL and not kept as a `tsvector`: under a
-//! policy `@@` uses no index. The statements are written by hand, because diesel has neither its
-//! functions nor LATERAL.
+//! What the words are is decided by `rules`; Postgres's dictionaries make stems of them. They are not kept as a
+//! `tsvector`: under a policy `@@` uses no index. The statements are written by hand, because diesel has neither
+//! UNNEST nor LATERAL.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Float, Text as SqlText, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Float, Integer, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::rules::MAX_POSTINGS;
+use super::rules::{self, MAX_POSTINGS, MAX_TERMS, Terms, Word};
 use crate::db::TenantTx;
 use crate::db::schema::customer_faq_terms::dsl;
 use crate::error::Result;
 use crate::faqs::store::Faq;
 
-/// How much a word counts that only the answer has: a question is about its words, an answer mentions
-/// some.
-const ANSWER_WEIGHT: f32 = 0.4;
-
-/// Words of a FAQ at most, those of the question first: a few hundred are a long answer's.
-const MAX_TERMS: i64 = 512;
-
 /// Words of a query that count: the first ones of a long text say what it is about.
 const MAX_WORDS: i64 = 32;
-
-/// The words of the texts of `given (text, weight, config)`, at their positions: as they are written,
-/// and their stems. Both configurations count positions alike; a word that has no stem says nothing.
-/// What is longer than 255 bytes is no word.
-const WORDS: &str = "SELECT g.weight, p.position, max(l.lexeme) FILTER (WHERE l.written) AS form, \
-     max(l.lexeme) FILTER (WHERE NOT l.written) AS stem FROM given AS g CROSS JOIN LATERAL (\
-     SELECT true AS written, w.* FROM unnest(to_tsvector('simple', g.text)) AS w (lexeme, positions, marks) \
-     UNION ALL \
-     SELECT false, w.* FROM unnest(to_tsvector(g.config, g.text)) AS w (lexeme, positions, marks)) AS l \
-     CROSS JOIN LATERAL unnest(l.positions) AS p (position) WHERE octet_length(l.lexeme) <= 255 \
-     GROUP BY g.weight, p.position HAVING count(*) FILTER (WHERE NOT l.written) > 0";
 
 /// A word of a query, as it is written or by its stem, and who has it, as far as is looked at.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Posting {
     /// The word, counted from 1.
     pub(crate) word: i64,
+    /// The form of it that is looked up.
+    pub(crate) term: String,
     pub(crate) faq_ids: Vec<Uuid>,
     /// How much it counts for each of them.
     pub(crate) weights: Vec<f32>,
@@ -54,9 +38,9 @@ pub(crate) async fn insert(tx: &TenantTx, faq: &Faq) -> Result<()> {
         tenant: tx.tenant(),
         customer_id: faq.customer_id,
         faq_id: faq.id,
-        question: faq.question.clone(),
-        answer: faq.answer.clone(),
-        config: faq.search_config.clone(),
+        dictionary: rules::dictionary(&faq.search_config),
+        terms: rules::terms(faq.id, &faq.question, &faq.answer),
+        limit: i64::try_from(MAX_TERMS).unwrap_or(i64::MAX),
     };
     insert.execute(&mut tx.connection()).await?;
     Ok(())
@@ -72,63 +56,89 @@ pub(crate) async fn delete(tx: &TenantTx, faq_id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// The words of a text, and the FAQs of a customer that have them: of each form of a word 64, those first
-/// that have it in the question, and then the newest.
+/// Of a customer's FAQs, those that have each word: those in the order of their places, as many of each form
+/// of a word as its part of all entries allows.
 pub(crate) async fn list_postings(
     tx: &TenantTx,
     customer_id: Uuid,
     config: &str,
-    query: &str,
+    words: &[Word],
 ) -> Result<Vec<Posting>> {
     let list = ListPostings {
         tenant: tx.tenant(),
         customer_id,
-        config: config.to_owned(),
-        query: query.to_owned(),
-        limit: i64::try_from(MAX_POSTINGS).unwrap_or(i64::MAX),
+        dictionary: rules::dictionary(config),
+        written: words.iter().map(|word| word.written.clone()).collect(),
+        forms: words.iter().map(|word| word.form.clone()).collect(),
+        entries: i64::try_from(MAX_POSTINGS).unwrap_or(i64::MAX),
     };
     Ok(list.load(&mut tx.connection()).await?)
 }
 
-/// The statement of [`insert`].
+/// How much each of these terms counts for each of these FAQs, as far as they have them.
+pub(crate) async fn list_weights(
+    tx: &TenantTx,
+    faq_ids: &[Uuid],
+    terms: &[String],
+) -> Result<Vec<(Uuid, String, f32)>> {
+    let list = ListWeights { tenant: tx.tenant(), faq_ids: faq_ids.to_vec(), terms: terms.to_vec() };
+    Ok(list.load(&mut tx.connection()).await?)
+}
+
+/// The statement of [`insert`]. A word that has no stem says nothing; one that has none to be made is taken as it is.
 #[derive(QueryId)]
 struct Insert {
     tenant: Uuid,
     customer_id: Uuid,
     faq_id: Uuid,
-    question: String,
-    answer: String,
-    config: String,
+    dictionary: String,
+    terms: Terms,
+    limit: i64,
 }
 
 impl QueryFragment<Pg> for Insert {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH given AS (SELECT t.text, t.weight, c.config FROM (VALUES (");
-        out.push_bind_param::<SqlText, _>(&self.question)?;
-        out.push_sql(", 1::real), (");
-        out.push_bind_param::<SqlText, _>(&self.answer)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Float, _>(&ANSWER_WEIGHT)?;
-        out.push_sql(")) AS t (text, weight) CROSS JOIN (SELECT ");
-        out.push_bind_param::<SqlText, _>(&self.config)?;
+        let Terms { written, forms, weights, places } = &self.terms;
         out.push_sql(
-            "::regconfig AS config) AS c) \
-             INSERT INTO customer_faq_terms (tenant_id, customer_id, faq_id, term, weight) SELECT ",
+            "INSERT INTO customer_faq_terms (tenant_id, customer_id, faq_id, term, weight, place) SELECT ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
         out.push_sql(", ");
         out.push_bind_param::<SqlUuid, _>(&self.customer_id)?;
         out.push_sql(", ");
         out.push_bind_param::<SqlUuid, _>(&self.faq_id)?;
-        out.push_sql(", v.term, max(w.weight) FROM (");
-        out.push_sql(WORDS);
+        out.push_sql(", v.term, max(w.weight), min(w.place) FROM unnest(");
+        out.push_bind_param::<Array<SqlText>, _>(written)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(forms)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Float>, _>(weights)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(places)?;
+        out.push_sql(") WITH ORDINALITY AS w (written, form, weight, place, position) CROSS JOIN LATERAL ");
+        push_stems(&mut out, &self.dictionary)?;
         out.push_sql(
-            ") AS w CROSS JOIN LATERAL (VALUES (w.form), (w.stem)) AS v (term) WHERE v.term IS NOT NULL \
+            " CROSS JOIN LATERAL (VALUES (w.form), (s.of_written[1]), (s.of_form[1])) AS v (term) \
+             WHERE v.term <> '' AND octet_length(v.term) <= 255 \
              GROUP BY v.term ORDER BY max(w.weight) DESC, min(w.position), v.term LIMIT ",
         );
-        out.push_bind_param::<BigInt, _>(&MAX_TERMS)?;
+        out.push_bind_param::<BigInt, _>(&self.limit)?;
         Ok(())
     }
+}
+
+/// The stems of a word `w`, unless it is one that says nothing in its language. Made of the word as it is written
+/// and without its accents, since some write them and some do not.
+fn push_stems<'b>(out: &mut AstPass<'_, 'b, Pg>, dictionary: &'b str) -> QueryResult<()> {
+    out.push_sql("(SELECT * FROM (SELECT ts_lexize(");
+    out.push_bind_param::<SqlText, _>(dictionary)?;
+    out.push_sql("::regdictionary, w.written) AS of_written, ts_lexize(");
+    out.push_bind_param::<SqlText, _>(dictionary)?;
+    out.push_sql(
+        "::regdictionary, w.form) AS of_form) AS made \
+         WHERE w.written = '' OR coalesce(cardinality(made.of_written), 1) > 0) AS s",
+    );
+    Ok(())
 }
 
 /// The statement of [`list_postings`].
@@ -136,41 +146,71 @@ impl QueryFragment<Pg> for Insert {
 struct ListPostings {
     tenant: Uuid,
     customer_id: Uuid,
-    config: String,
-    query: String,
-    limit: i64,
+    dictionary: String,
+    written: Vec<String>,
+    forms: Vec<String>,
+    entries: i64,
 }
 
 impl Query for ListPostings {
-    type SqlType = (BigInt, Array<SqlUuid>, Array<Float>);
+    type SqlType = (BigInt, SqlText, Array<SqlUuid>, Array<Float>);
 }
 
 impl QueryFragment<Pg> for ListPostings {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH given AS (SELECT ");
-        out.push_bind_param::<SqlText, _>(&self.query)?;
-        out.push_sql(" AS text, 1::real AS weight, ");
-        out.push_bind_param::<SqlText, _>(&self.config)?;
         out.push_sql(
-            "::regconfig AS config), words AS MATERIALIZED (\
-             SELECT row_number() OVER (ORDER BY min(f.position)) AS word, f.form, f.stem FROM (",
+            "WITH words AS MATERIALIZED (SELECT row_number() OVER (ORDER BY w.position) AS word, w.form, \
+             s.of_written[1] AS stem, s.of_form[1] AS bare_stem FROM unnest(",
         );
-        out.push_sql(WORDS);
-        out.push_sql(") AS f GROUP BY f.form, f.stem ORDER BY word LIMIT ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.written)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.forms)?;
+        out.push_sql(") WITH ORDINALITY AS w (written, form, position) CROSS JOIN LATERAL ");
+        push_stems(&mut out, &self.dictionary)?;
+        out.push_sql(" ORDER BY word LIMIT ");
         out.push_bind_param::<BigInt, _>(&MAX_WORDS)?;
         out.push_sql(
-            ") SELECT w.word, p.faq_ids, p.weights FROM words AS w \
-             CROSS JOIN LATERAL (VALUES (w.form), (nullif(w.stem, w.form))) AS v (term) \
+            "), terms AS MATERIALIZED (SELECT DISTINCT w.word, v.term FROM words AS w \
+             CROSS JOIN LATERAL (VALUES (w.form), (w.stem), (w.bare_stem)) AS v (term) WHERE v.term <> '') \
+             SELECT t.word, t.term, p.faq_ids, p.weights FROM terms AS t \
              CROSS JOIN LATERAL (SELECT coalesce(array_agg(x.faq_id), '{}') AS faq_ids, \
-             coalesce(array_agg(x.weight), '{}') AS weights FROM (SELECT t.faq_id, t.weight \
-             FROM customer_faq_terms AS t WHERE t.tenant_id = ",
+             coalesce(array_agg(x.weight), '{}') AS weights FROM (SELECT e.faq_id, e.weight \
+             FROM customer_faq_terms AS e WHERE e.tenant_id = ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" AND t.customer_id = ");
+        out.push_sql(" AND e.customer_id = ");
         out.push_bind_param::<SqlUuid, _>(&self.customer_id)?;
-        out.push_sql(" AND t.term = v.term ORDER BY t.weight DESC, t.faq_id DESC LIMIT ");
-        out.push_bind_param::<BigInt, _>(&self.limit)?;
-        out.push_sql(") AS x) AS p WHERE v.term IS NOT NULL");
+        out.push_sql(" AND e.term = t.term ORDER BY e.place, e.faq_id LIMIT (SELECT ");
+        out.push_bind_param::<BigInt, _>(&self.entries)?;
+        out.push_sql(" / greatest(count(*), 1) FROM terms)) AS x) AS p ORDER BY t.word, t.term");
+        Ok(())
+    }
+}
+
+/// The statement of [`list_weights`].
+#[derive(QueryId)]
+struct ListWeights {
+    tenant: Uuid,
+    faq_ids: Vec<Uuid>,
+    terms: Vec<String>,
+}
+
+impl Query for ListWeights {
+    type SqlType = (SqlUuid, SqlText, Float);
+}
+
+impl QueryFragment<Pg> for ListWeights {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT e.faq_id, e.term, e.weight FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.faq_ids)?;
+        out.push_sql(") AS at_hand (id) CROSS JOIN unnest(");
+        out.push_bind_param::<Array<SqlText>, _>(&self.terms)?;
+        out.push_sql(
+            ") AS asked (term) CROSS JOIN LATERAL (SELECT t.faq_id, t.term, t.weight FROM customer_faq_terms AS t \
+             WHERE t.tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" AND t.faq_id = at_hand.id AND t.term = asked.term OFFSET 0) AS e");
         Ok(())
     }
 }

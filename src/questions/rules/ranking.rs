@@ -4,12 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use unicode_segmentation::UnicodeSegmentation;
 use uuid::Uuid;
 
 use super::{as_of, is_open};
 use crate::customers::field::{Field, Known};
-use crate::customers::rules::fold;
 use crate::customers::store::Customer;
 use crate::error::Result;
 use crate::pb::{
@@ -17,6 +15,8 @@ use crate::pb::{
     QuestionTiming,
 };
 use crate::questions::store::Question;
+use crate::rpc::fold::fold;
+use crate::rpc::split::{self, Piece};
 use crate::rpc::words::Word;
 
 /// What a step of priority is worth: more than all the rest together, so that it decides first.
@@ -36,9 +36,6 @@ const MAX_ATTEMPTS: i32 = 5;
 
 /// Letters of a word that says what a text is about; shorter ones are mostly grammar.
 const MIN_LETTERS: usize = 4;
-
-/// From here on, characters are words by themselves, as in Chinese.
-const IDEOGRAPHS: char = '\u{2e80}';
 
 /// Longer words that most questions have, and that say nothing either.
 const GRAMMAR: [&str; 24] = [
@@ -320,17 +317,21 @@ fn shown(time: DateTime<Utc>) -> String {
 /// A text without what does not matter, by which questions are the same.
 fn normal(text: &str) -> String {
     let folded = fold(text);
-    let words: Vec<_> = folded.unicode_words().collect();
-    if words.is_empty() { folded.trim().to_owned() } else { words.join(" ") }
+    let pieces: Vec<_> = split::pieces(&folded).map(Piece::text).collect();
+    if pieces.is_empty() { folded } else { pieces.join(" ") }
 }
 
 /// The words that say what a text is about.
 fn words(text: &str) -> BTreeSet<String> {
-    let says_something = |word: &&str| {
-        let long = word.chars().count() >= MIN_LETTERS && !GRAMMAR.contains(word);
-        long || word.starts_with(|first| first >= IDEOGRAPHS)
-    };
-    fold(text).unicode_words().filter(says_something).map(str::to_owned).collect()
+    let says_something = |word: &&str| word.chars().count() >= MIN_LETTERS && !GRAMMAR.contains(word);
+    let mut words = BTreeSet::new();
+    for piece in split::pieces(&fold(text)) {
+        match piece {
+            Piece::Word(word) => words.extend(Some(word).filter(says_something).map(str::to_owned)),
+            Piece::Run(run) => words.extend(split::pairs(run).map(str::to_owned)),
+        }
+    }
+    words
 }
 
 #[cfg(test)]

@@ -78,16 +78,26 @@ pub(crate) fn questions(matches: &[CustomerFaqMatch]) -> Vec<&str> {
 /// Adds `copies` of every FAQ of a customer with its words: another id and question, a millisecond
 /// younger each.
 pub(crate) async fn multiply_faqs(sql: &Sql, customer_id: &str, copies: u32) {
+    multiply(sql, &format!("f.customer_id = '{customer_id}'"), copies).await;
+}
+
+/// The same for the FAQs with this question.
+pub(crate) async fn multiply_faq(sql: &Sql, question: &str, copies: u32) {
+    multiply(sql, &format!("f.question = '{question}'"), copies).await;
+}
+
+async fn multiply(sql: &Sql, which: &str, copies: u32) {
     sql.run(&format!(
         "CREATE TEMP TABLE made AS SELECT f.id AS old, gen_random_uuid() AS new, n
-         FROM customer_faqs f, generate_series(1, {copies}) n WHERE f.customer_id = '{customer_id}';
+         FROM customer_faqs f, generate_series(1, {copies}) n WHERE {which};
          INSERT INTO customer_faqs SELECT copy.* FROM made m JOIN customer_faqs f ON f.id = m.old,
          LATERAL jsonb_populate_record(f, jsonb_build_object(
              'id', m.new, 'normalized_question', f.normalized_question || ' ' || m.n,
              'created_at', f.created_at + m.n * interval '1 ms',
              'active_at', f.active_at + m.n * interval '1 ms')) copy;
          INSERT INTO customer_faq_terms SELECT copy.* FROM made m JOIN customer_faq_terms t ON t.faq_id = m.old,
-         LATERAL jsonb_populate_record(t, jsonb_build_object('faq_id', m.new)) copy;
+         LATERAL jsonb_populate_record(t, jsonb_build_object('faq_id', m.new,
+             'place', ((t.place >> 21) << 21) | (('x' || right(m.new::text, 6))::bit(24)::int & 2097151))) copy;
          DROP TABLE made"
     ))
     .await;

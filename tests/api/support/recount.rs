@@ -6,6 +6,7 @@ use crm_backend::pb::{
     AiMetadata, Conversation, Count, GetConversationStatisticsResponse, Message, ModelUsage, ObjectionCount,
     ObjectionState, Spread,
 };
+use crm_backend::rpc::fold::fold;
 use crm_backend::rpc::times;
 use crm_backend::rpc::words::Word;
 
@@ -104,9 +105,9 @@ fn by_text<'a>(lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<Count> {
     for list in lists {
         let mut of_list = BTreeSet::new();
         for text in list {
-            let (spelling, times) = found.entry(text.to_lowercase()).or_insert((text.clone(), 0));
+            let (spelling, times) = found.entry(fold(text)).or_insert((text.clone(), 0));
             *spelling = spelling.clone().min(text.clone());
-            *times += usize::from(of_list.insert(text.to_lowercase()));
+            *times += usize::from(of_list.insert(fold(text)));
         }
     }
     let mut counts: Vec<_> = found.values().map(|(spelling, times)| count(spelling, *times)).collect();

@@ -14,6 +14,7 @@ use super::{Conversations, Scope};
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::error::{Error, Result};
+use crate::rpc::fold::fold;
 
 /// What the latest analysis of a conversation says.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pub(in crate::dashboard::conversations) async fn for_each(
 ) -> Result<()> {
     let list = ListAnalyses { of: Conversations::new(tx, scope) };
     let rows = list.load_stream::<Row>(&mut tx.connection()).await?.map_err(Error::from);
-    rows.try_for_each(|row| ready(row.analysis().and_then(&mut take))).await
+    rows.try_for_each(|row| ready(take(row.into()))).await
 }
 
 /// The parts of an analysis, each null where it says nothing.
@@ -57,56 +58,42 @@ pub(in crate::dashboard::conversations) async fn for_each(
 struct Row {
     sentiment: Option<String>,
     topics: Option<Json<Vec<String>>>,
-    /// JSON, as are those of questions.
-    forms_of_topics: Option<String>,
     questions: Option<Json<Vec<String>>>,
-    forms_of_questions: Option<String>,
     objections: Option<Json<Vec<Objection>>>,
 }
 
-impl Row {
-    fn analysis(self) -> Result<Analysis> {
-        let Self { sentiment, topics, forms_of_topics, questions, forms_of_questions, objections } = self;
-        Ok(Analysis {
+impl From<Row> for Analysis {
+    fn from(row: Row) -> Self {
+        let Row { sentiment, topics, questions, objections } = row;
+        Self {
             sentiment,
-            topics: compared(topics, forms_of_topics)?,
-            questions: compared(questions, forms_of_questions)?,
+            topics: compared(topics),
+            questions: compared(questions),
             objections: objections.unwrap_or_default().0,
-        })
+        }
     }
 }
 
-fn compared(texts: Option<Json<Vec<String>>>, forms: Option<String>) -> Result<Vec<Compared>> {
-    let forms: Vec<String> =
-        forms.map_or(Ok(Vec::new()), |forms| serde_json::from_str(&forms)).map_err(Error::internal)?;
-    let texts = texts.unwrap_or_default().0;
-    Ok(forms.into_iter().zip(texts).map(|(form, text)| Compared { form, text }).collect())
+fn compared(texts: Option<Json<Vec<String>>>) -> Vec<Compared> {
+    let texts = texts.unwrap_or_default().0.into_iter();
+    texts.map(|text| Compared { form: fold(&text), text }).collect()
 }
 
-/// The statement of [`for_each`]. All texts of a list are folded at once, as the JSON that they are in: what
-/// JSON adds to them has no capital letters.
+/// The statement of [`for_each`].
 #[derive(QueryId)]
 struct ListAnalyses {
     of: Conversations,
 }
 
 impl Query for ListAnalyses {
-    type SqlType = (
-        Nullable<SqlText>,
-        Nullable<Jsonb>,
-        Nullable<SqlText>,
-        Nullable<Jsonb>,
-        Nullable<SqlText>,
-        Nullable<Jsonb>,
-    );
+    type SqlType = (Nullable<SqlText>, Nullable<Jsonb>, Nullable<Jsonb>, Nullable<Jsonb>);
 }
 
 impl QueryFragment<Pg> for ListAnalyses {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "SELECT c.latest_analysis -> 'sentiment' ->> 'label', \
-             c.latest_analysis -> 'topics', lower((c.latest_analysis -> 'topics')::text), \
-             c.latest_analysis -> 'questions', lower((c.latest_analysis -> 'questions')::text), \
+             c.latest_analysis -> 'topics', c.latest_analysis -> 'questions', \
              c.latest_analysis -> 'objections'",
         );
         self.of.walk_ast(out.reborrow())?;
