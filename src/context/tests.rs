@@ -468,6 +468,7 @@ fn in_words(text: &str) -> Snapshot {
         contact_name: text(),
         email: text(),
         phone: text(),
+        phone_e164: String::new(),
         website: text(),
         address: Json(Address { address: text(), city: text(), ..Address::default() }),
         industry_category: text(),
