@@ -148,7 +148,6 @@ impl Follower {
     /// Takes what a page says.
     pub(super) fn read(&mut self, page: Page) {
         let Page { reopened, changes, messages, conversation, change, more: _ } = page;
-        let is_reopened = reopened.is_some();
         if let Some(conversation) = reopened {
             self.tell_conversation(*conversation);
         }
@@ -163,10 +162,6 @@ impl Follower {
             }
         }
         self.position.change = change;
-        // A reopening was told before changes that came earlier: a client that has the last of them has all.
-        if is_reopened && let Some((_, position)) = self.ready.back_mut() {
-            position.change = change;
-        }
         for message in messages {
             self.position.sequence = message.sequence;
             if message.status.0 == MessageStatus::InProgress {
