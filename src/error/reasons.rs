@@ -160,7 +160,7 @@ fn page_token() -> Error {
         },
         message: pb::ListCustomersRequest { page_token: "50".to_owned(), ..Default::default() },
     };
-    PageKey::new(vec![7; 32]).open::<_, String>(&call).err().expect("not our token")
+    PageKey::new(vec![7; 32]).open::<_, String>(&call).expect_err("not our token")
 }
 
 fn known() -> Known {

@@ -24,7 +24,7 @@ impl<T: FoldIds> FoldIds for Box<T> {
 }
 
 /// Writes a text in small letters if it is a UUID. Anything else stays as it is, for the rules to refuse.
-pub fn fold(text: &mut String) {
+pub fn fold(text: &mut str) {
     if is_uuid(text) {
         text.make_ascii_lowercase();
     }

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::support::customers::named;
 use crate::support::postgres::{Database, Sql};
-use crate::support::{Crm, Refusal, Settings, at_once, eventually};
+use crate::support::{Crm, Refusal, Settings, at_once, begin, eventually};
 
 /// Values whose number is not what counting gives.
 async fn wrong(sql: &Sql) -> Vec<String> {
@@ -86,7 +86,7 @@ async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
         industry_category: "food".to_owned(),
         ..named("Ana")
     };
-    let create = tokio::spawn({
+    let create = begin({
         let tenant = tenant.clone();
         async move { tenant.create(request).await }
     });
@@ -104,11 +104,11 @@ async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
         };
         async move { tenant.update(wanted, &["slug", "status"]).await }
     });
-    let updates = tokio::spawn(at_once(updates.collect::<Vec<_>>()));
+    let updates = begin(at_once(updates.collect::<Vec<_>>()));
     eventually("the others wait for its slug", async || observer.number(waiting).await == 17).await;
     holder.run("COMMIT").await;
-    create.await.expect("no panic").expect("it was first");
-    for outcome in updates.await.expect("no panic") {
+    create.end().await.expect("it was first");
+    for outcome in updates.end().await {
         outcome.expect_err("taken").is(Code::AlreadyExists, "SLUG_TAKEN");
     }
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";

@@ -10,7 +10,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::questions::{about, is_about, lapse, question};
-use crate::support::{Crm, Refusal, at_once, eventually};
+use crate::support::{Crm, Refusal, at_once, begin, eventually};
 
 /// A time in the far future.
 fn far() -> Option<Timestamp> {
@@ -171,7 +171,7 @@ async fn a_lapsed_question_that_is_deleted_meanwhile_makes_way_too() {
     lapse(&holder, &lapsed).await;
     // Deleted, but not yet for all.
     holder.run(&format!("BEGIN; DELETE FROM pending_questions WHERE id = '{lapsed}'")).await;
-    let create = tokio::spawn({
+    let create = begin({
         let (tenant, request) = (tenant.clone(), about(&customer, "email"));
         async move { tenant.create_question(request).await }
     });
@@ -179,7 +179,7 @@ async fn a_lapsed_question_that_is_deleted_meanwhile_makes_way_too() {
                  AND wait_event_type = 'Lock' AND query LIKE '%pending_questions%'";
     eventually("it has found the lapsed one", async || observer.number(waits).await == 1).await;
     holder.run("COMMIT").await;
-    let (question, existing) = create.await.expect("no panic").expect("no question is in its way");
+    let (question, existing) = create.end().await.expect("no question is in its way");
     assert!(!existing && question.id != lapsed);
 }
 

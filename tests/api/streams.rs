@@ -440,8 +440,8 @@ async fn text_that_is_sent_again_is_compared_byte_by_byte() {
     stream.write(&talk, "a", half, &text[half..]).await;
     for (from, character) in text.char_indices().step_by(37) {
         let other = if character == 'a' { "b" } else { "a" };
-        let before = text.char_indices().map(|(index, _)| index).filter(|index| index + 50 < from);
-        let again = before.last().unwrap_or(0);
+        let mut before = text.char_indices().map(|(index, _)| index).filter(|index| index + 50 < from);
+        let again = before.next_back().unwrap_or(0);
         stream.tell(&talk, [delta("a", again, &text[again..from])]);
         stream.acked(text.len()).await;
         stream.tell(&talk, [delta("a", again, &format!("{}{other}", &text[again..from])), start("a", "p")]);

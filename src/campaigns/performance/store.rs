@@ -109,9 +109,9 @@ pub(crate) async fn list_happened(tx: &TenantTx, scope: &Scope) -> Result<Vec<Ha
 /// The customers of a scope's events, by group and in all; and where the groups are days, by the day on which
 /// they were first sent to, and by that on which they were first delivered to.
 pub(crate) async fn list_reached(tx: &TenantTx, scope: &Scope) -> Result<Vec<Reached>> {
+    type Row = (Option<i32>, Option<Uuid>, Option<i32>, i32, i64);
     let list = ListReached { tenant: tx.tenant(), scope };
-    let rows: Vec<(Option<i32>, Option<Uuid>, Option<i32>, i32, i64)> =
-        list.load(&mut tx.connection()).await?;
+    let rows: Vec<Row> = list.load(&mut tx.connection()).await?;
     let reached = rows.into_iter().map(|(day, campaign, entered, kinds, customers)| {
         let group = group(day, campaign);
         let of = match (entered, group) {

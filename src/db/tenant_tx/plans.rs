@@ -17,7 +17,8 @@ impl TenantTx {
     }
 
     /// From here on, and for the values at hand, rows are found through a bitmap of an index: what a
-    /// GIN index gives, whatever the planner thinks of it.
+    /// GIN index gives, whatever the planner thinks of it. Entries of indexes count as dear, so that it does
+    /// not read all keys of a tenant as well to have fewer rows to look at.
     ///
     /// # Errors
     ///
@@ -25,7 +26,7 @@ impl TenantTx {
     pub async fn plan_by_bitmap(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; \
-                           SET LOCAL enable_bitmapscan = on";
+                           SET LOCAL enable_bitmapscan = on; SET LOCAL cpu_index_tuple_cost = 1";
         Ok(self.connection().batch_execute(SQL).await?)
     }
 
@@ -36,7 +37,8 @@ impl TenantTx {
     /// What can happen to any statement.
     pub async fn plan_by_order(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
-                           SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = off";
+                           SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = off; \
+                           SET LOCAL cpu_index_tuple_cost = DEFAULT";
         Ok(self.connection().batch_execute(SQL).await?)
     }
 
@@ -76,7 +78,7 @@ impl TenantTx {
     pub async fn plan_as_usual(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = DEFAULT; SET LOCAL enable_seqscan = DEFAULT; \
                            SET LOCAL enable_indexscan = DEFAULT; SET LOCAL enable_indexonlyscan = DEFAULT; \
-                           SET LOCAL enable_bitmapscan = DEFAULT";
+                           SET LOCAL enable_bitmapscan = DEFAULT; SET LOCAL cpu_index_tuple_cost = DEFAULT";
         Ok(self.connection().batch_execute(SQL).await?)
     }
 }

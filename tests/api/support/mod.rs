@@ -58,6 +58,27 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("takes too long")
 }
 
+/// Something that goes on beside the test, and ends with it at the latest.
+pub(crate) struct Begun<T>(tokio::task::JoinSet<T>);
+
+/// Begins something that is to go on beside the test.
+pub(crate) fn begin<F>(future: F) -> Begun<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(future);
+    Begun(tasks)
+}
+
+impl<T: 'static> Begun<T> {
+    /// What it gives when it has ended.
+    pub(crate) async fn end(mut self) -> T {
+        soon(self.0.join_next()).await.expect("one task").expect("no panic")
+    }
+}
+
 /// Runs all of these at once, each as a task, and gives what they gave, in their order.
 pub(crate) async fn at_once<F>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
