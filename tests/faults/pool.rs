@@ -68,13 +68,10 @@ async fn refusals(client: &Client) -> Duration {
     calls.join_all().await.into_iter().max().expect("calls")
 }
 
-/// What goes in batches is done meanwhile; where the machine is slow, not at the first attempt.
-async fn batches_go_on(client: &mut Client, id: &str, conversation: &str) {
+/// Lookups go in batches, for which a connection is kept; where the machine is slow, not at the first attempt.
+async fn lookups_go_on(client: &mut Client, id: &str) {
     within(async {
         while client.get_customer(id).await.is_err() {
-            tokio::time::sleep(PAUSE).await;
-        }
-        while client.create_message(conversation).await.is_err() {
             tokio::time::sleep(PAUSE).await;
         }
     })
@@ -104,7 +101,6 @@ async fn exhaust(run: Run) {
     ];
     let service = Service::launch(Setup::of(&database.url()).with(&arguments));
     let (mut client, id) = customer(&service).await;
-    let conversation = client.clone().create_conversation(&id).await.id;
 
     let mut operator = Operator::connect(&database.url()).await;
     let mut held = JoinSet::new();
@@ -129,7 +125,7 @@ async fn exhaust(run: Run) {
     let mut slowest = Duration::ZERO;
     for _ in 0..rounds {
         slowest = slowest.max(refusals(&client).await);
-        batches_go_on(&mut client, &id, &conversation).await;
+        lookups_go_on(&mut client, &id).await;
         assert_eq!(client.health().await, ServingStatus::Serving, "a full pool is no illness");
     }
     operator.execute("COMMIT").await;
