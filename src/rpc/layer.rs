@@ -236,7 +236,7 @@ impl CallLayer {
         let ends = Ends { deadline: time.asked.map(|_| allowed), stop: None, validity };
         if let Some(meter) = meter {
             request.extensions_mut().insert(meter.clone());
-            request = request.map(|inner| ends.request(Body::new(Metered { inner, meter })));
+            request = request.map(|inner| ends.request(Body::new(Metered::new(inner, meter))));
         }
         let call = tokio::time::timeout(allowed.saturating_add(GIVEN_UP_AFTER), inner.call(request));
         // What runs has its place also when nobody listens any more.

@@ -1,19 +1,47 @@
 //! The body of a stream's requests, which reads on while there is room for it.
 
+use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
+use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::room::Meter;
 
+/// How often a body that waits for room looks for itself, whether it was woken or not: a stream must not wait for
+/// ever, whoever took the room that it was woken for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// A body that asks its meter before it reads.
 pub(super) struct Metered {
-    pub(super) inner: Body,
-    pub(super) meter: Meter,
+    inner: Body,
+    meter: Meter,
+    /// While it waits.
+    look_again: Option<Pin<Box<Sleep>>>,
+}
+
+impl Metered {
+    pub(super) fn new(inner: Body, meter: Meter) -> Self {
+        Self { inner, meter, look_again: None }
+    }
+
+    /// Whether it may read on.
+    fn poll_may_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.meter.poll_may_read(context).is_pending() {
+            let sleep = self.look_again.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_AGAIN)));
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.look_again = None;
+        }
+        self.look_again = None;
+        Poll::Ready(())
+    }
 }
 
 impl http_body::Body for Metered {
@@ -24,8 +52,11 @@ impl http_body::Body for Metered {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Self { inner, meter } = self.get_mut();
-        ready!(meter.poll_may_read(context));
+        let this = self.get_mut();
+        if this.poll_may_read(context).is_pending() {
+            return Poll::Pending;
+        }
+        let Self { inner, meter, look_again: _ } = this;
         let frame = Pin::new(inner).poll_frame(context);
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
@@ -33,8 +64,8 @@ impl http_body::Body for Metered {
                     meter.read_on(data);
                 }
             }
-            Poll::Ready(_) => {}
-            Poll::Pending => meter.pass_on(),
+            // It reads no more, or has nothing to read: another that waits may.
+            Poll::Ready(_) | Poll::Pending => meter.pass_on(),
         }
         frame
     }
