@@ -4,7 +4,7 @@
 //! A rule that is not understood fails the build: a limit that the proto shows to clients and the
 //! service does not hold would be worse than none. So there is no CEL but the one form that
 //! `either.rs` reads, no predefined rule and no rule for a kind of field that has no use here yet;
-//! whoever needs one adds it to `values.rs`.
+//! to use another rule, add it to `values.rs`.
 //!
 //! The items of a list with the option `(crm.v1.per_item)` are not checked with their request: the
 //! call checks each of them with its own `Validate`, and reports it in its answer.

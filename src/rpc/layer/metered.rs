@@ -13,8 +13,8 @@ use tonic::body::Body;
 
 use super::room::Meter;
 
-/// How often a body that waits for room looks for itself, whether it was woken or not: a stream must not wait for
-/// ever, whoever took the room that it was woken for.
+/// How often a body that waits for room looks for itself, in case it is not woken when there is room: short for a
+/// client that waits, and long beside what a look costs.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A body that asks its meter before it reads.
