@@ -19,9 +19,21 @@ pub fn each<Q>(ids: &[Uuid], query: Q) -> Each<Q> {
     Each { ids: ids.to_vec(), query }
 }
 
+/// The same in the order of the ids.
+pub fn each_in_order<Q>(ids: &[Uuid], query: Q) -> EachInOrder<Q> {
+    EachInOrder { ids: ids.to_vec(), query }
+}
+
 /// A query that runs for each of many ids.
 #[derive(Debug, Clone, QueryId)]
 pub struct Each<Q> {
+    ids: Vec<Uuid>,
+    query: Q,
+}
+
+/// A query that runs for each of many ids, in their order.
+#[derive(Debug, Clone, QueryId)]
+pub struct EachInOrder<Q> {
     ids: Vec<Uuid>,
     query: Q,
 }
@@ -38,6 +50,21 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Each<Q> {
         self.query.walk_ast(out.reborrow())?;
         // Without it the planner could turn this into a join after all.
         out.push_sql(" OFFSET 0) AS found");
+        Ok(())
+    }
+}
+
+impl<Q: Query> Query for EachInOrder<Q> {
+    type SqlType = Q::SqlType;
+}
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for EachInOrder<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT found.* FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(") WITH ORDINALITY AS at_hand (id, place) CROSS JOIN LATERAL (");
+        self.query.walk_ast(out.reborrow())?;
+        out.push_sql(" OFFSET 0) AS found ORDER BY at_hand.place");
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What one transaction does to FAQs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use futures_util::try_join;
 use uuid::Uuid;
@@ -110,12 +110,14 @@ pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
         let cut: Vec<String> = matches.cut.iter().map(|(_, term)| term.clone()).collect();
         matches.fill(terms::list_weights(tx, &ids, &cut).await?);
     }
-    matches.truncate(ranking::shortlist(*limit));
-    let ids: BTreeSet<Uuid> = matches.words.keys().chain(&same).copied().collect();
+    // What is read is bounded by what an answer may have, so what matches best is read first.
+    let matching = matches.truncate(ranking::shortlist(*limit));
+    let matching = matching.into_iter().filter(|id| !same.contains(id));
+    let ids: Vec<Uuid> = same.iter().copied().chain(matching).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let faqs = store::find_each(tx, &ids.into_iter().collect::<Vec<_>>()).await?;
+    let faqs = store::list_each(tx, &ids).await?;
     let mut faqs: HashMap<Uuid, Faq> = faqs.into_iter().map(|faq| (faq.id, faq)).collect();
     faqs.retain(|_, faq| {
         rules::is_usable(faq.status.0) && (statuses.is_empty() || statuses.contains(&faq.status))

@@ -100,13 +100,14 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Faq>> {
     Ok(faq)
 }
 
-/// The FAQs with these ids, in no order.
-pub(crate) async fn find_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Faq>> {
+/// The FAQs with these ids, in their order, as far as [`MAX_PAGE_BYTES`] go.
+pub(crate) async fn list_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Faq>> {
     let faq = dsl::customer_faqs
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::id.eq(each::Id))
         .select(Faq::as_select());
-    Ok(each::each(ids, faq).load(&mut tx.connection()).await?)
+    let faqs = fitted(each::each_in_order(ids, faq), MAX_PAGE_BYTES);
+    Ok(Rows::of(faqs.load(&mut tx.connection()).await?).rows)
 }
 
 /// The id of a customer's FAQ with this normalised question.

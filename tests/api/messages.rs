@@ -4,6 +4,7 @@ use crm_backend::pb::{
     Action, ActionStatus, AiMetadata, CreateMessageRequest, GetMessageRequest, ListMessagesRequest, Message,
     MessageRole, MessageStatus, NewMessage, get_message_request::Name,
 };
+use prost_types::value::Kind;
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -83,6 +84,35 @@ async fn every_field_comes_back_as_it_was_sent() {
     assert_eq!(added, expected);
     assert_eq!(get(&tenant, &talk.id, &added.id).await.expect("there"), expected);
     assert_eq!(tenant.messages(&talk.id, 0).await, [expected]);
+}
+
+/// The answer to a call that adds a message is made of what was written, and not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_to_an_added_message_is_what_a_reader_gets() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let number = |number| prost_types::Value { kind: Some(Kind::NumberValue(number)) };
+    let numbers = [0.0, -0.0, 0.1, 1e-320, 5e-324, 1.5e300, 123_456_789_012_345_680.0, -3.0];
+    let list = prost_types::ListValue { values: numbers.map(number).into() };
+    let nested = prost_types::Struct { fields: [("".to_owned(), number(1e21))].into() };
+    let metadata = [
+        ("z".to_owned(), prost_types::Value { kind: Some(Kind::ListValue(list)) }),
+        ("a".to_owned(), prost_types::Value { kind: Some(Kind::StructValue(nested)) }),
+    ];
+    let sent = NewMessage {
+        role: MessageRole::Tool.into(),
+        sent_time: Some(Timestamp { seconds: 1, nanos: 999_999_999 }),
+        metadata: Some(prost_types::Struct { fields: metadata.into() }),
+        ai: Some(AiMetadata {
+            response_time: Some(Duration { seconds: 0, nanos: 1_999 }),
+            ..Default::default()
+        }),
+        content: "\u{feff} \r\n".to_owned(),
+        ..Default::default()
+    };
+    let (added, _) = tenant.add(&talk.id, sent).await.expect("added");
+    assert_eq!(get(&tenant, &talk.id, &added.id).await.expect("there"), added);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crm_backend::pb::{
     CreateCustomerRequest, CustomerStatus, ListConversationsRequest, ListCustomersRequest,
-    ListMessagesRequest,
+    ListMessagesRequest, get_message_request::Name,
 };
 
 use crate::support::conversations::message;
@@ -239,6 +239,11 @@ async fn a_page_of_messages_reads_a_page_of_an_index() {
         "audit_events_pkey",
     ];
     hold(&crm, &tenant, "CreateMessage", add, &indexes, 8).await;
+    let get = async |tenant: &Tenant| {
+        let name = Name::MessageKey("a".to_owned());
+        assert_eq!(tenant.message_named(&talk.id, name).await.expect("there").content, "Hello");
+    };
+    hold(&crm, &tenant, "GetMessage by key", get, &["conversation_messages_message_key_key"], 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

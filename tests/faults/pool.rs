@@ -68,10 +68,14 @@ async fn refusals(client: &Client) -> Duration {
     calls.join_all().await.into_iter().max().expect("calls")
 }
 
-/// Lookups go in batches, for which a connection is kept; where the machine is slow, not at the first attempt.
-async fn lookups_go_on(client: &mut Client, id: &str) {
+/// Lookups and appends go in batches, for which a connection is kept; where the machine is slow, not at the first
+/// attempt.
+async fn batches_go_on(client: &mut Client, (customer, conversation): (&str, &str)) {
     within(async {
-        while client.get_customer(id).await.is_err() {
+        while client.get_customer(customer).await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        while client.create_message(conversation).await.is_err() {
             tokio::time::sleep(PAUSE).await;
         }
     })
@@ -101,6 +105,7 @@ async fn exhaust(run: Run) {
     ];
     let service = Service::launch(Setup::of(&database.url()).with(&arguments));
     let (mut client, id) = customer(&service).await;
+    let conversation = client.create_conversation(&id).await.id;
 
     let mut operator = Operator::connect(&database.url()).await;
     let mut held = JoinSet::new();
@@ -123,9 +128,11 @@ async fn exhaust(run: Run) {
 
     let rounds = run.size.pick(2, 30);
     let mut slowest = Duration::ZERO;
+    let mut appended = 0;
     for _ in 0..rounds {
         slowest = slowest.max(refusals(&client).await);
-        lookups_go_on(&mut client, &id).await;
+        batches_go_on(&mut client, (&id, &conversation)).await;
+        appended += 1;
         assert_eq!(client.health().await, ServingStatus::Serving, "a full pool is no illness");
     }
     operator.execute("COMMIT").await;
@@ -133,6 +140,8 @@ async fn exhaust(run: Run) {
         update.expect("what held the connections goes on");
     }
     client.clone().create_customer(Uuid::new_v4()).await.expect("connections are free again");
+    // Each has a key of its own, so one that was refused though it is stored would count twice.
+    assert_eq!(client.count_messages(&conversation).await.expect("the conversation"), appended);
     let refused = rounds * TOGETHER;
     run.say(&format_args!(
         "{refused} refused with RetryInfo, the slowest {slowest:?} after a wait limit of {WAIT:?}; health SERVING each time"

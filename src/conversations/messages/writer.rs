@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::iter;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::actions::{self, Holding};
@@ -36,29 +37,68 @@ pub(crate) struct Pending {
 
 /// Who is told what became of a write. They are told in any case.
 pub(crate) struct Reply {
-    /// The number of the write, for who asked.
-    ticket: u64,
     /// Since when somebody waits for it.
     asked: Instant,
-    to: Option<mpsc::UnboundedSender<(u64, Outcome)>>,
+    to: To,
+}
+
+/// Where the answer to a write goes.
+enum To {
+    /// To a stream, which knows the write by a number.
+    Stream(u64, mpsc::UnboundedSender<(u64, Outcome)>),
+    /// To a call that waits for this write alone.
+    Call(oneshot::Sender<Result<Written>>),
+    /// It is told.
+    Told,
+}
+
+/// What a write made of its message.
+pub(crate) struct Written {
+    pub(crate) placed: Placed,
+    /// The message as it stands, where the write added it.
+    pub(crate) added: Option<Message>,
 }
 
 impl Reply {
     pub(crate) fn new(ticket: u64, to: mpsc::UnboundedSender<(u64, Outcome)>) -> Self {
-        Self { ticket, asked: Instant::now(), to: Some(to) }
+        Self { asked: Instant::now(), to: To::Stream(ticket, to) }
     }
 
-    fn send(&mut self, outcome: Outcome) {
-        if let Some(to) = self.to.take() {
-            // Who does not listen any more does not need to know.
-            let _ = to.send((self.ticket, outcome));
+    fn to_call(to: oneshot::Sender<Result<Written>>) -> Self {
+        Self { asked: Instant::now(), to: To::Call(to) }
+    }
+
+    /// Tells the outcome of a write that was made at this time.
+    fn send(&mut self, outcome: Outcome, write: &Write, now: DateTime<Utc>) {
+        let written = |placed: Placed| {
+            let added = match &write.change {
+                Change::Add(message) if placed.effect == Effect::Added => {
+                    Some(Message::of(message, placed.sequence, placed.status, now))
+                }
+                _ => None,
+            };
+            Written { placed, added }
+        };
+        self.tell(outcome, written);
+    }
+
+    fn refuse(&mut self, error: Error) {
+        self.tell(Err(error), |placed| Written { placed, added: None });
+    }
+
+    /// Nobody may listen any more, who then does not need to know.
+    fn tell(&mut self, outcome: Outcome, written: impl FnOnce(Placed) -> Written) {
+        match mem::replace(&mut self.to, To::Told) {
+            To::Stream(ticket, to) => drop(to.send((ticket, outcome))),
+            To::Call(to) => drop(to.send(outcome.map(written))),
+            To::Told => {}
         }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        self.send(Err(Error::internal("a write was lost on its way to the database")));
+        self.refuse(Error::internal("a write was lost on its way to the database"));
     }
 }
 
@@ -131,13 +171,13 @@ pub(crate) async fn write(
     author: Author,
     deadline: Deadline,
     write: Write,
-) -> Result<Placed> {
-    let (replies, mut outcomes) = mpsc::unbounded_channel();
-    lanes.submit([Pending { author, write, reply: Reply::new(0, replies) }]);
+) -> Result<Written> {
+    let (reply, written) = oneshot::channel();
+    lanes.submit([Pending { author, write, reply: Reply::to_call(reply) }]);
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
-    match tokio::time::timeout(remaining, outcomes.recv()).await {
-        Ok(Some((_, outcome))) => outcome,
-        Ok(None) => Err(Error::internal("nobody said what became of a write")),
+    match tokio::time::timeout(remaining, written).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(_)) => Err(Error::internal("nobody said what became of a write")),
         Err(_) => Err(Error::DeadlineExceeded),
     }
 }
@@ -278,7 +318,8 @@ impl Writer {
                 self.tell(topic, (&pending.write, now), placed, &mut closed);
                 note(&mut moved, topic, placed);
             }
-            pending.reply.send(outcome);
+            let Pending { write, reply, author: _ } = &mut pending;
+            reply.send(outcome, write, now);
         }
         for (topic, (sequence, change)) in moved {
             self.feed.tell_others(topic, &Event::Moved { sequence, change });
@@ -421,6 +462,6 @@ fn missing(share: &Share<'_>, found: &Found) -> Vec<Uuid> {
 
 fn refuse(pending: Vec<Pending>, error: Error) {
     for (mut pending, error) in pending.into_iter().zip(iter::successors(Some(error), Error::of_all)) {
-        pending.reply.send(Err(error));
+        pending.reply.refuse(error);
     }
 }

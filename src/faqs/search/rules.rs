@@ -264,13 +264,15 @@ impl Matches {
         matches
     }
 
-    /// Leaves the FAQs that match best.
-    pub(crate) fn truncate(&mut self, count: usize) {
+    /// Leaves the FAQs that match best, and says which these are, the best first.
+    pub(crate) fn truncate(&mut self, count: usize) -> Vec<Uuid> {
         let mut best: Vec<(Uuid, Vec<(i64, f32)>)> = std::mem::take(&mut self.words).into_iter().collect();
         // The order is stable: of equals the one with the smaller id comes first.
         best.sort_by_cached_key(|(_, words)| Reverse(steps(text_score(words, &self.frequencies))));
         best.truncate(count);
+        let ids = best.iter().map(|(id, _)| *id).collect();
         self.words = best.into_iter().collect();
+        ids
     }
 
     /// Takes in that FAQs have words which were cut.

@@ -5,20 +5,23 @@
 //! back. Counted is what a body has given out: parts of a message that is not whole yet, which wait for the
 //! rest, and whole ones until they are answered.
 //!
-//! Whole messages are answered whatever other streams do, so who waits for them never waits for ever. Parts
-//! could wait for each other: where a tenant has nothing but parts, one stream at a time goes on reading until
-//! its message is whole. So a tenant is never more than one message above its limit, beside a frame, and
+//! Whole messages are answered whatever other streams do, so a stream that waits for them never waits for ever.
+//! Parts could wait for each other: where a tenant has nothing but parts, one stream at a time goes on reading
+//! until its message is whole. So a tenant is never more than one message above its limit, beside a frame, and
 //! streams of other tenants are never kept from going on.
+//!
+//! When there is room again, all streams that wait are woken, and not one that would wake the next: a stream that
+//! is woken may have other things to do than to read, for as long as its client likes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use uuid::Uuid;
 
-/// The part of all bytes that must be free again before streams that waited for it read on, so that they are not
-/// all woken for every answer.
+/// The part of the bytes, in all and of a tenant, that must be free again before streams that waited for them read
+/// on, so that they are not all woken for every answer.
 const FREE_AGAIN: usize = 4;
 
 /// Bytes before a message in a body: whether it is compressed, and how long it is.
@@ -31,15 +34,12 @@ pub struct Room(Arc<Shared>);
 struct Shared {
     in_all: usize,
     of_tenant: usize,
-    free_again: usize,
     taken: Mutex<Taken>,
 }
 
 #[derive(Default)]
 struct Taken {
-    bytes: usize,
-    /// Whether nothing is read until enough is free again.
-    is_full: bool,
+    all: Level,
     tenants: HashMap<Uuid, Tenant>,
     /// The number of the next stream.
     next: u64,
@@ -48,13 +48,32 @@ struct Taken {
 #[derive(Default)]
 struct Tenant {
     streams: usize,
-    bytes: usize,
-    /// Of these, the bytes of whole messages.
+    level: Level,
+    /// Of its bytes, those of whole messages.
     whole: usize,
     /// The stream that reads on where there is nothing but parts.
     turn: Option<u64>,
     /// Streams that may not read.
-    waiting: BTreeMap<u64, Waker>,
+    waiting: HashMap<u64, Waker>,
+}
+
+/// Bytes that are counted against a limit.
+#[derive(Default)]
+struct Level {
+    bytes: usize,
+    /// Whether nothing is read until enough is free again.
+    is_full: bool,
+}
+
+impl Level {
+    /// Counts a change. Returns whether there is room now where there was none.
+    fn change(&mut self, limit: usize, (before, after): (Held, Held)) -> bool {
+        self.bytes = self.bytes + after.sum() - before.sum();
+        let was_full = self.is_full;
+        let most = if was_full { limit - limit / FREE_AGAIN } else { limit.saturating_sub(1) };
+        self.is_full = self.bytes > most;
+        was_full && !self.is_full
+    }
 }
 
 impl fmt::Debug for Room {
@@ -66,8 +85,7 @@ impl fmt::Debug for Room {
 impl Room {
     /// Room for so many bytes in all, and of a tenant.
     pub fn new(in_all: usize, of_tenant: usize) -> Self {
-        let free_again = in_all / FREE_AGAIN;
-        Self(Arc::new(Shared { in_all, of_tenant, free_again, taken: Mutex::default() }))
+        Self(Arc::new(Shared { in_all, of_tenant, taken: Mutex::default() }))
     }
 
     /// A stream of a tenant that has read nothing.
@@ -84,45 +102,33 @@ impl Room {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a change of what a stream holds, in parts and in whole messages, and wakes those who may read
-    /// after it.
-    fn change(&self, tenant: Uuid, id: u64, (before, after): (Held, Held)) {
+    /// Counts a change of what a stream holds, and wakes the streams that may read after it.
+    fn change(&self, tenant: Uuid, id: u64, change: (Held, Held)) {
+        let (before, after) = change;
         let mut taken = self.taken();
-        let Taken { bytes, is_full, tenants, next: _ } = &mut *taken;
+        let Taken { all, tenants, next: _ } = &mut *taken;
         let Some(of_tenant) = tenants.get_mut(&tenant) else { return };
-        *bytes = *bytes + after.sum() - before.sum();
-        of_tenant.bytes = of_tenant.bytes + after.sum() - before.sum();
         of_tenant.whole = of_tenant.whole + after.whole - before.whole;
         if of_tenant.turn == Some(id) && (after.parts == 0 || after.whole > 0) {
             of_tenant.turn = None;
         }
-        let was_full = *is_full;
-        *is_full =
-            if was_full { *bytes + self.0.free_again > self.0.in_all } else { *bytes >= self.0.in_all };
-        let mut wakers = Vec::new();
-        if was_full && !*is_full {
-            wakers.extend(tenants.values_mut().flat_map(Tenant::take_waiting));
-        } else if after.sum() < before.sum() || after.whole < before.whole {
-            let may_read = of_tenant.bytes < self.0.of_tenant && !*is_full;
-            if may_read {
-                wakers.extend(of_tenant.take_first());
-            } else if of_tenant.whole == 0 && of_tenant.turn.is_none() {
-                wakers.extend(of_tenant.take_waiting());
-            }
-        }
+        let has_room = of_tenant.level.change(self.0.of_tenant, change);
+        let has_turn = of_tenant.whole == 0 && of_tenant.turn.is_none();
+        let wakers: Vec<Waker> = if all.change(self.0.in_all, change) {
+            tenants.values_mut().flat_map(Tenant::take_waiting).collect()
+        } else if has_room || has_turn {
+            of_tenant.take_waiting().collect()
+        } else {
+            Vec::new()
+        };
         drop(taken);
         wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Tenant {
-    fn take_waiting(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.waiting).into_values().collect()
-    }
-
-    /// The stream that waits for the longest time. When it has read, or has nothing to read, the next follows.
-    fn take_first(&mut self) -> Option<Waker> {
-        self.waiting.pop_first().map(|(_, waker)| waker)
+    fn take_waiting(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        std::mem::take(&mut self.waiting).into_values()
     }
 }
 
@@ -181,12 +187,12 @@ impl Meter {
         let Stream { room, tenant, id, read: _ } = &*self.0;
         let is_amid = self.read().is_amid();
         let mut taken = room.taken();
-        let is_full = taken.is_full;
-        let Some(of_tenant) = taken.tenants.get_mut(tenant) else { return Poll::Ready(()) };
-        let has_room = !is_full && of_tenant.bytes < room.0.of_tenant;
+        let Taken { all, tenants, next: _ } = &mut *taken;
+        let Some(of_tenant) = tenants.get_mut(tenant) else { return Poll::Ready(()) };
+        let has_room = !all.is_full && !of_tenant.level.is_full;
         // Nobody answers parts of messages.
         let is_stuck = of_tenant.whole == 0 && (of_tenant.turn.is_none() || of_tenant.turn == Some(*id));
-        if has_room || of_tenant.bytes == 0 {
+        if has_room || of_tenant.level.bytes == 0 {
             return Poll::Ready(());
         }
         if is_stuck && is_amid {
@@ -195,20 +201,6 @@ impl Meter {
         }
         of_tenant.waiting.insert(*id, context.waker().clone());
         Poll::Pending
-    }
-
-    /// Has the next stream that waits look whether it may read: this one may, and has nothing to read.
-    pub fn pass_on(&self) {
-        let Stream { room, tenant, .. } = &*self.0;
-        let mut taken = room.taken();
-        let has_room = |of_tenant: &Tenant| of_tenant.bytes < room.0.of_tenant;
-        let is_full = taken.is_full;
-        let next = taken.tenants.get_mut(tenant).filter(|of_tenant| !is_full && has_room(of_tenant));
-        let waker = next.and_then(Tenant::take_first);
-        drop(taken);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 
     /// Counts what the body gives out.
@@ -271,21 +263,15 @@ impl Meter {
 impl Drop for Stream {
     fn drop(&mut self) {
         let held = self.read.get_mut().unwrap_or_else(PoisonError::into_inner).held;
+        // What it held in parts is gone, so a turn of its own ends with this.
         self.room.change(self.tenant, self.id, (held, Held::default()));
         let mut taken = self.room.taken();
         let Some(of_tenant) = taken.tenants.get_mut(&self.tenant) else { return };
         of_tenant.streams -= 1;
         of_tenant.waiting.remove(&self.id);
-        if of_tenant.turn == Some(self.id) {
-            of_tenant.turn = None;
-        }
-        // Whoever it was to wake is woken by another.
-        let next = of_tenant.take_waiting();
         if of_tenant.streams == 0 {
             taken.tenants.remove(&self.tenant);
         }
-        drop(taken);
-        next.into_iter().for_each(Waker::wake);
     }
 }
 

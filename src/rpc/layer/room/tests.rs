@@ -73,7 +73,7 @@ impl Client {
 }
 
 fn held(room: &Room) -> usize {
-    room.taken().bytes
+    room.taken().all.bytes
 }
 
 proptest! {
@@ -113,25 +113,45 @@ proptest! {
     }
 }
 
+/// How often a client was woken.
+fn woken(client: &Client) -> usize {
+    client.woken.0.load(Ordering::SeqCst)
+}
+
 #[test]
-fn who_waits_is_woken_when_there_is_room_and_when_a_stream_is_gone() {
+fn a_stream_that_waits_is_woken_also_where_another_that_was_woken_does_not_read() {
     let room = Room::new(10 * MESSAGE, MESSAGE);
     let (mut one, mut two, mut three) = (Client::new(&room, 1), Client::new(&room, 1), Client::new(&room, 1));
     assert!(one.send(MESSAGE));
     one.take();
     assert!(!two.send(1) && !three.send(1));
-    let woken = |client: &Client| client.woken.0.load(Ordering::SeqCst);
     one.answer();
-    assert_eq!((woken(&two), woken(&three)), (1, 0), "one at a time");
-    two.meter.pass_on();
-    assert_eq!(woken(&three), 1);
-    assert!(two.send(MESSAGE));
-    two.take();
-    assert!(!three.send(1));
-    drop(two);
-    assert_eq!(woken(&three), 2);
+    assert_eq!((woken(&two), woken(&three)), (1, 1));
     assert!(three.send(MESSAGE));
+    three.take();
+    assert!(!two.send(1));
+    drop(three);
+    assert_eq!(woken(&two), 2);
+    assert!(two.send(MESSAGE));
     assert_eq!(held(&room), MESSAGE);
+}
+
+#[test]
+fn streams_that_wait_are_woken_when_a_quarter_is_free_again_and_not_for_every_answer() {
+    let room = Room::new(100 * MESSAGE, 8 * MESSAGE);
+    let mut busy: Vec<_> = (0..8).map(|_| Client::new(&room, 1)).collect();
+    for client in &mut busy {
+        assert!(client.send(MESSAGE));
+        client.take();
+    }
+    let mut waits = Client::new(&room, 1);
+    assert!(!waits.send(1));
+    busy[0].answer();
+    assert_eq!(woken(&waits), 0);
+    assert!(!waits.send(1), "not before a quarter is free");
+    busy[1].answer();
+    assert_eq!(woken(&waits), 1);
+    assert!(waits.send(1));
 }
 
 #[test]
