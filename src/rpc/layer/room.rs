@@ -190,12 +190,13 @@ impl Meter {
         let Taken { all, tenants, next: _ } = &mut *taken;
         let Some(of_tenant) = tenants.get_mut(tenant) else { return Poll::Ready(()) };
         let has_room = !all.is_full && !of_tenant.level.is_full;
-        // Nobody answers parts of messages.
-        let is_stuck = of_tenant.whole == 0 && (of_tenant.turn.is_none() || of_tenant.turn == Some(*id));
         if has_room || of_tenant.level.bytes == 0 {
             return Poll::Ready(());
         }
-        if is_stuck && is_amid {
+        // Nobody answers parts of messages. A turn lasts until the message is whole, also where others have whole
+        // ones by then.
+        let may_take_turn = of_tenant.whole == 0 && of_tenant.turn.is_none();
+        if is_amid && (may_take_turn || of_tenant.turn == Some(*id)) {
             of_tenant.turn = Some(*id);
             return Poll::Ready(());
         }

@@ -34,20 +34,22 @@ struct Client {
     /// Messages that are whole and not taken, and those that are not answered.
     whole: usize,
     unanswered: usize,
-    waits: bool,
+    /// How often it had been woken when it began to wait.
+    waits: Option<usize>,
 }
 
 impl Client {
     fn new(room: &Room, tenant: u128) -> Self {
         let meter = room.stream(Uuid::from_u128(tenant));
-        Self { meter, woken: Arc::default(), sent: 0, whole: 0, unanswered: 0, waits: false }
+        Self { meter, woken: Arc::default(), sent: 0, whole: 0, unanswered: 0, waits: None }
     }
 
     /// Sends so many bytes if it may.
     fn send(&mut self, bytes: usize) -> bool {
         let waker = Waker::from(Arc::clone(&self.woken));
-        self.waits = self.meter.poll_may_read(&Context::from_waker(&waker)).is_pending();
-        if !self.waits {
+        let waits = self.meter.poll_may_read(&Context::from_waker(&waker)).is_pending();
+        self.waits = waits.then(|| woken(self));
+        if !waits {
             let bytes = bytes.min(MESSAGE - self.sent);
             self.meter.read_on(&framed(MESSAGE)[self.sent..self.sent + bytes]);
             self.sent += bytes;
@@ -55,7 +57,12 @@ impl Client {
                 (self.sent, self.whole) = (0, self.whole + 1);
             }
         }
-        !self.waits
+        !waits
+    }
+
+    /// Whether it would look again whether it may send: it does not wait, or was woken.
+    fn looks(&self) -> bool {
+        self.waits.is_none_or(|before| woken(self) > before)
     }
 
     fn take(&mut self) {
@@ -94,11 +101,11 @@ proptest! {
             }
             prop_assert!(held(&room) <= 2 * (of_tenant + MESSAGE + frame));
         }
-        // From here on every stream sends the rest of its message, as soon as it may.
+        // From here on every stream sends the rest of its message, as soon as it is told that it may.
         let mut rounds = 0;
         while clients.iter().any(|client| client.sent + client.whole + client.unanswered > 0) {
             for client in &mut clients {
-                if client.sent > 0 {
+                if client.sent > 0 && client.looks() {
                     client.send(MESSAGE);
                 }
                 client.take();
@@ -116,6 +123,20 @@ proptest! {
 /// How often a client was woken.
 fn woken(client: &Client) -> usize {
     client.woken.0.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_stream_that_reads_on_in_its_turn_does_so_also_while_another_has_a_whole_message() {
+    let room = Room::new(10 * MESSAGE, MESSAGE);
+    let (mut one, mut two) = (Client::new(&room, 1), Client::new(&room, 1));
+    assert!(one.send(MESSAGE));
+    assert!(!two.send(1));
+    let (mut three, mut four) = (Client::new(&room, 2), Client::new(&room, 2));
+    assert!(three.send(MESSAGE - 1) && four.send(MESSAGE) && three.send(0));
+    four.take();
+    assert!(three.send(1), "its turn lasts until its message is whole");
+    three.take();
+    assert!(!three.send(1));
 }
 
 #[test]
