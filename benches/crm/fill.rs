@@ -54,8 +54,13 @@ impl Ids {
     }
 
     /// The id of a number.
+    pub(crate) fn id(self, number: u64) -> Uuid {
+        Uuid::from_u64_pair(self.prefix, number)
+    }
+
+    /// The same as text.
     pub(crate) fn text(self, number: u64) -> String {
-        Uuid::from_u64_pair(self.prefix, number).to_string()
+        self.id(number).to_string()
     }
 
     /// All of them.
@@ -213,6 +218,26 @@ pub(crate) async fn messages(
     Ok(())
 }
 
+/// Tenants that have copies of one customer of a tenant, and of one of its conversations with all messages, under
+/// the same ids.
+pub(crate) async fn tenants(
+    sql: &Client,
+    (tenant, customer, conversation): (Uuid, Uuid, Uuid),
+    count: u64,
+) -> Result<Ids> {
+    let ids = Ids::new(count);
+    let changes = [("tenant_id", ids.sql())];
+    for (table, column, id) in [
+        ("customers", "id", customer),
+        ("conversations", "id", conversation),
+        ("conversation_messages", "conversation_id", conversation),
+    ] {
+        let rows = format!("m.tenant_id = '{tenant}' AND m.{column} = '{id}'");
+        copy_rows(sql, table, &rows, &numbers(count), &changes).await?;
+    }
+    Ok(ids)
+}
+
 /// The tables that scenarios fill.
 const TIDIED: [&str; 12] = [
     "customers",
@@ -242,11 +267,23 @@ fn numbers(count: u64) -> String {
     format!("generate_series(1, {count}) AS n")
 }
 
-/// Copies a row `m` once for each row of `numbers`, with some columns changed.
+/// Copies the row of a tenant with this id once for each row of `numbers`, with some columns changed.
 async fn copy(
     sql: &Client,
     table: &str,
     (tenant, first): (Uuid, Uuid),
+    numbers: &str,
+    changes: &[(&str, String)],
+) -> Result<()> {
+    let row = format!("m.tenant_id = '{tenant}' AND m.id = '{first}'");
+    copy_rows(sql, table, &row, numbers, changes).await
+}
+
+/// The same with all rows `m` of which `rows` holds.
+async fn copy_rows(
+    sql: &Client,
+    table: &str,
+    rows: &str,
     numbers: &str,
     changes: &[(&str, String)],
 ) -> Result<()> {
@@ -268,8 +305,7 @@ async fn copy(
         }
     }
     sql.batch_execute(&format!(
-        "INSERT INTO {table} ({names}) SELECT {values} FROM {table} AS m, {numbers} \
-         WHERE m.tenant_id = '{tenant}' AND m.id = '{first}' ORDER BY n"
+        "INSERT INTO {table} ({names}) SELECT {values} FROM {table} AS m, {numbers} WHERE {rows} ORDER BY n"
     ))
     .await?;
     Ok(())

@@ -30,6 +30,18 @@ const IDLE_STREAMS: (usize, usize) = (1_000, 10_000);
 /// The same with `--short`.
 const SHORT_IDLE_STREAMS: (usize, usize) = (100, 1_000);
 
+/// Tenants of `idle_tenants`.
+const IDLE_TENANTS: u64 = 10_000;
+
+/// The same with `--short`.
+const SHORT_IDLE_TENANTS: u64 = 1_000;
+
+/// Tenants of `many_tenants`.
+const MANY_TENANTS: u64 = 20_000;
+
+/// The same with `--short`.
+const SHORT_MANY_TENANTS: u64 = 2_000;
+
 /// The disk for the database. Often `/tmp` is memory, where a commit costs nothing.
 const DIRECTORY: &str = "/var/tmp";
 
@@ -105,6 +117,16 @@ impl Options {
     /// Idle streams, before and after.
     pub(crate) fn idle_streams(&self) -> (usize, usize) {
         if self.short { SHORT_IDLE_STREAMS } else { IDLE_STREAMS }
+    }
+
+    /// Tenants of which each has a watch in which nothing happens.
+    pub(crate) fn idle_tenants(&self) -> u64 {
+        if self.short { SHORT_IDLE_TENANTS } else { IDLE_TENANTS }
+    }
+
+    /// Tenants beside one.
+    pub(crate) fn many_tenants(&self) -> u64 {
+        if self.short { SHORT_MANY_TENANTS } else { MANY_TENANTS }
     }
 
     /// What is to be said under the results, if anything.

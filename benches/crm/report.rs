@@ -40,7 +40,7 @@ const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenari
 pub(crate) const NEIGHBOUR: (f64, f64) = (3.0, 50.0);
 
 /// All of them, in the order in which they run: what grows the tables comes last.
-pub(crate) const SCENARIOS: [Scenario; 26] = [
+pub(crate) const SCENARIOS: [Scenario; 29] = [
     scenario("append", "acks/s", Goal::RatioAtLeast(5.0)),
     scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.6)),
     scenario("append_hot", "acks/s", Goal::RatioAtLeast(6.0)),
@@ -56,6 +56,8 @@ pub(crate) const SCENARIOS: [Scenario; 26] = [
     scenario("token_rows_per_delta", "rows", Goal::AtMost(0.1)),
     scenario("watch_p99", "ms", Goal::AtMost(30.0)),
     scenario("idle_watch_memory", "bytes", Goal::AtMost(16_384.0)),
+    scenario("idle_tenants", "% of a core", Goal::AtMost(3.0)),
+    scenario("idle_tenants_p95", "ms", Goal::RatioAtMost(1.2)),
     scenario("growth_append", "ms", Goal::RatioAtMost(1.3)),
     scenario("growth_list_messages", "ms", Goal::RatioAtMost(1.3)),
     scenario("growth_ai_context", "ms", Goal::RatioAtMost(1.3)),
@@ -67,6 +69,7 @@ pub(crate) const SCENARIOS: [Scenario; 26] = [
     scenario("growth_dashboard", "ms", Goal::RatioAtMost(1.3)),
     // A window of ten months has ten times as much to count.
     scenario("dashboard_whole", "ms", Goal::Nothing),
+    scenario("many_tenants", "ms", Goal::RatioAtMost(1.3)),
     scenario("noisy_neighbour", "ms", Goal::RatioOrAtMost(NEIGHBOUR.0, NEIGHBOUR.1)),
     scenario("context_neighbour", "ms", Goal::RatioOrAtMost(NEIGHBOUR.0, NEIGHBOUR.1)),
 ];

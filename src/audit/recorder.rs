@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -34,7 +34,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How long it may take to store the events of a tenant.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Warnings between two rounds at most: what strangers try fills no disk.
+/// The time between two reports of what was left out: a flood fills no disk.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Warnings of strangers between two reports at most.
 const WARNINGS: u64 = 8;
 
 /// Stores events of what failed.
@@ -50,7 +53,7 @@ struct Waiting {
     count: usize,
     /// How many found no room.
     dropped: u64,
-    /// How many calls of strangers there were since the last round.
+    /// How many calls of strangers there were since the last report.
     strangers: u64,
 }
 
@@ -98,13 +101,17 @@ impl Recorder {
     /// Stores what was put aside, until `stop`, and then what is left.
     pub(crate) async fn run(self, db: Db, stop: CancellationToken) {
         let mut stopped = false;
+        let mut reported: Option<Instant> = None;
         while !stopped {
             tokio::select! {
                 () = stop.cancelled() => stopped = true,
                 () = tokio::time::sleep(PAUSE) => {}
             }
             self.store(&db).await;
-            self.report();
+            if stopped || reported.is_none_or(|reported| reported.elapsed() >= REPORT_EVERY) {
+                self.report();
+                reported = Some(Instant::now());
+            }
         }
     }
 

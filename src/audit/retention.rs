@@ -3,7 +3,7 @@
 //! `crm_app` cannot, so this is done by the owner, on a connection of its own, tenant by tenant and in
 //! small transactions. Several replicas may do it at once: what one holds the others pass over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,9 @@ const FIRST: Duration = Duration::from_secs(10 * 60);
 /// Events of a transaction: some milliseconds of work.
 const BATCH: i64 = 1_000;
 
-/// The pause after a transaction that deleted: most of the time is left to those who serve.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How many times as long as a transaction took the pause after it is: most of the time is left to those who serve,
+/// and a round through many tenants, of which each has little to delete, does not take hours.
+const PAUSE: u32 = 4;
 
 /// How long to wait after a round that failed: less than between two, since there is more to do.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -67,14 +68,18 @@ async fn sweep(target: &Target, retention: Duration) -> Result<usize, String> {
         tenant = Some(next);
         let oldest = rules::first_id(oldest);
         loop {
+            let began = Instant::now();
             let delete =
                 owner.ask(PATIENCE, async |owner| store::delete_before(owner, next, oldest, BATCH).await);
             let count = delete.await.map_err(|error| error.to_string())?;
             deleted += count;
-            if count == 0 {
+            if count > 0 {
+                tokio::time::sleep(began.elapsed() * PAUSE).await;
+            }
+            // What another replica holds it deletes.
+            if i64::try_from(count).is_ok_and(|count| count < BATCH) {
                 break;
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -18,9 +18,12 @@ use crate::db::Target;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 
-/// How long what was once true is taken to be so.
+/// How long what was once true is taken to be so, and how much of it is remembered.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
+    /// API keys that are remembered, those that are nobody's included: a caller who guesses fills it, and makes
+    /// others be looked up again.
+    pub remembered_keys: usize,
     /// How long after it was revoked an API key may still be used.
     pub revocation: Duration,
     /// How often a key set behind a URL is read, so that a key that was removed is forgotten.
@@ -32,6 +35,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
+            remembered_keys: 10_000,
             revocation: Duration::from_secs(5),
             jwks_refresh: Duration::from_secs(5 * 60),
             jwks_pause: Duration::from_secs(10),

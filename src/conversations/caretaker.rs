@@ -17,6 +17,7 @@ use crate::audit::Operation;
 use crate::auth::Caller;
 use crate::db::{Target, Wire};
 use crate::live::lanes::Lanes;
+use crate::pb::MessageStatus;
 
 /// The longest between two looks: a message is given up so much later than its lease says.
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
@@ -37,16 +38,29 @@ const EXPIRE_MESSAGE: Operation =
 /// Looks for such messages again and again, until `stop`.
 pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, stop: CancellationToken) {
     let mut wire = None;
+    let interval = (lease / LOOKS_PER_LEASE).clamp(MIN_INTERVAL, MAX_INTERVAL);
+    let mut pause = interval;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep((lease / LOOKS_PER_LEASE).clamp(MIN_INTERVAL, MAX_INTERVAL)) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        pause = interval;
         match look(&target, &mut wire, lease).await {
-            Ok(expired) => give_up(&lanes, expired).await,
+            Ok(expired) => {
+                let found = expired.len();
+                if is_more(found, give_up(&lanes, expired).await) {
+                    pause = Duration::ZERO;
+                }
+            }
             Err(error) => tracing::debug!(error, "expired messages could not be looked for"),
         }
     }
+}
+
+/// Whether a look at once would find more. Where nothing could be given up, it would find the same.
+fn is_more(found: usize, given_up: usize) -> bool {
+    found >= store::MAX_EXPIRED && given_up > 0
 }
 
 /// Looks on the connection that there is, or on a new one. It is kept if it answers.
@@ -61,10 +75,10 @@ async fn look(target: &Target, kept: &mut Option<Wire>, lease: Duration) -> Resu
     Ok(expired)
 }
 
-/// Gives messages up, and waits until that is done.
-async fn give_up(lanes: &Lanes<Writer>, expired: Vec<Expired>) {
+/// Gives messages up, and waits until that is done. Returns how many are no longer in progress.
+async fn give_up(lanes: &Lanes<Writer>, expired: Vec<Expired>) -> usize {
     if expired.is_empty() {
-        return;
+        return 0;
     }
     let (replies, mut outcomes) = mpsc::unbounded_channel();
     lanes.submit(expired.into_iter().map(|Expired { tenant_id, conversation_id, message_key }| Pending {
@@ -73,9 +87,25 @@ async fn give_up(lanes: &Lanes<Writer>, expired: Vec<Expired>) {
         reply: Reply::new(0, replies.clone()),
     }));
     drop(replies);
+    let mut given_up = 0;
     while let Some((_, outcome)) = outcomes.recv().await {
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "a message could not be given up");
+        match outcome {
+            Ok(placed) => given_up += usize::from(placed.status != MessageStatus::InProgress),
+            Err(error) => tracing::debug!(%error, "a message could not be given up"),
         }
+    }
+    given_up
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_goes_on_at_once_while_there_is_more_and_it_gets_somewhere() {
+        let all = store::MAX_EXPIRED;
+        assert!(is_more(all, all) && is_more(all, 1));
+        assert!(!is_more(all, 0), "what cannot be given up is not looked at without a pause");
+        assert!(!is_more(all - 1, all - 1) && !is_more(0, 0));
     }
 }

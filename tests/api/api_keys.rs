@@ -192,6 +192,26 @@ async fn the_use_of_a_key_is_written_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_use_of_more_keys_than_are_remembered_is_written_down() {
+    let few = crm_backend::auth::Bounds { remembered_keys: 2, ..bounds() };
+    let config = crate::support::credentials::config(&["--auth", "api-key"]);
+    let crm = Crm::with(crate::support::credentials::asking(&config, few).await).await;
+    let tenant = crm.tenant();
+    let mut secrets = Vec::new();
+    for _ in 0..12 {
+        secrets.push(crm.key(&tenant, ALL, None).await.1);
+    }
+    for secret in &secrets {
+        call(&tenant.with(secret)).await.expect("granted");
+    }
+    let sql = crm.sql().await;
+    eventually("all of it is written down", || async {
+        sql.number("SELECT count(*) FROM api_keys WHERE last_used_at IS NULL").await == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_database_has_hashes_and_the_role_of_requests_sees_not_even_those() {
     let crm = with_keys().await;
     let (_, secret) = crm.key(&crm.tenant(), ALL, None).await;

@@ -11,6 +11,7 @@ mod keys;
 mod misses;
 mod neighbour;
 mod reads;
+mod tenants;
 mod tokens;
 mod watch;
 
@@ -36,16 +37,18 @@ enum Group {
     Tokens,
     Watch,
     IdleWatch,
+    IdleTenants,
     GrowthOfConversation,
     GrowthOfTenant,
     Dashboard,
+    ManyTenants,
     NoisyNeighbour,
     ContextNeighbour,
 }
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
@@ -59,9 +62,11 @@ impl Group {
         Self::Tokens,
         Self::Watch,
         Self::IdleWatch,
+        Self::IdleTenants,
         Self::GrowthOfConversation,
         Self::GrowthOfTenant,
         Self::Dashboard,
+        Self::ManyTenants,
         Self::NoisyNeighbour,
         Self::ContextNeighbour,
     ];
@@ -81,9 +86,11 @@ impl Group {
             Self::Tokens => &["token_delta_p99", "token_rows_per_delta"],
             Self::Watch => &["watch_p99"],
             Self::IdleWatch => &["idle_watch_memory"],
+            Self::IdleTenants => &["idle_tenants", "idle_tenants_p95"],
             Self::GrowthOfConversation => &["growth_append", "growth_list_messages"],
             Self::GrowthOfTenant => &["growth_list_customers", "growth_search", "growth_search_common"],
             Self::Dashboard => &["dashboard_p95", "growth_dashboard", "dashboard_whole"],
+            Self::ManyTenants => &["many_tenants"],
             Self::NoisyNeighbour => &["noisy_neighbour"],
             Self::ContextNeighbour => &["context_neighbour"],
         }
@@ -104,9 +111,11 @@ impl Group {
             Self::Tokens => tokens::measure(stage).await,
             Self::Watch => watch::measure(stage).await,
             Self::IdleWatch => idle_watch::measure(stage).await,
+            Self::IdleTenants => tenants::idle(stage).await,
             Self::GrowthOfConversation => growth::conversation(stage).await,
             Self::GrowthOfTenant => growth::tenant(stage).await,
             Self::Dashboard => dashboard::measure(stage).await,
+            Self::ManyTenants => tenants::many(stage).await,
             Self::NoisyNeighbour => neighbour::measure(stage).await,
             Self::ContextNeighbour => context_neighbour::measure(stage).await,
         }

@@ -4,6 +4,7 @@
 //! however many calls bring it, guesses cost one statement at a time, and a full pool locks nobody out.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -49,12 +50,14 @@ pub(super) struct Clerk {
     in_use: HashMap<Hash, InUse>,
 }
 
-/// A key that is remembered, or that somebody has a stream open with.
+/// A key that is remembered, or that somebody has a stream open with, or whose use is not written down.
 struct InUse {
     id: Uuid,
     revision: i64,
     known: Weak<Known>,
     revoked: Weak<CancellationToken>,
+    /// Whether it was used since that was last written down.
+    used: Arc<AtomicBool>,
     touched: Option<Instant>,
 }
 
@@ -127,12 +130,14 @@ impl Clerk {
     fn know(&mut self, hash: Hash, row: &ApiKey, asked: Instant) -> Arc<Known> {
         let former = self.in_use.remove(&hash).filter(|former| former.is(row));
         let revoked = former.as_ref().and_then(|former| former.revoked.upgrade()).unwrap_or_default();
-        let known = Arc::new(Known::new(row, asked, Arc::clone(&revoked)));
+        let used = former.as_ref().map(|former| Arc::clone(&former.used)).unwrap_or_default();
+        let known = Arc::new(Known::new(row, asked, Arc::clone(&revoked), Arc::clone(&used)));
         let in_use = InUse {
             id: row.id,
             revision: row.revision,
             known: Arc::downgrade(&known),
             revoked: Arc::downgrade(&revoked),
+            used,
             touched: former.and_then(|former| former.touched),
         };
         self.in_use.insert(hash, in_use);
@@ -141,7 +146,9 @@ impl Clerk {
 
     /// Looks whether the keys that are in use are still what they were, and writes down that they are.
     async fn look_again(&mut self) {
-        self.in_use.retain(|_, in_use| in_use.revoked.strong_count() > 0);
+        self.touch().await;
+        self.in_use
+            .retain(|_, in_use| in_use.revoked.strong_count() > 0 || in_use.used.load(Ordering::Relaxed));
         let hashes: Vec<_> = self.in_use.keys().copied().collect();
         for hashes in hashes.chunks(AT_ONCE) {
             let asked = Instant::now();
@@ -153,7 +160,6 @@ impl Clerk {
                 }
             }
         }
-        self.touch().await;
     }
 
     fn compare(&mut self, hashes: &[Hash], rows: &[ApiKey], asked: Instant) {
@@ -179,15 +185,16 @@ impl Clerk {
         let mut used = Vec::new();
         for in_use in self.in_use.values_mut() {
             let due = in_use.touched.is_none_or(|touched| touched.elapsed() >= TOUCH_EVERY);
-            if due && let Some(id) = in_use.known.upgrade().and_then(|known| known.take_use()) {
-                used.push(id);
+            if due && in_use.used.swap(false, Ordering::Relaxed) {
+                used.push(in_use.id);
                 in_use.touched = Some(Instant::now());
             }
         }
-        if !used.is_empty()
-            && let Err(cause) = self.write_down(&used).await
-        {
-            tracing::debug!(cause, "the use of API keys is not written down");
+        for some in used.chunks(AT_ONCE) {
+            if let Err(cause) = self.write_down(some).await {
+                tracing::debug!(cause, "the use of API keys is not written down");
+                return;
+            }
         }
     }
 

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use uuid::Uuid;
 
 use super::validity::Revocation;
 use super::{Admitted, Bounds, Principal, invalid};
@@ -24,10 +23,6 @@ use secret::Hash;
 pub use actions::{NewKey, create, list, revoke};
 pub use secret::Secret;
 pub use store::ApiKey;
-
-/// Keys that are remembered, those that are nobody's included: whoever guesses fills it, and makes others
-/// be looked up again.
-const REMEMBERED: usize = 10_000;
 
 /// Calls that wait until their key is looked up. More are refused: the database does not keep up.
 const WAITING: usize = 1_024;
@@ -47,7 +42,8 @@ pub(super) struct ApiKeys {
 impl ApiKeys {
     pub(super) fn new(bounds: Bounds) -> Self {
         let (questions, asked) = mpsc::channel(WAITING);
-        Self { bounds, memory: Arc::new(Cache::new(REMEMBERED)), questions, asked: Mutex::new(asked) }
+        let memory = Arc::new(Cache::new(bounds.remembered_keys));
+        Self { bounds, memory, questions, asked: Mutex::new(asked) }
     }
 
     /// Looks keys up for those who wait.
@@ -108,27 +104,26 @@ impl Found {
 
 /// A key that is there, as it was when it was first looked at.
 struct Known {
-    id: Uuid,
     admitted: Admitted,
     born: Instant,
     /// Milliseconds after `born` at which it was last found to be still so.
     seen: AtomicU64,
-    /// Whether it was used since that was last written down.
-    used: AtomicBool,
+    /// Whether it was used since that was last written down. Who writes it down has it too, also when the key is no
+    /// longer remembered.
+    used: Arc<AtomicBool>,
 }
 
 impl Known {
-    fn new(row: &ApiKey, asked: Instant, revoked: Revocation) -> Self {
+    fn new(row: &ApiKey, asked: Instant, revoked: Revocation, used: Arc<AtomicBool>) -> Self {
         if row.revoked_at.is_some() {
             revoked.cancel();
         }
         let principal = Principal::new(format!("key:{}", row.id), row.tenants(), row.scopes());
         Self {
-            id: row.id,
             admitted: Admitted::new(Arc::new(principal), row.expires_at.map(Into::into), revoked),
             born: asked,
             seen: AtomicU64::new(0),
-            used: AtomicBool::new(false),
+            used,
         }
     }
 
@@ -145,10 +140,5 @@ impl Known {
 
     fn age(&self) -> Duration {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.seen.load(Ordering::Relaxed)))
-    }
-
-    /// The id, if it was used since this was last asked.
-    fn take_use(&self) -> Option<Uuid> {
-        self.used.swap(false, Ordering::Relaxed).then_some(self.id)
     }
 }

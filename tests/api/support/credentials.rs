@@ -24,7 +24,8 @@ pub(crate) const SOON: Duration = Duration::from_millis(500);
 
 /// Bounds that a test can wait for.
 pub(crate) fn bounds() -> Bounds {
-    Bounds { revocation: SOON, jwks_refresh: Duration::from_secs(3600), jwks_pause: Duration::ZERO }
+    let jwks_refresh = Duration::from_secs(3600);
+    Bounds { revocation: SOON, jwks_refresh, jwks_pause: Duration::ZERO, ..Bounds::default() }
 }
 
 /// The settings of a server that was told this.

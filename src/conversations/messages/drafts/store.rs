@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Double, Integer, Text as SqlText, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Double, Integer, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
@@ -15,6 +15,9 @@ use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::schema::{message_drafts, message_pieces};
 use crate::error::Result;
+
+/// Messages that [`list_expired`] lists at most: a few batches of the lanes, which others use too.
+pub(crate) const MAX_EXPIRED: usize = 500;
 
 /// Messages whose lease has run out, of all tenants.
 const EXPIRED: &str = "
@@ -27,7 +30,7 @@ const EXPIRED: &str = "
         ORDER BY p.start_offset DESC LIMIT 1
     ) AS p ON true
     WHERE greatest(d.held_at, p.created_at) < clock_timestamp() - make_interval(secs => $1)
-    LIMIT 500";
+    LIMIT $2";
 
 /// A message in progress whose lease has run out.
 #[derive(QueryableByName)]
@@ -135,7 +138,9 @@ pub(crate) async fn list_expired(
     connection: &mut AsyncPgConnection,
     lease: Duration,
 ) -> QueryResult<Vec<Expired>> {
-    diesel::sql_query(EXPIRED).bind::<Double, _>(lease.as_secs_f64()).load(connection).await
+    let limit = i64::try_from(MAX_EXPIRED).unwrap_or(i64::MAX);
+    let query = diesel::sql_query(EXPIRED).bind::<Double, _>(lease.as_secs_f64()).bind::<BigInt, _>(limit);
+    query.load(connection).await
 }
 
 /// The statement of [`hold`].

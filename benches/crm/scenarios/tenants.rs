@@ -1,0 +1,202 @@
+//! What many tenants cost that do little, or nothing.
+
+use std::time::Duration;
+
+use crm_backend::pb;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use rustix::process::Pid;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use super::watch::{self, OPENING};
+use crate::fill::{self, Ids};
+use crate::measure::{one_by_one, quantile};
+use crate::report::Measured;
+use crate::stage::{Stage, Tenant};
+use crate::{NotAvailable, Result, client};
+
+/// Connections that the watches share.
+const CONNECTIONS: usize = 100;
+
+/// How long after the last watch was opened the idle time begins: what opening cost is over.
+const REST: Duration = Duration::from_secs(3);
+
+/// How long the watches are idle: two looks of the service at the database, which come every 10 s.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// Messages of each of many tenants.
+const MESSAGES: u64 = 5;
+
+/// How far the next tenant is from the one before: a prime, so that calls go through all of them in no order that
+/// the tables have.
+const STRIDE: u64 = 7_919;
+
+/// Ticks of a second in `/proc/<pid>/stat`, the same on every Linux.
+const TICKS: f64 = 100.0;
+
+/// `idle_tenants` and `idle_tenants_p95`: a watch of each of many tenants, in which nothing happens.
+pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
+    let count = stage.options.idle_tenants();
+    let calm = stage.tenant().await?;
+    let tenants = fill::tenants(&stage.sql, (calm.id, calm.customer, calm.conversation), count).await?;
+    fill::tidy(&stage.sql).await?;
+    let channel = client::channel(stage.address).await?;
+    let before = get_customer(stage, &channel, &calm).await?;
+    let channels = client::channels(stage.address, CONNECTIONS).await?;
+    let conversation = calm.conversation.to_string();
+    let watches: Vec<_> = stream::iter((1..=count).zip(channels.iter().cycle()))
+        .map(|(number, channel)| watch::open_now(channel, tenants.id(number), conversation.clone()))
+        .buffer_unordered(OPENING)
+        .try_collect()
+        .await?;
+    tokio::time::sleep(REST).await;
+    let began = busy(stage).await?;
+    tokio::time::sleep(IDLE).await;
+    let took = busy(stage).await? - began;
+    let value = 100.0 * took / IDLE.as_secs_f64();
+    let after = get_customer(stage, &channel, &calm).await?;
+    drop(watches);
+    let p95 = Measured {
+        name: "idle_tenants_p95",
+        value: quantile(&after, 0.95)?,
+        baseline: Some(quantile(&before, 0.95)?),
+    };
+    Ok(vec![Measured { name: "idle_tenants", value, baseline: None }, p95])
+}
+
+/// `many_tenants`: the call that suffers most from tenants beside it, of which each call goes to another one.
+pub(crate) async fn many(stage: &Stage<'_>) -> Result<Vec<Measured>> {
+    let count = stage.options.many_tenants();
+    let channel = client::channel(stage.address).await?;
+    let alone = stage.tenant().await?;
+    let whose = (alone.id, alone.customer);
+    fill::messages(&stage.sql, &channel, whose, alone.conversations, MESSAGES).await?;
+    fill::tidy(&stage.sql).await?;
+    let one = Tenants { calm: &alone, ids: None, conversation: alone.conversations.text(1) };
+    let before = one.medians(stage, &channel).await?;
+    let conversation = Uuid::parse_str(&one.conversation)?;
+    let ids = fill::tenants(&stage.sql, (alone.id, alone.customer, conversation), count).await?;
+    fill::tidy(&stage.sql).await?;
+    let all = Tenants { ids: Some(ids), ..one };
+    let after = all.medians(stage, &channel).await?;
+    let mut worst: Option<(f64, f64)> = None;
+    for ((kind, before), after) in KINDS.iter().zip(before).zip(after) {
+        eprintln!("{kind}: p50 {before:.2} ms of one tenant, {after:.2} ms of {count}");
+        if worst.is_none_or(|(value, baseline)| value / baseline < after / before) {
+            worst = Some((after, before));
+        }
+    }
+    let measured =
+        worst.map(|(value, baseline)| Measured { name: "many_tenants", value, baseline: Some(baseline) });
+    Ok(measured.into_iter().collect())
+}
+
+/// The calls of [`many`].
+const KINDS: [&str; 4] = ["GetCustomer", "CreateMessage", "CreateCustomer", "GetAiContext"];
+
+/// A tenant, or many that have what it has.
+struct Tenants<'t> {
+    calm: &'t Tenant,
+    ids: Option<Ids>,
+    conversation: String,
+}
+
+impl Tenants<'_> {
+    /// The tenant of a call.
+    fn of(&self, number: u64) -> Uuid {
+        self.ids.map_or(self.calm.id, |ids| ids.id(1 + number * STRIDE % ids.count))
+    }
+
+    /// The median of each kind of call, in milliseconds.
+    async fn medians(&self, stage: &Stage<'_>, channel: &Channel) -> Result<[f64; 4]> {
+        let round = stage.options.round();
+        let mut number = 0;
+        let mut next = || {
+            number += 1;
+            self.of(number)
+        };
+        let customer = self.calm.customer.to_string();
+        stage.settle().await?;
+        let reads = one_by_one(round, async || {
+            let request = pb::GetCustomerRequest { id: customer.clone(), ..Default::default() };
+            client::customers(channel, next())?.get_customer(request).await?;
+            Ok(())
+        });
+        let reads = quantile(&reads.await?, 0.5)?;
+        let messages = one_by_one(round, async || {
+            let message = pb::NewMessage {
+                role: pb::MessageRole::User.into(),
+                content: crate::writers::CONTENT.clone(),
+                ..Default::default()
+            };
+            let request = pb::CreateMessageRequest {
+                conversation_id: self.conversation.clone(),
+                message: Some(message),
+                request_id: String::new(),
+            };
+            client::conversations(channel, next())?.create_message(request).await?;
+            Ok(())
+        });
+        let messages = quantile(&messages.await?, 0.5)?;
+        let customers = one_by_one(round, async || {
+            // A name that many have takes longer for its slug.
+            let business_name = Uuid::new_v4().to_string();
+            let request = pb::CreateCustomerRequest { business_name, ..Default::default() };
+            client::customers(channel, next())?.create_customer(request).await?;
+            Ok(())
+        });
+        let customers = quantile(&customers.await?, 0.5)?;
+        let contexts = one_by_one(round, async || {
+            let request = pb::GetAiContextRequest {
+                customer_id: customer.clone(),
+                conversation_id: self.conversation.clone(),
+                max_tokens: 1_500,
+                ..Default::default()
+            };
+            client::customers(channel, next())?.get_ai_context(request).await?;
+            Ok(())
+        });
+        let contexts = quantile(&contexts.await?, 0.5)?;
+        Ok([reads, messages, customers, contexts])
+    }
+}
+
+/// The milliseconds of each lookup of a customer in a round.
+async fn get_customer(stage: &Stage<'_>, channel: &Channel, calm: &Tenant) -> Result<Vec<f64>> {
+    stage.settle().await?;
+    let request = pb::GetCustomerRequest { id: calm.customer.to_string(), ..Default::default() };
+    let mut client = client::customers(channel, calm.id)?;
+    one_by_one(stage.options.round(), async || {
+        client.get_customer(request.clone()).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Seconds that the service and the processes of Postgres that serve it were busy so far. A process that ends
+/// meanwhile is not counted.
+async fn busy(stage: &Stage<'_>) -> Result<f64> {
+    let backends = stage
+        .sql
+        .query(
+            "SELECT pid FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            &[],
+        )
+        .await?;
+    let mut sum = busy_of(stage.pid)
+        .ok_or_else(|| NotAvailable("the time of a processor is read from /proc".to_owned()))?;
+    for backend in &backends {
+        sum += Pid::from_raw(backend.get(0)).and_then(busy_of).unwrap_or(0.0);
+    }
+    Ok(sum)
+}
+
+/// The same of one process; none where it is gone, or the system does not tell.
+fn busy_of(pid: Pid) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    // The name is in parentheses and may have blanks; the times are the 12th and 13th field after it.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) / TICKS)
+}
