@@ -30,6 +30,12 @@ const IDLE_STREAMS: (usize, usize) = (1_000, 10_000);
 /// The same with `--short`.
 const SHORT_IDLE_STREAMS: (usize, usize) = (100, 1_000);
 
+/// FAQs of `faq_search`.
+const FAQS: usize = 10_000;
+
+/// The same with `--short`.
+const SHORT_FAQS: usize = 1_000;
+
 /// Tenants of `idle_tenants`.
 const IDLE_TENANTS: u64 = 10_000;
 
@@ -117,6 +123,11 @@ impl Options {
     /// Idle streams, before and after.
     pub(crate) fn idle_streams(&self) -> (usize, usize) {
         if self.short { SHORT_IDLE_STREAMS } else { IDLE_STREAMS }
+    }
+
+    /// FAQs of the customer that is searched.
+    pub(crate) fn faqs(&self) -> usize {
+        if self.short { SHORT_FAQS } else { FAQS }
     }
 
     /// Tenants of which each has a watch in which nothing happens.

@@ -130,7 +130,31 @@ const MATTERS: [&str; 8] =
     ["bread", "opening hours", "delivery", "gluten", "birthday cakes", "prices", "parking", "allergies"];
 
 /// Has a customer have FAQs and questions, all of them through the service, many at once.
-async fn learn(channel: &Channel, (tenant, customer): (Uuid, Uuid), known: Known) -> Result<()> {
+async fn learn(channel: &Channel, whose: (Uuid, Uuid), known: Known) -> Result<()> {
+    learn_faqs(channel, whose, known.faqs).await?;
+    let (tenant, customer) = whose;
+    let customer_id = customer.to_string();
+    let questions = client::questions(channel, tenant)?;
+    let ask = |number: usize| {
+        let (mut questions, customer_id) = (questions.clone(), customer_id.clone());
+        async move {
+            let request = pb::CreatePendingQuestionRequest {
+                customer_id,
+                question: format!("How many people come on day {number}?"),
+                ..Default::default()
+            };
+            questions.create_pending_question(request).await.map(|_| ())
+        }
+    };
+    at_once((0..known.questions).map(ask)).await
+}
+
+/// Has a customer have so many FAQs, which share most of their words.
+pub(super) async fn learn_faqs(
+    channel: &Channel,
+    (tenant, customer): (Uuid, Uuid),
+    count: usize,
+) -> Result<()> {
     let customer_id = customer.to_string();
     let faqs = client::faqs(channel, tenant)?;
     let observe = |number: usize| {
@@ -146,20 +170,7 @@ async fn learn(channel: &Channel, (tenant, customer): (Uuid, Uuid), known: Known
             faqs.record_faq_observation(request).await.map(|_| ())
         }
     };
-    at_once((0..known.faqs).map(observe)).await?;
-    let questions = client::questions(channel, tenant)?;
-    let ask = |number: usize| {
-        let (mut questions, customer_id) = (questions.clone(), customer_id.clone());
-        async move {
-            let request = pb::CreatePendingQuestionRequest {
-                customer_id,
-                question: format!("How many people come on day {number}?"),
-                ..Default::default()
-            };
-            questions.create_pending_question(request).await.map(|_| ())
-        }
-    };
-    at_once((0..known.questions).map(ask)).await
+    at_once((0..count).map(observe)).await
 }
 
 /// What the answers of FAQs go on with, so that they are as long as answers are.

@@ -5,6 +5,7 @@ mod campaign_events;
 mod context;
 mod context_neighbour;
 mod dashboard;
+mod faq_search;
 mod growth;
 mod idle_watch;
 mod keys;
@@ -34,6 +35,7 @@ enum Group {
     Misses,
     CampaignEvents,
     Context,
+    FaqSearch,
     Tokens,
     Watch,
     IdleWatch,
@@ -48,7 +50,7 @@ enum Group {
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
@@ -59,6 +61,7 @@ impl Group {
         Self::Misses,
         Self::CampaignEvents,
         Self::Context,
+        Self::FaqSearch,
         Self::Tokens,
         Self::Watch,
         Self::IdleWatch,
@@ -83,6 +86,7 @@ impl Group {
             Self::Misses => &["miss_timing"],
             Self::CampaignEvents => &["campaign_events"],
             Self::Context => &["ai_context", "growth_ai_context"],
+            Self::FaqSearch => &["faq_search"],
             Self::Tokens => &["token_delta_p99", "token_rows_per_delta"],
             Self::Watch => &["watch_p99"],
             Self::IdleWatch => &["idle_watch_memory"],
@@ -108,6 +112,7 @@ impl Group {
             Self::Misses => misses::measure(stage).await,
             Self::CampaignEvents => campaign_events::measure(stage).await,
             Self::Context => context::measure(stage).await,
+            Self::FaqSearch => faq_search::measure(stage).await,
             Self::Tokens => tokens::measure(stage).await,
             Self::Watch => watch::measure(stage).await,
             Self::IdleWatch => idle_watch::measure(stage).await,

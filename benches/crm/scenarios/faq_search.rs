@@ -1,0 +1,43 @@
+//! A search where a customer has thousands of FAQs that share most of their words.
+
+use crm_backend::pb;
+
+use super::context::learn_faqs;
+use crate::measure::{median, one_by_one};
+use crate::report::Measured;
+use crate::stage::Stage;
+use crate::{Result, client, fill};
+
+/// What is asked: words that every FAQ has, the words of one of them within others, and the very question of one.
+const QUERIES: [&str; 3] = [
+    "What about the day?",
+    "Hello! Could you tell me what you have about birthday cakes on day 4, please?",
+    "What about delivery on day 1234?",
+];
+
+/// `faq_search`: the slowest of these queries.
+pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
+    let channel = client::channel(stage.address).await?;
+    let tenant = stage.tenant().await?;
+    learn_faqs(&channel, (tenant.id, tenant.customer), stage.options.faqs()).await?;
+    fill::tidy(&stage.sql).await?;
+    stage.settle().await?;
+    let mut slowest: Option<f64> = None;
+    for query in QUERIES {
+        let mut client = client::faqs(&channel, tenant.id)?;
+        let request = pb::SearchCustomerFaqsRequest {
+            customer_id: tenant.customer.to_string(),
+            query: query.to_owned(),
+            ..Default::default()
+        };
+        let took = one_by_one(stage.options.round(), async || {
+            let found = client.search_customer_faqs(request.clone()).await?.into_inner().matches;
+            (!found.is_empty()).then_some(()).ok_or_else(|| "nothing is found".into())
+        });
+        let took = median(&took.await?)?;
+        eprintln!("{query:?}: p50 {took:.2} ms");
+        slowest = Some(slowest.map_or(took, |slowest| slowest.max(took)));
+    }
+    let measured = slowest.map(|value| Measured { name: "faq_search", value, baseline: None });
+    Ok(measured.into_iter().collect())
+}
