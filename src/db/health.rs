@@ -38,7 +38,7 @@ pub async fn watch(target: Target, db: Db, healthy: watch::Sender<bool>, stop: C
 async fn ask(target: &Target, own: &mut Option<Wire>) -> bool {
     let wire = match own.take().filter(|wire| !wire.is_given_up()) {
         Some(wire) => wire,
-        None => match tokio::time::timeout(PATIENCE, target.open()).await {
+        None => match tokio::time::timeout(PATIENCE * target.hosts(), target.open()).await {
             Ok(Ok(wire)) => wire,
             Ok(Err(_)) | Err(_) => return false,
         },

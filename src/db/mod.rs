@@ -11,6 +11,7 @@ pub mod listing;
 pub mod literal;
 pub mod migrate;
 mod pool;
+pub mod pooler;
 #[expect(missing_docs, reason = "generated; the comments in the database are its documentation")]
 pub mod schema;
 pub mod service_keys;
@@ -34,9 +35,6 @@ use wire::Limit;
 pub use connect::{ConnectError, Target};
 pub use tenant_tx::{Access, BatchTx, Deadline, LastStatement, TenantTx, Work, one_flight, retried};
 pub use wire::{Missed, NoAnswer, Pulse, Wire};
-
-/// How long it may take to open a connection: a healthy server needs milliseconds, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Limits of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +93,7 @@ impl Db {
         let pool = Pool::builder(Connector(target.clone()))
             .max_size(connections)
             .wait_timeout(Some(wait))
-            .create_timeout(Some(CONNECT_TIMEOUT))
+            .create_timeout(Some(target.patience()))
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error: BuildError| Error::internal(error))?;
