@@ -1,10 +1,13 @@
 //! Makes Rust of the contract: messages and services, the checks that its rules
-//! ask for, the shapes of requests, what every enum and request has in common, and the table of RPCs.
+//! ask for, the shapes of requests, what every enum and request has in common, and the table of RPCs. Lists the texts
+//! of the migrations.
 
 #[path = "build/ids.rs"]
 mod ids;
 #[path = "build/methods.rs"]
 mod methods;
+#[path = "build/migrations.rs"]
+mod migrations;
 #[path = "build/requests.rs"]
 mod requests;
 #[path = "build/shapes.rs"]
@@ -44,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("words.rs"), words::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("requests.rs"), requests::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("ids.rs"), ids::generate(&pool, PACKAGE)?)?;
+    fs::write(out.join("migrations.rs"), migrations::generate()?)?;
     fs::write(out.join("fuzzing.rs"), requests::list(&pool, PACKAGE))?;
 
     // Vendored options stay out: prost would make code of them that nobody calls.

@@ -41,7 +41,7 @@ pub enum Command {
     Migrate(MigrateConfig),
     /// Count the customers of all tenants anew, and stop. Also while the service runs, whose changes of customers wait
     /// for it: a second for a million, about.
-    Recount(MigrateConfig),
+    Recount(RecountConfig),
     /// Make, list and revoke API keys.
     Keys(KeysConfig),
 }
@@ -79,9 +79,29 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// Settings of `migrate` and `recount`.
+/// Settings of `migrate`.
 #[derive(Debug, Clone, Args)]
 pub struct MigrateConfig {
+    /// Change nothing, name the migrations that are missing, and end with 3 if there are any.
+    #[arg(long)]
+    pub check: bool,
+
+    /// Change nothing, and print the SQL of the migrations that are missing, as psql takes it.
+    #[arg(long, conflicts_with = "check")]
+    pub dry_run: bool,
+
+    /// Where the data is.
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+
+    /// How the log looks.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `recount`.
+#[derive(Debug, Clone, Args)]
+pub struct RecountConfig {
     /// Where the data is.
     #[command(flatten)]
     pub database: DatabaseConfig,
@@ -97,9 +117,21 @@ pub struct MigrateConfig {
 pub struct DatabaseConfig {
     /// Postgres to use; without it the service starts one of its own.
     ///
-    /// `sslmode` (disable, prefer, require, verify-ca, verify-full) and `sslrootcert` are understood.
+    /// What libpq takes: a URL, or words like `host=a,b dbname=crm`. Of several hosts the first is used that takes writes; one
+    /// that says nothing is left after 2 s. `sslmode` (disable, prefer, require, verify-ca, verify-full), `sslrootcert`,
+    /// `target_session_attrs`, `connect_timeout` and `load_balance_hosts` are understood.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
+
+    /// The same database, for migrations: past a pooler, or as another user.
+    #[arg(
+        long,
+        env = "CRM_MIGRATE_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        requires = "database_url"
+    )]
+    pub migrate_database_url: Option<String>,
 
     /// Directory of the service's own Postgres.
     #[arg(long, env = "CRM_DATA_DIR", default_value_os_t = embedded::default_data_dir(), value_name = "DIR")]
@@ -227,7 +259,8 @@ impl Command {
     pub fn log(&self) -> &LogConfig {
         match self {
             Self::Serve(config) => &config.log,
-            Self::Migrate(config) | Self::Recount(config) => &config.log,
+            Self::Migrate(config) => &config.log,
+            Self::Recount(config) => &config.log,
             Self::Keys(config) => config.command.log(),
         }
     }

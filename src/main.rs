@@ -6,6 +6,13 @@ use clap::Parser;
 use crm_backend::config::{Cli, Command};
 use crm_backend::{startup, telemetry};
 
+/// How `migrate --check` ends where migrations are missing: 1 is for what failed, 2 for what was not understood.
+const PENDING: u8 = 3;
+
+fn done(outcome: Result<(), impl ToString>) -> Result<ExitCode, String> {
+    outcome.map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
     let command = Cli::parse().into_command();
     let started = telemetry::start(command.log()).and_then(|()| {
@@ -15,15 +22,18 @@ fn main() -> ExitCode {
     let outcome = started.and_then(|runtime| {
         runtime.block_on(async {
             match command {
-                Command::Serve(config) => startup::serve(*config).await.map_err(|error| error.to_string()),
-                Command::Migrate(config) => startup::migrate(config).await.map_err(|error| error.to_string()),
-                Command::Recount(config) => startup::recount(config).await.map_err(|error| error.to_string()),
-                Command::Keys(config) => startup::keys(config).await.map_err(|error| error.to_string()),
+                Command::Serve(config) => done(startup::serve(*config).await),
+                Command::Migrate(config) => {
+                    let pending = startup::migrate(config).await.map_err(|error| error.to_string())?;
+                    Ok(if pending { ExitCode::from(PENDING) } else { ExitCode::SUCCESS })
+                }
+                Command::Recount(config) => done(startup::recount(config).await),
+                Command::Keys(config) => done(startup::keys(config).await),
             }
         })
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("crm-backend: {error}");
             ExitCode::FAILURE

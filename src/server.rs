@@ -28,7 +28,7 @@ use crate::customers::Customers;
 use crate::dashboard::Dashboard;
 use crate::db::embedded::EmbeddedError;
 use crate::db::migrate::MigrateError;
-use crate::db::{self, ConnectError, Db, Target, walls};
+use crate::db::{self, ConnectError, Db, Target, pooler, walls};
 use crate::engagement::Engagements;
 use crate::faqs::Faqs;
 use crate::live::bus::PostgresBus;
@@ -87,9 +87,22 @@ pub enum ServeError {
     /// The URL is wrong.
     #[error(transparent)]
     Target(#[from] ConnectError),
+    /// The URL for migrations is wrong.
+    #[error("CRM_MIGRATE_DATABASE_URL is not as it must be, which is as DATABASE_URL. {0}")]
+    MigrateTarget(ConnectError),
     /// The schema is not up to date.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
+    /// What is prepared in one transaction is gone in the next.
+    #[error(
+        "Postgres at {place} is behind a pooler that forgets prepared statements between transactions. Use PgBouncer \
+         1.21 or newer with max_prepared_statements = 500 (0 turns them off), or its pool_mode = session, or name \
+         Postgres itself in DATABASE_URL."
+    )]
+    Pooler {
+        /// Where.
+        place: String,
+    },
     /// The database would not keep tenants apart.
     #[error("It is not safe to serve from Postgres at {place}:{}", list(.breaches))]
     Walls {
@@ -125,6 +138,20 @@ pub struct Database {
     pub db: Db,
     /// The key of page tokens, which all replicas share.
     pub page_key: PageKey,
+}
+
+/// Makes sure that a pooler in front of the database, if there is one, keeps prepared statements.
+///
+/// # Errors
+///
+/// When it does not, or the database is not there.
+pub async fn check_pooler(target: &Target) -> Result<(), ServeError> {
+    let place = || target.place().to_owned();
+    match pooler::keeps_statements(target).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ServeError::Pooler { place: place() }),
+        Err(cause) => Err(MigrateError::Connect { place: place(), cause }.into()),
+    }
 }
 
 /// Opens a migrated database, and makes sure that it keeps tenants apart.

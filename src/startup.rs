@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{AuthConfig, Authenticator, Bounds, Mode};
-use crate::config::{ClientAuth, Config, DatabaseConfig, MigrateConfig};
+use crate::config::{ClientAuth, Config, DatabaseConfig, MigrateConfig, RecountConfig};
 use crate::connection::{Listener, Tls};
 use crate::customers;
 use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
@@ -46,7 +46,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     // Before Postgres, because it is the quickest to fail.
     let listener = listen(config.listen).await?;
     let (target, embedded) = locate(&config.database).await?;
-    let applied = migrate::run(&target).await?;
+    server::check_pooler(&target).await?;
+    let applied = bring_up_to_date(&target, &config.database).await?;
     let database = server::open(target, &config.database).await?;
     greet(&listener, tls.as_deref(), &database, embedded.as_ref(), &applied, &config.auth);
     let listener = Listener::new(listener, tls.clone());
@@ -69,17 +70,40 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     served
 }
 
-/// Brings the schema up to date, and says what it did.
+/// Brings the schema up to date, and says what it did; or says what it would do. Returns whether somebody asked for
+/// what is missing, and something is.
 ///
 /// # Errors
 ///
 /// As [`serve`].
-pub async fn migrate(config: MigrateConfig) -> Result<(), ServeError> {
+pub async fn migrate(config: MigrateConfig) -> Result<bool, ServeError> {
     let (target, embedded) = locate(&config.database).await?;
-    let applied = migrate::run(&target).await?;
-    say(&format!("{} at {}\n", schema_line(&applied), target.place()));
+    let missing = if config.check || config.dry_run {
+        let pending = migrate::pending(&target).await?;
+        if config.dry_run {
+            say(&migrate::script(&pending));
+        } else {
+            let names: Vec<_> = pending.iter().map(|migration| migration.name.clone()).collect();
+            say(&format!("{} at {}\n", missing_line(&names), target.place()));
+        }
+        config.check && !pending.is_empty()
+    } else {
+        let applied = bring_up_to_date(&target, &config.database).await?;
+        say(&format!("{} at {}\n", schema_line(&applied), target.place()));
+        false
+    };
     drop(embedded);
-    Ok(())
+    Ok(missing)
+}
+
+/// Applies the migrations that are missing, through the URL that is for them, if there is one.
+async fn bring_up_to_date(target: &Target, config: &DatabaseConfig) -> Result<Vec<String>, ServeError> {
+    let Some(url) = &config.migrate_database_url else { return Ok(migrate::run(target).await?) };
+    if migrate::pending(target).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let target = Target::parse(url).map_err(ServeError::MigrateTarget)?;
+    Ok(migrate::run(&target).await?)
 }
 
 /// Counts the customers of all tenants anew, and says so.
@@ -87,9 +111,9 @@ pub async fn migrate(config: MigrateConfig) -> Result<(), ServeError> {
 /// # Errors
 ///
 /// As [`serve`].
-pub async fn recount(config: MigrateConfig) -> Result<(), ServeError> {
+pub async fn recount(config: RecountConfig) -> Result<(), ServeError> {
     let (target, embedded) = join(&config.database).await?;
-    migrate::run(&target).await?;
+    bring_up_to_date(&target, &config.database).await?;
     let failed = |cause: String| ServeError::Database { place: target.place().to_owned(), cause };
     let mut owner = target.open_bare().await.map_err(|error| failed(error.to_string()))?;
     customers::store::counts::recount(&mut owner).await.map_err(|error| failed(error.to_string()))?;
@@ -240,6 +264,13 @@ fn schema_line(applied: &[String]) -> String {
     match applied {
         [] => "up to date".to_owned(),
         applied => format!("brought up to date: {}", applied.join(", ")),
+    }
+}
+
+fn missing_line(pending: &[String]) -> String {
+    match pending {
+        [] => "up to date".to_owned(),
+        pending => format!("missing: {}", pending.join(", ")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Brings the schema up to date.
 
+mod pending;
+
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -16,6 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{Target, Wire};
 
+pub use pending::{Pending, script};
+
 /// All migrations, compiled in.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -26,8 +30,9 @@ const LOCK: i64 = 0x63_72_6d;
 /// How long a question to Postgres may take that is not a migration.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a replica looks whether it is its turn.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often a replica looks whether it is its turn. In between it holds nothing: a snapshot would keep all of the
+/// database from being cleaned up.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often it says that it still waits.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
@@ -56,7 +61,8 @@ const LOCK_TIMEOUT: &str = "canceling statement due to lock timeout";
 pub enum MigrateError {
     /// No connection.
     #[error(
-        "Postgres at {place} cannot be reached: {cause}. Check DATABASE_URL, and that Postgres runs there."
+        "Postgres at {place} cannot be reached: {cause}. Check DATABASE_URL (or CRM_MIGRATE_DATABASE_URL, if that is \
+         set), and that Postgres runs there."
     )]
     Connect {
         /// Where.
@@ -88,26 +94,46 @@ pub enum MigrateError {
     },
 }
 
-/// Applies the migrations that are missing, and says which. Replicas do so one after the other. Needs the
-/// multi-thread runtime.
+/// Applies the migrations that are missing, and says which. Replicas do so one after the other, and those that find
+/// nothing missing wait for nobody. Needs the multi-thread runtime.
 ///
 /// # Errors
 ///
 /// As [`MigrateError`] says; migrations that succeeded before stay.
 pub async fn run(target: &Target) -> Result<Vec<String>, MigrateError> {
-    let place = || target.place().to_owned();
-    let failed = |cause: String| MigrateError::Migration { place: place(), cause };
-    let connect = |cause| MigrateError::Connect { place: place(), cause };
-    let mut wire = target.open().await.map_err(connect)?;
-    let encoding = find_encoding(&mut wire).await.map_err(failed)?;
-    if encoding != "UTF8" {
-        return Err(MigrateError::Encoding { place: place(), encoding });
-    }
-    let turn = Turn::wait(wire).await.map_err(failed)?;
-    let mut connection = AsyncConnectionWrapper::from(target.open_bare().await.map_err(connect)?);
+    let failed = |cause: String| MigrateError::Migration { place: target.place().to_owned(), cause };
+    let wire = open(target).await?;
+    let Some(turn) = Turn::wait(wire).await.map_err(failed)? else { return Ok(Vec::new()) };
+    let connection = target
+        .open_bare()
+        .await
+        .map_err(|cause| MigrateError::Connect { place: target.place().to_owned(), cause })?;
+    let mut connection = AsyncConnectionWrapper::from(connection);
     let applied = tokio::task::block_in_place(|| apply(&mut connection)).map_err(failed);
     turn.end().await;
     applied
+}
+
+/// The migrations that are missing, with their texts. Changes nothing, and waits for nobody.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn pending(target: &Target) -> Result<Vec<Pending>, MigrateError> {
+    let failed = |cause: String| MigrateError::Migration { place: target.place().to_owned(), cause };
+    pending::list(&mut open(target).await?).await.map_err(failed)
+}
+
+/// A connection to a database that keeps texts as they are sent.
+async fn open(target: &Target) -> Result<Wire, MigrateError> {
+    let place = || target.place().to_owned();
+    let mut wire = target.open().await.map_err(|cause| MigrateError::Connect { place: place(), cause })?;
+    let encoding = find_encoding(&mut wire).await;
+    let encoding = encoding.map_err(|cause| MigrateError::Migration { place: place(), cause })?;
+    if encoding != "UTF8" {
+        return Err(MigrateError::Encoding { place: place(), encoding });
+    }
+    Ok(wire)
 }
 
 async fn find_encoding(wire: &mut Wire) -> Result<String, String> {
@@ -180,19 +206,25 @@ struct Turn {
 }
 
 impl Turn {
-    /// Waits for it.
-    async fn wait(mut wire: Wire) -> Result<Self, String> {
+    /// Waits for it, as long as there is something to do.
+    async fn wait(mut wire: Wire) -> Result<Option<Self>, String> {
         let mut said: Option<Instant> = None;
-        while !take_lock(&mut wire).await? {
+        loop {
+            if pending::list(&mut wire).await?.is_empty() {
+                return Ok(None);
+            }
+            if take_lock(&mut wire).await? {
+                break;
+            }
             if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-                tracing::info!("waiting until another replica has brought the schema up to date");
+                tracing::info!("waits for another replica's migrations");
                 said = Some(Instant::now());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         let (tasks, over) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(hold(wire, over.clone()));
-        Ok(Self { tasks, over: over.drop_guard() })
+        Ok(Some(Self { tasks, over: over.drop_guard() }))
     }
 
     async fn end(self) {

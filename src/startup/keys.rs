@@ -4,11 +4,10 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
-use super::{join, say};
+use super::{bring_up_to_date, join, say};
 use crate::auth::api_keys::{self, ApiKey, NewKey};
 use crate::auth::{Scopes, Tenants};
 use crate::config::{CreateKey, KeysCommand, KeysConfig};
-use crate::db::migrate;
 use crate::pb::Scope;
 use crate::rpc::words::Word;
 use crate::server::ServeError;
@@ -42,7 +41,7 @@ pub async fn keys(config: KeysConfig) -> Result<(), KeysError> {
     }
     let (target, embedded) = join(database).await?;
     // The same as at a start, so that keys can be made before the first one.
-    migrate::run(&target).await.map_err(ServeError::from)?;
+    bring_up_to_date(&target, database).await?;
     let place = target.place().to_owned();
     let failed = |cause: String| ServeError::Database { place: place.clone(), cause };
     let mut connection = target.open_bare().await.map_err(|error| failed(error.to_string()))?;

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, Weak};
 
 use crm_backend::db::Target;
 use crm_backend::db::embedded::{Durability, Embedded, Options, Storage};
-use diesel_async::SimpleAsyncConnection;
+use diesel::QueryableByName;
+use diesel::sql_types::BigInt;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use uuid::Uuid;
 
 use super::client::within;
@@ -43,6 +45,14 @@ impl Database {
         self.cluster.url_of(&self.name)
     }
 
+    /// The superuser and its password.
+    pub(crate) fn credentials(&self) -> (String, String) {
+        let url = self.url();
+        let (user, _) = url.trim_start_matches("postgres://").split_once('@').expect("a URL with a user");
+        let (user, password) = user.split_once(':').expect("a password");
+        (user.to_owned(), password.to_owned())
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.cluster.port()
     }
@@ -72,6 +82,20 @@ pub(crate) async fn execute(url: &str, sql: &str) {
     let target = Target::parse(url).expect("a URL");
     let mut connection = within(target.open_bare()).await.expect("a connection");
     within(connection.batch_execute(sql)).await.expect(sql);
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+/// The number that a statement answers, as `count`.
+pub(crate) async fn count(url: &str, sql: &str) -> i64 {
+    let target = Target::parse(url).expect("a URL");
+    let mut connection = within(target.open_bare()).await.expect("a connection");
+    let count: Count = within(diesel::sql_query(sql).get_result(&mut connection)).await.expect(sql);
+    count.count
 }
 
 /// The same URL for another user.

@@ -217,7 +217,9 @@ async fn migrations_wait_for_their_turn_and_for_locks_and_say_so() {
 
     let arguments = ["migrate", "--database-url", &database.url()];
     let program = Program::spawn(command(&scratch, &arguments));
-    eventually("it waits for its turn", || program.stderr().contains("waiting until another replica"));
+    eventually("it waits for its turn", || {
+        program.stderr().contains("waits for another replica's migrations")
+    });
     within(turn.batch_execute("ROLLBACK")).await.expect("an end");
     eventually("it waits for a lock", || program.stderr().contains("others hold a lock"));
     within(lock.batch_execute("ROLLBACK")).await.expect("an end");

@@ -4,6 +4,7 @@
     reason = "what helps a test fails it in the same way; clippy knows only the functions of tests themselves"
 )]
 
+mod bouncer;
 mod certificates;
 mod client;
 mod cluster;
@@ -17,7 +18,9 @@ mod crash;
 mod database;
 mod keys;
 mod lifecycle;
+mod migrations;
 mod noise;
+mod poolers;
 mod pressure;
 mod shutdown;
 mod start_refused;

@@ -8,15 +8,17 @@
 //! it is there. A process that arrives says so to those it finds, and a process that left is missed
 //! within [`BEAT`].
 //!
-//! Nothing here is kept in the session that would harm another client of it, as behind a pooler that
-//! hands sessions around. There LISTEN hears nothing, and replicas learn by polling.
+//! A pooler that hands sessions around leaves LISTEN and the lock behind with one of them: nothing would be heard,
+//! and somebody would seem to listen for ever. So a new connection first listens on a channel of its own, of which
+//! another connection tells it. If it hears nothing, it leaves, and nobody is told: replicas learn by polling.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use diesel_async::SimpleAsyncConnection;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
@@ -59,6 +61,15 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause: replicas hear of each other again within this time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long a connection may take to hear what another one tells it: many times what it takes.
+const HEARING: Duration = Duration::from_secs(2);
+
+/// The pause after connections that hear nothing. A pooler stays one, but its settings may change.
+const DEAF_PAUSE: Duration = Duration::from_secs(10 * 60);
+
+/// How many of them there are in a row before that: a busy machine may be as slow once.
+const DEAF: u32 = 3;
+
 /// How often to say that signals were lost.
 const REPORT: Duration = Duration::from_secs(1);
 
@@ -85,7 +96,7 @@ impl PostgresBus {
         let (queue, outgoing) = mpsc::channel(QUEUE);
         let (heard, incoming) = mpsc::channel(QUEUE);
         let state = Arc::new(State::default());
-        let link = Link { target, origin: Uuid::new_v4(), heard, state: Arc::clone(&state) };
+        let link = Link::new(target, heard, Arc::clone(&state));
         tracker.spawn(link.run(outgoing, stop));
         (Self { queue, state }, incoming)
     }
@@ -127,9 +138,18 @@ struct Link {
     origin: Uuid,
     heard: mpsc::Sender<Signal>,
     state: Arc<State>,
+    /// What a new connection listens on at first.
+    private: String,
+    /// Something came on that channel.
+    hears: Notify,
 }
 
 impl Link {
+    fn new(target: Target, heard: mpsc::Sender<Signal>, state: Arc<State>) -> Self {
+        let private = format!("{CHANNEL}_{}", Uuid::new_v4().simple());
+        Self { target, origin: Uuid::new_v4(), heard, state, private, hears: Notify::new() }
+    }
+
     async fn run(self, mut queue: mpsc::Receiver<Signal>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -153,7 +173,7 @@ impl Link {
     /// Sends and hears until the connection is lost.
     async fn session(&self, queue: &mut mpsc::Receiver<Signal>, outage: &mut Outage) -> Lost {
         match self.target.open_listening().await {
-            Err(error) => Lost(error.to_string()),
+            Err(error) => Lost::because(&error.to_string()),
             // The client has answers only while the other side reads them.
             Ok((wire, messages)) => tokio::select! {
                 lost = self.hear_all(messages) => lost,
@@ -168,12 +188,15 @@ impl Link {
     ) -> Lost {
         while let Some(message) = messages.next().await {
             match message {
+                Ok(AsyncMessage::Notification(notification)) if notification.channel() == self.private => {
+                    self.hears.notify_one();
+                }
                 Ok(AsyncMessage::Notification(notification)) => self.hear(notification.payload()),
                 Ok(_) => {}
                 Err(error) => return error.into(),
             }
         }
-        Lost("Postgres closed the connection".to_owned())
+        Lost::because("Postgres closed the connection")
     }
 
     fn hear(&self, text: &str) {
@@ -213,6 +236,7 @@ impl Link {
     /// Listens, and shows that it does. Of two that arrive at the same time, the one that has the
     /// lock later finds the other, so each knows of the other when both have entered.
     async fn enter(&self, wire: &Wire<Client>, packer: &mut Packer) -> Result<(), Lost> {
+        self.hear_oneself(wire).await?;
         // First, because those who see the lock begin to tell.
         ask(wire, async |client| client.batch_execute(&format!("LISTEN {CHANNEL}")).await).await?;
         let (class, key) = LOCK;
@@ -222,6 +246,20 @@ impl Link {
             notify(wire, vec![packer.hello()]).await?;
         }
         Ok(())
+    }
+
+    /// Makes sure that what others tell is heard on this connection. Only another connection can find that out:
+    /// behind a pooler its own NOTIFY may be done by the session that listens.
+    async fn hear_oneself(&self, wire: &Wire<Client>) -> Result<(), Lost> {
+        let private = &self.private;
+        ask(wire, async |client| client.batch_execute(&format!("LISTEN {private}")).await).await?;
+        let mut other = self.target.open().await.map_err(|error| Lost::because(&error.to_string()))?;
+        let told = other.ask(PATIENCE, async |other| other.batch_execute(&format!("NOTIFY {private}")).await);
+        told.await.map_err(|error| Lost::because(&error.to_string()))?;
+        let hears = tokio::time::timeout(HEARING, self.hears.notified()).await.is_ok();
+        // Where a pooler has another session do this, the one that listens hears of nobody any more.
+        ask(wire, async |client| client.batch_execute(&format!("UNLISTEN {private}")).await).await?;
+        if hears { Ok(()) } else { Err(Lost::deaf()) }
     }
 
     async fn keep_asking(&self, wire: &Wire<Client>) -> Lost {
@@ -309,18 +347,34 @@ async fn ask<T>(
 }
 
 /// Why there is no connection any more, for the log.
-struct Lost(String);
+struct Lost {
+    cause: String,
+    /// Whether that stays so.
+    is_deaf: bool,
+}
+
+impl Lost {
+    fn because(cause: &str) -> Self {
+        Self { cause: cause.to_owned(), is_deaf: false }
+    }
+
+    /// A connection on which nothing is heard.
+    fn deaf() -> Self {
+        let cause = "LISTEN is not heard here: a pooler hands sessions around".to_owned();
+        Self { cause, is_deaf: true }
+    }
+}
 
 impl From<tokio_postgres::Error> for Lost {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self(connect::describe(&error))
+        Self::because(&connect::describe(&error))
     }
 }
 
 impl From<NoAnswer<tokio_postgres::Error>> for Lost {
     fn from(error: NoAnswer<tokio_postgres::Error>) -> Self {
         match error {
-            NoAnswer::Missed(missed) => Self(missed.to_string()),
+            NoAnswer::Missed(missed) => Self::because(&missed.to_string()),
             NoAnswer::Refused(error) => error.into(),
         }
     }
@@ -332,11 +386,13 @@ struct Outage {
     /// Since when there is a connection, where there is one.
     connected: Option<Instant>,
     announced: bool,
+    /// How many connections in a row heard nothing.
+    deaf: u32,
 }
 
 impl Default for Outage {
     fn default() -> Self {
-        Self { pause: SHORTEST_PAUSE, connected: None, announced: false }
+        Self { pause: SHORTEST_PAUSE, connected: None, announced: false, deaf: 0 }
     }
 }
 
@@ -350,18 +406,20 @@ impl Outage {
         }
         if !std::mem::replace(&mut self.announced, true) {
             tracing::warn!(
-                cause = lost.0,
+                cause = lost.cause,
                 "replicas cannot tell each other what happens, and learn it by polling"
             );
         }
-        let pause = self.pause;
-        self.pause = LONGEST_PAUSE.min(pause * 2);
+        self.deaf = if lost.is_deaf { self.deaf + 1 } else { 0 };
+        let pause = if self.deaf >= DEAF { DEAF_PAUSE } else { self.pause };
+        self.pause = LONGEST_PAUSE.min(self.pause * 2);
         let random = u32::try_from(Uuid::new_v4().as_u128() % 1_000).unwrap_or(0);
         (pause + pause * random / 1_000) / 2
     }
 
     fn end(&mut self) {
         self.connected = Some(Instant::now());
+        self.deaf = 0;
         if std::mem::take(&mut self.announced) {
             tracing::info!("replicas can tell each other again what happens");
         }
@@ -386,7 +444,7 @@ mod tests {
     async fn who_does_not_take_signals_loses_the_newest() {
         let (heard, mut incoming) = mpsc::channel(2);
         let state = Arc::new(State::default());
-        let link = Link { target: nowhere(), origin: Uuid::new_v4(), heard, state: Arc::clone(&state) };
+        let link = Link::new(nowhere(), heard, Arc::clone(&state));
         let mut other = Packer::new(Uuid::new_v4());
         for text in other.pack(["1", "2", "3"].map(signal)) {
             link.hear(&text);
@@ -400,7 +458,7 @@ mod tests {
     #[tokio::test]
     async fn our_own_signals_and_nonsense_are_not_heard() {
         let (heard, mut incoming) = mpsc::channel(2);
-        let link = Link { target: nowhere(), origin: Uuid::new_v4(), heard, state: Arc::default() };
+        let link = Link::new(nowhere(), heard, Arc::default());
         for text in Packer::new(link.origin).pack([signal("1")]) {
             link.hear(&text);
         }
@@ -425,9 +483,22 @@ mod tests {
     }
 
     #[test]
+    fn connections_that_hear_nothing_are_soon_left_alone() {
+        let mut outage = Outage::default();
+        for _ in 1..DEAF {
+            assert!(outage.pause_after(&Lost::deaf()) <= LONGEST_PAUSE);
+        }
+        assert!(outage.pause_after(&Lost::deaf()) >= DEAF_PAUSE / 2);
+        assert!(outage.pause_after(&Lost::because("a test")) <= LONGEST_PAUSE);
+        outage.pause_after(&Lost::deaf());
+        outage.end();
+        assert_eq!(outage.deaf, 0);
+    }
+
+    #[test]
     fn pauses_double_until_a_connection_lasts() {
         let mut outage = Outage::default();
-        let lost = Lost("a test".to_owned());
+        let lost = Lost::because("a test");
         for (pauses, millis) in [100, 200, 400, 800, 1_600, 2_000, 2_000].into_iter().enumerate() {
             let longest = Duration::from_millis(millis);
             let pause = outage.pause_after(&lost);
