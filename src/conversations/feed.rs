@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::try_join;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -12,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::messages::drafts::store as drafts;
 use super::store::{self, Head};
 use crate::auth::Caller;
 use crate::db::turns::{Room, Turns};
@@ -167,15 +169,15 @@ impl Feed {
         let mut interval = tokio::time::interval(LOOK_INTERVAL);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What the last look found. A watcher that comes after it has read as much itself.
-        let mut known: HashMap<Topic, Head> = HashMap::new();
+        let mut known: HashMap<Topic, Seen> = HashMap::new();
         let (turns, mut looks, mut looked_at) = (Turns::new(LOOKS), JoinSet::new(), HashSet::new());
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(look) = looks.join_next() => match look {
-                    Ok((tenant, heads)) => {
+                    Ok((tenant, seen)) => {
                         looked_at.remove(&tenant);
-                        self.tell_moved(heads, &mut known);
+                        self.tell_moved(seen, &mut known);
                     }
                     // Nobody knows whose it was. To be looked at twice does no harm.
                     Err(_) => looked_at.clear(),
@@ -207,19 +209,34 @@ impl Feed {
         tenants
     }
 
-    /// Tells which conversations have moved. Most have not, and nobody is woken for them.
-    fn tell_moved(&self, heads: Vec<(Topic, Head)>, known: &mut HashMap<Topic, Head>) {
-        for (topic, head) in heads {
-            if known.insert(topic, head) != Some(head) {
-                let Head { last_sequence: sequence, change_count: change, .. } = head;
+    /// Tells which conversations have moved, and which of their messages in progress. Most have not, and nobody is
+    /// woken for them.
+    fn tell_moved(&self, seen: Vec<(Topic, Seen)>, known: &mut HashMap<Topic, Seen>) {
+        for (topic, now) in seen {
+            let before = known.get(&topic);
+            if before.map(|before| before.head) != Some(now.head) {
+                let Head { last_sequence: sequence, change_count: change, .. } = now.head;
                 self.hub.tell(topic, || Event::Moved { sequence, change });
             }
+            let is_new = |mark: &&Mark| before.is_none_or(|before| !before.durable.contains(*mark));
+            for mark in now.durable.iter().filter(is_new) {
+                self.hub.tell(topic, || Event::Durable(*mark));
+            }
+            known.insert(topic, now);
         }
     }
 }
 
+/// What a look found of a conversation.
+#[derive(Debug)]
+struct Seen {
+    head: Head,
+    /// How far its messages in progress have come.
+    durable: Vec<Mark>,
+}
+
 /// How far the conversations of one tenant have come, as far as the database answers.
-async fn look_at_all(turns: Turns, db: Db, caller: Caller, ids: HashSet<Uuid>) -> (Uuid, Vec<(Topic, Head)>) {
+async fn look_at_all(turns: Turns, db: Db, caller: Caller, ids: HashSet<Uuid>) -> (Uuid, Vec<(Topic, Seen)>) {
     let tenant = caller.tenant().as_uuid();
     let mut found = Vec::new();
     // Nobody else waits for a turn of this tenant.
@@ -227,7 +244,7 @@ async fn look_at_all(turns: Turns, db: Db, caller: Caller, ids: HashSet<Uuid>) -
     let ids: Vec<Uuid> = ids.into_iter().collect();
     for some in ids.chunks(LOOK_AT) {
         match look_at(&db, &caller, some).await {
-            Ok(heads) => found.extend(heads.into_iter().map(|head| (Topic { tenant, id: head.id }, head))),
+            Ok(seen) => found.extend(seen.into_iter().map(|seen| (Topic { tenant, id: seen.head.id }, seen))),
             Err(error) => {
                 tracing::debug!(%error, "watched conversations could not be looked at");
                 break;
@@ -237,10 +254,18 @@ async fn look_at_all(turns: Turns, db: Db, caller: Caller, ids: HashSet<Uuid>) -
     (tenant, found)
 }
 
-/// How far some conversations of one tenant have come.
-async fn look_at(db: &Db, caller: &Caller, ids: &[Uuid]) -> Result<Vec<Head>> {
+/// How far some conversations of one tenant have come, and their messages in progress.
+async fn look_at(db: &Db, caller: &Caller, ids: &[Uuid]) -> Result<Vec<Seen>> {
     let deadline = Deadline::after(LOOK_DEADLINE);
-    db.read(caller, deadline, async |tx: &TenantTx| store::list_heads(tx, ids).await).await
+    let look = async |tx: &TenantTx| try_join!(store::list_heads(tx, ids), drafts::list_progress(tx, ids));
+    let (heads, progress) = db.read(caller, deadline, look).await?;
+    let mut durable: HashMap<Uuid, Vec<Mark>> = HashMap::new();
+    for drafts::Progress { conversation_id, sequence, since, holder, length } in progress {
+        let mark = Mark { sequence, offset: length, since: Some(since), holder: Some(holder) };
+        durable.entry(conversation_id).or_default().push(mark);
+    }
+    let seen = |head: Head| Seen { head, durable: durable.remove(&head.id).unwrap_or_default() };
+    Ok(heads.into_iter().map(seen).collect())
 }
 
 /// An event as replicas tell it to each other. Replicas of neighbouring versions do, so fields are

@@ -43,6 +43,7 @@ mod dashboard_customers;
 mod dashboard_funnel;
 mod dashboard_plans;
 mod dashboard_totals;
+mod deltas_without_bus;
 mod engagement_context;
 mod engagement_interest;
 mod engagement_plans;

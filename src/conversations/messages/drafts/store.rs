@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Double, Integer, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
@@ -31,6 +31,22 @@ const EXPIRED: &str = "
     ) AS p ON true
     WHERE greatest(d.held_at, p.created_at) < clock_timestamp() - make_interval(secs => $1)
     LIMIT $2";
+
+/// Messages in progress of one look at many conversations: more than are ever written at once.
+const PROGRESS: i64 = 5_000;
+
+/// How far a message in progress has come.
+#[derive(Debug, Queryable)]
+pub(crate) struct Progress {
+    pub(crate) conversation_id: Uuid,
+    pub(crate) sequence: i64,
+    /// The change since which it is in progress.
+    pub(crate) since: i64,
+    /// The stream that holds it.
+    pub(crate) holder: Uuid,
+    /// Bytes of its text.
+    pub(crate) length: i64,
+}
 
 /// A message in progress whose lease has run out.
 #[derive(QueryableByName)]
@@ -109,6 +125,12 @@ pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, limit: i64) -> Re
         .load(&mut tx.connection())
         .await?;
     Ok(holders)
+}
+
+/// How far the messages in progress of these conversations have come that have text.
+pub(crate) async fn list_progress(tx: &TenantTx, conversation_ids: &[Uuid]) -> Result<Vec<Progress>> {
+    let list = ListProgress { tenant: tx.tenant(), conversation_ids: conversation_ids.to_vec() };
+    Ok(list.load(&mut tx.connection()).await?)
 }
 
 /// The stream that holds a message, while it is in progress.
@@ -196,6 +218,39 @@ impl QueryFragment<Pg> for Insert {
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlText>, _>(&self.texts)?;
         out.push_sql(") AS p");
+        Ok(())
+    }
+}
+
+/// The statement of [`list_progress`].
+#[derive(QueryId)]
+struct ListProgress {
+    tenant: Uuid,
+    conversation_ids: Vec<Uuid>,
+}
+
+impl Query for ListProgress {
+    type SqlType = (SqlUuid, BigInt, BigInt, SqlUuid, BigInt);
+}
+
+impl QueryFragment<Pg> for ListProgress {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT d.conversation_id, m.sequence, coalesce(m.change, 0), d.holder, p.length FROM message_drafts AS d \
+             JOIN conversation_messages AS m ON m.id = d.message_id AND m.tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(
+            " CROSS JOIN LATERAL (SELECT (start_offset + octet_length(text))::bigint AS length FROM message_pieces \
+             WHERE message_id = d.message_id AND tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" ORDER BY start_offset DESC LIMIT 1) AS p WHERE d.tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" AND d.conversation_id = ANY (");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
+        out.push_sql(") LIMIT ");
+        out.push_bind_param::<BigInt, _>(&PROGRESS)?;
         Ok(())
     }
 }
