@@ -124,6 +124,16 @@ impl Operator {
         stopped
     }
 
+    /// How many of the processes that are stopped have written or locked a row, and keep that to themselves.
+    pub(crate) async fn holding(&mut self, stopped: &Stopped) -> usize {
+        let ids: Vec<_> = stopped.0.iter().map(|pid| pid.as_raw_pid().to_string()).collect();
+        self.count(&format!(
+            "SELECT count(*) {OURS} AND backend_xid IS NOT NULL AND pid = ANY ('{{{}}}')",
+            ids.join(", ")
+        ))
+        .await
+    }
+
     /// How many wait for a lock.
     pub(crate) async fn waiting(&mut self) -> usize {
         self.count(&format!("SELECT count(*) {OURS} AND wait_event_type = 'Lock'")).await
