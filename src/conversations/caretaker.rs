@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use diesel_async::AsyncPgConnection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,8 @@ use super::messages::rules::{Change, Write};
 use super::messages::writer::{Pending, Reply, Writer};
 use crate::audit::Operation;
 use crate::auth::Caller;
-use crate::db::{Target, Wire};
+use crate::db::Target;
+use crate::db::kept::Kept;
 use crate::live::lanes::Lanes;
 use crate::pb::MessageStatus;
 
@@ -37,7 +39,7 @@ const EXPIRE_MESSAGE: Operation =
 
 /// Looks for such messages again and again, until `stop`.
 pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, stop: CancellationToken) {
-    let mut wire = None;
+    let mut connection = Kept::new(target);
     let interval = (lease / LOOKS_PER_LEASE).clamp(MIN_INTERVAL, MAX_INTERVAL);
     let mut pause = interval;
     loop {
@@ -46,7 +48,8 @@ pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, s
             () = tokio::time::sleep(pause) => {}
         }
         pause = interval;
-        match look(&target, &mut wire, lease).await {
+        let look = async |connection: &mut AsyncPgConnection| store::list_expired(connection, lease).await;
+        match connection.ask(PATIENCE, look).await {
             Ok(expired) => {
                 let found = expired.len();
                 if is_more(found, give_up(&lanes, expired).await) {
@@ -61,18 +64,6 @@ pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, s
 /// Whether a look at once would find more. Where nothing could be given up, it would find the same.
 fn is_more(found: usize, given_up: usize) -> bool {
     found >= store::MAX_EXPIRED && given_up > 0
-}
-
-/// Looks on the connection that there is, or on a new one. It is kept if it answers.
-async fn look(target: &Target, kept: &mut Option<Wire>, lease: Duration) -> Result<Vec<Expired>, String> {
-    let mut wire = match kept.take().filter(|wire| !wire.is_given_up()) {
-        Some(wire) => wire,
-        None => target.open().await.map_err(|error| error.to_string())?,
-    };
-    let expired = wire.ask(PATIENCE, async |connection| store::list_expired(connection, lease).await);
-    let expired = expired.await.map_err(|error| error.to_string())?;
-    *kept = Some(wire);
-    Ok(expired)
 }
 
 /// Gives messages up, and waits until that is done. Returns how many are no longer in progress.

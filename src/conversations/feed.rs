@@ -1,41 +1,20 @@
 //! What happens in conversations, told to those who watch them: here at once, in other replicas over
 //! the bus, and by a look at the database where that got lost.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
+mod look;
 
-use futures_util::try_join;
+use std::sync::Arc;
+
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::messages::drafts::store as drafts;
-use super::store::{self, Head};
 use crate::auth::Caller;
-use crate::db::turns::{Room, Turns};
-use crate::db::{Db, Deadline, TenantTx};
-use crate::error::Result;
+use crate::db::Target;
 use crate::live::bus::{Bus, Signal, Topic};
 use crate::live::hub::{self, Hub, Subscription};
 use crate::pb;
-
-/// How often the database is looked at for what nobody told: the longest that a watcher may be late
-/// when a signal is lost.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Conversations of one look: an array that Postgres goes through in about a millisecond.
-const LOOK_AT: usize = 1_000;
-
-/// How long a look may take before it is given up.
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Tenants that are looked at, at once, so that most connections are left to calls. Each has one look at a
-/// time: a tenant that waits keeps no other waiting.
-const LOOKS: Room = Room { places: 4, share: 1, waiting: 1 };
 
 /// Something that happened in a conversation.
 #[derive(Debug, Clone)]
@@ -131,7 +110,7 @@ impl Feed {
 
     /// From here on, all that happens in a conversation of the caller's tenant.
     pub(crate) fn watch(&self, caller: &Caller, conversation_id: Uuid) -> Subscription<Event> {
-        self.hub.watch(caller, Topic::of(caller, conversation_id))
+        self.hub.watch(Topic::of(caller, conversation_id))
     }
 
     /// Tells those who watch it here.
@@ -163,109 +142,10 @@ impl Feed {
         }
     }
 
-    /// Looks at the conversations that are watched, once a second, until `stop`. A tenant that is still
-    /// being looked at is left out.
-    pub(crate) async fn look(self, db: Db, stop: CancellationToken) {
-        let mut interval = tokio::time::interval(LOOK_INTERVAL);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // What the last look found. A watcher that comes after it has read as much itself.
-        let mut known: HashMap<Topic, Seen> = HashMap::new();
-        let (turns, mut looks, mut looked_at) = (Turns::new(LOOKS), JoinSet::new(), HashSet::new());
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                Some(look) = looks.join_next() => match look {
-                    Ok((tenant, seen)) => {
-                        looked_at.remove(&tenant);
-                        self.tell_moved(seen, &mut known);
-                    }
-                    // Nobody knows whose it was. To be looked at twice does no harm.
-                    Err(_) => looked_at.clear(),
-                },
-                _ = interval.tick() => {
-                    let watched = self.watched();
-                    known.retain(|topic, _| {
-                        watched.get(&topic.tenant).is_some_and(|(_, ids)| ids.contains(&topic.id))
-                    });
-                    for (tenant, (caller, ids)) in watched {
-                        if looked_at.insert(tenant) {
-                            looks.spawn(look_at_all(turns.clone(), db.clone(), caller, ids));
-                        }
-                    }
-                }
-            }
-        }
-        // A transaction that is dropped half way costs its connection.
-        while looks.join_next().await.is_some() {}
+    /// Looks at the database for what nobody told, until `stop`.
+    pub(crate) async fn look(self, target: Target, stop: CancellationToken) {
+        look::run(self, target, stop).await;
     }
-
-    /// The conversations that are watched, by tenant.
-    fn watched(&self) -> HashMap<Uuid, (Caller, HashSet<Uuid>)> {
-        let mut tenants = HashMap::new();
-        for (topic, caller) in self.hub.watched() {
-            let (_, ids) = tenants.entry(topic.tenant).or_insert_with(|| (caller, HashSet::new()));
-            ids.insert(topic.id);
-        }
-        tenants
-    }
-
-    /// Tells which conversations have moved, and which of their messages in progress. Most have not, and nobody is
-    /// woken for them.
-    fn tell_moved(&self, seen: Vec<(Topic, Seen)>, known: &mut HashMap<Topic, Seen>) {
-        for (topic, now) in seen {
-            let before = known.get(&topic);
-            if before.map(|before| before.head) != Some(now.head) {
-                let Head { last_sequence: sequence, change_count: change, .. } = now.head;
-                self.hub.tell(topic, || Event::Moved { sequence, change });
-            }
-            let is_new = |mark: &&Mark| before.is_none_or(|before| !before.durable.contains(*mark));
-            for mark in now.durable.iter().filter(is_new) {
-                self.hub.tell(topic, || Event::Durable(*mark));
-            }
-            known.insert(topic, now);
-        }
-    }
-}
-
-/// What a look found of a conversation.
-#[derive(Debug)]
-struct Seen {
-    head: Head,
-    /// How far its messages in progress have come.
-    durable: Vec<Mark>,
-}
-
-/// How far the conversations of one tenant have come, as far as the database answers.
-async fn look_at_all(turns: Turns, db: Db, caller: Caller, ids: HashSet<Uuid>) -> (Uuid, Vec<(Topic, Seen)>) {
-    let tenant = caller.tenant().as_uuid();
-    let mut found = Vec::new();
-    // Nobody else waits for a turn of this tenant.
-    let Ok(_turn) = turns.take(tenant).await else { return (tenant, found) };
-    let ids: Vec<Uuid> = ids.into_iter().collect();
-    for some in ids.chunks(LOOK_AT) {
-        match look_at(&db, &caller, some).await {
-            Ok(seen) => found.extend(seen.into_iter().map(|seen| (Topic { tenant, id: seen.head.id }, seen))),
-            Err(error) => {
-                tracing::debug!(%error, "watched conversations could not be looked at");
-                break;
-            }
-        }
-    }
-    (tenant, found)
-}
-
-/// How far some conversations of one tenant have come, and their messages in progress.
-async fn look_at(db: &Db, caller: &Caller, ids: &[Uuid]) -> Result<Vec<Seen>> {
-    let deadline = Deadline::after(LOOK_DEADLINE);
-    let look = async |tx: &TenantTx| try_join!(store::list_heads(tx, ids), drafts::list_progress(tx, ids));
-    let (heads, progress) = db.read(caller, deadline, look).await?;
-    let mut durable: HashMap<Uuid, Vec<Mark>> = HashMap::new();
-    for drafts::Progress { conversation_id, sequence, since, holder, length } in progress {
-        let mark = Mark { sequence, offset: length, since: Some(since), holder: Some(holder) };
-        durable.entry(conversation_id).or_default().push(mark);
-    }
-    let seen = |head: Head| Seen { head, durable: durable.remove(&head.id).unwrap_or_default() };
-    Ok(heads.into_iter().map(seen).collect())
 }
 
 /// An event as replicas tell it to each other. Replicas of neighbouring versions do, so fields are

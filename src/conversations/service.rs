@@ -102,7 +102,7 @@ impl Conversations {
         stop: &CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
         let hear = self.feed.clone().hear(signals);
-        let look = self.feed.clone().look(self.db.clone(), stop.clone());
+        let look = self.feed.clone().look(target.clone(), stop.clone());
         let care = caretaker::run(target, self.streams.lanes.clone(), self.lease, stop.clone());
         async move {
             tokio::join!(hear, look, care);

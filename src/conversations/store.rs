@@ -2,6 +2,7 @@
 
 pub(crate) mod analysed;
 pub(crate) mod briefs;
+pub(crate) mod positions;
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;

@@ -6,6 +6,7 @@ pub mod embedded;
 pub mod fitted;
 pub mod health;
 pub mod json;
+pub mod kept;
 pub mod keyset;
 pub mod listing;
 pub mod literal;

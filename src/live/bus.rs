@@ -48,6 +48,9 @@ pub struct Signal {
 pub trait Bus: Send + Sync + 'static {
     /// Tells the others, at some later time; does not wait, and does not fail.
     fn publish(&self, signal: Signal);
+
+    /// Whether what others publish is heard, and none of it was missed here since this was last asked.
+    fn hears(&self) -> bool;
 }
 
 /// A bus that tells nobody: for a single replica, and for tests.
@@ -56,4 +59,8 @@ pub struct NoBus;
 
 impl Bus for NoBus {
     fn publish(&self, _: Signal) {}
+
+    fn hears(&self) -> bool {
+        false
+    }
 }

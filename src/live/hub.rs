@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::broadcast;
 
 use super::bus::Topic;
-use crate::auth::Caller;
 
 pub use broadcast::error::RecvError;
 
@@ -41,8 +40,6 @@ struct Entry<E> {
     events: broadcast::Sender<E>,
     /// The bytes of each event that may not have been read by all; the last one last.
     waiting: Mutex<VecDeque<usize>>,
-    /// One of those who watch it, in whose name the topic may be looked at.
-    caller: Caller,
 }
 
 impl<E: Event> Hub<E> {
@@ -51,14 +48,12 @@ impl<E: Event> Hub<E> {
         Arc::new(Self { topics: RwLock::default() })
     }
 
-    /// From here on, all that happens to a topic of the caller's tenant.
-    pub fn watch(self: &Arc<Self>, caller: &Caller, topic: Topic) -> Subscription<E> {
+    /// From here on, all that happens to a topic.
+    pub fn watch(self: &Arc<Self>, topic: Topic) -> Subscription<E> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        let entry = topics.entry(topic).or_insert_with(|| Entry {
-            events: broadcast::Sender::new(EVENTS),
-            waiting: Mutex::default(),
-            caller: caller.clone(),
-        });
+        let entry = topics
+            .entry(topic)
+            .or_insert_with(|| Entry { events: broadcast::Sender::new(EVENTS), waiting: Mutex::default() });
         let events = Some(entry.events.subscribe());
         Subscription { events, topic, hub: Arc::clone(self) }
     }
@@ -71,10 +66,10 @@ impl<E: Event> Hub<E> {
         }
     }
 
-    /// What is watched, each with a caller of its tenant.
-    pub fn watched(&self) -> Vec<(Topic, Caller)> {
+    /// What is watched.
+    pub fn watched(&self) -> Vec<Topic> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.iter().map(|(topic, entry)| (*topic, entry.caller.clone())).collect()
+        topics.keys().copied().collect()
     }
 }
 
@@ -173,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn what_waits_for_a_watcher_that_does_not_read_is_bounded_in_bytes() {
         let hub = Hub::new();
-        let mut slow = hub.watch(&caller(), topic(1));
+        let mut slow = hub.watch(topic(1));
         let whole = || Large::Whole(vec![0; BYTES / 2]);
         for _ in 0..3 {
             hub.tell(topic(1), whole);
@@ -187,10 +182,6 @@ mod tests {
         assert_eq!((slow.next().await, slow.next().await), (Ok(whole()), Ok(Large::Hint)));
     }
 
-    fn caller() -> Caller {
-        Caller::caretaker(Uuid::from_u128(7))
-    }
-
     fn topic(id: u128) -> Topic {
         Topic { tenant: Uuid::from_u128(7), id: Uuid::from_u128(id) }
     }
@@ -198,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn those_who_watch_a_topic_are_told() {
         let hub = Hub::new();
-        let (mut one, mut two) = (hub.watch(&caller(), topic(1)), hub.watch(&caller(), topic(1)));
+        let (mut one, mut two) = (hub.watch(topic(1)), hub.watch(topic(1)));
         hub.tell(topic(1), || "yes");
         hub.tell(topic(2), || "no");
         assert_eq!((one.next().await, two.next().await), (Ok("yes"), Ok("yes")));
@@ -207,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_watcher_learns_that_it_missed_something() {
         let hub = Hub::new();
-        let mut slow = hub.watch(&caller(), topic(1));
+        let mut slow = hub.watch(topic(1));
         for number in 0..=EVENTS {
             hub.tell(topic(1), || number);
         }
@@ -218,7 +209,7 @@ mod tests {
     #[test]
     fn what_nobody_watches_is_forgotten_and_not_even_made() {
         let hub = Hub::<usize>::new();
-        let (one, two) = (hub.watch(&caller(), topic(1)), hub.watch(&caller(), topic(1)));
+        let (one, two) = (hub.watch(topic(1)), hub.watch(topic(1)));
         drop(one);
         assert_eq!(hub.watched().len(), 1);
         drop(two);

@@ -66,7 +66,7 @@ impl Packer {
         Self { origin, number: 0 }
     }
 
-    /// A text without signals, which says only that its sender is there.
+    /// A text without signals. It says that its sender is there, and may not have told all that happened.
     pub(super) fn hello(&mut self) -> String {
         self.seal(Vec::new())
     }

@@ -110,11 +110,18 @@ impl Bus for PostgresBus {
         // Before it waits, so that the queue is bounded in bytes too.
         if signal.payload.len() > MAX_PAYLOAD {
             tracing::debug!(bytes = signal.payload.len(), "a signal is too long for the other replicas");
+            self.state.withheld.store(true, Ordering::Relaxed);
             return;
         }
         if let Err(TrySendError::Full(_)) = self.queue.try_send(signal) {
+            self.state.withheld.store(true, Ordering::Relaxed);
             self.state.unsent.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn hears(&self) -> bool {
+        let missed = self.state.missed.swap(false, Ordering::Relaxed);
+        self.state.hears.load(Ordering::Relaxed) && !missed
     }
 }
 
@@ -123,6 +130,12 @@ impl Bus for PostgresBus {
 struct State {
     /// Nobody else is there, or nobody can be told. Until something is known, somebody may be.
     nobody_listens: AtomicBool,
+    /// Whether the connection listens.
+    hears: AtomicBool,
+    /// Whether signals of others were missed, as while there was no connection.
+    missed: AtomicBool,
+    /// Whether others were not told of signals, and do not know that.
+    withheld: AtomicBool,
     /// Envelopes of others.
     envelopes: AtomicU64,
     /// Signals that the queue had no room for.
@@ -163,6 +176,7 @@ impl Link {
         let mut outage = Outage::default();
         loop {
             let lost = self.session(queue, &mut outage).await;
+            self.state.hears.store(false, Ordering::Relaxed);
             // What waits would be old news by the time that somebody hears it.
             self.state.nobody_listens.store(true, Ordering::Relaxed);
             while queue.try_recv().is_ok() {}
@@ -209,8 +223,13 @@ impl Link {
         }
         self.state.envelopes.fetch_add(1, Ordering::Relaxed);
         self.state.nobody_listens.store(false, Ordering::Relaxed);
+        if signals.is_empty() {
+            // Somebody arrives, or did not tell all.
+            self.state.missed.store(true, Ordering::Relaxed);
+        }
         for signal in signals {
             if let Err(TrySendError::Full(_)) = self.heard.try_send(signal) {
+                self.state.missed.store(true, Ordering::Relaxed);
                 self.state.untaken.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -227,6 +246,9 @@ impl Link {
             return lost;
         }
         outage.end();
+        // Nobody was heard until now.
+        self.state.missed.store(true, Ordering::Relaxed);
+        self.state.hears.store(true, Ordering::Relaxed);
         tokio::select! {
             lost = self.keep_asking(wire) => lost,
             lost = self.send_all(wire, queue, packer) => lost,
@@ -303,9 +325,12 @@ impl Link {
                     signals.push(signal);
                 }
             }
-            let texts = packer.pack(signals.drain(..));
+            let mut texts = packer.pack(signals.drain(..));
             if self.state.nobody_listens.load(Ordering::Relaxed) {
                 continue;
+            }
+            if self.state.withheld.swap(false, Ordering::Relaxed) {
+                texts.push(packer.hello());
             }
             if let Err(lost) = notify(wire, texts).await {
                 return lost;
@@ -453,6 +478,34 @@ mod tests {
         assert_eq!(incoming.recv().await, Some(signal("2")));
         assert!(incoming.try_recv().is_err());
         assert_eq!(state.untaken.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn who_arrives_or_did_not_tell_all_has_the_others_look() {
+        let (heard, _incoming) = mpsc::channel(1);
+        let (queue, _outgoing) = mpsc::channel(1);
+        let state = Arc::new(State::default());
+        let bus = PostgresBus { queue, state: Arc::clone(&state) };
+        let link = Link::new(nowhere(), heard, Arc::clone(&state));
+        assert!(!bus.hears(), "there is no connection");
+        state.hears.store(true, Ordering::Relaxed);
+        assert!(bus.hears());
+        let mut other = Packer::new(Uuid::new_v4());
+        link.hear(&other.hello());
+        assert!(!bus.hears() && bus.hears(), "one look is enough");
+        for text in other.pack([signal("1")]) {
+            link.hear(&text);
+        }
+        assert!(bus.hears());
+        // Nobody takes it: the channel is full.
+        for text in other.pack([signal("2")]) {
+            link.hear(&text);
+        }
+        assert!(!bus.hears());
+        bus.publish(signal("3"));
+        assert!(!state.withheld.load(Ordering::Relaxed));
+        bus.publish(signal("4"));
+        assert!(state.withheld.load(Ordering::Relaxed), "the queue is full");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Double, Integer, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
@@ -33,18 +33,38 @@ const EXPIRED: &str = "
     LIMIT $2";
 
 /// Messages in progress of one look at many conversations: more than are ever written at once.
-const PROGRESS: i64 = 5_000;
+const MAX_PROGRESS: i64 = 5_000;
+
+/// How far messages in progress have come.
+const PROGRESS: &str = "
+    SELECT d.tenant_id, d.conversation_id, m.sequence, coalesce(m.change, 0) AS since, d.holder, p.length
+    FROM unnest($1, $2) AS k (tenant_id, id)
+    JOIN message_drafts AS d ON d.tenant_id = k.tenant_id AND d.conversation_id = k.id
+    JOIN conversation_messages AS m ON m.tenant_id = d.tenant_id AND m.id = d.message_id
+    CROSS JOIN LATERAL (
+        SELECT (p.start_offset + octet_length(p.text))::bigint AS length FROM message_pieces AS p
+        WHERE p.tenant_id = d.tenant_id AND p.message_id = d.message_id
+        ORDER BY p.start_offset DESC LIMIT 1
+    ) AS p
+    LIMIT $3";
 
 /// How far a message in progress has come.
-#[derive(Debug, Queryable)]
+#[derive(Debug, QueryableByName)]
 pub(crate) struct Progress {
+    #[diesel(sql_type = SqlUuid)]
+    pub(crate) tenant_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
     pub(crate) conversation_id: Uuid,
+    #[diesel(sql_type = BigInt)]
     pub(crate) sequence: i64,
     /// The change since which it is in progress.
+    #[diesel(sql_type = BigInt)]
     pub(crate) since: i64,
     /// The stream that holds it.
+    #[diesel(sql_type = SqlUuid)]
     pub(crate) holder: Uuid,
     /// Bytes of its text.
+    #[diesel(sql_type = BigInt)]
     pub(crate) length: i64,
 }
 
@@ -127,10 +147,18 @@ pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, limit: i64) -> Re
     Ok(holders)
 }
 
-/// How far the messages in progress of these conversations have come that have text.
-pub(crate) async fn list_progress(tx: &TenantTx, conversation_ids: &[Uuid]) -> Result<Vec<Progress>> {
-    let list = ListProgress { tenant: tx.tenant(), conversation_ids: conversation_ids.to_vec() };
-    Ok(list.load(&mut tx.connection()).await?)
+/// How far the messages in progress of these conversations have come that have text. Each conversation is named by
+/// its tenant and its id; as the owner.
+pub(crate) async fn list_progress(
+    connection: &mut AsyncPgConnection,
+    tenants: &[Uuid],
+    conversation_ids: &[Uuid],
+) -> QueryResult<Vec<Progress>> {
+    let query = diesel::sql_query(PROGRESS)
+        .bind::<Array<SqlUuid>, _>(tenants)
+        .bind::<Array<SqlUuid>, _>(conversation_ids)
+        .bind::<BigInt, _>(MAX_PROGRESS);
+    query.load(connection).await
 }
 
 /// The stream that holds a message, while it is in progress.
@@ -218,39 +246,6 @@ impl QueryFragment<Pg> for Insert {
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlText>, _>(&self.texts)?;
         out.push_sql(") AS p");
-        Ok(())
-    }
-}
-
-/// The statement of [`list_progress`].
-#[derive(QueryId)]
-struct ListProgress {
-    tenant: Uuid,
-    conversation_ids: Vec<Uuid>,
-}
-
-impl Query for ListProgress {
-    type SqlType = (SqlUuid, BigInt, BigInt, SqlUuid, BigInt);
-}
-
-impl QueryFragment<Pg> for ListProgress {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "SELECT d.conversation_id, m.sequence, coalesce(m.change, 0), d.holder, p.length FROM message_drafts AS d \
-             JOIN conversation_messages AS m ON m.id = d.message_id AND m.tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(
-            " CROSS JOIN LATERAL (SELECT (start_offset + octet_length(text))::bigint AS length FROM message_pieces \
-             WHERE message_id = d.message_id AND tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" ORDER BY start_offset DESC LIMIT 1) AS p WHERE d.tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" AND d.conversation_id = ANY (");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
-        out.push_sql(") LIMIT ");
-        out.push_bind_param::<BigInt, _>(&PROGRESS)?;
         Ok(())
     }
 }

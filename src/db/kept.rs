@@ -1,0 +1,41 @@
+//! A connection of its own, for a task that asks now and then.
+
+use std::time::Duration;
+
+use diesel::QueryResult;
+use diesel_async::AsyncPgConnection;
+
+use super::{Target, Wire};
+
+/// A connection that is opened when it is needed, and kept while it answers. It is none of those that serve tenants,
+/// and has the rights of the owner.
+pub struct Kept {
+    target: Target,
+    wire: Option<Wire>,
+}
+
+impl Kept {
+    /// None yet, to this place.
+    pub fn new(target: Target) -> Self {
+        Self { target, wire: None }
+    }
+
+    /// Asks on the connection that there is, or on a new one.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer, for the log.
+    pub async fn ask<R>(
+        &mut self,
+        patience: Duration,
+        question: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<R>,
+    ) -> Result<R, String> {
+        let mut wire = match self.wire.take().filter(|wire| !wire.is_given_up()) {
+            Some(wire) => wire,
+            None => self.target.open().await.map_err(|error| error.to_string())?,
+        };
+        let answer = wire.ask(patience, question).await.map_err(|error| error.to_string())?;
+        self.wire = Some(wire);
+        Ok(answer)
+    }
+}
