@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     fs::write(out.join("descriptor.bin"), without_foreign_comments(&encoded)?)?;
     fs::write(out.join("methods.rs"), methods::generate(&pool, PACKAGE)?)?;
+    fs::write(out.join("rpcs.rs"), methods::series(&pool, PACKAGE))?;
     fs::write(out.join("validation.rs"), validation::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("shapes.rs"), shapes::generate(&pool, PACKAGE)?)?;
     fs::write(out.join("words.rs"), words::generate(&pool, PACKAGE)?)?;

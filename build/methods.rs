@@ -28,8 +28,8 @@ pub(crate) struct Resource {
 /// text that names it.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
     let mut arms = String::new();
-    for method in of_package(pool, package) {
-        arms += &arm(pool, &method)?;
+    for (place, method) in of_package(pool, package).iter().enumerate() {
+        arms += &arm(pool, method, place)?;
     }
     Ok(format!(
         "pub(super) fn find(path: &str) -> Option<&'static Method> {{
@@ -39,6 +39,25 @@ pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, S
 }}
 "
     ))
+}
+
+/// The Rust code of `rpcs.rs`: the names and kinds of all RPCs, for series to name them. An RPC's place in it is
+/// its `place` in `methods.rs`.
+pub(crate) fn series(pool: &DescriptorPool, package: &str) -> String {
+    let rows: String = of_package(pool, package)
+        .iter()
+        .map(|method| {
+            let kind = match (method.is_client_streaming(), method.is_server_streaming()) {
+                (false, false) => "Unary",
+                (true, false) => "ClientStream",
+                (false, true) => "ServerStream",
+                (true, true) => "BidiStream",
+            };
+            let (service, name) = (method.parent_service(), method.name());
+            format!("    Rpc {{ name: \"{}/{name}\", kind: Kind::{kind} }},\n", service.full_name())
+        })
+        .collect();
+    format!("pub(super) const RPCS: &[Rpc] = &[\n{rows}];\n")
 }
 
 /// All RPCs of a package.
@@ -78,7 +97,7 @@ pub(crate) fn resource(pool: &DescriptorPool, method: &MethodDescriptor) -> Resu
     }
 }
 
-fn arm(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, String> {
+fn arm(pool: &DescriptorPool, method: &MethodDescriptor, place: usize) -> Result<String, String> {
     let service = method.parent_service();
     let kind = match resource(pool, method)? {
         Some(Resource { kind, .. }) => format!("Some({kind:?})"),
@@ -94,7 +113,7 @@ fn arm(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, Strin
         ));
     }
     Ok(format!(
-        "        \"/{full}/{name}\" => Some(&Method {{ name: \"{short}/{name}\", scope: crate::pb::Scope::{scope}, \
+        "        \"/{full}/{name}\" => Some(&Method {{ place: {place}, name: \"{short}/{name}\", scope: crate::pb::Scope::{scope}, \
          cost: crate::pb::Cost::{cost}, resource_type: {kind}, streaming: {streaming} }}),\n",
         full = service.full_name(),
         short = service.name(),

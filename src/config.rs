@@ -53,6 +53,12 @@ pub struct Config {
     #[arg(long, env = "CRM_LISTEN", default_value = "127.0.0.1:50051", value_name = "IP:PORT")]
     pub listen: SocketAddr,
 
+    /// Address on which Prometheus finds `/metrics`; none without it.
+    ///
+    /// Whoever reaches it may read, without TLS or a credential. It tells nothing of tenants.
+    #[arg(long, env = "CRM_METRICS_LISTEN", value_name = "IP:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+
     /// Believe the `x-tenant-id` header on an address that others can reach.
     ///
     /// Only behind something that authenticates callers and sets the header itself.

@@ -34,6 +34,7 @@ pub mod auth;
 pub mod db;
 pub mod error;
 pub mod idempotency;
+pub mod metrics;
 pub mod rpc;
 pub mod telemetry;
 mod tokens;

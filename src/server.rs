@@ -23,6 +23,7 @@ use crate::campaigns::Campaigns;
 use crate::config::{DatabaseConfig, Limits};
 use crate::connection::{self, Listener, TlsError};
 use crate::context::AiContexts;
+use crate::conversations::feed::Feed;
 use crate::conversations::{self, Conversations};
 use crate::customers::Customers;
 use crate::dashboard::Dashboard;
@@ -33,6 +34,7 @@ use crate::engagement::Engagements;
 use crate::faqs::Faqs;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
+use crate::metrics::{self, CacheName, Looking};
 use crate::pb::audit_service_server::AuditServiceServer;
 use crate::pb::campaign_service_server::CampaignServiceServer;
 use crate::pb::conversation_service_server::ConversationServiceServer;
@@ -79,7 +81,7 @@ pub enum ServeError {
         /// Why not.
         cause: std::io::Error,
         /// What to do.
-        hint: &'static str,
+        hint: String,
     },
     /// The service's own Postgres does not run.
     #[error(transparent)]
@@ -189,6 +191,7 @@ pub async fn run(
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
     let Database { target, db, page_key } = database;
+    let metrics = db.metrics().clone();
     let (reporter, health) = tonic_health::server::health_reporter();
     // Nobody waits for it unless they need it.
     tokio::task::spawn_blocking(tokens::load);
@@ -201,7 +204,7 @@ pub async fn run(
     let log = AuditLog::new(db.clone(), page_key.clone());
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
-    let (bus, signals) = PostgresBus::start(target.clone(), end.clone(), &background);
+    let (bus, signals) = PostgresBus::start(target.clone(), metrics.clone(), end.clone(), &background);
     let recorder = Recorder::default();
     background.spawn(recorder.clone().run(db.clone(), end.clone()));
     background.spawn(audit::retain(target.clone(), limits.audit_retention, end.clone()));
@@ -221,20 +224,22 @@ pub async fn run(
         recorder: recorder.clone(),
         audit_cover: limits.audit_cover,
     });
-    let engagement = Engagements::new(db.clone(), page_key, conversations.feed());
+    let feed = conversations.feed();
+    let engagement = Engagements::new(db.clone(), page_key, feed.clone());
     background.spawn(conversations.background(target.clone(), signals, &end));
     background.spawn(authenticator.clone().background(target.clone(), end.clone()));
     let calls = CallLayer {
         authenticator,
-        costs: Costs::new(&limits.calls),
+        costs: Costs::new(&limits.calls, metrics.clone()),
         room: Room::new(limits.calls.max_stream_bytes, limits.calls.max_stream_bytes_per_tenant),
-        admission: Admission::new(limits.calls),
+        admission: Admission::new(limits.calls, metrics.clone()),
         tracker: tracker.clone(),
         stop: stop.clone(),
         default_deadline: limits.default_deadline,
         recorder,
+        metrics: metrics.clone(),
     };
-
+    let _looks = (db.look(), look(&calls, feed));
     let (reflection, bytes) = (Reflection::new()?, limits.max_request_bytes);
     let routes = Routes::new(taking!(bytes, health))
         .add_service(taking!(bytes, ServerReflectionV1::new(reflection.clone())))
@@ -250,8 +255,13 @@ pub async fn run(
         .prepare();
     let connections = TaskTracker::new();
     let listener = listener.into();
-    let accept =
-        connection::serve(listener, calls.layer(routes), limits.connections, &connections, stop.clone());
+    let accept = connection::serve(
+        listener,
+        calls.layer(routes),
+        limits.connections,
+        (&connections, &metrics),
+        stop.clone(),
+    );
     // It answered a moment ago, when it was opened.
     announce(&reporter, true).await;
     background.spawn(report_health((target, db.clone()), reporter.clone(), stop.clone()));
@@ -269,6 +279,21 @@ pub async fn run(
     background.wait().await;
     db.close();
     Ok(())
+}
+
+/// Has counted before each scrape what is not worth counting all the time.
+fn look(calls: &CallLayer, feed: Feed) -> Looking {
+    let CallLayer { authenticator, admission, room, recorder, metrics, .. } = calls.clone();
+    metrics.before_each_scrape(move |families| {
+        for (kind, count) in admission.count() {
+            families.in_flight[kind].set(count.into());
+        }
+        metrics::set(&families.connections.stream_bytes, room.bytes());
+        metrics::set(&families.audit.waiting, recorder.waiting());
+        metrics::set(&families.watch.lag, feed.lag());
+        authenticator.count(families);
+        families.looked_up(CacheName::TokenCounts, tokens::lookups());
+    })
 }
 
 /// Waits for connections and then calls to end, but not for ever.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{AuthConfig, Authenticator, Bounds, Mode};
@@ -18,6 +19,7 @@ use crate::connection::{Listener, Tls};
 use crate::customers;
 use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
 use crate::db::{Target, migrate};
+use crate::metrics::{self, Metrics};
 use crate::server::{self, Database, ServeError};
 
 pub use keys::{KeysError, keys};
@@ -43,13 +45,17 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut signals = StopSignals::take().map_err(ServeError::Signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
     allow_files(&config);
-    // Before Postgres, because it is the quickest to fail.
-    let listener = listen(config.listen).await?;
+    // Before Postgres, because they are the quickest to fail.
+    let listener = listen(config.listen, "--listen").await?;
+    let metrics = Metrics::default();
+    let scrapes = Scrapes::start(config.metrics_listen, &metrics).await?;
     let (target, embedded) = locate(&config.database).await?;
     server::check_pooler(&target).await?;
     let applied = bring_up_to_date(&target, &config.database).await?;
-    let database = server::open(target, &config.database).await?;
+    let mut database = server::open(target, &config.database).await?;
+    database.db = database.db.counted_in(metrics);
     greet(&listener, tls.as_deref(), &database, embedded.as_ref(), &applied, &config.auth);
+    scrapes.greet();
     let listener = Listener::new(listener, tls.clone());
     let asked = CancellationToken::new();
     let reloads = reload_at(hangups, tls, authenticator.clone());
@@ -164,17 +170,42 @@ fn tell_of(what: &str, reloaded: Result<(), String>) {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+async fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|cause| {
         let hint = match cause.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "Something else listens there, perhaps this service: stop it, or choose another address with --listen."
-            }
-            std::io::ErrorKind::PermissionDenied => "Choose a port of 1024 or more with --listen.",
-            _ => "Choose an address of this machine with --listen.",
+            std::io::ErrorKind::AddrInUse => format!(
+                "Something else listens there, perhaps this service: stop it, or choose another address with {setting}."
+            ),
+            std::io::ErrorKind::PermissionDenied => format!("Choose a port of 1024 or more with {setting}."),
+            _ => format!("Choose an address of this machine with {setting}."),
         };
         ServeError::Listen { address, cause, hint }
     })
+}
+
+/// Where Prometheus asks, from before Postgres is there until the process ends.
+struct Scrapes {
+    address: Option<SocketAddr>,
+    /// Ends with this.
+    _server: JoinSet<()>,
+}
+
+impl Scrapes {
+    async fn start(address: Option<SocketAddr>, metrics: &Metrics) -> Result<Self, ServeError> {
+        let mut server = JoinSet::new();
+        let Some(address) = address else { return Ok(Self { address: None, _server: server }) };
+        let listener = listen(address, "--metrics-listen").await?;
+        let address = listener.local_addr().ok();
+        server.spawn(metrics::serve(listener, metrics.clone(), CancellationToken::new()));
+        Ok(Self { address, _server: server })
+    }
+
+    /// Says where, after the greeting.
+    fn greet(&self) {
+        if let Some(address) = self.address {
+            say(&format!("  metrics    http://{address}/metrics\n"));
+        }
+    }
 }
 
 /// The database that the settings name: that of DATABASE_URL, or one of our own.

@@ -52,6 +52,11 @@ pub(crate) fn recall(tokenizer: Tokenizer, text: &str) -> i64 {
     count
 }
 
+/// How often a count was remembered, and how often not, in this process.
+pub(crate) fn lookups() -> (u64, u64) {
+    (COUNTS.cache.hits(), COUNTS.cache.misses())
+}
+
 /// Loads the encoding by which messages are counted, which takes some 40 ms, so that no call has to.
 pub(crate) fn load() {
     count(Tokenizer::O200kBase, "");

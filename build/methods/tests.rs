@@ -50,11 +50,30 @@ fn an_rpc_with_a_scope_is_in_the_table() {
     );
     let code = code.expect("a good service");
     for part in [
-        "\"/crm.v1.Things/Get\" => Some(&Method { name: \"Things/Get\", scope: crate::pb::Scope::Read, cost: crate::pb::Cost::High, resource_type: None, streaming: false })",
-        "\"/crm.v1.Things/Add\" => Some(&Method { name: \"Things/Add\", scope: crate::pb::Scope::Write, cost: crate::pb::Cost::Low, resource_type: Some(\"thing\"), streaming: true })",
+        "\"/crm.v1.Things/Get\" => Some(&Method { place: 0, name: \"Things/Get\", scope: crate::pb::Scope::Read, cost: crate::pb::Cost::High, resource_type: None, streaming: false })",
+        "\"/crm.v1.Things/Add\" => Some(&Method { place: 1, name: \"Things/Add\", scope: crate::pb::Scope::Write, cost: crate::pb::Cost::Low, resource_type: Some(\"thing\"), streaming: true })",
     ] {
         assert!(code.contains(part), "{part} in {code}");
     }
+}
+
+#[test]
+fn series_name_an_rpc_by_its_place_in_the_table() {
+    let rows = series(
+        &pool_of(
+            "rpc Get(M) returns (M); rpc Add(stream M) returns (stream M); rpc Watch(M) returns (stream M);",
+        ),
+        "crm.v1",
+    );
+    let rows: Vec<_> = rows.lines().filter(|line| line.contains("Rpc {")).map(str::trim).collect();
+    assert_eq!(
+        rows,
+        [
+            "Rpc { name: \"crm.v1.Things/Get\", kind: Kind::Unary },",
+            "Rpc { name: \"crm.v1.Things/Add\", kind: Kind::BidiStream },",
+            "Rpc { name: \"crm.v1.Things/Watch\", kind: Kind::ServerStream },",
+        ]
+    );
 }
 
 #[test]

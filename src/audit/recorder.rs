@@ -15,6 +15,7 @@ use super::store::{self, Event};
 use crate::auth::{Caller, TenantId};
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::Result;
+use crate::metrics::Metrics;
 
 /// Events that are put aside at most: some two megabytes, and more than come in between two rounds
 /// unless somebody floods the service.
@@ -109,7 +110,7 @@ impl Recorder {
             }
             self.store(&db).await;
             if stopped || reported.is_none_or(|reported| reported.elapsed() >= REPORT_EVERY) {
-                self.report();
+                self.report(db.metrics());
                 reported = Some(Instant::now());
             }
         }
@@ -127,6 +128,7 @@ impl Recorder {
         while let Some((tenant, events)) = of_tenants.next() {
             let Err(error) = insert(db, tenant, &events).await else { continue };
             if error.of_all().is_none() {
+                db.metrics().audit.lost.inc_by(events.len() as u64);
                 tracing::error!(%error, events = events.len(), %tenant, "audit events were lost");
                 continue;
             }
@@ -147,17 +149,17 @@ impl Recorder {
     }
 
     /// How many events wait.
-    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.with(|waiting| waiting.count)
     }
 
-    fn report(&self) {
+    fn report(&self, metrics: &Metrics) {
         let (dropped, strangers) = self
             .with(|waiting| (std::mem::take(&mut waiting.dropped), std::mem::take(&mut waiting.strangers)));
         if let Some(more) = strangers.checked_sub(WARNINGS).filter(|more| *more > 0) {
             tracing::warn!(more, "refused more callers without a right to a tenant");
         }
+        metrics.audit.lost.inc_by(dropped);
         if dropped > 0 {
             tracing::warn!(dropped, "audit events of calls that failed were left out: too many at once");
         }

@@ -16,6 +16,7 @@ use super::{AuthConfig, Mode, Principal, Validity, invalid};
 use crate::connection::PeerCertificate;
 use crate::db::Target;
 use crate::error::{Error, Result};
+use crate::metrics::{CacheName, Families};
 use crate::pb::ErrorReason;
 
 /// How long what was once true is taken to be so, and how much of it is remembered.
@@ -137,6 +138,19 @@ impl Authenticator {
             }
         };
         stop.run_until_cancelled(async { tokio::join!(follow, look_up) }).await;
+    }
+
+    /// Counts how often something was remembered, and how often not.
+    pub(crate) fn count(&self, families: &Families) {
+        let Ways { insecure: _, tokens, keys, certificates } = &*self.ways;
+        let counts = [
+            (CacheName::ApiKeys, keys.as_ref().map(ApiKeys::lookups)),
+            (CacheName::Tokens, tokens.as_ref().map(Tokens::lookups)),
+            (CacheName::Certificates, certificates.as_ref().map(Certificates::lookups)),
+        ];
+        for (cache, lookups) in counts {
+            families.looked_up(cache, lookups.unwrap_or_default());
+        }
     }
 
     /// Who calls, by the metadata of the call and what is known of its connection.

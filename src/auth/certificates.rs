@@ -51,6 +51,11 @@ impl Certificates {
         Ok(Self { path: path.to_owned(), principals, known: Cache::new(REMEMBERED) })
     }
 
+    /// How often something was remembered, and how often not.
+    pub(super) fn lookups(&self) -> (u64, u64) {
+        (self.known.hits(), self.known.misses())
+    }
+
     /// Reads the file again.
     ///
     /// # Errors

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::metrics::Limit;
+
 /// How often refusals are told to the operator: each would be a line for every attempt of a client that
 /// does not slow down.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -41,6 +43,15 @@ pub(super) enum Full {
     /// That of the peer.
     #[error("the peer has as many connections as --max-connections-per-peer allows")]
     PerPeer,
+}
+
+impl Full {
+    pub(super) fn limit(self) -> Limit {
+        match self {
+            Self::InAll => Limit::MaxConnections,
+            Self::PerPeer => Limit::MaxConnectionsPerPeer,
+        }
+    }
 }
 
 impl Gate {

@@ -20,6 +20,7 @@ use super::gate::{Gate, Place};
 use super::stream::Connection;
 use super::{Listener, Tls, opening};
 use crate::config::ConnectionLimits;
+use crate::metrics::{Metrics, Open};
 
 /// Headers of a request in bytes, as HTTP/2 counts them. It is far more than a call may have (`rpc::layer::metadata`),
 /// so that a call with too much is refused in words of gRPC. With more than this, its stream is answered with status
@@ -65,7 +66,7 @@ pub(crate) async fn serve<S>(
     listener: Listener,
     service: S,
     limits: ConnectionLimits,
-    connections: &TaskTracker,
+    (connections, metrics): (&TaskTracker, &Metrics),
     stop: CancellationToken,
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -81,10 +82,18 @@ pub(crate) async fn serve<S>(
         };
         match gate.enter(address.ip()) {
             Ok(place) => {
+                metrics.connections.accepted.inc();
+                let place = (place, Open::count(metrics.connections.open.clone()));
                 connections.spawn(Arc::clone(&server).attend(tcp, address, place));
             }
-            Err(full) if gate.tells() => tracing::warn!(peer = %address, "a connection was refused: {full}"),
-            Err(full) => tracing::debug!(peer = %address, "a connection was refused: {full}"),
+            Err(full) => {
+                metrics.refusals[full.limit()].inc();
+                if gate.tells() {
+                    tracing::warn!(peer = %address, "a connection was refused: {full}");
+                } else {
+                    tracing::debug!(peer = %address, "a connection was refused: {full}");
+                }
+            }
         }
     }
 }
@@ -95,7 +104,7 @@ where
     S::Future: Send,
 {
     /// Serves one connection, which has its place until it ends.
-    async fn attend(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, _place: Place) {
+    async fn attend(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, _place: (Place, Open)) {
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(peer = %address, %error, "what is small waits for more");
         }

@@ -21,6 +21,7 @@ use tonic::body::Body;
 use super::certificates::{Ca, Files};
 use super::{Listener, PeerCertificate, Tls, serve};
 use crate::config::{Cli, ClientAuth, Command, ConnectionLimits, TlsConfig};
+use crate::metrics::Metrics;
 
 /// The name of the server.
 const NAME: &str = "localhost";
@@ -71,7 +72,8 @@ async fn every_request_has_the_certificate_of_its_connection() {
     let mut server = JoinSet::new();
     server.spawn(async move {
         let stop = CancellationToken::new();
-        serve(Listener::new(tcp, tls), service, limits(), &TaskTracker::new(), stop).await;
+        serve(Listener::new(tcp, tls), service, limits(), (&TaskTracker::new(), &Metrics::default()), stop)
+            .await;
     });
     let identity = ca.sign("agent.example");
     for shown in [Some(&identity), None, Some(&ca.sign("other.example"))] {

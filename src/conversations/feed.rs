@@ -113,6 +113,11 @@ impl Feed {
         self.hub.watch(Topic::of(caller, conversation_id))
     }
 
+    /// Events that wait for the slowest watcher of any conversation.
+    pub(crate) fn lag(&self) -> usize {
+        self.hub.lag()
+    }
+
     /// Tells those who watch it here.
     pub(crate) fn tell_here(&self, topic: Topic, event: impl FnOnce() -> Event) {
         self.hub.tell(topic, event);

@@ -28,6 +28,7 @@ use crate::error::Result;
 use crate::live::bus::{Bus, Signal};
 use crate::live::drought::Drought;
 use crate::live::lanes::{Lanes, Width};
+use crate::metrics::Lane;
 use crate::pb;
 use crate::rpc::layer::room::Meter;
 use crate::rpc::mask::Change;
@@ -82,7 +83,7 @@ impl Conversations {
             audit: audit.clone(),
             drought: Drought::default(),
         };
-        let lanes = Lanes::new(writer, width, tracker.clone());
+        let lanes = Lanes::new(writer, width, tracker.clone(), db.metrics().lanes.of(Lane::Messages));
         let streams = Streams { lanes, feed: feed.clone(), stop: stop.clone(), audit };
         let watches = Watches::new(db.clone(), feed.clone(), page_key.clone(), tracker.clone(), stop);
         Self { db, page_key, tracker, feed, streams, watches, lease }

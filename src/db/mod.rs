@@ -29,6 +29,7 @@ use diesel_async::SimpleAsyncConnection;
 
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
+use crate::metrics::{self, Limit as Refused, Looking, Metrics, Use};
 use pool::{Connector, Lent};
 use turns::{Room, Turns};
 use wire::Limit;
@@ -71,6 +72,8 @@ pub struct Db {
     turns: Turns,
     /// How long a transaction waits for one.
     wait: Duration,
+    /// Where that is counted.
+    metrics: Metrics,
 }
 
 /// Whose work a batch is.
@@ -100,7 +103,29 @@ impl Db {
             .map_err(|error: BuildError| Error::internal(error))?;
         let kept = KEPT_FOR_BATCHES.min(connections / KEPT_SHARE);
         let turns = Turns::new(Room::halved(connections - kept, WAITING));
-        Ok(Self { pool, transaction_limit, turns, wait })
+        Ok(Self { pool, transaction_limit, turns, wait, metrics: Metrics::default() })
+    }
+
+    /// The same pool, counted there.
+    #[must_use]
+    pub fn counted_in(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// Where it is counted, as is all that is done with it.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Has connections counted before each scrape.
+    pub fn look(&self) -> Looking {
+        let pool = self.pool.clone();
+        self.metrics.before_each_scrape(move |families| {
+            let deadpool::Status { max_size, size, available, .. } = pool.status();
+            metrics::set(&families.pool.max, max_size);
+            metrics::set(&families.pool.connections[Use::InUse], size.saturating_sub(available));
+            metrics::set(&families.pool.connections[Use::Idle], available);
+        })
     }
 
     /// Runs `work` in one transaction of the caller's tenant that may change rows.
@@ -226,6 +251,11 @@ impl Db {
 
     /// A connection for a tenant's work, or for that of many, which has `waited` already.
     async fn connection(&self, tenant: Option<TenantId>, waited: Duration) -> Result<Lent> {
+        let _waiting = self.metrics.pool.wait();
+        let none_free = |cause| {
+            self.metrics.refusals[Refused::DatabaseWait].inc();
+            none_free(cause)
+        };
         let began = Instant::now();
         let wait = self.wait.saturating_sub(waited);
         let turn = match tenant {

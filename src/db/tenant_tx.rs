@@ -26,6 +26,7 @@ use super::wire::Limit;
 use super::{Db, Whose};
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
+use crate::metrics::{Flight, Metrics};
 
 /// How often a transaction is run in all when others keep it from finishing. A deadlock has a
 /// winner each time, so three meet nearly every case, and more would hide a fault of ours.
@@ -179,6 +180,8 @@ pub struct BatchTx {
     named: Mutex<TenantId>,
     /// Whether the connection knows the statements.
     in_flight: bool,
+    /// Where its flights are measured.
+    metrics: Metrics,
 }
 
 impl BatchTx {
@@ -203,7 +206,8 @@ impl BatchTx {
         let begin =
             format!("{}; {}; {GENERIC_PLANS}{replan}", begin_sql(access, remaining), tenant_sql(tenant));
         let limit = Limit::kept_by_postgres(deadline);
-        let mut tx = Self { connection, begin, limit, named: Mutex::new(tenant), in_flight: false };
+        let (named, metrics) = (Mutex::new(tenant), db.metrics.clone());
+        let mut tx = Self { connection, begin, limit, named, in_flight: false, metrics };
         if !knows {
             tx.begin(tx.as_tenant(caller, statements)).await?;
             rollback(&tx.connection).await;
@@ -225,7 +229,7 @@ impl BatchTx {
             let mut connection = wire.connection();
             tokio::task::unconstrained(join(connection.batch_execute(&self.begin), flight)).await
         };
-        let (begun, outcome) = wire.answer(self.limit, flight).await?;
+        let (begun, outcome) = self.measured(Flight::Begin, wire.answer(self.limit, flight)).await?;
         self.connection.judge(&outcome);
         begun?;
         outcome
@@ -237,9 +241,17 @@ impl BatchTx {
     ///
     /// What the flight returned.
     pub async fn flight<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        let outcome = self.connection.wire().answer(self.limit, flight).await?;
+        let flight = self.connection.wire().answer(self.limit, flight);
+        let outcome = self.measured(Flight::More, flight).await?;
         self.connection.judge(&outcome);
         outcome
+    }
+
+    async fn measured<R>(&self, which: Flight, flight: impl Future<Output = R>) -> R {
+        let began = Instant::now();
+        let answer = flight.await;
+        self.metrics.flights[which].observe(began.elapsed().as_secs_f64());
+        answer
     }
 
     /// Runs `work` as the caller's tenant. The statements of several such calls in one flight arrive in
@@ -292,7 +304,8 @@ impl BatchTx {
                 }
             }
         };
-        match self.connection.wire().answer(Limit::after(COMMIT_TIMEOUT), last).await? {
+        let last = self.connection.wire().answer(Limit::after(COMMIT_TIMEOUT), last);
+        match self.measured(Flight::Commit, last).await? {
             Last::Known(Ok(nothing_to_do)) => commit(&self.connection, None).await.map(|()| nothing_to_do),
             Last::Known(Err(error)) => {
                 rollback(&self.connection).await;

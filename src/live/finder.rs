@@ -20,6 +20,7 @@ use super::lanes::{Commit, Lanes, Width};
 use crate::auth::Caller;
 use crate::db::{Db, Deadline, TenantTx, Whose, one_flight};
 use crate::error::{Error, Result};
+use crate::metrics::Lane;
 
 /// Lookups that go together: more wait longer for the last of them than they save. A second flight
 /// starts when as many wait.
@@ -49,9 +50,9 @@ pub struct Finder<F: Find> {
 impl<F: Find> Finder<F> {
     /// A finder whose lookups are tasks of `tracker`.
     pub fn new(db: Db, tracker: TaskTracker) -> Self {
-        Self {
-            lanes: Lanes::new(Lookups { db, drought: Drought::default(), rows: PhantomData }, WIDTH, tracker),
-        }
+        let handles = db.metrics().lanes.of(Lane::Lookups);
+        let lookups = Lookups { db, drought: Drought::default(), rows: PhantomData };
+        Self { lanes: Lanes::new(lookups, WIDTH, tracker, handles) }
     }
 
     /// The caller's row with this id.

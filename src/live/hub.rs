@@ -66,6 +66,12 @@ impl<E: Event> Hub<E> {
         }
     }
 
+    /// Events that wait for the slowest watcher of any topic.
+    pub fn lag(&self) -> usize {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.values().map(|entry| entry.events.len()).max().unwrap_or(0)
+    }
+
     /// What is watched.
     pub fn watched(&self) -> Vec<Topic> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::bus::Topic;
 use super::queue::{Batch, Queue};
 use crate::db::turns::{Room, Turns};
+use crate::metrics::{self, LaneHandles};
 
 /// Topics that are committed apart at once, half of them of one tenant at most. Each takes a connection,
 /// perhaps for seconds where another transaction holds what it needs; so many leave most of a pool to
@@ -85,6 +86,8 @@ struct Shared<C: Commit> {
     apart: Turns,
     /// After this time a batch counts as stuck.
     patience: Duration,
+    /// Where all of it is counted.
+    handles: LaneHandles,
 }
 
 struct State<T> {
@@ -101,23 +104,31 @@ impl<C: Commit> Clone for Lanes<C> {
 }
 
 impl<C: Commit> Lanes<C> {
-    /// Lanes whose writers are tasks of `tracker`.
-    pub fn new(commit: C, width: Width, tracker: TaskTracker) -> Self {
-        Self::with_patience(commit, width, tracker, STUCK)
+    /// Lanes whose writers are tasks of `tracker`, and that are counted by `handles`.
+    pub fn new(commit: C, width: Width, tracker: TaskTracker, handles: LaneHandles) -> Self {
+        Self::with_patience(commit, width, tracker, (handles, STUCK))
     }
 
-    fn with_patience(commit: C, width: Width, tracker: TaskTracker, patience: Duration) -> Self {
+    fn with_patience(
+        commit: C,
+        width: Width,
+        tracker: TaskTracker,
+        (handles, patience): (LaneHandles, Duration),
+    ) -> Self {
         let state = Mutex::new(State { queue: Queue::new(), writers: 0, stuck: 0 });
         let apart = Turns::new(Room::halved(APART, APART_WAITING));
-        Self { shared: Arc::new(Shared { commit, width, state, tracker, apart, patience }) }
+        Self { shared: Arc::new(Shared { commit, width, state, tracker, apart, patience, handles }) }
     }
 
     /// Puts items in line. Whoever submits must bound what it has waiting.
     pub fn submit(&self, items: impl IntoIterator<Item = C::Item>) {
         let starts = self.shared.with(|state| {
+            let mut count = 0;
             for item in items {
                 state.queue.push(self.shared.commit.topic(&item), item);
+                count += 1;
             }
+            self.shared.handles.queue.inc_by(count);
             self.shared.needs_writer(state)
         });
         if starts {
@@ -129,7 +140,11 @@ impl<C: Commit> Lanes<C> {
 impl<C: Commit> Shared<C> {
     fn with<R>(&self, change: impl FnOnce(&mut State<C::Item>) -> R) -> R {
         // Nothing in here panics half way, so a poisoned state is whole.
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut state);
+        metrics::set(&self.handles.writers, state.writers);
+        metrics::set(&self.handles.stuck, state.stuck);
+        result
     }
 
     /// Whether one more writer is to start, which is counted then.
@@ -157,6 +172,8 @@ impl<C: Commit> Shared<C> {
             state.writers -= usize::from(batch.items.is_empty());
             (!batch.items.is_empty()).then_some(batch)
         }) {
+            let (count, began) = (items.len(), Instant::now());
+            self.handles.queue.dec_by(i64::try_from(count).unwrap_or(i64::MAX));
             let mut turn = Turn { shared: Arc::clone(&self), topics, is_writer: true, is_stuck: false };
             let mut committing = pin!(self.commit.together(items));
             let left = match timeout(self.patience, &mut committing).await {
@@ -166,6 +183,8 @@ impl<C: Commit> Shared<C> {
                     committing.await
                 }
             };
+            self.handles.batch(count, began.elapsed());
+            self.handles.apart.inc_by(left.len() as u64);
             let mut apart: HashMap<Topic, Vec<C::Item>> = HashMap::new();
             for item in left {
                 apart.entry(self.commit.topic(&item)).or_default().push(item);
@@ -185,7 +204,10 @@ impl<C: Commit> Shared<C> {
             Turn { shared: Arc::clone(&self), topics: vec![topic], is_writer: false, is_stuck: false };
         match timeout(APART_WAIT, self.apart.take(topic.tenant)).await {
             Ok(Ok(_place)) => self.commit.apart(items).await,
-            Ok(Err(_)) | Err(_) => self.commit.refuse(items),
+            Ok(Err(_)) | Err(_) => {
+                self.handles.refused.inc();
+                self.commit.refuse(items);
+            }
         }
     }
 }
@@ -270,7 +292,7 @@ mod tests {
         let (began, mut begins) = mpsc::unbounded_channel();
         let held = Held { began, at_once: AtomicUsize::new(0) };
         let width = Width { writers: 2, batch: 64, tenants: 16 };
-        let lanes = Lanes::with_patience(held, width, TaskTracker::new(), PATIENCE);
+        let lanes = Lanes::with_patience(held, width, TaskTracker::new(), (LaneHandles::default(), PATIENCE));
         let mut ends = Vec::new();
         // Each is far less than a batch of its own, and waits behind all that are stuck.
         for item in 0..4 {

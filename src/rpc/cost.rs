@@ -12,6 +12,7 @@ use crate::config::CallLimits;
 use crate::db::Deadline;
 use crate::db::turns::{Room, Turn, Turns};
 use crate::error::{Error, Limit, Result};
+use crate::metrics::{Limit as Refused, Metrics};
 use crate::pb::{Cost, ErrorReason};
 
 /// Cores for one place of cost HIGH: half of them are left for all other calls.
@@ -31,22 +32,23 @@ pub struct Costs {
     high: Turns,
     /// The setting: calls of cost HIGH that a tenant may have waiting.
     waiting: u32,
+    metrics: Metrics,
 }
 
 impl Costs {
     /// Places as these limits say.
-    pub fn new(limits: &CallLimits) -> Self {
+    pub fn new(limits: &CallLimits, metrics: Metrics) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         let high = limits.max_costly_calls.map_or(cores / CORES_PER_PLACE, |calls| calls as usize).max(1);
-        Self::of(high, limits.max_waiting_calls_per_tenant)
+        Self::of(high, limits.max_waiting_calls_per_tenant, metrics)
     }
 
-    fn of(high: usize, waiting: u32) -> Self {
+    fn of(high: usize, waiting: u32, metrics: Metrics) -> Self {
         let turns = |factor: usize| {
             let [places, waiting] = [high, waiting as usize].map(|count| count.saturating_mul(factor));
             Turns::new(Room::halved(places, waiting))
         };
-        Self { medium: turns(MEDIUM_PER_HIGH), high: turns(1), waiting }
+        Self { medium: turns(MEDIUM_PER_HIGH), high: turns(1), waiting, metrics }
     }
 
     /// A place for a call, which has it until this is dropped. A call that is little work needs none.
@@ -73,6 +75,7 @@ impl Costs {
     }
 
     fn refusal(&self, tenant: TenantId, factor: usize) -> Error {
+        self.metrics.refusals[Refused::MaxWaitingCallsPerTenant].inc();
         let waiting = (self.waiting as usize).saturating_mul(factor);
         Error::ResourceExhausted {
             reason: ErrorReason::TenantQuotaExceeded,
@@ -91,6 +94,6 @@ impl Costs {
 #[cfg(any(test, fuzzing))]
 impl Default for Costs {
     fn default() -> Self {
-        Self::of(1, 1)
+        Self::of(1, 1, Metrics::default())
     }
 }

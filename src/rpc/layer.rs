@@ -1,5 +1,5 @@
 //! What happens to every call: it gets an id, a place, a caller and a deadline, runs detached, and
-//! leaves with an error that programs can read, one line in the log, and an event where it would have
+//! leaves with an error that programs can read, one line in the log, its counts, and an event where it would have
 //! changed something and failed.
 //!
 //! *Detached*: gRPC drops a handler when its client goes away, and a transaction that is dropped
@@ -11,10 +11,12 @@ mod audit;
 mod body;
 mod compression;
 mod deadline;
+mod going;
 mod metadata;
 mod metered;
 mod repair;
 pub mod room;
+mod trace;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -44,11 +46,14 @@ use crate::audit::Recorder;
 use crate::auth::{Admitted, Authenticator, Caller, TenantId, Validity};
 use crate::db::Deadline;
 use crate::error::Error;
+use crate::metrics::{Called, Limit, Metrics};
 use admission::{Kind, Place};
 use audit::Attempt;
 use body::Ends;
+use going::{Going, Line};
 use metered::Metered;
 use room::Room;
+use trace::TraceId;
 
 pub use admission::Admission;
 
@@ -83,6 +88,8 @@ pub struct CallLayer {
     pub default_deadline: Duration,
     /// Who keeps what failed.
     pub recorder: Recorder,
+    /// Where calls are counted.
+    pub metrics: Metrics,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -131,33 +138,50 @@ impl CallLayer {
         if let Some(refusal) = not_grpc(&request) {
             return refusal;
         }
+        let path = request.uri().path();
+        let (is_foreign, method) = (path.starts_with("/grpc."), Method::find(path));
+        let called = method.map_or_else(|| Called::foreign(path), |method| Called::of_contract(method.place));
+        let mut going = Going::begin(self.metrics.clone(), called);
         if let Err(refusal) = metadata::check(request.headers()) {
-            return repair::response(refusal.into_http(), Uuid::now_v7());
+            self.metrics.refusals[Limit::Metadata].inc();
+            return going.until_end_of(repair::response(refusal.into_http(), Uuid::now_v7()));
         }
         let takes_gzip = compression::is_taken(request.headers());
-        let response = if request.uri().path().starts_with("/grpc.") {
+        let response = if is_foreign {
             self.answer_foreign(inner, request).await
         } else {
-            self.answer_own(inner, request).await
+            self.answer_own(inner, request, method, &mut going).await
         };
+        let response = going.until_end_of(response);
         if takes_gzip { compression::compressed(response) } else { response }
     }
 
     /// A call of this contract.
-    async fn answer_own<S>(self, inner: S, request: Request<Body>) -> Response<Body>
+    async fn answer_own<S>(
+        self,
+        inner: S,
+        request: Request<Body>,
+        method: Option<&'static Method>,
+        going: &mut Going,
+    ) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
         let (head, body) = request.into_parts();
-        let started = Instant::now();
-        let id = Uuid::now_v7();
-        let method = Method::find(head.uri.path());
-        let span = tracing::info_span!("call", request_id = %id, method = method.map_or("unknown", |method| method.name));
+        let (id, trace) = (Uuid::now_v7(), TraceId::of(&head.headers));
+        going.tell(Line { id, tenant: None, trace });
+        let span = tracing::info_span!(
+            "call",
+            request_id = %id,
+            method = method.map_or("unknown", |method| method.name),
+            trace_id = trace.map(tracing::field::display),
+        );
         let attempt = Attempt::new(method, id);
         let kind = if method.is_some_and(|method| method.streaming) { Kind::Stream } else { Kind::Unary };
         let admitted = self.admit(&head, kind, method, &attempt).instrument(span.clone()).await;
         let tenant = admitted.as_ref().ok().and_then(Grant::tenant);
+        going.tell(Line { id, tenant, trace });
         let outcome = match admitted {
             Ok(grant) => {
                 let request = Request::from_parts(head, body);
@@ -172,13 +196,6 @@ impl CallLayer {
         if let Some(status) = status.filter(|_| code != tonic::Code::Ok) {
             span.in_scope(|| attempt.fail(&self.recorder, &status));
         }
-        tracing::debug!(
-            parent: &span,
-            tenant = tenant.map(tracing::field::display),
-            code = ?code,
-            milliseconds = started.elapsed().as_secs_f64() * 1e3,
-            "answered"
-        );
         response
     }
 

@@ -12,6 +12,8 @@ mod generated {
 /// An RPC.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Method {
+    /// The place among the RPCs of the contract, by which its series are found.
+    pub place: usize,
     /// `Service/Method`, without the package.
     pub name: &'static str,
     /// What a caller's credential must grant.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crm_backend::live::bus::{Bus, MAX_PAYLOAD, PostgresBus, Signal, Topic};
+use crm_backend::metrics::Metrics;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -35,7 +36,8 @@ struct End {
 impl End {
     fn start(database: &Database) -> Self {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let (bus, incoming) = PostgresBus::start(database.target(), stop.clone(), &tracker);
+        let (bus, incoming) =
+            PostgresBus::start(database.target(), Metrics::default(), stop.clone(), &tracker);
         Self { bus, incoming, stop, tracker }
     }
 

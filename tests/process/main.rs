@@ -18,6 +18,7 @@ mod crash;
 mod database;
 mod keys;
 mod lifecycle;
+mod metrics;
 mod migrations;
 mod noise;
 mod poolers;

@@ -46,6 +46,11 @@ impl ApiKeys {
         Self { bounds, memory, questions, asked: Mutex::new(asked) }
     }
 
+    /// How often something was remembered, and how often not.
+    pub(super) fn lookups(&self) -> (u64, u64) {
+        (self.memory.hits(), self.memory.misses())
+    }
+
     /// Looks keys up for those who wait.
     pub(super) async fn look_up(&self, target: Target) {
         let mut asked = self.asked.lock().await;

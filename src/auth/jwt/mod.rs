@@ -62,6 +62,11 @@ impl Tokens {
         Ok(Self { source, rules, names, verified: Cache::new(REMEMBERED) })
     }
 
+    /// How often something was remembered, and how often not.
+    pub(super) fn lookups(&self) -> (u64, u64) {
+        (self.verified.hits(), self.verified.misses())
+    }
+
     /// See [`Source::reload`].
     pub(super) fn reload(&self) -> Result<(), String> {
         self.source.reload()

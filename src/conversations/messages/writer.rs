@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::live::bus::Topic;
 use crate::live::drought::Drought;
 use crate::live::lanes::{Commit, Lanes};
+use crate::metrics::Written;
 use crate::rpc::times;
 
 /// How long a batch may take, waiting for a connection and for locks included. A stream has no
@@ -126,7 +127,7 @@ impl Commit for Writer {
         match self.transact(&pending, Holding::Free).await {
             Ok(done) => self.settle(pending, done),
             Err(error) if error.of_all().is_some() => {
-                refuse(pending, error);
+                self.refuse_all(pending, error);
                 Vec::new()
             }
             Err(error) => {
@@ -145,14 +146,14 @@ impl Commit for Writer {
             match self.transact_again(&left, id).await {
                 Ok(done) => left = self.settle(left, done),
                 Err(error) if left.len() == 1 || error.of_all().is_some() => {
-                    refuse(std::mem::take(&mut left), error);
+                    self.refuse_all(std::mem::take(&mut left), error);
                 }
                 Err(_) => {
                     for one in std::mem::take(&mut left) {
                         let one = vec![one];
                         match self.transact_again(&one, id).await {
                             Ok(done) => drop(self.settle(one, done)),
-                            Err(error) => refuse(one, error),
+                            Err(error) => self.refuse_all(one, error),
                         }
                     }
                 }
@@ -161,7 +162,7 @@ impl Commit for Writer {
     }
 
     fn refuse(&self, pending: Vec<Pending>) {
-        refuse(pending, Error::overloaded());
+        self.refuse_all(pending, Error::overloaded());
     }
 }
 
@@ -310,6 +311,7 @@ impl Writer {
                 left.push(pending);
                 continue;
             };
+            self.db.metrics().writes[written(&outcome)].inc();
             if let Ok(placed) = &outcome
                 && placed.effect != Effect::None
             {
@@ -339,6 +341,11 @@ impl Writer {
         };
         let (caller, content) = (author.caller.clone(), content.clone());
         self.counter.count(Uncounted { caller, id: placed.id, revision, content });
+    }
+
+    fn refuse_all(&self, pending: Vec<Pending>, error: Error) {
+        self.db.metrics().writes[Written::Failed].inc_by(pending.len() as u64);
+        refuse(pending, error);
     }
 
     /// Tells those who watch what a write did.
@@ -458,6 +465,18 @@ fn missing(share: &Share<'_>, found: &Found) -> Vec<Uuid> {
     missing.sort_unstable();
     missing.dedup();
     missing
+}
+
+/// What became of a write, as it is counted.
+fn written(outcome: &Outcome) -> Written {
+    match outcome.as_ref().map(|placed| placed.effect) {
+        Err(_) => Written::Failed,
+        Ok(Effect::None) => Written::Repeated,
+        Ok(Effect::Added) => Written::Added,
+        Ok(Effect::Extended) => Written::Extended,
+        Ok(Effect::Held | Effect::Reopened { .. } | Effect::Restarted { .. }) => Written::Held,
+        Ok(Effect::Closed { .. }) => Written::Closed,
+    }
 }
 
 fn refuse(pending: Vec<Pending>, error: Error) {

@@ -21,6 +21,7 @@ use crate::db::turns::{Room, Turns};
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::{Error, Result};
 use crate::live::hub::{RecvError, Subscription};
+use crate::metrics::{Open, WatchStart};
 use crate::pb::conversation_event::Event as Told;
 use crate::pb::watch_conversation_request::Start;
 use crate::pb::{self, ErrorReason, WatchConversationResponse};
@@ -105,6 +106,9 @@ pub(crate) async fn open(shared: Watches, caller: Caller, wish: Wish) -> Result<
     let change = opening.head.change_count;
     let over = is_over(opening.head.status);
     let here = Position { sequence: opening.head.last_sequence, change, own: change, over };
+    let counted = &reader.shared.db.metrics().watch;
+    counted.starts[begins(start.as_ref())].inc();
+    let open = Open::count(counted.watchers.clone());
     let position = reader.start(start, here)?;
     let watcher = Watcher {
         follower: Follower::new(position, include_deltas, opening),
@@ -114,6 +118,7 @@ pub(crate) async fn open(shared: Watches, caller: Caller, wish: Wish) -> Result<
         behind: position != here,
         quiet_since: Instant::now(),
         ended: false,
+        _open: open,
     };
     Ok(Box::pin(stream::unfold(watcher, |mut watcher| async move {
         let response = watcher.next().await?;
@@ -133,6 +138,15 @@ struct Watcher {
     quiet_since: Instant,
     /// Whether the last response is on its way.
     ended: bool,
+    _open: Open,
+}
+
+fn begins(start: Option<&Start>) -> WatchStart {
+    match start {
+        None => WatchStart::Now,
+        Some(Start::AfterSequence(_)) => WatchStart::Sequence,
+        Some(Start::ResumeToken(_)) => WatchStart::Resume,
+    }
 }
 
 impl Watcher {
@@ -182,7 +196,14 @@ impl Watcher {
             biased;
             event = self.events.next() => match event {
                 Ok(event) => self.heard = Some(event),
-                Err(RecvError::Lagged(_) | RecvError::Closed) => self.doubt().await?,
+                Err(lost) => {
+                    if let RecvError::Lagged(missed) = lost {
+                        let counted = &self.reader.shared.db.metrics().watch;
+                        counted.lagged.inc();
+                        counted.missed.inc_by(missed);
+                    }
+                    self.doubt().await?;
+                }
             },
             () = tokio::time::sleep_until(checkpoint) => self.follower.checkpoint(),
         }
@@ -279,6 +300,7 @@ impl Reader {
         let Watches { db, tracker, stop, readers, .. } = &self.shared;
         let until = Instant::now() + PATIENCE;
         loop {
+            db.metrics().watch.reads.inc();
             let (readers, question) = (readers.clone(), question(db.clone(), self.caller.clone()));
             let (tenant, left) = (self.caller.tenant().as_uuid(), CancellationToken::new());
             let _leaves = left.clone().drop_guard();

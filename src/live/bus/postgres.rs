@@ -30,6 +30,7 @@ use uuid::Uuid;
 use super::envelope::{self, MAX_PAYLOAD, Packer};
 use super::{Bus, Signal};
 use crate::db::{NoAnswer, Target, Wire, connect};
+use crate::metrics::{BusState, LostSignals, Metrics, Signals};
 
 /// Where notifications go within a database. Replicas of all versions must agree on it.
 const CHANNEL: &str = "crm_live";
@@ -90,12 +91,13 @@ impl PostgresBus {
     /// nobody takes in time the newest are lost, and a warning says how many.
     pub fn start(
         target: Target,
+        metrics: Metrics,
         stop: CancellationToken,
         tracker: &TaskTracker,
     ) -> (Self, mpsc::Receiver<Signal>) {
         let (queue, outgoing) = mpsc::channel(QUEUE);
         let (heard, incoming) = mpsc::channel(QUEUE);
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { metrics, ..State::default() });
         let link = Link::new(target, heard, Arc::clone(&state));
         tracker.spawn(link.run(outgoing, stop));
         (Self { queue, state }, incoming)
@@ -109,6 +111,7 @@ impl Bus for PostgresBus {
         }
         // Before it waits, so that the queue is bounded in bytes too.
         if signal.payload.len() > MAX_PAYLOAD {
+            self.state.metrics.bus.lost[LostSignals::TooLong].inc();
             tracing::debug!(bytes = signal.payload.len(), "a signal is too long for the other replicas");
             self.state.withheld.store(true, Ordering::Relaxed);
             return;
@@ -142,6 +145,8 @@ struct State {
     unsent: AtomicU64,
     /// Signals that nobody took.
     untaken: AtomicU64,
+    /// Where all of it is counted.
+    metrics: Metrics,
 }
 
 /// This process's end of the bus.
@@ -179,6 +184,7 @@ impl Link {
             self.state.hears.store(false, Ordering::Relaxed);
             // What waits would be old news by the time that somebody hears it.
             self.state.nobody_listens.store(true, Ordering::Relaxed);
+            self.state.metrics.bus.set(BusState::Lost);
             while queue.try_recv().is_ok() {}
             sleep(outage.pause_after(&lost)).await;
         }
@@ -228,6 +234,7 @@ impl Link {
             self.state.missed.store(true, Ordering::Relaxed);
         }
         for signal in signals {
+            self.state.metrics.bus.signals[Signals::Heard].inc();
             if let Err(TrySendError::Full(_)) = self.heard.try_send(signal) {
                 self.state.missed.store(true, Ordering::Relaxed);
                 self.state.untaken.fetch_add(1, Ordering::Relaxed);
@@ -249,6 +256,7 @@ impl Link {
         // Nobody was heard until now.
         self.state.missed.store(true, Ordering::Relaxed);
         self.state.hears.store(true, Ordering::Relaxed);
+        self.state.metrics.bus.set(BusState::Connected);
         tokio::select! {
             lost = self.keep_asking(wire) => lost,
             lost = self.send_all(wire, queue, packer) => lost,
@@ -325,6 +333,7 @@ impl Link {
                     signals.push(signal);
                 }
             }
+            let count = signals.len() as u64;
             let mut texts = packer.pack(signals.drain(..));
             if self.state.nobody_listens.load(Ordering::Relaxed) {
                 continue;
@@ -335,6 +344,7 @@ impl Link {
             if let Err(lost) = notify(wire, texts).await {
                 return lost;
             }
+            self.state.metrics.bus.signals[Signals::Sent].inc_by(count);
         }
         // Nobody publishes any more, but others may still be heard.
         std::future::pending().await
@@ -345,6 +355,8 @@ impl Link {
             sleep(REPORT).await;
             let unsent = self.state.unsent.swap(0, Ordering::Relaxed);
             let untaken = self.state.untaken.swap(0, Ordering::Relaxed);
+            self.state.metrics.bus.lost[LostSignals::Unsent].inc_by(unsent);
+            self.state.metrics.bus.lost[LostSignals::Untaken].inc_by(untaken);
             if unsent > 0 || untaken > 0 {
                 tracing::warn!(unsent, untaken, "too many signals between replicas: some are lost");
             }
@@ -523,7 +535,7 @@ mod tests {
     #[tokio::test]
     async fn without_postgres_it_neither_waits_nor_hinders_the_end() {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let (bus, mut incoming) = PostgresBus::start(nowhere(), stop.clone(), &tracker);
+        let (bus, mut incoming) = PostgresBus::start(nowhere(), Metrics::default(), stop.clone(), &tracker);
         for _ in 0..3 * QUEUE {
             bus.publish(signal("1"));
         }

@@ -19,6 +19,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::auth::TenantId;
 use crate::config::CallLimits;
 use crate::error::{Error, Limit, Result};
+use crate::metrics::{CallKind, Limit as Refused, Metrics};
 use crate::pb::ErrorReason;
 
 /// When to come back after a refusal for want of room: places are free again within milliseconds, and
@@ -46,6 +47,7 @@ struct Shared {
     limits: CallLimits,
     rate: Option<Rate>,
     taken: Mutex<Taken>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
@@ -78,10 +80,16 @@ impl fmt::Debug for Admission {
 
 impl Admission {
     /// Room as these limits say.
-    pub fn new(limits: CallLimits) -> Self {
+    pub fn new(limits: CallLimits, metrics: Metrics) -> Self {
         let rate = NonZeroU32::new(limits.tenant_rate)
             .map(|rate| Rate::new(rate, limits.tenant_burst.and_then(NonZeroU32::new).unwrap_or(rate)));
-        Self(Arc::new(Shared { limits, rate, taken: Mutex::default() }))
+        Self(Arc::new(Shared { limits, rate, taken: Mutex::default(), metrics }))
+    }
+
+    /// How many calls and streams have a place.
+    pub fn count(&self) -> [(CallKind, u32); 2] {
+        let Counts { unary, streams } = self.taken().in_all;
+        [(CallKind::Unary, unary), (CallKind::Stream, streams)]
     }
 
     /// A place among all calls, for one of which nothing is known yet.
@@ -97,6 +105,8 @@ impl Admission {
         let mut taken = self.taken();
         let count = taken.in_all.of(kind);
         if *count >= limit.value {
+            let refused = if kind == Kind::Unary { Refused::MaxCalls } else { Refused::MaxStreams };
+            self.0.metrics.refusals[refused].inc();
             return Err(Error::ResourceExhausted {
                 reason: ErrorReason::Overloaded,
                 message: format!(
@@ -146,7 +156,9 @@ impl Place {
         self.take(tenant)?;
         // Whoever is refused for want of a place has not made a call.
         match &self.admission.0.rate {
-            Some(rate) => rate.take(tenant),
+            Some(rate) => rate.take(tenant).inspect_err(|_| {
+                self.admission.0.metrics.refusals[Refused::TenantRate].inc();
+            }),
             None => Ok(()),
         }
     }
@@ -160,6 +172,11 @@ impl Place {
         let mut taken = self.admission.taken();
         let count = taken.by_tenant.entry(tenant).or_default().of(self.kind);
         if *count >= limit.value {
+            let refused = match self.kind {
+                Kind::Unary => Refused::MaxCallsPerTenant,
+                Kind::Stream => Refused::MaxStreamsPerTenant,
+            };
+            self.admission.0.metrics.refusals[refused].inc();
             return Err(Error::ResourceExhausted {
                 reason: ErrorReason::TenantQuotaExceeded,
                 message: format!(
@@ -234,7 +251,7 @@ pub(crate) mod tests {
     fn admission(arguments: &[&str]) -> Admission {
         let cli = Cli::parse_from(["crm-backend"].iter().chain(arguments));
         match cli.into_command() {
-            Command::Serve(config) => Admission::new(config.limits.calls),
+            Command::Serve(config) => Admission::new(config.limits.calls, Metrics::default()),
             Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) => {
                 unreachable!("no test asks for it")
             }

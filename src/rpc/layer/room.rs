@@ -88,6 +88,11 @@ impl Room {
         Self(Arc::new(Shared { in_all, of_tenant, taken: Mutex::default() }))
     }
 
+    /// Bytes of all streams.
+    pub fn bytes(&self) -> usize {
+        self.taken().bytes
+    }
+
     /// A stream of a tenant that has read nothing.
     pub fn stream(&self, tenant: Uuid) -> Meter {
         let mut taken = self.taken();
