@@ -235,18 +235,21 @@ pub struct Limits {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogConfig {
-    /// What to log, e.g. `info` or `warn,crm_backend=debug` (which logs every call).
+    /// What to log, e.g. `warn`, `info,crm_backend::calls=off` (without a line for each call) or
+    /// `info,crm_backend=debug`.
     #[arg(long, env = "CRM_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
 
-    /// One line of text, or one JSON object, per event.
-    #[arg(long, env = "CRM_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    /// One line of text, or one JSON object, per event; text on a terminal and JSON elsewhere when not said.
+    #[arg(long, env = "CRM_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
+    /// For people on a terminal, for log collectors elsewhere.
+    Auto,
     /// For people.
     Text,
     /// For log collectors.

@@ -13,6 +13,7 @@ pub mod config;
 pub mod server;
 
 pub mod connection;
+mod health;
 mod reflection;
 pub mod startup;
 

@@ -5,14 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer as ServerReflectionV1;
 use tonic_reflection::pb::v1alpha::server_reflection_server::ServerReflectionServer as ServerReflectionV1Alpha;
 use tower::Layer;
@@ -32,6 +29,7 @@ use crate::db::migrate::MigrateError;
 use crate::db::{self, ConnectError, Db, Target, pooler, walls};
 use crate::engagement::Engagements;
 use crate::faqs::Faqs;
+use crate::health::Health;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
 use crate::metrics::{self, CacheName, Looking};
@@ -55,6 +53,18 @@ use crate::tokens;
 /// Tenants whose messages are added in one transaction at most: each costs two flights of statements of
 /// its own, and the wait of one is the wait of all.
 const TENANTS_OF_A_BATCH: usize = 16;
+
+/// The services of the contract, whose health is that of all.
+const SERVICES: [&str; 8] = [
+    <CustomerServiceServer<Customers> as NamedService>::NAME,
+    <ConversationServiceServer<Conversations> as NamedService>::NAME,
+    <PendingQuestionServiceServer<PendingQuestions> as NamedService>::NAME,
+    <CustomerFaqServiceServer<Faqs> as NamedService>::NAME,
+    <CampaignServiceServer<Campaigns> as NamedService>::NAME,
+    <EngagementServiceServer<Engagements> as NamedService>::NAME,
+    <DashboardServiceServer<Dashboard> as NamedService>::NAME,
+    <AuditServiceServer<AuditLog> as NamedService>::NAME,
+];
 
 /// How long the questions of the start may take, which read catalogs and a row.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -192,7 +202,7 @@ pub async fn run(
     let tracker = TaskTracker::new();
     let Database { target, db, page_key } = database;
     let metrics = db.metrics().clone();
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let (reporter, health_service) = tonic_health::server::health_reporter();
     // Nobody waits for it unless they need it.
     tokio::task::spawn_blocking(tokens::load);
     let contexts = AiContexts::new(db.clone());
@@ -241,7 +251,7 @@ pub async fn run(
     };
     let _looks = (db.look(), look(&calls, feed));
     let (reflection, bytes) = (Reflection::new()?, limits.max_request_bytes);
-    let routes = Routes::new(taking!(bytes, health))
+    let routes = Routes::new(taking!(bytes, health_service))
         .add_service(taking!(bytes, ServerReflectionV1::new(reflection.clone())))
         .add_service(taking!(bytes, ServerReflectionV1Alpha::new(reflection)))
         .add_service(taking!(bytes, CustomerServiceServer::new(customers)))
@@ -262,14 +272,15 @@ pub async fn run(
         (&connections, &metrics),
         stop.clone(),
     );
-    // It answered a moment ago, when it was opened.
-    announce(&reporter, true).await;
-    background.spawn(report_health((target, db.clone()), reporter.clone(), stop.clone()));
+    let health = Health::new(reporter, metrics.clone(), &SERVICES);
+    // Postgres answered a moment ago, when it was opened.
+    health.serve().await;
+    background.spawn(health.clone().watch(target, db.clone(), stop.clone()));
     let stopping = async {
         shutdown.await;
         tracing::info!("stopping: calls may finish");
         // Before the streams of health end: who watches it is to hear why.
-        announce(&reporter, false).await;
+        health.drain().await;
         stop.cancel();
     };
     tokio::join!(accept, stopping);
@@ -310,41 +321,6 @@ async fn drain([connections, calls]: [&TaskTracker; 2], limit: Duration) {
             connections = connections.len(),
             "stopped with calls that did not finish in time"
         );
-    }
-}
-
-/// Says SERVING while Postgres answers, and NOT_SERVING from the moment of shutdown.
-async fn report_health((target, db): (Target, Db), reporter: HealthReporter, stop: CancellationToken) {
-    let (sender, mut healthy) = watch::channel(true);
-    let probe = db::health::watch(target, db, sender, stop.clone());
-    let report = async {
-        while healthy.changed().await.is_ok() {
-            let answers = *healthy.borrow_and_update();
-            announce(&reporter, answers).await;
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        ((), ()) = async { tokio::join!(probe, report) } => {}
-    }
-    announce(&reporter, false).await;
-}
-
-async fn announce(reporter: &HealthReporter, healthy: bool) {
-    let status = if healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
-    let services = [
-        "",
-        <CustomerServiceServer<Customers> as NamedService>::NAME,
-        <ConversationServiceServer<Conversations> as NamedService>::NAME,
-        <PendingQuestionServiceServer<PendingQuestions> as NamedService>::NAME,
-        <CustomerFaqServiceServer<Faqs> as NamedService>::NAME,
-        <CampaignServiceServer<Campaigns> as NamedService>::NAME,
-        <EngagementServiceServer<Engagements> as NamedService>::NAME,
-        <DashboardServiceServer<Dashboard> as NamedService>::NAME,
-        <AuditServiceServer<AuditLog> as NamedService>::NAME,
-    ];
-    for service in services {
-        reporter.set_service_status(service, status).await;
     }
 }
 

@@ -28,11 +28,11 @@ pub fn start(config: &LogConfig) -> Result<(), String> {
         .map_err(|error| format!("--log {:?} is not a filter: {error}. Try --log info.", config.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let harmless = filter_fn(is_harmless).with_max_level_hint(LevelFilter::TRACE);
+    let is_terminal = io::stderr().is_terminal();
     match config.log_format {
-        LogFormat::Text => {
-            log.with_target(false).with_ansi(io::stderr().is_terminal()).finish().with(harmless).init();
-        }
-        LogFormat::Json => log.json().flatten_event(true).finish().with(harmless).init(),
+        LogFormat::Text => log.with_target(false).with_ansi(is_terminal).finish().with(harmless).init(),
+        LogFormat::Auto if is_terminal => log.with_target(false).finish().with(harmless).init(),
+        LogFormat::Auto | LogFormat::Json => log.json().flatten_event(true).finish().with(harmless).init(),
     }
     panic::set_hook(Box::new(tell_panic));
     Ok(())

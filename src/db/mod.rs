@@ -244,6 +244,11 @@ impl Db {
         Some(matches!(answer.await, Ok(Ok(()))))
     }
 
+    /// Whether calls wait for a connection at this moment, and all are in use.
+    pub fn is_exhausted(&self) -> bool {
+        self.pool.status().available == 0 && self.metrics.pool.waiting.get() > 0
+    }
+
     /// Closes all connections as they become free, and refuses new ones.
     pub fn close(&self) {
         self.pool.close();

@@ -1,0 +1,211 @@
+//! How the service is, told apart: starting, ready, degraded, unavailable, draining. The standard health of gRPC
+//! says it to balancers, the metrics to Prometheus, and the log to people.
+//!
+//! *Degraded* is a service that serves, but not as it should. A balancer is not told, because all replicas would
+//! be degraded together by what is wrong with Postgres; who wants to know asks for the names below.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::db::health::Probe;
+use crate::db::{self, Db, Target};
+use crate::metrics::{Cause, Closed, Metrics, State};
+
+/// How often is looked at what may be wrong.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many looks in a row must find something for it to count: a moment of load is no illness.
+const LOOKS: u8 = 3;
+
+/// Asked for by this name, the service is well as long as it is there: for a probe that restarts what hangs.
+const LIVENESS: &str = "liveness";
+
+/// Asked for by this name, or by none, or by that of a service of the contract, it is well while it serves.
+const READINESS: &str = "readiness";
+
+/// The names by which causes of a degraded service are asked for.
+const CAUSES: [(Cause, &str); 4] = [
+    (Cause::Bus, "crm.health.bus"),
+    (Cause::Lane, "crm.health.lane"),
+    (Cause::Pool, "crm.health.pool"),
+    (Cause::Standby, "crm.health.standby"),
+];
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Health {
+    reporter: HealthReporter,
+    metrics: Metrics,
+    /// The names of the services of the contract.
+    services: &'static [&'static str],
+}
+
+impl Health {
+    /// A service that starts.
+    pub(crate) fn new(reporter: HealthReporter, metrics: Metrics, services: &'static [&'static str]) -> Self {
+        Self { reporter, metrics, services }
+    }
+
+    /// It serves from now on.
+    pub(crate) async fn serve(&self) {
+        self.say(LIVENESS, true).await;
+        self.tell(&Verdict::default(), &Verdict { state: State::Starting, ..Verdict::default() }).await;
+    }
+
+    /// It ends: from now on it is not well by any name but that of liveness, whatever is found.
+    pub(crate) async fn drain(&self) {
+        self.announce(false).await;
+        self.metrics.health.set(State::Draining);
+    }
+
+    /// Looks at the service again and again, and tells what it finds, until `stop`.
+    pub(crate) async fn watch(self, target: Target, db: Db, stop: CancellationToken) {
+        let (sender, mut probed) = watch::channel(Probe::default());
+        let probe = db::health::watch(target, db.clone(), sender, stop.clone());
+        let report = async {
+            let (mut looks, mut known) = (Looks::default(), Verdict::default());
+            let mut interval = tokio::time::interval(INTERVAL);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                let is_look = tokio::select! {
+                    changed = probed.changed() => match changed {
+                        Ok(()) => false,
+                        Err(_) => return,
+                    },
+                    _ = interval.tick() => true,
+                };
+                let probe = *probed.borrow_and_update();
+                if is_look {
+                    looks.add(|cause| self.is_wrong(cause, &db, probe));
+                }
+                let verdict = looks.verdict(probe.answers);
+                if verdict != known {
+                    self.tell(&verdict, &known).await;
+                    known = verdict;
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ((), ()) = async { tokio::join!(probe, report) } => {}
+        }
+        self.drain().await;
+    }
+
+    /// Whether something is wrong at this moment.
+    fn is_wrong(&self, cause: Cause, db: &Db, probe: Probe) -> bool {
+        match cause {
+            Cause::Bus => self.metrics.bus.is_lost(),
+            Cause::Lane => self.metrics.lanes.count_stuck() > 0,
+            Cause::Pool => db.is_exhausted(),
+            Cause::Standby => probe.waits_for_standby,
+        }
+    }
+
+    /// Tells balancers, Prometheus and people what changed.
+    async fn tell(&self, now: &Verdict, before: &Verdict) {
+        for (cause, name) in CAUSES {
+            self.metrics.health.causes[cause].set(now.has(cause).into());
+            self.say(name, !now.has(cause)).await;
+        }
+        self.metrics.health.set(now.state);
+        self.announce(now.state != State::Unavailable).await;
+        let causes: Vec<_> =
+            Cause::ALL.iter().filter(|cause| now.has(**cause)).map(|cause| cause.word()).collect();
+        let (state, before, causes) = (now.state.word(), before.state.word(), causes.join(","));
+        if now.state == State::Ready {
+            tracing::info!(state, before, "the service is ready");
+        } else {
+            tracing::warn!(state, before, causes, "the service is not as it must be");
+        }
+    }
+
+    async fn announce(&self, serves: bool) {
+        for name in ["", READINESS].iter().chain(self.services) {
+            self.say(name, serves).await;
+        }
+    }
+
+    async fn say(&self, name: &str, is_well: bool) {
+        let status = if is_well { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.reporter.set_service_status(name, status).await;
+    }
+}
+
+/// What is known of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Verdict {
+    state: State,
+    /// By the places of causes.
+    causes: [bool; CAUSES.len()],
+}
+
+impl Default for Verdict {
+    /// All is well.
+    fn default() -> Self {
+        Self { state: State::Ready, causes: [false; CAUSES.len()] }
+    }
+}
+
+impl Verdict {
+    fn has(&self, cause: Cause) -> bool {
+        self.causes.get(cause.place()).copied().unwrap_or_default()
+    }
+}
+
+/// How many looks in a row have found each cause.
+#[derive(Debug, Default)]
+struct Looks([u8; CAUSES.len()]);
+
+impl Looks {
+    fn add(&mut self, is_wrong: impl Fn(Cause) -> bool) {
+        for (count, cause) in self.0.iter_mut().zip(Cause::ALL) {
+            *count = if is_wrong(*cause) { count.saturating_add(1) } else { 0 };
+        }
+    }
+
+    fn verdict(&self, answers: bool) -> Verdict {
+        let causes = self.0.map(|count| count >= LOOKS);
+        let state = match (answers, causes.contains(&true)) {
+            (false, _) => State::Unavailable,
+            (true, true) => State::Degraded,
+            (true, false) => State::Ready,
+        };
+        Verdict { state, causes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_no_illness_and_what_is_over_is_over() {
+        let mut looks = Looks::default();
+        for _ in 1..LOOKS {
+            looks.add(|cause| cause == Cause::Pool);
+            assert_eq!(looks.verdict(true), Verdict::default());
+        }
+        looks.add(|cause| cause == Cause::Pool);
+        let verdict = looks.verdict(true);
+        assert_eq!((verdict.state, verdict.has(Cause::Pool)), (State::Degraded, true));
+        assert!(!verdict.has(Cause::Bus) && !verdict.has(Cause::Lane) && !verdict.has(Cause::Standby));
+        assert_eq!(looks.verdict(false).state, State::Unavailable);
+        looks.add(|_| false);
+        assert_eq!(looks.verdict(true), Verdict::default());
+    }
+
+    #[test]
+    fn every_cause_has_a_name_at_its_place() {
+        let causes: Vec<_> = CAUSES.iter().map(|(cause, _)| *cause).collect();
+        assert_eq!(causes, Cause::ALL);
+        for (cause, name) in CAUSES {
+            assert_eq!(name, format!("crm.health.{}", cause.word()));
+        }
+    }
+}
