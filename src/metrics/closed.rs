@@ -165,8 +165,10 @@ closed! {
     Connecting = "connecting",
     /// It hears them and is heard.
     Connected = "connected",
-    /// It was connected, and is not.
+    /// It has no connection.
     Lost = "lost",
+    /// A pooler hands sessions around, so that nobody is heard: it is left at that, and no illness.
+    Deaf = "deaf",
 }
 
 closed! {

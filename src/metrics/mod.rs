@@ -427,7 +427,7 @@ impl Bus {
         }
     }
 
-    /// Whether replicas heard each other and do not any more.
+    /// Whether replicas could hear each other, and do not.
     pub fn is_lost(&self) -> bool {
         self.state[BusState::Lost].get() == 1
     }

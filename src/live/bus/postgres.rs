@@ -184,7 +184,7 @@ impl Link {
             self.state.hears.store(false, Ordering::Relaxed);
             // What waits would be old news by the time that somebody hears it.
             self.state.nobody_listens.store(true, Ordering::Relaxed);
-            self.state.metrics.bus.set(BusState::Lost);
+            self.state.metrics.bus.set(if lost.is_deaf { BusState::Deaf } else { BusState::Lost });
             while queue.try_recv().is_ok() {}
             sleep(outage.pause_after(&lost)).await;
         }
