@@ -16,7 +16,7 @@ use super::messages::audited::{Audit, Author};
 use super::messages::counter::Counter;
 use super::messages::rules::Placed;
 use super::messages::stream::Streams;
-use super::messages::writer::{Writer, Written};
+use super::messages::writer::{Settled, Writer};
 use super::store::{Conversation, Cursor};
 use super::watch::Watches;
 use super::{actions, analyses, caretaker, messages, watch, wire};
@@ -251,7 +251,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
             return Ok(response);
         }
         let author = Author::of(&call.context)?;
-        let Written { placed, added } =
+        let Settled { placed, added } =
             messages::writer::write(&self.streams.lanes, author, call.context.deadline, write).await?;
         // To read it again could fail, though it is stored.
         if let Some(message) = added {

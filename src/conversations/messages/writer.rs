@@ -48,13 +48,13 @@ enum To {
     /// To a stream, which knows the write by a number.
     Stream(u64, mpsc::UnboundedSender<(u64, Outcome)>),
     /// To a call that waits for this write alone.
-    Call(oneshot::Sender<Result<Written>>),
+    Call(oneshot::Sender<Result<Settled>>),
     /// It is told.
     Told,
 }
 
 /// What a write made of its message.
-pub(crate) struct Written {
+pub(crate) struct Settled {
     pub(crate) placed: Placed,
     /// The message as it stands, where the write added it.
     pub(crate) added: Option<Message>,
@@ -65,33 +65,33 @@ impl Reply {
         Self { asked: Instant::now(), to: To::Stream(ticket, to) }
     }
 
-    fn to_call(to: oneshot::Sender<Result<Written>>) -> Self {
+    fn to_call(to: oneshot::Sender<Result<Settled>>) -> Self {
         Self { asked: Instant::now(), to: To::Call(to) }
     }
 
     /// Tells the outcome of a write that was made at this time.
     fn send(&mut self, outcome: Outcome, write: &Write, now: DateTime<Utc>) {
-        let written = |placed: Placed| {
+        let settled = |placed: Placed| {
             let added = match &write.change {
                 Change::Add(message) if placed.effect == Effect::Added => {
                     Some(Message::of(message, placed.sequence, placed.status, now))
                 }
                 _ => None,
             };
-            Written { placed, added }
+            Settled { placed, added }
         };
-        self.tell(outcome, written);
+        self.tell(outcome, settled);
     }
 
     fn refuse(&mut self, error: Error) {
-        self.tell(Err(error), |placed| Written { placed, added: None });
+        self.tell(Err(error), |placed| Settled { placed, added: None });
     }
 
     /// Nobody may listen any more, who then does not need to know.
-    fn tell(&mut self, outcome: Outcome, written: impl FnOnce(Placed) -> Written) {
+    fn tell(&mut self, outcome: Outcome, settled: impl FnOnce(Placed) -> Settled) {
         match mem::replace(&mut self.to, To::Told) {
             To::Stream(ticket, to) => drop(to.send((ticket, outcome))),
-            To::Call(to) => drop(to.send(outcome.map(written))),
+            To::Call(to) => drop(to.send(outcome.map(settled))),
             To::Told => {}
         }
     }
@@ -172,12 +172,12 @@ pub(crate) async fn write(
     author: Author,
     deadline: Deadline,
     write: Write,
-) -> Result<Written> {
-    let (reply, written) = oneshot::channel();
+) -> Result<Settled> {
+    let (reply, settled) = oneshot::channel();
     lanes.submit([Pending { author, write, reply: Reply::to_call(reply) }]);
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
-    match tokio::time::timeout(remaining, written).await {
-        Ok(Ok(written)) => written,
+    match tokio::time::timeout(remaining, settled).await {
+        Ok(Ok(settled)) => settled,
         Ok(Err(_)) => Err(Error::internal("nobody said what became of a write")),
         Err(_) => Err(Error::DeadlineExceeded),
     }

@@ -90,7 +90,7 @@ impl Room {
 
     /// Bytes of all streams.
     pub fn bytes(&self) -> usize {
-        self.taken().bytes
+        self.taken().all.bytes
     }
 
     /// A stream of a tenant that has read nothing.
