@@ -58,8 +58,8 @@ pub(crate) const API_KEY: &str = "api-key";
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench --", max_term_width = 100)]
 pub(crate) struct Options {
-    /// Measure only this scenario; may be repeated.
-    #[arg(long = "scenario", value_name = "NAME", value_parser = names())]
+    /// Measure only these scenarios, with commas between them; may be repeated.
+    #[arg(long = "scenario", value_name = "NAME", value_parser = names(), value_delimiter = ',')]
     scenarios: Vec<String>,
 
     /// Rounds of a second and small tables: a smoke test.

@@ -8,7 +8,7 @@ use crm_backend::pb;
 use crm_backend::pb::add_message_request::Action as Ask;
 use crm_backend::pb::assign_customers_request::Customers;
 use crm_backend::pb::watch_conversation_request::Start;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{FieldMask, Struct, Timestamp, Value};
@@ -20,6 +20,9 @@ use crate::support::{Crm, Tenant};
 
 /// What gRPC clients take by default.
 const ANSWER: usize = 4 << 20;
+
+/// Requests at once: so many get a connection in time, also where other tests run.
+const AT_ONCE: usize = 4;
 
 /// What a resource, and a request, may have.
 const RESOURCE: usize = 1 << 20;
@@ -48,14 +51,15 @@ impl Asker {
         decode(&answer)
     }
 
-    /// The same request for each of these, at once.
+    /// Asks each of these, several at once.
     async fn ask_all<R: Message + Default>(
         &mut self,
         name: &'static str,
         requests: impl IntoIterator<Item = impl Message>,
     ) -> Vec<R> {
         let tenant = &self.tenant;
-        let answers = join_all(requests.into_iter().map(|request| ask(tenant, name, request))).await;
+        let requests = requests.into_iter().map(|request| ask(tenant, name, request));
+        let answers: Vec<_> = stream::iter(requests).buffered(AT_ONCE).collect().await;
         let largest = self.largest.entry(name).or_default();
         *largest = answers.iter().map(Vec::len).chain([*largest]).max().unwrap_or(0);
         answers.iter().map(|answer| decode(answer)).collect()
