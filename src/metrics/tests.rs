@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tonic::Code;
 
 use super::*;
@@ -44,7 +46,7 @@ fn every_family_is_documented_with_its_type_and_labels() {
         let (series, _) = line.split_once([' ', '{']).expect("a value");
         let family =
             ["_bucket", "_sum", "_count"].iter().find_map(|end| series.strip_suffix(end)).unwrap_or(series);
-        let found = families.get_mut(family).or_else(|| None);
+        let found = families.get_mut(family);
         let (_, labels) = found.unwrap_or_else(|| panic!("{series} has no TYPE"));
         let names = line.split_once('{').map_or("", |(_, rest)| rest.split_once("} ").expect("an end").0);
         let names = names.split("\",").filter_map(|label| label.split_once('=')).map(|(name, _)| name);
