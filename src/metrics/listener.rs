@@ -77,8 +77,8 @@ async fn serve_within(patience: Duration, listener: TcpListener, metrics: Metric
 /// Answers one request, and closes.
 async fn answer(patience: Duration, tcp: TcpStream, metrics: Metrics) {
     let service = service_fn(|request| {
-        let response = respond(&request, &metrics);
-        async move { Ok::<_, Infallible>(response) }
+        let metrics = metrics.clone();
+        async move { Ok::<_, Infallible>(respond(&request, metrics).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -94,7 +94,7 @@ async fn answer(patience: Duration, tcp: TcpStream, metrics: Metrics) {
     }
 }
 
-fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+async fn respond(request: &Request<Incoming>, metrics: Metrics) -> Response<Full<Bytes>> {
     let reply = |status, content_type, text: String| {
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
@@ -109,7 +109,13 @@ fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Byte
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
         return response;
     }
-    reply(StatusCode::OK, OPEN_METRICS, metrics.scrape())
+    // It takes some milliseconds, which calls do not wait for.
+    match tokio::task::spawn_blocking(move || metrics.scrape()).await {
+        Ok(scrape) => reply(StatusCode::OK, OPEN_METRICS, scrape),
+        Err(_) => {
+            reply(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "The scrape failed; see the log.\n".to_owned())
+        }
+    }
 }
 
 #[cfg(test)]

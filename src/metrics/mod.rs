@@ -119,7 +119,6 @@ impl Deref for Metrics {
 
 impl Metrics {
     /// Has something done before each scrape, as long as what this returns is kept.
-    #[must_use]
     pub fn before_each_scrape(&self, look: impl Fn(&Families) + Send + Sync + 'static) -> Looking {
         let mut looks = self.looks();
         let id = looks.next;
