@@ -1,5 +1,7 @@
 //! Brings the schema up to date.
 
+#[cfg(test)]
+mod lint;
 mod pending;
 
 use std::time::{Duration, Instant};
