@@ -26,6 +26,7 @@ pub(crate) mod relay;
 pub(crate) mod samples;
 pub(crate) mod service;
 pub(crate) mod sql;
+pub(crate) mod statements;
 pub(crate) mod watch;
 
 use std::future::Future;

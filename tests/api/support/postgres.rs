@@ -9,6 +9,7 @@ use crm_backend::db::{Target, migrate};
 use tokio::task::JoinSet;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+use super::statements;
 use crate::harness::scratch_root;
 
 /// Connections in all: some twenty for every test that runs at the same time.
@@ -40,6 +41,8 @@ impl Cluster {
     }
 
     async fn start() -> Self {
+        // Before the first connection to it.
+        statements::watch();
         let options = Options {
             storage: Storage::Ephemeral(scratch_root()),
             bin_dir: None,
