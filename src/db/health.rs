@@ -50,6 +50,9 @@ pub async fn watch(target: Target, db: Db, probed: watch::Sender<Probe>, stop: C
     let mut own = None;
     loop {
         let (answer, serves) = tokio::join!(ask(&target, &mut own), db.probe(PATIENCE));
+        if answer == Some(false) {
+            db.commits().go_on();
+        }
         let answers = answer.is_some() && serves != Some(false) && !target.pulse().is_doubtful();
         let found = Probe { answers, waits_for_standby: answer.unwrap_or_default() };
         probed.send_if_modified(|known| std::mem::replace(known, found) != found);

@@ -1,5 +1,6 @@
 //! The way to Postgres: a connection belongs to a transaction, and a transaction to a tenant.
 
+mod commits;
 pub mod connect;
 pub mod each;
 pub mod embedded;
@@ -30,8 +31,9 @@ use diesel_async::SimpleAsyncConnection;
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
 use crate::metrics::{self, Limit as Refused, Looking, Metrics, Use};
+use commits::Commits;
 use pool::{Connector, Lent};
-use turns::{Room, Turns};
+use turns::{Full, Room, Turn, Turns};
 use wire::Limit;
 
 pub use connect::{ConnectError, Target};
@@ -56,6 +58,10 @@ const KEPT_FOR_BATCHES: usize = 4;
 /// The share of a small pool that is kept for them at most: a quarter.
 const KEPT_SHARE: usize = 4;
 
+/// The share of the other connections that is kept for what reads, a quarter, which is none of a small pool: what
+/// writes may wait for a lost standby, and would take them all before anybody knows.
+const KEPT_FOR_READS: usize = 4;
+
 /// Transactions of a tenant that may wait for a connection. Calls are bounded by a setting, and what a
 /// tenant's streams do by numbers of their own; this is beyond all of them together.
 const WAITING: usize = 1 << 20;
@@ -70,6 +76,9 @@ pub struct Db {
     transaction_limit: Duration,
     /// Who may take one, of the transactions that are one tenant's.
     turns: Turns,
+    /// Who may take one to write.
+    writes: Turns,
+    commits: Commits,
     /// How long a transaction waits for one.
     wait: Duration,
     /// Where that is counted.
@@ -94,7 +103,8 @@ impl Db {
     pub fn new(target: &Target, limits: PoolLimits) -> Result<Self> {
         let PoolLimits { connections, wait, transaction: transaction_limit } = limits;
         let connections = usize::from(connections);
-        let pool = Pool::builder(Connector(target.clone()))
+        let commits = Commits::default();
+        let pool = Pool::builder(Connector { target: target.clone(), commits: commits.clone() })
             .max_size(connections)
             .wait_timeout(Some(wait))
             .create_timeout(Some(target.patience()))
@@ -102,8 +112,10 @@ impl Db {
             .build()
             .map_err(|error: BuildError| Error::internal(error))?;
         let kept = KEPT_FOR_BATCHES.min(connections / KEPT_SHARE);
-        let turns = Turns::new(Room::halved(connections - kept, WAITING));
-        Ok(Self { pool, transaction_limit, turns, wait, metrics: Metrics::default() })
+        let places = connections - kept;
+        let turns = Turns::new(Room::halved(places, WAITING));
+        let writes = Turns::new(Room::halved(places - places / KEPT_FOR_READS, WAITING));
+        Ok(Self { pool, transaction_limit, turns, writes, commits, wait, metrics: Metrics::default() })
     }
 
     /// The same pool, counted there.
@@ -249,13 +261,21 @@ impl Db {
         self.pool.status().available == 0 && self.metrics.pool.waiting.get() > 0
     }
 
+    /// What is known of COMMITs.
+    fn commits(&self) -> &Commits {
+        &self.commits
+    }
+
     /// Closes all connections as they become free, and refuses new ones.
     pub fn close(&self) {
         self.pool.close();
     }
 
     /// A connection for a tenant's work, or for that of many, which has `waited` already.
-    async fn connection(&self, tenant: Option<TenantId>, waited: Duration) -> Result<Lent> {
+    async fn connection(&self, tenant: Option<TenantId>, access: Access, waited: Duration) -> Result<Lent> {
+        if access == Access::ReadWrite {
+            self.commits.check()?;
+        }
         let _waiting = self.metrics.pool.wait();
         let none_free = |cause| {
             self.metrics.refusals[Refused::DatabaseWait].inc();
@@ -263,11 +283,11 @@ impl Db {
         };
         let began = Instant::now();
         let wait = self.wait.saturating_sub(waited);
-        let turn = match tenant {
+        let turns = match tenant {
             Some(tenant) => {
-                let turn = tokio::time::timeout(wait, self.turns.take(tenant.as_uuid())).await;
-                let turn = turn.map_err(|_| none_free("no turn in time"))?;
-                Some(turn.map_err(|_| none_free("too many wait for a turn"))?)
+                let turns = tokio::time::timeout(wait, self.take_turns(tenant, access)).await;
+                let turns = turns.map_err(|_| none_free("no turn in time"))?;
+                Some(turns.map_err(|_| none_free("too many wait for a turn"))?)
             }
             None => None,
         };
@@ -277,7 +297,15 @@ impl Db {
             PoolError::Timeout(TimeoutType::Wait) => none_free("no free connection in time"),
             error => Error::database_unavailable(error),
         })?;
-        Ok(Lent::new(object, turn))
+        Ok(Lent::new(object, turns))
+    }
+
+    async fn take_turns(&self, tenant: TenantId, access: Access) -> Result<(Option<Turn>, Turn), Full> {
+        let write = match access {
+            Access::ReadWrite => Some(self.writes.take(tenant.as_uuid()).await?),
+            Access::ReadOnly | Access::Snapshot => None,
+        };
+        Ok((write, self.turns.take(tenant.as_uuid()).await?))
     }
 }
 

@@ -10,6 +10,7 @@ use diesel::ConnectionError;
 use diesel_async::pooled_connection::PoolableConnection;
 
 use super::Target;
+use super::commits::Commits;
 use super::turns::Turn;
 use super::wire::Wire;
 use crate::error::Error;
@@ -33,11 +34,17 @@ pub(super) struct Connection {
     /// When its plans were last thrown away, in milliseconds since it was opened.
     planned_ms: AtomicU64,
     opened: Instant,
+    commits: Commits,
 }
 
 impl Connection {
     pub(super) fn wire(&self) -> &Wire {
         &self.wire
+    }
+
+    /// What is known of the COMMITs of all connections.
+    pub(super) fn commits(&self) -> &Commits {
+        &self.commits
     }
 
     pub(super) fn set_open(&self, open: bool) {
@@ -75,12 +82,12 @@ impl Connection {
 /// the next may take one.
 pub(super) struct Lent {
     connection: Object<Connector>,
-    _turn: Option<Turn>,
+    _turns: Option<(Option<Turn>, Turn)>,
 }
 
 impl Lent {
-    pub(super) fn new(connection: Object<Connector>, turn: Option<Turn>) -> Self {
-        Self { connection, _turn: turn }
+    pub(super) fn new(connection: Object<Connector>, turns: Option<(Option<Turn>, Turn)>) -> Self {
+        Self { connection, _turns: turns }
     }
 }
 
@@ -93,7 +100,10 @@ impl Deref for Lent {
 }
 
 /// Makes connections to a database.
-pub(super) struct Connector(pub(super) Target);
+pub(super) struct Connector {
+    pub(super) target: Target,
+    pub(super) commits: Commits,
+}
 
 impl Manager for Connector {
     type Type = Connection;
@@ -101,12 +111,13 @@ impl Manager for Connector {
 
     async fn create(&self) -> Result<Connection, ConnectionError> {
         Ok(Connection {
-            wire: self.0.open().await?,
+            wire: self.target.open().await?,
             open: AtomicBool::new(false),
             useless: AtomicBool::new(false),
             known: Mutex::default(),
             planned_ms: AtomicU64::new(0),
             opened: Instant::now(),
+            commits: self.commits.clone(),
         })
     }
 

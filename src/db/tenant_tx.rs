@@ -197,7 +197,7 @@ impl BatchTx {
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        let connection = Arc::new(db.connection(whose.tenant(caller), waited).await?);
+        let connection = Arc::new(db.connection(whose.tenant(caller), access, waited).await?);
         let deadline = deadline.at_most(db.transaction_limit / BATCH_SHARE);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
         let knows = connection.knows(name);
@@ -304,6 +304,7 @@ impl BatchTx {
                 }
             }
         };
+        let last = self.connection.commits().watch(last);
         let last = self.connection.wire().answer(Limit::after(COMMIT_TIMEOUT), last);
         match self.measured(Flight::Commit, last).await? {
             Last::Known(Ok(nothing_to_do)) => commit(&self.connection, None).await.map(|()| nothing_to_do),
@@ -417,7 +418,7 @@ where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
 {
-    let connection = Arc::new(db.connection(Some(caller.tenant()), Duration::ZERO).await?);
+    let connection = Arc::new(db.connection(Some(caller.tenant()), access, Duration::ZERO).await?);
     let deadline = deadline.at_most(db.transaction_limit);
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
     let tenant = caller.tenant();
@@ -491,7 +492,7 @@ fn end_read(connection: &Connection) {
 
 /// Commits, and waits for it as long as a COMMIT may take.
 async fn commit(connection: &Connection, last: Option<LastStatement>) -> Result<()> {
-    let committed = send_commit(connection, last);
+    let committed = connection.commits().watch(send_commit(connection, last));
     connection.wire().answer(Limit::after(COMMIT_TIMEOUT), committed).await?
 }
 

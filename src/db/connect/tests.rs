@@ -2,6 +2,8 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::*;
 
@@ -63,11 +65,19 @@ async fn silent() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Refuses every start, and says how many it has refused.
-async fn refusing() -> (tokio::sync::watch::Receiver<usize>, SocketAddr) {
+/// A server that refuses every start.
+struct Refusing {
+    address: SocketAddr,
+    /// How many it has refused.
+    count: watch::Receiver<usize>,
+    _accepting: JoinSet<()>,
+}
+
+async fn refusing() -> Refusing {
     let (listener, address) = silent().await;
-    let (refused, count) = tokio::sync::watch::channel(0);
-    tokio::spawn(async move {
+    let (refused, count) = watch::channel(0);
+    let mut accepting = JoinSet::new();
+    accepting.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let mut stream = stream.into_std().expect("a stream");
             let length = u32::try_from(REFUSAL.len() + 4).expect("a length");
@@ -76,7 +86,7 @@ async fn refusing() -> (tokio::sync::watch::Receiver<usize>, SocketAddr) {
             refused.send_modify(|count| *count += 1);
         }
     });
-    (count, address)
+    Refusing { address, count, _accepting: accepting }
 }
 
 async fn refusal(target: &Target) -> (String, Duration) {
@@ -87,21 +97,21 @@ async fn refusal(target: &Target) -> (String, Duration) {
 
 #[tokio::test]
 async fn a_silent_host_is_left_for_the_next_and_tried_last_for_a_while() {
-    let ((_listener, first), (mut refused, second)) = (silent().await, refusing().await);
+    let ((_listener, first), mut refusing) = (silent().await, refusing().await);
+    let second = refusing.address;
     let target = target(&format!("postgres://u@{first},{second}/db?sslmode=disable"));
     let (error, took) = refusal(&target).await;
     assert!(EACH_HOST <= took && took < EACH_HOST * 2, "{took:?}");
     assert!(error.contains(&format!("{first}: no answer in 2s; {second}: ")), "{error}");
     assert!(error.contains("the database system is starting up"), "{error}");
     // Now it is the other that is asked first.
-    let again = tokio::spawn({
-        let target = target.clone();
-        async move { refusal(&target).await }
-    });
     let began = Instant::now();
-    refused.wait_for(|count| *count == 2).await.expect("it goes on");
-    assert!(began.elapsed() < EACH_HOST / 2, "{:?}", began.elapsed());
-    let (error, _) = again.await.expect("no panic");
+    let asked = async {
+        refusing.count.wait_for(|count| *count == 2).await.expect("it goes on");
+        began.elapsed()
+    };
+    let ((error, _), asked) = tokio::join!(refusal(&target), asked);
+    assert!(asked < EACH_HOST / 2, "{asked:?}");
     assert!(error.find(&second.to_string()) < error.find(&first.to_string()), "{error}");
 }
 
@@ -122,7 +132,8 @@ async fn the_time_of_the_url_counts_if_it_is_shorter() {
 
 #[tokio::test]
 async fn a_random_order_begins_with_either() {
-    let ((first, one), (second, other)) = (refusing().await, refusing().await);
+    let (first, second) = (refusing().await, refusing().await);
+    let (one, other) = (first.address, second.address);
     let target = target(&format!("postgres://u@{one},{other}/db?sslmode=disable&load_balance_hosts=random"));
     let mut begun_with = std::collections::HashSet::new();
     // One in two, so that all of these begin with the same once in half a million million runs.
@@ -131,5 +142,5 @@ async fn a_random_order_begins_with_either() {
         begun_with.insert(error.find(&one.to_string()) < error.find(&other.to_string()));
     }
     assert_eq!(begun_with.len(), 2);
-    assert_eq!((*first.borrow(), *second.borrow()), (40, 40), "each time both are asked");
+    assert_eq!((*first.count.borrow(), *second.count.borrow()), (40, 40), "each time both are asked");
 }
