@@ -75,7 +75,7 @@ pub(crate) fn durable_postgres(scratch: &Scratch) -> Embedded {
 }
 
 /// Kills Postgres: its first process alone, whose others end when they notice, or all of them.
-fn kill_postgres(postgres: &Embedded, all: bool) {
+pub(crate) fn kill_postgres(postgres: &Embedded, all: bool) {
     let first = Pid::from_raw(postgres.pid().cast_signed()).expect("a process id");
     let others = if all { meter::children(first) } else { Vec::new() };
     kill_process(first, Signal::KILL).expect("a process to kill");
@@ -86,7 +86,7 @@ fn kill_postgres(postgres: &Embedded, all: bool) {
 }
 
 /// How long a change takes to succeed from now on. Until then it is UNAVAILABLE.
-async fn heals(client: &mut Client) -> Duration {
+pub(crate) async fn heals(client: &mut Client) -> Duration {
     let began = Instant::now();
     while let Err(status) = client.create_customer(Uuid::new_v4()).await {
         assert!(matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded), "{status:?}");

@@ -13,7 +13,8 @@ use futures_util::FutureExt;
 
 use super::run::{Run, Scenario, Size};
 use super::{
-    cancels, clock, crowds, cuts, deadlines, etags, kills, pool, readers, restarts, silences, stops, versions,
+    cancels, clock, crowds, cuts, deadlines, etags, failovers, kills, pool, readers, restarts, silences,
+    stops, versions,
 };
 
 /// In the order of docs/robustness.md.
@@ -22,6 +23,9 @@ const ALL: &[&Scenario] = &[
     &kills::POSTGRES,
     &kills::BOTH,
     &kills::REPLICA,
+    &failovers::PROMOTE,
+    &failovers::SILENT_HOST,
+    &failovers::LOST_STANDBY,
     &deadlines::TERMINATED,
     &deadlines::SILENT,
     &silences::STOPPED,

@@ -29,6 +29,7 @@ mod run;
 mod sentries;
 mod service;
 mod stage;
+mod standby;
 mod watchers;
 mod workload;
 
@@ -38,6 +39,7 @@ mod crowds;
 mod cuts;
 mod deadlines;
 mod etags;
+mod failovers;
 mod kills;
 mod long_run;
 mod pool;
