@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -22,7 +21,7 @@ const KEEPS_STATEMENTS: (u32, u32) = (1, 21);
 const SESSIONS: u16 = 4;
 
 /// An account that every system has and that owns nothing. PgBouncer does not run as root.
-const NOBODY: u32 = 65_534;
+const NOBODY: &str = "user = nobody";
 
 /// A PgBouncer's program.
 #[derive(Debug, Clone)]
@@ -81,21 +80,19 @@ impl Installation {
             true => format!("max_prepared_statements = {statements}"),
             false => String::new(),
         };
+        let account = if geteuid().is_root() { NOBODY } else { "" };
         let settings = format!(
             "[databases]\n\
              {name} = host=127.0.0.1 port={of_postgres} dbname={name} user={user} password={password}\n\
              [pgbouncer]\n\
              listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n\
-             pool_mode = transaction\ndefault_pool_size = {SESSIONS}\nmax_client_conn = 500\n{keeps}\n",
+             pool_mode = transaction\ndefault_pool_size = {SESSIONS}\nmax_client_conn = 500\n{keeps}\n{account}\n",
             of_postgres = database.port(),
         );
         let file = scratch.path(&format!("pgbouncer-{port}.ini"));
         fs::write(&file, settings).expect("a file");
         let mut command = Command::new(&self.program);
         command.arg(&file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if geteuid().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
-        }
         let mut program = Program::spawn(command);
         eventually("PgBouncer listens", || {
             assert!(program.is_running(), "PgBouncer ended: {}", program.stderr());
