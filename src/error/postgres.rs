@@ -29,7 +29,7 @@ enum Meaning {
 }
 
 /// How the messages of conditions begin that have no kind; the first that fits counts.
-const BEGINNINGS: [(&str, Meaning); 40] = [
+const BEGINNINGS: [(&str, Meaning); 43] = [
     ("terminating connection", Meaning::Away),
     ("the database system is", Meaning::Away),
     ("sorry, too many clients", Meaning::Away),
@@ -42,6 +42,10 @@ const BEGINNINGS: [(&str, Meaning); 40] = [
     ("server conn crashed", Meaning::Away),
     ("server closed the connection", Meaning::Away),
     ("server login", Meaning::Away),
+    // A node of Citus that another one does not reach, all of them 08006.
+    ("connection to the remote node", Meaning::Away),
+    ("could not establish ", Meaning::Away),
+    ("failure on connection marked as essential", Meaning::Away),
     // No room on the disk, or none in memory; some of the first come without the system's own words.
     ("could not extend file", Meaning::Away),
     ("could not write", Meaning::Away),
@@ -176,12 +180,25 @@ pub trait OnConstraint<T> {
 impl<T> OnConstraint<T> for diesel::QueryResult<T> {
     fn on_constraint(self, name: &str, error: impl FnOnce() -> Error) -> Result<T> {
         self.map_err(|found| match &found {
-            DieselError::DatabaseError(_, information) if information.constraint_name() == Some(name) => {
+            DieselError::DatabaseError(_, information) if broken(information.as_ref()) == Some(name) => {
                 error()
             }
             _ => found.into(),
         })
     }
+}
+
+/// The constraint that was broken. Where a node of Citus says so, it is in the message alone.
+fn broken(information: &dyn DatabaseErrorInformation) -> Option<&str> {
+    information.constraint_name().or_else(|| constraint_in(information.message()))
+}
+
+/// The constraint that a message names, without the number of the shard that Citus puts behind names.
+fn constraint_in(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once(" constraint \"")?;
+    let (name, _) = rest.split_once('"')?;
+    let shard = name.rsplit_once('_').filter(|(_, digits)| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    Some(shard.map_or(name, |(name, _)| name))
 }
 
 #[cfg(test)]
@@ -196,6 +213,7 @@ mod tests {
             (Unknown, "terminating connection due to administrator command", Meaning::Away),
             (Unknown, "the database system is shutting down", Meaning::Away),
             (Unknown, "query_wait_timeout", Meaning::Away),
+            (Unknown, "connection to the remote node crm_app@node:5432 failed", Meaning::Away),
             (Unknown, "canceling statement due to lock timeout", Meaning::Conflict),
             (Unknown, "canceling statement due to statement timeout", Meaning::TimedOut),
             (CheckViolation, "anything", Meaning::Unstorable),
@@ -227,6 +245,24 @@ mod tests {
             (Unknown, "the words integer out of range in another place", Meaning::Fault),
         ] {
             assert_eq!(meaning(kind, message), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_constraint_is_found_in_a_message_without_the_number_of_a_shard() {
+        for (message, name) in [
+            (
+                "duplicate key value violates unique constraint \"customers_tenant_id_slug_key_102017\"",
+                Some("customers_tenant_id_slug_key"),
+            ),
+            (
+                "insert or update on table \"t_102\" violates foreign key constraint \"t_customer_fkey_102\"",
+                Some("t_customer_fkey"),
+            ),
+            ("duplicate key value violates unique constraint \"customers_pkey\"", Some("customers_pkey")),
+            ("division by zero", None),
+        ] {
+            assert_eq!(constraint_in(message), name);
         }
     }
 

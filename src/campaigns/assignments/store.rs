@@ -117,19 +117,18 @@ pub(crate) async fn delete_of(tx: &TenantTx, campaign_id: Uuid) -> Result<()> {
 /// The campaigns that something happened of with a customer, the one that was created last first.
 pub(crate) async fn list_reached(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Reached>> {
     let assigned: i32 = AssignmentStatus::Assigned.into();
-    let reached = campaign_customers::table
-        .inner_join(
-            campaigns::table.on(campaigns::tenant_id
-                .eq(campaign_customers::tenant_id)
-                .and(campaigns::id.eq(campaign_customers::campaign_id))),
-        )
-        .filter(campaign_customers::tenant_id.eq(tx.tenant()))
-        .filter(campaign_customers::customer_id.eq(customer_id))
-        .filter(campaign_customers::progress.gt(i16::try_from(assigned).unwrap_or_default()))
-        .order(campaign_customers::campaign_id.desc())
-        .limit(limit)
-        .select(Reached::as_select())
-        .load(&mut tx.connection())
-        .await?;
+    let reached =
+        campaign_customers::table
+            .inner_join(campaigns::table.on(
+                campaigns::tenant_id.eq(tx.tenant()).and(campaigns::id.eq(campaign_customers::campaign_id)),
+            ))
+            .filter(campaign_customers::tenant_id.eq(tx.tenant()))
+            .filter(campaign_customers::customer_id.eq(customer_id))
+            .filter(campaign_customers::progress.gt(i16::try_from(assigned).unwrap_or_default()))
+            .order(campaign_customers::campaign_id.desc())
+            .limit(limit)
+            .select(Reached::as_select())
+            .load(&mut tx.connection())
+            .await?;
     Ok(reached)
 }

@@ -13,15 +13,16 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use crate::db::TenantTx;
+use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 
-/// The touches that led to the purchase `p`, which has `tenant_id`, `customer_id` and `purchased_at`: a SELECT
-/// of the `campaign_id` of the first in this order. 90 days are so many hours, whatever clocks did.
+/// The touches that led to the purchase `p`, which has `customer_id` and `purchased_at`: a SELECT of the
+/// `campaign_id` of the first in this order, for [`push_of_tenant`]. 90 days are so many hours, whatever clocks did.
 macro_rules! touch {
     ($order:literal) => {
         concat!(
             "SELECT e.campaign_id FROM campaign_events AS e \
-             WHERE e.tenant_id = p.tenant_id AND e.customer_id = p.customer_id \
+             WHERE e.tenant_id = {tenant} AND e.customer_id = p.customer_id \
              AND e.occurred_at <= p.purchased_at AND e.occurred_at >= p.purchased_at - interval '2160 hours' \
              AND e.kind IN ('OPENED', 'CLICKED', 'REPLIED', 'CONVERTED') ORDER BY ",
             $order,
@@ -61,16 +62,14 @@ impl Query for ListTouches {
 
 impl QueryFragment<Pg> for ListTouches {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT first.campaign_id, last.campaign_id FROM (SELECT ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql("::uuid AS tenant_id, x.* FROM unnest(");
+        out.push_sql("SELECT first.campaign_id, last.campaign_id FROM unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.customer_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Timestamptz>, _>(&self.purchased_ats)?;
-        out.push_sql(") WITH ORDINALITY AS x (customer_id, purchased_at, place)) AS p LEFT JOIN LATERAL (");
-        out.push_sql(FIRST);
+        out.push_sql(") WITH ORDINALITY AS p (customer_id, purchased_at, place) LEFT JOIN LATERAL (");
+        push_of_tenant(&mut out, FIRST, &self.tenant)?;
         out.push_sql(") AS first ON true LEFT JOIN LATERAL (");
-        out.push_sql(LAST);
+        push_of_tenant(&mut out, LAST, &self.tenant)?;
         out.push_sql(") AS last ON true ORDER BY p.place");
         Ok(())
     }

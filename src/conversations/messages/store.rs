@@ -20,6 +20,7 @@ use crate::db::TenantTx;
 use crate::db::fitted::{Rows, Size, fitted_by};
 use crate::db::json::Json;
 use crate::db::keyset::Direction;
+use crate::db::literal::push_of_tenant;
 use crate::db::schema::conversation_messages::{self, dsl};
 use crate::error::Result;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
@@ -367,19 +368,13 @@ impl QueryFragment<Pg> for ListKnown {
         out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlText>, _>(&self.message_keys)?;
-        out.push_sql(
-            ") AS k (conversation_id, message_key) CROSS JOIN LATERAL (SELECT * FROM conversation_messages \
-             WHERE conversation_id = k.conversation_id AND message_key = k.message_key AND tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" OFFSET 0) AS m");
-        out.push_sql(
-            " LEFT JOIN message_drafts AS d ON d.tenant_id = m.tenant_id AND d.message_id = m.id \
+        let sql = ") AS k (conversation_id, message_key) CROSS JOIN LATERAL (SELECT * FROM conversation_messages \
+             WHERE conversation_id = k.conversation_id AND message_key = k.message_key AND tenant_id = {tenant} \
+             OFFSET 0) AS m LEFT JOIN message_drafts AS d ON d.tenant_id = {tenant} AND d.message_id = m.id \
              LEFT JOIN LATERAL (SELECT start_offset + octet_length(text) AS end_offset, created_at \
-             FROM message_pieces WHERE tenant_id = d.tenant_id AND message_id = d.message_id \
-             ORDER BY start_offset DESC LIMIT 1) AS p ON true",
-        );
-        Ok(())
+             FROM message_pieces WHERE tenant_id = {tenant} AND message_id = d.message_id \
+             ORDER BY start_offset DESC LIMIT 1) AS p ON true";
+        push_of_tenant(&mut out, sql, &self.tenant)
     }
 }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::rules::{self, MAX_POSTINGS, MAX_TERMS, Terms, Word};
 use crate::db::TenantTx;
+use crate::db::literal::NO_COPY;
 use crate::db::schema::customer_faq_terms::dsl;
 use crate::error::Result;
 use crate::faqs::store::Faq;
@@ -123,6 +124,7 @@ impl QueryFragment<Pg> for Insert {
              GROUP BY v.term ORDER BY max(w.weight) DESC, min(w.position), v.term LIMIT ",
         );
         out.push_bind_param::<BigInt, _>(&self.limit)?;
+        out.push_sql(NO_COPY);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::refusal;
 use crate::campaigns::events::store::push_progress;
 use crate::db::TenantTx;
+use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 use crate::pb::ContactChannel;
 use crate::rpc::words::Text;
@@ -74,8 +75,6 @@ impl Query for Assign {
 impl QueryFragment<Pg> for Assign {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH given AS (SELECT ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql("::uuid AS tenant_id, ");
         out.push_bind_param::<SqlUuid, _>(&self.campaign_id)?;
         out.push_sql("::uuid AS campaign_id, ");
         out.push_bind_param::<Nullable<SqlText>, _>(&self.channel)?;
@@ -87,30 +86,26 @@ impl QueryFragment<Pg> for Assign {
             ") AS a (id)), judged AS MATERIALIZED (SELECT a.id, s.is_there IS NOT NULL AS is_assigned, ",
         );
         refusal::push_case(&mut out);
-        out.push_sql(
-            " AS refusal FROM given AS g CROSS JOIN asked AS a \
+        let assigned = " AS refusal FROM given AS g CROSS JOIN asked AS a \
              LEFT JOIN LATERAL (SELECT true AS is_there FROM campaign_customers AS x \
-             WHERE x.tenant_id = g.tenant_id AND x.campaign_id = g.campaign_id AND x.customer_id = a.id OFFSET 0) \
-             AS s ON true",
-        );
-        refusal::push_lookups(&mut out, "g.tenant_id", "a.id", "g.channel");
-        out.push_sql(
-            "), added AS (INSERT INTO campaign_customers \
+             WHERE x.tenant_id = {tenant} AND x.campaign_id = g.campaign_id AND x.customer_id = a.id OFFSET 0) \
+             AS s ON true";
+        push_of_tenant(&mut out, assigned, &self.tenant)?;
+        refusal::push_lookups(&mut out, &self.tenant, ("a.id", "g.channel"))?;
+        let added = "), added AS (INSERT INTO campaign_customers \
              (tenant_id, campaign_id, customer_id, progress, created_at, updated_at) \
-             SELECT g.tenant_id, g.campaign_id, j.id, coalesce(p.progress, 1), g.now, g.now \
-             FROM given AS g CROSS JOIN judged AS j LEFT JOIN LATERAL (SELECT max(",
-        );
+             SELECT {tenant}, g.campaign_id, j.id, coalesce(p.progress, 1), g.now, g.now \
+             FROM given AS g CROSS JOIN judged AS j LEFT JOIN LATERAL (SELECT max(";
+        push_of_tenant(&mut out, added, &self.tenant)?;
         push_progress(&mut out);
-        out.push_sql(
-            ") AS progress FROM campaign_events AS e WHERE e.tenant_id = g.tenant_id AND e.customer_id = j.id \
+        let rest = ") AS progress FROM campaign_events AS e WHERE e.tenant_id = {tenant} AND e.customer_id = j.id \
              AND e.campaign_id = g.campaign_id OFFSET 0) AS p ON true \
              WHERE NOT j.is_assigned AND j.refusal IS NULL RETURNING customer_id) \
              SELECT (SELECT count(*) FROM added), \
              (SELECT count(*) FROM judged AS j WHERE j.is_assigned AND j.refusal IS NULL), \
              ARRAY(SELECT j.id FROM judged AS j WHERE j.refusal IS NOT NULL ORDER BY j.id), \
              ARRAY(SELECT j.refusal FROM judged AS j WHERE j.refusal IS NOT NULL ORDER BY j.id), \
-             ARRAY(SELECT j.is_assigned FROM judged AS j WHERE j.refusal IS NOT NULL ORDER BY j.id)",
-        );
-        Ok(())
+             ARRAY(SELECT j.is_assigned FROM judged AS j WHERE j.refusal IS NOT NULL ORDER BY j.id)";
+        push_of_tenant(&mut out, rest, &self.tenant)
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Assignment, Cursor, Filter, Of, refusal};
 use crate::db::TenantTx;
+use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 use crate::rpc::Page;
 
@@ -46,7 +47,7 @@ impl Query for List<'_> {
 
 /// What looks up the channel of the campaign of an assignment `a`.
 const CHANNEL: &str = " CROSS JOIN LATERAL (SELECT x.channel FROM campaigns AS x \
-                       WHERE x.tenant_id = a.tenant_id AND x.id = a.campaign_id OFFSET 0) AS campaign";
+                       WHERE x.tenant_id = {tenant} AND x.id = a.campaign_id OFFSET 0) AS campaign";
 
 impl QueryFragment<Pg> for List<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -65,8 +66,8 @@ impl QueryFragment<Pg> for List<'_> {
             self.push_page(&mut out, "a")?;
             out.push_sql(") AS a");
         }
-        out.push_sql(CHANNEL);
-        refusal::push_lookups(&mut out, "a.tenant_id", "a.customer_id", "campaign.channel");
+        push_of_tenant(&mut out, CHANNEL, &self.tenant)?;
+        refusal::push_lookups(&mut out, &self.tenant, ("a.customer_id", "campaign.channel"))?;
         if self.filter.exclude_refused {
             self.push_conditions(&mut out)?;
         }

@@ -1,8 +1,11 @@
 //! Who may not be sent to now, and why: one rule in SQL, for all statements that ask for it.
 
+use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
+use uuid::Uuid;
 
+use crate::db::literal::push_of_tenant;
 use crate::pb::{AssignmentRefusal, ConsentState, ContactChannel, CustomerStatus};
 use crate::rpc::words::Word;
 
@@ -22,18 +25,23 @@ pub(super) fn push_case(out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(" END");
 }
 
-/// Writes the joins that look up what [`push_case`] judges, of a customer for a channel: the columns where
-/// they are found. Each is a lookup by a key.
-pub(super) fn push_lookups(out: &mut AstPass<'_, '_, Pg>, tenant_id: &str, customer_id: &str, channel: &str) {
-    out.push_sql(&format!(
+/// Writes the joins that look up what [`push_case`] judges, of a tenant's customer for a channel: the columns
+/// where the two are found. Each is a lookup by a key.
+pub(super) fn push_lookups<'b>(
+    out: &mut AstPass<'_, 'b, Pg>,
+    tenant: &'b Uuid,
+    (customer_id, channel): (&str, &str),
+) -> QueryResult<()> {
+    let sql = format!(
         " LEFT JOIN LATERAL (SELECT x.status, x.status = '{blocked}' AS is_blocked FROM customers AS x \
-         WHERE x.tenant_id = {tenant_id} AND x.id = {customer_id} AND x.deleted_at IS NULL OFFSET 0) \
+         WHERE x.tenant_id = {{tenant}} AND x.id = {customer_id} AND x.deleted_at IS NULL OFFSET 0) \
          AS customer ON true \
          LEFT JOIN LATERAL (SELECT x.state <> '{opted_in}' AS is_refused FROM customer_consents AS x \
-         WHERE x.tenant_id = {tenant_id} AND x.customer_id = {customer_id} \
+         WHERE x.tenant_id = {{tenant}} AND x.customer_id = {customer_id} \
          AND x.channel = coalesce({channel}, '{other}') OFFSET 0) AS consent ON true",
         blocked = CustomerStatus::Blocked.word(),
         opted_in = ConsentState::OptedIn.word(),
         other = ContactChannel::Other.word(),
-    ));
+    );
+    push_of_tenant(out, &sql, tenant)
 }

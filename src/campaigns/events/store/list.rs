@@ -13,6 +13,7 @@ use super::{Cursor, Event, Filter};
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::Direction;
+use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
@@ -118,18 +119,17 @@ impl QueryFragment<Pg> for List {
         out.push_sql(
             "SELECT e.id, e.campaign_id, e.event_id, e.customer_id, e.kind, e.occurred_at, e.conversation_id, \
              e.cost_micros, e.created_at, e.channel, k.currency \
-             FROM (SELECT p.tenant_id, p.id, p.occurred_at FROM campaign_events AS p",
+             FROM (SELECT p.id, p.occurred_at FROM campaign_events AS p",
         );
         self.conditions(&mut out)?;
         out.push_sql(order[0]);
         out.push_sql(" LIMIT ");
         out.push_bind_param::<BigInt, _>(&self.limit)?;
-        out.push_sql(
-            ") AS page CROSS JOIN LATERAL (SELECT x.* FROM campaign_events AS x \
-             WHERE x.tenant_id = page.tenant_id AND x.id = page.id OFFSET 0) AS e \
+        let rest = ") AS page CROSS JOIN LATERAL (SELECT x.* FROM campaign_events AS x \
+             WHERE x.tenant_id = {tenant} AND x.id = page.id OFFSET 0) AS e \
              CROSS JOIN LATERAL (SELECT x.currency FROM campaigns AS x \
-             WHERE x.tenant_id = page.tenant_id AND x.id = e.campaign_id OFFSET 0) AS k",
-        );
+             WHERE x.tenant_id = {tenant} AND x.id = e.campaign_id OFFSET 0) AS k";
+        push_of_tenant(&mut out, rest, &self.tenant)?;
         out.push_sql(order[1]);
         Ok(())
     }

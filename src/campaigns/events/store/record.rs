@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{NewEvent, push_consents, push_progress};
 use crate::db::TenantTx;
+use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 use crate::pb::{CampaignEventKind, ContactChannel};
 use crate::rpc::words::Text;
@@ -108,7 +109,7 @@ impl Query for Record<'_> {
 
 impl QueryFragment<Pg> for Record<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH given AS (SELECT k.tenant_id, k.id AS campaign_id, k.currency, k.channel, ");
+        out.push_sql("WITH given AS (SELECT k.id AS campaign_id, k.currency, k.channel, ");
         out.push_bind_param::<Timestamptz, _>(&self.now)?;
         out.push_sql("::timestamptz AS now FROM campaigns AS k WHERE k.tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
@@ -116,8 +117,11 @@ impl QueryFragment<Pg> for Record<'_> {
         out.push_bind_param::<SqlUuid, _>(&self.campaign_id)?;
         out.push_sql(
             "), recorded AS (INSERT INTO campaign_events (tenant_id, campaign_id, created_at, id, event_id, \
-             customer_id, kind, occurred_at, has_occurred_at, conversation_id, cost_micros, channel) \
-             SELECT g.tenant_id, g.campaign_id, g.now, e.id, e.event_id, e.customer_id, e.kind, e.occurred_at, \
+             customer_id, kind, occurred_at, has_occurred_at, conversation_id, cost_micros, channel) SELECT ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(
+            ", g.campaign_id, g.now, e.id, e.event_id, e.customer_id, e.kind, e.occurred_at, \
              e.has_occurred_at, e.conversation_id, e.cost_micros, coalesce(e.channel, g.channel) \
              FROM given AS g CROSS JOIN unnest(",
         );
@@ -140,33 +144,31 @@ impl QueryFragment<Pg> for Record<'_> {
         out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.currencies)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.channels)?;
-        out.push_sql(
-            ") WITH ORDINALITY AS e (id, event_id, customer_id, kind, occurred_at, has_occurred_at, \
+        let recorded = ") WITH ORDINALITY AS e (id, event_id, customer_id, kind, occurred_at, has_occurred_at, \
              conversation_id, cost_micros, currency, channel, place) \
              CROSS JOIN LATERAL (SELECT FROM customers AS c \
-             WHERE c.tenant_id = g.tenant_id AND c.id = e.customer_id OFFSET 0) AS customer \
-             LEFT JOIN LATERAL (SELECT true AS is_theirs FROM conversations AS v WHERE v.tenant_id = g.tenant_id \
+             WHERE c.tenant_id = {tenant} AND c.id = e.customer_id OFFSET 0) AS customer \
+             LEFT JOIN LATERAL (SELECT true AS is_theirs FROM conversations AS v WHERE v.tenant_id = {tenant} \
              AND v.id = e.conversation_id AND v.customer_id = e.customer_id OFFSET 0) AS conversation ON true \
              WHERE (e.conversation_id IS NULL OR conversation.is_theirs) \
              AND (e.currency IS NULL OR e.currency = g.currency) \
              ORDER BY e.event_id COLLATE \"C\", e.place \
              ON CONFLICT (tenant_id, campaign_id, event_id) DO NOTHING \
              RETURNING id, event_id, customer_id, kind, occurred_at, channel), \
-             furthest AS (SELECT e.customer_id, max(",
-        );
+             furthest AS (SELECT e.customer_id, max(";
+        push_of_tenant(&mut out, recorded, &self.tenant)?;
         push_progress(&mut out);
         // Who is to be raised is held in the order of the ids, and read as the last one left it.
-        out.push_sql(
-            ") AS progress FROM recorded AS e GROUP BY e.customer_id ORDER BY e.customer_id), \
+        let raised = ") AS progress FROM recorded AS e GROUP BY e.customer_id ORDER BY e.customer_id), \
              behind AS (SELECT f.customer_id, f.progress FROM given AS g CROSS JOIN furthest AS f \
-             CROSS JOIN LATERAL (SELECT FROM campaign_customers AS a WHERE a.tenant_id = g.tenant_id \
+             CROSS JOIN LATERAL (SELECT FROM campaign_customers AS a WHERE a.tenant_id = {tenant} \
              AND a.campaign_id = g.campaign_id AND a.customer_id = f.customer_id AND a.progress < f.progress \
              FOR NO KEY UPDATE) AS held), \
              raised AS (UPDATE campaign_customers AS a SET progress = b.progress, revision = a.revision + 1, \
-             updated_at = g.now FROM given AS g CROSS JOIN behind AS b WHERE a.tenant_id = g.tenant_id \
-             AND a.campaign_id = g.campaign_id AND a.customer_id = b.customer_id AND a.progress < b.progress), ",
-        );
-        push_said(&mut out);
+             updated_at = g.now FROM given AS g CROSS JOIN behind AS b WHERE a.tenant_id = {tenant} \
+             AND a.campaign_id = g.campaign_id AND a.customer_id = b.customer_id AND a.progress < b.progress), ";
+        push_of_tenant(&mut out, raised, &self.tenant)?;
+        push_said(&mut out, &self.tenant)?;
         out.push_sql(" SELECT r.id FROM recorded AS r");
         Ok(())
     }
@@ -175,24 +177,23 @@ impl QueryFragment<Pg> for Record<'_> {
 /// Writes what keeps consents: of what a customer said about a channel, in this batch and before, what it said
 /// last holds. The order is whole, and no part of it depends on when an event was recorded: so whatever order
 /// events come in, the same one decides.
-fn push_said(out: &mut AstPass<'_, '_, Pg>) {
+fn push_said<'b>(out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult<()> {
     out.push_sql(
         "said AS (SELECT DISTINCT ON (r.customer_id, r.on_channel) r.* FROM (SELECT e.*, \
          coalesce(e.channel, 'OTHER') AS on_channel FROM recorded AS e WHERE e.kind IN (",
     );
     push_consents(out);
-    out.push_sql(
-        ")) AS r ORDER BY r.customer_id, r.on_channel, r.occurred_at DESC, r.kind COLLATE \"C\" DESC, \
+    let sql = ")) AS r ORDER BY r.customer_id, r.on_channel, r.occurred_at DESC, r.kind COLLATE \"C\" DESC, \
          r.event_id DESC), \
          consented AS (INSERT INTO customer_consents AS c (tenant_id, customer_id, channel, state, occurred_at, \
          campaign_id, campaign_event_id, event_id, created_at, updated_at) \
-         SELECT g.tenant_id, s.customer_id, s.on_channel, s.kind, s.occurred_at, g.campaign_id, s.id, s.event_id, \
+         SELECT {tenant}, s.customer_id, s.on_channel, s.kind, s.occurred_at, g.campaign_id, s.id, s.event_id, \
          g.now, g.now FROM given AS g CROSS JOIN said AS s ORDER BY s.customer_id, s.on_channel COLLATE \"C\" \
          ON CONFLICT (tenant_id, customer_id, channel) DO UPDATE SET state = excluded.state, \
          occurred_at = excluded.occurred_at, campaign_id = excluded.campaign_id, \
          campaign_event_id = excluded.campaign_event_id, event_id = excluded.event_id, \
          updated_at = excluded.updated_at, revision = c.revision + 1 \
          WHERE (excluded.occurred_at, excluded.state, excluded.campaign_id, excluded.event_id) \
-         > (c.occurred_at, c.state, c.campaign_id, c.event_id))",
-    );
+         > (c.occurred_at, c.state, c.campaign_id, c.event_id))";
+    push_of_tenant(out, sql, tenant)
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{Group, Scope, group, sum};
 use crate::campaigns::touches::store as touches;
 use crate::db::TenantTx;
+use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 use crate::pb::CampaignAttribution;
 
@@ -50,11 +51,12 @@ impl Scope {
         tenant: &'b Uuid,
     ) -> QueryResult<()> {
         out.push_sql(" FROM purchases AS p CROSS JOIN LATERAL (");
-        out.push_sql(match self.attribution {
+        let touch = match self.attribution {
             CampaignAttribution::FirstTouch => touches::FIRST,
             CampaignAttribution::LastTouch => touches::LAST,
             CampaignAttribution::Unspecified | CampaignAttribution::Direct => "SELECT p.campaign_id",
-        });
+        };
+        push_of_tenant(out, touch, tenant)?;
         out.push_sql(") AS t WHERE p.tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(tenant)?;
         match &self.campaign_id {

@@ -13,6 +13,7 @@ use crate::conversations::messages::rules::{Hold, Piece};
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
+use crate::db::literal::NO_COPY;
 use crate::db::schema::{message_drafts, message_pieces};
 use crate::error::Result;
 
@@ -246,6 +247,7 @@ impl QueryFragment<Pg> for Insert {
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlText>, _>(&self.texts)?;
         out.push_sql(") AS p");
+        out.push_sql(NO_COPY);
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use super::{Action, Ai, Message, NewMessage};
 use crate::conversations::messages::rules::{Addition, Closing, Reopening};
 use crate::db::TenantTx;
 use crate::db::json::Json;
+use crate::db::literal::{NO_COPY, push_of_tenant};
 use crate::error::Result;
 use crate::pb::{MessageRole, MessageStatus};
 use crate::rpc::words::Text;
@@ -205,6 +206,7 @@ impl QueryFragment<Pg> for Insert<'_> {
         out.push_sql(", ");
         out.push_bind_param::<Array<Binary>, _>(&self.fingerprints)?;
         out.push_sql(") AS m");
+        out.push_sql(NO_COPY);
         Ok(())
     }
 }
@@ -256,13 +258,12 @@ impl Query for Close {
 
 impl QueryFragment<Pg> for Close {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "UPDATE conversation_messages AS m SET status = c.status, change = c.change, token_count = NULL, \
-             content = m.content || coalesce((SELECT string_agg(p.text, '' ORDER BY p.start_offset) \
-             FROM message_pieces AS p WHERE p.tenant_id = m.tenant_id AND p.message_id = m.id), ''), \
+        let set = "UPDATE conversation_messages AS m SET status = c.status, change = c.change, token_count = NULL, \
+             content = m.content || (SELECT coalesce(string_agg(p.text, '' ORDER BY p.start_offset), '') \
+             FROM message_pieces AS p WHERE p.tenant_id = {tenant} AND p.message_id = m.id), \
              ai = CASE WHEN c.ai IS NULL THEN m.ai ELSE coalesce(m.ai, '{}') || c.ai END, \
-             actions = coalesce(c.actions, m.actions), revision = m.revision + 1, updated_at = ",
-        );
+             actions = coalesce(c.actions, m.actions), revision = m.revision + 1, updated_at = ";
+        push_of_tenant(&mut out, set, &self.tenant)?;
         out.push_bind_param::<Timestamptz, _>(&self.now)?;
         out.push_sql(" FROM unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;

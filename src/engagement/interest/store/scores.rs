@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Double, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Double, Text as SqlText, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -34,10 +34,6 @@ pub(crate) enum AsOf {
 
 /// The scores of a customer, the highest first.
 pub(crate) async fn list(tx: &TenantTx, customer_id: Uuid, as_of: AsOf, limit: i64) -> Result<Vec<Score>> {
-    let as_of = match as_of {
-        AsOf::Time(time) => Some(time),
-        AsOf::LatestEvent => None,
-    };
     let list = ListScores {
         tenant: tx.tenant(),
         customer_id,
@@ -57,15 +53,20 @@ fn seconds(duration: TimeDelta) -> f64 {
 /// The statement of [`list`]. Doubles are added up in the order of the events, because another order may
 /// give another last digit; what happened at one moment is in the order of the client's own ids, so that it
 /// does not matter in which order events came.
-#[derive(QueryId)]
 struct ListScores {
     tenant: Uuid,
     customer_id: Uuid,
-    as_of: Option<DateTime<Utc>>,
+    as_of: AsOf,
     half_life: f64,
     window: f64,
     events: i64,
     limit: i64,
+}
+
+/// The statement is another one for each kind of [`AsOf`].
+impl QueryId for ListScores {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
 }
 
 impl Query for ListScores {
@@ -81,14 +82,21 @@ impl QueryFragment<Pg> for ListScores {
         out.push_bind_param::<Double, _>(&self.half_life)?;
         out.push_sql(
             ") ORDER BY e.occurred_at, e.event_id) AS score, count(*), max(e.occurred_at), \
-             (array_agg(e.id ORDER BY e.occurred_at DESC, e.event_id DESC))[1] FROM (SELECT coalesce(",
+             (array_agg(e.id ORDER BY e.occurred_at DESC, e.event_id DESC))[1] FROM (SELECT ",
         );
-        out.push_bind_param::<Nullable<Timestamptz>, _>(&self.as_of)?;
-        out.push_sql(", (SELECT occurred_at ");
-        self.walk_customer(&mut out)?;
+        match &self.as_of {
+            AsOf::Time(time) => {
+                out.push_bind_param::<Timestamptz, _>(time)?;
+                out.push_sql(" AS as_of");
+            }
+            AsOf::LatestEvent => {
+                out.push_sql("occurred_at AS as_of ");
+                self.walk_customer(&mut out)?;
+                out.push_sql(" ORDER BY occurred_at DESC, id DESC LIMIT 1");
+            }
+        }
         out.push_sql(
-            " ORDER BY occurred_at DESC, id DESC LIMIT 1)) AS as_of) AS t CROSS JOIN LATERAL \
-             (SELECT id, event_id, subject, subject_key, weight, occurred_at ",
+            ") AS t CROSS JOIN LATERAL (SELECT id, event_id, subject, subject_key, weight, occurred_at ",
         );
         self.walk_customer(&mut out)?;
         out.push_sql(" AND occurred_at <= t.as_of AND occurred_at > t.as_of - make_interval(secs => ");
