@@ -37,7 +37,7 @@ pub struct Cli {
 pub enum Command {
     /// Serve the API (also when no command is given).
     Serve(Box<Config>),
-    /// Bring the database's schema up to date, and stop.
+    /// Bring the database's schema up to date, and stop. With --distribute, also spread it over the nodes of Citus.
     Migrate(MigrateConfig),
     /// Count the customers of all tenants anew, and stop. Also while the service runs, whose changes of customers wait
     /// for it: a second for a million, about.
@@ -95,6 +95,12 @@ pub struct MigrateConfig {
     /// Change nothing, and print the SQL of the migrations that are missing, as psql takes it.
     #[arg(long, conflicts_with = "check")]
     pub dry_run: bool,
+
+    /// Distribute the tables over the nodes of Citus, by tenant. DATABASE_URL names the coordinator.
+    ///
+    /// May be run again, and with rows in the tables; the service must not run meanwhile.
+    #[arg(long, env = "CRM_DISTRIBUTE", requires = "database_url")]
+    pub distribute: bool,
 
     /// Where the data is.
     #[command(flatten)]

@@ -24,9 +24,10 @@ use crate::conversations::feed::Feed;
 use crate::conversations::{self, Conversations};
 use crate::customers::Customers;
 use crate::dashboard::Dashboard;
+use crate::db::citus::DistributeError;
 use crate::db::embedded::EmbeddedError;
 use crate::db::migrate::MigrateError;
-use crate::db::{self, ConnectError, Db, Target, pooler, walls};
+use crate::db::{self, ConnectError, Db, Target, citus, pooler, walls};
 use crate::engagement::Engagements;
 use crate::faqs::Faqs;
 use crate::health::Health;
@@ -115,6 +116,14 @@ pub enum ServeError {
         /// Where.
         place: String,
     },
+    /// The tables could not be distributed.
+    #[error("The tables at {place} are not distributed: {cause}")]
+    Distribute {
+        /// Where.
+        place: String,
+        /// Why not.
+        cause: DistributeError,
+    },
     /// The database would not keep tenants apart.
     #[error("It is not safe to serve from Postgres at {place}:{}", list(.breaches))]
     Walls {
@@ -174,11 +183,16 @@ pub async fn check_pooler(target: &Target) -> Result<(), ServeError> {
 pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, ServeError> {
     let failed = |cause: String| ServeError::Database { place: target.place().to_owned(), cause };
     let mut wire = target.open().await.map_err(|error| failed(error.to_string()))?;
+    let refuse = |breaches: Vec<String>| match breaches.as_slice() {
+        [] => Ok(()),
+        _ => Err(ServeError::Walls { place: target.place().to_owned(), breaches }),
+    };
     let breaches = wire.ask(START_PATIENCE, async |connection| walls::breaches(connection).await);
     let breaches = breaches.await.map_err(|error| failed(error.to_string()))?;
-    if !breaches.is_empty() {
-        return Err(ServeError::Walls { place: target.place().to_owned(), breaches });
-    }
+    refuse(breaches)?;
+    // Every node may have to be asked over a connection that is yet to be opened.
+    let breaches = wire.ask(START_PATIENCE, async |connection| citus::breaches(connection).await);
+    refuse(breaches.await.map_err(|error| failed(error.to_string()))?)?;
     let page_key =
         wire.ask(START_PATIENCE, async |connection| db::service_keys::page_token(connection).await);
     let page_key = PageKey::new(page_key.await.map_err(|error| failed(error.to_string()))?);

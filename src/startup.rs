@@ -17,6 +17,7 @@ use crate::auth::{AuthConfig, Authenticator, Bounds, Mode};
 use crate::config::{ClientAuth, Config, DatabaseConfig, MigrateConfig, RecountConfig};
 use crate::connection::{Listener, Tls};
 use crate::customers;
+use crate::db::citus::{self, Distributed};
 use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
 use crate::db::{Target, migrate};
 use crate::metrics::{self, Metrics};
@@ -96,6 +97,9 @@ pub async fn migrate(config: MigrateConfig) -> Result<bool, ServeError> {
     } else {
         let applied = bring_up_to_date(&target, &config.database).await?;
         say(&format!("{} at {}\n", schema_line(&applied), target.place()));
+        if config.distribute {
+            distribute(&target).await?;
+        }
         false
     };
     drop(embedded);
@@ -110,6 +114,32 @@ async fn bring_up_to_date(target: &Target, config: &DatabaseConfig) -> Result<Ve
     }
     let target = Target::parse(url).map_err(ServeError::MigrateTarget)?;
     Ok(migrate::run(&target).await?)
+}
+
+/// Distributes the schema over the nodes of Citus, and says what is left to the operator.
+async fn distribute(target: &Target) -> Result<(), ServeError> {
+    let failed = |cause: String| ServeError::Database { place: target.place().to_owned(), cause };
+    let owner = target.open_bare().await.map_err(|error| failed(error.to_string()))?;
+    let distributed = citus::distribute(&owner)
+        .await
+        .map_err(|cause| ServeError::Distribute { place: target.place().to_owned(), cause })?;
+    say(&distributed_lines(&distributed));
+    Ok(())
+}
+
+fn distributed_lines(distributed: &Distributed) -> String {
+    let Distributed { tables, left, hba } = distributed;
+    let mut lines = match tables.as_slice() {
+        [] => "all tables are distributed already\n".to_owned(),
+        tables => format!("distributed by tenant_id: {}\n", tables.join(", ")),
+    };
+    lines += "in pg_hba.conf of every node, before the lines that are there:\n";
+    lines.extend(hba.iter().map(|line| format!("  {line}\n")));
+    if !left.is_empty() {
+        lines += "as a superuser, on every node:\n";
+        lines.extend(left.iter().map(|statement| format!("  {statement}\n")));
+    }
+    lines
 }
 
 /// Counts the customers of all tenants anew, and says so.

@@ -1,17 +1,20 @@
 ALTER TABLE pending_questions
     ADD COLUMN created_conversation_id uuid,
     ADD COLUMN skipped_at timestamptz,
-    ADD COLUMN skip_reason text NOT NULL DEFAULT '' CHECK (length(skip_reason) <= 1024),
-    ADD CONSTRAINT pending_questions_created_conversation_fkey FOREIGN KEY (tenant_id, created_conversation_id) REFERENCES conversations (tenant_id, id),
-    ADD CONSTRAINT pending_questions_skipped_check CHECK (status NOT IN ('DECLINED', 'SKIPPED') OR skipped_at IS NOT NULL),
+    ADD COLUMN skip_reason text NOT NULL DEFAULT '' CHECK (length(skip_reason) <= 1024);
+ALTER TABLE pending_questions
+    ADD CONSTRAINT pending_questions_created_conversation_fkey FOREIGN KEY (tenant_id, created_conversation_id) REFERENCES conversations (tenant_id, id);
+ALTER TABLE pending_questions
+    ADD CONSTRAINT pending_questions_skipped_check CHECK (status NOT IN ('DECLINED', 'SKIPPED') OR skipped_at IS NOT NULL);
+ALTER TABLE pending_questions
     ADD CONSTRAINT pending_questions_expired_check CHECK (status <> 'EXPIRED' OR expires_at IS NOT NULL);
 COMMENT ON COLUMN pending_questions.created_conversation_id IS 'The conversation out of which the question came; null when it came out of none.';
 COMMENT ON COLUMN pending_questions.skipped_at IS 'When the question was last put aside, or declined.';
 COMMENT ON COLUMN pending_questions.skip_reason IS 'Why the question was last put aside, or declined.';
 
 -- A time to ask at may stand there beforehand; it counts with SCHEDULED alone.
+ALTER TABLE pending_questions DROP CONSTRAINT pending_questions_scheduled_check;
 ALTER TABLE pending_questions
-    DROP CONSTRAINT pending_questions_scheduled_check,
     ADD CONSTRAINT pending_questions_scheduled_check CHECK (timing <> 'SCHEDULED' OR scheduled_at IS NOT NULL);
 COMMENT ON COLUMN pending_questions.scheduled_at IS 'When to ask, if timing is SCHEDULED.';
 

@@ -5,8 +5,9 @@ ALTER TABLE conversation_messages
     ADD COLUMN ai_prompt_tokens bigint GENERATED ALWAYS AS ((ai ->> 'prompt_tokens')::bigint) STORED,
     ADD COLUMN ai_completion_tokens bigint GENERATED ALWAYS AS ((ai ->> 'completion_tokens')::bigint) STORED,
     ADD COLUMN ai_cached_tokens bigint GENERATED ALWAYS AS ((ai ->> 'cached_tokens')::bigint) STORED,
-    ADD COLUMN ai_response_time_us bigint GENERATED ALWAYS AS ((ai ->> 'response_time_us')::bigint) STORED,
-    DROP CONSTRAINT conversation_messages_sequence_key,
+    ADD COLUMN ai_response_time_us bigint GENERATED ALWAYS AS ((ai ->> 'response_time_us')::bigint) STORED;
+ALTER TABLE conversation_messages DROP CONSTRAINT conversation_messages_sequence_key;
+ALTER TABLE conversation_messages
     ADD CONSTRAINT conversation_messages_sequence_key UNIQUE (tenant_id, conversation_id, sequence)
         INCLUDE (ai_model, ai_prompt_tokens, ai_completion_tokens, ai_cached_tokens, ai_response_time_us);
 

@@ -5,11 +5,13 @@
 -- would hold the table. What is added is checked. The next migration validates it.
 ALTER TABLE campaign_events
     ADD COLUMN channel text,
-    DROP CONSTRAINT campaign_events_kind_check,
+    DROP CONSTRAINT campaign_events_kind_check;
+ALTER TABLE campaign_events
     ADD CONSTRAINT campaign_events_kind_check CHECK (kind IN (
         'SENT', 'BOUNCED', 'DELIVERED', 'OPENED', 'CLICKED', 'REPLIED', 'CONVERTED', 'OPTED_OUT', 'OPTED_IN',
         'SPAM_REPORTED', 'DEFERRED', 'DROPPED'
-    )) NOT VALID,
+    )) NOT VALID;
+ALTER TABLE campaign_events
     ADD CONSTRAINT campaign_events_channel_check CHECK (channel IN (
         'EMAIL', 'SMS', 'WHATSAPP', 'PHONE', 'SOCIAL', 'ADS', 'WEB', 'IN_APP', 'POST', 'EVENT', 'OTHER'
     )) NOT VALID;

@@ -1,8 +1,7 @@
 -- What the events of before say. Their channel is that of the campaign now, since nobody knows another.
 -- The last two statements may be run again.
-ALTER TABLE campaign_events
-    VALIDATE CONSTRAINT campaign_events_kind_check,
-    VALIDATE CONSTRAINT campaign_events_channel_check;
+ALTER TABLE campaign_events VALIDATE CONSTRAINT campaign_events_kind_check;
+ALTER TABLE campaign_events VALIDATE CONSTRAINT campaign_events_channel_check;
 
 UPDATE campaign_events AS e SET channel = k.channel
 FROM campaigns AS k

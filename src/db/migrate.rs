@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod lint;
 mod pending;
+mod stepwise;
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::{Target, Wire};
+use self::stepwise::Stepwise;
+use super::{Target, Wire, citus};
 
 pub use pending::{Pending, script};
 
@@ -181,12 +183,22 @@ fn apply_once(
     connection: &mut AsyncConnectionWrapper<AsyncPgConnection>,
     migration: &dyn Migration<Pg>,
 ) -> Result<(), String> {
+    let migration = &Stepwise(migration);
     if !migration.metadata().run_in_transaction() {
         return connection.run_migration(migration).map(|_| ()).map_err(|error| error.to_string());
     }
     let outcome = connection.transaction(|connection| {
         SimpleConnection::batch_execute(connection, SET_LOCK_TIMEOUT)?;
-        connection.run_migration(migration).map(|_| ()).map_err(|error| Failed(error.to_string()))
+        let is_distributed = Handle::current().block_on(citus::is_distributed(connection))?;
+        if is_distributed {
+            SimpleConnection::batch_execute(connection, citus::SET_SEQUENTIAL)?;
+        }
+        connection.run_migration(migration).map_err(|error| Failed(error.to_string()))?;
+        if is_distributed {
+            let added = Handle::current().block_on(citus::distribute_tables(connection));
+            added.map_err(|error| Failed(error.to_string()))?;
+        }
+        Ok(())
     });
     outcome.map_err(|Failed(cause)| cause)
 }

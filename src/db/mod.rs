@@ -1,5 +1,6 @@
 //! The way to Postgres: a connection belongs to a transaction, and a transaction to a tenant.
 
+pub mod citus;
 mod commits;
 pub mod connect;
 pub mod each;

@@ -7,17 +7,30 @@ use std::time::Instant;
 
 use deadpool::managed::{Manager, Metrics, Object, RecycleError, RecycleResult};
 use diesel::ConnectionError;
+use diesel_async::SimpleAsyncConnection;
 use diesel_async::pooled_connection::PoolableConnection;
+use futures_util::future::try_join_all;
 
-use super::Target;
 use super::commits::Commits;
 use super::turns::Turn;
 use super::wire::Wire;
+use super::{Target, citus};
 use crate::error::Error;
 
 /// How long the plans of a batch are kept, in milliseconds. Making them takes one or two: little
 /// enough to do so every second, and often enough that a table does not outgrow them by much.
 const PLANS_LAST_MS: u64 = 1_000;
+
+/// How statements of a batch, and those that read, are planned: for values of any kind, and anew every
+/// second, by index whatever the tables look like at that moment. A plan that was made for small tables
+/// reads them as a whole, and would be kept while they grow.
+const GENERIC_PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
+
+/// How they are planned on Citus, which makes plans for values of any kind so dear that none is chosen.
+const PLANS_OF_ANY_KIND: &str = "SET LOCAL plan_cache_mode = auto";
+
+/// What stands between two statements of [`Connection::run`], and nowhere in one.
+const BETWEEN: &str = "; ";
 
 /// A connection, and what is known of it.
 ///
@@ -25,6 +38,8 @@ const PLANS_LAST_MS: u64 = 1_000;
 /// and Postgres takes them in the order in which they were sent.
 pub(super) struct Connection {
     wire: Wire,
+    /// Whether it leads to Citus.
+    distributed: bool,
     /// Whether a transaction is open, or may be.
     open: AtomicBool,
     /// Whether what it leads to does not serve us, though it may answer.
@@ -45,6 +60,25 @@ impl Connection {
     /// What is known of the COMMITs of all connections.
     pub(super) fn commits(&self) -> &Commits {
         &self.commits
+    }
+
+    /// How statements are planned that are planned for values of any kind. Citus cannot do that: which node has
+    /// the rows depends on the value, so it is left to plan as it likes.
+    pub(super) fn generic_plans(&self) -> &'static str {
+        if self.distributed { PLANS_OF_ANY_KIND } else { GENERIC_PLANS }
+    }
+
+    /// Runs statements without parameters. They are one message, but where they lead to Citus: it sends the whole
+    /// message of each SET to its nodes.
+    pub(super) async fn run(&self, sql: &str) -> diesel::QueryResult<()> {
+        let run = async |sql: &str| {
+            let mut connection = self.wire.connection();
+            connection.batch_execute(sql).await
+        };
+        if self.distributed {
+            return try_join_all(sql.split(BETWEEN).map(run)).await.map(|_| ());
+        }
+        run(sql).await
     }
 
     pub(super) fn set_open(&self, open: bool) {
@@ -110,8 +144,14 @@ impl Manager for Connector {
     type Error = ConnectionError;
 
     async fn create(&self) -> Result<Connection, ConnectionError> {
+        let mut wire = self.target.open().await?;
+        let distributed =
+            wire.ask(self.target.patience(), async |connection| citus::is_there(connection).await);
+        let distributed =
+            distributed.await.map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
         Ok(Connection {
-            wire: self.target.open().await?,
+            wire,
+            distributed,
             open: AtomicBool::new(false),
             useless: AtomicBool::new(false),
             known: Mutex::default(),

@@ -52,12 +52,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest `statement_timeout` that Postgres takes, 24 days: clients may ask for 11,000 years.
 const MAX_STATEMENT_MS: u128 = i32::MAX.unsigned_abs() as u128;
 
-/// How statements of a batch, and those that read, are planned: for values of any kind, and anew every
-/// second, by index whatever the tables look like at that moment. A plan that was made for small tables
-/// reads them as a whole, and would be kept while they grow.
-const GENERIC_PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
-
-/// How they are planned anew. Only then does it matter how, so that other batches need not say it.
+/// How statements of a batch, and those that read, are planned anew. Only then does it matter how, so that other
+/// batches need not say it.
 const NEW_PLANS: &str = "; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
                          SET LOCAL enable_mergejoin = off; DISCARD PLANS";
 
@@ -203,8 +199,12 @@ impl BatchTx {
         let knows = connection.knows(name);
         let replan = if connection.outgrows_plans() || !knows { NEW_PLANS } else { "" };
         let tenant = caller.tenant();
-        let begin =
-            format!("{}; {}; {GENERIC_PLANS}{replan}", begin_sql(access, remaining), tenant_sql(tenant));
+        let begin = format!(
+            "{}; {}; {}{replan}",
+            begin_sql(access, remaining),
+            tenant_sql(tenant),
+            connection.generic_plans()
+        );
         let limit = Limit::kept_by_postgres(deadline);
         let (named, metrics) = (Mutex::new(tenant), db.metrics.clone());
         let mut tx = Self { connection, begin, limit, named, in_flight: false, metrics };
@@ -225,10 +225,8 @@ impl BatchTx {
     pub async fn begin<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
         self.connection.set_open(true);
         let wire = self.connection.wire();
-        let flight = async {
-            let mut connection = wire.connection();
-            tokio::task::unconstrained(join(connection.batch_execute(&self.begin), flight)).await
-        };
+        let flight =
+            async { tokio::task::unconstrained(join(self.connection.run(&self.begin), flight)).await };
         let (begun, outcome) = self.measured(Flight::Begin, wire.answer(self.limit, flight)).await?;
         self.connection.judge(&outcome);
         begun?;
@@ -428,17 +426,14 @@ where
         // What is read by its key or page by page is planned alike for all values, which the planner does
         // not see: it would plan a page anew for every call. Lists with filters say otherwise.
         Access::ReadOnly | Access::Snapshot if connection.outgrows_plans() => {
-            format!("; {GENERIC_PLANS}{NEW_PLANS}")
+            format!("; {}{NEW_PLANS}", connection.generic_plans())
         }
-        Access::ReadOnly | Access::Snapshot => format!("; {GENERIC_PLANS}"),
+        Access::ReadOnly | Access::Snapshot => format!("; {}", connection.generic_plans()),
     };
     let sql = format!("{}; {}{plans}", begin_sql(access, remaining), tenant_sql(tx.tenant));
     connection.set_open(true);
     let wire = connection.wire();
-    let flight = async {
-        let mut connection = wire.connection();
-        join(connection.batch_execute(&sql), work(&tx)).await
-    };
+    let flight = async { join(connection.run(&sql), work(&tx)).await };
     let (begun, outcome) = wire.answer(Limit::kept_by_postgres(deadline), flight).await?;
     connection.judge(&outcome);
     // Whatever the statement after it said, it may have said it outside of the transaction.

@@ -1,8 +1,6 @@
 //! How Postgres is to plan what comes next in a transaction, where it would be wrong about it by itself.
 
-use diesel_async::SimpleAsyncConnection;
-
-use super::{GENERIC_PLANS, TenantTx};
+use super::TenantTx;
 use crate::error::Result;
 
 impl TenantTx {
@@ -13,7 +11,7 @@ impl TenantTx {
     ///
     /// What can happen to any statement.
     pub async fn plan_for_values(&self) -> Result<()> {
-        Ok(self.connection().batch_execute("SET LOCAL plan_cache_mode = force_custom_plan").await?)
+        Ok(self.connection.run("SET LOCAL plan_cache_mode = force_custom_plan").await?)
     }
 
     /// From here on, and for the values at hand, rows are found through a bitmap of an index: what a
@@ -27,7 +25,7 @@ impl TenantTx {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; \
                            SET LOCAL enable_bitmapscan = on; SET LOCAL cpu_index_tuple_cost = 1";
-        Ok(self.connection().batch_execute(SQL).await?)
+        Ok(self.connection.run(SQL).await?)
     }
 
     /// From here on, and for the values at hand, rows are read in the order of an index.
@@ -39,7 +37,7 @@ impl TenantTx {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = off; \
                            SET LOCAL cpu_index_tuple_cost = DEFAULT";
-        Ok(self.connection().batch_execute(SQL).await?)
+        Ok(self.connection.run(SQL).await?)
     }
 
     /// From here on, and for the values at hand, rows are found by index and added up in whatever way costs
@@ -53,7 +51,7 @@ impl TenantTx {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; \
                            SET LOCAL jit = off; SET LOCAL work_mem = '32MB'";
-        Ok(self.connection().batch_execute(SQL).await?)
+        Ok(self.connection.run(SQL).await?)
     }
 
     /// From here on rows are looked up by their keys, one after the other, however many the planner takes
@@ -67,7 +65,7 @@ impl TenantTx {
         const SQL: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
                            SET LOCAL enable_mergejoin = off";
         let replan = if self.connection.outgrows_plans() { "; DISCARD PLANS" } else { "" };
-        Ok(self.connection().batch_execute(&format!("{GENERIC_PLANS}; {SQL}{replan}")).await?)
+        Ok(self.connection.run(&format!("{}; {SQL}{replan}", self.connection.generic_plans())).await?)
     }
 
     /// From here on the planner is free again.
@@ -79,6 +77,6 @@ impl TenantTx {
         const SQL: &str = "SET LOCAL plan_cache_mode = DEFAULT; SET LOCAL enable_seqscan = DEFAULT; \
                            SET LOCAL enable_indexscan = DEFAULT; SET LOCAL enable_indexonlyscan = DEFAULT; \
                            SET LOCAL enable_bitmapscan = DEFAULT; SET LOCAL cpu_index_tuple_cost = DEFAULT";
-        Ok(self.connection().batch_execute(SQL).await?)
+        Ok(self.connection.run(SQL).await?)
     }
 }
