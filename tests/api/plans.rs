@@ -11,6 +11,7 @@ use crm_backend::pb::{
     ListMessagesRequest, get_message_request::Name,
 };
 
+use crate::support::citus::Citus;
 use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::sql::{
@@ -103,6 +104,9 @@ pub(crate) async fn hold(
     indexes: &[&str],
     entries: i64,
 ) {
+    if Citus::is_another("what indexes are read are counts") {
+        return;
+    }
     let found = reads(crm, tenant, async |tenant: &Tenant| {
         for _ in 0..CALLS {
             calls(tenant).await;

@@ -1,4 +1,4 @@
-//! One Postgres for the whole process, and a database in it for every test.
+//! One Postgres for the whole process, or one Citus, and a database in it for every test.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,21 +9,26 @@ use crm_backend::db::{Target, migrate};
 use tokio::task::JoinSet;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+use super::citus::Citus;
 use super::statements;
 use crate::harness::scratch_root;
 
 /// Connections in all: some twenty for every test that runs at the same time.
 const CONNECTIONS: u16 = 400;
 
-/// The migrated database that those of the tests are copies of.
-const TEMPLATE: &str = "template_of_tests";
+/// The tables with a tenant, and views of them.
+const TENANT_TABLES: &str = "
+    SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v')";
 
 /// libtest has no last word, so the last test that uses Postgres stops it.
 static SHARED: tokio::sync::Mutex<Weak<Cluster>> = tokio::sync::Mutex::const_new(Weak::new());
 
 /// A running Postgres.
 struct Cluster {
-    embedded: Embedded,
+    server: Server,
+    /// The migrated database that those of the tests are copies of.
+    template: String,
     databases: AtomicU64,
     /// Databases of tests that have ended, for the next test to drop.
     discarded: Mutex<Vec<String>>,
@@ -43,6 +48,18 @@ impl Cluster {
     async fn start() -> Self {
         // Before the first connection to it.
         statements::watch();
+        let server = match Citus::of_environment().await {
+            Some(citus) => Server::Citus(citus),
+            None => Server::Embedded(Self::start_embedded().await),
+        };
+        // Roles and databases of a Citus outlive this process.
+        let template = format!("tests_{}", std::process::id());
+        let cluster = Self { server, template, databases: AtomicU64::new(0), discarded: Mutex::default() };
+        cluster.make_template().await;
+        cluster
+    }
+
+    async fn start_embedded() -> Embedded {
         let options = Options {
             storage: Storage::Ephemeral(scratch_root()),
             bin_dir: None,
@@ -50,17 +67,75 @@ impl Cluster {
             max_connections: CONNECTIONS,
         };
         let started = tokio::task::spawn_blocking(move || Embedded::start(&options)).await;
-        let embedded = started.expect("no panic").expect("a Postgres to test with");
-        let cluster = Self { embedded, databases: AtomicU64::new(0), discarded: Mutex::default() };
-        cluster.admin().await.run(&format!("CREATE DATABASE {TEMPLATE}")).await;
-        let template = Target::parse(&cluster.embedded.url_of(TEMPLATE)).expect("a URL");
-        migrate::run(&template).await.expect("the migrations run");
-        cluster
+        started.expect("no panic").expect("a Postgres to test with")
     }
 
-    async fn admin(&self) -> Sql {
-        Sql::connect(self.embedded.url()).await
+    async fn make_template(&self) {
+        let template = &self.template;
+        match &self.server {
+            Server::Embedded(embedded) => {
+                Sql::connect(embedded.url()).await.run(&format!("CREATE DATABASE {template}")).await;
+                let target = Target::parse(&self.url_of(template)).expect("a URL");
+                migrate::run(&target).await.expect("the migrations run");
+            }
+            Server::Citus(citus) => citus.create_template(template).await,
+        }
     }
+
+    /// Copies the template.
+    async fn copy(&self, name: &str) {
+        let template = &self.template;
+        match &self.server {
+            Server::Embedded(embedded) => {
+                let admin = Sql::connect(embedded.url()).await;
+                admin.run(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+            }
+            Server::Citus(citus) => citus.copy(template, name).await,
+        }
+    }
+
+    async fn discard(&self, name: &str) {
+        match &self.server {
+            Server::Embedded(embedded) => {
+                let admin = Sql::connect(embedded.url()).await;
+                admin.run(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
+            }
+            Server::Citus(citus) => citus.drop(name).await,
+        }
+    }
+
+    fn url_of(&self, database: &str) -> String {
+        match &self.server {
+            Server::Embedded(embedded) => embedded.url_of(database),
+            Server::Citus(citus) => citus.url_of(database),
+        }
+    }
+}
+
+impl Drop for Cluster {
+    /// Leaves nothing behind on a server that goes on.
+    fn drop(&mut self) {
+        let Self { server: Server::Citus(citus), template, discarded, .. } = self else { return };
+        let mut left = std::mem::take(&mut *lock(discarded));
+        left.push(std::mem::take(template));
+        // The test that ends may be within a runtime, which cannot wait.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("a runtime").block_on(async {
+                    for database in left {
+                        citus.drop(&database).await;
+                    }
+                });
+            });
+        });
+    }
+}
+
+/// What the databases are in.
+enum Server {
+    Embedded(Embedded),
+    Citus(Citus),
 }
 
 /// A migrated, empty database of one test.
@@ -73,29 +148,47 @@ impl Database {
     /// A new one. Drops those that other tests left.
     pub(crate) async fn create() -> Self {
         let cluster = Cluster::shared().await;
-        let name = format!("test_{}", cluster.databases.fetch_add(1, Ordering::Relaxed));
-        let admin = cluster.admin().await;
+        let name = format!("{}_{}", cluster.template, cluster.databases.fetch_add(1, Ordering::Relaxed));
         let discarded = std::mem::take(&mut *lock(&cluster.discarded));
         for database in discarded {
-            admin.run(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+            cluster.discard(&database).await;
         }
-        admin.run(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await;
-        Self { name, cluster }
+        cluster.copy(&name).await;
+        let database = Self { name, cluster };
+        statements::know(database.sql().await.texts(TENANT_TABLES).await);
+        database
+    }
+
+    /// A migrated database of Citus whose tables are not distributed.
+    pub(crate) async fn create_local() -> Self {
+        let cluster = Cluster::shared().await;
+        let name = format!("{}_local", cluster.template);
+        let Server::Citus(citus) = &cluster.server else { panic!("there is no Citus") };
+        citus.create(&name).await;
+        let database = Self { name, cluster };
+        migrate::run(&database.target()).await.expect("the migrations run");
+        database
+    }
+
+    /// Where a worker's part of it is.
+    pub(crate) fn url_of_worker(&self) -> String {
+        let Server::Citus(citus) = &self.cluster.server else { panic!("there is no Citus") };
+        citus.url_of_worker(&self.name)
     }
 
     /// Where it is.
     pub(crate) fn target(&self) -> Target {
-        Target::parse(&self.cluster.embedded.url_of(&self.name)).expect("a URL")
+        Target::parse(&self.cluster.url_of(&self.name)).expect("a URL")
     }
 
     /// Where it is, as DATABASE_URL says it.
     pub(crate) fn url(&self) -> String {
-        self.cluster.embedded.url_of(&self.name)
+        self.cluster.url_of(&self.name)
     }
 
     /// Where it is, for somebody who logs in as this role, whose password is its name.
     pub(crate) fn target_of(&self, role: &str) -> Target {
-        let mut url: url::Url = self.cluster.embedded.url_of(&self.name).parse().expect("a URL");
+        let mut url: url::Url = self.cluster.url_of(&self.name).parse().expect("a URL");
         url.set_username(role).and_then(|()| url.set_password(Some(role))).expect("a URL with a user");
         Target::parse(url.as_str()).expect("a URL")
     }
@@ -120,13 +213,16 @@ impl Database {
 
     /// A connection of the owner.
     pub(crate) async fn sql(&self) -> Sql {
-        Sql::connect(&self.cluster.embedded.url_of(&self.name)).await
+        Sql::connect(&self.cluster.url_of(&self.name)).await
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
         lock(&self.cluster.discarded).push(std::mem::take(&mut self.name));
+        if !std::thread::panicking() {
+            statements::judge();
+        }
     }
 }
 
@@ -145,7 +241,7 @@ pub(crate) struct Sql {
 pub(crate) type Row = Vec<Option<String>>;
 
 impl Sql {
-    async fn connect(url: &str) -> Self {
+    pub(crate) async fn connect(url: &str) -> Self {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres answers");
         let mut driver = JoinSet::new();
         driver.spawn(async move { drop(connection.await) });

@@ -1,59 +1,151 @@
-//! Every statement that the service sends through its pool, or as the owner, while any test runs: each is looked at
-//! when it is sent for the first time. One that leaves something on its session ends the run, because behind a pooler
-//! the session is another client's a moment later.
+//! Every statement that the service runs in these tests, held to what a database must be able to see in it that is
+//! distributed by tenant.
 //!
-//! What goes past this is the bus of replicas, which has a connection of its own and leaves it where nothing is heard.
+//! They are collected from all connections of this process. Each test judges at its end what is new since the last
+//! one did, so that none goes by whatever tests a run has.
 
-use std::collections::HashSet;
-use std::collections::hash_map::DefaultHasher;
-use std::fmt::{self, Write as _};
-use std::hash::{Hash, Hasher};
-use std::io::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashSet};
+use std::fmt::{self, Write};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 use regex::Regex;
 
-/// What may be said all the same. This list may only shrink.
-const EXCEPTIONS: [&str; 3] = [
-    // What diesel says first on each connection. Poolers keep both for each client, as they do with what a client
-    // says when it connects.
-    "SET TIME ZONE 'UTC'",
-    "SET CLIENT_ENCODING TO 'UTF8'",
-    // A test's own, which listens to what replicas tell each other.
-    "LISTEN crm_live",
+use super::leftovers;
+use super::shards::violations;
+
+/// Statements that are about all tenants, by how they begin: the only ones that may be. The list may only shrink.
+pub(crate) const OF_ALL_TENANTS: [(&str, &str); 8] = [
+    (
+        "the look at what is watched asks how far conversations have come",
+        "SELECT c.tenant_id, c.id, c.last_sequence, c.change_count FROM unnest($1, $2) AS k",
+    ),
+    (
+        "the look at what is watched asks how far messages in progress have come",
+        "SELECT d.tenant_id, d.conversation_id, m.sequence, coalesce(m.change, 0) AS since, d.holder, p.length FROM",
+    ),
+    (
+        "the caretaker looks for messages whose lease has run out",
+        "SELECT d.tenant_id, d.conversation_id, m.message_key FROM message_drafts AS d",
+    ),
+    (
+        "retention goes from tenant to tenant",
+        "SELECT \"audit_events\".\"tenant_id\" FROM \"audit_events\" WHERE",
+    ),
+    ("reindexing finds its tenants", "SELECT \"reindexing\".\"tenant_id\" FROM \"reindexing\""),
+    ("recount counts anew", "DELETE FROM customer_counts"),
+    (
+        "recount counts anew",
+        "INSERT INTO customer_counts (tenant_id, dimension, value, shard, customers) SELECT c.tenant_id",
+    ),
+    ("the start on Citus asks every node", "SELECT count(*) FROM idempotency_keys WHERE request_id ="),
 ];
 
-/// What stands between a statement and its values.
-const BINDS: &str = " -- binds: ";
+/// The tables with a tenant, and views of them, as the first database of the run has them.
+static TABLES: OnceLock<BTreeSet<String>> = OnceLock::new();
 
-/// How many statements came by for the first time.
-static SEEN: AtomicUsize = AtomicUsize::new(0);
+static COLLECTED: LazyLock<Mutex<Collected>> = LazyLock::new(Mutex::default);
 
-/// From here on, all connections of this process are watched.
-pub(crate) fn watch() {
-    set_default_instrumentation(|| Some(Box::new(Watcher))).expect("nobody panicked with the lock");
+/// All migrations, which are about all tenants by their nature.
+static MIGRATIONS: LazyLock<String> = LazyLock::new(|| {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+    let files = std::fs::read_dir(folder).expect("the migrations").map(|entry| {
+        std::fs::read_to_string(entry.expect("a folder").path().join("up.sql")).expect("a migration")
+    });
+    in_a_line(&files.collect::<Vec<_>>().join(" "))
+});
+
+#[derive(Default)]
+struct Collected {
+    seen: HashSet<String>,
+    /// Those that no test has judged yet.
+    new: Vec<String>,
 }
 
-struct Watcher;
+/// From here on, statements of connections that are opened are collected.
+pub(crate) fn watch() {
+    set_default_instrumentation(|| Some(Box::new(Collector))).expect("no other instrumentation");
+}
 
-impl Instrumentation for Watcher {
+/// Which tables have a tenant.
+pub(crate) fn know(tables: Vec<String>) {
+    let _ = TABLES.set(tables.into_iter().collect());
+}
+
+/// Holds what is new to the rules.
+pub(crate) fn judge() {
+    let Some(tables) = TABLES.get() else { return };
+    let new = std::mem::take(&mut collected().new);
+    let faults: Vec<_> = new.iter().flat_map(|statement| faults(statement, tables)).collect();
+    assert!(faults.is_empty(), "a test of this run made the service run\n{}", faults.join("\n"));
+}
+
+/// What is wrong with a message, of which statements are parted by semicolons.
+pub(crate) fn faults(message: &str, tables: &BTreeSet<String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for statement in message.split(';').map(str::trim).filter(|statement| mentions(statement, tables)) {
+        let found = violations(statement, tables);
+        let excepted = OF_ALL_TENANTS.iter().find(|(_, beginning)| statement.starts_with(beginning));
+        match (excepted, found.as_slice()) {
+            (None, found) => faults.extend(found.iter().map(|fault| format!("{fault}, in: {statement}"))),
+            (Some((name, _)), []) => faults.push(format!("no exception is needed any more: {name}")),
+            (Some(_), _) => {}
+        }
+    }
+    faults
+}
+
+/// How many different statements about tables with a tenant the tests have collected so far.
+pub(crate) fn count() -> usize {
+    let Some(tables) = TABLES.get() else { return 0 };
+    collected().seen.iter().filter(|statement| mentions(statement, tables)).count()
+}
+
+/// The tables with a tenant.
+pub(crate) fn tables() -> BTreeSet<String> {
+    TABLES.get().cloned().unwrap_or_default()
+}
+
+/// Whether a statement has the name of such a table in it.
+fn mentions(statement: &str, tables: &BTreeSet<String>) -> bool {
+    let words = statement.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    words.into_iter().any(|word| tables.contains(word))
+}
+
+fn collected() -> std::sync::MutexGuard<'static, Collected> {
+    COLLECTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Collects what a connection is told.
+struct Collector;
+
+impl Instrumentation for Collector {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         let InstrumentationEvent::StartQuery { query, .. } = event else { return };
-        let mut text = Text(String::new());
-        // It ends before the values, which would take long to write.
-        let _ = write!(text, "{query}");
-        look_at(&text.0);
+        let mut sql = WithoutBinds(String::new());
+        // An error says that the values begin, which nobody needs.
+        let _ = write!(sql, "{query}");
+        let WithoutBinds(sql) = sql;
+        leftovers::look_at(&sql);
+        // These are most of all, and have a time in them.
+        if sql.starts_with("BEGIN") || sql.starts_with("SET LOCAL") || sql == "COMMIT" {
+            return;
+        }
+        let statement = without_values(&sql);
+        let mut collected = collected();
+        if !collected.seen.contains(&statement) && !MIGRATIONS.contains(&in_a_line(&sql)) {
+            collected.seen.insert(statement.clone());
+            collected.new.push(statement);
+        }
     }
 }
 
-/// A statement without its values.
-struct Text(String);
+/// A statement as it is printed, up to its values.
+struct WithoutBinds(String);
 
-impl fmt::Write for Text {
+impl Write for WithoutBinds {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text == BINDS {
+        if text == " -- binds: " {
             return Err(fmt::Error);
         }
         self.0.push_str(text);
@@ -61,93 +153,17 @@ impl fmt::Write for Text {
     }
 }
 
-fn look_at(statement: &str) {
-    static KNOWN: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
-    let mut hasher = DefaultHasher::new();
-    statement.hash(&mut hasher);
-    let is_new = {
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get_or_insert_default().insert(hasher.finish())
-    };
-    SEEN.fetch_add(is_new.into(), Ordering::Relaxed);
-    if is_new && let Some(what) = left_behind(statement) {
-        // A panic would be the end of a call, and perhaps what its test expects.
-        let line = format!("a statement leaves {what} on its session: {statement}");
-        writeln!(std::io::stderr(), "{line}").expect("standard error");
-        std::process::abort();
-    }
+/// A statement with the same literal wherever it has one, and the same space between words: the audit log has its
+/// values in the text.
+fn without_values(sql: &str) -> String {
+    static LITERALS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"'[^']*'").expect("an expression"));
+    static NUMBERS: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(^|[^\w$.])\d+\b").expect("an expression"));
+    let sql = LITERALS.replace_all(sql, "'x'");
+    in_a_line(&NUMBERS.replace_all(&sql, "${1}1"))
 }
 
-/// What a statement, or several with semicolons, leaves on the session.
-fn left_behind(statement: &str) -> Option<&'static str> {
-    static LEFT: LazyLock<Vec<(&str, Regex)>> = LazyLock::new(|| {
-        let begins = |words: &str| format!(r"(?i)(?:^|;)\s*{words}");
-        [
-            ("a setting", begins(r"RESET\s")),
-            ("a setting", r"(?i)\bset_config\s*\([^()]*,\s*(?:false|'f'|'false')\s*\)".to_owned()),
-            ("a lock", r"(?i)\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(".to_owned()),
-            ("a channel", begins(r"LISTEN\s")),
-            ("a temporary object", begins(r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:LOCAL\s+|GLOBAL\s+)?TEMP")),
-            ("a temporary object", r"(?i)\bINTO\s+TEMP".to_owned()),
-            ("a temporary object", r"(?i)\bpg_temp\.".to_owned()),
-            ("a cursor", r"(?i)\bCURSOR\s+WITH\s+HOLD\b".to_owned()),
-            ("a prepared statement of SQL", begins(r"PREPARE\s")),
-            ("a library", begins(r"LOAD\s")),
-        ]
-        .map(|(what, pattern)| (what, Regex::new(&pattern).expect("a pattern")))
-        .into()
-    });
-    static SETTING: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"(?i)(?:^|;)\s*SET\s+(\w+)").expect("a pattern"));
-    if EXCEPTIONS.contains(&statement.trim()) {
-        return None;
-    }
-    // Ends with its transaction.
-    let is_local =
-        |word: &str| ["LOCAL", "TRANSACTION", "CONSTRAINTS"].contains(&word.to_uppercase().as_str());
-    if SETTING.captures_iter(statement).any(|setting| !is_local(&setting[1])) {
-        return Some("a setting");
-    }
-    LEFT.iter().find(|(_, pattern)| pattern.is_match(statement)).map(|(what, _)| *what)
-}
-
-#[test]
-fn what_is_left_on_a_session_is_known() {
-    for (statement, expected) in [
-        ("BEGIN; SET LOCAL ROLE crm_app; SET LOCAL app.tenant_id = 'a'", None),
-        ("BEGIN; SET ROLE crm_app", Some("a setting")),
-        ("set session characteristics as transaction read only", Some("a setting")),
-        ("SET TRANSACTION READ ONLY", None),
-        ("UPDATE a SET b = 1", None),
-        ("UPDATE a\nSET b = 1; SET b = 1", Some("a setting")),
-        ("SELECT set_config('a.b', 'c', true)", None),
-        ("SELECT set_config('a.b', 'c', false)", Some("a setting")),
-        ("SELECT pg_try_advisory_xact_lock(1)", None),
-        ("SELECT pg_advisory_xact_lock_shared(1)", None),
-        ("SELECT pg_advisory_lock(1)", Some("a lock")),
-        ("SELECT pg_try_advisory_lock_shared(1)", Some("a lock")),
-        ("LISTEN crm_other", Some("a channel")),
-        ("UNLISTEN crm_other", None),
-        ("NOTIFY crm_other", None),
-        ("CREATE TEMP TABLE a (b int)", Some("a temporary object")),
-        ("SELECT 1 INTO TEMPORARY a", Some("a temporary object")),
-        ("DECLARE a CURSOR WITH HOLD FOR SELECT 1", Some("a cursor")),
-        ("PREPARE a AS SELECT 1", Some("a prepared statement of SQL")),
-        ("DISCARD PLANS", None),
-    ] {
-        assert_eq!(left_behind(statement), expected, "{statement}");
-    }
-}
-
-/// Otherwise what is above would look at nothing.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_service_sends_is_looked_at_without_its_values() {
-    let mut text = Text(String::new());
-    let query = diesel::sql_query("SELECT $1").bind::<diesel::sql_types::Text, _>("canary");
-    let debugged = diesel::debug_query::<diesel::pg::Pg, _>(&query);
-    assert!(write!(text, "{debugged}").is_err());
-    assert_eq!(text.0, "SELECT $1");
-    let crm = super::Crm::start().await;
-    crm.tenant().customer("Café Zoë").await;
-    assert!(SEEN.load(Ordering::Relaxed) > 10, "statements come by");
+/// A text with the same space between all words.
+fn in_a_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,0 +1,139 @@
+//! A Citus that runs beside the tests, where `CRM_TEST_CITUS_URL` names a database of its coordinator that knows its
+//! workers. Then every test has a database of its own on all of its nodes.
+
+use crm_backend::db::{Target, citus, migrate};
+
+use super::postgres::Sql;
+
+/// Names the coordinator.
+const VARIABLE: &str = "CRM_TEST_CITUS_URL";
+
+/// Shards of a table: enough that tenants of a test are on different nodes, and few, since each test makes all.
+const SHARDS: u32 = 4;
+
+/// The nodes, by a database that is on each.
+pub(crate) struct Citus {
+    coordinator: url::Url,
+    workers: Vec<url::Url>,
+}
+
+impl Citus {
+    /// The one that the environment names.
+    pub(crate) async fn of_environment() -> Option<Self> {
+        let url = std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())?;
+        let coordinator: url::Url = url.parse().expect("a URL");
+        let nodes =
+            "SELECT nodename, nodeport FROM pg_dist_node WHERE groupid <> 0 AND isactive ORDER BY nodeid";
+        let workers = Sql::connect(&url).await.rows(nodes).await;
+        let worker = |row: &Vec<Option<String>>| {
+            let [Some(host), Some(port)] = row.as_slice() else { panic!("a node has a name and a port") };
+            let mut url = coordinator.clone();
+            url.set_host(Some(host)).expect("a host");
+            url.set_port(Some(port.parse().expect("a port"))).expect("a URL with a host");
+            url
+        };
+        let workers: Vec<_> = workers.iter().map(worker).collect();
+        assert!(!workers.is_empty(), "{VARIABLE} names a coordinator that knows its workers");
+        Some(Self { coordinator, workers })
+    }
+
+    /// Whether the tests run against one.
+    pub(crate) fn is_there() -> bool {
+        std::env::var(VARIABLE).is_ok_and(|url| !url.is_empty())
+    }
+
+    /// Says that a test has nothing to run against; false where there is a Citus.
+    pub(crate) fn is_missing() -> bool {
+        if !Self::is_there() {
+            println!("SKIPPED: {VARIABLE} names no coordinator of Citus");
+        }
+        !Self::is_there()
+    }
+
+    /// Says that a test is about one Postgres and no Citus; false where there is no Citus.
+    pub(crate) fn is_another(what: &str) -> bool {
+        if Self::is_there() {
+            println!("SKIPPED: {what} of one Postgres, and not of Citus");
+        }
+        Self::is_there()
+    }
+
+    /// Where a database is.
+    pub(crate) fn url_of(&self, database: &str) -> String {
+        of(&self.coordinator, database)
+    }
+
+    /// Makes a database on every node, which know each other.
+    pub(crate) async fn create(&self, database: &str) {
+        for node in self.nodes() {
+            Sql::connect(node.as_str()).await.run(&format!("CREATE DATABASE {database}")).await;
+            let sql = Sql::connect(&of(node, database)).await;
+            sql.run("CREATE EXTENSION citus").await;
+        }
+        let sql = Sql::connect(&self.url_of(database)).await;
+        let place =
+            |url: &url::Url| format!("'{}', {}", url.host_str().expect("a host"), url.port().unwrap_or(5432));
+        sql.run(&format!("SELECT citus_set_coordinator_host({})", place(&self.coordinator))).await;
+        for worker in &self.workers {
+            sql.run(&format!("SELECT citus_add_node({})", place(worker))).await;
+        }
+        sql.run(&format!("ALTER DATABASE {database} SET citus.shard_count = {SHARDS}")).await;
+    }
+
+    /// Makes a database whose tables are distributed, from which others can be copied.
+    pub(crate) async fn create_template(&self, database: &str) {
+        self.create(database).await;
+        let target = Target::parse(&self.url_of(database)).expect("a URL");
+        migrate::run(&target).await.expect("the migrations run");
+        let owner = target.open_bare().await.expect("Postgres answers");
+        let distributed = citus::distribute(&owner).await.expect("the tables are distributed");
+        assert_eq!(distributed.left, Vec::<String>::new(), "the user of {VARIABLE} is a superuser");
+        drop(owner);
+        // A database that is connected to cannot be copied, and Citus connects to its own.
+        for node in self.nodes() {
+            let admin = Sql::connect(node.as_str()).await;
+            admin.run(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await;
+            admin
+                .run(&format!(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{database}'"
+                ))
+                .await;
+        }
+    }
+
+    /// Copies a database on every node: each has its part of it.
+    pub(crate) async fn copy(&self, template: &str, database: &str) {
+        for node in self.nodes() {
+            let admin = Sql::connect(node.as_str()).await;
+            admin.run(&format!("CREATE DATABASE {database} TEMPLATE {template}")).await;
+        }
+        // What is set for a database is not copied with it.
+        let admin = Sql::connect(self.coordinator.as_str()).await;
+        admin.run(&format!("ALTER DATABASE {database} SET citus.propagate_set_commands = 'local'")).await;
+        admin.run(&format!("ALTER DATABASE {database} SET citus.shard_count = {SHARDS}")).await;
+    }
+
+    /// Drops a database from every node.
+    pub(crate) async fn drop(&self, database: &str) {
+        for node in self.nodes() {
+            let admin = Sql::connect(node.as_str()).await;
+            admin.run(&format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await;
+        }
+    }
+
+    /// A connection to a worker's part of a database.
+    pub(crate) fn url_of_worker(&self, database: &str) -> String {
+        of(&self.workers[0], database)
+    }
+
+    /// The coordinator last: it refers to the others.
+    fn nodes(&self) -> impl Iterator<Item = &url::Url> {
+        self.workers.iter().chain([&self.coordinator])
+    }
+}
+
+fn of(node: &url::Url, database: &str) -> String {
+    let mut url = node.clone();
+    url.set_path(database);
+    url.into()
+}
