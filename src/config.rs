@@ -145,6 +145,16 @@ pub struct DatabaseConfig {
     )]
     pub migrate_database_url: Option<String>,
 
+    /// A standby of it, or several, where reads may go whose calls allow what is a little old (`x-max-staleness-ms`).
+    #[arg(
+        long,
+        env = "CRM_READ_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        requires = "database_url"
+    )]
+    pub read_database_url: Option<String>,
+
     /// Directory of the service's own Postgres.
     #[arg(long, env = "CRM_DATA_DIR", default_value_os_t = embedded::default_data_dir(), value_name = "DIR")]
     pub data_dir: PathBuf,

@@ -109,6 +109,7 @@ fn page_token(text: &str) {
     let method = Method::find("/crm.v1.CustomerService/ListCustomers").expect("an RPC");
     let call = |tenant: u128, page_token: &str| Call {
         context: Context {
+            freshness: None,
             caller: Caller::caretaker(Uuid::from_u128(tenant)),
             method,
             deadline: Deadline::after(Duration::from_secs(1)),

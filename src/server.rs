@@ -27,6 +27,7 @@ use crate::dashboard::Dashboard;
 use crate::db::citus::DistributeError;
 use crate::db::embedded::EmbeddedError;
 use crate::db::migrate::MigrateError;
+use crate::db::standby::{Looks, Standby};
 use crate::db::{self, ConnectError, Db, Target, citus, pooler, walls};
 use crate::engagement::Engagements;
 use crate::faqs::Faqs;
@@ -103,6 +104,9 @@ pub enum ServeError {
     /// The URL for migrations is wrong.
     #[error("CRM_MIGRATE_DATABASE_URL is not as it must be, which is as DATABASE_URL. {0}")]
     MigrateTarget(ConnectError),
+    /// The URL for reads is wrong.
+    #[error("CRM_READ_DATABASE_URL is not as it must be, which is as DATABASE_URL. {0}")]
+    ReadTarget(ConnectError),
     /// The schema is not up to date.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
@@ -159,6 +163,8 @@ pub struct Database {
     pub db: Db,
     /// The key of page tokens, which all replicas share.
     pub page_key: PageKey,
+    /// What is to be run to know how old the standby is, if there is one.
+    pub looks: Option<Looks>,
 }
 
 /// Makes sure that a pooler in front of the database, if there is one, keeps prepared statements.
@@ -196,8 +202,17 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
     let page_key =
         wire.ask(START_PATIENCE, async |connection| db::service_keys::page_token(connection).await);
     let page_key = PageKey::new(page_key.await.map_err(|error| failed(error.to_string()))?);
-    let db = Db::new(&target, config.pool_limits()).map_err(|error| failed(error.to_string()))?;
-    Ok(Database { target, db, page_key })
+    let pool =
+        |target: &Target| Db::new(target, config.pool_limits()).map_err(|error| failed(error.to_string()));
+    let mut db = pool(&target)?;
+    let mut looks = None;
+    if let Some(url) = &config.read_database_url {
+        let place = Target::parse_reading(url).map_err(ServeError::ReadTarget)?;
+        let (standby, look) = Standby::new(pool(&place)?, place, target.clone());
+        db = db.with_standby(standby);
+        looks = Some(look);
+    }
+    Ok(Database { target, db, page_key, looks })
 }
 
 /// Serves on `listener` until `shutdown`, then lets calls finish.
@@ -214,7 +229,7 @@ pub async fn run(
 ) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
-    let Database { target, db, page_key } = database;
+    let Database { target, db, page_key, looks } = database;
     let metrics = db.metrics().clone();
     let (reporter, health_service) = tonic_health::server::health_reporter();
     // Nobody waits for it unless they need it.
@@ -229,6 +244,9 @@ pub async fn run(
     // What the service does by itself goes on while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
     let (bus, signals) = PostgresBus::start(target.clone(), metrics.clone(), end.clone(), &background);
+    if let Some(looks) = looks {
+        background.spawn(looks.run(end.clone()));
+    }
     let recorder = Recorder::default();
     background.spawn(recorder.clone().run(db.clone(), end.clone()));
     background.spawn(audit::retain(target.clone(), limits.audit_retention, end.clone()));

@@ -8,7 +8,7 @@ use tonic::async_trait;
 use super::{actions, compose, wire};
 use crate::customers::Contexts;
 use crate::db::turns::{Room, Turns};
-use crate::db::{Db, TenantTx};
+use crate::db::{Access, Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::pb;
 use crate::rpc::{Call, times};
@@ -42,7 +42,8 @@ impl Contexts for AiContexts {
         let _place = call.context.place().await?;
         let (caller, deadline) = (&call.context.caller, call.context.deadline);
         let read = async |tx: &TenantTx| actions::read(tx, &wish).await;
-        let snapshot = self.db.snapshot(caller, deadline, read).await?;
+        let how = (Access::Snapshot, call.context.freshness);
+        let snapshot = self.db.read_fresh(caller, how, deadline, read).await?;
         let uncounted = snapshot.uncounted(&wish);
         let request = call.message;
         let answer = move || wire::answer(&request, &wish, &snapshot, &compose::compose(&wish, &snapshot));

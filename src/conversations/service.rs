@@ -255,8 +255,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
             messages::writer::write(&self.streams.lanes, author, call.context.deadline, write).await?;
         // To read it again could fail, though it is stored.
         if let Some(message) = added {
-            let message = Some(message.into());
-            return Ok(Response::new(pb::CreateMessageResponse { message, deduplicated: false }));
+            let answer = pb::CreateMessageResponse { message: Some(message.into()), deduplicated: false };
+            return Ok(rpc::positioned(&self.db, answer).await);
         }
         Ok(rpc::read(&self.db, &call, async |tx: &TenantTx| created(tx, &placed).await).await?)
     }

@@ -98,8 +98,22 @@ impl Target {
     ///
     /// What is wrong with the URL or the certificates that it names.
     pub fn parse(url: &str) -> Result<Self, ConnectError> {
+        Self::of(url::parse(url).map_err(ConnectError::Url)?)
+    }
+
+    /// The same for a standby that is read. It is one host, since what is known of how old one is says nothing of
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::parse`].
+    pub fn parse_reading(url: &str) -> Result<Self, ConnectError> {
+        Self::of(url::parse_reading(url).map_err(ConnectError::Url)?)
+    }
+
+    fn of(wanted: Wanted) -> Result<Self, ConnectError> {
         let Wanted { mut settings, hosts, shuffled, connect_timeout, verification, root_certificates } =
-            url::parse(url).map_err(ConnectError::Url)?;
+            wanted;
         settings
             .application_name("crm-backend")
             .tcp_user_timeout(TCP_USER_TIMEOUT)

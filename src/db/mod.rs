@@ -18,6 +18,7 @@ pub mod pooler;
 #[expect(missing_docs, reason = "generated; the comments in the database are its documentation")]
 pub mod schema;
 pub mod service_keys;
+pub mod standby;
 mod tenant_tx;
 pub mod texts;
 pub mod turns;
@@ -28,12 +29,14 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{BuildError, Pool, PoolError, TimeoutType};
 use diesel_async::SimpleAsyncConnection;
+use tonic::Code;
 
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
 use crate::metrics::{self, Limit as Refused, Looking, Metrics, Use};
 use commits::Commits;
 use pool::{Connector, Lent};
+use standby::{Freshness, Position, Standby};
 use turns::{Full, Room, Turn, Turns};
 use wire::Limit;
 
@@ -67,6 +70,9 @@ const KEPT_FOR_READS: usize = 4;
 /// tenant's streams do by numbers of their own; this is beyond all of them together.
 const WAITING: usize = 1 << 20;
 
+/// How long the answer of a write waits for its position: it is written already.
+const POSITION_WAIT: Duration = Duration::from_secs(1);
+
 /// A pool of connections that serve tenants, and nothing else.
 ///
 /// It is fair: one tenant has half of the connections at most, and the next that is free goes to the waiting
@@ -84,6 +90,8 @@ pub struct Db {
     wait: Duration,
     /// Where that is counted.
     metrics: Metrics,
+    /// Where reads go that may be a little old, if there is such a place.
+    standby: Option<Standby>,
 }
 
 /// Whose work a batch is.
@@ -116,13 +124,20 @@ impl Db {
         let places = connections - kept;
         let turns = Turns::new(Room::halved(places, WAITING));
         let writes = Turns::new(Room::halved(places - places / KEPT_FOR_READS, WAITING));
-        Ok(Self { pool, transaction_limit, turns, writes, commits, wait, metrics: Metrics::default() })
+        let metrics = Metrics::default();
+        Ok(Self { pool, transaction_limit, turns, writes, commits, wait, metrics, standby: None })
     }
 
     /// The same pool, counted there.
     #[must_use]
     pub fn counted_in(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// The same pool, with a standby for reads that may be a little old.
+    #[must_use]
+    pub fn with_standby(self, standby: Standby) -> Self {
+        Self { standby: Some(standby), ..self }
     }
 
     /// Where it is counted, as is all that is done with it.
@@ -189,6 +204,44 @@ impl Db {
         R: Send,
     {
         tenant_tx::run(self, caller, Access::ReadOnly, deadline, work, |_| None).await
+    }
+
+    /// Runs `work` in one transaction of the caller's tenant that only reads, at the standby if what it shows is fresh
+    /// enough. What goes wrong there is read here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::write`].
+    pub async fn read_fresh<R, F>(
+        &self,
+        caller: &Caller,
+        (access, freshness): (Access, Option<Freshness>),
+        deadline: Deadline,
+        work: F,
+    ) -> Result<R>
+    where
+        F: for<'t> Work<&'t TenantTx, Result<R>>,
+        R: Send,
+    {
+        let standby = freshness.zip(self.standby.as_ref());
+        if let Some(standby) = standby.and_then(|(freshness, standby)| standby.serving(freshness)) {
+            let work = &work;
+            let read = async |tx: &TenantTx| work(tx).await;
+            match tenant_tx::run(standby, caller, access, deadline, read, |_| None).await {
+                Err(error) if may_be_other_here(&error) => {
+                    tracing::debug!(%error, "a read at the standby is done at the primary");
+                }
+                answer => return answer,
+            }
+        }
+        tenant_tx::run(self, caller, access, deadline, work, |_| None).await
+    }
+
+    /// A position up to which all is written that was committed before, for those who read it at the standby; none where
+    /// there is no standby, or the primary does not say.
+    pub async fn position(&self) -> Option<Position> {
+        let standby = self.standby.as_ref()?;
+        tokio::time::timeout(POSITION_WAIT, standby.position()).await.ok()?
     }
 
     /// Runs `work` in one transaction of the caller's tenant that sees one moment: what others commit
@@ -270,6 +323,9 @@ impl Db {
     /// Closes all connections as they become free, and refuses new ones.
     pub fn close(&self) {
         self.pool.close();
+        if let Some(standby) = &self.standby {
+            standby.db().pool.close();
+        }
     }
 
     /// A connection for a tenant's work, or for that of many, which has `waited` already.
@@ -318,6 +374,12 @@ impl Whose {
             Self::One => Some(caller.tenant()),
         }
     }
+}
+
+/// Whether what went wrong at the standby may be in order at the primary: it is away or full, cancels what is in the way
+/// of its replay, or has not replayed a migration yet.
+fn may_be_other_here(error: &Error) -> bool {
+    matches!(error.code(), Code::Unavailable | Code::Aborted | Code::Internal | Code::DeadlineExceeded)
 }
 
 /// No connection became free in time.

@@ -151,6 +151,7 @@ fn malformed() -> Vec<(&'static str, Status)> {
 fn page_token() -> Error {
     let call = Call {
         context: Context {
+            freshness: None,
             caller: Caller::caretaker(ONE),
             method: Method::find("/crm.v1.CustomerService/ListCustomers").expect("an RPC"),
             deadline: Deadline::after(Duration::from_secs(1)),

@@ -11,6 +11,7 @@ mod audit;
 mod body;
 mod compression;
 mod deadline;
+pub(super) mod freshness;
 mod going;
 mod metadata;
 mod metered;
@@ -45,6 +46,7 @@ use super::method::Method;
 use crate::audit::Recorder;
 use crate::auth::{Admitted, Authenticator, Caller, TenantId, Validity};
 use crate::db::Deadline;
+use crate::db::standby::Freshness;
 use crate::error::Error;
 use crate::metrics::{Called, Limit, Metrics};
 use admission::{Kind, Place};
@@ -218,15 +220,17 @@ impl CallLayer {
         let Admitted { principal, validity } = time.bound(authenticated).await?;
         let Some(method) = method else {
             asked?;
-            return Ok(Grant { time, call: None, validity, place });
+            return Ok(Grant { time, call: None, freshness: None, validity, place });
         };
         let tenant = TenantId::selected_by(&head.headers)?;
         let granted = principal.act(tenant, method.scope);
         attempt.admit(&principal, tenant, granted.as_ref().err());
         let caller = granted?;
         asked?;
+        // What changes something reads what it changes.
+        let freshness = freshness::of(&head.headers)?.filter(|_| method.resource_type.is_none());
         place.assign(tenant)?;
-        Ok(Grant { time, call: Some((method, caller)), validity, place })
+        Ok(Grant { time, call: Some((method, caller)), freshness, validity, place })
     }
 
     /// Runs a call of this contract as a task, until its deadline.
@@ -235,7 +239,7 @@ impl CallLayer {
         mut inner: S,
         mut request: Request<Body>,
         (id, attempt): (Uuid, &Attempt),
-        Grant { time, call, validity, place }: Grant,
+        Grant { time, call, freshness, validity, place }: Grant,
     ) -> Result<Response<Body>, Error>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
@@ -248,7 +252,8 @@ impl CallLayer {
         if let Some((method, caller)) = call {
             let (deadline, asking) = (Deadline::after(allowed), attempt.asking.clone());
             let costs = self.costs.clone();
-            request.extensions_mut().insert(Context { caller, method, deadline, id, asking, costs });
+            let context = Context { caller, method, deadline, id, asking, freshness, costs };
+            request.extensions_mut().insert(context);
         }
         let ends = Ends { deadline: time.asked.map(|_| allowed), stop: None, validity };
         if let Some(meter) = meter {
@@ -303,6 +308,8 @@ struct Grant {
     time: Time,
     /// What is called, and by whom; nothing where there is no such RPC.
     call: Option<(&'static Method, Caller)>,
+    /// How old what is read may be.
+    freshness: Option<Freshness>,
     /// How long the caller's credential holds.
     validity: Validity,
     place: Place,

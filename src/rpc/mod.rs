@@ -27,8 +27,9 @@ use uuid::Uuid;
 use crate::audit::rules::Asking;
 use crate::audit::{self, Asked, Operation};
 use crate::auth::Caller;
+use crate::db::standby::Freshness;
 use crate::db::turns::Turn;
-use crate::db::{Db, Deadline, TenantTx, Work};
+use crate::db::{Access, Db, Deadline, TenantTx, Work};
 use crate::error::{Error, Result};
 use crate::idempotency;
 use crate::pb::ErrorReason;
@@ -78,6 +79,8 @@ pub struct Context {
     pub id: Uuid,
     /// Where the layers learn what the message says.
     pub asking: Asking,
+    /// How old what the call reads may be; nothing where it must be as new as can be.
+    pub freshness: Option<Freshness>,
     /// Where a call waits for its place, if it is much work.
     pub costs: Costs,
 }
@@ -185,7 +188,8 @@ where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
 {
     let _place = call.context.place().await?;
-    db.read(&call.context.caller, call.context.deadline, work).await.map(Response::new)
+    let Context { caller, deadline, freshness, .. } = &call.context;
+    db.read_fresh(caller, (Access::ReadOnly, *freshness), *deadline, work).await.map(Response::new)
 }
 
 /// Answers a call that only reads, from one transaction of its tenant that sees one moment.
@@ -200,7 +204,8 @@ where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
 {
     let _place = call.context.place().await?;
-    db.snapshot(&call.context.caller, call.context.deadline, work).await.map(Response::new)
+    let Context { caller, deadline, freshness, .. } = &call.context;
+    db.read_fresh(caller, (Access::Snapshot, *freshness), *deadline, work).await.map(Response::new)
 }
 
 /// Answers a call that changes something, in one transaction of its tenant, which has the event of the
@@ -239,7 +244,17 @@ where
     };
     let (Answer::First(answer) | Answer::Again(answer)) =
         db.write_with_last(caller, *deadline, work, event).await?;
-    Ok(Response::new(answer))
+    Ok(positioned(db, answer).await)
+}
+
+/// The answer of a call that changed something, with the position that a read may send back to see it.
+pub(crate) async fn positioned<R>(db: &Db, answer: R) -> Response<R> {
+    let mut response = Response::new(answer);
+    let position = db.position().await.and_then(|position| position.to_string().parse().ok());
+    if let Some(position) = position {
+        response.metadata_mut().insert(layer::freshness::POSITION, position);
+    }
+    response
 }
 
 /// The answer of a call that changes something.

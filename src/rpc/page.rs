@@ -218,6 +218,7 @@ mod tests {
         let deadline = Deadline::after(Duration::from_secs(1));
         Call {
             context: Context {
+                freshness: None,
                 caller,
                 method,
                 deadline,

@@ -76,6 +76,18 @@ impl Server {
 ///
 /// What is wrong, without a value: one may be a password.
 pub(super) fn parse(text: &str) -> Result<Wanted, String> {
+    parse_with(text, session_attributes)
+}
+
+/// The same for a standby that is read.
+pub(super) fn parse_reading(text: &str) -> Result<Wanted, String> {
+    parse_with(text, reading_attributes)
+}
+
+fn parse_with(
+    text: &str,
+    attributes: impl FnOnce(Option<&str>, usize) -> Result<TargetSessionAttrs, String>,
+) -> Result<Wanted, String> {
     let text = text.trim();
     let (head, mut parameters) = match SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
         Some(rest) => parse_url(rest)?,
@@ -98,7 +110,7 @@ pub(super) fn parse(text: &str) -> Result<Wanted, String> {
     }
     let said = |key: &str| ours.get(key).map(String::as_str);
     let hosts = servers(&head, said)?;
-    settings.target_session_attrs(session_attributes(said("target_session_attrs"), hosts.len())?);
+    settings.target_session_attrs(attributes(said("target_session_attrs"), hosts.len())?);
     let root_certificates = said("sslrootcert").map(str::to_owned);
     // As with libpq, naming certificates to trust makes `require` check them.
     let verification = match verification(said("sslmode"))? {
@@ -252,6 +264,16 @@ fn session_attributes(said: Option<&str>, hosts: usize) -> Result<TargetSessionA
         Some(_) => {
             Err("target_session_attrs is one of read-write, primary and any: the service writes".to_owned())
         }
+    }
+}
+
+/// The same for a standby that is read: any server, so that one that was promoted is read on.
+fn reading_attributes(said: Option<&str>, hosts: usize) -> Result<TargetSessionAttrs, String> {
+    match said {
+        _ if hosts > 1 => Err("it names one host: one standby may be older than another".to_owned()),
+        None | Some("any") => Ok(TargetSessionAttrs::Any),
+        Some("read-only" | "standby") => Ok(TargetSessionAttrs::ReadOnly),
+        Some(_) => Err("target_session_attrs is one of any, read-only and standby: it is read".to_owned()),
     }
 }
 
@@ -445,5 +467,21 @@ mod tests {
             assert!(refused.contains(why), "{text}: {refused}");
             assert!(!refused.contains("hunter2"), "{text}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_standby_is_one_host_that_need_not_take_writes() {
+        for (text, expected) in [
+            ("postgres://u@a/db", TargetSessionAttrs::Any),
+            ("host=a target_session_attrs=any", TargetSessionAttrs::Any),
+            ("host=a target_session_attrs=standby", TargetSessionAttrs::ReadOnly),
+            ("postgres://u@a/db?target_session_attrs=read-only", TargetSessionAttrs::ReadOnly),
+        ] {
+            let wanted = parse_reading(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(wanted.settings.get_target_session_attrs(), expected, "{text}");
+        }
+        let refused = |text: &str| parse_reading(text).err().unwrap_or_else(|| panic!("{text} is taken"));
+        assert!(refused("postgres://u@a,b/db").contains("one host"));
+        assert!(refused("host=a target_session_attrs=read-write").contains("read-only and standby"));
     }
 }
