@@ -44,6 +44,7 @@ mod kills;
 mod long_run;
 mod pool;
 mod readers;
+mod readings;
 mod restarts;
 mod silences;
 mod stops;

@@ -38,7 +38,7 @@ const TOGETHER: usize = 20;
 pub(crate) const EXHAUSTED: Scenario = Scenario {
     name: "pool",
     fault: "pool exhausted",
-    promised: "UNAVAILABLE + RetryInfo within the wait limit + 50 ms; health stays SERVING",
+    promised: "UNAVAILABLE + RetryInfo within the wait limit + 50 ms; health stays SERVING; appends and lookups go on",
     play: |run| Box::pin(exhaust(run)),
 };
 

@@ -91,7 +91,8 @@ pub(crate) const STOPPED: Scenario = Scenario {
     name: "stopped-backends",
     fault: "the processes of Postgres that serve the service are stopped (SIGSTOP), and go on later",
     promised: "appends, writes, lookups and watches are answered and go on within 15 s, while they are still \
-               stopped, and health tells it; 0 lost, 0 twice over 10 stops",
+               stopped, and health tells it; what a stopped process holds is refused in time; 0 lost, 0 twice over 10 \
+               stops",
     play: |run| Box::pin(stop_backends(run)),
 };
 

@@ -115,6 +115,11 @@ impl Standby {
         standby
     }
 
+    /// The URL of the database here.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Has every COMMIT of the primary wait for it.
     pub(crate) async fn synchronize(&self, primary: &Embedded) {
         let admin = Admin::connect(primary.url()).await;

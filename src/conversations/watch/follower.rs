@@ -382,14 +382,24 @@ impl Follower {
         self.tell(snapshot(message_id, sequence, String::new()));
     }
 
-    /// Tells the end of a message. Text that was told and is not in it was never committed: the watcher is
-    /// told so first.
+    /// Tells the end of a message. Text that was told and is not in it was never committed, or was dropped by a
+    /// restart: the watcher is told so first.
     fn end(&mut self, message: &Arc<pb::Message>, change: i64) {
-        if let Some(open) = self.open.remove(&message.sequence)
-            && self.include_deltas
-            && !open.told.is_some_and(|told| told.begins(&message.content))
-        {
-            self.tell(snapshot(open.message_id, message.sequence, message.content.clone()));
+        let open = self.open.remove(&message.sequence);
+        if self.include_deltas {
+            match open {
+                Some(open) if open.told.as_ref().is_some_and(|told| told.begins(&message.content)) => {}
+                Some(open) => {
+                    self.tell(snapshot(open.message_id, message.sequence, message.content.clone()));
+                }
+                // It had ended before, went on, and perhaps began anew, between two looks. What was told of it then
+                // is not remembered.
+                None => {
+                    if let Ok(message_id) = Uuid::try_parse(&message.id) {
+                        self.tell(snapshot(message_id, message.sequence, String::new()));
+                    }
+                }
+            }
         }
         self.position.change = change;
         self.tell(closed(message));
