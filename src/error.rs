@@ -243,6 +243,15 @@ impl Error {
         }
     }
 
+    /// The part of the database that has the rows of some tenants does not answer. Others have theirs elsewhere.
+    pub(crate) fn part_unavailable(cause: impl Into<Cause>) -> Self {
+        Self::Unavailable {
+            reason: ErrorReason::DatabaseUnavailable,
+            message: PART_UNAVAILABLE,
+            cause: Some(cause.into()),
+        }
+    }
+
     /// There is no room for what was asked within the time that a client should wait for it. For a limit
     /// that is reached before the call had any effect, and that no setting of the tenant names.
     pub fn overloaded() -> Self {
@@ -290,6 +299,11 @@ impl Error {
             Self::DeadlineExceeded => Some(Self::DeadlineExceeded),
             _ => None,
         }
+    }
+
+    /// Whether only a part of the database is away: others of a batch may have their rows elsewhere.
+    pub fn is_of_part(&self) -> bool {
+        matches!(self, Self::Unavailable { message, .. } if *message == PART_UNAVAILABLE)
     }
 
     /// The code that the client branches on.
@@ -391,6 +405,7 @@ impl Error {
     /// does not serve us, as one that only reads.
     pub fn ends_connection(&self) -> bool {
         matches!(self, Self::Unavailable { reason: ErrorReason::DatabaseUnavailable, .. })
+            && !self.is_of_part()
     }
 
     /// Whether the same transaction, run again, may succeed.
@@ -398,6 +413,10 @@ impl Error {
         matches!(self, Self::Aborted { reason: ErrorReason::Conflict, .. })
     }
 }
+
+/// What is said where only a part of the database is away.
+const PART_UNAVAILABLE: &str =
+    "a part of the database does not answer; retry with the same request_id or message_key";
 
 /// What is not there, and how to find what is.
 fn not_found(reason: ErrorReason, kind: &str, name: &str) -> String {

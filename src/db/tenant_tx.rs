@@ -315,7 +315,7 @@ impl BatchTx {
                 match (committed, outcome) {
                     (Ok(()), outcome) => outcome,
                     // The statement's own error says more.
-                    (Err(_), Err(error)) if error.of_all().is_none() => Err(error),
+                    (Err(_), Err(error)) if error.of_all().is_none() || error.is_of_part() => Err(error),
                     (Err(error), _) => Err(error),
                 }
             }

@@ -16,6 +16,8 @@ enum Meaning {
     /// Postgres is not there, or not for us, or has no room left on its disk or in its memory, which an
     /// operator mends: 08*, 57P0*, 53*, 58030, 25006.
     Away,
+    /// A node of Citus is not there for another one, and with it the rows of some tenants: 08006.
+    PartAway,
     /// It took longer than it was given: 57014.
     TimedOut,
     /// Another transaction was in the way: 40001, 40P01, 55P03.
@@ -29,7 +31,7 @@ enum Meaning {
 }
 
 /// How the messages of conditions begin that have no kind; the first that fits counts.
-const BEGINNINGS: [(&str, Meaning); 43] = [
+const BEGINNINGS: [(&str, Meaning); 44] = [
     ("terminating connection", Meaning::Away),
     ("the database system is", Meaning::Away),
     ("sorry, too many clients", Meaning::Away),
@@ -40,12 +42,13 @@ const BEGINNINGS: [(&str, Meaning); 43] = [
     ("query_wait_timeout", Meaning::Away),
     ("pgbouncer", Meaning::Away),
     ("server conn crashed", Meaning::Away),
+    // Also a node of Citus's, of another one.
+    ("server closed the connection unexpectedly", Meaning::PartAway),
     ("server closed the connection", Meaning::Away),
     ("server login", Meaning::Away),
-    // A node of Citus that another one does not reach, all of them 08006.
-    ("connection to the remote node", Meaning::Away),
-    ("could not establish ", Meaning::Away),
-    ("failure on connection marked as essential", Meaning::Away),
+    ("connection to the remote node", Meaning::PartAway),
+    ("could not establish ", Meaning::PartAway),
+    ("failure on connection marked as essential", Meaning::PartAway),
     // No room on the disk, or none in memory; some of the first come without the system's own words.
     ("could not extend file", Meaning::Away),
     ("could not write", Meaning::Away),
@@ -106,6 +109,7 @@ impl From<DieselError> for Error {
         let DieselError::DatabaseError(kind, information) = &error else { return Self::internal(cause) };
         match meaning(*kind, information.message()) {
             Meaning::Away => Self::database_unavailable(cause),
+            Meaning::PartAway => Self::part_unavailable(cause),
             Meaning::TimedOut => Self::DeadlineExceeded,
             Meaning::Conflict => Self::conflict(),
             Meaning::Unstorable => Self::Unstorable(cause.into()),
@@ -213,7 +217,7 @@ mod tests {
             (Unknown, "terminating connection due to administrator command", Meaning::Away),
             (Unknown, "the database system is shutting down", Meaning::Away),
             (Unknown, "query_wait_timeout", Meaning::Away),
-            (Unknown, "connection to the remote node crm_app@node:5432 failed", Meaning::Away),
+            (Unknown, "connection to the remote node crm_app@node:5432 failed", Meaning::PartAway),
             (Unknown, "canceling statement due to lock timeout", Meaning::Conflict),
             (Unknown, "canceling statement due to statement timeout", Meaning::TimedOut),
             (CheckViolation, "anything", Meaning::Unstorable),

@@ -99,7 +99,7 @@ impl<F: Find> Commit for Lookups<F> {
                 answer(lookups, &rows);
                 Vec::new()
             }
-            Err(error) if error.of_all().is_some() => {
+            Err(error) if error.of_all().is_some() && !error.is_of_part() => {
                 refuse(lookups, error);
                 Vec::new()
             }

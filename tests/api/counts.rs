@@ -75,8 +75,8 @@ async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
     holder
         .run(&format!(
             "INSERT INTO customer_counts (tenant_id, dimension, value, shard, customers)
-             SELECT '{}', 'INDUSTRY_CATEGORY', 'food', shard, 0 FROM {shards};
-             BEGIN; SELECT FROM customer_counts WHERE value = 'food' FOR UPDATE",
+             SELECT '{0}', 'INDUSTRY_CATEGORY', 'food', shard, 0 FROM {shards};
+             BEGIN; SELECT FROM customer_counts WHERE tenant_id = '{0}' AND value = 'food' FOR UPDATE",
             tenant.id
         ))
         .await;

@@ -126,7 +126,7 @@ impl Commit for Writer {
     async fn together(&self, pending: Vec<Pending>) -> Vec<Pending> {
         match self.transact(&pending, Holding::Free).await {
             Ok(done) => self.settle(pending, done),
-            Err(error) if error.of_all().is_some() => {
+            Err(error) if error.of_all().is_some() && !error.is_of_part() => {
                 self.refuse_all(pending, error);
                 Vec::new()
             }

@@ -2,6 +2,7 @@
 //! workers. Then every test has a database of its own on all of its nodes.
 
 use crm_backend::db::{Target, citus, migrate};
+use tokio_postgres::error::SqlState;
 
 use super::postgres::Sql;
 
@@ -117,7 +118,11 @@ impl Citus {
     pub(crate) async fn drop(&self, database: &str) {
         for node in self.nodes() {
             let admin = Sql::connect(node.as_str()).await;
-            admin.run(&format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await;
+            // A daemon of Citus may come back meanwhile.
+            let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
+            while let Err(error) = admin.try_rows(&drop).await {
+                assert!(error.code() == Some(&SqlState::OBJECT_IN_USE), "{drop}: {error:?}");
+            }
         }
     }
 

@@ -49,9 +49,10 @@ static COLLECTED: LazyLock<Mutex<Collected>> = LazyLock::new(Mutex::default);
 /// All migrations, which are about all tenants by their nature.
 static MIGRATIONS: LazyLock<String> = LazyLock::new(|| {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
-    let files = std::fs::read_dir(folder).expect("the migrations").map(|entry| {
-        std::fs::read_to_string(entry.expect("a folder").path().join("up.sql")).expect("a migration")
-    });
+    let folders =
+        std::fs::read_dir(folder).expect("the migrations").map(|entry| entry.expect("a folder").path());
+    let files = folders.flat_map(|folder| ["up.sql", "down.sql"].map(|file| folder.join(file)));
+    let files = files.map(|file| std::fs::read_to_string(file).expect("a migration"));
     in_a_line(&files.collect::<Vec<_>>().join(" "))
 });
 
