@@ -4,8 +4,10 @@
 //! They are collected from all connections of this process. Each test judges at its end what is new since the last
 //! one did, so that none goes by whatever tests a run has.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::{self, Write};
+use std::hash::Hasher;
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
@@ -58,6 +60,8 @@ static MIGRATIONS: LazyLock<String> = LazyLock::new(|| {
 
 #[derive(Default)]
 struct Collected {
+    /// What came by, by its [`shape`]: nearly all of it is known, and to look at it takes long.
+    shapes: HashSet<u64>,
     seen: HashSet<String>,
     /// Those that no test has judged yet.
     new: Vec<String>,
@@ -127,8 +131,10 @@ impl Instrumentation for Collector {
         // An error says that the values begin, which nobody needs.
         let _ = write!(sql, "{query}");
         let WithoutBinds(sql) = sql;
+        if !collected().shapes.insert(shape(&sql)) {
+            return;
+        }
         leftovers::look_at(&sql);
-        // These are most of all, and have a time in them.
         if sql.starts_with("BEGIN") || sql.starts_with("SET LOCAL") || sql == "COMMIT" {
             return;
         }
@@ -139,6 +145,24 @@ impl Instrumentation for Collector {
             collected.new.push(statement);
         }
     }
+}
+
+/// What a statement has in common with others that differ from it in literals alone.
+fn shape(sql: &str) -> u64 {
+    /// Stands for a digit of a number.
+    const DIGIT: u8 = 0;
+    let mut hasher = DefaultHasher::new();
+    let (mut is_text, mut before) = (false, b' ');
+    for byte in sql.bytes() {
+        let is_of_name = before.is_ascii_alphanumeric() || b"_$.".contains(&before);
+        let is_number = byte.is_ascii_digit() && !is_of_name;
+        is_text ^= byte == b'\'';
+        if !is_text && !is_number {
+            hasher.write_u8(byte);
+        }
+        before = if is_number { DIGIT } else { byte };
+    }
+    hasher.finish()
 }
 
 /// A statement as it is printed, up to its values.
