@@ -51,9 +51,11 @@ impl Large {
         tenant.revise_campaign(as_status(&rare, CampaignStatus::Active), &[]).await.expect("active");
         tenant.conversation().await;
         multiply_conversations(&sql, &tenant, 1_000).await;
-        let customers = sql
-            .texts(&format!("SELECT id FROM customers WHERE tenant_id = '{}' ORDER BY id", tenant.id))
-            .await;
+        // The customer of the conversation came later, and is in no campaign.
+        let assigned = format!(
+            "SELECT DISTINCT customer_id FROM campaign_customers WHERE campaign_id = '{campaign}' ORDER BY 1"
+        );
+        let customers = sql.texts(&assigned).await;
         settle(
             &sql,
             &[

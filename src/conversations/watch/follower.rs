@@ -2,7 +2,7 @@
 
 mod said;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -37,6 +37,8 @@ pub(super) struct Follower {
     include_deltas: bool,
     /// The messages in progress that were told, by their sequence.
     open: BTreeMap<i64, Open>,
+    /// The messages that were given up when they were last told, by their sequence: they may go on.
+    given_up: BTreeSet<i64>,
     /// What is to be told. Boxed: a place has the size of a pointer, and not of the largest event.
     ready: VecDeque<(Box<Told>, Position)>,
 }
@@ -119,7 +121,8 @@ impl Open {
 impl Follower {
     /// A cursor at a position. Whoever comes late gets the text so far of the messages in progress.
     pub(super) fn new(position: Position, include_deltas: bool, opening: Opening) -> Self {
-        let mut follower = Self { position, include_deltas, open: BTreeMap::new(), ready: VecDeque::new() };
+        let (open, given_up) = (BTreeMap::new(), BTreeSet::new());
+        let mut follower = Self { position, include_deltas, open, given_up, ready: VecDeque::new() };
         for InProgress { message, change, holder } in opening.open {
             // One that is in progress only since a later change is told with that change.
             let is_known = message.sequence <= position.sequence && change <= position.change;
@@ -290,7 +293,17 @@ impl Follower {
             }
             self.tell(Told::MessageStarted(pb::MessageStarted { message: Some((**message).clone()) }));
         } else {
+            self.note_end(message);
             self.tell(Told::MessageAdded(pb::MessageAdded { message: Some((**message).clone()) }));
+        }
+    }
+
+    /// Notes whether a message that has ended may go on.
+    fn note_end(&mut self, message: &pb::Message) {
+        if self.include_deltas && message.status() == MessageStatus::Incomplete {
+            self.given_up.insert(message.sequence);
+        } else {
+            self.given_up.remove(&message.sequence);
         }
     }
 
@@ -392,15 +405,17 @@ impl Follower {
                 Some(open) => {
                     self.tell(snapshot(open.message_id, message.sequence, message.content.clone()));
                 }
-                // It had ended before, went on, and perhaps began anew, between two looks. What was told of it then
+                // It was given up before, went on, and perhaps began anew, between two looks. What was told of it then
                 // is not remembered.
-                None => {
+                None if self.given_up.contains(&message.sequence) => {
                     if let Ok(message_id) = Uuid::try_parse(&message.id) {
                         self.tell(snapshot(message_id, message.sequence, String::new()));
                     }
                 }
+                None => {}
             }
         }
+        self.note_end(message);
         self.position.change = change;
         self.tell(closed(message));
     }

@@ -24,7 +24,7 @@ pub(crate) const OF_ALL_TENANTS: [(&str, &str); 8] = [
     ),
     (
         "the look at what is watched asks how far messages in progress have come",
-        "SELECT d.tenant_id, d.conversation_id, m.sequence, coalesce(m.change, 0) AS since, d.holder, p.length FROM",
+        "SELECT d.tenant_id, d.conversation_id, m.sequence, coalesce(m.change, 1) AS since",
     ),
     (
         "the caretaker looks for messages whose lease has run out",
