@@ -2,7 +2,7 @@
 
 mod said;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -30,6 +30,10 @@ pub(super) enum Next {
     ReadText(Uuid),
 }
 
+/// Messages that were given up, of which a watcher remembers what they had: some ten kilobytes, and more than begin
+/// anew at the same time.
+const GIVEN_UP: usize = 64;
+
 /// A watcher's cursor.
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -37,8 +41,9 @@ pub(super) struct Follower {
     include_deltas: bool,
     /// The messages in progress that were told, by their sequence.
     open: BTreeMap<i64, Open>,
-    /// The messages that were given up when they were last told, by their sequence: they may go on.
-    given_up: BTreeSet<i64>,
+    /// What the messages had that were given up when they were last told, by their sequence: they may go on, or begin
+    /// anew. The last [`GIVEN_UP`] of them.
+    given_up: BTreeMap<i64, Said>,
     /// What is to be told. Boxed: a place has the size of a pointer, and not of the largest event.
     ready: VecDeque<(Box<Told>, Position)>,
 }
@@ -121,7 +126,7 @@ impl Open {
 impl Follower {
     /// A cursor at a position. Whoever comes late gets the text so far of the messages in progress.
     pub(super) fn new(position: Position, include_deltas: bool, opening: Opening) -> Self {
-        let (open, given_up) = (BTreeMap::new(), BTreeSet::new());
+        let (open, given_up) = (BTreeMap::new(), BTreeMap::new());
         let mut follower = Self { position, include_deltas, open, given_up, ready: VecDeque::new() };
         for InProgress { message, change, holder } in opening.open {
             // One that is in progress only since a later change is told with that change.
@@ -298,10 +303,13 @@ impl Follower {
         }
     }
 
-    /// Notes whether a message that has ended may go on.
+    /// Notes what a message that has ended had, where it may go on.
     fn note_end(&mut self, message: &pb::Message) {
         if self.include_deltas && message.status() == MessageStatus::Incomplete {
-            self.given_up.insert(message.sequence);
+            self.given_up.insert(message.sequence, Said::new(&message.content));
+            if self.given_up.len() > GIVEN_UP {
+                self.given_up.pop_first();
+            }
         } else {
             self.given_up.remove(&message.sequence);
         }
@@ -405,14 +413,15 @@ impl Follower {
                 Some(open) => {
                     self.tell(snapshot(open.message_id, message.sequence, message.content.clone()));
                 }
-                // It was given up before, went on, and perhaps began anew, between two looks. What was told of it then
-                // is not remembered.
-                None if self.given_up.contains(&message.sequence) => {
-                    if let Ok(message_id) = Uuid::try_parse(&message.id) {
+                // It was given up before, and began anew between two looks.
+                None => {
+                    let said = self.given_up.get(&message.sequence);
+                    if said.is_some_and(|said| !said.begins(&message.content))
+                        && let Ok(message_id) = Uuid::try_parse(&message.id)
+                    {
                         self.tell(snapshot(message_id, message.sequence, String::new()));
                     }
                 }
-                None => {}
             }
         }
         self.note_end(message);

@@ -55,7 +55,11 @@ impl Watcher<'_> {
             Told::Started(copy) => self.start(copy),
             Told::Delta { sequence, offset, text } => self.append(*sequence, *offset, text),
             Told::Snapshot { sequence, text } => match self.seen.get_mut(sequence) {
-                Some(seen) if seen.status == MessageStatus::InProgress => {
+                // Of one that was given up: it has begun anew, and ended again.
+                Some(seen)
+                    if seen.status == MessageStatus::InProgress
+                        || seen.status == MessageStatus::Incomplete && text.is_empty() =>
+                {
                     seen.text.clone_from(text);
                     seen.told_here = true;
                 }
