@@ -43,7 +43,7 @@ impl Contexts for AiContexts {
         let (caller, deadline) = (&call.context.caller, call.context.deadline);
         let read = async |tx: &TenantTx| actions::read(tx, &wish).await;
         let how = (Access::Snapshot, call.context.freshness);
-        let snapshot = self.db.read_fresh(caller, how, deadline, read).await?;
+        let snapshot = self.db.read(caller, how, deadline, read).await?;
         let uncounted = snapshot.uncounted(&wish);
         let request = call.message;
         let answer = move || wire::answer(&request, &wish, &snapshot, &compose::compose(&wish, &snapshot));

@@ -193,26 +193,13 @@ impl Db {
         tenant_tx::run(self, caller, Access::ReadWrite, deadline, work, last).await
     }
 
-    /// Runs `work` in one transaction of the caller's tenant that only reads.
-    ///
-    /// # Errors
-    ///
-    /// As [`Db::write`].
-    pub async fn read<R, F>(&self, caller: &Caller, deadline: Deadline, work: F) -> Result<R>
-    where
-        F: for<'t> Work<&'t TenantTx, Result<R>>,
-        R: Send,
-    {
-        tenant_tx::run(self, caller, Access::ReadOnly, deadline, work, |_| None).await
-    }
-
     /// Runs `work` in one transaction of the caller's tenant that only reads, at the standby if what it shows is fresh
     /// enough. What goes wrong there is read here.
     ///
     /// # Errors
     ///
     /// As [`Db::write`].
-    pub async fn read_fresh<R, F>(
+    pub async fn read<R, F>(
         &self,
         caller: &Caller,
         (access, freshness): (Access, Option<Freshness>),
@@ -255,7 +242,7 @@ impl Db {
         F: for<'t> Work<&'t TenantTx, Result<R>>,
         R: Send,
     {
-        tenant_tx::run(self, caller, Access::Snapshot, deadline, work, |_| None).await
+        self.read(caller, (Access::Snapshot, None), deadline, work).await
     }
 
     /// A transaction for one tenant or several, on a connection that knows the named `statements`. Where one

@@ -2,8 +2,8 @@
 //!
 //! A task asks the primary how long its write-ahead log is, and the standby how much of that it has replayed, again and
 //! again. What the standby shows is no older than the moment at which the primary's log was last no longer than that.
-//! This holds whatever the clocks of both say, also where nothing is written, and also where the standby is not heard:
-//! what it shows becomes older then.
+//! This holds whatever the clocks of both say, and also where nothing is written. A standby that is not heard any more
+//! is not read, however old a caller allows what it reads to be: a call would wait for it in vain.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +15,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::kept::Kept;
@@ -26,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A standby that has not been heard for so long is not read: several times what a look takes, and short for calls.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// Looks at the primary that are remembered: a standby that is further behind is not known to be of any age.
 const REMEMBERED: usize = 6_000;
@@ -86,7 +89,8 @@ struct State {
     /// The positions of the primary, the latest last, that the standby may not have replayed; each with when it was
     /// not yet asked for. The first is one that it has, where there is one.
     written: VecDeque<(Instant, Position)>,
-    replayed: Option<Position>,
+    /// How far the standby has come, and when it said so.
+    replayed: Option<(Position, Instant)>,
 }
 
 impl State {
@@ -105,13 +109,13 @@ impl State {
 
     /// Notes how far the standby has come.
     fn replay(&mut self, position: Position) {
-        self.replayed = Some(position);
+        self.replayed = Some((position, Instant::now()));
         self.forget();
     }
 
     /// Leaves out what the standby has replayed, but for the last of it.
     fn forget(&mut self) {
-        let Some(replayed) = self.replayed else { return };
+        let Some((replayed, _)) = self.replayed else { return };
         while self.written.get(1).is_some_and(|(_, position)| *position <= replayed) {
             self.written.pop_front();
         }
@@ -119,7 +123,10 @@ impl State {
 
     /// Whether the standby shows what a call wants.
     fn serves(&self, Freshness { max_staleness, position }: Freshness) -> bool {
-        let Some(replayed) = self.replayed else { return false };
+        let Some((replayed, heard)) = self.replayed else { return false };
+        if heard.elapsed() > SILENT_AFTER {
+            return false;
+        }
         let as_of = self.written.front().filter(|(_, position)| *position <= replayed);
         as_of.is_some_and(|(asked, _)| asked.elapsed() <= max_staleness)
             && position.is_none_or(|position| position <= replayed)
@@ -168,49 +175,67 @@ impl Standby {
 }
 
 impl Looks {
-    /// Looks again and again, until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut waiting = Vec::new();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                count = self.questions.recv_many(&mut waiting, WAITING) => {
-                    if count == 0 {
-                        return;
-                    }
-                    self.ask_primary(waiting.drain(..)).await;
-                }
-                _ = look.tick() => {
-                    self.ask_primary([].into_iter()).await;
-                    self.ask_standby().await;
-                }
-            }
+    /// Looks again and again, until `stop`. Answers about the primary do not wait for the standby.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { primary, standby, state, questions } = self;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ((), ()) = async { tokio::join!(look_at_primary(primary, &state, questions), look_at_standby(standby, &state)) } => {}
         }
     }
+}
 
-    /// Asks the primary, for those who wait as well. Who gets no answer learns it by the end of the channel.
-    async fn ask_primary(&mut self, waiting: impl Iterator<Item = oneshot::Sender<Position>>) {
+/// Asks the primary where it is, again and again, and at once for calls that wait.
+async fn look_at_primary(
+    mut primary: Kept,
+    state: &Mutex<State>,
+    mut questions: mpsc::Receiver<oneshot::Sender<Position>>,
+) {
+    let mut look = looks();
+    let mut waiting = Vec::new();
+    loop {
+        tokio::select! {
+            count = questions.recv_many(&mut waiting, WAITING) => {
+                if count == 0 {
+                    return;
+                }
+            }
+            _ = look.tick() => {}
+        }
         let asked = Instant::now();
-        match find(&mut self.primary, WRITTEN).await {
+        match find(&mut primary, WRITTEN).await {
             Ok(position) => {
-                self.state.lock().unwrap_or_else(PoisonError::into_inner).write(asked, position);
-                for answer in waiting {
-                    // Who does not wait any more does not need it.
+                state.lock().unwrap_or_else(PoisonError::into_inner).write(asked, position);
+                for answer in waiting.drain(..) {
+                    // A call that does not wait any more does not need it.
                     let _ = answer.send(position);
                 }
             }
-            Err(error) => tracing::debug!(error, "the primary does not say where it is"),
+            Err(error) => {
+                tracing::debug!(error, "the primary does not say where it is");
+                // The calls learn it by the end of their channels.
+                waiting.clear();
+            }
         }
     }
+}
 
-    async fn ask_standby(&mut self) {
-        match find(&mut self.standby, REPLAYED).await {
-            Ok(position) => self.state.lock().unwrap_or_else(PoisonError::into_inner).replay(position),
+/// Asks the standby how far it has come, again and again.
+async fn look_at_standby(mut standby: Kept, state: &Mutex<State>) {
+    let mut look = looks();
+    loop {
+        look.tick().await;
+        match find(&mut standby, REPLAYED).await {
+            Ok(position) => state.lock().unwrap_or_else(PoisonError::into_inner).replay(position),
             Err(error) => tracing::debug!(error, "the standby does not say how far it has come"),
         }
     }
+}
+
+fn looks() -> Interval {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
 }
 
 /// A row with a position.
@@ -268,6 +293,16 @@ mod tests {
         assert!(state.serves(within(2_000)));
         let wants = |position| Freshness { position: Some(Position(position)), ..within(2_000) };
         assert!(state.serves(wants(20)) && !state.serves(wants(21)));
+    }
+
+    #[test]
+    fn one_that_is_not_heard_is_not_read() {
+        let mut state = State::default();
+        state.write(Instant::now(), Position(1));
+        state.replay(Position(1));
+        assert!(state.serves(within(60_000)));
+        state.replayed = Some((Position(1), Instant::now() - SILENT_AFTER * 2));
+        assert!(!state.serves(within(60_000)));
     }
 
     #[test]

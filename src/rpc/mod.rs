@@ -187,9 +187,7 @@ where
     R: Send,
     F: for<'t> Work<&'t TenantTx, Result<R>>,
 {
-    let _place = call.context.place().await?;
-    let Context { caller, deadline, freshness, .. } = &call.context;
-    db.read_fresh(caller, (Access::ReadOnly, *freshness), *deadline, work).await.map(Response::new)
+    read_as(Access::ReadOnly, db, call, work).await
 }
 
 /// Answers a call that only reads, from one transaction of its tenant that sees one moment.
@@ -203,9 +201,18 @@ where
     R: Send,
     F: for<'t> Work<&'t TenantTx, Result<R>>,
 {
+    read_as(Access::Snapshot, db, call, work).await
+}
+
+async fn read_as<T, R, F>(access: Access, db: &Db, call: &Call<T>, work: F) -> Result<Response<R>>
+where
+    T: Sync,
+    R: Send,
+    F: for<'t> Work<&'t TenantTx, Result<R>>,
+{
     let _place = call.context.place().await?;
     let Context { caller, deadline, freshness, .. } = &call.context;
-    db.read_fresh(caller, (Access::Snapshot, *freshness), *deadline, work).await.map(Response::new)
+    db.read(caller, (access, *freshness), *deadline, work).await.map(Response::new)
 }
 
 /// Answers a call that changes something, in one transaction of its tenant, which has the event of the

@@ -146,6 +146,7 @@ async fn prepared(db: &Db, tenant: &Tenant) -> Vec<String> {
         let query = diesel::sql_query("SELECT statement FROM pg_prepared_statements");
         query.load::<Prepared>(&mut tx.connection()).await.map_err(Error::from)
     };
-    let kept = db.read(&caller.expect("granted"), Deadline::after(PATIENCE), read).await.expect("an answer");
+    let kept =
+        db.snapshot(&caller.expect("granted"), Deadline::after(PATIENCE), read).await.expect("an answer");
     kept.into_iter().map(|Prepared { statement }| statement).collect()
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::client::{Client, PAUSE, Tenanted, within};
 use super::harness::Scratch;
 use super::kills::durable_postgres;
+use super::proxy::{Mode, Proxy};
 use super::service::{Service, Setup};
 use super::standby::{Admin, Standby};
 
@@ -64,7 +65,8 @@ async fn what_may_be_old_is_read_at_the_standby_and_ones_own_writes_are_never_mi
     let scratch = Scratch::new();
     let primary = durable_postgres(&scratch);
     let mut standby = Standby::of(&primary, &scratch).await;
-    let setup = Setup::of(primary.url()).with(&["--read-database-url", standby.url()]);
+    let host = Proxy::start(standby.address()).await;
+    let setup = Setup::of(primary.url()).with(&["--read-database-url", &host.url(standby.url())]);
     let service = Service::launch(setup);
     let client = Client::connect(service.address(), Uuid::new_v4()).await;
     let mut reader = Reader(CustomerServiceClient::new(client.tenanted()));
@@ -96,6 +98,11 @@ async fn what_may_be_old_is_read_at_the_standby_and_ones_own_writes_are_never_mi
         assert!(refused.message().contains(wrong.0), "{refused:?}");
     }
 
+    // A standby that falls silent holds up neither writes nor, soon, reads.
+    host.set(Mode::HalfOpen);
+    reader.create("silent").await;
+    reader.sees_soon("silent", &stale).await;
+    host.set(Mode::Closed);
     // What cannot be read there any more is read at the primary.
     drop(replay);
     standby.end();

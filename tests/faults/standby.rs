@@ -115,6 +115,11 @@ impl Standby {
         standby
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
     /// The URL of the database here.
     pub(crate) fn url(&self) -> &str {
         &self.url
