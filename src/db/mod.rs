@@ -33,7 +33,7 @@ use tonic::Code;
 
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
-use crate::metrics::{self, Limit as Refused, Looking, Metrics, Use};
+use crate::metrics::{self, Limit as Refused, Looking, Metrics, ReadPlace, Use};
 use commits::Commits;
 use pool::{Connector, Lent};
 use standby::{Freshness, Position, Standby};
@@ -147,12 +147,13 @@ impl Db {
 
     /// Has connections counted before each scrape.
     pub fn look(&self) -> Looking {
-        let pool = self.pool.clone();
+        let (pool, standby) = (self.pool.clone(), self.standby.clone());
         self.metrics.before_each_scrape(move |families| {
             let deadpool::Status { max_size, size, available, .. } = pool.status();
             metrics::set(&families.pool.max, max_size);
             metrics::set(&families.pool.connections[Use::InUse], size.saturating_sub(available));
             metrics::set(&families.pool.connections[Use::Idle], available);
+            families.standby.is_of(standby.as_ref().and_then(Standby::age));
         })
     }
 
@@ -210,16 +211,23 @@ impl Db {
         F: for<'t> Work<&'t TenantTx, Result<R>>,
         R: Send,
     {
-        let standby = freshness.zip(self.standby.as_ref());
-        if let Some(standby) = standby.and_then(|(freshness, standby)| standby.serving(freshness)) {
+        let asked = freshness.zip(self.standby.as_ref());
+        let count = |place| self.metrics.standby.reads[place].inc();
+        if let Some(standby) = asked.and_then(|(freshness, standby)| standby.serving(freshness)) {
             let work = &work;
             let read = async |tx: &TenantTx| work(tx).await;
             match tenant_tx::run(standby, caller, access, deadline, read, |_| None).await {
                 Err(error) if may_be_other_here(&error) => {
                     tracing::debug!(%error, "a read at the standby is done at the primary");
                 }
-                answer => return answer,
+                answer => {
+                    count(ReadPlace::Standby);
+                    return answer;
+                }
             }
+        }
+        if asked.is_some() {
+            count(ReadPlace::Primary);
         }
         tenant_tx::run(self, caller, access, deadline, work, |_| None).await
     }
@@ -318,7 +326,9 @@ impl Db {
     /// A connection for a tenant's work, or for that of many, which has `waited` already.
     async fn connection(&self, tenant: Option<TenantId>, access: Access, waited: Duration) -> Result<Lent> {
         if access == Access::ReadWrite {
-            self.commits.check()?;
+            self.commits.check().inspect_err(|_| {
+                self.metrics.refusals[Refused::LateCommit].inc();
+            })?;
         }
         let _waiting = self.metrics.pool.wait();
         let none_free = |cause| {

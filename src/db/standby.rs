@@ -121,15 +121,20 @@ impl State {
         }
     }
 
+    /// How old what the standby shows may be. `None` where it is silent, or too far behind to be known.
+    fn age(&self) -> Option<Duration> {
+        let (replayed, heard) = self.replayed?;
+        if heard.elapsed() > SILENT_AFTER {
+            return None;
+        }
+        let (asked, position) = self.written.front()?;
+        (*position <= replayed).then(|| asked.elapsed())
+    }
+
     /// Whether the standby shows what a call wants.
     fn serves(&self, Freshness { max_staleness, position }: Freshness) -> bool {
-        let Some((replayed, heard)) = self.replayed else { return false };
-        if heard.elapsed() > SILENT_AFTER {
-            return false;
-        }
-        let as_of = self.written.front().filter(|(_, position)| *position <= replayed);
-        as_of.is_some_and(|(asked, _)| asked.elapsed() <= max_staleness)
-            && position.is_none_or(|position| position <= replayed)
+        let has = |position| self.replayed.is_some_and(|(replayed, _)| position <= replayed);
+        self.age().is_some_and(|age| age <= max_staleness) && position.is_none_or(has)
     }
 }
 
@@ -159,6 +164,11 @@ impl Standby {
     pub(super) fn serving(&self, freshness: Freshness) -> Option<&Db> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.serves(freshness).then_some(&*self.db)
+    }
+
+    /// How old what it shows may be at this moment; `None` where that is not known.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).age()
     }
 
     /// Its pool, however old what it shows is.

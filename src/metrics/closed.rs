@@ -82,6 +82,8 @@ closed! {
     MaxWaitingCallsPerTenant = "max_waiting_calls_per_tenant",
     /// How long a transaction waits for a connection to Postgres.
     DatabaseWait = "database_wait",
+    /// Writes, while Postgres does not answer a COMMIT: it may wait for a synchronous standby that is lost.
+    LateCommit = "late_commit",
     /// Topics of a tenant that wait to be committed apart.
     WaitingApart = "waiting_apart",
     /// Metadata of a call.
@@ -108,6 +110,15 @@ closed! {
     InUse = "in_use",
     /// It waits for work.
     Idle = "idle",
+}
+
+closed! {
+    /// Where a read was done whose caller allows what is a little old.
+    ReadPlace, "place":
+    /// At the standby.
+    Standby = "standby",
+    /// At the primary: the standby was away, too old for the caller, or failed.
+    Primary = "primary",
 }
 
 closed! {

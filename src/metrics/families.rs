@@ -65,6 +65,13 @@ impl Registrar<'_> {
         gauge
     }
 
+    /// A gauge of what is no whole number.
+    pub(super) fn ratio(&mut self, name: &str, help: &str) -> Gauge<f64, AtomicU64> {
+        let gauge = Gauge::default();
+        self.0.register(name, help, gauge.clone());
+        gauge
+    }
+
     pub(super) fn gauges<E: Closed>(&mut self, name: &str, help: &str) -> Each<E, Gauge> {
         let family = Family::<[Label; 1], Gauge>::default();
         self.0.register(name, help, family.clone());

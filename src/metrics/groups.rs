@@ -1,12 +1,15 @@
 //! The handles of each part of the service, and what may be done with them.
 
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::closed::{BusState, Cause, Closed, Each, Lane, LostSignals, Signals, State, Use, WatchStart};
+use super::closed::{
+    BusState, Cause, Closed, Each, Lane, LostSignals, ReadPlace, Signals, State, Use, WatchStart,
+};
 use super::families::Registrar;
 use super::set;
 
@@ -21,6 +24,14 @@ pub struct Pool {
     pub waiting: Gauge,
     /// How long they waited, those included that got none.
     pub wait: Histogram,
+}
+
+/// See [`Families::standby`].
+#[derive(Debug)]
+pub struct Replica {
+    age: Gauge<f64, AtomicU64>,
+    /// Reads whose callers allow what is a little old.
+    pub reads: Each<ReadPlace, Counter>,
 }
 
 /// See [`Families::lanes`].
@@ -132,6 +143,28 @@ impl Pool {
     pub fn wait(&self) -> Waiting<'_> {
         self.waiting.inc();
         Waiting { pool: self, began: Instant::now() }
+    }
+}
+
+impl Replica {
+    pub(super) fn register(of: &mut Registrar<'_>) -> Self {
+        let age = of.ratio(
+            "crm_standby_age_seconds",
+            "How old what the standby shows may be; NaN without a standby, or where its age is not known",
+        );
+        age.set(f64::NAN);
+        Self {
+            age,
+            reads: of.counters(
+                "crm_stale_reads",
+                "Reads whose callers allow what is a little old, by where they were done",
+            ),
+        }
+    }
+
+    /// How old what the standby shows may be at this moment; `None` where it is not known.
+    pub fn is_of(&self, age: Option<Duration>) {
+        self.age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
     }
 }
 

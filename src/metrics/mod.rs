@@ -34,10 +34,10 @@ use process::Process;
 
 pub use calls::{Called, Calls, code_word};
 pub use closed::{
-    BusState, CacheName, CallKind, Cause, Closed, Flight, Lane, Limit, Lookup, LostSignals, Signals, State,
-    Use, WatchStart, Written,
+    BusState, CacheName, CallKind, Cause, Closed, Flight, Lane, Limit, Lookup, LostSignals, ReadPlace,
+    Signals, State, Use, WatchStart, Written,
 };
-pub use groups::{Audit, Bus, Connections, Health, LaneHandles, Lanes, Pool, Waiting, Watch};
+pub use groups::{Audit, Bus, Connections, Health, LaneHandles, Lanes, Pool, Replica, Waiting, Watch};
 pub use listener::serve;
 
 /// What one service counts. Cheap to clone.
@@ -70,6 +70,8 @@ pub struct Families {
     pub refusals: Each<Limit, Counter>,
     /// Connections to Postgres.
     pub pool: Pool,
+    /// The standby for reads.
+    pub standby: Replica,
     /// What goes to Postgres and back at once.
     pub flights: Each<Flight, Histogram>,
     /// What waits to go together.
@@ -183,6 +185,7 @@ impl Families {
             calls,
             in_flight: of.gauges("crm_calls_in_flight", "Calls and streams that have a place now"),
             pool: Pool::register(of),
+            standby: Replica::register(of),
             flights: of.seconds_of(
                 "crm_database_flight",
                 "How long flights of batches took: what is sent to Postgres at once, and its answer",

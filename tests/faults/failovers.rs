@@ -14,7 +14,8 @@ use super::harness::Scratch;
 use super::kills::{READY_IN_TESTS, durable_postgres, heals, kill_postgres};
 use super::proxy::{Mode, Proxy};
 use super::run::{Run, Scenario, Size};
-use super::service::Service;
+use super::scrape::Scrape;
+use super::service::{Service, Setup};
 use super::stage::{Cast, Play};
 use super::standby::{Admin, Standby};
 
@@ -167,7 +168,8 @@ async fn lose_the_standby(run: Run) {
     let primary = durable_postgres(&scratch);
     let mut standby = Standby::of(&primary, &scratch).await;
     standby.synchronize(&primary).await;
-    let service = Service::start(primary.url());
+    let mut service = Service::launch(Setup::of(primary.url()).with(&["--metrics-listen", "127.0.0.1:0"]));
+    let metrics = service.metrics();
     let mut reader = Client::connect(service.address(), Uuid::new_v4()).await;
     let conversation = reader.create_conversations(1).await.swap_remove(0);
     let mut writers = JoinSet::new();
@@ -208,6 +210,7 @@ async fn lose_the_standby(run: Run) {
         tokio::time::sleep(PAUSE).await;
     }
     let admin = Admin::connect(primary.url()).await;
+    let refused = Scrape::of(metrics).value("crm_refusals_total{limit=\"late_commit\"}").expect("a series");
     let waiting = admin.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
     admin.text("ALTER SYSTEM RESET synchronous_standby_names").await;
     admin.text("SELECT pg_reload_conf()").await;
@@ -217,9 +220,10 @@ async fn lose_the_standby(run: Run) {
     let acked: usize = writers.join_all().await.into_iter().sum();
     let there = reader.count_customers().await;
     run.say(&format_args!(
-        "{reads} times two reads, the slowest {slowest:?}; {waiting} sessions waited at the end; writes went on after {healed:?}; \
+        "{reads} times two reads, the slowest {slowest:?}; {waiting} sessions waited at the end, {refused} writes were refused; writes went on after {healed:?}; \
          {acked} acked, {there} there"
     ));
+    assert!(refused > 0.0, "writes are refused while a COMMIT is late");
     assert!(there > acked, "one is that of the conversation");
     assert!(slowest <= run.size.pick(READ_IN_TESTS, READ), "a read took {slowest:?}");
     assert!(healed <= run.size.pick(READY_IN_TESTS, Duration::from_secs(5)), "healed after {healed:?}");

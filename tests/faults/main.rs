@@ -16,6 +16,9 @@ mod cluster;
 #[expect(dead_code, reason = "the tests of the process use the rest of it")]
 #[path = "../process/harness.rs"]
 mod harness;
+#[expect(dead_code, reason = "the tests of the process use the rest of it")]
+#[path = "../process/scrape.rs"]
+mod scrape;
 
 mod backends;
 mod checker;

@@ -12,6 +12,7 @@ use super::client::{Client, PAUSE, Tenanted, within};
 use super::harness::Scratch;
 use super::kills::durable_postgres;
 use super::proxy::{Mode, Proxy};
+use super::scrape::Scrape;
 use super::service::{Service, Setup};
 use super::standby::{Admin, Standby};
 
@@ -66,8 +67,15 @@ async fn what_may_be_old_is_read_at_the_standby_and_ones_own_writes_are_never_mi
     let primary = durable_postgres(&scratch);
     let mut standby = Standby::of(&primary, &scratch).await;
     let host = Proxy::start(standby.address()).await;
-    let setup = Setup::of(primary.url()).with(&["--read-database-url", &host.url(standby.url())]);
-    let service = Service::launch(setup);
+    let setup = Setup::of(primary.url()).with(&[
+        "--read-database-url",
+        &host.url(standby.url()),
+        "--metrics-listen",
+        "127.0.0.1:0",
+    ]);
+    let mut service = Service::launch(setup);
+    let metrics = service.metrics();
+    let value = |series: &str| Scrape::of(metrics).value(series).expect(series);
     let client = Client::connect(service.address(), Uuid::new_v4()).await;
     let mut reader = Reader(CustomerServiceClient::new(client.tenanted()));
     let stale = [(MAX_STALENESS, A_MINUTE)];
@@ -81,8 +89,14 @@ async fn what_may_be_old_is_read_at_the_standby_and_ones_own_writes_are_never_mi
     assert!(reader.sees("after", &[]).await, "who allows nothing reads at the primary");
     assert!(!reader.sees("after", &stale).await, "who allows a minute reads at the standby");
     assert!(reader.sees("before", &stale).await);
+    assert!(value("crm_standby_age_seconds") >= 0.0);
+    let at = |place: &str| value(&format!("crm_stale_reads_total{{place=\"{place}\"}}"));
+    let (at_standby, at_primary) = (at("standby"), at("primary"));
+    assert!(at_standby >= 2.0, "{at_standby}");
     assert!(reader.sees("after", &[(MAX_STALENESS, A_MINUTE), (POSITION, &position)]).await);
     assert!(reader.sees("after", &[(POSITION, &position)]).await, "a position alone allows nothing old");
+    assert!(at("primary") > at_primary, "what is not replayed is read at the primary");
+    assert_eq!(at("standby"), at_standby);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(
         reader.sees("after", &[(MAX_STALENESS, A_MOMENT)]).await,
@@ -109,5 +123,6 @@ async fn what_may_be_old_is_read_at_the_standby_and_ones_own_writes_are_never_mi
     let position = reader.create("alone").await;
     assert!(reader.sees("alone", &[(MAX_STALENESS, A_MINUTE), (POSITION, &position)]).await);
     assert!(reader.names(&stale).await.expect("a page").contains("after"));
+    assert!(value("crm_standby_age_seconds").is_nan(), "nothing is known of one that is away");
     service.terminate();
 }

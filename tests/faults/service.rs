@@ -81,6 +81,11 @@ impl Service {
         self.server().address
     }
 
+    /// Where it answers `GET /metrics`. It was started with `--metrics-listen`, and this is asked once.
+    pub(crate) fn metrics(&mut self) -> SocketAddr {
+        self.server.as_mut().expect("it is ended only to be started").metrics()
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         self.server().program.pid()
     }

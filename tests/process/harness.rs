@@ -331,6 +331,13 @@ impl Server {
         Self { program, address: address.parse().expect("an address") }
     }
 
+    /// Where it answers `GET /metrics`, as it says after its address.
+    pub(crate) fn metrics(&mut self) -> SocketAddr {
+        let url = self.program.says("  metrics    ");
+        let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics"));
+        address.and_then(|address| address.parse().ok()).expect("an address")
+    }
+
     /// SIGTERM, and the end.
     pub(crate) fn terminate(self) -> Ended {
         self.program.signal(Signal::TERM);

@@ -12,6 +12,7 @@ mod harness;
 #[expect(dead_code, reason = "the tests of faults use the rest of it")]
 #[path = "../faults/meter.rs"]
 mod meter;
+mod scrape;
 
 mod command_line;
 mod crash;

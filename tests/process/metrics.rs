@@ -1,12 +1,11 @@
 //! What Prometheus finds at `--metrics-listen`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use crm_backend::metrics::{
-    BusState, CacheName, CallKind, Cause, Closed, Flight, Lane, Limit, Lookup, LostSignals, Signals, State,
-    Use, WatchStart, Written,
+    BusState, CacheName, CallKind, Cause, Closed, Flight, Lane, Limit, Lookup, LostSignals, ReadPlace,
+    Signals, State, Use, WatchStart, Written,
 };
 use crm_backend::pb;
 use prost_reflect::DescriptorPool;
@@ -14,7 +13,8 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
 use super::client::{Client, message, within};
-use super::harness::{LIMIT, Scratch, Server, eventually, run};
+use super::harness::{Scratch, Server, eventually, run};
+use super::scrape::Scrape;
 
 /// A serving program, and where it is scraped.
 pub(crate) struct Scraped {
@@ -32,50 +32,13 @@ impl Scraped {
     pub(crate) fn start_with(scratch: &Scratch, arguments: &[&str]) -> Self {
         let arguments = [&["--metrics-listen", "127.0.0.1:0"], arguments].concat();
         let mut server = Server::start_with(scratch, &arguments);
-        let url = server.program.says("  metrics    ");
-        let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics"));
-        let address = address.and_then(|address| address.parse().ok()).expect("an address");
+        let address = server.metrics();
         Self { server, address }
     }
 
     /// A scrape.
     pub(crate) fn scrape(&self) -> Scrape {
-        let mut tcp = TcpStream::connect(self.address).expect("it listens");
-        tcp.set_read_timeout(Some(LIMIT)).expect("a limit");
-        tcp.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("room to write");
-        let mut text = String::new();
-        tcp.read_to_string(&mut text).expect("an answer");
-        let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
-        assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
-        assert!(body.ends_with("# EOF\n"), "{body}");
-        Scrape(body.to_owned())
-    }
-}
-
-/// What was scraped.
-pub(crate) struct Scrape(String);
-
-impl Scrape {
-    /// The value of a series, written as it is there.
-    pub(crate) fn value(&self, series: &str) -> Option<f64> {
-        let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map(|value| value.parse().expect("a number"))
-    }
-
-    /// Names of all series.
-    pub(crate) fn names(&self) -> BTreeSet<&str> {
-        self.samples().map(|(name, _)| name).collect()
-    }
-
-    /// Each series: its name, and its labels.
-    fn samples(&self) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
-        self.0.lines().filter(|line| !line.starts_with('#')).map(|line| {
-            let name = line.split([' ', '{']).next().expect("a name");
-            let labels =
-                line.split_once('{').map_or("", |(_, rest)| rest.rsplit_once("} ").expect("an end").0);
-            let labels = labels.split("\",").filter_map(|label| label.split_once("=\""));
-            (name, labels.map(|(label, value)| (label, value.trim_end_matches('"'))).collect())
-        })
+        Scrape::of(self.address)
     }
 }
 
@@ -178,6 +141,7 @@ pub(crate) fn closed_sets() -> BTreeMap<&'static str, BTreeSet<String>> {
     add::<Limit>(&mut sets);
     add::<Lookup>(&mut sets);
     add::<LostSignals>(&mut sets);
+    add::<ReadPlace>(&mut sets);
     add::<Signals>(&mut sets);
     add::<State>(&mut sets);
     add::<Use>(&mut sets);
@@ -275,7 +239,7 @@ async fn what_clients_make_up_is_no_label() {
     }
     let scrape = scraped.scrape();
     assert_eq!(scrape.samples().count(), before, "the same series whatever is called");
-    assert!(!scrape.0.to_lowercase().contains("kanarienvogel"), "{}", scrape.0);
+    assert!(!scrape.text().to_lowercase().contains("kanarienvogel"), "{}", scrape.text());
     let sets = closed_sets();
     for (name, labels) in scrape.samples() {
         for (label, value) in labels.into_iter().filter(|(label, _)| *label != "le") {
