@@ -109,14 +109,13 @@ fn arm(pool: &DescriptorPool, method: &MethodDescriptor, place: usize) -> Result
     let streaming = method.is_client_streaming() || method.is_server_streaming();
     if streaming && cost != "Low" {
         return Err(named(
-            "a stream would have its place for as long as it is open: say cost: COST_LOW".to_owned(),
+            "a stream would have its place for as long as it is open: say cost: ACCESS_COST_LOW".to_owned(),
         ));
     }
     Ok(format!(
-        "        \"/{full}/{name}\" => Some(&Method {{ place: {place}, name: \"{short}/{name}\", scope: crate::pb::Scope::{scope}, \
-         cost: crate::pb::Cost::{cost}, resource_type: {kind}, streaming: {streaming} }}),\n",
+        "        \"/{full}/{name}\" => Some(&Method {{ place: {place}, name: \"{full}/{name}\", scope: crate::pb::AccessScope::{scope}, \
+         cost: crate::pb::AccessCost::{cost}, resource_type: {kind}, streaming: {streaming} }}),\n",
         full = service.full_name(),
-        short = service.name(),
         name = method.name(),
     ))
 }
@@ -129,7 +128,7 @@ fn word(pool: &DescriptorPool, method: &MethodDescriptor, field: &str) -> Result
         field.kind().as_enum()?.get_value(number)
     });
     let value = value.ok_or_else(|| format!("say what a call needs: option ({ACCESS}) = {{{field}: …}}"))?;
-    let prefix = format!("{}_", field.to_uppercase());
+    let prefix = format!("ACCESS_{}_", field.to_uppercase());
     Ok(names::camel(value.name().trim_start_matches(&prefix)))
 }
 

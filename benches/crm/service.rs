@@ -11,7 +11,7 @@ use crm_backend::auth::api_keys::{self, NewKey, Secret};
 use crm_backend::auth::{Scopes, Tenants};
 use crm_backend::db::Target;
 use crm_backend::db::embedded::{self, Durability, Embedded, Storage};
-use crm_backend::pb::Scope;
+use crm_backend::pb::AccessScope;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -83,7 +83,7 @@ impl Database {
     /// A new API key for all tenants, where the service has made the tables.
     pub(crate) async fn key(&self) -> Result<Secret> {
         let mut connection = Target::parse(self.embedded.url())?.open_bare().await?;
-        let scopes = Scopes::of([Scope::Read, Scope::Write]);
+        let scopes = Scopes::of([AccessScope::Read, AccessScope::Write]);
         let new = NewKey { name: "benchmark".to_owned(), tenants: Tenants::All, scopes, lifetime: None };
         Ok(api_keys::create(&mut connection, &new).await?.1)
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::{AddMessageRequest, AddMessageResponse, MessageRole, NewMessage};
 use futures_util::{Stream, stream};
@@ -62,7 +62,7 @@ pub(crate) fn message(conversation_id: String, message_key: String) -> AddMessag
         content: CONTENT.clone(),
         ..Default::default()
     };
-    AddMessageRequest { conversation_id, action: Some(Action::Message(message)) }
+    AddMessageRequest { conversation_id, command: Some(Command::Message(message)) }
 }
 
 /// Fails where an answer does not say that something new is committed. An error of a request fails with

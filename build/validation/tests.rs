@@ -27,7 +27,7 @@ fn compile(declarations: &str) -> Vec<u8> {
         import "google/protobuf/duration.proto";
         import "google/protobuf/timestamp.proto";
         import "google/protobuf/wrappers.proto";
-        extend google.protobuf.FieldOptions { bool per_item = 50002; }"#;
+        extend google.protobuf.FieldOptions { bool per_item = 83217; }"#;
     let mut files = ChainFileResolver::new();
     files.add(Source(format!("{head}\n{declarations}")));
     let vendored = concat!(env!("CARGO_MANIFEST_DIR"), "/third_party/proto");

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
@@ -135,7 +135,7 @@ impl Agent {
             content: turn.customer.to_owned(),
             ..Default::default()
         };
-        let said = self.add(Action::Message(message)).await?;
+        let said = self.add(Command::Message(message)).await?;
         let context = self.context().await?;
         println!("GetAiContext: {} of {BUDGET} tokens", context.token_count);
 
@@ -175,7 +175,7 @@ impl Agent {
             ai: Some(pb::AiMetadata { model: "script".to_owned(), ..Default::default() }),
             ..Default::default()
         };
-        self.send(Action::Start(start))?;
+        self.send(Command::Start(start))?;
         let mut length = 0;
         for piece in reply.pieces {
             let delta = pb::MessageDelta {
@@ -184,10 +184,10 @@ impl Agent {
                 text: (*piece).to_owned(),
             };
             length += i64::try_from(piece.len())?;
-            self.send(Action::Delta(delta))?;
+            self.send(Command::Delta(delta))?;
         }
         let finish = pb::MessageFinish { message_key, length, ..Default::default() };
-        let ack = self.add(Action::Finish(finish)).await?;
+        let ack = self.add(Command::Finish(finish)).await?;
         println!("Assistant  {}", reply.pieces.concat());
         Ok(ack)
     }
@@ -262,13 +262,13 @@ impl Agent {
         Ok(())
     }
 
-    fn send(&self, action: Action) -> Result<(), Error> {
+    fn send(&self, action: Command) -> Result<(), Error> {
         let conversation_id = self.conversation_id.clone();
-        Ok(self.requests.send(pb::AddMessageRequest { conversation_id, action: Some(action) })?)
+        Ok(self.requests.send(pb::AddMessageRequest { conversation_id, command: Some(action) })?)
     }
 
     /// Sends a request that closes a message, and waits until it is committed.
-    async fn add(&mut self, action: Action) -> Result<pb::MessageAck, Error> {
+    async fn add(&mut self, action: Command) -> Result<pb::MessageAck, Error> {
         self.send(action)?;
         loop {
             let response = self.answers.message().await?.ok_or("the stream ended")?;

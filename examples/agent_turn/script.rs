@@ -76,8 +76,8 @@ pub(crate) fn customer() -> pb::CreateCustomerRequest {
 
 /// What is to be learned.
 pub(crate) fn questions(customer_id: &str) -> Vec<pb::CreatePendingQuestionRequest> {
-    let question = |question: &str, target_field: &str, priority: pb::QuestionPriority| {
-        pb::CreatePendingQuestionRequest {
+    let question =
+        |question: &str, target_field: &str, priority: pb::Priority| pb::CreatePendingQuestionRequest {
             customer_id: customer_id.to_owned(),
             question: question.to_owned(),
             target_field: target_field.to_owned(),
@@ -85,11 +85,10 @@ pub(crate) fn questions(customer_id: &str) -> Vec<pb::CreatePendingQuestionReque
             timing: pb::QuestionTiming::NextMessage.into(),
             request_id: Uuid::new_v4().to_string(),
             ..Default::default()
-        }
-    };
+        };
     vec![
-        question("Where may we send the price list?", "email", pb::QuestionPriority::High),
-        question("How many people work there?", "size", pb::QuestionPriority::Normal),
+        question("Where may we send the price list?", "email", pb::Priority::High),
+        question("How many people work there?", "size", pb::Priority::Normal),
     ]
 }
 

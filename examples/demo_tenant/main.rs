@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::campaign_service_client::CampaignServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
@@ -313,7 +313,7 @@ impl Clients {
         let total = said.len();
         let requests = said.into_iter().map(|(conversation_id, message)| pb::AddMessageRequest {
             conversation_id,
-            action: Some(Action::Message(message)),
+            command: Some(Command::Message(message)),
         });
         let answers =
             self.conversations.clone().add_message(stream::iter(requests.collect::<Vec<_>>())).await;

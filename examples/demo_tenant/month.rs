@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use crm_backend::pb;
 use crm_backend::pb::{
-    CampaignEventKind, Channel, CustomerStatus, EntryPoint, InterestKind, MessageRole, Outcome,
+    CampaignEventKind, ConversationOutcome, CustomerStatus, EntryPoint, InterestKind, MessageRole, Modality,
 };
 use prost_types::{Duration, Timestamp};
 
@@ -13,13 +13,13 @@ use crate::words::{
 };
 
 /// Where conversations begin, as often as it stands here, and over what they go.
-const PLACES: &[(EntryPoint, Channel)] = &[
-    (EntryPoint::WebsiteWidget, Channel::Text),
-    (EntryPoint::WebsiteWidget, Channel::Text),
-    (EntryPoint::Whatsapp, Channel::Text),
-    (EntryPoint::Email, Channel::Email),
-    (EntryPoint::Campaign, Channel::Text),
-    (EntryPoint::Phone, Channel::Voice),
+const PLACES: &[(EntryPoint, Modality)] = &[
+    (EntryPoint::WebsiteWidget, Modality::Text),
+    (EntryPoint::WebsiteWidget, Modality::Text),
+    (EntryPoint::Whatsapp, Modality::Text),
+    (EntryPoint::Email, Modality::Email),
+    (EntryPoint::Campaign, Modality::Text),
+    (EntryPoint::Phone, Modality::Voice),
 ];
 
 /// How many in a hundred go one step further, from SENT on.
@@ -34,10 +34,10 @@ const STEPS: [(CampaignEventKind, u64); 5] = [
 /// A conversation, with all that came of it.
 pub(crate) struct Talk {
     pub(crate) start: DateTime<Utc>,
-    pub(crate) place: (EntryPoint, Channel),
+    pub(crate) place: (EntryPoint, Modality),
     pub(crate) matter: &'static Matter,
     pub(crate) model: (&'static str, &'static str),
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: ConversationOutcome,
     /// What was bought: products, and how many of each.
     pub(crate) bought: Vec<(usize, i64)>,
     /// How many cents of it were paid back.
@@ -91,7 +91,7 @@ pub(crate) fn talk(random: &mut Random, now: DateTime<Utc>, days: u64) -> Talk {
         place: *random.one(PLACES),
         matter,
         model: *random.one(MODELS),
-        outcome: if buys { Outcome::Purchased } else { *random.one(OUTCOMES) },
+        outcome: if buys { ConversationOutcome::Purchased } else { *random.one(OUTCOMES) },
         refunded: (buys && random.percent(8)).then(|| if random.percent(50) { total } else { total / 2 }),
         bought,
     }
@@ -223,7 +223,7 @@ impl Talk {
             items: items.collect(),
             purchase_time: Some(wire(self.end())),
             conversation_id: conversation_id.to_owned(),
-            conversation_outcome: Outcome::Purchased.into(),
+            conversation_outcome: ConversationOutcome::Purchased.into(),
             request_id: random.uuid().to_string(),
             ..Default::default()
         })

@@ -1,6 +1,6 @@
 //! What a roastery's customers are called, ask for and buy.
 
-use crm_backend::pb::{ObjectionKind, Outcome, SentimentLabel};
+use crm_backend::pb::{ConversationOutcome, ObjectionKind, SentimentLabel};
 
 pub(crate) const FIRST: &[&str] =
     &["Café", "Bistro", "Bakery", "Hotel", "Roastery", "Kiosk", "Restaurant", "Deli", "Tearoom", "Canteen"];
@@ -124,15 +124,15 @@ pub(crate) const MATTERS: &[Matter] = &[
 ];
 
 /// What comes of conversations, as often as it stands here.
-pub(crate) const OUTCOMES: &[Outcome] = &[
-    Outcome::InformationGiven,
-    Outcome::InformationGiven,
-    Outcome::Interested,
-    Outcome::Interested,
-    Outcome::Qualified,
-    Outcome::MeetingBooked,
-    Outcome::FollowUpNeeded,
-    Outcome::HandedOff,
-    Outcome::NotInterested,
-    Outcome::NoResponse,
+pub(crate) const OUTCOMES: &[ConversationOutcome] = &[
+    ConversationOutcome::InformationGiven,
+    ConversationOutcome::InformationGiven,
+    ConversationOutcome::Interested,
+    ConversationOutcome::Interested,
+    ConversationOutcome::Qualified,
+    ConversationOutcome::MeetingBooked,
+    ConversationOutcome::FollowUpNeeded,
+    ConversationOutcome::HandedOff,
+    ConversationOutcome::NotInterested,
+    ConversationOutcome::NoResponse,
 ];

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action as Request;
+use crm_backend::pb::add_message_request::Command as Request;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
@@ -171,7 +171,7 @@ async fn open(
         customer_id: customer_id.to_owned(),
         session_id: session_id.clone(),
         entry_point: pb::EntryPoint::Import.into(),
-        environment: pb::Environment::Live.into(),
+        environment: pb::ConversationEnvironment::Live.into(),
         metadata: Some(Struct { fields: [("scenario".to_owned(), scenario)].into() }),
         ..Default::default()
     };
@@ -230,7 +230,7 @@ async fn add_messages(
 
 fn requests(opened: &Opened) -> impl Iterator<Item = pb::AddMessageRequest> {
     (1..).zip(&opened.conversation.messages).map(|(place, message)| {
-        let action = |Action { name, arguments, result }: &Action| pb::Action {
+        let action = |Action { name, arguments, result }: &Action| pb::MessageAction {
             name: name.clone(),
             arguments: arguments.clone(),
             result: result.clone(),
@@ -247,7 +247,7 @@ fn requests(opened: &Opened) -> impl Iterator<Item = pb::AddMessageRequest> {
             actions: message.actions.iter().map(action).collect(),
             ..Default::default()
         };
-        pb::AddMessageRequest { conversation_id: opened.id.clone(), action: Some(Request::Message(message)) }
+        pb::AddMessageRequest { conversation_id: opened.id.clone(), command: Some(Request::Message(message)) }
     })
 }
 

@@ -67,7 +67,7 @@ CREATE POLICY tenant_isolation ON idempotency_keys TO crm_app
 GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO crm_app;
 COMMENT ON TABLE idempotency_keys IS 'What a call with a request_id answered, so that its retry answers the same.';
 COMMENT ON COLUMN idempotency_keys.tenant_id IS 'The tenant.';
-COMMENT ON COLUMN idempotency_keys.method IS 'The RPC, e.g. CustomerService/CreateCustomer.';
+COMMENT ON COLUMN idempotency_keys.method IS 'The RPC, e.g. crm.v1.CustomerService/CreateCustomer.';
 COMMENT ON COLUMN idempotency_keys.request_id IS 'The UUID that the client made for the request.';
 COMMENT ON COLUMN idempotency_keys.fingerprint IS 'SHA-256 of the encoded request; another one means that the id was used again.';
 COMMENT ON COLUMN idempotency_keys.response IS 'The encoded response; null only inside the transaction that makes it.';

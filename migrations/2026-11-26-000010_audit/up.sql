@@ -44,7 +44,7 @@ COMMENT ON COLUMN audit_events.tenant_id IS 'The tenant.';
 COMMENT ON COLUMN audit_events.id IS 'UUID version 7, made by the service of created_at.';
 COMMENT ON COLUMN audit_events.created_at IS 'When it was done.';
 COMMENT ON COLUMN audit_events.principal IS 'Who did it, as the credential says.';
-COMMENT ON COLUMN audit_events.method IS 'The RPC, e.g. CustomerService/CreateCustomer, or what the service did by itself.';
+COMMENT ON COLUMN audit_events.method IS 'The RPC, e.g. crm.v1.CustomerService/CreateCustomer, or what the service did by itself.';
 COMMENT ON COLUMN audit_events.resource_type IS 'The kind of thing that it was done to.';
 COMMENT ON COLUMN audit_events.resource_id IS 'That thing; null when the call did not name it by a UUID, or failed to make it.';
 COMMENT ON COLUMN audit_events.outcome IS 'What came of it.';

@@ -1,7 +1,7 @@
 //! What a credential grants, as people and issuers write it.
 
 use super::{TenantId, Tenants};
-use crate::pb::Scope;
+use crate::pb::AccessScope;
 use crate::rpc::words::Word;
 
 /// How all tenants are written, those to come included.
@@ -22,8 +22,8 @@ pub fn tenant(word: &str) -> Option<Grant> {
 }
 
 /// The scope that a word names, in small letters.
-pub fn scope(word: &str) -> Option<Scope> {
-    [Scope::Read, Scope::Write, Scope::Admin]
+pub fn scope(word: &str) -> Option<AccessScope> {
+    [AccessScope::Read, AccessScope::Write, AccessScope::Admin]
         .into_iter()
         .find(|scope| scope.word().eq_ignore_ascii_case(word))
 }
@@ -65,9 +65,9 @@ mod tests {
 
     #[test]
     fn scopes_have_their_words_and_no_others() {
-        assert_eq!(scope("read"), Some(Scope::Read));
-        assert_eq!(scope("Write"), Some(Scope::Write));
-        assert_eq!(scope("admin"), Some(Scope::Admin));
+        assert_eq!(scope("read"), Some(AccessScope::Read));
+        assert_eq!(scope("Write"), Some(AccessScope::Write));
+        assert_eq!(scope("admin"), Some(AccessScope::Admin));
         for other in ["", "unspecified", "read ", "crm:read", "*"] {
             assert_eq!(scope(other), None, "{other:?}");
         }

@@ -117,7 +117,7 @@ pub(crate) mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::pb::Scope;
+    use crate::pb::AccessScope;
 
     const TENANT: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
@@ -164,7 +164,7 @@ pub(crate) mod tests {
         let act = |tenants: Tenants, scopes: Scopes| {
             let principal = Arc::new(Principal::new("key/1".to_owned(), tenants, scopes));
             let tenant = TenantId::parse("01939a3c-7d4e-7000-8000-0123456789ab").expect("a tenant");
-            principal.act(tenant, Scope::Write).expect_err("a right is missing")
+            principal.act(tenant, AccessScope::Write).expect_err("a right is missing")
         };
         match reason {
             ErrorReason::TenantRequired => TenantId::selected_by(&HeaderMap::new()).expect_err("no tenant"),
@@ -178,7 +178,7 @@ pub(crate) mod tests {
             ErrorReason::CredentialExpired => validity::expired(),
             ErrorReason::CredentialRevoked => validity::revoked(),
             ErrorReason::TenantNotGranted => act(Tenants::Only([].into()), Scopes::ALL),
-            ErrorReason::ScopeNotGranted => act(Tenants::All, Scopes::of([Scope::Read])),
+            ErrorReason::ScopeNotGranted => act(Tenants::All, Scopes::of([AccessScope::Read])),
             other => panic!("{other:?} is no reason of this room"),
         }
     }

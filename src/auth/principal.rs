@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::{Caller, TenantId};
 use crate::error::{Error, Result};
-use crate::pb::{ErrorReason, Scope};
+use crate::pb::{AccessScope, ErrorReason};
 use crate::rpc::words::Word;
 
 /// Rights of a principal, each of which stands for itself.
@@ -17,26 +17,28 @@ impl Scopes {
     pub const ALL: Self = Self(u8::MAX);
 
     /// These and no others.
-    pub fn of(scopes: impl IntoIterator<Item = Scope>) -> Self {
+    pub fn of(scopes: impl IntoIterator<Item = AccessScope>) -> Self {
         Self(scopes.into_iter().fold(0, |bits, scope| bits | Self::bit(scope)))
     }
 
     /// Those that have names, in the order of the contract.
-    pub fn list(self) -> impl Iterator<Item = Scope> {
-        [Scope::Read, Scope::Write, Scope::Admin].into_iter().filter(move |scope| self.contains(*scope))
+    pub fn list(self) -> impl Iterator<Item = AccessScope> {
+        [AccessScope::Read, AccessScope::Write, AccessScope::Admin]
+            .into_iter()
+            .filter(move |scope| self.contains(*scope))
     }
 
     /// Whether this right is among them.
-    pub fn contains(self, scope: Scope) -> bool {
+    pub fn contains(self, scope: AccessScope) -> bool {
         self.0 & Self::bit(scope) != 0
     }
 
-    fn bit(scope: Scope) -> u8 {
+    fn bit(scope: AccessScope) -> u8 {
         match scope {
-            Scope::Unspecified => 0,
-            Scope::Read => 1,
-            Scope::Write => 2,
-            Scope::Admin => 4,
+            AccessScope::Unspecified => 0,
+            AccessScope::Read => 1,
+            AccessScope::Write => 2,
+            AccessScope::Admin => 4,
         }
     }
 }
@@ -97,7 +99,7 @@ impl Principal {
     /// # Errors
     ///
     /// `TENANT_NOT_GRANTED`, `SCOPE_NOT_GRANTED`.
-    pub fn act(self: &Arc<Self>, tenant: TenantId, scope: Scope) -> Result<Caller> {
+    pub fn act(self: &Arc<Self>, tenant: TenantId, scope: AccessScope) -> Result<Caller> {
         if !self.tenants.contain(tenant) {
             return Err(Error::PermissionDenied {
                 reason: ErrorReason::TenantNotGranted,
@@ -125,31 +127,31 @@ mod tests {
         TenantId(uuid::Uuid::from_u128(number))
     }
 
-    fn refusal(principal: &Arc<Principal>, tenant: TenantId, scope: Scope) -> Option<ErrorReason> {
+    fn refusal(principal: &Arc<Principal>, tenant: TenantId, scope: AccessScope) -> Option<ErrorReason> {
         principal.act(tenant, scope).err().map(|error| error.reason())
     }
 
     #[test]
     fn a_principal_acts_for_its_tenants_within_its_scopes() {
         let tenants = Tenants::Only(BTreeSet::from([tenant(1)]));
-        let principal = Arc::new(Principal::new("a".to_owned(), tenants, Scopes::of([Scope::Write])));
-        let caller = principal.act(tenant(1), Scope::Write).expect("granted");
+        let principal = Arc::new(Principal::new("a".to_owned(), tenants, Scopes::of([AccessScope::Write])));
+        let caller = principal.act(tenant(1), AccessScope::Write).expect("granted");
         assert_eq!((caller.tenant(), caller.principal().name()), (tenant(1), "a"));
-        assert_eq!(refusal(&principal, tenant(2), Scope::Write), Some(ErrorReason::TenantNotGranted));
-        for scope in [Scope::Read, Scope::Admin] {
+        assert_eq!(refusal(&principal, tenant(2), AccessScope::Write), Some(ErrorReason::TenantNotGranted));
+        for scope in [AccessScope::Read, AccessScope::Admin] {
             assert_eq!(refusal(&principal, tenant(1), scope), Some(ErrorReason::ScopeNotGranted));
         }
     }
 
     #[test]
     fn nobody_has_a_scope_that_is_none() {
-        assert!(!Scopes::ALL.contains(Scope::Unspecified));
+        assert!(!Scopes::ALL.contains(AccessScope::Unspecified));
         assert_eq!(Scopes::of([]), Scopes::default());
     }
 
     #[test]
     fn where_nobody_is_asked_everything_is_granted() {
-        for scope in [Scope::Read, Scope::Write, Scope::Admin] {
+        for scope in [AccessScope::Read, AccessScope::Write, AccessScope::Admin] {
             assert_eq!(refusal(&Principal::anybody(), tenant(7), scope), None);
         }
     }

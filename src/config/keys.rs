@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{DatabaseConfig, LogConfig};
 use crate::auth::grants::{self, Grant};
-use crate::pb::Scope;
+use crate::pb::AccessScope;
 
 /// Longest time that a key can be made for: what lasts longer should say that it never ends.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -47,7 +47,7 @@ pub struct CreateKey {
 
     /// What it may be used for: one or more of `read`, `write` and `admin`, none of which includes another.
     #[arg(long, value_name = "SCOPE,…", default_value = "read", value_delimiter = ',', value_parser = scope)]
-    pub scopes: Vec<Scope>,
+    pub scopes: Vec<AccessScope>,
 
     /// How long, in seconds, minutes, hours or days: `90d`, `12h`.
     #[arg(long, value_name = "TIME", default_value = "90d", value_parser = lifetime)]
@@ -123,7 +123,7 @@ fn tenant(word: &str) -> Result<Grant, String> {
     grants::tenant(word).ok_or_else(|| "must be the UUID of a tenant, or *".to_owned())
 }
 
-fn scope(word: &str) -> Result<Scope, String> {
+fn scope(word: &str) -> Result<AccessScope, String> {
     grants::scope(word).ok_or_else(|| "must be read, write or admin".to_owned())
 }
 

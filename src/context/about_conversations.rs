@@ -11,7 +11,7 @@ use crate::conversations::analyses::store::{Analysis, Objection, Sentiment};
 use crate::conversations::store::briefs::Brief;
 use crate::db::json::Json;
 use crate::db::texts::Texts;
-use crate::pb::{ContextResourceType, ContextSectionKind, ObjectionKind, ObjectionState, Tokenizer};
+use crate::pb::{ContextSectionKind, ObjectionKind, ObjectionState, ResourceType, Tokenizer};
 use crate::rpc::words::{Text, Word};
 
 /// The conversations in short: the present one, then the others, which come the newest first.
@@ -119,7 +119,7 @@ fn with(head: Words, between: &'static str, text: &str) -> Words {
 }
 
 fn about(brief: &Brief, words: Words, tokenizer: Tokenizer) -> Item {
-    Item::line(tokenizer, words, Some((ContextResourceType::Conversation, brief.id)))
+    Item::line(tokenizer, words, Some((ResourceType::Conversation, brief.id)))
 }
 
 /// The day of a time.

@@ -7,7 +7,7 @@ use crate::customers::consents::store::Consent;
 use crate::customers::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
-use crate::pb::{ConsentState, ContextResourceType, ContextSectionKind, Tokenizer};
+use crate::pb::{ConsentState, ContextSectionKind, ResourceType, Tokenizer};
 use crate::rpc::words::Word;
 
 /// Fields of a profile before which nothing else is told: who it is, and how it stands to the tenant.
@@ -17,7 +17,7 @@ const FIRST_FIELDS: usize = 2;
 /// so that it is the last that a small budget leaves out.
 pub(super) fn sections(customer: &Customer, consents: &[Consent], tokenizer: Tokenizer) -> [Section; 4] {
     let section = |kind, fields: Vec<(Name<'_>, String)>| {
-        let about = Some((ContextResourceType::Customer, customer.id));
+        let about = Some((ResourceType::Customer, customer.id));
         let told = fields.into_iter().filter(|(_, value)| !value.trim().is_empty());
         let items = told.map(|(name, value)| {
             let words = match name {
@@ -53,7 +53,7 @@ fn contact(customer: &Customer, consents: &[Consent], tokenizer: Tokenizer) -> V
         let channel = consent.channel.0.word();
         let words = Words::new().ours(may).ours(" by ").ours(channel).ours(": ").ours(what).ours(" on ");
         let words = words.data(&day(consent.occurred_at));
-        Some(Item::line(tokenizer, words, Some((ContextResourceType::Customer, customer.id))))
+        Some(Item::line(tokenizer, words, Some((ResourceType::Customer, customer.id))))
     };
     consents.into_iter().filter_map(item).collect()
 }

@@ -11,7 +11,7 @@ use crate::db::json::Json;
 use crate::engagement::actions::Engagement;
 use crate::engagement::interest::store::scores::Score;
 use crate::engagement::purchases::store::{Bought, Item as Thing};
-use crate::pb::{AssignmentStatus, ContextResourceType, ContextSectionKind, Tokenizer};
+use crate::pb::{AssignmentStatus, ContextSectionKind, ResourceType, Tokenizer};
 use crate::rpc::money;
 use crate::rpc::words::{Text, Word};
 
@@ -35,12 +35,12 @@ pub(super) fn section(
 }
 
 /// What of a kind is there beyond what is looked at: the kind, how many were read, and how many are told of.
-pub(super) fn read_of(engagement: &Engagement) -> [(ContextResourceType, usize, usize); 3] {
+pub(super) fn read_of(engagement: &Engagement) -> [(ResourceType, usize, usize); 3] {
     let Engagement { interests, purchases, campaigns } = engagement;
     [
-        (ContextResourceType::InterestEvent, interests.len(), MAX_INTERESTS),
-        (ContextResourceType::Purchase, purchases.len(), MAX_PURCHASES),
-        (ContextResourceType::Campaign, campaigns.len(), MAX_CAMPAIGNS),
+        (ResourceType::InterestEvent, interests.len(), MAX_INTERESTS),
+        (ResourceType::Purchase, purchases.len(), MAX_PURCHASES),
+        (ResourceType::Campaign, campaigns.len(), MAX_CAMPAIGNS),
     ]
 }
 
@@ -63,10 +63,7 @@ fn interest(score: &Score, tokenizer: Tokenizer) -> Item {
     let times = if *event_count == 1 { "once".to_owned() } else { format!("{event_count} times") };
     let how = format!("(score {score:.1}, {times}, last on {})", day(*last_occurred_at));
     let words = Words::new().ours(attitude).ours(" in \"").data(subject.trim()).ours("\" ").data(&how);
-    Item {
-        score: *score,
-        ..Item::line(tokenizer, words, Some((ContextResourceType::InterestEvent, *last_id)))
-    }
+    Item { score: *score, ..Item::line(tokenizer, words, Some((ResourceType::InterestEvent, *last_id))) }
 }
 
 fn purchase(bought: &Bought, tokenizer: Tokenizer) -> Item {
@@ -94,7 +91,7 @@ fn purchase(bought: &Bought, tokenizer: Tokenizer) -> Item {
     if *refunded_micros > 0 {
         words = words.ours(" (refunded ").data(&money::show(currency, *refunded_micros)).ours(")");
     }
-    Item::line(tokenizer, words, Some((ContextResourceType::Purchase, *id)))
+    Item::line(tokenizer, words, Some((ResourceType::Purchase, *id)))
 }
 
 fn campaign(reached: &Reached, tokenizer: Tokenizer) -> Item {
@@ -106,5 +103,5 @@ fn campaign(reached: &Reached, tokenizer: Tokenizer) -> Item {
     let progress = AssignmentStatus::try_from(i32::from(*progress)).unwrap_or_default();
     // What is known of an event is when it was reported.
     words = words.ours(": ").ours(progress.word()).ours(" as of ").data(&day(*progressed_at));
-    Item::line(tokenizer, words, Some((ContextResourceType::Campaign, *id)))
+    Item::line(tokenizer, words, Some((ResourceType::Campaign, *id)))
 }

@@ -7,7 +7,7 @@ use crate::faqs::actions::Found;
 use crate::faqs::search::rules::Scores;
 use crate::faqs::store::Faq;
 use crate::pb::{
-    ContextResourceType, ContextSectionKind, FaqStatus, FaqVerification, QuestionLeftOutReason, Tokenizer,
+    ContextSectionKind, FaqStatus, FaqVerification, QuestionLeftOutReason, ResourceType, Tokenizer,
 };
 use crate::questions::rules::{LeftOut, Next, Ranking};
 
@@ -26,7 +26,7 @@ pub(super) fn faqs(found: &[Found], tokenizer: Tokenizer) -> Section {
             label: Some(label),
             score: *score,
             reason: format!("text {text:.3}, confidence {confidence:.3}, recency {recency:.3}"),
-            ..Item::line(tokenizer, words, Some((ContextResourceType::CustomerFaq, faq.id)))
+            ..Item::line(tokenizer, words, Some((ResourceType::CustomerFaq, faq.id)))
         }
     });
     Section { kind: ContextSectionKind::Faqs, items: items.collect() }
@@ -53,7 +53,7 @@ fn standing(faq: &Faq) -> String {
 /// What to ask next, and what not.
 pub(super) fn questions(ranking: &Ranking, tokenizer: Tokenizer) -> [Section; 2] {
     let Ranking { questions, left_out } = ranking;
-    let about = |id| Some((ContextResourceType::PendingQuestion, id));
+    let about = |id| Some((ResourceType::PendingQuestion, id));
     let ask = questions.iter().take(MAX_QUESTIONS).zip(1..).map(|(next, number)| {
         let Next { question, score, reason } = next;
         let label = format!("Q{number}");

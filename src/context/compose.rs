@@ -12,7 +12,7 @@ use super::{
     about_conversations, about_customer, about_engagement, about_knowledge, budget, messages, prompt,
 };
 use crate::conversations::store::briefs::Brief;
-use crate::pb::{ContextFormat, ContextResourceType, ContextSectionKind, OmissionReason};
+use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason, ResourceType};
 use crate::tokens;
 
 /// Bytes that an answer has for an item, or a turn, beside its text: ids, roles, counts, a reference.
@@ -62,7 +62,7 @@ pub(super) struct Omission {
     pub(super) at_least: bool,
     pub(super) tokens: i64,
     /// What it is about, where its section has things of several kinds.
-    pub(super) about: Option<ContextResourceType>,
+    pub(super) about: Option<ResourceType>,
     /// Of which conversation, from which sequence to which, for messages.
     pub(super) messages: Option<(Uuid, i64, i64)>,
 }
@@ -237,7 +237,7 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
 fn omitted_engagement(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
     let read = about_engagement::read_of(&snapshot.engagement);
     // Of conversations, the summary says how many more there are.
-    let kinds = read.into_iter().chain([(ContextResourceType::Conversation, 0, 0)]);
+    let kinds = read.into_iter().chain([(ResourceType::Conversation, 0, 0)]);
     let mut omissions = Vec::new();
     for (kind, read, told) in kinds {
         let omission = |reason, at_least, count: usize, tokens| Omission {

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::words::Words;
-use crate::pb::{ContextResourceType, ContextSectionKind, Tokenizer};
+use crate::pb::{ContextSectionKind, ResourceType, Tokenizer};
 use crate::tokens;
 
 /// A part of a context, with all that could be in it.
@@ -25,7 +25,7 @@ pub(super) struct Item {
     /// The tokens of the text.
     pub(super) tokens: i64,
     /// What it is about.
-    pub(super) about: Option<(ContextResourceType, Uuid)>,
+    pub(super) about: Option<(ResourceType, Uuid)>,
     /// How the text calls it.
     pub(super) label: Option<String>,
     /// What its section is ordered by.
@@ -69,11 +69,7 @@ pub(super) struct Place {
 
 impl Item {
     /// An item of a list.
-    pub(super) fn line(
-        tokenizer: Tokenizer,
-        words: Words,
-        about: Option<(ContextResourceType, Uuid)>,
-    ) -> Self {
+    pub(super) fn line(tokenizer: Tokenizer, words: Words, about: Option<(ResourceType, Uuid)>) -> Self {
         let text = format!("- {}\n", words.into_text());
         Self { tokens: tokens::recall(tokenizer, &text), text, about, ..Self::default() }
     }

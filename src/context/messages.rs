@@ -8,7 +8,7 @@ use super::words::Words;
 use crate::conversations::messages::quote::quote;
 use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
-use crate::pb::{ActionStatus, ContextResourceType, MessageRole, MessageStatus, Tokenizer};
+use crate::pb::{ActionStatus, MessageRole, MessageStatus, ResourceType, Tokenizer};
 use crate::rpc::words::{Text, Word};
 use crate::tokens;
 
@@ -80,7 +80,7 @@ impl Unit<'_> {
         Some(Item {
             text,
             tokens: count,
-            about: Some((ContextResourceType::Message, first.id)),
+            about: Some((ResourceType::Message, first.id)),
             turns: is_turn.then(|| turns::of(&self.0, ids)),
             places: whole.iter().map(|message| place(message)).collect(),
             ..Item::default()

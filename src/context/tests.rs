@@ -24,9 +24,9 @@ use crate::engagement::actions::Engagement;
 use crate::engagement::interest::store::scores::Score;
 use crate::engagement::purchases::store::{Bought, Item as Thing};
 use crate::pb::{
-    ActionStatus, Channel, ChatMessage, ChatToolCall, ConsentState, ContactChannel, ContextFormat,
-    ContextSectionKind, CustomerStatus, GetAiContextRequest, GetAiContextResponse, MessageRole,
-    MessageStatus, ObjectionKind, ObjectionState, OmissionReason, Outcome, QuestionLeftOutReason, Tokenizer,
+    ActionStatus, ChatMessage, ChatToolCall, ConsentState, ContactChannel, ContextFormat, ContextSectionKind,
+    ConversationOutcome, CustomerStatus, GetAiContextRequest, GetAiContextResponse, MessageRole,
+    MessageStatus, Modality, ObjectionKind, ObjectionState, OmissionReason, QuestionLeftOutReason, Tokenizer,
 };
 use crate::questions::rules::{LeftOut, Ranking};
 use crate::rpc::words::Text;
@@ -136,11 +136,11 @@ fn conversation(number: u128) -> impl Strategy<Value = (Brief, Vec<Said>)> {
                 id,
                 customer_id: Uuid::nil(),
                 entry_point: None,
-                channel: Text(Channel::Text),
+                channel: Text(Modality::Text),
                 started_at,
                 last_sequence: i64::try_from(messages.len()).expect("few"),
                 latest_analysis: analysis.map(Json),
-                outcome: Some(Text(Outcome::Interested)),
+                outcome: Some(Text(ConversationOutcome::Interested)),
                 outcome_notes,
                 follow_up_due_at: None,
                 follow_up_notes: String::new(),
@@ -412,7 +412,7 @@ fn in_words(text: &str) -> Snapshot {
         id: Uuid::from_u128(number),
         customer_id: Uuid::nil(),
         entry_point: None,
-        channel: Text(Channel::Text),
+        channel: Text(Modality::Text),
         started_at: DateTime::UNIX_EPOCH,
         last_sequence: 4,
         latest_analysis: Some(Json(Analysis {
@@ -433,7 +433,7 @@ fn in_words(text: &str) -> Snapshot {
             change: 0,
             created_at: DateTime::UNIX_EPOCH,
         })),
-        outcome: Some(Text(Outcome::Interested)),
+        outcome: Some(Text(ConversationOutcome::Interested)),
         outcome_notes: text(),
         follow_up_due_at: None,
         follow_up_notes: text(),

@@ -12,7 +12,7 @@ use super::item::{Call, Item, Turn};
 use super::prompt;
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::pb::{ContextFormat, ContextResourceType, ContextSectionKind};
+use crate::pb::{ContextFormat, ContextSectionKind, ResourceType};
 use crate::rpc;
 
 /// The budget where none is named: what an agent can spare of a window of any size.
@@ -215,20 +215,20 @@ impl From<Call> for pb::ChatToolCall {
 }
 
 /// The RPC that reads all of what a section has a part of.
-fn reader(kind: ContextSectionKind, about: Option<ContextResourceType>) -> &'static str {
+fn reader(kind: ContextSectionKind, about: Option<ResourceType>) -> &'static str {
     match kind {
         ContextSectionKind::Unspecified => "",
         ContextSectionKind::Profile
         | ContextSectionKind::BusinessContext
         | ContextSectionKind::BrandVoice
         | ContextSectionKind::ContentPreferences => "crm.v1.CustomerService/GetCustomer",
-        ContextSectionKind::Interest if about == Some(ContextResourceType::InterestEvent) => {
+        ContextSectionKind::Interest if about == Some(ResourceType::InterestEvent) => {
             "crm.v1.EngagementService/ListInterestScores"
         }
-        ContextSectionKind::Interest if about == Some(ContextResourceType::Purchase) => {
+        ContextSectionKind::Interest if about == Some(ResourceType::Purchase) => {
             "crm.v1.EngagementService/ListPurchases"
         }
-        ContextSectionKind::Interest if about == Some(ContextResourceType::Campaign) => {
+        ContextSectionKind::Interest if about == Some(ResourceType::Campaign) => {
             "crm.v1.CampaignService/ListCampaignCustomers"
         }
         ContextSectionKind::Summary

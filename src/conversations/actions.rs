@@ -12,7 +12,7 @@ use crate::customers;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
-use crate::pb::{self, ErrorReason, MessageRole, Outcome};
+use crate::pb::{self, ConversationOutcome, ErrorReason, MessageRole};
 use crate::rpc::words::Text;
 use crate::rpc::{Page, etag, size, times};
 
@@ -116,7 +116,10 @@ pub(crate) async fn reopen(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Re
 
 /// Writes down what came of conversations that a call refers to, which may have ended. They are held in the
 /// order of their ids, so that no two calls wait for each other.
-pub(crate) async fn conclude(tx: &TenantTx, outcomes: &BTreeMap<Uuid, Text<Outcome>>) -> Result<()> {
+pub(crate) async fn conclude(
+    tx: &TenantTx,
+    outcomes: &BTreeMap<Uuid, Text<ConversationOutcome>>,
+) -> Result<()> {
     if outcomes.is_empty() {
         return Ok(());
     }

@@ -20,7 +20,7 @@ const MAX_LOOKED_THROUGH: TimeDelta = TimeDelta::days(400);
 pub(crate) struct Ending {
     pub(crate) status: Text<ConversationStatus>,
     pub(crate) ended_at: Option<DateTime<Utc>>,
-    pub(crate) outcome: Option<Text<crate::pb::Outcome>>,
+    pub(crate) outcome: Option<Text<crate::pb::ConversationOutcome>>,
     pub(crate) outcome_notes: Option<String>,
     pub(crate) handoff_reason: Option<Text<crate::pb::HandoffReason>>,
     pub(crate) follow_up: Option<FollowUp>,

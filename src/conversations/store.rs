@@ -25,7 +25,8 @@ use crate::db::literal::literal;
 use crate::db::schema::conversations::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{
-    Channel, ConversationStatus, EntryPoint, Environment, HandoffReason, Outcome, PresenterKind,
+    ConversationEnvironment, ConversationOutcome, ConversationStatus, EntryPoint, HandoffReason, Modality,
+    PresenterKind,
 };
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
@@ -44,8 +45,8 @@ pub(crate) struct Conversation {
     pub(crate) customer_id: Uuid,
     pub(crate) session_id: String,
     pub(crate) entry_point: Option<Text<EntryPoint>>,
-    pub(crate) channel: Text<Channel>,
-    pub(crate) environment: Text<Environment>,
+    pub(crate) channel: Text<Modality>,
+    pub(crate) environment: Text<ConversationEnvironment>,
     pub(crate) presenter_kind: Text<PresenterKind>,
     pub(crate) presenter_id: String,
     pub(crate) presenter_name: String,
@@ -56,7 +57,7 @@ pub(crate) struct Conversation {
     pub(crate) last_sequence: i64,
     pub(crate) last_message_at: Option<DateTime<Utc>>,
     pub(crate) latest_analysis: Option<Json<Analysis>>,
-    pub(crate) outcome: Option<Text<Outcome>>,
+    pub(crate) outcome: Option<Text<ConversationOutcome>>,
     pub(crate) outcome_notes: String,
     pub(crate) handoff_reason: Option<Text<HandoffReason>>,
     pub(crate) follow_up_needed: bool,
@@ -87,14 +88,14 @@ pub(crate) struct Filter {
     pub(crate) session_id: Option<String>,
     pub(crate) statuses: Vec<Text<ConversationStatus>>,
     pub(crate) entry_points: Vec<Text<EntryPoint>>,
-    pub(crate) environments: Vec<Text<Environment>>,
+    pub(crate) environments: Vec<Text<ConversationEnvironment>>,
     pub(crate) presenter_kinds: Vec<Text<PresenterKind>>,
     pub(crate) presenter_id: Option<String>,
-    pub(crate) outcomes: Vec<Text<Outcome>>,
+    pub(crate) outcomes: Vec<Text<ConversationOutcome>>,
     pub(crate) follow_up_due_before: Option<DateTime<Utc>>,
     pub(crate) started_from: Option<DateTime<Utc>>,
     pub(crate) started_until: Option<DateTime<Utc>>,
-    pub(crate) channels: Vec<Text<Channel>>,
+    pub(crate) channels: Vec<Text<Modality>>,
     pub(crate) analysed: Analysed,
 }
 

@@ -5,7 +5,7 @@ use prost_types::Timestamp;
 
 use super::rules::{Spread, Window};
 use crate::error::Result;
-use crate::pb::{self, rows::List};
+use crate::pb::{self, dashboard_rows::List};
 use crate::rpc::times;
 
 /// The window that a request says.
@@ -18,9 +18,9 @@ pub(super) fn window(
 }
 
 /// A window, and the time zone in which its days begin.
-pub(super) fn window_of(window: Window, time_zone: &str) -> pb::Window {
+pub(super) fn window_of(window: Window, time_zone: &str) -> pb::TimeWindow {
     let Window { from, until } = window;
-    pb::Window {
+    pb::TimeWindow {
         time_from: Some(times::to_wire(from)),
         time_until: Some(times::to_wire(until)),
         time_zone: time_zone.to_owned(),
@@ -28,27 +28,35 @@ pub(super) fn window_of(window: Window, time_zone: &str) -> pb::Window {
 }
 
 /// The customers that a request lists.
-pub(super) fn customers(request: pb::ListCustomersRequest) -> pb::Rows {
-    pb::Rows { list: Some(List::Customers(request)) }
+pub(super) fn customers(request: pb::ListCustomersRequest) -> pb::DashboardRows {
+    pb::DashboardRows { list: Some(List::Customers(request)) }
 }
 
 /// The conversations that a request lists.
-pub(super) fn conversations(request: pb::ListConversationsRequest) -> pb::Rows {
-    pb::Rows { list: Some(List::Conversations(request)) }
+pub(super) fn conversations(request: pb::ListConversationsRequest) -> pb::DashboardRows {
+    pb::DashboardRows { list: Some(List::Conversations(request)) }
 }
 
 /// So many rows of a value, and the request that lists them.
-pub(super) fn count(value: impl Into<String>, count: i64, rows: Option<pb::Rows>) -> pb::Count {
-    pb::Count { value: value.into(), count, rows }
+pub(super) fn count(
+    value: impl Into<String>,
+    count: i64,
+    rows: Option<pb::DashboardRows>,
+) -> pb::DashboardCount {
+    pb::DashboardCount { value: value.into(), row_count: count, rows }
 }
 
 /// The same of a value by which a list can be filtered, which it cannot by none.
-pub(super) fn count_of(value: String, count: i64, rows: impl FnOnce(&str) -> pb::Rows) -> pb::Count {
+pub(super) fn count_of(
+    value: String,
+    count: i64,
+    rows: impl FnOnce(&str) -> pb::DashboardRows,
+) -> pb::DashboardCount {
     let rows = (!value.is_empty()).then(|| rows(&value));
-    pb::Count { value, count, rows }
+    pb::DashboardCount { value, row_count: count, rows }
 }
 
-impl From<Spread> for pb::Spread {
+impl From<Spread> for pb::DurationSpread {
     fn from(spread: Spread) -> Self {
         let Spread { count, average, p50, p95 } = spread;
         if count == 0 {

@@ -3,11 +3,14 @@
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::pb::Outcome;
+use crate::pb::ConversationOutcome;
 use crate::rpc::words::Text;
 
 /// Refuses an outcome that is of no conversation.
-pub(crate) fn check_outcome(outcome: Option<Text<Outcome>>, conversation_id: Option<Uuid>) -> Result<()> {
+pub(crate) fn check_outcome(
+    outcome: Option<Text<ConversationOutcome>>,
+    conversation_id: Option<Uuid>,
+) -> Result<()> {
     if outcome.is_some() && conversation_id.is_none() {
         return Err(Error::invalid(
             "conversation_id",

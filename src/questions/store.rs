@@ -16,7 +16,7 @@ use crate::db::listing::listing;
 use crate::db::literal::literal;
 use crate::db::schema::pending_questions::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
-use crate::pb::{PendingQuestionStatus as Status, QuestionPriority, QuestionTiming};
+use crate::pb::{PendingQuestionStatus as Status, Priority, QuestionTiming};
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
@@ -56,7 +56,7 @@ pub(crate) struct Question {
     pub(crate) question: String,
     pub(crate) target_field: String,
     pub(crate) purpose: String,
-    pub(crate) priority: Text<QuestionPriority>,
+    pub(crate) priority: Text<Priority>,
     pub(crate) timing: Text<QuestionTiming>,
     pub(crate) scheduled_at: Option<DateTime<Utc>>,
     pub(crate) status: Text<Status>,
@@ -87,7 +87,7 @@ pub(crate) struct Question {
 pub(crate) struct Filter {
     pub(crate) customer_id: Option<Uuid>,
     pub(crate) statuses: Vec<Text<Status>>,
-    pub(crate) priorities: Vec<Text<QuestionPriority>>,
+    pub(crate) priorities: Vec<Text<Priority>>,
     pub(crate) timings: Vec<Text<QuestionTiming>>,
     pub(crate) target_field: Option<String>,
     pub(crate) created_from: Option<DateTime<Utc>>,

@@ -122,7 +122,7 @@ pub(crate) fn create(
         question,
         target_field,
         purpose,
-        priority: stored(priority).unwrap_or(Text(pb::QuestionPriority::Normal)),
+        priority: stored(priority).unwrap_or(Text(pb::Priority::Normal)),
         timing,
         scheduled_at,
         status: Text(pb::PendingQuestionStatus::Pending),

@@ -13,7 +13,7 @@ use crate::db::Deadline;
 use crate::db::turns::{Room, Turn, Turns};
 use crate::error::{Error, Limit, Result};
 use crate::metrics::{Limit as Refused, Metrics};
-use crate::pb::{Cost, ErrorReason};
+use crate::pb::{AccessCost, ErrorReason};
 
 /// Cores for one place of cost HIGH: half of them are left for all other calls.
 const CORES_PER_PLACE: usize = 2;
@@ -59,14 +59,14 @@ impl Costs {
     /// `DEADLINE_EXCEEDED`.
     pub(super) async fn place(
         &self,
-        cost: Cost,
+        cost: AccessCost,
         tenant: TenantId,
         deadline: Deadline,
     ) -> Result<Option<Turn>> {
         let (turns, factor) = match cost {
-            Cost::Unspecified | Cost::Low => return Ok(None),
-            Cost::Medium => (&self.medium, MEDIUM_PER_HIGH),
-            Cost::High => (&self.high, 1),
+            AccessCost::Unspecified | AccessCost::Low => return Ok(None),
+            AccessCost::Medium => (&self.medium, MEDIUM_PER_HIGH),
+            AccessCost::High => (&self.high, 1),
         };
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
         let turn = tokio::time::timeout(remaining, turns.take(tenant.as_uuid())).await;

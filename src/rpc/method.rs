@@ -1,6 +1,6 @@
 //! The RPCs of the contract, as the layers know them: by their paths.
 
-use crate::pb::{Cost, Scope};
+use crate::pb::{AccessCost, AccessScope};
 
 /// The table that the build made of the protos.
 mod generated {
@@ -17,9 +17,9 @@ pub struct Method {
     /// `Service/Method`, without the package.
     pub name: &'static str,
     /// What a caller's credential must grant.
-    pub scope: Scope,
+    pub scope: AccessScope,
     /// How much work a call is.
-    pub cost: Cost,
+    pub cost: AccessCost,
     /// The kind of thing that a call changes; nothing where it only reads.
     pub resource_type: Option<&'static str>,
     /// Whether a call of it may stay open; a unary call may not.

@@ -8,7 +8,7 @@ use super::{bring_up_to_date, join, say};
 use crate::auth::api_keys::{self, ApiKey, NewKey};
 use crate::auth::{Scopes, Tenants};
 use crate::config::{CreateKey, KeysCommand, KeysConfig};
-use crate::pb::Scope;
+use crate::pb::AccessScope;
 use crate::rpc::words::Word;
 use crate::server::ServeError;
 
@@ -93,7 +93,7 @@ fn cells(key: &ApiKey) -> [String; COLUMNS.len()] {
         key.id.to_string(),
         key.name.clone(),
         tenants,
-        join_words(key.scopes().list().map(|scope: Scope| scope.word().to_lowercase())),
+        join_words(key.scopes().list().map(|scope: AccessScope| scope.word().to_lowercase())),
         time(Some(key.created_at)),
         time(key.expires_at),
         time(key.last_used_at),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action as Ask;
+use crm_backend::pb::add_message_request::Command as Ask;
 use crm_backend::pb::assign_customers_request::Customers;
 use crm_backend::pb::watch_conversation_request::Start;
 use futures_util::{StreamExt, stream};
@@ -210,8 +210,8 @@ async fn of_conversations(asker: &mut Asker, customer_id: &str) -> String {
     id
 }
 
-fn actions() -> Vec<pb::Action> {
-    let action = |_| pb::Action {
+fn actions() -> Vec<pb::MessageAction> {
+    let action = |_| pb::MessageAction {
         name: "look_up".to_owned(),
         arguments: "a".repeat(250_000),
         result: "b".repeat(250_000),
@@ -234,7 +234,7 @@ async fn of_messages(asker: &mut Asker, conversation_id: &str) {
     };
     let _: Vec<pb::CreateMessageResponse> = asker.ask_all("CreateMessage", (0..4).map(whole)).await;
     let action = Some(Ask::Message(message("one", &"y".repeat(262_144))));
-    let add = pb::AddMessageRequest { conversation_id: id.clone(), action };
+    let add = pb::AddMessageRequest { conversation_id: id.clone(), command: action };
     let _: pb::AddMessageResponse = asker.ask("AddMessage", add).await;
     let mut stream = asker.tenant.stream().await;
     let Ask::Start(opening) = start("parts", "producer") else { panic!("a start") };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crm_backend::pb::Scope;
+use crm_backend::pb::AccessScope;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -24,14 +24,14 @@ async fn call(tenant: &Tenant) -> Result<(), Status> {
 async fn a_key_grants_its_tenants_and_its_scopes() {
     let crm = with_keys().await;
     let tenant = crm.tenant();
-    let (_, secret) = crm.key(&tenant, [Scope::Write], None).await;
+    let (_, secret) = crm.key(&tenant, [AccessScope::Write], None).await;
     let writer = tenant.with(&secret);
     let zoe = writer.customer("Zoe").await;
     writer.get(&zoe.id).await.expect_err("only to write").is(Code::PermissionDenied, "SCOPE_NOT_GRANTED");
     let elsewhere = crm.tenant().with(&secret);
     let refused = elsewhere.delete(&zoe.id).await.expect_err("of one tenant");
     refused.is(Code::PermissionDenied, "TENANT_NOT_GRANTED");
-    let (_, secret) = crm.key(&tenant, [Scope::Read], None).await;
+    let (_, secret) = crm.key(&tenant, [AccessScope::Read], None).await;
     assert_eq!(tenant.with(&secret).get(&zoe.id).await.expect("granted"), zoe);
 }
 
@@ -75,7 +75,7 @@ async fn a_key_is_refused_after_its_end_and_after_it_was_revoked() {
 async fn a_key_that_is_deleted_or_changed_by_hand_counts_as_it_is_now() {
     let crm = with_keys().await;
     let tenant = crm.tenant();
-    let (id, secret) = crm.key(&tenant, [Scope::Read], None).await;
+    let (id, secret) = crm.key(&tenant, [AccessScope::Read], None).await;
     let with = tenant.with(&secret);
     call(&with).await.expect("granted");
     let sql = crm.sql().await;

@@ -159,7 +159,7 @@ async fn a_write_whose_end_nobody_knows_says_so() {
         tenant.customers().update_customer(request).await.expect_err("no time")
     };
     let found = async || {
-        let mut events = tenant.events_of("CustomerService/UpdateCustomer").await;
+        let mut events = tenant.events_of("crm.v1.CustomerService/UpdateCustomer").await;
         events.retain(|event| event.outcome() == AuditOutcome::Unknown);
         events
     };
@@ -186,7 +186,7 @@ async fn an_event_and_its_effect_are_stored_together_or_not_at_all() {
     let error = tenant.create(named("Zoe")).await.expect_err("no event, no customer");
     assert!(matches!(error.code(), Code::Unavailable | Code::Internal), "{error:?}");
     assert_eq!(sql.number("SELECT count(*) FROM customers").await, 0);
-    assert_eq!(tenant.event_of_error(&error).await.method, "CustomerService/CreateCustomer");
+    assert_eq!(tenant.event_of_error(&error).await.method, "crm.v1.CustomerService/CreateCustomer");
     sql.run(
         "ALTER TABLE audit_events DROP CONSTRAINT full_disk;
          ALTER TABLE customers ADD CONSTRAINT full_disk CHECK (business_name <> 'Zoe')",
@@ -310,7 +310,7 @@ async fn filters_hold_together() {
     assert_eq!(count(all()).await, 4);
     let resource_id = zoe.id.clone();
     assert_eq!(count(ListAuditEventsRequest { resource_id: resource_id.clone(), ..all() }).await, 3);
-    let method = "CustomerService/DeleteCustomer".to_owned();
+    let method = "crm.v1.CustomerService/DeleteCustomer".to_owned();
     assert_eq!(count(ListAuditEventsRequest { method: method.clone(), ..all() }).await, 2);
     let outcomes = vec![AuditOutcome::Failed.into()];
     assert_eq!(count(ListAuditEventsRequest { outcomes: outcomes.clone(), ..all() }).await, 1);
@@ -452,7 +452,7 @@ async fn a_message_that_is_refused_leaves_an_event_too() {
     let about = About::nothing();
     let answer = call(&tenant, &samples::request(&rpc, &about), &rpc).await.expect("an answer");
     stream_error(&answer).expect("no conversation").is(Code::NotFound, "CONVERSATION_NOT_FOUND");
-    let method = "ConversationService/AddMessage";
+    let method = "crm.v1.ConversationService/AddMessage";
     eventually("the event is there", async || !tenant.events_of(method).await.is_empty()).await;
     let event = tenant.events_of(method).await.remove(0);
     assert_eq!((event.reason(), event.outcome()), (ErrorReason::ConversationNotFound, AuditOutcome::Failed));

@@ -10,8 +10,8 @@ use crate::support::conversations::{delta, message, start};
 use crate::support::postgres::Sql;
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, micros};
 
-const ADD: &str = "ConversationService/AddMessage";
-const CREATE: &str = "ConversationService/CreateMessage";
+const ADD: &str = "crm.v1.ConversationService/AddMessage";
+const CREATE: &str = "crm.v1.ConversationService/CreateMessage";
 
 /// Messages that were stored and that no event covers.
 async fn uncovered(sql: &Sql) -> i64 {

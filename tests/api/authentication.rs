@@ -1,7 +1,7 @@
 //! Nobody is answered who did not say who it is, and nobody more than it may.
 
 use crm_backend::auth::TENANT_HEADER;
-use crm_backend::pb::Scope;
+use crm_backend::pb::AccessScope;
 use crm_backend::rpc::method::Method;
 use prost::Message;
 use prost_reflect::MethodDescriptor;
@@ -23,12 +23,12 @@ fn sample(rpc: &MethodDescriptor) -> Vec<u8> {
     samples::request(rpc, &About::nothing()).encode_to_vec()
 }
 
-fn scope(rpc: &MethodDescriptor) -> Scope {
+fn scope(rpc: &MethodDescriptor) -> AccessScope {
     Method::find(path(rpc).as_str()).expect("an RPC").scope
 }
 
 /// Every scope but one.
-fn all_but(scope: Scope) -> String {
+fn all_but(scope: AccessScope) -> String {
     let others = ["read", "write", "admin"].into_iter();
     others.filter(|word| !format!("{scope:?}").eq_ignore_ascii_case(word)).collect::<Vec<_>>().join(" ")
 }
@@ -141,7 +141,7 @@ async fn list_services(crm: &Crm, credential: Option<&str>) -> Result<(), Status
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_open_and_reflection_is_for_whoever_may_call() {
     let crm = with_keys().await;
-    let (_, secret) = crm.key(&crm.tenant(), [Scope::Read], None).await;
+    let (_, secret) = crm.key(&crm.tenant(), [AccessScope::Read], None).await;
     HealthClient::new(crm.channel()).check(HealthCheckRequest::default()).await.expect("health is open");
     let refused = list_services(&crm, None).await.expect_err("no credential");
     refused.is(Code::Unauthenticated, "CREDENTIAL_REQUIRED");

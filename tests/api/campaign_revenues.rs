@@ -1,7 +1,7 @@
 //! What campaigns brought in.
 
 use crm_backend::pb::{
-    Campaign, CampaignAttribution, CampaignEventKind, GetCampaignPerformanceRequest, Money, Revenue,
+    Campaign, CampaignAttribution, CampaignEventKind, GetCampaignPerformanceRequest, Money, PurchaseRevenue,
 };
 
 use crate::campaign_performance::{customers, of, record};
@@ -37,10 +37,10 @@ impl Purchase<'_> {
 }
 
 /// Revenues in short: currency, purchases, customers, gross, refunded, net.
-fn revenues(found: &[Revenue]) -> Vec<(String, i64, i64, i64, i64, i64)> {
+fn revenues(found: &[PurchaseRevenue]) -> Vec<(String, i64, i64, i64, i64, i64)> {
     let units = |amount: &Option<Money>| amount.as_ref().expect("an amount").units;
-    let short = |revenue: &Revenue| {
-        let Revenue { purchase_count, customer_count, gross, refunded, net } = revenue;
+    let short = |revenue: &PurchaseRevenue| {
+        let PurchaseRevenue { purchase_count, customer_count, gross, refunded, net } = revenue;
         let currency = gross.as_ref().expect("an amount").currency_code.clone();
         (currency, *purchase_count, *customer_count, units(gross), units(refunded), units(net))
     };

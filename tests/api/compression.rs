@@ -26,10 +26,10 @@ use crate::support::raw::{path, rpcs};
 use crate::support::watch::BEGINNING;
 use crate::support::{Crm, Refusal, soon};
 
-const CREATE: &str = "CustomerService/CreateCustomer";
-const GET: &str = "CustomerService/GetCustomer";
-const ADD_MESSAGE: &str = "ConversationService/AddMessage";
-const WATCH: &str = "ConversationService/WatchConversation";
+const CREATE: &str = "crm.v1.CustomerService/CreateCustomer";
+const GET: &str = "crm.v1.CustomerService/GetCustomer";
+const ADD_MESSAGE: &str = "crm.v1.ConversationService/AddMessage";
+const WATCH: &str = "crm.v1.ConversationService/WatchConversation";
 const SENDS: (&str, &str) = ("grpc-encoding", "gzip");
 /// What most clients say with every call.
 const ACCEPTS: (&str, &str) = ("grpc-accept-encoding", "identity, deflate, gzip");
@@ -96,7 +96,7 @@ async fn a_client_that_compresses_both_ways_is_served_as_any_other() {
         .accept_compressed(CompressionEncoding::Gzip);
     let add = |key: &str| crm_backend::pb::AddMessageRequest {
         conversation_id: talk.clone(),
-        action: Some(crm_backend::pb::add_message_request::Action::Message(message(key, &phrase))),
+        command: Some(crm_backend::pb::add_message_request::Command::Message(message(key, &phrase))),
     };
     let messages = tokio_stream::iter([add("a"), add("b")]);
     let mut acks = conversations.add_message(messages).await.expect("a stream").into_inner();
@@ -215,7 +215,7 @@ async fn long_answers_are_compressed_where_the_client_takes_it_and_short_ones_ar
     let talk = tenant.conversation().await.id;
     let add = crm_backend::pb::AddMessageRequest {
         conversation_id: talk.clone(),
-        action: Some(crm_backend::pb::add_message_request::Action::Message(message("a", "Hello"))),
+        command: Some(crm_backend::pb::add_message_request::Command::Message(message("a", "Hello"))),
     };
     let mut acks = client.call(begun(ADD_MESSAGE, tenant.id, &[ACCEPTS], framed(&add))).await;
     let (is_compressed, ack) = next(acks.body_mut(), &mut Vec::new()).await;

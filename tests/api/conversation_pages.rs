@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    Conversation, ConversationStatus, CreateConversationRequest, EntryPoint, Environment, FollowUp,
-    ListConversationsRequest, Outcome, Presenter, PresenterKind,
+    Conversation, ConversationEnvironment, ConversationOutcome, ConversationStatus,
+    CreateConversationRequest, EntryPoint, FollowUp, ListConversationsRequest, Presenter, PresenterKind,
 };
 use prost_types::Timestamp;
 use tonic::Code;
@@ -108,7 +108,7 @@ async fn all_filters_must_hold_together() {
                       customer: &str,
                       start,
                       entry: EntryPoint,
-                      environment: Environment,
+                      environment: ConversationEnvironment,
                       presenter| {
         let request = CreateConversationRequest {
             customer_id: customer.to_owned(),
@@ -121,14 +121,25 @@ async fn all_filters_must_hold_together() {
         };
         tenant.open(request).await.expect("opened")
     };
-    let live = Environment::Live;
+    let live = ConversationEnvironment::Live;
     let agent = PresenterKind::AiAgent;
     let a = open("a", &ana, 1, EntryPoint::Email, live, presenter(agent, "ada")).await;
-    let b =
-        open("b", &ana, 2, EntryPoint::Sms, Environment::Test, presenter(PresenterKind::Hybrid, "ada")).await;
+    let b = open(
+        "b",
+        &ana,
+        2,
+        EntryPoint::Sms,
+        ConversationEnvironment::Test,
+        presenter(PresenterKind::Hybrid, "ada"),
+    )
+    .await;
     let c = open("c", &ben, 3, EntryPoint::Unspecified, live, presenter(agent, "bot")).await;
     let follow_up = |needed, due_time| Some(FollowUp { needed, due_time, notes: String::new() });
-    let a = Conversation { outcome: Outcome::Purchased.into(), follow_up: follow_up(true, at(10)), ..a };
+    let a = Conversation {
+        outcome: ConversationOutcome::Purchased.into(),
+        follow_up: follow_up(true, at(10)),
+        ..a
+    };
     let b =
         Conversation { status: ConversationStatus::Snoozed.into(), follow_up: follow_up(false, at(10)), ..b };
     let c = Conversation { follow_up: follow_up(true, at(20)), ..c };
@@ -154,7 +165,7 @@ async fn all_filters_must_hold_together() {
         ),
         (ListConversationsRequest { presenter_kinds: vec![agent.into()], ..every() }, "ac"),
         (ListConversationsRequest { presenter_id: text("ada"), ..every() }, "ab"),
-        (ListConversationsRequest { outcomes: vec![Outcome::Purchased.into()], ..every() }, "a"),
+        (ListConversationsRequest { outcomes: vec![ConversationOutcome::Purchased.into()], ..every() }, "a"),
         (ListConversationsRequest { follow_up_due_before: at(20), ..every() }, "a"),
         (ListConversationsRequest { follow_up_due_before: at(21), ..every() }, "ac"),
         (ListConversationsRequest { start_time_from: at(2), ..every() }, "bc"),

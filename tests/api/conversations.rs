@@ -1,8 +1,9 @@
 //! Conversations, one RPC after the other.
 
 use crm_backend::pb::{
-    Channel, Conversation, ConversationStatus, CreateConversationRequest, EndConversationRequest, EntryPoint,
-    Environment, FollowUp, HandoffReason, ListConversationsRequest, Outcome, Presenter, PresenterKind,
+    Conversation, ConversationEnvironment, ConversationOutcome, ConversationStatus,
+    CreateConversationRequest, EndConversationRequest, EntryPoint, FollowUp, HandoffReason,
+    ListConversationsRequest, Modality, Presenter, PresenterKind,
 };
 use prost_types::Timestamp;
 use tonic::Code;
@@ -37,8 +38,8 @@ async fn a_customer_is_all_that_a_conversation_needs() {
     assert_eq!(talk.customer_id, zoe.id);
     assert!(uuid::Uuid::parse_str(&talk.session_id).is_ok(), "the server makes a session: {talk:?}");
     assert_eq!(talk.entry_point(), EntryPoint::Unspecified);
-    assert_eq!(talk.channel(), Channel::Text);
-    assert_eq!(talk.environment(), Environment::Live);
+    assert_eq!(talk.channel(), Modality::Text);
+    assert_eq!(talk.environment(), ConversationEnvironment::Live);
     assert_eq!(talk.status(), ConversationStatus::Open);
     assert_eq!(talk.presenter.as_ref().map(Presenter::kind), Some(PresenterKind::AiAgent));
     assert_eq!((talk.message_count, talk.last_sequence, talk.last_message_time), (0, 0, None));
@@ -67,8 +68,8 @@ async fn every_field_comes_back_as_it_was_sent() {
     let request = CreateConversationRequest {
         session_id: "chat/17".to_owned(),
         entry_point: EntryPoint::Whatsapp.into(),
-        channel: Channel::Voice.into(),
-        environment: Environment::Simulation.into(),
+        channel: Modality::Voice.into(),
+        environment: ConversationEnvironment::Simulation.into(),
         presenter: Some(presenter.clone()),
         start_time: Some(START),
         metadata: Some(metadata.clone()),
@@ -76,8 +77,8 @@ async fn every_field_comes_back_as_it_was_sent() {
     };
     let talk = with(&tenant, request).await.expect("a conversation");
     assert_eq!(talk.session_id, "chat/17");
-    assert_eq!((talk.entry_point(), talk.channel()), (EntryPoint::Whatsapp, Channel::Voice));
-    assert_eq!(talk.environment(), Environment::Simulation);
+    assert_eq!((talk.entry_point(), talk.channel()), (EntryPoint::Whatsapp, Modality::Voice));
+    assert_eq!(talk.environment(), ConversationEnvironment::Simulation);
     assert_eq!((&talk.presenter, &talk.metadata), (&Some(presenter), &Some(metadata)));
     assert_eq!(talk.start_time, Some(START));
     assert_eq!(tenant.read(&talk.id).await.expect("it is there"), talk);
@@ -146,7 +147,7 @@ async fn an_ended_conversation_says_when_for_how_long_and_what_came_of_it() {
     let follow_up = FollowUp { needed: true, due_time: Some(at(86_400)), notes: "Call.\nAgain.".to_owned() };
     let request = EndConversationRequest {
         end_time: Some(at(90)),
-        outcome: Outcome::HandedOff.into(),
+        outcome: ConversationOutcome::HandedOff.into(),
         outcome_notes: "Wanted a person.".to_owned(),
         handoff_reason: HandoffReason::CustomerRequest.into(),
         follow_up: Some(follow_up.clone()),
@@ -157,7 +158,10 @@ async fn an_ended_conversation_says_when_for_how_long_and_what_came_of_it() {
     assert_eq!(ended.status(), ConversationStatus::Ended);
     assert_eq!(ended.end_time, Some(at(90)));
     assert_eq!(ended.duration, Some(prost_types::Duration { seconds: 90, nanos: 0 }));
-    assert_eq!((ended.outcome(), ended.outcome_notes.as_str()), (Outcome::HandedOff, "Wanted a person."));
+    assert_eq!(
+        (ended.outcome(), ended.outcome_notes.as_str()),
+        (ConversationOutcome::HandedOff, "Wanted a person.")
+    );
     assert_eq!(ended.handoff_reason(), HandoffReason::CustomerRequest);
     assert_eq!(ended.follow_up, Some(follow_up));
     assert_ne!(ended.etag, talk.etag);
@@ -167,7 +171,7 @@ async fn an_ended_conversation_says_when_for_how_long_and_what_came_of_it() {
     assert_eq!(again, ended);
     let other = EndConversationRequest {
         status: ConversationStatus::Abandoned.into(),
-        outcome: Outcome::Spam.into(),
+        outcome: ConversationOutcome::Spam.into(),
         ..ending(&talk.id)
     };
     assert_eq!(tenant.end(other).await.expect("ending otherwise changes nothing"), ended);
@@ -180,7 +184,7 @@ async fn what_stands_there_stays_where_the_end_says_nothing() {
     let talk = tenant.conversation().await;
     let known = Conversation {
         id: talk.id.clone(),
-        outcome: Outcome::Interested.into(),
+        outcome: ConversationOutcome::Interested.into(),
         outcome_notes: "Likes it.".to_owned(),
         follow_up: Some(FollowUp { needed: true, ..Default::default() }),
         ..Default::default()

@@ -57,7 +57,8 @@ async fn campaigns_count_by_what_happened_in_the_window() {
     let answer = tenant.campaign_statistics(january()).await.expect("an answer");
     let window = answer.window.as_ref().expect("a window");
     assert_eq!((window.time_from, window.time_until), (Some(at(FROM)), Some(at(UNTIL))));
-    let statuses: Vec<_> = answer.statuses.iter().map(|count| (count.value.as_str(), count.count)).collect();
+    let statuses: Vec<_> =
+        answer.statuses.iter().map(|count| (count.value.as_str(), count.row_count)).collect();
     assert_eq!(statuses, [("DRAFT", 2), ("ACTIVE", 1)]);
     let total = answer.total.as_ref().expect("a total");
     let expected = [
@@ -75,7 +76,7 @@ async fn campaigns_count_by_what_happened_in_the_window() {
         assert_eq!(i64::try_from(listed).ok(), Some(count.event_count), "{count:?}");
     }
     for status in &answer.statuses {
-        assert_eq!(tenant.listed(status.rows.as_ref().expect("a request")).await, status.count);
+        assert_eq!(tenant.listed(status.rows.as_ref().expect("a request")).await, status.row_count);
     }
 }
 

@@ -1,11 +1,11 @@
 //! GetConversationStatistics, and the lists behind its numbers.
 
 use crm_backend::pb::{
-    AiMetadata, Channel, Conversation, ConversationStatus, Count, CreateConversationRequest,
-    EndConversationRequest, EntryPoint, Environment, GetConversationStatisticsRequest,
-    GetConversationStatisticsResponse, ListConversationsRequest, Message, MessageRole, ModelPrice, Money,
-    NewMessage, Objection, ObjectionKind, ObjectionState, Outcome, Presenter, RecordAnalysisRequest, Rows,
-    Sentiment, SentimentLabel,
+    AiMetadata, Conversation, ConversationEnvironment, ConversationOutcome, ConversationStatus,
+    CreateConversationRequest, DashboardCount, DashboardRows, EndConversationRequest, EntryPoint,
+    GetConversationStatisticsRequest, GetConversationStatisticsResponse, ListConversationsRequest, Message,
+    MessageRole, Modality, ModelPrice, Money, NewMessage, Objection, ObjectionKind, ObjectionState,
+    Presenter, RecordAnalysisRequest, Sentiment, SentimentLabel,
 };
 use prost_types::Duration;
 
@@ -80,14 +80,14 @@ async fn busy(tenant: &Tenant) {
     .await;
     let second = begin(CreateConversationRequest {
         entry_point: EntryPoint::WebsiteWidget.into(),
-        channel: Channel::Voice.into(),
+        channel: Modality::Voice.into(),
         presenter: presenter("bot"),
         ..talk(&customer, "2026-01-31T23:59:59.999999Z")
     })
     .await;
     let third = begin(talk(&customer, "2026-01-15T12:00:00Z")).await;
     let test = begin(CreateConversationRequest {
-        environment: Environment::Test.into(),
+        environment: ConversationEnvironment::Test.into(),
         ..talk(&customer, "2026-01-15T12:00:00Z")
     })
     .await;
@@ -127,22 +127,25 @@ async fn busy(tenant: &Tenant) {
     for talk in [&test, &before, &after] {
         tenant.analyse(analysis(talk, &["price"], SentimentLabel::Mixed)).await.expect("recorded");
     }
-    let end = |talk: &Conversation, time: &str, outcome: Outcome| EndConversationRequest {
+    let end = |talk: &Conversation, time: &str, outcome: ConversationOutcome| EndConversationRequest {
         id: talk.id.clone(),
         end_time: Some(at(time)),
         outcome: outcome.into(),
         ..Default::default()
     };
-    tenant.end(end(&first, "2026-01-01T00:10:00.000001Z", Outcome::Purchased)).await.expect("ended");
-    tenant.end(end(&third, "2026-01-15T12:01:00Z", Outcome::Unspecified)).await.expect("ended");
-    tenant.end(end(&before, UNTIL, Outcome::Spam)).await.expect("ended");
+    tenant
+        .end(end(&first, "2026-01-01T00:10:00.000001Z", ConversationOutcome::Purchased))
+        .await
+        .expect("ended");
+    tenant.end(end(&third, "2026-01-15T12:01:00Z", ConversationOutcome::Unspecified)).await.expect("ended");
+    tenant.end(end(&before, UNTIL, ConversationOutcome::Spam)).await.expect("ended");
 }
 
 /// The conversations of a window with their messages, as lists show them.
 async fn read(
     tenant: &Tenant,
     request: &GetConversationStatisticsRequest,
-    environments: &[Environment],
+    environments: &[ConversationEnvironment],
 ) -> Vec<(Conversation, Vec<Message>)> {
     let list = ListConversationsRequest {
         start_time_from: request.time_from,
@@ -158,8 +161,8 @@ async fn read(
     read
 }
 
-fn pairs(counts: &[Count]) -> Vec<(&str, i64)> {
-    counts.iter().map(|count| (count.value.as_str(), count.count)).collect()
+fn pairs(counts: &[DashboardCount]) -> Vec<(&str, i64)> {
+    counts.iter().map(|count| (count.value.as_str(), count.row_count)).collect()
 }
 
 /// Holds every number to the rows that its own request lists.
@@ -176,12 +179,12 @@ async fn lists_its_rows(tenant: &Tenant, answer: &GetConversationStatisticsRespo
     ];
     for number in lists.into_iter().flatten().chain(&answer.total) {
         match &number.rows {
-            Some(rows) => assert_eq!(tenant.listed(rows).await, number.count, "{number:?}"),
+            Some(rows) => assert_eq!(tenant.listed(rows).await, number.row_count, "{number:?}"),
             None => assert_eq!(number.value, "", "only what says nothing cannot be listed"),
         }
     }
     for objection in &answer.objections {
-        let rows: &Rows = objection.rows.as_ref().expect("a request");
+        let rows: &DashboardRows = objection.rows.as_ref().expect("a request");
         assert_eq!(tenant.listed(rows).await, objection.count, "{objection:?}");
     }
 }
@@ -193,7 +196,7 @@ async fn conversations_count_by_what_they_are_and_what_was_said() {
     busy(&tenant).await;
     busy(&other).await;
     let answer = tenant.conversation_statistics(january()).await.expect("an answer");
-    assert_eq!(answer.total.as_ref().map(|total| total.count), Some(3));
+    assert_eq!(answer.total.as_ref().map(|total| total.row_count), Some(3));
     assert_eq!(pairs(&answer.statuses), [("OPEN", 1), ("ENDED", 2)]);
     assert_eq!(pairs(&answer.entry_points), [("", 1), ("WEBSITE_WIDGET", 1), ("WHATSAPP", 1)]);
     assert_eq!(pairs(&answer.channels), [("TEXT", 2), ("VOICE", 1)]);
@@ -215,7 +218,7 @@ async fn conversations_count_by_what_they_are_and_what_was_said() {
     assert_eq!((duration.count, micros(&duration.average)), (2, Some(330_000_001)));
     assert_eq!((micros(&duration.p50), micros(&duration.p95)), (Some(60_000_000), Some(600_000_001)));
     lists_its_rows(&tenant, &answer).await;
-    assert_eq!(bare(&answer), recount(&read(&tenant, &january(), &[Environment::Live]).await));
+    assert_eq!(bare(&answer), recount(&read(&tenant, &january(), &[ConversationEnvironment::Live]).await));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,9 +226,11 @@ async fn environments_count_when_they_are_asked_for() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     busy(&tenant).await;
-    for environments in
-        [vec![Environment::Test], vec![Environment::Live, Environment::Test], vec![Environment::Simulation]]
-    {
+    for environments in [
+        vec![ConversationEnvironment::Test],
+        vec![ConversationEnvironment::Live, ConversationEnvironment::Test],
+        vec![ConversationEnvironment::Simulation],
+    ] {
         let request = GetConversationStatisticsRequest {
             environments: environments.iter().map(|environment| (*environment).into()).collect(),
             ..january()
@@ -330,14 +335,17 @@ async fn a_list_by_channel_or_analysis_shows_those_that_have_all_of_it() {
     let all = || ListConversationsRequest {
         start_time_from: Some(at(FROM)),
         start_time_until: Some(at(UNTIL)),
-        environments: vec![Environment::Live.into()],
+        environments: vec![ConversationEnvironment::Live.into()],
         ..Default::default()
     };
-    let unbounded = ListConversationsRequest { channels: vec![Channel::Voice.into()], ..Default::default() };
+    let unbounded = ListConversationsRequest { channels: vec![Modality::Voice.into()], ..Default::default() };
     let cases = [
         (unbounded.clone(), 1),
         (
-            ListConversationsRequest { channels: vec![Channel::Voice.into(), Channel::Text.into()], ..all() },
+            ListConversationsRequest {
+                channels: vec![Modality::Voice.into(), Modality::Text.into()],
+                ..all()
+            },
             3,
         ),
         (ListConversationsRequest { topic: "pRICE".to_owned(), ..all() }, 2),

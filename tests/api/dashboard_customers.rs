@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crm_backend::pb::{
-    Count, CreateConversationRequest, CreateCustomerRequest, Customer, CustomerStatus, Environment,
-    GetCustomerStatisticsRequest, GetCustomerStatisticsResponse, GrowthPeriod,
+    ConversationEnvironment, CreateConversationRequest, CreateCustomerRequest, Customer, CustomerStatus,
+    DashboardCount, GetCustomerStatisticsRequest, GetCustomerStatisticsResponse, GrowthPeriod,
 };
 
 use crate::support::campaigns::at;
@@ -13,12 +13,12 @@ use crate::support::postgres::Sql;
 use crate::support::{Crm, Refusal, Tenant};
 
 /// Values and how many have them.
-fn pairs(counts: &[Count]) -> Vec<(&str, i64)> {
-    counts.iter().map(|count| (count.value.as_str(), count.count)).collect()
+fn pairs(counts: &[DashboardCount]) -> Vec<(&str, i64)> {
+    counts.iter().map(|count| (count.value.as_str(), count.row_count)).collect()
 }
 
 /// Every number of an answer, with the request that lists its rows.
-fn numbers(answer: &GetCustomerStatisticsResponse) -> impl Iterator<Item = &Count> {
+fn numbers(answer: &GetCustomerStatisticsResponse) -> impl Iterator<Item = &DashboardCount> {
     let all = [&answer.statuses, &answer.industry_categories, &answer.sources].into_iter().flatten();
     let growth = answer.growth.iter().filter_map(|growth| growth.created.as_ref());
     all.chain(&answer.total).chain(&answer.created).chain(growth)
@@ -28,7 +28,7 @@ fn numbers(answer: &GetCustomerStatisticsResponse) -> impl Iterator<Item = &Coun
 async fn lists_its_rows(tenant: &Tenant, answer: &GetCustomerStatisticsResponse) {
     for number in numbers(answer) {
         match &number.rows {
-            Some(rows) => assert_eq!(tenant.listed(rows).await, number.count, "{number:?}"),
+            Some(rows) => assert_eq!(tenant.listed(rows).await, number.row_count, "{number:?}"),
             None => assert_eq!(number.value, "", "only what says nothing cannot be listed"),
         }
     }
@@ -63,14 +63,14 @@ async fn all_customers_count_by_what_they_are_now() {
     tenant.undelete(&back.id).await.expect("back");
 
     let answer = tenant.customer_statistics(Default::default()).await.expect("an answer");
-    assert_eq!(answer.total.as_ref().map(|total| total.count), Some(5));
-    assert_eq!(answer.created.as_ref().map(|created| created.count), Some(5));
+    assert_eq!(answer.total.as_ref().map(|total| total.row_count), Some(5));
+    assert_eq!(answer.created.as_ref().map(|created| created.row_count), Some(5));
     assert_eq!(pairs(&answer.statuses), [("LEAD", 2), ("ACTIVE", 1), ("INACTIVE", 1), ("BLOCKED", 1)]);
     assert_eq!(pairs(&answer.industry_categories), [("food", 2), ("Food", 1), ("cars", 1), ("ships", 1)]);
     assert_eq!(pairs(&answer.sources), [("web", 4), ("", 1)]);
     lists_its_rows(&tenant, &answer).await;
     let nobody = crm.tenant().customer_statistics(Default::default()).await.expect("an answer");
-    assert_eq!(nobody.total.map(|total| total.count), Some(0));
+    assert_eq!(nobody.total.map(|total| total.row_count), Some(0));
     assert_eq!((nobody.statuses.len(), nobody.sources.len(), nobody.active_count), (0, 0, 0));
 }
 
@@ -104,28 +104,30 @@ async fn the_first_hundred_values_are_those_that_most_have() {
     let answer = tenant.customer_statistics(Default::default()).await.expect("an answer");
     assert_eq!(answer.sources.len(), 100);
     assert_eq!(pairs(&answer.sources)[..2], [("source 150", 150), ("source 149", 149)]);
-    assert_eq!(answer.sources[99].count, 51);
+    assert_eq!(answer.sources[99].row_count, 51);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn active_customers_are_those_with_a_real_conversation_in_the_window() {
     let crm = Crm::start().await;
     let (tenant, other) = (crm.tenant(), crm.tenant());
-    let open = async |tenant: &Tenant, customer_id: &str, environment: Environment, start: &str| {
-        let request = CreateConversationRequest {
-            customer_id: customer_id.to_owned(),
-            environment: environment.into(),
-            start_time: Some(at(start)),
-            ..Default::default()
+    let open =
+        async |tenant: &Tenant, customer_id: &str, environment: ConversationEnvironment, start: &str| {
+            let request = CreateConversationRequest {
+                customer_id: customer_id.to_owned(),
+                environment: environment.into(),
+                start_time: Some(at(start)),
+                ..Default::default()
+            };
+            tenant.open(request).await.expect("a conversation");
         };
-        tenant.open(request).await.expect("a conversation");
-    };
     let (ana, ben) = (tenant.customer("Ana").await.id, tenant.customer("Ben").await.id);
-    open(&tenant, &ana, Environment::Live, "2026-01-10T00:00:00Z").await;
-    open(&tenant, &ana, Environment::Live, "2026-01-20T00:00:00Z").await;
-    open(&tenant, &ben, Environment::Test, "2026-01-15T00:00:00Z").await;
-    open(&tenant, &ben, Environment::Live, "2026-02-01T00:00:00Z").await;
-    open(&other, &other.customer("Zoe").await.id, Environment::Live, "2026-01-15T00:00:00Z").await;
+    open(&tenant, &ana, ConversationEnvironment::Live, "2026-01-10T00:00:00Z").await;
+    open(&tenant, &ana, ConversationEnvironment::Live, "2026-01-20T00:00:00Z").await;
+    open(&tenant, &ben, ConversationEnvironment::Test, "2026-01-15T00:00:00Z").await;
+    open(&tenant, &ben, ConversationEnvironment::Live, "2026-02-01T00:00:00Z").await;
+    open(&other, &other.customer("Zoe").await.id, ConversationEnvironment::Live, "2026-01-15T00:00:00Z")
+        .await;
     let answer = |from: &str, until: &str| {
         let request = GetCustomerStatisticsRequest {
             time_from: Some(at(from)),
@@ -225,7 +227,9 @@ async fn growth_goes_by_the_days_of_the_time_zone() {
         let growth: Vec<_> = answer
             .growth
             .iter()
-            .map(|growth| (growth.date.as_str(), growth.created.as_ref().map_or(-1, |created| created.count)))
+            .map(|growth| {
+                (growth.date.as_str(), growth.created.as_ref().map_or(-1, |created| created.row_count))
+            })
             .collect();
         assert_eq!(growth, days, "{zone}");
         assert_eq!(answer.window.as_ref().map(|window| window.time_zone.as_str()), Some(zone));
@@ -245,7 +249,7 @@ async fn growth_goes_by_weeks_and_months_that_the_window_cuts() {
             tenant.customer_statistics(growth_in(zone, period, from, until)).await.expect("an answer");
         lists_its_rows(&tenant, &answer).await;
         let growth = answer.growth.into_iter();
-        growth.map(|growth| (growth.date, growth.created.expect("a number").count)).collect()
+        growth.map(|growth| (growth.date, growth.created.expect("a number").row_count)).collect()
     };
     let of = |pairs: &[(&str, i64)]| {
         pairs.iter().map(|(date, count)| ((*date).to_owned(), *count)).collect::<BTreeMap<_, _>>()

@@ -1,8 +1,8 @@
 //! GetConversionFunnel, against customers that are followed one by one.
 
 use crm_backend::pb::{
-    EntryPoint, Funnel, FunnelGrouping, FunnelStep, GetConversionFunnelRequest, GetConversionFunnelResponse,
-    rows::List,
+    ConversionFunnel, EntryPoint, FunnelGrouping, FunnelStep, GetConversionFunnelRequest,
+    GetConversionFunnelResponse, dashboard_rows::List,
 };
 use crm_backend::rpc::words::Word;
 use prost_types::{Duration, Timestamp};
@@ -43,11 +43,11 @@ fn request(question: &Question) -> GetConversionFunnelRequest {
 
 /// An answer as `follow` gives it.
 fn found(answer: &GetConversionFunnelResponse) -> Vec<(String, Vec<Reached>)> {
-    let group = |funnel: &Funnel| match funnel.entry_point() {
+    let group = |funnel: &ConversionFunnel| match funnel.entry_point() {
         EntryPoint::Unspecified => funnel.campaign_id.clone(),
         entry_point => entry_point.word().to_owned(),
     };
-    let reached = |funnel: &Funnel| {
+    let reached = |funnel: &ConversionFunnel| {
         let steps = funnel.steps.iter();
         steps.map(|step| (step.customer_count, step.median_time.as_ref().map(|time| time.seconds))).collect()
     };
@@ -55,7 +55,7 @@ fn found(answer: &GetConversionFunnelResponse) -> Vec<(String, Vec<Reached>)> {
 }
 
 /// Rates are those of the numbers beside them.
-fn check_rates(funnel: &Funnel) {
+fn check_rates(funnel: &ConversionFunnel) {
     let entered = funnel.steps[0].customer_count;
     let share = |part: i64, whole: i64| (whole > 0).then(|| part as f64 / whole as f64);
     let mut before = None;
@@ -125,7 +125,8 @@ async fn customers_come_as_far_as_whoever_follows_them_one_by_one_sees() {
                 let answer = tenant.funnel(request(&question)).await.expect("an answer");
                 assert_eq!(found(&answer), follow(&events, &question), "seed {seed}: {question:?}");
                 answer.funnels.iter().for_each(check_rates);
-                let last = |funnel: &Funnel| funnel.steps.last().map_or(0, |step| step.customer_count);
+                let last =
+                    |funnel: &ConversionFunnel| funnel.steps.last().map_or(0, |step| step.customer_count);
                 reached_all += answer.funnels.iter().map(last).sum::<i64>();
             }
         }

@@ -89,7 +89,7 @@ async fn a_window_reads_what_is_in_it() {
     let customers = async |tenant: &Tenant| {
         let request = GetCustomerStatisticsRequest { time_from, ..Default::default() };
         let answer = tenant.customer_statistics(request).await.expect("an answer");
-        assert_eq!((answer.created.expect("a number").count, answer.active_count), (5, 5));
+        assert_eq!((answer.created.expect("a number").row_count, answer.active_count), (5, 5));
     };
     let indexes = [
         "customers_tenant_id_created_at_idx",
@@ -101,7 +101,7 @@ async fn a_window_reads_what_is_in_it() {
     let conversations = async |tenant: &Tenant| {
         let request = GetConversationStatisticsRequest { time_from, ..Default::default() };
         let answer = tenant.conversation_statistics(request).await.expect("an answer");
-        assert_eq!((answer.total.expect("a number").count, answer.message_count), (5, 15));
+        assert_eq!((answer.total.expect("a number").row_count, answer.message_count), (5, 15));
     };
     let indexes = [
         "conversations_tenant_id_started_at_idx",

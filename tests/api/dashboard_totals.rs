@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crm_backend::pb::{
-    AiMetadata, CampaignEventKind, Channel, Conversation, ConversationStatus, CreateConversationRequest,
-    CreateCustomerRequest, Customer, CustomerStatus, EndConversationRequest, EntryPoint, Environment,
-    GetCampaignPerformanceRequest, ListConversationsRequest, Message, MessageRole, NewCampaignEvent,
-    NewMessage, Objection, ObjectionKind, ObjectionState, Outcome, Presenter, RecordAnalysisRequest,
-    Sentiment, SentimentLabel,
+    AiMetadata, CampaignEventKind, Conversation, ConversationEnvironment, ConversationOutcome,
+    ConversationStatus, CreateConversationRequest, CreateCustomerRequest, Customer, CustomerStatus,
+    EndConversationRequest, EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message,
+    MessageRole, Modality, NewCampaignEvent, NewMessage, Objection, ObjectionKind, ObjectionState, Presenter,
+    RecordAnalysisRequest, Sentiment, SentimentLabel,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};
@@ -106,8 +106,8 @@ async fn open(tenant: &Tenant, shared: &Shared, customer_id: String, dice: &mut 
     let request = CreateConversationRequest {
         customer_id,
         entry_point: i32::try_from(dice.roll(19)).expect("few"),
-        channel: word::<Channel>(dice, 5),
-        environment: word::<Environment>(dice, 3),
+        channel: word::<Modality>(dice, 5),
+        environment: word::<ConversationEnvironment>(dice, 3),
         presenter: Some(Presenter { id, ..Default::default() }),
         start_time: Some(Timestamp { seconds: start.timestamp(), nanos: 0 }),
         ..Default::default()
@@ -158,7 +158,7 @@ async fn analyse(tenant: &Tenant, conversation_id: String, dice: &mut Dice) -> R
 
 async fn move_on(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Status> {
     let outcome = i32::try_from(dice.roll(13)).expect("few");
-    assert!(Outcome::try_from(outcome).is_ok());
+    assert!(ConversationOutcome::try_from(outcome).is_ok());
     if dice.roll(3) == 0 {
         let status = dice.pick(&[ConversationStatus::Ended, ConversationStatus::Abandoned]);
         let request = EndConversationRequest { id, status: status.into(), outcome, ..Default::default() };
@@ -229,7 +229,7 @@ async fn counted_customers(tenant: &Tenant) -> BTreeMap<(&'static str, String), 
         ("total", answer.total.into_iter().collect()),
     ];
     let all = lists.into_iter().flat_map(|(name, counts)| counts.into_iter().map(move |count| (name, count)));
-    all.map(|(name, count)| ((name, count.value), count.count)).collect()
+    all.map(|(name, count)| ((name, count.value), count.row_count)).collect()
 }
 
 /// The conversations that are real and began in the last 30 days, with their messages.
@@ -239,7 +239,7 @@ async fn read_all(
     until: Option<Timestamp>,
 ) -> Vec<(Conversation, Vec<Message>)> {
     let list = ListConversationsRequest {
-        environments: vec![Environment::Live.into()],
+        environments: vec![ConversationEnvironment::Live.into()],
         start_time_from: from,
         start_time_until: until,
         ..Default::default()

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    CampaignEventKind, ContactChannel, ContextFormat, ContextItem, ContextOmission, ContextResourceType,
-    ContextSectionKind, ContextSectionOptions, CreateCampaignRequest, GetAiContextRequest,
-    GetAiContextResponse, Money, NewInterestEvent, OmissionReason, Outcome, PurchaseItem,
-    RecordPurchaseRequest,
+    CampaignEventKind, ContactChannel, ContextFormat, ContextItem, ContextOmission, ContextSectionKind,
+    ContextSectionOptions, ConversationOutcome, CreateCampaignRequest, GetAiContextRequest,
+    GetAiContextResponse, Money, NewInterestEvent, OmissionReason, PurchaseItem, RecordPurchaseRequest,
+    ResourceType,
 };
 
 use crate::support::campaigns::planned;
@@ -66,7 +66,7 @@ async fn zoe(crm: &Crm, tenant: &Tenant) -> String {
     let not_yet = mailing(tenant, "A secret").await;
     tenant.assign(&not_yet, &[&zoe]).await.expect("assigned");
     let talk = tenant.talk(&zoe, 0, Vec::new()).await;
-    tenant.conclude(&talk, Outcome::Interested, "Call back").await;
+    tenant.conclude(&talk, ConversationOutcome::Interested, "Call back").await;
     zoe
 }
 
@@ -94,7 +94,7 @@ async fn a_context_says_what_was_shown_bought_and_sent() {
     assert_eq!(context.token_count, recount(&context, ContextFormat::Markdown));
     let structured = tenant.context(of(&zoe)).await.expect("a context");
     let kinds: Vec<_> = interest(&structured).iter().map(ContextItem::resource_type).collect();
-    use ContextResourceType::{Campaign, Conversation, InterestEvent, Purchase};
+    use ResourceType::{Campaign, Conversation, InterestEvent, Purchase};
     assert_eq!(kinds, [InterestEvent, Purchase, Campaign, Conversation, InterestEvent, Purchase]);
     let events = tenant.all_interest(Default::default()).await;
     let latest = events.iter().find(|event| event.event_id == "2").expect("it");

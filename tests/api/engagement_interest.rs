@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::{
-    Conversation, ConversationUpdated, InterestEvent, InterestKind, ListInterestEventsRequest,
-    NewInterestEvent, Outcome, RecordInterestEventsRequest,
+    Conversation, ConversationOutcome, ConversationUpdated, InterestEvent, InterestKind,
+    ListInterestEventsRequest, NewInterestEvent, RecordInterestEventsRequest,
 };
 use prost_types::Timestamp;
 use tonic::Code;
@@ -123,7 +123,7 @@ async fn one_event_that_is_refused_keeps_no_other_from_being_recorded() {
         (NewInterestEvent { customer_id: text("x"), ..good("b8") }, invalid(&["customer_id"])),
         (NewInterestEvent { occur_time: Some(tomorrow.into()), ..good("b9") }, invalid(&["occur_time"])),
         (
-            NewInterestEvent { conversation_outcome: Outcome::Qualified.into(), ..good("b10") },
+            NewInterestEvent { conversation_outcome: ConversationOutcome::Qualified.into(), ..good("b10") },
             invalid(&["conversation_id"]),
         ),
         (NewInterestEvent { customer_id: text(UNKNOWN), ..good("b11") }, no_customer),
@@ -253,11 +253,11 @@ async fn every_event_twice_and_shuffled_from_eight_clients_gives_the_same_rows_a
 }
 
 /// That a conversation got this outcome, as a watcher is told.
-fn outcome_of(event: &Event) -> Outcome {
+fn outcome_of(event: &Event) -> ConversationOutcome {
     match event {
         Event::ConversationUpdated(ConversationUpdated {
             conversation: Some(Conversation { outcome, .. }),
-        }) => Outcome::try_from(*outcome).expect("an outcome"),
+        }) => ConversationOutcome::try_from(*outcome).expect("an outcome"),
         other => panic!("not an update: {other:?}"),
     }
 }
@@ -270,36 +270,47 @@ async fn a_new_event_sets_the_outcome_of_its_conversation_and_watchers_hear_of_i
     let talk = tenant.conversation().await;
     let mut watch = tenant.watch(&talk.id, None).await;
     let mut far = tenant.through(&replica).watch(&talk.id, None).await;
-    let with = |event_id: &str, outcome: Outcome| NewInterestEvent {
+    let with = |event_id: &str, outcome: ConversationOutcome| NewInterestEvent {
         conversation_id: talk.id.clone(),
         conversation_outcome: outcome.into(),
         ..viewed(event_id, "Beans", 0)
     };
-    let batch =
-        [with("e1", Outcome::Interested), with("e2", Outcome::MeetingBooked), viewed("e3", "Cups", 0)];
+    let batch = [
+        with("e1", ConversationOutcome::Interested),
+        with("e2", ConversationOutcome::MeetingBooked),
+        viewed("e3", "Cups", 0),
+    ];
     tenant.show(&talk.customer_id, &batch).await;
     for watch in [&mut watch, &mut far] {
-        assert_eq!(outcome_of(&watch.next().await), Outcome::MeetingBooked, "the last one counts");
+        assert_eq!(
+            outcome_of(&watch.next().await),
+            ConversationOutcome::MeetingBooked,
+            "the last one counts"
+        );
     }
     let after = tenant.read(&talk.id).await.expect("there");
-    assert_eq!((after.outcome(), after.etag.as_str()), (Outcome::MeetingBooked, "r2"), "one change");
+    assert_eq!(
+        (after.outcome(), after.etag.as_str()),
+        (ConversationOutcome::MeetingBooked, "r2"),
+        "one change"
+    );
     // A person knows better, and a resend does not take it back.
-    let better = Conversation { outcome: Outcome::Disqualified.into(), ..after };
+    let better = Conversation { outcome: ConversationOutcome::Disqualified.into(), ..after };
     tenant.revise(better, &["outcome"]).await.expect("revised");
-    assert_eq!(outcome_of(&watch.next().await), Outcome::Disqualified);
+    assert_eq!(outcome_of(&watch.next().await), ConversationOutcome::Disqualified);
     tenant.show(&talk.customer_id, &batch).await;
     let resent = tenant.read(&talk.id).await.expect("there");
-    assert_eq!((resent.outcome(), resent.etag.as_str()), (Outcome::Disqualified, "r3"));
-    let other = [with("e1", Outcome::Purchased)];
+    assert_eq!((resent.outcome(), resent.etag.as_str()), (ConversationOutcome::Disqualified, "r3"));
+    let other = [with("e1", ConversationOutcome::Purchased)];
     let results = tenant.record_interest(events(&talk.customer_id, &other)).await.expect("a result");
     refusal(&results[0]).is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
     // Also of a conversation that has ended; its end stays what it was.
     let ended = tenant.finish(&talk.id).await;
-    tenant.show(&talk.customer_id, &[with("e4", Outcome::Purchased)]).await;
+    tenant.show(&talk.customer_id, &[with("e4", ConversationOutcome::Purchased)]).await;
     let after = tenant.read(&talk.id).await.expect("there");
     assert_eq!(
         (after.outcome(), after.status(), after.end_time),
-        (Outcome::Purchased, ended.status(), ended.end_time)
+        (ConversationOutcome::Purchased, ended.status(), ended.end_time)
     );
 }
 
@@ -316,7 +327,11 @@ async fn eight_clients_that_set_outcomes_of_the_same_conversations_do_not_block_
         let (tenant, zoe, mut talks) = (tenant.clone(), zoe.clone(), talks.clone());
         talks.rotate_left(client % 6);
         async move {
-            let outcome = if client % 2 == 0 { Outcome::Interested } else { Outcome::Qualified };
+            let outcome = if client % 2 == 0 {
+                ConversationOutcome::Interested
+            } else {
+                ConversationOutcome::Qualified
+            };
             let shown: Vec<_> = talks
                 .into_iter()
                 .map(|talk| NewInterestEvent {
@@ -332,7 +347,10 @@ async fn eight_clients_that_set_outcomes_of_the_same_conversations_do_not_block_
     at_once(clients).await;
     for talk in &talks {
         let talk = tenant.read(talk).await.expect("there");
-        assert!([Outcome::Interested, Outcome::Qualified].contains(&talk.outcome()), "{talk:?}");
+        assert!(
+            [ConversationOutcome::Interested, ConversationOutcome::Qualified].contains(&talk.outcome()),
+            "{talk:?}"
+        );
     }
     assert_eq!(tenant.all_interest(Default::default()).await.len(), 48);
 }

@@ -2,8 +2,8 @@
 
 use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::{
-    CampaignEventKind, ListPurchasesRequest, Money, Outcome, Purchase, PurchaseItem, PurchaseStatus,
-    RecordPurchaseRequest,
+    CampaignEventKind, ConversationOutcome, ListPurchasesRequest, Money, Purchase, PurchaseItem,
+    PurchaseStatus, RecordPurchaseRequest,
 };
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -127,7 +127,7 @@ async fn the_rules_of_a_purchase_are_kept_one_by_one() {
     let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(86_400 + 600);
     let with = |items: Vec<PurchaseItem>| RecordPurchaseRequest { items, ..bought(&zoe, 1) };
     let fine = || item("Beans", 1, None);
-    let outcome = Outcome::Purchased.into();
+    let outcome = ConversationOutcome::Purchased.into();
     let cases = [
         ("customer_id", bought("", 1)),
         ("order_id", RecordPurchaseRequest { order_id: "x".repeat(129), ..bought(&zoe, 1) }),
@@ -211,7 +211,7 @@ async fn a_purchase_sets_the_outcome_of_its_conversation_or_neither_is_there() {
     let request = RecordPurchaseRequest {
         order_id: "A-1".to_owned(),
         conversation_id: talk.id.clone(),
-        conversation_outcome: Outcome::Purchased.into(),
+        conversation_outcome: ConversationOutcome::Purchased.into(),
         ..bought(&talk.customer_id, 10)
     };
     // The purchase is refused: the conversation stays as it is.
@@ -226,18 +226,18 @@ async fn a_purchase_sets_the_outcome_of_its_conversation_or_neither_is_there() {
     tenant.buy(request).await.expect("bought");
     match watch.next().await {
         Event::ConversationUpdated(updated) => {
-            assert_eq!(updated.conversation.expect("it").outcome(), Outcome::Purchased);
+            assert_eq!(updated.conversation.expect("it").outcome(), ConversationOutcome::Purchased);
         }
         other => panic!("not an update: {other:?}"),
     }
     let after = tenant.read(&talk.id).await.expect("there");
-    assert_eq!((after.outcome(), after.etag.as_str()), (Outcome::Purchased, "r2"));
+    assert_eq!((after.outcome(), after.etag.as_str()), (ConversationOutcome::Purchased, "r2"));
     // The outcome cannot be written: the purchase is not there either.
     let sql = crm.sql().await;
     sql.run("ALTER TABLE conversations ADD CONSTRAINT full_disk CHECK (outcome <> 'QUALIFIED')").await;
     let refused = RecordPurchaseRequest {
         conversation_id: talk.id.clone(),
-        conversation_outcome: Outcome::Qualified.into(),
+        conversation_outcome: ConversationOutcome::Qualified.into(),
         ..bought(&talk.customer_id, 10)
     };
     tenant.buy(refused).await.expect_err("no outcome, no purchase");

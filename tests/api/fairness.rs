@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crm_backend::pb::{Conversation, Cost, ListConversationsRequest};
+use crm_backend::pb::{AccessCost, Conversation, ListConversationsRequest};
 use crm_backend::rpc::method::Method;
 use futures_util::FutureExt;
 use prost_reflect::MethodDescriptor;
@@ -168,10 +168,10 @@ async fn calls_of_a_tenant_that_are_stuck_leave_connections_to_others() {
 }
 
 /// The RPCs that are much work, as the contract says.
-fn costly() -> Vec<(MethodDescriptor, Cost)> {
+fn costly() -> Vec<(MethodDescriptor, AccessCost)> {
     let cost = |rpc: &MethodDescriptor| Method::find(path(rpc).as_str()).expect("in the table").cost;
     let all = rpcs().into_iter().map(|rpc| (cost(&rpc), rpc));
-    all.filter(|(cost, _)| *cost != Cost::Low).map(|(cost, rpc)| (rpc, cost)).collect()
+    all.filter(|(cost, _)| *cost != AccessCost::Low).map(|(cost, rpc)| (rpc, cost)).collect()
 }
 
 /// Calls of a tenant, of which one more than may are made: how many are in order, and what the refused one
@@ -212,7 +212,7 @@ async fn every_call_that_is_much_work_waits_for_its_turn_and_one_too_many_is_ref
     for (rpc, cost) in costly {
         // One has the place and one waits; of cost MEDIUM there are four times as many, and half of the
         // places are a tenant's.
-        let most = if cost == Cost::High { 2 } else { 2 + 4 };
+        let most = if cost == AccessCost::High { 2 } else { 2 + 4 };
         let error = one_too_many(&crm, &rpc, most).await;
         error.is(Code::ResourceExhausted, "TENANT_QUOTA_EXCEEDED");
         let details = error.get_error_details();

@@ -1,8 +1,8 @@
 //! CreateMessage, GetMessage and ListMessages.
 
 use crm_backend::pb::{
-    Action, ActionStatus, AiMetadata, CreateMessageRequest, GetMessageRequest, ListMessagesRequest, Message,
-    MessageRole, MessageStatus, NewMessage, get_message_request::Name,
+    ActionStatus, AiMetadata, CreateMessageRequest, GetMessageRequest, ListMessagesRequest, Message,
+    MessageAction, MessageRole, MessageStatus, NewMessage, get_message_request::Name,
 };
 use prost_types::value::Kind;
 use prost_types::{Duration, Timestamp};
@@ -49,7 +49,7 @@ async fn every_field_comes_back_as_it_was_sent() {
             time_to_first_token: Some(Duration { seconds: 0, nanos: 1_000 }),
             finish_reason: text("stop"),
         }),
-        actions: vec![Action {
+        actions: vec![MessageAction {
             id: text("call-1"),
             name: text("search"),
             arguments: text("{\"big\": 12345678901234567890, \"b\": 1, \"a\":  2}"),

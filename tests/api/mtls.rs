@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crm_backend::auth::Authenticator;
 use crm_backend::config::{ClientAuth, TlsConfig};
 use crm_backend::connection::Tls;
-use crm_backend::pb::{AuditOutcome, Scope};
+use crm_backend::pb::{AccessScope, AuditOutcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::Code;
@@ -91,7 +91,7 @@ async fn a_certificate_grants_what_the_file_says_and_its_holder_is_in_the_log() 
     let auditor = mutual.shown(&tenant, Some("auditor.example")).await;
     let event = auditor.event_of_error(&refused).await;
     assert_eq!((event.principal.as_str(), event.outcome()), ("cert:reader.example", AuditOutcome::Failed));
-    let events = auditor.events_of("CustomerService/CreateCustomer").await;
+    let events = auditor.events_of("crm.v1.CustomerService/CreateCustomer").await;
     let who: Vec<_> = events.iter().map(|event| event.principal.as_str()).collect();
     assert_eq!(who, ["cert:reader.example", "cert:agent.example"], "whoever has no right leaves no event");
     let error = agent.audit_page(Default::default()).await.expect_err("it may only write");
@@ -124,12 +124,12 @@ async fn a_bearer_counts_before_the_certificate_of_its_connection() {
         Mutual::start(&json!({"agent.example": {"tenants": ["*"], "scopes": ["read", "write", "admin"]}}))
             .await;
     let agent = mutual.shown(&mutual.crm.tenant(), Some("agent.example")).await;
-    let (id, secret) = mutual.crm.key(&agent, [Scope::Write], None).await;
+    let (id, secret) = mutual.crm.key(&agent, [AccessScope::Write], None).await;
     let with_key = agent.with(&secret);
     let zoe = with_key.customer("Zoe").await;
     let error = with_key.get(&zoe.id).await.expect_err("the key may only write");
     error.is(Code::PermissionDenied, "SCOPE_NOT_GRANTED");
-    let events = agent.events_of("CustomerService/CreateCustomer").await;
+    let events = agent.events_of("crm.v1.CustomerService/CreateCustomer").await;
     let who: Vec<_> = events.iter().map(|event| event.principal.clone()).collect();
     assert_eq!(who, [format!("key:{id}")]);
     agent.get(&zoe.id).await.expect("the certificate alone may read");

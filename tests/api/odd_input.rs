@@ -375,11 +375,15 @@ async fn offsets_and_lengths_may_be_any_number() {
     let mut stream = tenant.stream().await;
     let delta = |offset: i64| {
         let text = "Hello".to_owned();
-        pb::add_message_request::Action::Delta(pb::MessageDelta { message_key: "a".to_owned(), offset, text })
+        pb::add_message_request::Command::Delta(pb::MessageDelta {
+            message_key: "a".to_owned(),
+            offset,
+            text,
+        })
     };
     let finish = |length: i64| {
         let message_key = "a".to_owned();
-        pb::add_message_request::Action::Finish(pb::MessageFinish {
+        pb::add_message_request::Command::Finish(pb::MessageFinish {
             message_key,
             length,
             ..Default::default()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crm_backend::auth::{Authenticator, TenantId};
 use crm_backend::db::{Db, Deadline, TenantTx};
 use crm_backend::error::Error;
-use crm_backend::pb::Scope;
+use crm_backend::pb::AccessScope;
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
@@ -141,7 +141,7 @@ async fn prepared(db: &Db, tenant: &Tenant) -> Vec<String> {
     }
     let admitted = Authenticator::insecure().authenticate(&HeaderMap::new(), &Extensions::new()).await;
     let tenant = TenantId::parse(&tenant.id.to_string()).expect("a tenant");
-    let caller = admitted.expect("admitted").principal.act(tenant, Scope::Read);
+    let caller = admitted.expect("admitted").principal.act(tenant, AccessScope::Read);
     let read = async |tx: &TenantTx| {
         let query = diesel::sql_query("SELECT statement FROM pg_prepared_statements");
         query.load::<Prepared>(&mut tx.connection()).await.map_err(Error::from)

@@ -9,8 +9,8 @@ use crate::support::conversations::message;
 use crate::support::http2::{Http2, begun, framed};
 use crate::support::{Crm, Refusal, soon};
 
-const ADD_MESSAGE: &str = "ConversationService/AddMessage";
-const CREATE: &str = "CustomerService/CreateCustomer";
+const ADD_MESSAGE: &str = "crm.v1.ConversationService/AddMessage";
+const CREATE: &str = "crm.v1.CustomerService/CreateCustomer";
 
 fn zoe() -> Vec<u8> {
     framed(&CreateCustomerRequest { business_name: "Zoe".to_owned(), ..Default::default() })
@@ -33,7 +33,7 @@ async fn a_time_limit_that_is_none_is_refused_and_not_ignored() {
     let crm = Crm::start().await;
     let mut client = Http2::connect(crm.address()).await;
     let tenant = crm.tenant().id;
-    for rpc in [CREATE, ADD_MESSAGE, "ConversationService/WatchConversation"] {
+    for rpc in [CREATE, ADD_MESSAGE, "crm.v1.ConversationService/WatchConversation"] {
         for limit in ["soon", "-1S", "1.5S", "123456789S", "1", ""] {
             let error = client.refusal(begun(rpc, tenant, &[("grpc-timeout", limit)], zoe())).await;
             error.is(Code::InvalidArgument, "REQUEST_MALFORMED");
@@ -80,7 +80,7 @@ async fn streams_end_at_their_time_limit() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
     let watch = framed(&WatchConversationRequest { conversation_id: talk, ..Default::default() });
-    for (rpc, bytes) in [(ADD_MESSAGE, Vec::new()), ("ConversationService/WatchConversation", watch)] {
+    for (rpc, bytes) in [(ADD_MESSAGE, Vec::new()), ("crm.v1.ConversationService/WatchConversation", watch)] {
         let mut client = Http2::connect(crm.address()).await;
         let began = Instant::now();
         let error = client.refusal(begun(rpc, tenant.id, &[("grpc-timeout", "300m")], bytes)).await;
@@ -96,7 +96,7 @@ async fn a_message_that_is_too_large_ends_a_stream_in_the_same_words_as_a_call()
     let talk = tenant.conversation().await.id;
     let good = crm_backend::pb::AddMessageRequest {
         conversation_id: talk.clone(),
-        action: Some(crm_backend::pb::add_message_request::Action::Message(message("a", "Hello"))),
+        command: Some(crm_backend::pb::add_message_request::Command::Message(message("a", "Hello"))),
     };
     // Nothing follows what the frame announces.
     let announced = [&[0][..], &(1_u32 << 20).wrapping_add(1).to_be_bytes()].concat();

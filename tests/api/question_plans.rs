@@ -2,7 +2,7 @@
 
 use crm_backend::pb::{
     CreatePendingQuestionRequest, ListPendingQuestionsRequest, NextPendingQuestionsRequest,
-    PendingQuestionStatus as Status, QuestionPriority, QuestionTiming,
+    PendingQuestionStatus as Status, Priority, QuestionTiming,
 };
 
 use crate::plans::hold;
@@ -94,7 +94,7 @@ async fn a_page_of_questions_reads_a_page_of_an_index() {
     let (crm, tenant, sql, talk) = large().await;
     let customer_id = || talk.customer_id.clone();
     let rare = CreatePendingQuestionRequest {
-        priority: QuestionPriority::Urgent.into(),
+        priority: Priority::Urgent.into(),
         timing: QuestionTiming::AfterPurchase.into(),
         ..about(&customer_id(), "email")
     };
@@ -121,7 +121,7 @@ async fn a_page_of_questions_reads_a_page_of_an_index() {
         (status(Status::Declined), 50, "pending_questions_tenant_id_status_idx"),
         (status(Status::Expired), 1, "pending_questions_expiring_idx"),
         (
-            ListPendingQuestionsRequest { priorities: vec![QuestionPriority::Urgent.into()], ..all() },
+            ListPendingQuestionsRequest { priorities: vec![Priority::Urgent.into()], ..all() },
             1,
             "pending_questions_tenant_id_priority_idx",
         ),

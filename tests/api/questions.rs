@@ -3,7 +3,7 @@
 
 use crm_backend::pb::{
     CreatePendingQuestionRequest, ListPendingQuestionsRequest, PendingQuestion,
-    PendingQuestionStatus as Status, QuestionPriority, QuestionTiming,
+    PendingQuestionStatus as Status, Priority, QuestionTiming,
 };
 use prost_types::Timestamp;
 use tonic::Code;
@@ -31,7 +31,7 @@ async fn every_field_comes_back_as_it_was_sent() {
         question: "When do you open?\nAnd close?".to_owned(),
         target_field: "custom_attributes.opening_hours".to_owned(),
         purpose: "The website shows it.".to_owned(),
-        priority: QuestionPriority::High.into(),
+        priority: Priority::High.into(),
         timing: QuestionTiming::Scheduled.into(),
         scheduled_time: far(),
         expire_time: far(),
@@ -59,7 +59,7 @@ async fn every_field_comes_back_as_it_was_sent() {
     assert_eq!((created, existing), (expected.clone(), false));
     assert_eq!(tenant.read_question(&expected.id).await.expect("there"), expected);
     let plain = tenant.question(&talk.customer_id, "Why?").await;
-    assert_eq!((plain.priority(), plain.timing()), (QuestionPriority::Normal, QuestionTiming::NextMessage));
+    assert_eq!((plain.priority(), plain.timing()), (Priority::Normal, QuestionTiming::NextMessage));
     assert_eq!((plain.scheduled_time, plain.confidence), (None, None));
 }
 
@@ -271,11 +271,7 @@ async fn pages_show_every_question_once_and_all_filters_must_hold_together() {
     let crm = Crm::start().await;
     let (tenant, other) = (crm.tenant(), crm.tenant());
     let (ana, ben) = (tenant.customer("Ana").await.id, tenant.customer("Ben").await.id);
-    let make = async |customer: &str,
-                      text: &str,
-                      priority: QuestionPriority,
-                      timing: QuestionTiming,
-                      field: &str| {
+    let make = async |customer: &str, text: &str, priority: Priority, timing: QuestionTiming, field: &str| {
         let request = CreatePendingQuestionRequest {
             question: text.to_owned(),
             priority: priority.into(),
@@ -284,14 +280,14 @@ async fn pages_show_every_question_once_and_all_filters_must_hold_together() {
         };
         tenant.create_question(request).await.expect("created").0
     };
-    make(&ana, "a", QuestionPriority::Low, QuestionTiming::Immediate, "email").await;
-    let b = make(&ana, "b", QuestionPriority::Urgent, QuestionTiming::NextMessage, "phone").await;
-    let c = make(&ben, "c", QuestionPriority::Urgent, QuestionTiming::Immediate, "email").await;
-    make(&ben, "d", QuestionPriority::Normal, QuestionTiming::WhenRelevant, "").await;
+    make(&ana, "a", Priority::Low, QuestionTiming::Immediate, "email").await;
+    let b = make(&ana, "b", Priority::Urgent, QuestionTiming::NextMessage, "phone").await;
+    let c = make(&ben, "c", Priority::Urgent, QuestionTiming::Immediate, "email").await;
+    make(&ben, "d", Priority::Normal, QuestionTiming::WhenRelevant, "").await;
     tenant.ask(&c.id).await.expect("asked");
     let all = || ListPendingQuestionsRequest { order_by: "create_time".to_owned(), ..Default::default() };
-    let (urgent, immediate) = (QuestionPriority::Urgent.into(), QuestionTiming::Immediate.into());
-    let low = QuestionPriority::Low.into();
+    let (urgent, immediate) = (Priority::Urgent.into(), QuestionTiming::Immediate.into());
+    let low = Priority::Low.into();
     let relevant = QuestionTiming::WhenRelevant.into();
     let email = || "email".to_owned();
     for (request, expected) in [

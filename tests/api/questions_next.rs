@@ -3,7 +3,7 @@
 use crm_backend::pb::{
     CreateCustomerRequest, CreatePendingQuestionRequest, Customer, CustomerStatus,
     MarkPendingQuestionAskedRequest, MessageRole, NewMessage, NextPendingQuestionsRequest,
-    NextPendingQuestionsResponse, QuestionLeftOutReason as Reason, QuestionPriority, QuestionTiming,
+    NextPendingQuestionsResponse, Priority, QuestionLeftOutReason as Reason, QuestionTiming,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::Code;
@@ -26,7 +26,7 @@ async fn make(
     tenant: &Tenant,
     customer: &str,
     text: &str,
-    priority: QuestionPriority,
+    priority: Priority,
     timing: QuestionTiming,
 ) -> String {
     let request = CreatePendingQuestionRequest {
@@ -38,7 +38,7 @@ async fn make(
 }
 
 async fn timed(tenant: &Tenant, customer: &str, text: &str, timing: QuestionTiming) -> String {
-    make(tenant, customer, text, QuestionPriority::Normal, timing).await
+    make(tenant, customer, text, Priority::Normal, timing).await
 }
 
 /// Takes down that it was asked, without a cooldown.
@@ -57,12 +57,12 @@ async fn the_best_question_comes_first_with_its_score_and_its_reason() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let customer = tenant.customer("Zoe").await.id;
-    make(&tenant, &customer, "low", QuestionPriority::Low, QuestionTiming::Immediate).await;
+    make(&tenant, &customer, "low", Priority::Low, QuestionTiming::Immediate).await;
     let asked = timed(&tenant, &customer, "asked", QuestionTiming::NextMessage).await;
     timed(&tenant, &customer, "first", QuestionTiming::NextMessage).await;
     timed(&tenant, &customer, "second", QuestionTiming::NextMessage).await;
     timed(&tenant, &customer, "now", QuestionTiming::Immediate).await;
-    make(&tenant, &customer, "urgent", QuestionPriority::Urgent, QuestionTiming::NextConversation).await;
+    make(&tenant, &customer, "urgent", Priority::Urgent, QuestionTiming::NextConversation).await;
     ask(&tenant, &asked, "").await;
     let limit =
         |limit| NextPendingQuestionsRequest { customer_id: customer.clone(), limit, ..Default::default() };
@@ -90,8 +90,7 @@ async fn fifty_questions_are_the_most_and_a_hundred_are_looked_at() {
     for number in 0..120 {
         tenant.question(&customer, &format!("Question {number}")).await;
     }
-    let urgent =
-        make(&tenant, &customer, "urgent", QuestionPriority::Urgent, QuestionTiming::NextMessage).await;
+    let urgent = make(&tenant, &customer, "urgent", Priority::Urgent, QuestionTiming::NextMessage).await;
     let request =
         NextPendingQuestionsRequest { customer_id: customer.clone(), limit: 1_000, ..Default::default() };
     let next = tenant.next_of(request.clone()).await.expect("an answer");

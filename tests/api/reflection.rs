@@ -65,7 +65,7 @@ macro_rules! version {
                 extension(of, access),
                 Some(MessageRequest::FileContainingSymbol("crm.v1.CustomerService.GetCustomer".to_owned())),
                 Some(MessageRequest::FileContainingSymbol("crm.v1.Customer.email".to_owned())),
-                Some(MessageRequest::FileContainingSymbol("crm.v1.CHANNEL_TEXT".to_owned())),
+                Some(MessageRequest::FileContainingSymbol("crm.v1.MODALITY_TEXT".to_owned())),
                 Some(MessageRequest::FileByFilename("crm/v1/customers.proto".to_owned())),
                 Some(MessageRequest::ListServices("anything".to_owned())),
             ]
@@ -81,7 +81,7 @@ macro_rules! version {
         assert!(numbers.base_type_name == of && numbers.extension_number.contains(&access), "{numbers:?}");
         for (answer, name) in said[8..13].iter().zip([
             "crm/v1/access.proto",
-            "crm/v1/customers.proto",
+            "crm/v1/customer_service.proto",
             "crm/v1/customers.proto",
             "crm/v1/conversations.proto",
             "crm/v1/customers.proto",

@@ -152,7 +152,7 @@ async fn a_mebibyte_of_empty_items_is_refused_by_its_number() {
     new.extend(empty_items(actions.number()).0);
     let add = rpc("AddMessage");
     let number = add.input().get_field_by_name("message").expect("a message").number();
-    let mut bytes = pb::AddMessageRequest { conversation_id: talk, action: None }.encode_to_vec();
+    let mut bytes = pb::AddMessageRequest { conversation_id: talk, command: None }.encode_to_vec();
     prost::encoding::bytes::encode(number, &new, &mut bytes);
     let answer = call_bytes(tenant.channel(), &add, &[(TENANT_HEADER, &id)], bytes).await;
     answer.expect_err("far too many actions").is_invalid(&["message.actions"]);
@@ -383,7 +383,7 @@ async fn bytes_that_are_no_request_are_told_apart() {
         assert_eq!(error.fields(), [field]);
         assert!(error.message().contains(said), "{error:?}");
     }
-    let path = "CustomerService/CreateCustomer";
+    let path = "crm.v1.CustomerService/CreateCustomer";
     let error = Http2::connect(crm.address()).await.refusal(whole(path, tenant.id, &[], Vec::new())).await;
     error.is(Code::InvalidArgument, "REQUEST_MALFORMED");
     assert!(error.message().contains("the call has no message"), "{error:?}");

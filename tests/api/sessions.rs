@@ -2,8 +2,8 @@
 
 use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::{
-    Conversation, ConversationStatus, CreateConversationRequest, CreateConversationResponse,
-    EndConversationRequest, ListConversationsRequest, Outcome, ReopenConversationRequest,
+    Conversation, ConversationOutcome, ConversationStatus, CreateConversationRequest,
+    CreateConversationResponse, EndConversationRequest, ListConversationsRequest, ReopenConversationRequest,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -87,7 +87,7 @@ async fn what_is_open_is_reused_where_that_is_asked_for() {
     let (talk, reused) = create(&tenant, reuse(&zoe)).await.expect("a new one");
     assert!(!reused);
     tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
-    let wish = CreateConversationRequest { channel: crm_backend::pb::Channel::Voice.into(), ..reuse(&zoe) };
+    let wish = CreateConversationRequest { channel: crm_backend::pb::Modality::Voice.into(), ..reuse(&zoe) };
     let (again, reused) = create(&tenant, wish).await.expect("the same");
     assert!(reused);
     assert_eq!((&again.id, again.message_count, again.channel), (&talk.id, 1, talk.channel), "as it is");
@@ -123,7 +123,7 @@ async fn a_reopened_conversation_goes_on_where_it_was() {
     let ending = EndConversationRequest {
         id: talk.id.clone(),
         status: ConversationStatus::Abandoned.into(),
-        outcome: Outcome::NoResponse.into(),
+        outcome: ConversationOutcome::NoResponse.into(),
         outcome_notes: "Gone.".to_owned(),
         ..Default::default()
     };
@@ -154,7 +154,10 @@ async fn a_reopened_conversation_goes_on_where_it_was() {
     let (next, _) = tenant.add(&talk.id, message("b", "Are you there?")).await.expect("added");
     assert_eq!(next.sequence, 2, "the sequence goes on");
     let again = tenant.finish(&talk.id).await;
-    assert_eq!((again.status(), again.outcome()), (ConversationStatus::Ended, Outcome::NoResponse));
+    assert_eq!(
+        (again.status(), again.outcome()),
+        (ConversationStatus::Ended, ConversationOutcome::NoResponse)
+    );
     assert_eq!(tenant.reopen(request).await.expect("the first answer"), open, "a retry reopens nothing");
     assert_eq!(tenant.read(&talk.id).await.expect("there"), again);
 }

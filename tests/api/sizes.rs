@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crm_backend::config::Limits;
-use crm_backend::pb::add_message_request::Action as Ask;
+use crm_backend::pb::add_message_request::Command as Ask;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::watch_conversation_request::Start;
 use crm_backend::pb::{
-    Action, AddMessageRequest, ContextSectionKind, Conversation, CreateConversationRequest,
-    CreateMessageRequest, CreatePendingQuestionRequest, Customer, GetAiContextRequest, GetAiContextResponse,
+    AddMessageRequest, ContextSectionKind, Conversation, CreateConversationRequest, CreateMessageRequest,
+    CreatePendingQuestionRequest, Customer, GetAiContextRequest, GetAiContextResponse,
     ListConversationsRequest, ListCustomersRequest, ListMessagesRequest, MarkPendingQuestionAnsweredRequest,
-    MessageRole, NewMessage, Objection, ObjectionKind, ObjectionState, OmissionReason, RecordAnalysisRequest,
-    WatchConversationRequest,
+    MessageAction, MessageRole, NewMessage, Objection, ObjectionKind, ObjectionState, OmissionReason,
+    RecordAnalysisRequest, WatchConversationRequest,
 };
 use prost::Message as _;
 use prost_types::value::Kind;
@@ -83,7 +83,8 @@ async fn a_list_reads_no_more_than_a_page_and_every_page_can_be_read() {
 
 /// A message with results of tools that compress to nothing.
 fn with_results(key: usize, results: usize, bytes: usize) -> NewMessage {
-    let action = || Action { name: "look_up".to_owned(), result: "a".repeat(bytes), ..Default::default() };
+    let action =
+        || MessageAction { name: "look_up".to_owned(), result: "a".repeat(bytes), ..Default::default() };
     NewMessage {
         message_key: format!("k{key}"),
         role: MessageRole::Assistant.into(),
@@ -329,7 +330,7 @@ async fn streams_of_a_tenant_hold_so_many_bytes_and_no_other_tenant_waits_for_th
         let requests = (0..MESSAGES).map(move |part| {
             pulled.fetch_add(1, Ordering::SeqCst);
             let action = Ask::Message(message(&format!("{number}-{part}"), &"x".repeat(200_000)));
-            AddMessageRequest { conversation_id: conversation_id.clone(), action: Some(action) }
+            AddMessageRequest { conversation_id: conversation_id.clone(), command: Some(action) }
         });
         let requests = tokio_stream::iter(requests);
         streams.push(busy.conversations().add_message(requests).await.expect("a stream").into_inner());

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crm_backend::pb::add_message_request::Action as Ask;
+use crm_backend::pb::add_message_request::Command as Ask;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::get_message_request::Name;
 use crm_backend::pb::{
-    Action, ActionStatus, AddMessageRequest, AiMetadata, Message, MessageAck, MessageFinish, MessageRole,
-    MessageStart, MessageStatus, NewMessage,
+    ActionStatus, AddMessageRequest, AiMetadata, Message, MessageAck, MessageAction, MessageFinish,
+    MessageRole, MessageStart, MessageStatus, NewMessage,
 };
 use prost_types::{Struct, Timestamp, Value};
 use tonic::{Code, Status};
@@ -110,7 +110,7 @@ async fn what_is_only_known_at_the_end_is_added_to_what_was_known_at_the_start()
     let text = |text: &str| text.to_owned();
     let at_start =
         AiMetadata { provider: text("acme"), model: text("m-1"), prompt_tokens: 7, ..Default::default() };
-    let action = Action {
+    let action = MessageAction {
         id: text("call-1"),
         name: text("search"),
         arguments: text("{\"big\": 12345678901234567890, \"b\": 1.0, \"a\":  2}"),
@@ -251,9 +251,9 @@ async fn a_turn_needs_a_text_or_actions_however_it_comes() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
-    let actions = vec![Action { name: "opening_hours".to_owned(), ..Default::default() }];
+    let actions = vec![MessageAction { name: "opening_hours".to_owned(), ..Default::default() }];
     let call = |key: &str| NewMessage { actions: actions.clone(), ..message(key, "") };
-    let close = |key: &str, actions: &[Action]| {
+    let close = |key: &str, actions: &[MessageAction]| {
         let actions = actions.to_vec();
         Ask::Finish(MessageFinish { message_key: key.to_owned(), length: 0, actions, ..Default::default() })
     };
@@ -816,7 +816,7 @@ async fn a_conversation_is_named_once_for_what_follows() {
     stream.tell("", [delta("a", 0, "Ana")]);
     stream.tell(&ben, [start("a", "p")]);
     stream.tell("", [delta("a", 0, "Ben!"), finish("a", 4)]);
-    stream.send_request(AddMessageRequest { conversation_id: ana.clone(), action: Some(finish("a", 3)) });
+    stream.send_request(AddMessageRequest { conversation_id: ana.clone(), command: Some(finish("a", 3)) });
     assert!(rest(&mut stream).await.iter().all(Result::is_ok));
     assert_eq!(tenant.messages(&ana, 0).await[0].content, "Ana");
     assert_eq!(tenant.messages(&ben, 0).await[0].content, "Ben!");

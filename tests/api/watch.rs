@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::watch_conversation_request::Start;
 use crm_backend::pb::{
-    Action, AiMetadata, Conversation, ConversationStatus, CreateMessageRequest, EndConversationRequest,
-    Message, MessageStatus, NewMessage, WatchConversationRequest,
+    AiMetadata, Conversation, ConversationStatus, CreateMessageRequest, EndConversationRequest, Message,
+    MessageAction, MessageStatus, NewMessage, WatchConversationRequest,
 };
 use tonic::Code;
 use uuid::Uuid;
@@ -217,7 +217,7 @@ fn rich(key: &str) -> NewMessage {
         author: text("Ada"),
         sent_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5_999 }),
         ai: Some(AiMetadata { model: text("m-1"), response_time: Some(second), ..Default::default() }),
-        actions: vec![Action { name: text("search"), result: text("{ }"), ..Default::default() }],
+        actions: vec![MessageAction { name: text("search"), result: text("{ }"), ..Default::default() }],
         metadata: Some(prost_types::Struct { fields: [(text("k"), number)].into() }),
         ..message(key, "Grüß dich 👋")
     }

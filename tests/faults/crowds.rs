@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -45,7 +45,7 @@ fn message(subject: &Subject) -> pb::AddMessageRequest {
         ..Default::default()
     };
     let conversation_id = subject.conversation.to_string();
-    pb::AddMessageRequest { conversation_id, action: Some(Action::Message(message)) }
+    pb::AddMessageRequest { conversation_id, command: Some(Command::Message(message)) }
 }
 
 fn text(subject: &Subject) -> String {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
 use rustix::process::Pid;
 use tokio::task::JoinSet;
@@ -156,7 +156,7 @@ impl Unread {
                 };
                 let conversation_id = conversation.to_string();
                 let request =
-                    pb::AddMessageRequest { conversation_id, action: Some(Action::Message(message)) };
+                    pb::AddMessageRequest { conversation_id, command: Some(Command::Message(message)) };
                 requests.send(request).await.expect("an open stream");
             }
         });

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
 use crm_backend::pb::watch_conversation_request::Start;
@@ -81,7 +81,7 @@ async fn append(client: &mut Client) -> Result<String, Status> {
     let (requests, outgoing) = mpsc::channel(1);
     let request = pb::AddMessageRequest {
         conversation_id: conversation_id.clone(),
-        action: Some(Action::Message(message)),
+        command: Some(Command::Message(message)),
     };
     requests.send(request).await.expect("a stream that begins");
     let response = client.conversations.add_message(ReceiverStream::new(outgoing)).await?;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
@@ -146,7 +146,7 @@ pub(crate) fn message(conversation_id: &str, key: &str) -> pb::AddMessageRequest
     };
     pb::AddMessageRequest {
         conversation_id: conversation_id.to_owned(),
-        action: Some(Action::Message(message)),
+        command: Some(Command::Message(message)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::conversation_event::Event;
 use uuid::Uuid;
 
@@ -88,10 +88,10 @@ async fn text_reaches_the_watchers_of_other_replicas_through_a_pooler_within_a_s
         let delta =
             pb::MessageDelta { message_key: "a".to_owned(), offset: *offset, text: (*word).to_owned() };
         *offset += i64::try_from(word.len()).ok()?;
-        Some(Action::Delta(delta))
+        Some(Command::Delta(delta))
     });
-    for action in std::iter::once(Action::Start(start)).chain(deltas) {
-        let request = pb::AddMessageRequest { conversation_id: id.clone(), action: Some(action) };
+    for action in std::iter::once(Command::Start(start)).chain(deltas) {
+        let request = pb::AddMessageRequest { conversation_id: id.clone(), command: Some(action) };
         within(requests.send(request)).await.expect("a stream");
         within(answers.message()).await.expect("an answer").expect("an ack");
         let (sent, whole) = (Instant::now(), words.concat());

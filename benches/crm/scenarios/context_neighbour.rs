@@ -57,7 +57,7 @@ async fn fill(channel: &Channel, tenant: Uuid, conversation: &str) -> Result<()>
     let client = client::conversations(channel, tenant)?;
     let add = |number: usize| {
         let mut client = client.clone();
-        let action = pb::Action {
+        let action = pb::MessageAction {
             name: "look_up".to_owned(),
             result: "{\"price\": 12.5}, ".repeat(RESULT_BYTES / 17),
             status: pb::ActionStatus::Succeeded.into(),

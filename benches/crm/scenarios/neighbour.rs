@@ -274,7 +274,7 @@ async fn write_to_nowhere(channel: Channel, tenant: Uuid) -> Result<()> {
         };
         let request = pb::AddMessageRequest {
             conversation_id: Uuid::new_v4().to_string(),
-            action: Some(pb::add_message_request::Action::Message(message)),
+            command: Some(pb::add_message_request::Command::Message(message)),
         };
         Some((request, room))
     });

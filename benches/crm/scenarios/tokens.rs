@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::{
     AddMessageRequest, AddMessageResponse, MessageDelta, MessageFinish, MessageRole, MessageStart,
@@ -188,7 +188,7 @@ impl Writer {
             role: MessageRole::Assistant.into(),
             ..Default::default()
         };
-        requests.send(AddMessageRequest { conversation_id, action: Some(Action::Start(start)) }).await?;
+        requests.send(AddMessageRequest { conversation_id, command: Some(Command::Start(start)) }).await?;
         writers::acked(answers.message().await?.ok_or("the stream ended")?)?;
         Ok(Self { requests, answers })
     }
@@ -205,14 +205,14 @@ impl Writer {
                     text: "oat milk ".chars().cycle().take((end - offset) as usize).collect(),
                 };
                 sleep_until(schedule.due(number)).await;
-                requests.send(request(Action::Delta(delta))).await?;
+                requests.send(request(Command::Delta(delta))).await?;
             }
             let finish = MessageFinish {
                 message_key: KEY.to_owned(),
                 length: schedule.script.length().into(),
                 ..Default::default()
             };
-            requests.send(request(Action::Finish(finish))).await?;
+            requests.send(request(Command::Finish(finish))).await?;
             Result::Ok(())
         };
         // The sending side is closed when all is sent, and the stream ends after the last ack.
@@ -227,6 +227,6 @@ impl Writer {
 }
 
 /// A request for the conversation of the one before.
-fn request(action: Action) -> AddMessageRequest {
-    AddMessageRequest { conversation_id: String::new(), action: Some(action) }
+fn request(action: Command) -> AddMessageRequest {
+    AddMessageRequest { conversation_id: String::new(), command: Some(action) }
 }

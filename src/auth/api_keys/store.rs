@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::secret::Hash;
 use crate::auth::{Scopes, TenantId, Tenants, grants};
 use crate::db::schema::api_keys::{self, dsl};
-use crate::pb::Scope;
+use crate::pb::AccessScope;
 use crate::rpc::words::Word;
 
 /// A key, without what could be used as one.
@@ -78,7 +78,7 @@ pub(super) async fn insert(connection: &mut AsyncPgConnection, row: NewRow<'_>) 
             dsl::secret_hash.eq(hash.to_vec()),
             dsl::all_tenants.eq(*tenants == Tenants::All),
             dsl::tenants.eq(only),
-            dsl::scopes.eq(scopes.list().map(Scope::word).collect::<Vec<_>>()),
+            dsl::scopes.eq(scopes.list().map(AccessScope::word).collect::<Vec<_>>()),
             dsl::expires_at.eq(expires_at),
         ))
         .returning(ApiKey::as_returning())

@@ -2,7 +2,7 @@ use rcgen::{CertificateParams, KeyPair, SanType, date_time_ymd};
 
 use super::*;
 use crate::auth::TenantId;
-use crate::pb::{ErrorReason, Scope};
+use crate::pb::{AccessScope, ErrorReason};
 
 const TENANT: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
@@ -50,8 +50,8 @@ fn a_certificate_grants_what_the_file_says_of_its_name() {
             let admitted = certificates.admit(&certificate).expect("known");
             assert_eq!(admitted.principal.name(), format!("cert:{name}"));
             let tenant = TenantId::parse(TENANT).expect("a tenant");
-            assert!(admitted.principal.act(tenant, Scope::Write).is_ok());
-            assert!(admitted.principal.act(tenant, Scope::Read).is_err());
+            assert!(admitted.principal.act(tenant, AccessScope::Write).is_ok());
+            assert!(admitted.principal.act(tenant, AccessScope::Read).is_err());
         }
     }
 }
@@ -89,7 +89,7 @@ fn a_name_that_leaves_the_file_or_is_granted_otherwise_is_taken_back_and_the_oth
     let revoked = before[1].validity.check().map_err(|error| error.reason());
     assert_eq!(revoked, Err(ErrorReason::CredentialRevoked));
     let now = certificates.admit(&changed).expect("known");
-    assert!(now.principal.act(TenantId::parse(TENANT).expect("a tenant"), Scope::Write).is_ok());
+    assert!(now.principal.act(TenantId::parse(TENANT).expect("a tenant"), AccessScope::Write).is_ok());
     std::fs::write(file.path(), "nonsense").expect("written");
     assert!(certificates.reload().is_err());
     assert!(certificates.admit(&kept).is_ok(), "what was read before still holds");

@@ -81,17 +81,17 @@ pub(crate) fn performance(wish: &Wish, performance: Performance) -> pb::GetCampa
 
 /// The answer about all campaigns in a window.
 pub(crate) fn statistics(
-    window: pb::Window,
+    window: pb::TimeWindow,
     (from, until): (DateTime<Utc>, DateTime<Utc>),
     statistics: Statistics,
 ) -> pb::GetCampaignStatisticsResponse {
     let Statistics { statuses, total, campaigns } = statistics;
     let rows = Rows { campaign_id: String::new(), from: Some(from), until: Some(until) };
-    let statuses = statuses.into_iter().map(|(status, count)| pb::Count {
+    let statuses = statuses.into_iter().map(|(status, count)| pb::DashboardCount {
         value: status.0.word().to_owned(),
-        count,
-        rows: Some(pb::Rows {
-            list: Some(pb::rows::List::Campaigns(pb::ListCampaignsRequest {
+        row_count: count,
+        rows: Some(pb::DashboardRows {
+            list: Some(pb::dashboard_rows::List::Campaigns(pb::ListCampaignsRequest {
                 statuses: vec![wire(Some(status))],
                 ..Default::default()
             })),
@@ -148,9 +148,9 @@ fn tallied(tally: &Tally, cost: Option<(&str, i128)>, rows: &Rows) -> pb::Campai
     }
 }
 
-fn revenue_in(currency: &str, revenue: Revenue) -> pb::Revenue {
+fn revenue_in(currency: &str, revenue: Revenue) -> pb::PurchaseRevenue {
     let Revenue { purchases, customers, gross, refunded } = revenue;
-    pb::Revenue {
+    pb::PurchaseRevenue {
         purchase_count: purchases,
         customer_count: customers,
         gross: Some(money::of_micros(currency, gross)),

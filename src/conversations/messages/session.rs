@@ -16,7 +16,7 @@ use super::rules::{self, Change, Effect, Outcome, Placed, Write, length};
 use super::wire;
 use crate::conversations::feed::{Mark, Text as Shown};
 use crate::error::{Error, Result};
-use crate::pb::add_message_request::Action;
+use crate::pb::add_message_request::Command;
 use crate::pb::{self, AddMessageRequest, AddMessageResponse, ErrorReason, MessageStatus};
 use crate::rpc;
 use crate::rpc::validate::{Violation, validate};
@@ -314,15 +314,15 @@ impl Session {
     fn act(
         &mut self,
         conversation_id: Uuid,
-        action: Action,
+        action: Command,
         (bytes, now): (usize, Instant),
         steps: &mut Vec<Step>,
     ) {
         match action {
-            Action::Message(message) => {
+            Command::Message(message) => {
                 self.write(wire::add(conversation_id, message), Kind::Other, (1, bytes), steps);
             }
-            Action::Start(start) => {
+            Command::Start(start) => {
                 let key = (conversation_id, start.message_key.clone());
                 self.forget_some();
                 self.flush(&key, steps);
@@ -340,12 +340,12 @@ impl Session {
                 let write = wire::start(conversation_id, start, text.holder);
                 self.write(write, Kind::Start, (1, bytes), steps);
             }
-            Action::Delta(delta) => self.take(conversation_id, delta, (bytes, now), steps),
-            Action::Finish(finish) => {
+            Command::Delta(delta) => self.take(conversation_id, delta, (bytes, now), steps),
+            Command::Finish(finish) => {
                 let holder = self.holder_of(conversation_id, &finish.message_key);
                 self.close(wire::finish(conversation_id, finish, holder), bytes, steps);
             }
-            Action::Abort(pb::MessageAbort { message_key }) => {
+            Command::Abort(pb::MessageAbort { message_key }) => {
                 let change = Change::Abort { holder: self.holder_of(conversation_id, &message_key) };
                 self.close(Write { conversation_id, message_key, change }, bytes, steps);
             }
@@ -544,18 +544,18 @@ fn show(conversation_id: Uuid, text: &mut Text, steps: &mut Vec<Step>) {
 }
 
 fn key_of(request: &AddMessageRequest) -> String {
-    match &request.action {
-        Some(Action::Message(message)) => message.message_key.clone(),
-        Some(Action::Start(start)) => start.message_key.clone(),
-        Some(Action::Delta(delta)) => delta.message_key.clone(),
-        Some(Action::Finish(finish)) => finish.message_key.clone(),
-        Some(Action::Abort(abort)) => abort.message_key.clone(),
+    match &request.command {
+        Some(Command::Message(message)) => message.message_key.clone(),
+        Some(Command::Start(start)) => start.message_key.clone(),
+        Some(Command::Delta(delta)) => delta.message_key.clone(),
+        Some(Command::Finish(finish)) => finish.message_key.clone(),
+        Some(Command::Abort(abort)) => abort.message_key.clone(),
         None => String::new(),
     }
 }
 
 /// The action of a request that keeps the rules of the contract, and two that only hold here.
-fn checked(request: AddMessageRequest) -> Result<(Uuid, Action)> {
+fn checked(request: AddMessageRequest) -> Result<(Uuid, Command)> {
     let mut violations = validate(&request).err().unwrap_or_default();
     let mut require = |field: &str, description: &str| {
         violations.push(Violation {
@@ -567,12 +567,12 @@ fn checked(request: AddMessageRequest) -> Result<(Uuid, Action)> {
     if request.conversation_id.is_empty() {
         require("conversation_id", "must be set in the first request of a stream");
     }
-    if let Some(Action::Message(message)) = &request.action
+    if let Some(Command::Message(message)) = &request.command
         && message.message_key.is_empty()
     {
         require("message.message_key", "must be set, so that a resend adds nothing");
     }
-    match request.action {
+    match request.command {
         Some(action) if violations.is_empty() => {
             Ok((rpc::id("conversation_id", &request.conversation_id)?, action))
         }

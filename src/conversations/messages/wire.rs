@@ -109,16 +109,16 @@ impl From<pb::AiMetadata> for Ai {
     }
 }
 
-impl From<Action> for pb::Action {
+impl From<Action> for pb::MessageAction {
     fn from(row: Action) -> Self {
         let Action { id, name, arguments, result, status } = row;
         Self { id, name, arguments, result, status: wire(status) }
     }
 }
 
-impl From<pb::Action> for Action {
-    fn from(message: pb::Action) -> Self {
-        let pb::Action { id, name, arguments, result, status } = message;
+impl From<pb::MessageAction> for Action {
+    fn from(message: pb::MessageAction) -> Self {
+        let pb::MessageAction { id, name, arguments, result, status } = message;
         Self { id, name, arguments, result, status: stored(status) }
     }
 }

@@ -12,7 +12,7 @@ use crate::conversations::analyses::store::Analysis;
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::error::Result;
-use crate::pb::{Channel, EntryPoint, Outcome};
+use crate::pb::{ConversationOutcome, EntryPoint, Modality};
 use crate::rpc::words::Text;
 
 /// What a context says of a conversation.
@@ -21,11 +21,11 @@ pub(crate) struct Brief {
     pub(crate) id: Uuid,
     pub(crate) customer_id: Uuid,
     pub(crate) entry_point: Option<Text<EntryPoint>>,
-    pub(crate) channel: Text<Channel>,
+    pub(crate) channel: Text<Modality>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) last_sequence: i64,
     pub(crate) latest_analysis: Option<Json<Analysis>>,
-    pub(crate) outcome: Option<Text<Outcome>>,
+    pub(crate) outcome: Option<Text<ConversationOutcome>>,
     pub(crate) outcome_notes: String,
     pub(crate) follow_up_due_at: Option<DateTime<Utc>>,
     pub(crate) follow_up_notes: String,

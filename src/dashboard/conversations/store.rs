@@ -16,14 +16,14 @@ use uuid::Uuid;
 use crate::dashboard::rules::{MAX_VALUES, Spread, Window};
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::pb::Environment;
+use crate::pb::ConversationEnvironment;
 use crate::rpc::words::Text;
 
 /// Which conversations are counted.
 #[derive(Debug, Clone)]
 pub(in crate::dashboard) struct Scope {
     pub(in crate::dashboard) window: Window,
-    pub(in crate::dashboard) environments: Vec<Text<Environment>>,
+    pub(in crate::dashboard) environments: Vec<Text<ConversationEnvironment>>,
 }
 
 /// What conversations have in common, by the number that `grouping(…)` gives it: a bit for each other

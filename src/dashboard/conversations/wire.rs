@@ -12,8 +12,8 @@ use super::tally::{Said, Saying};
 use crate::dashboard::wire::{conversations, count, count_of, window, window_of};
 use crate::error::{Error, Result};
 use crate::pb::{
-    self, Channel, ConversationStatus, EntryPoint, Environment, ListConversationsRequest, ObjectionKind,
-    Outcome, SentimentLabel,
+    self, ConversationEnvironment, ConversationOutcome, ConversationStatus, EntryPoint,
+    ListConversationsRequest, Modality, ObjectionKind, SentimentLabel,
 };
 use crate::rpc::together::{self, Together};
 use crate::rpc::words::{Text, Word, stored_each};
@@ -27,7 +27,7 @@ pub(in crate::dashboard) fn wish(
     let pb::GetConversationStatisticsRequest { time_from, time_until, environments, model_prices } = request;
     let mut environments: Vec<_> = stored_each(environments);
     if environments.is_empty() {
-        environments.push(Text(Environment::Live));
+        environments.push(Text(ConversationEnvironment::Live));
     }
     let (window, prices) =
         (window(time_from.as_ref(), time_until.as_ref(), now), prices(model_prices)).together()?;
@@ -89,11 +89,11 @@ pub(in crate::dashboard) fn answer(
         entry_points: counted.words(groups, Part::EntryPoint, |list, entry_point: EntryPoint| {
             list.entry_points.push(entry_point.into());
         }),
-        channels: counted.words(groups, Part::Channel, |list, channel: Channel| {
+        channels: counted.words(groups, Part::Channel, |list, channel: Modality| {
             list.channels.push(channel.into());
         }),
         presenters: counted.presenters(groups),
-        outcomes: counted.words(groups, Part::Outcome, |list, outcome: Outcome| {
+        outcomes: counted.words(groups, Part::Outcome, |list, outcome: ConversationOutcome| {
             list.outcomes.push(outcome.into());
         }),
         message_count,
@@ -123,7 +123,7 @@ impl Counted<'_> {
     }
 
     /// The request that lists those of them that `narrow` leaves.
-    fn rows(&self, narrow: impl FnOnce(&mut ListConversationsRequest)) -> pb::Rows {
+    fn rows(&self, narrow: impl FnOnce(&mut ListConversationsRequest)) -> pb::DashboardRows {
         let mut list = self.all();
         narrow(&mut list);
         conversations(list)
@@ -135,7 +135,7 @@ impl Counted<'_> {
         groups: &[Group],
         part: Part,
         narrow: impl Fn(&mut ListConversationsRequest, E),
-    ) -> Vec<pb::Count> {
+    ) -> Vec<pb::DashboardCount> {
         let found = groups.iter().filter(|group| group.is_of(part));
         let mut found: Vec<_> = found.map(|group| (E::from_word(&group.value), group)).collect();
         found.sort_by_key(|(word, _)| word.map_or(0, Into::into));
@@ -146,13 +146,13 @@ impl Counted<'_> {
         found.into_iter().map(count_word).collect()
     }
 
-    fn presenters(&self, groups: &[Group]) -> Vec<pb::Count> {
+    fn presenters(&self, groups: &[Group]) -> Vec<pb::DashboardCount> {
         let rows = |id: &str| self.rows(|list| list.presenter_id = id.to_owned());
         let found = groups.iter().filter(|group| group.is_of(Part::Presenter));
         found.map(|group| count_of(group.value.clone(), group.conversations, rows)).collect()
     }
 
-    fn sentiments(&self, sayings: &[Saying]) -> Vec<pb::Count> {
+    fn sentiments(&self, sayings: &[Saying]) -> Vec<pb::DashboardCount> {
         let found = sayings.iter().filter(|saying| saying.is(Said::Sentiment));
         let found = found.filter_map(|saying| Some((SentimentLabel::from_word(&saying.value)?, saying)));
         let mut found: Vec<_> = found.collect();
@@ -169,7 +169,7 @@ impl Counted<'_> {
         sayings: &[Saying],
         said: Said,
         narrow: impl Fn(&mut ListConversationsRequest, String),
-    ) -> Vec<pb::Count> {
+    ) -> Vec<pb::DashboardCount> {
         let rows = |text: &str| self.rows(|list| narrow(list, text.to_owned()));
         let found = sayings.iter().filter(|saying| saying.is(said));
         found.map(|saying| count_of(saying.value.clone(), saying.conversations, rows)).collect()

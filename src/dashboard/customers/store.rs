@@ -13,7 +13,7 @@ use crate::dashboard::rules::Window;
 use crate::db::TenantTx;
 use crate::db::schema::conversations::dsl;
 use crate::error::Result;
-use crate::pb::Environment;
+use crate::pb::ConversationEnvironment;
 use crate::rpc::words::Text;
 
 /// How many customers that are not deleted were created in each period of a window, by its number from 1
@@ -33,7 +33,7 @@ pub(super) async fn count_active(tx: &TenantTx, window: Window) -> Result<i64> {
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::started_at.ge(window.from))
         .filter(dsl::started_at.lt(window.until))
-        .filter(dsl::environment.eq(Text(Environment::Live)))
+        .filter(dsl::environment.eq(Text(ConversationEnvironment::Live)))
         .select(count(dsl::customer_id).aggregate_distinct())
         .get_result(&mut tx.connection())
         .await?;

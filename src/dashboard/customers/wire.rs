@@ -8,7 +8,7 @@ use crate::customers::store::counts::Total;
 use crate::dashboard::rules::Window;
 use crate::dashboard::wire::{conversations, count, count_of, customers, window, window_of};
 use crate::error::Result;
-use crate::pb::{self, CustomerStatus, Environment, GrowthPeriod};
+use crate::pb::{self, ConversationEnvironment, CustomerStatus, GrowthPeriod};
 use crate::rpc::times;
 use crate::rpc::together::Together;
 use crate::rpc::words::Word;
@@ -36,14 +36,14 @@ pub(in crate::dashboard) fn answer(wish: &Wish, statistics: Statistics) -> pb::G
     let Statistics { totals, growth, active } = statistics;
     let created = growth.iter().map(|growth| growth.created).sum();
     let statuses = statuses(&totals);
-    let all = statuses.iter().map(|status| status.count).sum();
+    let all = statuses.iter().map(|status| status.row_count).sum();
     pb::GetCustomerStatisticsResponse {
         window: Some(window_of(window, zone.name())),
         total: Some(count("", all, Some(customers(Default::default())))),
         created: Some(count("", created, Some(customers(created_in(window))))),
         active_count: active,
         active_rows: Some(conversations(pb::ListConversationsRequest {
-            environments: vec![Environment::Live.into()],
+            environments: vec![ConversationEnvironment::Live.into()],
             start_time_from: Some(times::to_wire(window.from)),
             start_time_until: Some(times::to_wire(window.until)),
             ..Default::default()
@@ -61,7 +61,7 @@ pub(in crate::dashboard) fn answer(wish: &Wish, statistics: Statistics) -> pb::G
 }
 
 /// Customers by status, in the order of the statuses.
-fn statuses(totals: &[Total]) -> Vec<pb::Count> {
+fn statuses(totals: &[Total]) -> Vec<pb::DashboardCount> {
     let known = of(totals, Dimension::Status)
         .filter_map(|total| Some((CustomerStatus::from_word(&total.value)?, total.customers)));
     let mut known: Vec<_> = known.collect();
@@ -77,7 +77,7 @@ fn values(
     totals: &[Total],
     dimension: Dimension,
     list: impl Fn(String) -> pb::ListCustomersRequest,
-) -> Vec<pb::Count> {
+) -> Vec<pb::DashboardCount> {
     let rows = |value: &str| customers(list(value.to_owned()));
     of(totals, dimension).map(|total| count_of(total.value.clone(), total.customers, rows)).collect()
 }
@@ -95,7 +95,7 @@ fn created_in(Window { from, until }: Window) -> pb::ListCustomersRequest {
     }
 }
 
-impl From<Growth> for pb::Growth {
+impl From<Growth> for pb::CustomerGrowth {
     fn from(growth: Growth) -> Self {
         let Growth { date, part, created } = growth;
         Self { date: date.to_string(), created: Some(count("", created, Some(customers(created_in(part))))) }

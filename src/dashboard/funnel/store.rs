@@ -15,7 +15,9 @@ use super::rules::{Source, sources};
 use crate::dashboard::rules::{MAX_VALUES, Window};
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::pb::{CampaignEventKind, EntryPoint, Environment, FunnelGrouping, FunnelStep, InterestKind};
+use crate::pb::{
+    CampaignEventKind, ConversationEnvironment, EntryPoint, FunnelGrouping, FunnelStep, InterestKind,
+};
 use crate::rpc::words::Text;
 
 /// How many customers of a group reached a step.
@@ -34,7 +36,7 @@ pub(super) async fn list_reached(tx: &TenantTx, wish: &Wish) -> Result<Vec<Reach
     let Wish { window, steps, max_duration, grouping, campaign_id, entry_points } = wish;
     let list = ListReached {
         tenant: tx.tenant(),
-        live: Text(Environment::Live),
+        live: Text(ConversationEnvironment::Live),
         steps: steps.iter().enumerate().map(|(place, step)| Step::new(place, *step)).collect(),
         window: *window,
         later: wish.followed(),
@@ -50,7 +52,7 @@ pub(super) async fn list_reached(tx: &TenantTx, wish: &Wish) -> Result<Vec<Reach
 /// The statement of [`list_reached`].
 struct ListReached {
     tenant: Uuid,
-    live: Text<Environment>,
+    live: Text<ConversationEnvironment>,
     steps: Vec<Step>,
     window: Window,
     /// When customers that entered in the window are followed.

@@ -7,7 +7,9 @@ use super::rules::{DEFAULT_STEPS, Source, sources};
 use crate::dashboard::rules::{Window, share};
 use crate::dashboard::wire::{conversations, window, window_of};
 use crate::error::Result;
-use crate::pb::{self, EntryPoint, Environment, FunnelGrouping, FunnelStep, rows::List};
+use crate::pb::{
+    self, ConversationEnvironment, EntryPoint, FunnelGrouping, FunnelStep, dashboard_rows::List,
+};
 use crate::rpc::words::{Word, stored_each};
 use crate::rpc::{self, times};
 
@@ -48,7 +50,7 @@ pub(in crate::dashboard) fn answer(wish: &Wish, funnels: Vec<Funnel>) -> pb::Get
     }
 }
 
-fn funnel(wish: &Wish, found: &Funnel) -> pb::Funnel {
+fn funnel(wish: &Wish, found: &Funnel) -> pb::ConversionFunnel {
     let Funnel { group, steps } = found;
     let (campaign_id, entry_point) = match wish.grouping {
         FunnelGrouping::Unspecified => (String::new(), EntryPoint::Unspecified),
@@ -72,15 +74,15 @@ fn funnel(wish: &Wish, found: &Funnel) -> pb::Funnel {
             rows: rows(*step, looked_for),
         }
     });
-    pb::Funnel { campaign_id, entry_point: entry_point.into(), steps: counts.collect() }
+    pb::ConversionFunnel { campaign_id, entry_point: entry_point.into(), steps: counts.collect() }
 }
 
 /// The requests that list the events of a step in a window.
-fn rows(step: FunnelStep, window: Window) -> Vec<pb::Rows> {
+fn rows(step: FunnelStep, window: Window) -> Vec<pb::DashboardRows> {
     sources(step).iter().map(|source| events(*source, window)).collect()
 }
 
-fn events(source: Source, Window { from, until }: Window) -> pb::Rows {
+fn events(source: Source, Window { from, until }: Window) -> pb::DashboardRows {
     let (from, until) = (Some(times::to_wire(from)), Some(times::to_wire(until)));
     let list = match source {
         Source::Campaigns(kinds) => List::CampaignEvents(pb::ListCampaignEventsRequest {
@@ -91,7 +93,7 @@ fn events(source: Source, Window { from, until }: Window) -> pb::Rows {
         }),
         Source::Conversations => {
             return conversations(pb::ListConversationsRequest {
-                environments: vec![Environment::Live.into()],
+                environments: vec![ConversationEnvironment::Live.into()],
                 start_time_from: from,
                 start_time_until: until,
                 ..Default::default()
@@ -109,5 +111,5 @@ fn events(source: Source, Window { from, until }: Window) -> pb::Rows {
             ..Default::default()
         }),
     };
-    pb::Rows { list: Some(list) }
+    pb::DashboardRows { list: Some(list) }
 }

@@ -16,7 +16,7 @@ use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::interest_events::{self, dsl};
 use crate::error::Result;
-use crate::pb::{InterestKind, Outcome};
+use crate::pb::{ConversationOutcome, InterestKind};
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
@@ -38,7 +38,7 @@ pub(crate) struct InterestEvent {
     pub(crate) has_occurred_at: bool,
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) campaign_id: Option<Uuid>,
-    pub(crate) outcome: Option<Text<Outcome>>,
+    pub(crate) outcome: Option<Text<ConversationOutcome>>,
     pub(crate) created_at: DateTime<Utc>,
 }
 

@@ -12,7 +12,7 @@ use crate::campaigns::touches::store::list_touches;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
-use crate::pb::Outcome;
+use crate::pb::ConversationOutcome;
 use crate::rpc::words::Text;
 use crate::rpc::{Page, etag, times};
 use crate::{campaigns, conversations, customers};
@@ -34,7 +34,7 @@ pub(crate) struct Receipt {
 pub(crate) async fn record(
     tx: &TenantTx,
     purchase: Purchase,
-    outcome: Option<Text<Outcome>>,
+    outcome: Option<Text<ConversationOutcome>>,
 ) -> Result<Receipt> {
     customers::actions::require(tx, purchase.customer_id).await?;
     if let Some(id) = purchase.conversation_id {

@@ -11,7 +11,7 @@ use crate::customers::field::{Field, Known};
 use crate::customers::store::Customer;
 use crate::error::Result;
 use crate::pb::{
-    CustomerStatus, PendingQuestionStatus as Status, QuestionLeftOutReason as Reason, QuestionPriority,
+    CustomerStatus, PendingQuestionStatus as Status, Priority, QuestionLeftOutReason as Reason,
     QuestionTiming,
 };
 use crate::questions::store::Question;
@@ -301,12 +301,12 @@ fn priority(question: &Question) -> i32 {
     question.priority.0.into()
 }
 
-fn priority_words(priority: QuestionPriority) -> &'static str {
+fn priority_words(priority: Priority) -> &'static str {
     match priority {
-        QuestionPriority::Urgent => "urgent",
-        QuestionPriority::High => "of high priority",
-        QuestionPriority::Normal | QuestionPriority::Unspecified => "of normal priority",
-        QuestionPriority::Low => "of low priority",
+        Priority::Urgent => "urgent",
+        Priority::High => "of high priority",
+        Priority::Normal | Priority::Unspecified => "of normal priority",
+        Priority::Low => "of low priority",
     }
 }
 

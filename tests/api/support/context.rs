@@ -1,10 +1,10 @@
 //! Contexts in few words, and a judge of them that shares nothing with the service.
 
 use crm_backend::pb::{
-    Action, ActionStatus, BrandVoice, BusinessContext, ChatToolCall, ContentPreferences, ContextFormat,
-    ContextSectionKind, CreateConversationRequest, CreateCustomerRequest, EntryPoint, FollowUp,
-    GetAiContextRequest, GetAiContextResponse, MessageRole, NewMessage, Objection, ObjectionKind,
-    ObjectionState, OmissionReason, Outcome, RecordAnalysisRequest, Tokenizer,
+    ActionStatus, BrandVoice, BusinessContext, ChatToolCall, ContentPreferences, ContextFormat,
+    ContextSectionKind, ConversationOutcome, CreateConversationRequest, CreateCustomerRequest, EntryPoint,
+    FollowUp, GetAiContextRequest, GetAiContextResponse, MessageAction, MessageRole, NewMessage, Objection,
+    ObjectionKind, ObjectionState, OmissionReason, RecordAnalysisRequest, Tokenizer,
 };
 use prost_types::Timestamp;
 use tonic::Status;
@@ -33,8 +33,8 @@ pub(crate) fn said(role: MessageRole, minutes: i64, content: &str) -> NewMessage
 }
 
 /// Something that was done for a message.
-pub(crate) fn action(name: &str, status: ActionStatus, result: &str) -> Action {
-    Action {
+pub(crate) fn action(name: &str, status: ActionStatus, result: &str) -> MessageAction {
+    MessageAction {
         name: name.to_owned(),
         arguments: "{\"day\":\"today\"}".to_owned(),
         result: result.to_owned(),
@@ -110,7 +110,7 @@ impl Tenant {
     }
 
     /// Writes down what came of a conversation, and what is left to do.
-    pub(crate) async fn conclude(&self, id: &str, outcome: Outcome, to_do: &str) {
+    pub(crate) async fn conclude(&self, id: &str, outcome: ConversationOutcome, to_do: &str) {
         let mut conversation = self.read(id).await.expect("the conversation");
         conversation.set_outcome(outcome);
         let follow_up = FollowUp { needed: true, due_time: at(24 * 60), notes: to_do.to_owned() };

@@ -7,7 +7,7 @@ use crm_backend::pb::{
     EndConversationRequest, GetConversationRequest, GetMessageRequest, ListConversationsRequest,
     ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, Message, MessageAbort, MessageAck,
     MessageDelta, MessageFinish, MessageRole, MessageStart, NewMessage, RecordAnalysisRequest,
-    ReopenConversationRequest, UpdateConversationRequest, add_message_request::Action,
+    ReopenConversationRequest, UpdateConversationRequest, add_message_request::Command,
     add_message_response::Result as Answer, get_message_request::Name,
 };
 use tokio::sync::mpsc;
@@ -29,8 +29,8 @@ pub(crate) fn message(key: &str, content: &str) -> NewMessage {
 }
 
 /// Opens a message of the AI's, written by this producer.
-pub(crate) fn start(key: &str, producer: &str) -> Action {
-    Action::Start(MessageStart {
+pub(crate) fn start(key: &str, producer: &str) -> Command {
+    Command::Start(MessageStart {
         message_key: key.to_owned(),
         role: MessageRole::Assistant.into(),
         producer_id: producer.to_owned(),
@@ -39,8 +39,8 @@ pub(crate) fn start(key: &str, producer: &str) -> Action {
 }
 
 /// Begins a message of the AI's anew, written by this producer.
-pub(crate) fn restart(key: &str, producer: &str) -> Action {
-    Action::Start(MessageStart {
+pub(crate) fn restart(key: &str, producer: &str) -> Command {
+    Command::Start(MessageStart {
         message_key: key.to_owned(),
         role: MessageRole::Assistant.into(),
         producer_id: producer.to_owned(),
@@ -50,20 +50,20 @@ pub(crate) fn restart(key: &str, producer: &str) -> Action {
 }
 
 /// A piece of a message's text.
-pub(crate) fn delta(key: &str, offset: usize, text: &str) -> Action {
+pub(crate) fn delta(key: &str, offset: usize, text: &str) -> Command {
     let offset = i64::try_from(offset).expect("a short text");
-    Action::Delta(MessageDelta { message_key: key.to_owned(), offset, text: text.to_owned() })
+    Command::Delta(MessageDelta { message_key: key.to_owned(), offset, text: text.to_owned() })
 }
 
 /// Closes a message with so many bytes.
-pub(crate) fn finish(key: &str, length: usize) -> Action {
+pub(crate) fn finish(key: &str, length: usize) -> Command {
     let length = i64::try_from(length).expect("a short text");
-    Action::Finish(MessageFinish { message_key: key.to_owned(), length, ..Default::default() })
+    Command::Finish(MessageFinish { message_key: key.to_owned(), length, ..Default::default() })
 }
 
 /// Gives a message up.
-pub(crate) fn abort(key: &str) -> Action {
-    Action::Abort(MessageAbort { message_key: key.to_owned() })
+pub(crate) fn abort(key: &str) -> Command {
+    Command::Abort(MessageAbort { message_key: key.to_owned() })
 }
 
 impl Tenant {
@@ -201,15 +201,15 @@ impl Stream {
     pub(crate) fn send(&self, conversation_id: &str, message: NewMessage) {
         self.send_request(AddMessageRequest {
             conversation_id: conversation_id.to_owned(),
-            action: Some(Action::Message(message)),
+            command: Some(Command::Message(message)),
         });
     }
 
     /// Sends what is to be done with messages in progress.
-    pub(crate) fn tell(&self, conversation_id: &str, actions: impl IntoIterator<Item = Action>) {
+    pub(crate) fn tell(&self, conversation_id: &str, actions: impl IntoIterator<Item = Command>) {
         for action in actions {
             let conversation_id = conversation_id.to_owned();
-            self.send_request(AddMessageRequest { conversation_id, action: Some(action) });
+            self.send_request(AddMessageRequest { conversation_id, command: Some(action) });
         }
     }
 

@@ -7,7 +7,7 @@ use clap::Parser;
 use crm_backend::auth::api_keys::{self, NewKey};
 use crm_backend::auth::{AuthConfig, Authenticator, Bounds, Scopes, TenantId, Tenants};
 use crm_backend::config::{Cli, Command};
-use crm_backend::pb::Scope;
+use crm_backend::pb::AccessScope;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -105,14 +105,14 @@ pub(crate) fn claims_but(tenant: Uuid, name: &str, value: Value) -> Value {
 }
 
 /// All scopes.
-pub(crate) const ALL: [Scope; 3] = [Scope::Read, Scope::Write, Scope::Admin];
+pub(crate) const ALL: [AccessScope; 3] = [AccessScope::Read, AccessScope::Write, AccessScope::Admin];
 
 impl Crm {
     /// A key for a tenant, and its id.
     pub(crate) async fn key(
         &self,
         tenant: &Tenant,
-        scopes: impl IntoIterator<Item = Scope>,
+        scopes: impl IntoIterator<Item = AccessScope>,
         lifetime: Option<Duration>,
     ) -> (Uuid, String) {
         let id = TenantId::parse(&tenant.id.to_string()).expect("a tenant");

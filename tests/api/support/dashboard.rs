@@ -1,9 +1,10 @@
 //! The dashboard in few words, and what tests hold it against.
 
 use crm_backend::pb::{
-    GetCampaignStatisticsRequest, GetCampaignStatisticsResponse, GetConversationStatisticsRequest,
-    GetConversationStatisticsResponse, GetConversionFunnelRequest, GetConversionFunnelResponse,
-    GetCustomerStatisticsRequest, GetCustomerStatisticsResponse, Rows, rows::List,
+    DashboardRows, GetCampaignStatisticsRequest, GetCampaignStatisticsResponse,
+    GetConversationStatisticsRequest, GetConversationStatisticsResponse, GetConversionFunnelRequest,
+    GetConversionFunnelResponse, GetCustomerStatisticsRequest, GetCustomerStatisticsResponse,
+    dashboard_rows::List,
 };
 use tonic::Status;
 
@@ -39,7 +40,7 @@ impl Tenant {
     }
 
     /// How many rows a number's own request lists.
-    pub(crate) async fn listed(&self, rows: &Rows) -> i64 {
+    pub(crate) async fn listed(&self, rows: &DashboardRows) -> i64 {
         let count = match rows.list.clone().expect("a request") {
             List::Customers(request) => self.list_all(request).await.len(),
             List::Conversations(request) => self.all_conversations(request).await.len(),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crm_backend::pb::{
-    AiMetadata, Conversation, Count, GetConversationStatisticsResponse, Message, ModelUsage, ObjectionCount,
-    ObjectionState, Spread,
+    AiMetadata, Conversation, DashboardCount, DurationSpread, GetConversationStatisticsResponse, Message,
+    ModelUsage, ObjectionCount, ObjectionState,
 };
 use crm_backend::rpc::fold::fold;
 use crm_backend::rpc::times;
@@ -68,8 +68,12 @@ pub(crate) fn recount(talks: &[(Conversation, Vec<Message>)]) -> GetConversation
     }
 }
 
-fn count(value: &str, count: usize) -> Count {
-    Count { value: value.to_owned(), count: i64::try_from(count).expect("a number of rows"), rows: None }
+fn count(value: &str, count: usize) -> DashboardCount {
+    DashboardCount {
+        value: value.to_owned(),
+        row_count: i64::try_from(count).expect("a number of rows"),
+        rows: None,
+    }
 }
 
 fn presenter(talk: &Conversation) -> String {
@@ -77,7 +81,7 @@ fn presenter(talk: &Conversation) -> String {
 }
 
 /// By word, in the order of the words; what says none comes first and has no word.
-fn by_word<E: Word>(words: impl Iterator<Item = E>) -> Vec<Count> {
+fn by_word<E: Word>(words: impl Iterator<Item = E>) -> Vec<DashboardCount> {
     let mut found: BTreeMap<i32, (E, usize)> = BTreeMap::new();
     for word in words {
         found.entry(word.into()).or_insert((word, 0)).1 += 1;
@@ -89,18 +93,18 @@ fn by_word<E: Word>(words: impl Iterator<Item = E>) -> Vec<Count> {
 }
 
 /// By value, the most first.
-fn most_first(values: impl Iterator<Item = String>) -> Vec<Count> {
+fn most_first(values: impl Iterator<Item = String>) -> Vec<DashboardCount> {
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     for value in values {
         *found.entry(value).or_default() += 1;
     }
     let mut counts: Vec<_> = found.iter().map(|(value, times)| count(value, *times)).collect();
-    counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
+    counts.sort_by(|a, b| b.row_count.cmp(&a.row_count).then_with(|| a.value.cmp(&b.value)));
     counts
 }
 
 /// By texts whatever their case, each by how many lists have it, with the first spelling by its bytes.
-fn by_text<'a>(lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<Count> {
+fn by_text<'a>(lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<DashboardCount> {
     let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for list in lists {
         let mut of_list = BTreeSet::new();
@@ -111,7 +115,7 @@ fn by_text<'a>(lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<Count> {
         }
     }
     let mut counts: Vec<_> = found.values().map(|(spelling, times)| count(spelling, *times)).collect();
-    counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
+    counts.sort_by(|a, b| b.row_count.cmp(&a.row_count).then_with(|| a.value.cmp(&b.value)));
     counts
 }
 
@@ -124,15 +128,15 @@ fn percentile(sorted: &[i64], percent: usize) -> i64 {
     sorted[(sorted.len() * percent).div_ceil(100) - 1]
 }
 
-fn spread(values: impl Iterator<Item = i64>) -> Spread {
+fn spread(values: impl Iterator<Item = i64>) -> DurationSpread {
     let mut values: Vec<i64> = values.collect();
     values.sort_unstable();
     if values.is_empty() {
-        return Spread::default();
+        return DurationSpread::default();
     }
     let count = i64::try_from(values.len()).expect("a number of values");
     let average = (2 * values.iter().sum::<i64>() + count).div_euclid(2 * count);
-    Spread {
+    DurationSpread {
         count,
         average: Some(times::duration_from_micros(average)),
         p50: Some(times::duration_from_micros(percentile(&values, 50))),

@@ -117,8 +117,8 @@ fn of_conversations(rpc: &str, about: About) -> Vec<u8> {
             pb::ReopenConversationRequest { id, etag: String::new(), request_id }.encode_to_vec()
         }
         "AddMessage" => {
-            let action = Some(pb::add_message_request::Action::Message(new_message));
-            pb::AddMessageRequest { conversation_id, action }.encode_to_vec()
+            let action = Some(pb::add_message_request::Command::Message(new_message));
+            pb::AddMessageRequest { conversation_id, command: action }.encode_to_vec()
         }
         "CreateMessage" => {
             pb::CreateMessageRequest { conversation_id, message: Some(new_message), request_id }

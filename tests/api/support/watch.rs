@@ -1,6 +1,6 @@
 //! Watching conversations in few words.
 
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::watch_conversation_request::Start;
 use crm_backend::pb::{
@@ -152,17 +152,17 @@ impl Log {
 
 /// Messages in progress.
 impl Stream {
-    pub(crate) fn act(&self, conversation_id: &str, action: Action) {
+    pub(crate) fn act(&self, conversation_id: &str, action: Command) {
         self.send_request(AddMessageRequest {
             conversation_id: conversation_id.to_owned(),
-            action: Some(action),
+            command: Some(action),
         });
     }
 
     pub(crate) async fn start(&mut self, conversation_id: &str, key: &str) -> MessageAck {
         self.act(
             conversation_id,
-            Action::Start(MessageStart {
+            Command::Start(MessageStart {
                 message_key: key.to_owned(),
                 role: MessageRole::Assistant.into(),
                 ..Default::default()
@@ -175,7 +175,7 @@ impl Stream {
     pub(crate) fn delta(&self, conversation_id: &str, key: &str, offset: usize, text: &str) {
         let offset = i64::try_from(offset).expect("a number");
         let (message_key, text) = (key.to_owned(), text.to_owned());
-        self.act(conversation_id, Action::Delta(MessageDelta { message_key, offset, text }));
+        self.act(conversation_id, Command::Delta(MessageDelta { message_key, offset, text }));
     }
 
     /// Sends text in one piece, and waits until it is stored.
@@ -187,11 +187,11 @@ impl Stream {
     pub(crate) fn finish(&self, conversation_id: &str, key: &str, length: usize) {
         let length = i64::try_from(length).expect("a number");
         let finish = MessageFinish { message_key: key.to_owned(), length, ..Default::default() };
-        self.act(conversation_id, Action::Finish(finish));
+        self.act(conversation_id, Command::Finish(finish));
     }
 
     pub(crate) async fn abort(&mut self, conversation_id: &str, key: &str) {
-        self.act(conversation_id, Action::Abort(MessageAbort { message_key: key.to_owned() }));
+        self.act(conversation_id, Command::Abort(MessageAbort { message_key: key.to_owned() }));
         self.outcome().await.expect("an ack");
     }
 }

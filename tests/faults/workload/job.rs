@@ -1,7 +1,7 @@
 //! One message that a producer has to add, and how far it has come.
 
 use crm_backend::pb;
-use crm_backend::pb::add_message_request::Action;
+use crm_backend::pb::add_message_request::Command;
 
 use crate::log::{Request, Subject};
 use crate::random::Random;
@@ -84,7 +84,7 @@ impl Job {
     }
 
     /// The next thing to ask for, and what of it has an answer of its own.
-    pub(super) fn next(&mut self, producer: &str, random: &mut Random) -> (Action, Option<Request>) {
+    pub(super) fn next(&mut self, producer: &str, random: &mut Random) -> (Command, Option<Request>) {
         let message_key = self.subject.key.to_string();
         let Kind::Pieces { aborts, .. } = self.kind else {
             self.stage = Stage::Ending;
@@ -100,19 +100,19 @@ impl Job {
         if aborts.is_some_and(|limit| offset >= limit) && !self.haunted {
             self.stage = Stage::Ending;
             self.aborted = true;
-            return (Action::Abort(pb::MessageAbort { message_key }), Some(Request::Abort));
+            return (Command::Abort(pb::MessageAbort { message_key }), Some(Request::Abort));
         }
         if offset == self.text.len() {
             self.stage = Stage::Ending;
             let length = i64::try_from(self.text.len()).expect("a length");
             let finish = pb::MessageFinish { message_key, length, ..Default::default() };
-            return (Action::Finish(finish), Some(Request::Finish));
+            return (Command::Finish(finish), Some(Request::Finish));
         }
         (self.piece(offset, random), None)
     }
 
-    fn whole(&self) -> Action {
-        Action::Message(pb::NewMessage {
+    fn whole(&self) -> Command {
+        Command::Message(pb::NewMessage {
             message_key: self.subject.key.to_string(),
             role: pb::MessageRole::User.into(),
             content: self.text.clone(),
@@ -120,8 +120,8 @@ impl Job {
         })
     }
 
-    fn start(&self, producer: &str) -> Action {
-        Action::Start(pb::MessageStart {
+    fn start(&self, producer: &str) -> Command {
+        Command::Start(pb::MessageStart {
             message_key: self.subject.key.to_string(),
             role: pb::MessageRole::Assistant.into(),
             producer_id: producer.to_owned(),
@@ -130,14 +130,14 @@ impl Job {
     }
 
     /// The next piece, which sometimes begins with what was sent before.
-    fn piece(&mut self, offset: usize, random: &mut Random) -> Action {
+    fn piece(&mut self, offset: usize, random: &mut Random) -> Command {
         let from = if random.once_in(6) { self.boundary(offset.saturating_sub(PIECE)) } else { offset };
         let count = random.within(1..PIECE);
         let rest = &self.text[offset..];
         let end = rest.char_indices().nth(count).map_or(self.text.len(), |(place, _)| offset + place);
         self.stage = Stage::Writing(end);
         self.written = end;
-        Action::Delta(pb::MessageDelta {
+        Command::Delta(pb::MessageDelta {
             message_key: self.subject.key.to_string(),
             offset: i64::try_from(from).expect("an offset"),
             text: self.text[from..end].to_owned(),

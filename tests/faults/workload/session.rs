@@ -121,7 +121,7 @@ impl Producer {
                 session.pieces.insert(subject);
             }
         }
-        pb::AddMessageRequest { conversation_id, action: Some(action) }
+        pb::AddMessageRequest { conversation_id, command: Some(action) }
     }
 
     /// Takes what the stream said. Whether it goes on.

@@ -125,7 +125,7 @@ impl World {
         let conversation_id = input.conversation();
         let message_key = input.key();
         let action = match input.byte() % 16 {
-            0..3 => Action::Start(MessageStart {
+            0..3 => Command::Start(MessageStart {
                 message_key,
                 role: i32::from(input.byte() % 7),
                 producer_id: (input.byte() % 3).to_string(),
@@ -138,21 +138,21 @@ impl World {
                     0 => input.number(),
                     _ => self.ends.get(&message_key).copied().unwrap_or_default(),
                 };
-                Action::Finish(MessageFinish { message_key, length, ..Default::default() })
+                Command::Finish(MessageFinish { message_key, length, ..Default::default() })
             }
-            13 => Action::Abort(MessageAbort { message_key }),
-            _ => Action::Message(NewMessage {
+            13 => Command::Abort(MessageAbort { message_key }),
+            _ => Command::Message(NewMessage {
                 message_key,
                 role: i32::from(input.byte() % 7),
                 content: String::from_utf8_lossy(input.take(8)).into_owned(),
                 ..Default::default()
             }),
         };
-        AddMessageRequest { conversation_id, action: Some(action) }
+        AddMessageRequest { conversation_id, command: Some(action) }
     }
 
     /// A piece where the text ends, near it, or anywhere.
-    fn delta(&mut self, message_key: String, input: &mut Bytes<'_>) -> Action {
+    fn delta(&mut self, message_key: String, input: &mut Bytes<'_>) -> Command {
         let end = self.ends.entry(message_key.clone()).or_default();
         let offset = match input.byte() % 8 {
             0 => input.number(),
@@ -165,7 +165,7 @@ impl World {
             text = text.repeat(FLUSH_BYTES);
         }
         *end = offset.saturating_add(length(&text));
-        Action::Delta(MessageDelta { message_key, offset, text })
+        Command::Delta(MessageDelta { message_key, offset, text })
     }
 
     fn send(&mut self, request: AddMessageRequest) {

@@ -12,13 +12,13 @@ use crate::pb::add_message_response::Result as Answer;
 /// The conversations of these tests.
 const TALKS: [u128; 2] = [1, 2];
 
-fn request(conversation: u128, action: Action) -> AddMessageRequest {
+fn request(conversation: u128, action: Command) -> AddMessageRequest {
     let conversation_id = Uuid::from_u128(conversation).to_string();
-    AddMessageRequest { conversation_id, action: Some(action) }
+    AddMessageRequest { conversation_id, command: Some(action) }
 }
 
-fn start(key: &str, producer: &str) -> Action {
-    Action::Start(pb::MessageStart {
+fn start(key: &str, producer: &str) -> Command {
+    Command::Start(pb::MessageStart {
         message_key: key.to_owned(),
         role: pb::MessageRole::Assistant.into(),
         producer_id: producer.to_owned(),
@@ -26,27 +26,27 @@ fn start(key: &str, producer: &str) -> Action {
     })
 }
 
-fn restart(key: &str, producer: &str) -> Action {
-    let Action::Start(start) = start(key, producer) else { panic!("it is a start") };
-    Action::Start(pb::MessageStart { restart: true, ..start })
+fn restart(key: &str, producer: &str) -> Command {
+    let Command::Start(start) = start(key, producer) else { panic!("it is a start") };
+    Command::Start(pb::MessageStart { restart: true, ..start })
 }
 
-fn delta(key: &str, offset: usize, text: &str) -> Action {
+fn delta(key: &str, offset: usize, text: &str) -> Command {
     let offset = i64::try_from(offset).expect("a short text");
-    Action::Delta(pb::MessageDelta { message_key: key.to_owned(), offset, text: text.to_owned() })
+    Command::Delta(pb::MessageDelta { message_key: key.to_owned(), offset, text: text.to_owned() })
 }
 
-fn finish(key: &str, length: usize) -> Action {
+fn finish(key: &str, length: usize) -> Command {
     let length = i64::try_from(length).expect("a short text");
-    Action::Finish(pb::MessageFinish { message_key: key.to_owned(), length, ..Default::default() })
+    Command::Finish(pb::MessageFinish { message_key: key.to_owned(), length, ..Default::default() })
 }
 
-fn abort(key: &str) -> Action {
-    Action::Abort(pb::MessageAbort { message_key: key.to_owned() })
+fn abort(key: &str) -> Command {
+    Command::Abort(pb::MessageAbort { message_key: key.to_owned() })
 }
 
-fn message(key: &str, content: &str) -> Action {
-    Action::Message(pb::NewMessage {
+fn message(key: &str, content: &str) -> Command {
+    Command::Message(pb::NewMessage {
         message_key: key.to_owned(),
         role: pb::MessageRole::User.into(),
         content: content.to_owned(),
@@ -103,7 +103,7 @@ impl Bench {
     }
 
     /// Sends requests to the first conversation, so many milliseconds after the begin.
-    fn send(&mut self, at: u64, actions: impl IntoIterator<Item = Action>) {
+    fn send(&mut self, at: u64, actions: impl IntoIterator<Item = Command>) {
         let now = self.begin + Duration::from_millis(at);
         for action in actions {
             self.session.accept(request(TALKS[0], action), now, &mut self.steps);

@@ -10,7 +10,7 @@ use crate::conversations::analyses::store::Analysis;
 use crate::conversations::store::{Conversation, Head};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
-use crate::pb::{Channel, ConversationStatus, Environment, MessageRole, PresenterKind};
+use crate::pb::{ConversationEnvironment, ConversationStatus, MessageRole, Modality, PresenterKind};
 use crate::rpc::words::Text as Word;
 
 /// Messages and changes of a page of the model: few, so that most things take several.
@@ -437,8 +437,8 @@ fn conversation(own_change: i64, over: bool) -> Conversation {
         customer_id: Uuid::nil(),
         session_id: String::new(),
         entry_point: None,
-        channel: Word(Channel::Text),
-        environment: Word(Environment::Live),
+        channel: Word(Modality::Text),
+        environment: Word(ConversationEnvironment::Live),
         presenter_kind: Word(PresenterKind::AiAgent),
         presenter_id: String::new(),
         presenter_name: String::new(),

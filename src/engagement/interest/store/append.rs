@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::InterestEvent;
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::pb::{InterestKind, Outcome};
+use crate::pb::{ConversationOutcome, InterestKind};
 use crate::rpc::words::Text;
 
 /// The events that have one of these ids of clients.
@@ -76,7 +76,7 @@ struct Insert {
     have_occurred_at: Vec<bool>,
     conversation_ids: Vec<Option<Uuid>>,
     campaign_ids: Vec<Option<Uuid>>,
-    outcomes: Vec<Option<Text<Outcome>>>,
+    outcomes: Vec<Option<Text<ConversationOutcome>>>,
     created_ats: Vec<DateTime<Utc>>,
 }
 

@@ -29,7 +29,7 @@ fn question(id: u128) -> Question {
         question: format!("Number {id}?"),
         target_field: String::new(),
         purpose: String::new(),
-        priority: Text(QuestionPriority::Normal),
+        priority: Text(Priority::Normal),
         timing: Text(QuestionTiming::NextMessage),
         scheduled_at: None,
         status: Text(Status::Pending),
@@ -81,10 +81,10 @@ fn timed(timing: QuestionTiming) -> Question {
 fn the_score_is_what_the_contract_says() {
     use CustomerStatus::{Active, Lead};
     for (priority, score) in [
-        (QuestionPriority::Low, 1_080),
-        (QuestionPriority::Normal, 2_080),
-        (QuestionPriority::High, 3_080),
-        (QuestionPriority::Urgent, 4_080),
+        (Priority::Low, 1_080),
+        (Priority::Normal, 2_080),
+        (Priority::High, 3_080),
+        (Priority::Urgent, 4_080),
     ] {
         assert_eq!(verdict(Question { priority: Text(priority), ..question(1) }, Lead, &[]), Ok(score));
     }
@@ -193,7 +193,7 @@ fn a_reason_is_made_of_its_parts() {
     let situation = Situation { now: at(0), conversation_id: None, customer: &customer, texts: &texts };
     let open = Question {
         question: "Do you sell coffee, or cake?".to_owned(),
-        priority: Text(QuestionPriority::High),
+        priority: Text(Priority::High),
         attempts: 2,
         asked_at: Some(at(0)),
         ..question(1)
@@ -224,7 +224,7 @@ fn any_question() -> impl Strategy<Value = Question> {
         |((id, priority, timing, attempts), (cools, expires, created), places)| {
             let (created_here, asked_here, target_field) = places;
             Question {
-                priority: Text(QuestionPriority::try_from(priority).expect("a word")),
+                priority: Text(Priority::try_from(priority).expect("a word")),
                 timing: Text(QuestionTiming::try_from(timing).expect("a word")),
                 scheduled_at: cools.map(at),
                 cooldown_until: cools.map(at),

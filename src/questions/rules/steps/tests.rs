@@ -1,5 +1,5 @@
 use super::*;
-use crate::pb::{QuestionPriority, QuestionTiming};
+use crate::pb::{Priority, QuestionTiming};
 
 const ALL: [Status; 7] = [
     Status::Pending,
@@ -23,7 +23,7 @@ fn question(status: Status) -> Question {
         question: "Why?".to_owned(),
         target_field: String::new(),
         purpose: String::new(),
-        priority: Text(QuestionPriority::Normal),
+        priority: Text(Priority::Normal),
         timing: Text(QuestionTiming::NextMessage),
         scheduled_at: None,
         status: Text(status),

@@ -40,7 +40,7 @@ struct Sent {
     wish: usize,
     /// How often the client had begun anew.
     attempt: usize,
-    action: Action,
+    action: Command,
 }
 
 /// A connection, and what the server has of it.
@@ -254,11 +254,11 @@ impl World {
         }
         let progress = &mut self.progress[wish];
         match action {
-            Action::Start(start) => {
+            Command::Start(start) => {
                 progress.started = true;
                 progress.next = if start.restart { 0 } else { progress.next };
             }
-            Action::Delta(piece) => progress.next += piece.text.len(),
+            Command::Delta(piece) => progress.next += piece.text.len(),
             _ => progress.finished = true,
         }
     }
@@ -308,7 +308,7 @@ impl World {
         self.progress[wish] = Progress { anew: true, ..Progress::default() };
     }
 
-    fn send(&mut self, wish: usize, action: Action) -> bool {
+    fn send(&mut self, wish: usize, action: Command) -> bool {
         let attempt = self.wishes[wish].former.len();
         self.send_again(Sent { wish, attempt, action })
     }
@@ -326,7 +326,7 @@ impl World {
         let before = connection.session.slots.len();
         connection.session.accept(request, now, &mut steps);
         let new: Vec<Kind> = connection.session.slots.iter().skip(before).map(|slot| slot.kind).collect();
-        let is_text = matches!(sent.action, Action::Delta(_));
+        let is_text = matches!(sent.action, Command::Delta(_));
         if is_text && new.last() != Some(&Kind::Other) {
             let key = self.wishes[sent.wish].key.clone();
             connection.buffered.entry(key).or_default().push(sent.clone());
@@ -477,7 +477,7 @@ impl World {
             assert_eq!((&ack.message_key, ack.sequence), (key, row.sequence));
             let grows = former.is_empty();
             assert!(!grows || ack.durable_offset <= length(&row.text()), "acked before it is committed");
-            if let Some(Sent { action: Action::Delta(last), .. }) = sent.last() {
+            if let Some(Sent { action: Command::Delta(last), .. }) = sent.last() {
                 assert!(
                     ack.durable_offset >= last.offset + length(&last.text),
                     "an ack of less than was sent"
@@ -501,10 +501,10 @@ impl World {
             Ok(ack) => {
                 progress.done |= ack.status() == MessageStatus::Completed;
                 progress.durable = progress.durable.max(offset(ack.durable_offset));
-                progress.anew &= !matches!(action, Action::Start(start) if start.restart);
+                progress.anew &= !matches!(action, Command::Start(start) if start.restart);
                 match (ack.status(), action) {
-                    (MessageStatus::Incomplete, Action::Abort(_)) => progress.started = false,
-                    (_, Action::Start(_)) => progress.next = progress.next.max(offset(ack.durable_offset)),
+                    (MessageStatus::Incomplete, Command::Abort(_)) => progress.started = false,
+                    (_, Command::Start(_)) => progress.next = progress.next.max(offset(ack.durable_offset)),
                     _ => {}
                 }
             }
