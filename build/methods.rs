@@ -13,7 +13,7 @@ const NO_SIDE_EFFECTS: i32 = 1;
 
 /// What an RPC changes, as its option says.
 pub(crate) struct Resource {
-    /// The kind of thing.
+    /// The kind of thing: a variant of `ResourceType`.
     pub(crate) kind: String,
     /// The path of the field that has its id, from `request` or `response`.
     pub(crate) id: String,
@@ -72,19 +72,13 @@ pub(crate) fn of_package(pool: &DescriptorPool, package: &str) -> Vec<MethodDesc
 ///
 /// When its options contradict each other, or leave it open.
 pub(crate) fn resource(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Resource>, String> {
-    let text = |message: &DynamicMessage, field: &str| {
-        message
-            .get_field_by_name(field)
-            .and_then(|value| value.as_str().map(str::to_owned))
-            .unwrap_or_default()
-    };
     let access = access(pool, method)?;
     let resource = access.get_field_by_name("resource").and_then(|value| value.as_message().cloned());
-    let named = access
-        .has_field_by_name("resource")
-        .then_some(resource)
-        .flatten()
-        .map(|resource| Resource { kind: text(&resource, "type"), id: text(&resource, "id") });
+    let named = access.has_field_by_name("resource").then_some(resource).flatten().map(|resource| {
+        let id = resource.get_field_by_name("id").and_then(|value| value.as_str().map(str::to_owned));
+        let kind = variant(&resource, "type", "RESOURCE_TYPE_").unwrap_or_default();
+        Resource { kind, id: id.unwrap_or_default() }
+    });
     let name = method.full_name();
     match (reads_only(method), named) {
         (true, None) => Ok(None),
@@ -100,7 +94,7 @@ pub(crate) fn resource(pool: &DescriptorPool, method: &MethodDescriptor) -> Resu
 fn arm(pool: &DescriptorPool, method: &MethodDescriptor, place: usize) -> Result<String, String> {
     let service = method.parent_service();
     let kind = match resource(pool, method)? {
-        Some(Resource { kind, .. }) => format!("Some({kind:?})"),
+        Some(Resource { kind, .. }) => format!("Some(crate::pb::ResourceType::{kind})"),
         None => "None".to_owned(),
     };
     let named = |error: String| format!("{}: {error}", method.full_name());
@@ -122,14 +116,17 @@ fn arm(pool: &DescriptorPool, method: &MethodDescriptor, place: usize) -> Result
 
 /// The variant of an enum that the option of a method names.
 fn word(pool: &DescriptorPool, method: &MethodDescriptor, field: &str) -> Result<String, String> {
-    let access = access(pool, method)?;
-    let value = access.descriptor().get_field_by_name(field).and_then(|field| {
-        let number = access.get_field(&field).as_enum_number().filter(|number| *number != 0)?;
-        field.kind().as_enum()?.get_value(number)
-    });
-    let value = value.ok_or_else(|| format!("say what a call needs: option ({ACCESS}) = {{{field}: …}}"))?;
     let prefix = format!("ACCESS_{}_", field.to_uppercase());
-    Ok(names::camel(value.name().trim_start_matches(&prefix)))
+    variant(&access(pool, method)?, field, &prefix)
+        .ok_or_else(|| format!("say what a call needs: option ({ACCESS}) = {{{field}: …}}"))
+}
+
+/// The Rust variant of the enum value of a field; `None` if it is UNSPECIFIED.
+fn variant(message: &DynamicMessage, field: &str, prefix: &str) -> Option<String> {
+    let field = message.descriptor().get_field_by_name(field)?;
+    let number = message.get_field(&field).as_enum_number().filter(|number| *number != 0)?;
+    let value = field.kind().as_enum()?.get_value(number)?;
+    Some(names::camel(value.name().strip_prefix(prefix)?))
 }
 
 /// The option of a method; an empty one where it has none.

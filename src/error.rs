@@ -256,7 +256,7 @@ impl Error {
     /// that is reached before the call had any effect, and that no setting of the tenant names.
     pub fn overloaded() -> Self {
         Self::Unavailable {
-            reason: ErrorReason::Overloaded,
+            reason: ErrorReason::DatabaseBusy,
             message: "the server is busy with other work of this tenant; retry with the same key",
             cause: None,
         }
@@ -428,6 +428,7 @@ fn not_found(reason: ErrorReason, kind: &str, name: &str) -> String {
         ErrorReason::CustomerFaqNotFound => ("tenant", "ListCustomerFaqs"),
         ErrorReason::CampaignNotFound => ("tenant", "ListCampaigns"),
         ErrorReason::PurchaseNotFound => ("tenant", "ListPurchases"),
+        ErrorReason::AuditEventNotFound => ("tenant", "ListAuditEvents"),
         _ => ("tenant", ""),
     };
     let kind = kind.replace('_', " ");

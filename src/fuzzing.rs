@@ -17,11 +17,12 @@ use crate::customers::{field, rules as customers};
 use crate::db::Deadline;
 use crate::faqs::rules as faqs;
 use crate::idempotency::fingerprint;
+use crate::rpc::etag::Etag;
 use crate::rpc::incoming::{self, Incoming};
 use crate::rpc::mask::Change;
 use crate::rpc::method::Method;
 use crate::rpc::validate::{MAX_VIOLATIONS, Validate, validate};
-use crate::rpc::{self, Call, Context, PageKey, Paged, etag, layer, structs};
+use crate::rpc::{self, Call, Context, PageKey, Paged, layer, structs};
 use crate::{error, pb};
 
 #[cfg(test)]
@@ -183,8 +184,8 @@ fn slug(name: &str) {
 }
 
 fn entity_tag(text: &str) {
-    if let Ok(Some(revision)) = etag::to_revision("etag", text) {
-        assert_eq!(etag::from_revision(revision), text);
+    if let Ok(Some(etag)) = Etag::expected("etag", text) {
+        assert_eq!(etag.to_string(), text);
     }
 }
 

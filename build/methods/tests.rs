@@ -46,12 +46,12 @@ fn an_rpc_with_a_scope_is_in_the_table() {
         "rpc Get(M) returns (M) { option idempotency_level = NO_SIDE_EFFECTS; \
          option (crm.v1.access) = {scope: ACCESS_SCOPE_READ, cost: ACCESS_COST_HIGH}; } \
          rpc Add(stream M) returns (M) { \
-         option (crm.v1.access) = {scope: ACCESS_SCOPE_WRITE, cost: ACCESS_COST_LOW, resource: {type: \"thing\", id: \"request.id\"}}; }",
+         option (crm.v1.access) = {scope: ACCESS_SCOPE_WRITE, cost: ACCESS_COST_LOW, resource: {type: RESOURCE_TYPE_CUSTOMER, id: \"request.id\"}}; }",
     );
     let code = code.expect("a good service");
     for part in [
         "\"/crm.v1.Things/Get\" => Some(&Method { place: 0, name: \"crm.v1.Things/Get\", scope: crate::pb::AccessScope::Read, cost: crate::pb::AccessCost::High, resource_type: None, streaming: false })",
-        "\"/crm.v1.Things/Add\" => Some(&Method { place: 1, name: \"crm.v1.Things/Add\", scope: crate::pb::AccessScope::Write, cost: crate::pb::AccessCost::Low, resource_type: Some(\"thing\"), streaming: true })",
+        "\"/crm.v1.Things/Add\" => Some(&Method { place: 1, name: \"crm.v1.Things/Add\", scope: crate::pb::AccessScope::Write, cost: crate::pb::AccessCost::Low, resource_type: Some(crate::pb::ResourceType::Customer), streaming: true })",
     ] {
         assert!(code.contains(part), "{part} in {code}");
     }
@@ -119,6 +119,6 @@ fn an_rpc_that_changes_something_says_what() {
         assert!(error.starts_with("crm.v1.Things.Set: say what it changes"), "{error}");
     }
     let both = "rpc Set(M) returns (M) { option idempotency_level = NO_SIDE_EFFECTS; \
-                option (crm.v1.access) = {scope: ACCESS_SCOPE_WRITE, resource: {type: \"thing\"}}; }";
+                option (crm.v1.access) = {scope: ACCESS_SCOPE_WRITE, resource: {type: RESOURCE_TYPE_CUSTOMER}}; }";
     assert!(generate_from(both).is_err());
 }

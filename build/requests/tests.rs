@@ -6,7 +6,7 @@ use crate::methods::tests::pool_of;
 fn generate_from(request: &str, id: &str) -> Result<String, String> {
     let pool = pool_of(&format!(
         "rpc Set({request}) returns (M) {{ \
-         option (crm.v1.access) = {{scope: ACCESS_SCOPE_WRITE, resource: {{type: \"thing\", id: \"{id}\"}}}}; }}"
+         option (crm.v1.access) = {{scope: ACCESS_SCOPE_WRITE, resource: {{type: RESOURCE_TYPE_CUSTOMER, id: \"{id}\"}}}}; }}"
     ));
     generate(&pool, "crm.v1")
 }

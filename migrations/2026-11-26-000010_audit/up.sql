@@ -45,7 +45,7 @@ COMMENT ON COLUMN audit_events.id IS 'UUID version 7, made by the service of cre
 COMMENT ON COLUMN audit_events.created_at IS 'When it was done.';
 COMMENT ON COLUMN audit_events.principal IS 'Who did it, as the credential says.';
 COMMENT ON COLUMN audit_events.method IS 'The RPC, e.g. crm.v1.CustomerService/CreateCustomer, or what the service did by itself.';
-COMMENT ON COLUMN audit_events.resource_type IS 'The kind of thing that it was done to.';
+COMMENT ON COLUMN audit_events.resource_type IS 'The kind of the changed resource, a value of ResourceType.';
 COMMENT ON COLUMN audit_events.resource_id IS 'That thing; null when the call did not name it by a UUID, or failed to make it.';
 COMMENT ON COLUMN audit_events.outcome IS 'What came of it.';
 COMMENT ON COLUMN audit_events.code IS 'The status code of the answer, a value of google.rpc.Code.';

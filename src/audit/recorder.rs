@@ -183,6 +183,7 @@ mod tests {
 
     use super::*;
     use crate::audit::rules::{self, Asked, Operation};
+    use crate::pb::ResourceType;
 
     /// An event of another principal each time that this is another number.
     fn event_of(principal: u128) -> Event {
@@ -190,7 +191,7 @@ mod tests {
     }
 
     fn event() -> Event {
-        let operation = Operation { method: "S/M", resource_type: "thing", call_id: None };
+        let operation = Operation { method: "S/M", resource_type: ResourceType::Customer, call_id: None };
         let caller = Caller::caretaker(Uuid::from_u128(1));
         let answer = (Code::NotFound, "CUSTOMER_NOT_FOUND".to_owned());
         rules::failed((caller.principal(), operation), Asked::default(), answer, DateTime::<Utc>::UNIX_EPOCH)

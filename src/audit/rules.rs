@@ -8,7 +8,8 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use super::store::Event;
 use crate::auth::Principal;
-use crate::pb::AuditOutcome;
+use crate::error::Error;
+use crate::pb::{AuditOutcome, ErrorReason, ResourceType};
 use crate::rpc::words::Text;
 
 /// Characters of a principal's name that are kept, as the contract says: more than a name has that is
@@ -18,10 +19,10 @@ const MAX_PRINCIPAL: usize = 256;
 /// What is done, whether by a call or by the service itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operation {
-    /// The RPC, `Service/Method`, or what the service does by itself.
+    /// The RPC, `package.Service/Method`, or what the service does by itself.
     pub(crate) method: &'static str,
     /// The kind of thing that it changes.
-    pub(crate) resource_type: &'static str,
+    pub(crate) resource_type: ResourceType,
     /// The id of the call, where it is one.
     pub(crate) call_id: Option<Uuid>,
 }
@@ -108,7 +109,7 @@ fn event(
         created_at: now,
         principal: kept(principal.name()),
         method: method.to_owned(),
-        resource_type: resource_type.to_owned(),
+        resource_type: Text(resource_type),
         resource_id,
         outcome: Text(outcome(code)),
         code: code.into(),
@@ -119,6 +120,11 @@ fn event(
         last_sequence: None,
         covers_until: None,
     }
+}
+
+/// There is no such event.
+pub(crate) fn not_found(id: Uuid) -> Error {
+    Error::NotFound { reason: ErrorReason::AuditEventNotFound, kind: "audit_event", name: id.to_string() }
 }
 
 /// What a code says about the effect of a call, as the contract promises.
@@ -163,7 +169,8 @@ mod tests {
     use super::*;
     use crate::auth::Caller;
 
-    const OPERATION: Operation = Operation { method: "S/M", resource_type: "thing", call_id: None };
+    const OPERATION: Operation =
+        Operation { method: "S/M", resource_type: ResourceType::Customer, call_id: None };
 
     fn at(milliseconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(milliseconds).expect("a time")

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{store, wire};
+use super::{rules, store, wire};
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::pb;
@@ -23,6 +23,19 @@ impl AuditLog {
 
 #[async_trait]
 impl pb::audit_service_server::AuditService for AuditLog {
+    async fn get_audit_event(
+        &self,
+        request: Request<pb::GetAuditEventRequest>,
+    ) -> Result<Response<pb::GetAuditEventResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let event = store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+            Ok(pb::GetAuditEventResponse { audit_event: Some(event.into()) })
+        });
+        Ok(response.await?)
+    }
+
     async fn list_audit_events(
         &self,
         request: Request<pb::ListAuditEventsRequest>,

@@ -14,7 +14,7 @@ use crate::db::listing::listing;
 use crate::db::schema::audit_events::{self, dsl};
 use crate::db::{LastStatement, TenantTx};
 use crate::error::Result;
-use crate::pb::AuditOutcome;
+use crate::pb::{AuditOutcome, ResourceType};
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::{Text, Word};
@@ -27,7 +27,7 @@ pub(crate) struct Event {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) principal: String,
     pub(crate) method: String,
-    pub(crate) resource_type: String,
+    pub(crate) resource_type: Text<ResourceType>,
     pub(crate) resource_id: Option<Uuid>,
     pub(crate) outcome: Text<AuditOutcome>,
     pub(crate) code: i32,
@@ -91,7 +91,7 @@ pub(crate) fn insert_last(tenant: Uuid, event: &Event) -> LastStatement {
         time(Some(*created_at)),
         text(Some(principal)),
         text(Some(method)),
-        text(Some(resource_type)),
+        text(Some(resource_type.0.word())),
         uuid(*resource_id),
         text(Some(outcome.0.word())),
         code.to_string(),
@@ -128,6 +128,12 @@ fn number(value: Option<i64>) -> String {
 fn text(value: Option<&str>) -> String {
     let hexadecimal = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     literal(value.map(|text| format!("convert_from(decode('{}', 'hex'), 'UTF8')", hexadecimal(text))))
+}
+
+/// The event with this id.
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Event>> {
+    let query = dsl::audit_events.find((tx.tenant(), id)).select(Event::as_select());
+    Ok(query.first(&mut tx.connection()).await.optional()?)
 }
 
 /// One page of the events that `filter` lets through, and one row more if there is one.
@@ -211,7 +217,7 @@ struct Insert {
     created_ats: Vec<DateTime<Utc>>,
     principals: Vec<String>,
     methods: Vec<String>,
-    resource_types: Vec<String>,
+    resource_types: Vec<Text<ResourceType>>,
     resource_ids: Vec<Option<Uuid>>,
     outcomes: Vec<Text<AuditOutcome>>,
     codes: Vec<i32>,

@@ -35,7 +35,7 @@ impl From<Event> for pb::AuditEvent {
             create_time: Some(times::to_wire(created_at)),
             principal,
             method,
-            resource_type,
+            resource_type: wire(Some(resource_type)),
             resource_id: rpc::optional_text(resource_id),
             outcome: wire(Some(outcome)),
             code,

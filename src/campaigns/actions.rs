@@ -13,7 +13,8 @@ use super::store::{self, Campaign, Cursor, Filter, Gate};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::Result;
-use crate::rpc::{Page, etag, times};
+use crate::rpc::etag::{self, Etag};
+use crate::rpc::{Page, times};
 
 /// Adds a campaign.
 pub(crate) async fn create(tx: &TenantTx, campaign: Campaign) -> Result<Campaign> {
@@ -45,11 +46,11 @@ pub(crate) async fn list(
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
-    expected: Option<i64>,
+    expected: Option<Etag>,
     change: impl Fn(&Campaign) -> Result<Campaign> + Send + Sync,
 ) -> Result<Campaign> {
     let current = lock(tx, id).await?;
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     let wanted = change(&current)?;
     if wanted == current {
         return Ok(current);
@@ -64,11 +65,11 @@ pub(crate) async fn update(
 }
 
 /// Deletes a campaign that nothing happened in, and gives it as it last was.
-pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Campaign> {
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Campaign> {
     let (passed, campaign) = join(pass(tx, id, Gate::Alone), store::lock_to_delete(tx, id)).await;
     passed?;
     let campaign = campaign?.ok_or_else(|| rules::not_found(id))?;
-    etag::check(expected, campaign.revision)?;
+    etag::check(expected, campaign.etag())?;
     if store::is_in_use(tx, id).await? {
         return Err(rules::in_use(id));
     }

@@ -9,9 +9,10 @@ use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
+use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, etag, page, times};
+use crate::rpc::{self, Call, PageKey, page, times};
 
 /// `CampaignService`.
 pub struct Campaigns {
@@ -78,7 +79,7 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
             let campaign = rpc::required("campaign", campaign.as_ref())?;
             let change = Change::new("campaign", campaign, update_mask.as_ref());
             let id = rpc::id("campaign.id", &campaign.id);
-            (id, etag::to_revision("campaign.etag", &campaign.etag), change).together()
+            (id, Etag::expected("campaign.etag", &campaign.etag), change).together()
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Campaign| changed(&change, current);

@@ -18,6 +18,7 @@ use crate::db::schema::{campaign_events, interest_events, purchases};
 use crate::error::Result;
 use crate::pb::{CampaignStatus, ContactChannel};
 use crate::rpc::Page;
+use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
@@ -39,6 +40,13 @@ pub(crate) struct Campaign {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     pub(crate) revision: i64,
+}
+
+impl Campaign {
+    /// What stands for its present state.
+    pub(crate) fn etag(&self) -> Etag {
+        Etag::of(self.id, self.revision, self.updated_at)
+    }
 }
 
 /// Which campaigns a list shows. All that is set must hold.

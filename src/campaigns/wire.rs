@@ -7,9 +7,10 @@ use super::rules;
 use super::store::{Campaign, Filter};
 use crate::error::Result;
 use crate::pb::{self, CampaignStatus};
+use crate::rpc::etag::Etag;
 use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{etag, money, times};
+use crate::rpc::{money, times};
 
 impl From<Campaign> for pb::Campaign {
     fn from(row: Campaign) -> Self {
@@ -44,7 +45,7 @@ impl From<Campaign> for pb::Campaign {
             spent: spent_micros.and_then(amount),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
-            etag: etag::from_revision(revision),
+            etag: Etag::of(id, revision, updated_at).to_string(),
         }
     }
 }

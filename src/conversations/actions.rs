@@ -13,8 +13,9 @@ use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::{self, ConversationOutcome, ErrorReason, MessageRole};
+use crate::rpc::etag::{self, Etag};
 use crate::rpc::words::Text;
-use crate::rpc::{Page, etag, size, times};
+use crate::rpc::{Page, size, times};
 
 /// Messages among which [`list_said`] looks for those of the customer: what is still being talked about.
 const LAST_MESSAGES: i64 = 20;
@@ -69,11 +70,11 @@ pub(crate) async fn list(
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
-    expected: Option<i64>,
+    expected: Option<Etag>,
     change: impl Fn(&Conversation) -> Result<Conversation> + Send + Sync,
 ) -> Result<Conversation> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     let wanted = change(&current)?;
     rules::check_update(&current, &wanted)?;
     if wanted == current {
@@ -87,26 +88,26 @@ pub(crate) async fn update(
 pub(crate) async fn end(
     tx: &TenantTx,
     id: Uuid,
-    expected: Option<i64>,
+    expected: Option<Etag>,
     ending: Ending,
 ) -> Result<Conversation> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     if rules::is_over(current.status) {
         return Ok(current);
     }
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     let ended = rules::end(current.clone(), ending, times::now())?;
     check_size(&current, &ended)?;
     write(tx, ended).await
 }
 
 /// Goes on with a conversation that has ended. One that has not stays as it is.
-pub(crate) async fn reopen(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Conversation> {
+pub(crate) async fn reopen(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Conversation> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     if !rules::is_over(current.status) {
         return Ok(current);
     }
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     customers::actions::require(tx, current.customer_id).await?;
     if let Some(open) = store::find_open_by_session(tx, &current.session_id).await? {
         return Err(rules::session_taken(open.id));

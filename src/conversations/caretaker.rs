@@ -19,7 +19,7 @@ use crate::auth::Caller;
 use crate::db::Target;
 use crate::db::kept::Kept;
 use crate::live::lanes::Lanes;
-use crate::pb::MessageStatus;
+use crate::pb::{MessageStatus, ResourceType};
 
 /// The longest between two looks: a message is given up so much later than its lease says.
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the audit log calls it that a message is given up.
 const EXPIRE_MESSAGE: Operation =
-    Operation { method: "Caretaker/ExpireMessage", resource_type: "conversation", call_id: None };
+    Operation { method: "Caretaker/ExpireMessage", resource_type: ResourceType::Conversation, call_id: None };
 
 /// Looks for such messages again and again, until `stop`.
 pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, stop: CancellationToken) {

@@ -30,10 +30,11 @@ use crate::live::drought::Drought;
 use crate::live::lanes::{Lanes, Width};
 use crate::metrics::Lane;
 use crate::pb;
+use crate::rpc::etag::Etag;
 use crate::rpc::layer::room::Meter;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, Context, PageKey, etag, page, times};
+use crate::rpc::{self, Call, Context, PageKey, page, times};
 
 /// `ConversationService`.
 pub struct Conversations {
@@ -167,7 +168,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
             let conversation = rpc::required("conversation", conversation.as_ref())?;
             let change = Change::new("conversation", conversation, update_mask.as_ref());
             let id = rpc::id("conversation.id", &conversation.id);
-            (id, etag::to_revision("conversation.etag", &conversation.etag), change).together()
+            (id, Etag::expected("conversation.etag", &conversation.etag), change).together()
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Conversation| changed(&change, current);

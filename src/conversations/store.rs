@@ -29,6 +29,7 @@ use crate::pb::{
     PresenterKind,
 };
 use crate::rpc::Page;
+use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
@@ -69,6 +70,13 @@ pub(crate) struct Conversation {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     pub(crate) revision: i64,
+}
+
+impl Conversation {
+    /// What stands for its present state.
+    pub(crate) fn etag(&self) -> Etag {
+        Etag::of(self.id, self.revision, self.updated_at)
+    }
 }
 
 /// What adding messages needs to know of a conversation.

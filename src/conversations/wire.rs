@@ -9,10 +9,11 @@ use super::store::{Conversation, Filter, OrderKey};
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb;
+use crate::rpc::etag::Etag;
 use crate::rpc::fold::fold;
 use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, etag, structs, times};
+use crate::rpc::{self, structs, times};
 
 impl From<Conversation> for pb::Conversation {
     fn from(row: Conversation) -> Self {
@@ -76,7 +77,7 @@ impl From<Conversation> for pb::Conversation {
             metadata: structs::from_json(&metadata),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
-            etag: etag::from_revision(revision),
+            etag: Etag::of(id, revision, updated_at).to_string(),
         }
     }
 }

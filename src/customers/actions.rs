@@ -13,7 +13,8 @@ use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::live::finder::Find;
 use crate::pb::{self, ErrorReason};
-use crate::rpc::{Page, etag, size, times};
+use crate::rpc::etag::{self, Etag};
+use crate::rpc::{Page, size, times};
 
 /// Numbered slugs that are looked at together: enough that a name which nearly everybody has takes
 /// a handful of looks, few enough that a rare one costs nothing.
@@ -161,11 +162,11 @@ async fn choose_plan(tx: &TenantTx, filter: &Filter) -> Result<()> {
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
-    expected: Option<i64>,
+    expected: Option<Etag>,
     change: impl Fn(&Customer) -> Result<Customer> + Send + Sync,
 ) -> Result<Customer> {
     let current = visible(store::lock(tx, id).await?, Deleted::Hidden, id)?;
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     let wanted = change(&current)?;
     if wanted == current {
         return Ok(current);
@@ -176,19 +177,19 @@ pub(crate) async fn update(
 }
 
 /// Hides a customer.
-pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Customer> {
     let customer = visible(store::lock(tx, id).await?, Deleted::Hidden, id)?;
-    etag::check(expected, customer.revision)?;
+    etag::check(expected, customer.etag())?;
     write(tx, &customer, Customer { deleted_at: Some(times::now()), ..customer.clone() }).await
 }
 
 /// Brings a hidden customer back.
-pub(crate) async fn undelete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Customer> {
+pub(crate) async fn undelete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Customer> {
     let customer = store::lock(tx, id).await?.ok_or_else(|| not_found(id))?;
     if customer.deleted_at.is_none() {
         return Err(not_deleted(id));
     }
-    etag::check(expected, customer.revision)?;
+    etag::check(expected, customer.etag())?;
     write(tx, &customer, Customer { deleted_at: None, ..customer.clone() }).await
 }
 

@@ -11,9 +11,10 @@ use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::live::finder::Finder;
 use crate::pb;
+use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, etag, page, times};
+use crate::rpc::{self, Call, PageKey, page, times};
 
 /// Answers `GetAiContext`, which is an RPC of customers, but knows more than customers do: it is made
 /// of slices that stand above this one.
@@ -133,7 +134,7 @@ impl pb::customer_service_server::CustomerService for Customers {
             let customer = rpc::required("customer", customer.as_ref())?;
             let change = Change::new("customer", customer, update_mask.as_ref());
             let id = rpc::id("customer.id", &customer.id);
-            (id, etag::to_revision("customer.etag", &customer.etag), change).together()
+            (id, Etag::expected("customer.etag", &customer.etag), change).together()
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Customer| changed(&change, current);
@@ -178,7 +179,7 @@ impl pb::customer_service_server::CustomerService for Customers {
                 &call.message;
             let patch = rpc::required("business_context", business_context.as_ref())?;
             let change = Change::new("business_context", patch, update_mask.as_ref());
-            (rpc::id("id", id), etag::to_revision("etag", etag), change).together()
+            (rpc::id("id", id), Etag::expected("etag", etag), change).together()
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Customer| changed_context(&change, current);

@@ -22,6 +22,7 @@ use crate::db::schema::sql_types::Tsvector;
 use crate::db::texts::Texts;
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::CustomerStatus;
+use crate::rpc::etag::Etag;
 use crate::rpc::words::Text;
 
 diesel::define_sql_function! {
@@ -58,6 +59,13 @@ pub(crate) struct Customer {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     pub(crate) revision: i64,
+}
+
+impl Customer {
+    /// What stands for its present state.
+    pub(crate) fn etag(&self) -> Etag {
+        Etag::of(self.id, self.revision, self.updated_at)
+    }
 }
 
 /// The column `address`.

@@ -11,8 +11,9 @@ use crate::db::json::Json;
 use crate::db::keyset::Direction;
 use crate::db::texts::Texts;
 use crate::pb;
+use crate::rpc::etag::Etag;
 use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, etag, structs, times};
+use crate::rpc::{self, structs, times};
 
 impl From<Customer> for pb::Customer {
     fn from(row: Customer) -> Self {
@@ -70,7 +71,7 @@ impl From<Customer> for pb::Customer {
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
             delete_time: deleted_at.map(times::to_wire),
-            etag: etag::from_revision(revision),
+            etag: Etag::of(id, revision, updated_at).to_string(),
             phone_e164,
         }
     }

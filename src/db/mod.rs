@@ -382,7 +382,7 @@ fn may_be_other_here(error: &Error) -> bool {
 /// No connection became free in time.
 pub(crate) fn none_free(cause: &'static str) -> Error {
     Error::Unavailable {
-        reason: crate::pb::ErrorReason::Overloaded,
+        reason: crate::pb::ErrorReason::DatabaseBusy,
         message: "all connections to the database are in use; retry with the same request_id or message_key",
         cause: Some(cause.into()),
     }

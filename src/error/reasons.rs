@@ -18,6 +18,7 @@ use crate::conversations::messages::store::Known;
 use crate::customers::field::Field;
 use crate::db::Deadline;
 use crate::pb::{self, ErrorReason as Reason, MessageStatus};
+use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::method::Method;
 use crate::rpc::words::Text;
@@ -52,8 +53,10 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
             "Error, decoded message length too large: found 1048999 bytes, the limit is: 1048576 bytes",
         ),
         Reason::PageTokenInvalid => of(page_token()),
-        Reason::EtagInvalid => of(etag::to_revision("etag", "W/1").expect_err("no etag")),
-        Reason::EtagStale => of(etag::check(Some(1), 2).expect_err("stale")),
+        Reason::EtagInvalid => of(Etag::expected("etag", "W/1").expect_err("no etag")),
+        Reason::EtagStale => {
+            of(etag::check(Some(Etag::of(ONE, 1, now())), Etag::of(ONE, 2, now())).expect_err("stale"))
+        }
         Reason::IdempotencyKeyReused => of(idempotency::reused(ONE)),
         Reason::CustomerNotFound => vec![
             ("unknown", customers::actions::not_found(ONE).into()),
@@ -70,9 +73,9 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
         Reason::MessageNotFound => of(messages::actions::message_not_found(ONE)),
         Reason::SequenceOutOfRange => vec![("", refusal(messages::actions::check_position(5, 3)))],
         Reason::Conflict => of(Error::conflict()),
-        Reason::Overloaded => {
-            vec![("calls", layer::refused(reason).into()), ("connections", db::none_free("the cause").into())]
-        }
+        Reason::Overloaded => of(layer::refused(reason)),
+        Reason::DatabaseBusy => of(db::none_free("the cause")),
+        Reason::AuditEventNotFound => of(crate::audit::rules::not_found(ONE)),
         Reason::DatabaseUnavailable => of(Error::database_unavailable("connection refused")),
         Reason::DeadlineExceeded => of(Error::DeadlineExceeded),
         Reason::ShuttingDown => of(Error::shutting_down()),

@@ -15,8 +15,9 @@ use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb::FaqStatus;
+use crate::rpc::etag::{self, Etag};
 use crate::rpc::words::Text;
-use crate::rpc::{Page, etag, times};
+use crate::rpc::{Page, times};
 use crate::{conversations, customers};
 
 /// How often a FAQ may come or go between the look and the insert before the call gives up.
@@ -153,11 +154,11 @@ pub(crate) async fn search_customer(tx: &TenantTx, mut wish: Wish) -> Result<Vec
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
-    expected: Option<i64>,
+    expected: Option<Etag>,
     change: impl Fn(&Faq) -> Result<Faq> + Send + Sync,
 ) -> Result<Faq> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     let wanted = change(&current)?;
     if wanted == current {
         return Ok(current);
@@ -173,9 +174,9 @@ pub(crate) async fn update(
 }
 
 /// Deletes a FAQ and all that belongs to it, and gives it as it last was.
-pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Faq> {
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Faq> {
     let faq = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
-    etag::check(expected, faq.revision)?;
+    etag::check(expected, faq.etag())?;
     terms::delete(tx, id).await?;
     observations::delete_of(tx, id).await?;
     store::delete(tx, id).await?;
@@ -183,9 +184,9 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Re
 }
 
 /// Writes down what a check of a FAQ came to.
-pub(crate) async fn verify(tx: &TenantTx, id: Uuid, expected: Option<i64>, check: Check) -> Result<Faq> {
+pub(crate) async fn verify(tx: &TenantTx, id: Uuid, expected: Option<Etag>, check: Check) -> Result<Faq> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     let verified = rules::verify(&current, check, times::now())?;
     if verified == current {
         return Ok(current);

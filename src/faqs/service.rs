@@ -10,9 +10,10 @@ use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
+use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, etag, page, times};
+use crate::rpc::{self, Call, PageKey, page, times};
 
 /// Observations that come with a FAQ at most: a screenful, and what a person reads of evidence.
 const MAX_OBSERVATIONS: i32 = 50;
@@ -101,7 +102,7 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
             let faq = rpc::required("customer_faq", customer_faq.as_ref())?;
             let change = Change::new("customer_faq", faq, update_mask.as_ref());
             let id = rpc::id("customer_faq.id", &faq.id);
-            (id, etag::to_revision("customer_faq.etag", &faq.etag), change).together()
+            (id, Etag::expected("customer_faq.etag", &faq.etag), change).together()
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Faq| changed(&change, current);

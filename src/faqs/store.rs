@@ -18,6 +18,7 @@ use crate::db::schema::customer_faqs::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{FaqSource, FaqStatus, FaqVerification};
 use crate::rpc::Page;
+use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
@@ -53,6 +54,13 @@ pub(crate) struct Faq {
     pub(crate) last_observed_at: Option<DateTime<Utc>>,
     pub(crate) active_at: DateTime<Utc>,
     pub(crate) search_config: String,
+}
+
+impl Faq {
+    /// What stands for its present state.
+    pub(crate) fn etag(&self) -> Etag {
+        Etag::of(self.id, self.revision, self.updated_at)
+    }
 }
 
 /// Which FAQs a list shows. All that is set must hold.

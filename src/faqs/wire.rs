@@ -9,8 +9,9 @@ use super::search::rules::Scores;
 use super::store::{Faq, Filter};
 use crate::error::Result;
 use crate::pb::{self, FaqSource, FaqStatus, FaqVerification};
+use crate::rpc::etag::Etag;
 use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, etag, times};
+use crate::rpc::{self, times};
 
 /// FAQs that a search gives when the client does not say: what a prompt has room for.
 const DEFAULT_LIMIT: usize = 10;
@@ -73,7 +74,7 @@ impl From<Faq> for pb::CustomerFaq {
             last_used_time: last_used_at.map(times::to_wire),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
-            etag: etag::from_revision(revision),
+            etag: Etag::of(id, revision, updated_at).to_string(),
         }
     }
 }

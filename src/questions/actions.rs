@@ -14,7 +14,8 @@ use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
-use crate::rpc::{Page, etag, times};
+use crate::rpc::etag::{self, Etag};
+use crate::rpc::{Page, times};
 use crate::{conversations, customers};
 
 /// Open questions of a customer that are looked at for what to ask next: far more than anybody asks, and
@@ -83,11 +84,11 @@ pub(crate) async fn list(
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
-    expected: Option<i64>,
+    expected: Option<Etag>,
     change: impl Fn(&Question) -> Result<Question> + Send + Sync,
 ) -> Result<Question> {
     let current = lock(tx, id).await?;
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     let wanted = change(&current)?;
     if wanted == current {
         return Ok(current);
@@ -102,20 +103,20 @@ pub(crate) async fn update(
 }
 
 /// Removes a question.
-pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<i64>) -> Result<Question> {
+pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Question> {
     let question = lock(tx, id).await?;
-    etag::check(expected, question.revision)?;
+    etag::check(expected, question.etag())?;
     store::delete(tx, id).await?;
     Ok(question)
 }
 
 /// Takes a question a step further. A step that it has taken already changes nothing.
-pub(crate) async fn step(tx: &TenantTx, id: Uuid, expected: Option<i64>, step: &Step) -> Result<Question> {
+pub(crate) async fn step(tx: &TenantTx, id: Uuid, expected: Option<Etag>, step: &Step) -> Result<Question> {
     let current = lock(tx, id).await?;
     if step.is_repeated(&current) {
         return Ok(current);
     }
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     take(tx, &current, step, None).await
 }
 
@@ -124,7 +125,7 @@ pub(crate) async fn step(tx: &TenantTx, id: Uuid, expected: Option<i64>, step: &
 pub(crate) async fn answer(
     tx: &TenantTx,
     id: Uuid,
-    expected: Option<i64>,
+    expected: Option<Etag>,
     step: &Step,
     overwrite: Option<bool>,
 ) -> Result<(Question, Option<Customer>)> {
@@ -134,14 +135,14 @@ pub(crate) async fn answer(
         if is_repeated {
             return Ok((current, None));
         }
-        etag::check(expected, current.revision)?;
+        etag::check(expected, current.etag())?;
         return Ok((take(tx, &current, step, None).await?, None));
     };
     if is_repeated && current.written_at.is_some() {
         let customer = customers::actions::read(tx, current.customer_id).await?;
         return Ok((current, Some(customer)));
     }
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     let now = Some(times::now());
     let question = match is_repeated {
         true => write(tx, Question { written_at: now, ..current }).await?,

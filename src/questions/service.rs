@@ -9,9 +9,10 @@ use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
+use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, etag, page, times};
+use crate::rpc::{self, Call, PageKey, page, times};
 
 /// `PendingQuestionService`.
 pub struct PendingQuestions {
@@ -80,7 +81,7 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
             let question = rpc::required("pending_question", pending_question.as_ref())?;
             let change = Change::new("pending_question", question, update_mask.as_ref());
             let id = rpc::id("pending_question.id", &question.id);
-            (id, etag::to_revision("pending_question.etag", &question.etag), change).together()
+            (id, Etag::expected("pending_question.etag", &question.etag), change).together()
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let change = |current: &Question| changed(&change, current);

@@ -18,6 +18,7 @@ use crate::db::schema::pending_questions::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{PendingQuestionStatus as Status, Priority, QuestionTiming};
 use crate::rpc::Page;
+use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
@@ -80,6 +81,13 @@ pub(crate) struct Question {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     pub(crate) revision: i64,
+}
+
+impl Question {
+    /// What stands for its present state.
+    pub(crate) fn etag(&self) -> Etag {
+        Etag::of(self.id, self.revision, self.updated_at)
+    }
 }
 
 /// Which questions a list shows. All that is set must hold.

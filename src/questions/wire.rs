@@ -8,9 +8,10 @@ use super::rules::{self, LeftOut, Next, Ranking, Source, Step};
 use super::store::{Filter, Question};
 use crate::error::{Error, Result};
 use crate::pb;
+use crate::rpc::etag::Etag;
 use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, etag, times};
+use crate::rpc::{self, times};
 
 /// How long a question is not asked again when nobody says: a day, so that nobody is asked the same
 /// thing twice in one.
@@ -83,7 +84,7 @@ impl From<Question> for pb::PendingQuestion {
             skip_time: skipped_at.map(times::to_wire),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
-            etag: etag::from_revision(revision),
+            etag: Etag::of(id, revision, updated_at).to_string(),
             write_time: written_at.map(times::to_wire),
         }
     }

@@ -1,42 +1,74 @@
-//! Etags: the revision of a row, as text.
+//! Etags: which state of a row a client has read.
+//!
+//! An etag is a hash of what changes with the row. So it cannot be taken apart or counted on, and after a restore from a
+//! backup, the same number of changes is another etag. It has no secret in it, because an etag grants nothing: all that
+//! a caller could do with one that it calculated, it may do without any.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 
-/// The etag of a revision.
-pub fn from_revision(revision: i64) -> String {
-    format!("r{revision}")
+/// Bytes of an etag: enough that two states of a row never have the same one.
+const LENGTH: usize = 12;
+
+/// The etag of a row, and what a client sends back of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Etag([u8; LENGTH]);
+
+impl Etag {
+    /// The etag of the row with this id, after so many changes, the last of them at this time.
+    pub fn of(id: Uuid, revision: i64, updated_at: DateTime<Utc>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(id.as_bytes());
+        hash.update(revision.to_be_bytes());
+        hash.update(updated_at.timestamp_micros().to_be_bytes());
+        let hash = hash.finalize();
+        Self(std::array::from_fn(|place| hash[place]))
+    }
+
+    /// The etag that the client read; `None` if it sends none, and does not care.
+    ///
+    /// # Errors
+    ///
+    /// `ETAG_INVALID` for a text that no etag is written as.
+    pub fn expected(field: &str, text: &str) -> Result<Option<Self>> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let mut bytes = [0; LENGTH];
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(LENGTH) => Ok(Some(Self(bytes))),
+            _ => Err(Error::invalid_because(
+                ErrorReason::EtagInvalid,
+                field,
+                "etag",
+                "must be the etag that the resource was read with, or empty",
+            )),
+        }
+    }
 }
 
-/// The revision that the client read, or nothing where it does not care.
+impl fmt::Display for Etag {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+/// Holds a row to the etag that the client read, if it sends one.
 ///
 /// # Errors
 ///
-/// `ETAG_INVALID` for a text that is no etag.
-pub fn to_revision(field: &str, etag: &str) -> Result<Option<i64>> {
-    if etag.is_empty() {
-        return Ok(None);
-    }
-    let digits = etag.strip_prefix('r').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    match digits.and_then(|digits| digits.parse().ok()) {
-        Some(revision) if from_revision(revision) == etag => Ok(Some(revision)),
-        _ => Err(Error::invalid_because(
-            ErrorReason::EtagInvalid,
-            field,
-            "etag",
-            "must be the etag that the resource was read with, or empty",
-        )),
-    }
-}
-
-/// Holds a row at `revision` to the revision that the client read, where it read one.
-///
-/// # Errors
-///
-/// `ETAG_STALE` when the row has changed since.
-pub fn check(expected: Option<i64>, revision: i64) -> Result<()> {
+/// `ETAG_STALE` if the row has changed since.
+pub fn check(expected: Option<Etag>, current: Etag) -> Result<()> {
     match expected {
-        Some(expected) if expected != revision => Err(Error::Aborted {
+        Some(expected) if expected != current => Err(Error::Aborted {
             reason: ErrorReason::EtagStale,
             message: "the resource changed since its etag was read; read it again and retry",
         }),
@@ -48,18 +80,45 @@ pub fn check(expected: Option<i64>, revision: i64) -> Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_etag_is_what_it_was_made_of() {
-        for revision in [1, 42, i64::MAX] {
-            assert_eq!(to_revision("etag", &from_revision(revision)).ok(), Some(Some(revision)));
-        }
-        assert_eq!(to_revision("etag", "").ok(), Some(None));
+    fn at(microseconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(microseconds).expect("a time")
     }
 
     #[test]
-    fn anything_else_is_refused() {
-        for bad in ["r", "1", "r-1", "r+1", "r01", "r1 ", "R1", "\"r1\"", "r99999999999999999999", "x"] {
-            let error = to_revision("customer.etag", bad).expect_err(bad);
+    fn an_etag_is_read_as_it_was_written() {
+        for revision in [1, 42, i64::MAX] {
+            let etag = Etag::of(Uuid::now_v7(), revision, at(1));
+            assert_eq!(Etag::expected("etag", &etag.to_string()).ok(), Some(Some(etag)));
+        }
+        assert_eq!(Etag::expected("etag", "").ok(), Some(None));
+    }
+
+    #[test]
+    fn each_state_of_each_row_has_its_own() {
+        let id = Uuid::from_u128(1);
+        let etag = Etag::of(id, 1, at(5));
+        assert_eq!(etag, Etag::of(id, 1, at(5)));
+        // The last is what a row is after a restore from a backup, and another change.
+        for other in [Etag::of(Uuid::from_u128(2), 1, at(5)), Etag::of(id, 2, at(5)), Etag::of(id, 1, at(6))]
+        {
+            assert_ne!(etag, other);
+            assert!(check(Some(etag), other).is_err() && check(None, other).is_ok());
+        }
+    }
+
+    #[test]
+    fn another_text_is_refused() {
+        let good = Etag::of(Uuid::from_u128(1), 1, at(5)).to_string();
+        assert_eq!(good.len(), 16);
+        for bad in [
+            "r1",
+            &good[1..],
+            &format!("{good}="),
+            &format!("\"{good}\""),
+            &format!(" {good}"),
+            &good.repeat(9),
+        ] {
+            let error = Etag::expected("customer.etag", bad).expect_err(bad);
             assert_eq!(error.reason(), ErrorReason::EtagInvalid);
         }
     }

@@ -1,6 +1,6 @@
 //! The RPCs of the contract, as the layers know them: by their paths.
 
-use crate::pb::{AccessCost, AccessScope};
+use crate::pb::{AccessCost, AccessScope, ResourceType};
 
 /// The table that the build made of the protos.
 mod generated {
@@ -14,14 +14,14 @@ mod generated {
 pub struct Method {
     /// The place among the RPCs of the contract, by which its series are found.
     pub place: usize,
-    /// `Service/Method`, without the package.
+    /// `package.Service/Method`.
     pub name: &'static str,
     /// What a caller's credential must grant.
     pub scope: AccessScope,
     /// How much work a call is.
     pub cost: AccessCost,
     /// The kind of thing that a call changes; nothing where it only reads.
-    pub resource_type: Option<&'static str>,
+    pub resource_type: Option<ResourceType>,
     /// Whether a call of it may stay open; a unary call may not.
     pub streaming: bool,
 }

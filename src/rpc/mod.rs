@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::idempotency;
 use crate::pb::ErrorReason;
 use cost::Costs;
+use etag::Etag;
 use method::Method;
 use together::Together;
 use validate::Validate;
@@ -285,9 +286,9 @@ pub fn required<'m, M>(field: &'static str, part: Option<&'m M>) -> Result<&'m M
 ///
 /// # Errors
 ///
-/// As [`id`] and [`etag::to_revision`], together.
-pub fn subject(id: &str, etag: &str) -> Result<(Uuid, Option<i64>)> {
-    (self::id("id", id), etag::to_revision("etag", etag)).together()
+/// As [`id`] and [`Etag::expected`], together.
+pub fn subject(id: &str, etag: &str) -> Result<(Uuid, Option<Etag>)> {
+    (self::id("id", id), Etag::expected("etag", etag)).together()
 }
 
 /// A UUID of the field `field`, which the contract's rules have already held to its form.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::pb::{
-    AuditOutcome, CreateCustomerRequest, ErrorReason, ListAuditEventsRequest, UpdateCustomerRequest,
+    AuditOutcome, CreateCustomerRequest, ErrorReason, ListAuditEventsRequest, ResourceType,
+    UpdateCustomerRequest,
 };
 use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 use tonic::Code;
@@ -19,7 +20,7 @@ use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, micros};
 
 /// What the contract says that an RPC changes: the kind of thing, and where its id stands.
-fn resource(rpc: &MethodDescriptor) -> Option<(String, String)> {
+fn resource(rpc: &MethodDescriptor) -> Option<(ResourceType, String)> {
     let access = CONTRACT.get_extension_by_name("crm.v1.access").expect("the option");
     let options = rpc.options();
     let access = options.get_extension(&access);
@@ -29,8 +30,9 @@ fn resource(rpc: &MethodDescriptor) -> Option<(String, String)> {
     }
     let resource = access.get_field_by_name("resource")?;
     let resource = resource.as_message()?;
-    let text = |field| Some(resource.get_field_by_name(field)?.as_str()?.to_owned());
-    Some((text("type")?, text("id")?))
+    let kind = resource.get_field_by_name("type")?.as_enum_number()?;
+    let id = resource.get_field_by_name("id")?.as_str()?.to_owned();
+    Some((ResourceType::try_from(kind).expect("a kind of this version"), id))
 }
 
 /// The text that stands at a path of a request or a response; empty where there is no response.
@@ -48,7 +50,7 @@ fn at(path: &str, request: &DynamicMessage, response: Option<&DynamicMessage>) -
 }
 
 fn full_name(rpc: &MethodDescriptor) -> String {
-    format!("{}/{}", rpc.parent_service().name(), rpc.name())
+    format!("{}/{}", rpc.parent_service().full_name(), rpc.name())
 }
 
 #[test]
@@ -75,7 +77,7 @@ async fn every_call_that_changes_something_leaves_one_event() {
         let (kind, path) = resource(&rpc).expect("it changes something");
         let id = at(&path, &request, Some(&answer));
         assert!(Uuid::try_parse(&id).is_ok(), "{} names what it changes", rpc.name());
-        assert_eq!((event.resource_type.as_str(), &event.resource_id), (kind.as_str(), &id));
+        assert_eq!((event.resource_type(), &event.resource_id), (kind, &id));
         assert_eq!(
             (event.outcome(), event.code, event.reason()),
             (AuditOutcome::Succeeded, 0, ErrorReason::Unspecified)
@@ -133,11 +135,8 @@ async fn every_call_that_fails_leaves_one_event_that_says_why() {
         let (kind, path) = resource(rpc).expect("it changes something");
         assert_eq!(event.code, i32::from(error.code()), "{event:?}");
         assert_eq!(event.reason().as_str_name(), format!("ERROR_REASON_{}", error.reason()));
-        assert_eq!((event.outcome(), event.method), (AuditOutcome::Failed, full_name(rpc)));
-        assert_eq!(
-            (event.resource_type.as_str(), event.resource_id),
-            (kind.as_str(), at(&path, request, None))
-        );
+        assert_eq!((event.outcome(), &event.method), (AuditOutcome::Failed, &full_name(rpc)));
+        assert_eq!((event.resource_type(), &event.resource_id), (kind, &at(&path, request, None)));
         assert_eq!(event.request_id, *request_id);
     }
     for event in tenant.events_of_errors(&malformed).await {
@@ -401,7 +400,7 @@ async fn fill(sql: &Sql, tenants: &[&Tenant], count: u32) {
         sql.run(&format!(
             "INSERT INTO audit_events (tenant_id, id, created_at, principal, method, resource_type, outcome, code)
              SELECT '{}', (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || right(md5(n::text), 20))::uuid,
-                    at, 'ana', 'S/M', 'thing', 'SUCCEEDED', 0
+                    at, 'ana', 'S/M', 'CUSTOMER', 'SUCCEEDED', 0
              FROM generate_series(0, {count}) AS n,
                   LATERAL (SELECT now() + CASE n WHEN 0 THEN interval '1 day' ELSE interval '-1 day' END AS at) AS t",
             tenant.id
@@ -456,5 +455,5 @@ async fn a_message_that_is_refused_leaves_an_event_too() {
     eventually("the event is there", async || !tenant.events_of(method).await.is_empty()).await;
     let event = tenant.events_of(method).await.remove(0);
     assert_eq!((event.reason(), event.outcome()), (ErrorReason::ConversationNotFound, AuditOutcome::Failed));
-    assert_eq!((event.resource_type.as_str(), event.resource_id), ("conversation", about.conversation));
+    assert_eq!((event.resource_type(), event.resource_id), (ResourceType::Conversation, about.conversation));
 }

@@ -21,7 +21,7 @@ async fn large() -> (Crm, Tenant) {
                                        outcome, code, reason)
              SELECT '{}', (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || right(md5(n::text), 20))::uuid,
                     at, CASE WHEN rare THEN 'ana' ELSE 'anybody' END, CASE WHEN rare THEN 'S/Rare' ELSE 'S/Usual' END,
-                    'thing', CASE WHEN rare THEN '{RARE}' ELSE md5((n % 500)::text) END::uuid,
+                    'CUSTOMER', CASE WHEN rare THEN '{RARE}' ELSE md5((n % 500)::text) END::uuid,
                     CASE WHEN rare THEN 'FAILED' ELSE 'SUCCEEDED' END, CASE WHEN rare THEN 5 ELSE 0 END,
                     CASE WHEN rare THEN 'CUSTOMER_NOT_FOUND' END
              FROM generate_series(0, 19999) AS n,

@@ -26,10 +26,10 @@ use crate::support::raw::{path, rpcs};
 use crate::support::watch::BEGINNING;
 use crate::support::{Crm, Refusal, soon};
 
-const CREATE: &str = "crm.v1.CustomerService/CreateCustomer";
-const GET: &str = "crm.v1.CustomerService/GetCustomer";
-const ADD_MESSAGE: &str = "crm.v1.ConversationService/AddMessage";
-const WATCH: &str = "crm.v1.ConversationService/WatchConversation";
+const CREATE: &str = "CustomerService/CreateCustomer";
+const GET: &str = "CustomerService/GetCustomer";
+const ADD_MESSAGE: &str = "ConversationService/AddMessage";
+const WATCH: &str = "ConversationService/WatchConversation";
 const SENDS: (&str, &str) = ("grpc-encoding", "gzip");
 /// What most clients say with every call.
 const ACCEPTS: (&str, &str) = ("grpc-accept-encoding", "identity, deflate, gzip");

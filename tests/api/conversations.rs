@@ -10,7 +10,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::support::conversations::message;
-use crate::support::{Crm, Refusal, Tenant, at_once, micros};
+use crate::support::{Crm, Refusal, STALE_ETAG, Tenant, at_once, micros};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 const START: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 123_456_000 };
@@ -254,7 +254,7 @@ async fn only_the_end_ends_a_conversation() {
     }
     let request = EndConversationRequest { status: ConversationStatus::Open.into(), ..ending(&talk.id) };
     tenant.end(request).await.expect_err("no end").is_invalid(&["status"]);
-    let request = EndConversationRequest { etag: "r99".to_owned(), ..ending(&talk.id) };
+    let request = EndConversationRequest { etag: STALE_ETAG.to_owned(), ..ending(&talk.id) };
     tenant.end(request).await.expect_err("stale").is(Code::Aborted, "ETAG_STALE");
 }
 

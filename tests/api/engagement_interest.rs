@@ -289,18 +289,14 @@ async fn a_new_event_sets_the_outcome_of_its_conversation_and_watchers_hear_of_i
         );
     }
     let after = tenant.read(&talk.id).await.expect("there");
-    assert_eq!(
-        (after.outcome(), after.etag.as_str()),
-        (ConversationOutcome::MeetingBooked, "r2"),
-        "one change"
-    );
+    assert_eq!(after.outcome(), ConversationOutcome::MeetingBooked);
     // A person knows better, and a resend does not take it back.
     let better = Conversation { outcome: ConversationOutcome::Disqualified.into(), ..after };
-    tenant.revise(better, &["outcome"]).await.expect("revised");
+    let better = tenant.revise(better, &["outcome"]).await.expect("revised");
     assert_eq!(outcome_of(&watch.next().await), ConversationOutcome::Disqualified);
     tenant.show(&talk.customer_id, &batch).await;
     let resent = tenant.read(&talk.id).await.expect("there");
-    assert_eq!((resent.outcome(), resent.etag.as_str()), (ConversationOutcome::Disqualified, "r3"));
+    assert_eq!((resent.outcome(), resent.etag), (ConversationOutcome::Disqualified, better.etag));
     let other = [with("e1", ConversationOutcome::Purchased)];
     let results = tenant.record_interest(events(&talk.customer_id, &other)).await.expect("a result");
     refusal(&results[0]).is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");

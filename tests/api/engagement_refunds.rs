@@ -28,7 +28,8 @@ async fn a_purchase_is_paid_back_in_parts_until_nothing_is_left() {
         ..back(&purchase, Some(3))
     };
     let partly = tenant.refund(first).await.expect("refunded");
-    assert_eq!((partly.status(), partly.etag.as_str()), (PurchaseStatus::PartiallyRefunded, "r2"));
+    assert_eq!(partly.status(), PurchaseStatus::PartiallyRefunded);
+    assert_ne!(partly.etag, purchase.etag);
     assert_eq!((partly.amount.clone(), partly.refunded.clone()), (Some(euros(10, 0)), Some(euros(3, 0))));
     assert_eq!(partly.refunds[0].reason, "One bag was torn.");
     assert_eq!(partly.refunds[0].create_time, partly.update_time);

@@ -44,7 +44,7 @@ async fn every_field_comes_back_as_it_was_sent() {
         derived_confidence: 1.0 / 3.0,
         create_time: faq.create_time,
         update_time: faq.create_time,
-        etag: "r1".to_owned(),
+        etag: faq.etag.clone(),
         ..Default::default()
     };
     assert!(micros(faq.create_time) > 0);

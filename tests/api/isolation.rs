@@ -34,7 +34,9 @@ pub(crate) async fn everything(tenant: &Tenant) -> About {
     tenant.record(&campaign, &events).await.expect("recorded");
     let purchase = tenant.purchase(&talk.customer_id).await.id;
     tenant.show_interest(&talk.customer_id, "beans").await;
+    let audit_event = tenant.events(Default::default()).await.remove(0).id;
     About {
+        audit_event,
         purchase,
         customer: talk.customer_id,
         slug,
@@ -65,6 +67,7 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
             &about.faq,
             &about.campaign,
             &about.purchase,
+            &about.audit_event,
         ]
         .map(Clone::clone)
     };
@@ -99,9 +102,9 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
             "ListConsents",
             "ListCampaignEvents",
             "ListConversations",
+            "ListCustomerFaqs",
             "ListInterestEvents",
             "ListPurchases",
-            "ListCustomerFaqs",
             "ListPendingQuestions"
         ],
         "a filter may find nothing; nothing else may"
@@ -257,7 +260,7 @@ async fn rows_of_another_tenant_cannot_be_written() {
         format!("UPDATE pending_questions SET created_conversation_id = '{}'", of_ana.conversation),
         format!(
             "INSERT INTO audit_events (tenant_id, id, principal, method, resource_type, outcome, code)
-                 VALUES ('{}', gen_random_uuid(), 'x', 'x', 'x', 'SUCCEEDED', 0)",
+                 VALUES ('{}', gen_random_uuid(), 'x', 'x', 'CUSTOMER', 'SUCCEEDED', 0)",
             ana.id
         ),
         format!("UPDATE purchases SET customer_id = '{}'", of_ana.customer),

@@ -100,6 +100,7 @@ async fn everything(tenant: &Tenant) -> About {
         faq: tenant.faq(&customer.id, &text(), &text()).await.id,
         campaign: tenant.campaign(&text()).await.id,
         purchase: tenant.purchase(&customer.id).await.id,
+        audit_event: tenant.events(Default::default()).await.remove(0).id,
         customer: customer.id,
         text: text(),
         request_id: String::new(),

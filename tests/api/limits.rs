@@ -113,7 +113,7 @@ async fn a_refusal_does_not_wait_for_the_message() {
     let stuck = Stuck::begin(&crm, &tenant, 1).await;
     let mut client = Http2::connect(crm.address()).await;
     // Its body never comes.
-    let request = begun("crm.v1.CustomerService/GetCustomer", tenant.id, &[], Vec::new());
+    let request = begun("CustomerService/GetCustomer", tenant.id, &[], Vec::new());
     let error = client.refusal(request).await;
     is_refused_by(&error, "TENANT_QUOTA_EXCEEDED", "max_calls_per_tenant", 1);
     stuck.end().await;
@@ -147,7 +147,7 @@ async fn when_the_whole_is_full_all_are_refused_but_health() {
     // Nobody is even asked who they are.
     let error = Http2::connect(crm.address())
         .await
-        .refusal(begun("crm.v1.CustomerService/GetCustomer", Uuid::nil(), &[], Vec::new()))
+        .refusal(begun("CustomerService/GetCustomer", Uuid::nil(), &[], Vec::new()))
         .await;
     is_refused_by(&error, "OVERLOADED", "max_calls", 4);
     let health = HealthClient::new(crm.channel()).check(HealthCheckRequest::default()).await;
@@ -189,8 +189,7 @@ async fn a_stream_of_a_client_that_vanished_gives_its_place_back() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
     let mut client = Http2::connect(crm.address()).await;
-    let response =
-        client.call(begun("crm.v1.ConversationService/AddMessage", tenant.id, &[], Vec::new())).await;
+    let response = client.call(begun("ConversationService/AddMessage", tenant.id, &[], Vec::new())).await;
     assert!(response.headers().get("grpc-status").is_none(), "{response:?}");
     let error = tenant.try_watch(&talk, BEGINNING, true).await.err().expect("no place is free");
     is_refused_by(&error, "TENANT_QUOTA_EXCEEDED", "max_streams_per_tenant", 1);

@@ -33,6 +33,7 @@ mod compression;
 mod connections;
 mod consents;
 mod context;
+mod contract;
 mod conversation_pages;
 mod conversations;
 mod counts;

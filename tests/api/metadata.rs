@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::support::http2::{Http2, begun, framed, whole};
 use crate::support::{Crm, Refusal, soon};
 
-const CREATE: &str = "crm.v1.CustomerService/CreateCustomer";
-const ADD_MESSAGE: &str = "crm.v1.ConversationService/AddMessage";
+const CREATE: &str = "CustomerService/CreateCustomer";
+const ADD_MESSAGE: &str = "ConversationService/AddMessage";
 
 /// What a caller may send, beside what gRPC itself needs.
 const TAKEN: usize = 16 << 10;

@@ -9,8 +9,8 @@ use crate::support::conversations::message;
 use crate::support::http2::{Http2, begun, framed};
 use crate::support::{Crm, Refusal, soon};
 
-const ADD_MESSAGE: &str = "crm.v1.ConversationService/AddMessage";
-const CREATE: &str = "crm.v1.CustomerService/CreateCustomer";
+const ADD_MESSAGE: &str = "ConversationService/AddMessage";
+const CREATE: &str = "CustomerService/CreateCustomer";
 
 fn zoe() -> Vec<u8> {
     framed(&CreateCustomerRequest { business_name: "Zoe".to_owned(), ..Default::default() })
@@ -33,7 +33,7 @@ async fn a_time_limit_that_is_none_is_refused_and_not_ignored() {
     let crm = Crm::start().await;
     let mut client = Http2::connect(crm.address()).await;
     let tenant = crm.tenant().id;
-    for rpc in [CREATE, ADD_MESSAGE, "crm.v1.ConversationService/WatchConversation"] {
+    for rpc in [CREATE, ADD_MESSAGE, "ConversationService/WatchConversation"] {
         for limit in ["soon", "-1S", "1.5S", "123456789S", "1", ""] {
             let error = client.refusal(begun(rpc, tenant, &[("grpc-timeout", limit)], zoe())).await;
             error.is(Code::InvalidArgument, "REQUEST_MALFORMED");
@@ -80,7 +80,7 @@ async fn streams_end_at_their_time_limit() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
     let watch = framed(&WatchConversationRequest { conversation_id: talk, ..Default::default() });
-    for (rpc, bytes) in [(ADD_MESSAGE, Vec::new()), ("crm.v1.ConversationService/WatchConversation", watch)] {
+    for (rpc, bytes) in [(ADD_MESSAGE, Vec::new()), ("ConversationService/WatchConversation", watch)] {
         let mut client = Http2::connect(crm.address()).await;
         let began = Instant::now();
         let error = client.refusal(begun(rpc, tenant.id, &[("grpc-timeout", "300m")], bytes)).await;

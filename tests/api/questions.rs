@@ -10,7 +10,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::questions::{about, is_about, lapse, question};
-use crate::support::{Crm, Refusal, at_once, begin, eventually};
+use crate::support::{Crm, Refusal, STALE_ETAG, at_once, begin, eventually};
 
 /// A time in the far future.
 fn far() -> Option<Timestamp> {
@@ -43,7 +43,7 @@ async fn every_field_comes_back_as_it_was_sent() {
         id: created.id.clone(),
         create_time: created.create_time,
         update_time: created.create_time,
-        etag: "r1".to_owned(),
+        etag: created.etag.clone(),
         status: Status::Pending.into(),
         customer_id: request.customer_id,
         question: request.question,
@@ -353,14 +353,14 @@ async fn an_open_question_can_be_changed() {
     };
     let after = tenant.revise_question(wanted.clone(), &["purpose", "target_field"]).await.expect("changed");
     let expected =
-        PendingQuestion { etag: "r2".to_owned(), update_time: after.update_time, ..wanted.clone() };
+        PendingQuestion { etag: after.etag.clone(), update_time: after.update_time, ..wanted.clone() };
     assert_eq!(after, expected);
     tenant
         .revise_question(wanted.clone(), &["purpose"])
         .await
-        .expect_err("r1")
+        .expect_err("stale")
         .is(Code::Aborted, "ETAG_STALE");
-    let same = PendingQuestion { etag: "r2".to_owned(), ..wanted };
+    let same = PendingQuestion { etag: after.etag.clone(), ..wanted };
     assert_eq!(tenant.revise_question(same, &["purpose"]).await.expect("no change"), after);
     let bad =
         |change: PendingQuestion| PendingQuestion { id: first.id.clone(), etag: String::new(), ..change };
@@ -423,13 +423,13 @@ async fn a_deleted_question_is_gone() {
     let tenant = crm.tenant();
     let customer = tenant.customer("Zoe").await.id;
     let first = tenant.question(&customer, "Why?").await;
-    tenant.delete_question(&first.id, "r2").await.expect_err("stale").is(Code::Aborted, "ETAG_STALE");
+    tenant.delete_question(&first.id, STALE_ETAG).await.expect_err("stale").is(Code::Aborted, "ETAG_STALE");
     tenant
         .delete_question(&first.id, "x")
         .await
         .expect_err("no etag")
         .is(Code::InvalidArgument, "ETAG_INVALID");
-    assert_eq!(tenant.delete_question(&first.id, "r1").await.expect("deleted"), first);
+    assert_eq!(tenant.delete_question(&first.id, &first.etag).await.expect("deleted"), first);
     for error in [
         tenant.delete_question(&first.id, "").await.expect_err("gone"),
         tenant.read_question(&first.id).await.expect_err("gone"),

@@ -383,7 +383,7 @@ async fn bytes_that_are_no_request_are_told_apart() {
         assert_eq!(error.fields(), [field]);
         assert!(error.message().contains(said), "{error:?}");
     }
-    let path = "crm.v1.CustomerService/CreateCustomer";
+    let path = "CustomerService/CreateCustomer";
     let error = Http2::connect(crm.address()).await.refusal(whole(path, tenant.id, &[], Vec::new())).await;
     error.is(Code::InvalidArgument, "REQUEST_MALFORMED");
     assert!(error.message().contains("the call has no message"), "{error:?}");

@@ -173,7 +173,7 @@ async fn a_call_that_gets_no_connection_in_time_is_told_when_to_come_back() {
         waiting.spawn(async move { tenant.create(named("Zoe")).await });
     }
     let refused = waiting.join_next().await.expect("a call").expect("no panic").expect_err("no connection");
-    answers(&refused, "no connection in time", (Code::Unavailable, "OVERLOADED"));
+    answers(&refused, "no connection in time", (Code::Unavailable, "DATABASE_BUSY"));
     sql.run("ROLLBACK").await;
     waiting.join_next().await.expect("a call").expect("no panic").expect("created");
 }

@@ -47,7 +47,7 @@ pub(crate) const EXHAUSTED: Scenario = Scenario {
 fn is_refused_early(status: &Status) {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     let details = status.get_error_details();
-    assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("OVERLOADED"), "{status:?}");
+    assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("DATABASE_BUSY"), "{status:?}");
     let retry = details.retry_info().and_then(|info| info.retry_delay);
     assert!(retry.is_some(), "no RetryInfo: {status:?}");
 }

@@ -79,7 +79,7 @@ impl ApiKeys {
     async fn ask(&self, hash: Hash) -> Result<Found> {
         let (reply, answer) = oneshot::channel();
         self.questions.try_send(Question { hash, reply }).map_err(|_| Error::Unavailable {
-            reason: ErrorReason::Overloaded,
+            reason: ErrorReason::DatabaseBusy,
             message: "too many calls wait until their API key is looked up; retry with the same request_id or message_key",
             cause: None,
         })?;

@@ -12,8 +12,9 @@ use crate::idempotency::fingerprint;
 use crate::pb;
 use crate::pb::add_message_response::Result as Answer;
 use crate::pb::get_message_request::Name as Named;
+use crate::rpc::etag::Etag;
 use crate::rpc::words::{Text, stored, wire};
-use crate::rpc::{self, etag, structs, times};
+use crate::rpc::{self, structs, times};
 
 /// The media type of a text that has none.
 const PLAIN: &str = "text/plain";
@@ -54,7 +55,7 @@ impl From<Message> for pb::Message {
             sent_time: sent_at.map(times::to_wire),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
-            etag: etag::from_revision(revision),
+            etag: Etag::of(id, revision, updated_at).to_string(),
         }
     }
 }

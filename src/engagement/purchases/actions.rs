@@ -13,8 +13,9 @@ use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::ConversationOutcome;
+use crate::rpc::etag::{self, Etag};
 use crate::rpc::words::Text;
-use crate::rpc::{Page, etag, times};
+use crate::rpc::{Page, times};
 use crate::{campaigns, conversations, customers};
 
 /// Refunds that come with a purchase at most: nobody pays back in so many parts.
@@ -66,11 +67,11 @@ async fn taken(tx: &TenantTx, purchase: &Purchase) -> Result<Error> {
 pub(crate) async fn refund(
     tx: &TenantTx,
     id: Uuid,
-    expected: Option<i64>,
+    expected: Option<Etag>,
     refunding: Refunding,
 ) -> Result<Receipt> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
-    etag::check(expected, current.revision)?;
+    etag::check(expected, current.etag())?;
     let (purchase, refund) = rules::refund(&current, refunding, Uuid::now_v7(), times::now())?;
     refunds::insert(tx, &refund).await?;
     store::update(tx, &purchase).await?;

@@ -20,6 +20,7 @@ use crate::db::schema::purchases::{self, dsl};
 use crate::error::Result;
 use crate::pb::PurchaseStatus;
 use crate::rpc::Page;
+use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
@@ -41,6 +42,13 @@ pub(crate) struct Purchase {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     pub(crate) revision: i64,
+}
+
+impl Purchase {
+    /// What stands for its present state.
+    pub(crate) fn etag(&self) -> Etag {
+        Etag::of(self.id, self.revision, self.updated_at)
+    }
 }
 
 /// One of the column `items`. Amounts are whole numbers here too.

@@ -12,9 +12,10 @@ use crate::db::json::Json;
 use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::pb;
+use crate::rpc::etag::Etag;
 use crate::rpc::together::{self, Together};
 use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, etag, money, times};
+use crate::rpc::{self, money, times};
 
 impl From<Receipt> for pb::Purchase {
     fn from(value: Receipt) -> Self {
@@ -51,7 +52,7 @@ impl From<Receipt> for pb::Purchase {
             refunds: refunds.into_iter().map(|refund| refund_to_wire(refund, &currency)).collect(),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
-            etag: etag::from_revision(revision),
+            etag: Etag::of(id, revision, updated_at).to_string(),
         }
     }
 }

@@ -38,6 +38,9 @@ use std::time::{Duration, Instant};
 pub(crate) use errors::Refusal;
 pub(crate) use service::{Crm, Settings, Tenant};
 
+/// An etag that no resource has.
+pub(crate) const STALE_ETAG: &str = "AAAAAAAAAAAAAAAA";
+
 /// Longer than anything here takes, also on a machine that does much else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 

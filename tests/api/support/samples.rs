@@ -15,6 +15,7 @@ pub(crate) struct About {
     pub(crate) faq: String,
     pub(crate) campaign: String,
     pub(crate) purchase: String,
+    pub(crate) audit_event: String,
     /// A text that may be anything.
     pub(crate) text: String,
     /// The `request_id` of a mutation; empty for none.
@@ -33,6 +34,7 @@ impl About {
             faq: uuid::Uuid::now_v7().to_string(),
             campaign: uuid::Uuid::now_v7().to_string(),
             purchase: uuid::Uuid::now_v7().to_string(),
+            audit_event: uuid::Uuid::now_v7().to_string(),
             text: "text".to_owned(),
             request_id: String::new(),
         }
@@ -297,6 +299,7 @@ fn of_engagement(rpc: &str, about: About) -> Vec<u8> {
 
 fn of_audit(rpc: &str, about: About) -> Vec<u8> {
     match rpc {
+        "GetAuditEvent" => pb::GetAuditEventRequest { id: about.audit_event }.encode_to_vec(),
         "ListAuditEvents" => {
             pb::ListAuditEventsRequest { principal: about.text, ..Default::default() }.encode_to_vec()
         }
