@@ -113,8 +113,7 @@ async fn eight_clients_at_once_never_pay_back_more_than_was_paid() {
     assert_eq!(refunds.sum::<i64>(), paid);
     // They wanted 200 of 100, seven at once at most: whoever was refused wanted more than what was left.
     assert!((94..=100).contains(&paid), "{paid}");
-    let etag = format!("r{}", after.refunds.len() + 1);
-    assert_eq!(after.etag, etag, "each refund is a change");
+    assert_ne!(after.etag, purchase.etag);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,7 @@ async fn everything(tenant: &Tenant) -> About {
         customer: talk.customer_id,
         conversation: talk.id,
         message: said.id,
+        audit_event: tenant.events(Default::default()).await.remove(0).id,
         ..About::nothing()
     }
 }
