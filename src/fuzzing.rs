@@ -200,12 +200,12 @@ fn timeout(bytes: &[u8]) {
 /// A Struct that the rules let through is the same after its way through jsonb.
 fn object(bytes: &[u8]) {
     let Ok(object) = Struct::decode(bytes) else { return };
-    let request = pb::CreateCustomerRequest {
+    let customer = pb::Customer {
         business_name: "x".to_owned(),
         custom_attributes: Some(object.clone()),
         ..Default::default()
     };
-    if validate(&request).is_err() || object.fields.is_empty() {
+    if validate(&customer).is_err() || object.fields.is_empty() {
         return;
     }
     let text = structs::to_json(Some(&object)).to_string();

@@ -294,7 +294,7 @@ fn greet(
   schema     {schema}
   callers    {callers}
   first call grpcurl {flags} {credential}-H 'x-tenant-id: 0199d1c0-0000-7000-8000-000000000001' \\
-               -d '{{\"business_name\": \"Café Zoë\"}}' {address} crm.v1.CustomerService/CreateCustomer
+               -d '{{\"customer\": {{\"business_name\": \"Café Zoë\"}}}}' {address} crm.v1.CustomerService/CreateCustomer
 ",
         version = env!("CARGO_PKG_VERSION"),
         schema = schema_line(applied),

@@ -81,7 +81,7 @@ pub(crate) fn prefix() -> u64 {
 
 /// A customer that the service writes, to be copied.
 pub(crate) async fn customer(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
-    let request = pb::CreateCustomerRequest {
+    let customer = pb::Customer {
         business_name: NAME.to_owned(),
         contact_name: "Zoë Baker".to_owned(),
         email: "shopnumber@example.com".to_owned(),
@@ -92,6 +92,7 @@ pub(crate) async fn customer(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
         }),
         ..Default::default()
     };
+    let request = pb::CreateCustomerRequest { customer: Some(customer), ..Default::default() };
     let response = client::customers(channel, tenant)?.create_customer(request).await?;
     id(response.into_inner().customer.map(|customer| customer.id))
 }

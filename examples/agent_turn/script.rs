@@ -51,7 +51,7 @@ pub(crate) fn reply(turn: &Turn) -> Reply {
 
 /// A café, of which not everything is known.
 pub(crate) fn customer() -> pb::CreateCustomerRequest {
-    pb::CreateCustomerRequest {
+    let customer = pb::Customer {
         business_name: "Café Zoë".to_owned(),
         contact_name: "Zoë Müller".to_owned(),
         city: "Berlin".to_owned(),
@@ -69,9 +69,9 @@ pub(crate) fn customer() -> pb::CreateCustomerRequest {
             languages: vec!["en".to_owned()],
             ..Default::default()
         }),
-        request_id: Uuid::new_v4().to_string(),
         ..Default::default()
-    }
+    };
+    pb::CreateCustomerRequest { customer: Some(customer), request_id: Uuid::new_v4().to_string() }
 }
 
 /// What is to be learned.

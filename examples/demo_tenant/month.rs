@@ -55,7 +55,7 @@ pub(crate) fn customers(random: &mut Random, count: usize) -> Vec<pb::CreateCust
                 CustomerStatus::Active,
                 CustomerStatus::Active,
             ];
-            pb::CreateCustomerRequest {
+            let customer = pb::Customer {
                 business_name: format!("{first} {second}"),
                 contact_name: (*random.one(CONTACTS)).to_owned(),
                 email: format!("contact{number}@example.com"),
@@ -64,9 +64,9 @@ pub(crate) fn customers(random: &mut Random, count: usize) -> Vec<pb::CreateCust
                 source: (*random.one(SOURCES)).to_owned(),
                 status: (*random.one(&status)).into(),
                 tags: if random.percent(30) { vec!["vip".to_owned()] } else { Vec::new() },
-                request_id: random.uuid().to_string(),
                 ..Default::default()
-            }
+            };
+            pb::CreateCustomerRequest { customer: Some(customer), request_id: random.uuid().to_string() }
         })
         .collect()
 }

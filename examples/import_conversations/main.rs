@@ -150,7 +150,8 @@ async fn find_or_create_customer(
         .await;
     let customer = match found {
         Err(status) if status.code() == Code::NotFound => {
-            let new = pb::CreateCustomerRequest { business_name: name, slug, ..Default::default() };
+            let customer = Some(pb::Customer { business_name: name, slug, ..Default::default() });
+            let new = pb::CreateCustomerRequest { customer, ..Default::default() };
             let created = service.create_customer(new).await;
             created.map_err(failed("The customer cannot be created"))?.into_inner().customer
         }

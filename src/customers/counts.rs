@@ -65,17 +65,17 @@ fn values(customer: Option<&Customer>) -> BTreeSet<(Dimension, &str)> {
 mod tests {
     use super::*;
     use crate::customers::wire;
-    use crate::pb::{CreateCustomerRequest, CustomerStatus};
+    use crate::pb::{self, CustomerStatus};
     use crate::rpc::times;
     use crate::rpc::words::Text;
 
     fn bakery() -> Customer {
-        let request = CreateCustomerRequest {
+        let wanted = pb::Customer {
             business_name: "Bakery".to_owned(),
             industry_category: "food".to_owned(),
             ..Default::default()
         };
-        wire::create(request, uuid::Uuid::nil(), times::now())
+        wire::create(wanted, uuid::Uuid::nil(), times::now())
     }
 
     fn step(dimension: Dimension, value: &str, taken: bool) -> Step {

@@ -51,7 +51,8 @@ impl pb::customer_service_server::CustomerService for Customers {
         request: Request<pb::CreateCustomerRequest>,
     ) -> Result<Response<pb::CreateCustomerResponse>, Status> {
         let call = Call::open(request)?;
-        let customer = wire::create(call.message.clone(), Uuid::now_v7(), times::now());
+        let wanted = rpc::required("customer", call.message.customer.as_ref())?;
+        let customer = wire::create(wanted.clone(), Uuid::now_v7(), times::now());
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let customer = actions::create(tx, customer.clone()).await?;
             Ok(pb::CreateCustomerResponse { customer: Some(customer.into()) })

@@ -82,63 +82,8 @@ fn set<T: Default + PartialEq>(group: T) -> Option<T> {
     (group != T::default()).then_some(group)
 }
 
-/// A new customer. Its slug may be empty: the action makes one then.
-pub(crate) fn create(request: pb::CreateCustomerRequest, id: Uuid, now: DateTime<Utc>) -> Customer {
-    let pb::CreateCustomerRequest {
-        business_name,
-        slug,
-        contact_name,
-        email,
-        phone,
-        website,
-        address,
-        city,
-        region,
-        postal_code,
-        country_code,
-        industry_category,
-        size,
-        status,
-        source,
-        owner,
-        tags,
-        external_ref,
-        business_context,
-        brand_voice,
-        content_preferences,
-        custom_attributes,
-        request_id: _,
-    } = request;
-    let wanted = pb::Customer {
-        id: String::new(),
-        business_name,
-        slug,
-        contact_name,
-        email,
-        phone,
-        website,
-        address,
-        city,
-        region,
-        postal_code,
-        country_code,
-        industry_category,
-        size,
-        status,
-        source,
-        owner,
-        tags,
-        external_ref,
-        business_context,
-        brand_voice,
-        content_preferences,
-        custom_attributes,
-        create_time: None,
-        update_time: None,
-        delete_time: None,
-        etag: String::new(),
-        phone_e164: String::new(),
-    };
+/// A new customer. Its slug may be empty: the action makes one then. What only the server makes is ignored.
+pub(crate) fn create(wanted: pb::Customer, id: Uuid, now: DateTime<Utc>) -> Customer {
     let blank = Blank { id, slug: String::new(), status: Text(pb::CustomerStatus::Lead), created_at: now };
     row(wanted, blank, None, now, 1)
 }

@@ -117,16 +117,16 @@ fn refusal<T: std::fmt::Debug>(result: Result<T>) -> Status {
 }
 
 fn fields() -> Vec<(&'static str, Status)> {
-    let bad = pb::CreateCustomerRequest {
+    let bad = pb::Customer {
         email: "nonsense".to_owned(),
         slug: "-A".to_owned(),
         country_code: "at".to_owned(),
         status: 99,
         tags: vec!["a\nb".to_owned(); 101],
-        request_id: "1".to_owned(),
         phone: "?".to_owned(),
         ..Default::default()
     };
+    let bad = pb::CreateCustomerRequest { customer: Some(bad), request_id: "1".to_owned() };
     let nobody = pb::AssignCustomersRequest { campaign_id: ONE.to_string(), ..Default::default() };
     let patch = pb::Customer::default();
     let mask = FieldMask { paths: vec!["customer.businessName".to_owned(), "nonsense".to_owned()] };
@@ -142,9 +142,9 @@ fn malformed() -> Vec<(&'static str, Status)> {
     let read = |bytes: &[u8]| refusal(incoming::read::<pb::CreateCustomerRequest>(bytes));
     let tonics = |text: &str| layer::complete(&Status::internal(text), ONE);
     vec![
-        ("bad UTF-8", read(&[(1 << 3) | 2, 2, 0xc3, 0x28])),
-        ("cut off", read(&[(1 << 3) | 2, 100, b'x'])),
-        ("another type", read(&[(1 << 3) | 5, 0, 0, 0, 0])),
+        ("bad UTF-8", read(&[(1 << 3) | 2, 4, (2 << 3) | 2, 2, 0xc3, 0x28])),
+        ("cut off", read(&[(1 << 3) | 2, 3, (2 << 3) | 2, 100, b'x'])),
+        ("another type", read(&[(1 << 3) | 2, 5, (2 << 3) | 5, 0, 0, 0, 0])),
         ("no protobuf", read(&[0, 0])),
         ("empty", tonics("Missing request message.")),
         ("no gRPC", tonics("protocol error: received message with invalid compression flag: 9")),

@@ -129,17 +129,17 @@ mod tests {
 
     #[test]
     fn what_lies_beyond_the_rules_is_told_with_them() {
-        let request = |name: &str| crate::pb::CreateCustomerRequest {
-            business_name: name.to_owned(),
-            ..Default::default()
+        let request = |name: &str| {
+            let customer = crate::pb::Customer { business_name: name.to_owned(), ..Default::default() };
+            crate::pb::CreateCustomerRequest { customer: Some(customer), ..Default::default() }
         };
         assert_eq!(checked(&request("Zoe"), || Ok(7)).expect("fine"), 7);
-        let error = checked(&request(""), || Err::<u8, _>(wrong("slug"))).expect_err("both");
-        assert_eq!(fields(&error), ["business_name", "slug"]);
+        let error = checked(&request(""), || Err::<u8, _>(wrong("customer.slug"))).expect_err("both");
+        assert_eq!(fields(&error), ["customer.business_name", "customer.slug"]);
         let error = checked(&request(""), || Ok(7)).expect_err("the rules");
-        assert_eq!(fields(&error), ["business_name"]);
+        assert_eq!(fields(&error), ["customer.business_name"]);
         let long = request(&"x".repeat(SEARCHED));
         let error = checked(&long, || -> Result<u8> { panic!("it is not searched") }).expect_err("too long");
-        assert_eq!(fields(&error), ["business_name"]);
+        assert_eq!(fields(&error), ["customer.business_name"]);
     }
 }

@@ -95,7 +95,7 @@ fn numbers(count: usize) -> Struct {
 
 /// A customer as large as it may be.
 fn customer(number: usize) -> pb::CreateCustomerRequest {
-    let mut request = pb::CreateCustomerRequest {
+    let mut customer = pb::Customer {
         business_name: format!("{number}{}", wide(250)),
         contact_name: wide(256),
         address: wide(512),
@@ -109,9 +109,9 @@ fn customer(number: usize) -> pb::CreateCustomerRequest {
         content_preferences: Some(pb::ContentPreferences { avoid: texts(100, 256), ..Default::default() }),
         ..Default::default()
     };
-    let left = RESOURCE - request.encoded_len() - 1_000;
-    request.custom_attributes = Some(blanks(left));
-    request
+    let left = RESOURCE - customer.encoded_len() - 1_000;
+    customer.custom_attributes = Some(blanks(left));
+    pb::CreateCustomerRequest { customer: Some(customer), request_id: String::new() }
 }
 
 async fn of_customers(asker: &mut Asker) -> pb::Customer {

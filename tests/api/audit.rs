@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::pb::{
-    AuditOutcome, CreateCustomerRequest, ErrorReason, ListAuditEventsRequest, ResourceType,
-    UpdateCustomerRequest,
+    AuditOutcome, ErrorReason, ListAuditEventsRequest, ResourceType, UpdateCustomerRequest,
 };
 use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 use tonic::Code;
 use uuid::Uuid;
 
 use crate::idempotency::{mutations, ready_for};
-use crate::support::customers::named;
+use crate::support::customers::{named, repeatable};
 use crate::support::postgres::Sql;
 use crate::support::raw::{CONTRACT, call, call_bytes, rpcs, stream_error};
 use crate::support::samples::{self, About};
@@ -432,10 +431,10 @@ async fn what_is_older_than_its_retention_goes_from_all_tenants_and_nothing_else
 async fn a_request_that_is_repeated_at_once_leaves_one_event() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let request = CreateCustomerRequest { request_id: Uuid::new_v4().to_string(), ..named("Zoe") };
+    let request = repeatable(named("Zoe"));
     let creates = (0..8).map(|_| {
         let (tenant, request) = (tenant.clone(), request.clone());
-        async move { tenant.create(request).await.expect("an answer").id }
+        async move { tenant.send_create(request).await.expect("an answer").id }
     });
     let ids: BTreeSet<_> = at_once(creates).await.into_iter().collect();
     let events = tenant.events(Default::default()).await;

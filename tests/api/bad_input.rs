@@ -164,7 +164,7 @@ async fn a_struct_may_be_as_large_as_it_may_be() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     for object in [nested(16), many(10_000), object("ключ \u{1f600}\"\\", Json::NumberValue(-0.5e300))] {
-        let request = crm_backend::pb::CreateCustomerRequest {
+        let request = crm_backend::pb::Customer {
             custom_attributes: Some(object.clone()),
             ..crate::support::customers::named("Zoe")
         };

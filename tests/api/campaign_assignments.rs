@@ -2,8 +2,8 @@
 
 use crm_backend::pb::{
     AssignCustomersResponse, AssignmentRefusal, AssignmentStatus, CampaignEventKind, CampaignStatus,
-    ContactChannel, CreateCampaignRequest, CreateCustomerRequest, Customer, CustomerStatus,
-    ListCampaignCustomersRequest, ListCustomersRequest,
+    ContactChannel, CreateCampaignRequest, Customer, CustomerStatus, ListCampaignCustomersRequest,
+    ListCustomersRequest,
 };
 use tonic::Code;
 use uuid::Uuid;
@@ -67,7 +67,7 @@ async fn nobody_is_assigned_who_is_not_there_or_blocked() {
     let foreign = other.customer("Foreign").await.id;
     let deleted = tenant.customer("Deleted").await.id;
     tenant.delete(&deleted).await.expect("deleted");
-    let blocked = CreateCustomerRequest { status: CustomerStatus::Blocked.into(), ..named("Blocked") };
+    let blocked = Customer { status: CustomerStatus::Blocked.into(), ..named("Blocked") };
     let blocked = tenant.create(blocked).await.expect("created").id;
     let fine = tenant.customer("Fine").await.id;
     let campaign = tenant.campaign("Spring").await.id;
@@ -163,8 +163,7 @@ async fn a_filter_finds_whom_the_list_of_customers_shows() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let create = async |name: &str, source: &str, tag: &str| -> Customer {
-        let request =
-            CreateCustomerRequest { source: source.to_owned(), tags: vec![tag.to_owned()], ..named(name) };
+        let request = Customer { source: source.to_owned(), tags: vec![tag.to_owned()], ..named(name) };
         tenant.create(request).await.expect("created")
     };
     create("Café Ana", "fair", "vip").await;

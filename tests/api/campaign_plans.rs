@@ -2,9 +2,9 @@
 //! read an index and no rows.
 
 use crm_backend::pb::{
-    AssignmentStatus, CampaignEventKind, CampaignStatus, ContactChannel, CreateCampaignRequest,
-    CreateCustomerRequest, GetCampaignPerformanceRequest, ListCampaignCustomersRequest,
-    ListCampaignEventsRequest, ListCampaignsRequest, ListCustomersRequest,
+    AssignmentStatus, CampaignEventKind, CampaignStatus, ContactChannel, CreateCampaignRequest, Customer,
+    GetCampaignPerformanceRequest, ListCampaignCustomersRequest, ListCampaignEventsRequest,
+    ListCampaignsRequest, ListCustomersRequest,
 };
 use uuid::Uuid;
 
@@ -30,15 +30,9 @@ impl Large {
         let (tenant, other) = (crm.tenant(), crm.tenant());
         let mut campaign = String::new();
         for tenant in [&other, &tenant] {
-            tenant
-                .create(CreateCustomerRequest { source: "fair".to_owned(), ..named("Bakery") })
-                .await
-                .expect("created");
+            tenant.create(Customer { source: "fair".to_owned(), ..named("Bakery") }).await.expect("created");
             multiply_customers(&sql, tenant, 1_999).await;
-            tenant
-                .create(CreateCustomerRequest { source: "web".to_owned(), ..named("Rare") })
-                .await
-                .expect("created");
+            tenant.create(Customer { source: "web".to_owned(), ..named("Rare") }).await.expect("created");
             for name in ["First", "Second"] {
                 campaign = tenant.campaign(name).await.id;
                 tenant.assign_found(&campaign, ListCustomersRequest::default()).await.expect("assigned");

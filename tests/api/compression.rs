@@ -6,8 +6,7 @@ use std::pin::Pin;
 use bytes::Buf;
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::pb::{
-    AddMessageResponse, CreateCustomerRequest, GetCustomerRequest, GetCustomerResponse,
-    WatchConversationRequest,
+    AddMessageResponse, Customer, GetCustomerRequest, GetCustomerResponse, WatchConversationRequest,
 };
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -21,6 +20,7 @@ use tonic::codec::CompressionEncoding;
 use uuid::Uuid;
 
 use crate::support::conversations::message;
+use crate::support::customers::{creation, named};
 use crate::support::http2::{Http2, begun, framed, whole};
 use crate::support::raw::{path, rpcs};
 use crate::support::watch::BEGINNING;
@@ -77,15 +77,14 @@ async fn a_client_that_compresses_both_ways_is_served_as_any_other() {
         .send_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Gzip);
     let phrase = "We sell bread, and what goes with it. ".repeat(100);
-    let request = CreateCustomerRequest {
-        business_name: "Zoe".to_owned(),
+    let zoe = Customer {
         business_context: Some(crm_backend::pb::BusinessContext {
             description: phrase.clone(),
             ..Default::default()
         }),
-        ..Default::default()
+        ..named("Zoe")
     };
-    let customer = customers.create_customer(request).await.expect("created").into_inner().customer;
+    let customer = customers.create_customer(creation(zoe)).await.expect("created").into_inner().customer;
     let customer = customer.expect("the customer");
     assert_eq!(customer.business_context.expect("there").description, phrase);
 
@@ -158,8 +157,7 @@ async fn what_is_inflated_is_within_the_limit_of_any_request() {
     // 1,000 times the size of what is sent.
     let bomb = gzip(&vec![0; 32 * LIMIT]);
     assert!(bomb.len() < LIMIT / 4, "{} bytes", bomb.len());
-    let text =
-        CreateCustomerRequest { business_name: "x".repeat(LIMIT), ..Default::default() }.encode_to_vec();
+    let text = creation(named(&"x".repeat(LIMIT))).encode_to_vec();
     for bytes in [&bomb[..], &gzip(&text)] {
         for rpc in [CREATE, ADD_MESSAGE] {
             let error = client.refusal(begun(rpc, tenant.id, &[SENDS], compressed(bytes))).await;
@@ -167,7 +165,7 @@ async fn what_is_inflated_is_within_the_limit_of_any_request() {
         }
     }
     // Sizes are those of the message: so much text is no customer, but a request.
-    let text = CreateCustomerRequest { business_name: "x".repeat(LIMIT - 100), ..Default::default() };
+    let text = creation(named(&"x".repeat(LIMIT - 100)));
     let error =
         client.refusal(whole(CREATE, tenant.id, &[SENDS], compressed(&gzip(&text.encode_to_vec())))).await;
     error.is(Code::InvalidArgument, "FIELD_INVALID");

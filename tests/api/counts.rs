@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use crm_backend::config::{Cli, Command};
-use crm_backend::pb::{CreateCustomerRequest, Customer, CustomerStatus};
+use crm_backend::pb::{Customer, CustomerStatus};
 use crm_backend::startup;
 use tonic::Code;
 
@@ -32,7 +32,7 @@ async fn numbers_that_are_off_refuse_no_change_and_are_counted_anew() {
     let url = database.url();
     let crm = Crm::over(database, Settings::default()).await;
     let (tenant, sql) = (crm.tenant(), crm.sql().await);
-    let request = CreateCustomerRequest { industry_category: "food".to_owned(), ..named("Zoe") };
+    let request = Customer { industry_category: "food".to_owned(), ..named("Zoe") };
     let zoe = tenant.create(request.clone()).await.expect("created").id;
     let ana = tenant.create(request).await.expect("created").id;
     // As when a replica that does not count has made them: a number of nothing, and none at all.
@@ -81,11 +81,8 @@ async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
         ))
         .await;
     // It has the slug, and waits for its first count.
-    let request = CreateCustomerRequest {
-        slug: "wanted".to_owned(),
-        industry_category: "food".to_owned(),
-        ..named("Ana")
-    };
+    let request =
+        Customer { slug: "wanted".to_owned(), industry_category: "food".to_owned(), ..named("Ana") };
     let create = begin({
         let tenant = tenant.clone();
         async move { tenant.create(request).await }

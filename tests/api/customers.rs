@@ -1,8 +1,8 @@
 //! Customers, one RPC after the other.
 
 use crm_backend::pb::{
-    BrandVoice, BusinessContext, ContentPreferences, CreateCustomerRequest, Customer, CustomerStatus,
-    GetCustomerBySlugRequest, GetCustomerRequest, UpdateBusinessContextRequest,
+    BrandVoice, BusinessContext, ContentPreferences, Customer, CustomerStatus, GetCustomerBySlugRequest,
+    GetCustomerRequest, UpdateBusinessContextRequest,
 };
 use tonic::Code;
 
@@ -12,9 +12,9 @@ use crate::support::{Crm, Refusal, Tenant, at_once, micros};
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
 /// A customer with something in every field.
-fn full() -> CreateCustomerRequest {
+fn full() -> Customer {
     let text = |text: &str| text.to_owned();
-    CreateCustomerRequest {
+    Customer {
         business_name: text("Café Zoë & Söhne"),
         slug: text("zoe"),
         contact_name: text("Zoë Müller"),
@@ -64,7 +64,7 @@ fn full() -> CreateCustomerRequest {
                 .map(|(key, kind)| (key, prost_types::Value { kind: Some(kind) }))
                 .into(),
         }),
-        request_id: String::new(),
+        ..Default::default()
     }
 }
 
@@ -131,6 +131,19 @@ async fn every_field_comes_back_as_it_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_makes_is_ignored_in_a_create() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = tenant.create(full()).await.expect("a customer");
+    let copy = Customer { slug: String::new(), ..zoe.clone() };
+    let copy = tenant.create(copy).await.expect("a second one");
+    assert!(copy.id != zoe.id && copy.etag != zoe.etag && micros(copy.create_time) > micros(zoe.create_time));
+    let (id, slug, etag) = (copy.id.clone(), copy.slug.clone(), copy.etag.clone());
+    let (create_time, update_time) = (copy.create_time, copy.update_time);
+    assert_eq!(copy, Customer { id, slug, etag, create_time, update_time, ..zoe });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_customer_is_not_found() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
@@ -187,7 +200,7 @@ async fn a_slug_stays_reserved_while_its_customer_is_deleted() {
     let zoe = tenant.customer("Zoe").await;
     tenant.delete(&zoe.id).await.expect("deleted");
     assert_eq!(tenant.customer("Zoe").await.slug, "zoe-2");
-    let error = tenant.create(CreateCustomerRequest { slug: "zoe".to_owned(), ..named("Other") }).await;
+    let error = tenant.create(Customer { slug: "zoe".to_owned(), ..named("Other") }).await;
     error.expect_err("reserved").is(Code::AlreadyExists, "SLUG_TAKEN");
 }
 
@@ -195,7 +208,7 @@ async fn a_slug_stays_reserved_while_its_customer_is_deleted() {
 async fn a_taken_slug_already_exists_in_one_tenant_only() {
     let crm = Crm::start().await;
     let (ana, ben) = (crm.tenant(), crm.tenant());
-    let zoe = CreateCustomerRequest { slug: "zoe".to_owned(), ..named("Zoe") };
+    let zoe = Customer { slug: "zoe".to_owned(), ..named("Zoe") };
     ana.create(zoe.clone()).await.expect("free");
     ana.create(zoe.clone()).await.expect_err("taken").is(Code::AlreadyExists, "SLUG_TAKEN");
     ben.create(zoe).await.expect("free for another tenant");
@@ -226,7 +239,7 @@ async fn of_many_creates_with_one_slug_one_wins() {
     let tenant = crm.tenant();
     let creates = (0..16).map(|number| {
         let (tenant, slug) = (tenant.clone(), "zoe".to_owned());
-        async move { tenant.create(CreateCustomerRequest { slug, ..named(&format!("Zoe {number}")) }).await }
+        async move { tenant.create(Customer { slug, ..named(&format!("Zoe {number}")) }).await }
     });
     let outcomes = at_once(creates).await;
     let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);

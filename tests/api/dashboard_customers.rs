@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crm_backend::pb::{
-    ConversationEnvironment, CreateConversationRequest, CreateCustomerRequest, Customer, CustomerStatus,
-    DashboardCount, GetCustomerStatisticsRequest, GetCustomerStatisticsResponse, GrowthPeriod,
+    ConversationEnvironment, CreateConversationRequest, Customer, CustomerStatus, DashboardCount,
+    GetCustomerStatisticsRequest, GetCustomerStatisticsResponse, GrowthPeriod,
 };
 
 use crate::support::campaigns::at;
@@ -35,7 +35,7 @@ async fn lists_its_rows(tenant: &Tenant, answer: &GetCustomerStatisticsResponse)
 }
 
 async fn customer(tenant: &Tenant, status: CustomerStatus, industry: &str, source: &str) -> Customer {
-    let request = CreateCustomerRequest {
+    let request = Customer {
         status: status.into(),
         industry_category: industry.to_owned(),
         source: source.to_owned(),
@@ -85,7 +85,7 @@ async fn a_change_of_nothing_counts_nothing() {
     tenant.update(Customer { city: "Graz".to_owned(), ..zoe.clone() }, &["city"]).await.expect("changed");
     let same = Customer { etag: String::new(), ..zoe.clone() };
     tenant.update(same, &["status", "source", "industry_category"]).await.expect("the same");
-    tenant.create(CreateCustomerRequest { slug: zoe.slug.clone(), ..named("Zoe") }).await.expect_err("taken");
+    tenant.create(Customer { slug: zoe.slug.clone(), ..named("Zoe") }).await.expect_err("taken");
     assert_eq!(sql.number(changes).await, before);
     assert_eq!(sql.number("SELECT count(DISTINCT shard) FROM customer_counts").await, 1);
 }

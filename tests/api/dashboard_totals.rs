@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crm_backend::pb::{
     AiMetadata, CampaignEventKind, Conversation, ConversationEnvironment, ConversationOutcome,
-    ConversationStatus, CreateConversationRequest, CreateCustomerRequest, Customer, CustomerStatus,
-    EndConversationRequest, EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message,
-    MessageRole, Modality, NewCampaignEvent, NewMessage, Objection, ObjectionKind, ObjectionState, Presenter,
-    RecordAnalysisRequest, Sentiment, SentimentLabel,
+    ConversationStatus, CreateConversationRequest, Customer, CustomerStatus, EndConversationRequest,
+    EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message, MessageRole, Modality,
+    NewCampaignEvent, NewMessage, Objection, ObjectionKind, ObjectionState, Presenter, RecordAnalysisRequest,
+    Sentiment, SentimentLabel,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};
@@ -77,7 +77,7 @@ fn source(dice: &mut Dice) -> String {
 }
 
 async fn create(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(), Status> {
-    let request = CreateCustomerRequest {
+    let request = Customer {
         status: word::<CustomerStatus>(dice, 6),
         industry_category: industry(dice),
         source: source(dice),

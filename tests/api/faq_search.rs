@@ -1,7 +1,7 @@
 //! SearchCustomerFaqs: what is found, and in which order.
 
 use crm_backend::pb::{
-    ContentPreferences, CreateCustomerRequest, CustomerFaq, CustomerFaqMatch, FaqStatus, FaqVerification,
+    ContentPreferences, Customer, CustomerFaq, CustomerFaqMatch, FaqStatus, FaqVerification,
     SearchCustomerFaqsRequest,
 };
 use tonic::Code;
@@ -15,7 +15,7 @@ const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 /// A customer who wants this language.
 async fn speaks(tenant: &Tenant, language: &str) -> String {
     let preferences = ContentPreferences { languages: vec![language.to_owned()], ..Default::default() };
-    let request = CreateCustomerRequest { content_preferences: Some(preferences), ..named("Zoe") };
+    let request = Customer { content_preferences: Some(preferences), ..named("Zoe") };
     tenant.create(request).await.expect("a customer").id
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crm_backend::pb::CreateCustomerRequest;
+use crm_backend::pb::{CreateCustomerRequest, Customer};
 use prost::Message;
 use prost_reflect::MethodDescriptor;
 use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::conversations::message;
-use crate::support::customers::named;
+use crate::support::customers::{named, repeatable};
 use crate::support::raw::{call, rpcs};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Tenant, at_once};
@@ -115,11 +115,11 @@ async fn one_request_sixteen_times_at_once_happens_once() {
     let crm = Crm::start().await;
     let replica = crm.replica().await;
     let tenant = crm.tenant();
-    let request = CreateCustomerRequest { request_id: Uuid::new_v4().to_string(), ..named("Zoe") };
+    let request = repeatable(named("Zoe"));
     let creates = (0..16).map(|number| {
         let tenant = if number % 2 == 0 { tenant.clone() } else { tenant.through(&replica) };
         let request = request.clone();
-        async move { tenant.create(request).await.expect("an answer") }
+        async move { tenant.send_create(request).await.expect("an answer") }
     });
     let answers = at_once(creates).await;
     let there = tenant.list_all(Default::default()).await;
@@ -131,15 +131,12 @@ async fn one_request_sixteen_times_at_once_happens_once() {
 async fn a_refused_request_may_be_sent_again() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    tenant.create(CreateCustomerRequest { slug: "zoe".to_owned(), ..named("Zoe") }).await.expect("created");
-    let request = CreateCustomerRequest {
-        slug: "zoe".to_owned(),
-        request_id: Uuid::new_v4().to_string(),
-        ..named("Other")
-    };
-    tenant.create(request.clone()).await.expect_err("taken").is(Code::AlreadyExists, "SLUG_TAKEN");
-    let corrected = CreateCustomerRequest { slug: "other".to_owned(), ..request };
-    tenant.create(corrected).await.expect("an error has no effect, and keeps no key");
+    tenant.create(Customer { slug: "zoe".to_owned(), ..named("Zoe") }).await.expect("created");
+    let request = repeatable(Customer { slug: "zoe".to_owned(), ..named("Other") });
+    tenant.send_create(request.clone()).await.expect_err("taken").is(Code::AlreadyExists, "SLUG_TAKEN");
+    let corrected = Customer { slug: "other".to_owned(), ..named("Other") };
+    let corrected = CreateCustomerRequest { customer: Some(corrected), ..request };
+    tenant.send_create(corrected).await.expect("an error has no effect, and keeps no key");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,17 +144,17 @@ async fn an_answer_is_kept_for_72_hours_and_then_forgotten() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let sql = crm.sql().await;
-    let request = CreateCustomerRequest { request_id: Uuid::new_v4().to_string(), ..named("Zoe") };
-    let first = tenant.create(request.clone()).await.expect("created");
+    let request = repeatable(named("Zoe"));
+    let first = tenant.send_create(request.clone()).await.expect("created");
     let hours = "SELECT round(extract(epoch FROM expires_at - created_at) / 3600)::int FROM idempotency_keys";
     assert_eq!(sql.number(hours).await, 72);
     tenant.delete(&first.id).await.expect("deleted");
-    assert_eq!(tenant.create(request.clone()).await.expect("the first answer"), first);
+    assert_eq!(tenant.send_create(request.clone()).await.expect("the first answer"), first);
     sql.run("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'").await;
-    let second = tenant.create(request).await.expect("created anew");
+    let second = tenant.send_create(request).await.expect("created anew");
     assert_ne!(second.id, first.id);
     sql.run("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'").await;
-    let request = CreateCustomerRequest { request_id: Uuid::new_v4().to_string(), ..named("Zoe") };
-    tenant.create(request).await.expect("created");
+    let request = repeatable(named("Zoe"));
+    tenant.send_create(request).await.expect("created");
     assert_eq!(sql.number("SELECT count(*) FROM idempotency_keys").await, 1, "expired keys are swept");
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    CampaignEventKind, CreateConversationRequest, ListConsentsRequest, ListConversationsRequest,
-    ListPendingQuestionsRequest,
+    CampaignEventKind, CreateConversationRequest, CreateCustomerRequest, ListConsentsRequest,
+    ListConversationsRequest, ListPendingQuestionsRequest,
 };
 use prost::Message;
 use prost_reflect::MethodDescriptor;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::support::campaigns::event;
 use crate::support::conversations::message;
+use crate::support::customers::{creation, named, repeatable};
 use crate::support::faqs::about_message;
 use crate::support::postgres::Sql;
 use crate::support::raw::{call, rpcs, stream_error};
@@ -158,12 +159,8 @@ async fn two_tenants_may_use_the_same_request_ids_and_message_keys() {
     let request_id = Uuid::new_v4().to_string();
     let mut ids = BTreeSet::new();
     for (tenant, name) in [(&ana, "Ana's"), (&ben, "Ben's")] {
-        let request = crm_backend::pb::CreateCustomerRequest {
-            business_name: name.to_owned(),
-            request_id: request_id.clone(),
-            ..Default::default()
-        };
-        let created = tenant.create(request).await.expect("no reuse");
+        let request = CreateCustomerRequest { request_id: request_id.clone(), ..creation(named(name)) };
+        let created = tenant.send_create(request).await.expect("no reuse");
         assert_eq!(created.business_name, name);
         ids.insert(created.id);
     }
@@ -193,13 +190,7 @@ async fn a_query_that_forgets_the_tenant_sees_one_tenant_all_the_same() {
     let (ana, ben) = (crm.tenant(), crm.tenant());
     for tenant in [&ana, &ben] {
         everything(tenant).await;
-        let request_id = Uuid::new_v4().to_string();
-        let request = crm_backend::pb::CreateCustomerRequest {
-            business_name: "Keyed".to_owned(),
-            request_id,
-            ..Default::default()
-        };
-        tenant.create(request).await.expect("created");
+        tenant.send_create(repeatable(named("Keyed"))).await.expect("created");
     }
     let owner = crm.sql().await;
     let sql = as_the_service(&crm, &ana.id.to_string()).await;

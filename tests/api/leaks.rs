@@ -2,9 +2,7 @@
 //! its libraries', while canaries go through every field of every RPC, and into every fault.
 
 use crm_backend::auth::TENANT_HEADER;
-use crm_backend::pb::{
-    BrandVoice, BusinessContext, ContentPreferences, CreateConversationRequest, CreateCustomerRequest,
-};
+use crm_backend::pb::{BrandVoice, BusinessContext, ContentPreferences, CreateConversationRequest, Customer};
 use prost::Message;
 use prost_reflect::{Kind, MethodDescriptor, ReflectMessage, Value};
 use tonic::transport::{Channel, Endpoint};
@@ -59,7 +57,7 @@ async fn call(tenant: &Tenant, rpc: &MethodDescriptor, bytes: Vec<u8>) {
 /// Everything that a tenant has, said in canaries.
 async fn everything(tenant: &Tenant) -> About {
     let text = || format!("Zoë {CANARY}");
-    let request = CreateCustomerRequest {
+    let request = Customer {
         slug: CANARY.to_owned(),
         contact_name: text(),
         email: format!("{CANARY}@{CANARY}.example"),
@@ -138,7 +136,7 @@ async fn every_rpc(tenant: &Tenant, about: &About) {
 /// Faults, whose causes are logged.
 async fn every_fault(tenant: &Tenant, conversation_id: &str) {
     for what in ["22P02", "22001", "40P01", "42P01", "42501", "42501 policy", "57P01", "23514"] {
-        let request = CreateCustomerRequest { owner: what.to_owned(), ..named(CANARY) };
+        let request = Customer { owner: what.to_owned(), ..named(CANARY) };
         tenant.create(request).await.expect_err(what);
         let mut stream = tenant.stream().await;
         stream.send(conversation_id, message(&format!("{CANARY} {what}"), what));

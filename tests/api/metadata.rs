@@ -1,6 +1,5 @@
 //! How much metadata a call may have, and what becomes of one that has more.
 
-use crm_backend::pb::CreateCustomerRequest;
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -9,6 +8,7 @@ use tonic::body::Body;
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
+use crate::support::customers::{creation, named};
 use crate::support::http2::{Http2, begun, framed, whole};
 use crate::support::{Crm, Refusal, soon};
 
@@ -22,7 +22,7 @@ const TAKEN: usize = 16 << 10;
 const LIMIT: &str = "17408";
 
 fn zoe() -> Vec<u8> {
-    framed(&CreateCustomerRequest { business_name: "Zoe".to_owned(), ..Default::default() })
+    framed(&creation(named("Zoe")))
 }
 
 /// A call with a header of so many bytes.

@@ -326,22 +326,28 @@ async fn messages_nested_without_end_cost_no_stack() {
     let tenant = crm.tenant();
     let id = tenant.id.to_string();
     let create = crate::support::raw::rpc("CreateCustomer");
-    let attributes = create.input().get_field_by_name("custom_attributes").expect("a Struct").number();
+    let customer = create.input().get_field_by_name("customer").expect("a customer");
+    let kind = customer.kind();
+    let resource = kind.as_message().expect("a message");
+    let number = |name: &str| resource.get_field_by_name(name).expect("a field").number();
+    let (name, attributes) = (number("business_name"), number("custom_attributes"));
+    let customer = customer.number();
     let call = async |bytes: Vec<u8>| {
         soon(call_bytes(tenant.channel(), &create, &[(TENANT_HEADER, &id)], bytes)).await
     };
-    let named = within(1, b"Zoe");
+    let named = within(name, b"Zoe");
     for depth in [17, 33, 50, 100, 1_000, 20_000] {
         for way in WAYS_IN {
             let steps = way.iter().rev().cycle().take(depth * way.len());
             let value = steps.fold(Vec::new(), |inner, field| within(*field, &inner));
             let object = within(attributes, &within(1, &within(2, &value)));
-            let error = call([named.clone(), object].concat()).await.expect_err("too deep");
+            let error =
+                call(within(customer, &[named.clone(), object].concat())).await.expect_err("too deep");
             assert_eq!(error.code(), Code::InvalidArgument, "{depth} by {way:?}: {error:?}");
         }
         // What nobody knows is not looked into.
         let unknown = (0..depth).fold(Vec::new(), |inner, _| within(15_000, &inner));
-        call([named.clone(), unknown].concat()).await.expect("an unknown field");
+        call(within(customer, &[named.clone(), unknown].concat())).await.expect("an unknown field");
     }
     // Groups, which proto3 does not have, can be nested as well.
     let start_group = |field: u32| (field << 3) | 3;

@@ -1,6 +1,6 @@
 //! Texts that look like others, or like something that they are not.
 
-use crm_backend::pb::{CreateCustomerRequest, ListCustomersRequest, SearchCustomerFaqsRequest};
+use crm_backend::pb::{Customer, ListCustomersRequest, SearchCustomerFaqsRequest};
 use prost_types::value::Kind as Json;
 use prost_types::{Struct, Value};
 
@@ -25,7 +25,7 @@ async fn a_slug_that_looks_like_one_is_none() {
         "\u{202e}efac",       // turned around
         "cafe\u{feff}",
     ] {
-        let request = CreateCustomerRequest { slug: slug.to_owned(), ..named("Zoe") };
+        let request = Customer { slug: slug.to_owned(), ..named("Zoe") };
         tenant.create(request).await.expect_err(slug).is_invalid(&["slug"]);
     }
     assert_eq!(tenant.list_all(ListCustomersRequest::default()).await, []);
@@ -38,7 +38,7 @@ async fn a_name_that_nobody_can_see_is_no_name() {
     for name in
         ["\u{200b}", "\u{200b}\u{200d}\u{feff}", "\u{ad}", "\u{2060} \u{a0}", "\u{202e}\u{202c}", "\u{e0041}"]
     {
-        tenant.create(named(name)).await.expect_err(name).is_invalid(&["business_name"]);
+        tenant.create(named(name)).await.expect_err(name).is_invalid(&["customer.business_name"]);
     }
     // With something to see they are part of it, as in emoji and Persian.
     for name in [
@@ -81,7 +81,7 @@ async fn texts_of_a_struct_are_no_escapes() {
         "",
         " ",
     ];
-    let request = CreateCustomerRequest { custom_attributes: Some(object(&texts)), ..named("Zoe") };
+    let request = Customer { custom_attributes: Some(object(&texts)), ..named("Zoe") };
     let created = tenant.create(request).await.expect("texts");
     assert_eq!(created.custom_attributes, Some(object(&texts)));
     assert_eq!(tenant.get(&created.id).await.expect("there").custom_attributes, Some(object(&texts)));
@@ -106,7 +106,7 @@ async fn numbers_of_a_struct_come_back_as_they_were() {
     let value = |number: f64| Value { kind: Some(Json::NumberValue(number)) };
     let fields = numbers.iter().map(|number| (format!("{number:e}"), value(*number))).collect();
     let attributes = Some(Struct { fields });
-    let request = CreateCustomerRequest { custom_attributes: attributes.clone(), ..named("Zoe") };
+    let request = Customer { custom_attributes: attributes.clone(), ..named("Zoe") };
     let created = tenant.create(request).await.expect("numbers");
     assert_eq!(tenant.get(&created.id).await.expect("there").custom_attributes, attributes);
 }

@@ -1,8 +1,7 @@
 //! The token of a page is taken by the list that gave it, whatever the row is at which the page ends.
 
 use crm_backend::pb::{
-    CampaignEventKind, ContactChannel, CreateCampaignRequest, CreateConversationRequest,
-    CreateCustomerRequest,
+    CampaignEventKind, ContactChannel, CreateCampaignRequest, CreateConversationRequest, Customer,
 };
 use prost_reflect::{FieldDescriptor, MethodDescriptor, Value};
 
@@ -33,7 +32,7 @@ fn names() -> [String; 5] {
 async fn extremes(tenant: &Tenant) -> About {
     let mut customers = Vec::new();
     for name in names() {
-        let request = CreateCustomerRequest { business_name: name, ..Default::default() };
+        let request = Customer { business_name: name, ..Default::default() };
         customers.push(tenant.create(request).await.expect("a customer").id);
         // One that folds to the same is after or before it by its id.
         customers.push(tenant.create(named(&names()[0])).await.expect("a customer").id);

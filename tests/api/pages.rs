@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crm_backend::pb::{CreateCustomerRequest, Customer, CustomerStatus, ListCustomersRequest};
+use crm_backend::pb::{Customer, CustomerStatus, ListCustomersRequest};
 use tonic::Code;
 
 use crate::support::customers::{named, names};
@@ -193,7 +193,7 @@ async fn all_filters_must_hold_together() {
                       owner: &str,
                       reference: &str,
                       tags: &[&str]| {
-        let request = CreateCustomerRequest {
+        let request = Customer {
             status: status.into(),
             industry_category: trade.to_owned(),
             owner: owner.to_owned(),

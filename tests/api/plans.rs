@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use crm_backend::pb::{
-    CreateCustomerRequest, CustomerStatus, ListConversationsRequest, ListCustomersRequest,
-    ListMessagesRequest, get_message_request::Name,
+    Customer, CustomerStatus, ListConversationsRequest, ListCustomersRequest, ListMessagesRequest,
+    get_message_request::Name,
 };
 
 use crate::support::citus::Citus;
@@ -36,7 +36,7 @@ async fn large() -> (Crm, Tenant) {
         }
         multiply_customers(&sql, tenant, 1_999).await;
     }
-    let rare = CreateCustomerRequest {
+    let rare = Customer {
         owner: "ana".to_owned(),
         external_ref: "X-1".to_owned(),
         industry_category: "lighthouses".to_owned(),

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crm_backend::pb::{CreateCustomerRequest, WatchConversationRequest};
+use crm_backend::pb::WatchConversationRequest;
 use tonic::Code;
 
 use crate::support::conversations::message;
+use crate::support::customers::{creation, named};
 use crate::support::http2::{Http2, begun, framed};
 use crate::support::{Crm, Refusal, soon};
 
@@ -13,7 +14,7 @@ const ADD_MESSAGE: &str = "ConversationService/AddMessage";
 const CREATE: &str = "CustomerService/CreateCustomer";
 
 fn zoe() -> Vec<u8> {
-    framed(&CreateCustomerRequest { business_name: "Zoe".to_owned(), ..Default::default() })
+    framed(&creation(named("Zoe")))
 }
 
 #[tokio::test(flavor = "multi_thread")]

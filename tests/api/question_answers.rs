@@ -1,8 +1,8 @@
 //! Answers that are written into the customer.
 
 use crm_backend::pb::{
-    BusinessContext, CreateCustomerRequest, Customer, CustomerStatus, ListCustomersRequest,
-    MarkPendingQuestionAnsweredRequest, PendingQuestionStatus as Status,
+    BusinessContext, Customer, CustomerStatus, ListCustomersRequest, MarkPendingQuestionAnsweredRequest,
+    PendingQuestionStatus as Status,
 };
 use prost_types::value::Kind;
 use tonic::Code;
@@ -51,10 +51,7 @@ async fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let before = tenant.customer("Zoe").await;
-    tenant
-        .create(CreateCustomerRequest { slug: "taken".to_owned(), ..named("Other") })
-        .await
-        .expect("created");
+    tenant.create(Customer { slug: "taken".to_owned(), ..named("Other") }).await.expect("created");
     for (field, text) in [
         ("email", "none of your business"),
         ("country_code", "Austria"),
@@ -92,7 +89,7 @@ async fn what_does_not_fit_is_refused_and_nothing_is_written() {
 async fn another_value_is_replaced_only_where_it_may() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let request = CreateCustomerRequest {
+    let request = Customer {
         email: "old@cafe.example".to_owned(),
         business_context: Some(BusinessContext { goals: vec!["grow".to_owned()], ..Default::default() }),
         ..named("Zoe")

@@ -1,9 +1,9 @@
 //! NextPendingQuestions: what to ask, what not, and why.
 
 use crm_backend::pb::{
-    CreateCustomerRequest, CreatePendingQuestionRequest, Customer, CustomerStatus,
-    MarkPendingQuestionAskedRequest, MessageRole, NewMessage, NextPendingQuestionsRequest,
-    NextPendingQuestionsResponse, Priority, QuestionLeftOutReason as Reason, QuestionTiming,
+    CreatePendingQuestionRequest, Customer, CustomerStatus, MarkPendingQuestionAskedRequest, MessageRole,
+    NewMessage, NextPendingQuestionsRequest, NextPendingQuestionsResponse, Priority,
+    QuestionLeftOutReason as Reason, QuestionTiming,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::Code;
@@ -111,7 +111,7 @@ async fn fifty_questions_are_the_most_and_a_hundred_are_looked_at() {
 async fn what_is_known_declined_answered_or_put_aside_is_not_asked() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let request = CreateCustomerRequest { email: "zoe@cafe.example".to_owned(), ..named("Zoe") };
+    let request = Customer { email: "zoe@cafe.example".to_owned(), ..named("Zoe") };
     let customer = tenant.create(request).await.expect("created").id;
     let field = |field: &str, text: &str| CreatePendingQuestionRequest {
         question: text.to_owned(),

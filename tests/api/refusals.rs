@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 
 use crate::support::campaigns::event;
 use crate::support::conversations::message;
-use crate::support::customers::{mask, named};
+use crate::support::customers::{creation, mask, named};
 use crate::support::engagement::{bought, events, viewed};
 use crate::support::fields::{Path, dotted, fields, plant};
 use crate::support::http2::{Http2, begun, whole};
@@ -132,11 +132,24 @@ async fn a_mebibyte_of_empty_items_is_refused_by_its_number() {
         ("RecordCampaignEvents", "events"),
         ("GetConversationStatistics", "model_prices"),
         ("RecordPurchase", "items"),
-        ("CreateCustomer", "tags"),
+        ("CreateCustomer", "customer.tags"),
     ] {
         let rpc = rpc(name);
-        let number = rpc.input().get_field_by_name(field).expect("the field").number();
-        let (bytes, count) = empty_items(number);
+        let path: Vec<_> = field.split('.').collect();
+        let (last, outer) = path.split_last().expect("a path");
+        let (mut message, mut within) = (rpc.input(), Vec::new());
+        for name in outer {
+            let part = message.get_field_by_name(name).expect("the message");
+            within.push(part.number());
+            message = part.kind().as_message().expect("a message").clone();
+        }
+        let number = message.get_field_by_name(last).expect("the field").number();
+        let (items, count) = empty_items(number);
+        let bytes = within.into_iter().rfold(items, |inner, number| {
+            let mut bytes = Vec::new();
+            prost::encoding::bytes::encode(number, &inner, &mut bytes);
+            bytes
+        });
         let answer = call_bytes(tenant.channel(), &rpc, &[(TENANT_HEADER, &id)], bytes).await;
         let error = answer.expect_err(name);
         error.is_invalid(&[field]);
@@ -297,13 +310,15 @@ async fn a_broken_field_is_told_once() {
 async fn the_message_itself_names_what_is_wrong() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let bad = pb::CreateCustomerRequest { email: "nonsense".to_owned(), status: 99, ..Default::default() };
+    let bad = pb::Customer { email: "nonsense".to_owned(), status: 99, ..Default::default() };
     let error = tenant.create(bad).await.expect_err("three are wrong");
-    error.is_invalid(&["business_name", "email", "status"]);
+    error.is_invalid(&["customer.business_name", "customer.email", "customer.status"]);
     let said = error.message();
-    for part in
-        ["business_name must be at least 1 character", "; email must be an e-mail", "CUSTOMER_STATUS_LEAD"]
-    {
+    for part in [
+        "customer.business_name must be at least",
+        "; customer.email must be an e-mail",
+        "CUSTOMER_STATUS_LEAD",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("details") && !said.contains('^'), "{said}");
@@ -370,11 +385,13 @@ async fn bytes_that_are_no_request_are_told_apart() {
     let tenant = crm.tenant();
     let id = tenant.id.to_string();
     let create = rpc("CreateCustomer");
-    let tag = |wire_type: u8| (1 << 3) | wire_type;
+    let tag = |wire_type: u8| (2 << 3) | wire_type;
+    let customer = |bytes: &[u8]| [&[(1 << 3) | 2, u8::try_from(bytes.len()).expect("few")], bytes].concat();
+    let name = "customer.business_name";
     for (bytes, field, said) in [
-        (vec![tag(2), 2, 0xc3, 0x28], "business_name", "business_name must be valid UTF-8"),
-        (vec![tag(2), 100, b'x'], "business_name", "ends in the middle of a value"),
-        (vec![tag(5), 0, 0, 0, 0], "business_name", "has another type than in this server's contract"),
+        (customer(&[tag(2), 2, 0xc3, 0x28]), name, "customer.business_name must be valid UTF-8"),
+        (customer(&[tag(2), 100, b'x']), name, "ends in the middle of a value"),
+        (customer(&[tag(5), 0, 0, 0, 0]), name, "has another type than in this server's contract"),
         (vec![0, 0], "", "protobuf does not have"),
     ] {
         let answer = call_bytes(tenant.channel(), &create, &[(TENANT_HEADER, &id)], bytes).await;
@@ -387,7 +404,7 @@ async fn bytes_that_are_no_request_are_told_apart() {
     let error = Http2::connect(crm.address()).await.refusal(whole(path, tenant.id, &[], Vec::new())).await;
     error.is(Code::InvalidArgument, "REQUEST_MALFORMED");
     assert!(error.message().contains("the call has no message"), "{error:?}");
-    let large = pb::CreateCustomerRequest { city: "x".repeat(1 << 20), ..named("Zoe") };
+    let large = creation(pb::Customer { city: "x".repeat(1 << 20), ..named("Zoe") });
     let error = Http2::connect(crm.address())
         .await
         .refusal(whole(path, tenant.id, &[], framed(&large.encode_to_vec())))

@@ -1,8 +1,8 @@
 //! Finding customers by words.
 
 use crm_backend::pb::{
-    BusinessContext, CreateConversationRequest, CreateCustomerRequest, Customer, ListConversationsRequest,
-    ListCustomersRequest, RecordAnalysisRequest,
+    BusinessContext, CreateConversationRequest, Customer, ListConversationsRequest, ListCustomersRequest,
+    RecordAnalysisRequest,
 };
 
 use crate::support::customers::{named, names};
@@ -20,7 +20,7 @@ fn of(query: &str) -> ListCustomersRequest {
 
 async fn three(tenant: &Tenant) {
     let requests = [
-        CreateCustomerRequest {
+        Customer {
             contact_name: "Jürgen Vogel".to_owned(),
             email: "info@cafe-zoe.example".to_owned(),
             tags: vec!["vip".to_owned(), "Berlin Mitte".to_owned()],
@@ -30,8 +30,8 @@ async fn three(tenant: &Tenant) {
             }),
             ..named("Café Zoë")
         },
-        CreateCustomerRequest { contact_name: "Ann O'Brien".to_owned(), ..named("Pub & Co. 100%") },
-        CreateCustomerRequest {
+        Customer { contact_name: "Ann O'Brien".to_owned(), ..named("Pub & Co. 100%") },
+        Customer {
             email: "hello@zebra.example".to_owned(),
             tags: vec!["vip".to_owned()],
             ..named("Zebra_Print")
@@ -176,7 +176,7 @@ async fn names_are_found_as_people_write_them() {
 async fn a_phone_is_found_by_any_of_its_forms() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let with = |name: &str, phone: &str, country_code: &str| CreateCustomerRequest {
+    let with = |name: &str, phone: &str, country_code: &str| Customer {
         phone: phone.to_owned(),
         country_code: country_code.to_owned(),
         ..named(name)
@@ -228,7 +228,7 @@ async fn a_phone_is_found_by_any_of_its_forms() {
 async fn a_whole_address_finds_itself_and_no_other() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let with = |name: &str, email: &str| CreateCustomerRequest { email: email.to_owned(), ..named(name) };
+    let with = |name: &str, email: &str| Customer { email: email.to_owned(), ..named(name) };
     for request in [
         with("Firma", "Info@Firma.de"),
         with("Dentist", "info@firma.dental"),
@@ -267,11 +267,8 @@ async fn rows_of_an_earlier_version_are_found_once_the_service_has_started() {
     let crm = Crm::start().await;
     let sql = crm.sql().await;
     let tenant = crm.tenant();
-    let request = CreateCustomerRequest {
-        phone: "030 9018-2017".to_owned(),
-        country_code: "DE".to_owned(),
-        ..named("Łódź")
-    };
+    let request =
+        Customer { phone: "030 9018-2017".to_owned(), country_code: "DE".to_owned(), ..named("Łódź") };
     let zoe = tenant.create(request).await.expect("a customer");
     tenant.faq(&zoe.id, "Wo ist die Straße?", "In Łódź.").await;
     let request = CreateConversationRequest { customer_id: zoe.id.clone(), ..Default::default() };

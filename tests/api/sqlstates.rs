@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crm_backend::pb::CreateCustomerRequest;
+use crm_backend::pb::Customer;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -68,7 +68,7 @@ fn answers(error: &Status, what: &str, (code, reason): (Code, &str)) {
 }
 
 async fn create(tenant: &Tenant, what: &str) -> Status {
-    let request = CreateCustomerRequest { owner: what.to_owned(), ..named("Zoe") };
+    let request = Customer { owner: what.to_owned(), ..named("Zoe") };
     tenant.create(request).await.expect_err(what)
 }
 

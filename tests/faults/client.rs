@@ -278,10 +278,10 @@ impl Client {
 
 /// Of names of their own, so that they do not contend for one slug.
 fn customer(request_id: Uuid) -> pb::CreateCustomerRequest {
+    let business_name = format!("Café {}", request_id.simple());
     pb::CreateCustomerRequest {
-        business_name: format!("Café {}", request_id.simple()),
+        customer: Some(pb::Customer { business_name, ..Default::default() }),
         request_id: request_id.to_string(),
-        ..Default::default()
     }
 }
 

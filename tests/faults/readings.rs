@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
-use crm_backend::pb::{CreateCustomerRequest, ListCustomersRequest};
+use crm_backend::pb::{CreateCustomerRequest, Customer, ListCustomersRequest};
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
@@ -31,7 +31,8 @@ struct Reader(CustomerServiceClient<Tenanted>);
 impl Reader {
     /// Creates a customer, and returns the position of the answer.
     async fn create(&mut self, name: &str) -> String {
-        let request = CreateCustomerRequest { business_name: name.to_owned(), ..Default::default() };
+        let customer = Some(Customer { business_name: name.to_owned(), ..Default::default() });
+        let request = CreateCustomerRequest { customer, ..Default::default() };
         let answer = within(self.0.create_customer(request)).await.expect("created");
         let position = answer.metadata().get(POSITION).expect("a position");
         position.to_str().expect("a text").to_owned()

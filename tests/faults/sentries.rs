@@ -61,7 +61,8 @@ fn customers(client: &Client) -> CustomerServiceClient<Tenanted> {
 /// A new customer.
 async fn create(client: &Client) -> Result<String, Status> {
     let business_name = format!("Café {}", Uuid::new_v4().simple());
-    let request = pb::CreateCustomerRequest { business_name, ..Default::default() };
+    let customer = Some(pb::Customer { business_name, ..Default::default() });
+    let request = pb::CreateCustomerRequest { customer, ..Default::default() };
     let response = customers(client).create_customer(request).await?;
     Ok(response.into_inner().customer.expect("a customer").id)
 }

@@ -131,10 +131,18 @@ async fn a_replica_of_the_version_before_serves_beside_this_one() {
     VERSION_BEFORE.short().await;
 }
 
-/// A request as a client of another version has it: with a field that this service does not know.
+/// A request as a client of another version has it: with fields that this service does not know.
 #[derive(Clone, PartialEq, Message)]
 struct OtherRequest {
-    #[prost(string, tag = "1")]
+    #[prost(message, optional, tag = "1")]
+    customer: Option<OtherNew>,
+    #[prost(string, tag = "15000")]
+    unknown: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OtherNew {
+    #[prost(string, tag = "2")]
     business_name: String,
     #[prost(string, tag = "15000")]
     unknown: String,
@@ -160,7 +168,8 @@ async fn clients_of_other_versions_are_served() {
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let mut client = Client::connect(service.address(), Uuid::new_v4()).await;
-    let request = OtherRequest { business_name: "Café Zoë".to_owned(), unknown: "?".to_owned() };
+    let customer = OtherNew { business_name: "Café Zoë".to_owned(), unknown: "?".to_owned() };
+    let request = OtherRequest { customer: Some(customer), unknown: "?".to_owned() };
     let ask = async |path: &'static str| {
         let mut grpc = Grpc::new(client.tenanted());
         within(grpc.ready()).await.expect("a connection");

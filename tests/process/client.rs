@@ -73,7 +73,8 @@ impl Client {
     }
 
     pub(crate) async fn try_create_customer(&mut self, name: &str) -> Result<pb::Customer, Status> {
-        let request = pb::CreateCustomerRequest { business_name: name.to_owned(), ..Default::default() };
+        let customer = Some(pb::Customer { business_name: name.to_owned(), ..Default::default() });
+        let request = pb::CreateCustomerRequest { customer, ..Default::default() };
         let response = within(self.customers.create_customer(request)).await?;
         Ok(response.into_inner().customer.expect("a customer"))
     }

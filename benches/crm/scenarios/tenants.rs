@@ -141,7 +141,8 @@ impl Tenants<'_> {
         let customers = one_by_one(round, async || {
             // A name that many have takes longer for its slug.
             let business_name = Uuid::new_v4().to_string();
-            let request = pb::CreateCustomerRequest { business_name, ..Default::default() };
+            let customer = Some(pb::Customer { business_name, ..Default::default() });
+            let request = pb::CreateCustomerRequest { customer, ..Default::default() };
             client::customers(channel, next())?.create_customer(request).await?;
             Ok(())
         });

@@ -3,12 +3,12 @@ use uuid::Uuid;
 
 use super::*;
 
-fn zoe(wanted: pb::CreateCustomerRequest) -> Customer {
+fn zoe(wanted: pb::Customer) -> Customer {
     wire::create(wanted, Uuid::from_u128(1), DateTime::UNIX_EPOCH)
 }
 
 fn bare() -> Customer {
-    zoe(pb::CreateCustomerRequest { business_name: "Zoë".to_owned(), ..Default::default() })
+    zoe(pb::Customer { business_name: "Zoë".to_owned(), ..Default::default() })
 }
 
 fn field(path: &str) -> Field {

@@ -150,17 +150,20 @@ fn what_is_far_too_long_is_told_with_its_number() {
 
 #[test]
 fn what_is_a_little_too_long_is_for_the_rules_to_tell_with_all_else() {
-    let tags = |count: usize| pb::CreateCustomerRequest {
-        tags: vec!["x".repeat(30); count],
-        email: "nonsense".to_owned(),
-        ..Default::default()
+    let tags = |count: usize| {
+        let customer = pb::Customer {
+            tags: vec!["x".repeat(30); count],
+            email: "nonsense".to_owned(),
+            ..Default::default()
+        };
+        pb::CreateCustomerRequest { customer: Some(customer), ..Default::default() }
     };
     let request = tags(1_000).encode_to_vec();
     assert!(request.len() > UNSEEN);
     let request = read::<pb::CreateCustomerRequest>(&request).expect("a message");
     let Err(Error::Invalid { violations, .. }) = crate::rpc::check(&request) else { panic!("it is wrong") };
     let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
-    assert_eq!(fields, ["business_name", "email", "tags"]);
+    assert_eq!(fields, ["customer.business_name", "customer.email", "customer.tags"]);
     let (_, told) = refused::<pb::CreateCustomerRequest>(&tags(2_000).encode_to_vec());
     assert_eq!(told.len(), 1);
 }
@@ -181,26 +184,34 @@ fn pb_number(message: &str, field: &str) -> u32 {
 
 #[test]
 fn bytes_that_are_no_request_are_told_apart() {
-    let attributes = pb_number("crm.v1.CreateCustomerRequest", "custom_attributes");
-    let voice = pb_number("crm.v1.CreateCustomerRequest", "brand_voice");
+    let name = pb_number("crm.v1.Customer", "business_name");
+    let attributes = pb_number("crm.v1.Customer", "custom_attributes");
+    let voice = pb_number("crm.v1.Customer", "brand_voice");
+    let customer = |bytes: &[u8]| framed(1, bytes);
+    let key = |wire_type: u32| u8::try_from((name << 3) | wire_type).expect("one byte");
     let bad_text = [0xc3, 0x28];
     let cases: [(&str, Vec<u8>, &str, &str); 9] = [
         ("cut off", vec![0xff; 4], "", "ends in the middle"),
-        ("a text that is cut off", vec![(1 << 3) | 2, 100, b'x'], "business_name", "ends in the middle"),
-        ("bad UTF-8", framed(1, &bad_text), "business_name", "must be valid UTF-8"),
+        (
+            "a text that is cut off",
+            customer(&[key(2), 100, b'x']),
+            "customer.business_name",
+            "ends in the middle",
+        ),
+        ("bad UTF-8", customer(&framed(name, &bad_text)), "customer.business_name", "must be valid UTF-8"),
         (
             "bad UTF-8 in a part",
-            framed(voice, &framed(1, &bad_text)),
-            "brand_voice.tone",
+            customer(&framed(voice, &framed(1, &bad_text))),
+            "customer.brand_voice.tone",
             "must be valid UTF-8",
         ),
         (
             "bad UTF-8 in a key",
-            framed(attributes, &framed(1, &framed(1, &bad_text))),
-            "custom_attributes",
+            customer(&framed(attributes, &framed(1, &framed(1, &bad_text)))),
+            "customer.custom_attributes",
             "must be valid UTF-8",
         ),
-        ("another type", vec![(1 << 3) | 5, 0, 0, 0, 0], "business_name", "has another type"),
+        ("another type", customer(&[key(5), 0, 0, 0, 0]), "customer.business_name", "has another type"),
         ("field 0", vec![0, 0], "", "has a field number or a wire type"),
         ("the end of no group", vec![(1 << 3) | 4], "", "has a field number or a wire type"),
         ("a long varint", vec![0xff; 11], "", "has a number of more than 64 bits"),
@@ -213,9 +224,12 @@ fn bytes_that_are_no_request_are_told_apart() {
     }
     let deep = (0..40).fold(Vec::new(), |inner, _| framed(5, &framed(1, &framed(2, &inner))));
     let (reason, told) =
-        refused::<pb::CreateCustomerRequest>(&framed(attributes, &framed(1, &framed(2, &deep))));
+        refused::<pb::CreateCustomerRequest>(&customer(&framed(attributes, &framed(1, &framed(2, &deep)))));
     assert_eq!(reason, ErrorReason::FieldInvalid);
-    assert_eq!(told, [("custom_attributes".to_owned(), "must be at most 16 levels deep".to_owned())]);
+    assert_eq!(
+        told,
+        [("customer.custom_attributes".to_owned(), "must be at most 16 levels deep".to_owned())]
+    );
 }
 
 /// Walks over bytes as [`malformed`] does, and says whether they are in order.

@@ -2,8 +2,8 @@
 
 use crm_backend::pb::{
     ActionStatus, BrandVoice, BusinessContext, ChatToolCall, ContentPreferences, ContextFormat,
-    ContextSectionKind, ConversationOutcome, CreateConversationRequest, CreateCustomerRequest, EntryPoint,
-    FollowUp, GetAiContextRequest, GetAiContextResponse, MessageAction, MessageRole, NewMessage, Objection,
+    ContextSectionKind, ConversationOutcome, CreateConversationRequest, Customer, EntryPoint, FollowUp,
+    GetAiContextRequest, GetAiContextResponse, MessageAction, MessageRole, NewMessage, Objection,
     ObjectionKind, ObjectionState, OmissionReason, RecordAnalysisRequest, Tokenizer,
 };
 use prost_types::Timestamp;
@@ -44,9 +44,9 @@ pub(crate) fn action(name: &str, status: ActionStatus, result: &str) -> MessageA
 }
 
 /// A customer about whom much is known.
-pub(crate) fn cafe() -> CreateCustomerRequest {
+pub(crate) fn cafe() -> Customer {
     let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-    CreateCustomerRequest {
+    Customer {
         business_name: "Café Zoë".to_owned(),
         contact_name: "Zoë Müller".to_owned(),
         email: "zoe@cafe.example".to_owned(),

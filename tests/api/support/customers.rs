@@ -6,12 +6,23 @@ use crm_backend::pb::{
 };
 use prost_types::FieldMask;
 use tonic::Status;
+use uuid::Uuid;
 
 use super::Tenant;
 
 /// A customer to create, of this name.
-pub(crate) fn named(business_name: &str) -> CreateCustomerRequest {
-    CreateCustomerRequest { business_name: business_name.to_owned(), ..Default::default() }
+pub(crate) fn named(business_name: &str) -> Customer {
+    Customer { business_name: business_name.to_owned(), ..Default::default() }
+}
+
+/// The request that creates a customer.
+pub(crate) fn creation(customer: Customer) -> CreateCustomerRequest {
+    CreateCustomerRequest { customer: Some(customer), request_id: String::new() }
+}
+
+/// The request that creates a customer, and may be sent again.
+pub(crate) fn repeatable(customer: Customer) -> CreateCustomerRequest {
+    CreateCustomerRequest { request_id: Uuid::new_v4().to_string(), ..creation(customer) }
 }
 
 /// A mask of these paths.
@@ -30,7 +41,12 @@ impl Tenant {
         self.create(named(business_name)).await.expect("a customer")
     }
 
-    pub(crate) async fn create(&self, request: CreateCustomerRequest) -> Result<Customer, Status> {
+    pub(crate) async fn create(&self, customer: Customer) -> Result<Customer, Status> {
+        self.send_create(creation(customer)).await
+    }
+
+    /// Creates a customer with this whole request.
+    pub(crate) async fn send_create(&self, request: CreateCustomerRequest) -> Result<Customer, Status> {
         let response = self.customers().create_customer(request).await?;
         Ok(response.into_inner().customer.expect("the customer"))
     }

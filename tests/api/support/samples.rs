@@ -61,8 +61,8 @@ fn of_customers(rpc: &str, about: About) -> Vec<u8> {
     let About { customer: id, slug, text, request_id, .. } = about;
     match rpc {
         "CreateCustomer" => {
-            pb::CreateCustomerRequest { business_name: text, request_id, ..Default::default() }
-                .encode_to_vec()
+            let customer = Some(pb::Customer { business_name: text, ..Default::default() });
+            pb::CreateCustomerRequest { customer, request_id }.encode_to_vec()
         }
         "GetCustomer" => pb::GetCustomerRequest { id, show_deleted: false }.encode_to_vec(),
         "GetCustomerBySlug" => pb::GetCustomerBySlugRequest { slug, show_deleted: false }.encode_to_vec(),

@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pb::{CreateCustomerRequest, PendingQuestionStatus as Status};
+use crate::pb::{self, PendingQuestionStatus as Status};
 use crate::rpc::words::Text;
 
 fn at(seconds: i64) -> DateTime<Utc> {
@@ -10,14 +10,11 @@ fn at(seconds: i64) -> DateTime<Utc> {
 }
 
 fn customer(status: CustomerStatus) -> Customer {
-    let request = CreateCustomerRequest {
-        business_name: "Zoë".to_owned(),
-        status: status.into(),
-        ..Default::default()
-    };
+    let wanted =
+        pb::Customer { business_name: "Zoë".to_owned(), status: status.into(), ..Default::default() };
     Customer {
         email: "zoe@cafe.example".to_owned(),
-        ..crate::customers::wire::create(request, Uuid::nil(), at(0))
+        ..crate::customers::wire::create(wanted, Uuid::nil(), at(0))
     }
 }
 
