@@ -394,7 +394,7 @@ impl Error {
         }
     }
 
-    fn conflict() -> Self {
+    pub(crate) fn conflict() -> Self {
         Self::Aborted {
             reason: ErrorReason::Conflict,
             message: "other calls changed the same rows several times; read again and retry",

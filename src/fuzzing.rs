@@ -175,7 +175,7 @@ fn slug(name: &str) {
     for slug in [slug, numbered] {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         assert!(!slug.is_empty() && slug.len() <= MAX_SLUG && slug.bytes().all(allowed), "{slug:?}");
-        let request = pb::GetCustomerBySlugRequest { slug, show_deleted: false };
+        let request = pb::GetCustomerBySlugRequest { slug, ..Default::default() };
         assert_eq!(validate(&request), Ok(()));
     }
     let asked = Asked { query: name, tags: &[name.to_owned()], email: name, phone: name };

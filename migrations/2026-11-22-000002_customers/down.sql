@@ -1,2 +1,3 @@
 DROP VIEW customer_list;
+DROP TABLE customer_external_ids;
 DROP TABLE customers;

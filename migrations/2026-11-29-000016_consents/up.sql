@@ -29,7 +29,7 @@ CREATE TABLE customer_consents (
     occurred_at timestamptz NOT NULL,
     campaign_id uuid NOT NULL,
     campaign_event_id uuid NOT NULL,
-    event_id text COLLATE "C" NOT NULL CHECK (length(event_id) BETWEEN 1 AND 128),
+    event_id text COLLATE "C" NOT NULL CHECK (length(event_id) BETWEEN 1 AND 256),
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     revision bigint NOT NULL DEFAULT 1,

@@ -89,7 +89,7 @@ fn profile(customer: &Customer) -> Vec<(Name<'_>, String)> {
         source,
         owner,
         tags: Texts(tags),
-        external_ref: _,
+        external_ids: _,
         business_context: _,
         brand_voice: _,
         content_preferences: _,
@@ -170,12 +170,13 @@ fn brand_voice(voice: &BrandVoice) -> Vec<(Name<'_>, String)> {
 }
 
 fn content_preferences(preferences: &ContentPreferences) -> Vec<(Name<'_>, String)> {
-    let ContentPreferences { topics, formats, channels, languages, frequency, avoid } = preferences;
+    let ContentPreferences { topics, formats, preferred_channels, languages, frequency, avoid } = preferences;
+    let channels: Vec<_> = preferred_channels.iter().map(|channel| channel.0.word()).collect();
     ours(vec![
         ("Languages", list(languages)),
         ("Topics", list(topics)),
         ("Avoid", list(avoid)),
-        ("Channels", list(channels)),
+        ("Channels", channels.join("; ")),
         ("Formats", list(formats)),
         ("How often", frequency.clone()),
     ])

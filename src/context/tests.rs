@@ -169,7 +169,7 @@ fn customer() -> impl Strategy<Value = Customer> {
             source: String::new(),
             owner,
             tags: Texts(Vec::new()),
-            external_ref: String::new(),
+            external_ids: Json(Vec::new()),
             business_context: Json(BusinessContext { description, goals, ..Default::default() }),
             brand_voice: Json::default(),
             content_preferences: Json::default(),
@@ -477,7 +477,7 @@ fn in_words(text: &str) -> Snapshot {
         source: text(),
         owner: text(),
         tags: Texts(vec![text(), text()]),
-        external_ref: text(),
+        external_ids: Json(Vec::new()),
         business_context: Json(BusinessContext {
             description: text(),
             goals: vec![text(), text()],

@@ -1,12 +1,13 @@
 //! What one transaction does to customers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use futures_util::try_join;
 use uuid::Uuid;
 
 use super::consents::store::Consent;
-use super::store::{self, Cursor, Customer, Filter, OrderKey};
+use super::counts::Step;
+use super::store::{self, Cursor, Customer, ExternalId, Filter, OrderKey, View};
 use super::{consents, counts, rules, wire, words};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
@@ -37,20 +38,29 @@ pub(crate) enum Deleted {
 
 /// Adds a customer. Without a slug, it gets the first free one that its name suggests.
 pub(crate) async fn create(tx: &TenantTx, mut customer: Customer) -> Result<Customer> {
+    rules::check_external_ids(&customer.external_ids.0)?;
     let lexemes = words::lexemes(tx.tenant(), &customer);
     let steps = counts::steps(None, Some(&customer));
     size::check("customer", None, &pb::Customer::from(customer.clone()))?;
-    if !customer.slug.is_empty() {
-        return match store::insert(tx, &customer, &lexemes, &steps).await? {
-            true => Ok(customer),
-            false => Err(slug_taken(&customer.slug)),
-        };
+    if customer.slug.is_empty() {
+        insert(tx, &mut customer, &lexemes, &steps).await?;
+    } else if !store::insert(tx, &customer, &lexemes, &steps).await? {
+        return Err(slug_taken(&customer.slug));
     }
-    let base = rules::slug(&customer.business_name);
-    customer.slug.clone_from(&base);
+    hold_external_ids(tx, &customer).await?;
+    Ok(customer)
+}
+
+/// Adds a customer with a slug that is free.
+async fn insert(tx: &TenantTx, customer: &mut Customer, lexemes: &[String], steps: &[Step]) -> Result<()> {
+    let base = match customer.business_name.as_str() {
+        "" => rules::visitor_slug(customer.id),
+        name => rules::slug(name),
+    };
+    customer.slug = rules::numbered(&base, 1);
     for _ in 0..SLUG_ATTEMPTS {
-        if store::insert(tx, &customer, &lexemes, &steps).await? {
-            return Ok(customer);
+        if store::insert(tx, customer, lexemes, steps).await? {
+            return Ok(());
         }
         customer.slug = free_slug(tx, &base).await?;
     }
@@ -58,6 +68,24 @@ pub(crate) async fn create(tx: &TenantTx, mut customer: Customer) -> Result<Cust
         reason: ErrorReason::Conflict,
         message: "too many customers of this name at once; retry",
     })
+}
+
+/// Has a customer hold its ids of other systems. They come last in a transaction, in their order, so that two
+/// transactions never wait for each other's.
+async fn hold_external_ids(tx: &TenantTx, customer: &Customer) -> Result<()> {
+    let mut ids = customer.external_ids.0.clone();
+    ids.sort_unstable();
+    if ids.is_empty() || store::external_ids::insert(tx, customer.id, &ids).await? == ids.len() {
+        return Ok(());
+    }
+    for id in &ids {
+        let holder = store::external_ids::find_holder(tx, id).await?;
+        if let Some(holder) = holder.filter(|holder| *holder != customer.id) {
+            return Err(external_id_taken(id, holder));
+        }
+    }
+    // The other one has given it up in between.
+    Err(Error::conflict())
 }
 
 /// The first free slug after `base`, `base-2` and so on. Where many are taken it looks ever further
@@ -124,11 +152,12 @@ pub(crate) async fn get_by_slug(
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
+    view: View,
     order: (OrderKey, Direction),
     page: &Page<Cursor>,
 ) -> Result<(Vec<Customer>, Option<Cursor>)> {
     choose_plan(tx, filter).await?;
-    let (customers, more) = page.cut(store::list(tx, filter, order, page).await?);
+    let (customers, more) = page.cut(store::list(tx, filter, view, order, page).await?);
     let next = customers.last().filter(|_| more).map(|last| Cursor::at(order.0, last));
     Ok((customers, next))
 }
@@ -171,6 +200,7 @@ pub(crate) async fn update(
     if wanted == current {
         return Ok(current);
     }
+    rules::check_external_ids(&wanted.external_ids.0)?;
     let message = |customer: &Customer| pb::Customer::from(customer.clone());
     size::check("customer", Some(&message(&current)), &message(&wanted))?;
     write(tx, &current, wanted).await
@@ -234,7 +264,8 @@ pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Op
 }
 
 /// Writes a customer anew and counts what changed, in one flight. Another slug may have to wait for who takes it at the
-/// same time, and that one for our counts: then it is written before anything is counted, as a new customer is.
+/// same time, and that one for our counts: then it is written before anything is counted, as a new customer is. Ids of
+/// other systems come after both.
 async fn write(tx: &TenantTx, before: &Customer, customer: Customer) -> Result<Customer> {
     let customer = Customer { updated_at: times::now(), revision: customer.revision + 1, ..customer };
     let lexemes = words::lexemes(tx.tenant(), &customer);
@@ -247,7 +278,19 @@ async fn write(tx: &TenantTx, before: &Customer, customer: Customer) -> Result<C
         update.await?;
         count.await?;
     }
+    if held(before) != held(&customer) {
+        store::external_ids::delete(tx, customer.id).await?;
+        if customer.deleted_at.is_none() {
+            hold_external_ids(tx, &customer).await?;
+        }
+    }
     Ok(customer)
+}
+
+/// The ids of other systems that a customer holds, so that no other one can have them.
+fn held(customer: &Customer) -> BTreeSet<&ExternalId> {
+    let ids = customer.deleted_at.is_none().then_some(&customer.external_ids.0);
+    ids.into_iter().flatten().collect()
 }
 
 /// The customer that was found under this name, unless it is deleted and counts as absent.
@@ -284,6 +327,17 @@ pub(crate) fn not_deleted(id: Uuid) -> Error {
 /// There is no such customer in this tenant.
 pub(crate) fn not_found(name: impl ToString) -> Error {
     Error::NotFound { reason: ErrorReason::CustomerNotFound, kind: "customer", name: name.to_string() }
+}
+
+/// Another customer has this id of another system.
+pub(crate) fn external_id_taken(id: &ExternalId, holder: Uuid) -> Error {
+    let ExternalId { source, id } = id;
+    Error::AlreadyExists {
+        reason: ErrorReason::ExternalIdTaken,
+        message: format!("the customer {holder} has the external id {id:?} of {source:?}; update that one"),
+        kind: "customer",
+        name: holder.to_string(),
+    }
 }
 
 pub(crate) fn slug_taken(slug: &str) -> Error {

@@ -157,6 +157,9 @@ fn taken(
 ) -> Result<Value> {
     let value = match (field.kind(), present) {
         (Kind::String, Value::List(items)) => return Ok(Value::List(added(items, text, overwrite))),
+        (Kind::Enum(words), Value::List(items)) => {
+            return listed(&words, items, text, overwrite).map(Value::List);
+        }
         (Kind::String, _) => Value::String(text.to_owned()),
         (Kind::Enum(words), _) => Value::EnumNumber(word(&words, text)?),
         _ => return Err(Error::internal(format!("{} takes no text", field.name()))),
@@ -177,6 +180,18 @@ fn added(present: &[Value], text: &str, overwrite: bool) -> Vec<Value> {
         }
     }
     items
+}
+
+/// The words of a list after it took the lines of a text.
+fn listed(words: &EnumDescriptor, present: &[Value], text: &str, overwrite: bool) -> Result<Vec<Value>> {
+    let mut items = if overwrite { Vec::new() } else { present.to_vec() };
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let item = Value::EnumNumber(word(words, line)?);
+        if !items.contains(&item) {
+            items.push(item);
+        }
+    }
+    Ok(items)
 }
 
 /// The number of the word of an enum, which may be written in any case, with spaces or hyphens, and
@@ -231,7 +246,7 @@ fn is_filled(value: &Value) -> bool {
     match value {
         Value::String(text) => !text.is_empty(),
         Value::List(items) => !items.is_empty(),
-        // The only enum of a customer.
+        // The only enum of a customer that is no list.
         Value::EnumNumber(number) => *number > CustomerStatus::Lead.into(),
         _ => true,
     }

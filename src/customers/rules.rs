@@ -2,7 +2,10 @@
 
 use deunicode::deunicode;
 
-use super::store::ContentPreferences;
+use uuid::Uuid;
+
+use super::store::{ContentPreferences, ExternalId};
+use crate::error::{Error, Result};
 use crate::rpc::fold::fold;
 
 /// Characters of a slug at most: a label of the domain name system.
@@ -14,13 +17,50 @@ const ROOM_FOR_NUMBER: usize = 8;
 /// The slug of a name that has no letter or digit.
 const NAMELESS: &str = "customer";
 
+/// What the slug of a customer without a name begins with.
+const VISITOR: &str = "visitor";
+
+/// Bytes of the id of a visitor that are in its slug, from its end, which is random: visitors are many, and would
+/// else look for one free number all at once.
+const VISITOR_BYTES: usize = 6;
+
+/// What belongs to a customer in URLs, as `/customers/{customer_id}/ai-context`: no slug, so that
+/// `/customers/slug/{slug}` is nothing else as well. The contract has the same list as a rule of `Customer.slug`.
+pub(crate) const RESERVED_SLUGS: [&str; 15] = [
+    "ai-context",
+    "brand-voice",
+    "business-context",
+    "campaigns",
+    "consents",
+    "contacts",
+    "content-preferences",
+    "conversations",
+    "customer-faqs",
+    "duplicates",
+    "faqs",
+    "interest-events",
+    "interest-scores",
+    "pending-questions",
+    "purchases",
+];
+
+/// What comes after all names in their order: the largest code point. It is no character of any script: only a name
+/// that begins with it comes later.
+const AFTER_ALL_NAMES: &str = "\u{10ffff}";
+
+/// Tags of a customer at most, as the contract says.
+const MAX_TAGS: usize = 50;
+
 /// Bytes of a name that count in the order of names. A token of a page has them, as JSON and then as base64, and
 /// tokens have 1 KiB at most. One character may fold to eighteen, so the limit of names is no such bound.
 const MAX_SORT_NAME: usize = 320;
 
 /// What a customer of this name is ordered by: the beginning of the folded name. Names that are equal so far are
-/// ordered by id.
+/// ordered by id. A customer without a name comes last.
 pub(crate) fn sort_name(name: &str) -> String {
+    if name.is_empty() {
+        return AFTER_ALL_NAMES.to_owned();
+    }
     let mut folded = fold(name);
     folded.truncate(folded.floor_char_boundary(MAX_SORT_NAME));
     folded
@@ -49,9 +89,62 @@ pub(crate) fn slug(name: &str) -> String {
     if slug.is_empty() { NAMELESS.to_owned() } else { slug.to_owned() }
 }
 
-/// The `number`th customer of that slug, from 1.
+/// The slug of a customer without a name.
+pub(crate) fn visitor_slug(id: Uuid) -> String {
+    let bytes = id.as_bytes();
+    let random = bytes.iter().skip(bytes.len() - VISITOR_BYTES);
+    random.fold(format!("{VISITOR}-"), |slug, byte| format!("{slug}{byte:02x}"))
+}
+
+/// The `number`th customer of that slug, from 1. A reserved one has no first.
 pub(crate) fn numbered(slug: &str, number: u32) -> String {
-    if number <= 1 { slug.to_owned() } else { format!("{slug}-{number}") }
+    match number.max(if RESERVED_SLUGS.contains(&slug) { 2 } else { 1 }) {
+        1 => slug.to_owned(),
+        number => format!("{slug}-{number}"),
+    }
+}
+
+/// Holds the ids of a customer to be different.
+///
+/// # Errors
+///
+/// The first one that is there twice.
+pub(crate) fn check_external_ids(ids: &[ExternalId]) -> Result<()> {
+    let twice =
+        (0..ids.len()).find(|index| ids.iter().take(*index).any(|before| Some(before) == ids.get(*index)));
+    match twice {
+        None => Ok(()),
+        Some(index) => {
+            let field = format!("customer.external_ids[{index}]");
+            Err(Error::invalid(field, "repeated.unique", "is there twice; name each id once"))
+        }
+    }
+}
+
+/// The tags of a customer with more: those that it has, and then those that are new.
+///
+/// # Errors
+///
+/// More than it may have.
+pub(crate) fn with_tags(present: &[String], added: &[String]) -> Result<Vec<String>> {
+    let mut tags = present.to_vec();
+    for tag in added {
+        if !tags.contains(tag) {
+            tags.push(tag.clone());
+        }
+    }
+    match tags.len() {
+        0..=MAX_TAGS => Ok(tags),
+        count => {
+            let description = format!("would make {count} tags of the customer; it may have {MAX_TAGS}");
+            Err(Error::invalid("tags", "repeated.max_items", description))
+        }
+    }
+}
+
+/// The tags of a customer without some.
+pub(crate) fn without_tags(present: &[String], removed: &[String]) -> Vec<String> {
+    present.iter().filter(|tag| !removed.contains(tag)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -59,6 +152,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pb;
+    use crate::rpc::validate::validate;
 
     #[test]
     fn what_names_are_ordered_by_is_bounded_in_whole_characters() {
@@ -87,6 +182,45 @@ mod tests {
         }
         assert_eq!(numbered("cafe-zoe", 1), "cafe-zoe");
         assert_eq!(numbered("cafe-zoe", 2), "cafe-zoe-2");
+        assert_eq!(numbered("ai-context", 1), "ai-context-2");
+        assert_eq!(numbered("ai-context", 3), "ai-context-3");
+        assert_eq!(visitor_slug(Uuid::from_u128(0xabcd_ef01_2345_6789)), "visitor-ef0123456789");
+    }
+
+    #[test]
+    fn visitors_come_after_all_names() {
+        for name in ["zoe", "\u{4e2d}", "\u{1f600}", "\u{e000}"] {
+            assert!(sort_name(name) < sort_name(""), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_contract_reserves_the_same_slugs() {
+        let rule = |slug: &str| {
+            let customer = pb::Customer { slug: slug.to_owned(), ..Default::default() };
+            validate(&customer).is_ok()
+        };
+        assert!(RESERVED_SLUGS.iter().all(|slug| !rule(slug)));
+        assert!(rule("ai-context-2") && rule("zoe"));
+    }
+
+    #[test]
+    fn tags_are_a_set() {
+        let tags = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let present = tags(&["a", "b"]);
+        assert_eq!(with_tags(&present, &tags(&["c", "b", "c"])).expect("few"), tags(&["a", "b", "c"]));
+        assert_eq!(without_tags(&present, &tags(&["c", "a"])), tags(&["b"]));
+        let many: Vec<_> = (0..49).map(|number: u32| number.to_string()).collect();
+        assert_eq!(with_tags(&many, &tags(&["x"])).expect("50").len(), 50);
+        with_tags(&many, &tags(&["x", "y"])).expect_err("51");
+    }
+
+    #[test]
+    fn an_id_that_is_there_twice_is_named() {
+        let id = |source: &str, id: &str| ExternalId { source: source.to_owned(), id: id.to_owned() };
+        check_external_ids(&[id("a", "1"), id("a", "2"), id("b", "1")]).expect("different");
+        let error = check_external_ids(&[id("a", "1"), id("b", "1"), id("a", "1")]).expect_err("twice");
+        assert!(error.to_string().contains("customer.external_ids[2]"), "{error}");
     }
 
     proptest! {

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::actions::{self, ById, Deleted};
 use super::store::{Cursor, Customer};
-use super::{consents, wire};
+use super::{consents, rules, wire};
+use crate::db::texts::Texts;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::live::finder::Finder;
@@ -71,7 +72,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let (found, consents) = found.unzip();
         let customer = actions::get(found, id, deleted)?;
         Ok(Response::new(pb::GetCustomerResponse {
-            customer: Some(customer.into()),
+            customer: Some(wire::viewed(customer, call.message.view())),
             consents: consents::wire::of_customer(consents.unwrap_or_default()),
         }))
     }
@@ -86,7 +87,7 @@ impl pb::customer_service_server::CustomerService for Customers {
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (customer, consents) = actions::get_by_slug(tx, slug, deleted).await?;
             Ok(pb::GetCustomerBySlugResponse {
-                customer: Some(customer.into()),
+                customer: Some(wire::viewed(customer, call.message.view())),
                 consents: consents::wire::of_customer(consents),
             })
         });
@@ -115,11 +116,12 @@ impl pb::customer_service_server::CustomerService for Customers {
     ) -> Result<Response<pb::ListCustomersResponse>, Status> {
         let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let order = wire::order(&call.message.order_by);
+        let view = wire::view(call.message.view());
         let Some(filter) = wire::filter(call.context.caller.tenant().as_uuid(), &call.message) else {
             return Ok(Response::new(pb::ListCustomersResponse::default()));
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (customers, next) = actions::list(tx, &filter, order, &page).await?;
+            let (customers, next) = actions::list(tx, &filter, view, order, &page).await?;
             let (customers, next) = page::fit(customers, next, |last| Cursor::at(order.0, last));
             Ok(pb::ListCustomersResponse { customers, next_page_token: self.page_key.next(&call, next)? })
         });
@@ -171,21 +173,115 @@ impl pb::customer_service_server::CustomerService for Customers {
         Ok(response.await?)
     }
 
+    async fn add_customer_tags(
+        &self,
+        request: Request<pb::AddCustomerTagsRequest>,
+    ) -> Result<Response<pb::AddCustomerTagsResponse>, Status> {
+        let (call, id) = Call::read(request, |call| rpc::id("customer_id", &call.message.customer_id))?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let change = |current: &Customer| {
+                let tags = rules::with_tags(&current.tags.0, &call.message.tags)?;
+                Ok(Customer { tags: Texts(tags), ..current.clone() })
+            };
+            let customer = actions::update(tx, id, None, change).await?;
+            Ok(pb::AddCustomerTagsResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn remove_customer_tags(
+        &self,
+        request: Request<pb::RemoveCustomerTagsRequest>,
+    ) -> Result<Response<pb::RemoveCustomerTagsResponse>, Status> {
+        let (call, id) = Call::read(request, |call| rpc::id("customer_id", &call.message.customer_id))?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let change = |current: &Customer| {
+                let tags = rules::without_tags(&current.tags.0, &call.message.tags);
+                Ok(Customer { tags: Texts(tags), ..current.clone() })
+            };
+            let customer = actions::update(tx, id, None, change).await?;
+            Ok(pb::RemoveCustomerTagsResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
     async fn update_business_context(
         &self,
         request: Request<pb::UpdateBusinessContextRequest>,
     ) -> Result<Response<pb::UpdateBusinessContextResponse>, Status> {
         let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateBusinessContextRequest { id, business_context, update_mask, etag, request_id: _ } =
-                &call.message;
+            let pb::UpdateBusinessContextRequest {
+                customer_id,
+                business_context,
+                update_mask,
+                etag,
+                request_id: _,
+            } = &call.message;
             let patch = rpc::required("business_context", business_context.as_ref())?;
             let change = Change::new("business_context", patch, update_mask.as_ref());
-            (rpc::id("id", id), Etag::expected("etag", etag), change).together()
+            (rpc::id("customer_id", customer_id), Etag::expected("etag", etag), change).together()
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Customer| changed_context(&change, current);
+            let change = |current: &Customer| {
+                let mut customer = pb::Customer::from(current.clone());
+                customer.business_context =
+                    Some(change.apply(&customer.business_context.unwrap_or_default())?);
+                Ok(wire::update(customer, current))
+            };
             let customer = actions::update(tx, id, expected, change).await?;
             Ok(pb::UpdateBusinessContextResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn update_brand_voice(
+        &self,
+        request: Request<pb::UpdateBrandVoiceRequest>,
+    ) -> Result<Response<pb::UpdateBrandVoiceResponse>, Status> {
+        let (call, (id, expected, change)) = Call::read(request, |call| {
+            let pb::UpdateBrandVoiceRequest { customer_id, brand_voice, update_mask, etag, request_id: _ } =
+                &call.message;
+            let patch = rpc::required("brand_voice", brand_voice.as_ref())?;
+            let change = Change::new("brand_voice", patch, update_mask.as_ref());
+            (rpc::id("customer_id", customer_id), Etag::expected("etag", etag), change).together()
+        })?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let change = |current: &Customer| {
+                let mut customer = pb::Customer::from(current.clone());
+                customer.brand_voice = Some(change.apply(&customer.brand_voice.unwrap_or_default())?);
+                Ok(wire::update(customer, current))
+            };
+            let customer = actions::update(tx, id, expected, change).await?;
+            Ok(pb::UpdateBrandVoiceResponse { customer: Some(customer.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn update_content_preferences(
+        &self,
+        request: Request<pb::UpdateContentPreferencesRequest>,
+    ) -> Result<Response<pb::UpdateContentPreferencesResponse>, Status> {
+        let (call, (id, expected, change)) = Call::read(request, |call| {
+            let pb::UpdateContentPreferencesRequest {
+                customer_id,
+                content_preferences,
+                update_mask,
+                etag,
+                request_id: _,
+            } = &call.message;
+            let patch = rpc::required("content_preferences", content_preferences.as_ref())?;
+            let change = Change::new("content_preferences", patch, update_mask.as_ref());
+            (rpc::id("customer_id", customer_id), Etag::expected("etag", etag), change).together()
+        })?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            let change = |current: &Customer| {
+                let mut customer = pb::Customer::from(current.clone());
+                customer.content_preferences =
+                    Some(change.apply(&customer.content_preferences.unwrap_or_default())?);
+                Ok(wire::update(customer, current))
+            };
+            let customer = actions::update(tx, id, expected, change).await?;
+            Ok(pb::UpdateContentPreferencesResponse { customer: Some(customer.into()) })
         });
         Ok(response.await?)
     }
@@ -202,12 +298,6 @@ impl pb::customer_service_server::CustomerService for Customers {
 fn changed(change: &Change, current: &Customer) -> Result<Customer> {
     let wanted = change.apply(&pb::Customer::from(current.clone()))?;
     Ok(wire::update(wanted, current))
-}
-
-fn changed_context(change: &Change, current: &Customer) -> Result<Customer> {
-    let message = pb::Customer::from(current.clone());
-    let context = change.apply(&message.business_context.clone().unwrap_or_default())?;
-    Ok(wire::update(pb::Customer { business_context: Some(context), ..message }, current))
 }
 
 fn deleted(show: bool) -> Deleted {

@@ -1,6 +1,7 @@
 //! `customers`.
 
 pub(crate) mod counts;
+pub(crate) mod external_ids;
 mod list;
 
 use chrono::{DateTime, Utc};
@@ -11,7 +12,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(crate) use list::{Cursor, Filter, OrderKey, count_found, list, list_ids};
+pub(crate) use list::{Cursor, Filter, OrderKey, View, count_found, list, list_ids};
 
 use super::counts::Step;
 use crate::db::TenantTx;
@@ -21,7 +22,7 @@ use crate::db::schema::customers::{self, dsl};
 use crate::db::schema::sql_types::Tsvector;
 use crate::db::texts::Texts;
 use crate::error::{Error, OnConstraint, Result};
-use crate::pb::CustomerStatus;
+use crate::pb::{ContactChannel, CustomerStatus};
 use crate::rpc::etag::Etag;
 use crate::rpc::words::Text;
 
@@ -50,7 +51,7 @@ pub(crate) struct Customer {
     pub(crate) source: String,
     pub(crate) owner: String,
     pub(crate) tags: Texts,
-    pub(crate) external_ref: String,
+    pub(crate) external_ids: Json<Vec<ExternalId>>,
     pub(crate) business_context: Json<BusinessContext>,
     pub(crate) brand_voice: Json<BrandVoice>,
     pub(crate) content_preferences: Json<ContentPreferences>,
@@ -66,6 +67,13 @@ impl Customer {
     pub(crate) fn etag(&self) -> Etag {
         Etag::of(self.id, self.revision, self.updated_at)
     }
+}
+
+/// One of the column `external_ids`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct ExternalId {
+    pub(crate) source: String,
+    pub(crate) id: String,
 }
 
 /// The column `address`.
@@ -110,7 +118,7 @@ pub(crate) struct BrandVoice {
 pub(crate) struct ContentPreferences {
     pub(crate) topics: Vec<String>,
     pub(crate) formats: Vec<String>,
-    pub(crate) channels: Vec<String>,
+    pub(crate) preferred_channels: Vec<Text<ContactChannel>>,
     pub(crate) languages: Vec<String>,
     pub(crate) frequency: String,
     pub(crate) avoid: Vec<String>,

@@ -4,7 +4,9 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer, Filter, OrderKey};
+use super::store::{
+    Address, BrandVoice, BusinessContext, ContentPreferences, Customer, ExternalId, Filter, OrderKey, View,
+};
 use super::words::{self, Asked};
 use super::{phone, rules};
 use crate::db::json::Json;
@@ -34,7 +36,7 @@ impl From<Customer> for pb::Customer {
             source,
             owner,
             tags: Texts(tags),
-            external_ref,
+            external_ids: Json(external_ids),
             business_context: Json(business_context),
             brand_voice: Json(brand_voice),
             content_preferences: Json(content_preferences),
@@ -46,8 +48,10 @@ impl From<Customer> for pb::Customer {
         } = row;
         Self {
             id: id.to_string(),
+            anonymous: business_name.is_empty(),
             business_name,
             slug,
+            external_ids: external_ids.into_iter().map(Into::into).collect(),
             contact_name,
             email,
             phone,
@@ -63,7 +67,6 @@ impl From<Customer> for pb::Customer {
             source,
             owner,
             tags,
-            external_ref,
             business_context: set(business_context).map(Into::into),
             brand_voice: set(brand_voice).map(Into::into),
             content_preferences: set(content_preferences).map(Into::into),
@@ -126,7 +129,9 @@ fn row(
     let pb::Customer {
         id: _,
         business_name,
+        anonymous: _,
         slug,
+        external_ids,
         contact_name,
         email,
         phone,
@@ -142,7 +147,6 @@ fn row(
         source,
         owner,
         tags,
-        external_ref,
         business_context,
         brand_voice,
         content_preferences,
@@ -170,7 +174,7 @@ fn row(
         source,
         owner,
         tags: Texts(tags),
-        external_ref,
+        external_ids: Json(external_ids.into_iter().map(Into::into).collect()),
         business_context: Json(business_context.map(Into::into).unwrap_or_default()),
         brand_voice: Json(brand_voice.map(Into::into).unwrap_or_default()),
         content_preferences: Json(content_preferences.map(Into::into).unwrap_or_default()),
@@ -193,7 +197,7 @@ pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option
         statuses: stored_each(&request.statuses),
         industry_category: rpc::non_empty(&request.industry_category),
         owner: rpc::non_empty(&request.owner),
-        external_ref: rpc::non_empty(&request.external_ref),
+        external_id: request.external_id.clone().map(Into::into),
         source: rpc::non_empty(&request.source),
         created_from: times::optional(request.create_time_from.as_ref()),
         created_until: times::optional(request.create_time_until.as_ref()),
@@ -201,6 +205,20 @@ pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option
         updated_until: times::optional(request.update_time_until.as_ref()),
         show_deleted: request.show_deleted,
     })
+}
+
+impl From<ExternalId> for pb::ExternalId {
+    fn from(row: ExternalId) -> Self {
+        let ExternalId { source, id } = row;
+        Self { source, id }
+    }
+}
+
+impl From<pb::ExternalId> for ExternalId {
+    fn from(message: pb::ExternalId) -> Self {
+        let pb::ExternalId { source, id } = message;
+        Self { source, id }
+    }
 }
 
 impl From<BusinessContext> for pb::BusinessContext {
@@ -265,15 +283,41 @@ impl From<pb::BrandVoice> for BrandVoice {
 
 impl From<ContentPreferences> for pb::ContentPreferences {
     fn from(row: ContentPreferences) -> Self {
-        let ContentPreferences { topics, formats, channels, languages, frequency, avoid } = row;
-        Self { topics, formats, channels, languages, frequency, avoid }
+        let ContentPreferences { topics, formats, preferred_channels, languages, frequency, avoid } = row;
+        let preferred_channels = preferred_channels.into_iter().map(|channel| wire(Some(channel))).collect();
+        Self { topics, formats, preferred_channels, languages, frequency, avoid }
     }
 }
 
 impl From<pb::ContentPreferences> for ContentPreferences {
     fn from(message: pb::ContentPreferences) -> Self {
-        let pb::ContentPreferences { topics, formats, channels, languages, frequency, avoid } = message;
-        Self { topics, formats, channels, languages, frequency, avoid }
+        let pb::ContentPreferences { topics, formats, preferred_channels, languages, frequency, avoid } =
+            message;
+        let preferred_channels = stored_each(&preferred_channels);
+        Self { topics, formats, preferred_channels, languages, frequency, avoid }
+    }
+}
+
+/// How much of each customer a list has.
+pub(crate) fn view(view: pb::CustomerView) -> View {
+    match view {
+        pb::CustomerView::Full => View::Full,
+        pb::CustomerView::Unspecified | pb::CustomerView::Basic => View::Basic,
+    }
+}
+
+/// As much of a customer as one lookup has.
+pub(crate) fn viewed(customer: Customer, view: pb::CustomerView) -> pb::Customer {
+    let customer = pb::Customer::from(customer);
+    match view {
+        pb::CustomerView::Unspecified | pb::CustomerView::Full => customer,
+        pb::CustomerView::Basic => pb::Customer {
+            business_context: None,
+            brand_voice: None,
+            content_preferences: None,
+            custom_attributes: None,
+            ..customer
+        },
     }
 }
 

@@ -47,7 +47,7 @@ diesel::table! {
         created_at -> Timestamptz,
         /// Who did it, as the credential says.
         principal -> Text,
-        /// The RPC, e.g. CustomerService/CreateCustomer, or what the service did by itself.
+        /// The RPC, e.g. crm.v1.CustomerService/CreateCustomer, or what the service did by itself.
         method -> Text,
         /// The kind of thing that it was done to.
         resource_type -> Text,
@@ -365,6 +365,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// The ids that customers have in other systems; a deleted customer holds none.
+    customer_external_ids (tenant_id, source, external_id) {
+        /// The tenant.
+        tenant_id -> Uuid,
+        /// The other system, in the tenant's words.
+        source -> Text,
+        /// The id there.
+        external_id -> Text,
+        /// The customer.
+        customer_id -> Uuid,
+        /// When the row was written.
+        created_at -> Timestamptz,
+        /// The same: rows are written anew, and do not change.
+        updated_at -> Timestamptz,
+        /// Always 1: rows do not change.
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
     /// The words by which FAQs are found: their stems, and as they are written. FAQs that are rejected or archived have none.
     customer_faq_terms (tenant_id, faq_id, term) {
         /// The tenant.
@@ -462,7 +482,7 @@ diesel::table! {
         tenant_id -> Uuid,
         /// UUID version 7, made by the service.
         id -> Uuid,
-        /// What the business is called.
+        /// The name of the business; empty for a visitor whose name is not known.
         business_name -> Text,
         /// The first 320 bytes of business_name without case and accents, for ordering; made by the service.
         sort_name -> Text,
@@ -490,13 +510,13 @@ diesel::table! {
         owner -> Text,
         /// Free labels.
         tags -> Array<Nullable<Text>>,
-        /// The customer's id in another system of the tenant.
-        external_ref -> Text,
+        /// The customer's ids in other systems of the tenant: source, id. customer_external_ids has those of customers that are not deleted.
+        external_ids -> Jsonb,
         /// What is known about the business: description, products_and_services, target_audience, value_proposition, competitors, goals, challenges.
         business_context -> Jsonb,
         /// How the business speaks: tone, style, vocabulary, dos, donts, sample_texts.
         brand_voice -> Jsonb,
-        /// What the customer wants to be sent: topics, formats, channels, languages, frequency, avoid.
+        /// What the customer wants to be sent: topics, formats, preferred_channels, languages, frequency, avoid.
         content_preferences -> Jsonb,
         /// The tenant's own fields.
         custom_attributes -> Jsonb,
@@ -556,7 +576,7 @@ diesel::table! {
     idempotency_keys (tenant_id, method, request_id) {
         /// The tenant.
         tenant_id -> Uuid,
-        /// The RPC, e.g. CustomerService/CreateCustomer.
+        /// The RPC, e.g. crm.v1.CustomerService/CreateCustomer.
         method -> Text,
         /// The UUID that the client made for the request.
         request_id -> Uuid,
@@ -812,6 +832,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     conversations,
     customer_consents,
     customer_counts,
+    customer_external_ids,
     customer_faq_terms,
     customer_faqs,
     customers,

@@ -108,12 +108,18 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
         Reason::PurchaseNotFound => of(engagement::purchases::rules::not_found(ONE)),
         Reason::RefundExceedsPayment => purchase(),
         Reason::NewerVersion => of(Error::newer_version()),
+        Reason::ExternalIdTaken => of(external_id_taken()),
         Reason::ResourceTooLarge => of(size::too_large("customer", 1_048_577)),
     }
 }
 
 fn refusal<T: std::fmt::Debug>(result: Result<T>) -> Status {
     result.expect_err("an error").into()
+}
+
+fn external_id_taken() -> Error {
+    let id = customers::store::ExternalId { source: "shop".to_owned(), id: "4711".to_owned() };
+    customers::actions::external_id_taken(&id, ONE)
 }
 
 fn fields() -> Vec<(&'static str, Status)> {

@@ -120,7 +120,7 @@ mod tests {
     use crate::pb::GetCustomerRequest;
 
     fn of(id: &str) -> Vec<u8> {
-        fingerprint(&GetCustomerRequest { id: id.to_owned(), show_deleted: false })
+        fingerprint(&GetCustomerRequest { id: id.to_owned(), ..Default::default() })
     }
 
     #[test]

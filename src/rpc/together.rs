@@ -134,9 +134,9 @@ mod tests {
             crate::pb::CreateCustomerRequest { customer: Some(customer), ..Default::default() }
         };
         assert_eq!(checked(&request("Zoe"), || Ok(7)).expect("fine"), 7);
-        let error = checked(&request(""), || Err::<u8, _>(wrong("customer.slug"))).expect_err("both");
+        let error = checked(&request(" "), || Err::<u8, _>(wrong("customer.slug"))).expect_err("both");
         assert_eq!(fields(&error), ["customer.business_name", "customer.slug"]);
-        let error = checked(&request(""), || Ok(7)).expect_err("the rules");
+        let error = checked(&request(" "), || Ok(7)).expect_err("the rules");
         assert_eq!(fields(&error), ["customer.business_name"]);
         let long = request(&"x".repeat(SEARCHED));
         let error = checked(&long, || -> Result<u8> { panic!("it is not searched") }).expect_err("too long");

@@ -120,11 +120,19 @@ async fn of_customers(asker: &mut Asker) -> pb::Customer {
     let mut created = created.into_iter().map(|created| created.customer.expect("the customer"));
     let (first, second) = (created.next().expect("one"), created.next().expect("another"));
     let (id, slug) = (first.id.clone(), first.slug.clone());
-    let _: pb::GetCustomerResponse =
-        asker.ask("GetCustomer", pb::GetCustomerRequest { id: id.clone(), show_deleted: true }).await;
-    let by_slug = pb::GetCustomerBySlugRequest { slug, show_deleted: true };
+    let _: pb::GetCustomerResponse = asker
+        .ask(
+            "GetCustomer",
+            pb::GetCustomerRequest { id: id.clone(), show_deleted: true, ..Default::default() },
+        )
+        .await;
+    let by_slug = pb::GetCustomerBySlugRequest { slug, show_deleted: true, ..Default::default() };
     let _: pb::GetCustomerBySlugResponse = asker.ask("GetCustomerBySlug", by_slug).await;
-    let list = pb::ListCustomersRequest { page_size: 500, ..Default::default() };
+    let list = pb::ListCustomersRequest {
+        page_size: 500,
+        view: pb::CustomerView::Full.into(),
+        ..Default::default()
+    };
     let _: pb::ListCustomersResponse = asker.ask("ListCustomers", list).await;
     let update = pb::UpdateCustomerRequest {
         customer: Some(pb::Customer { id: id.clone(), city: "Bonn".to_owned(), ..Default::default() }),
@@ -132,7 +140,7 @@ async fn of_customers(asker: &mut Asker) -> pb::Customer {
     };
     let _: pb::UpdateCustomerResponse = asker.ask("UpdateCustomer", update).await;
     let update = pb::UpdateBusinessContextRequest {
-        id: id.clone(),
+        customer_id: id.clone(),
         business_context: Some(pb::BusinessContext {
             target_audience: "all".to_owned(),
             ..Default::default()
@@ -141,6 +149,27 @@ async fn of_customers(asker: &mut Asker) -> pb::Customer {
         ..Default::default()
     };
     let _: pb::UpdateBusinessContextResponse = asker.ask("UpdateBusinessContext", update).await;
+    let update = pb::UpdateBrandVoiceRequest {
+        customer_id: id.clone(),
+        brand_voice: Some(pb::BrandVoice { tone: "warm".to_owned(), ..Default::default() }),
+        ..Default::default()
+    };
+    let _: pb::UpdateBrandVoiceResponse = asker.ask("UpdateBrandVoice", update).await;
+    let update = pb::UpdateContentPreferencesRequest {
+        customer_id: id.clone(),
+        content_preferences: Some(pb::ContentPreferences {
+            frequency: "weekly".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let _: pb::UpdateContentPreferencesResponse = asker.ask("UpdateContentPreferences", update).await;
+    let tags = vec!["x".to_owned()];
+    let remove = pb::RemoveCustomerTagsRequest { customer_id: id.clone(), tags, ..Default::default() };
+    let _: pb::RemoveCustomerTagsResponse = asker.ask("RemoveCustomerTags", remove).await;
+    let tags = first.tags[..1].to_vec();
+    let add = pb::AddCustomerTagsRequest { customer_id: id, tags, ..Default::default() };
+    let _: pb::AddCustomerTagsResponse = asker.ask("AddCustomerTags", add).await;
     let delete = pb::DeleteCustomerRequest { id: second.id.clone(), ..Default::default() };
     let _: pb::DeleteCustomerResponse = asker.ask("DeleteCustomer", delete).await;
     let undelete = pb::UndeleteCustomerRequest { id: second.id, ..Default::default() };

@@ -2,8 +2,8 @@
 
 use crm_backend::pb::{
     AssignCustomersResponse, AssignmentRefusal, AssignmentStatus, CampaignEventKind, CampaignStatus,
-    ContactChannel, CreateCampaignRequest, Customer, CustomerStatus, ListCampaignCustomersRequest,
-    ListCustomersRequest,
+    ContactChannel, CreateCampaignRequest, Customer, CustomerStatus, CustomerView,
+    ListCampaignCustomersRequest, ListCustomersRequest,
 };
 use tonic::Code;
 use uuid::Uuid;
@@ -202,10 +202,13 @@ async fn a_filter_is_no_page_and_of_nobody_who_is_deleted() {
         page_token: "x".to_owned(),
         order_by: "create_time".to_owned(),
         show_deleted: true,
+        view: CustomerView::Full.into(),
         ..Default::default()
     };
     let error = tenant.assign_found(&campaign, filter).await.expect_err("no page");
-    error.is_invalid(&["filter.page_size", "filter.page_token", "filter.order_by", "filter.show_deleted"]);
+    let fields = ["page_size", "page_token", "order_by", "show_deleted", "view"];
+    let fields = fields.map(|field| format!("filter.{field}"));
+    error.is_invalid(&fields.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

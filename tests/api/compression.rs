@@ -193,7 +193,7 @@ async fn long_answers_are_compressed_where_the_client_takes_it_and_short_ones_ar
     let changed = crm_backend::pb::Customer { business_context: Some(context), ..customer.clone() };
     tenant.update(changed, &["business_context"]).await.expect("updated");
     let get = |id: Uuid, headers: &[(&'static str, &str)]| -> Request<Body> {
-        whole(GET, id, headers, framed(&GetCustomerRequest { id: customer.id.clone(), show_deleted: false }))
+        whole(GET, id, headers, framed(&GetCustomerRequest { id: customer.id.clone(), ..Default::default() }))
     };
 
     let mut answer = client.call(get(tenant.id, &[])).await;

@@ -26,7 +26,8 @@ impl Tenant {
 
     /// What a customer said, as it is shown with it.
     async fn consents(&self, customer_id: &str) -> Vec<Consent> {
-        let request = GetCustomerRequest { id: customer_id.to_owned(), show_deleted: true };
+        let request =
+            GetCustomerRequest { id: customer_id.to_owned(), show_deleted: true, ..Default::default() };
         self.customers().get_customer(request).await.expect("the customer").into_inner().consents
     }
 
@@ -220,7 +221,7 @@ async fn consents_are_shown_with_the_customer_listed_and_told_in_its_context() {
     ];
     let shown = tenant.consents(&zoe.id).await;
     assert_eq!(said(&shown), expected);
-    let by_slug = GetCustomerBySlugRequest { slug: zoe.slug.clone(), show_deleted: false };
+    let by_slug = GetCustomerBySlugRequest { slug: zoe.slug.clone(), ..Default::default() };
     let by_slug = tenant.customers().get_customer_by_slug(by_slug).await.expect("it").into_inner();
     assert_eq!(by_slug.consents, shown);
     let event = tenant.all_events(Default::default()).await;

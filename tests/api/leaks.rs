@@ -2,7 +2,9 @@
 //! its libraries', while canaries go through every field of every RPC, and into every fault.
 
 use crm_backend::auth::TENANT_HEADER;
-use crm_backend::pb::{BrandVoice, BusinessContext, ContentPreferences, CreateConversationRequest, Customer};
+use crm_backend::pb::{
+    BrandVoice, BusinessContext, ContentPreferences, CreateConversationRequest, Customer, ExternalId,
+};
 use prost::Message;
 use prost_reflect::{Kind, MethodDescriptor, ReflectMessage, Value};
 use tonic::transport::{Channel, Endpoint};
@@ -66,7 +68,7 @@ async fn everything(tenant: &Tenant) -> About {
         city: text(),
         owner: text(),
         tags: vec![text()],
-        external_ref: text(),
+        external_ids: vec![ExternalId { source: CANARY.to_owned(), id: text() }],
         business_context: Some(BusinessContext { description: text(), ..Default::default() }),
         brand_voice: Some(BrandVoice { tone: text(), ..Default::default() }),
         content_preferences: Some(ContentPreferences { topics: vec![text()], ..Default::default() }),

@@ -19,6 +19,7 @@ mod audit_plans;
 mod authentication;
 mod bad_input;
 mod batches;
+mod bindings;
 mod bus;
 mod campaign_assignments;
 mod campaign_crowds;

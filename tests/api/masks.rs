@@ -103,6 +103,7 @@ fn one(field: &FieldDescriptor) -> Value {
         ("country_code", _) => text("AT"),
         ("slug", _) => text("new-slug"),
         ("languages", _) => text("fr"),
+        ("external_ids", Kind::Message(message)) => Value::Message(filled(&message)),
         ("target_field", _) => text("custom_attributes.new"),
         (_, Kind::String) => text("new"),
         (_, Kind::Enum(_)) => Value::EnumNumber(2),
@@ -186,7 +187,7 @@ fn take(target: &mut DynamicMessage, source: &DynamicMessage, path: &[FieldDescr
 
 /// Without what changes with every change, or follows from other fields.
 fn without_version(mut message: DynamicMessage) -> DynamicMessage {
-    for field in ["etag", "update_time", "phone_e164"] {
+    for field in ["etag", "update_time", "phone_e164", "anonymous"] {
         message.clear_field_by_name(field);
     }
     message

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crm_backend::pb::{Customer, CustomerStatus, ListCustomersRequest};
+use crm_backend::pb::{Customer, CustomerStatus, ExternalId, ListCustomersRequest};
 use tonic::Code;
 
 use crate::support::customers::{named, names};
@@ -183,6 +183,11 @@ async fn an_unknown_order_is_refused() {
     }
 }
 
+/// An id in the shop.
+fn shop(id: &str) -> ExternalId {
+    ExternalId { source: "shop".to_owned(), id: id.to_owned() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_filters_must_hold_together() {
     let crm = Crm::start().await;
@@ -191,21 +196,21 @@ async fn all_filters_must_hold_together() {
                       status: CustomerStatus,
                       trade: &str,
                       owner: &str,
-                      reference: &str,
+                      references: &[&str],
                       tags: &[&str]| {
         let request = Customer {
             status: status.into(),
             industry_category: trade.to_owned(),
             owner: owner.to_owned(),
-            external_ref: reference.to_owned(),
+            external_ids: references.iter().map(|id| shop(id)).collect(),
             tags: tags.iter().map(ToString::to_string).collect(),
             ..named(name)
         };
         tenant.create(request).await.expect("a customer")
     };
-    let a = make("a", CustomerStatus::Lead, "food", "ana", "1", &["vip", "new"]).await;
-    let b = make("b", CustomerStatus::Active, "food", "ben", "1", &["vip"]).await;
-    let c = make("c", CustomerStatus::Churned, "print", "ana", "", &[]).await;
+    let a = make("a", CustomerStatus::Lead, "food", "ana", &["1", "2"], &["vip", "new"]).await;
+    let b = make("b", CustomerStatus::Active, "food", "ben", &["3"], &["vip"]).await;
+    let c = make("c", CustomerStatus::Churned, "print", "ana", &[], &[]).await;
     let c = tenant.update(Customer { city: "Bonn".to_owned(), ..c }, &["city"]).await.expect("updated");
 
     let all = || by("create_time");
@@ -220,7 +225,17 @@ async fn all_filters_must_hold_together() {
         (ListCustomersRequest { industry_category: text("foo"), ..all() }, ""),
         (ListCustomersRequest { industry_category: text("FOOD"), ..all() }, ""),
         (ListCustomersRequest { owner: text("ana"), ..all() }, "ac"),
-        (ListCustomersRequest { external_ref: text("1"), ..all() }, "ab"),
+        (ListCustomersRequest { external_id: Some(shop("1")), ..all() }, "a"),
+        (ListCustomersRequest { external_id: Some(shop("2")), ..all() }, "a"),
+        (ListCustomersRequest { external_id: Some(shop("3")), owner: text("ana"), ..all() }, ""),
+        (ListCustomersRequest { external_id: Some(shop("4")), ..all() }, ""),
+        (
+            ListCustomersRequest {
+                external_id: Some(ExternalId { source: text("s"), id: text("1") }),
+                ..all()
+            },
+            "",
+        ),
         (ListCustomersRequest { tags: texts(&["vip"]), ..all() }, "ab"),
         (ListCustomersRequest { tags: texts(&["vip", "new"]), ..all() }, "a"),
         (ListCustomersRequest { tags: texts(&["vi"]), ..all() }, ""),

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use crm_backend::pb::{
-    Customer, CustomerStatus, ListConversationsRequest, ListCustomersRequest, ListMessagesRequest,
-    get_message_request::Name,
+    Customer, CustomerStatus, ExternalId, ListConversationsRequest, ListCustomersRequest,
+    ListMessagesRequest, get_message_request::Name,
 };
 
 use crate::support::citus::Citus;
@@ -38,7 +38,7 @@ async fn large() -> (Crm, Tenant) {
     }
     let rare = Customer {
         owner: "ana".to_owned(),
-        external_ref: "X-1".to_owned(),
+        external_ids: vec![shop("X-1")],
         industry_category: "lighthouses".to_owned(),
         status: CustomerStatus::Churned.into(),
         tags: vec!["singular".to_owned()],
@@ -153,7 +153,6 @@ async fn a_filter_that_leaves_few_customers_reads_few_entries() {
     let churned = vec![CustomerStatus::Churned.into()];
     let cases = [
         (ListCustomersRequest { owner: text("ana"), ..all() }, "customers_tenant_id_owner_idx"),
-        (ListCustomersRequest { external_ref: text("X-1"), ..all() }, "customers_tenant_id_external_ref_idx"),
         (
             ListCustomersRequest { industry_category: text("lighthouses"), ..all() },
             "customers_tenant_id_industry_category_idx",
@@ -168,6 +167,16 @@ async fn a_filter_that_leaves_few_customers_reads_few_entries() {
         };
         hold(&crm, &tenant, &what, list, &[index], 2).await;
     }
+    let request = ListCustomersRequest { external_id: Some(shop("X-1")), ..all() };
+    let list = async |tenant: &Tenant| {
+        assert_eq!(tenant.list(request.clone()).await.expect("a page").customers.len(), 1);
+    };
+    hold(&crm, &tenant, "an id", list, &["customer_external_ids_pkey", "customers_pkey"], 2).await;
+}
+
+/// An id in the shop.
+fn shop(id: &str) -> ExternalId {
+    ExternalId { source: "shop".to_owned(), id: id.to_owned() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

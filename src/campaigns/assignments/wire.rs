@@ -90,6 +90,7 @@ fn check_filter(filter: &pb::ListCustomersRequest) -> Result<()> {
         ("page_token", !filter.page_token.is_empty()),
         ("order_by", !filter.order_by.is_empty()),
         ("show_deleted", filter.show_deleted),
+        ("view", filter.view != 0),
     ];
     let violation = |field: &str| {
         Violation {

@@ -77,6 +77,9 @@ fn a_text_becomes_what_the_field_is() {
     assert_eq!(filled("brand_voice.tone", "warm").brand_voice.expect("a voice").tone, "warm");
     let goals = filled("business_context.goals", "grow\n\n  open a second shop \ngrow");
     assert_eq!(goals.business_context.expect("a context").goals, ["grow", "open a second shop"]);
+    let wishes = filled("content_preferences.preferred_channels", "WhatsApp\nin-app\nwhatsapp");
+    let wishes = wishes.content_preferences.expect("preferences").preferred_channels;
+    assert_eq!(wishes, [pb::ContactChannel::Whatsapp, pb::ContactChannel::InApp].map(i32::from));
     for text in ["PROSPECT", "prospect", "Prospect", "customer_status_prospect", "CUSTOMER-STATUS PROSPECT"] {
         assert_eq!(filled("status", text).status(), CustomerStatus::Prospect, "{text}");
     }
@@ -96,6 +99,8 @@ fn what_the_rules_refuse_is_the_answers_fault() {
         ("status", "customer"),
         ("tags", &"x".repeat(65)),
         ("website", "cafe"),
+        ("content_preferences.preferred_channels", "pigeon"),
+        ("slug", "ai-context"),
     ] {
         let Err(Error::Invalid { reason, violations }) = fill(&bare(), &field(path), text, false) else {
             panic!("{path} takes {text}");

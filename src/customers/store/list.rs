@@ -4,16 +4,17 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{Bool, Text as SqlText};
+use diesel::sql_types::{Bool, Jsonb, Text as SqlText};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Customer;
+use super::{Customer, ExternalId};
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::{Listing, listing};
+use crate::db::schema::customer_external_ids;
 use crate::error::Result;
 use crate::pb::CustomerStatus;
 use crate::rpc::Page;
@@ -40,7 +41,7 @@ diesel::table! {
         source -> Text,
         owner -> Text,
         tags -> Array<Nullable<Text>>,
-        external_ref -> Text,
+        external_ids -> Jsonb,
         business_context -> Jsonb,
         brand_voice -> Jsonb,
         content_preferences -> Jsonb,
@@ -53,6 +54,8 @@ diesel::table! {
     }
 }
 
+diesel::allow_tables_to_appear_in_same_query!(customer_list, customer_external_ids);
+
 /// Which customers a list shows. All that is set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
@@ -61,7 +64,7 @@ pub(crate) struct Filter {
     pub(crate) statuses: Vec<Text<CustomerStatus>>,
     pub(crate) industry_category: Option<String>,
     pub(crate) owner: Option<String>,
-    pub(crate) external_ref: Option<String>,
+    pub(crate) external_id: Option<ExternalId>,
     pub(crate) source: Option<String>,
     pub(crate) created_from: Option<DateTime<Utc>>,
     pub(crate) created_until: Option<DateTime<Utc>>,
@@ -110,17 +113,27 @@ pub(crate) async fn count_found(tx: &TenantTx, tsquery: &str, limit: i64) -> Res
     Ok(i64::try_from(found.len()).unwrap_or(i64::MAX))
 }
 
+/// How much of each customer a list reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Not the columns that can be large: they are empty.
+    Basic,
+    Full,
+}
+
 /// One page of the customers that `filter` lets through, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
+    view: View,
     (key, direction): (OrderKey, Direction),
     page: &Page<Cursor>,
 ) -> Result<Rows<Customer>> {
     use customer_list as c;
-    let query = c::table
-        .filter(c::tenant_id.eq(tx.tenant()))
-        .select((
+    let tenant = tx.tenant();
+    let customers = c::table.filter(c::tenant_id.eq(tenant)).limit(page.limit());
+    let query = match view {
+        View::Basic => listing(customers.select((
             c::id,
             c::business_name,
             c::sort_name,
@@ -137,7 +150,34 @@ pub(crate) async fn list(
             c::source,
             c::owner,
             c::tags,
-            c::external_ref,
+            c::external_ids,
+            Nothing("business_context"),
+            Nothing("brand_voice"),
+            Nothing("content_preferences"),
+            Nothing("custom_attributes"),
+            c::deleted_at,
+            c::created_at,
+            c::updated_at,
+            c::revision,
+        ))),
+        View::Full => listing(customers.select((
+            c::id,
+            c::business_name,
+            c::sort_name,
+            c::slug,
+            c::contact_name,
+            c::email,
+            c::phone,
+            c::phone_e164,
+            c::website,
+            c::address,
+            c::industry_category,
+            c::size,
+            c::status,
+            c::source,
+            c::owner,
+            c::tags,
+            c::external_ids,
             c::business_context,
             c::brand_voice,
             c::content_preferences,
@@ -146,9 +186,9 @@ pub(crate) async fn list(
             c::created_at,
             c::updated_at,
             c::revision,
-        ))
-        .limit(page.limit());
-    let query = filtered(listing(query), filter);
+        ))),
+    };
+    let query = filtered(query, tenant, filter);
     let query = match (key, &page.after) {
         (OrderKey::CreatedAt, Some(Cursor::Time(time, id))) => {
             keyset!(query, direction, c::created_at, c::id, after(time, id))
@@ -170,12 +210,13 @@ pub(crate) async fn list(
 pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Result<Vec<Uuid>> {
     use customer_list as c;
     let query = c::table.filter(c::tenant_id.eq(tx.tenant())).select(c::id).limit(limit);
-    Ok(filtered(listing(query), filter).load(&mut tx.connection()).await?)
+    Ok(filtered(listing(query), tx.tenant(), filter).load(&mut tx.connection()).await?)
 }
 
 /// A query of the rows that `filter` lets through.
 fn filtered<'q, ST>(
     mut query: Listing<customer_list::BoxedQuery<'q, Pg, ST>>,
+    tenant: Uuid,
     filter: &'q Filter,
 ) -> Listing<customer_list::BoxedQuery<'q, Pg, ST>> {
     use customer_list as c;
@@ -197,9 +238,14 @@ fn filtered<'q, ST>(
     if let Some(owner) = &filter.owner {
         query = query.filter(c::owner.eq(owner));
     }
-    if let Some(external_ref) = &filter.external_ref {
-        // The second condition is the index's own.
-        query = query.filter(c::external_ref.eq(external_ref)).filter(c::external_ref.ne(""));
+    if let Some(ExternalId { source, id }) = &filter.external_id {
+        use customer_external_ids as e;
+        let holder = e::table
+            .filter(e::tenant_id.eq(tenant))
+            .filter(e::source.eq(source))
+            .filter(e::external_id.eq(id))
+            .select(e::customer_id);
+        query = query.filter(c::id.eq_any(holder));
     }
     if let Some(source) = &filter.source {
         query = query.filter(c::source.eq(source));
@@ -217,6 +263,30 @@ fn filtered<'q, ST>(
         query = query.filter(c::updated_at.lt(until));
     }
     query
+}
+
+/// An empty object in the place of the column of this name, which is not read.
+#[derive(Debug, Clone, Copy, QueryId)]
+struct Nothing(&'static str);
+
+impl Expression for Nothing {
+    type SqlType = Jsonb;
+}
+
+impl<T> SelectableExpression<T> for Nothing {}
+
+impl<T> AppearsOnTable<T> for Nothing {}
+
+impl<G> diesel::expression::ValidGrouping<G> for Nothing {
+    type IsAggregate = diesel::expression::is_aggregate::Never;
+}
+
+impl QueryFragment<Pg> for Nothing {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("'{}'::jsonb AS ");
+        out.push_sql(self.0);
+        Ok(())
+    }
 }
 
 /// `… @@ …`: the vector has what the query asks for.

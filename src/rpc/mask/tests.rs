@@ -145,7 +145,8 @@ fn a_value_is_no_group_and_is_written_by_clients() {
 
 #[test]
 fn rules_hold_for_what_changes_and_for_nothing_else() {
-    let found = violations(&Customer::default(), &["business_name"]);
+    let blank = Customer { business_name: " ".to_owned(), ..Default::default() };
+    let found = violations(&blank, &["business_name"]);
     assert_eq!(found[0].field, "customer.business_name");
     let change = Change::new("customer", &Customer::default(), Some(&mask(&["email"]))).expect("known paths");
     let grandfathered = Customer { country_code: "xx".to_owned(), ..zoe() };
@@ -250,7 +251,13 @@ fn what_there_is_is_listed_once() {
 
 #[test]
 fn wrong_paths_and_wrong_values_are_told_together() {
-    let patch = Customer { email: "nonsense".to_owned(), phone: "nonsense".to_owned(), ..Default::default() };
+    let text = str::to_owned;
+    let patch = Customer {
+        business_name: text(" "),
+        email: text("nonsense"),
+        phone: text("nonsense"),
+        ..Default::default()
+    };
     let found = violations(&patch, &["nonsense", "email", "business_name"]);
     let fields: Vec<_> = found.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, ["update_mask.paths[0]", "customer.business_name", "customer.email"]);

@@ -1,8 +1,8 @@
 //! Customers in few words.
 
 use crm_backend::pb::{
-    CreateCustomerRequest, Customer, DeleteCustomerRequest, GetCustomerRequest, ListCustomersRequest,
-    ListCustomersResponse, UndeleteCustomerRequest, UpdateCustomerRequest,
+    CreateCustomerRequest, Customer, CustomerView, DeleteCustomerRequest, GetCustomerRequest,
+    ListCustomersRequest, ListCustomersResponse, UndeleteCustomerRequest, UpdateCustomerRequest,
 };
 use prost_types::FieldMask;
 use tonic::Status;
@@ -52,11 +52,14 @@ impl Tenant {
     }
 
     pub(crate) async fn get(&self, id: &str) -> Result<Customer, Status> {
-        let request = GetCustomerRequest { id: id.to_owned(), show_deleted: false };
+        let request = GetCustomerRequest { id: id.to_owned(), ..Default::default() };
         Ok(self.customers().get_customer(request).await?.into_inner().customer.expect("the customer"))
     }
 
+    /// A page of a list, of whole customers unless the request says otherwise.
     pub(crate) async fn list(&self, request: ListCustomersRequest) -> Result<ListCustomersResponse, Status> {
+        let view = if request.view == 0 { CustomerView::Full.into() } else { request.view };
+        let request = ListCustomersRequest { view, ..request };
         Ok(self.customers().list_customers(request).await?.into_inner())
     }
 

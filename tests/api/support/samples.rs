@@ -64,8 +64,8 @@ fn of_customers(rpc: &str, about: About) -> Vec<u8> {
             let customer = Some(pb::Customer { business_name: text, ..Default::default() });
             pb::CreateCustomerRequest { customer, request_id }.encode_to_vec()
         }
-        "GetCustomer" => pb::GetCustomerRequest { id, show_deleted: false }.encode_to_vec(),
-        "GetCustomerBySlug" => pb::GetCustomerBySlugRequest { slug, show_deleted: false }.encode_to_vec(),
+        "GetCustomer" => pb::GetCustomerRequest { id, ..Default::default() }.encode_to_vec(),
+        "GetCustomerBySlug" => pb::GetCustomerBySlugRequest { slug, ..Default::default() }.encode_to_vec(),
         "ListConsents" => pb::ListConsentsRequest { customer_id: id, ..Default::default() }.encode_to_vec(),
         "ListCustomers" => pb::ListCustomersRequest { owner: text, ..Default::default() }.encode_to_vec(),
         "UpdateCustomer" => {
@@ -79,8 +79,34 @@ fn of_customers(rpc: &str, about: About) -> Vec<u8> {
         "UpdateBusinessContext" => {
             let context = pb::BusinessContext { description: text, ..Default::default() };
             let business_context = Some(context);
-            pb::UpdateBusinessContextRequest { id, business_context, request_id, ..Default::default() }
+            pb::UpdateBusinessContextRequest {
+                customer_id: id,
+                business_context,
+                request_id,
+                ..Default::default()
+            }
+            .encode_to_vec()
+        }
+        "UpdateBrandVoice" => {
+            let brand_voice = Some(pb::BrandVoice { tone: text, ..Default::default() });
+            pb::UpdateBrandVoiceRequest { customer_id: id, brand_voice, request_id, ..Default::default() }
                 .encode_to_vec()
+        }
+        "UpdateContentPreferences" => {
+            let content_preferences = Some(pb::ContentPreferences { frequency: text, ..Default::default() });
+            pb::UpdateContentPreferencesRequest {
+                customer_id: id,
+                content_preferences,
+                request_id,
+                ..Default::default()
+            }
+            .encode_to_vec()
+        }
+        "AddCustomerTags" => {
+            pb::AddCustomerTagsRequest { customer_id: id, tags: vec![text], request_id }.encode_to_vec()
+        }
+        "RemoveCustomerTags" => {
+            pb::RemoveCustomerTagsRequest { customer_id: id, tags: vec![text], request_id }.encode_to_vec()
         }
         "GetAiContext" => {
             pb::GetAiContextRequest { customer_id: id, query: text, ..Default::default() }.encode_to_vec()
