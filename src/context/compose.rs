@@ -60,7 +60,8 @@ pub(super) struct Omission {
     pub(super) reason: OmissionReason,
     pub(super) count: i64,
     pub(super) at_least: bool,
-    pub(super) tokens: i64,
+    /// Tokens that it would have; nothing where it was not read.
+    pub(super) tokens: Option<i64>,
     /// What it is about, where its section has things of several kinds.
     pub(super) about: Option<ResourceType>,
     /// Of which conversation, from which sequence to which, for messages.
@@ -199,7 +200,7 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
         reason,
         count: i64::try_from(count).unwrap_or(i64::MAX),
         at_least: false,
-        tokens: 0,
+        tokens: None,
         about: None,
         messages: None,
     };
@@ -207,7 +208,7 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
         .into_iter()
         .map(|reason| {
             let tokens: Vec<i64> = part.left_out(reason).map(|item| item.tokens).collect();
-            Omission { tokens: tokens.iter().sum(), ..omission(reason, tokens.len()) }
+            Omission { tokens: Some(tokens.iter().sum()), ..omission(reason, tokens.len()) }
         })
         .collect();
     let beyond = |count, at_least| Omission { at_least, ..omission(OmissionReason::BeyondLimit, count) };
@@ -253,9 +254,9 @@ fn omitted_engagement(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
             let is_of_kind = |item: &&Item| item.about.is_some_and(|(about, _)| about == kind);
             let of_kind: Vec<i64> =
                 part.left_out(reason).filter(is_of_kind).map(|item| item.tokens).collect();
-            omissions.push(omission(reason, false, of_kind.len(), of_kind.iter().sum()));
+            omissions.push(omission(reason, false, of_kind.len(), Some(of_kind.iter().sum())));
         }
-        omissions.push(omission(OmissionReason::BeyondLimit, true, read.saturating_sub(told), 0));
+        omissions.push(omission(OmissionReason::BeyondLimit, true, read.saturating_sub(told), None));
     }
     omissions.retain(|omission| omission.count > 0);
     omissions
@@ -304,7 +305,7 @@ fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot, why: Omissi
         reason,
         count,
         at_least: false,
-        tokens: 0,
+        tokens: None,
         about: None,
         messages: Some((brief.id, from, to)),
     };

@@ -325,7 +325,7 @@ fn accounted(response: &GetAiContextResponse, snapshot: &Snapshot) -> HashMap<St
     for omission in response.omitted.iter().filter(|omission| recent(omission.section)) {
         assert_eq!(omission.reason(), OmissionReason::Budget);
         assert_eq!((omission.first_sequence, omission.last_sequence), (1, omission.count));
-        *accounted.entry(omission.conversation_id.clone()).or_default() += omission.count;
+        *accounted.entry(omission.conversation_id.clone()).or_default() += i64::from(omission.count);
     }
     for section in explanation.sections.iter().filter(|section| recent(section.section)) {
         for item in section.items.iter().filter(|item| item.included) {
@@ -592,7 +592,7 @@ proptest! {
                 .iter()
                 .filter(|omission| omission.section() == part.kind && omission.reason() == OmissionReason::Budget)
                 .map(|omission| omission.count)
-                .sum::<i64>();
+                .sum::<i32>();
             if part.kind != ContextSectionKind::RecentMessages {
                 prop_assert_eq!(told + usize::try_from(left_out)?, part.items.len());
             }

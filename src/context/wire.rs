@@ -182,14 +182,15 @@ impl From<&Omission> for pb::ContextOmission {
             messages.map_or((String::new(), 0, 0), |(id, first, last)| (id.to_string(), first, last));
         Self {
             section: (*section).into(),
+            resource_type: about.unwrap_or_else(|| subject(*section)).into(),
             reason: (*reason).into(),
-            count: *count,
-            at_least: *at_least,
+            count: to_i32(*count),
+            count_is_lower_bound: *at_least,
             token_count: *tokens,
             rpc: reader(*section, *about).to_owned(),
             conversation_id,
-            first_sequence,
-            last_sequence,
+            first_sequence: to_i32(first_sequence),
+            last_sequence: to_i32(last_sequence),
         }
     }
 }
@@ -211,6 +212,26 @@ impl From<Call> for pb::ChatToolCall {
     fn from(value: Call) -> Self {
         let Call { id, name, arguments } = value;
         Self { id, name, arguments }
+    }
+}
+
+/// What the items of a section are about, if not of several kinds.
+fn subject(kind: ContextSectionKind) -> ResourceType {
+    match kind {
+        ContextSectionKind::Unspecified => ResourceType::Unspecified,
+        ContextSectionKind::Profile
+        | ContextSectionKind::BusinessContext
+        | ContextSectionKind::BrandVoice
+        | ContextSectionKind::ContentPreferences => ResourceType::Customer,
+        ContextSectionKind::Summary
+        | ContextSectionKind::Objections
+        | ContextSectionKind::FollowUps
+        | ContextSectionKind::Interest => ResourceType::Conversation,
+        ContextSectionKind::Faqs => ResourceType::CustomerFaq,
+        ContextSectionKind::QuestionsToAsk | ContextSectionKind::QuestionsNotToAsk => {
+            ResourceType::PendingQuestion
+        }
+        ContextSectionKind::RecentMessages => ResourceType::Message,
     }
 }
 

@@ -288,7 +288,7 @@ async fn the_budget_holds_whatever_it_is_and_what_is_left_out_is_reported() {
 fn check_omissions(context: &GetAiContextResponse, messages: i64) {
     let explanation = context.explanation.as_ref().expect("an explanation");
     for section in &explanation.sections {
-        let left_out = omitted(context, section.section(), OmissionReason::Budget);
+        let left_out = i64::from(omitted(context, section.section(), OmissionReason::Budget));
         let told = section.items.iter().filter(|item| item.included).count();
         let told = i64::try_from(told).expect("few");
         if section.section() == ContextSectionKind::RecentMessages {
@@ -461,7 +461,7 @@ async fn what_lies_beyond_a_context_is_counted() {
     assert_eq!(beyond(ContextSectionKind::Summary), 3);
     assert_eq!(beyond(ContextSectionKind::QuestionsToAsk), 4);
     assert_eq!(beyond(ContextSectionKind::Faqs), 1);
-    let at_least: Vec<_> = context.omitted.iter().filter(|omission| omission.at_least).collect();
+    let at_least: Vec<_> = context.omitted.iter().filter(|omission| omission.count_is_lower_bound).collect();
     assert_eq!(
         at_least.iter().map(|omission| omission.section()).collect::<Vec<_>>(),
         [ContextSectionKind::Faqs]

@@ -184,7 +184,7 @@ async fn the_budget_holds_and_what_is_left_out_is_told_with_the_rpc_that_reads_i
             assert_eq!(tenant.context(request).await.expect("a context"), context);
             let count = |reason: OmissionReason| {
                 let of = |omission: &&ContextOmission| omission.reason() == reason;
-                context.omitted.iter().filter(of).map(|omission| omission.count).sum::<i64>()
+                context.omitted.iter().filter(of).map(|omission| i64::from(omission.count)).sum::<i64>()
             };
             let explanation = context.explanation.as_ref().expect("it");
             let items = &explanation.sections[0].items;

@@ -160,7 +160,7 @@ pub(crate) fn omitted(
     context: &GetAiContextResponse,
     section: ContextSectionKind,
     reason: OmissionReason,
-) -> i64 {
+) -> i32 {
     let omissions = context.omitted.iter();
     omissions
         .filter(|omission| omission.section() == section && omission.reason() == reason)
