@@ -4,7 +4,7 @@
 //! no tenant's transaction can, on a connection of its own that reads numbers and nothing else, and only of
 //! conversations that somebody watches here. So it costs what is watched, and not the number of tenants.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -30,13 +30,25 @@ const AT_ONCE: usize = 1_000;
 /// How long a statement may take before the look is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a look found of a conversation.
+/// A number that neither a sequence nor a count of changes is: of a conversation that was not looked at yet.
+const UNKNOWN: i64 = -1;
+
+/// What looks found so far. A watcher that comes after it has read as much itself.
+#[derive(Debug, Default)]
+struct Known {
+    /// How far each conversation has come: the last sequence, and the number of changes.
+    positions: HashMap<Topic, (i64, i64)>,
+    /// How far its messages in progress have come, where it has some.
+    durable: HashMap<Topic, Vec<Mark>>,
+}
+
+/// What a look found.
 #[derive(Debug)]
-struct Seen {
-    /// The last sequence and the number of changes.
-    position: (i64, i64),
-    /// How far its messages in progress have come.
-    durable: Vec<Mark>,
+struct Found {
+    /// Conversations that have moved.
+    moved: Vec<Position>,
+    /// All messages in progress.
+    progress: Vec<Progress>,
 }
 
 /// Looks again and again, until `stop`.
@@ -44,8 +56,7 @@ pub(super) async fn run(feed: Feed, target: Target, stop: CancellationToken) {
     let mut interval = tokio::time::interval(OFTEN);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connection = Kept::new(target);
-    // What the last look found. A watcher that comes after it has read as much itself.
-    let mut known: HashMap<Topic, Seen> = HashMap::new();
+    let mut known = Known::default();
     let mut looked: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -56,17 +67,15 @@ pub(super) async fn run(feed: Feed, target: Target, stop: CancellationToken) {
         if hears && looked.is_some_and(|looked| looked.elapsed() < SELDOM) {
             continue;
         }
-        let watched = feed.hub.watched();
-        let is_watched: HashSet<&Topic> = watched.iter().collect();
-        known.retain(|topic, _| is_watched.contains(topic));
         looked = Some(Instant::now());
-        for topics in watched.chunks(AT_ONCE) {
+        let watched = known.forget_all_but(feed.hub.watched());
+        for positions in watched.chunks(AT_ONCE) {
             let found = tokio::select! {
                 () = stop.cancelled() => return,
-                found = look(&mut connection, topics) => found,
+                found = look(&mut connection, positions) => found,
             };
             match found {
-                Ok(found) => tell(&feed, found, &mut known),
+                Ok(found) => known.learn(found, positions, |topic, event| feed.hub.tell(topic, || event)),
                 Err(error) => {
                     tracing::debug!(error, "watched conversations could not be looked at");
                     looked = None;
@@ -77,40 +86,118 @@ pub(super) async fn run(feed: Feed, target: Target, stop: CancellationToken) {
     }
 }
 
-/// How far conversations have come, and their messages in progress.
-async fn look(connection: &mut Kept, topics: &[Topic]) -> Result<Vec<(Topic, Seen)>, String> {
-    let (tenants, ids): (Vec<Uuid>, Vec<Uuid>) = topics.iter().map(|topic| (topic.tenant, topic.id)).unzip();
+/// Which conversations have moved, and how far their messages in progress have come.
+async fn look(connection: &mut Kept, positions: &[Position]) -> Result<Found, String> {
+    let (tenants, ids): (Vec<Uuid>, Vec<Uuid>) = positions.iter().map(|it| (it.tenant_id, it.id)).unzip();
     let found = connection.ask(PATIENCE, async |connection| {
-        let positions = positions::list(connection, &tenants, &ids).await?;
-        Ok((positions, drafts::list_progress(connection, &tenants, &ids).await?))
+        let moved = positions::list_moved(connection, positions).await?;
+        Ok(Found { moved, progress: drafts::list_progress(connection, &tenants, &ids).await? })
     });
-    let (positions, progress) = found.await?;
-    let mut durable: HashMap<Topic, Vec<Mark>> = HashMap::new();
-    for Progress { tenant_id, conversation_id, sequence, since, holder, length } in progress {
-        let mark = Mark { sequence, offset: length, since: Some(since), holder: Some(holder) };
-        durable.entry(Topic { tenant: tenant_id, id: conversation_id }).or_default().push(mark);
-    }
-    let seen = |Position { tenant_id, id, last_sequence, change_count }: Position| {
-        let topic = Topic { tenant: tenant_id, id };
-        let durable = durable.remove(&topic).unwrap_or_default();
-        (topic, Seen { position: (last_sequence, change_count), durable })
-    };
-    Ok(positions.into_iter().map(seen).collect())
+    found.await
 }
 
-/// Tells which conversations have moved, and which of their messages in progress. Most have not, and nobody is woken
-/// for them.
-fn tell(feed: &Feed, found: Vec<(Topic, Seen)>, known: &mut HashMap<Topic, Seen>) {
-    for (topic, now) in found {
-        let before = known.get(&topic);
-        if before.is_none_or(|before| before.position != now.position) {
-            let (sequence, change) = now.position;
-            feed.hub.tell(topic, || Event::Moved { sequence, change });
+impl Known {
+    /// Where the watched conversations were last seen, in the order of tenants and ids. Others are forgotten.
+    fn forget_all_but(&mut self, mut watched: Vec<Topic>) -> Vec<Position> {
+        watched.sort_unstable_by_key(|topic| (topic.tenant, topic.id));
+        let mut before = std::mem::take(&mut self.positions);
+        let mut durable = std::mem::take(&mut self.durable);
+        let positions = watched.into_iter().map(|topic| {
+            if let Some(marks) = durable.remove(&topic) {
+                self.durable.insert(topic, marks);
+            }
+            let known = before.remove(&topic);
+            if let Some(position) = known {
+                self.positions.insert(topic, position);
+            }
+            let (last_sequence, change_count) = known.unwrap_or((UNKNOWN, UNKNOWN));
+            Position { tenant_id: topic.tenant, id: topic.id, last_sequence, change_count }
+        });
+        positions.collect()
+    }
+
+    /// Tells which of the conversations that were looked at have moved, and which of their messages in progress. Most
+    /// have not, and no watcher is woken for them.
+    fn learn(&mut self, found: Found, looked_at: &[Position], mut tell: impl FnMut(Topic, Event)) {
+        let Found { moved, progress } = found;
+        for Position { tenant_id, id, last_sequence, change_count } in moved {
+            let topic = Topic { tenant: tenant_id, id };
+            self.positions.insert(topic, (last_sequence, change_count));
+            tell(topic, Event::Moved { sequence: last_sequence, change: change_count });
         }
-        let is_new = |mark: &&Mark| before.is_none_or(|before| !before.durable.contains(*mark));
-        for mark in now.durable.iter().filter(is_new) {
-            feed.hub.tell(topic, || Event::Durable(*mark));
+        let mut durable: HashMap<Topic, Vec<Mark>> = HashMap::new();
+        for Progress { tenant_id, conversation_id, sequence, since, holder, length } in progress {
+            let mark = Mark { sequence, offset: length, since: Some(since), holder: Some(holder) };
+            durable.entry(Topic { tenant: tenant_id, id: conversation_id }).or_default().push(mark);
         }
-        known.insert(topic, now);
+        if durable.is_empty() && self.durable.is_empty() {
+            return;
+        }
+        for Position { tenant_id, id, .. } in looked_at {
+            let topic = Topic { tenant: *tenant_id, id: *id };
+            let before = self.durable.remove(&topic).unwrap_or_default();
+            let Some(now) = durable.remove(&topic) else { continue };
+            for mark in now.iter().filter(|mark| !before.contains(mark)) {
+                tell(topic, Event::Durable(*mark));
+            }
+            self.durable.insert(topic, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(id: u128) -> Topic {
+        Topic { tenant: Uuid::from_u128(100 - id), id: Uuid::from_u128(id) }
+    }
+
+    fn at(id: u128, last_sequence: i64, change_count: i64) -> Position {
+        let Topic { tenant, id } = topic(id);
+        Position { tenant_id: tenant, id, last_sequence, change_count }
+    }
+
+    fn progress(id: u128, length: i64) -> Progress {
+        let Topic { tenant, id } = topic(id);
+        let holder = Uuid::from_u128(7);
+        Progress { tenant_id: tenant, conversation_id: id, sequence: 1, since: 0, holder, length }
+    }
+
+    /// What is told of what a look found.
+    fn told(known: &mut Known, moved: Vec<Position>, progress: Vec<Progress>) -> Vec<String> {
+        let watched = known.forget_all_but(vec![topic(1), topic(2)]);
+        let mut told = Vec::new();
+        known.learn(Found { moved, progress }, &watched, |Topic { id, .. }, event| {
+            let id = id.as_u128();
+            told.push(match event {
+                Event::Moved { sequence, change } => format!("{id} moved to {sequence}, {change}"),
+                Event::Durable(mark) => format!("{id} has {} bytes", mark.offset),
+                other => panic!("no look tells {other:?}"),
+            });
+        });
+        told
+    }
+
+    #[test]
+    fn a_look_asks_in_the_order_of_the_index_from_where_the_last_one_was() {
+        let mut known = Known::default();
+        let unknown = [at(2, UNKNOWN, UNKNOWN), at(1, UNKNOWN, UNKNOWN)];
+        assert_eq!(known.forget_all_but(vec![topic(1), topic(2)]), unknown);
+        assert_eq!(told(&mut known, vec![at(2, 5, 6)], Vec::new()), ["2 moved to 5, 6"]);
+        assert_eq!(known.forget_all_but(vec![topic(1), topic(2)]), [at(2, 5, 6), at(1, UNKNOWN, UNKNOWN)]);
+        // One that is not watched any more is looked at from the beginning when it is watched again.
+        assert_eq!(known.forget_all_but(vec![topic(1)]), [at(1, UNKNOWN, UNKNOWN)]);
+        assert_eq!(known.forget_all_but(vec![topic(2)]), [at(2, UNKNOWN, UNKNOWN)]);
+    }
+
+    #[test]
+    fn of_messages_in_progress_only_what_is_new_is_told() {
+        let mut known = Known::default();
+        assert_eq!(told(&mut known, Vec::new(), vec![progress(1, 3)]), ["1 has 3 bytes"]);
+        assert!(told(&mut known, Vec::new(), vec![progress(1, 3)]).is_empty());
+        assert_eq!(told(&mut known, Vec::new(), vec![progress(2, 1), progress(1, 4)]).len(), 2);
+        assert!(told(&mut known, Vec::new(), Vec::new()).is_empty());
+        assert!(known.durable.is_empty(), "{known:?}");
     }
 }

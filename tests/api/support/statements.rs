@@ -20,7 +20,7 @@ use super::shards::violations;
 pub(crate) const OF_ALL_TENANTS: [(&str, &str); 8] = [
     (
         "the look at what is watched asks how far conversations have come",
-        "SELECT c.tenant_id, c.id, c.last_sequence, c.change_count FROM unnest($1, $2) AS k",
+        "SELECT c.tenant_id, c.id, c.last_sequence, c.change_count FROM unnest($1, $2, $3, $4) AS k",
     ),
     (
         "the look at what is watched asks how far messages in progress have come",

@@ -37,16 +37,25 @@ const EXPIRED: &str = "
 const MAX_PROGRESS: i64 = 5_000;
 
 /// How far messages in progress have come.
+///
+/// It reads all messages in progress of all tenants, which are few, and then message by message. Where there are none it
+/// does nothing with the conversations that it is asked for. The table is empty at one moment and has thousands of rows
+/// at the next, so the planner must have no choice: with a join, a plan that was made while the table was empty reads all
+/// of it once for each conversation. `IS TRUE` has the conversations hashed, and `LIMIT 1` keeps the lookups by key.
 const PROGRESS: &str = "
     SELECT d.tenant_id, d.conversation_id, m.sequence, coalesce(m.change, 0) AS since, d.holder, p.length
-    FROM unnest($1, $2) AS k (tenant_id, id)
-    JOIN message_drafts AS d ON d.tenant_id = k.tenant_id AND d.conversation_id = k.id
-    JOIN conversation_messages AS m ON m.tenant_id = d.tenant_id AND m.id = d.message_id
+    FROM message_drafts AS d
+    CROSS JOIN LATERAL (
+        SELECT m.sequence, m.change FROM conversation_messages AS m
+        WHERE m.tenant_id = d.tenant_id AND m.id = d.message_id LIMIT 1
+    ) AS m
     CROSS JOIN LATERAL (
         SELECT (p.start_offset + octet_length(p.text))::bigint AS length FROM message_pieces AS p
         WHERE p.tenant_id = d.tenant_id AND p.message_id = d.message_id
         ORDER BY p.start_offset DESC LIMIT 1
     ) AS p
+    WHERE ((d.tenant_id, d.conversation_id) IN (SELECT k.tenant_id, k.id FROM unnest($1, $2) AS k (tenant_id, id)))
+        IS TRUE
     LIMIT $3";
 
 /// How far a message in progress has come.
