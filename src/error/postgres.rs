@@ -31,7 +31,7 @@ enum Meaning {
 }
 
 /// How the messages of conditions begin that have no kind; the first that fits counts.
-const BEGINNINGS: [(&str, Meaning); 44] = [
+const BEGINNINGS: [(&str, Meaning); 46] = [
     ("terminating connection", Meaning::Away),
     ("the database system is", Meaning::Away),
     ("sorry, too many clients", Meaning::Away),
@@ -48,6 +48,7 @@ const BEGINNINGS: [(&str, Meaning); 44] = [
     ("server login", Meaning::Away),
     ("connection to the remote node", Meaning::PartAway),
     ("could not establish ", Meaning::PartAway),
+    ("could not connect to any active placements", Meaning::PartAway),
     ("failure on connection marked as essential", Meaning::PartAway),
     // No room on the disk, or none in memory; some of the first come without the system's own words.
     ("could not extend file", Meaning::Away),
@@ -60,6 +61,7 @@ const BEGINNINGS: [(&str, Meaning); 44] = [
     ("could not fork new process", Meaning::Away),
     ("out of file descriptors", Meaning::Away),
     ("deadlock detected", Meaning::Conflict),
+    ("canceling the transaction since it was involved in a distributed deadlock", Meaning::Conflict),
     ("could not obtain lock", Meaning::Conflict),
     ("canceling statement due to lock timeout", Meaning::Conflict),
     ("canceling statement", Meaning::TimedOut),
@@ -218,6 +220,11 @@ mod tests {
             (Unknown, "the database system is shutting down", Meaning::Away),
             (Unknown, "query_wait_timeout", Meaning::Away),
             (Unknown, "connection to the remote node crm_app@node:5432 failed", Meaning::PartAway),
+            (
+                Unknown,
+                "canceling the transaction since it was involved in a distributed deadlock",
+                Meaning::Conflict,
+            ),
             (Unknown, "canceling statement due to lock timeout", Meaning::Conflict),
             (Unknown, "canceling statement due to statement timeout", Meaning::TimedOut),
             (CheckViolation, "anything", Meaning::Unstorable),
