@@ -93,7 +93,10 @@ pub(crate) fn roots(path: Option<&Path>) -> Result<RootCertStore, String> {
 }
 
 /// libpq's weaker modes, which rustls has no switch for: a certificate from anybody (`require`), or
-/// for any host (`verify-ca`). Signatures are checked in all of them.
+/// for any host (`verify-ca`).
+///
+/// Where the certificate may be anybody's, signatures are not checked either: that would prove nothing, and rustls
+/// cannot read the keys of some certificates, such as those of version 1 that Citus makes for its nodes.
 #[derive(Debug)]
 struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -126,6 +129,9 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.chain.is_none() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
     }
@@ -136,11 +142,81 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.chain.is_none() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::server::{ClientHello, ResolvesServerCert, ServerConnection};
+    use rustls::sign::CertifiedKey;
+    use rustls::{ClientConnection, ServerConfig};
+
+    use super::*;
+
+    /// A server that shows this certificate, whatever is in it.
+    #[derive(Debug)]
+    struct Shows(Arc<CertifiedKey>);
+
+    impl ResolvesServerCert for Shows {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    /// Whether a handshake succeeds with a server whose certificate cannot be read.
+    fn accepts_unreadable(verification: Verification, root: &Path) -> Result<(), rustls::Error> {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).expect("a key that signs");
+        let shown = CertifiedKey::new(vec![CertificateDer::from(b"no certificate".to_vec())], key);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Shows(Arc::new(shown))));
+        let client = config(verification, root.to_str()).expect("a configuration");
+        let host = ServerName::try_from("db.example").expect("a name");
+        let mut client = ClientConnection::new(Arc::new(client), host)?;
+        let mut server = ServerConnection::new(Arc::new(server))?;
+        while client.is_handshaking() {
+            let mut told = Vec::new();
+            client.write_tls(&mut told).expect("memory takes it");
+            server.read_tls(&mut told.as_slice()).expect("it fits");
+            server.process_new_packets()?;
+            let mut told = Vec::new();
+            server.write_tls(&mut told).expect("memory takes it");
+            client.read_tls(&mut told.as_slice()).expect("it fits");
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_is_taken_only_where_none_is_checked() {
+        let issuer = rcgen::generate_simple_self_signed(["db.example".to_owned()]).expect("a certificate");
+        let mut root = tempfile::NamedTempFile::new().expect("a file");
+        root.write_all(issuer.cert.pem().as_bytes()).expect("written");
+        for (verification, accepts) in [
+            (Verification::Preferred, true),
+            (Verification::Nothing, true),
+            (Verification::Issuer, false),
+            (Verification::Full, false),
+        ] {
+            let handshake = accepts_unreadable(verification, root.path());
+            assert_eq!(handshake.is_ok(), accepts, "{verification:?}: {handshake:?}");
+        }
     }
 }
