@@ -427,6 +427,8 @@ fn not_found(reason: ErrorReason, kind: &str, name: &str) -> String {
         ErrorReason::PendingQuestionNotFound => ("tenant", "ListPendingQuestions"),
         ErrorReason::CustomerFaqNotFound => ("tenant", "ListCustomerFaqs"),
         ErrorReason::CampaignNotFound => ("tenant", "ListCampaigns"),
+        ErrorReason::CampaignEventNotFound => ("tenant", "ListCampaignEvents"),
+        ErrorReason::InterestEventNotFound => ("tenant", "ListInterestEvents"),
         ErrorReason::PurchaseNotFound => ("tenant", "ListPurchases"),
         ErrorReason::AuditEventNotFound => ("tenant", "ListAuditEvents"),
         _ => ("tenant", ""),

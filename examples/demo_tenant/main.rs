@@ -211,7 +211,7 @@ impl Clients {
         tag: Option<&str>,
         start: DateTime<Utc>,
     ) -> Result<String, String> {
-        let request = pb::CreateCampaignRequest {
+        let planned = pb::Campaign {
             name: name.to_owned(),
             goal: "More regular customers".to_owned(),
             channel: channel.into(),
@@ -220,6 +220,7 @@ impl Clients {
             budget: Some(month::euros(50_000)),
             ..Default::default()
         };
+        let request = pb::CreateCampaignRequest { campaign: Some(planned), request_id: String::new() };
         let mut client = self.campaigns.clone();
         let created = client.create_campaign(request).await;
         let created = created.map_err(|status| failed("A campaign cannot be created", &status))?;
@@ -269,7 +270,7 @@ impl Clients {
     async fn record_campaign_events(
         &self,
         campaign: &str,
-        events: Vec<pb::NewCampaignEvent>,
+        events: Vec<pb::CampaignEvent>,
     ) -> Result<usize, String> {
         for events in events.chunks(EVENTS) {
             let request = pb::RecordCampaignEventsRequest {
@@ -279,8 +280,10 @@ impl Clients {
             };
             let recorded = self.campaigns.clone().record_campaign_events(request).await;
             let recorded = recorded.map_err(|status| failed("Events cannot be recorded", &status))?;
-            if let Some(error) = recorded.into_inner().results.into_iter().find_map(|result| result.error) {
-                return Err(format!("An event was refused: {}", error.message));
+            for result in recorded.into_inner().results {
+                if let Some(pb::campaign_event_result::Result::Error(error)) = result.result {
+                    return Err(format!("An event was refused: {}", error.message));
+                }
             }
         }
         Ok(events.len())

@@ -39,7 +39,7 @@ pub(crate) struct Talk {
     pub(crate) model: (&'static str, &'static str),
     pub(crate) outcome: ConversationOutcome,
     /// What was bought: products, and how many of each.
-    pub(crate) bought: Vec<(usize, i64)>,
+    pub(crate) bought: Vec<(usize, i32)>,
     /// How many cents of it were paid back.
     pub(crate) refunded: Option<u64>,
 }
@@ -80,7 +80,7 @@ pub(crate) fn talk(random: &mut Random, now: DateTime<Utc>, days: u64) -> Talk {
             .map(|_| {
                 let product = random.below(PRODUCTS.len() as u64);
                 let most = if product < 4 { 12 } else { 1 };
-                (usize::try_from(product).unwrap_or(0), i64::try_from(random.between(1, most)).unwrap_or(1))
+                (usize::try_from(product).unwrap_or(0), i32::try_from(random.between(1, most)).unwrap_or(1))
             })
             .collect(),
         false => Vec::new(),
@@ -101,7 +101,7 @@ pub(crate) fn talk(random: &mut Random, now: DateTime<Utc>, days: u64) -> Talk {
 pub(crate) fn campaign_events(
     random: &mut Random,
     (customer_id, start): (&str, DateTime<Utc>),
-) -> Vec<pb::NewCampaignEvent> {
+) -> Vec<pb::CampaignEvent> {
     let mut time = start + TimeDelta::seconds(i64::try_from(random.below(7_200)).unwrap_or(0));
     let mut events = vec![(CampaignEventKind::Sent, time)];
     if random.percent(3) {
@@ -121,7 +121,7 @@ pub(crate) fn campaign_events(
     let cost = |kind| (kind == CampaignEventKind::Sent).then(|| euros(4));
     events
         .into_iter()
-        .map(|(kind, time)| pb::NewCampaignEvent {
+        .map(|(kind, time)| pb::CampaignEvent {
             event_id: random.uuid().to_string(),
             customer_id: customer_id.to_owned(),
             kind: kind.into(),
@@ -177,7 +177,7 @@ impl Talk {
         random: &mut Random,
         customer_id: &str,
         conversation_id: &str,
-    ) -> Vec<pb::NewInterestEvent> {
+    ) -> Vec<pb::InterestEvent> {
         let mut kinds = vec![(InterestKind::Asked, self.matter.topic, 1.0)];
         for (product, _) in &self.bought {
             kinds.push((InterestKind::AddedToCart, PRODUCTS[*product].1, 3.0));
@@ -187,7 +187,7 @@ impl Talk {
         }
         kinds
             .into_iter()
-            .map(|(kind, subject, weight)| pb::NewInterestEvent {
+            .map(|(kind, subject, weight)| pb::InterestEvent {
                 event_id: random.uuid().to_string(),
                 customer_id: customer_id.to_owned(),
                 kind: kind.into(),
@@ -217,15 +217,18 @@ impl Talk {
                 unit_price: Some(euros(price)),
             }
         });
-        (!self.bought.is_empty()).then(|| pb::RecordPurchaseRequest {
+        let purchase = (!self.bought.is_empty()).then(|| pb::Purchase {
             customer_id: customer_id.to_owned(),
             amount: Some(euros(cents(&self.bought))),
             items: items.collect(),
             purchase_time: Some(wire(self.end())),
             conversation_id: conversation_id.to_owned(),
             conversation_outcome: ConversationOutcome::Purchased.into(),
-            request_id: random.uuid().to_string(),
             ..Default::default()
+        });
+        purchase.map(|purchase| pb::RecordPurchaseRequest {
+            purchase: Some(purchase),
+            request_id: random.uuid().to_string(),
         })
     }
 }
@@ -251,6 +254,6 @@ pub(crate) fn wire(time: DateTime<Utc>) -> Timestamp {
     Timestamp { seconds: time.timestamp(), nanos: 0 }
 }
 
-fn cents(bought: &[(usize, i64)]) -> u64 {
-    bought.iter().map(|(product, quantity)| PRODUCTS[*product].2 * quantity.unsigned_abs()).sum()
+fn cents(bought: &[(usize, i32)]) -> u64 {
+    bought.iter().map(|(product, quantity)| PRODUCTS[*product].2 * u64::from(quantity.unsigned_abs())).sum()
 }

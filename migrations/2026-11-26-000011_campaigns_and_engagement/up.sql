@@ -60,7 +60,7 @@ CREATE TABLE campaign_customers (
     tenant_id uuid NOT NULL DEFAULT current_tenant(),
     campaign_id uuid NOT NULL,
     customer_id uuid NOT NULL,
-    progress smallint NOT NULL DEFAULT 1 CHECK (progress BETWEEN 1 AND 9),
+    progress smallint NOT NULL DEFAULT 10 CHECK (progress BETWEEN 10 AND 100),
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     revision bigint NOT NULL DEFAULT 1,
@@ -92,7 +92,7 @@ CREATE TABLE campaign_events (
     tenant_id uuid NOT NULL DEFAULT current_tenant(),
     id uuid NOT NULL,
     campaign_id uuid NOT NULL,
-    event_id text COLLATE "C" NOT NULL CHECK (length(event_id) BETWEEN 1 AND 128),
+    event_id text COLLATE "C" NOT NULL CHECK (length(event_id) BETWEEN 1 AND 256),
     customer_id uuid NOT NULL,
     kind text NOT NULL CHECK (kind IN (
         'SENT', 'BOUNCED', 'DELIVERED', 'OPENED', 'CLICKED', 'REPLIED', 'CONVERTED', 'OPTED_OUT'
@@ -101,9 +101,12 @@ CREATE TABLE campaign_events (
     has_occurred_at boolean NOT NULL,
     conversation_id uuid,
     cost_micros bigint CHECK (cost_micros >= 0),
+    bounce_kind text CHECK (bounce_kind IN ('HARD', 'SOFT', 'BLOCKED')),
+    detail text NOT NULL DEFAULT '' CHECK (length(detail) <= 1024),
+    url text NOT NULL DEFAULT '' CHECK (length(url) <= 2048),
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT campaign_events_pkey PRIMARY KEY (tenant_id, id),
-    CONSTRAINT campaign_events_event_id_key UNIQUE (tenant_id, campaign_id, event_id),
+    CONSTRAINT campaign_events_event_id_key UNIQUE (tenant_id, event_id),
     CONSTRAINT campaign_events_campaign_fkey FOREIGN KEY (tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT campaign_events_customer_fkey FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, id),
     CONSTRAINT campaign_events_conversation_fkey FOREIGN KEY (tenant_id, conversation_id) REFERENCES conversations (tenant_id, id)
@@ -130,20 +133,23 @@ COMMENT ON TABLE campaign_events IS 'What happened between campaigns and custome
 COMMENT ON COLUMN campaign_events.tenant_id IS 'The tenant.';
 COMMENT ON COLUMN campaign_events.id IS 'UUID version 7, made by the service.';
 COMMENT ON COLUMN campaign_events.campaign_id IS 'The campaign.';
-COMMENT ON COLUMN campaign_events.event_id IS 'The client''s id, once in a campaign.';
+COMMENT ON COLUMN campaign_events.event_id IS 'The client''s id, once in a tenant.';
 COMMENT ON COLUMN campaign_events.customer_id IS 'The customer.';
 COMMENT ON COLUMN campaign_events.kind IS 'What happened.';
 COMMENT ON COLUMN campaign_events.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN campaign_events.has_occurred_at IS 'Whether the client said when; else it is when it was recorded.';
 COMMENT ON COLUMN campaign_events.conversation_id IS 'The conversation that it led to or happened in; null when not said.';
 COMMENT ON COLUMN campaign_events.cost_micros IS 'What it cost, in millionths of the campaign''s currency; null when not said.';
+COMMENT ON COLUMN campaign_events.bounce_kind IS 'Why it bounced; null when unknown, or when it did not.';
+COMMENT ON COLUMN campaign_events.detail IS 'What the sending system said.';
+COMMENT ON COLUMN campaign_events.url IS 'The link that was followed, or the page of the conversion.';
 COMMENT ON COLUMN campaign_events.created_at IS 'When it was recorded.';
 
 -- Rows never change, so there is no updated_at and no revision.
 CREATE TABLE interest_events (
     tenant_id uuid NOT NULL DEFAULT current_tenant(),
     id uuid NOT NULL,
-    event_id text COLLATE "C" NOT NULL CHECK (length(event_id) BETWEEN 1 AND 128),
+    event_id text COLLATE "C" NOT NULL CHECK (length(event_id) BETWEEN 1 AND 256),
     customer_id uuid NOT NULL,
     kind text NOT NULL CHECK (kind IN (
         'VIEWED', 'CLICKED', 'MENTIONED', 'ASKED', 'DOWNLOADED', 'SIGNED_UP', 'REQUESTED', 'ADDED_TO_CART', 'DECLINED',
@@ -152,6 +158,8 @@ CREATE TABLE interest_events (
     subject text NOT NULL CHECK (length(subject) BETWEEN 1 AND 256),
     subject_key text COLLATE "C" NOT NULL CHECK (length(subject_key) BETWEEN 1 AND 1024),
     weight double precision NOT NULL CHECK (weight BETWEEN -100 AND 100),
+    value_currency text CHECK (value_currency ~ '^[A-Z]{3}$'),
+    value_micros bigint CHECK (value_micros >= 0),
     source text NOT NULL DEFAULT '' CHECK (length(source) <= 128),
     occurred_at timestamptz NOT NULL,
     has_occurred_at boolean NOT NULL,
@@ -164,18 +172,20 @@ CREATE TABLE interest_events (
     CONSTRAINT interest_events_customer_fkey FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, id),
     CONSTRAINT interest_events_conversation_fkey FOREIGN KEY (tenant_id, conversation_id) REFERENCES conversations (tenant_id, id),
     CONSTRAINT interest_events_campaign_fkey FOREIGN KEY (tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT interest_events_conversation_check CHECK (outcome IS NULL OR conversation_id IS NOT NULL)
+    CONSTRAINT interest_events_conversation_check CHECK (outcome IS NULL OR conversation_id IS NOT NULL),
+    CONSTRAINT interest_events_value_check CHECK ((value_currency IS NULL) = (value_micros IS NULL))
 );
 
 CREATE INDEX interest_events_tenant_id_occurred_at_idx ON interest_events (tenant_id, occurred_at, id)
     INCLUDE (kind, customer_id);
 CREATE INDEX interest_events_customer_idx ON interest_events (tenant_id, customer_id, occurred_at, id);
-CREATE INDEX interest_events_kind_idx ON interest_events (tenant_id, kind, occurred_at, id);
+CREATE INDEX interest_events_kind_idx ON interest_events (tenant_id, kind, occurred_at, id)
+    INCLUDE (campaign_id, customer_id);
 CREATE INDEX interest_events_subject_idx ON interest_events (tenant_id, subject_key, occurred_at, id);
 CREATE INDEX interest_events_conversation_idx ON interest_events (tenant_id, conversation_id, occurred_at, id)
     WHERE conversation_id IS NOT NULL;
 CREATE INDEX interest_events_campaign_idx ON interest_events (tenant_id, campaign_id, occurred_at, id)
-    WHERE campaign_id IS NOT NULL;
+    INCLUDE (kind, customer_id) WHERE campaign_id IS NOT NULL;
 
 ALTER TABLE interest_events ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant_isolation ON interest_events TO crm_app
@@ -192,7 +202,9 @@ COMMENT ON COLUMN interest_events.kind IS 'How interest was shown.';
 COMMENT ON COLUMN interest_events.subject IS 'What it is in, in the client''s words.';
 COMMENT ON COLUMN interest_events.subject_key IS 'The subject without case and needless white space; made by the service.';
 COMMENT ON COLUMN interest_events.weight IS 'How much it counts when it happens.';
-COMMENT ON COLUMN interest_events.source IS 'What saw it, in the client''s words.';
+COMMENT ON COLUMN interest_events.value_currency IS 'The ISO 4217 code of the value; null when it has none.';
+COMMENT ON COLUMN interest_events.value_micros IS 'What it is worth to the tenant, in millionths; null when unknown.';
+COMMENT ON COLUMN interest_events.source IS 'The system that reported it, in the client''s words.';
 COMMENT ON COLUMN interest_events.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN interest_events.has_occurred_at IS 'Whether the client said when; else it is when it was recorded.';
 COMMENT ON COLUMN interest_events.conversation_id IS 'The conversation it happened in; null when in none.';
@@ -204,15 +216,25 @@ CREATE TABLE purchases (
     tenant_id uuid NOT NULL DEFAULT current_tenant(),
     id uuid NOT NULL,
     customer_id uuid NOT NULL,
-    order_id text COLLATE "C" CHECK (length(order_id) BETWEEN 1 AND 128),
+    order_id text COLLATE "C" CHECK (length(order_id) BETWEEN 1 AND 256),
+    payment_id text COLLATE "C" CHECK (length(payment_id) BETWEEN 1 AND 256),
     currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
     amount_micros bigint NOT NULL CHECK (amount_micros >= 0),
     refunded_micros bigint NOT NULL DEFAULT 0 CHECK (refunded_micros >= 0),
-    status text NOT NULL DEFAULT 'PAID' CHECK (status IN ('PAID', 'PARTIALLY_REFUNDED', 'REFUNDED')),
+    status text NOT NULL DEFAULT 'PAID' CHECK (status IN (
+        'PENDING', 'PAID', 'PARTIALLY_REFUNDED', 'REFUNDED', 'FAILED', 'VOIDED'
+    )),
+    recorded_status text NOT NULL DEFAULT 'PAID' CHECK (recorded_status IN (
+        'PENDING', 'PAID', 'PARTIALLY_REFUNDED', 'REFUNDED', 'FAILED', 'VOIDED'
+    )),
     items jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(items) = 'array'),
     purchased_at timestamptz NOT NULL,
+    has_purchased_at boolean NOT NULL DEFAULT true,
     conversation_id uuid,
     campaign_id uuid,
+    outcome text CHECK (length(outcome) BETWEEN 1 AND 64),
+    metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
+    void_reason text NOT NULL DEFAULT '' CHECK (length(void_reason) <= 2048),
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     revision bigint NOT NULL DEFAULT 1,
@@ -221,11 +243,12 @@ CREATE TABLE purchases (
     CONSTRAINT purchases_customer_fkey FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, id),
     CONSTRAINT purchases_conversation_fkey FOREIGN KEY (tenant_id, conversation_id) REFERENCES conversations (tenant_id, id),
     CONSTRAINT purchases_campaign_fkey FOREIGN KEY (tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT purchases_conversation_check CHECK (outcome IS NULL OR conversation_id IS NOT NULL),
     CONSTRAINT purchases_refund_check CHECK (refunded_micros <= amount_micros)
 );
 
 CREATE INDEX purchases_tenant_id_purchased_at_idx ON purchases (tenant_id, purchased_at, id)
-    INCLUDE (customer_id, campaign_id, currency, amount_micros, refunded_micros);
+    INCLUDE (customer_id, campaign_id, status, currency, amount_micros, refunded_micros);
 CREATE INDEX purchases_customer_idx ON purchases (tenant_id, customer_id, purchased_at, id);
 CREATE INDEX purchases_campaign_idx ON purchases (tenant_id, campaign_id, purchased_at, id)
     WHERE campaign_id IS NOT NULL;
@@ -240,21 +263,27 @@ CREATE POLICY tenant_isolation ON purchases TO crm_app
     WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
 GRANT SELECT, INSERT, UPDATE ON purchases TO crm_app;
 
-COMMENT ON TABLE purchases IS 'What customers bought and paid.';
+COMMENT ON TABLE purchases IS 'What customers bought.';
 COMMENT ON COLUMN purchases.tenant_id IS 'The tenant.';
 COMMENT ON COLUMN purchases.id IS 'UUID version 7, made by the service.';
 COMMENT ON COLUMN purchases.customer_id IS 'The customer.';
 COMMENT ON COLUMN purchases.order_id IS 'The order''s id in the tenant''s shop, once in a tenant; null when not said.';
+COMMENT ON COLUMN purchases.payment_id IS 'The payment''s id at its provider; null when unknown.';
 COMMENT ON COLUMN purchases.currency IS 'The ISO 4217 code of its amounts.';
-COMMENT ON COLUMN purchases.amount_micros IS 'What was paid, in millionths.';
+COMMENT ON COLUMN purchases.amount_micros IS 'The price, in millionths.';
 COMMENT ON COLUMN purchases.refunded_micros IS 'What was paid back of it, in millionths: the sum of its refunds.';
-COMMENT ON COLUMN purchases.status IS 'What became of it.';
+COMMENT ON COLUMN purchases.status IS 'Whether it is paid, refunded, pending, failed or voided.';
+COMMENT ON COLUMN purchases.recorded_status IS 'The status with which it was recorded; a purchase that is sent again is held against it.';
 COMMENT ON COLUMN purchases.items IS 'What was bought, in order: sku, name, quantity, unit_price_micros.';
-COMMENT ON COLUMN purchases.purchased_at IS 'When it was paid.';
+COMMENT ON COLUMN purchases.purchased_at IS 'When it was made.';
+COMMENT ON COLUMN purchases.has_purchased_at IS 'Whether the client said when; else it is when it was recorded.';
 COMMENT ON COLUMN purchases.conversation_id IS 'The conversation that it came of; null when of none.';
 COMMENT ON COLUMN purchases.campaign_id IS 'The campaign that it came of; null when of none.';
+COMMENT ON COLUMN purchases.outcome IS 'The outcome that the conversation got by it; null when it got none.';
+COMMENT ON COLUMN purchases.metadata IS 'The client''s own JSON object.';
+COMMENT ON COLUMN purchases.void_reason IS 'Why it was voided, in the client''s words.';
 COMMENT ON COLUMN purchases.created_at IS 'When it was recorded.';
-COMMENT ON COLUMN purchases.updated_at IS 'When it was recorded, or last refunded.';
+COMMENT ON COLUMN purchases.updated_at IS 'When it was recorded, settled, voided or last refunded.';
 COMMENT ON COLUMN purchases.revision IS 'Counts the changes of the purchase, from 1; the etag.';
 
 -- Rows never change, so there is no updated_at and no revision.
@@ -262,10 +291,12 @@ CREATE TABLE purchase_refunds (
     tenant_id uuid NOT NULL DEFAULT current_tenant(),
     id uuid NOT NULL,
     purchase_id uuid NOT NULL,
+    refund_id text COLLATE "C" CHECK (length(refund_id) BETWEEN 1 AND 256),
     amount_micros bigint NOT NULL CHECK (amount_micros > 0),
     reason text NOT NULL DEFAULT '' CHECK (length(reason) <= 2048),
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT purchase_refunds_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT purchase_refunds_refund_id_key UNIQUE (tenant_id, purchase_id, refund_id),
     CONSTRAINT purchase_refunds_purchase_fkey FOREIGN KEY (tenant_id, purchase_id) REFERENCES purchases (tenant_id, id)
 );
 
@@ -281,6 +312,7 @@ COMMENT ON TABLE purchase_refunds IS 'What was paid back of purchases. Rows neve
 COMMENT ON COLUMN purchase_refunds.tenant_id IS 'The tenant.';
 COMMENT ON COLUMN purchase_refunds.id IS 'UUID version 7, made by the service.';
 COMMENT ON COLUMN purchase_refunds.purchase_id IS 'The purchase.';
+COMMENT ON COLUMN purchase_refunds.refund_id IS 'The refund''s id at the payment provider, once in a purchase; null when unknown.';
 COMMENT ON COLUMN purchase_refunds.amount_micros IS 'What was paid back, in millionths of the purchase''s currency.';
 COMMENT ON COLUMN purchase_refunds.reason IS 'Why, in the client''s words.';
 COMMENT ON COLUMN purchase_refunds.created_at IS 'When it was recorded.';

@@ -4,6 +4,8 @@
 //! happened pass it together. So an event and an assignment never miss each other, and the gate comes
 //! before every row, so that no two wait for each other.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join;
 use uuid::Uuid;
 
@@ -87,5 +89,14 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Campaign> {
 
 /// Passes the gate of a campaign, whether there is one or not.
 pub(crate) async fn pass(tx: &TenantTx, id: Uuid, gate: Gate) -> Result<()> {
-    store::pass(tx, rules::gate_key(tx.tenant(), id), gate).await
+    store::pass(tx, &[rules::gate_key(tx.tenant(), id)], gate).await
+}
+
+/// Passes the gates of several campaigns, in the order of their keys, so that no two wait for each other.
+pub(crate) async fn pass_each(tx: &TenantTx, ids: &BTreeSet<Uuid>, gate: Gate) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let keys: BTreeSet<i64> = ids.iter().map(|id| rules::gate_key(tx.tenant(), *id)).collect();
+    store::pass(tx, &keys.into_iter().collect::<Vec<_>>(), gate).await
 }

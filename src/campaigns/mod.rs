@@ -2,7 +2,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod assignments;
-mod events;
+pub(crate) mod events;
 pub(crate) mod performance;
 pub(crate) mod rules;
 mod service;

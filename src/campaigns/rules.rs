@@ -22,22 +22,31 @@ fn steps(from: Status) -> &'static [Status] {
     }
 }
 
-/// Holds a campaign to what its fields say of each other. `at` is where it stands in the request.
+/// Refuses a new campaign that is past its beginning.
+pub(crate) fn check_begins(status: Status) -> Result<()> {
+    match status {
+        Status::Draft | Status::Scheduled => Ok(()),
+        _ => {
+            Err(Error::invalid("campaign.status", "enum.in", "must be DRAFT or SCHEDULED for a new campaign"))
+        }
+    }
+}
+
+/// Holds a campaign to what its fields say of each other.
 pub(crate) fn check(
-    at: &str,
     status: Status,
     (starts_at, ends_at): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
 ) -> Result<()> {
     if status == Status::Scheduled && starts_at.is_none() {
         return Err(Error::invalid(
-            format!("{at}start_time"),
+            "campaign.start_time",
             "required",
             "must be set for a campaign that is SCHEDULED",
         ));
     }
     match (starts_at, ends_at) {
         (Some(starts_at), Some(ends_at)) if ends_at <= starts_at => {
-            Err(Error::invalid(format!("{at}end_time"), "timestamp.gt", "must be after the start_time"))
+            Err(Error::invalid("campaign.end_time", "timestamp.gt", "must be after the start_time"))
         }
         _ => Ok(()),
     }
@@ -50,15 +59,15 @@ pub(crate) fn check_update(current: &Campaign, wanted: &Campaign) -> Result<()> 
         return Err(not_allowed(current, &format!("the step to {}", to.word())));
     }
     if from == Status::Archived {
-        return Err(not_allowed(current, "a change"));
+        return Err(closed(current, "a change"));
     }
-    check("campaign.", to, (wanted.starts_at, wanted.ends_at))
+    check(to, (wanted.starts_at, wanted.ends_at))
 }
 
 /// Refuses customers where nothing is to be sent any more.
 pub(crate) fn check_assign(campaign: &Campaign) -> Result<()> {
     match campaign.status.0 {
-        Status::Completed | Status::Archived => Err(not_allowed(campaign, "assigning customers")),
+        Status::Completed | Status::Archived => Err(closed(campaign, "assigning customers")),
         _ => Ok(()),
     }
 }
@@ -88,7 +97,7 @@ pub(crate) fn in_use(id: Uuid) -> Error {
 pub(crate) fn costs_have_currency(campaign: &Campaign) -> Error {
     let currency = campaign.currency.as_deref().unwrap_or_default();
     Error::FailedPrecondition {
-        reason: ErrorReason::CampaignInUse,
+        reason: ErrorReason::CampaignCurrencyFixed,
         message: format!(
             "the campaign has events with a cost in {currency}; keep its budget and what is spent in {currency}"
         ),
@@ -96,6 +105,19 @@ pub(crate) fn costs_have_currency(campaign: &Campaign) -> Error {
     }
 }
 
+/// The campaign is over.
+pub(crate) fn closed(campaign: &Campaign, what: &str) -> Error {
+    Error::FailedPrecondition {
+        reason: ErrorReason::CampaignClosed,
+        message: format!(
+            "{what} is not allowed: the campaign is {}; create another campaign instead",
+            campaign.status.0.word()
+        ),
+        subject: subject(campaign.id),
+    }
+}
+
+/// The campaign is in a status from which this step does not lead.
 pub(crate) fn not_allowed(campaign: &Campaign, what: &str) -> Error {
     let from = campaign.status.0;
     let allowed: Vec<_> = steps(from).iter().map(|status| status.word()).collect();

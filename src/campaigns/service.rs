@@ -34,7 +34,7 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         request: Request<pb::CreateCampaignRequest>,
     ) -> Result<Response<pb::CreateCampaignResponse>, Status> {
         let (call, campaign) =
-            Call::read(request, |call| wire::create(call.message.clone(), Uuid::now_v7(), times::now()))?;
+            Call::read(request, |call| wire::create(&call.message, Uuid::now_v7(), times::now()))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let campaign = actions::create(tx, campaign.clone()).await?;
             Ok(pb::CreateCampaignResponse { campaign: Some(campaign.into()) })
@@ -154,12 +154,24 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::RecordCampaignEventsRequest>,
     ) -> Result<Response<pb::RecordCampaignEventsResponse>, Status> {
-        let call = Call::open(request)?;
-        let campaign_id = rpc::id("campaign_id", &call.message.campaign_id)?;
-        let batch = events::wire::Batch::new(&call.message, times::now());
+        let (call, batch) =
+            Call::read(request, |call| events::wire::Batch::new(&call.message, times::now()))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let outcomes = events::actions::record(tx, campaign_id, &batch.events).await?;
+            let outcomes = events::actions::record(tx, batch.campaign_id, &batch.events).await?;
             Ok(batch.answer(outcomes))
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_campaign_event(
+        &self,
+        request: Request<pb::GetCampaignEventRequest>,
+    ) -> Result<Response<pb::GetCampaignEventResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let event = events::actions::get(tx, id).await?;
+            Ok(pb::GetCampaignEventResponse { campaign_event: Some(event.into()) })
         });
         Ok(response.await?)
     }

@@ -78,17 +78,18 @@ pub(crate) enum Gate {
     Alone,
 }
 
-/// Passes the gate with this key, and stays within until the transaction ends. Who waits for it alone is
-/// not overtaken by those who come later, as one who waits for a row would be for as long as others share
-/// it in turn.
+/// Passes the gates with these keys, one after the other, and stays within until the transaction ends. A caller
+/// that waits for a gate alone is not overtaken by later ones, as one that waits for a row would be for as long
+/// as others share it in turn.
 ///
 /// Nothing of it is prepared, so a statement that is sent after it runs after it.
-pub(crate) async fn pass(tx: &TenantTx, key: i64, gate: Gate) -> Result<()> {
+pub(crate) async fn pass(tx: &TenantTx, keys: &[i64], gate: Gate) -> Result<()> {
     let lock = match gate {
         Gate::Shared => "pg_advisory_xact_lock_shared",
         Gate::Alone => "pg_advisory_xact_lock",
     };
-    Ok(tx.connection().batch_execute(&format!("SELECT {lock}({key})")).await?)
+    let locks: Vec<_> = keys.iter().map(|key| format!("SELECT {lock}({key})")).collect();
+    Ok(tx.connection().batch_execute(&locks.join("; ")).await?)
 }
 
 /// Adds a campaign.

@@ -10,7 +10,7 @@ use crate::pb::{self, CampaignStatus};
 use crate::rpc::etag::Etag;
 use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{money, times};
+use crate::rpc::{self, money, times};
 
 impl From<Campaign> for pb::Campaign {
     fn from(row: Campaign) -> Self {
@@ -51,8 +51,10 @@ impl From<Campaign> for pb::Campaign {
 }
 
 /// A new campaign.
-pub(crate) fn create(request: pb::CreateCampaignRequest, id: Uuid, now: DateTime<Utc>) -> Result<Campaign> {
-    let pb::CreateCampaignRequest {
+pub(crate) fn create(request: &pb::CreateCampaignRequest, id: Uuid, now: DateTime<Utc>) -> Result<Campaign> {
+    let pb::CreateCampaignRequest { campaign, request_id: _ } = request;
+    let pb::Campaign {
+        id: _,
         name,
         goal,
         channel,
@@ -62,21 +64,24 @@ pub(crate) fn create(request: pb::CreateCampaignRequest, id: Uuid, now: DateTime
         end_time,
         budget,
         spent,
-        request_id: _,
-    } = request;
-    let status = stored(status).unwrap_or(Text(CampaignStatus::Draft));
+        create_time: _,
+        update_time: _,
+        etag: _,
+    } = rpc::required("campaign", campaign.as_ref())?;
+    let status = stored(*status).unwrap_or(Text(CampaignStatus::Draft));
     let (starts_at, ends_at) = (times::optional(start_time.as_ref()), times::optional(end_time.as_ref()));
-    let (Amounts { currency, budget_micros, spent_micros }, ()) = (
-        amounts(("budget", budget.as_ref()), ("spent", spent.as_ref())),
-        rules::check("", status.0, (starts_at, ends_at)),
+    let (Amounts { currency, budget_micros, spent_micros }, (), ()) = (
+        amounts(("campaign.budget", budget.as_ref()), ("campaign.spent", spent.as_ref())),
+        rules::check_begins(status.0),
+        rules::check(status.0, (starts_at, ends_at)),
     )
         .together()?;
     Ok(Campaign {
         id,
-        name,
-        goal,
-        channel: stored(channel),
-        audience,
+        name: name.clone(),
+        goal: goal.clone(),
+        channel: stored(*channel),
+        audience: audience.clone(),
         status,
         starts_at,
         ends_at,

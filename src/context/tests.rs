@@ -192,7 +192,7 @@ fn engagement() -> impl Strategy<Value = Engagement> {
             last_id: Uuid::from_u128(5),
         },
     );
-    let thing = (text(), 1..9_i64).prop_map(|(name, quantity)| Thing { name, quantity, ..Thing::default() });
+    let thing = (text(), 1..9_i32).prop_map(|(name, quantity)| Thing { name, quantity, ..Thing::default() });
     let bought = (proptest::collection::vec(thing, 0..8), 0..1_i64 << 60, any::<bool>(), time()).prop_map(
         |(items, amount_micros, refunded, purchased_at)| Bought {
             id: Uuid::from_u128(6),

@@ -244,7 +244,7 @@ fn reader(kind: ContextSectionKind, about: Option<ResourceType>) -> &'static str
         | ContextSectionKind::BrandVoice
         | ContextSectionKind::ContentPreferences => "crm.v1.CustomerService/GetCustomer",
         ContextSectionKind::Interest if about == Some(ResourceType::InterestEvent) => {
-            "crm.v1.EngagementService/ListInterestScores"
+            "crm.v1.EngagementService/GetInterestScores"
         }
         ContextSectionKind::Interest if about == Some(ResourceType::Purchase) => {
             "crm.v1.EngagementService/ListPurchases"

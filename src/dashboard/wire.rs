@@ -7,6 +7,7 @@ use super::rules::{Spread, Window};
 use crate::error::Result;
 use crate::pb::{self, dashboard_rows::List};
 use crate::rpc::times;
+use crate::rpc::words::Word;
 
 /// The window that a request says.
 pub(super) fn window(
@@ -35,6 +36,11 @@ pub(super) fn customers(request: pb::ListCustomersRequest) -> pb::DashboardRows 
 /// The conversations that a request lists.
 pub(super) fn conversations(request: pb::ListConversationsRequest) -> pb::DashboardRows {
     pb::DashboardRows { list: Some(List::Conversations(request)) }
+}
+
+/// The name in the contract of an enum's word as it is stored, also of one of a newer version; empty for none.
+pub(super) fn full_name<E: Word>(word: &str) -> String {
+    if word.is_empty() { String::new() } else { format!("{}{word}", E::PREFIX) }
 }
 
 /// So many rows of a value, and the request that lists them.

@@ -101,7 +101,7 @@ diesel::table! {
         id -> Uuid,
         /// The campaign.
         campaign_id -> Uuid,
-        /// The client's id, once in a campaign.
+        /// The client's id, once in a tenant.
         event_id -> Text,
         /// The customer.
         customer_id -> Uuid,
@@ -115,6 +115,12 @@ diesel::table! {
         conversation_id -> Nullable<Uuid>,
         /// What it cost, in millionths of the campaign's currency; null when not said.
         cost_micros -> Nullable<Int8>,
+        /// Why it bounced; null when unknown, or when it did not.
+        bounce_kind -> Nullable<Text>,
+        /// What the sending system said.
+        detail -> Text,
+        /// The link that was followed, or the page of the conversion.
+        url -> Text,
         /// When it was recorded.
         created_at -> Timestamptz,
         /// How it reached the customer: what the client said, or else the campaign's channel when the event was recorded; null when it had none.
@@ -614,7 +620,11 @@ diesel::table! {
         subject_key -> Text,
         /// How much it counts when it happens.
         weight -> Float8,
-        /// What saw it, in the client's words.
+        /// The ISO 4217 code of the value; null when it has none.
+        value_currency -> Nullable<Text>,
+        /// What it is worth to the tenant, in millionths; null when unknown.
+        value_micros -> Nullable<Int8>,
+        /// The system that reported it, in the client's words.
         source -> Text,
         /// When it happened.
         occurred_at -> Timestamptz,
@@ -750,6 +760,8 @@ diesel::table! {
         id -> Uuid,
         /// The purchase.
         purchase_id -> Uuid,
+        /// The refund's id at the payment provider, once in a purchase; null when unknown.
+        refund_id -> Nullable<Text>,
         /// What was paid back, in millionths of the purchase's currency.
         amount_micros -> Int8,
         /// Why, in the client's words.
@@ -760,7 +772,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    /// What customers bought and paid.
+    /// What customers bought.
     purchases (tenant_id, id) {
         /// The tenant.
         tenant_id -> Uuid,
@@ -770,25 +782,37 @@ diesel::table! {
         customer_id -> Uuid,
         /// The order's id in the tenant's shop, once in a tenant; null when not said.
         order_id -> Nullable<Text>,
+        /// The payment's id at its provider; null when unknown.
+        payment_id -> Nullable<Text>,
         /// The ISO 4217 code of its amounts.
         currency -> Text,
-        /// What was paid, in millionths.
+        /// The price, in millionths.
         amount_micros -> Int8,
         /// What was paid back of it, in millionths: the sum of its refunds.
         refunded_micros -> Int8,
-        /// What became of it.
+        /// Whether it is paid, refunded, pending, failed or voided.
         status -> Text,
+        /// The status with which it was recorded; a purchase that is sent again is held against it.
+        recorded_status -> Text,
         /// What was bought, in order: sku, name, quantity, unit_price_micros.
         items -> Jsonb,
-        /// When it was paid.
+        /// When it was made.
         purchased_at -> Timestamptz,
+        /// Whether the client said when; else it is when it was recorded.
+        has_purchased_at -> Bool,
         /// The conversation that it came of; null when of none.
         conversation_id -> Nullable<Uuid>,
         /// The campaign that it came of; null when of none.
         campaign_id -> Nullable<Uuid>,
+        /// The outcome that the conversation got by it; null when it got none.
+        outcome -> Nullable<Text>,
+        /// The client's own JSON object.
+        metadata -> Jsonb,
+        /// Why it was voided, in the client's words.
+        void_reason -> Text,
         /// When it was recorded.
         created_at -> Timestamptz,
-        /// When it was recorded, or last refunded.
+        /// When it was recorded, settled, voided or last refunded.
         updated_at -> Timestamptz,
         /// Counts the changes of the purchase, from 1; the etag.
         revision -> Int8,

@@ -6,14 +6,15 @@ use crate::error::{Error, Result};
 use crate::pb::ConversationOutcome;
 use crate::rpc::words::Text;
 
-/// Refuses an outcome that is of no conversation.
+/// Refuses an outcome that is of no conversation, whose id stands in this field.
 pub(crate) fn check_outcome(
+    field: &'static str,
     outcome: Option<Text<ConversationOutcome>>,
     conversation_id: Option<Uuid>,
 ) -> Result<()> {
     if outcome.is_some() && conversation_id.is_none() {
         return Err(Error::invalid(
-            "conversation_id",
+            field,
             "combination",
             "must be set with conversation_outcome, which is the outcome of that conversation",
         ));

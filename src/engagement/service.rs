@@ -14,7 +14,6 @@ use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
 use crate::rpc::together::Together;
-use crate::rpc::words::stored;
 use crate::rpc::{self, Call, PageKey, page, times};
 
 /// `EngagementService`.
@@ -42,7 +41,7 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let events = interest::wire::record(&call.message, now);
             let results = interest::actions::record(tx, events).await?;
-            Ok(interest::wire::recorded(&call.message, results))
+            Ok(interest::wire::recorded(results))
         });
         let response = response.await?;
         for id in interest::wire::concluded(&call.message, response.get_ref()) {
@@ -70,15 +69,28 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         Ok(response.await?)
     }
 
-    async fn list_interest_scores(
+    async fn get_interest_event(
         &self,
-        request: Request<pb::ListInterestScoresRequest>,
-    ) -> Result<Response<pb::ListInterestScoresResponse>, Status> {
+        request: Request<pb::GetInterestEventRequest>,
+    ) -> Result<Response<pb::GetInterestEventResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let event = interest::actions::get(tx, id).await?;
+            Ok(pb::GetInterestEventResponse { interest_event: Some(event.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_interest_scores(
+        &self,
+        request: Request<pb::GetInterestScoresRequest>,
+    ) -> Result<Response<pb::GetInterestScoresResponse>, Status> {
         let call = Call::open(request)?;
         let Wish { customer_id, as_of, limit } = interest::wire::wish(&call.message, times::now())?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let scores = interest::actions::score(tx, customer_id, AsOf::Time(as_of), limit).await?;
-            Ok(pb::ListInterestScoresResponse {
+            Ok(pb::GetInterestScoresResponse {
                 interest_scores: scores.into_iter().map(Into::into).collect(),
                 as_of_time: Some(times::to_wire(as_of)),
             })
@@ -92,16 +104,29 @@ impl pb::engagement_service_server::EngagementService for Engagements {
     ) -> Result<Response<pb::RecordPurchaseResponse>, Status> {
         let (call, purchase) =
             Call::read(request, |call| purchases::wire::record(&call.message, Uuid::now_v7(), times::now()))?;
-        let outcome = stored(call.message.conversation_outcome);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let receipt = purchases::actions::record(tx, purchase.clone(), outcome).await?;
-            Ok(pb::RecordPurchaseResponse { purchase: Some(receipt.into()) })
+            Ok(purchases::actions::record(tx, purchase.clone()).await?.into())
         });
         let response = response.await?;
-        if let Some((id, _)) = purchase.conversation_id.zip(outcome) {
+        if let Some((id, _)) = purchase.conversation_id.zip(purchase.outcome)
+            && !response.get_ref().deduplicated
+        {
             self.feed.changed(&call.context.caller, id);
         }
         Ok(response)
+    }
+
+    async fn get_purchase(
+        &self,
+        request: Request<pb::GetPurchaseRequest>,
+    ) -> Result<Response<pb::GetPurchaseResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let receipt = purchases::actions::get(tx, id).await?;
+            Ok(pb::GetPurchaseResponse { purchase: Some(receipt.into()) })
+        });
+        Ok(response.await?)
     }
 
     async fn list_purchases(
@@ -121,6 +146,31 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         Ok(response.await?)
     }
 
+    async fn settle_purchase(
+        &self,
+        request: Request<pb::SettlePurchaseRequest>,
+    ) -> Result<Response<pb::SettlePurchaseResponse>, Status> {
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
+        let settling = purchases::wire::settling(&call.message);
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            Ok(purchases::actions::settle(tx, id, expected, &settling).await?.into())
+        });
+        Ok(response.await?)
+    }
+
+    async fn void_purchase(
+        &self,
+        request: Request<pb::VoidPurchaseRequest>,
+    ) -> Result<Response<pb::VoidPurchaseResponse>, Status> {
+        let (call, (id, expected)) =
+            Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
+        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
+            Ok(purchases::actions::void(tx, id, expected, &call.message.reason).await?.into())
+        });
+        Ok(response.await?)
+    }
+
     async fn refund_purchase(
         &self,
         request: Request<pb::RefundPurchaseRequest>,
@@ -130,8 +180,23 @@ impl pb::engagement_service_server::EngagementService for Engagements {
             (subject, purchases::wire::refunding(&call.message)).together()
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let receipt = purchases::actions::refund(tx, id, expected, refunding.clone()).await?;
-            Ok(pb::RefundPurchaseResponse { purchase: Some(receipt.into()) })
+            Ok(purchases::actions::refund(tx, id, expected, refunding.clone()).await?.into())
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_refunds(
+        &self,
+        request: Request<pb::ListRefundsRequest>,
+    ) -> Result<Response<pb::ListRefundsResponse>, Status> {
+        use purchases::store::refunds::Cursor;
+        let (call, (page, purchase_id)) = Call::read(request, |call| {
+            (self.page_key.open(call), rpc::id("purchase_id", &call.message.purchase_id)).together()
+        })?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let (refunds, next) = purchases::actions::list_refunds(tx, purchase_id, &page).await?;
+            let (refunds, next) = page::fit(refunds, next, |(refund, _)| Cursor::at(refund));
+            Ok(pb::ListRefundsResponse { refunds, next_page_token: self.page_key.next(&call, next)? })
         });
         Ok(response.await?)
     }

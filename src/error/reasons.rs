@@ -103,10 +103,15 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
         Reason::CustomerFaqExists => of(faqs::rules::exists(ONE)),
         Reason::TenantQuotaExceeded | Reason::TenantRateExceeded => of(layer::refused(reason)),
         Reason::CampaignNotFound => of(campaigns::rules::not_found(ONE)),
-        Reason::CampaignStepNotAllowed | Reason::CampaignInUse => campaign(reason),
-        Reason::OrderIdTaken => of(engagement::purchases::rules::order_id_taken(ONE)),
+        Reason::CampaignStepNotAllowed
+        | Reason::CampaignInUse
+        | Reason::CampaignCurrencyFixed
+        | Reason::CampaignClosed => campaign(reason),
+        Reason::CampaignEventNotFound => of(campaigns::events::rules::not_found(ONE)),
+        Reason::InterestEventNotFound => of(engagement::interest::rules::not_found(ONE)),
+        Reason::OrderIdTaken => of(engagement::purchases::rules::order_id_taken(ONE, &["status", "amount"])),
         Reason::PurchaseNotFound => of(engagement::purchases::rules::not_found(ONE)),
-        Reason::RefundExceedsPayment => purchase(),
+        Reason::RefundExceedsPayment | Reason::PurchaseStepNotAllowed => purchase(reason),
         Reason::NewerVersion => of(Error::newer_version()),
         Reason::ExternalIdTaken => of(external_id_taken()),
         Reason::ResourceTooLarge => of(size::too_large("customer", 1_048_577)),
@@ -203,21 +208,33 @@ fn question() -> Vec<(&'static str, Status)> {
 }
 
 fn campaign(reason: Reason) -> Vec<(&'static str, Status)> {
-    let request = pb::CreateCampaignRequest { name: "Spring".to_owned(), ..Default::default() };
-    let mut campaign = campaigns::wire::create(request, ONE, now()).expect("a campaign");
-    if reason == Reason::CampaignStepNotAllowed {
-        campaign.status = Text(pb::CampaignStatus::Completed);
-        return vec![("", refusal(campaigns::rules::check_assign(&campaign)))];
-    }
+    let campaign = Some(pb::Campaign { name: "Spring".to_owned(), ..Default::default() });
+    let request = pb::CreateCampaignRequest { campaign, request_id: String::new() };
+    let mut campaign = campaigns::wire::create(&request, ONE, now()).expect("a campaign");
     campaign.currency = Some("EUR".to_owned());
-    let kept = campaigns::rules::costs_have_currency(&campaign);
-    vec![("events", campaigns::rules::in_use(ONE).into()), ("a currency", kept.into())]
+    let of = |status| campaigns::store::Campaign { status: Text(status), ..campaign.clone() };
+    let status = match reason {
+        Reason::CampaignStepNotAllowed => {
+            let (from, to) = (of(pb::CampaignStatus::Draft), of(pb::CampaignStatus::Completed));
+            refusal(campaigns::rules::check_update(&from, &to))
+        }
+        Reason::CampaignClosed => refusal(campaigns::rules::check_assign(&of(pb::CampaignStatus::Completed))),
+        Reason::CampaignCurrencyFixed => campaigns::rules::costs_have_currency(&campaign).into(),
+        _ => campaigns::rules::in_use(ONE).into(),
+    };
+    vec![("", status)]
 }
 
-fn purchase() -> Vec<(&'static str, Status)> {
+fn purchase(reason: Reason) -> Vec<(&'static str, Status)> {
     let amount = Some(pb::Money { currency_code: "EUR".to_owned(), units: 5, nanos: 0 });
-    let request = pb::RecordPurchaseRequest { customer_id: TWO.to_string(), amount, ..Default::default() };
+    let purchase = Some(pb::Purchase { customer_id: TWO.to_string(), amount, ..Default::default() });
+    let request = pb::RecordPurchaseRequest { purchase, request_id: String::new() };
     let purchase = engagement::purchases::wire::record(&request, ONE, now()).expect("a purchase");
+    if reason == Reason::PurchaseStepNotAllowed {
+        let settling =
+            engagement::purchases::rules::Settling { status: pb::PurchaseStatus::Failed, payment_id: None };
+        return vec![("", refusal(engagement::purchases::rules::settle(&purchase, &settling, now())))];
+    }
     let exceeds = |left: i64| engagement::purchases::rules::exceeds(&purchase, left).into();
     vec![("some is left", exceeds(3_500_000)), ("nothing is left", exceeds(0))]
 }

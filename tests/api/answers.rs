@@ -424,12 +424,15 @@ async fn of_faqs(asker: &mut Asker, customer_id: &str) {
 }
 
 async fn of_campaigns(asker: &mut Asker, customer_id: &str) -> String {
-    let create = |number: usize| pb::CreateCampaignRequest {
-        name: format!("{number} {}", wide(250)),
-        goal: wide(2_048),
-        audience: wide(4_096),
-        channel: pb::ContactChannel::Email.into(),
-        ..Default::default()
+    let create = |number: usize| {
+        let campaign = pb::Campaign {
+            name: format!("{number} {}", wide(250)),
+            goal: wide(2_048),
+            audience: wide(4_096),
+            channel: pb::ContactChannel::Email.into(),
+            ..Default::default()
+        };
+        pb::CreateCampaignRequest { campaign: Some(campaign), request_id: String::new() }
     };
     let created: Vec<pb::CreateCampaignResponse> =
         asker.ask_all("CreateCampaign", (0..110).map(create)).await;
@@ -460,7 +463,7 @@ async fn of_campaigns(asker: &mut Asker, customer_id: &str) -> String {
     let list =
         pb::ListCampaignCustomersRequest { page_size: 500, campaign_id: id.clone(), ..Default::default() };
     let _: pb::ListCampaignCustomersResponse = asker.ask("ListCampaignCustomers", list).await;
-    let good = |number: usize| pb::NewCampaignEvent {
+    let good = |number: usize| pb::CampaignEvent {
         event_id: format!("{number}{}", wide(120)),
         customer_id: customer_id.to_owned(),
         kind: pb::CampaignEventKind::Sent.into(),
@@ -469,7 +472,7 @@ async fn of_campaigns(asker: &mut Asker, customer_id: &str) -> String {
     // Nearly every field of every event is wrong.
     let bad = |number: usize| {
         let mut event = good(number);
-        event.event_id = format!("{number}{}", wide(200));
+        event.event_id = format!("{number}{}", wide(260));
         event.customer_id = "c".repeat(40);
         event.conversation_id = "c".repeat(40);
         event.kind = 99;
@@ -480,6 +483,25 @@ async fn of_campaigns(asker: &mut Asker, customer_id: &str) -> String {
         let record =
             pb::RecordCampaignEventsRequest { campaign_id: id.clone(), events, ..Default::default() };
         let _: pb::RecordCampaignEventsResponse = asker.ask("RecordCampaignEvents", record).await;
+    }
+    // A page of large events.
+    let large = |number: usize| pb::CampaignEvent {
+        event_id: format!("large {number}"),
+        detail: wide(1_024),
+        url: wide(2_048),
+        ..good(number)
+    };
+    for batch in 0..10 {
+        let events = (0..60).map(|number| large(batch * 60 + number)).collect();
+        let record =
+            pb::RecordCampaignEventsRequest { campaign_id: id.clone(), events, ..Default::default() };
+        let recorded: pb::RecordCampaignEventsResponse = asker.ask("RecordCampaignEvents", record).await;
+        let event = recorded.results.into_iter().next().and_then(|result| result.result);
+        let Some(pb::campaign_event_result::Result::CampaignEvent(event)) = event else {
+            panic!("not recorded: {event:?}")
+        };
+        let get = pb::GetCampaignEventRequest { id: event.id };
+        let _: pb::GetCampaignEventResponse = asker.ask("GetCampaignEvent", get).await;
     }
     let list =
         pb::ListCampaignEventsRequest { page_size: 500, campaign_id: id.clone(), ..Default::default() };
@@ -492,7 +514,7 @@ async fn of_campaigns(asker: &mut Asker, customer_id: &str) -> String {
 }
 
 async fn of_engagement(asker: &mut Asker, customer_id: &str) {
-    let good = |number: usize| pb::NewInterestEvent {
+    let good = |number: usize| pb::InterestEvent {
         event_id: format!("{number}{}", wide(120)),
         kind: pb::InterestKind::Viewed.into(),
         subject: format!("{number}{}", wide(110)),
@@ -501,7 +523,7 @@ async fn of_engagement(asker: &mut Asker, customer_id: &str) {
     // Nearly every field of every event is wrong.
     let bad = |number: usize| {
         let mut event = good(number);
-        event.event_id = format!("{number}{}", wide(130));
+        event.event_id = format!("{number}{}", wide(260));
         event.kind = 99;
         event.weight = Some(1e9);
         event.source = "\u{7}".to_owned();
@@ -514,21 +536,31 @@ async fn of_engagement(asker: &mut Asker, customer_id: &str) {
         let _: pb::RecordInterestEventsResponse = asker.ask("RecordInterestEvents", record).await;
     }
     let list = pb::ListInterestEventsRequest { page_size: 500, ..Default::default() };
-    let _: pb::ListInterestEventsResponse = asker.ask("ListInterestEvents", list).await;
-    let scores = pb::ListInterestScoresRequest {
+    let listed: pb::ListInterestEventsResponse = asker.ask("ListInterestEvents", list).await;
+    let get = pb::GetInterestEventRequest { id: listed.interest_events[0].id.clone() };
+    let _: pb::GetInterestEventResponse = asker.ask("GetInterestEvent", get).await;
+    let scores = pb::GetInterestScoresRequest {
         customer_id: customer_id.to_owned(),
         limit: 100,
         ..Default::default()
     };
-    let _: pb::ListInterestScoresResponse = asker.ask("ListInterestScores", scores).await;
+    let _: pb::GetInterestScoresResponse = asker.ask("GetInterestScores", scores).await;
     let euros = |units| Some(pb::Money { currency_code: "EUR".to_owned(), units, nanos: 0 });
-    let purchase = |_| pb::RecordPurchaseRequest {
-        customer_id: customer_id.to_owned(),
-        amount: euros(1_000),
-        items: (0..500)
-            .map(|_| pb::PurchaseItem { sku: wide(128), name: wide(256), quantity: 1, unit_price: euros(2) })
-            .collect(),
-        ..Default::default()
+    let purchase = |_| {
+        let purchase = pb::Purchase {
+            customer_id: customer_id.to_owned(),
+            amount: euros(1_000),
+            items: (0..500)
+                .map(|_| pb::PurchaseItem {
+                    sku: wide(128),
+                    name: wide(256),
+                    quantity: 1,
+                    unit_price: euros(2),
+                })
+                .collect(),
+            ..Default::default()
+        };
+        pb::RecordPurchaseRequest { purchase: Some(purchase), request_id: String::new() }
     };
     let bought: Vec<pb::RecordPurchaseResponse> = asker.ask_all("RecordPurchase", (0..4).map(purchase)).await;
     let ids = bought.into_iter().map(|bought| bought.purchase.expect("one").id).collect::<Vec<_>>();
@@ -541,6 +573,16 @@ async fn of_engagement(asker: &mut Asker, customer_id: &str) {
     for _ in 0..30 {
         let _: pb::RefundPurchaseResponse = asker.ask("RefundPurchase", refund(&ids[0])).await;
     }
+    let id = ids[0].clone();
+    let refunds = pb::ListRefundsRequest { page_size: 500, purchase_id: id.clone(), ..Default::default() };
+    let _: pb::ListRefundsResponse = asker.ask("ListRefunds", refunds).await;
+    let settle =
+        pb::SettlePurchaseRequest { id, status: pb::PurchaseStatus::Paid.into(), ..Default::default() };
+    let _: pb::SettlePurchaseResponse = asker.ask("SettlePurchase", settle).await;
+    let void = pb::VoidPurchaseRequest { id: ids[1].clone(), reason: wide(2_048), ..Default::default() };
+    let _: pb::VoidPurchaseResponse = asker.ask("VoidPurchase", void).await;
+    let get = pb::GetPurchaseRequest { id: ids[1].clone() };
+    let _: pb::GetPurchaseResponse = asker.ask("GetPurchase", get).await;
     let list = pb::ListPurchasesRequest { page_size: 500, ..Default::default() };
     let _: pb::ListPurchasesResponse = asker.ask("ListPurchases", list).await;
 }

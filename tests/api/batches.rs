@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    CampaignEventKind, ListCampaignEventsRequest, NewCampaignEvent, RecordCampaignEventsRequest,
+    CampaignEvent, CampaignEventKind, ListCampaignEventsRequest, RecordCampaignEventsRequest,
 };
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MethodDescriptor, ReflectMessage, Value};
@@ -12,7 +12,7 @@ use prost_types::Timestamp;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::support::campaigns::{euros, event, money, planned, refusal};
+use crate::support::campaigns::{Outcome, euros, event, money, planned, refusal};
 use crate::support::fields::{Path, dotted, fields, plant};
 use crate::support::raw::{CONTRACT, call, rpcs};
 use crate::support::samples::{self, About};
@@ -100,7 +100,7 @@ fn bad(field: &FieldDescriptor) -> Vec<Value> {
 /// A tenant with something that each sample is about.
 async fn about(tenant: &Tenant) -> About {
     let talk = tenant.conversation().await;
-    let planned = crm_backend::pb::CreateCampaignRequest { budget: Some(euros(5)), ..planned("Spring") };
+    let planned = crm_backend::pb::Campaign { budget: Some(euros(5)), ..planned("Spring") };
     About {
         customer: talk.customer_id.clone(),
         conversation: talk.id,
@@ -205,18 +205,17 @@ async fn a_conflict_of_an_item_is_its_own() {
     tenant.record(&about.campaign, &[sent("taken")]).await.expect("recorded");
     let batch = [
         sent("fine"),
-        NewCampaignEvent { kind: CampaignEventKind::Opened.into(), ..sent("taken") },
-        NewCampaignEvent { customer_id: foreign.customer_id, ..sent("foreign") },
-        NewCampaignEvent { conversation_id: foreign.id, ..sent("conversation") },
-        NewCampaignEvent { cost: Some(money("USD", 1, 0)), ..sent("currency") },
-        NewCampaignEvent { cost: Some(money("EUR", 1, 1)), ..sent("fraction") },
-        NewCampaignEvent { kind: CampaignEventKind::Clicked.into(), ..sent("fine") },
+        CampaignEvent { kind: CampaignEventKind::Opened.into(), ..sent("taken") },
+        CampaignEvent { customer_id: foreign.customer_id, ..sent("foreign") },
+        CampaignEvent { conversation_id: foreign.id, ..sent("conversation") },
+        CampaignEvent { cost: Some(money("USD", 1, 0)), ..sent("currency") },
+        CampaignEvent { cost: Some(money("EUR", 1, 1)), ..sent("fraction") },
+        CampaignEvent { kind: CampaignEventKind::Clicked.into(), ..sent("fine") },
         sent("taken"),
         sent("fine"),
     ];
     let results = tenant.record(&about.campaign, &batch).await.expect("an answer");
-    let codes =
-        results.iter().map(|result| result.error.as_ref().map_or(Code::Ok, |error| error.code.into()));
+    let codes = results.iter().map(|result| result.error().map_or(Code::Ok, |error| error.code.into()));
     use Code::{AlreadyExists, InvalidArgument, NotFound, Ok};
     let expected =
         [Ok, AlreadyExists, NotFound, NotFound, InvalidArgument, InvalidArgument, AlreadyExists, Ok, Ok];
@@ -232,13 +231,13 @@ async fn a_time_in_milliseconds_is_one_events_error() {
     let sent = |id: &str| event(id, &about.customer, CampaignEventKind::Sent);
     let request = RecordCampaignEventsRequest {
         campaign_id: about.campaign.clone(),
-        events: vec![NewCampaignEvent { occur_time: Some(wrong), ..sent("a") }, sent("b")],
+        events: vec![CampaignEvent { occur_time: Some(wrong), ..sent("a") }, sent("b")],
         request_id: Uuid::new_v4().to_string(),
     };
     for _ in 0..2 {
         let answer = tenant.campaigns().record_campaign_events(request.clone()).await.expect("an answer");
         let results = answer.into_inner().results;
         refusal(&results[0]).is_invalid(&["occur_time"]);
-        assert_eq!((results[1].error.as_ref(), results[1].deduplicated), (None, false));
+        assert_eq!((results[1].error(), results[1].deduplicated), (None, false));
     }
 }

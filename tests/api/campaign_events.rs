@@ -3,25 +3,35 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    AssignmentStatus, CampaignEventKind, CreateCampaignRequest, ListCampaignEventsRequest, NewCampaignEvent,
-    RecordedEvent,
+    AssignmentStatus, Campaign, CampaignEvent, CampaignEventKind, CampaignEventResult,
+    ListCampaignEventsRequest,
 };
+use crm_backend::pb::{BounceKind, RecordCampaignEventsRequest, campaign_event_result};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::support::campaigns::{at, euros, event, event_at, money, planned, refusal};
+use crate::support::campaigns::{Outcome, at, euros, event, event_at, money, planned, refusal};
 use crate::support::{Crm, Refusal, Tenant, micros};
 
 /// How a batch went: the ids of those that were recorded, and which of them were before.
 #[track_caller]
-fn recorded(results: &[RecordedEvent]) -> Vec<(&str, bool)> {
+fn recorded(results: &[CampaignEventResult]) -> Vec<(&str, bool)> {
     results
         .iter()
         .map(|result| {
-            assert_eq!(result.error, None, "{result:?}");
-            (result.id.as_str(), result.deduplicated)
+            assert_eq!(result.error(), None, "{result:?}");
+            (result.id(), result.deduplicated)
         })
         .collect()
+}
+
+/// The event of a result.
+#[track_caller]
+fn event_of(result: &CampaignEventResult) -> &CampaignEvent {
+    match &result.result {
+        Some(campaign_event_result::Result::CampaignEvent(event)) => event,
+        other => panic!("not recorded: {other:?}"),
+    }
 }
 
 async fn all_of(tenant: &Tenant, campaign_id: &str) -> Vec<crm_backend::pb::CampaignEvent> {
@@ -34,23 +44,32 @@ async fn an_event_reads_back_as_it_was_recorded() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
-    let request = CreateCampaignRequest { budget: Some(euros(5)), ..planned("Spring") };
+    let request = Campaign { budget: Some(euros(5)), ..planned("Spring") };
     let campaign = tenant.plan(request).await.expect("created").id;
-    let whole = NewCampaignEvent {
+    let whole = CampaignEvent {
         conversation_id: talk.id.clone(),
         cost: Some(money("EUR", 0, 12_345_000)),
+        detail: "Thanks!\nSee you.".to_owned(),
+        url: "https://example.com/spring".to_owned(),
         ..event_at("a", &talk.customer_id, CampaignEventKind::Replied, "2026-03-01T08:00:00.123456Z")
     };
     let bare = event("b", &talk.customer_id, CampaignEventKind::Sent);
     let results = tenant.record(&campaign, &[whole.clone(), bare]).await.expect("recorded");
     let ids: Vec<_> = recorded(&results).into_iter().map(|(id, _)| id.to_owned()).collect();
+    let answered: Vec<_> = results.iter().map(|result| event_of(result).clone()).collect();
     let events = all_of(&tenant, &campaign).await;
+    assert_eq!([&answered[1], &answered[0]], [&events[0], &events[1]], "the answer is what is listed");
+    for event in &answered {
+        assert_eq!(tenant.read_campaign_event(&event.id).await.expect("there"), *event);
+        let error = crm.tenant().read_campaign_event(&event.id).await.expect_err("another tenant's");
+        error.is(Code::NotFound, "CAMPAIGN_EVENT_NOT_FOUND");
+    }
     let [second, first] = events.as_slice() else { panic!("two: {events:?}") };
     assert_eq!((&first.id, &second.id), (&ids[0], &ids[1]));
     assert_eq!((first.event_id.as_str(), first.campaign_id.as_str()), ("a", campaign.as_str()));
     assert_eq!((first.kind(), &first.customer_id), (CampaignEventKind::Replied, &talk.customer_id));
     assert_eq!((first.occur_time, &first.conversation_id), (whole.occur_time, &talk.id));
-    assert_eq!(first.cost, whole.cost);
+    assert_eq!((&first.cost, &first.detail, &first.url), (&whole.cost, &whole.detail, &whole.url));
     assert_eq!((second.conversation_id.as_str(), second.cost.as_ref()), ("", None));
     assert!(micros(second.occur_time) <= micros(second.create_time), "now, when not said");
     assert_eq!(Uuid::try_parse(&first.id).expect("a UUID").get_version_num(), 7);
@@ -61,12 +80,12 @@ async fn an_event_that_comes_again_is_recorded_once() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
-    let request = CreateCampaignRequest { budget: Some(euros(5)), ..planned("Spring") };
+    let request = Campaign { budget: Some(euros(5)), ..planned("Spring") };
     let campaign = tenant.plan(request).await.expect("created").id;
     let zoe = talk.customer_id.as_str();
     let batch = [
         event("now", zoe, CampaignEventKind::Sent),
-        NewCampaignEvent {
+        CampaignEvent {
             conversation_id: talk.id.clone(),
             cost: Some(euros(1)),
             ..event_at("then", zoe, CampaignEventKind::Opened, "2026-03-01T08:00:00Z")
@@ -83,7 +102,10 @@ async fn an_event_that_comes_again_is_recorded_once() {
     assert_eq!(all_of(&tenant, &campaign).await.len(), 2);
     let other = tenant.campaign("Summer").await.id;
     let elsewhere = tenant.record(&other, &batch[..1]).await.expect("recorded");
-    assert!(!elsewhere[0].deduplicated, "the id belongs to the campaign");
+    refusal(&elsewhere[0]).is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+    let distinct = CampaignEvent { event_id: "elsewhere".to_owned(), ..batch[0].clone() };
+    let results = tenant.record(&other, &[distinct]).await.expect("recorded");
+    assert!(!results[0].deduplicated);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,29 +114,28 @@ async fn an_id_with_other_content_is_refused_and_keeps_nothing_else_from_being_r
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
     let other = tenant.customer("Other").await.id;
-    let request = CreateCampaignRequest { budget: Some(euros(5)), ..planned("Spring") };
+    let request = Campaign { budget: Some(euros(5)), ..planned("Spring") };
     let campaign = tenant.plan(request).await.expect("created").id;
     let zoe = talk.customer_id.as_str();
     let said = event_at("a", zoe, CampaignEventKind::Opened, "2026-03-01T08:00:00Z");
     let unsaid = event("b", zoe, CampaignEventKind::Opened);
     tenant.record(&campaign, &[said.clone(), unsaid.clone()]).await.expect("recorded");
     let batch = [
-        NewCampaignEvent { kind: CampaignEventKind::Clicked.into(), ..said.clone() },
-        NewCampaignEvent { customer_id: other, ..said.clone() },
-        NewCampaignEvent { occur_time: Some(at("2026-03-01T08:00:00.000001Z")), ..said.clone() },
-        NewCampaignEvent { occur_time: None, ..said.clone() },
-        NewCampaignEvent { conversation_id: talk.id.clone(), ..said.clone() },
-        NewCampaignEvent { cost: Some(euros(0)), ..said.clone() },
-        NewCampaignEvent { occur_time: said.occur_time, ..unsaid },
+        CampaignEvent { kind: CampaignEventKind::Clicked.into(), ..said.clone() },
+        CampaignEvent { customer_id: other, ..said.clone() },
+        CampaignEvent { occur_time: Some(at("2026-03-01T08:00:00.000001Z")), ..said.clone() },
+        CampaignEvent { occur_time: None, ..said.clone() },
+        CampaignEvent { conversation_id: talk.id.clone(), ..said.clone() },
+        CampaignEvent { cost: Some(euros(0)), ..said.clone() },
+        CampaignEvent { occur_time: said.occur_time, ..unsaid },
         // Of two new ones it is the first.
         event("c", zoe, CampaignEventKind::Sent),
         event("c", zoe, CampaignEventKind::Delivered),
     ];
     let results = tenant.record(&campaign, &batch).await.expect("an answer");
     for (result, event) in results.iter().zip(&batch) {
-        assert_eq!(result.event_id, event.event_id);
         if event.event_id == "c" && event.kind() == CampaignEventKind::Sent {
-            assert_eq!((result.error.as_ref(), result.deduplicated), (None, false));
+            assert_eq!((result.event_id(), result.deduplicated), ("c", false));
         } else {
             refusal(result).is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
         }
@@ -128,7 +149,7 @@ async fn one_event_that_is_refused_does_not_fail_the_others() {
     let (tenant, stranger) = (crm.tenant(), crm.tenant());
     let (talk, other) = (tenant.conversation().await, tenant.conversation().await);
     let foreign = stranger.customer("Foreign").await.id;
-    let request = CreateCampaignRequest { spent: Some(euros(5)), ..planned("Spring") };
+    let request = Campaign { spent: Some(euros(5)), ..planned("Spring") };
     let campaign = tenant.plan(request).await.expect("created").id;
     let zoe = talk.customer_id.as_str();
     let sent = |event_id: &str| event(event_id, zoe, CampaignEventKind::Sent);
@@ -139,19 +160,26 @@ async fn one_event_that_is_refused_does_not_fail_the_others() {
     let cases = [
         (event("a", &foreign, CampaignEventKind::Sent), not_found("CUSTOMER_NOT_FOUND")),
         (event("b", &Uuid::now_v7().to_string(), CampaignEventKind::Sent), not_found("CUSTOMER_NOT_FOUND")),
-        (NewCampaignEvent { conversation_id: other.id, ..sent("c") }, not_found("CONVERSATION_NOT_FOUND")),
+        (CampaignEvent { conversation_id: other.id, ..sent("c") }, not_found("CONVERSATION_NOT_FOUND")),
         (
-            NewCampaignEvent { conversation_id: Uuid::now_v7().to_string(), ..sent("d") },
+            CampaignEvent { conversation_id: Uuid::now_v7().to_string(), ..sent("d") },
             not_found("CONVERSATION_NOT_FOUND"),
         ),
-        (NewCampaignEvent { cost: Some(money("USD", 1, 0)), ..sent("e") }, invalid("cost.currency_code")),
+        (CampaignEvent { cost: Some(money("USD", 1, 0)), ..sent("e") }, invalid("cost.currency_code")),
         (sent(""), invalid("event_id")),
-        (sent(&"x".repeat(129)), invalid("event_id")),
+        (sent(&"x".repeat(257)), invalid("event_id")),
         (event("f", "zoe", CampaignEventKind::Sent), invalid("customer_id")),
         (event("g", zoe, CampaignEventKind::Unspecified), invalid("kind")),
-        (NewCampaignEvent { kind: 99, ..sent("h") }, invalid("kind")),
-        (NewCampaignEvent { conversation_id: "x".to_owned(), ..sent("i") }, invalid("conversation_id")),
-        (NewCampaignEvent { occur_time: Some(soon), ..sent("j") }, invalid("occur_time")),
+        (CampaignEvent { kind: 99, ..sent("h") }, invalid("kind")),
+        (CampaignEvent { conversation_id: "x".to_owned(), ..sent("i") }, invalid("conversation_id")),
+        (CampaignEvent { occur_time: Some(soon), ..sent("j") }, invalid("occur_time")),
+        (CampaignEvent { bounce_kind: BounceKind::Hard.into(), ..sent("k") }, invalid("bounce_kind")),
+        (CampaignEvent { detail: "x".repeat(1_025), ..sent("l") }, invalid("detail")),
+        (CampaignEvent { url: "https://\n".to_owned(), ..sent("m") }, invalid("url")),
+        (
+            CampaignEvent { campaign_id: Uuid::now_v7().to_string(), ..sent("n") },
+            not_found("CAMPAIGN_NOT_FOUND"),
+        ),
     ];
     let mut batch: Vec<_> = cases.iter().map(|(event, _)| event.clone()).collect();
     batch.insert(3, sent("fine"));
@@ -167,7 +195,7 @@ async fn one_event_that_is_refused_does_not_fail_the_others() {
     }
     assert_eq!(all_of(&tenant, &campaign).await.len(), 2);
     let without = tenant.campaign("Without a currency").await.id;
-    let costly = NewCampaignEvent { cost: Some(euros(1)), ..sent("a") };
+    let costly = CampaignEvent { cost: Some(euros(1)), ..sent("a") };
     let results = tenant.record(&without, &[costly]).await.expect("an answer");
     refusal(&results[0]).is_invalid(&["cost.currency_code"]);
 }
@@ -231,8 +259,8 @@ async fn events_come_late_in_any_order_and_of_anybody() {
         (CampaignEventKind::Sent, AssignmentStatus::Opened),
         (CampaignEventKind::Converted, AssignmentStatus::Converted),
         (CampaignEventKind::Bounced, AssignmentStatus::Converted),
-        (CampaignEventKind::OptedOut, AssignmentStatus::OptedOut),
-        (CampaignEventKind::Replied, AssignmentStatus::OptedOut),
+        (CampaignEventKind::OptedOut, AssignmentStatus::Converted),
+        (CampaignEventKind::Replied, AssignmentStatus::Converted),
     ] {
         let before = tenant.assignments(&campaign).await;
         let events = [event(&format!("{kind:?}"), &zoe, kind), event(&format!("ana {kind:?}"), &ana, kind)];
@@ -257,13 +285,13 @@ async fn an_event_that_is_refused_brings_nobody_further() {
     tenant.assign(&campaign, &[&zoe]).await.expect("assigned");
     tenant.record(&campaign, &[event("a", &zoe, CampaignEventKind::Sent)]).await.expect("recorded");
     let reused = event("a", &zoe, CampaignEventKind::Converted);
-    let costly = NewCampaignEvent { cost: Some(euros(1)), ..event("b", &zoe, CampaignEventKind::Opened) };
-    let lost = NewCampaignEvent {
+    let costly = CampaignEvent { cost: Some(euros(1)), ..event("b", &zoe, CampaignEventKind::Opened) };
+    let lost = CampaignEvent {
         conversation_id: Uuid::now_v7().to_string(),
         ..event("c", &zoe, CampaignEventKind::Replied)
     };
     for result in tenant.record(&campaign, &[reused, costly, lost]).await.expect("an answer") {
-        assert!(result.error.is_some(), "{result:?}");
+        assert!(result.error().is_some(), "{result:?}");
     }
     assert_eq!(tenant.progress(&campaign, &zoe).await, AssignmentStatus::Sent);
 }
@@ -321,4 +349,56 @@ async fn events_are_listed_by_what_they_are_about_and_when_they_happened() {
             assert_eq!(found, expected, "{request:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_may_have_events_of_several_campaigns() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = tenant.customer("Zoe").await.id;
+    let paid = tenant.plan(Campaign { budget: Some(euros(5)), ..planned("Paid") }).await.expect("created").id;
+    let free = tenant.campaign("Free").await.id;
+    tenant.assign(&paid, &[&zoe]).await.expect("assigned");
+    tenant.assign(&free, &[&zoe]).await.expect("assigned");
+    let of = |campaign: &str, id: &str, kind| CampaignEvent {
+        campaign_id: campaign.to_owned(),
+        ..event(id, &zoe, kind)
+    };
+    let batch = [
+        of(&free, "a", CampaignEventKind::Opened),
+        CampaignEvent { cost: Some(euros(1)), ..of(&paid, "b", CampaignEventKind::Bounced) },
+        CampaignEvent { cost: Some(euros(1)), ..of(&free, "c", CampaignEventKind::Sent) },
+        of("", "d", CampaignEventKind::Sent),
+        of(&free, "b", CampaignEventKind::Bounced),
+    ];
+    let batch = batch.map(|event| CampaignEvent {
+        bounce_kind: i32::from(event.kind() == CampaignEventKind::Bounced),
+        ..event
+    });
+    let record = async |campaign_id: &str| {
+        let request = RecordCampaignEventsRequest {
+            campaign_id: campaign_id.to_owned(),
+            events: batch.to_vec(),
+            ..Default::default()
+        };
+        tenant.campaigns().record_campaign_events(request).await.map(|answer| answer.into_inner().results)
+    };
+    let results = record("").await.expect("an answer");
+    assert_eq!(recorded(&results[..2]).len(), 2);
+    assert_eq!(event_of(&results[1]).bounce_kind(), BounceKind::Hard);
+    refusal(&results[2]).is_invalid(&["cost.currency_code"]);
+    refusal(&results[3]).is_invalid(&["campaign_id"]);
+    refusal(&results[4]).is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+    let results = record(&paid).await.expect("an answer");
+    assert_eq!((event_of(&results[3]).campaign_id.as_str(), results[0].deduplicated), (paid.as_str(), true));
+    let error = record(&Uuid::now_v7().to_string()).await.expect_err("no campaign for those that name none");
+    error.is(Code::NotFound, "CAMPAIGN_NOT_FOUND");
+    assert_eq!((all_of(&tenant, &paid).await.len(), all_of(&tenant, &free).await.len()), (2, 1));
+    assert_eq!(tenant.progress(&paid, &zoe).await, AssignmentStatus::Bounced);
+    assert_eq!(tenant.progress(&free, &zoe).await, AssignmentStatus::Opened);
+    // Of too many campaigns at once.
+    let events = (0..101).map(|n| of(&Uuid::now_v7().to_string(), &format!("{n}"), CampaignEventKind::Sent));
+    let request = RecordCampaignEventsRequest { events: events.collect(), ..Default::default() };
+    let error = tenant.campaigns().record_campaign_events(request).await.expect_err("too many");
+    error.is_invalid(&["events"]);
 }

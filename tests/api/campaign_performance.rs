@@ -1,14 +1,14 @@
 //! What came of campaigns, counted.
 
 use crm_backend::pb::{
-    Campaign, CampaignEventKind, CampaignPerformance, CreateCampaignRequest, GetCampaignPerformanceRequest,
-    GetCampaignPerformanceResponse, Money, NewCampaignEvent,
+    Campaign, CampaignEvent, CampaignEventKind, CampaignPerformance, GetCampaignPerformanceRequest,
+    GetCampaignPerformanceResponse, Money,
 };
 use tonic::Code;
 use uuid::Uuid;
 
 use crate::campaign_revenues::Purchase;
-use crate::support::campaigns::{at, euros, event, event_at, money, planned};
+use crate::support::campaigns::{Outcome, at, euros, event, event_at, money, planned};
 use crate::support::{Crm, Refusal, Tenant};
 
 use CampaignEventKind::{Bounced, Clicked, Converted, Delivered, Opened, OptedOut, Replied, Sent};
@@ -30,9 +30,9 @@ pub(crate) async fn customers(tenant: &Tenant, count: usize) -> Vec<String> {
     ids
 }
 
-pub(crate) async fn record(tenant: &Tenant, campaign: &Campaign, events: &[NewCampaignEvent]) {
+pub(crate) async fn record(tenant: &Tenant, campaign: &Campaign, events: &[CampaignEvent]) {
     for result in tenant.record(&campaign.id, events).await.expect("recorded") {
-        assert_eq!(result.error, None, "{result:?}");
+        assert_eq!(result.error(), None, "{result:?}");
     }
 }
 
@@ -118,11 +118,11 @@ async fn every_event_twice_and_shuffled_gives_the_same_numbers() {
     let sql = crm.sql().await;
     let ids = customers(&tenant, 7).await;
     let kinds = [Sent, Delivered, Opened, Clicked, Replied, Converted, OptedOut, Bounced];
-    let events = |campaign: &str| -> Vec<NewCampaignEvent> {
+    let events = |campaign: &str| -> Vec<CampaignEvent> {
         let event = |number: usize| {
             let time = format!("2026-03-{:02}T{:02}:00:00Z", 1 + number % 20, number % 24);
             let id = format!("{campaign} {number}");
-            NewCampaignEvent {
+            CampaignEvent {
                 cost: number
                     .is_multiple_of(3)
                     .then(|| money("EUR", 0, 1_000 * i32::try_from(number).expect("small"))),
@@ -131,7 +131,7 @@ async fn every_event_twice_and_shuffled_gives_the_same_numbers() {
         };
         (0..200).map(event).collect()
     };
-    let spend = || CreateCampaignRequest { budget: Some(euros(10)), ..planned("Spring") };
+    let spend = || Campaign { budget: Some(euros(10)), ..planned("Spring") };
     let mut answers = Vec::new();
     for tidy in [true, false] {
         let campaign = tenant.plan(spend()).await.expect("created");
@@ -254,9 +254,9 @@ async fn costs_are_added_up_exactly_with_what_was_spent_in_the_total() {
     let tenant = crm.tenant();
     let ids = customers(&tenant, 3).await;
     let largest = money("EUR", 1_000_000_000_000, 999_999_000);
-    let request = CreateCampaignRequest { spent: Some(money("EUR", 5, 1_000)), ..planned("Spring") };
+    let request = Campaign { spent: Some(money("EUR", 5, 1_000)), ..planned("Spring") };
     let campaign = tenant.plan(request).await.expect("created");
-    let costly = |number: usize, kind, cost: Money| NewCampaignEvent {
+    let costly = |number: usize, kind, cost: Money| CampaignEvent {
         cost: Some(cost),
         ..event_at(&format!("{number}"), &ids[number % 3], kind, "2026-03-01T08:00:00Z")
     };
@@ -274,7 +274,7 @@ async fn costs_are_added_up_exactly_with_what_was_spent_in_the_total() {
     let total = answer.total.expect("a total");
     assert_eq!(total.cost, Some(money("EUR", 10_000_000_000_014, 999_994_000)));
     assert_eq!(total.cost_per_conversion, Some(money("EUR", 3_333_333_333_338, 333_331_000)));
-    let quiet = CreateCampaignRequest { budget: Some(euros(7)), ..planned("Quiet") };
+    let quiet = Campaign { budget: Some(euros(7)), ..planned("Quiet") };
     let quiet = tenant.plan(quiet).await.expect("created");
     let total = tenant.performance(of(&quiet)).await.expect("counted").total.expect("a total");
     assert_eq!((total.cost, total.cost_per_conversion), (Some(euros(0)), None), "nobody converted");

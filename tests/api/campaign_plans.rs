@@ -2,14 +2,14 @@
 //! read an index and no rows.
 
 use crm_backend::pb::{
-    AssignmentStatus, CampaignEventKind, CampaignStatus, ContactChannel, CreateCampaignRequest, Customer,
+    AssignmentStatus, Campaign, CampaignEventKind, CampaignStatus, ContactChannel, Customer,
     GetCampaignPerformanceRequest, ListCampaignCustomersRequest, ListCampaignEventsRequest,
     ListCampaignsRequest, ListCustomersRequest,
 };
 use uuid::Uuid;
 
 use crate::plans::hold;
-use crate::support::campaigns::{as_status, at, event, planned};
+use crate::support::campaigns::{Outcome, as_status, at, event, planned};
 use crate::support::customers::named;
 use crate::support::sql::{multiply_conversations, multiply_customers, settle};
 use crate::support::{Crm, Tenant};
@@ -40,7 +40,7 @@ impl Large {
             }
             multiply_campaigns(&sql, &campaign, 2_000).await;
         }
-        let rare = CreateCampaignRequest { channel: ContactChannel::Post.into(), ..planned("Rare") };
+        let rare = Campaign { channel: ContactChannel::Post.into(), ..planned("Rare") };
         let rare = tenant.plan(rare).await.expect("created");
         tenant.revise_campaign(as_status(&rare, CampaignStatus::Active), &[]).await.expect("active");
         tenant.conversation().await;
@@ -59,6 +59,7 @@ impl Large {
                 "campaign_events",
                 "customers",
                 "purchases",
+                "interest_events",
             ],
         )
         .await;
@@ -71,7 +72,7 @@ async fn fill(sql: &crate::support::postgres::Sql, campaign: &str) {
     sql.run(&format!(
         "INSERT INTO campaign_events (tenant_id, id, campaign_id, event_id, customer_id, kind, occurred_at,
              has_occurred_at)
-         SELECT a.tenant_id, gen_random_uuid(), a.campaign_id, a.customer_id || ' ' || k.n, a.customer_id, k.kind,
+         SELECT a.tenant_id, gen_random_uuid(), a.campaign_id, a.campaign_id || ' ' || a.customer_id || ' ' || k.n, a.customer_id, k.kind,
              timestamptz '2026-03-01 08:00Z' + row_number() OVER () * interval '1 s', true
          FROM campaign_customers a, (VALUES (1, 'SENT'), (2, 'DELIVERED'), (3, 'OPENED'), (4, 'CLICKED'),
              (5, 'REPLIED')) k (n, kind) WHERE a.campaign_id = '{campaign}';
@@ -132,7 +133,7 @@ async fn a_page_of_assignments_reads_a_page_of_an_index() {
     let Large { crm, tenant, campaign, customers } = Large::new().await;
     let sql = crm.sql().await;
     sql.run(&format!(
-        "UPDATE campaign_customers SET progress = 5 WHERE campaign_id = '{campaign}' AND customer_id IN ('{}')",
+        "UPDATE campaign_customers SET progress = 50 WHERE campaign_id = '{campaign}' AND customer_id IN ('{}')",
         customers[100..120].join("', '")
     ))
     .await;
@@ -227,7 +228,7 @@ async fn a_batch_of_events_looks_up_what_it_is_about() {
             .map(|customer| event(&Uuid::new_v4().to_string(), customer, CampaignEventKind::Sent))
             .collect();
         let results = tenant.record(&campaign, &batch).await.expect("recorded");
-        assert!(results.iter().all(|result| result.error.is_none()), "{results:?}");
+        assert!(results.iter().all(|result| result.error().is_none()), "{results:?}");
     };
     // A campaign is looked up once, and by every event's foreign key.
     let indexes = [
@@ -288,6 +289,7 @@ async fn counting_reads_an_index_and_no_rows() {
         "campaign_customers_progress_idx",
         "campaigns_pkey",
         "purchases_campaign_idx",
+        "interest_events_campaign_idx",
     ];
     // Three counts of ten thousand events of this campaign, and one of its customers; none of the others.
     hold(&crm, &tenant, "GetCampaignPerformance", count, &indexes, 3 * 10_005 + 2_001 + 10).await;

@@ -55,8 +55,12 @@ async fn purchases_are_a_campaigns_directly_or_by_the_first_or_last_touch() {
     let ids = customers(&tenant, 4).await;
     let (first, last) = (tenant.campaign("First").await, tenant.campaign("Last").await);
     let touch = async |campaign: &Campaign, customer: usize, kind, time: &str| {
-        record(&tenant, campaign, &[event_at(&format!("{customer} {time}"), &ids[customer], kind, time)])
-            .await;
+        record(
+            &tenant,
+            campaign,
+            &[event_at(&format!("{} {customer} {time}", campaign.name), &ids[customer], kind, time)],
+        )
+        .await;
     };
     // Recorded late and in no order; what was only sent touches nobody.
     touch(&last, 0, Clicked, "2026-03-10T08:00:00Z").await;
@@ -109,5 +113,14 @@ async fn purchases_are_a_campaigns_directly_or_by_the_first_or_last_touch() {
             GetCampaignPerformanceRequest { time_until: Some(at("2026-03-11T08:00:00Z")), ..request };
         let total = tenant.performance(before).await.expect("counted").total.expect("a total");
         assert_eq!(total.revenues, [], "before they were paid");
+    }
+    // What is not paid, or taken back, counts nowhere.
+    for status in ["PENDING", "FAILED", "VOIDED"] {
+        sql.run(&format!("UPDATE purchases SET status = '{status}'")).await;
+        for attribution in [CampaignAttribution::Direct, CampaignAttribution::LastTouch] {
+            let request = GetCampaignPerformanceRequest { attribution: attribution.into(), ..of(&last) };
+            let answer = tenant.performance(request).await.expect("counted");
+            assert_eq!(answer.total.expect("a total").revenues, [], "{status}");
+        }
     }
 }

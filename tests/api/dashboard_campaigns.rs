@@ -1,8 +1,7 @@
 //! GetCampaignStatistics.
 
 use crm_backend::pb::{
-    CampaignEventKind, CampaignPerformance, CampaignStatus, CreateCampaignRequest,
-    GetCampaignStatisticsRequest,
+    Campaign, CampaignEventKind, CampaignPerformance, CampaignStatus, GetCampaignStatisticsRequest,
 };
 
 use crate::support::campaigns::{as_status, at, euros, event_at, planned};
@@ -22,7 +21,7 @@ fn january() -> GetCampaignStatisticsRequest {
 /// A tenant whose campaigns had events around January.
 async fn busy(tenant: &Tenant) -> [String; 3] {
     let (ana, ben) = (tenant.customer("Ana").await.id, tenant.customer("Ben").await.id);
-    let spring = CreateCampaignRequest { budget: Some(euros(100)), ..planned("spring") };
+    let spring = Campaign { budget: Some(euros(100)), ..planned("spring") };
     let spring = tenant.plan(spring).await.expect("a campaign");
     let summer = tenant.campaign("summer").await;
     let silent = tenant.campaign("silent").await;
@@ -35,9 +34,9 @@ async fn busy(tenant: &Tenant) -> [String; 3] {
         event_at("5", &ben, CampaignEventKind::Opened, "2025-12-31T23:59:59.999999Z"),
     ];
     tenant.record(&spring.id, &of_spring).await.expect("recorded");
-    let of_summer = [event_at("1", &ana, CampaignEventKind::Clicked, "2026-01-03T00:00:00Z")];
+    let of_summer = [event_at("6", &ana, CampaignEventKind::Clicked, "2026-01-03T00:00:00Z")];
     tenant.record(&summer.id, &of_summer).await.expect("recorded");
-    let of_silent = [event_at("1", &ana, CampaignEventKind::Clicked, UNTIL)];
+    let of_silent = [event_at("7", &ana, CampaignEventKind::Clicked, UNTIL)];
     tenant.record(&silent.id, &of_silent).await.expect("recorded");
     [spring.id, summer.id, silent.id]
 }
@@ -59,7 +58,7 @@ async fn campaigns_count_by_what_happened_in_the_window() {
     assert_eq!((window.time_from, window.time_until), (Some(at(FROM)), Some(at(UNTIL))));
     let statuses: Vec<_> =
         answer.statuses.iter().map(|count| (count.value.as_str(), count.row_count)).collect();
-    assert_eq!(statuses, [("DRAFT", 2), ("ACTIVE", 1)]);
+    assert_eq!(statuses, [("CAMPAIGN_STATUS_DRAFT", 2), ("CAMPAIGN_STATUS_ACTIVE", 1)]);
     let total = answer.total.as_ref().expect("a total");
     let expected = [
         (CampaignEventKind::Sent, 2, 2),

@@ -65,7 +65,15 @@ async fn all_customers_count_by_what_they_are_now() {
     let answer = tenant.customer_statistics(Default::default()).await.expect("an answer");
     assert_eq!(answer.total.as_ref().map(|total| total.row_count), Some(5));
     assert_eq!(answer.created.as_ref().map(|created| created.row_count), Some(5));
-    assert_eq!(pairs(&answer.statuses), [("LEAD", 2), ("ACTIVE", 1), ("INACTIVE", 1), ("BLOCKED", 1)]);
+    assert_eq!(
+        pairs(&answer.statuses),
+        [
+            ("CUSTOMER_STATUS_LEAD", 2),
+            ("CUSTOMER_STATUS_ACTIVE", 1),
+            ("CUSTOMER_STATUS_INACTIVE", 1),
+            ("CUSTOMER_STATUS_BLOCKED", 1)
+        ]
+    );
     assert_eq!(pairs(&answer.industry_categories), [("food", 2), ("Food", 1), ("cars", 1), ("ships", 1)]);
     assert_eq!(pairs(&answer.sources), [("web", 4), ("", 1)]);
     lists_its_rows(&tenant, &answer).await;

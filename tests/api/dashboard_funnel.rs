@@ -49,7 +49,9 @@ fn found(answer: &GetConversionFunnelResponse) -> Vec<(String, Vec<Reached>)> {
     };
     let reached = |funnel: &ConversionFunnel| {
         let steps = funnel.steps.iter();
-        steps.map(|step| (step.customer_count, step.median_time.as_ref().map(|time| time.seconds))).collect()
+        steps
+            .map(|step| (step.customer_count, step.median_duration.as_ref().map(|time| time.seconds)))
+            .collect()
     };
     answer.funnels.iter().map(|funnel| (group(funnel), reached(funnel))).collect()
 }
@@ -146,7 +148,7 @@ async fn a_funnel_that_nobody_entered_has_its_steps() {
     assert_eq!(steps, default);
     for step in &funnel.steps {
         assert_eq!((step.customer_count, step.rate_of_entry, step.rate_of_previous), (0, None, None));
-        assert_eq!(step.median_time, None);
+        assert_eq!(step.median_duration, None);
     }
     let grouped =
         GetConversionFunnelRequest { grouping: FunnelGrouping::Campaign.into(), ..Default::default() };
@@ -174,7 +176,9 @@ async fn a_step_is_listed_by_the_time_in_which_it_is_looked_for() {
                 }
                 List::CampaignEvents(list) => (list.kinds.len(), list.occur_time_from, list.occur_time_until),
                 List::InterestEvents(list) => (list.kinds.len(), list.occur_time_from, list.occur_time_until),
-                List::Purchases(list) => (0, list.purchase_time_from, list.purchase_time_until),
+                List::Purchases(list) => {
+                    (list.statuses.len(), list.purchase_time_from, list.purchase_time_until)
+                }
                 other => panic!("no events: {other:?}"),
             };
             let seconds = |time: Option<Timestamp>| time.expect("a time").seconds - EPOCH;
@@ -189,7 +193,7 @@ async fn a_step_is_listed_by_the_time_in_which_it_is_looked_for() {
         (FunnelStep::Interested, 9, 0, 15),
         (FunnelStep::Converted, 1, 0, 15),
         (FunnelStep::Converted, 1, 0, 15),
-        (FunnelStep::Purchased, 0, 0, 15),
+        (FunnelStep::Purchased, 3, 0, 15),
     ];
     assert_eq!(lists, expected);
 }

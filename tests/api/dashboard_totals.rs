@@ -4,17 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crm_backend::pb::{
-    AiMetadata, CampaignEventKind, Conversation, ConversationEnvironment, ConversationOutcome,
-    ConversationStatus, CreateConversationRequest, Customer, CustomerStatus, EndConversationRequest,
-    EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message, MessageRole, Modality,
-    NewCampaignEvent, NewMessage, Objection, ObjectionKind, ObjectionState, Presenter, RecordAnalysisRequest,
-    Sentiment, SentimentLabel,
+    AiMetadata, CampaignEvent, CampaignEventKind, Conversation, ConversationEnvironment, ConversationOutcome, ConversationStatus, CreateConversationRequest, Customer, CustomerStatus, EndConversationRequest, EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message, MessageRole, Modality, NewMessage, Objection, ObjectionKind, ObjectionState, Presenter, RecordAnalysisRequest, Sentiment, SentimentLabel,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};
 
 use crate::campaign_performance::rows_agree;
-use crate::support::campaigns::{event, refusal};
+use crate::support::campaigns::{Outcome, event, refusal};
 use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::funnel::Dice;
@@ -177,9 +173,9 @@ async fn react(tenant: &Tenant, campaign_id: &str, customer_id: &str, dice: &mut
     }
     let event_id = dice.roll(OPERATIONS).to_string();
     let kind = word::<CampaignEventKind>(dice, 8);
-    let reaction = NewCampaignEvent { kind, ..event(&event_id, customer_id, Default::default()) };
+    let reaction = CampaignEvent { kind, ..event(&event_id, customer_id, Default::default()) };
     let results = tenant.record(campaign_id, &[reaction]).await?;
-    results.iter().filter(|result| result.error.is_some()).map(refusal).try_for_each(Err)
+    results.iter().filter(|result| result.error().is_some()).map(refusal).try_for_each(Err)
 }
 
 /// One operation of a client.

@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::conversation_event::Event;
+use crm_backend::pb::interest_event_result::Result as Told;
 use crm_backend::pb::{
     Conversation, ConversationOutcome, ConversationUpdated, InterestEvent, InterestKind,
-    ListInterestEventsRequest, NewInterestEvent, RecordInterestEventsRequest,
+    ListInterestEventsRequest, RecordInterestEventsRequest,
 };
 use prost_types::Timestamp;
 use tonic::Code;
 use uuid::Uuid;
 
+use crate::support::campaigns::{Outcome, money, refusal};
 use crate::support::context::at;
-use crate::support::engagement::{events, refusal, viewed};
+use crate::support::engagement::{euros, events, viewed};
 use crate::support::{Crm, Refusal, Tenant, at_once};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
@@ -23,34 +25,47 @@ async fn an_event_reads_back_as_it_was_sent() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
     let autumn = tenant.campaign("Autumn tasting").await.id;
-    let event = NewInterestEvent {
+    let event = InterestEvent {
         kind: InterestKind::Declined.into(),
         weight: Some(-2.5),
+        value: Some(euros(49, 0)),
         source: "web-shop".to_owned(),
         conversation_id: talk.id.clone(),
         campaign_id: autumn.clone(),
         ..viewed("e1", " Single Origin ", 3)
     };
-    let unsaid = NewInterestEvent { occur_time: None, ..viewed("e2", "Cups", 0) };
+    let unsaid = InterestEvent { occur_time: None, ..viewed("e2", "Cups", 0) };
     let results = tenant.show(&talk.customer_id, &[event, unsaid]).await;
     let read = tenant.all_interest(Default::default()).await;
     let [cups, beans] = read.as_slice() else { panic!("two events: {read:?}") };
     let expected = InterestEvent {
-        id: results[0].id.clone(),
+        id: results[0].id().to_owned(),
         event_id: "e1".to_owned(),
         customer_id: talk.customer_id.clone(),
         kind: InterestKind::Declined.into(),
         subject: " Single Origin ".to_owned(),
-        weight: -2.5,
+        weight: Some(-2.5),
+        value: Some(euros(49, 0)),
         source: "web-shop".to_owned(),
         occur_time: at(3),
         conversation_id: talk.id,
         campaign_id: autumn,
+        conversation_outcome: 0,
         create_time: beans.create_time,
     };
+    for (result, event) in results.iter().zip([beans, cups]) {
+        assert_eq!(result.result, Some(Told::InterestEvent(event.clone())), "the answer is what is listed");
+        assert_eq!(tenant.read_interest_event(&event.id).await.expect("there"), *event);
+        let error = crm.tenant().read_interest_event(&event.id).await.expect_err("another tenant's");
+        error.is(Code::NotFound, "INTEREST_EVENT_NOT_FOUND");
+    }
     assert_eq!(*beans, expected);
-    assert_eq!((cups.weight, cups.occur_time), (1.0, cups.create_time), "it happened when it was recorded");
-    assert_eq!((results[1].event_id.as_str(), &results[1].id), ("e2", &cups.id));
+    assert_eq!(
+        (cups.weight, cups.occur_time),
+        (Some(1.0), cups.create_time),
+        "it happened when it was recorded"
+    );
+    assert_eq!((results[1].event_id(), results[1].id()), ("e2", cups.id.as_str()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,37 +73,38 @@ async fn an_event_is_recorded_once_however_often_it_is_sent() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await.id;
-    let unsaid = NewInterestEvent { occur_time: None, ..viewed("e2", "Cups", 0) };
+    let unsaid = InterestEvent { occur_time: None, ..viewed("e2", "Cups", 0) };
     let batch = [viewed("e1", "Beans", 0), unsaid.clone(), viewed("e1", "Beans", 0)];
     let first = tenant.show(&zoe, &batch).await;
-    let flags = |results: &[crm_backend::pb::RecordedInterest]| {
+    let flags = |results: &[crm_backend::pb::InterestEventResult]| {
         results.iter().map(|result| result.deduplicated).collect::<Vec<_>>()
     };
     assert_eq!(flags(&first), [false, false, true]);
-    assert_eq!(first[0].id, first[2].id);
+    assert_eq!(first[0].id(), first[2].id());
     let again = tenant.show(&zoe, &batch).await;
     assert_eq!(flags(&again), [true; 3]);
-    let ids = |results: &[crm_backend::pb::RecordedInterest]| {
-        results.iter().map(|result| result.id.clone()).collect::<Vec<_>>()
+    let ids = |results: &[crm_backend::pb::InterestEventResult]| {
+        results.iter().map(|result| result.id().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids(&again), ids(&first));
     let ana = tenant.customer("Ana").await.id;
     let others = [
         viewed("e1", "beans", 0),
         viewed("e1", "Beans", 1),
-        NewInterestEvent { kind: InterestKind::Asked.into(), ..viewed("e1", "Beans", 0) },
-        NewInterestEvent { weight: Some(2.0), ..viewed("e1", "Beans", 0) },
-        NewInterestEvent { source: "shop".to_owned(), ..viewed("e1", "Beans", 0) },
-        NewInterestEvent { customer_id: ana, ..viewed("e1", "Beans", 0) },
-        NewInterestEvent { occur_time: None, ..viewed("e1", "Beans", 0) },
-        NewInterestEvent { occur_time: at(0), ..unsaid },
+        InterestEvent { kind: InterestKind::Asked.into(), ..viewed("e1", "Beans", 0) },
+        InterestEvent { weight: Some(2.0), ..viewed("e1", "Beans", 0) },
+        InterestEvent { source: "shop".to_owned(), ..viewed("e1", "Beans", 0) },
+        InterestEvent { value: Some(euros(1, 0)), ..viewed("e1", "Beans", 0) },
+        InterestEvent { customer_id: ana, ..viewed("e1", "Beans", 0) },
+        InterestEvent { occur_time: None, ..viewed("e1", "Beans", 0) },
+        InterestEvent { occur_time: at(0), ..unsaid },
     ];
     for (result, other) in
         tenant.record_interest(events(&zoe, &others)).await.expect("results").iter().zip(&others)
     {
         let error = refusal(result);
         error.is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
-        assert_eq!(result.event_id, other.event_id);
+        assert!(["e1", "e2"].contains(&other.event_id.as_str()), "{other:?}");
     }
     let twice = [viewed("e3", "Mugs", 0), viewed("e3", "Mugs", 7)];
     let results = tenant.record_interest(events(&zoe, &twice)).await.expect("results");
@@ -111,30 +127,32 @@ async fn one_event_that_is_refused_keeps_no_other_from_being_recorded() {
     let no_conversation = (Code::NotFound, "CONVERSATION_NOT_FOUND", &[][..]);
     let no_campaign = (Code::NotFound, "CAMPAIGN_NOT_FOUND", &[][..]);
     let bad = [
-        (NewInterestEvent { event_id: String::new(), ..good("") }, invalid(&["event_id"])),
-        (good(&"x".repeat(129)), invalid(&["event_id"])),
-        (NewInterestEvent { kind: 0, ..good("b1") }, invalid(&["kind"])),
-        (NewInterestEvent { kind: 99, ..good("b2") }, invalid(&["kind"])),
-        (NewInterestEvent { subject: text(" \u{a0}"), ..good("b3") }, invalid(&["subject"])),
-        (NewInterestEvent { subject: text("a\nb"), ..good("b4") }, invalid(&["subject"])),
-        (NewInterestEvent { subject: "é".repeat(257), ..good("b5") }, invalid(&["subject"])),
-        (NewInterestEvent { weight: Some(100.5), ..good("b6") }, invalid(&["weight"])),
-        (NewInterestEvent { source: text("a\tb"), ..good("b7") }, invalid(&["source"])),
-        (NewInterestEvent { customer_id: text("x"), ..good("b8") }, invalid(&["customer_id"])),
-        (NewInterestEvent { occur_time: Some(tomorrow.into()), ..good("b9") }, invalid(&["occur_time"])),
+        (InterestEvent { event_id: String::new(), ..good("") }, invalid(&["event_id"])),
+        (good(&"x".repeat(257)), invalid(&["event_id"])),
+        (InterestEvent { value: Some(money("eur", 1, 0)), ..good("b0") }, invalid(&["value.currency_code"])),
+        (InterestEvent { value: Some(money("EUR", 1, 1)), ..good("c0") }, invalid(&["value.nanos"])),
+        (InterestEvent { kind: 0, ..good("b1") }, invalid(&["kind"])),
+        (InterestEvent { kind: 99, ..good("b2") }, invalid(&["kind"])),
+        (InterestEvent { subject: text(" \u{a0}"), ..good("b3") }, invalid(&["subject"])),
+        (InterestEvent { subject: text("a\nb"), ..good("b4") }, invalid(&["subject"])),
+        (InterestEvent { subject: "é".repeat(257), ..good("b5") }, invalid(&["subject"])),
+        (InterestEvent { weight: Some(100.5), ..good("b6") }, invalid(&["weight"])),
+        (InterestEvent { source: text("a\tb"), ..good("b7") }, invalid(&["source"])),
+        (InterestEvent { customer_id: text("x"), ..good("b8") }, invalid(&["customer_id"])),
+        (InterestEvent { occur_time: Some(tomorrow.into()), ..good("b9") }, invalid(&["occur_time"])),
         (
-            NewInterestEvent { conversation_outcome: ConversationOutcome::Qualified.into(), ..good("b10") },
+            InterestEvent { conversation_outcome: ConversationOutcome::Qualified.into(), ..good("b10") },
             invalid(&["conversation_id"]),
         ),
-        (NewInterestEvent { customer_id: text(UNKNOWN), ..good("b11") }, no_customer),
-        (NewInterestEvent { customer_id: stranger.customer_id.clone(), ..good("b12") }, no_customer),
-        (NewInterestEvent { conversation_id: text(UNKNOWN), ..good("b13") }, no_conversation),
-        (NewInterestEvent { conversation_id: stranger.id.clone(), ..good("b14") }, no_conversation),
+        (InterestEvent { customer_id: text(UNKNOWN), ..good("b11") }, no_customer),
+        (InterestEvent { customer_id: stranger.customer_id.clone(), ..good("b12") }, no_customer),
+        (InterestEvent { conversation_id: text(UNKNOWN), ..good("b13") }, no_conversation),
+        (InterestEvent { conversation_id: stranger.id.clone(), ..good("b14") }, no_conversation),
         (
-            NewInterestEvent { customer_id: ana, conversation_id: talk.id.clone(), ..good("b15") },
+            InterestEvent { customer_id: ana, conversation_id: talk.id.clone(), ..good("b15") },
             no_conversation,
         ),
-        (NewInterestEvent { campaign_id: text(UNKNOWN), ..good("b16") }, no_campaign),
+        (InterestEvent { campaign_id: text(UNKNOWN), ..good("b16") }, no_campaign),
     ];
     let mut batch = Vec::new();
     for (number, (event, _)) in bad.iter().enumerate() {
@@ -143,7 +161,7 @@ async fn one_event_that_is_refused_keeps_no_other_from_being_recorded() {
     }
     let results = tenant.record_interest(events(&talk.customer_id, &batch)).await.expect("results");
     for ((event, (code, reason, fields)), pair) in bad.iter().zip(results.chunks(2)) {
-        assert!(pair[0].error.is_none() && !pair[0].id.is_empty(), "{:?}", pair[0]);
+        assert!(pair[0].error().is_none() && !pair[0].id().is_empty(), "{:?}", pair[0]);
         let error = refusal(&pair[1]);
         assert_eq!((error.code(), error.reason().as_str()), (*code, *reason), "{event:?}");
         assert_eq!(error.fields(), *fields, "{event:?}");
@@ -170,7 +188,7 @@ async fn a_batch_has_1_to_1000_events_and_each_has_a_customer() {
     refused(events(&zoe, &many(1_001))).await.is_invalid(&["events"]);
     refused(events("x", &many(1))).await.is_invalid(&["customer_id"]);
     let impossible = Timestamp { seconds: 0, nanos: -1 };
-    let impossible = NewInterestEvent { occur_time: Some(impossible), ..viewed("x", "Beans", 0) };
+    let impossible = InterestEvent { occur_time: Some(impossible), ..viewed("x", "Beans", 0) };
     let results = tenant.record_interest(events(&zoe, &[impossible])).await.expect("a result");
     refusal(&results[0]).is_invalid(&["occur_time"]);
     let results = tenant.record_interest(events("", &many(1))).await.expect("a result");
@@ -215,7 +233,7 @@ async fn every_event_twice_and_shuffled_from_eight_clients_gives_the_same_rows_a
             let subject = subjects[usize::try_from(number * 7 % 5).expect("small")];
             // Many happen at the same moment.
             let event = viewed(&format!("e{}", number * 131 % 200), subject, number / 4 * 500);
-            NewInterestEvent { weight: Some(0.1 * (number % 23) as f64 - 0.7), ..event }
+            InterestEvent { weight: Some(0.1 * (number % 23) as f64 - 0.7), ..event }
         })
         .collect();
     let (first, second) = (once.customer("Zoe").await.id, twice.customer("Zoe").await.id);
@@ -270,7 +288,7 @@ async fn a_new_event_sets_the_outcome_of_its_conversation_and_watchers_hear_of_i
     let talk = tenant.conversation().await;
     let mut watch = tenant.watch(&talk.id, None).await;
     let mut far = tenant.through(&replica).watch(&talk.id, None).await;
-    let with = |event_id: &str, outcome: ConversationOutcome| NewInterestEvent {
+    let with = |event_id: &str, outcome: ConversationOutcome| InterestEvent {
         conversation_id: talk.id.clone(),
         conversation_outcome: outcome.into(),
         ..viewed(event_id, "Beans", 0)
@@ -330,7 +348,7 @@ async fn eight_clients_that_set_outcomes_of_the_same_conversations_do_not_block_
             };
             let shown: Vec<_> = talks
                 .into_iter()
-                .map(|talk| NewInterestEvent {
+                .map(|talk| InterestEvent {
                     conversation_outcome: outcome.into(),
                     event_id: format!("{client}/{talk}"),
                     conversation_id: talk,
@@ -373,11 +391,11 @@ async fn filters_hold_together_and_pages_show_every_event_once() {
     let ana = tenant.customer("Ana").await.id;
     let shown = [
         viewed("e0", "Beans", 0),
-        NewInterestEvent { kind: InterestKind::Asked.into(), ..viewed("e1", " BEANS  and cups", 1) },
-        NewInterestEvent { conversation_id: talk.id.clone(), ..viewed("e2", "beans", 2) },
-        NewInterestEvent { campaign_id: autumn.clone(), ..viewed("e3", "Straße", 2) },
-        NewInterestEvent { customer_id: ana.clone(), ..viewed("e4", "beans", 3) },
-        NewInterestEvent { kind: InterestKind::Converted.into(), ..viewed("e5", "Beans And\u{a0}Cups", 4) },
+        InterestEvent { kind: InterestKind::Asked.into(), ..viewed("e1", " BEANS  and cups", 1) },
+        InterestEvent { conversation_id: talk.id.clone(), ..viewed("e2", "beans", 2) },
+        InterestEvent { campaign_id: autumn.clone(), ..viewed("e3", "Straße", 2) },
+        InterestEvent { customer_id: ana.clone(), ..viewed("e4", "beans", 3) },
+        InterestEvent { kind: InterestKind::Converted.into(), ..viewed("e5", "Beans And\u{a0}Cups", 4) },
     ];
     tenant.show(&talk.customer_id, &shown).await;
     let all = ListInterestEventsRequest::default;
@@ -437,7 +455,7 @@ async fn two_tenants_may_use_the_same_event_ids() {
         let zoe = tenant.customer("Zoe").await.id;
         let results = tenant.show(&zoe, &[viewed("e1", "Beans", 0)]).await;
         assert!(!results[0].deduplicated);
-        seen.insert(results[0].id.clone());
+        seen.insert(results[0].id().to_owned());
         assert_eq!(tenant.all_interest(Default::default()).await.len(), 1);
     }
     assert_eq!(seen.len(), 2);

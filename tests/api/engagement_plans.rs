@@ -2,11 +2,12 @@
 //! customer.
 
 use crm_backend::pb::{
-    CampaignEventKind, InterestKind, ListInterestEventsRequest, ListPurchasesRequest, Money,
-    NewInterestEvent, PurchaseStatus, RecordPurchaseRequest,
+    CampaignEventKind, InterestEvent, InterestKind, ListInterestEventsRequest, ListPurchasesRequest, Money,
+    Purchase, PurchaseStatus,
 };
 
 use crate::plans::hold;
+use crate::support::campaigns::Outcome;
 use crate::support::context::at;
 use crate::support::engagement::{
     back, bought, events, multiply_campaigns, multiply_interest, multiply_purchases, viewed,
@@ -32,10 +33,7 @@ async fn large() -> (Crm, Tenant, Rare) {
             tenant.show(&customer, &[viewed(name, "Beans", 0)]).await;
             let order_id = name.to_owned();
             let purchase_time = at(0);
-            tenant
-                .buy(RecordPurchaseRequest { order_id, purchase_time, ..bought(&customer, 10) })
-                .await
-                .expect("it");
+            tenant.buy(Purchase { order_id, purchase_time, ..bought(&customer, 10) }).await.expect("it");
             let sent = tenant.campaign(name).await.id;
             tenant.react((&sent, &customer), CampaignEventKind::Clicked, -1).await;
         }
@@ -51,14 +49,14 @@ async fn large() -> (Crm, Tenant, Rare) {
         conversation: talk.id.clone(),
         campaign: tenant.campaign("Rare").await.id,
     };
-    let event = NewInterestEvent {
+    let event = InterestEvent {
         kind: InterestKind::Converted.into(),
         conversation_id: rare.conversation.clone(),
         campaign_id: rare.campaign.clone(),
         ..viewed("rare", "Quetzals", -1)
     };
     tenant.show(&rare.customer, &[event]).await;
-    let purchase = RecordPurchaseRequest {
+    let purchase = Purchase {
         order_id: "rare".to_owned(),
         amount: Some(Money { currency_code: "XPF".to_owned(), units: 1, nanos: 0 }),
         conversation_id: rare.conversation.clone(),
@@ -177,14 +175,14 @@ async fn a_batch_of_events_is_recorded_by_keys() {
     let (crm, tenant, Rare { customer, conversation, campaign }) = large().await;
     let record = async |tenant: &Tenant| {
         let shown: Vec<_> = (0..100)
-            .map(|_| NewInterestEvent {
+            .map(|_| InterestEvent {
                 conversation_id: conversation.clone(),
                 campaign_id: campaign.clone(),
                 ..viewed(&uuid::Uuid::new_v4().to_string(), "Beans", 0)
             })
             .collect();
         let results = tenant.record_interest(events(&customer, &shown)).await.expect("results");
-        assert!(results.iter().all(|result| result.error.is_none()));
+        assert!(results.iter().all(|result| result.error().is_none()));
     };
     let indexes = [
         "interest_events_event_id_key",

@@ -1,6 +1,6 @@
 //! What was paid back, which is never more than was paid.
 
-use crm_backend::pb::{Purchase, PurchaseStatus, RecordPurchaseRequest, RefundPurchaseRequest};
+use crm_backend::pb::{Purchase, PurchaseStatus, RefundPurchaseRequest};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
@@ -154,14 +154,12 @@ async fn a_retry_with_its_request_id_pays_back_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purchase_shows_its_last_100_refunds() {
+async fn a_purchase_shows_its_last_100_refunds_and_a_list_all() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await.id;
-    let purchase: Purchase = tenant
-        .buy(RecordPurchaseRequest { order_id: "many".to_owned(), ..bought(&zoe, 1_000) })
-        .await
-        .expect("bought");
+    let purchase: Purchase =
+        tenant.buy(Purchase { order_id: "many".to_owned(), ..bought(&zoe, 1_000) }).await.expect("bought");
     for number in 1..=102 {
         tenant.refund(back(&purchase, Some(number % 7 + 1))).await.expect("refunded");
     }
@@ -169,4 +167,47 @@ async fn a_purchase_shows_its_last_100_refunds() {
     let units: Vec<_> =
         read.refunds.iter().map(|refund| refund.amount.as_ref().expect("one").units).collect();
     assert_eq!(units, (3..=102).map(|number| number % 7 + 1).collect::<Vec<_>>());
+    let all: Vec<_> = (1..=102).map(|number| number % 7 + 1).collect();
+    for page_size in [0, 1, 7, 500] {
+        let listed = tenant.all_refunds(&purchase.id, page_size).await.expect("a list");
+        assert!(listed.iter().all(|refund| refund.purchase_id == purchase.id));
+        let units: Vec<_> = listed.iter().map(|refund| refund.amount.as_ref().expect("one").units).collect();
+        assert_eq!(units, all, "in their order");
+        assert_eq!(listed[2..], read.refunds);
+    }
+    let foreign = crm.tenant().all_refunds(&purchase.id, 0).await.expect_err("another tenant's");
+    foreign.is(Code::NotFound, "PURCHASE_NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_with_an_id_of_its_own_is_made_once() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = tenant.customer("Zoe").await.id;
+    let (purchase, another) = (tenant.purchase(&zoe).await, tenant.purchase(&zoe).await);
+    let refund = |purchase: &Purchase, units| RefundPurchaseRequest {
+        refund_id: "re_1".to_owned(),
+        reason: "torn".to_owned(),
+        etag: purchase.etag.clone(),
+        ..back(purchase, units)
+    };
+    let clients = (0..4).map(|_| {
+        let (tenant, request) = (tenant.clone(), refund(&purchase, Some(4)));
+        // The etag is of before the refund.
+        async move { tenant.engagement().refund_purchase(request).await.expect("refunded").into_inner() }
+    });
+    let answers = at_once(clients).await;
+    assert_eq!(answers.iter().filter(|answer| !answer.deduplicated).count(), 1);
+    assert!(answers.iter().all(|answer| answer.purchase == answers[0].purchase), "{answers:?}");
+    let first = answers[0].purchase.clone().expect("it");
+    assert_eq!((first.refunded, first.refunds[0].refund_id.as_str()), (Some(euros(4, 0)), "re_1"));
+    for other in [refund(&purchase, Some(5)), refund(&purchase, None)] {
+        let error = tenant.refund(other).await.expect_err("another amount");
+        error.is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+    }
+    let other = RefundPurchaseRequest { reason: "late".to_owned(), ..refund(&purchase, Some(4)) };
+    tenant.refund(other).await.expect_err("another reason").is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+    let rest = tenant.refund(refund(&another, None)).await.expect("another purchase's");
+    assert_eq!(tenant.refund(refund(&another, None)).await.expect("the same"), rest);
+    assert_eq!(rest.refunded, Some(euros(10, 0)));
 }

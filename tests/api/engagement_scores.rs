@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crm_backend::pb::{InterestEvent, InterestScore, ListInterestScoresRequest, NewInterestEvent};
+use crm_backend::pb::{GetInterestScoresRequest, InterestEvent, InterestScore};
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::Code;
@@ -26,7 +26,7 @@ fn by_hand(events: &[InterestEvent], as_of: i64) -> Vec<InterestScore> {
         }
         let name = event.subject.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
         let score = subjects.entry(name).or_default();
-        score.score += event.weight * 0.5_f64.powf(age_days / 30.0);
+        score.score += event.weight.expect("a weight") * 0.5_f64.powf(age_days / 30.0);
         score.event_count += 1;
         if score.last_occur_time.is_none_or(|last| micros(Some(last)) < micros(event.occur_time)) {
             score.last_occur_time = event.occur_time;
@@ -50,7 +50,7 @@ async fn scores_are_what_the_formula_gives_at_any_time_and_always_the_same_bytes
             let subject = subjects[usize::try_from(number * number % 5).expect("small")];
             let minutes = -number * number * 7 % (500 * DAY) - number;
             let event = viewed(&number.to_string(), subject, minutes);
-            NewInterestEvent { weight: Some((number * 37 % 100) as f64 * 0.37 - 9.0), ..event }
+            InterestEvent { weight: Some((number * 37 % 100) as f64 * 0.37 - 9.0), ..event }
         })
         .collect();
     tenant.show(&zoe, &shown).await;
@@ -77,7 +77,7 @@ async fn an_event_counts_half_after_30_days_and_a_quarter_after_60() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await.id;
-    let shown = NewInterestEvent { weight: Some(8.0), ..viewed("e1", "Beans", 0) };
+    let shown = InterestEvent { weight: Some(8.0), ..viewed("e1", "Beans", 0) };
     tenant.show(&zoe, &[shown]).await;
     for (days, score) in [(0, 8.0), (30, 4.0), (60, 2.0), (90, 1.0), (330, 8.0 / 2_048.0)] {
         let scores = tenant.scores(&zoe, at(days * DAY)).await.expect("scores").interest_scores;
@@ -99,7 +99,7 @@ async fn the_highest_come_first_in_the_words_of_their_latest_events() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await.id;
-    let weighs = |event_id: &str, subject: &str, minutes, weight| NewInterestEvent {
+    let weighs = |event_id: &str, subject: &str, minutes, weight| InterestEvent {
         weight: Some(weight),
         ..viewed(event_id, subject, minutes)
     };
@@ -118,8 +118,8 @@ async fn the_highest_come_first_in_the_words_of_their_latest_events() {
     assert!(scores[3].score < 0.0, "who declines something is less than not interested");
     let page = async |limit: i32| {
         let customer_id = zoe.clone();
-        let request = ListInterestScoresRequest { customer_id, as_of_time: at(5), limit };
-        tenant.engagement().list_interest_scores(request).await
+        let request = GetInterestScoresRequest { customer_id, as_of_time: at(5), limit };
+        tenant.engagement().get_interest_scores(request).await
     };
     let first = page(2).await.expect("scores").into_inner().interest_scores;
     assert_eq!(first, scores[..2]);
@@ -138,8 +138,8 @@ async fn a_limit_is_20_when_not_said_and_100_at_most() {
         (0..120).map(|number| viewed(&format!("{number}"), &format!("{number}"), 0)).collect();
     tenant.show(&zoe, &shown).await;
     for (limit, count) in [(0, 20), (1, 1), (100, 100), (i32::MAX, 100)] {
-        let request = ListInterestScoresRequest { customer_id: zoe.clone(), as_of_time: at(0), limit };
-        let scores = tenant.engagement().list_interest_scores(request).await.expect("scores").into_inner();
+        let request = GetInterestScoresRequest { customer_id: zoe.clone(), as_of_time: at(0), limit };
+        let scores = tenant.engagement().get_interest_scores(request).await.expect("scores").into_inner();
         assert_eq!(scores.interest_scores.len(), count);
     }
 }

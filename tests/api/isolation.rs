@@ -11,9 +11,10 @@ use prost_reflect::MethodDescriptor;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::support::campaigns::event;
+use crate::support::campaigns::{Outcome, event};
 use crate::support::conversations::message;
 use crate::support::customers::{creation, named, repeatable};
+use crate::support::engagement::{back, viewed};
 use crate::support::faqs::about_message;
 use crate::support::postgres::Sql;
 use crate::support::raw::{call, rpcs, stream_error};
@@ -32,13 +33,16 @@ pub(crate) async fn everything(tenant: &Tenant) -> About {
     tenant.assign(&campaign, &[&talk.customer_id]).await.expect("assigned");
     let kinds = [CampaignEventKind::Sent, CampaignEventKind::OptedIn];
     let events = kinds.map(|kind| event(&format!("{kind:?}"), &talk.customer_id, kind));
-    tenant.record(&campaign, &events).await.expect("recorded");
-    let purchase = tenant.purchase(&talk.customer_id).await.id;
-    tenant.show_interest(&talk.customer_id, "beans").await;
+    let events = tenant.record(&campaign, &events).await.expect("recorded");
+    let purchase = tenant.purchase(&talk.customer_id).await;
+    tenant.refund(back(&purchase, Some(1))).await.expect("refunded");
+    let interest = tenant.show(&talk.customer_id, &[viewed("beans", "Beans", 0)]).await;
     let audit_event = tenant.events(Default::default()).await.remove(0).id;
     About {
         audit_event,
-        purchase,
+        campaign_event: events[0].id().to_owned(),
+        interest_event: interest[0].id().to_owned(),
+        purchase: purchase.id,
         customer: talk.customer_id,
         slug,
         conversation: talk.id,
@@ -69,6 +73,8 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
             &about.campaign,
             &about.purchase,
             &about.audit_event,
+            &about.campaign_event,
+            &about.interest_event,
         ]
         .map(Clone::clone)
     };

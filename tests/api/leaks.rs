@@ -103,7 +103,7 @@ async fn everything(tenant: &Tenant) -> About {
         audit_event: tenant.events(Default::default()).await.remove(0).id,
         customer: customer.id,
         text: text(),
-        request_id: String::new(),
+        ..About::nothing()
     }
 }
 

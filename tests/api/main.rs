@@ -61,6 +61,7 @@ mod faqs;
 mod idempotency;
 mod isolation;
 mod leaks;
+mod learning_center;
 mod lifecycle;
 mod limits;
 mod masks;

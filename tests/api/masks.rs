@@ -1,6 +1,6 @@
 //! Update masks: every field of a resource is in its mask, the ones to come included.
 
-use crm_backend::pb::CreateCampaignRequest;
+use crm_backend::pb::Campaign;
 use prost::Message;
 use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage, Value,
@@ -83,7 +83,7 @@ async fn resources(crm: &Crm) -> [Resource; 5] {
 /// A campaign that has a start, so that it may be scheduled.
 async fn started(tenant: &Tenant) -> String {
     let start_time = Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 });
-    let request = CreateCampaignRequest { start_time, ..planned("Before") };
+    let request = Campaign { start_time, ..planned("Before") };
     tenant.plan(request).await.expect("a campaign").id
 }
 

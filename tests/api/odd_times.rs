@@ -177,10 +177,8 @@ impl Asked {
 async fn about(tenant: &Tenant) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
-    let planned = crm_backend::pb::CreateCampaignRequest {
-        budget: Some(euros(5)),
-        ..crate::support::campaigns::planned("Spring")
-    };
+    let planned =
+        crm_backend::pb::Campaign { budget: Some(euros(5)), ..crate::support::campaigns::planned("Spring") };
     About {
         customer: talk.customer_id.clone(),
         message: said.id,

@@ -1,14 +1,14 @@
 //! The token of a page is taken by the list that gave it, whatever the row is at which the page ends.
 
 use crm_backend::pb::{
-    CampaignEventKind, ContactChannel, CreateCampaignRequest, CreateConversationRequest, Customer,
+    Campaign, CampaignEventKind, ContactChannel, CreateConversationRequest, Customer,
 };
 use prost_reflect::{FieldDescriptor, MethodDescriptor, Value};
 
 use crate::support::campaigns::{event, event_at, planned};
 use crate::support::conversations::message;
 use crate::support::customers::named;
-use crate::support::engagement::{bought, viewed};
+use crate::support::engagement::{back, bought, viewed};
 use crate::support::raw::{CONTRACT, call, rpcs};
 use crate::support::samples::{About, analysis, whole_list};
 use crate::support::{Crm, Tenant};
@@ -39,7 +39,7 @@ async fn extremes(tenant: &Tenant) -> About {
     }
     let customer = customers[0].clone();
     let channel = ContactChannel::Email.into();
-    let request = CreateCampaignRequest { channel, ..planned(&"\u{1f600}".repeat(100)) };
+    let request = Campaign { channel, ..planned(&"\u{1f600}".repeat(100)) };
     let campaign = tenant.plan(request).await.expect("a campaign").id;
     let ids: Vec<&str> = customers.iter().map(String::as_str).collect();
     tenant.assign(&campaign, &ids).await.expect("assigned");
@@ -75,7 +75,11 @@ async fn extremes(tenant: &Tenant) -> About {
         tenant.add(&conversation, message(key, "Hello")).await.expect("added");
         tenant.analyse(analysis(&conversation)).await.expect("recorded");
     }
-    About { customer, conversation, campaign, ..About::nothing() }
+    let purchase = tenant.buy(bought(&customer, 9)).await.expect("bought");
+    for _ in 0..3 {
+        tenant.refund(back(&purchase, Some(1))).await.expect("refunded");
+    }
+    About { customer, conversation, campaign, purchase: purchase.id, ..About::nothing() }
 }
 
 /// The orders in which a list may be asked for.

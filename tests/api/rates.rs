@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crm_backend::pb::{
-    CampaignEventKind, CampaignPerformance, GetCampaignPerformanceRequest, GetCampaignStatisticsRequest,
-    GetConversionFunnelRequest, NewCampaignEvent,
+    CampaignEvent, CampaignEventKind, CampaignPerformance, GetCampaignPerformanceRequest,
+    GetCampaignStatisticsRequest, GetConversionFunnelRequest,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use prost_types::Timestamp;
 
-use crate::support::campaigns::{at, event_at};
+use crate::support::campaigns::{Outcome, at, event_at};
 use crate::support::{Crm, Tenant};
 
 use CampaignEventKind::{Bounced, Clicked, Delivered, Opened, Sent, SpamReported};
@@ -124,7 +124,7 @@ async fn tell(tenant: &Tenant, events: &[Event]) -> Vec<String> {
     }
     for (number, campaign) in campaigns.iter().enumerate() {
         let of = events.iter().enumerate().filter(|(_, event)| event.0 == number);
-        let batch: Vec<NewCampaignEvent> = of
+        let batch: Vec<CampaignEvent> = of
             .map(|(place, (_, who, kind, day))| {
                 event_at(&place.to_string(), &customers[*who], *kind, &format!("2026-03-{day:02}T12:00:00Z"))
             })
@@ -134,7 +134,7 @@ async fn tell(tenant: &Tenant, events: &[Event]) -> Vec<String> {
         }
         for batch in [batch.clone(), batch] {
             let results = tenant.record(campaign, &batch).await.expect("recorded");
-            assert!(results.iter().all(|result| result.error.is_none()), "{results:?}");
+            assert!(results.iter().all(|result| result.error().is_none()), "{results:?}");
         }
     }
     campaigns

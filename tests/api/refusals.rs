@@ -130,8 +130,8 @@ async fn a_mebibyte_of_empty_items_is_refused_by_its_number() {
     for (name, field) in [
         ("RecordInterestEvents", "events"),
         ("RecordCampaignEvents", "events"),
-        ("GetConversationStatistics", "model_prices"),
-        ("RecordPurchase", "items"),
+        ("RecordPurchase", "purchase.items"),
+        ("UnassignCustomers", "customer_ids"),
         ("CreateCustomer", "customer.tags"),
     ] {
         let rpc = rpc(name);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crm_backend::pb;
 use crm_backend::pb::assign_customers_request::Customers;
+use crm_backend::pb::campaign_event_result::Result as Outcome;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -63,7 +64,10 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
 /// A new campaign for all customers of a tenant.
 pub(crate) async fn campaign(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
     let mut client = client::campaigns(channel, tenant)?;
-    let request = pb::CreateCampaignRequest { name: "Autumn tasting".to_owned(), ..Default::default() };
+    let request = pb::CreateCampaignRequest {
+        campaign: Some(pb::Campaign { name: "Autumn tasting".to_owned(), ..Default::default() }),
+        request_id: String::new(),
+    };
     let created = client.create_campaign(request).await?.into_inner();
     let id = created.campaign.map(|campaign| campaign.id).ok_or("an answer without the campaign")?;
     let assign = pb::AssignCustomersRequest {
@@ -90,8 +94,9 @@ async fn load(stage: &Stage<'_>, campaigns: &[Campaign], round: u32) -> Result<L
             let request = batch(campaign, round, number.fetch_add(BATCH, Ordering::Relaxed));
             async move {
                 let recorded = client.record_campaign_events(request).await?.into_inner();
-                let all =
-                    recorded.results.iter().all(|result| result.error.is_none() && !result.deduplicated);
+                let all = recorded.results.iter().all(|result| {
+                    matches!(result.result, Some(Outcome::CampaignEvent(_))) && !result.deduplicated
+                });
                 all.then_some(()).ok_or_else(|| "an event was not recorded".into())
             }
         });
@@ -101,7 +106,7 @@ async fn load(stage: &Stage<'_>, campaigns: &[Campaign], round: u32) -> Result<L
 
 /// The events from this number on, of customers in turn.
 fn batch(campaign: Campaign, round: u32, first: u64) -> pb::RecordCampaignEventsRequest {
-    let events = (first..first + BATCH).map(|number| pb::NewCampaignEvent {
+    let events = (first..first + BATCH).map(|number| pb::CampaignEvent {
         event_id: format!("{round}-{number}"),
         customer_id: campaign.customers.text(number % campaign.customers.count + 1),
         kind: pb::CampaignEventKind::Opened.into(),

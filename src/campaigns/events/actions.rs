@@ -1,11 +1,11 @@
 //! What one transaction does to events.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::{join3, try_join4};
 use uuid::Uuid;
 
-use super::rules::{Findings, Recorded};
+use super::rules::{self, Findings, Recorded};
 use super::store::{self, Cursor, Event, Filter, NewEvent};
 use crate::campaigns;
 use crate::campaigns::store::Gate;
@@ -15,27 +15,31 @@ use crate::error::Result;
 use crate::rpc::{Page, times};
 use crate::{conversations, customers};
 
-/// Records events, each by itself: in one flight, and another where some were not recorded.
+/// Records events, each by itself: in one flight, and another where some were not recorded. `campaign_id` is
+/// the campaign of those that name none, where there are any.
 ///
 /// # Errors
 ///
-/// `CAMPAIGN_NOT_FOUND`, or what can happen to any transaction; what is wrong with an event is its own.
+/// `CAMPAIGN_NOT_FOUND` for that campaign, or what can happen to any transaction; what is wrong with an event
+/// is its own.
 pub(crate) async fn record(
     tx: &TenantTx,
-    campaign_id: Uuid,
+    campaign_id: Option<Uuid>,
     events: &[NewEvent],
 ) -> Result<Vec<Result<Recorded>>> {
+    let now = times::now();
+    let campaign_ids: BTreeSet<Uuid> = events.iter().map(|event| event.campaign_id).collect();
     // Neither of what comes first is prepared, so neither is overtaken.
     let (passed, planned, recorded) = join3(
-        campaigns::actions::pass(tx, campaign_id, Gate::Shared),
+        campaigns::actions::pass_each(tx, &campaign_ids, Gate::Shared),
         tx.plan_by_key(),
-        store::record(tx, campaign_id, events, times::now()),
+        store::record(tx, events, now),
     )
     .await;
     passed?;
     planned?;
-    let recorded: HashSet<Uuid> = recorded?.into_iter().collect();
-    let others: Vec<_> = events.iter().filter(|event| !recorded.contains(&event.id)).collect();
+    let recorded: HashMap<Uuid, _> = recorded?.into_iter().collect();
+    let others: Vec<_> = events.iter().filter(|event| !recorded.contains_key(&event.id)).collect();
     let findings = if others.is_empty() && !events.is_empty() {
         Findings::default()
     } else {
@@ -43,9 +47,9 @@ pub(crate) async fn record(
     };
     let mut outcomes = Vec::with_capacity(events.len());
     for event in events {
-        outcomes.push(match recorded.contains(&event.id) {
-            true => Ok(Recorded { id: event.id, deduplicated: false }),
-            false => match findings.judge(event) {
+        outcomes.push(match recorded.get(&event.id) {
+            Some(channel) => Ok(rules::recorded(event, *channel, now)),
+            None => match findings.judge(event) {
                 // It is of the transaction, which runs again.
                 Err(error) if error.is_conflict() => return Err(error),
                 outcome => outcome,
@@ -56,23 +60,39 @@ pub(crate) async fn record(
 }
 
 /// What there is of all that events which were not recorded name.
-async fn find_out(tx: &TenantTx, campaign_id: Uuid, events: &[&NewEvent]) -> Result<Findings> {
+async fn find_out(tx: &TenantTx, campaign_id: Option<Uuid>, events: &[&NewEvent]) -> Result<Findings> {
     let event_ids: Vec<_> = events.iter().map(|event| event.event_id.as_str()).collect();
     let customer_ids: Vec<_> = events.iter().map(|event| event.customer_id).collect();
     let conversation_ids: Vec<_> = events.iter().filter_map(|event| event.conversation_id).collect();
-    let (campaign, known, customers, conversations) = try_join4(
-        campaigns::actions::get(tx, campaign_id),
-        store::find_known(tx, campaign_id, &event_ids),
+    let campaign_ids: BTreeSet<_> = events.iter().map(|event| event.campaign_id).chain(campaign_id).collect();
+    let campaign_ids: Vec<_> = campaign_ids.into_iter().collect();
+    let (campaigns, known, customers, conversations) = try_join4(
+        campaigns::store::find_each(tx, &campaign_ids),
+        store::find_known(tx, &event_ids),
         customers::store::find_ids(tx, &customer_ids),
         conversations::store::list_customer_ids(tx, &conversation_ids),
     )
     .await?;
+    let campaigns: HashMap<_, _> =
+        campaigns.into_iter().map(|campaign| (campaign.id, campaign.currency)).collect();
+    if let Some(id) = campaign_id
+        && !campaigns.contains_key(&id)
+    {
+        return Err(campaigns::rules::not_found(id));
+    }
     Ok(Findings {
-        currency: campaign.currency,
+        campaigns,
         events: known.into_iter().map(|known| (known.event_id.clone(), known)).collect(),
         customers: customers.into_iter().collect(),
         conversations: conversations.into_iter().collect(),
     })
+}
+
+/// The event with this id.
+pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Event> {
+    let event = store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    let campaign = campaigns::actions::get(tx, event.campaign_id).await?;
+    Ok(event.with(campaign.currency))
 }
 
 /// One page of events, and where the next one begins.

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::store::{Known, NewEvent};
-use crate::conversations;
-use crate::customers;
+use super::store::{Event, Known, NewEvent};
 use crate::error::{Error, Result};
-use crate::pb::{AssignmentStatus, CampaignEventKind as Kind, ConsentState, ErrorReason};
+use crate::pb::{AssignmentStatus, CampaignEventKind as Kind, ConsentState, ContactChannel, ErrorReason};
+use crate::rpc::words::Text;
+use crate::{campaigns, conversations, customers};
 
 /// What can happen, in the order of the contract.
 pub(crate) const KINDS: [Kind; 12] = [
@@ -49,7 +50,8 @@ pub(crate) const fn consent(kind: Kind) -> Option<ConsentState> {
 /// How far an event brings a customer whom its campaign is for.
 pub(crate) fn status_after(kind: Kind) -> AssignmentStatus {
     match kind {
-        Kind::Unspecified | Kind::OptedIn => AssignmentStatus::Assigned,
+        // What a customer says about being contacted is a consent, and no stage.
+        Kind::Unspecified | Kind::OptedIn | Kind::OptedOut | Kind::SpamReported => AssignmentStatus::Assigned,
         Kind::Sent | Kind::Deferred => AssignmentStatus::Sent,
         Kind::Bounced | Kind::Dropped => AssignmentStatus::Bounced,
         Kind::Delivered => AssignmentStatus::Delivered,
@@ -57,23 +59,113 @@ pub(crate) fn status_after(kind: Kind) -> AssignmentStatus {
         Kind::Clicked => AssignmentStatus::Clicked,
         Kind::Replied => AssignmentStatus::Replied,
         Kind::Converted => AssignmentStatus::Converted,
-        Kind::OptedOut | Kind::SpamReported => AssignmentStatus::OptedOut,
     }
 }
 
+/// Campaigns of the events of a call at most: each has a gate to pass.
+pub(crate) const MAX_CAMPAIGNS: usize = 100;
+
 /// An event that is recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Recorded {
-    pub(crate) id: Uuid,
+    pub(crate) event: Event,
     /// Whether it was before.
     pub(crate) deduplicated: bool,
+}
+
+/// A new event as it was recorded at this time, with the channel that it has.
+pub(crate) fn recorded(
+    event: &NewEvent,
+    channel: Option<Text<ContactChannel>>,
+    now: DateTime<Utc>,
+) -> Recorded {
+    let NewEvent {
+        id,
+        campaign_id,
+        event_id,
+        customer_id,
+        kind,
+        occurred_at,
+        has_occurred_at: _,
+        conversation_id,
+        cost_micros,
+        currency,
+        channel: _,
+        bounce_kind,
+        detail,
+        url,
+    } = event.clone();
+    let event = Event {
+        id,
+        campaign_id,
+        event_id,
+        customer_id,
+        kind,
+        occurred_at,
+        conversation_id,
+        cost_micros,
+        created_at: now,
+        channel,
+        bounce_kind,
+        detail,
+        url,
+        currency,
+    };
+    Recorded { event, deduplicated: false }
+}
+
+impl Known {
+    /// The event as it is listed, with the currency of its campaign.
+    pub(crate) fn with(self, currency: Option<String>) -> Event {
+        let Self {
+            id,
+            campaign_id,
+            event_id,
+            customer_id,
+            kind,
+            occurred_at,
+            has_occurred_at: _,
+            conversation_id,
+            cost_micros,
+            channel,
+            bounce_kind,
+            detail,
+            url,
+            created_at,
+        } = self;
+        Event {
+            id,
+            campaign_id,
+            event_id,
+            customer_id,
+            kind,
+            occurred_at,
+            conversation_id,
+            cost_micros,
+            created_at,
+            channel,
+            bounce_kind,
+            detail,
+            url,
+            currency,
+        }
+    }
+}
+
+/// There is no such event in this tenant.
+pub(crate) fn not_found(id: Uuid) -> Error {
+    Error::NotFound {
+        reason: ErrorReason::CampaignEventNotFound,
+        kind: "campaign_event",
+        name: id.to_string(),
+    }
 }
 
 /// What there is, to tell why events were not recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// The currency of the campaign.
-    pub(crate) currency: Option<String>,
+    /// The campaigns that there are, each with its currency.
+    pub(crate) campaigns: HashMap<Uuid, Option<String>>,
     /// The events that are recorded, by the client's ids.
     pub(crate) events: HashMap<String, Known>,
     /// The customers that there are.
@@ -94,7 +186,11 @@ impl Findings {
             if !self.is_same(event, known) {
                 return Err(reused(event));
             }
-            return Ok(Recorded { id: known.id, deduplicated: true });
+            let currency = self.currency_of(known.campaign_id).cloned();
+            return Ok(Recorded { event: known.clone().with(currency), deduplicated: true });
+        }
+        if !self.campaigns.contains_key(&event.campaign_id) {
+            return Err(campaigns::rules::not_found(event.campaign_id));
         }
         self.check_currency(event)?;
         if !self.customers.contains(&event.customer_id) {
@@ -113,6 +209,7 @@ impl Findings {
     fn is_same(&self, event: &NewEvent, known: &Known) -> bool {
         let NewEvent {
             id: _,
+            campaign_id,
             event_id: _,
             customer_id,
             kind,
@@ -122,19 +219,28 @@ impl Findings {
             cost_micros,
             currency,
             channel,
+            bounce_kind,
+            detail,
+            url,
         } = event;
-        (*customer_id, *kind, *conversation_id, *cost_micros)
-            == (known.customer_id, known.kind, known.conversation_id, known.cost_micros)
+        (*campaign_id, *customer_id, *kind, *conversation_id, *cost_micros)
+            == (known.campaign_id, known.customer_id, known.kind, known.conversation_id, known.cost_micros)
+            && (*bounce_kind, detail, url) == (known.bounce_kind, &known.detail, &known.url)
             // Where it is not said, it is what the campaign had at the time.
             && (channel.is_none() || *channel == known.channel)
             && *has_occurred_at == known.has_occurred_at
             && (!has_occurred_at || *occurred_at == known.occurred_at)
-            && (currency.is_none() || *currency == self.currency)
+            && (currency.is_none() || currency.as_ref() == self.currency_of(known.campaign_id))
+    }
+
+    /// The currency of a campaign, if it is there and has one.
+    fn currency_of(&self, campaign_id: Uuid) -> Option<&String> {
+        self.campaigns.get(&campaign_id)?.as_ref()
     }
 
     /// Refuses a cost that is not in the campaign's currency.
     fn check_currency(&self, event: &NewEvent) -> Result<()> {
-        let must = match (&event.currency, &self.currency) {
+        let must = match (event.currency.as_ref(), self.currency_of(event.campaign_id)) {
             (Some(_), None) => {
                 "must be that of the campaign, which has none: set its budget first".to_owned()
             }
@@ -151,7 +257,7 @@ impl Findings {
 fn reused(event: &NewEvent) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::IdempotencyKeyReused,
-        message: "the campaign has an event with this event_id and other content; use a new one".to_owned(),
+        message: "the tenant has an event with this event_id and other content; use a new one".to_owned(),
         kind: "campaign_event",
         name: event.event_id.clone(),
     }
@@ -159,15 +265,15 @@ fn reused(event: &NewEvent) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, TimeDelta};
+    use chrono::TimeDelta;
 
     use super::*;
-    use crate::pb::ContactChannel;
-    use crate::rpc::words::{Text, Word};
+    use crate::rpc::words::Word;
 
     fn event() -> NewEvent {
         NewEvent {
             id: Uuid::from_u128(1),
+            campaign_id: Uuid::from_u128(8),
             event_id: "a".to_owned(),
             customer_id: Uuid::from_u128(2),
             kind: Text(Kind::Opened),
@@ -177,13 +283,17 @@ mod tests {
             cost_micros: None,
             currency: None,
             channel: None,
+            bounce_kind: None,
+            detail: String::new(),
+            url: String::new(),
         }
     }
 
     /// What is found where this event is recorded.
-    fn recorded(event: &NewEvent) -> Findings {
+    fn found(event: &NewEvent) -> Findings {
         let known = Known {
             id: Uuid::from_u128(9),
+            campaign_id: event.campaign_id,
             event_id: event.event_id.clone(),
             customer_id: event.customer_id,
             kind: event.kind,
@@ -192,15 +302,20 @@ mod tests {
             conversation_id: event.conversation_id,
             cost_micros: event.cost_micros,
             channel: event.channel,
+            bounce_kind: event.bounce_kind,
+            detail: event.detail.clone(),
+            url: event.url.clone(),
+            created_at: event.occurred_at,
         };
         let events = HashMap::from([(event.event_id.clone(), known)]);
-        Findings { events, currency: event.currency.clone(), ..Findings::default() }
+        let campaigns = HashMap::from([(event.campaign_id, event.currency.clone())]);
+        Findings { events, campaigns, ..Findings::default() }
     }
 
     #[test]
     fn what_is_further_down_the_list_brings_further() {
         let statuses = KINDS.map(|kind| i32::from(status_after(kind)));
-        assert_eq!(statuses, [2, 3, 4, 5, 6, 7, 8, 9, 1, 9, 2, 3]);
+        assert_eq!(statuses, [20, 30, 40, 50, 60, 70, 80, 10, 10, 10, 20, 30]);
     }
 
     #[test]
@@ -233,7 +348,21 @@ mod tests {
         let by = |channel| NewEvent { channel, ..event() };
         let (email, sms) = (Some(Text(ContactChannel::Email)), Some(Text(ContactChannel::Sms)));
         for (other, same) in [(email, true), (None, true), (sms, false)] {
-            assert_eq!(recorded(&by(email)).judge(&by(other)).is_ok(), same, "{other:?}");
+            assert_eq!(found(&by(email)).judge(&by(other)).is_ok(), same, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_another_campaign_or_with_other_details_is_another() {
+        let first = event();
+        for other in [
+            NewEvent { campaign_id: Uuid::from_u128(7), ..event() },
+            NewEvent { bounce_kind: Some(Text(crate::pb::BounceKind::Hard)), ..event() },
+            NewEvent { detail: "550".to_owned(), ..event() },
+            NewEvent { url: "https://example.com".to_owned(), ..event() },
+        ] {
+            let error = found(&first).judge(&other).expect_err("another");
+            assert_eq!(error.reason(), ErrorReason::IdempotencyKeyReused);
         }
     }
 
@@ -241,15 +370,15 @@ mod tests {
     fn an_event_without_a_time_is_the_same_whenever_it_comes() {
         let first = event();
         let later = NewEvent { occurred_at: first.occurred_at + TimeDelta::hours(1), ..event() };
-        let same = recorded(&first).judge(&later).expect("the same");
-        assert_eq!(same, Recorded { id: Uuid::from_u128(9), deduplicated: true });
+        let same = found(&first).judge(&later).expect("the same");
+        assert_eq!((same.event.id, same.deduplicated), (Uuid::from_u128(9), true));
         let said = NewEvent { has_occurred_at: true, ..event() };
         for (recorded_one, other) in [(&first, &said), (&said, &first)] {
-            let error = recorded(recorded_one).judge(other).expect_err("another");
+            let error = found(recorded_one).judge(other).expect_err("another");
             assert_eq!(error.reason(), ErrorReason::IdempotencyKeyReused);
         }
         let later = NewEvent { has_occurred_at: true, ..later };
-        assert!(recorded(&said).judge(&later).is_err());
+        assert!(found(&said).judge(&later).is_err());
     }
 
     #[test]
@@ -259,8 +388,8 @@ mod tests {
             currency: Some(currency.to_owned()),
             ..event()
         };
-        assert!(recorded(&costly("EUR")).judge(&costly("EUR")).is_ok());
-        assert!(recorded(&costly("EUR")).judge(&costly("USD")).is_err());
+        assert!(found(&costly("EUR")).judge(&costly("EUR")).is_ok());
+        assert!(found(&costly("EUR")).judge(&costly("USD")).is_err());
     }
 
     #[test]
@@ -268,6 +397,8 @@ mod tests {
         let event = NewEvent { conversation_id: Some(Uuid::from_u128(3)), ..event() };
         let mut findings = Findings::default();
         let reason = |findings: &Findings| findings.judge(&event).expect_err("not recorded").reason();
+        assert_eq!(reason(&findings), ErrorReason::CampaignNotFound);
+        findings.campaigns.insert(event.campaign_id, None);
         assert_eq!(reason(&findings), ErrorReason::CustomerNotFound);
         findings.customers.insert(event.customer_id);
         assert_eq!(reason(&findings), ErrorReason::ConversationNotFound);

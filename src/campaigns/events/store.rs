@@ -18,7 +18,7 @@ use super::rules::{KINDS, consent, status_after};
 use crate::db::TenantTx;
 use crate::db::schema::campaign_events::{self, dsl};
 use crate::error::Result;
-use crate::pb::{CampaignEventKind, ContactChannel};
+use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
 use crate::rpc::words::{Text, Word};
 
 /// Writes how far the event `e` brings a customer: the number of an assignment's status, which is how an
@@ -41,6 +41,7 @@ fn push_consents(out: &mut AstPass<'_, '_, Pg>) {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NewEvent {
     pub(crate) id: Uuid,
+    pub(crate) campaign_id: Uuid,
     pub(crate) event_id: String,
     pub(crate) customer_id: Uuid,
     pub(crate) kind: Text<CampaignEventKind>,
@@ -53,13 +54,17 @@ pub(crate) struct NewEvent {
     pub(crate) currency: Option<String>,
     /// How it reached the customer; as the campaign does where the client does not say.
     pub(crate) channel: Option<Text<ContactChannel>>,
+    pub(crate) bounce_kind: Option<Text<BounceKind>>,
+    pub(crate) detail: String,
+    pub(crate) url: String,
 }
 
-/// What an event that is recorded says.
+/// An event that is recorded.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = campaign_events, check_for_backend(Pg))]
 pub(crate) struct Known {
     pub(crate) id: Uuid,
+    pub(crate) campaign_id: Uuid,
     pub(crate) event_id: String,
     pub(crate) customer_id: Uuid,
     pub(crate) kind: Text<CampaignEventKind>,
@@ -68,6 +73,10 @@ pub(crate) struct Known {
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) cost_micros: Option<i64>,
     pub(crate) channel: Option<Text<ContactChannel>>,
+    pub(crate) bounce_kind: Option<Text<BounceKind>>,
+    pub(crate) detail: String,
+    pub(crate) url: String,
+    pub(crate) created_at: DateTime<Utc>,
 }
 
 /// An event as it is listed.
@@ -83,6 +92,9 @@ pub(crate) struct Event {
     pub(crate) cost_micros: Option<i64>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) channel: Option<Text<ContactChannel>>,
+    pub(crate) bounce_kind: Option<Text<BounceKind>>,
+    pub(crate) detail: String,
+    pub(crate) url: String,
     /// That of the campaign.
     pub(crate) currency: Option<String>,
 }
@@ -108,11 +120,21 @@ impl Cursor {
     }
 }
 
-/// The events of a campaign with these ids of the client's, as far as there are any.
-pub(crate) async fn find_known(tx: &TenantTx, campaign_id: Uuid, event_ids: &[&str]) -> Result<Vec<Known>> {
+/// The event with this id.
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Known>> {
+    let event = dsl::campaign_events
+        .find((tx.tenant(), id))
+        .select(Known::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(event)
+}
+
+/// The events with these ids of the client's, as far as there are any.
+pub(crate) async fn find_known(tx: &TenantTx, event_ids: &[&str]) -> Result<Vec<Known>> {
     let known = dsl::campaign_events
         .filter(dsl::tenant_id.eq(tx.tenant()))
-        .filter(dsl::campaign_id.eq(campaign_id))
         .filter(dsl::event_id.eq_any(event_ids))
         .select(Known::as_select())
         .load(&mut tx.connection())

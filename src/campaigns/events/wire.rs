@@ -1,50 +1,68 @@
 //! Events: messages ⇄ rows.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use tonic_types::pb as google_rpc;
 use uuid::Uuid;
 
-use super::rules::Recorded;
+use super::rules::{MAX_CAMPAIGNS, Recorded};
 use super::store::{Event, Filter, NewEvent};
 use crate::conversations;
 use crate::error::{Error, Result};
 use crate::pb;
+use crate::pb::campaign_event_result::Result as Outcome;
 use crate::rpc::together::{self, Together};
-use crate::rpc::words::{stored, stored_each, wire};
+use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, money, times};
 
 /// The events of a call: each as it is to be recorded, or what is wrong with it.
 pub(crate) struct Batch {
+    /// The campaign of the events that name none, where there are any.
+    pub(crate) campaign_id: Option<Uuid>,
     /// Those that may be recorded, in order.
     pub(crate) events: Vec<NewEvent>,
-    /// For every event of the call its id of the client's, and the error of one that may not be.
-    items: Vec<(String, Option<google_rpc::Status>)>,
+    /// For every event of the call the error of one that may not be.
+    errors: Vec<Option<google_rpc::Status>>,
 }
 
 impl Batch {
     /// The events of a call that came at this time.
-    pub(crate) fn new(request: &pb::RecordCampaignEventsRequest, now: DateTime<Utc>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If they are of too many campaigns; what is wrong with an event is its own.
+    pub(crate) fn new(request: &pb::RecordCampaignEventsRequest, now: DateTime<Utc>) -> Result<Self> {
+        let pb::RecordCampaignEventsRequest { campaign_id, events, request_id: _ } = request;
+        let needs_one = events.iter().any(|event| event.campaign_id.is_empty());
         let mut batch = Self {
-            events: Vec::with_capacity(request.events.len()),
-            items: Vec::with_capacity(request.events.len()),
+            campaign_id: rpc::optional_id("campaign_id", campaign_id)?.filter(|_| needs_one),
+            events: Vec::with_capacity(events.len()),
+            errors: Vec::with_capacity(events.len()),
         };
-        for event in &request.events {
-            let error = match new_event(event, Uuid::now_v7(), now) {
+        for event in events {
+            let read = new_event(event, campaign_id, Uuid::now_v7(), now);
+            batch.errors.push(match read {
                 Ok(event) => {
                     batch.events.push(event);
                     None
                 }
                 Err(error) => Some(error.into()),
-            };
-            batch.items.push((event.event_id.clone(), error));
+            });
         }
-        batch
+        let campaigns: BTreeSet<Uuid> = batch.events.iter().map(|event| event.campaign_id).collect();
+        if campaigns.len() > MAX_CAMPAIGNS {
+            let description =
+                format!("must be of at most {MAX_CAMPAIGNS} campaigns, are of {}", campaigns.len());
+            return Err(Error::invalid("events", "max_campaigns", description));
+        }
+        Ok(batch)
     }
 
     /// The answer, with what became of those that could be recorded, in their order.
     pub(crate) fn answer(&self, outcomes: Vec<Result<Recorded>>) -> pb::RecordCampaignEventsResponse {
         let mut outcomes = outcomes.into_iter();
-        let answer = |(event_id, error): &(String, Option<google_rpc::Status>)| {
+        let answer = |error: &Option<google_rpc::Status>| {
             let outcome = match error {
                 Some(error) => Err(error.clone()),
                 // There is one for each of them.
@@ -53,44 +71,75 @@ impl Batch {
                     .unwrap_or_else(|| Err(Error::internal("an event came to nothing")))
                     .map_err(Into::into),
             };
-            result(event_id, outcome)
+            result(outcome)
         };
-        pb::RecordCampaignEventsResponse { results: self.items.iter().map(answer).collect() }
+        pb::RecordCampaignEventsResponse { results: self.errors.iter().map(answer).collect() }
     }
 }
 
-fn result(event_id: &str, outcome: Result<Recorded, google_rpc::Status>) -> pb::RecordedEvent {
-    let event_id = event_id.to_owned();
-    match outcome {
-        Ok(Recorded { id, deduplicated }) => {
-            pb::RecordedEvent { event_id, id: id.to_string(), deduplicated, error: None }
-        }
-        Err(error) => {
-            pb::RecordedEvent { event_id, id: String::new(), deduplicated: false, error: Some(error) }
-        }
-    }
+fn result(outcome: Result<Recorded, google_rpc::Status>) -> pb::CampaignEventResult {
+    let (result, deduplicated) = match outcome {
+        Ok(Recorded { event, deduplicated }) => (Outcome::CampaignEvent(event.into()), deduplicated),
+        Err(error) => (Outcome::Error(error), false),
+    };
+    pb::CampaignEventResult { result: Some(result), deduplicated }
 }
 
-/// An event as it is to be recorded.
-fn new_event(event: &pb::NewCampaignEvent, id: Uuid, now: DateTime<Utc>) -> Result<NewEvent> {
-    together::checked(event, || read_event(event, id, now))
+/// An event as it is to be recorded, of the campaign of all events where it names none.
+fn new_event(
+    event: &pb::CampaignEvent,
+    campaign_of_all: &str,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<NewEvent> {
+    together::checked(event, || read_event(event, campaign_of_all, id, now))
 }
 
-fn read_event(event: &pb::NewCampaignEvent, id: Uuid, now: DateTime<Utc>) -> Result<NewEvent> {
-    let pb::NewCampaignEvent { event_id, customer_id, kind, occur_time, conversation_id, cost, channel } =
-        event;
+fn read_event(
+    event: &pb::CampaignEvent,
+    campaign_of_all: &str,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<NewEvent> {
+    let pb::CampaignEvent {
+        id: _,
+        campaign_id,
+        event_id,
+        customer_id,
+        kind,
+        channel,
+        occur_time,
+        conversation_id,
+        cost,
+        bounce_kind,
+        detail,
+        url,
+        create_time: _,
+    } = event;
+    let campaign_id = if campaign_id.is_empty() { campaign_of_all } else { campaign_id };
+    let campaign_id = match campaign_id.is_empty() {
+        true => Err(Error::invalid("campaign_id", "required", "must be set, here or in the request")),
+        false => rpc::id("campaign_id", campaign_id),
+    };
+    let kind = stored(*kind).ok_or_else(|| Error::invalid("kind", "required", "must be set"));
+    let bounce_kind = stored(*bounce_kind);
+    let only_bounced = match &kind {
+        Ok(Text(kind)) if bounce_kind.is_some() && *kind != pb::CampaignEventKind::Bounced => {
+            Err(Error::invalid("bounce_kind", "combination", "must be unset for a kind other than BOUNCED"))
+        }
+        _ => Ok(()),
+    };
     let occurred_at = times::optional(occur_time.as_ref());
     let not_ahead = |time| conversations::rules::check_not_ahead("occur_time", time, now);
-    let (customer_id, kind, conversation_id, cost_micros, _) = (
-        rpc::id("customer_id", customer_id),
-        stored(*kind).ok_or_else(|| Error::invalid("kind", "required", "must be set")),
-        rpc::optional_id("conversation_id", conversation_id),
-        cost.as_ref().map(|cost| money::to_micros("cost", cost)).transpose(),
-        occurred_at.map(not_ahead).transpose(),
-    )
-        .together()?;
+    let ids = (campaign_id, rpc::id("customer_id", customer_id)).together();
+    let conversation_id = rpc::optional_id("conversation_id", conversation_id);
+    let cost_micros = cost.as_ref().map(|cost| money::to_micros("cost", cost)).transpose();
+    let kind = (kind, only_bounced).together();
+    let ((campaign_id, customer_id), (kind, ()), conversation_id, cost_micros, _) =
+        (ids, kind, conversation_id, cost_micros, occurred_at.map(not_ahead).transpose()).together()?;
     Ok(NewEvent {
         id,
+        campaign_id,
         event_id: event_id.clone(),
         customer_id,
         kind,
@@ -100,6 +149,9 @@ fn read_event(event: &pb::NewCampaignEvent, id: Uuid, now: DateTime<Utc>) -> Res
         cost_micros,
         currency: cost.as_ref().map(|cost| cost.currency_code.clone()),
         channel: stored(*channel),
+        bounce_kind,
+        detail: detail.clone(),
+        url: url.clone(),
     })
 }
 
@@ -127,6 +179,9 @@ impl From<Event> for pb::CampaignEvent {
             cost_micros,
             created_at,
             channel,
+            bounce_kind,
+            detail,
+            url,
             currency,
         } = row;
         let cost = |micros: i64| money::of_micros(currency.as_deref().unwrap_or_default(), micros.into());
@@ -141,6 +196,9 @@ impl From<Event> for pb::CampaignEvent {
             cost: cost_micros.map(cost),
             create_time: Some(times::to_wire(created_at)),
             channel: wire(channel),
+            bounce_kind: wire(bounce_kind),
+            detail,
+            url,
         }
     }
 }

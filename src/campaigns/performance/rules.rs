@@ -15,6 +15,8 @@ use crate::rpc::zones::{Period, Span, Zone};
 pub(crate) struct Tally {
     /// For each kind, in the order of [`KINDS`], how many events there are.
     pub(crate) events: [i64; KINDS.len()],
+    /// How many conversions in other systems there are.
+    pub(crate) elsewhere: i64,
     /// The customers that had an event.
     pub(crate) all: Cohort,
     /// The customers that it was sent to.
@@ -42,6 +44,7 @@ pub(crate) struct Revenue {
 pub(crate) struct Cohort {
     customers: i64,
     customers_of: [i64; KINDS.len()],
+    converted: i64,
 }
 
 impl Cohort {
@@ -55,9 +58,17 @@ impl Cohort {
         place(kind).map_or(0, |place| self.customers_of[place])
     }
 
+    /// How many of them converted, in the campaign or in another system.
+    pub(crate) fn converted(&self) -> i64 {
+        self.converted
+    }
+
     /// Adds customers that had events of these kinds.
     fn add(&mut self, kinds: Kinds, customers: i64) {
         self.customers += customers;
+        if kinds.has_conversion() {
+            self.converted += customers;
+        }
         for (kind, count) in KINDS.into_iter().zip(&mut self.customers_of) {
             if kinds.has(kind) {
                 *count += customers;
@@ -68,15 +79,21 @@ impl Cohort {
     /// Adds all customers of another one.
     fn merge(&mut self, other: &Self) {
         self.customers += other.customers;
+        self.converted += other.converted;
         for (count, more) in self.customers_of.iter_mut().zip(other.customers_of) {
             *count += more;
         }
     }
 
-    /// The share of the customers that had an event of a kind; none of nobody.
+    /// The share of the customers that had an event of a kind. Returns `None` without customers.
     fn share(&self, kind: Kind) -> Option<f64> {
+        self.share_of(self.customers_of(kind))
+    }
+
+    /// The share of so many of the customers. Returns `None` without customers.
+    fn share_of(&self, part: i64) -> Option<f64> {
         // Counts of customers are far below 2^53, from where on doubles leave numbers out.
-        (self.customers > 0).then(|| self.customers_of(kind) as f64 / self.customers as f64)
+        (self.customers > 0).then(|| part as f64 / self.customers as f64)
     }
 }
 
@@ -106,7 +123,7 @@ impl Tally {
             open: self.reached.share(Kind::Opened),
             click: self.reached.share(Kind::Clicked),
             reply: self.reached.share(Kind::Replied),
-            conversion: self.reached.share(Kind::Converted),
+            conversion: self.reached.share_of(self.reached.converted()),
             opt_out: self.reached.share(Kind::OptedOut),
             spam: self.reached.share(Kind::SpamReported),
             bounce: self.sent.share(Kind::Bounced),
@@ -115,7 +132,7 @@ impl Tally {
 
     /// What each customer that converted cost, of a cost in all.
     pub(crate) fn per_conversion(&self, cost: i128) -> Option<i128> {
-        money::part(cost, 1, self.all.customers_of(Kind::Converted).into())
+        money::part(cost, 1, self.all.converted().into())
     }
 }
 
@@ -132,11 +149,16 @@ pub(crate) fn tallies(
 ) -> HashMap<Group, Tally> {
     let mut tallies = HashMap::from([(Group::Total, Tally::default())]);
     for Happened { group, kind, events, cost } in happened {
-        let Some(place) = place(*kind) else { continue };
         // Different groups have different events, but not different customers.
         for group in [*group, Group::Total] {
+            let count = |tally: &mut Tally| match kind.map(place) {
+                None => tally.elsewhere += events,
+                Some(Some(place)) => tally.events[place] += events,
+                // A kind of a newer version.
+                Some(None) => {}
+            };
             let tally = tallies.entry(group).or_default();
-            tally.events[place] += events;
+            count(tally);
             tally.cost += cost;
         }
     }

@@ -1,4 +1,4 @@
-//! `campaign_events` and `purchases`, counted.
+//! `campaign_events`, `purchases`, and the conversions among `interest_events`, counted.
 //!
 //! What is counted is in an index, so that no row is read. Who had what is a bit for each kind, so that
 //! customers who had the same are counted together, and each is met once.
@@ -20,7 +20,7 @@ pub(crate) use purchases::{Bought, list_bought};
 use crate::campaigns::events::rules::KINDS;
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
-use crate::pb::{CampaignAttribution, CampaignEventKind};
+use crate::pb::{CampaignAttribution, CampaignEventKind, InterestKind};
 use crate::rpc::words::{Text, Word};
 
 /// What is counted.
@@ -54,7 +54,8 @@ pub(crate) enum Group {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Happened {
     pub(crate) group: Group,
-    pub(crate) kind: CampaignEventKind,
+    /// Nothing for a conversion in another system: an event of interest.
+    pub(crate) kind: Option<CampaignEventKind>,
     pub(crate) events: i64,
     pub(crate) cost: i128,
 }
@@ -78,7 +79,7 @@ pub(crate) enum Of {
     DeliveredOn(usize),
 }
 
-/// Kinds of events: a bit for each, the first of [`KINDS`] the lowest.
+/// Kinds of events: a bit for each, the first of [`KINDS`] the lowest, and one for a conversion in another system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Kinds(i32);
 
@@ -87,7 +88,27 @@ impl Kinds {
     pub(crate) fn has(self, kind: CampaignEventKind) -> bool {
         self.0 & bit(kind) != 0
     }
+
+    /// Whether there is a conversion among them, in the campaign or in another system.
+    pub(crate) fn has_conversion(self) -> bool {
+        self.0 & (bit(CampaignEventKind::Converted) | ELSEWHERE) != 0
+    }
+
+    /// A conversion in another system, and no more.
+    #[cfg(test)]
+    pub(crate) fn elsewhere() -> Self {
+        Self::default().and_elsewhere()
+    }
+
+    /// The same, and a conversion in another system.
+    #[cfg(test)]
+    pub(crate) fn and_elsewhere(self) -> Self {
+        Self(self.0 | ELSEWHERE)
+    }
 }
+
+/// The bit of a conversion in another system.
+const ELSEWHERE: i32 = 1 << KINDS.len();
 
 impl FromIterator<CampaignEventKind> for Kinds {
     fn from_iter<T: IntoIterator<Item = CampaignEventKind>>(kinds: T) -> Self {
@@ -97,10 +118,11 @@ impl FromIterator<CampaignEventKind> for Kinds {
 
 /// The events of a scope, by group and kind.
 pub(crate) async fn list_happened(tx: &TenantTx, scope: &Scope) -> Result<Vec<Happened>> {
-    type Row = (Option<i32>, Option<Uuid>, Text<CampaignEventKind>, i64, Option<String>);
+    type Row = (Option<i32>, Option<Uuid>, Option<Text<CampaignEventKind>>, i64, Option<String>);
     let list = ListHappened { tenant: tx.tenant(), scope };
     let rows: Vec<Row> = list.load(&mut tx.connection()).await?;
-    let happened = rows.into_iter().map(|(day, campaign, Text(kind), events, cost)| {
+    let happened = rows.into_iter().map(|(day, campaign, kind, events, cost)| {
+        let kind = kind.map(|Text(kind)| kind);
         Ok(Happened { group: group(day, campaign), kind, events, cost: sum(cost.as_deref())? })
     });
     happened.collect()
@@ -195,6 +217,21 @@ impl Scope {
         }
         self.push_window(out, "e.occurred_at")
     }
+
+    /// Writes where the scope's conversions `i` in other systems come from.
+    fn push_conversions<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult<()> {
+        out.push_sql(" FROM interest_events AS i WHERE i.tenant_id = ");
+        out.push_bind_param::<SqlUuid, _>(tenant)?;
+        out.push_sql(&format!(" AND i.kind = '{}' AND i.campaign_id ", InterestKind::Converted.word()));
+        match &self.campaign_id {
+            Some(campaign_id) => {
+                out.push_sql("= ");
+                out.push_bind_param::<SqlUuid, _>(campaign_id)?;
+            }
+            None => out.push_sql("IS NOT NULL"),
+        }
+        self.push_window(out, "i.occurred_at")
+    }
 }
 
 /// The statement of [`list_happened`].
@@ -210,7 +247,7 @@ impl QueryId for ListHappened<'_> {
 }
 
 impl Query for ListHappened<'_> {
-    type SqlType = (Nullable<Integer>, Nullable<SqlUuid>, SqlText, BigInt, Nullable<SqlText>);
+    type SqlType = (Nullable<Integer>, Nullable<SqlUuid>, Nullable<SqlText>, BigInt, Nullable<SqlText>);
 }
 
 impl QueryFragment<Pg> for ListHappened<'_> {
@@ -221,7 +258,11 @@ impl QueryFragment<Pg> for ListHappened<'_> {
         self.scope.push_group(&mut out, "e.occurred_at", "e.campaign_id")?;
         out.push_sql(" AS grp, e.kind, count(*) AS events, sum(e.cost_micros) AS cost");
         self.scope.push_events(&mut out, &self.tenant)?;
-        out.push_sql(" GROUP BY 1, 2) AS s");
+        out.push_sql(" GROUP BY 1, 2 UNION ALL SELECT ");
+        self.scope.push_group(&mut out, "i.occurred_at", "i.campaign_id")?;
+        out.push_sql(" AS grp, NULL::text, count(*), NULL::numeric");
+        self.scope.push_conversions(&mut out, &self.tenant)?;
+        out.push_sql(" GROUP BY 1) AS s");
         Ok(())
     }
 }
@@ -278,6 +319,10 @@ impl QueryFragment<Pg> for ListReached<'_> {
         // A kind of a newer version is none of these.
         out.push_sql(" ELSE 0 END AS kind");
         self.scope.push_events(&mut out, &self.tenant)?;
+        out.push_sql(" UNION ALL SELECT ");
+        self.scope.push_group(&mut out, "i.occurred_at", "i.campaign_id")?;
+        out.push_sql(&format!(", i.customer_id, {ELSEWHERE}"));
+        self.scope.push_conversions(&mut out, &self.tenant)?;
         // Sorted once, both the customers of the groups and those of all follow on each other.
         out.push_sql(
             " ORDER BY 2, 1 OFFSET 0) AS x GROUP BY GROUPING SETS ((x.customer_id, x.grp), (x.customer_id)))",
@@ -321,6 +366,8 @@ impl QueryFragment<Pg> for ListDates<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT DISTINCT (e.occurred_at AT TIME ZONE 'UTC')::date");
         self.scope.push_events(&mut out, &self.tenant)?;
+        out.push_sql(" UNION SELECT (i.occurred_at AT TIME ZONE 'UTC')::date");
+        self.scope.push_conversions(&mut out, &self.tenant)?;
         out.push_sql(" UNION SELECT (p.purchased_at AT TIME ZONE 'UTC')::date");
         self.scope.push_purchases(&mut out, &self.tenant)?;
         out.push_sql(" ORDER BY 1 DESC LIMIT ");

@@ -33,6 +33,29 @@ impl Rows {
     }
 }
 
+/// The conversions of a group.
+fn conversions(tally: &Tally, rows: &Rows) -> Option<pb::CampaignConversions> {
+    let converted = pb::CampaignEventKind::Converted;
+    let of_campaign = KINDS.into_iter().zip(tally.events).find(|(kind, _)| *kind == converted);
+    let of_campaign = of_campaign.map_or(0, |(_, events)| events);
+    let interest_events = || pb::ListInterestEventsRequest {
+        campaign_id: rows.campaign_id.clone(),
+        kinds: vec![pb::InterestKind::Converted.into()],
+        occur_time_from: rows.from.map(times::to_wire),
+        occur_time_until: rows.until.map(times::to_wire),
+        ..Default::default()
+    };
+    // No request lists those of all campaigns, and of no others.
+    let is_listed = tally.elsewhere > 0 && !rows.campaign_id.is_empty();
+    (tally.all.converted() > 0).then(|| pb::CampaignConversions {
+        customer_count: tally.all.converted(),
+        campaign_event_count: of_campaign,
+        campaign_event_rows: (of_campaign > 0).then(|| rows.of(converted)),
+        interest_event_count: tally.elsewhere,
+        interest_event_rows: is_listed.then(interest_events),
+    })
+}
+
 /// Which performance a call asks for.
 pub(crate) fn wish(request: &pb::GetCampaignPerformanceRequest) -> Result<Wish> {
     let pb::GetCampaignPerformanceRequest { campaign_id, time_from, time_until, time_zone, attribution } =
@@ -75,7 +98,7 @@ pub(crate) fn performance(wish: &Wish, performance: Performance) -> pb::GetCampa
     pb::GetCampaignPerformanceResponse {
         days: days.collect(),
         total: Some(tallied(&total, currency.map(|currency| (currency, cost)), &rows)),
-        assigned_count: assigned,
+        assigned_count: i32::try_from(assigned).unwrap_or(i32::MAX),
     }
 }
 
@@ -88,7 +111,7 @@ pub(crate) fn statistics(
     let Statistics { statuses, total, campaigns } = statistics;
     let rows = Rows { campaign_id: String::new(), from: Some(from), until: Some(until) };
     let statuses = statuses.into_iter().map(|(status, count)| pb::DashboardCount {
-        value: status.0.word().to_owned(),
+        value: status.0.full_name().to_owned(),
         row_count: count,
         rows: Some(pb::DashboardRows {
             list: Some(pb::dashboard_rows::List::Campaigns(pb::ListCampaignsRequest {
@@ -137,6 +160,7 @@ fn tallied(tally: &Tally, cost: Option<(&str, i128)>, rows: &Rows) -> pb::Campai
         click_rate: click,
         reply_rate: reply,
         conversion_rate: conversion,
+        conversions: conversions(tally, rows),
         opt_out_rate: opt_out,
         bounce_rate: bounce,
         spam_rate: spam,

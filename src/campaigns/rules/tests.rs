@@ -50,6 +50,10 @@ fn every_step_is_as_the_contract_has_it() {
             continue;
         }
         let error = outcome.expect_err("not allowed");
+        if from == to {
+            assert_eq!(error.reason(), ErrorReason::CampaignClosed);
+            continue;
+        }
         assert_eq!(error.reason(), ErrorReason::CampaignStepNotAllowed);
         let text = error.to_string();
         assert!(text.contains(&format!("the campaign is {}", from.word())), "{text}");
@@ -80,14 +84,14 @@ fn customers_are_assigned_while_something_may_be_sent() {
 #[test]
 fn what_is_scheduled_has_a_start_and_an_end_comes_after_it() {
     let starts_at = campaign(Status::Scheduled).starts_at;
-    let error = check("campaign.", Status::Scheduled, (None, None)).expect_err("no start");
+    let error = check(Status::Scheduled, (None, None)).expect_err("no start");
     assert!(error.to_string().starts_with("campaign.start_time must be set"), "{error}");
     for (seconds, fine) in [(-1, false), (0, false), (1, true)] {
         let ends_at = starts_at.map(|starts_at| starts_at + TimeDelta::seconds(seconds));
-        let outcome = check("", Status::Scheduled, (starts_at, ends_at));
+        let outcome = check(Status::Scheduled, (starts_at, ends_at));
         assert_eq!(outcome.is_ok(), fine, "{seconds}");
     }
-    assert!(check("", Status::Draft, (None, starts_at)).is_ok(), "an end alone says enough");
+    assert!(check(Status::Draft, (None, starts_at)).is_ok(), "an end alone says enough");
 }
 
 #[test]

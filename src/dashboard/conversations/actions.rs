@@ -2,7 +2,6 @@
 
 use futures_util::try_join;
 
-use super::rules::Prices;
 use super::store::analyses;
 use super::store::models::{self, Usage};
 use super::store::{self, Group, Scope};
@@ -15,7 +14,6 @@ use crate::error::Result;
 #[derive(Debug, Clone)]
 pub(in crate::dashboard) struct Wish {
     pub(in crate::dashboard) scope: Scope,
-    pub(in crate::dashboard) prices: Prices,
 }
 
 /// What conversations come to.
@@ -24,7 +22,7 @@ pub(in crate::dashboard) struct Statistics {
     pub(in crate::dashboard) groups: Vec<Group>,
     pub(in crate::dashboard) duration: Spread,
     /// How long all models took.
-    pub(in crate::dashboard) response_time: Spread,
+    pub(in crate::dashboard) response_duration: Spread,
     pub(in crate::dashboard) usages: Vec<Usage>,
     pub(in crate::dashboard) sayings: Vec<Saying>,
 }
@@ -33,13 +31,13 @@ pub(in crate::dashboard) struct Statistics {
 pub(in crate::dashboard) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Statistics> {
     let scope = &wish.scope;
     tx.plan_for_sums().await?;
-    let (groups, duration, (response_time, usages), sayings) = try_join!(
+    let (groups, duration, (response_duration, usages), sayings) = try_join!(
         store::list_groups(tx, scope),
         store::spread_duration(tx, scope),
         models::list_usages(tx, scope),
         count_sayings(tx, scope),
     )?;
-    Ok(Statistics { groups, duration, response_time, usages, sayings })
+    Ok(Statistics { groups, duration, response_duration, usages, sayings })
 }
 
 async fn count_sayings(tx: &TenantTx, scope: &Scope) -> Result<Vec<Saying>> {

@@ -1,73 +1,32 @@
 //! Statistics of conversations: messages ⇄ what is read.
 
-use std::collections::{HashMap, HashSet};
-
 use chrono::{DateTime, Utc};
 
 use super::actions::{Statistics, Wish};
-use super::rules::{Price, Prices};
 use super::store::models::Usage;
 use super::store::{Group, Part, Scope};
 use super::tally::{Said, Saying};
-use crate::dashboard::wire::{conversations, count, count_of, window, window_of};
-use crate::error::{Error, Result};
+use crate::dashboard::wire::{conversations, count, count_of, full_name, window, window_of};
+use crate::error::Result;
 use crate::pb::{
     self, ConversationEnvironment, ConversationOutcome, ConversationStatus, EntryPoint,
     ListConversationsRequest, Modality, ObjectionKind, SentimentLabel,
 };
-use crate::rpc::together::{self, Together};
+use crate::rpc::times;
 use crate::rpc::words::{Text, Word, stored_each};
-use crate::rpc::{money, times};
 
 /// What a request asks for.
 pub(in crate::dashboard) fn wish(
     request: &pb::GetConversationStatisticsRequest,
     now: DateTime<Utc>,
 ) -> Result<Wish> {
-    let pb::GetConversationStatisticsRequest { time_from, time_until, environments, model_prices } = request;
+    let pb::GetConversationStatisticsRequest { time_from, time_until, environments } = request;
     let mut environments: Vec<_> = stored_each(environments);
     if environments.is_empty() {
         environments.push(Text(ConversationEnvironment::Live));
     }
-    let (window, prices) =
-        (window(time_from.as_ref(), time_until.as_ref(), now), prices(model_prices)).together()?;
-    Ok(Wish { scope: Scope { window, environments }, prices })
-}
-
-fn prices(messages: &[pb::ModelPrice]) -> Result<Prices> {
-    let mut models = HashSet::with_capacity(messages.len());
-    let priced = messages.iter().enumerate().map(|(index, message)| {
-        let path = format!("model_prices[{index}]");
-        let once = match models.insert(&message.model) {
-            true => Ok(message.model.clone()),
-            false => {
-                let description = "has a price already, in the same request; name each model once";
-                Err(Error::invalid(format!("{path}.model"), "repeated.unique", description))
-            }
-        };
-        (once, price(&path, message)).together()
-    });
-    together::all(priced).map(HashMap::from_iter)
-}
-
-/// A price, all of it in one currency.
-fn price(path: &str, message: &pb::ModelPrice) -> Result<Price> {
-    let pb::ModelPrice { model: _, prompt, completion, cached } = message;
-    let prompt = prompt.clone().unwrap_or_default();
-    let currency = prompt.currency_code.clone();
-    let amount = |name: &str, money: &pb::Money| {
-        let path = format!("{path}.{name}");
-        let same = money::check_currency(&path, money, &currency);
-        (same, money::to_micros(&path, money)).together().map(|((), micros)| micros)
-    };
-    let completion = completion.clone().unwrap_or_default();
-    let (prompt, completion, cached) = (
-        amount("prompt", &prompt),
-        amount("completion", &completion),
-        cached.as_ref().map(|cached| amount("cached", cached)).transpose(),
-    )
-        .together()?;
-    Ok(Price { prompt, completion, cached: cached.unwrap_or(prompt), currency })
+    let window = window(time_from.as_ref(), time_until.as_ref(), now)?;
+    Ok(Wish { scope: Scope { window, environments } })
 }
 
 /// The answer.
@@ -75,7 +34,7 @@ pub(in crate::dashboard) fn answer(
     wish: &Wish,
     statistics: &Statistics,
 ) -> pb::GetConversationStatisticsResponse {
-    let Statistics { groups, duration, response_time, usages, sayings } = statistics;
+    let Statistics { groups, duration, response_duration, usages, sayings } = statistics;
     let Scope { window, environments: _ } = wish.scope;
     let all = groups.iter().find(|group| group.is_of(Part::All));
     let (total, message_count) = all.map_or((0, 0), |all| (all.conversations, all.messages));
@@ -98,8 +57,8 @@ pub(in crate::dashboard) fn answer(
         }),
         message_count,
         duration: Some((*duration).into()),
-        response_time: Some((*response_time).into()),
-        models: usages.iter().map(|usage| model(usage, &wish.prices)).collect(),
+        response_duration: Some((*response_duration).into()),
+        models: usages.iter().map(model).collect(),
         sentiments: counted.sentiments(sayings),
         topics: counted.texts(sayings, Said::Topic, |list, topic| list.topic = topic),
         questions: counted.texts(sayings, Said::Question, |list, question| list.question = question),
@@ -141,7 +100,7 @@ impl Counted<'_> {
         found.sort_by_key(|(word, _)| word.map_or(0, Into::into));
         let count_word = |(word, group): (Option<E>, &Group)| {
             let rows = word.map(|word| self.rows(|list| narrow(list, word)));
-            count(group.value.clone(), group.conversations, rows)
+            count(full_name::<E>(&group.value), group.conversations, rows)
         };
         found.into_iter().map(count_word).collect()
     }
@@ -159,7 +118,7 @@ impl Counted<'_> {
         found.sort_by_key(|(label, _)| i32::from(*label));
         let count_label = |(label, saying): (SentimentLabel, &Saying)| {
             let rows = self.rows(|list| list.sentiments.push(label.into()));
-            count(saying.value.clone(), saying.conversations, Some(rows))
+            count(label.full_name(), saying.conversations, Some(rows))
         };
         found.into_iter().map(count_label).collect()
     }
@@ -181,7 +140,7 @@ impl Counted<'_> {
             let kind = ObjectionKind::from_word(&saying.value)?;
             Some(pb::ObjectionCount {
                 kind: kind.into(),
-                count: saying.conversations,
+                row_count: saying.conversations,
                 unresolved_count: saying.unresolved,
                 rows: Some(self.rows(|list| list.objection_kinds.push(kind.into()))),
             })
@@ -190,17 +149,14 @@ impl Counted<'_> {
     }
 }
 
-fn model(usage: &Usage, prices: &Prices) -> pb::ModelUsage {
-    let price = prices.get(&usage.model);
-    let cost = price.map(|price| money::of_micros(&price.currency, price.cost(usage)));
-    let Usage { model, messages, prompt_tokens, completion_tokens, cached_tokens, response_time } = usage;
+fn model(usage: &Usage) -> pb::ModelUsage {
+    let Usage { model, messages, prompt_tokens, completion_tokens, cached_tokens, response_duration } = usage;
     pb::ModelUsage {
         model: model.clone(),
         message_count: *messages,
         prompt_tokens: *prompt_tokens,
         completion_tokens: *completion_tokens,
         cached_tokens: *cached_tokens,
-        cost,
-        response_time: Some((*response_time).into()),
+        response_duration: Some((*response_duration).into()),
     }
 }

@@ -69,7 +69,7 @@ fn statuses(totals: &[Total]) -> Vec<pb::DashboardCount> {
     let rows = |status: CustomerStatus| {
         customers(pb::ListCustomersRequest { statuses: vec![status.into()], ..Default::default() })
     };
-    known.into_iter().map(|(status, total)| count(status.word(), total, Some(rows(status)))).collect()
+    known.into_iter().map(|(status, total)| count(status.full_name(), total, Some(rows(status)))).collect()
 }
 
 /// Customers by a value, the most first.

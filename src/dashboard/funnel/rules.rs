@@ -11,7 +11,7 @@ pub(super) enum Source {
     Conversations,
     /// Events of interest of these kinds.
     Interest(&'static [InterestKind]),
-    /// Purchases.
+    /// Purchases that are paid.
     Purchases,
 }
 

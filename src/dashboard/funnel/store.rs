@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::actions::Wish;
 use super::rules::{Source, sources};
+use crate::campaigns::touches::paid::push_paid;
 use crate::dashboard::rules::{MAX_VALUES, Window};
 use crate::db::TenantTx;
 use crate::error::Result;
@@ -127,8 +128,8 @@ impl QueryFragment<Pg> for ListReached {
 }
 
 impl ListReached {
-    /// `step_0`: the customers that entered, by the first event of each. Of events at one moment the one
-    /// that was recorded first counts.
+    /// `step_0`: the customers that entered, by the first event of each, of the campaign where one is asked for.
+    /// Of events at one moment the one that was recorded first counts.
     fn walk_entry<'b>(&'b self, step: &'b Step, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH ");
         self.walk_events(step, &self.window, out)?;
@@ -138,14 +139,12 @@ impl ListReached {
             FunnelGrouping::Campaign => "coalesce(campaign_id::text, '')",
             FunnelGrouping::EntryPoint => "coalesce(entry_point, '')",
         });
-        out.push_sql(
-            " AS grp FROM (SELECT DISTINCT ON (customer_id) * FROM events_0 ORDER BY customer_id, at, id) AS e \
-             WHERE true",
-        );
+        out.push_sql(" AS grp FROM (SELECT DISTINCT ON (customer_id) * FROM events_0");
         if let Some(campaign_id) = &self.campaign_id {
-            out.push_sql(" AND campaign_id = ");
+            out.push_sql(" WHERE campaign_id = ");
             out.push_bind_param::<SqlUuid, _>(campaign_id)?;
         }
+        out.push_sql(" ORDER BY customer_id, at, id) AS e WHERE true");
         if !self.entry_points.is_empty() {
             out.push_sql(" AND entry_point = ANY(");
             out.push_bind_param::<Array<SqlText>, _>(&self.entry_points)?;
@@ -211,7 +210,10 @@ impl ListReached {
                     out.push_sql(" AND environment = ");
                     out.push_bind_param::<SqlText, _>(&self.live)?;
                 }
-                Table::Purchases => {}
+                Table::Purchases => {
+                    out.push_sql(" AND ");
+                    push_paid(out, "status");
+                }
             }
             for (condition, time) in [(" >= ", &window.from), (" < ", &window.until)] {
                 out.push_sql(" AND ");

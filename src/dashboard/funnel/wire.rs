@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::actions::{Funnel, Wish};
 use super::rules::{DEFAULT_STEPS, Source, sources};
+use crate::campaigns::touches::paid::PAID;
 use crate::dashboard::rules::{Window, share};
 use crate::dashboard::wire::{conversations, window, window_of};
 use crate::error::Result;
@@ -52,7 +53,7 @@ pub(in crate::dashboard) fn answer(wish: &Wish, funnels: Vec<Funnel>) -> pb::Get
 
 fn funnel(wish: &Wish, found: &Funnel) -> pb::ConversionFunnel {
     let Funnel { group, steps } = found;
-    let (campaign_id, entry_point) = match wish.grouping {
+    let (of_campaign, entry_point) = match wish.grouping {
         FunnelGrouping::Unspecified => (String::new(), EntryPoint::Unspecified),
         FunnelGrouping::Campaign => (group.clone(), EntryPoint::Unspecified),
         FunnelGrouping::EntryPoint => {
@@ -61,31 +62,43 @@ fn funnel(wish: &Wish, found: &Funnel) -> pb::ConversionFunnel {
     };
     let entered = steps.first().map_or(0, |(customers, _)| *customers);
     let before = std::iter::once(None).chain(steps.iter().map(|(customers, _)| Some(*customers)));
+    let campaign_id = rpc::optional_text(wish.campaign_id);
     let counts = wish.steps.iter().zip(steps).zip(before).map(|((step, reached), before)| {
         let (customer_count, median) = *reached;
         // The first step has none before, and customers enter within the window.
-        let looked_for = before.map_or(wish.window, |_| wish.followed());
+        let (looked_for, of) = match before {
+            Some(_) => (wish.followed(), ""),
+            None => (wish.window, campaign_id.as_str()),
+        };
         pb::FunnelStepCount {
             step: (*step).into(),
             customer_count,
             rate_of_entry: share(customer_count, entered),
             rate_of_previous: before.and_then(|before| share(customer_count, before)),
-            median_time: median.map(times::duration_from_micros),
-            rows: rows(*step, looked_for),
+            median_duration: median.map(times::duration_from_micros),
+            rows: rows(*step, looked_for, of),
         }
     });
-    pb::ConversionFunnel { campaign_id, entry_point: entry_point.into(), steps: counts.collect() }
+    pb::ConversionFunnel {
+        campaign_id: of_campaign,
+        entry_point: entry_point.into(),
+        steps: counts.collect(),
+    }
 }
 
-/// The requests that list the events of a step in a window.
-fn rows(step: FunnelStep, window: Window) -> Vec<pb::DashboardRows> {
-    sources(step).iter().map(|source| events(*source, window)).collect()
+/// The requests that list the events of a step in a window, of one campaign where that is said. Conversations are
+/// of none.
+fn rows(step: FunnelStep, window: Window, campaign_id: &str) -> Vec<pb::DashboardRows> {
+    let of_campaign = |source: &&Source| campaign_id.is_empty() || !matches!(source, Source::Conversations);
+    sources(step).iter().filter(of_campaign).map(|source| events(*source, window, campaign_id)).collect()
 }
 
-fn events(source: Source, Window { from, until }: Window) -> pb::DashboardRows {
+fn events(source: Source, Window { from, until }: Window, campaign_id: &str) -> pb::DashboardRows {
+    let campaign_id = campaign_id.to_owned();
     let (from, until) = (Some(times::to_wire(from)), Some(times::to_wire(until)));
     let list = match source {
         Source::Campaigns(kinds) => List::CampaignEvents(pb::ListCampaignEventsRequest {
+            campaign_id,
             kinds: kinds.iter().map(|kind| (*kind).into()).collect(),
             occur_time_from: from,
             occur_time_until: until,
@@ -100,12 +113,15 @@ fn events(source: Source, Window { from, until }: Window) -> pb::DashboardRows {
             });
         }
         Source::Interest(kinds) => List::InterestEvents(pb::ListInterestEventsRequest {
+            campaign_id,
             kinds: kinds.iter().map(|kind| (*kind).into()).collect(),
             occur_time_from: from,
             occur_time_until: until,
             ..Default::default()
         }),
         Source::Purchases => List::Purchases(pb::ListPurchasesRequest {
+            campaign_id,
+            statuses: PAID.map(Into::into).into(),
             purchase_time_from: from,
             purchase_time_until: until,
             ..Default::default()

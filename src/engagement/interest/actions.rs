@@ -20,10 +20,10 @@ use crate::{campaigns, conversations, customers};
 /// between the look and the insert. What is there stays, so the second look is the last.
 const LOOKS: u32 = 2;
 
-/// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// An event that is recorded.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Recorded {
-    pub(crate) id: Uuid,
+    pub(crate) event: InterestEvent,
     /// Whether it was there before.
     pub(crate) deduplicated: bool,
 }
@@ -100,12 +100,12 @@ fn judge(
     let results = events.iter().map(|event| {
         if let Some(known) = known.get(&event.event_id) {
             rules::check_same(known, event)?;
-            return Ok(Recorded { id: known.id, deduplicated: known.id != event.id });
+            return Ok(Recorded { event: known.clone(), deduplicated: known.id != event.id });
         }
         rules::check_references(event, around)?;
         known.insert(event.event_id.clone(), (*event).clone());
         new.push((*event).clone());
-        Ok(Recorded { id: event.id, deduplicated: false })
+        Ok(Recorded { event: (*event).clone(), deduplicated: false })
     });
     (results.collect(), new)
 }
@@ -116,6 +116,11 @@ async fn conclude(tx: &TenantTx, events: &[&InterestEvent], added: &HashSet<Uuid
     let outcomes: BTreeMap<_, _> =
         added.filter_map(|event| Some((event.conversation_id?, event.outcome?))).collect();
     conversations::actions::conclude(tx, &outcomes).await
+}
+
+/// The event with this id.
+pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<InterestEvent> {
+    store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
 /// One page of events, and where the next one begins.

@@ -69,6 +69,15 @@ pub(crate) fn check_same(known: &InterestEvent, event: &InterestEvent) -> Result
     })
 }
 
+/// There is no such event in this tenant.
+pub(crate) fn not_found(id: Uuid) -> Error {
+    Error::NotFound {
+        reason: ErrorReason::InterestEventNotFound,
+        kind: "interest_event",
+        name: id.to_string(),
+    }
+}
+
 /// An event with nothing but what the client said of it.
 fn content(event: &InterestEvent) -> InterestEvent {
     let occurred_at = if event.has_occurred_at { event.occurred_at } else { DateTime::UNIX_EPOCH };

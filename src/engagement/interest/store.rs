@@ -32,6 +32,9 @@ pub(crate) struct InterestEvent {
     pub(crate) subject: String,
     pub(crate) subject_key: String,
     pub(crate) weight: f64,
+    /// The currency of the value.
+    pub(crate) value_currency: Option<String>,
+    pub(crate) value_micros: Option<i64>,
     pub(crate) source: String,
     pub(crate) occurred_at: DateTime<Utc>,
     /// Whether the client said when.
@@ -63,6 +66,17 @@ impl Cursor {
     pub(crate) fn at(event: &InterestEvent) -> Self {
         Self(event.occurred_at, event.id)
     }
+}
+
+/// The event with this id.
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<InterestEvent>> {
+    let event = dsl::interest_events
+        .find((tx.tenant(), id))
+        .select(InterestEvent::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(event)
 }
 
 /// One page of the events that `filter` lets through, and one row more if there is one.

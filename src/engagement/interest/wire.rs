@@ -13,9 +13,10 @@ use crate::conversations::rules::check_not_ahead;
 use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::pb;
+use crate::pb::interest_event_result::Result as Outcome;
 use crate::rpc::together::{self, Together};
 use crate::rpc::words::{stored, stored_each, wire};
-use crate::rpc::{self, times};
+use crate::rpc::{self, money, times};
 
 /// Subjects that scores are given of when the client does not say: what a person reads at a glance.
 const DEFAULT_SCORES: i64 = 20;
@@ -36,6 +37,8 @@ impl From<InterestEvent> for pb::InterestEvent {
             subject,
             subject_key: _,
             weight,
+            value_currency,
+            value_micros,
             source,
             occurred_at,
             has_occurred_at: _,
@@ -50,11 +53,15 @@ impl From<InterestEvent> for pb::InterestEvent {
             customer_id: customer_id.to_string(),
             kind: wire(Some(kind)),
             subject,
-            weight,
+            weight: Some(weight),
+            value: value_currency
+                .zip(value_micros)
+                .map(|(currency, micros)| money::of_micros(&currency, micros.into())),
             source,
             occur_time: Some(times::to_wire(occurred_at)),
             conversation_id: rpc::optional_text(conversation_id),
             campaign_id: rpc::optional_text(campaign_id),
+            conversation_outcome: 0,
             create_time: Some(times::to_wire(created_at)),
         }
     }
@@ -63,6 +70,8 @@ impl From<InterestEvent> for pb::InterestEvent {
 impl From<Score> for pb::InterestScore {
     fn from(row: Score) -> Self {
         let Score { subject, score, event_count, last_occurred_at, last_id: _ } = row;
+        // No more than `MAX_SCORED`.
+        let event_count = i32::try_from(event_count).unwrap_or(i32::MAX);
         Self { subject, score, event_count, last_occur_time: Some(times::to_wire(last_occurred_at)) }
     }
 }
@@ -75,8 +84,8 @@ pub(crate) struct Wish {
 }
 
 /// What scores a call asks for that came at this time.
-pub(crate) fn wish(request: &pb::ListInterestScoresRequest, now: DateTime<Utc>) -> Result<Wish> {
-    let pb::ListInterestScoresRequest { customer_id, as_of_time, limit } = request;
+pub(crate) fn wish(request: &pb::GetInterestScoresRequest, now: DateTime<Utc>) -> Result<Wish> {
+    let pb::GetInterestScoresRequest { customer_id, as_of_time, limit } = request;
     Ok(Wish {
         customer_id: rpc::id("customer_id", customer_id)?,
         as_of: times::optional(as_of_time.as_ref()).unwrap_or(now),
@@ -111,22 +120,25 @@ pub(crate) fn record(
 }
 
 /// A new event, of the customer of all events where it names none.
-fn new(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>) -> Result<InterestEvent> {
+fn new(event: &pb::InterestEvent, customer_of_all: &str, now: DateTime<Utc>) -> Result<InterestEvent> {
     together::checked(event, || read(event, customer_of_all, now))
 }
 
-fn read(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>) -> Result<InterestEvent> {
-    let pb::NewInterestEvent {
+fn read(event: &pb::InterestEvent, customer_of_all: &str, now: DateTime<Utc>) -> Result<InterestEvent> {
+    let pb::InterestEvent {
+        id: _,
         event_id,
         customer_id,
         kind,
         subject,
         weight,
+        value,
         source,
         occur_time,
         conversation_id,
         campaign_id,
         conversation_outcome,
+        create_time: _,
     } = event;
     let customer_id = if customer_id.is_empty() { customer_of_all } else { customer_id };
     let customer_id = match customer_id.is_empty() {
@@ -137,12 +149,14 @@ fn read(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>)
     let occurred_at = said.unwrap_or(now);
     let outcome = stored(*conversation_outcome);
     let conversation_id = rpc::optional_id("conversation_id", conversation_id)
-        .and_then(|id| check_outcome(outcome, id).map(|()| id));
-    let (customer_id, kind, conversation_id, campaign_id, ()) = (
+        .and_then(|id| check_outcome("conversation_id", outcome, id).map(|()| id));
+    let ids = (conversation_id, rpc::optional_id("campaign_id", campaign_id)).together();
+    let value_micros = value.as_ref().map(|value| money::to_micros("value", value)).transpose();
+    let (customer_id, kind, (conversation_id, campaign_id), value_micros, ()) = (
         customer_id,
         stored(*kind).ok_or_else(|| Error::invalid("kind", "enum.not_in", "must be set")),
-        conversation_id,
-        rpc::optional_id("campaign_id", campaign_id),
+        ids,
+        value_micros,
         check_not_ahead("occur_time", occurred_at, now),
     )
         .together()?;
@@ -154,6 +168,8 @@ fn read(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>)
         subject: subject.clone(),
         subject_key: rules::subject_key(subject),
         weight: weight.unwrap_or(UNSAID_WEIGHT),
+        value_currency: value.as_ref().map(|value| value.currency_code.clone()),
+        value_micros,
         source: source.clone(),
         occurred_at,
         has_occurred_at: said.is_some(),
@@ -164,18 +180,14 @@ fn read(event: &pb::NewInterestEvent, customer_of_all: &str, now: DateTime<Utc>)
     })
 }
 
-/// What became of the events of a request.
-pub(crate) fn recorded(
-    request: &pb::RecordInterestEventsRequest,
-    results: Vec<Result<Recorded>>,
-) -> pb::RecordInterestEventsResponse {
-    let results = request.events.iter().zip(results).map(|(event, result)| {
-        let event_id = event.event_id.clone();
-        match result {
-            Ok(Recorded { id, deduplicated }) => {
-                pb::RecordedInterest { event_id, id: id.to_string(), deduplicated, error: None }
-            }
-            Err(error) => pb::RecordedInterest { event_id, error: Some(error.into()), ..Default::default() },
+/// What became of the events of a request, in their order.
+pub(crate) fn recorded(results: Vec<Result<Recorded>>) -> pb::RecordInterestEventsResponse {
+    let results = results.into_iter().map(|result| match result {
+        Ok(Recorded { event, deduplicated }) => {
+            pb::InterestEventResult { deduplicated, result: Some(Outcome::InterestEvent(event.into())) }
+        }
+        Err(error) => {
+            pb::InterestEventResult { deduplicated: false, result: Some(Outcome::Error(error.into())) }
         }
     });
     pb::RecordInterestEventsResponse { results: results.collect() }
@@ -186,8 +198,10 @@ pub(crate) fn concluded<'r>(
     request: &'r pb::RecordInterestEventsRequest,
     response: &'r pb::RecordInterestEventsResponse,
 ) -> BTreeSet<&'r str> {
-    let recorded = request.events.iter().zip(&response.results);
-    let new = recorded.filter(|(_, result)| result.error.is_none() && !result.deduplicated);
+    let is_new = |result: &pb::InterestEventResult| {
+        matches!(result.result, Some(Outcome::InterestEvent(_))) && !result.deduplicated
+    };
+    let new = request.events.iter().zip(&response.results).filter(|(_, result)| is_new(result));
     let concluding = new.filter(|(event, _)| event.conversation_outcome != 0);
     concluding.map(|(event, _)| event.conversation_id.as_str()).collect()
 }

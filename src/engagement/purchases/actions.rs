@@ -5,20 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::try_join;
 use uuid::Uuid;
 
-use super::rules::{self, Refunding};
+use super::rules::{self, Refunding, Settling};
 use super::store::refunds::{self, Refund};
 use super::store::{self, Cursor, Filter, Purchase};
 use crate::campaigns::touches::store::list_touches;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
-use crate::pb::ConversationOutcome;
 use crate::rpc::etag::{self, Etag};
-use crate::rpc::words::Text;
 use crate::rpc::{Page, times};
 use crate::{campaigns, conversations, customers};
 
-/// Refunds that come with a purchase at most: nobody pays back in so many parts.
+/// Refunds that come with a purchase at most; `ListRefunds` has all of them.
 const MAX_REFUNDS: i64 = 100;
 
 /// A purchase with what is read beside it.
@@ -31,12 +29,22 @@ pub(crate) struct Receipt {
     pub(crate) touches: (Option<Uuid>, Option<Uuid>),
 }
 
-/// Adds a purchase, and gives the conversation that it came of its outcome.
-pub(crate) async fn record(
-    tx: &TenantTx,
-    purchase: Purchase,
-    outcome: Option<Text<ConversationOutcome>>,
-) -> Result<Receipt> {
+/// What a call leaves of a purchase.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Done {
+    pub(crate) receipt: Receipt,
+    /// Whether it had been done before, so that nothing changed.
+    pub(crate) deduplicated: bool,
+}
+
+/// Adds a purchase, and gives the conversation that it came of its outcome. One whose order is recorded with
+/// the same content is as it is now.
+pub(crate) async fn record(tx: &TenantTx, purchase: Purchase) -> Result<Done> {
+    if let Some(order_id) = &purchase.order_id
+        && let Some(known) = store::find_by_order(tx, order_id).await?
+    {
+        return again(tx, known, &purchase).await;
+    }
     customers::actions::require(tx, purchase.customer_id).await?;
     if let Some(id) = purchase.conversation_id {
         conversations::actions::require_of(tx, purchase.customer_id, id).await?;
@@ -47,19 +55,60 @@ pub(crate) async fn record(
         return Err(campaigns::rules::not_found(id));
     }
     if !store::insert(tx, &purchase).await? {
-        return Err(taken(tx, &purchase).await?);
+        // Another call recorded it in between.
+        let order_id = purchase.order_id.as_deref().unwrap_or_default();
+        let known = store::find_by_order(tx, order_id).await?;
+        let known = known.ok_or_else(|| Error::internal("an order is taken by no purchase"))?;
+        return again(tx, known, &purchase).await;
     }
-    let outcomes: BTreeMap<_, _> = purchase.conversation_id.zip(outcome).into_iter().collect();
+    let outcomes: BTreeMap<_, _> = purchase.conversation_id.zip(purchase.outcome).into_iter().collect();
     conversations::actions::conclude(tx, &outcomes).await?;
-    complete_one(tx, purchase).await
+    Ok(Done { receipt: complete_one(tx, purchase).await?, deduplicated: false })
 }
 
-/// The error that names the purchase which has the order.
-async fn taken(tx: &TenantTx, purchase: &Purchase) -> Result<Error> {
-    let order_id = purchase.order_id.as_deref().unwrap_or_default();
-    let other = store::find_id_by_order(tx, order_id).await?;
-    let other = other.ok_or_else(|| Error::internal("an order is taken by no purchase"))?;
-    Ok(rules::order_id_taken(other))
+/// The purchase that is known, if the one that came says the same.
+async fn again(tx: &TenantTx, known: Purchase, purchase: &Purchase) -> Result<Done> {
+    rules::check_same(&known, purchase)?;
+    Ok(Done { receipt: complete_one(tx, known).await?, deduplicated: true })
+}
+
+/// The purchase with this id.
+pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Receipt> {
+    complete_one(tx, store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))?).await
+}
+
+/// Writes down how the payment of a purchase ended.
+pub(crate) async fn settle(
+    tx: &TenantTx,
+    id: Uuid,
+    expected: Option<i64>,
+    settling: &Settling,
+) -> Result<Done> {
+    let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    let changed = rules::settle(&current, settling, times::now())?;
+    change(tx, current, expected, changed).await
+}
+
+/// Takes a purchase back.
+pub(crate) async fn void(tx: &TenantTx, id: Uuid, expected: Option<i64>, reason: &str) -> Result<Done> {
+    let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    let changed = rules::void(&current, reason, times::now())?;
+    change(tx, current, expected, changed).await
+}
+
+/// Writes a purchase that is held as it was changed, unless nothing is to change.
+async fn change(
+    tx: &TenantTx,
+    current: Purchase,
+    expected: Option<Etag>,
+    changed: Option<Purchase>,
+) -> Result<Done> {
+    let Some(changed) = changed else {
+        return Ok(Done { receipt: complete_one(tx, current).await?, deduplicated: true });
+    };
+    etag::check(expected, current.etag())?;
+    store::update(tx, &changed).await?;
+    Ok(Done { receipt: complete_one(tx, changed).await?, deduplicated: false })
 }
 
 /// Writes down that money was paid back. The purchase is held, so that of many at once none pays back what
@@ -69,13 +118,31 @@ pub(crate) async fn refund(
     id: Uuid,
     expected: Option<Etag>,
     refunding: Refunding,
-) -> Result<Receipt> {
+) -> Result<Done> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    if let Some(refund_id) = &refunding.refund_id
+        && let Some(known) = refunds::find_by_refund_id(tx, id, refund_id).await?
+    {
+        rules::check_same_refund(&current, &known, &refunding)?;
+        return Ok(Done { receipt: complete_one(tx, current).await?, deduplicated: true });
+    }
     etag::check(expected, current.etag())?;
     let (purchase, refund) = rules::refund(&current, refunding, Uuid::now_v7(), times::now())?;
     refunds::insert(tx, &refund).await?;
     store::update(tx, &purchase).await?;
-    complete_one(tx, purchase).await
+    Ok(Done { receipt: complete_one(tx, purchase).await?, deduplicated: false })
+}
+
+/// One page of the refunds of a purchase, and where the next one begins.
+pub(crate) async fn list_refunds(
+    tx: &TenantTx,
+    purchase_id: Uuid,
+    page: &Page<refunds::Cursor>,
+) -> Result<(Vec<(Refund, String)>, Option<refunds::Cursor>)> {
+    let purchase = store::find(tx, purchase_id).await?.ok_or_else(|| rules::not_found(purchase_id))?;
+    let (refunds, more) = page.cut(refunds::list(tx, purchase_id, page).await?);
+    let next = refunds.last().filter(|_| more).map(refunds::Cursor::at);
+    Ok((refunds.into_iter().map(|refund| (refund, purchase.currency.clone())).collect(), next))
 }
 
 /// One page of purchases, and where the next one begins.

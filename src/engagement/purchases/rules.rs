@@ -1,21 +1,121 @@
-//! Decisions about purchases that need no database: what may be paid back.
+//! Decisions about purchases that need no database: what is the same, which steps there are, what may be paid
+//! back.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::store::Purchase;
 use super::store::refunds::Refund;
+use crate::campaigns::touches::paid::PAID;
 use crate::error::{Error, Result};
-use crate::pb::{ErrorReason, PurchaseStatus};
-use crate::rpc::money;
-use crate::rpc::words::Text;
+use crate::pb::{ErrorReason, PurchaseStatus as Status};
+use crate::rpc::words::{Text, Word};
+use crate::rpc::{money, structs};
+
+/// How a payment ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settling {
+    /// PAID or FAILED.
+    pub(crate) status: Status,
+    /// Unchanged where there is none.
+    pub(crate) payment_id: Option<String>,
+}
 
 /// What is to be paid back.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refunding {
-    /// All that is left where nothing is said.
+    /// All that is left where there is none.
     pub(crate) amount: Option<crate::pb::Money>,
     pub(crate) reason: String,
+    pub(crate) refund_id: Option<String>,
+}
+
+/// Refuses a purchase whose order has another one with other content.
+pub(crate) fn check_same(known: &Purchase, purchase: &Purchase) -> Result<()> {
+    let Purchase {
+        id: _,
+        customer_id,
+        order_id: _,
+        payment_id,
+        currency,
+        amount_micros,
+        refunded_micros: _,
+        status: _,
+        recorded_status,
+        items,
+        purchased_at,
+        has_purchased_at,
+        conversation_id,
+        campaign_id,
+        outcome,
+        metadata,
+        void_reason: _,
+        created_at: _,
+        updated_at: _,
+        revision: _,
+    } = purchase;
+    let same_time = *has_purchased_at == known.has_purchased_at
+        && (!has_purchased_at || *purchased_at == known.purchased_at);
+    // A settlement may have given it another one since.
+    let may_be_settled = known.recorded_status.0 != Status::Paid && known.revision > 1;
+    let same = [
+        ("customer_id", *customer_id == known.customer_id),
+        ("payment_id", may_be_settled || *payment_id == known.payment_id),
+        ("status", *recorded_status == known.recorded_status),
+        ("amount", (currency, *amount_micros) == (&known.currency, known.amount_micros)),
+        ("items", *items == known.items),
+        ("purchase_time", same_time),
+        ("conversation_id", *conversation_id == known.conversation_id),
+        ("campaign_id", *campaign_id == known.campaign_id),
+        ("conversation_outcome", *outcome == known.outcome),
+        // As messages: jsonb writes some numbers in another way.
+        ("metadata", structs::from_json(metadata) == structs::from_json(&known.metadata)),
+    ];
+    let differing: Vec<_> = same.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect();
+    if differing.is_empty() { Ok(()) } else { Err(order_id_taken(known.id, &differing)) }
+}
+
+/// The purchase after its payment ended so. Returns `None` if it had ended so before.
+pub(crate) fn settle(
+    current: &Purchase,
+    settling: &Settling,
+    now: DateTime<Utc>,
+) -> Result<Option<Purchase>> {
+    let Settling { status, payment_id } = settling;
+    let from = current.status.0;
+    let is_there = from == *status || (*status == Status::Paid && PAID.contains(&from));
+    let same_payment = payment_id.is_none() || *payment_id == current.payment_id;
+    if is_there && same_payment {
+        return Ok(None);
+    }
+    match from {
+        // Another payment may fail, too.
+        Status::Pending | Status::Failed => Ok(Some(Purchase {
+            status: Text(*status),
+            payment_id: payment_id.clone().or_else(|| current.payment_id.clone()),
+            updated_at: now,
+            revision: current.revision + 1,
+            ..current.clone()
+        })),
+        _ if is_there => Err(not_allowed(current, "another payment_id")),
+        _ => Err(not_allowed(current, &format!("the step to {}", status.word()))),
+    }
+}
+
+/// The purchase after it was taken back. Returns `None` if it was before.
+pub(crate) fn void(current: &Purchase, reason: &str, now: DateTime<Utc>) -> Result<Option<Purchase>> {
+    match current.status.0 {
+        Status::Pending | Status::Failed | Status::Paid => Ok(Some(Purchase {
+            status: Text(Status::Voided),
+            void_reason: reason.to_owned(),
+            updated_at: now,
+            revision: current.revision + 1,
+            ..current.clone()
+        })),
+        Status::Voided if reason.is_empty() || reason == current.void_reason => Ok(None),
+        Status::Voided => Err(not_allowed(current, "another reason")),
+        _ => Err(not_allowed(current, "the step to VOIDED")),
+    }
 }
 
 /// The purchase after so much of it was paid back, and the refund as it is written down.
@@ -25,7 +125,10 @@ pub(crate) fn refund(
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<(Purchase, Refund)> {
-    let Refunding { amount, reason } = refunding;
+    let Refunding { amount, reason, refund_id } = refunding;
+    if !PAID.contains(&current.status.0) {
+        return Err(not_allowed(current, "a refund"));
+    }
     let left = current.amount_micros - current.refunded_micros;
     let amount_micros = match amount {
         Some(amount) => {
@@ -39,8 +142,8 @@ pub(crate) fn refund(
     }
     let refunded_micros = current.refunded_micros + amount_micros;
     let status = match refunded_micros == current.amount_micros {
-        true => PurchaseStatus::Refunded,
-        false => PurchaseStatus::PartiallyRefunded,
+        true => Status::Refunded,
+        false => Status::PartiallyRefunded,
     };
     let purchase = Purchase {
         refunded_micros,
@@ -49,7 +152,30 @@ pub(crate) fn refund(
         revision: current.revision + 1,
         ..current.clone()
     };
-    Ok((purchase, Refund { id, purchase_id: current.id, amount_micros, reason, created_at: now }))
+    let refund = Refund { id, purchase_id: current.id, refund_id, amount_micros, reason, created_at: now };
+    Ok((purchase, refund))
+}
+
+/// Refuses a refund whose id the purchase has with other content. One without an amount was all that was left,
+/// so it is the same only where nothing is left.
+pub(crate) fn check_same_refund(current: &Purchase, known: &Refund, refunding: &Refunding) -> Result<()> {
+    let same_amount = match &refunding.amount {
+        Some(amount) => {
+            amount.currency_code == current.currency
+                && money::to_micros("amount", amount)? == known.amount_micros
+        }
+        None => current.status.0 == Status::Refunded,
+    };
+    if same_amount && refunding.reason == known.reason {
+        return Ok(());
+    }
+    Err(Error::AlreadyExists {
+        reason: ErrorReason::IdempotencyKeyReused,
+        message: "the purchase has a refund with this refund_id and another amount or reason; use a new one"
+            .to_owned(),
+        kind: "refund",
+        name: known.id.to_string(),
+    })
 }
 
 /// There is no such purchase in this tenant.
@@ -57,12 +183,14 @@ pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound { reason: ErrorReason::PurchaseNotFound, kind: "purchase", name: id.to_string() }
 }
 
-/// Another purchase has the order_id.
-pub(crate) fn order_id_taken(other: Uuid) -> Error {
+/// Another purchase has the order_id, and differs in these fields.
+pub(crate) fn order_id_taken(other: Uuid, differing: &[&str]) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::OrderIdTaken,
         message: format!(
-            "the order_id has a purchase already: {other}; it was recorded before, so there is nothing to do"
+            "the order_id has the purchase {other} with other content: it differs in {}; use another order_id, or \
+             send what was sent before",
+            differing.join(", ")
         ),
         kind: "purchase",
         name: other.to_string(),
@@ -71,16 +199,38 @@ pub(crate) fn order_id_taken(other: Uuid) -> Error {
 
 /// Less is left than is to be paid back.
 pub(crate) fn exceeds(purchase: &Purchase, left: i64) -> Error {
-    let Purchase { id, currency, .. } = purchase;
     Error::FailedPrecondition {
         reason: ErrorReason::RefundExceedsPayment,
         message: match left {
             0 => "nothing is left of what was paid; there is nothing to pay back".to_owned(),
             left => format!(
                 "{} is left of what was paid; pay back that much at most",
-                money::show(currency, left)
+                money::show(&purchase.currency, left)
             ),
         },
-        subject: format!("purchase/{id}"),
+        subject: subject(purchase),
     }
+}
+
+/// The purchase is in a status from which this is not allowed.
+pub(crate) fn not_allowed(purchase: &Purchase, what: &str) -> Error {
+    let from = purchase.status.0;
+    let allowed = match from {
+        Status::Pending | Status::Failed => "SettlePurchase, VoidPurchase",
+        Status::Paid => "RefundPurchase, VoidPurchase",
+        Status::PartiallyRefunded => "RefundPurchase",
+        Status::Refunded | Status::Voided | Status::Unspecified => "none",
+    };
+    Error::FailedPrecondition {
+        reason: ErrorReason::PurchaseStepNotAllowed,
+        message: format!(
+            "{what} is not allowed: the purchase is {}; steps that are allowed from there: {allowed}",
+            from.word()
+        ),
+        subject: subject(purchase),
+    }
+}
+
+fn subject(purchase: &Purchase) -> String {
+    format!("purchase/{}", purchase.id)
 }

@@ -10,6 +10,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::campaigns::touches::paid::PAID;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::json::Json;
@@ -18,7 +19,7 @@ use crate::db::listing::listing;
 use crate::db::literal::literal;
 use crate::db::schema::purchases::{self, dsl};
 use crate::error::Result;
-use crate::pb::PurchaseStatus;
+use crate::pb::{ConversationOutcome, PurchaseStatus};
 use crate::rpc::Page;
 use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
@@ -31,14 +32,22 @@ pub(crate) struct Purchase {
     pub(crate) id: Uuid,
     pub(crate) customer_id: Uuid,
     pub(crate) order_id: Option<String>,
+    pub(crate) payment_id: Option<String>,
     pub(crate) currency: String,
     pub(crate) amount_micros: i64,
     pub(crate) refunded_micros: i64,
     pub(crate) status: Text<PurchaseStatus>,
+    /// The status with which it was recorded.
+    pub(crate) recorded_status: Text<PurchaseStatus>,
     pub(crate) items: Json<Vec<Item>>,
     pub(crate) purchased_at: DateTime<Utc>,
+    /// Whether the client said when.
+    pub(crate) has_purchased_at: bool,
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) campaign_id: Option<Uuid>,
+    pub(crate) outcome: Option<Text<ConversationOutcome>>,
+    pub(crate) metadata: serde_json::Value,
+    pub(crate) void_reason: String,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     pub(crate) revision: i64,
@@ -57,7 +66,7 @@ impl Purchase {
 pub(crate) struct Item {
     pub(crate) sku: String,
     pub(crate) name: String,
-    pub(crate) quantity: i64,
+    pub(crate) quantity: i32,
     pub(crate) unit_price_micros: Option<i64>,
 }
 
@@ -98,7 +107,7 @@ pub(crate) struct Filter {
     pub(crate) purchased_until: Option<DateTime<Utc>>,
 }
 
-/// Where a page ends: when its last purchase was paid, and its id.
+/// Where a page ends: when its last purchase was made, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
@@ -120,16 +129,27 @@ pub(crate) async fn insert(tx: &TenantTx, purchase: &Purchase) -> Result<bool> {
     Ok(inserted == 1)
 }
 
-/// The id of the purchase of this order.
-pub(crate) async fn find_id_by_order(tx: &TenantTx, order_id: &str) -> Result<Option<Uuid>> {
-    let id = dsl::purchases
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .filter(dsl::order_id.eq(order_id))
-        .select(dsl::id)
+/// The purchase with this id.
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Purchase>> {
+    let purchase = dsl::purchases
+        .find((tx.tenant(), id))
+        .select(Purchase::as_select())
         .first(&mut tx.connection())
         .await
         .optional()?;
-    Ok(id)
+    Ok(purchase)
+}
+
+/// The purchase of this order.
+pub(crate) async fn find_by_order(tx: &TenantTx, order_id: &str) -> Result<Option<Purchase>> {
+    let purchase = dsl::purchases
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::order_id.eq(order_id))
+        .select(Purchase::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(purchase)
 }
 
 /// The purchase with this id, held until the transaction ends.
@@ -153,11 +173,12 @@ pub(crate) async fn update(tx: &TenantTx, purchase: &Purchase) -> Result<()> {
     Ok(())
 }
 
-/// The last purchases of a customer, the newest first.
+/// The last paid purchases of a customer, the newest first.
 pub(crate) async fn list_newest(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Bought>> {
     let newest = dsl::purchases
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::customer_id.eq(customer_id))
+        .filter(dsl::status.eq_any(PAID.map(Text)))
         .order((dsl::purchased_at.desc(), dsl::id.desc()))
         .limit(limit)
         .select((

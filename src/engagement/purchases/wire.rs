@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::actions::Receipt;
-use super::rules::Refunding;
+use super::actions::{Done, Receipt};
+use super::rules::{Refunding, Settling};
 use super::store::refunds::Refund;
 use super::store::{Filter, Item, Purchase};
 use crate::conversations::rules::check_not_ahead;
@@ -15,7 +15,7 @@ use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::together::{self, Together};
 use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, money, times};
+use crate::rpc::{self, money, structs, times};
 
 impl From<Receipt> for pb::Purchase {
     fn from(value: Receipt) -> Self {
@@ -24,14 +24,20 @@ impl From<Receipt> for pb::Purchase {
             id,
             customer_id,
             order_id,
+            payment_id,
             currency,
             amount_micros,
             refunded_micros,
             status,
+            recorded_status: _,
             items: Json(items),
             purchased_at,
+            has_purchased_at: _,
             conversation_id,
             campaign_id,
+            outcome: _,
+            metadata,
+            void_reason,
             created_at,
             updated_at,
             revision,
@@ -40,6 +46,7 @@ impl From<Receipt> for pb::Purchase {
             id: id.to_string(),
             customer_id: customer_id.to_string(),
             order_id: order_id.unwrap_or_default(),
+            payment_id: payment_id.unwrap_or_default(),
             amount: Some(money::of_micros(&currency, amount_micros.into())),
             refunded: Some(money::of_micros(&currency, refunded_micros.into())),
             status: wire(Some(status)),
@@ -49,7 +56,10 @@ impl From<Receipt> for pb::Purchase {
             campaign_id: rpc::optional_text(campaign_id),
             first_touch_campaign_id: rpc::optional_text(first),
             last_touch_campaign_id: rpc::optional_text(last),
-            refunds: refunds.into_iter().map(|refund| refund_to_wire(refund, &currency)).collect(),
+            conversation_outcome: 0,
+            metadata: structs::from_json(&metadata),
+            void_reason,
+            refunds: refunds.into_iter().map(|refund| (refund, currency.clone()).into()).collect(),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
             etag: Etag::of(id, revision, updated_at).to_string(),
@@ -63,13 +73,42 @@ fn item_to_wire(item: Item, currency: &str) -> pb::PurchaseItem {
     pb::PurchaseItem { sku, name, quantity, unit_price }
 }
 
-fn refund_to_wire(refund: Refund, currency: &str) -> pb::Refund {
-    let Refund { id, purchase_id: _, amount_micros, reason, created_at } = refund;
-    pb::Refund {
-        id: id.to_string(),
-        amount: Some(money::of_micros(currency, amount_micros.into())),
-        reason,
-        create_time: Some(times::to_wire(created_at)),
+/// A refund, and the currency of its purchase.
+impl From<(Refund, String)> for pb::Refund {
+    fn from((refund, currency): (Refund, String)) -> Self {
+        let Refund { id, purchase_id, refund_id, amount_micros, reason, created_at } = refund;
+        Self {
+            id: id.to_string(),
+            purchase_id: purchase_id.to_string(),
+            refund_id: refund_id.unwrap_or_default(),
+            amount: Some(money::of_micros(&currency, amount_micros.into())),
+            reason,
+            create_time: Some(times::to_wire(created_at)),
+        }
+    }
+}
+
+impl From<Done> for pb::RecordPurchaseResponse {
+    fn from(Done { receipt, deduplicated }: Done) -> Self {
+        Self { purchase: Some(receipt.into()), deduplicated }
+    }
+}
+
+impl From<Done> for pb::SettlePurchaseResponse {
+    fn from(Done { receipt, deduplicated }: Done) -> Self {
+        Self { purchase: Some(receipt.into()), deduplicated }
+    }
+}
+
+impl From<Done> for pb::VoidPurchaseResponse {
+    fn from(Done { receipt, deduplicated }: Done) -> Self {
+        Self { purchase: Some(receipt.into()), deduplicated }
+    }
+}
+
+impl From<Done> for pb::RefundPurchaseResponse {
+    fn from(Done { receipt, deduplicated }: Done) -> Self {
+        Self { purchase: Some(receipt.into()), deduplicated }
     }
 }
 
@@ -89,48 +128,68 @@ pub(crate) fn filter(request: &pb::ListPurchasesRequest) -> Result<Filter> {
 
 /// A new purchase.
 pub(crate) fn record(request: &pb::RecordPurchaseRequest, id: Uuid, now: DateTime<Utc>) -> Result<Purchase> {
-    let pb::RecordPurchaseRequest {
+    let pb::RecordPurchaseRequest { purchase, request_id: _ } = request;
+    let pb::Purchase {
+        id: _,
         customer_id,
         order_id,
+        payment_id,
+        status,
         amount,
+        refunded: _,
         items,
         purchase_time,
         conversation_id,
         campaign_id,
+        first_touch_campaign_id: _,
+        last_touch_campaign_id: _,
         conversation_outcome,
-        request_id: _,
-    } = request;
-    let purchased_at = times::optional(purchase_time.as_ref()).unwrap_or(now);
+        metadata,
+        void_reason: _,
+        refunds: _,
+        create_time: _,
+        update_time: _,
+        etag: _,
+    } = rpc::required("purchase", purchase.as_ref())?;
+    let purchased_at = times::optional(purchase_time.as_ref());
     let (ids, (amount, items), ()) = (
         (
-            rpc::id("customer_id", customer_id),
-            rpc::optional_id("conversation_id", conversation_id),
-            rpc::optional_id("campaign_id", campaign_id),
+            rpc::id("purchase.customer_id", customer_id),
+            rpc::optional_id("purchase.conversation_id", conversation_id),
+            rpc::optional_id("purchase.campaign_id", campaign_id),
         )
             .together(),
-        rpc::required("amount", amount.as_ref()).and_then(|amount| {
+        rpc::required("purchase.amount", amount.as_ref()).and_then(|amount| {
             let currency = amount.currency_code.as_str();
             let items = items.iter().enumerate().map(|(index, item)| self::item(index, item, currency));
-            let micros = money::to_micros("amount", amount).map(|micros| (currency, micros));
+            let micros = money::to_micros("purchase.amount", amount).map(|micros| (currency, micros));
             (micros, together::all(items)).together()
         }),
-        check_not_ahead("purchase_time", purchased_at, now),
+        check_not_ahead("purchase.purchase_time", purchased_at.unwrap_or(now), now),
     )
         .together()?;
     let ((currency, amount_micros), (customer_id, conversation_id, campaign_id)) = (amount, ids);
-    check_outcome(stored(*conversation_outcome), conversation_id)?;
+    let outcome = stored(*conversation_outcome);
+    check_outcome("purchase.conversation_id", outcome, conversation_id)?;
+    let status = stored(*status).unwrap_or(Text(pb::PurchaseStatus::Paid));
     Ok(Purchase {
         id,
         customer_id,
         order_id: rpc::non_empty(order_id),
+        payment_id: rpc::non_empty(payment_id),
         currency: currency.to_owned(),
         amount_micros,
         refunded_micros: 0,
-        status: Text(pb::PurchaseStatus::Paid),
+        status,
+        recorded_status: status,
         items: Json(items),
-        purchased_at,
+        purchased_at: purchased_at.unwrap_or(now),
+        has_purchased_at: purchased_at.is_some(),
         conversation_id,
         campaign_id,
+        outcome,
+        metadata: structs::to_json(metadata.as_ref()),
+        void_reason: String::new(),
         created_at: now,
         updated_at: now,
         revision: 1,
@@ -140,7 +199,7 @@ pub(crate) fn record(request: &pb::RecordPurchaseRequest, id: Uuid, now: DateTim
 /// One thing that was bought, in the currency of the purchase.
 fn item(index: usize, item: &pb::PurchaseItem, currency: &str) -> Result<Item> {
     let pb::PurchaseItem { sku, name, quantity, unit_price } = item;
-    let field = format!("items[{index}].unit_price");
+    let field = format!("purchase.items[{index}].unit_price");
     let price = |price: &pb::Money| {
         let same = money::check_currency(&field, price, currency);
         (same, money::to_micros(&field, price)).together().map(|((), micros)| micros)
@@ -153,13 +212,18 @@ fn item(index: usize, item: &pb::PurchaseItem, currency: &str) -> Result<Item> {
     })
 }
 
+/// How a payment ended.
+pub(crate) fn settling(request: &pb::SettlePurchaseRequest) -> Settling {
+    Settling { status: request.status(), payment_id: rpc::non_empty(&request.payment_id) }
+}
+
 /// What is to be paid back: more than nothing.
 pub(crate) fn refunding(request: &pb::RefundPurchaseRequest) -> Result<Refunding> {
-    let pb::RefundPurchaseRequest { id: _, amount, reason, etag: _, request_id: _ } = request;
+    let pb::RefundPurchaseRequest { id: _, amount, reason, refund_id, etag: _, request_id: _ } = request;
     if let Some(amount) = amount
         && money::to_micros("amount", amount)? == 0
     {
         return Err(Error::invalid("amount", "money.gt", "must be more than nothing"));
     }
-    Ok(Refunding { amount: amount.clone(), reason: reason.clone() })
+    Ok(Refunding { amount: amount.clone(), reason: reason.clone(), refund_id: rpc::non_empty(refund_id) })
 }

@@ -3,22 +3,26 @@
 use crm_backend::pb::assign_customers_request::Customers;
 use crm_backend::pb::{
     AssignCustomersRequest, AssignCustomersResponse, AssignmentStatus, Campaign, CampaignCustomer,
-    CampaignEvent, CampaignEventKind, CampaignStatus, CreateCampaignRequest, CustomerIds,
-    DeleteCampaignRequest, GetCampaignPerformanceRequest, GetCampaignPerformanceResponse, GetCampaignRequest,
-    ListCampaignCustomersRequest, ListCampaignCustomersResponse, ListCampaignEventsRequest,
-    ListCampaignEventsResponse, ListCampaignsRequest, ListCampaignsResponse, ListCustomersRequest, Money,
-    NewCampaignEvent, RecordCampaignEventsRequest, RecordedEvent, UnassignCustomersRequest,
+    CampaignEvent, CampaignEventKind, CampaignEventResult, CampaignStatus, CreateCampaignRequest,
+    CustomerIds, DeleteCampaignRequest, GetCampaignPerformanceRequest, GetCampaignPerformanceResponse,
+    GetCampaignRequest, ListCampaignCustomersRequest, ListCampaignCustomersResponse,
+    ListCampaignEventsRequest, ListCampaignEventsResponse, ListCampaignsRequest, ListCampaignsResponse,
+    ListCustomersRequest, Money, RecordCampaignEventsRequest, UnassignCustomersRequest,
     UnassignCustomersResponse, UpdateCampaignRequest,
+};
+use crm_backend::pb::{
+    GetCampaignEventRequest, InterestEventResult, campaign_event_result, interest_event_result,
 };
 use prost::Message;
 use tonic::Status;
+use tonic_types::pb as google_rpc;
 
 use super::Tenant;
 use super::customers::mask;
 
 /// A campaign to create, of this name.
-pub(crate) fn planned(name: &str) -> CreateCampaignRequest {
-    CreateCampaignRequest { name: name.to_owned(), ..Default::default() }
+pub(crate) fn planned(name: &str) -> Campaign {
+    Campaign { name: name.to_owned(), ..Default::default() }
 }
 
 /// The campaign with a status.
@@ -27,8 +31,8 @@ pub(crate) fn as_status(campaign: &Campaign, status: CampaignStatus) -> Campaign
 }
 
 /// An event to record, of this moment.
-pub(crate) fn event(event_id: &str, customer_id: &str, kind: CampaignEventKind) -> NewCampaignEvent {
-    NewCampaignEvent {
+pub(crate) fn event(event_id: &str, customer_id: &str, kind: CampaignEventKind) -> CampaignEvent {
+    CampaignEvent {
         event_id: event_id.to_owned(),
         customer_id: customer_id.to_owned(),
         kind: kind.into(),
@@ -42,8 +46,8 @@ pub(crate) fn event_at(
     customer_id: &str,
     kind: CampaignEventKind,
     time: &str,
-) -> NewCampaignEvent {
-    NewCampaignEvent { occur_time: Some(at(time)), ..event(event_id, customer_id, kind) }
+) -> CampaignEvent {
+    CampaignEvent { occur_time: Some(at(time)), ..event(event_id, customer_id, kind) }
 }
 
 /// A time.
@@ -67,7 +71,8 @@ impl Tenant {
         self.plan(planned(name)).await.expect("a campaign")
     }
 
-    pub(crate) async fn plan(&self, request: CreateCampaignRequest) -> Result<Campaign, Status> {
+    pub(crate) async fn plan(&self, campaign: Campaign) -> Result<Campaign, Status> {
+        let request = CreateCampaignRequest { campaign: Some(campaign), ..Default::default() };
         let response = self.campaigns().create_campaign(request).await?.into_inner();
         Ok(response.campaign.expect("the campaign"))
     }
@@ -185,14 +190,20 @@ impl Tenant {
     pub(crate) async fn record(
         &self,
         campaign_id: &str,
-        events: &[NewCampaignEvent],
-    ) -> Result<Vec<RecordedEvent>, Status> {
+        events: &[CampaignEvent],
+    ) -> Result<Vec<CampaignEventResult>, Status> {
         let request = RecordCampaignEventsRequest {
             campaign_id: campaign_id.to_owned(),
             events: events.to_vec(),
             request_id: String::new(),
         };
         Ok(self.campaigns().record_campaign_events(request).await?.into_inner().results)
+    }
+
+    pub(crate) async fn read_campaign_event(&self, id: &str) -> Result<CampaignEvent, Status> {
+        let request = GetCampaignEventRequest { id: id.to_owned() };
+        let response = self.campaigns().get_campaign_event(request).await?.into_inner();
+        Ok(response.campaign_event.expect("the event"))
     }
 
     pub(crate) async fn event_page(
@@ -223,10 +234,72 @@ impl Tenant {
     }
 }
 
+/// The result of an event of a batch.
+pub(crate) trait Outcome {
+    /// Why the event was refused.
+    fn error(&self) -> Option<&google_rpc::Status>;
+
+    /// The ids of the recorded event: the server's and the client's.
+    fn ids(&self) -> Option<(&str, &str)>;
+
+    /// Whether it was recorded before.
+    fn is_deduplicated(&self) -> bool;
+
+    /// The server's id of the recorded event; empty for one that was refused.
+    fn id(&self) -> &str {
+        self.ids().map_or("", |(id, _)| id)
+    }
+
+    /// The client's id of the recorded event; empty for one that was refused.
+    fn event_id(&self) -> &str {
+        self.ids().map_or("", |(_, event_id)| event_id)
+    }
+}
+
+impl Outcome for CampaignEventResult {
+    fn error(&self) -> Option<&google_rpc::Status> {
+        match &self.result {
+            Some(campaign_event_result::Result::Error(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn ids(&self) -> Option<(&str, &str)> {
+        match &self.result {
+            Some(campaign_event_result::Result::CampaignEvent(event)) => Some((&event.id, &event.event_id)),
+            _ => None,
+        }
+    }
+
+    fn is_deduplicated(&self) -> bool {
+        self.deduplicated
+    }
+}
+
+impl Outcome for InterestEventResult {
+    fn error(&self) -> Option<&google_rpc::Status> {
+        match &self.result {
+            Some(interest_event_result::Result::Error(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn ids(&self) -> Option<(&str, &str)> {
+        match &self.result {
+            Some(interest_event_result::Result::InterestEvent(event)) => Some((&event.id, &event.event_id)),
+            _ => None,
+        }
+    }
+
+    fn is_deduplicated(&self) -> bool {
+        self.deduplicated
+    }
+}
+
 /// Why an event was refused.
 #[track_caller]
-pub(crate) fn refusal(result: &RecordedEvent) -> Status {
-    let error = result.error.as_ref().unwrap_or_else(|| panic!("not refused: {result:?}"));
-    assert!(result.id.is_empty() && !result.deduplicated, "{result:?}");
+pub(crate) fn refusal<R: Outcome + std::fmt::Debug>(result: &R) -> Status {
+    let error = result.error().unwrap_or_else(|| panic!("not refused: {result:?}"));
+    assert!(!result.is_deduplicated(), "{result:?}");
     Status::with_details(error.code.into(), error.message.clone(), error.encode_to_vec().into())
 }

@@ -1,20 +1,20 @@
 //! Interest and purchases in few words.
 
 use crm_backend::pb::{
-    CampaignEventKind, InterestEvent, InterestKind, ListInterestEventsRequest, ListInterestEventsResponse,
-    ListInterestScoresRequest, ListInterestScoresResponse, ListPurchasesRequest, ListPurchasesResponse,
-    Money, NewCampaignEvent, NewInterestEvent, Purchase, RecordInterestEventsRequest, RecordPurchaseRequest,
-    RecordedInterest, RefundPurchaseRequest,
+    CampaignEvent, CampaignEventKind, GetInterestEventRequest, GetInterestScoresRequest,
+    GetInterestScoresResponse, GetPurchaseRequest, InterestEvent, InterestEventResult, InterestKind,
+    ListInterestEventsRequest, ListInterestEventsResponse, ListPurchasesRequest, ListPurchasesResponse,
+    ListRefundsRequest, Money, Purchase, PurchaseStatus, RecordInterestEventsRequest, RecordPurchaseRequest,
+    Refund, RefundPurchaseRequest, SettlePurchaseRequest, VoidPurchaseRequest,
 };
 use prost_types::Timestamp;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::Tenant;
-use super::campaigns::event;
+use super::campaigns::{Outcome, event};
 use super::context::at;
 use super::postgres::Sql;
-use super::raw::of_result;
 
 /// An amount of euros.
 pub(crate) fn euros(units: i64, cents: i32) -> Money {
@@ -22,8 +22,8 @@ pub(crate) fn euros(units: i64, cents: i32) -> Money {
 }
 
 /// That somebody looked at something, so many minutes after nine o'clock on a day in 2026.
-pub(crate) fn viewed(event_id: &str, subject: &str, minutes: i64) -> NewInterestEvent {
-    NewInterestEvent {
+pub(crate) fn viewed(event_id: &str, subject: &str, minutes: i64) -> InterestEvent {
+    InterestEvent {
         event_id: event_id.to_owned(),
         kind: InterestKind::Viewed.into(),
         subject: subject.to_owned(),
@@ -33,7 +33,7 @@ pub(crate) fn viewed(event_id: &str, subject: &str, minutes: i64) -> NewInterest
 }
 
 /// Events of one customer.
-pub(crate) fn events(customer_id: &str, events: &[NewInterestEvent]) -> RecordInterestEventsRequest {
+pub(crate) fn events(customer_id: &str, events: &[InterestEvent]) -> RecordInterestEventsRequest {
     RecordInterestEventsRequest {
         customer_id: customer_id.to_owned(),
         events: events.to_vec(),
@@ -42,12 +42,8 @@ pub(crate) fn events(customer_id: &str, events: &[NewInterestEvent]) -> RecordIn
 }
 
 /// Something for so many euros.
-pub(crate) fn bought(customer_id: &str, units: i64) -> RecordPurchaseRequest {
-    RecordPurchaseRequest {
-        customer_id: customer_id.to_owned(),
-        amount: Some(euros(units, 0)),
-        ..Default::default()
-    }
+pub(crate) fn bought(customer_id: &str, units: i64) -> Purchase {
+    Purchase { customer_id: customer_id.to_owned(), amount: Some(euros(units, 0)), ..Default::default() }
 }
 
 /// So many euros back; all that is left where none is said.
@@ -57,13 +53,6 @@ pub(crate) fn back(purchase: &Purchase, units: Option<i64>) -> RefundPurchaseReq
         amount: units.map(|units| euros(units, 0)),
         ..Default::default()
     }
-}
-
-/// Why an event was refused.
-#[track_caller]
-pub(crate) fn refusal(result: &RecordedInterest) -> Status {
-    assert_eq!((result.id.as_str(), result.deduplicated), ("", false), "{result:?}");
-    of_result(result.error.as_ref().expect("it was refused"))
 }
 
 /// Adds `copies` of every event of interest of a tenant: another id and event_id, a minute older each.
@@ -119,23 +108,23 @@ impl Tenant {
         minutes: i64,
     ) {
         let reaction = event(&Uuid::new_v4().to_string(), customer_id, kind);
-        let reaction = NewCampaignEvent { occur_time: at(minutes), ..reaction };
+        let reaction = CampaignEvent { occur_time: at(minutes), ..reaction };
         let results = self.record(campaign_id, &[reaction]).await.expect("recorded");
-        assert!(results.iter().all(|result| result.error.is_none()), "{results:?}");
+        assert!(results.iter().all(|result| result.error().is_none()), "{results:?}");
     }
 
     /// Records events, and says what became of each.
     pub(crate) async fn record_interest(
         &self,
         request: RecordInterestEventsRequest,
-    ) -> Result<Vec<RecordedInterest>, Status> {
+    ) -> Result<Vec<InterestEventResult>, Status> {
         Ok(self.engagement().record_interest_events(request).await?.into_inner().results)
     }
 
     /// Records events that are all taken.
-    pub(crate) async fn show(&self, customer_id: &str, shown: &[NewInterestEvent]) -> Vec<RecordedInterest> {
+    pub(crate) async fn show(&self, customer_id: &str, shown: &[InterestEvent]) -> Vec<InterestEventResult> {
         let results = self.record_interest(events(customer_id, shown)).await.expect("recorded");
-        let refused: Vec<_> = results.iter().filter(|result| result.error.is_some()).collect();
+        let refused: Vec<_> = results.iter().filter(|result| result.error().is_some()).collect();
         assert!(refused.is_empty(), "{refused:?}");
         results
     }
@@ -143,6 +132,12 @@ impl Tenant {
     /// Records that a customer looked at something.
     pub(crate) async fn show_interest(&self, customer_id: &str, subject: &str) {
         self.show(customer_id, &[viewed(&Uuid::new_v4().to_string(), subject, 0)]).await;
+    }
+
+    pub(crate) async fn read_interest_event(&self, id: &str) -> Result<InterestEvent, Status> {
+        let request = GetInterestEventRequest { id: id.to_owned() };
+        let response = self.engagement().get_interest_event(request).await?.into_inner();
+        Ok(response.interest_event.expect("the event"))
     }
 
     pub(crate) async fn interest_page(
@@ -169,10 +164,10 @@ impl Tenant {
         &self,
         customer_id: &str,
         as_of_time: Option<Timestamp>,
-    ) -> Result<ListInterestScoresResponse, Status> {
+    ) -> Result<GetInterestScoresResponse, Status> {
         let request =
-            ListInterestScoresRequest { customer_id: customer_id.to_owned(), as_of_time, limit: 100 };
-        Ok(self.engagement().list_interest_scores(request).await?.into_inner())
+            GetInterestScoresRequest { customer_id: customer_id.to_owned(), as_of_time, limit: 100 };
+        Ok(self.engagement().get_interest_scores(request).await?.into_inner())
     }
 
     /// A new purchase for ten euros.
@@ -180,9 +175,61 @@ impl Tenant {
         self.buy(bought(customer_id, 10)).await.expect("a purchase")
     }
 
-    pub(crate) async fn buy(&self, request: RecordPurchaseRequest) -> Result<Purchase, Status> {
+    pub(crate) async fn buy(&self, purchase: Purchase) -> Result<Purchase, Status> {
+        Ok(self.buy_again(purchase).await?.0)
+    }
+
+    /// Records a purchase, and says whether it was recorded before.
+    pub(crate) async fn buy_again(&self, purchase: Purchase) -> Result<(Purchase, bool), Status> {
+        let request = RecordPurchaseRequest { purchase: Some(purchase), ..Default::default() };
         let response = self.engagement().record_purchase(request).await?.into_inner();
+        Ok((response.purchase.expect("the purchase"), response.deduplicated))
+    }
+
+    pub(crate) async fn read_purchase(&self, id: &str) -> Result<Purchase, Status> {
+        let request = GetPurchaseRequest { id: id.to_owned() };
+        let response = self.engagement().get_purchase(request).await?.into_inner();
         Ok(response.purchase.expect("the purchase"))
+    }
+
+    /// Settles a purchase, and says whether it was settled so before.
+    pub(crate) async fn settle(
+        &self,
+        purchase: &Purchase,
+        status: PurchaseStatus,
+        payment_id: &str,
+    ) -> Result<(Purchase, bool), Status> {
+        let request = SettlePurchaseRequest {
+            id: purchase.id.clone(),
+            status: status.into(),
+            payment_id: payment_id.to_owned(),
+            ..Default::default()
+        };
+        let response = self.engagement().settle_purchase(request).await?.into_inner();
+        Ok((response.purchase.expect("the purchase"), response.deduplicated))
+    }
+
+    /// Voids a purchase, and says whether it was voided before.
+    pub(crate) async fn void(&self, purchase: &Purchase, reason: &str) -> Result<(Purchase, bool), Status> {
+        let request =
+            VoidPurchaseRequest { id: purchase.id.clone(), reason: reason.to_owned(), ..Default::default() };
+        let response = self.engagement().void_purchase(request).await?.into_inner();
+        Ok((response.purchase.expect("the purchase"), response.deduplicated))
+    }
+
+    /// All pages of the refunds of a purchase.
+    pub(crate) async fn all_refunds(&self, purchase_id: &str, page_size: i32) -> Result<Vec<Refund>, Status> {
+        let purchase_id = purchase_id.to_owned();
+        let mut request = ListRefundsRequest { page_size, purchase_id, ..Default::default() };
+        let mut refunds = Vec::new();
+        loop {
+            let page = self.engagement().list_refunds(request.clone()).await?.into_inner();
+            refunds.extend(page.refunds);
+            if page.next_page_token.is_empty() {
+                return Ok(refunds);
+            }
+            request.page_token = page.next_page_token;
+        }
     }
 
     pub(crate) async fn refund(&self, request: RefundPurchaseRequest) -> Result<Purchase, Status> {

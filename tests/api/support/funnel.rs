@@ -196,10 +196,9 @@ pub(crate) fn follow(events: &[Event], question: &Question) -> Vec<(String, Vec<
 fn follow_one(events: &[&Event], question: &Question) -> Option<(String, Vec<i64>)> {
     let (from, until) = question.window;
     let enters = |event: &&&Event| event.takes(question.steps[0]) && (from..until).contains(&event.second);
-    let entry = events.iter().find(enters)?;
-    if question.campaign.is_some_and(|campaign| entry.campaign != Some(campaign)) {
-        return None;
-    }
+    let of_campaign =
+        |event: &&&Event| question.campaign.is_none_or(|campaign| event.campaign == Some(campaign));
+    let entry = events.iter().filter(enters).find(of_campaign)?;
     let of_entry_points = |entry_point| question.entry_points.contains(&entry_point);
     if !question.entry_points.is_empty() && !entry.entry_point.is_some_and(of_entry_points) {
         return None;

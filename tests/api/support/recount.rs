@@ -10,7 +10,7 @@ use crm_backend::rpc::fold::fold;
 use crm_backend::rpc::times;
 use crm_backend::rpc::words::Word;
 
-/// The answer without windows, rows and costs, so that it can be held against a recount.
+/// The answer without windows and rows, so that it can be held against a recount.
 pub(crate) fn bare(answer: &GetConversationStatisticsResponse) -> GetConversationStatisticsResponse {
     let mut bare = answer.clone();
     bare.window = None;
@@ -28,7 +28,6 @@ pub(crate) fn bare(answer: &GetConversationStatisticsResponse) -> GetConversatio
         number.rows = None;
     }
     bare.objections.iter_mut().for_each(|objection| objection.rows = None);
-    bare.models.iter_mut().for_each(|model| model.cost = None);
     bare
 }
 
@@ -54,7 +53,7 @@ pub(crate) fn recount(talks: &[(Conversation, Vec<Message>)]) -> GetConversation
         outcomes: by_word(conversations.iter().map(|talk| talk.outcome())),
         message_count: i64::try_from(messages.len()).expect("a number of messages"),
         duration: Some(spread(durations.map(times::duration_to_micros))),
-        response_time: Some(spread(made.iter().filter_map(|ai| response_time(ai)))),
+        response_duration: Some(spread(made.iter().filter_map(|ai| response_time(ai)))),
         models: models(&made),
         sentiments: by_word(
             analyses()
@@ -88,7 +87,7 @@ fn by_word<E: Word>(words: impl Iterator<Item = E>) -> Vec<DashboardCount> {
     }
     let counts = found
         .into_iter()
-        .map(|(number, (word, times))| count(if number == 0 { "" } else { word.word() }, times));
+        .map(|(number, (word, times))| count(if number == 0 { "" } else { word.full_name() }, times));
     counts.collect()
 }
 
@@ -156,8 +155,7 @@ fn models(made: &[&AiMetadata]) -> Vec<ModelUsage> {
                 prompt_tokens: of.iter().map(|ai| ai.prompt_tokens).sum(),
                 completion_tokens: of.iter().map(|ai| ai.completion_tokens).sum(),
                 cached_tokens: of.iter().map(|ai| ai.cached_tokens).sum(),
-                cost: None,
-                response_time: Some(spread(of.iter().filter_map(|ai| response_time(ai)))),
+                response_duration: Some(spread(of.iter().filter_map(|ai| response_time(ai)))),
             }
         })
         .collect();
@@ -180,8 +178,14 @@ fn objections(conversations: &[&Conversation]) -> Vec<ObjectionCount> {
     }
     let mut objections: Vec<_> = found
         .into_iter()
-        .map(|(kind, (count, unresolved_count))| ObjectionCount { kind, count, unresolved_count, rows: None })
+        .map(|(kind, (count, unresolved_count))| ObjectionCount {
+            kind,
+            row_count: count,
+            unresolved_count,
+            rows: None,
+        })
         .collect();
-    objections.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.kind().word().cmp(b.kind().word())));
+    objections
+        .sort_by(|a, b| b.row_count.cmp(&a.row_count).then_with(|| a.kind().word().cmp(b.kind().word())));
     objections
 }

@@ -16,6 +16,8 @@ pub(crate) struct About {
     pub(crate) campaign: String,
     pub(crate) purchase: String,
     pub(crate) audit_event: String,
+    pub(crate) campaign_event: String,
+    pub(crate) interest_event: String,
     /// A text that may be anything.
     pub(crate) text: String,
     /// The `request_id` of a mutation; empty for none.
@@ -35,6 +37,8 @@ impl About {
             campaign: uuid::Uuid::now_v7().to_string(),
             purchase: uuid::Uuid::now_v7().to_string(),
             audit_event: uuid::Uuid::now_v7().to_string(),
+            campaign_event: uuid::Uuid::now_v7().to_string(),
+            interest_event: uuid::Uuid::now_v7().to_string(),
             text: "text".to_owned(),
             request_id: String::new(),
         }
@@ -247,11 +251,12 @@ fn of_faqs(rpc: &str, about: About) -> Vec<u8> {
 }
 
 fn of_campaigns(rpc: &str, about: About) -> Vec<u8> {
-    let About { customer: customer_id, campaign: campaign_id, text, request_id, .. } = about;
+    let About { customer: customer_id, campaign: campaign_id, campaign_event, text, request_id, .. } = about;
     let id = campaign_id.clone();
     match rpc {
         "CreateCampaign" => {
-            pb::CreateCampaignRequest { name: text, request_id, ..Default::default() }.encode_to_vec()
+            let campaign = Some(pb::Campaign { name: text, ..Default::default() });
+            pb::CreateCampaignRequest { campaign, request_id }.encode_to_vec()
         }
         "GetCampaign" => pb::GetCampaignRequest { id }.encode_to_vec(),
         "ListCampaigns" => {
@@ -276,7 +281,7 @@ fn of_campaigns(rpc: &str, about: About) -> Vec<u8> {
             pb::ListCampaignCustomersRequest { campaign_id, ..Default::default() }.encode_to_vec()
         }
         "RecordCampaignEvents" => {
-            let event = pb::NewCampaignEvent {
+            let event = pb::CampaignEvent {
                 event_id: text,
                 customer_id,
                 kind: pb::CampaignEventKind::Sent.into(),
@@ -284,6 +289,7 @@ fn of_campaigns(rpc: &str, about: About) -> Vec<u8> {
             };
             pb::RecordCampaignEventsRequest { campaign_id, events: vec![event], request_id }.encode_to_vec()
         }
+        "GetCampaignEvent" => pb::GetCampaignEventRequest { id: campaign_event }.encode_to_vec(),
         "ListCampaignEvents" => {
             pb::ListCampaignEventsRequest { campaign_id, ..Default::default() }.encode_to_vec()
         }
@@ -295,26 +301,36 @@ fn of_campaigns(rpc: &str, about: About) -> Vec<u8> {
 }
 
 fn of_engagement(rpc: &str, about: About) -> Vec<u8> {
-    let About { customer: customer_id, purchase: id, text, request_id, .. } = about;
+    let About { customer: customer_id, purchase: id, interest_event, text, request_id, .. } = about;
     match rpc {
         "RecordInterestEvents" => {
             let kind = pb::InterestKind::Viewed.into();
             let event =
-                pb::NewInterestEvent { event_id: text.clone(), kind, subject: text, ..Default::default() };
+                pb::InterestEvent { event_id: text.clone(), kind, subject: text, ..Default::default() };
             pb::RecordInterestEventsRequest { customer_id, events: vec![event], request_id }.encode_to_vec()
         }
         "ListInterestEvents" => {
             pb::ListInterestEventsRequest { customer_id, ..Default::default() }.encode_to_vec()
         }
-        "ListInterestScores" => {
-            pb::ListInterestScoresRequest { customer_id, ..Default::default() }.encode_to_vec()
+        "GetInterestEvent" => pb::GetInterestEventRequest { id: interest_event }.encode_to_vec(),
+        "GetInterestScores" => {
+            pb::GetInterestScoresRequest { customer_id, ..Default::default() }.encode_to_vec()
         }
         "RecordPurchase" => {
             let amount = Some(pb::Money { currency_code: "EUR".to_owned(), units: 1, nanos: 0 });
             let items = vec![pb::PurchaseItem { name: text, ..Default::default() }];
-            pb::RecordPurchaseRequest { customer_id, amount, items, request_id, ..Default::default() }
-                .encode_to_vec()
+            let purchase = Some(pb::Purchase { customer_id, amount, items, ..Default::default() });
+            pb::RecordPurchaseRequest { purchase, request_id }.encode_to_vec()
         }
+        "GetPurchase" => pb::GetPurchaseRequest { id }.encode_to_vec(),
+        "SettlePurchase" => {
+            let status = pb::PurchaseStatus::Paid.into();
+            pb::SettlePurchaseRequest { id, status, request_id, ..Default::default() }.encode_to_vec()
+        }
+        "VoidPurchase" => {
+            pb::VoidPurchaseRequest { id, reason: text, request_id, ..Default::default() }.encode_to_vec()
+        }
+        "ListRefunds" => pb::ListRefundsRequest { purchase_id: id, ..Default::default() }.encode_to_vec(),
         "ListPurchases" => pb::ListPurchasesRequest { customer_id, ..Default::default() }.encode_to_vec(),
         "RefundPurchase" => {
             pb::RefundPurchaseRequest { id, reason: text, request_id, ..Default::default() }.encode_to_vec()
@@ -358,6 +374,7 @@ pub(crate) fn whole_list(rpc: &MethodDescriptor, about: &About) -> DynamicMessag
     let of = match rpc.name() {
         "ListMessages" | "ListAnalyses" => Some(("conversation_id", &about.conversation)),
         "ListCampaignCustomers" => Some(("campaign_id", &about.campaign)),
+        "ListRefunds" => Some(("purchase_id", &about.purchase)),
         _ => None,
     };
     if let Some((name, id)) = of {

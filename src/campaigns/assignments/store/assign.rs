@@ -16,7 +16,7 @@ use crate::campaigns::events::store::push_progress;
 use crate::db::TenantTx;
 use crate::db::literal::push_of_tenant;
 use crate::error::Result;
-use crate::pb::ContactChannel;
+use crate::pb::{AssignmentStatus, ContactChannel};
 use crate::rpc::words::Text;
 
 /// What became of customers that were to be assigned.
@@ -94,9 +94,12 @@ impl QueryFragment<Pg> for Assign {
         refusal::push_lookups(&mut out, &self.tenant, ("a.id", "g.channel"))?;
         let added = "), added AS (INSERT INTO campaign_customers \
              (tenant_id, campaign_id, customer_id, progress, created_at, updated_at) \
-             SELECT {tenant}, g.campaign_id, j.id, coalesce(p.progress, 1), g.now, g.now \
-             FROM given AS g CROSS JOIN judged AS j LEFT JOIN LATERAL (SELECT max(";
+             SELECT {tenant}, g.campaign_id, j.id, coalesce(p.progress, ";
         push_of_tenant(&mut out, added, &self.tenant)?;
+        out.push_sql(&i32::from(AssignmentStatus::Assigned).to_string());
+        let events = "), g.now, g.now \
+             FROM given AS g CROSS JOIN judged AS j LEFT JOIN LATERAL (SELECT max(";
+        out.push_sql(events);
         push_progress(&mut out);
         let rest = ") AS progress FROM campaign_events AS e WHERE e.tenant_id = {tenant} AND e.customer_id = j.id \
              AND e.campaign_id = g.campaign_id OFFSET 0) AS p ON true \

@@ -63,6 +63,9 @@ impl Query for List {
         Timestamptz,
         Nullable<SqlText>,
         Nullable<SqlText>,
+        SqlText,
+        SqlText,
+        Nullable<SqlText>,
     );
 }
 
@@ -118,7 +121,7 @@ impl QueryFragment<Pg> for List {
         out.unsafe_to_cache_prepared();
         out.push_sql(
             "SELECT e.id, e.campaign_id, e.event_id, e.customer_id, e.kind, e.occurred_at, e.conversation_id, \
-             e.cost_micros, e.created_at, e.channel, k.currency \
+             e.cost_micros, e.created_at, e.channel, e.bounce_kind, e.detail, e.url, k.currency \
              FROM (SELECT p.id, p.occurred_at FROM campaign_events AS p",
         );
         self.conditions(&mut out)?;

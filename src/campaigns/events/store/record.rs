@@ -1,5 +1,7 @@
 //! The statement that records events, written by hand: a column of the table is an array.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -12,23 +14,23 @@ use super::{NewEvent, push_consents, push_progress};
 use crate::db::TenantTx;
 use crate::db::literal::push_of_tenant;
 use crate::error::Result;
-use crate::pb::{CampaignEventKind, ContactChannel};
+use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
 use crate::rpc::words::Text;
 
-/// Records events of a campaign, raises how far the customers have come that it is for, and keeps what the
-/// events say about being contacted. Gives the ids of those that were recorded, which are those that were not before, of customers and conversations that
-/// there are and that belong together, with a cost in the campaign's currency. Of two with the same
-/// `event_id` it is the first.
+/// Records events, raises how far the customers have come whom their campaigns are for, and keeps what the
+/// events say about being contacted. Gives the ids and channels of those that were recorded, which are those
+/// that were not before, of campaigns, customers and conversations that there are and that belong together, with
+/// a cost in the campaign's currency. Of two with the same `event_id` it is the first.
 ///
 /// Events are recorded in the order of their `event_id`, then customers are raised and then consents kept in
 /// that of their ids, so that no two batches wait for each other.
 pub(crate) async fn record(
     tx: &TenantTx,
-    campaign_id: Uuid,
     events: &[NewEvent],
     now: DateTime<Utc>,
-) -> Result<Vec<Uuid>> {
-    let mut record = Record::new(tx.tenant(), campaign_id, now, events.len());
+) -> Result<Vec<(Uuid, Option<Text<ContactChannel>>)>> {
+    let campaigns: BTreeSet<Uuid> = events.iter().map(|event| event.campaign_id).collect();
+    let mut record = Record::new(tx.tenant(), now, campaigns, events.len());
     for event in events {
         record.push(event);
     }
@@ -38,9 +40,11 @@ pub(crate) async fn record(
 /// The statement of [`record`].
 struct Record<'e> {
     tenant: Uuid,
-    campaign_id: Uuid,
     now: DateTime<Utc>,
+    /// Those of the events, each once.
+    campaigns: Vec<Uuid>,
     ids: Vec<Uuid>,
+    campaign_ids: Vec<Uuid>,
     event_ids: Vec<&'e str>,
     customer_ids: Vec<Uuid>,
     kinds: Vec<Text<CampaignEventKind>>,
@@ -50,15 +54,19 @@ struct Record<'e> {
     costs_micros: Vec<Option<i64>>,
     currencies: Vec<Option<&'e str>>,
     channels: Vec<Option<Text<ContactChannel>>>,
+    bounce_kinds: Vec<Option<Text<BounceKind>>>,
+    details: Vec<&'e str>,
+    urls: Vec<&'e str>,
 }
 
 impl<'e> Record<'e> {
-    fn new(tenant: Uuid, campaign_id: Uuid, now: DateTime<Utc>, count: usize) -> Self {
+    fn new(tenant: Uuid, now: DateTime<Utc>, campaigns: BTreeSet<Uuid>, count: usize) -> Self {
         Self {
             tenant,
-            campaign_id,
             now,
+            campaigns: campaigns.into_iter().collect(),
             ids: Vec::with_capacity(count),
+            campaign_ids: Vec::with_capacity(count),
             event_ids: Vec::with_capacity(count),
             customer_ids: Vec::with_capacity(count),
             kinds: Vec::with_capacity(count),
@@ -68,12 +76,16 @@ impl<'e> Record<'e> {
             costs_micros: Vec::with_capacity(count),
             currencies: Vec::with_capacity(count),
             channels: Vec::with_capacity(count),
+            bounce_kinds: Vec::with_capacity(count),
+            details: Vec::with_capacity(count),
+            urls: Vec::with_capacity(count),
         }
     }
 
     fn push(&mut self, event: &'e NewEvent) {
         let NewEvent {
             id,
+            campaign_id,
             event_id,
             customer_id,
             kind,
@@ -83,8 +95,12 @@ impl<'e> Record<'e> {
             cost_micros,
             currency,
             channel,
+            bounce_kind,
+            detail,
+            url,
         } = event;
         self.ids.push(*id);
+        self.campaign_ids.push(*campaign_id);
         self.event_ids.push(event_id);
         self.customer_ids.push(*customer_id);
         self.kinds.push(*kind);
@@ -94,6 +110,9 @@ impl<'e> Record<'e> {
         self.costs_micros.push(*cost_micros);
         self.currencies.push(currency.as_deref());
         self.channels.push(*channel);
+        self.bounce_kinds.push(*bounce_kind);
+        self.details.push(detail);
+        self.urls.push(url);
     }
 }
 
@@ -104,28 +123,32 @@ impl QueryId for Record<'_> {
 }
 
 impl Query for Record<'_> {
-    type SqlType = SqlUuid;
+    type SqlType = (SqlUuid, Nullable<SqlText>);
 }
 
 impl QueryFragment<Pg> for Record<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH given AS (SELECT k.id AS campaign_id, k.currency, k.channel, ");
+        out.push_sql("WITH given AS MATERIALIZED (SELECT c.id, k.currency, k.channel, ");
         out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql("::timestamptz AS now FROM campaigns AS k WHERE k.tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" AND k.id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.campaign_id)?;
+        out.push_sql("::timestamptz AS now FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.campaigns)?;
+        let campaigns = ") AS c (id) CROSS JOIN LATERAL (SELECT x.currency, x.channel FROM campaigns AS x \
+             WHERE x.tenant_id = {tenant} AND x.id = c.id OFFSET 0) AS k), ";
+        push_of_tenant(&mut out, campaigns, &self.tenant)?;
         out.push_sql(
-            "), recorded AS (INSERT INTO campaign_events (tenant_id, campaign_id, created_at, id, event_id, \
-             customer_id, kind, occurred_at, has_occurred_at, conversation_id, cost_micros, channel) SELECT ",
+            "recorded AS (INSERT INTO campaign_events (tenant_id, created_at, id, \
+             campaign_id, event_id, customer_id, kind, occurred_at, has_occurred_at, conversation_id, \
+             cost_micros, channel, bounce_kind, detail, url) SELECT ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
         out.push_sql(
-            ", g.campaign_id, g.now, e.id, e.event_id, e.customer_id, e.kind, e.occurred_at, \
-             e.has_occurred_at, e.conversation_id, e.cost_micros, coalesce(e.channel, g.channel) \
-             FROM given AS g CROSS JOIN unnest(",
+            ", g.now, e.id, e.campaign_id, e.event_id, e.customer_id, e.kind, e.occurred_at, \
+             e.has_occurred_at, e.conversation_id, e.cost_micros, coalesce(e.channel, g.channel), \
+             e.bounce_kind, e.detail, e.url FROM unnest(",
         );
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.campaign_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlText>, _>(&self.event_ids)?;
         out.push_sql(", ");
@@ -144,8 +167,15 @@ impl QueryFragment<Pg> for Record<'_> {
         out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.currencies)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.channels)?;
-        let recorded = ") WITH ORDINALITY AS e (id, event_id, customer_id, kind, occurred_at, has_occurred_at, \
-             conversation_id, cost_micros, currency, channel, place) \
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.bounce_kinds)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.details)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlText>, _>(&self.urls)?;
+        let recorded = ") WITH ORDINALITY AS e (id, campaign_id, event_id, customer_id, kind, occurred_at, \
+             has_occurred_at, conversation_id, cost_micros, currency, channel, bounce_kind, detail, url, place) \
+             JOIN given AS g ON g.id = e.campaign_id \
              CROSS JOIN LATERAL (SELECT FROM customers AS c \
              WHERE c.tenant_id = {tenant} AND c.id = e.customer_id OFFSET 0) AS customer \
              LEFT JOIN LATERAL (SELECT true AS is_theirs FROM conversations AS v WHERE v.tenant_id = {tenant} \
@@ -153,23 +183,24 @@ impl QueryFragment<Pg> for Record<'_> {
              WHERE (e.conversation_id IS NULL OR conversation.is_theirs) \
              AND (e.currency IS NULL OR e.currency = g.currency) \
              ORDER BY e.event_id COLLATE \"C\", e.place \
-             ON CONFLICT (tenant_id, campaign_id, event_id) DO NOTHING \
-             RETURNING id, event_id, customer_id, kind, occurred_at, channel), \
-             furthest AS (SELECT e.customer_id, max(";
+             ON CONFLICT (tenant_id, event_id) DO NOTHING \
+             RETURNING id, campaign_id, event_id, customer_id, kind, occurred_at, channel, created_at), \
+             furthest AS (SELECT e.campaign_id, e.customer_id, max(e.created_at) AS now, max(";
         push_of_tenant(&mut out, recorded, &self.tenant)?;
         push_progress(&mut out);
         // Who is to be raised is held in the order of the ids, and read as the last one left it.
-        let raised = ") AS progress FROM recorded AS e GROUP BY e.customer_id ORDER BY e.customer_id), \
-             behind AS (SELECT f.customer_id, f.progress FROM given AS g CROSS JOIN furthest AS f \
+        let raised = ") AS progress FROM recorded AS e GROUP BY e.campaign_id, e.customer_id \
+             ORDER BY e.campaign_id, e.customer_id), \
+             behind AS (SELECT f.campaign_id, f.customer_id, f.now, f.progress FROM furthest AS f \
              CROSS JOIN LATERAL (SELECT FROM campaign_customers AS a WHERE a.tenant_id = {tenant} \
-             AND a.campaign_id = g.campaign_id AND a.customer_id = f.customer_id AND a.progress < f.progress \
+             AND a.campaign_id = f.campaign_id AND a.customer_id = f.customer_id AND a.progress < f.progress \
              FOR NO KEY UPDATE) AS held), \
              raised AS (UPDATE campaign_customers AS a SET progress = b.progress, revision = a.revision + 1, \
-             updated_at = g.now FROM given AS g CROSS JOIN behind AS b WHERE a.tenant_id = {tenant} \
-             AND a.campaign_id = g.campaign_id AND a.customer_id = b.customer_id AND a.progress < b.progress), ";
+             updated_at = b.now FROM behind AS b WHERE a.tenant_id = {tenant} \
+             AND a.campaign_id = b.campaign_id AND a.customer_id = b.customer_id AND a.progress < b.progress), ";
         push_of_tenant(&mut out, raised, &self.tenant)?;
         push_said(&mut out, &self.tenant)?;
-        out.push_sql(" SELECT r.id FROM recorded AS r");
+        out.push_sql(" SELECT r.id, r.channel FROM recorded AS r");
         Ok(())
     }
 }
@@ -184,11 +215,11 @@ fn push_said<'b>(out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult
     );
     push_consents(out);
     let sql = ")) AS r ORDER BY r.customer_id, r.on_channel, r.occurred_at DESC, r.kind COLLATE \"C\" DESC, \
-         r.event_id DESC), \
+         r.campaign_id DESC, r.event_id DESC), \
          consented AS (INSERT INTO customer_consents AS c (tenant_id, customer_id, channel, state, occurred_at, \
          campaign_id, campaign_event_id, event_id, created_at, updated_at) \
-         SELECT {tenant}, s.customer_id, s.on_channel, s.kind, s.occurred_at, g.campaign_id, s.id, s.event_id, \
-         g.now, g.now FROM given AS g CROSS JOIN said AS s ORDER BY s.customer_id, s.on_channel COLLATE \"C\" \
+         SELECT {tenant}, s.customer_id, s.on_channel, s.kind, s.occurred_at, s.campaign_id, s.id, s.event_id, \
+         s.created_at, s.created_at FROM said AS s ORDER BY s.customer_id, s.on_channel COLLATE \"C\" \
          ON CONFLICT (tenant_id, customer_id, channel) DO UPDATE SET state = excluded.state, \
          occurred_at = excluded.occurred_at, campaign_id = excluded.campaign_id, \
          campaign_event_id = excluded.campaign_event_id, event_id = excluded.event_id, \

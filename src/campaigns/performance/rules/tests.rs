@@ -8,7 +8,7 @@ use super::*;
 fn tally(customers: &[(Kind, i64)]) -> Tally {
     let mut tally = Tally::default();
     for (kind, count) in customers {
-        tally.all.customers_of[place(*kind).expect("a kind")] = *count;
+        tally.all.add([*kind].into_iter().collect(), *count);
     }
     tally
 }
@@ -166,10 +166,27 @@ fn a_cost_is_shared_by_those_who_converted_to_the_millionth() {
 }
 
 #[test]
+fn a_conversion_in_another_system_counts_as_one_in_the_campaign_and_a_customer_once() {
+    let both: Kinds = [Kind::Sent, Kind::Converted].into_iter().collect();
+    let row = |kinds, customers| Reached { of: Of::Group(Group::Total), kinds, customers };
+    let sent: Kinds = [Kind::Sent].into_iter().collect();
+    let rows = vec![
+        row(sent, 1),
+        row(sent.and_elsewhere(), 1),
+        row(both.and_elsewhere(), 1),
+        row(Kinds::elsewhere(), 1),
+    ];
+    let total = &tallies(&[], rows, vec![])[&Group::Total];
+    assert_eq!((total.all.converted(), total.all.customers_of(Kind::Converted)), (3, 1));
+    assert_eq!(total.rates().conversion, Some(2.0 / 3.0), "who was not reached is part of no rate");
+    assert_eq!(total.per_conversion(6), Some(2));
+}
+
+#[test]
 fn events_add_up_and_customers_do_not() {
     let (a, b) = (Group::Campaign(Uuid::from_u128(1)), Group::Campaign(Uuid::from_u128(2)));
     let happened =
-        [a, b].map(|group| Happened { group, kind: Kind::Sent, events: 3, cost: i128::from(i64::MAX) });
+        [a, b].map(|group| Happened { group, kind: Some(Kind::Sent), events: 3, cost: i128::from(i64::MAX) });
     let (sent, both) = ([Kind::Sent], [Kind::Sent, Kind::Delivered]);
     let reached = vec![
         reached(Of::Group(a), &sent, 2),

@@ -1,4 +1,4 @@
-//! The purchases of a scope.
+//! The paid purchases of a scope.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -8,6 +8,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::{Group, Scope, group, sum};
+use crate::campaigns::touches::paid::push_paid;
 use crate::campaigns::touches::store as touches;
 use crate::db::TenantTx;
 use crate::db::literal::push_of_tenant;
@@ -59,6 +60,8 @@ impl Scope {
         push_of_tenant(out, touch, tenant)?;
         out.push_sql(") AS t WHERE p.tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(tenant)?;
+        out.push_sql(" AND ");
+        push_paid(out, "p.status");
         match &self.campaign_id {
             Some(campaign_id) => {
                 out.push_sql(" AND t.campaign_id = ");

@@ -20,7 +20,7 @@ pub(in crate::dashboard) struct Usage {
     pub(in crate::dashboard) prompt_tokens: i64,
     pub(in crate::dashboard) completion_tokens: i64,
     pub(in crate::dashboard) cached_tokens: i64,
-    pub(in crate::dashboard) response_time: Spread,
+    pub(in crate::dashboard) response_duration: Spread,
 }
 
 /// How long all models took, and what each did, those first that made most messages.
@@ -33,9 +33,9 @@ pub(in crate::dashboard::conversations) async fn list_usages(
     let mut all = Spread::default();
     let mut usages = Vec::with_capacity(rows.len());
     for (is_all, model, (messages, prompt_tokens, completion_tokens, cached_tokens), spread) in rows {
-        let response_time = to_spread(spread);
+        let response_duration = to_spread(spread);
         if is_all {
-            all = response_time;
+            all = response_duration;
         } else {
             usages.push(Usage {
                 model,
@@ -43,7 +43,7 @@ pub(in crate::dashboard::conversations) async fn list_usages(
                 prompt_tokens,
                 completion_tokens,
                 cached_tokens,
-                response_time,
+                response_duration,
             });
         }
     }

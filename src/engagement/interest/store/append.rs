@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Bool, Double, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{
+    Array, BigInt, Bool, Double, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
+};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -51,8 +53,8 @@ impl QueryFragment<Pg> for ListKnown {
         out.push_bind_param::<Array<SqlText>, _>(&self.event_ids)?;
         out.push_sql(
             ") AS at_hand (event_id) CROSS JOIN LATERAL (SELECT id, event_id, customer_id, kind, subject, \
-             subject_key, weight, source, occurred_at, has_occurred_at, conversation_id, campaign_id, outcome, \
-             created_at FROM interest_events AS e WHERE e.event_id = at_hand.event_id AND e.tenant_id = ",
+             subject_key, weight, value_currency, value_micros, source, occurred_at, has_occurred_at, \
+             conversation_id, campaign_id, outcome, created_at FROM interest_events AS e WHERE e.event_id = at_hand.event_id AND e.tenant_id = ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
         out.push_sql(" OFFSET 0) AS found");
@@ -71,6 +73,8 @@ struct Insert {
     subjects: Vec<String>,
     subject_keys: Vec<String>,
     weights: Vec<f64>,
+    value_currencies: Vec<Option<String>>,
+    values_micros: Vec<Option<i64>>,
     sources: Vec<String>,
     occurred_ats: Vec<DateTime<Utc>>,
     have_occurred_at: Vec<bool>,
@@ -90,6 +94,8 @@ impl Insert {
             subject,
             subject_key,
             weight,
+            value_currency,
+            value_micros,
             source,
             occurred_at,
             has_occurred_at,
@@ -105,6 +111,8 @@ impl Insert {
         self.subjects.push(subject);
         self.subject_keys.push(subject_key);
         self.weights.push(weight);
+        self.value_currencies.push(value_currency);
+        self.values_micros.push(value_micros);
         self.sources.push(source);
         self.occurred_ats.push(occurred_at);
         self.have_occurred_at.push(has_occurred_at);
@@ -123,7 +131,8 @@ impl QueryFragment<Pg> for Insert {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO interest_events (tenant_id, id, event_id, customer_id, kind, subject, subject_key, weight, \
-             source, occurred_at, has_occurred_at, conversation_id, campaign_id, outcome, created_at) SELECT ",
+             value_currency, value_micros, source, occurred_at, has_occurred_at, conversation_id, campaign_id, \
+             outcome, created_at) SELECT ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
         out.push_sql(", e.* FROM unnest(");
@@ -140,6 +149,10 @@ impl QueryFragment<Pg> for Insert {
         out.push_bind_param::<Array<SqlText>, _>(&self.subject_keys)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Double>, _>(&self.weights)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.value_currencies)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.values_micros)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlText>, _>(&self.sources)?;
         out.push_sql(", ");
