@@ -81,7 +81,7 @@ pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Receipt> {
 pub(crate) async fn settle(
     tx: &TenantTx,
     id: Uuid,
-    expected: Option<i64>,
+    expected: Option<Etag>,
     settling: &Settling,
 ) -> Result<Done> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
@@ -90,7 +90,7 @@ pub(crate) async fn settle(
 }
 
 /// Takes a purchase back.
-pub(crate) async fn void(tx: &TenantTx, id: Uuid, expected: Option<i64>, reason: &str) -> Result<Done> {
+pub(crate) async fn void(tx: &TenantTx, id: Uuid, expected: Option<Etag>, reason: &str) -> Result<Done> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     let changed = rules::void(&current, reason, times::now())?;
     change(tx, current, expected, changed).await
