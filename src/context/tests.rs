@@ -204,13 +204,15 @@ fn engagement() -> impl Strategy<Value = Engagement> {
             purchased_at,
         },
     );
-    let reached = (text(), 2..10_i16, time()).prop_map(|(name, progress, progressed_at)| Reached {
-        id: Uuid::from_u128(8),
-        name,
-        channel: Some(Text(ContactChannel::Email)),
-        progress,
-        progressed_at,
-    });
+    let reached = (text(), prop::sample::select(vec![20_i16, 30, 40, 50, 60, 70, 80]), time()).prop_map(
+        |(name, progress, progressed_at)| Reached {
+            id: Uuid::from_u128(8),
+            name,
+            channel: Some(Text(ContactChannel::Email)),
+            progress,
+            progressed_at,
+        },
+    );
     (
         proptest::collection::vec(score, 0..12),
         proptest::collection::vec(bought, 0..12),
@@ -514,7 +516,7 @@ fn in_words(text: &str) -> Snapshot {
             id: Uuid::from_u128(8),
             name: text(),
             channel: None,
-            progress: 2,
+            progress: 20,
             progressed_at: DateTime::UNIX_EPOCH,
         }],
     };
