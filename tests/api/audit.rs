@@ -100,7 +100,7 @@ async fn a_call_that_only_reads_leaves_none() {
         let _ = call(&tenant, &samples::request(&rpc, &About::nothing()), &rpc).await;
     }
     // What fails after them is stored after them.
-    let refused = tenant.create(named("")).await.expect_err("no name");
+    let refused = tenant.create(named(" ")).await.expect_err("no name");
     tenant.event_of_error(&refused).await;
     assert_eq!(tenant.events(Default::default()).await.len(), 1);
 }
@@ -369,7 +369,7 @@ async fn what_failed_last_is_stored_before_the_service_ends() {
     let failing = (0..50).map(|_| {
         let tenant = tenant.clone();
         async move {
-            tenant.create(named("")).await.expect_err("no name").is(Code::InvalidArgument, "FIELD_INVALID");
+            tenant.create(named(" ")).await.expect_err("no name").is(Code::InvalidArgument, "FIELD_INVALID");
         }
     });
     at_once(failing).await;
@@ -384,7 +384,7 @@ async fn what_is_recorded_later_waits_for_a_database_that_is_away() {
     let sql = crm.sql().await;
     // Refused before the database is asked, so that only the event waits.
     sql.run("BEGIN; LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE").await;
-    let refused = tenant.create(named("")).await.expect_err("no name");
+    let refused = tenant.create(named(" ")).await.expect_err("no name");
     sql.run(
         "SELECT pg_sleep(0.3); SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event_type = 'Lock'; ROLLBACK",

@@ -181,7 +181,7 @@ async fn lists_its_rows(tenant: &Tenant, answer: &GetConversationStatisticsRespo
     }
     for objection in &answer.objections {
         let rows: &DashboardRows = objection.rows.as_ref().expect("a request");
-        assert_eq!(tenant.listed(rows).await, objection.count, "{objection:?}");
+        assert_eq!(tenant.listed(rows).await, objection.row_count, "{objection:?}");
     }
 }
 
@@ -207,7 +207,7 @@ async fn conversations_count_by_what_they_are_and_what_was_said() {
     let objections: Vec<_> = answer
         .objections
         .iter()
-        .map(|objection| (objection.kind(), objection.count, objection.unresolved_count))
+        .map(|objection| (objection.kind(), objection.row_count, objection.unresolved_count))
         .collect();
     assert_eq!(objections, [(ObjectionKind::Price, 2, 1), (ObjectionKind::Timing, 1, 0)]);
     assert_eq!(answer.message_count, 8);

@@ -267,7 +267,7 @@ async fn every_event_twice_and_shuffled_from_eight_clients_gives_the_same_rows_a
     let as_of = at(30_000);
     let scores = once.scores(&first, as_of).await.expect("scores");
     assert_eq!(twice.scores(&second, as_of).await.expect("scores"), scores, "to the last bit");
-    assert_eq!(scores.interest_scores.iter().map(|score| score.event_count).sum::<i64>(), 200);
+    assert_eq!(scores.interest_scores.iter().map(|score| score.event_count).sum::<i32>(), 200);
 }
 
 /// That a conversation got this outcome, as a watcher is told.

@@ -358,7 +358,7 @@ async fn what_is_deleted_or_of_another_customer_says_so() {
     let answers = tenant.record(&campaign.id, &[opened]).await.expect("an answer");
     for error in [
         tenant.buy(purchase).await.expect_err("another customer's"),
-        crate::support::engagement::refusal(&recorded[0]),
+        crate::support::campaigns::refusal(&recorded[0]),
         crate::support::campaigns::refusal(&answers[0]),
     ] {
         error.is(Code::NotFound, "CONVERSATION_NOT_FOUND");
