@@ -426,6 +426,7 @@ fn not_found(reason: ErrorReason, kind: &str, name: &str) -> String {
         ErrorReason::MessageNotFound => ("conversation", "ListMessages"),
         ErrorReason::PendingQuestionNotFound => ("tenant", "ListPendingQuestions"),
         ErrorReason::CustomerFaqNotFound => ("tenant", "ListCustomerFaqs"),
+        ErrorReason::FaqObservationNotFound => ("tenant", "ListFaqObservations"),
         ErrorReason::CampaignNotFound => ("tenant", "ListCampaigns"),
         ErrorReason::CampaignEventNotFound => ("tenant", "ListCampaignEvents"),
         ErrorReason::InterestEventNotFound => ("tenant", "ListInterestEvents"),

@@ -230,22 +230,26 @@ impl Agent {
         };
         let answered = self.questions.mark_pending_question_answered(request).await?.into_inner();
         let question = answered.pending_question.ok_or("no question")?;
-        println!("MarkPendingQuestionAnswered: {} is {:?}", question.target_field, question.answer);
+        let answer = question.answer.ok_or("no answer")?.text;
+        println!("MarkPendingQuestionAnswered: {} is {answer:?}", question.target_field);
         Ok(())
     }
 
     /// The customer asked something, and was told.
     async fn observe(&mut self, question: &str, answer: &str, message_id: &str) -> Result<(), Error> {
-        let request = pb::RecordFaqObservationRequest {
-            customer_id: self.customer_id.clone(),
+        let observation = pb::FaqObservation {
             question: question.to_owned(),
             answer: answer.to_owned(),
             conversation_id: self.conversation_id.clone(),
             message_id: message_id.to_owned(),
             confidence: Some(0.8),
             observed_by: "agent_turn".to_owned(),
-            request_id: Uuid::new_v4().to_string(),
             ..Default::default()
+        };
+        let request = pb::RecordFaqObservationRequest {
+            customer_id: self.customer_id.clone(),
+            observation: Some(observation),
+            request_id: Uuid::new_v4().to_string(),
         };
         let faq = self.faqs.record_faq_observation(request).await?.into_inner().customer_faq;
         let faq = faq.ok_or("no FAQ")?;

@@ -76,16 +76,18 @@ pub(crate) fn customer() -> pb::CreateCustomerRequest {
 
 /// What is to be learned.
 pub(crate) fn questions(customer_id: &str) -> Vec<pb::CreatePendingQuestionRequest> {
-    let question =
-        |question: &str, target_field: &str, priority: pb::Priority| pb::CreatePendingQuestionRequest {
+    let question = |question: &str, target_field: &str, priority: pb::Priority| {
+        let question = pb::PendingQuestion {
             customer_id: customer_id.to_owned(),
             question: question.to_owned(),
             target_field: target_field.to_owned(),
             priority: priority.into(),
             timing: pb::QuestionTiming::NextMessage.into(),
-            request_id: Uuid::new_v4().to_string(),
             ..Default::default()
         };
+        let request_id = Uuid::new_v4().to_string();
+        pb::CreatePendingQuestionRequest { pending_question: Some(question), request_id }
+    };
     vec![
         question("Where may we send the price list?", "email", pb::Priority::High),
         question("How many people work there?", "size", pb::Priority::Normal),

@@ -20,8 +20,8 @@ CREATE TABLE pending_questions (
     answer text NOT NULL DEFAULT '' CHECK (length(answer) <= 8192),
     confidence real CHECK (confidence BETWEEN 0 AND 1),
     verified_at timestamptz,
-    verified_by text NOT NULL DEFAULT '' CHECK (length(verified_by) <= 128),
-    attempts integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    verified_by text NOT NULL DEFAULT '' CHECK (length(verified_by) <= 256),
+    attempt_count integer NOT NULL DEFAULT 0 CHECK (attempt_count >= 0),
     cooldown_until timestamptz,
     expires_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -34,7 +34,7 @@ CREATE TABLE pending_questions (
     CONSTRAINT pending_questions_answered_conversation_fkey FOREIGN KEY (tenant_id, answered_conversation_id) REFERENCES conversations (tenant_id, id),
     CONSTRAINT pending_questions_answered_message_fkey FOREIGN KEY (tenant_id, answered_message_id) REFERENCES conversation_messages (tenant_id, id),
     CONSTRAINT pending_questions_scheduled_check CHECK ((timing = 'SCHEDULED') = (scheduled_at IS NOT NULL)),
-    CONSTRAINT pending_questions_asked_check CHECK ((attempts > 0) = (asked_at IS NOT NULL)),
+    CONSTRAINT pending_questions_asked_check CHECK ((attempt_count > 0) = (asked_at IS NOT NULL)),
     CONSTRAINT pending_questions_answered_check CHECK (status NOT IN ('ANSWERED', 'VERIFIED') OR (answered_at IS NOT NULL AND answer <> '')),
     CONSTRAINT pending_questions_verified_check CHECK ((status = 'VERIFIED') = (verified_at IS NOT NULL))
 );
@@ -74,7 +74,7 @@ COMMENT ON COLUMN pending_questions.answer IS 'The answer.';
 COMMENT ON COLUMN pending_questions.confidence IS 'How sure the writer of the answer is, 0 to 1.';
 COMMENT ON COLUMN pending_questions.verified_at IS 'When the answer was verified.';
 COMMENT ON COLUMN pending_questions.verified_by IS 'Who verified the answer.';
-COMMENT ON COLUMN pending_questions.attempts IS 'How often it was asked.';
+COMMENT ON COLUMN pending_questions.attempt_count IS 'How often it was asked.';
 COMMENT ON COLUMN pending_questions.cooldown_until IS 'Not to be asked again before then.';
 COMMENT ON COLUMN pending_questions.expires_at IS 'Not to be asked any more after then.';
 COMMENT ON COLUMN pending_questions.created_at IS 'When the question was created.';
@@ -94,7 +94,7 @@ CREATE TABLE customer_faqs (
     source_message_id uuid,
     status text NOT NULL CHECK (status IN ('CANDIDATE', 'APPROVED', 'REJECTED', 'ARCHIVED', 'CONFLICT')),
     verification text NOT NULL CHECK (verification IN ('UNVERIFIED', 'AI_CHECKED', 'HUMAN_VERIFIED', 'DISPUTED')),
-    verified_by text NOT NULL DEFAULT '' CHECK (length(verified_by) <= 128),
+    verified_by text NOT NULL DEFAULT '' CHECK (length(verified_by) <= 256),
     verified_at timestamptz,
     reported_confidence real CHECK (reported_confidence BETWEEN 0 AND 1),
     derived_confidence real NOT NULL DEFAULT 0 CHECK (derived_confidence BETWEEN 0 AND 1),

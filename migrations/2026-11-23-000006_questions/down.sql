@@ -14,7 +14,7 @@ COMMENT ON COLUMN pending_questions.scheduled_at IS 'When to ask, where timing i
 ALTER TABLE pending_questions
     DROP CONSTRAINT pending_questions_expired_check,
     DROP CONSTRAINT pending_questions_skipped_check,
-    DROP CONSTRAINT pending_questions_created_conversation_fkey,
+    DROP CONSTRAINT pending_questions_source_conversation_fkey,
     DROP COLUMN skip_reason,
     DROP COLUMN skipped_at,
-    DROP COLUMN created_conversation_id;
+    DROP COLUMN source_conversation_id;

@@ -1,14 +1,14 @@
 ALTER TABLE pending_questions
-    ADD COLUMN created_conversation_id uuid,
+    ADD COLUMN source_conversation_id uuid,
     ADD COLUMN skipped_at timestamptz,
     ADD COLUMN skip_reason text NOT NULL DEFAULT '' CHECK (length(skip_reason) <= 1024);
 ALTER TABLE pending_questions
-    ADD CONSTRAINT pending_questions_created_conversation_fkey FOREIGN KEY (tenant_id, created_conversation_id) REFERENCES conversations (tenant_id, id);
+    ADD CONSTRAINT pending_questions_source_conversation_fkey FOREIGN KEY (tenant_id, source_conversation_id) REFERENCES conversations (tenant_id, id);
 ALTER TABLE pending_questions
     ADD CONSTRAINT pending_questions_skipped_check CHECK (status NOT IN ('DECLINED', 'SKIPPED') OR skipped_at IS NOT NULL);
 ALTER TABLE pending_questions
     ADD CONSTRAINT pending_questions_expired_check CHECK (status <> 'EXPIRED' OR expires_at IS NOT NULL);
-COMMENT ON COLUMN pending_questions.created_conversation_id IS 'The conversation out of which the question came; null when it came out of none.';
+COMMENT ON COLUMN pending_questions.source_conversation_id IS 'The conversation that the question came from; null if it came from no conversation.';
 COMMENT ON COLUMN pending_questions.skipped_at IS 'When the question was last put aside, or declined.';
 COMMENT ON COLUMN pending_questions.skip_reason IS 'Why the question was last put aside, or declined.';
 
@@ -29,7 +29,7 @@ CREATE INDEX pending_questions_next_idx ON pending_questions (
     tenant_id,
     (CASE WHEN status IN ('PENDING', 'ASKED') THEN customer_id END),
     (CASE priority WHEN 'URGENT' THEN 1 WHEN 'HIGH' THEN 2 WHEN 'NORMAL' THEN 3 ELSE 4 END),
-    attempts, created_at, id
+    attempt_count, created_at, id
 ) WHERE CASE WHEN status IN ('PENDING', 'ASKED') THEN customer_id END IS NOT NULL;
 CREATE INDEX pending_questions_declined_idx ON pending_questions (
     tenant_id, (CASE WHEN status = 'DECLINED' THEN customer_id END), skipped_at, id

@@ -41,7 +41,7 @@ CREATE TABLE faq_observations (
     conversation_id uuid,
     message_id uuid,
     confidence double precision CHECK (confidence BETWEEN 0 AND 1),
-    observed_by text NOT NULL DEFAULT '' CHECK (length(observed_by) <= 128),
+    observed_by text NOT NULL DEFAULT '' CHECK (length(observed_by) <= 256),
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     revision bigint NOT NULL DEFAULT 1,

@@ -7,7 +7,7 @@ use crate::faqs::actions::Found;
 use crate::faqs::search::rules::Scores;
 use crate::faqs::store::Faq;
 use crate::pb::{
-    ContextSectionKind, FaqStatus, FaqVerification, QuestionLeftOutReason, ResourceType, Tokenizer,
+    ContextSectionKind, FaqStatus, FaqVerificationStatus, QuestionLeftOutReason, ResourceType, Tokenizer,
 };
 use crate::questions::rules::{LeftOut, Next, Ranking};
 
@@ -41,10 +41,10 @@ fn standing(faq: &Faq) -> String {
         _ => None,
     };
     let verification = match faq.verification.0 {
-        FaqVerification::HumanVerified => Some("verified by a person"),
-        FaqVerification::AiChecked => Some("checked by an AI"),
-        FaqVerification::Disputed => Some("disputed"),
-        FaqVerification::Unverified | FaqVerification::Unspecified => None,
+        FaqVerificationStatus::HumanVerified => Some("verified by a person"),
+        FaqVerificationStatus::AiChecked => Some("checked by an AI"),
+        FaqVerificationStatus::Disputed => Some("disputed"),
+        FaqVerificationStatus::Unverified | FaqVerificationStatus::Unspecified => None,
     };
     let parts = [Some(confidence.as_str()), status, verification];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

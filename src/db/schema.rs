@@ -729,7 +729,7 @@ diesel::table! {
         /// Who verified the answer.
         verified_by -> Text,
         /// How often it was asked.
-        attempts -> Int4,
+        attempt_count -> Int4,
         /// Not to be asked again before then.
         cooldown_until -> Nullable<Timestamptz>,
         /// Not to be asked any more after then.
@@ -740,8 +740,8 @@ diesel::table! {
         updated_at -> Timestamptz,
         /// Counts the changes of the question, from 1; the etag.
         revision -> Int8,
-        /// The conversation out of which the question came; null when it came out of none.
-        created_conversation_id -> Nullable<Uuid>,
+        /// The conversation that the question came from; null if it came from no conversation.
+        source_conversation_id -> Nullable<Uuid>,
         /// When the question was last put aside, or declined.
         skipped_at -> Nullable<Timestamptz>,
         /// Why the question was last put aside, or declined.

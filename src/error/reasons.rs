@@ -91,7 +91,14 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
         Reason::TextDiffers => of(messages::rules::differs(12)),
         Reason::ResumeTokenInvalid => of(conversations::foreign_token()),
         Reason::PendingQuestionNotFound => of(questions::rules::not_found(ONE)),
-        Reason::PendingQuestionStepNotAllowed => question(),
+        Reason::PendingQuestionStepNotAllowed => closed_question(),
+        Reason::TargetFieldTaken => vec![
+            (
+                "of another content",
+                questions::rules::target_taken("phone", ONE, &["purpose", "priority"]).into(),
+            ),
+            ("of another question", questions::rules::target_taken("phone", ONE, &[]).into()),
+        ],
         Reason::TargetFieldFilled => {
             let field = Field::parse("brand_voice.tone").expect("a field");
             of(customers::field::is_filled_already(ONE, &field))
@@ -100,7 +107,11 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
             ("unknown", faqs::rules::not_found(ONE).into()),
             ("of another customer", faqs::rules::not_of(ONE, TWO).into()),
         ],
-        Reason::CustomerFaqExists => of(faqs::rules::exists(ONE)),
+        Reason::CustomerFaqExists => vec![
+            ("of another content", faqs::rules::exists(ONE, &["answer", "status"]).into()),
+            ("of another FAQ", faqs::rules::exists(ONE, &[]).into()),
+        ],
+        Reason::FaqObservationNotFound => of(faqs::rules::no_observation(ONE)),
         Reason::TenantQuotaExceeded | Reason::TenantRateExceeded => of(layer::refused(reason)),
         Reason::CampaignNotFound => of(campaigns::rules::not_found(ONE)),
         Reason::CampaignStepNotAllowed
@@ -194,17 +205,18 @@ fn known() -> Known {
     }
 }
 
-fn question() -> Vec<(&'static str, Status)> {
-    let request = pb::CreatePendingQuestionRequest {
+fn closed_question() -> Vec<(&'static str, Status)> {
+    let question = pb::PendingQuestion {
         customer_id: TWO.to_string(),
         target_field: "phone".to_owned(),
         ..Default::default()
     };
-    let mut question = questions::wire::create(request, ONE, now()).expect("a question");
-    let taken = questions::rules::target_taken(&question, TWO);
+    let mut question = questions::wire::create(Some(&question), ONE, now()).expect("a question");
     question.status = Text(pb::PendingQuestionStatus::Declined);
+    question.skip_reason = "private".to_owned();
     let closed = questions::rules::check_update(&question);
-    vec![("the field is taken", taken.into()), ("closed", refusal(closed))]
+    let skip = questions::rules::Step::Skip { declined: true, reason: "busy".to_owned() };
+    vec![("closed", refusal(closed)), ("closed with other content", refusal(skip.take(&question, now())))]
 }
 
 fn campaign(reason: Reason) -> Vec<(&'static str, Status)> {

@@ -33,6 +33,15 @@ pub(crate) struct Recorded {
     pub(crate) deduplicated: bool,
 }
 
+/// What a call made of a FAQ.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Done {
+    /// The FAQ after it.
+    pub(crate) faq: Faq,
+    /// Whether it was so before, so that nothing was changed.
+    pub(crate) deduplicated: bool,
+}
+
 /// What to look for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wish {
@@ -55,18 +64,18 @@ pub(crate) struct Found {
     pub(crate) scores: Scores,
 }
 
-/// Adds a FAQ that somebody wrote.
-pub(crate) async fn create(tx: &TenantTx, faq: Faq) -> Result<Faq> {
+/// Adds a FAQ that a client wrote, unless its customer has the question with the same content: then it is that FAQ.
+pub(crate) async fn create(tx: &TenantTx, faq: Faq) -> Result<Done> {
     customers::actions::require(tx, faq.customer_id).await?;
     require_origin(tx, faq.customer_id, faq.source_conversation_id, faq.source_message_id).await?;
     let faq = Faq { search_config: config(tx, faq.customer_id).await?, ..faq };
     if !store::insert(tx, &faq).await? {
-        return Err(taken(tx, &faq).await?);
+        return Ok(Done { faq: same(tx, &faq).await?, deduplicated: true });
     }
     if rules::is_usable(faq.status.0) {
         terms::insert(tx, &faq).await?;
     }
-    Ok(faq)
+    Ok(Done { faq, deduplicated: false })
 }
 
 /// The FAQ with this id.
@@ -74,9 +83,21 @@ pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Faq> {
     store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
-/// The latest observations of a FAQ, the newest first.
-pub(crate) async fn list_observations(tx: &TenantTx, id: Uuid, limit: i64) -> Result<Vec<Observation>> {
-    if limit == 0 { Ok(Vec::new()) } else { observations::list_latest(tx, id, limit).await }
+/// The observation with this id.
+pub(crate) async fn get_observation(tx: &TenantTx, id: Uuid) -> Result<Observation> {
+    observations::find(tx, id).await?.ok_or_else(|| rules::no_observation(id))
+}
+
+/// One page of the observations of a FAQ, the newest first, and where the next one begins.
+pub(crate) async fn list_observations(
+    tx: &TenantTx,
+    faq_id: Uuid,
+    page: &Page<observations::Cursor>,
+) -> Result<(Vec<Observation>, Option<observations::Cursor>)> {
+    let (_, rows) = try_join!(get(tx, faq_id), observations::list(tx, faq_id, page))?;
+    let (observations, more) = page.cut(rows);
+    let next = observations.last().filter(|_| more).map(observations::Cursor::at);
+    Ok((observations, next))
 }
 
 /// One page of FAQs, and where the next one begins.
@@ -168,7 +189,7 @@ pub(crate) async fn update(
         && let Some(other) =
             store::find_id_by_question(tx, current.customer_id, &wanted.normalized_question).await?
     {
-        return Err(rules::exists(other));
+        return Err(rules::exists(other, &[]));
     }
     write(tx, &current, wanted).await
 }
@@ -183,19 +204,21 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> R
     Ok(faq)
 }
 
-/// Writes down what a check of a FAQ came to.
-pub(crate) async fn verify(tx: &TenantTx, id: Uuid, expected: Option<Etag>, check: Check) -> Result<Faq> {
+/// Records what a check of a FAQ found. A check that the FAQ has already changes nothing.
+pub(crate) async fn verify(tx: &TenantTx, id: Uuid, expected: Option<Etag>, check: Check) -> Result<Done> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
+    if rules::is_checked(&current, &check) {
+        return Ok(Done { faq: current, deduplicated: true });
+    }
     etag::check(expected, current.etag())?;
     let verified = rules::verify(&current, check, times::now())?;
     if verified == current {
-        return Ok(current);
+        return Ok(Done { faq: current, deduplicated: false });
     }
-    write(tx, &current, verified).await
+    Ok(Done { faq: write(tx, &current, verified).await?, deduplicated: false })
 }
 
-/// Writes down that a question was asked or a FAQ was used. What a message says again is not counted
-/// again.
+/// Records that a question was asked or a FAQ was used. A message counts once for a FAQ and a kind.
 pub(crate) async fn observe(tx: &TenantTx, sighting: Sighting) -> Result<Recorded> {
     customers::actions::require(tx, sighting.customer_id).await?;
     require_origin(tx, sighting.customer_id, sighting.conversation_id, sighting.message_id).await?;
@@ -207,7 +230,10 @@ pub(crate) async fn observe(tx: &TenantTx, sighting: Sighting) -> Result<Recorde
         && let Some(observation) =
             observations::find_by_message(tx, faq.id, message_id, sighting.kind).await?
     {
-        return Ok(Recorded { faq, observation, deduplicated: true });
+        return match rules::sighting_differences(&observation, &sighting).as_slice() {
+            [] => Ok(Recorded { faq, observation, deduplicated: true }),
+            differs => Err(rules::observed_otherwise(&observation, differs)),
+        };
     }
     let (after, observation) = rules::observe(&faq, sighting);
     observations::insert(tx, &observation).await?;
@@ -297,8 +323,16 @@ async fn require_origin(
     conversations::messages::actions::require(tx, conversation_id, message_id).await
 }
 
-/// The error that names the FAQ which has the question.
-async fn taken(tx: &TenantTx, faq: &Faq) -> Result<crate::error::Error> {
-    let other = store::find_id_by_question(tx, faq.customer_id, &faq.normalized_question).await?;
-    Ok(other.map_or_else(rules::collided, rules::exists))
+/// The FAQ of the customer that has the question, if it has the same content.
+///
+/// # Errors
+///
+/// `CUSTOMER_FAQ_EXISTS` if it has other content.
+async fn same(tx: &TenantTx, faq: &Faq) -> Result<Faq> {
+    let known = store::lock_by_question(tx, faq.customer_id, &faq.normalized_question).await?;
+    let known = known.ok_or_else(rules::collided)?;
+    match rules::differences(&known, faq).as_slice() {
+        [] => Ok(known),
+        differs => Err(rules::exists(known.id, differs)),
+    }
 }

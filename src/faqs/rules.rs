@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::observations::store::Observation;
 use super::store::Faq;
 use crate::error::{Error, Result};
-use crate::pb::{ErrorReason, FaqAgreement, FaqObservationKind, FaqSource, FaqStatus, FaqVerification};
+use crate::pb::{ErrorReason, FaqAgreement, FaqObservationKind, FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc::fold;
 use crate::rpc::validate::Violation;
 use crate::rpc::words::Text;
@@ -63,7 +63,7 @@ pub(crate) struct Sighting {
 /// What a check of a FAQ came to.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Check {
-    pub(crate) verification: Text<FaqVerification>,
+    pub(crate) verification: Text<FaqVerificationStatus>,
     pub(crate) verified_by: String,
     pub(crate) answer: Option<String>,
     pub(crate) status: Option<Text<FaqStatus>>,
@@ -100,7 +100,7 @@ pub(crate) fn blank(id: Uuid, customer_id: Uuid, question: String, now: DateTime
         source_conversation_id: None,
         source_message_id: None,
         status: Text(FaqStatus::Candidate),
-        verification: Text(FaqVerification::Unverified),
+        verification: Text(FaqVerificationStatus::Unverified),
         verified_by: String::new(),
         verified_at: None,
         reported_confidence: None,
@@ -136,21 +136,25 @@ pub(crate) fn opened(sighting: &Sighting, id: Uuid) -> Faq {
 pub(crate) fn check_sighting(sighting: &Sighting) -> Result<()> {
     let used = sighting.kind.0 == FaqObservationKind::Used;
     let rules = [
-        (used && sighting.faq_id.is_none(), "faq_id", "must be set with the kind USED"),
+        (used && sighting.faq_id.is_none(), "observation.customer_faq_id", "must be set with the kind USED"),
         (
             !used && sighting.faq_id.is_none() && sighting.question.is_empty(),
-            "question",
-            "must be set without faq_id",
+            "observation.question",
+            "must be set without customer_faq_id",
         ),
-        (used && !sighting.answer.is_empty(), "answer", "must be empty with the kind USED"),
-        origin_rule(sighting.conversation_id, sighting.message_id, "conversation_id"),
+        (used && !sighting.answer.is_empty(), "observation.answer", "must be empty with the kind USED"),
+        origin_rule(sighting.conversation_id, sighting.message_id, "observation.conversation_id"),
     ];
     hold(rules)
 }
 
 /// Refuses a FAQ whose message is of no conversation.
 pub(crate) fn check_origin(faq: &Faq) -> Result<()> {
-    hold([origin_rule(faq.source_conversation_id, faq.source_message_id, "source_conversation_id")])
+    hold([origin_rule(
+        faq.source_conversation_id,
+        faq.source_message_id,
+        "customer_faq.source_conversation_id",
+    )])
 }
 
 type Rule = (bool, &'static str, &'static str);
@@ -241,7 +245,7 @@ fn answered(faq: &mut Faq, answer: &str, confidence: f64) -> Option<FaqAgreement
     faq.conflicting_count += 1;
     faq.conflicting_confidence += confidence;
     let open = matches!(faq.status.0, FaqStatus::Candidate | FaqStatus::Approved);
-    if open && faq.verification.0 != FaqVerification::HumanVerified {
+    if open && faq.verification.0 != FaqVerificationStatus::HumanVerified {
         faq.status = Text(FaqStatus::Conflict);
     }
     Some(FaqAgreement::Conflicts)
@@ -266,14 +270,14 @@ pub(crate) fn update(current: &Faq, wanted: Faq) -> Faq {
 /// The FAQ after a check. A machine does not overrule a person.
 pub(crate) fn verify(current: &Faq, check: Check, now: DateTime<Utc>) -> Result<Faq> {
     let Check { verification, verified_by, answer, status } = check;
-    let disputes = verification.0 == FaqVerification::Disputed;
+    let disputes = verification.0 == FaqVerificationStatus::Disputed;
     let unanswered = answer.as_ref().unwrap_or(&current.answer).trim().is_empty();
     hold([
         (disputes && answer.is_some(), "answer", "must be empty when the FAQ is disputed"),
         (!disputes && unanswered, "answer", "must be set: the FAQ has none to verify"),
     ])?;
-    let machine = verification.0 == FaqVerification::AiChecked;
-    if machine && current.verification.0 == FaqVerification::HumanVerified {
+    let machine = verification.0 == FaqVerificationStatus::AiChecked;
+    if machine && current.verification.0 == FaqVerificationStatus::HumanVerified {
         return Ok(current.clone());
     }
     let mut faq = Faq { verification, verified_by, verified_at: Some(now), ..current.clone() };
@@ -288,9 +292,46 @@ pub(crate) fn verify(current: &Faq, check: Check, now: DateTime<Utc>) -> Result<
     Ok(weighed(faq))
 }
 
+/// Whether the FAQ has this check already: to make it again would change nothing but its time.
+pub(crate) fn is_checked(current: &Faq, check: &Check) -> bool {
+    let Some(verified_at) = current.verified_at else { return false };
+    (current.verification, &current.verified_by) == (check.verification, &check.verified_by)
+        && verify(current, check.clone(), verified_at).is_ok_and(|again| again == *current)
+}
+
+/// The fields that a client wrote in which two FAQs with the same question differ.
+pub(crate) fn differences(known: &Faq, sent: &Faq) -> Vec<&'static str> {
+    differing([
+        ("question", known.question == sent.question),
+        ("answer", known.answer == sent.answer),
+        ("category", known.category == sent.category),
+        ("source", known.source == sent.source),
+        ("source_conversation_id", known.source_conversation_id == sent.source_conversation_id),
+        ("source_message_id", known.source_message_id == sent.source_message_id),
+        ("status", known.status == sent.status),
+        ("reported_confidence", known.reported_confidence == sent.reported_confidence),
+    ])
+}
+
+/// The fields in which two observations of one message differ.
+pub(crate) fn sighting_differences(known: &Observation, sent: &Sighting) -> Vec<&'static str> {
+    differing([
+        ("question", known.question == sent.question),
+        ("answer", known.answer == sent.answer),
+        ("conversation_id", known.conversation_id == sent.conversation_id),
+        ("confidence", known.confidence == sent.confidence),
+        ("observed_by", known.observed_by == sent.observed_by),
+    ])
+}
+
+/// The names of the fields that are not the same.
+fn differing(fields: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<&'static str> {
+    fields.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+}
+
 /// Nobody checked the FAQ as it is now.
 fn unverify(faq: &mut Faq) {
-    faq.verification = Text(FaqVerification::Unverified);
+    faq.verification = Text(FaqVerificationStatus::Unverified);
     faq.verified_by = String::new();
     faq.verified_at = None;
 }
@@ -321,7 +362,7 @@ fn weighed(faq: Faq) -> Faq {
     Faq { derived_confidence: derived_confidence(&faq), ..faq }
 }
 
-/// How sure the service is of a FAQ: the formula that the contract shows. It rises with observations
+/// How sure the service is of a FAQ, as docs/faqs.md shows it. It rises with observations
 /// that agree, with usage and with checks, ever less, and falls with observations that conflict and with
 /// a dispute. It is always between 0 and 1.
 fn derived_confidence(faq: &Faq) -> f64 {
@@ -331,10 +372,10 @@ fn derived_confidence(faq: &Faq) -> f64 {
         / (PRIOR_ALL + faq.agreeing_confidence + faq.conflicting_confidence);
     let used = observed + (1.0 - observed) * USAGE_GAIN * usage / (usage + USAGE_HALF);
     match faq.verification.0 {
-        FaqVerification::AiChecked => used + (1.0 - used) * AI_CHECKED_GAIN,
-        FaqVerification::HumanVerified => used + (1.0 - used) * HUMAN_VERIFIED_GAIN,
-        FaqVerification::Disputed => used * DISPUTED_REST,
-        FaqVerification::Unverified | FaqVerification::Unspecified => used,
+        FaqVerificationStatus::AiChecked => used + (1.0 - used) * AI_CHECKED_GAIN,
+        FaqVerificationStatus::HumanVerified => used + (1.0 - used) * HUMAN_VERIFIED_GAIN,
+        FaqVerificationStatus::Disputed => used * DISPUTED_REST,
+        FaqVerificationStatus::Unverified | FaqVerificationStatus::Unspecified => used,
     }
 }
 
@@ -395,11 +436,39 @@ pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound { reason: ErrorReason::CustomerFaqNotFound, kind: "customer_faq", name: id.to_string() }
 }
 
-/// Another FAQ of the customer has the question.
-pub(crate) fn exists(other: Uuid) -> Error {
+/// The observation of this id is not in this tenant.
+pub(crate) fn no_observation(id: Uuid) -> Error {
+    Error::NotFound {
+        reason: ErrorReason::FaqObservationNotFound,
+        kind: "faq_observation",
+        name: id.to_string(),
+    }
+}
+
+/// The message was observed before with other content.
+pub(crate) fn observed_otherwise(observation: &Observation, differs: &[&str]) -> Error {
+    Error::AlreadyExists {
+        reason: ErrorReason::IdempotencyKeyReused,
+        message: format!(
+            "the FAQ has an observation of this message_id with another {}; send the same content, or observe \
+             another message",
+            differs.join(", ")
+        ),
+        kind: "faq_observation",
+        name: observation.id.to_string(),
+    }
+}
+
+/// Another FAQ of the customer has the question. `differs` are the fields in which a FAQ that was to be created is
+/// another one; empty if it was not to be created.
+pub(crate) fn exists(other: Uuid, differs: &[&str]) -> Error {
+    let how = match differs {
+        [] => String::new(),
+        fields => format!(", with another {}", fields.join(", ")),
+    };
     Error::AlreadyExists {
         reason: ErrorReason::CustomerFaqExists,
-        message: format!("the customer has this question already: {other}; change that FAQ instead"),
+        message: format!("the customer has this question already: {other}{how}; change that FAQ instead"),
         kind: "customer_faq",
         name: other.to_string(),
     }

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::actions::{self, Recorded};
+use super::actions::{self, Done, Recorded};
 use super::store::{Cursor, Faq};
 use super::{observations, wire};
 use crate::db::keyset::Direction;
@@ -14,9 +14,6 @@ use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, page, times};
-
-/// Observations that come with a FAQ at most: a screenful, and what a person reads of evidence.
-const MAX_OBSERVATIONS: i32 = 50;
 
 /// `CustomerFaqService`.
 pub struct Faqs {
@@ -37,11 +34,12 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         &self,
         request: Request<pb::CreateCustomerFaqRequest>,
     ) -> Result<Response<pb::CreateCustomerFaqResponse>, Status> {
-        let (call, faq) =
-            Call::read(request, |call| wire::create(call.message.clone(), Uuid::now_v7(), times::now()))?;
+        let (call, faq) = Call::read(request, |call| {
+            wire::create(call.message.customer_faq.as_ref(), Uuid::now_v7(), times::now())
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let faq = actions::create(tx, faq.clone()).await?;
-            Ok(pb::CreateCustomerFaqResponse { customer_faq: Some(faq.into()) })
+            let Done { faq, deduplicated } = actions::create(tx, faq.clone()).await?;
+            Ok(pb::CreateCustomerFaqResponse { customer_faq: Some(faq.into()), deduplicated })
         });
         Ok(response.await?)
     }
@@ -52,12 +50,9 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
     ) -> Result<Response<pb::GetCustomerFaqResponse>, Status> {
         let call = Call::open(request)?;
         let id = rpc::id("id", &call.message.id)?;
-        let limit = call.message.observation_limit.min(MAX_OBSERVATIONS);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let faq = actions::get(tx, id).await?;
-            let observations = actions::list_observations(tx, id, limit.into()).await?;
-            let (observations, _) = page::fit(observations, None, |_| ());
-            Ok(pb::GetCustomerFaqResponse { customer_faq: Some(faq.into()), observations })
+            Ok(pb::GetCustomerFaqResponse { customer_faq: Some(faq.into()) })
         });
         Ok(response.await?)
     }
@@ -133,8 +128,8 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
             Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let check = wire::check(&call.message);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let faq = actions::verify(tx, id, expected, check.clone()).await?;
-            Ok(pb::MarkCustomerFaqVerifiedResponse { customer_faq: Some(faq.into()) })
+            let Done { faq, deduplicated } = actions::verify(tx, id, expected, check.clone()).await?;
+            Ok(pb::MarkCustomerFaqVerifiedResponse { customer_faq: Some(faq.into()), deduplicated })
         });
         Ok(response.await?)
     }
@@ -144,7 +139,7 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         request: Request<pb::RecordFaqObservationRequest>,
     ) -> Result<Response<pb::RecordFaqObservationResponse>, Status> {
         let (call, sighting) = Call::read(request, |call| {
-            observations::wire::record(call.message.clone(), Uuid::now_v7(), times::now())
+            observations::wire::record(&call.message, Uuid::now_v7(), times::now())
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
             let Recorded { faq, observation, deduplicated } = actions::observe(tx, sighting.clone()).await?;
@@ -153,6 +148,36 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
                 observation: Some(observation.into()),
                 deduplicated,
             })
+        });
+        Ok(response.await?)
+    }
+
+    async fn get_faq_observation(
+        &self,
+        request: Request<pb::GetFaqObservationRequest>,
+    ) -> Result<Response<pb::GetFaqObservationResponse>, Status> {
+        let call = Call::open(request)?;
+        let id = rpc::id("id", &call.message.id)?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let observation = actions::get_observation(tx, id).await?;
+            Ok(pb::GetFaqObservationResponse { observation: Some(observation.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_faq_observations(
+        &self,
+        request: Request<pb::ListFaqObservationsRequest>,
+    ) -> Result<Response<pb::ListFaqObservationsResponse>, Status> {
+        let (call, (faq_id, page)) = Call::read(request, |call| {
+            let faq_id = rpc::id("customer_faq_id", &call.message.customer_faq_id);
+            (faq_id, self.page_key.open(call)).together()
+        })?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let (observations, next) = actions::list_observations(tx, faq_id, &page).await?;
+            let (observations, next) = page::fit(observations, next, observations::store::Cursor::at);
+            let next_page_token = self.page_key.next(&call, next)?;
+            Ok(pb::ListFaqObservationsResponse { observations, next_page_token })
         });
         Ok(response.await?)
     }

@@ -16,7 +16,7 @@ use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::customer_faqs::{self, dsl};
 use crate::error::{Error, OnConstraint, Result};
-use crate::pb::{FaqSource, FaqStatus, FaqVerification};
+use crate::pb::{FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc::Page;
 use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
@@ -36,7 +36,7 @@ pub(crate) struct Faq {
     pub(crate) source_conversation_id: Option<Uuid>,
     pub(crate) source_message_id: Option<Uuid>,
     pub(crate) status: Text<FaqStatus>,
-    pub(crate) verification: Text<FaqVerification>,
+    pub(crate) verification: Text<FaqVerificationStatus>,
     pub(crate) verified_by: String,
     pub(crate) verified_at: Option<DateTime<Utc>>,
     pub(crate) reported_confidence: Option<f64>,
@@ -68,7 +68,7 @@ impl Faq {
 pub(crate) struct Filter {
     pub(crate) customer_id: Option<Uuid>,
     pub(crate) statuses: Vec<Text<FaqStatus>>,
-    pub(crate) verifications: Vec<Text<FaqVerification>>,
+    pub(crate) verifications: Vec<Text<FaqVerificationStatus>>,
     pub(crate) sources: Vec<Text<FaqSource>>,
     pub(crate) category: Option<String>,
     pub(crate) created_from: Option<DateTime<Utc>>,

@@ -8,8 +8,9 @@ use super::rules::{self, Check};
 use super::search::rules::Scores;
 use super::store::{Faq, Filter};
 use crate::error::Result;
-use crate::pb::{self, FaqSource, FaqStatus, FaqVerification};
+use crate::pb::{self, FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc::etag::Etag;
+use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, times};
 
@@ -51,6 +52,8 @@ impl From<Faq> for pb::CustomerFaq {
             active_at: _,
             search_config: _,
         } = row;
+        let last_check =
+            verified_at.map(|time| pb::Verification { verified_by, verify_time: Some(times::to_wire(time)) });
         Self {
             id: id.to_string(),
             customer_id: customer_id.to_string(),
@@ -61,16 +64,15 @@ impl From<Faq> for pb::CustomerFaq {
             source_conversation_id: rpc::optional_text(source_conversation_id),
             source_message_id: rpc::optional_text(source_message_id),
             status: wire(Some(status)),
-            verification: wire(Some(verification)),
-            verified_by,
-            verify_time: verified_at.map(times::to_wire),
+            verification_status: wire(Some(verification)),
+            verification: last_check,
             reported_confidence,
             derived_confidence,
-            observation_count,
-            agreeing_answer_count: agreeing_count,
-            conflicting_answer_count: conflicting_count,
+            observation_count: count(observation_count),
+            agreeing_answer_count: count(agreeing_count),
+            conflicting_answer_count: count(conflicting_count),
             last_observed_time: last_observed_at.map(times::to_wire),
-            usage_count,
+            usage_count: count(usage_count),
             last_used_time: last_used_at.map(times::to_wire),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
@@ -92,9 +94,15 @@ impl From<Found> for pb::CustomerFaqMatch {
     }
 }
 
-/// A new FAQ that somebody wrote.
-pub(crate) fn create(request: pb::CreateCustomerFaqRequest, id: Uuid, now: DateTime<Utc>) -> Result<Faq> {
-    let pb::CreateCustomerFaqRequest {
+/// A count of the contract. What is more than it can say is the most that it can say.
+fn count(count: i64) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// A new FAQ that a client wrote. What only the server writes is ignored.
+pub(crate) fn create(faq: Option<&pb::CustomerFaq>, id: Uuid, now: DateTime<Utc>) -> Result<Faq> {
+    let pb::CustomerFaq {
+        id: _,
         customer_id,
         question,
         answer,
@@ -103,18 +111,35 @@ pub(crate) fn create(request: pb::CreateCustomerFaqRequest, id: Uuid, now: DateT
         source_conversation_id,
         source_message_id,
         status,
+        verification_status: _,
+        verification: _,
         reported_confidence,
-        request_id: _,
-    } = request;
+        derived_confidence: _,
+        observation_count: _,
+        agreeing_answer_count: _,
+        conflicting_answer_count: _,
+        last_observed_time: _,
+        usage_count: _,
+        last_used_time: _,
+        create_time: _,
+        update_time: _,
+        etag: _,
+    } = rpc::required("customer_faq", faq)?.clone();
+    let (customer_id, source_conversation_id, source_message_id) = (
+        rpc::id("customer_faq.customer_id", &customer_id),
+        rpc::optional_id("customer_faq.source_conversation_id", &source_conversation_id),
+        rpc::optional_id("customer_faq.source_message_id", &source_message_id),
+    )
+        .together()?;
     let faq = Faq {
         answer,
         category,
         source: stored(source).unwrap_or(Text(FaqSource::Human)),
-        source_conversation_id: rpc::optional_id("source_conversation_id", &source_conversation_id)?,
-        source_message_id: rpc::optional_id("source_message_id", &source_message_id)?,
+        source_conversation_id,
+        source_message_id,
         status: stored(status).unwrap_or(Text(FaqStatus::Candidate)),
         reported_confidence,
-        ..rules::blank(id, rpc::id("customer_id", &customer_id)?, question, now)
+        ..rules::blank(id, customer_id, question, now)
     };
     rules::check_origin(&faq)?;
     Ok(faq)
@@ -132,9 +157,8 @@ pub(crate) fn update(wanted: pb::CustomerFaq, current: &Faq) -> Faq {
         source_conversation_id: _,
         source_message_id: _,
         status,
+        verification_status: _,
         verification: _,
-        verified_by: _,
-        verify_time: _,
         reported_confidence,
         derived_confidence: _,
         observation_count: _,
@@ -162,7 +186,7 @@ pub(crate) fn update(wanted: pb::CustomerFaq, current: &Faq) -> Faq {
 pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
     let pb::MarkCustomerFaqVerifiedRequest {
         id: _,
-        verification,
+        verification_status,
         verified_by,
         answer,
         status,
@@ -171,7 +195,7 @@ pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
     } = request;
     Check {
         // The contract's rules leave no other word.
-        verification: stored(*verification).unwrap_or(Text(FaqVerification::AiChecked)),
+        verification: stored(*verification_status).unwrap_or(Text(FaqVerificationStatus::AiChecked)),
         verified_by: verified_by.clone(),
         answer: rpc::non_empty(answer),
         status: stored(*status),
@@ -198,7 +222,7 @@ pub(crate) fn filter(request: &pb::ListCustomerFaqsRequest) -> Result<Filter> {
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
         statuses: stored_each(&request.statuses),
-        verifications: stored_each(&request.verifications),
+        verifications: stored_each(&request.verification_statuses),
         sources: stored_each(&request.sources),
         category: rpc::non_empty(&request.category),
         created_from: times::optional(request.create_time_from.as_ref()),

@@ -35,13 +35,24 @@ pub(crate) struct Wish {
     pub(crate) limit: usize,
     /// What the talk is about, beside what the customer said; may be empty.
     pub(crate) query: String,
+    /// Whether to tell what not to ask.
+    pub(crate) include_left_out: bool,
 }
 
-/// Adds a question, unless its customer has an open one for its target field: then it is that one, and
-/// true.
-pub(crate) async fn create(tx: &TenantTx, question: Question) -> Result<(Question, bool)> {
+/// What a call made of a question.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Done {
+    /// The question after it.
+    pub(crate) question: Question,
+    /// Whether it was so before, so that nothing was changed.
+    pub(crate) deduplicated: bool,
+}
+
+/// Adds a question, unless its customer has an open one for its target field with the same content: then it is
+/// that one.
+pub(crate) async fn create(tx: &TenantTx, question: Question) -> Result<Done> {
     let customer_id = question.customer_id;
-    let source = Source { conversation_id: question.created_conversation_id, message_id: None };
+    let source = Source { conversation_id: question.source_conversation_id, message_id: None };
     if let Err(no_conversation) = require(tx, customer_id, source).await {
         customers::actions::require(tx, customer_id).await?;
         return Err(no_conversation);
@@ -57,7 +68,11 @@ pub(crate) async fn create(tx: &TenantTx, question: Question) -> Result<(Questio
     }
     // Only now is the customer held: the question may have had to wait for somebody who holds both.
     customers::actions::require(tx, customer_id).await?;
-    Ok(existing.map_or((question, false), |existing| (existing, true)))
+    let Some(existing) = existing else { return Ok(Done { question, deduplicated: false }) };
+    match rules::differences(&existing, &question).as_slice() {
+        [] => Ok(Done { question: existing, deduplicated: true }),
+        differs => Err(rules::target_taken(&question.target_field, existing.id, differs)),
+    }
 }
 
 /// The question with this id.
@@ -94,7 +109,7 @@ pub(crate) async fn update(
         return Ok(current);
     }
     rules::check_update(&current)?;
-    rules::check_schedule("pending_question.scheduled_time", wanted.timing.0, wanted.scheduled_at)?;
+    rules::check_schedule("pending_question.schedule_time", wanted.timing.0, wanted.scheduled_at)?;
     if wanted.target_field != current.target_field {
         rules::target("pending_question.target_field", &wanted.target_field)?;
         make_way(tx, &wanted).await?;
@@ -111,16 +126,16 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> R
 }
 
 /// Takes a question a step further. A step that it has taken already changes nothing.
-pub(crate) async fn step(tx: &TenantTx, id: Uuid, expected: Option<Etag>, step: &Step) -> Result<Question> {
+pub(crate) async fn step(tx: &TenantTx, id: Uuid, expected: Option<Etag>, step: &Step) -> Result<Done> {
     let current = lock(tx, id).await?;
-    if step.is_repeated(&current) {
-        return Ok(current);
+    if step.is_repeated(&current)? {
+        return Ok(Done { question: current, deduplicated: true });
     }
     etag::check(expected, current.etag())?;
-    take(tx, &current, step, None).await
+    Ok(Done { question: take(tx, &current, step, None).await?, deduplicated: false })
 }
 
-/// Takes down an answer, and writes it into the question's customer where that is asked for: `overwrite` says whether
+/// Records an answer, and writes it into the question's customer where that is asked for: `overwrite` says whether
 /// over another value. What was written is not written again by the same answer: the customer may have changed since.
 pub(crate) async fn answer(
     tx: &TenantTx,
@@ -128,19 +143,20 @@ pub(crate) async fn answer(
     expected: Option<Etag>,
     step: &Step,
     overwrite: Option<bool>,
-) -> Result<(Question, Option<Customer>)> {
+) -> Result<(Done, Option<Customer>)> {
     let current = lock(tx, id).await?;
-    let is_repeated = step.is_repeated(&current);
+    let is_repeated = step.is_repeated(&current)?;
     let Some(overwrite) = overwrite else {
         if is_repeated {
-            return Ok((current, None));
+            return Ok((Done { question: current, deduplicated: true }, None));
         }
         etag::check(expected, current.etag())?;
-        return Ok((take(tx, &current, step, None).await?, None));
+        let question = take(tx, &current, step, None).await?;
+        return Ok((Done { question, deduplicated: false }, None));
     };
     if is_repeated && current.written_at.is_some() {
         let customer = customers::actions::read(tx, current.customer_id).await?;
-        return Ok((current, Some(customer)));
+        return Ok((Done { question: current, deduplicated: true }, Some(customer)));
     }
     etag::check(expected, current.etag())?;
     let now = Some(times::now());
@@ -149,7 +165,7 @@ pub(crate) async fn answer(
         false => take(tx, &current, step, now).await?,
     };
     let customer = fill(tx, &question, overwrite).await?;
-    Ok((question, Some(customer)))
+    Ok((Done { question, deduplicated: false }, Some(customer)))
 }
 
 /// Takes a question that is held a step further.
@@ -186,7 +202,7 @@ async fn fill(tx: &TenantTx, question: &Question, overwrite: bool) -> Result<Cus
 
 /// What to ask a customer next, and what not.
 pub(crate) async fn next(tx: &TenantTx, wish: &Wish) -> Result<Ranking> {
-    let Wish { customer_id, conversation_id, limit, query } = wish;
+    let Wish { customer_id, conversation_id, limit, query, include_left_out } = wish;
     let now = times::now();
     let (customer, said, candidates) = join!(
         customers::actions::read(tx, *customer_id),
@@ -197,7 +213,8 @@ pub(crate) async fn next(tx: &TenantTx, wish: &Wish) -> Result<Ranking> {
     let mut texts = said?;
     texts.push(query.clone());
     let situation = Situation { now, conversation_id: *conversation_id, customer: &customer, texts: &texts };
-    rules::rank(&candidates?, &situation, *limit)
+    let ranking = rules::rank(&candidates?, &situation, *limit)?;
+    Ok(if *include_left_out { ranking } else { Ranking { left_out: Vec::new(), ..ranking } })
 }
 
 /// The questions of a customer that are looked at for what to ask, at this time.
@@ -239,7 +256,9 @@ async fn make_way(tx: &TenantTx, question: &Question) -> Result<()> {
         return Ok(());
     }
     match find_open(tx, question).await? {
-        Some(other) if other.id != question.id => Err(rules::target_taken(question, other.id)),
+        Some(other) if other.id != question.id => {
+            Err(rules::target_taken(&question.target_field, other.id, &[]))
+        }
         _ => Ok(()),
     }
 }

@@ -36,16 +36,41 @@ pub(crate) fn check_schedule(
     Ok(())
 }
 
-/// Another open question of the customer has the target field.
-pub(crate) fn target_taken(question: &Question, other: Uuid) -> Error {
-    Error::FailedPrecondition {
-        reason: ErrorReason::PendingQuestionStepNotAllowed,
+/// Another open question of the customer has the target field. `differs` are the fields in which a question that was
+/// to be created is another one; empty if it was not to be created.
+pub(crate) fn target_taken(target_field: &str, other: Uuid, differs: &[&str]) -> Error {
+    let how = match differs {
+        [] => String::new(),
+        fields => format!(", which has another {}", fields.join(", ")),
+    };
+    Error::AlreadyExists {
+        reason: ErrorReason::TargetFieldTaken,
         message: format!(
-            "the customer has another open question for {}: {other}; go on with that one",
-            question.target_field
+            "the customer has an open question for {target_field}: {other}{how}; use that question, or change it \
+             with UpdatePendingQuestion"
         ),
-        subject: format!("pending_question/{}", question.id),
+        kind: "pending_question",
+        name: other.to_string(),
     }
+}
+
+/// The fields that a client wrote in which two questions for one field differ.
+pub(crate) fn differences(known: &Question, sent: &Question) -> Vec<&'static str> {
+    let fields = [
+        ("question", known.question == sent.question),
+        ("purpose", known.purpose == sent.purpose),
+        ("priority", known.priority == sent.priority),
+        ("timing", known.timing == sent.timing),
+        ("schedule_time", known.scheduled_at == sent.scheduled_at),
+        ("expire_time", known.expires_at == sent.expires_at),
+        ("source_conversation_id", known.source_conversation_id == sent.source_conversation_id),
+    ];
+    differing(fields)
+}
+
+/// The names of the fields that are not the same.
+fn differing(fields: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<&'static str> {
+    fields.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
 
 /// There is no such question in this tenant.

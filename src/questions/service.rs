@@ -3,8 +3,9 @@
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
+use super::actions::{self, Done};
 use super::store::{Cursor, Question};
-use super::{actions, wire};
+use super::wire;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
@@ -33,11 +34,12 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::CreatePendingQuestionRequest>,
     ) -> Result<Response<pb::CreatePendingQuestionResponse>, Status> {
-        let (call, question) =
-            Call::read(request, |call| wire::create(call.message.clone(), Uuid::now_v7(), times::now()))?;
+        let (call, question) = Call::read(request, |call| {
+            wire::create(call.message.pending_question.as_ref(), Uuid::now_v7(), times::now())
+        })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let (question, existing) = actions::create(tx, question.clone()).await?;
-            Ok(pb::CreatePendingQuestionResponse { pending_question: Some(question.into()), existing })
+            let Done { question, deduplicated } = actions::create(tx, question.clone()).await?;
+            Ok(pb::CreatePendingQuestionResponse { pending_question: Some(question.into()), deduplicated })
         });
         Ok(response.await?)
     }
@@ -124,8 +126,8 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
             (rpc::subject(&call.message.id, &call.message.etag), wire::asking(&call.message)).together()
         })?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let question = actions::step(tx, id, expected, &step).await?;
-            Ok(pb::MarkPendingQuestionAskedResponse { pending_question: Some(question.into()) })
+            let Done { question, deduplicated } = actions::step(tx, id, expected, &step).await?;
+            Ok(pb::MarkPendingQuestionAskedResponse { pending_question: Some(question.into()), deduplicated })
         });
         Ok(response.await?)
     }
@@ -140,10 +142,11 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         let pb::MarkPendingQuestionAnsweredRequest { write_to_customer, overwrite, .. } = call.message;
         let overwrite = write_to_customer.then_some(overwrite);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let (question, customer) = actions::answer(tx, id, expected, &step, overwrite).await?;
+            let (done, customer) = actions::answer(tx, id, expected, &step, overwrite).await?;
+            let Done { question, deduplicated } = done;
             let pending_question = Some(question.into());
             let customer = customer.map(Into::into);
-            Ok(pb::MarkPendingQuestionAnsweredResponse { pending_question, customer })
+            Ok(pb::MarkPendingQuestionAnsweredResponse { pending_question, customer, deduplicated })
         });
         Ok(response.await?)
     }
@@ -156,8 +159,11 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
             Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let step = wire::verifying(&call.message);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let question = actions::step(tx, id, expected, &step).await?;
-            Ok(pb::MarkPendingQuestionVerifiedResponse { pending_question: Some(question.into()) })
+            let Done { question, deduplicated } = actions::step(tx, id, expected, &step).await?;
+            Ok(pb::MarkPendingQuestionVerifiedResponse {
+                pending_question: Some(question.into()),
+                deduplicated,
+            })
         });
         Ok(response.await?)
     }
@@ -170,8 +176,8 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
             Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let step = wire::skipping(&call.message);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let question = actions::step(tx, id, expected, &step).await?;
-            Ok(pb::SkipPendingQuestionResponse { pending_question: Some(question.into()) })
+            let Done { question, deduplicated } = actions::step(tx, id, expected, &step).await?;
+            Ok(pb::SkipPendingQuestionResponse { pending_question: Some(question.into()), deduplicated })
         });
         Ok(response.await?)
     }

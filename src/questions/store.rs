@@ -61,8 +61,8 @@ pub(crate) struct Question {
     pub(crate) timing: Text<QuestionTiming>,
     pub(crate) scheduled_at: Option<DateTime<Utc>>,
     pub(crate) status: Text<Status>,
-    pub(crate) created_conversation_id: Option<Uuid>,
-    pub(crate) attempts: i32,
+    pub(crate) source_conversation_id: Option<Uuid>,
+    pub(crate) attempt_count: i32,
     pub(crate) asked_at: Option<DateTime<Utc>>,
     pub(crate) asked_conversation_id: Option<Uuid>,
     pub(crate) asked_message_id: Option<Uuid>,
@@ -204,7 +204,7 @@ pub(crate) async fn list_candidates(
     let open = of_tenant()
         .filter(CustomerOfOpen.eq(customer_id))
         .filter(dsl::expires_at.is_null().or(dsl::expires_at.gt(now)))
-        .order((Rank, dsl::attempts, dsl::created_at, dsl::id))
+        .order((Rank, dsl::attempt_count, dsl::created_at, dsl::id))
         .limit(open)
         .select(Question::as_select());
     let declined = of_tenant()

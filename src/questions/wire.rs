@@ -35,8 +35,8 @@ impl From<Question> for pb::PendingQuestion {
             timing,
             scheduled_at,
             status,
-            created_conversation_id,
-            attempts,
+            source_conversation_id,
+            attempt_count,
             asked_at,
             asked_conversation_id,
             asked_message_id,
@@ -56,6 +56,29 @@ impl From<Question> for pb::PendingQuestion {
             updated_at,
             revision,
         } = row;
+        let last_asking = asked_at.map(|time| pb::QuestionAsking {
+            attempt_count,
+            ask_time: Some(times::to_wire(time)),
+            conversation_id: rpc::optional_text(asked_conversation_id),
+            message_id: rpc::optional_text(asked_message_id),
+            cooldown_end_time: cooldown_until.map(times::to_wire),
+        });
+        let answer = answered_at.map(|time| pb::QuestionAnswer {
+            text: answer,
+            confidence,
+            answer_time: Some(times::to_wire(time)),
+            conversation_id: rpc::optional_text(answered_conversation_id),
+            message_id: rpc::optional_text(answered_message_id),
+            write_time: written_at.map(times::to_wire),
+        });
+        let verification =
+            verified_at.map(|time| pb::Verification { verified_by, verify_time: Some(times::to_wire(time)) });
+        let last_skip = skipped_at.map(|time| pb::QuestionSkip {
+            // No step leads on from there.
+            declined: status.0 == pb::PendingQuestionStatus::Declined,
+            reason: skip_reason,
+            skip_time: Some(times::to_wire(time)),
+        });
         Self {
             id: id.to_string(),
             customer_id: customer_id.to_string(),
@@ -64,57 +87,54 @@ impl From<Question> for pb::PendingQuestion {
             purpose,
             priority: wire(Some(priority)),
             timing: wire(Some(timing)),
-            scheduled_time: scheduled_at.map(times::to_wire),
+            schedule_time: scheduled_at.map(times::to_wire),
             expire_time: expires_at.map(times::to_wire),
+            source_conversation_id: rpc::optional_text(source_conversation_id),
             status: wire(Some(status)),
-            created_conversation_id: rpc::optional_text(created_conversation_id),
-            attempts,
-            ask_time: asked_at.map(times::to_wire),
-            asked_conversation_id: rpc::optional_text(asked_conversation_id),
-            asked_message_id: rpc::optional_text(asked_message_id),
-            cooldown_end_time: cooldown_until.map(times::to_wire),
+            last_asking,
             answer,
-            confidence,
-            answer_time: answered_at.map(times::to_wire),
-            answered_conversation_id: rpc::optional_text(answered_conversation_id),
-            answered_message_id: rpc::optional_text(answered_message_id),
-            verified_by,
-            verify_time: verified_at.map(times::to_wire),
-            skip_reason,
-            skip_time: skipped_at.map(times::to_wire),
+            verification,
+            last_skip,
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
             etag: Etag::of(id, revision, updated_at).to_string(),
-            write_time: written_at.map(times::to_wire),
         }
     }
 }
 
-/// A new question.
+/// A new question. What only the server writes is ignored.
 pub(crate) fn create(
-    request: pb::CreatePendingQuestionRequest,
+    question: Option<&pb::PendingQuestion>,
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<Question> {
-    let pb::CreatePendingQuestionRequest {
+    let pb::PendingQuestion {
+        id: _,
         customer_id,
         question,
         target_field,
         purpose,
         priority,
         timing,
-        scheduled_time,
+        schedule_time,
         expire_time,
-        conversation_id,
-        request_id: _,
-    } = request;
+        source_conversation_id,
+        status: _,
+        last_asking: _,
+        answer: _,
+        verification: _,
+        last_skip: _,
+        create_time: _,
+        update_time: _,
+        etag: _,
+    } = rpc::required("pending_question", question)?.clone();
     let timing = stored(timing).unwrap_or(Text(pb::QuestionTiming::NextMessage));
-    let scheduled_at = times::optional(scheduled_time.as_ref());
-    let (customer_id, created_conversation_id, _, ()) = (
-        rpc::id("customer_id", &customer_id),
-        rpc::optional_id("conversation_id", &conversation_id),
-        rules::target("target_field", &target_field),
-        rules::check_schedule("scheduled_time", timing.0, scheduled_at),
+    let scheduled_at = times::optional(schedule_time.as_ref());
+    let (customer_id, source_conversation_id, _, ()) = (
+        rpc::id("pending_question.customer_id", &customer_id),
+        rpc::optional_id("pending_question.source_conversation_id", &source_conversation_id),
+        rules::target("pending_question.target_field", &target_field),
+        rules::check_schedule("pending_question.schedule_time", timing.0, scheduled_at),
     )
         .together()?;
     Ok(Question {
@@ -127,8 +147,8 @@ pub(crate) fn create(
         timing,
         scheduled_at,
         status: Text(pb::PendingQuestionStatus::Pending),
-        created_conversation_id,
-        attempts: 0,
+        source_conversation_id,
+        attempt_count: 0,
         asked_at: None,
         asked_conversation_id: None,
         asked_message_id: None,
@@ -160,25 +180,14 @@ pub(crate) fn update(wanted: pb::PendingQuestion, current: &Question) -> Questio
         purpose,
         priority,
         timing,
-        scheduled_time,
+        schedule_time,
         expire_time,
+        source_conversation_id: _,
         status: _,
-        created_conversation_id: _,
-        attempts: _,
-        ask_time: _,
-        asked_conversation_id: _,
-        asked_message_id: _,
-        cooldown_end_time: _,
+        last_asking: _,
         answer: _,
-        confidence: _,
-        answer_time: _,
-        answered_conversation_id: _,
-        answered_message_id: _,
-        verified_by: _,
-        verify_time: _,
-        skip_reason: _,
-        write_time: _,
-        skip_time: _,
+        verification: _,
+        last_skip: _,
         create_time: _,
         update_time: _,
         etag: _,
@@ -189,7 +198,7 @@ pub(crate) fn update(wanted: pb::PendingQuestion, current: &Question) -> Questio
         purpose,
         priority: stored(priority).unwrap_or(current.priority),
         timing: stored(timing).unwrap_or(current.timing),
-        scheduled_at: times::optional(scheduled_time.as_ref()),
+        scheduled_at: times::optional(schedule_time.as_ref()),
         expires_at: times::optional(expire_time.as_ref()),
         ..current.clone()
     }
@@ -259,7 +268,8 @@ pub(crate) fn skipping(request: &pb::SkipPendingQuestionRequest) -> Step {
 
 /// What a caller wants to know who has something to ask.
 pub(crate) fn wish(request: &pb::NextPendingQuestionsRequest) -> Result<Wish> {
-    let pb::NextPendingQuestionsRequest { customer_id, conversation_id, limit, query } = request;
+    let pb::NextPendingQuestionsRequest { customer_id, conversation_id, limit, query, include_left_out } =
+        request;
     Ok(Wish {
         customer_id: rpc::id("customer_id", customer_id)?,
         conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
@@ -268,6 +278,7 @@ pub(crate) fn wish(request: &pb::NextPendingQuestionsRequest) -> Result<Wish> {
             limit => limit.min(MAX_NEXT),
         },
         query: query.clone(),
+        include_left_out: *include_left_out,
     })
 }
 

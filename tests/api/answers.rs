@@ -298,12 +298,18 @@ async fn of_messages(asker: &mut Asker, conversation_id: &str) {
 }
 
 async fn of_questions(asker: &mut Asker, customer_id: &str, conversation_id: &str) {
-    let create = |number: usize| pb::CreatePendingQuestionRequest {
-        customer_id: customer_id.to_owned(),
-        question: format!("{number} {}", wide(2_040)),
-        purpose: wide(2_048),
-        target_field: format!("custom_attributes.k{number}"),
-        ..Default::default()
+    let request = |question| pb::CreatePendingQuestionRequest {
+        pending_question: Some(question),
+        request_id: String::new(),
+    };
+    let create = |number: usize| {
+        request(pb::PendingQuestion {
+            customer_id: customer_id.to_owned(),
+            question: format!("{number} {}", wide(2_040)),
+            purpose: wide(2_048),
+            target_field: format!("custom_attributes.k{number}"),
+            ..Default::default()
+        })
     };
     let created: Vec<pb::CreatePendingQuestionResponse> =
         asker.ask_all("CreatePendingQuestion", (0..180).map(create)).await;
@@ -317,12 +323,12 @@ async fn of_questions(asker: &mut Asker, customer_id: &str, conversation_id: &st
     let _: Vec<pb::MarkPendingQuestionAnsweredResponse> =
         asker.ask_all("MarkPendingQuestionAnswered", answered.iter().map(answer)).await;
     // With the customer, which is as large as it may be.
-    let question = pb::CreatePendingQuestionRequest {
+    let question = request(pb::PendingQuestion {
         customer_id: customer_id.to_owned(),
         question: "In which city?".to_owned(),
         target_field: "city".to_owned(),
         ..Default::default()
-    };
+    });
     let question: pb::CreatePendingQuestionResponse = asker.ask("CreatePendingQuestion", question).await;
     let written = pb::MarkPendingQuestionAnsweredRequest {
         id: question.pending_question.expect("one").id,
@@ -334,7 +340,7 @@ async fn of_questions(asker: &mut Asker, customer_id: &str, conversation_id: &st
     let _: pb::MarkPendingQuestionAnsweredResponse = asker.ask("MarkPendingQuestionAnswered", written).await;
     let verify = pb::MarkPendingQuestionVerifiedRequest {
         id: answered[0].clone(),
-        verified_by: wide(128),
+        verified_by: wide(256),
         ..Default::default()
     };
     let _: pb::MarkPendingQuestionVerifiedResponse = asker.ask("MarkPendingQuestionVerified", verify).await;
@@ -365,6 +371,7 @@ async fn of_questions(asker: &mut Asker, customer_id: &str, conversation_id: &st
         customer_id: customer_id.to_owned(),
         conversation_id: conversation_id.to_owned(),
         limit: 50,
+        include_left_out: true,
         ..Default::default()
     };
     let _: pb::NextPendingQuestionsResponse = asker.ask("NextPendingQuestions", next).await;
@@ -374,11 +381,14 @@ async fn of_questions(asker: &mut Asker, customer_id: &str, conversation_id: &st
 
 async fn of_faqs(asker: &mut Asker, customer_id: &str) {
     let create = |number: usize| pb::CreateCustomerFaqRequest {
-        customer_id: customer_id.to_owned(),
-        question: format!("Delivery on day {number}? {}", wide(2_000)),
-        answer: wide(16_384),
-        category: wide(128),
-        ..Default::default()
+        customer_faq: Some(pb::CustomerFaq {
+            customer_id: customer_id.to_owned(),
+            question: format!("Delivery on day {number}? {}", wide(2_000)),
+            answer: wide(16_384),
+            category: wide(128),
+            ..Default::default()
+        }),
+        request_id: String::new(),
     };
     let created: Vec<pb::CreateCustomerFaqResponse> =
         asker.ask_all("CreateCustomerFaq", (0..40).map(create)).await;
@@ -386,17 +396,25 @@ async fn of_faqs(asker: &mut Asker, customer_id: &str) {
     let id = ids.first().expect("one").clone();
     let observe = |number: usize| pb::RecordFaqObservationRequest {
         customer_id: customer_id.to_owned(),
-        kind: pb::FaqObservationKind::Asked.into(),
-        faq_id: id.clone(),
-        question: wide(2_048),
-        answer: format!("{number} {}", wide(16_370)),
-        observed_by: wide(128),
-        ..Default::default()
+        observation: Some(pb::FaqObservation {
+            kind: pb::FaqObservationKind::Asked.into(),
+            customer_faq_id: id.clone(),
+            question: wide(2_048),
+            answer: format!("{number} {}", wide(16_370)),
+            observed_by: wide(256),
+            ..Default::default()
+        }),
+        request_id: String::new(),
     };
     let _: Vec<pb::RecordFaqObservationResponse> =
         asker.ask_all("RecordFaqObservation", (0..40).map(observe)).await;
-    let get = pb::GetCustomerFaqRequest { id: id.clone(), observation_limit: 50 };
+    let get = pb::GetCustomerFaqRequest { id: id.clone() };
     let _: pb::GetCustomerFaqResponse = asker.ask("GetCustomerFaq", get).await;
+    let observations =
+        pb::ListFaqObservationsRequest { customer_faq_id: id.clone(), page_size: 500, ..Default::default() };
+    let observations: pb::ListFaqObservationsResponse = asker.ask("ListFaqObservations", observations).await;
+    let observation = pb::GetFaqObservationRequest { id: observations.observations[0].id.clone() };
+    let _: pb::GetFaqObservationResponse = asker.ask("GetFaqObservation", observation).await;
     let list = pb::ListCustomerFaqsRequest { page_size: 500, ..Default::default() };
     let _: pb::ListCustomerFaqsResponse = asker.ask("ListCustomerFaqs", list).await;
     let search = pb::SearchCustomerFaqsRequest {
@@ -413,8 +431,8 @@ async fn of_faqs(asker: &mut Asker, customer_id: &str) {
     let _: pb::UpdateCustomerFaqResponse = asker.ask("UpdateCustomerFaq", update).await;
     let verify = pb::MarkCustomerFaqVerifiedRequest {
         id: id.clone(),
-        verification: pb::FaqVerification::HumanVerified.into(),
-        verified_by: wide(128),
+        verification_status: pb::FaqVerificationStatus::HumanVerified.into(),
+        verified_by: wide(256),
         answer: wide(16_384),
         ..Default::default()
     };
@@ -627,13 +645,13 @@ async fn of_contexts(asker: &mut Asker, customer_id: &str, conversation_id: &str
 const LARGE: [&str; 11] = [
     "CreateCustomer",
     "GetConversation",
-    "GetCustomerFaq",
     "GetMessage",
     "ListAnalyses",
     "ListCampaigns",
     "ListConversations",
     "ListCustomerFaqs",
     "ListCustomers",
+    "ListFaqObservations",
     "ListMessages",
     "ListPurchases",
 ];

@@ -2,9 +2,8 @@
 
 use crm_backend::pb::{
     ActionStatus, ChatMessage, ContextFormat, ContextSectionKind, ContextSectionOptions, ConversationOutcome,
-    CreatePendingQuestionRequest, GetAiContextRequest, GetAiContextResponse, MarkPendingQuestionAskedRequest,
-    MessageAction, MessageRole, ObjectionState, OmissionReason, Priority, SkipPendingQuestionRequest,
-    Tokenizer,
+    GetAiContextRequest, GetAiContextResponse, MarkPendingQuestionAskedRequest, MessageAction, MessageRole,
+    ObjectionState, OmissionReason, PendingQuestion, Priority, SkipPendingQuestionRequest, Tokenizer,
 };
 use tonic::Code;
 
@@ -37,7 +36,7 @@ async fn zoe(tenant: &Tenant) -> (String, String) {
 /// The same, with something to ask, something not to ask, and something that is known.
 async fn zoe_with_knowledge(tenant: &Tenant) -> (String, String) {
     let (customer, present) = zoe(tenant).await;
-    let size = CreatePendingQuestionRequest {
+    let size = PendingQuestion {
         customer_id: customer.clone(),
         question: "How many people work there?".to_owned(),
         target_field: "size".to_owned(),
@@ -45,7 +44,7 @@ async fn zoe_with_knowledge(tenant: &Tenant) -> (String, String) {
         priority: Priority::High.into(),
         ..Default::default()
     };
-    tenant.questions().create_pending_question(size).await.expect("a question");
+    tenant.create_question(size).await.expect("a question");
     tenant.question(&customer, "Do you open on Sundays?").await;
     let declined = tenant.question(&customer, "How old are you?").await.id;
     let skip = SkipPendingQuestionRequest { id: declined, declined: true, ..Default::default() };

@@ -1,10 +1,12 @@
 //! What is read of FAQs: a search and a page read a bounded number of entries, however many FAQs there
 //! are.
 
-use crm_backend::pb::{FaqStatus, FaqVerification, ListCustomerFaqsRequest};
+use crm_backend::pb::{
+    FaqStatus, FaqVerificationStatus, ListCustomerFaqsRequest, ListFaqObservationsRequest,
+};
 
 use crate::plans::hold;
-use crate::support::faqs::{multiply_faqs, query, question};
+use crate::support::faqs::{asked, multiply_faqs, query, question};
 use crate::support::sql::{multiply_customers, settle};
 use crate::support::{Crm, Tenant};
 
@@ -25,7 +27,7 @@ async fn large() -> (Crm, Tenant, String) {
         ids.push(customer.id);
     }
     let rare = question(&ids[0], "Quetzal food", "Avocado.");
-    let rare = crm_backend::pb::CreateCustomerFaqRequest {
+    let rare = crm_backend::pb::CustomerFaq {
         status: FaqStatus::Approved.into(),
         category: "birds".to_owned(),
         ..rare
@@ -83,7 +85,10 @@ async fn a_page_of_faqs_reads_a_page_of_an_index() {
             "customer_faqs_tenant_id_status_idx",
         ),
         (
-            ListCustomerFaqsRequest { verifications: vec![FaqVerification::Disputed.into()], ..all() },
+            ListCustomerFaqsRequest {
+                verification_statuses: vec![FaqVerificationStatus::Disputed.into()],
+                ..all()
+            },
             0,
             "customer_faqs_tenant_id_verification_idx",
         ),
@@ -101,4 +106,28 @@ async fn a_page_of_faqs_reads_a_page_of_an_index() {
         };
         hold(&crm, &tenant, &what, list, &[index], 60).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_observations_reads_a_page_of_an_index() {
+    let (crm, tenant, customer) = large().await;
+    let sql = crm.sql().await;
+    let mut id = String::new();
+    for text in ["Opening hours", "Closing hours on holidays"] {
+        id = tenant.observe(asked(&customer, text, "")).await.expect("observed").0.id;
+    }
+    sql.run(
+        "INSERT INTO faq_observations SELECT copy.* FROM faq_observations o, generate_series(1, 1999) n,
+         LATERAL jsonb_populate_record(o, jsonb_build_object(
+             'id', gen_random_uuid(), 'created_at', o.created_at + n * interval '1 ms')) copy",
+    )
+    .await;
+    settle(&sql, &["faq_observations"]).await;
+    let list = async |tenant: &Tenant| {
+        let request = ListFaqObservationsRequest { customer_faq_id: id.clone(), ..Default::default() };
+        let page = tenant.observation_page(request).await.expect("a page");
+        assert_eq!(page.observations.len(), 50);
+    };
+    let indexes = ["faq_observations_tenant_id_faq_id_idx", "customer_faqs_pkey"];
+    hold(&crm, &tenant, "ListFaqObservations", list, &indexes, 60).await;
 }

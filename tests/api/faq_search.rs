@@ -1,8 +1,7 @@
 //! SearchCustomerFaqs: what is found, and in which order.
 
 use crm_backend::pb::{
-    ContentPreferences, Customer, CustomerFaq, CustomerFaqMatch, FaqStatus, FaqVerification,
-    SearchCustomerFaqsRequest,
+    ContentPreferences, Customer, CustomerFaq, CustomerFaqMatch, FaqStatus, FaqVerificationStatus, SearchCustomerFaqsRequest,
 };
 use tonic::Code;
 
@@ -116,7 +115,7 @@ async fn of_equals_the_surer_and_the_newer_come_first() {
     for asked in ["Cake one?", "Cake two?", "Cake three?"] {
         faqs.push(tenant.faq(&zoe, asked, "Yes.").await);
     }
-    tenant.check_faq(checked(&faqs[1], FaqVerification::HumanVerified)).await.expect("checked");
+    tenant.check_faq(checked(&faqs[1], FaqVerificationStatus::HumanVerified)).await.expect("checked");
     sql.run(&format!(
         "UPDATE customer_faqs SET active_at = active_at - interval '90 days' WHERE id = '{}'",
         faqs[0].id

@@ -1,15 +1,15 @@
 //! FAQs that somebody writes, changes, checks, lists and deletes.
 
 use crm_backend::pb::{
-    CreateCustomerFaqRequest, CustomerFaq, FaqSource, FaqStatus, FaqVerification, ListCustomerFaqsRequest,
-    MarkCustomerFaqVerifiedRequest,
+    CreateCustomerFaqRequest, CustomerFaq, FaqSource, FaqStatus, FaqVerificationStatus,
+    ListCustomerFaqsRequest, MarkCustomerFaqVerifiedRequest,
 };
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::support::conversations::message;
-use crate::support::faqs::{about_message, as_status, checked, question};
-use crate::support::{Crm, Refusal, micros};
+use crate::support::faqs::{about_message, as_status, asked, checked, question};
+use crate::support::{Crm, Refusal, at_once, micros};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
@@ -19,7 +19,7 @@ async fn every_field_comes_back_as_it_was_sent() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Open?")).await.expect("added");
-    let request = CreateCustomerFaqRequest {
+    let request = CustomerFaq {
         category: "hours".to_owned(),
         source: FaqSource::Document.into(),
         source_conversation_id: talk.id.clone(),
@@ -39,7 +39,7 @@ async fn every_field_comes_back_as_it_was_sent() {
         source_conversation_id: talk.id,
         source_message_id: said.id,
         status: FaqStatus::Approved.into(),
-        verification: FaqVerification::Unverified.into(),
+        verification_status: FaqVerificationStatus::Unverified.into(),
         reported_confidence: Some(0.9),
         derived_confidence: 1.0 / 3.0,
         create_time: faq.create_time,
@@ -66,9 +66,19 @@ async fn a_customer_has_a_question_once() {
         let details = error.get_error_details();
         assert_eq!(details.resource_info().expect("the other").resource_name, first.id);
     };
-    for same in ["When do you open?", "  WHEN do\tyou open ", "ｗｈｅｎ do you open?!"] {
-        names_first(&tenant.create_faq(question(&zoe, same, "")).await.expect_err(same));
+    for same in ["  WHEN do\tyou open ", "ｗｈｅｎ do you open?!"] {
+        let error = tenant.create_faq(question(&zoe, same, "")).await.expect_err(same);
+        names_first(&error);
+        assert!(error.message().contains("with another question;"), "{error:?}");
     }
+    let other = CustomerFaq {
+        category: "hours".to_owned(),
+        status: FaqStatus::Approved.into(),
+        ..question(&zoe, "When do you open?", "At eight.")
+    };
+    let error = tenant.create_faq(other).await.expect_err("other content");
+    names_first(&error);
+    assert!(error.message().contains("with another answer, category, status;"), "{error:?}");
     tenant.faq(&ben, "When do you open?", "").await;
     let second = tenant.faq(&zoe, "When do you close?", "").await;
     let wanted =
@@ -86,6 +96,52 @@ async fn a_customer_has_a_question_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_faq_or_a_check_that_is_sent_again_says_so_and_changes_nothing() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let zoe = tenant.customer("Zoe").await.id;
+    let create = async || {
+        let customer_faq = Some(question(&zoe, "Open?", "Yes."));
+        let request = CreateCustomerFaqRequest { customer_faq, request_id: String::new() };
+        let response = tenant.faqs().create_customer_faq(request).await.expect("an answer").into_inner();
+        (response.customer_faq.expect("the FAQ"), response.deduplicated)
+    };
+    let (first, deduplicated) = create().await;
+    assert!(!deduplicated);
+    assert_eq!(create().await, (first.clone(), true));
+    let both = at_once((0..8).map(|_| {
+        let (tenant, faq) = (tenant.clone(), question(&zoe, "Closed?", "No."));
+        async move { tenant.create_faq(faq).await.expect("an answer") }
+    }));
+    let both = both.await;
+    assert!(both.iter().all(|faq| *faq == both[0]), "at once too");
+
+    let mark = async |request: MarkCustomerFaqVerifiedRequest| {
+        let response = tenant.faqs().mark_customer_faq_verified(request).await.expect("an answer");
+        let response = response.into_inner();
+        (response.customer_faq.expect("the FAQ"), response.deduplicated)
+    };
+    let check = MarkCustomerFaqVerifiedRequest {
+        etag: first.etag.clone(),
+        status: FaqStatus::Approved.into(),
+        ..checked(&first, FaqVerificationStatus::HumanVerified)
+    };
+    let (verified, deduplicated) = mark(check.clone()).await;
+    assert!(!deduplicated);
+    assert_eq!(mark(check.clone()).await, (verified.clone(), true), "whatever the etag");
+    let by_ben = MarkCustomerFaqVerifiedRequest {
+        verified_by: "ben".to_owned(),
+        etag: String::new(),
+        ..check.clone()
+    };
+    let (again, deduplicated) = mark(by_ben.clone()).await;
+    assert!(!deduplicated && again.etag != verified.etag, "another person is another check");
+    tenant.observe(asked(&zoe, "Open?", "No.")).await.expect("observed");
+    let (settled, deduplicated) = mark(by_ben).await;
+    assert!(!deduplicated && settled.conflicting_answer_count == 0, "there was something to settle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_faq_is_not_found_by_anything() {
     let crm = Crm::start().await;
     let (ana, ben) = (crm.tenant(), crm.tenant());
@@ -97,7 +153,7 @@ async fn an_unknown_faq_is_not_found_by_anything() {
             ben.read_faq(&faq.id).await.expect_err("get"),
             ben.delete_faq(&faq.id, "").await.expect_err("delete"),
             ben.revise_faq(as_status(faq, FaqStatus::Approved), &[]).await.expect_err("update"),
-            ben.check_faq(checked(faq, FaqVerification::HumanVerified)).await.expect_err("check"),
+            ben.check_faq(checked(faq, FaqVerificationStatus::HumanVerified)).await.expect_err("check"),
         ];
         for error in errors {
             error.is(Code::NotFound, "CUSTOMER_FAQ_NOT_FOUND");
@@ -122,7 +178,7 @@ async fn a_stale_etag_changes_nothing() {
         tenant.revise_faq(wanted, &[]).await.expect_err("update").is(code, reason);
         tenant.delete_faq(&first.id, &etag).await.expect_err("delete").is(code, reason);
         let check =
-            MarkCustomerFaqVerifiedRequest { etag, ..checked(&first, FaqVerification::HumanVerified) };
+            MarkCustomerFaqVerifiedRequest { etag, ..checked(&first, FaqVerificationStatus::HumanVerified) };
         tenant.check_faq(check).await.expect_err("check").is(code, reason);
     }
     assert_eq!(tenant.read_faq(&first.id).await.expect("there"), now);
@@ -156,14 +212,14 @@ async fn a_check_needs_a_word_a_name_and_an_answer() {
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await.id;
     let faq = tenant.faq(&zoe, "Open?", "").await;
-    let base = || checked(&faq, FaqVerification::HumanVerified);
+    let base = || checked(&faq, FaqVerificationStatus::HumanVerified);
     let text = str::to_owned;
     let cases = [
-        (MarkCustomerFaqVerifiedRequest { verification: 0, ..base() }, "verification"),
-        (MarkCustomerFaqVerifiedRequest { verification: 1, ..base() }, "verification"),
-        (MarkCustomerFaqVerifiedRequest { verification: 99, ..base() }, "verification"),
+        (MarkCustomerFaqVerifiedRequest { verification_status: 0, ..base() }, "verification_status"),
+        (MarkCustomerFaqVerifiedRequest { verification_status: 1, ..base() }, "verification_status"),
+        (MarkCustomerFaqVerifiedRequest { verification_status: 99, ..base() }, "verification_status"),
         (MarkCustomerFaqVerifiedRequest { verified_by: String::new(), ..base() }, "verified_by"),
-        (MarkCustomerFaqVerifiedRequest { verified_by: "x".repeat(129), ..base() }, "verified_by"),
+        (MarkCustomerFaqVerifiedRequest { verified_by: "x".repeat(257), ..base() }, "verified_by"),
         (MarkCustomerFaqVerifiedRequest { status: FaqStatus::Archived.into(), ..base() }, "status"),
         (MarkCustomerFaqVerifiedRequest { status: 99, ..base() }, "status"),
         (MarkCustomerFaqVerifiedRequest { answer: "x".repeat(16_385), ..base() }, "answer"),
@@ -171,7 +227,7 @@ async fn a_check_needs_a_word_a_name_and_an_answer() {
         (
             MarkCustomerFaqVerifiedRequest {
                 answer: text("No."),
-                ..checked(&faq, FaqVerification::Disputed)
+                ..checked(&faq, FaqVerificationStatus::Disputed)
             },
             "answer",
         ),
@@ -183,22 +239,27 @@ async fn a_check_needs_a_word_a_name_and_an_answer() {
     let verified = MarkCustomerFaqVerifiedRequest { answer: text("Yes."), ..base() };
     let verified = tenant.check_faq(verified).await.expect("checked");
     assert_eq!((verified.status(), verified.answer.as_str()), (FaqStatus::Candidate, "Yes."));
-    let by_machine =
-        MarkCustomerFaqVerifiedRequest { answer: text("No."), ..checked(&faq, FaqVerification::AiChecked) };
+    let by_machine = MarkCustomerFaqVerifiedRequest {
+        answer: text("No."),
+        ..checked(&faq, FaqVerificationStatus::AiChecked)
+    };
     assert_eq!(tenant.check_faq(by_machine).await.expect("no change"), verified);
     let disputed = MarkCustomerFaqVerifiedRequest {
         status: FaqStatus::Rejected.into(),
-        ..checked(&faq, FaqVerification::Disputed)
+        ..checked(&faq, FaqVerificationStatus::Disputed)
     };
     let disputed = tenant.check_faq(disputed).await.expect("checked");
     assert_eq!(
-        (disputed.status(), disputed.verification()),
-        (FaqStatus::Rejected, FaqVerification::Disputed)
+        (disputed.status(), disputed.verification_status()),
+        (FaqStatus::Rejected, FaqVerificationStatus::Disputed)
     );
     assert!(disputed.derived_confidence < verified.derived_confidence);
     let wanted = CustomerFaq { id: faq.id.clone(), answer: text("Maybe."), ..Default::default() };
     let changed = tenant.revise_faq(wanted, &[]).await.expect("updated");
-    assert_eq!((changed.verification(), changed.verify_time), (FaqVerification::Unverified, None));
+    assert_eq!(
+        (changed.verification_status(), changed.verification),
+        (FaqVerificationStatus::Unverified, None)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +275,7 @@ async fn lists_are_filtered_and_come_in_pages() {
         (&zoe, "a", FaqSource::Ai),
         (&zoe, "", FaqSource::Human),
     ] {
-        let request = CreateCustomerFaqRequest {
+        let request = CustomerFaq {
             category: category.to_owned(),
             source: source.into(),
             ..question(customer, &format!("Question {}?", ids.len()), "Yes.")
@@ -223,7 +284,7 @@ async fn lists_are_filtered_and_come_in_pages() {
     }
     tenant.revise_faq(as_status(&ids[1], FaqStatus::Approved), &[]).await.expect("updated");
     tenant.revise_faq(as_status(&ids[4], FaqStatus::Rejected), &[]).await.expect("updated");
-    tenant.check_faq(checked(&ids[0], FaqVerification::AiChecked)).await.expect("checked");
+    tenant.check_faq(checked(&ids[0], FaqVerificationStatus::AiChecked)).await.expect("checked");
     let all = ListCustomerFaqsRequest::default;
     let approved = vec![FaqStatus::Approved.into()];
     let two = vec![FaqStatus::Approved.into(), FaqStatus::Rejected.into()];
@@ -233,7 +294,13 @@ async fn lists_are_filtered_and_come_in_pages() {
         (ListCustomerFaqsRequest { customer_id: zoe.clone(), ..all() }, &[4, 3, 1, 0]),
         (ListCustomerFaqsRequest { statuses: approved, ..all() }, &[1]),
         (ListCustomerFaqsRequest { statuses: two, customer_id: zoe.clone(), ..all() }, &[4, 1]),
-        (ListCustomerFaqsRequest { verifications: vec![FaqVerification::AiChecked.into()], ..all() }, &[0]),
+        (
+            ListCustomerFaqsRequest {
+                verification_statuses: vec![FaqVerificationStatus::AiChecked.into()],
+                ..all()
+            },
+            &[0],
+        ),
         (
             ListCustomerFaqsRequest {
                 sources: vec![FaqSource::Import.into(), FaqSource::Ai.into()],
@@ -267,7 +334,7 @@ async fn lists_are_filtered_and_come_in_pages() {
         (ListCustomerFaqsRequest { page_size: -1, ..all() }, "page_size"),
         (ListCustomerFaqsRequest { order_by: "question".to_owned(), ..all() }, "order_by"),
         (ListCustomerFaqsRequest { statuses: vec![0], ..all() }, "statuses[0]"),
-        (ListCustomerFaqsRequest { verifications: vec![99], ..all() }, "verifications[0]"),
+        (ListCustomerFaqsRequest { verification_statuses: vec![99], ..all() }, "verification_statuses[0]"),
         (ListCustomerFaqsRequest { sources: vec![0], ..all() }, "sources[0]"),
         (ListCustomerFaqsRequest { customer_id: "x".to_owned(), ..all() }, "customer_id"),
     ] {

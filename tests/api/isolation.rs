@@ -28,7 +28,8 @@ pub(crate) async fn everything(tenant: &Tenant) -> About {
     tenant.analyse(samples::analysis(&talk.id)).await.expect("recorded");
     let question = tenant.question(&talk.customer_id, "Why?").await.id;
     let slug = tenant.get(&talk.customer_id).await.expect("there").slug;
-    let (faq, _) = tenant.observe(about_message(&talk, &said, "Open?", "Yes.")).await.expect("observed");
+    let observed = tenant.faqs().record_faq_observation(about_message(&talk, &said, "Open?", "Yes.")).await;
+    let observed = observed.expect("observed").into_inner();
     let campaign = tenant.campaign("Spring").await.id;
     tenant.assign(&campaign, &[&talk.customer_id]).await.expect("assigned");
     let kinds = [CampaignEventKind::Sent, CampaignEventKind::OptedIn];
@@ -48,7 +49,8 @@ pub(crate) async fn everything(tenant: &Tenant) -> About {
         conversation: talk.id,
         message: said.id,
         question,
-        faq: faq.id,
+        faq: observed.customer_faq.expect("a FAQ").id,
+        observation: observed.observation.expect("it").id,
         campaign,
         ..About::nothing()
     }
@@ -70,6 +72,7 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
             &about.message,
             &about.question,
             &about.faq,
+            &about.observation,
             &about.campaign,
             &about.purchase,
             &about.audit_event,
@@ -254,7 +257,7 @@ async fn rows_of_another_tenant_cannot_be_written() {
         format!("UPDATE campaign_customers SET campaign_id = '{}'", of_ana.campaign),
         "UPDATE campaign_events SET kind = 'OPENED'".to_owned(),
         "DELETE FROM campaign_events".to_owned(),
-        format!("UPDATE pending_questions SET created_conversation_id = '{}'", of_ana.conversation),
+        format!("UPDATE pending_questions SET source_conversation_id = '{}'", of_ana.conversation),
         format!(
             "INSERT INTO audit_events (tenant_id, id, principal, method, resource_type, outcome, code)
                  VALUES ('{}', gen_random_uuid(), 'x', 'x', 'CUSTOMER', 'SUCCEEDED', 0)",

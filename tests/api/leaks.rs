@@ -98,6 +98,7 @@ async fn everything(tenant: &Tenant) -> About {
         message: said.id,
         question: tenant.question(&customer.id, &text()).await.id,
         faq: tenant.faq(&customer.id, &text(), &text()).await.id,
+        observation: Uuid::now_v7().to_string(),
         campaign: tenant.campaign(&text()).await.id,
         purchase: tenant.purchase(&customer.id).await.id,
         audit_event: tenant.events(Default::default()).await.remove(0).id,

@@ -326,7 +326,7 @@ async fn a_path_that_is_no_field_is_named() {
         let open = match resource.name {
             "customer" => "custom_attributes.",
             "conversation" => "metadata.`a",
-            _ => "scheduled_time.seconds",
+            _ => "schedule_time.seconds",
         };
         for bad in ["nonsense", "", "*.x", ".", "id.x", open, "ID", " id", "a\0b", &"x".repeat(5_000)] {
             let patch = DynamicMessage::new(resource.descriptor());

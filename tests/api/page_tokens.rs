@@ -9,6 +9,7 @@ use crate::support::campaigns::{event, event_at, planned};
 use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::engagement::{back, bought, viewed};
+use crate::support::faqs::asked;
 use crate::support::raw::{CONTRACT, call, rpcs};
 use crate::support::samples::{About, analysis, whole_list};
 use crate::support::{Crm, Tenant};
@@ -79,7 +80,11 @@ async fn extremes(tenant: &Tenant) -> About {
     for _ in 0..3 {
         tenant.refund(back(&purchase, Some(1))).await.expect("refunded");
     }
-    About { customer, conversation, campaign, purchase: purchase.id, ..About::nothing() }
+    let mut faq = String::new();
+    for _ in 0..3 {
+        faq = tenant.observe(asked(&customer, "Open?", "Yes.")).await.expect("observed").0.id;
+    }
+    About { customer, conversation, campaign, faq, purchase: purchase.id, ..About::nothing() }
 }
 
 /// The orders in which a list may be asked for.

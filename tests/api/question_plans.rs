@@ -1,7 +1,7 @@
 //! How pending questions are found: by index, and without reading more than is looked at.
 
 use crm_backend::pb::{
-    CreatePendingQuestionRequest, ListPendingQuestionsRequest, NextPendingQuestionsRequest,
+    ListPendingQuestionsRequest, NextPendingQuestionsRequest, PendingQuestion,
     PendingQuestionStatus as Status, Priority, QuestionTiming,
 };
 
@@ -93,7 +93,7 @@ async fn what_to_ask_next_reads_its_windows_and_no_more() {
 async fn a_page_of_questions_reads_a_page_of_an_index() {
     let (crm, tenant, sql, talk) = large().await;
     let customer_id = || talk.customer_id.clone();
-    let rare = CreatePendingQuestionRequest {
+    let rare = PendingQuestion {
         priority: Priority::Urgent.into(),
         timing: QuestionTiming::AfterPurchase.into(),
         ..about(&customer_id(), "email")

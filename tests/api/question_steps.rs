@@ -2,7 +2,8 @@
 
 use crm_backend::pb::{
     MarkPendingQuestionAnsweredRequest, MarkPendingQuestionAskedRequest, MarkPendingQuestionVerifiedRequest,
-    PendingQuestion, PendingQuestionStatus as Status, SkipPendingQuestionRequest,
+    PendingQuestion, PendingQuestionStatus as Status, QuestionAnswer, QuestionAsking,
+    SkipPendingQuestionRequest, Verification,
 };
 use prost_types::Duration;
 use tonic::Code;
@@ -14,6 +15,21 @@ use crate::support::{Crm, Refusal, STALE_ETAG, Tenant, at_once, micros};
 
 fn asked(id: &str) -> MarkPendingQuestionAskedRequest {
     MarkPendingQuestionAskedRequest { id: id.to_owned(), ..Default::default() }
+}
+
+fn asking(question: &PendingQuestion) -> &QuestionAsking {
+    question.last_asking.as_ref().expect("it was asked")
+}
+
+/// How long a question is not to be asked, in microseconds.
+fn cooldown_of(question: &PendingQuestion) -> i64 {
+    micros(asking(question).cooldown_end_time) - micros(asking(question).ask_time)
+}
+
+/// Whether the question was declined, and why it was put aside or declined.
+fn why(question: &PendingQuestion) -> (bool, &str) {
+    let skip = question.last_skip.as_ref().expect("a skip");
+    (skip.declined, &skip.reason)
 }
 
 /// A question that has come this far.
@@ -95,36 +111,39 @@ async fn asking_takes_down_where_and_starts_the_cooldown() {
     let once = tenant.mark_asked(request.clone()).await.expect("asked");
     let expected = PendingQuestion {
         status: Status::Asked.into(),
-        attempts: 1,
-        ask_time: once.ask_time,
-        asked_conversation_id: talk.id.clone(),
-        asked_message_id: said.id.clone(),
-        cooldown_end_time: once.cooldown_end_time,
+        last_asking: Some(QuestionAsking {
+            attempt_count: 1,
+            ask_time: asking(&once).ask_time,
+            conversation_id: talk.id.clone(),
+            message_id: said.id.clone(),
+            cooldown_end_time: asking(&once).cooldown_end_time,
+        }),
         update_time: once.update_time,
         etag: once.etag.clone(),
         ..first.clone()
     };
     assert_eq!(once, expected);
     let day = 24 * 3_600 * 1_000_000;
-    assert_eq!(micros(once.cooldown_end_time) - micros(once.ask_time), day, "24 hours when not said");
-    // The same message again is the same time, whatever the etag and the cooldown.
-    let again = MarkPendingQuestionAskedRequest {
-        etag: first.etag.clone(),
-        cooldown: Some(Duration { seconds: 1, nanos: 0 }),
-        ..request.clone()
-    };
+    assert_eq!(cooldown_of(&once), day, "24 hours by default");
+    // The same message again is the same time, whatever the etag.
+    let again = MarkPendingQuestionAskedRequest { etag: first.etag.clone(), ..request.clone() };
     assert_eq!(tenant.mark_asked(again.clone()).await.expect("no step"), once);
+    let again =
+        MarkPendingQuestionAskedRequest { cooldown: Some(Duration { seconds: 1, nanos: 0 }), ..again };
+    let error = tenant.mark_asked(again.clone()).await.expect_err("another cooldown");
+    error.is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+    assert!(error.message().contains("another cooldown;"), "{error:?}");
     let (second, _) = tenant.add(&talk.id, message("b", "Why??")).await.expect("added");
     let other = MarkPendingQuestionAskedRequest { message_id: second.id, ..again };
     tenant.mark_asked(other.clone()).await.expect_err("stale").is(Code::Aborted, "ETAG_STALE");
     let other = MarkPendingQuestionAskedRequest { etag: once.etag.clone(), ..other };
     let twice = tenant.mark_asked(other).await.expect("asked");
-    assert_eq!(twice.attempts, 2);
+    assert_eq!(asking(&twice).attempt_count, 2);
     assert!(twice.etag != once.etag && once.etag != first.etag);
-    assert_eq!(micros(twice.cooldown_end_time) - micros(twice.ask_time), 1_000_000);
+    assert_eq!(cooldown_of(&twice), 1_000_000);
     // Without a message every time counts.
-    for attempts in [3, 4] {
-        assert_eq!(tenant.ask(&first.id).await.expect("asked").attempts, attempts);
+    for count in [3, 4] {
+        assert_eq!(asking(&tenant.ask(&first.id).await.expect("asked")).attempt_count, count);
     }
 }
 
@@ -134,7 +153,7 @@ async fn sixteen_reports_of_one_message_count_once_and_of_none_sixteen_times() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Why?")).await.expect("added");
-    for (message_id, attempts) in [(said.id, 1), (String::new(), 16)] {
+    for (message_id, count) in [(said.id, 1), (String::new(), 16)] {
         let id = tenant.question(&talk.customer_id, "Why?").await.id;
         let reports = (0..16).map(|_| {
             let (tenant, conversation_id, message_id) = (tenant.clone(), talk.id.clone(), message_id.clone());
@@ -142,7 +161,7 @@ async fn sixteen_reports_of_one_message_count_once_and_of_none_sixteen_times() {
             async move { tenant.mark_asked(request).await.expect("asked") }
         });
         at_once(reports).await;
-        assert_eq!(tenant.read_question(&id).await.expect("there").attempts, attempts);
+        assert_eq!(asking(&tenant.read_question(&id).await.expect("there")).attempt_count, count);
     }
 }
 
@@ -204,11 +223,14 @@ async fn an_answer_is_taken_down_and_may_get_better_until_it_is_verified() {
         tenant.mark_answered(request.clone()).await.expect("answered").pending_question.expect("it");
     let expected = PendingQuestion {
         status: Status::Answered.into(),
-        answer: " Because\nof it. ".to_owned(),
-        confidence: Some(0.3),
-        answer_time: answered.answer_time,
-        answered_conversation_id: talk.id,
-        answered_message_id: said.id,
+        answer: Some(QuestionAnswer {
+            text: " Because\nof it. ".to_owned(),
+            confidence: Some(0.3),
+            answer_time: answered.answer.as_ref().expect("an answer").answer_time,
+            conversation_id: talk.id,
+            message_id: said.id,
+            write_time: None,
+        }),
         update_time: answered.update_time,
         etag: answered.etag.clone(),
         ..first.clone()
@@ -219,19 +241,22 @@ async fn an_answer_is_taken_down_and_may_get_better_until_it_is_verified() {
     assert_eq!(repeated, answered);
     let better = MarkPendingQuestionAnsweredRequest { confidence: Some(1.0), ..request };
     let better = tenant.mark_answered(better).await.expect("answered").pending_question.expect("it");
-    assert_eq!(better.confidence, Some(1.0));
+    let confidence = better.answer.as_ref().expect("an answer").confidence;
+    assert_eq!(confidence, Some(1.0));
     assert_ne!(better.etag, answered.etag);
     let verified = tenant.verify(&first.id, "ana").await.expect("verified");
     let expected = PendingQuestion {
         status: Status::Verified.into(),
-        verified_by: "ana".to_owned(),
-        verify_time: verified.verify_time,
+        verification: Some(Verification {
+            verified_by: "ana".to_owned(),
+            verify_time: verified.verification.as_ref().expect("a check").verify_time,
+        }),
         update_time: verified.update_time,
         etag: verified.etag.clone(),
         ..better
     };
     assert_eq!(verified, expected);
-    assert!(verified.verify_time.is_some());
+    assert!(micros(verified.verification.as_ref().expect("a check").verify_time) > 0);
     assert_eq!(tenant.verify(&first.id, "ana").await.expect("no step"), verified);
     for error in [
         tenant.verify(&first.id, "ben").await.expect_err("somebody else"),
@@ -249,17 +274,60 @@ async fn skipping_is_for_now_and_declining_for_good() {
     let customer = tenant.customer("Zoe").await.id;
     let id = tenant.question(&customer, "Why?").await.id;
     let skipped = tenant.skip_because(&id, false, "busy\ntoday").await.expect("skipped");
-    assert_eq!((skipped.status(), skipped.skip_reason.as_str()), (Status::Skipped, "busy\ntoday"));
-    assert!(skipped.skip_time.is_some());
+    assert_eq!((skipped.status(), why(&skipped)), (Status::Skipped, (false, "busy\ntoday")));
+    assert!(micros(skipped.last_skip.as_ref().expect("a skip").skip_time) > 0);
     assert_eq!(tenant.skip_because(&id, false, "busy\ntoday").await.expect("no step"), skipped);
     assert_eq!(tenant.skip(&id, false).await.expect("no step"), skipped);
     let asked = tenant.ask(&id).await.expect("asked");
-    assert_eq!((asked.status(), asked.skip_reason.as_str()), (Status::Asked, "busy\ntoday"));
+    assert_eq!((asked.status(), why(&asked)), (Status::Asked, (false, "busy\ntoday")));
     let declined = tenant.skip_because(&id, true, "private").await.expect("declined");
-    assert_eq!((declined.status(), declined.skip_reason.as_str()), (Status::Declined, "private"));
+    assert_eq!((declined.status(), why(&declined)), (Status::Declined, (true, "private")));
     assert_eq!(tenant.skip(&id, true).await.expect("no step"), declined);
     let error = tenant.skip_because(&id, true, "otherwise").await.expect_err("final");
     error.is(Code::FailedPrecondition, "PENDING_QUESTION_STEP_NOT_ALLOWED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_sent_again_says_so() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let (said, _) = tenant.add(&talk.id, message("a", "Why?")).await.expect("added");
+    let id = tenant.question(&talk.customer_id, "Why?").await.id;
+    let mut questions = tenant.questions();
+    let skip = |declined| SkipPendingQuestionRequest { id: id.clone(), declined, ..Default::default() };
+    let ask = MarkPendingQuestionAskedRequest {
+        conversation_id: talk.id.clone(),
+        message_id: said.id.clone(),
+        ..asked(&id)
+    };
+    let verify = MarkPendingQuestionVerifiedRequest {
+        id: id.clone(),
+        verified_by: "ana".to_owned(),
+        ..Default::default()
+    };
+    let mut seen = Vec::new();
+    for deduplicated in [false, true] {
+        let skipped = questions.skip_pending_question(skip(false)).await.expect("skipped").into_inner();
+        seen.push((skipped.deduplicated, deduplicated));
+    }
+    for deduplicated in [false, true] {
+        let asked = questions.mark_pending_question_asked(ask.clone()).await.expect("asked").into_inner();
+        seen.push((asked.deduplicated, deduplicated));
+    }
+    for deduplicated in [false, true] {
+        let answered = tenant.mark_answered(answer(&id, "Because")).await.expect("answered");
+        seen.push((answered.deduplicated, deduplicated));
+    }
+    for deduplicated in [false, true] {
+        let verified = questions.mark_pending_question_verified(verify.clone()).await.expect("verified");
+        seen.push((verified.into_inner().deduplicated, deduplicated));
+    }
+    assert!(seen.iter().all(|(told, expected)| told == expected), "{seen:?}");
+    let error = questions.skip_pending_question(skip(true)).await.expect_err("verified");
+    error.is(Code::FailedPrecondition, "PENDING_QUESTION_STEP_NOT_ALLOWED");
+    let error = tenant.answer(&id, "Otherwise").await.expect_err("verified");
+    assert!(error.message().contains("is VERIFIED with another answer;"), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,11 +362,11 @@ async fn steps_that_are_wrong_are_refused() {
     ] {
         is_about(&tenant.mark_answered(request).await.expect_err(field), field);
     }
-    for by in ["", "a\nb", &"x".repeat(129)] {
+    for by in ["", "a\nb", &"x".repeat(257)] {
         tenant.verify(&id, by).await.expect_err(by).is_invalid(&["verified_by"]);
     }
     tenant.skip_because(&id, true, &"x".repeat(1_025)).await.expect_err("long").is_invalid(&["reason"]);
-    assert_eq!(tenant.mark_asked(cooldown(0, 0)).await.expect("none").attempts, 1);
+    assert_eq!(asking(&tenant.mark_asked(cooldown(0, 0)).await.expect("none")).attempt_count, 1);
     let unknown = Uuid::now_v7().to_string();
     for error in [
         tenant.ask(&unknown).await.expect_err("unknown"),

@@ -2,11 +2,11 @@
 //! DeletePendingQuestion.
 
 use crm_backend::pb::{
-    CreatePendingQuestionRequest, ListPendingQuestionsRequest, PendingQuestion,
-    PendingQuestionStatus as Status, Priority, QuestionTiming,
+    ListPendingQuestionsRequest, PendingQuestion, PendingQuestionStatus as Status, Priority, QuestionTiming,
 };
 use prost_types::Timestamp;
 use tonic::Code;
+use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use crate::support::questions::{about, is_about, lapse, question};
@@ -15,6 +15,18 @@ use crate::support::{Crm, Refusal, STALE_ETAG, at_once, begin, eventually};
 /// A time in the far future.
 fn far() -> Option<Timestamp> {
     Some(Timestamp { seconds: 4_100_000_000, nanos: 0 })
+}
+
+/// Holds an error to another open question for the field, which it names.
+#[track_caller]
+fn is_taken_by(error: &tonic::Status, other: &str) {
+    error.is(Code::AlreadyExists, "TARGET_FIELD_TAKEN");
+    let details = error.get_error_details();
+    let resource = details.resource_info().expect("the other");
+    assert_eq!(
+        (resource.resource_type.as_str(), resource.resource_name.as_str()),
+        ("pending_question", other)
+    );
 }
 
 fn texts(questions: &[PendingQuestion]) -> String {
@@ -26,17 +38,17 @@ async fn every_field_comes_back_as_it_was_sent() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
-    let request = CreatePendingQuestionRequest {
+    let request = PendingQuestion {
         customer_id: talk.customer_id.clone(),
         question: "When do you open?\nAnd close?".to_owned(),
         target_field: "custom_attributes.opening_hours".to_owned(),
         purpose: "The website shows it.".to_owned(),
         priority: Priority::High.into(),
         timing: QuestionTiming::Scheduled.into(),
-        scheduled_time: far(),
+        schedule_time: far(),
         expire_time: far(),
-        conversation_id: talk.id.clone(),
-        request_id: String::new(),
+        source_conversation_id: talk.id.clone(),
+        ..Default::default()
     };
     let (created, existing) = tenant.create_question(request.clone()).await.expect("created");
     let expected = PendingQuestion {
@@ -51,16 +63,20 @@ async fn every_field_comes_back_as_it_was_sent() {
         purpose: request.purpose,
         priority: request.priority,
         timing: request.timing,
-        scheduled_time: request.scheduled_time,
+        schedule_time: request.schedule_time,
         expire_time: request.expire_time,
-        created_conversation_id: request.conversation_id,
+        source_conversation_id: request.source_conversation_id,
         ..Default::default()
     };
     assert_eq!((created, existing), (expected.clone(), false));
     assert_eq!(tenant.read_question(&expected.id).await.expect("there"), expected);
     let plain = tenant.question(&talk.customer_id, "Why?").await;
     assert_eq!((plain.priority(), plain.timing()), (Priority::Normal, QuestionTiming::NextMessage));
-    assert_eq!((plain.scheduled_time, plain.confidence), (None, None));
+    assert_eq!(plain.schedule_time, None);
+    assert_eq!(
+        (plain.last_asking, plain.answer, plain.verification, plain.last_skip),
+        (None, None, None, None)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,27 +93,29 @@ async fn a_question_that_is_wrong_is_refused() {
         (question(&id, " \n\u{200b} "), "question"),
         (question(&id, &"x".repeat(2_049)), "question"),
         (question(&id, "a\0b"), "question"),
-        (CreatePendingQuestionRequest { purpose: "x".repeat(2_049), ..good() }, "purpose"),
-        (CreatePendingQuestionRequest { priority: 99, ..good() }, "priority"),
-        (CreatePendingQuestionRequest { timing: 99, ..good() }, "timing"),
-        (
-            CreatePendingQuestionRequest { timing: QuestionTiming::Scheduled.into(), ..good() },
-            "scheduled_time",
-        ),
-        (CreatePendingQuestionRequest { expire_time: past, ..good() }, "expire_time"),
-        (CreatePendingQuestionRequest { conversation_id: "x".to_owned(), ..good() }, "conversation_id"),
+        (PendingQuestion { purpose: "x".repeat(2_049), ..good() }, "purpose"),
+        (PendingQuestion { priority: 99, ..good() }, "priority"),
+        (PendingQuestion { timing: 99, ..good() }, "timing"),
+        (PendingQuestion { timing: QuestionTiming::Scheduled.into(), ..good() }, "schedule_time"),
+        (PendingQuestion { expire_time: past, ..good() }, "expire_time"),
+        (PendingQuestion { source_conversation_id: "x".to_owned(), ..good() }, "source_conversation_id"),
     ] {
-        is_about(&tenant.create_question(request.clone()).await.expect_err(field), field);
+        let error = tenant.create_question(request.clone()).await.expect_err(field);
+        is_about(&error, &format!("pending_question.{field}"));
     }
     for path in
         ["nonsense", "id", "etag", "create_time", "business_context", "custom_attributes", "tags.0", "*"]
     {
         let error = tenant.create_question(about(&id, path)).await.expect_err(path);
-        error.is_invalid(&["target_field"]);
+        error.is_invalid(&["pending_question.target_field"]);
         assert!(error.message().contains(path.split('.').next().expect("a name")), "{error:?}");
     }
     let too_long = format!("custom_attributes.{}", "k".repeat(65));
-    tenant.create_question(about(&id, &too_long)).await.expect_err("too long").is_invalid(&["target_field"]);
+    tenant
+        .create_question(about(&id, &too_long))
+        .await
+        .expect_err("too long")
+        .is_invalid(&["pending_question.target_field"]);
     assert_eq!(tenant.all_questions(Default::default()).await, [], "nothing had an effect");
 }
 
@@ -114,8 +132,7 @@ async fn a_question_needs_its_customer_and_its_conversation() {
     let unknown = Uuid::now_v7().to_string();
     for customer_id in [&unknown, &gone, &foreign.customer_id] {
         for request in [question(customer_id, "Why?"), about(customer_id, "email")] {
-            let in_talk =
-                CreatePendingQuestionRequest { conversation_id: talk.id.clone(), ..request.clone() };
+            let in_talk = PendingQuestion { source_conversation_id: talk.id.clone(), ..request.clone() };
             for request in [request, in_talk] {
                 let error = tenant.create_question(request).await.expect_err("no customer");
                 error.is(Code::NotFound, "CUSTOMER_NOT_FOUND");
@@ -123,7 +140,10 @@ async fn a_question_needs_its_customer_and_its_conversation() {
         }
     }
     for conversation_id in [unknown, second.id, foreign.id] {
-        let request = CreatePendingQuestionRequest { conversation_id, ..question(&talk.customer_id, "Why?") };
+        let request = PendingQuestion {
+            source_conversation_id: conversation_id,
+            ..question(&talk.customer_id, "Why?")
+        };
         let error = tenant.create_question(request).await.expect_err("no conversation");
         error.is(Code::NotFound, "CONVERSATION_NOT_FOUND");
     }
@@ -140,6 +160,14 @@ async fn an_open_question_for_the_same_field_is_answered_instead_of_a_second_one
     let (first, existing) = create(&ana).await;
     assert!(!existing);
     assert_eq!(create(&ana).await, (first.clone(), true));
+    let other = PendingQuestion {
+        purpose: "To write.".to_owned(),
+        timing: QuestionTiming::Immediate.into(),
+        ..about(&ana, "email")
+    };
+    let error = tenant.create_question(other).await.expect_err("other content");
+    is_taken_by(&error, &first.id);
+    assert!(error.message().contains("which has another purpose, timing;"), "{error:?}");
     let asked = tenant.ask(&first.id).await.expect("asked");
     assert_eq!(create(&ana).await, (asked, true), "also when it was asked");
     assert!(!create(&ben).await.1, "another customer's is another one");
@@ -272,7 +300,7 @@ async fn pages_show_every_question_once_and_all_filters_must_hold_together() {
     let (tenant, other) = (crm.tenant(), crm.tenant());
     let (ana, ben) = (tenant.customer("Ana").await.id, tenant.customer("Ben").await.id);
     let make = async |customer: &str, text: &str, priority: Priority, timing: QuestionTiming, field: &str| {
-        let request = CreatePendingQuestionRequest {
+        let request = PendingQuestion {
             question: text.to_owned(),
             priority: priority.into(),
             timing: timing.into(),
@@ -375,7 +403,7 @@ async fn an_open_question_can_be_changed() {
         ),
     ] {
         let error = tenant.revise_question(bad(change.clone()), &[path]).await.expect_err(path);
-        let wrong = if change.timing() == QuestionTiming::Scheduled { "scheduled_time" } else { path };
+        let wrong = if change.timing() == QuestionTiming::Scheduled { "schedule_time" } else { path };
         is_about(&error, &format!("pending_question.{wrong}"));
     }
     for etag in ["x", "1"] {
@@ -398,8 +426,7 @@ async fn a_change_does_not_make_two_open_questions_for_one_field() {
     let second = tenant.create_question(about(&customer, "phone")).await.expect("created").0;
     let change = || PendingQuestion { target_field: "email".to_owned(), ..second.clone() };
     let error = tenant.revise_question(change(), &["target_field"]).await.expect_err("taken");
-    error.is(Code::FailedPrecondition, "PENDING_QUESTION_STEP_NOT_ALLOWED");
-    assert!(error.message().contains(&first.id), "it names the other one: {error:?}");
+    is_taken_by(&error, &first.id);
     // One that has expired makes way.
     lapse(&sql, &first.id).await;
     assert_eq!(
@@ -411,8 +438,7 @@ async fn a_change_does_not_make_two_open_questions_for_one_field() {
     tenant.skip(&third.id, false).await.expect("skipped");
     let fourth = tenant.create_question(about(&customer, "phone")).await.expect("created").0;
     let error = tenant.ask(&third.id).await.expect_err("taken");
-    error.is(Code::FailedPrecondition, "PENDING_QUESTION_STEP_NOT_ALLOWED");
-    assert!(error.message().contains(&fourth.id), "{error:?}");
+    is_taken_by(&error, &fourth.id);
     tenant.delete_question(&fourth.id, "").await.expect("deleted");
     assert_eq!(tenant.ask(&third.id).await.expect("asked").status(), Status::Asked);
 }

@@ -1,8 +1,7 @@
 //! NextPendingQuestions: what to ask, what not, and why.
 
 use crm_backend::pb::{
-    CreatePendingQuestionRequest, Customer, CustomerStatus, MarkPendingQuestionAskedRequest, MessageRole,
-    NewMessage, NextPendingQuestionsRequest, NextPendingQuestionsResponse, Priority,
+    Customer, CustomerStatus, MarkPendingQuestionAskedRequest, MessageRole, NewMessage, NextPendingQuestionsRequest, NextPendingQuestionsResponse, PendingQuestion, Priority,
     QuestionLeftOutReason as Reason, QuestionTiming,
 };
 use prost_types::{Duration, Timestamp};
@@ -29,11 +28,8 @@ async fn make(
     priority: Priority,
     timing: QuestionTiming,
 ) -> String {
-    let request = CreatePendingQuestionRequest {
-        priority: priority.into(),
-        timing: timing.into(),
-        ..question(customer, text)
-    };
+    let request =
+        PendingQuestion { priority: priority.into(), timing: timing.into(), ..question(customer, text) };
     tenant.create_question(request).await.expect("created").0.id
 }
 
@@ -97,8 +93,10 @@ async fn fifty_questions_are_the_most_and_a_hundred_are_looked_at() {
     assert_eq!(next.questions.len(), 50);
     assert_eq!(to_ask(&next)[..3], ["urgent", "Question 0", "Question 1"]);
     // Those of higher priority are looked at, however many others there are; what has expired is not.
-    sql.run(&format!("UPDATE pending_questions SET attempts = 5, asked_at = now() WHERE id <> '{urgent}'"))
-        .await;
+    sql.run(&format!(
+        "UPDATE pending_questions SET attempt_count = 5, asked_at = now() WHERE id <> '{urgent}'"
+    ))
+    .await;
     let next = tenant.next_of(request.clone()).await.expect("an answer");
     assert_eq!((next.questions.len(), next.left_out.len()), (1, 99));
     assert!(next.left_out.iter().all(|left_out| left_out.reason() == Reason::Exhausted));
@@ -113,10 +111,8 @@ async fn what_is_known_declined_answered_or_put_aside_is_not_asked() {
     let tenant = crm.tenant();
     let request = Customer { email: "zoe@cafe.example".to_owned(), ..named("Zoe") };
     let customer = tenant.create(request).await.expect("created").id;
-    let field = |field: &str, text: &str| CreatePendingQuestionRequest {
-        question: text.to_owned(),
-        ..about(&customer, field)
-    };
+    let field =
+        |field: &str, text: &str| PendingQuestion { question: text.to_owned(), ..about(&customer, field) };
     let create = async |request| tenant.create_question(request).await.expect("created").0.id;
     create(field("email", "Your address?")).await;
     create(field("status", "Are you one of us?")).await;
@@ -141,6 +137,13 @@ async fn what_is_known_declined_answered_or_put_aside_is_not_asked() {
     ];
     assert_eq!(not_to_ask(&next), expected);
     assert_eq!(next.left_out[0].explanation, "the customer's email is filled");
+    let plain = NextPendingQuestionsRequest { customer_id: customer.clone(), ..Default::default() };
+    let plain = tenant.questions().next_pending_questions(plain).await.expect("an answer").into_inner();
+    assert_eq!(
+        (plain.questions, plain.left_out),
+        (next.questions.clone(), Vec::new()),
+        "unless it is asked for"
+    );
     assert!(next.left_out.iter().all(|left_out| !left_out.explanation.is_empty()));
     let emptied = Customer { id: customer.clone(), ..Default::default() };
     tenant.update(emptied, &["email"]).await.expect("emptied");
@@ -194,17 +197,17 @@ async fn a_question_waits_for_its_time() {
     let sql = crm.sql().await;
     let talk = tenant.conversation().await;
     let customer = &talk.customer_id;
-    let scheduled = CreatePendingQuestionRequest {
+    let scheduled = PendingQuestion {
         timing: QuestionTiming::Scheduled.into(),
-        scheduled_time: Some(Timestamp { seconds: 4_100_000_000, nanos: 0 }),
+        schedule_time: Some(Timestamp { seconds: 4_100_000_000, nanos: 0 }),
         ..question(customer, "scheduled")
     };
     tenant.create_question(scheduled).await.expect("created");
     timed(&tenant, customer, "before", QuestionTiming::BeforePurchase).await;
     timed(&tenant, customer, "after", QuestionTiming::AfterPurchase).await;
-    let another = CreatePendingQuestionRequest {
+    let another = PendingQuestion {
         timing: QuestionTiming::NextConversation.into(),
-        conversation_id: talk.id.clone(),
+        source_conversation_id: talk.id.clone(),
         ..question(customer, "another talk")
     };
     tenant.create_question(another).await.expect("created");

@@ -205,6 +205,10 @@ async fn what_lies_beyond_the_rules_is_told_in_the_same_round() {
         };
         for path in fields(&input).into_iter().filter(|path| path.len() <= 2) {
             let Some(value) = beyond(&path) else { continue };
+            // Of what is created, there is no etag yet.
+            if rpc.name().starts_with("Create") && path.last().is_some_and(|field| field.name() == "etag") {
+                continue;
+            }
             let mut request = sample.clone();
             plant(&mut request, &path, value);
             request.set_field(&other, bad.clone());
@@ -243,23 +247,34 @@ async fn rules_between_fields_are_told_with_those_of_single_ones() {
         ("CreateCampaign", vec![("status", Value::EnumNumber(2)), ("name", text(""))], "start_time"),
         (
             "CreatePendingQuestion",
-            vec![("target_field", text("nonsense")), ("question", text(""))],
-            "target_field",
+            vec![
+                ("pending_question.target_field", text("nonsense")),
+                ("pending_question.question", text("")),
+            ],
+            "pending_question.target_field",
         ),
         (
             "CreatePendingQuestion",
-            vec![("timing", Value::EnumNumber(7)), ("question", text(""))],
-            "scheduled_time",
+            vec![("pending_question.timing", Value::EnumNumber(7)), ("pending_question.question", text(""))],
+            "pending_question.schedule_time",
         ),
         (
             "CreateCustomerFaq",
-            vec![("source_message_id", id()), ("question", text("")), ("source_conversation_id", text(""))],
-            "source_conversation_id",
+            vec![
+                ("customer_faq.source_message_id", id()),
+                ("customer_faq.question", text("")),
+                ("customer_faq.source_conversation_id", text("")),
+            ],
+            "customer_faq.source_conversation_id",
         ),
         (
             "RecordFaqObservation",
-            vec![("message_id", id()), ("request_id", text("1")), ("conversation_id", text(""))],
-            "conversation_id",
+            vec![
+                ("observation.message_id", id()),
+                ("request_id", text("1")),
+                ("observation.conversation_id", text("")),
+            ],
+            "observation.conversation_id",
         ),
         ("RecordPurchase", vec![("amount.nanos", Value::I32(1)), ("request_id", text("1"))], "amount.nanos"),
         ("ListConversations", vec![("topic", text("x")), ("page_size", Value::I32(-1))], "start_time_from"),
@@ -364,13 +379,15 @@ async fn what_is_deleted_or_of_another_customer_says_so() {
         error.is(Code::NotFound, "CONVERSATION_NOT_FOUND");
         assert!(error.message().contains(&format!("is not with the customer {}", other.id)), "{error:?}");
     }
-    let used = pb::RecordFaqObservationRequest {
-        customer_id: other.id.clone(),
+    let used = pb::FaqObservation {
         kind: pb::FaqObservationKind::Used.into(),
-        faq_id: faq.id.clone(),
+        customer_faq_id: faq.id.clone(),
         ..Default::default()
     };
-    let error = tenant.observe(used).await.expect_err("another customer's");
+    let error = tenant
+        .observe(crate::support::faqs::observed(&other.id, used))
+        .await
+        .expect_err("another customer's");
     error.is(Code::NotFound, "CUSTOMER_FAQ_NOT_FOUND");
     assert!(error.message().contains(&format!("is not of the customer {}", other.id)), "{error:?}");
 }

@@ -10,10 +10,10 @@ use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::watch_conversation_request::Start;
 use crm_backend::pb::{
     AddMessageRequest, ContextSectionKind, Conversation, CreateConversationRequest, CreateMessageRequest,
-    CreatePendingQuestionRequest, Customer, GetAiContextRequest, GetAiContextResponse,
-    ListConversationsRequest, ListCustomersRequest, ListMessagesRequest, MarkPendingQuestionAnsweredRequest,
-    MessageAction, MessageRole, NewMessage, Objection, ObjectionKind, ObjectionState, OmissionReason,
-    RecordAnalysisRequest, WatchConversationRequest,
+    Customer, GetAiContextRequest, GetAiContextResponse, ListConversationsRequest, ListCustomersRequest,
+    ListMessagesRequest, MarkPendingQuestionAnsweredRequest, MessageAction, MessageRole, NewMessage,
+    Objection, ObjectionKind, ObjectionState, OmissionReason, PendingQuestion, RecordAnalysisRequest,
+    WatchConversationRequest,
 };
 use prost::Message as _;
 use prost_types::value::Kind;
@@ -160,15 +160,15 @@ async fn a_customer_grows_to_its_limit_and_no_further_by_whatever_way() {
     let customer = large(&tenant, RESOURCE - 40_000).await;
     let mut grown = None;
     for number in 0..4 {
-        let question = CreatePendingQuestionRequest {
+        let question = PendingQuestion {
             customer_id: customer.id.clone(),
             question: "What is it?".to_owned(),
             target_field: format!("custom_attributes.k{number}"),
             ..Default::default()
         };
-        let question = tenant.questions().create_pending_question(question).await.expect("a question");
+        let (question, _) = tenant.create_question(question).await.expect("a question");
         let answered = MarkPendingQuestionAnsweredRequest {
-            id: question.into_inner().pending_question.expect("the question").id,
+            id: question.id,
             answer: "\u{1f600}".repeat(8_192),
             write_to_customer: true,
             ..Default::default()

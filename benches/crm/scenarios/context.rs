@@ -138,10 +138,14 @@ async fn learn(channel: &Channel, whose: (Uuid, Uuid), known: Known) -> Result<(
     let ask = |number: usize| {
         let (mut questions, customer_id) = (questions.clone(), customer_id.clone());
         async move {
-            let request = pb::CreatePendingQuestionRequest {
+            let question = pb::PendingQuestion {
                 customer_id,
                 question: format!("How many people come on day {number}?"),
                 ..Default::default()
+            };
+            let request = pb::CreatePendingQuestionRequest {
+                pending_question: Some(question),
+                request_id: String::new(),
             };
             questions.create_pending_question(request).await.map(|_| ())
         }
@@ -161,11 +165,15 @@ pub(super) async fn learn_faqs(
         let (mut faqs, customer_id) = (faqs.clone(), customer_id.clone());
         let matter = MATTERS.iter().copied().cycle().nth(number).unwrap_or_default();
         async move {
-            let request = pb::RecordFaqObservationRequest {
-                customer_id,
+            let observation = pb::FaqObservation {
                 question: format!("What about {matter} on day {number}?"),
                 answer: format!("On day {number} there is what you need: {CONTENT_OF_ANSWER}"),
                 ..Default::default()
+            };
+            let request = pb::RecordFaqObservationRequest {
+                customer_id,
+                observation: Some(observation),
+                request_id: String::new(),
             };
             faqs.record_faq_observation(request).await.map(|_| ())
         }

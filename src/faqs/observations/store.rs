@@ -4,13 +4,17 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
+use crate::db::keyset::{Direction, keyset};
+use crate::db::listing::listing;
 use crate::db::schema::faq_observations::{self, dsl};
 use crate::error::Result;
 use crate::pb::{FaqAgreement, FaqObservationKind};
+use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
@@ -30,6 +34,17 @@ pub(crate) struct Observation {
     pub(crate) confidence: Option<f64>,
     pub(crate) observed_by: String,
     pub(crate) created_at: DateTime<Utc>,
+}
+
+/// Where a page ends: when its last observation was recorded, and its id.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cursor(DateTime<Utc>, Uuid);
+
+impl Cursor {
+    /// Where a page ends when `observation` is its last.
+    pub(crate) fn at(observation: &Observation) -> Self {
+        Self(observation.created_at, observation.id)
+    }
 }
 
 /// Adds an observation.
@@ -60,15 +75,32 @@ pub(crate) async fn find_by_message(
     Ok(observation)
 }
 
-/// The latest observations of a FAQ, the newest first, as far as [`MAX_PAGE_BYTES`] go.
-pub(crate) async fn list_latest(tx: &TenantTx, faq_id: Uuid, limit: i64) -> Result<Vec<Observation>> {
-    let observations = dsl::faq_observations
-        .filter(dsl::tenant_id.eq(tx.tenant()))
-        .filter(dsl::faq_id.eq(faq_id))
-        .order((dsl::created_at.desc(), dsl::id.desc()))
-        .limit(limit)
-        .select(Observation::as_select());
-    Ok(Rows::of(fitted(observations, MAX_PAGE_BYTES).load(&mut tx.connection()).await?).rows)
+/// The observation with this id.
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Observation>> {
+    let observation = dsl::faq_observations
+        .find((tx.tenant(), id))
+        .select(Observation::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(observation)
+}
+
+/// One page of the observations of a FAQ, the newest first, and one row more if there is one.
+pub(crate) async fn list(tx: &TenantTx, faq_id: Uuid, page: &Page<Cursor>) -> Result<Rows<Observation>> {
+    let query = listing(
+        dsl::faq_observations
+            .filter(dsl::tenant_id.eq(tx.tenant()))
+            .filter(dsl::faq_id.eq(faq_id))
+            .select(Observation::as_select())
+            .limit(page.limit()),
+    );
+    let direction = Direction::Descending;
+    let query = match page.after {
+        Some(Cursor(time, id)) => keyset!(query, direction, dsl::created_at, dsl::id, after(time, id)),
+        None => keyset!(query, direction, dsl::created_at, dsl::id),
+    };
+    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
 /// Deletes the observations of a FAQ.

@@ -7,6 +7,7 @@ use super::store::Observation;
 use crate::error::Result;
 use crate::faqs::rules::{Sighting, check_sighting};
 use crate::pb::{self, FaqObservationKind};
+use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, wire};
 use crate::rpc::{self, times};
 
@@ -14,7 +15,7 @@ impl From<Observation> for pb::FaqObservation {
     fn from(row: Observation) -> Self {
         let Observation {
             id,
-            customer_id: _,
+            customer_id,
             faq_id,
             kind,
             question,
@@ -28,7 +29,8 @@ impl From<Observation> for pb::FaqObservation {
         } = row;
         Self {
             id: id.to_string(),
-            faq_id: faq_id.to_string(),
+            customer_id: customer_id.to_string(),
+            customer_faq_id: faq_id.to_string(),
             kind: wire(Some(kind)),
             question,
             answer,
@@ -42,33 +44,43 @@ impl From<Observation> for pb::FaqObservation {
     }
 }
 
-/// What somebody observed, before it is known of which FAQ.
+/// What a client observed, before it is known of which FAQ. What only the server writes is ignored.
 pub(crate) fn record(
-    request: pb::RecordFaqObservationRequest,
+    request: &pb::RecordFaqObservationRequest,
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<Sighting> {
-    let pb::RecordFaqObservationRequest {
-        customer_id,
+    let pb::RecordFaqObservationRequest { customer_id, observation, request_id: _ } = request;
+    let pb::FaqObservation {
+        id: _,
+        customer_id: _,
+        customer_faq_id,
         kind,
+        question,
+        answer,
+        agreement: _,
+        conversation_id,
+        message_id,
+        confidence,
+        observed_by,
+        create_time: _,
+    } = rpc::required("observation", observation.as_ref())?.clone();
+    let (customer_id, faq_id, conversation_id, message_id) = (
+        rpc::id("customer_id", customer_id),
+        rpc::optional_id("observation.customer_faq_id", &customer_faq_id),
+        rpc::optional_id("observation.conversation_id", &conversation_id),
+        rpc::optional_id("observation.message_id", &message_id),
+    )
+        .together()?;
+    let sighting = Sighting {
+        id,
+        customer_id,
+        kind: stored(kind).unwrap_or(Text(FaqObservationKind::Asked)),
         faq_id,
         question,
         answer,
         conversation_id,
         message_id,
-        confidence,
-        observed_by,
-        request_id: _,
-    } = request;
-    let sighting = Sighting {
-        id,
-        customer_id: rpc::id("customer_id", &customer_id)?,
-        kind: stored(kind).unwrap_or(Text(FaqObservationKind::Asked)),
-        faq_id: rpc::optional_id("faq_id", &faq_id)?,
-        question,
-        answer,
-        conversation_id: rpc::optional_id("conversation_id", &conversation_id)?,
-        message_id: rpc::optional_id("message_id", &message_id)?,
         confidence,
         observed_by,
         seen_at: now,

@@ -27,7 +27,7 @@ fn sighting(answer: &str) -> Sighting {
     }
 }
 
-fn check(verification: FaqVerification) -> Check {
+fn check(verification: FaqVerificationStatus) -> Check {
     Check { verification: Text(verification), verified_by: "ana".to_owned(), answer: None, status: None }
 }
 
@@ -100,7 +100,7 @@ proptest! {
         more in 0.0..10.0_f64,
         uses in 0..100_i64,
     ) {
-        use FaqVerification::{AiChecked, Disputed, HumanVerified, Unverified};
+        use FaqVerificationStatus::{AiChecked, Disputed, HumanVerified, Unverified};
         let of = |agreeing_confidence, conflicting_confidence, usage_count, verification| {
             derived_confidence(&Faq {
                 agreeing_confidence,
@@ -134,7 +134,8 @@ fn confidence_starts_low_and_a_person_makes_it_high() {
     near(&faq("Yes"), 1.0 / 3.0);
     let (seen, _) = observe(&faq("Yes"), sighting("yes"));
     near(&seen, 1.9 / 3.9);
-    let verified = verify(&faq("Yes"), check(FaqVerification::HumanVerified), times::now()).expect("fine");
+    let verified =
+        verify(&faq("Yes"), check(FaqVerificationStatus::HumanVerified), times::now()).expect("fine");
     near(&verified, 0.9);
 }
 
@@ -156,11 +157,11 @@ fn an_answer_fills_agrees_or_conflicts() {
 #[test]
 fn what_a_person_verified_or_decided_keeps_its_status() {
     for (status, verification, after) in [
-        (FaqStatus::Approved, FaqVerification::HumanVerified, FaqStatus::Approved),
-        (FaqStatus::Approved, FaqVerification::AiChecked, FaqStatus::Conflict),
-        (FaqStatus::Rejected, FaqVerification::Unverified, FaqStatus::Rejected),
-        (FaqStatus::Archived, FaqVerification::Unverified, FaqStatus::Archived),
-        (FaqStatus::Conflict, FaqVerification::Unverified, FaqStatus::Conflict),
+        (FaqStatus::Approved, FaqVerificationStatus::HumanVerified, FaqStatus::Approved),
+        (FaqStatus::Approved, FaqVerificationStatus::AiChecked, FaqStatus::Conflict),
+        (FaqStatus::Rejected, FaqVerificationStatus::Unverified, FaqStatus::Rejected),
+        (FaqStatus::Archived, FaqVerificationStatus::Unverified, FaqStatus::Archived),
+        (FaqStatus::Conflict, FaqVerificationStatus::Unverified, FaqStatus::Conflict),
     ] {
         let before = Faq { status: Text(status), verification: Text(verification), ..faq("Yes") };
         let (seen, _) = observe(&before, sighting("No"));
@@ -185,42 +186,45 @@ fn a_change_settles_what_it_decides() {
 
 #[test]
 fn another_text_is_unverified() {
-    let verified = verify(&faq("Yes"), check(FaqVerification::HumanVerified), times::now()).expect("fine");
+    let verified =
+        verify(&faq("Yes"), check(FaqVerificationStatus::HumanVerified), times::now()).expect("fine");
     let changed = update(&verified, Faq { answer: "No".to_owned(), ..verified.clone() });
-    assert_eq!(changed.verification.0, FaqVerification::Unverified);
+    assert_eq!(changed.verification.0, FaqVerificationStatus::Unverified);
     assert_eq!((changed.verified_by.as_str(), changed.verified_at), ("", None));
     let filed = update(&verified, Faq { category: "hours".to_owned(), ..verified.clone() });
-    assert_eq!(filed.verification.0, FaqVerification::HumanVerified);
+    assert_eq!(filed.verification.0, FaqVerificationStatus::HumanVerified);
 }
 
 #[test]
 fn a_check_settles_a_conflict() {
     let (torn, _) = observe(&faq("Yes"), sighting("No"));
     for (verification, status, count) in [
-        (FaqVerification::AiChecked, FaqStatus::Candidate, 0),
-        (FaqVerification::HumanVerified, FaqStatus::Approved, 0),
-        (FaqVerification::Disputed, FaqStatus::Conflict, 1),
+        (FaqVerificationStatus::AiChecked, FaqStatus::Candidate, 0),
+        (FaqVerificationStatus::HumanVerified, FaqStatus::Approved, 0),
+        (FaqVerificationStatus::Disputed, FaqStatus::Conflict, 1),
     ] {
         let after = verify(&torn, check(verification), times::now()).expect("fine");
         assert_eq!((after.status.0, after.conflicting_count), (status, count));
     }
-    let rejected = Check { status: Some(Text(FaqStatus::Rejected)), ..check(FaqVerification::Disputed) };
+    let rejected =
+        Check { status: Some(Text(FaqStatus::Rejected)), ..check(FaqVerificationStatus::Disputed) };
     assert_eq!(verify(&torn, rejected, times::now()).expect("fine").status.0, FaqStatus::Rejected);
 }
 
 #[test]
 fn a_machine_does_not_overrule_a_person() {
-    let verified = verify(&faq("Yes"), check(FaqVerification::HumanVerified), times::now()).expect("fine");
-    let again = verify(&verified, check(FaqVerification::AiChecked), times::now()).expect("fine");
+    let verified =
+        verify(&faq("Yes"), check(FaqVerificationStatus::HumanVerified), times::now()).expect("fine");
+    let again = verify(&verified, check(FaqVerificationStatus::AiChecked), times::now()).expect("fine");
     assert_eq!(again, verified);
 }
 
 #[test]
 fn there_is_something_to_verify() {
-    let nothing = verify(&faq(" "), check(FaqVerification::AiChecked), times::now());
+    let nothing = verify(&faq(" "), check(FaqVerificationStatus::AiChecked), times::now());
     assert!(nothing.is_err());
-    assert!(verify(&faq(""), check(FaqVerification::Disputed), times::now()).is_ok());
-    let both = Check { answer: Some("No".to_owned()), ..check(FaqVerification::Disputed) };
+    assert!(verify(&faq(""), check(FaqVerificationStatus::Disputed), times::now()).is_ok());
+    let both = Check { answer: Some("No".to_owned()), ..check(FaqVerificationStatus::Disputed) };
     assert!(verify(&faq("Yes"), both, times::now()).is_err());
 }
 

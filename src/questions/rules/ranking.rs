@@ -114,7 +114,7 @@ pub(crate) fn rank(candidates: &Candidates, situation: &Situation<'_>, limit: us
     let judge = Judge::new(candidates, situation)?;
     let mut open: Vec<_> =
         candidates.open.iter().filter(|open| is_open(&as_of((*open).clone(), situation.now))).collect();
-    open.sort_by_key(|open| (Reverse(priority(open)), open.attempts, open.created_at, open.id));
+    open.sort_by_key(|open| (Reverse(priority(open)), open.attempt_count, open.created_at, open.id));
     let mut questions = Vec::new();
     let mut left_out = Vec::new();
     for (place, question) in open.into_iter().enumerate() {
@@ -182,7 +182,7 @@ impl<'a> Judge<'a> {
             .collect();
         let (timing, when) = self.due(question, !shared.is_empty())?;
         let (priority, how) = (priority(question), priority_words(question.priority.0));
-        let asked = match question.attempts {
+        let asked = match question.attempt_count {
             ..1 => "not asked yet".to_owned(),
             1 => "asked once".to_owned(),
             attempts => format!("asked {attempts} times"),
@@ -192,7 +192,7 @@ impl<'a> Judge<'a> {
         if !shared.is_empty() {
             parts.push(format!("in common with the talk: {}", shared.join(", ")));
         }
-        Ok((PRIORITY * priority + timing + relevance - ATTEMPT * question.attempts, parts.join("; ")))
+        Ok((PRIORITY * priority + timing + relevance - ATTEMPT * question.attempt_count, parts.join("; ")))
     }
 
     /// What the customer is, said and let know.
@@ -224,8 +224,11 @@ impl<'a> Judge<'a> {
     /// How often, when and where it was asked.
     fn check_history(&self, question: &Question) -> std::result::Result<(), (Reason, String)> {
         let Situation { now, conversation_id, .. } = self.situation;
-        if question.attempts >= MAX_ATTEMPTS {
-            return Err((Reason::Exhausted, format!("asked {} times without an answer", question.attempts)));
+        if question.attempt_count >= MAX_ATTEMPTS {
+            return Err((
+                Reason::Exhausted,
+                format!("asked {} times without an answer", question.attempt_count),
+            ));
         }
         if let Some(until) = question.cooldown_until.filter(|until| *until > now) {
             return Err((Reason::CoolingDown, format!("not to be asked again before {}", shown(until))));
@@ -267,7 +270,7 @@ impl<'a> Judge<'a> {
                 Err((Reason::NotRelevant, "only when the talk is about it, which it is not".to_owned()))
             }
             QuestionTiming::NextConversation => {
-                if conversation_id.is_some() && conversation_id == question.created_conversation_id {
+                if conversation_id.is_some() && conversation_id == question.source_conversation_id {
                     return not_due("not in the conversation that it came out of".to_owned());
                 }
                 Ok((20, "for another conversation than it came out of".to_owned()))

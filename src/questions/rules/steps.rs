@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::status;
+use super::{differing, status};
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, PendingQuestionStatus as Status};
 use crate::questions::store::Question;
@@ -82,37 +82,68 @@ impl Step {
         }
     }
 
-    /// Whether the question has taken this very step already. Whoever sends it again has not heard the
-    /// answer.
-    pub(crate) fn is_repeated(&self, question: &Question) -> bool {
+    /// Whether the question has taken this very step already: the caller has not received the answer.
+    ///
+    /// # Errors
+    ///
+    /// `IDEMPOTENCY_KEY_REUSED` if the question was last asked with the message of the step, but with other
+    /// content.
+    pub(crate) fn is_repeated(&self, question: &Question) -> Result<bool> {
+        let Some(differs) = self.differences(question) else { return Ok(false) };
         match self {
-            Self::Ask { source, .. } => {
-                source.message_id.is_some() && source.message_id == question.asked_message_id
-            }
-            Self::Answer { source, answer, confidence } => {
-                let answered = Source {
-                    conversation_id: question.answered_conversation_id,
-                    message_id: question.answered_message_id,
-                };
-                matches!(status(question), Status::Answered | Status::Verified)
-                    && (answer, confidence, source) == (&question.answer, &question.confidence, &answered)
-            }
-            Self::Verify { by } => status(question) == Status::Verified && *by == question.verified_by,
-            Self::Skip { declined, reason } => {
-                let outcome = if *declined { Status::Declined } else { Status::Skipped };
-                status(question) == outcome && (reason.is_empty() || *reason == question.skip_reason)
-            }
+            Self::Ask { .. } if !differs.is_empty() => Err(asked_otherwise(question, &differs)),
+            _ => Ok(differs.is_empty()),
         }
+    }
+
+    /// The fields in which this step differs from the same step that the question has taken. Returns `None` if the
+    /// question has taken no such step.
+    fn differences(&self, question: &Question) -> Option<Vec<&'static str>> {
+        let (taken, fields) = match self {
+            Self::Ask { source, cooldown } => {
+                let ends = question.asked_at.and_then(|at| at.checked_add_signed(*cooldown));
+                (
+                    source.message_id.is_some() && source.message_id == question.asked_message_id,
+                    vec![
+                        ("conversation_id", source.conversation_id == question.asked_conversation_id),
+                        ("cooldown", ends == question.cooldown_until),
+                    ],
+                )
+            }
+            Self::Answer { source, answer, confidence } => (
+                matches!(status(question), Status::Answered | Status::Verified),
+                vec![
+                    ("answer", *answer == question.answer),
+                    ("confidence", *confidence == question.confidence),
+                    ("conversation_id", source.conversation_id == question.answered_conversation_id),
+                    ("message_id", source.message_id == question.answered_message_id),
+                ],
+            ),
+            Self::Verify { by } => {
+                (status(question) == Status::Verified, vec![("verified_by", *by == question.verified_by)])
+            }
+            Self::Skip { declined, reason } => (
+                matches!(status(question), Status::Declined | Status::Skipped),
+                vec![
+                    ("declined", *declined == (status(question) == Status::Declined)),
+                    ("reason", reason.is_empty() || *reason == question.skip_reason),
+                ],
+            ),
+        };
+        taken.then(|| differing(fields))
     }
 
     /// The question after the step.
     pub(crate) fn take(&self, question: &Question, now: DateTime<Utc>) -> Result<Question> {
         let to = self.kind().leads_from(status(question));
-        let to = to.ok_or_else(|| not_allowed(question, self.kind().name()))?;
+        let to = to.ok_or_else(|| {
+            let differs = self.differences(question).unwrap_or_default();
+            not_allowed(question, self.kind().name(), &differs)
+        })?;
         let question = Question { status: Text(to), ..question.clone() };
         Ok(match self.clone() {
             Self::Ask { source, cooldown } => Question {
-                attempts: question.attempts.saturating_add(1),
+                attempt_count: question.attempt_count.saturating_add(1),
                 asked_at: Some(now),
                 asked_conversation_id: source.conversation_id,
                 asked_message_id: source.message_id,
@@ -159,11 +190,30 @@ pub(crate) fn as_of(question: Question, now: DateTime<Utc>) -> Question {
 
 /// Refuses a change of a question that is not open.
 pub(crate) fn check_update(current: &Question) -> Result<()> {
-    if is_open(current) { Ok(()) } else { Err(not_allowed(current, "update")) }
+    if is_open(current) { Ok(()) } else { Err(not_allowed(current, "update", &[])) }
 }
 
-fn not_allowed(question: &Question, step: &str) -> Error {
+/// The question was last asked with the message of the step, but with other content.
+fn asked_otherwise(question: &Question, differs: &[&str]) -> Error {
+    Error::AlreadyExists {
+        reason: ErrorReason::IdempotencyKeyReused,
+        message: format!(
+            "the question was asked with this message_id and another {}; send the same content, or another message_id",
+            differs.join(", ")
+        ),
+        kind: "pending_question",
+        name: question.id.to_string(),
+    }
+}
+
+/// The step does not lead on from the state of the question. `differs` are the fields in which it is another one than
+/// the same step that the question has taken.
+fn not_allowed(question: &Question, step: &str, differs: &[&str]) -> Error {
     let from = status(question);
+    let recorded = match differs {
+        [] => String::new(),
+        fields => format!(" with another {}", fields.join(", ")),
+    };
     let allowed = Kind::ALL.into_iter().filter(|kind| kind.leads_from(from).is_some());
     let mut allowed: Vec<_> = allowed.map(Kind::name).collect();
     if is_open(question) {
@@ -176,7 +226,7 @@ fn not_allowed(question: &Question, step: &str) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::PendingQuestionStepNotAllowed,
         message: format!(
-            "{step} is not allowed: the question is {}; allowed from there: {allowed}",
+            "{step} is not allowed: the question is {}{recorded}; allowed from there: {allowed}",
             from.word()
         ),
         subject: format!("pending_question/{}", question.id),

@@ -2,9 +2,10 @@
 
 use crm_backend::pb::{
     Conversation, CreateCustomerFaqRequest, CustomerFaq, CustomerFaqMatch, DeleteCustomerFaqRequest,
-    FaqObservation, FaqStatus, FaqVerification, GetCustomerFaqRequest, ListCustomerFaqsRequest,
-    ListCustomerFaqsResponse, MarkCustomerFaqVerifiedRequest, Message, RecordFaqObservationRequest,
-    SearchCustomerFaqsRequest, UpdateCustomerFaqRequest,
+    FaqObservation, FaqStatus, FaqVerificationStatus, GetCustomerFaqRequest, ListCustomerFaqsRequest,
+    ListCustomerFaqsResponse, ListFaqObservationsRequest, ListFaqObservationsResponse,
+    MarkCustomerFaqVerifiedRequest, Message, RecordFaqObservationRequest, SearchCustomerFaqsRequest,
+    UpdateCustomerFaqRequest,
 };
 use tonic::Status;
 
@@ -13,8 +14,8 @@ use super::customers::mask;
 use super::postgres::Sql;
 
 /// A FAQ to create.
-pub(crate) fn question(customer_id: &str, question: &str, answer: &str) -> CreateCustomerFaqRequest {
-    CreateCustomerFaqRequest {
+pub(crate) fn question(customer_id: &str, question: &str, answer: &str) -> CustomerFaq {
+    CustomerFaq {
         customer_id: customer_id.to_owned(),
         question: question.to_owned(),
         answer: answer.to_owned(),
@@ -24,12 +25,28 @@ pub(crate) fn question(customer_id: &str, question: &str, answer: &str) -> Creat
 
 /// That a question was asked.
 pub(crate) fn asked(customer_id: &str, question: &str, answer: &str) -> RecordFaqObservationRequest {
+    observed(
+        customer_id,
+        FaqObservation { question: question.to_owned(), answer: answer.to_owned(), ..Default::default() },
+    )
+}
+
+/// An observation to record.
+pub(crate) fn observed(customer_id: &str, observation: FaqObservation) -> RecordFaqObservationRequest {
     RecordFaqObservationRequest {
         customer_id: customer_id.to_owned(),
-        question: question.to_owned(),
-        answer: answer.to_owned(),
-        ..Default::default()
+        observation: Some(observation),
+        request_id: String::new(),
     }
+}
+
+/// The same request with another observation.
+pub(crate) fn with(
+    mut request: RecordFaqObservationRequest,
+    change: impl FnOnce(&mut FaqObservation),
+) -> RecordFaqObservationRequest {
+    change(request.observation.as_mut().expect("an observation"));
+    request
 }
 
 /// That a question was asked with a message.
@@ -39,11 +56,10 @@ pub(crate) fn about_message(
     question: &str,
     answer: &str,
 ) -> RecordFaqObservationRequest {
-    RecordFaqObservationRequest {
-        conversation_id: talk.id.clone(),
-        message_id: message.id.clone(),
-        ..asked(&talk.customer_id, question, answer)
-    }
+    with(asked(&talk.customer_id, question, answer), |observation| {
+        observation.conversation_id.clone_from(&talk.id);
+        observation.message_id.clone_from(&message.id);
+    })
 }
 
 /// What to look for.
@@ -56,10 +72,13 @@ pub(crate) fn query(customer_id: &str, query: &str) -> SearchCustomerFaqsRequest
 }
 
 /// What a check came to.
-pub(crate) fn checked(faq: &CustomerFaq, verification: FaqVerification) -> MarkCustomerFaqVerifiedRequest {
+pub(crate) fn checked(
+    faq: &CustomerFaq,
+    verification: FaqVerificationStatus,
+) -> MarkCustomerFaqVerifiedRequest {
     MarkCustomerFaqVerifiedRequest {
         id: faq.id.clone(),
-        verification: verification.into(),
+        verification_status: verification.into(),
         verified_by: "ana".to_owned(),
         ..Default::default()
     }
@@ -109,24 +128,43 @@ impl Tenant {
         self.create_faq(question(customer_id, asked, answer)).await.expect("a FAQ")
     }
 
-    pub(crate) async fn create_faq(&self, request: CreateCustomerFaqRequest) -> Result<CustomerFaq, Status> {
+    pub(crate) async fn create_faq(&self, faq: CustomerFaq) -> Result<CustomerFaq, Status> {
+        let request = CreateCustomerFaqRequest { customer_faq: Some(faq), request_id: String::new() };
         let response = self.faqs().create_customer_faq(request).await?.into_inner();
         Ok(response.customer_faq.expect("the FAQ"))
     }
 
     pub(crate) async fn read_faq(&self, id: &str) -> Result<CustomerFaq, Status> {
-        Ok(self.read_evidence(id, 0).await?.0)
+        let request = GetCustomerFaqRequest { id: id.to_owned() };
+        let response = self.faqs().get_customer_faq(request).await?.into_inner();
+        Ok(response.customer_faq.expect("the FAQ"))
     }
 
-    /// A FAQ with its latest observations.
-    pub(crate) async fn read_evidence(
+    pub(crate) async fn observation_page(
+        &self,
+        request: ListFaqObservationsRequest,
+    ) -> Result<ListFaqObservationsResponse, Status> {
+        Ok(self.faqs().list_faq_observations(request).await?.into_inner())
+    }
+
+    /// All observations of a FAQ, the newest first, and how many each page had.
+    pub(crate) async fn all_observations(
         &self,
         id: &str,
-        observation_limit: i32,
-    ) -> Result<(CustomerFaq, Vec<FaqObservation>), Status> {
-        let request = GetCustomerFaqRequest { id: id.to_owned(), observation_limit };
-        let response = self.faqs().get_customer_faq(request).await?.into_inner();
-        Ok((response.customer_faq.expect("the FAQ"), response.observations))
+        page_size: i32,
+    ) -> (Vec<FaqObservation>, Vec<usize>) {
+        let mut request =
+            ListFaqObservationsRequest { customer_faq_id: id.to_owned(), page_size, ..Default::default() };
+        let (mut observations, mut sizes) = (Vec::new(), Vec::new());
+        loop {
+            let page = self.observation_page(request.clone()).await.expect("a page");
+            sizes.push(page.observations.len());
+            observations.extend(page.observations);
+            if page.next_page_token.is_empty() {
+                return (observations, sizes);
+            }
+            request.page_token = page.next_page_token;
+        }
     }
 
     pub(crate) async fn faq_page(

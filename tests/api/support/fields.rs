@@ -10,13 +10,19 @@ use super::raw::{is_immutable, is_output_only};
 /// The fields on the way to a field, from the request.
 pub(crate) type Path = Vec<FieldDescriptor>;
 
-/// Every field of a request that a client may set, down to those that are no messages of ours.
+/// Every field of a request that a client may set, down to those that are no messages of ours. What cannot change is
+/// set by a create, and not by an update.
 pub(crate) fn fields(descriptor: &MessageDescriptor) -> Vec<Path> {
+    within(descriptor, descriptor.name().starts_with("Update"))
+}
+
+fn within(descriptor: &MessageDescriptor, updates: bool) -> Vec<Path> {
     let mut found = Vec::new();
-    for field in descriptor.fields().filter(|field| !is_output_only(field) && !is_immutable(field)) {
+    let is_set = |field: &FieldDescriptor| !is_output_only(field) && !(updates && is_immutable(field));
+    for field in descriptor.fields().filter(is_set) {
         match field.kind() {
             Kind::Message(inner) if inner.package_name() == "crm.v1" => {
-                found.extend(fields(&inner).into_iter().map(|mut path| {
+                found.extend(within(&inner, updates).into_iter().map(|mut path| {
                     path.insert(0, field.clone());
                     path
                 }));

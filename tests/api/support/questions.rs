@@ -14,8 +14,8 @@ use super::postgres::Sql;
 use super::{Refusal, Tenant};
 
 /// A question to create.
-pub(crate) fn question(customer_id: &str, question: &str) -> CreatePendingQuestionRequest {
-    CreatePendingQuestionRequest {
+pub(crate) fn question(customer_id: &str, question: &str) -> PendingQuestion {
+    PendingQuestion {
         customer_id: customer_id.to_owned(),
         question: question.to_owned(),
         ..Default::default()
@@ -23,9 +23,9 @@ pub(crate) fn question(customer_id: &str, question: &str) -> CreatePendingQuesti
 }
 
 /// A question to create, whose answer fills a field.
-pub(crate) fn about(customer_id: &str, target_field: &str) -> CreatePendingQuestionRequest {
+pub(crate) fn about(customer_id: &str, target_field: &str) -> PendingQuestion {
     let text = format!("What is your {target_field}?");
-    CreatePendingQuestionRequest { target_field: target_field.to_owned(), ..question(customer_id, &text) }
+    PendingQuestion { target_field: target_field.to_owned(), ..question(customer_id, &text) }
 }
 
 /// An answer to take down.
@@ -67,10 +67,23 @@ impl Tenant {
     /// A question, and whether it was there already.
     pub(crate) async fn create_question(
         &self,
-        request: CreatePendingQuestionRequest,
+        question: PendingQuestion,
     ) -> Result<(PendingQuestion, bool), Status> {
+        self.create_question_once(question, "").await
+    }
+
+    /// The same with a `request_id`.
+    pub(crate) async fn create_question_once(
+        &self,
+        question: PendingQuestion,
+        request_id: &str,
+    ) -> Result<(PendingQuestion, bool), Status> {
+        let request = CreatePendingQuestionRequest {
+            pending_question: Some(question),
+            request_id: request_id.to_owned(),
+        };
         let response = self.questions().create_pending_question(request).await?.into_inner();
-        Ok((response.pending_question.expect("the question"), response.existing))
+        Ok((response.pending_question.expect("the question"), response.deduplicated))
     }
 
     pub(crate) async fn read_question(&self, id: &str) -> Result<PendingQuestion, Status> {
@@ -181,17 +194,19 @@ impl Tenant {
         Ok(response.pending_question.expect("the question"))
     }
 
-    /// What to ask this customer next.
+    /// What to ask this customer next, and what not.
     pub(crate) async fn next(&self, customer_id: &str) -> NextPendingQuestionsResponse {
         let request =
             NextPendingQuestionsRequest { customer_id: customer_id.to_owned(), ..Default::default() };
         self.next_of(request).await.expect("an answer")
     }
 
+    /// The same of any request, which need not ask for what not to ask.
     pub(crate) async fn next_of(
         &self,
         request: NextPendingQuestionsRequest,
     ) -> Result<NextPendingQuestionsResponse, Status> {
+        let request = NextPendingQuestionsRequest { include_left_out: true, ..request };
         Ok(self.questions().next_pending_questions(request).await?.into_inner())
     }
 }

@@ -13,6 +13,7 @@ pub(crate) struct About {
     pub(crate) message: String,
     pub(crate) question: String,
     pub(crate) faq: String,
+    pub(crate) observation: String,
     pub(crate) campaign: String,
     pub(crate) purchase: String,
     pub(crate) audit_event: String,
@@ -34,6 +35,7 @@ impl About {
             message: uuid::Uuid::now_v7().to_string(),
             question: uuid::Uuid::now_v7().to_string(),
             faq: uuid::Uuid::now_v7().to_string(),
+            observation: uuid::Uuid::now_v7().to_string(),
             campaign: uuid::Uuid::now_v7().to_string(),
             purchase: uuid::Uuid::now_v7().to_string(),
             audit_event: uuid::Uuid::now_v7().to_string(),
@@ -178,8 +180,8 @@ fn of_questions(rpc: &str, about: About) -> Vec<u8> {
     let etag = String::new();
     match rpc {
         "CreatePendingQuestion" => {
-            pb::CreatePendingQuestionRequest { customer_id, question: text, request_id, ..Default::default() }
-                .encode_to_vec()
+            let question = pb::PendingQuestion { customer_id, question: text, ..Default::default() };
+            pb::CreatePendingQuestionRequest { pending_question: Some(question), request_id }.encode_to_vec()
         }
         "GetPendingQuestion" => pb::GetPendingQuestionRequest { id }.encode_to_vec(),
         "ListPendingQuestions" => {
@@ -213,13 +215,17 @@ fn of_questions(rpc: &str, about: About) -> Vec<u8> {
 }
 
 fn of_faqs(rpc: &str, about: About) -> Vec<u8> {
-    let About { customer: customer_id, faq: id, text, request_id, .. } = about;
+    let About { customer: customer_id, faq: id, observation, text, request_id, .. } = about;
     match rpc {
         "CreateCustomerFaq" => {
-            pb::CreateCustomerFaqRequest { customer_id, question: text, request_id, ..Default::default() }
-                .encode_to_vec()
+            let faq = pb::CustomerFaq { customer_id, question: text, ..Default::default() };
+            pb::CreateCustomerFaqRequest { customer_faq: Some(faq), request_id }.encode_to_vec()
         }
-        "GetCustomerFaq" => pb::GetCustomerFaqRequest { id, observation_limit: 2 }.encode_to_vec(),
+        "GetCustomerFaq" => pb::GetCustomerFaqRequest { id }.encode_to_vec(),
+        "GetFaqObservation" => pb::GetFaqObservationRequest { id: observation }.encode_to_vec(),
+        "ListFaqObservations" => {
+            pb::ListFaqObservationsRequest { customer_faq_id: id, ..Default::default() }.encode_to_vec()
+        }
         "ListCustomerFaqs" => {
             pb::ListCustomerFaqsRequest { customer_id, ..Default::default() }.encode_to_vec()
         }
@@ -235,7 +241,7 @@ fn of_faqs(rpc: &str, about: About) -> Vec<u8> {
         }
         "MarkCustomerFaqVerified" => pb::MarkCustomerFaqVerifiedRequest {
             id,
-            verification: pb::FaqVerification::HumanVerified.into(),
+            verification_status: pb::FaqVerificationStatus::HumanVerified.into(),
             verified_by: text.clone(),
             answer: text,
             request_id,
@@ -243,8 +249,8 @@ fn of_faqs(rpc: &str, about: About) -> Vec<u8> {
         }
         .encode_to_vec(),
         "RecordFaqObservation" => {
-            pb::RecordFaqObservationRequest { customer_id, question: text, request_id, ..Default::default() }
-                .encode_to_vec()
+            let observation = Some(pb::FaqObservation { question: text, ..Default::default() });
+            pb::RecordFaqObservationRequest { customer_id, observation, request_id }.encode_to_vec()
         }
         rpc => panic!("{rpc} has no sample yet"),
     }
@@ -375,6 +381,7 @@ pub(crate) fn whole_list(rpc: &MethodDescriptor, about: &About) -> DynamicMessag
         "ListMessages" | "ListAnalyses" => Some(("conversation_id", &about.conversation)),
         "ListCampaignCustomers" => Some(("campaign_id", &about.campaign)),
         "ListRefunds" => Some(("purchase_id", &about.purchase)),
+        "ListFaqObservations" => Some(("customer_faq_id", &about.faq)),
         _ => None,
     };
     if let Some((name, id)) = of {

@@ -30,8 +30,8 @@ fn question(id: u128) -> Question {
         timing: Text(QuestionTiming::NextMessage),
         scheduled_at: None,
         status: Text(Status::Pending),
-        created_conversation_id: None,
-        attempts: 0,
+        source_conversation_id: None,
+        attempt_count: 0,
         asked_at: None,
         asked_conversation_id: None,
         asked_message_id: None,
@@ -75,7 +75,7 @@ fn timed(timing: QuestionTiming) -> Question {
 }
 
 #[test]
-fn the_score_is_what_the_contract_says() {
+fn the_score_is_what_the_docs_say() {
     use CustomerStatus::{Active, Lead};
     for (priority, score) in [
         (Priority::Low, 1_080),
@@ -101,7 +101,7 @@ fn the_score_is_what_the_contract_says() {
     assert_eq!(verdict(relevant, Lead, &["The opening", "hours"]), Ok(2_080));
     let wordy = "alpha bravo charlie delta echoes foxtrot";
     assert_eq!(verdict(Question { purpose: wordy.to_owned(), ..question(1) }, Lead, &[wordy]), Ok(2_180));
-    let asked = Question { attempts: 4, asked_at: Some(at(0)), ..question(1) };
+    let asked = Question { attempt_count: 4, asked_at: Some(at(0)), ..question(1) };
     assert_eq!(verdict(asked, Lead, &[]), Ok(1_960));
 }
 
@@ -109,7 +109,7 @@ fn the_score_is_what_the_contract_says() {
 fn thresholds_of_time_hold_from_their_moment_on() {
     let cooling = |seconds| Question {
         cooldown_until: Some(at(seconds)),
-        attempts: 1,
+        attempt_count: 1,
         asked_at: Some(at(0)),
         ..question(1)
     };
@@ -125,7 +125,7 @@ fn thresholds_of_time_hold_from_their_moment_on() {
 #[test]
 fn every_reason_leaves_out() {
     use CustomerStatus::{Active, Blocked, Churned, Lead};
-    let asked = |attempts| Question { attempts, asked_at: Some(at(0)), ..question(1) };
+    let asked = |attempt_count| Question { attempt_count, asked_at: Some(at(0)), ..question(1) };
     for (question, status, reason) in [
         (question(1), Blocked, Reason::CustomerBlocked),
         (Question { target_field: "email".to_owned(), ..question(1) }, Lead, Reason::Known),
@@ -135,7 +135,7 @@ fn every_reason_leaves_out() {
         (timed(QuestionTiming::AfterPurchase), Lead, Reason::NotDue),
         (timed(QuestionTiming::AfterPurchase), Churned, Reason::NotDue),
         (
-            Question { created_conversation_id: Some(TALK), ..timed(QuestionTiming::NextConversation) },
+            Question { source_conversation_id: Some(TALK), ..timed(QuestionTiming::NextConversation) },
             Lead,
             Reason::NotDue,
         ),
@@ -191,7 +191,7 @@ fn a_reason_is_made_of_its_parts() {
     let open = Question {
         question: "Do you sell coffee, or cake?".to_owned(),
         priority: Text(Priority::High),
-        attempts: 2,
+        attempt_count: 2,
         asked_at: Some(at(0)),
         ..question(1)
     };
@@ -218,7 +218,7 @@ fn any_question() -> impl Strategy<Value = Question> {
     let times = (prop::option::of(0..2_000_i64), prop::option::of(0..2_000_i64), 0..3_i64);
     let places = (any::<bool>(), any::<bool>(), prop::sample::select(vec!["", "email", "phone", "city"]));
     (numbers, times, places).prop_map(
-        |((id, priority, timing, attempts), (cools, expires, created), places)| {
+        |((id, priority, timing, attempt_count), (cools, expires, created), places)| {
             let (created_here, asked_here, target_field) = places;
             Question {
                 priority: Text(Priority::try_from(priority).expect("a word")),
@@ -226,8 +226,8 @@ fn any_question() -> impl Strategy<Value = Question> {
                 scheduled_at: cools.map(at),
                 cooldown_until: cools.map(at),
                 expires_at: expires.map(at),
-                attempts,
-                created_conversation_id: created_here.then_some(TALK),
+                attempt_count,
+                source_conversation_id: created_here.then_some(TALK),
                 asked_conversation_id: asked_here.then_some(TALK),
                 target_field: target_field.to_owned(),
                 created_at: at(created),
@@ -281,7 +281,7 @@ proptest! {
             prop_assert!(pair[0].score >= pair[1].score);
         }
         for next in &all.questions {
-            prop_assert!(next.score > 0 && next.question.attempts < MAX_ATTEMPTS);
+            prop_assert!(next.score > 0 && next.question.attempt_count < MAX_ATTEMPTS);
             prop_assert!(next.question.target_field != "email", "what is known is not asked");
         }
     }

@@ -27,8 +27,8 @@ fn question(status: Status) -> Question {
         timing: Text(QuestionTiming::NextMessage),
         scheduled_at: None,
         status: Text(status),
-        created_conversation_id: None,
-        attempts: 0,
+        source_conversation_id: None,
+        attempt_count: 0,
         asked_at: None,
         asked_conversation_id: None,
         asked_message_id: None,
@@ -105,28 +105,62 @@ fn every_step_leads_from_every_state_where_the_table_says() {
 
 #[test]
 fn a_step_that_was_taken_is_recognised_and_another_one_is_not() {
+    let is_repeated =
+        |step: &Step, question: &Question| step.is_repeated(question).expect("no contradiction");
     for step in steps() {
         let from = if matches!(step, Step::Verify { .. }) { Status::Answered } else { Status::Pending };
         let before = question(from);
-        assert!(!step.is_repeated(&before), "{step:?}");
+        assert!(!is_repeated(&step, &before), "{step:?}");
         let after = step.take(&before, at(60)).expect("allowed");
-        assert!(step.is_repeated(&after), "{step:?}");
+        assert!(is_repeated(&step, &after), "{step:?}");
         for other in steps().iter().filter(|other| **other != step) {
-            assert!(!other.is_repeated(&after), "{other:?} after {step:?}");
+            assert!(!is_repeated(other, &after), "{other:?} after {step:?}");
         }
     }
     let [ask, answer, ..] = steps();
     let asked = ask.take(&question(Status::Pending), at(60)).expect("allowed");
     let answered = answer.take(&asked, at(61)).expect("allowed");
-    assert!(ask.is_repeated(&answered), "a late repeat changes nothing either");
-    assert!(!Step::Ask { source: source(10), cooldown: TimeDelta::hours(1) }.is_repeated(&asked));
+    assert!(is_repeated(&ask, &answered), "a late repeat changes nothing either");
+    let elsewhere = Step::Ask { source: source(10), cooldown: TimeDelta::hours(1) };
+    assert!(!is_repeated(&elsewhere, &asked));
     let unnamed = Step::Ask { source: Source::default(), cooldown: TimeDelta::zero() };
-    assert!(!unnamed.is_repeated(&question(Status::Asked)), "without a message every time counts");
+    assert!(!is_repeated(&unnamed, &question(Status::Asked)), "without a message every time counts");
     let surer = Step::Answer { source: source(9), answer: "Because".to_owned(), confidence: Some(0.6) };
-    assert!(!surer.is_repeated(&answered));
+    assert!(!is_repeated(&surer, &answered));
     let skipped = steps()[3].take(&asked, at(61)).expect("allowed");
     let silent = |declined| Step::Skip { declined, reason: String::new() };
-    assert!(silent(false).is_repeated(&skipped) && !silent(true).is_repeated(&skipped));
+    assert!(is_repeated(&silent(false), &skipped) && !is_repeated(&silent(true), &skipped));
+}
+
+#[test]
+fn what_differs_from_the_step_that_was_taken_is_named() {
+    let [ask, answer, verify, _, decline] = steps();
+    let asked = ask.take(&question(Status::Pending), at(60)).expect("allowed");
+    let longer = Step::Ask { source: source(8), cooldown: TimeDelta::hours(2) };
+    let error = longer.is_repeated(&asked).expect_err("another cooldown");
+    assert_eq!(error.reason(), ErrorReason::IdempotencyKeyReused);
+    assert!(error.to_string().contains("another cooldown;"), "{error}");
+    let answered = answer.take(&asked, at(61)).expect("allowed");
+    let verified = verify.take(&answered, at(62)).expect("allowed");
+    let declined = decline.take(&asked, at(61)).expect("allowed");
+    for (step, question, named) in [
+        (
+            Step::Answer { source: source(9), answer: "Otherwise".to_owned(), confidence: None },
+            &verified,
+            "VERIFIED with another answer, confidence;",
+        ),
+        (Step::Verify { by: "ben".to_owned() }, &verified, "VERIFIED with another verified_by;"),
+        (
+            Step::Skip { declined: true, reason: "busy".to_owned() },
+            &declined,
+            "DECLINED with another reason;",
+        ),
+        (steps()[3].clone(), &declined, "DECLINED with another declined, reason;"),
+    ] {
+        assert!(!step.is_repeated(question).expect("another step"));
+        let error = step.take(question, at(70)).expect_err("not allowed");
+        assert!(error.to_string().contains(named), "{error}");
+    }
 }
 
 #[test]
@@ -134,7 +168,7 @@ fn asking_counts_and_starts_the_cooldown() {
     let [ask, ..] = steps();
     let once = ask.take(&question(Status::Pending), at(60)).expect("allowed");
     let twice = ask.take(&once, at(120)).expect("allowed");
-    assert_eq!((once.attempts, twice.attempts), (1, 2));
+    assert_eq!((once.attempt_count, twice.attempt_count), (1, 2));
     assert_eq!((twice.asked_at, twice.cooldown_until), (Some(at(120)), Some(at(3_720))));
     assert_eq!(twice.asked_message_id, Some(Uuid::from_u128(8)));
 }
