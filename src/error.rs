@@ -424,6 +424,7 @@ fn not_found(reason: ErrorReason, kind: &str, name: &str) -> String {
         ErrorReason::CustomerNotFound => ("tenant", "ListCustomers"),
         ErrorReason::ConversationNotFound => ("tenant", "ListConversations"),
         ErrorReason::MessageNotFound => ("conversation", "ListMessages"),
+        ErrorReason::ConversationAnalysisNotFound => ("conversation", "ListConversationAnalyses"),
         ErrorReason::PendingQuestionNotFound => ("tenant", "ListPendingQuestions"),
         ErrorReason::CustomerFaqNotFound => ("tenant", "ListCustomerFaqs"),
         ErrorReason::FaqObservationNotFound => ("tenant", "ListFaqObservations"),

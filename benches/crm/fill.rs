@@ -99,11 +99,12 @@ pub(crate) async fn customer(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
 
 /// A conversation that the service writes, to be copied.
 pub(crate) async fn conversation(channel: &Channel, tenant: Uuid, customer: Uuid) -> Result<Uuid> {
-    let request = pb::CreateConversationRequest {
+    let conversation = pb::Conversation {
         customer_id: customer.to_string(),
         session_id: Uuid::new_v4().to_string(),
         ..Default::default()
     };
+    let request = pb::CreateConversationRequest { conversation: Some(conversation), ..Default::default() };
     let response = client::conversations(channel, tenant)?.create_conversation(request).await?;
     id(response.into_inner().conversation.map(|conversation| conversation.id))
 }
@@ -111,7 +112,7 @@ pub(crate) async fn conversation(channel: &Channel, tenant: Uuid, customer: Uuid
 /// A message that the service writes, in a conversation of its own, to be copied.
 async fn message(channel: &Channel, tenant: Uuid, customer: Uuid) -> Result<Uuid> {
     let conversation = conversation(channel, tenant, customer).await?;
-    let message = pb::NewMessage {
+    let message = pb::Message {
         message_key: "first".to_owned(),
         role: pb::MessageRole::User.into(),
         content: CONTENT.clone(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
-use crm_backend::pb::{AddMessageRequest, AddMessageResponse, MessageRole, NewMessage};
+use crm_backend::pb::{AddMessageRequest, AddMessageResponse, Message, MessageRole};
 use futures_util::{Stream, stream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -56,7 +56,7 @@ pub(crate) fn number(key: &str) -> Result<u64> {
 
 /// A whole message.
 pub(crate) fn message(conversation_id: String, message_key: String) -> AddMessageRequest {
-    let message = NewMessage {
+    let message = Message {
         message_key,
         role: MessageRole::User.into(),
         content: CONTENT.clone(),

@@ -129,7 +129,7 @@ impl Agent {
     /// From the customer's message to what is learned of it.
     async fn turn(&mut self, turn: &Turn) -> Result<(), Error> {
         println!("\nCustomer   {}", turn.customer);
-        let message = pb::NewMessage {
+        let message = pb::Message {
             message_key: format!("{}/customer", turn.name),
             role: pb::MessageRole::User.into(),
             content: turn.customer.to_owned(),
@@ -183,7 +183,7 @@ impl Agent {
                 offset: length,
                 text: (*piece).to_owned(),
             };
-            length += i64::try_from(piece.len())?;
+            length += i32::try_from(piece.len())?;
             self.send(Command::Delta(delta))?;
         }
         let finish = pb::MessageFinish { message_key, length, ..Default::default() };

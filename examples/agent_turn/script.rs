@@ -96,17 +96,18 @@ pub(crate) fn questions(customer_id: &str) -> Vec<pb::CreatePendingQuestionReque
 
 /// A conversation on the café's web site.
 pub(crate) fn conversation(customer_id: &str) -> pb::CreateConversationRequest {
-    pb::CreateConversationRequest {
+    let conversation = pb::Conversation {
         customer_id: customer_id.to_owned(),
         session_id: Uuid::new_v4().to_string(),
         entry_point: pb::EntryPoint::WebsiteWidget.into(),
         ..Default::default()
-    }
+    };
+    pb::CreateConversationRequest { conversation: Some(conversation), ..Default::default() }
 }
 
 /// What it came to.
 pub(crate) fn analysis(conversation_id: &str) -> pb::RecordAnalysisRequest {
-    pb::RecordAnalysisRequest {
+    let analysis = pb::ConversationAnalysis {
         conversation_id: conversation_id.to_owned(),
         model: "script".to_owned(),
         covers_through_sequence: 4,
@@ -114,11 +115,11 @@ pub(crate) fn analysis(conversation_id: &str) -> pb::RecordAnalysisRequest {
         questions: vec!["Do you deliver on Saturdays?".to_owned()],
         objections: vec![pb::Objection {
             kind: pb::ObjectionKind::Price.into(),
-            state: pb::ObjectionState::Addressed.into(),
+            status: pb::ObjectionStatus::Addressed.into(),
             evidence: "It is a bit dear, though.".to_owned(),
         }],
         summary: "Zoë wants beans on Saturdays, and has asked for the price list.".to_owned(),
-        request_id: Uuid::new_v4().to_string(),
         ..Default::default()
-    }
+    };
+    pb::RecordAnalysisRequest { analysis: Some(analysis), request_id: Uuid::new_v4().to_string() }
 }

@@ -292,15 +292,17 @@ impl Clients {
     /// Opens the conversations, in their order.
     async fn open(&self, talks: &[(&str, Talk)]) -> Result<Vec<String>, String> {
         let open = |(customer, talk): &(&str, Talk)| {
-            let (entry_point, channel) = talk.place;
-            let request = pb::CreateConversationRequest {
+            let (entry_point, modality) = talk.place;
+            let conversation = pb::Conversation {
                 customer_id: (*customer).to_owned(),
                 entry_point: entry_point.into(),
-                channel: channel.into(),
+                modality: modality.into(),
                 presenter: Some(pb::Presenter { id: talk.model.1.to_owned(), ..Default::default() }),
                 start_time: Some(wire(talk.start)),
                 ..Default::default()
             };
+            let request =
+                pb::CreateConversationRequest { conversation: Some(conversation), ..Default::default() };
             let mut client = self.conversations.clone();
             async move { client.create_conversation(request).await }
         };
@@ -312,7 +314,7 @@ impl Clients {
     }
 
     /// Sends all messages through one stream, and waits for their acks.
-    async fn add_messages(&self, said: Vec<(String, pb::NewMessage)>) -> Result<usize, String> {
+    async fn add_messages(&self, said: Vec<(String, pb::Message)>) -> Result<usize, String> {
         let total = said.len();
         let requests = said.into_iter().map(|(conversation_id, message)| pb::AddMessageRequest {
             conversation_id,
@@ -401,20 +403,21 @@ fn analysis(id: &str, talk: &Talk) -> pb::RecordAnalysisRequest {
     let matter = talk.matter;
     let objection = |kind: pb::ObjectionKind| pb::Objection {
         kind: kind.into(),
-        state: pb::ObjectionState::Raised.into(),
+        status: pb::ObjectionStatus::Raised.into(),
         evidence: String::new(),
     };
-    pb::RecordAnalysisRequest {
+    let analysis = pb::ConversationAnalysis {
         conversation_id: id.to_owned(),
         model: talk.model.1.to_owned(),
-        covers_through_sequence: i64::try_from(matter.talk.len()).unwrap_or(0),
+        covers_through_sequence: i32::try_from(matter.talk.len()).unwrap_or(0),
         topics: vec![matter.topic.to_owned()],
         questions: vec![matter.question.to_owned()],
         objections: matter.objection.map(objection).into_iter().collect(),
         sentiment: Some(pb::Sentiment { label: matter.mood.into(), ..Default::default() }),
         summary: format!("They talked about: {}.", matter.topic),
         ..Default::default()
-    }
+    };
+    pb::RecordAnalysisRequest { analysis: Some(analysis), ..Default::default() }
 }
 
 impl fmt::Display for Summary {

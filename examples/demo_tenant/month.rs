@@ -139,7 +139,7 @@ impl Talk {
     }
 
     /// What was said, in turn.
-    pub(crate) fn messages(&self, random: &mut Random) -> Vec<pb::NewMessage> {
+    pub(crate) fn messages(&self, random: &mut Random) -> Vec<pb::Message> {
         let (provider, model) = self.model;
         let lines = self.matter.talk.iter().enumerate();
         lines
@@ -149,17 +149,17 @@ impl Talk {
                 let ai = pb::AiMetadata {
                     provider: provider.to_owned(),
                     model: model.to_owned(),
-                    prompt_tokens: i64::try_from(random.between(600, 4_000)).unwrap_or(600),
-                    completion_tokens: i64::try_from(line.len() / 4).unwrap_or(1),
-                    cached_tokens: i64::try_from(random.below(600)).unwrap_or(0),
-                    response_time: Some(Duration {
+                    prompt_tokens: i32::try_from(random.between(600, 4_000)).ok(),
+                    completion_tokens: i32::try_from(line.len() / 4).ok(),
+                    cached_tokens: i32::try_from(random.below(600)).ok(),
+                    response_duration: Some(Duration {
                         seconds: (milliseconds / 1_000).into(),
                         nanos: milliseconds % 1_000 * 1_000_000,
                     }),
                     ..Default::default()
                 };
                 let seconds = 40 * i64::try_from(place).unwrap_or(0);
-                pb::NewMessage {
+                pb::Message {
                     message_key: format!("m-{place:02}"),
                     role: if is_customer { MessageRole::User } else { MessageRole::Assistant }.into(),
                     content: (*line).to_owned(),

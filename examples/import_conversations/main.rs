@@ -16,7 +16,10 @@
 //! 1. The whole file is read and checked before anything is sent.
 //! 2. The `session_id` of a conversation is its `id` in the file, so one that is there is found.
 //! 3. The `message_key` of a message is its place, so one that is there is acked as `deduplicated`.
-//! 4. All messages go through one AddMessage stream, without waiting. An ack means that the message
+//! 4. The conversations stay open, so that a later file may go on with them. To import one that has ended, add
+//!    its messages and then call EndConversation with its `end_time`; look for its `session_id` with
+//!    ListConversations first, since an ended conversation does not keep its session.
+//! 5. All messages go through one AddMessage stream, without waiting. An ack means that the message
 //!    is committed; what was not acked when a stream is lost is simply sent again.
 
 mod file;
@@ -168,7 +171,7 @@ async fn open(
 ) -> Result<Opened, String> {
     let session_id = conversation.id.clone();
     let scenario = Value { kind: Some(Kind::StringValue(conversation.scenario.clone())) };
-    let new = pb::CreateConversationRequest {
+    let new = pb::Conversation {
         customer_id: customer_id.to_owned(),
         session_id: session_id.clone(),
         entry_point: pb::EntryPoint::Import.into(),
@@ -176,6 +179,7 @@ async fn open(
         metadata: Some(Struct { fields: [("scenario".to_owned(), scenario)].into() }),
         ..Default::default()
     };
+    let new = pb::CreateConversationRequest { conversation: Some(new), ..Default::default() };
     let created = service.create_conversation(new).await;
     let new = created.is_ok();
     let answered = match created {
@@ -241,7 +245,7 @@ fn requests(opened: &Opened) -> impl Iterator<Item = pb::AddMessageRequest> {
             Role::User => pb::MessageRole::User,
             Role::Assistant => pb::MessageRole::Assistant,
         };
-        let message = pb::NewMessage {
+        let message = pb::Message {
             message_key: format!("m-{place:04}"),
             role: role.into(),
             content: message.text.clone(),

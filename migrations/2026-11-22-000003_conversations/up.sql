@@ -4,14 +4,16 @@ CREATE TABLE conversations (
     tenant_id uuid NOT NULL DEFAULT current_tenant(),
     id uuid NOT NULL,
     customer_id uuid NOT NULL,
-    session_id text COLLATE "C" NOT NULL CHECK (length(session_id) BETWEEN 1 AND 128),
+    session_id text COLLATE "C" NOT NULL CHECK (length(session_id) BETWEEN 1 AND 256),
     entry_point text CHECK (entry_point IN (
         'WEBSITE_WIDGET', 'LANDING_PAGE', 'IN_APP', 'EMAIL', 'SMS', 'WHATSAPP', 'INSTAGRAM', 'MESSENGER', 'TELEGRAM',
         'PHONE', 'VIDEO', 'QR_CODE', 'CAMPAIGN', 'REFERRAL', 'EVENT', 'API', 'IMPORT', 'OTHER')),
-    channel text NOT NULL CHECK (channel IN ('TEXT', 'VOICE', 'VIDEO', 'EMAIL', 'MULTIMODAL')),
+    contact_channel text CHECK (contact_channel IN (
+        'EMAIL', 'SMS', 'WHATSAPP', 'PHONE', 'SOCIAL', 'ADS', 'WEB', 'IN_APP', 'POST', 'EVENT', 'OTHER')),
+    modality text NOT NULL CHECK (modality IN ('TEXT', 'VOICE', 'VIDEO', 'EMAIL', 'MULTIMODAL')),
     environment text NOT NULL CHECK (environment IN ('LIVE', 'TEST', 'SIMULATION')),
     presenter_kind text NOT NULL CHECK (presenter_kind IN ('AI_AGENT', 'HUMAN_AGENT', 'HYBRID', 'SYSTEM')),
-    presenter_id text NOT NULL DEFAULT '' CHECK (length(presenter_id) <= 128),
+    presenter_id text NOT NULL DEFAULT '' CHECK (length(presenter_id) <= 256),
     presenter_name text NOT NULL DEFAULT '' CHECK (length(presenter_name) <= 128),
     presenter_persona text NOT NULL DEFAULT '' CHECK (length(presenter_persona) <= 4096),
     status text NOT NULL CHECK (status IN (
@@ -63,7 +65,8 @@ COMMENT ON COLUMN conversations.id IS 'UUID version 7, made by the service.';
 COMMENT ON COLUMN conversations.customer_id IS 'The customer.';
 COMMENT ON COLUMN conversations.session_id IS 'Names the conversation in the client''s words, once in a tenant.';
 COMMENT ON COLUMN conversations.entry_point IS 'Where the conversation began; null when not said.';
-COMMENT ON COLUMN conversations.channel IS 'The medium.';
+COMMENT ON COLUMN conversations.contact_channel IS 'The way to the person; null when unspecified.';
+COMMENT ON COLUMN conversations.modality IS 'How both sides talk: text, voice and so on.';
 COMMENT ON COLUMN conversations.environment IS 'Tells real conversations from others.';
 COMMENT ON COLUMN conversations.presenter_kind IS 'What speaks for the tenant.';
 COMMENT ON COLUMN conversations.presenter_id IS 'The presenter''s id, in the client''s words.';
@@ -91,7 +94,7 @@ CREATE TABLE conversation_messages (
     id uuid NOT NULL,
     conversation_id uuid NOT NULL,
     sequence bigint NOT NULL CHECK (sequence >= 1),
-    message_key text COLLATE "C" NOT NULL CHECK (length(message_key) BETWEEN 1 AND 128),
+    message_key text COLLATE "C" NOT NULL CHECK (length(message_key) BETWEEN 1 AND 256),
     role text NOT NULL CHECK (role IN ('USER', 'ASSISTANT', 'AGENT', 'SYSTEM', 'TOOL')),
     author text NOT NULL DEFAULT '' CHECK (length(author) <= 256),
     status text NOT NULL CHECK (status IN ('IN_PROGRESS', 'COMPLETED', 'INCOMPLETE', 'FAILED', 'REDACTED')),
@@ -128,7 +131,7 @@ COMMENT ON COLUMN conversation_messages.author IS 'Who it was, in the client''s 
 COMMENT ON COLUMN conversation_messages.status IS 'How far the message has come.';
 COMMENT ON COLUMN conversation_messages.content IS 'The text.';
 COMMENT ON COLUMN conversation_messages.content_type IS 'The media type of the text.';
-COMMENT ON COLUMN conversation_messages.ai IS 'How a model made it: provider, model, prompt_tokens, completion_tokens, cached_tokens, response_time_us, time_to_first_token_us, finish_reason; null when none did.';
+COMMENT ON COLUMN conversation_messages.ai IS 'How a model made it: provider, model, prompt_tokens, completion_tokens, cached_tokens, response_duration_us, time_to_first_token_us, finish_reason; null when none did.';
 COMMENT ON COLUMN conversation_messages.actions IS 'What was done for it, in order: id, name, arguments, result, status; arguments and result are text, kept to the letter.';
 COMMENT ON COLUMN conversation_messages.metadata IS 'The client''s own object.';
 COMMENT ON COLUMN conversation_messages.sent_at IS 'When it was said by the client''s clock; null when not told.';
@@ -173,7 +176,7 @@ COMMENT ON COLUMN conversation_analyses.model IS 'What made it.';
 COMMENT ON COLUMN conversation_analyses.covers_through_sequence IS 'Sequence of the last message that it has seen.';
 COMMENT ON COLUMN conversation_analyses.topics IS 'What was talked about.';
 COMMENT ON COLUMN conversation_analyses.questions IS 'What the customer asked.';
-COMMENT ON COLUMN conversation_analyses.objections IS 'What the customer had against it: kind, state, evidence.';
+COMMENT ON COLUMN conversation_analyses.objections IS 'What the customer had against it: kind, status, evidence.';
 COMMENT ON COLUMN conversation_analyses.sentiment IS 'The customer''s mood: score, magnitude, label, trend; null when not said.';
 COMMENT ON COLUMN conversation_analyses.summary IS 'The conversation in short.';
 COMMENT ON COLUMN conversation_analyses.created_at IS 'When the analysis was recorded.';

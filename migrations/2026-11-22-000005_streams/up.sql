@@ -21,7 +21,7 @@ CREATE TABLE message_drafts (
     tenant_id uuid NOT NULL DEFAULT current_tenant(),
     message_id uuid NOT NULL,
     conversation_id uuid NOT NULL,
-    producer_id text COLLATE "C" NOT NULL DEFAULT '' CHECK (length(producer_id) <= 128),
+    producer_id text COLLATE "C" NOT NULL DEFAULT '' CHECK (length(producer_id) <= 256),
     holder uuid NOT NULL,
     held_at timestamptz NOT NULL DEFAULT now(),
     created_at timestamptz NOT NULL DEFAULT now(),

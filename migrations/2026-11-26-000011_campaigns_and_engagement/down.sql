@@ -6,4 +6,4 @@ DROP TABLE campaign_events;
 DROP TABLE campaign_customers;
 DROP TABLE campaigns;
 DROP INDEX customers_tenant_id_source_idx;
-DROP INDEX conversations_tenant_id_channel_idx;
+DROP INDEX conversations_tenant_id_modality_idx;

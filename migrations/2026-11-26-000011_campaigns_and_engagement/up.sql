@@ -359,4 +359,4 @@ GROUP BY 1, 2, 3, 4;
 
 -- The lists behind the numbers of a dashboard.
 CREATE INDEX customers_tenant_id_source_idx ON customers (tenant_id, source, created_at, id);
-CREATE INDEX conversations_tenant_id_channel_idx ON conversations (tenant_id, channel, started_at, id);
+CREATE INDEX conversations_tenant_id_modality_idx ON conversations (tenant_id, modality, started_at, id);

@@ -5,4 +5,4 @@ ALTER TABLE conversation_messages
     DROP COLUMN ai_prompt_tokens,
     DROP COLUMN ai_completion_tokens,
     DROP COLUMN ai_cached_tokens,
-    DROP COLUMN ai_response_time_us;
+    DROP COLUMN ai_response_duration_us;

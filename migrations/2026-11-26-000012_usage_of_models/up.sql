@@ -5,14 +5,14 @@ ALTER TABLE conversation_messages
     ADD COLUMN ai_prompt_tokens bigint GENERATED ALWAYS AS ((ai ->> 'prompt_tokens')::bigint) STORED,
     ADD COLUMN ai_completion_tokens bigint GENERATED ALWAYS AS ((ai ->> 'completion_tokens')::bigint) STORED,
     ADD COLUMN ai_cached_tokens bigint GENERATED ALWAYS AS ((ai ->> 'cached_tokens')::bigint) STORED,
-    ADD COLUMN ai_response_time_us bigint GENERATED ALWAYS AS ((ai ->> 'response_time_us')::bigint) STORED;
+    ADD COLUMN ai_response_duration_us bigint GENERATED ALWAYS AS ((ai ->> 'response_duration_us')::bigint) STORED;
 ALTER TABLE conversation_messages DROP CONSTRAINT conversation_messages_sequence_key;
 ALTER TABLE conversation_messages
     ADD CONSTRAINT conversation_messages_sequence_key UNIQUE (tenant_id, conversation_id, sequence)
-        INCLUDE (ai_model, ai_prompt_tokens, ai_completion_tokens, ai_cached_tokens, ai_response_time_us);
+        INCLUDE (ai_model, ai_prompt_tokens, ai_completion_tokens, ai_cached_tokens, ai_response_duration_us);
 
 COMMENT ON COLUMN conversation_messages.ai_model IS 'The model that made it, empty where ai does not say; null when none did. Of ai, as all columns ai_….';
 COMMENT ON COLUMN conversation_messages.ai_prompt_tokens IS 'Tokens of the prompt.';
 COMMENT ON COLUMN conversation_messages.ai_completion_tokens IS 'Tokens of the answer.';
 COMMENT ON COLUMN conversation_messages.ai_cached_tokens IS 'Tokens of the prompt that came from a cache.';
-COMMENT ON COLUMN conversation_messages.ai_response_time_us IS 'How long the model took, in microseconds; null when not told.';
+COMMENT ON COLUMN conversation_messages.ai_response_duration_us IS 'How long the model took, in microseconds; null when not told.';

@@ -11,7 +11,7 @@ use crate::conversations::analyses::store::{Analysis, Objection, Sentiment};
 use crate::conversations::store::briefs::Brief;
 use crate::db::json::Json;
 use crate::db::texts::Texts;
-use crate::pb::{ContextSectionKind, ObjectionKind, ObjectionState, ResourceType, Tokenizer};
+use crate::pb::{ContextSectionKind, ObjectionKind, ObjectionStatus, ResourceType, Tokenizer};
 use crate::rpc::words::{Text, Word};
 
 /// The conversations in short: the present one, then the others, which come the newest first.
@@ -32,7 +32,7 @@ fn summary_of_present(brief: &Brief) -> Option<Words> {
 /// Of a conversation that nobody has analysed there is nothing to say.
 fn summary_of_other(brief: &Brief) -> Option<Words> {
     let Json(analysis) = brief.latest_analysis.as_ref()?;
-    let place = brief.entry_point.map_or_else(|| brief.channel.0.word(), |Text(entry)| entry.word());
+    let place = brief.entry_point.map_or_else(|| brief.modality.0.word(), |Text(entry)| entry.word());
     let head = Words::new().data(&day(brief.started_at)).ours(", ").ours(place).ours(", ");
     Some(gist(analysis, head.data(&brief.last_sequence.to_string()).ours(" messages")))
 }
@@ -68,8 +68,8 @@ pub(super) fn objections(present: Option<&Brief>, others: &[Brief], tokenizer: T
         let Some(Json(analysis)) = &brief.latest_analysis else { continue };
         let raised = analysis.objections.0.iter();
         let open = raised.filter(|objection| is_open(objection) && !settled.contains(&kind(objection)));
-        items.extend(open.map(|Objection { kind, state, evidence }| {
-            let head = Words::new().ours(kind.0.word()).ours(", ").ours(state.0.word()).ours(" on ");
+        items.extend(open.map(|Objection { kind, status, evidence }| {
+            let head = Words::new().ours(kind.0.word()).ours(", ").ours(status.0.word()).ours(" on ");
             let head = head.data(&day(brief.started_at));
             about(brief, with(head, ": ", evidence), tokenizer)
         }));
@@ -84,7 +84,7 @@ fn kind(objection: &Objection) -> i32 {
 }
 
 fn is_open(objection: &Objection) -> bool {
-    objection.state.0 != ObjectionState::Resolved
+    objection.status.0 != ObjectionStatus::Resolved
 }
 
 /// What was promised.

@@ -26,7 +26,8 @@ use crate::engagement::purchases::store::{Bought, Item as Thing};
 use crate::pb::{
     ActionStatus, ChatMessage, ChatToolCall, ConsentState, ContactChannel, ContextFormat, ContextSectionKind,
     ConversationOutcome, CustomerStatus, GetAiContextRequest, GetAiContextResponse, MessageRole,
-    MessageStatus, Modality, ObjectionKind, ObjectionState, OmissionReason, QuestionLeftOutReason, Tokenizer,
+    MessageStatus, Modality, ObjectionKind, ObjectionStatus, OmissionReason, QuestionLeftOutReason,
+    Tokenizer,
 };
 use crate::questions::rules::{LeftOut, Ranking};
 use crate::rpc::words::Text;
@@ -99,7 +100,7 @@ fn said() -> impl Strategy<Value = Said> {
 fn analysis() -> impl Strategy<Value = Analysis> {
     let objection = text().prop_map(|evidence| Objection {
         kind: Text(ObjectionKind::Price),
-        state: Text(ObjectionState::Raised),
+        status: Text(ObjectionStatus::Raised),
         evidence,
     });
     (text(), proptest::collection::vec(objection, 0..3), time()).prop_map(
@@ -136,7 +137,7 @@ fn conversation(number: u128) -> impl Strategy<Value = (Brief, Vec<Said>)> {
                 id,
                 customer_id: Uuid::nil(),
                 entry_point: None,
-                channel: Text(Modality::Text),
+                modality: Text(Modality::Text),
                 started_at,
                 last_sequence: i64::try_from(messages.len()).expect("few"),
                 latest_analysis: analysis.map(Json),
@@ -414,7 +415,7 @@ fn in_words(text: &str) -> Snapshot {
         id: Uuid::from_u128(number),
         customer_id: Uuid::nil(),
         entry_point: None,
-        channel: Text(Modality::Text),
+        modality: Text(Modality::Text),
         started_at: DateTime::UNIX_EPOCH,
         last_sequence: 4,
         latest_analysis: Some(Json(Analysis {
@@ -427,7 +428,7 @@ fn in_words(text: &str) -> Snapshot {
             questions: Texts(vec![text()]),
             objections: Json(vec![Objection {
                 kind: Text(ObjectionKind::Price),
-                state: Text(ObjectionState::Raised),
+                status: Text(ObjectionStatus::Raised),
                 evidence: text(),
             }]),
             sentiment: None,

@@ -57,10 +57,10 @@ pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Conversation> {
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
-    order: (OrderKey, Direction),
+    (order, is_full): ((OrderKey, Direction), bool),
     page: &Page<Cursor>,
 ) -> Result<(Vec<Conversation>, Option<Cursor>)> {
-    let (conversations, more) = page.cut(store::list(tx, filter, order, page).await?);
+    let (conversations, more) = page.cut(store::list(tx, filter, (order, is_full), page).await?);
     let next = conversations.last().filter(|_| more).map(|last| Cursor::at(order.0, last));
     Ok((conversations, next))
 }
@@ -84,35 +84,36 @@ pub(crate) async fn update(
     write(tx, wanted).await
 }
 
-/// Ends a conversation. One that has ended stays as it is.
+/// Ends a conversation. One that has ended so already stays as it is: then true.
 pub(crate) async fn end(
     tx: &TenantTx,
     id: Uuid,
     expected: Option<Etag>,
     ending: Ending,
-) -> Result<Conversation> {
+) -> Result<(Conversation, bool)> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     if rules::is_over(current.status) {
-        return Ok(current);
+        rules::check_ended_so(&current, &ending)?;
+        return Ok((current, true));
     }
     etag::check(expected, current.etag())?;
     let ended = rules::end(current.clone(), ending, times::now())?;
     check_size(&current, &ended)?;
-    write(tx, ended).await
+    Ok((write(tx, ended).await?, false))
 }
 
-/// Goes on with a conversation that has ended. One that has not stays as it is.
-pub(crate) async fn reopen(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Conversation> {
+/// Goes on with a conversation that has ended. One that has not stays as it is: then true.
+pub(crate) async fn reopen(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<(Conversation, bool)> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     if !rules::is_over(current.status) {
-        return Ok(current);
+        return Ok((current, true));
     }
     etag::check(expected, current.etag())?;
     customers::actions::require(tx, current.customer_id).await?;
     if let Some(open) = store::find_open_by_session(tx, &current.session_id).await? {
         return Err(rules::session_taken(open.id));
     }
-    write(tx, rules::reopen(current)).await
+    Ok((write(tx, rules::reopen(current)).await?, false))
 }
 
 /// Writes down what came of conversations that a call refers to, which may have ended. They are held in the

@@ -56,7 +56,7 @@ impl hub::Event for Event {
 
     fn hint(self) -> Option<Self> {
         match self {
-            Self::Added(message) => Some(Self::Moved { sequence: message.sequence, change: 0 }),
+            Self::Added(message) => Some(Self::Moved { sequence: message.sequence.into(), change: 0 }),
             Self::Closed { change, message: _ } => Some(Self::Moved { sequence: 0, change }),
             // It is told when it is stored, of which there is word.
             Self::Text(_) => None,

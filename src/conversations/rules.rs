@@ -18,7 +18,8 @@ const MAX_LOOKED_THROUGH: TimeDelta = TimeDelta::days(400);
 /// What [`end`] writes down; what is not set stays.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ending {
-    pub(crate) status: Text<ConversationStatus>,
+    /// ENDED where it is not set.
+    pub(crate) status: Option<Text<ConversationStatus>>,
     pub(crate) ended_at: Option<DateTime<Utc>>,
     pub(crate) outcome: Option<Text<crate::pb::ConversationOutcome>>,
     pub(crate) outcome_notes: Option<String>,
@@ -89,10 +90,7 @@ pub(crate) fn check_bounded(filter: &Filter) -> Result<()> {
 pub(crate) fn end(current: Conversation, ending: Ending, now: DateTime<Utc>) -> Result<Conversation> {
     let Ending { status, ended_at, outcome, outcome_notes, handoff_reason, follow_up } = ending;
     if let Some(ended_at) = ended_at {
-        check_not_ahead("end_time", ended_at, now)?;
-        if ended_at < current.started_at {
-            return Err(Error::invalid("end_time", "timestamp.gte", "must not be before the start_time"));
-        }
+        check_end("end_time", current.started_at, ended_at, now)?;
     }
     let follow_up = follow_up.unwrap_or(FollowUp {
         needed: current.follow_up_needed,
@@ -100,7 +98,7 @@ pub(crate) fn end(current: Conversation, ending: Ending, now: DateTime<Utc>) -> 
         notes: current.follow_up_notes,
     });
     Ok(Conversation {
-        status,
+        status: status.unwrap_or(Text(ConversationStatus::Ended)),
         ended_at: Some(ended_at.unwrap_or(now).max(current.started_at)),
         outcome: outcome.or(current.outcome),
         outcome_notes: outcome_notes.unwrap_or(current.outcome_notes),
@@ -112,10 +110,73 @@ pub(crate) fn end(current: Conversation, ending: Ending, now: DateTime<Utc>) -> 
     })
 }
 
+/// Holds another ending of a conversation that has ended to the first one: the same again is fine, and so is one
+/// that says less.
+pub(crate) fn check_ended_so(current: &Conversation, ending: &Ending) -> Result<()> {
+    let Ending { status, ended_at, outcome, outcome_notes, handoff_reason, follow_up } = ending;
+    let due = follow_up.as_ref().map(|follow_up| {
+        follow_up.needed == current.follow_up_needed
+            && follow_up.due_at == current.follow_up_due_at
+            && follow_up.notes == current.follow_up_notes
+    });
+    let same = [
+        ("status", status.is_none_or(|status| status == current.status)),
+        ("end_time", ended_at.is_none_or(|ended_at| Some(ended_at) == current.ended_at)),
+        ("outcome", outcome.is_none_or(|outcome| Some(outcome) == current.outcome)),
+        ("outcome_notes", outcome_notes.as_ref().is_none_or(|notes| *notes == current.outcome_notes)),
+        ("handoff_reason", handoff_reason.is_none_or(|reason| Some(reason) == current.handoff_reason)),
+        ("follow_up", due.unwrap_or(true)),
+    ];
+    let differing: Vec<&str> = same.iter().filter(|(_, same)| !same).map(|(field, _)| *field).collect();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::FailedPrecondition {
+        reason: ErrorReason::ConversationEnded,
+        message: format!(
+            "the conversation has ended already, and differs from this request in: {}; change its outcome with \
+             UpdateConversation, or reopen it with ReopenConversation",
+            differing.join(", ")
+        ),
+        subject: format!("conversation/{}", current.id),
+    })
+}
+
+/// When a new conversation ended, if it has: as the client says, or else now.
+pub(crate) fn end_of_new(
+    status: Text<ConversationStatus>,
+    started_at: DateTime<Utc>,
+    said: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>> {
+    const FIELD: &str = "conversation.end_time";
+    match said {
+        Some(said) if is_over(status) => check_end(FIELD, started_at, said, now).map(|()| Some(said)),
+        Some(_) => {
+            let description = "must be unset unless the status is ENDED or ABANDONED";
+            Err(Error::invalid(FIELD, "conversation.end_time", description))
+        }
+        None => Ok(is_over(status).then_some(now.max(started_at))),
+    }
+}
+
+/// Refuses an end before the start, and one that no clock shows yet.
+fn check_end(
+    field: &'static str,
+    started_at: DateTime<Utc>,
+    ended_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    if ended_at < started_at {
+        return Err(Error::invalid(field, "timestamp.gte", "must not be before the start_time"));
+    }
+    check_not_ahead(field, ended_at, now)
+}
+
 /// Refuses to reuse the conversation of a session that has no name.
 pub(crate) fn check_reuse(reuse_open: bool, session_id: &str) -> Result<()> {
     if reuse_open && session_id.is_empty() {
-        return Err(Error::invalid("session_id", "required", "is required with reuse_open"));
+        return Err(Error::invalid("conversation.session_id", "required", "is required with reuse_open"));
     }
     Ok(())
 }

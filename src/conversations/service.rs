@@ -135,8 +135,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let call = Call::open(request)?;
         let id = rpc::id("id", &call.message.id)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let conversation = actions::get(tx, id).await?;
-            Ok(pb::GetConversationResponse { conversation: Some(conversation.into()) })
+            let conversation = wire::shown(actions::get(tx, id).await?.into(), call.message.view());
+            Ok(pb::GetConversationResponse { conversation: Some(conversation) })
         });
         Ok(response.await?)
     }
@@ -149,7 +149,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
             Call::read(request, |call| (self.page_key.open(call), wire::filter(&call.message)).together())?;
         let order = wire::order(&call.message.order_by);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (conversations, next) = actions::list(tx, &filter, order, &page).await?;
+            let is_full = call.message.view() == pb::ConversationView::Full;
+            let (conversations, next) = actions::list(tx, &filter, (order, is_full), &page).await?;
             let (conversations, next) = page::fit(conversations, next, |last| Cursor::at(order.0, last));
             Ok(pb::ListConversationsResponse {
                 conversations,
@@ -188,8 +189,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
             Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let ending = wire::ending(&call.message);
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let conversation = actions::end(tx, id, expected, ending.clone()).await?;
-            Ok(pb::EndConversationResponse { conversation: Some(conversation.into()) })
+            let (conversation, deduplicated) = actions::end(tx, id, expected, ending.clone()).await?;
+            Ok(pb::EndConversationResponse { conversation: Some(conversation.into()), deduplicated })
         });
         let response = response.await?;
         self.feed.changed(&call.context.caller, id);
@@ -203,8 +204,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let (call, (id, expected)) =
             Call::read(request, |call| rpc::subject(&call.message.id, &call.message.etag))?;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let conversation = actions::reopen(tx, id, expected).await?;
-            Ok(pb::ReopenConversationResponse { conversation: Some(conversation.into()) })
+            let (conversation, deduplicated) = actions::reopen(tx, id, expected).await?;
+            Ok(pb::ReopenConversationResponse { conversation: Some(conversation.into()), deduplicated })
         });
         let response = response.await?;
         self.feed.changed(&call.context.caller, id);
@@ -271,7 +272,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let name = messages::wire::name(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let message = messages::actions::get(tx, conversation_id, &name).await?;
-            Ok(pb::GetMessageResponse { message: Some(message.into()) })
+            let message = messages::wire::shown(message.into(), call.message.view());
+            Ok(pb::GetMessageResponse { message: Some(message) })
         });
         Ok(response.await?)
     }
@@ -287,11 +289,12 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         };
         let range = Range {
             conversation_id: rpc::id("conversation_id", &call.message.conversation_id)?,
-            after: call.message.after_sequence,
-            before: call.message.before_sequence,
+            after: call.message.after_sequence.map(i64::from),
+            before: call.message.before_sequence.map(i64::from),
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (messages, next) = messages::actions::list(tx, range, direction, &page).await?;
+            let is_full = call.message.view() != pb::MessageView::Basic;
+            let (messages, next) = messages::actions::list(tx, range, (direction, is_full), &page).await?;
             let (messages, next) = page::fit(messages, next, |last| last.sequence);
             Ok(pb::ListMessagesResponse { messages, next_page_token: self.page_key.next(&call, next)? })
         });
@@ -316,7 +319,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         request: Request<pb::RecordAnalysisRequest>,
     ) -> Result<Response<pb::RecordAnalysisResponse>, Status> {
         let (call, analysis) = Call::read(request, |call| {
-            analyses::wire::record(call.message.clone(), Uuid::now_v7(), times::now())
+            let analysis = rpc::required("analysis", call.message.analysis.as_ref())?;
+            analyses::wire::record(analysis.clone(), Uuid::now_v7(), times::now())
         })?;
         let conversation_id = analysis.conversation_id;
         let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
@@ -328,16 +332,34 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         Ok(response)
     }
 
-    async fn list_analyses(
+    async fn get_conversation_analysis(
         &self,
-        request: Request<pb::ListAnalysesRequest>,
-    ) -> Result<Response<pb::ListAnalysesResponse>, Status> {
+        request: Request<pb::GetConversationAnalysisRequest>,
+    ) -> Result<Response<pb::GetConversationAnalysisResponse>, Status> {
+        let call = Call::open(request)?;
+        let pb::GetConversationAnalysisRequest { conversation_id, id } = &call.message;
+        let (conversation_id, id) =
+            (rpc::id("conversation_id", conversation_id), rpc::id("id", id)).together()?;
+        let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
+            let analysis = analyses::actions::get(tx, conversation_id, id).await?;
+            Ok(pb::GetConversationAnalysisResponse { analysis: Some(analysis.into()) })
+        });
+        Ok(response.await?)
+    }
+
+    async fn list_conversation_analyses(
+        &self,
+        request: Request<pb::ListConversationAnalysesRequest>,
+    ) -> Result<Response<pb::ListConversationAnalysesResponse>, Status> {
         let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let conversation_id = rpc::id("conversation_id", &call.message.conversation_id)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (analyses, next) = analyses::actions::list(tx, conversation_id, &page).await?;
             let (analyses, next) = page::fit(analyses, next, |last| last.version);
-            Ok(pb::ListAnalysesResponse { analyses, next_page_token: self.page_key.next(&call, next)? })
+            Ok(pb::ListConversationAnalysesResponse {
+                analyses,
+                next_page_token: self.page_key.next(&call, next)?,
+            })
         });
         Ok(response.await?)
     }

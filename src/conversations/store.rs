@@ -23,10 +23,11 @@ use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::literal::literal;
 use crate::db::schema::conversations::{self, dsl};
+use crate::db::shown::{shown, shown_or};
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{
-    ConversationEnvironment, ConversationOutcome, ConversationStatus, EntryPoint, HandoffReason, Modality,
-    PresenterKind,
+    ContactChannel, ConversationEnvironment, ConversationOutcome, ConversationStatus, EntryPoint,
+    HandoffReason, Modality, PresenterKind,
 };
 use crate::rpc::Page;
 use crate::rpc::etag::Etag;
@@ -46,7 +47,8 @@ pub(crate) struct Conversation {
     pub(crate) customer_id: Uuid,
     pub(crate) session_id: String,
     pub(crate) entry_point: Option<Text<EntryPoint>>,
-    pub(crate) channel: Text<Modality>,
+    pub(crate) contact_channel: Option<Text<ContactChannel>>,
+    pub(crate) modality: Text<Modality>,
     pub(crate) environment: Text<ConversationEnvironment>,
     pub(crate) presenter_kind: Text<PresenterKind>,
     pub(crate) presenter_id: String,
@@ -100,10 +102,11 @@ pub(crate) struct Filter {
     pub(crate) presenter_kinds: Vec<Text<PresenterKind>>,
     pub(crate) presenter_id: Option<String>,
     pub(crate) outcomes: Vec<Text<ConversationOutcome>>,
-    pub(crate) follow_up_due_before: Option<DateTime<Utc>>,
+    pub(crate) follow_up_due_from: Option<DateTime<Utc>>,
+    pub(crate) follow_up_due_until: Option<DateTime<Utc>>,
     pub(crate) started_from: Option<DateTime<Utc>>,
     pub(crate) started_until: Option<DateTime<Utc>>,
-    pub(crate) channels: Vec<Text<Modality>>,
+    pub(crate) modalities: Vec<Text<Modality>>,
     pub(crate) analysed: Analysed,
 }
 
@@ -328,11 +331,49 @@ pub(crate) async fn advance(tx: &TenantTx, heads: &[Head], now: DateTime<Utc>) -
     Ok(())
 }
 
-/// One page of the conversations that `filter` lets through, and one row more if there is one.
+/// The columns of [`Conversation`], in its order; without what is not shown of one in a list.
+macro_rules! columns {
+    ($is_full:expr) => {
+        (
+            dsl::id,
+            dsl::customer_id,
+            dsl::session_id,
+            dsl::entry_point,
+            dsl::contact_channel,
+            dsl::modality,
+            dsl::environment,
+            dsl::presenter_kind,
+            dsl::presenter_id,
+            dsl::presenter_name,
+            dsl::presenter_persona,
+            dsl::status,
+            dsl::started_at,
+            dsl::ended_at,
+            dsl::last_sequence,
+            dsl::last_message_at,
+            shown(dsl::latest_analysis, $is_full),
+            dsl::outcome,
+            dsl::outcome_notes,
+            dsl::handoff_reason,
+            dsl::follow_up_needed,
+            dsl::follow_up_due_at,
+            dsl::follow_up_notes,
+            shown_or(dsl::metadata, $is_full, "'{}'"),
+            dsl::change_count,
+            dsl::own_change,
+            dsl::created_at,
+            dsl::updated_at,
+            dsl::revision,
+        )
+    };
+}
+
+/// One page of the conversations that `filter` lets through, and one row more if there is one; unless `is_full`,
+/// without their analyses and metadata.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
-    (key, direction): (OrderKey, Direction),
+    ((key, direction), is_full): ((OrderKey, Direction), bool),
     page: &Page<Cursor>,
 ) -> Result<Rows<Conversation>> {
     if *filter != Filter::default() {
@@ -341,7 +382,7 @@ pub(crate) async fn list(
     let mut query = listing(
         dsl::conversations
             .filter(dsl::tenant_id.eq(tx.tenant()))
-            .select(Conversation::as_select())
+            .select(columns!(is_full))
             .limit(page.limit()),
     );
     if let Some(customer_id) = filter.customer_id {
@@ -361,10 +402,10 @@ pub(crate) async fn list(
     } else if !filter.entry_points.is_empty() {
         query = query.filter(dsl::entry_point.eq_any(&filter.entry_points));
     }
-    if let [channel] = filter.channels.as_slice() {
-        query = query.filter(dsl::channel.eq(channel));
-    } else if !filter.channels.is_empty() {
-        query = query.filter(dsl::channel.eq_any(&filter.channels));
+    if let [modality] = filter.modalities.as_slice() {
+        query = query.filter(dsl::modality.eq(modality));
+    } else if !filter.modalities.is_empty() {
+        query = query.filter(dsl::modality.eq_any(&filter.modalities));
     }
     if let [outcome] = filter.outcomes.as_slice() {
         query = query.filter(dsl::outcome.eq(outcome));
@@ -380,8 +421,11 @@ pub(crate) async fn list(
     if let Some(presenter_id) = &filter.presenter_id {
         query = query.filter(dsl::presenter_id.eq(presenter_id));
     }
-    if let Some(before) = filter.follow_up_due_before {
-        query = query.filter(dsl::follow_up_needed).filter(dsl::follow_up_due_at.lt(before));
+    if let Some(from) = filter.follow_up_due_from {
+        query = query.filter(dsl::follow_up_needed).filter(dsl::follow_up_due_at.ge(from));
+    }
+    if let Some(until) = filter.follow_up_due_until {
+        query = query.filter(dsl::follow_up_needed).filter(dsl::follow_up_due_at.lt(until));
     }
     if let Some(from) = filter.started_from {
         query = query.filter(dsl::started_at.ge(from));

@@ -22,7 +22,8 @@ impl From<Conversation> for pb::Conversation {
             customer_id,
             session_id,
             entry_point,
-            channel,
+            contact_channel,
+            modality,
             environment,
             presenter_kind,
             presenter_id,
@@ -54,7 +55,8 @@ impl From<Conversation> for pb::Conversation {
             customer_id: customer_id.to_string(),
             session_id,
             entry_point: wire(entry_point),
-            channel: wire(Some(channel)),
+            contact_channel: wire(contact_channel),
+            modality: wire(Some(modality)),
             environment: wire(Some(environment)),
             presenter: Some(pb::Presenter {
                 kind: wire(Some(presenter_kind)),
@@ -66,8 +68,8 @@ impl From<Conversation> for pb::Conversation {
             start_time: Some(times::to_wire(started_at)),
             end_time: ended_at.map(times::to_wire),
             duration: ended_at.map(|ended_at| times::duration_to_wire(ended_at - started_at)),
-            message_count: last_sequence,
-            last_sequence,
+            message_count: rpc::to_int32(last_sequence),
+            last_sequence: rpc::to_int32(last_sequence),
             last_message_time: last_message_at.map(times::to_wire),
             latest_analysis: latest_analysis.map(|analysis| analysis.0.into()),
             outcome: wire(outcome),
@@ -96,29 +98,59 @@ impl From<pb::FollowUp> for FollowUp {
     }
 }
 
-/// A new conversation.
+/// As much of a conversation as one that is asked for shows.
+pub(crate) fn shown(conversation: pb::Conversation, view: pb::ConversationView) -> pb::Conversation {
+    match view {
+        pb::ConversationView::Unspecified | pb::ConversationView::Full => conversation,
+        pb::ConversationView::Basic => {
+            pb::Conversation { latest_analysis: None, metadata: None, ..conversation }
+        }
+    }
+}
+
+/// A new conversation. What the server makes is not taken from the client.
 pub(crate) fn create(
     request: pb::CreateConversationRequest,
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<Conversation> {
-    let pb::CreateConversationRequest {
+    let pb::CreateConversationRequest { conversation, request_id: _, reuse_open } = request;
+    let pb::Conversation {
+        id: _,
         customer_id,
         session_id,
         entry_point,
-        channel,
+        contact_channel,
+        modality,
         environment,
         presenter,
+        status,
         start_time,
+        end_time,
+        duration: _,
+        message_count: _,
+        last_sequence: _,
+        last_message_time: _,
+        latest_analysis: _,
+        outcome,
+        outcome_notes,
+        handoff_reason,
+        follow_up,
         metadata,
-        request_id: _,
-        reuse_open,
-    } = request;
+        create_time: _,
+        update_time: _,
+        etag: _,
+    } = conversation.unwrap_or_default();
     let pb::Presenter { kind, id: presenter_id, name, persona } = presenter.unwrap_or_default();
-    let started_at = times::optional(start_time.as_ref()).unwrap_or(now);
-    let (customer_id, (), ()) = (
-        rpc::id("customer_id", &customer_id),
-        rules::check_not_ahead("start_time", started_at, now),
+    let FollowUp { needed, due_at, notes } = follow_up.map(Into::into).unwrap_or_default();
+    let status = stored(status).unwrap_or(Text(pb::ConversationStatus::Open));
+    let said_end = times::optional(end_time.as_ref());
+    let started_at =
+        times::optional(start_time.as_ref()).unwrap_or_else(|| said_end.map_or(now, |end| end.min(now)));
+    let (customer_id, (), ended_at, ()) = (
+        rpc::id("conversation.customer_id", &customer_id),
+        rules::check_not_ahead("conversation.start_time", started_at, now),
+        rules::end_of_new(status, started_at, said_end, now),
         rules::check_reuse(reuse_open, &session_id),
     )
         .together()?;
@@ -127,24 +159,25 @@ pub(crate) fn create(
         customer_id,
         session_id: if session_id.is_empty() { Uuid::new_v4().to_string() } else { session_id },
         entry_point: stored(entry_point),
-        channel: stored(channel).unwrap_or(Text(pb::Modality::Text)),
+        contact_channel: stored(contact_channel),
+        modality: stored(modality).unwrap_or(Text(pb::Modality::Text)),
         environment: stored(environment).unwrap_or(Text(pb::ConversationEnvironment::Live)),
         presenter_kind: stored(kind).unwrap_or(Text(pb::PresenterKind::AiAgent)),
         presenter_id,
         presenter_name: name,
         presenter_persona: persona,
-        status: Text(pb::ConversationStatus::Open),
+        status,
         started_at,
-        ended_at: None,
+        ended_at,
         last_sequence: 0,
         last_message_at: None,
         latest_analysis: None,
-        outcome: None,
-        outcome_notes: String::new(),
-        handoff_reason: None,
-        follow_up_needed: false,
-        follow_up_due_at: None,
-        follow_up_notes: String::new(),
+        outcome: stored(outcome),
+        outcome_notes,
+        handoff_reason: stored(handoff_reason),
+        follow_up_needed: needed,
+        follow_up_due_at: due_at,
+        follow_up_notes: notes,
         metadata: structs::to_json(metadata.as_ref()),
         change_count: 0,
         own_change: 0,
@@ -161,7 +194,8 @@ pub(crate) fn update(wanted: pb::Conversation, current: &Conversation) -> Conver
         customer_id: _,
         session_id: _,
         entry_point,
-        channel,
+        contact_channel,
+        modality,
         environment: _,
         presenter,
         status,
@@ -185,7 +219,8 @@ pub(crate) fn update(wanted: pb::Conversation, current: &Conversation) -> Conver
     let FollowUp { needed, due_at, notes } = follow_up.map(Into::into).unwrap_or_default();
     Conversation {
         entry_point: stored(entry_point),
-        channel: stored(channel).unwrap_or(current.channel),
+        contact_channel: stored(contact_channel),
+        modality: stored(modality).unwrap_or(current.modality),
         presenter_kind: stored(kind).unwrap_or(current.presenter_kind),
         presenter_id,
         presenter_name: name,
@@ -216,7 +251,7 @@ pub(crate) fn ending(request: &pb::EndConversationRequest) -> Ending {
         request_id: _,
     } = request;
     Ending {
-        status: stored(*status).unwrap_or(Text(pb::ConversationStatus::Ended)),
+        status: stored(*status),
         ended_at: times::optional(end_time.as_ref()),
         outcome: stored(*outcome),
         outcome_notes: rpc::non_empty(outcome_notes),
@@ -245,10 +280,11 @@ pub(crate) fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
         presenter_kinds: stored_each(&request.presenter_kinds),
         presenter_id: rpc::non_empty(&request.presenter_id),
         outcomes: stored_each(&request.outcomes),
-        follow_up_due_before: times::optional(request.follow_up_due_before.as_ref()),
+        follow_up_due_from: times::optional(request.follow_up_due_time_from.as_ref()),
+        follow_up_due_until: times::optional(request.follow_up_due_time_until.as_ref()),
         started_from: times::optional(request.start_time_from.as_ref()),
         started_until: times::optional(request.start_time_until.as_ref()),
-        channels: stored_each(&request.channels),
+        modalities: stored_each(&request.modalities),
         analysed: Analysed {
             topic: rpc::non_empty(&request.topic).map(|topic| fold(&topic)),
             question: rpc::non_empty(&request.question).map(|question| fold(&question)),

@@ -18,6 +18,7 @@ pub mod pooler;
 #[expect(missing_docs, reason = "generated; the comments in the database are its documentation")]
 pub mod schema;
 pub mod service_keys;
+pub mod shown;
 pub mod standby;
 mod tenant_tx;
 pub mod texts;

@@ -183,7 +183,7 @@ diesel::table! {
         topics -> Array<Nullable<Text>>,
         /// What the customer asked.
         questions -> Array<Nullable<Text>>,
-        /// What the customer had against it: kind, state, evidence.
+        /// What the customer had against it: kind, status, evidence.
         objections -> Jsonb,
         /// The customer's mood: score, magnitude, label, trend; null when not said.
         sentiment -> Nullable<Jsonb>,
@@ -223,7 +223,7 @@ diesel::table! {
         content -> Text,
         /// The media type of the text.
         content_type -> Text,
-        /// How a model made it: provider, model, prompt_tokens, completion_tokens, cached_tokens, response_time_us, time_to_first_token_us, finish_reason; null when none did.
+        /// How a model made it: provider, model, prompt_tokens, completion_tokens, cached_tokens, response_duration_us, time_to_first_token_us, finish_reason; null when none did.
         ai -> Nullable<Jsonb>,
         /// What was done for it, in order: id, name, arguments, result, status; arguments and result are text, kept to the letter.
         actions -> Jsonb,
@@ -252,7 +252,7 @@ diesel::table! {
         /// Tokens of the prompt that came from a cache.
         ai_cached_tokens -> Nullable<Int8>,
         /// How long the model took, in microseconds; null when not told.
-        ai_response_time_us -> Nullable<Int8>,
+        ai_response_duration_us -> Nullable<Int8>,
     }
 }
 
@@ -269,8 +269,10 @@ diesel::table! {
         session_id -> Text,
         /// Where the conversation began; null when not said.
         entry_point -> Nullable<Text>,
-        /// The medium.
-        channel -> Text,
+        /// The way to the person; null when unspecified.
+        contact_channel -> Nullable<Text>,
+        /// How both sides talk: text, voice and so on.
+        modality -> Text,
         /// Tells real conversations from others.
         environment -> Text,
         /// What speaks for the tenant.

@@ -125,6 +125,7 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
         Reason::RefundExceedsPayment | Reason::PurchaseStepNotAllowed => purchase(reason),
         Reason::NewerVersion => of(Error::newer_version()),
         Reason::ExternalIdTaken => of(external_id_taken()),
+        Reason::ConversationAnalysisNotFound => of(conversations::analyses::actions::analysis_not_found(ONE)),
         Reason::ResourceTooLarge => of(size::too_large("customer", 1_048_577)),
     }
 }

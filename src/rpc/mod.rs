@@ -322,6 +322,11 @@ pub fn optional_text(id: Option<Uuid>) -> String {
     id.map_or_else(String::new, |id| id.to_string())
 }
 
+/// A count or a place that the contract has in 32 bits. The service writes no larger one (see `messages::rules`).
+pub fn to_int32(number: i64) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
 /// A text that a client may leave empty.
 pub fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::auth::Caller;
     use crate::db::Deadline;
-    use crate::pb::{ListAnalysesRequest, ListCustomersRequest};
+    use crate::pb::{ListConversationAnalysesRequest, ListCustomersRequest};
     use crate::rpc::method::Method;
 
     type Cursor = (String, Uuid);
@@ -285,7 +285,7 @@ mod tests {
         let other = ListCustomersRequest { order_by: "business_name".to_owned(), ..list(&token) };
         assert!(refused(&key(), &call(1, LIST, other)), "another order");
         assert!(refused(&PageKey::new(vec![8; 32]), &call(1, LIST, list(&token))), "another key");
-        let analyses = ListAnalysesRequest { page_token: token, ..Default::default() };
+        let analyses = ListConversationAnalysesRequest { page_token: token, ..Default::default() };
         assert!(key().open::<_, Cursor>(&call(1, LIST, analyses)).is_err(), "another request");
     }
 

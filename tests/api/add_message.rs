@@ -1,7 +1,7 @@
 //! AddMessage: one stream, many messages.
 
 use crm_backend::pb::add_message_response::Result as Answer;
-use crm_backend::pb::{AddMessageRequest, Message, NewMessage};
+use crm_backend::pb::{AddMessageRequest, Message};
 use tonic::Code;
 
 use crate::support::conversations::message;
@@ -76,8 +76,8 @@ async fn a_bad_request_gets_an_error_and_the_stream_lives() {
     stream.outcome().await.expect_err("to none").is_invalid(&["conversation_id"]);
 
     let long = "x".repeat(262_145);
-    let unknown_role = NewMessage { role: 99, ..message("k", "x") };
-    let no_role = NewMessage { role: 0, ..message("k", "x") };
+    let unknown_role = Message { role: 99, ..message("k", "x") };
+    let no_role = Message { role: 0, ..message("k", "x") };
     let cases = [
         (UNKNOWN, message("k", "x"), Code::NotFound, "CONVERSATION_NOT_FOUND", ""),
         (&foreign.id, message("k", "x"), Code::NotFound, "CONVERSATION_NOT_FOUND", ""),

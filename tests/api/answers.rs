@@ -179,7 +179,7 @@ async fn of_customers(asker: &mut Asker) -> pb::Customer {
 
 /// An analysis of so many bytes, at least.
 fn analysis(conversation_id: &str, objections: usize) -> pb::RecordAnalysisRequest {
-    pb::RecordAnalysisRequest {
+    let analysis = pb::ConversationAnalysis {
         conversation_id: conversation_id.to_owned(),
         model: wide(128),
         topics: texts(100, 256),
@@ -188,37 +188,48 @@ fn analysis(conversation_id: &str, objections: usize) -> pb::RecordAnalysisReque
         objections: (0..objections)
             .map(|_| pb::Objection {
                 kind: pb::ObjectionKind::Price.into(),
-                state: pb::ObjectionState::Raised.into(),
+                status: pb::ObjectionStatus::Raised.into(),
                 evidence: wide(4_096),
             })
             .collect(),
         ..Default::default()
-    }
+    };
+    pb::RecordAnalysisRequest { analysis: Some(analysis), ..Default::default() }
 }
 
 async fn of_conversations(asker: &mut Asker, customer_id: &str) -> String {
-    let create = |_| pb::CreateConversationRequest {
+    let conversation = pb::Conversation {
         customer_id: customer_id.to_owned(),
         metadata: Some(blanks(450_000)),
         presenter: Some(pb::Presenter { persona: wide(4_096), ..Default::default() }),
         ..Default::default()
     };
+    let create =
+        |_| pb::CreateConversationRequest { conversation: Some(conversation.clone()), ..Default::default() };
     let created: Vec<pb::CreateConversationResponse> =
         asker.ask_all("CreateConversation", (0..5).map(create)).await;
     let ids: Vec<_> = created.into_iter().map(|created| created.conversation.expect("one").id).collect();
-    let _: Vec<pb::RecordAnalysisResponse> =
+    let recorded: Vec<pb::RecordAnalysisResponse> =
         asker.ask_all("RecordAnalysis", ids.iter().map(|id| analysis(id, 2))).await;
     let id = ids.first().expect("one").clone();
+    let recorded = recorded.into_iter().next().and_then(|recorded| recorded.analysis).expect("one");
+    let get = pb::GetConversationAnalysisRequest { conversation_id: id.clone(), id: recorded.id };
+    let _: pb::GetConversationAnalysisResponse = asker.ask("GetConversationAnalysis", get).await;
     let _: Vec<pb::RecordAnalysisResponse> =
         asker.ask_all("RecordAnalysis", (0..5).map(|_| analysis(&id, 2))).await;
-    let _: pb::ListAnalysesResponse = asker
+    let _: pb::ListConversationAnalysesResponse = asker
         .ask(
-            "ListAnalyses",
-            pb::ListAnalysesRequest { conversation_id: id.clone(), page_size: 500, ..Default::default() },
+            "ListConversationAnalyses",
+            pb::ListConversationAnalysesRequest {
+                conversation_id: id.clone(),
+                page_size: 500,
+                ..Default::default()
+            },
         )
         .await;
-    let _: pb::GetConversationResponse =
-        asker.ask("GetConversation", pb::GetConversationRequest { id: id.clone() }).await;
+    let _: pb::GetConversationResponse = asker
+        .ask("GetConversation", pb::GetConversationRequest { id: id.clone(), ..Default::default() })
+        .await;
     let update = pb::UpdateConversationRequest {
         conversation: Some(pb::Conversation {
             id: id.clone(),
@@ -228,7 +239,8 @@ async fn of_conversations(asker: &mut Asker, customer_id: &str) -> String {
         ..Default::default()
     };
     let _: pb::UpdateConversationResponse = asker.ask("UpdateConversation", update).await;
-    let list = pb::ListConversationsRequest { page_size: 500, ..Default::default() };
+    let view = pb::ConversationView::Full.into();
+    let list = pb::ListConversationsRequest { page_size: 500, view, ..Default::default() };
     let _: pb::ListConversationsResponse = asker.ask("ListConversations", list).await;
     let last = ids.last().expect("one").clone();
     let end =
@@ -254,7 +266,7 @@ async fn of_messages(asker: &mut Asker, conversation_id: &str) {
     let id = conversation_id.to_owned();
     let whole = |number: usize| pb::CreateMessageRequest {
         conversation_id: id.clone(),
-        message: Some(pb::NewMessage {
+        message: Some(pb::Message {
             actions: actions(),
             metadata: Some(numbers(500)),
             ..message(&format!("w{number}"), "x")
@@ -279,7 +291,7 @@ async fn of_messages(asker: &mut Asker, conversation_id: &str) {
         ack = stream.outcome().await.expect("an ack");
     }
     let name = Some(pb::get_message_request::Name::Id(ack.message_id));
-    let get = pb::GetMessageRequest { conversation_id: id.clone(), name };
+    let get = pb::GetMessageRequest { conversation_id: id.clone(), name, ..Default::default() };
     let _: pb::GetMessageResponse = asker.ask("GetMessage", get).await;
     for order_by in ["", "sequence desc"] {
         let list = pb::ListMessagesRequest {
@@ -646,8 +658,8 @@ const LARGE: [&str; 11] = [
     "CreateCustomer",
     "GetConversation",
     "GetMessage",
-    "ListAnalyses",
     "ListCampaigns",
+    "ListConversationAnalyses",
     "ListConversations",
     "ListCustomerFaqs",
     "ListCustomers",

@@ -2,8 +2,7 @@
 
 use crm_backend::pb::{
     ActionStatus, ChatMessage, ContextFormat, ContextSectionKind, ContextSectionOptions, ConversationOutcome,
-    GetAiContextRequest, GetAiContextResponse, MarkPendingQuestionAskedRequest, MessageAction, MessageRole,
-    ObjectionState, OmissionReason, PendingQuestion, Priority, SkipPendingQuestionRequest, Tokenizer,
+    GetAiContextRequest, GetAiContextResponse, MarkPendingQuestionAskedRequest, MessageAction, MessageRole, ObjectionStatus, OmissionReason, PendingQuestion, Priority, SkipPendingQuestionRequest, Tokenizer,
 };
 use tonic::Code;
 
@@ -20,7 +19,7 @@ async fn zoe(tenant: &Tenant) -> (String, String) {
     let first =
         vec![said(MessageRole::User, 0, "Do you have beans?"), said(MessageRole::Assistant, 1, "We do.")];
     let before = tenant.talk(&customer, 0, first).await;
-    tenant.analyse(analysis(&before, 2, ObjectionState::Raised)).await.expect("an analysis");
+    tenant.analyse(analysis(&before, 2, ObjectionStatus::Raised)).await.expect("an analysis");
     tenant.conclude(&before, ConversationOutcome::Interested, "Send the price list").await;
     let mut looked_up = said(MessageRole::Assistant, 61, "We open at 8.");
     looked_up.actions = vec![action("opening_hours", ActionStatus::Succeeded, "08:00-18:00")];

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    Conversation, ConversationEnvironment, ConversationOutcome, ConversationStatus,
-    CreateConversationRequest, EntryPoint, FollowUp, ListConversationsRequest, Presenter, PresenterKind,
+    Conversation, ConversationAnalysis, ConversationEnvironment, ConversationOutcome, ConversationStatus,
+    ConversationView, EntryPoint, FollowUp, GetConversationRequest, ListConversationsRequest, Presenter,
+    PresenterKind,
 };
 use prost_types::Timestamp;
+use prost_types::value::Kind;
 use tonic::Code;
 
 use crate::support::{Crm, Refusal, Tenant, micros};
@@ -36,7 +38,7 @@ async fn five(tenant: &Tenant) -> Vec<Conversation> {
     let customer_id = tenant.customer("Zoe").await.id;
     let mut made = Vec::new();
     for (session, start) in [("a", 30), ("b", 10), ("c", 20), ("d", 20), ("e", 0)] {
-        let request = CreateConversationRequest {
+        let request = Conversation {
             customer_id: customer_id.clone(),
             session_id: session.to_owned(),
             start_time: at(start),
@@ -84,7 +86,7 @@ async fn conversations_that_come_and_change_make_no_page_skip_others() {
         seen.extend(page.conversations.iter().map(|talk| talk.id.clone()));
         for start_time in [at(-100), at(100)] {
             let customer_id = made[0].customer_id.clone();
-            let new = CreateConversationRequest { customer_id, start_time, ..Default::default() };
+            let new = Conversation { customer_id, start_time, ..Default::default() };
             tenant.open(new).await.expect("opened");
         }
         if made.iter().all(|talk| seen.contains(&talk.id)) {
@@ -110,7 +112,7 @@ async fn all_filters_must_hold_together() {
                       entry: EntryPoint,
                       environment: ConversationEnvironment,
                       presenter| {
-        let request = CreateConversationRequest {
+        let request = Conversation {
             customer_id: customer.to_owned(),
             session_id: session.to_owned(),
             start_time: at(start),
@@ -166,8 +168,9 @@ async fn all_filters_must_hold_together() {
         (ListConversationsRequest { presenter_kinds: vec![agent.into()], ..every() }, "ac"),
         (ListConversationsRequest { presenter_id: text("ada"), ..every() }, "ab"),
         (ListConversationsRequest { outcomes: vec![ConversationOutcome::Purchased.into()], ..every() }, "a"),
-        (ListConversationsRequest { follow_up_due_before: at(20), ..every() }, "a"),
-        (ListConversationsRequest { follow_up_due_before: at(21), ..every() }, "ac"),
+        (ListConversationsRequest { follow_up_due_time_until: at(20), ..every() }, "a"),
+        (ListConversationsRequest { follow_up_due_time_until: at(21), ..every() }, "ac"),
+        (ListConversationsRequest { follow_up_due_time_from: at(11), ..every() }, "c"),
         (ListConversationsRequest { start_time_from: at(2), ..every() }, "bc"),
         (ListConversationsRequest { start_time_until: at(2), ..every() }, "a"),
         (ListConversationsRequest { environments: vec![live.into()], ..every() }, "ac"),
@@ -177,6 +180,37 @@ async fn all_filters_must_hold_together() {
     for (request, expected) in cases {
         assert_eq!(sessions(&all(&tenant, request.clone()).await), expected, "{request:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_leaves_out_analyses_and_metadata_unless_it_is_asked_for_them() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let customer_id = tenant.customer("Zoe").await.id;
+    let metadata = Some(prost_types::Struct {
+        fields: [("k".to_owned(), prost_types::Value { kind: Some(Kind::BoolValue(true)) })].into(),
+    });
+    let talk = Conversation { customer_id, metadata, ..Default::default() };
+    let id = tenant.open(talk).await.expect("opened").id;
+    let analysis = ConversationAnalysis { conversation_id: id.clone(), ..Default::default() };
+    tenant.analyse(analysis).await.expect("recorded");
+    let full = tenant.read(&id).await.expect("there");
+    assert!(full.latest_analysis.is_some() && full.metadata.is_some());
+    let basic = Conversation { latest_analysis: None, metadata: None, ..full.clone() };
+    for (view, listed, got) in [
+        (ConversationView::Unspecified, &basic, &full),
+        (ConversationView::Basic, &basic, &basic),
+        (ConversationView::Full, &full, &full),
+    ] {
+        let list = ListConversationsRequest { view: view.into(), ..Default::default() };
+        let page = tenant.conversation_page(list).await.expect("a page").conversations;
+        assert_eq!(page, std::slice::from_ref(listed), "{view:?}");
+        let get = GetConversationRequest { id: id.clone(), view: view.into() };
+        let answer = tenant.conversations().get_conversation(get).await.expect("there").into_inner();
+        assert_eq!(answer.conversation.as_ref(), Some(got), "{view:?}");
+    }
+    let first = ListConversationsRequest { view: 3, ..Default::default() };
+    tenant.conversation_page(first).await.expect_err("no such view").is_invalid(&["view"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

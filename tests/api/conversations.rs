@@ -1,9 +1,9 @@
 //! Conversations, one RPC after the other.
 
 use crm_backend::pb::{
-    Conversation, ConversationEnvironment, ConversationOutcome, ConversationStatus,
-    CreateConversationRequest, EndConversationRequest, EntryPoint, FollowUp, HandoffReason,
-    ListConversationsRequest, Modality, Presenter, PresenterKind,
+    ContactChannel, Conversation, ConversationEnvironment, ConversationOutcome, ConversationStatus,
+    EndConversationRequest, EntryPoint, FollowUp, HandoffReason, ListConversationsRequest, Modality,
+    Presenter, PresenterKind,
 };
 use prost_types::Timestamp;
 use tonic::Code;
@@ -19,9 +19,9 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp { seconds: START.seconds + seconds, ..START }
 }
 
-async fn with(tenant: &Tenant, request: CreateConversationRequest) -> Result<Conversation, tonic::Status> {
+async fn with(tenant: &Tenant, request: Conversation) -> Result<Conversation, tonic::Status> {
     let customer_id = tenant.customer("Café Zoë").await.id;
-    tenant.open(CreateConversationRequest { customer_id, ..request }).await
+    tenant.open(Conversation { customer_id, ..request }).await
 }
 
 fn ending(id: &str) -> EndConversationRequest {
@@ -33,12 +33,12 @@ async fn a_customer_is_all_that_a_conversation_needs() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await;
-    let request = CreateConversationRequest { customer_id: zoe.id.clone(), ..Default::default() };
+    let request = Conversation { customer_id: zoe.id.clone(), ..Default::default() };
     let talk = tenant.open(request.clone()).await.expect("a conversation");
     assert_eq!(talk.customer_id, zoe.id);
     assert!(uuid::Uuid::parse_str(&talk.session_id).is_ok(), "the server makes a session: {talk:?}");
     assert_eq!(talk.entry_point(), EntryPoint::Unspecified);
-    assert_eq!(talk.channel(), Modality::Text);
+    assert_eq!(talk.modality(), Modality::Text);
     assert_eq!(talk.environment(), ConversationEnvironment::Live);
     assert_eq!(talk.status(), ConversationStatus::Open);
     assert_eq!(talk.presenter.as_ref().map(Presenter::kind), Some(PresenterKind::AiAgent));
@@ -65,10 +65,11 @@ async fn every_field_comes_back_as_it_was_sent() {
             .map(|(key, kind)| (key, prost_types::Value { kind: Some(kind) }))
             .into(),
     };
-    let request = CreateConversationRequest {
+    let request = Conversation {
         session_id: "chat/17".to_owned(),
         entry_point: EntryPoint::Whatsapp.into(),
-        channel: Modality::Voice.into(),
+        contact_channel: ContactChannel::Whatsapp.into(),
+        modality: Modality::Voice.into(),
         environment: ConversationEnvironment::Simulation.into(),
         presenter: Some(presenter.clone()),
         start_time: Some(START),
@@ -77,7 +78,8 @@ async fn every_field_comes_back_as_it_was_sent() {
     };
     let talk = with(&tenant, request).await.expect("a conversation");
     assert_eq!(talk.session_id, "chat/17");
-    assert_eq!((talk.entry_point(), talk.channel()), (EntryPoint::Whatsapp, Modality::Voice));
+    assert_eq!((talk.entry_point(), talk.modality()), (EntryPoint::Whatsapp, Modality::Voice));
+    assert_eq!(talk.contact_channel(), ContactChannel::Whatsapp);
     assert_eq!(talk.environment(), ConversationEnvironment::Simulation);
     assert_eq!((&talk.presenter, &talk.metadata), (&Some(presenter), &Some(metadata)));
     assert_eq!(talk.start_time, Some(START));
@@ -101,7 +103,7 @@ async fn a_conversation_needs_a_customer_that_is_there() {
     let deleted = tenant.customer("Zoe").await.id;
     tenant.delete(&deleted).await.expect("deleted");
     for customer_id in [UNKNOWN, &deleted] {
-        let request = CreateConversationRequest { customer_id: customer_id.to_owned(), ..Default::default() };
+        let request = Conversation { customer_id: customer_id.to_owned(), ..Default::default() };
         let error = tenant.open(request).await.expect_err("no such customer");
         error.is(Code::NotFound, "CUSTOMER_NOT_FOUND");
     }
@@ -111,7 +113,7 @@ async fn a_conversation_needs_a_customer_that_is_there() {
 async fn a_session_has_one_conversation_in_a_tenant() {
     let crm = Crm::start().await;
     let (ana, ben) = (crm.tenant(), crm.tenant());
-    let request = CreateConversationRequest { session_id: "chat".to_owned(), ..Default::default() };
+    let request = Conversation { session_id: "chat".to_owned(), ..Default::default() };
     let talk = with(&ana, request.clone()).await.expect("free");
     with(&ben, request.clone()).await.expect("free for another tenant");
     let error = with(&ana, request).await.expect_err("taken");
@@ -127,8 +129,7 @@ async fn of_many_creates_with_one_session_one_wins() {
     let customer_id = tenant.customer("Zoe").await.id;
     let creates = (0..16).map(|_| {
         let (tenant, customer_id) = (tenant.clone(), customer_id.clone());
-        let request =
-            CreateConversationRequest { customer_id, session_id: "chat".to_owned(), ..Default::default() };
+        let request = Conversation { customer_id, session_id: "chat".to_owned(), ..Default::default() };
         async move { tenant.open(request).await }
     });
     let (won, lost): (Vec<_>, Vec<_>) = at_once(creates).await.into_iter().partition(Result::is_ok);
@@ -142,7 +143,7 @@ async fn of_many_creates_with_one_session_one_wins() {
 async fn an_ended_conversation_says_when_for_how_long_and_what_came_of_it() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let request = CreateConversationRequest { start_time: Some(START), ..Default::default() };
+    let request = Conversation { start_time: Some(START), ..Default::default() };
     let talk = with(&tenant, request).await.expect("a conversation");
     let follow_up = FollowUp { needed: true, due_time: Some(at(86_400)), notes: "Call.\nAgain.".to_owned() };
     let request = EndConversationRequest {
@@ -167,14 +168,89 @@ async fn an_ended_conversation_says_when_for_how_long_and_what_came_of_it() {
     assert_ne!(ended.etag, talk.etag);
     assert_eq!(tenant.read(&talk.id).await.expect("there"), ended);
 
-    let again = tenant.end(request).await.expect("ending again, with the old etag, is no error");
+    let again = tenant.end(request.clone()).await.expect("ending again, with the old etag, is no error");
     assert_eq!(again, ended);
+    let response = tenant.conversations().end_conversation(ending(&talk.id)).await.expect("it says less");
+    assert!(response.into_inner().deduplicated);
     let other = EndConversationRequest {
         status: ConversationStatus::Abandoned.into(),
         outcome: ConversationOutcome::Spam.into(),
+        outcome_notes: "Wanted a person.".to_owned(),
         ..ending(&talk.id)
     };
-    assert_eq!(tenant.end(other).await.expect("ending otherwise changes nothing"), ended);
+    let error = tenant.end(other).await.expect_err("it ended otherwise");
+    error.is(Code::FailedPrecondition, "CONVERSATION_ENDED");
+    assert!(error.message().contains("in: status, outcome;"), "{error:?}");
+    let later = EndConversationRequest {
+        end_time: Some(at(91)),
+        outcome_notes: "Left.".to_owned(),
+        handoff_reason: HandoffReason::ToolFailure.into(),
+        follow_up: Some(FollowUp::default()),
+        ..request
+    };
+    let error = tenant.end(later).await.expect_err("it ended otherwise");
+    assert!(error.message().contains("in: end_time, outcome_notes, handoff_reason, follow_up;"), "{error:?}");
+    assert_eq!(tenant.read(&talk.id).await.expect("there"), ended);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_conversation_is_imported_in_one_call() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let follow_up = FollowUp { needed: true, due_time: Some(at(86_400)), notes: "Call.".to_owned() };
+    let wanted = Conversation {
+        session_id: "old".to_owned(),
+        start_time: Some(START),
+        end_time: Some(at(90)),
+        status: ConversationStatus::Abandoned.into(),
+        outcome: ConversationOutcome::HandedOff.into(),
+        outcome_notes: "Wanted a person.".to_owned(),
+        handoff_reason: HandoffReason::CustomerRequest.into(),
+        follow_up: Some(follow_up),
+        // The server makes these.
+        id: UNKNOWN.to_owned(),
+        message_count: 7,
+        last_sequence: 7,
+        etag: "x".to_owned(),
+        create_time: Some(START),
+        ..Default::default()
+    };
+    let talk = with(&tenant, wanted.clone()).await.expect("a conversation");
+    let expected = Conversation {
+        id: talk.id.clone(),
+        customer_id: talk.customer_id.clone(),
+        modality: Modality::Text.into(),
+        environment: ConversationEnvironment::Live.into(),
+        presenter: talk.presenter.clone(),
+        duration: Some(prost_types::Duration { seconds: 90, nanos: 0 }),
+        message_count: 0,
+        last_sequence: 0,
+        create_time: talk.create_time,
+        update_time: talk.update_time,
+        etag: talk.etag.clone(),
+        ..wanted.clone()
+    };
+    assert_eq!(talk, expected);
+    assert_ne!((talk.id.as_str(), talk.create_time), (UNKNOWN, Some(START)));
+    assert_eq!(tenant.read(&talk.id).await.expect("there"), talk);
+    tenant
+        .add(&talk.id, message("a", "x"))
+        .await
+        .expect_err("over")
+        .is(Code::FailedPrecondition, "CONVERSATION_ENDED");
+    with(&tenant, wanted).await.expect("an ended conversation has no session");
+
+    let ended = Conversation { status: ConversationStatus::Ended.into(), ..Default::default() };
+    let now = with(&tenant, ended.clone()).await.expect("ended now");
+    assert!(now.start_time.is_some() && now.end_time == now.start_time, "{now:?}");
+    let past =
+        with(&tenant, Conversation { end_time: Some(at(0)), ..ended.clone() }).await.expect("ended then");
+    assert_eq!((past.start_time, past.end_time), (Some(START), Some(START)));
+    let before = Conversation { start_time: Some(at(1)), end_time: Some(at(0)), ..ended };
+    let open = Conversation { end_time: Some(at(0)), ..Default::default() };
+    for wrong in [before, open] {
+        with(&tenant, wrong).await.expect_err("no such end").is_invalid(&["conversation.end_time"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +284,7 @@ async fn what_stands_there_stays_where_the_end_says_nothing() {
 async fn a_conversation_does_not_end_before_it_began_nor_in_the_future() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let request = CreateConversationRequest { start_time: Some(START), ..Default::default() };
+    let request = Conversation { start_time: Some(START), ..Default::default() };
     let talk = with(&tenant, request).await.expect("a conversation");
     let now = Timestamp::from(std::time::SystemTime::now());
     let future = Timestamp { seconds: now.seconds + 2 * 86_400, nanos: 0 };
@@ -217,8 +293,8 @@ async fn a_conversation_does_not_end_before_it_began_nor_in_the_future() {
         tenant.end(request).await.expect_err("no such end").is_invalid(&["end_time"]);
     }
     for start_time in [future, Timestamp { seconds: 0, nanos: 0 }, Timestamp { seconds: -1, nanos: 0 }] {
-        let request = CreateConversationRequest { start_time: Some(start_time), ..Default::default() };
-        with(&tenant, request).await.expect_err("no such start").is_invalid(&["start_time"]);
+        let request = Conversation { start_time: Some(start_time), ..Default::default() };
+        with(&tenant, request).await.expect_err("no such start").is_invalid(&["conversation.start_time"]);
     }
     assert_eq!(tenant.read(&talk.id).await.expect("there"), talk);
 }

@@ -1,11 +1,10 @@
 //! GetConversationStatistics, and the lists behind its numbers.
 
 use crm_backend::pb::{
-    AiMetadata, Conversation, ConversationEnvironment, ConversationOutcome, ConversationStatus,
-    CreateConversationRequest, DashboardCount, DashboardRows, EndConversationRequest, EntryPoint,
+    AiMetadata, Conversation, ConversationAnalysis, ConversationEnvironment, ConversationOutcome,
+    ConversationStatus, DashboardCount, DashboardRows, EndConversationRequest, EntryPoint,
     GetConversationStatisticsRequest, GetConversationStatisticsResponse, ListConversationsRequest, Message,
-    MessageRole, Modality, NewMessage, Objection, ObjectionKind, ObjectionState, Presenter,
-    RecordAnalysisRequest, Sentiment, SentimentLabel,
+    MessageRole, Modality, Objection, ObjectionKind, ObjectionStatus, Presenter, Sentiment, SentimentLabel,
 };
 use prost_types::Duration;
 
@@ -26,36 +25,32 @@ fn january() -> GetConversationStatisticsRequest {
 }
 
 /// A conversation of January.
-fn talk(customer_id: &str, start: &str) -> CreateConversationRequest {
-    CreateConversationRequest {
-        customer_id: customer_id.to_owned(),
-        start_time: Some(at(start)),
-        ..Default::default()
-    }
+fn talk(customer_id: &str, start: &str) -> Conversation {
+    Conversation { customer_id: customer_id.to_owned(), start_time: Some(at(start)), ..Default::default() }
 }
 
 /// A message that a model made.
-fn made(key: &str, ai: AiMetadata) -> NewMessage {
-    NewMessage { role: MessageRole::Assistant.into(), ai: Some(ai), ..message(key, "Yes.") }
+fn made(key: &str, ai: AiMetadata) -> Message {
+    Message { role: MessageRole::Assistant.into(), ai: Some(ai), ..message(key, "Yes.") }
 }
 
-fn ai(model: &str, prompt: i64, completion: i64, cached: i64, millis: Option<i64>) -> AiMetadata {
-    let response_time = millis.map(|millis| Duration {
+fn ai(model: &str, prompt: i32, completion: i32, cached: i32, millis: Option<i64>) -> AiMetadata {
+    let response_duration = millis.map(|millis| Duration {
         seconds: millis / 1_000,
         nanos: i32::try_from(millis % 1_000).expect("millis") * 1_000_000,
     });
     AiMetadata {
         model: model.to_owned(),
-        prompt_tokens: prompt,
-        completion_tokens: completion,
-        cached_tokens: cached,
-        response_time,
+        prompt_tokens: Some(prompt),
+        completion_tokens: Some(completion),
+        cached_tokens: Some(cached),
+        response_duration,
         ..Default::default()
     }
 }
 
-fn objection(kind: ObjectionKind, state: ObjectionState) -> Objection {
-    Objection { kind: kind.into(), state: state.into(), evidence: String::new() }
+fn objection(kind: ObjectionKind, status: ObjectionStatus) -> Objection {
+    Objection { kind: kind.into(), status: status.into(), evidence: String::new() }
 }
 
 fn texts(texts: &[&str]) -> Vec<String> {
@@ -65,24 +60,23 @@ fn texts(texts: &[&str]) -> Vec<String> {
 /// A tenant with some of everything in January, and more around it.
 async fn busy(tenant: &Tenant) {
     let customer = tenant.customer("Café Zoë").await.id;
-    let begin =
-        async |request: CreateConversationRequest| tenant.open(request).await.expect("a conversation");
+    let begin = async |request: Conversation| tenant.open(request).await.expect("a conversation");
     let presenter = |id: &str| Some(Presenter { id: id.to_owned(), ..Default::default() });
-    let first = begin(CreateConversationRequest {
+    let first = begin(Conversation {
         entry_point: EntryPoint::Whatsapp.into(),
         presenter: presenter("bot"),
         ..talk(&customer, FROM)
     })
     .await;
-    let second = begin(CreateConversationRequest {
+    let second = begin(Conversation {
         entry_point: EntryPoint::WebsiteWidget.into(),
-        channel: Modality::Voice.into(),
+        modality: Modality::Voice.into(),
         presenter: presenter("bot"),
         ..talk(&customer, "2026-01-31T23:59:59.999999Z")
     })
     .await;
     let third = begin(talk(&customer, "2026-01-15T12:00:00Z")).await;
-    let test = begin(CreateConversationRequest {
+    let test = begin(Conversation {
         environment: ConversationEnvironment::Test.into(),
         ..talk(&customer, "2026-01-15T12:00:00Z")
     })
@@ -96,7 +90,7 @@ async fn busy(tenant: &Tenant) {
     }
     tenant.add(&first.id, made("d", ai("large", 500, 100, 0, Some(500)))).await.expect("added");
     tenant.add(&first.id, made("e", ai("", 0, 0, 0, None))).await.expect("added");
-    let analysis = |talk: &Conversation, topics: &[&str], label: SentimentLabel| RecordAnalysisRequest {
+    let analysis = |talk: &Conversation, topics: &[&str], label: SentimentLabel| ConversationAnalysis {
         conversation_id: talk.id.clone(),
         topics: texts(topics),
         questions: texts(&["How much?"]),
@@ -105,18 +99,18 @@ async fn busy(tenant: &Tenant) {
     };
     let old = analysis(&first, &["weather"], SentimentLabel::Negative);
     tenant.analyse(old).await.expect("recorded");
-    let latest = RecordAnalysisRequest {
+    let latest = ConversationAnalysis {
         objections: vec![
-            objection(ObjectionKind::Price, ObjectionState::Resolved),
-            objection(ObjectionKind::Price, ObjectionState::Raised),
-            objection(ObjectionKind::Timing, ObjectionState::Resolved),
+            objection(ObjectionKind::Price, ObjectionStatus::Resolved),
+            objection(ObjectionKind::Price, ObjectionStatus::Raised),
+            objection(ObjectionKind::Timing, ObjectionStatus::Resolved),
         ],
         ..analysis(&first, &["Price", "price", "Größe"], SentimentLabel::Positive)
     };
     tenant.analyse(latest).await.expect("recorded");
-    let latest = RecordAnalysisRequest {
+    let latest = ConversationAnalysis {
         questions: texts(&["HOW MUCH?", "When?"]),
-        objections: vec![objection(ObjectionKind::Price, ObjectionState::Resolved)],
+        objections: vec![objection(ObjectionKind::Price, ObjectionStatus::Resolved)],
         ..analysis(&second, &["PRICE", "größe", "delivery"], SentimentLabel::Positive)
     };
     tenant.analyse(latest).await.expect("recorded");
@@ -166,7 +160,7 @@ async fn lists_its_rows(tenant: &Tenant, answer: &GetConversationStatisticsRespo
     let lists = [
         &answer.statuses,
         &answer.entry_points,
-        &answer.channels,
+        &answer.modalities,
         &answer.presenters,
         &answer.outcomes,
         &answer.sentiments,
@@ -198,7 +192,7 @@ async fn conversations_count_by_what_they_are_and_what_was_said() {
         pairs(&answer.entry_points),
         [("", 1), ("ENTRY_POINT_WEBSITE_WIDGET", 1), ("ENTRY_POINT_WHATSAPP", 1)]
     );
-    assert_eq!(pairs(&answer.channels), [("MODALITY_TEXT", 2), ("MODALITY_VOICE", 1)]);
+    assert_eq!(pairs(&answer.modalities), [("MODALITY_TEXT", 2), ("MODALITY_VOICE", 1)]);
     assert_eq!(pairs(&answer.presenters), [("bot", 2), ("", 1)]);
     assert_eq!(pairs(&answer.outcomes), [("", 2), ("CONVERSATION_OUTCOME_PURCHASED", 1)]);
     assert_eq!(pairs(&answer.sentiments), [("SENTIMENT_LABEL_POSITIVE", 2)]);
@@ -249,7 +243,7 @@ async fn nothing_comes_to_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_by_channel_or_analysis_shows_those_that_have_all_of_it() {
+async fn a_list_by_modality_or_analysis_shows_those_that_have_all_of_it() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     busy(&tenant).await;
@@ -260,12 +254,13 @@ async fn a_list_by_channel_or_analysis_shows_those_that_have_all_of_it() {
         environments: vec![ConversationEnvironment::Live.into()],
         ..Default::default()
     };
-    let unbounded = ListConversationsRequest { channels: vec![Modality::Voice.into()], ..Default::default() };
+    let unbounded =
+        ListConversationsRequest { modalities: vec![Modality::Voice.into()], ..Default::default() };
     let cases = [
         (unbounded.clone(), 1),
         (
             ListConversationsRequest {
-                channels: vec![Modality::Voice.into(), Modality::Text.into()],
+                modalities: vec![Modality::Voice.into(), Modality::Text.into()],
                 ..all()
             },
             3,

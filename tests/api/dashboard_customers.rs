@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crm_backend::pb::{
-    ConversationEnvironment, CreateConversationRequest, Customer, CustomerStatus, DashboardCount,
+    Conversation, ConversationEnvironment, Customer, CustomerStatus, DashboardCount,
     GetCustomerStatisticsRequest, GetCustomerStatisticsResponse, GrowthPeriod,
 };
 
@@ -121,7 +121,7 @@ async fn active_customers_are_those_with_a_real_conversation_in_the_window() {
     let (tenant, other) = (crm.tenant(), crm.tenant());
     let open =
         async |tenant: &Tenant, customer_id: &str, environment: ConversationEnvironment, start: &str| {
-            let request = CreateConversationRequest {
+            let request = Conversation {
                 customer_id: customer_id.to_owned(),
                 environment: environment.into(),
                 start_time: Some(at(start)),

@@ -2,7 +2,7 @@
 
 use crm_backend::pb::{
     AiMetadata, GetConversationStatisticsRequest, GetConversionFunnelRequest, GetCustomerStatisticsRequest,
-    ListConversationsRequest, NewMessage,
+    ListConversationsRequest, Message,
 };
 use prost_types::Timestamp;
 
@@ -58,9 +58,9 @@ async fn with_history(crm: &Crm) -> (Tenant, Timestamp) {
     .await;
     for number in 0..5 {
         let talk = tenant.conversation().await;
-        let ai = AiMetadata { model: "m".to_owned(), prompt_tokens: 5, ..Default::default() };
+        let ai = AiMetadata { model: "m".to_owned(), prompt_tokens: Some(5), ..Default::default() };
         for key in ["a", "b", "c"] {
-            let message = NewMessage { ai: Some(ai.clone()), ..message(&format!("{key}{number}"), "Hello") };
+            let message = Message { ai: Some(ai.clone()), ..message(&format!("{key}{number}"), "Hello") };
             tenant.add(&talk.id, message).await.expect("added");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crm_backend::pb::{
-    AiMetadata, CampaignEvent, CampaignEventKind, Conversation, ConversationEnvironment, ConversationOutcome, ConversationStatus, CreateConversationRequest, Customer, CustomerStatus, EndConversationRequest, EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message, MessageRole, Modality, NewMessage, Objection, ObjectionKind, ObjectionState, Presenter, RecordAnalysisRequest, Sentiment, SentimentLabel,
+    AiMetadata, CampaignEvent, CampaignEventKind, Conversation, ConversationAnalysis, ConversationEnvironment, ConversationOutcome, ConversationStatus, Customer, CustomerStatus, EndConversationRequest, EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message, MessageRole, Modality, Objection, ObjectionKind, ObjectionStatus, Presenter, Sentiment, SentimentLabel,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};
@@ -99,10 +99,10 @@ async fn open(tenant: &Tenant, shared: &Shared, customer_id: String, dice: &mut 
     let days_ago = i64::try_from(dice.roll(40)).expect("few");
     let start = chrono::Utc::now() - chrono::TimeDelta::days(days_ago);
     let id = dice.pick(&["", "bot", "ben"]).to_owned();
-    let request = CreateConversationRequest {
+    let request = Conversation {
         customer_id,
         entry_point: i32::try_from(dice.roll(19)).expect("few"),
-        channel: word::<Modality>(dice, 5),
+        modality: word::<Modality>(dice, 5),
         environment: word::<ConversationEnvironment>(dice, 3),
         presenter: Some(Presenter { id, ..Default::default() }),
         start_time: Some(Timestamp { seconds: start.timestamp(), nanos: 0 }),
@@ -113,20 +113,21 @@ async fn open(tenant: &Tenant, shared: &Shared, customer_id: String, dice: &mut 
 }
 
 async fn say(tenant: &Tenant, id: &str, dice: &mut Dice) -> Result<(), Status> {
-    let tokens = |dice: &mut Dice| i64::try_from(dice.roll(5_000)).expect("few");
+    // Half of them say no number of tokens.
+    let tokens = |dice: &mut Dice| i32::try_from(dice.roll(5_000)).ok().filter(|tokens| tokens % 2 == 0);
     let micros = i32::try_from(dice.roll(1_000_000)).expect("less than a second");
     let ai = AiMetadata {
         model: dice.pick(&["", "large", "small"]).to_owned(),
         prompt_tokens: tokens(dice),
         completion_tokens: tokens(dice),
         cached_tokens: tokens(dice),
-        response_time: (dice.roll(3) > 0).then_some(Duration { seconds: 1, nanos: micros * 1_000 }),
+        response_duration: (dice.roll(3) > 0).then_some(Duration { seconds: 1, nanos: micros * 1_000 }),
         ..Default::default()
     };
     let key = format!("{:x}", dice.roll(u64::MAX));
     let message = match dice.roll(2) {
         0 => message(&key, "Hello?"),
-        _ => NewMessage { role: MessageRole::Assistant.into(), ai: Some(ai), ..message(&key, "Yes.") },
+        _ => Message { role: MessageRole::Assistant.into(), ai: Some(ai), ..message(&key, "Yes.") },
     };
     tenant.add(id, message).await.map(drop)
 }
@@ -134,12 +135,12 @@ async fn say(tenant: &Tenant, id: &str, dice: &mut Dice) -> Result<(), Status> {
 async fn analyse(tenant: &Tenant, conversation_id: String, dice: &mut Dice) -> Result<(), Status> {
     let objections = (0..dice.roll(4)).map(|_| Objection {
         kind: word::<ObjectionKind>(dice, 10),
-        state: word::<ObjectionState>(dice, 4),
+        status: word::<ObjectionStatus>(dice, 4),
         evidence: String::new(),
     });
     let objections = objections.collect();
     let label = i32::try_from(dice.roll(7)).expect("few");
-    let request = RecordAnalysisRequest {
+    let request = ConversationAnalysis {
         conversation_id,
         topics: texts(dice, &["price", "Price", "PRICE", "Größe", "größe", "delivery"]),
         questions: texts(dice, &["How much?", "how much?", "When?", "Why?"]),

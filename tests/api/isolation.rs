@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    CampaignEventKind, CreateConversationRequest, CreateCustomerRequest, ListConsentsRequest,
-    ListConversationsRequest, ListPendingQuestionsRequest,
+    CampaignEventKind, Conversation, ListConsentsRequest, ListConversationsRequest, ListPendingQuestionsRequest,
 };
 use prost::Message;
 use prost_reflect::MethodDescriptor;
@@ -25,7 +24,7 @@ use crate::support::{Crm, Refusal, Tenant};
 pub(crate) async fn everything(tenant: &Tenant) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
-    tenant.analyse(samples::analysis(&talk.id)).await.expect("recorded");
+    let analysis = tenant.analyse(samples::analysis(&talk.id)).await.expect("recorded").id;
     let question = tenant.question(&talk.customer_id, "Why?").await.id;
     let slug = tenant.get(&talk.customer_id).await.expect("there").slug;
     let observed = tenant.faqs().record_faq_observation(about_message(&talk, &said, "Open?", "Yes.")).await;
@@ -48,6 +47,7 @@ pub(crate) async fn everything(tenant: &Tenant) -> About {
         slug,
         conversation: talk.id,
         message: said.id,
+        analysis,
         question,
         faq: observed.customer_faq.expect("a FAQ").id,
         observation: observed.observation.expect("it").id,
@@ -70,6 +70,7 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
             &about.slug,
             &about.conversation,
             &about.message,
+            &about.analysis,
             &about.question,
             &about.faq,
             &about.observation,
@@ -155,7 +156,7 @@ async fn a_conversation_with_another_tenants_customer_is_not_opened() {
     let foreign = ana.customer("Zoe").await.id;
     let unknown = Uuid::now_v7().to_string();
     let open = async |customer_id: &str| {
-        let request = CreateConversationRequest { customer_id: customer_id.to_owned(), ..Default::default() };
+        let request = Conversation { customer_id: customer_id.to_owned(), ..Default::default() };
         ben.open(request).await.expect_err("no such customer").seen(customer_id, "…")
     };
     assert_eq!(open(&foreign).await, open(&unknown).await);

@@ -3,7 +3,7 @@
 
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::pb::{
-    BrandVoice, BusinessContext, ContentPreferences, CreateConversationRequest, Customer, ExternalId,
+    BrandVoice, BusinessContext, ContentPreferences, Conversation, ConversationAnalysis, Customer, ExternalId,
 };
 use prost::Message;
 use prost_reflect::{Kind, MethodDescriptor, ReflectMessage, Value};
@@ -75,7 +75,7 @@ async fn everything(tenant: &Tenant) -> About {
         ..named(&text())
     };
     let customer = tenant.create(request).await.expect("a customer");
-    let open = CreateConversationRequest { customer_id: customer.id.clone(), ..Default::default() };
+    let open = Conversation { customer_id: customer.id.clone(), ..Default::default() };
     let talk = tenant.open(open).await.expect("a conversation");
     let (said, _) = tenant.add(&talk.id, message(CANARY, &text())).await.expect("added");
     let mut stream = tenant.stream().await;
@@ -92,8 +92,11 @@ async fn everything(tenant: &Tenant) -> About {
     for _ in 0..2 {
         stream.outcome().await.expect("an ack");
     }
+    let analysis =
+        ConversationAnalysis { conversation_id: talk.id.clone(), summary: text(), ..Default::default() };
     About {
         slug: customer.slug,
+        analysis: tenant.analyse(analysis).await.expect("recorded").id,
         conversation: talk.id,
         message: said.id,
         question: tenant.question(&customer.id, &text()).await.id,

@@ -2,7 +2,7 @@
 
 use crm_backend::pb::{
     ActionStatus, AiMetadata, CreateMessageRequest, GetMessageRequest, ListMessagesRequest, Message,
-    MessageAction, MessageRole, MessageStatus, NewMessage, get_message_request::Name,
+    MessageAction, MessageRole, MessageStatus, MessageView, get_message_request::Name,
 };
 use prost_types::value::Kind;
 use prost_types::{Duration, Timestamp};
@@ -22,7 +22,7 @@ fn of(conversation_id: &str) -> ListMessagesRequest {
     ListMessagesRequest { conversation_id: conversation_id.to_owned(), ..Default::default() }
 }
 
-fn sequences(messages: &[Message]) -> Vec<i64> {
+fn sequences(messages: &[Message]) -> Vec<i32> {
     messages.iter().map(|message| message.sequence).collect()
 }
 
@@ -32,7 +32,7 @@ async fn every_field_comes_back_as_it_was_sent() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
     let text = |text: &str| text.to_owned();
-    let sent = NewMessage {
+    let sent = Message {
         message_key: text("key 1"),
         role: MessageRole::Assistant.into(),
         content: text("Grüß dich 👋\n\u{1}\u{1b}[31m\u{202e}"),
@@ -42,10 +42,10 @@ async fn every_field_comes_back_as_it_was_sent() {
         ai: Some(AiMetadata {
             provider: text("acme"),
             model: text("m-1"),
-            prompt_tokens: i64::MAX,
-            completion_tokens: 2,
-            cached_tokens: 3,
-            response_time: Some(Duration { seconds: 1, nanos: 500_000 }),
+            prompt_tokens: Some(i32::MAX),
+            completion_tokens: Some(0),
+            cached_tokens: None,
+            response_duration: Some(Duration { seconds: 1, nanos: 500_000 }),
             time_to_first_token: Some(Duration { seconds: 0, nanos: 1_000 }),
             finish_reason: text("stop"),
         }),
@@ -60,6 +60,7 @@ async fn every_field_comes_back_as_it_was_sent() {
             fields: [(text("k"), prost_types::Value { kind: Some(prost_types::value::Kind::NullValue(0)) })]
                 .into(),
         }),
+        ..Default::default()
     };
     let (added, deduplicated) = tenant.add(&talk.id, sent.clone()).await.expect("added");
     assert!(!deduplicated);
@@ -100,12 +101,12 @@ async fn the_answer_to_an_added_message_is_what_a_reader_gets() {
         ("z".to_owned(), prost_types::Value { kind: Some(Kind::ListValue(list)) }),
         ("a".to_owned(), prost_types::Value { kind: Some(Kind::StructValue(nested)) }),
     ];
-    let sent = NewMessage {
+    let sent = Message {
         role: MessageRole::Tool.into(),
         sent_time: Some(Timestamp { seconds: 1, nanos: 999_999_999 }),
         metadata: Some(prost_types::Struct { fields: metadata.into() }),
         ai: Some(AiMetadata {
-            response_time: Some(Duration { seconds: 0, nanos: 1_999 }),
+            response_duration: Some(Duration { seconds: 0, nanos: 1_999 }),
             ..Default::default()
         }),
         content: "\u{feff} \r\n".to_owned(),
@@ -205,7 +206,7 @@ async fn a_message_is_found_in_its_own_conversation_only() {
     ] {
         keyed(talk, key).await.expect_err(key).is(Code::NotFound, reason);
     }
-    let nameless = GetMessageRequest { conversation_id: talk.id.clone(), name: None };
+    let nameless = GetMessageRequest { conversation_id: talk.id.clone(), ..Default::default() };
     let error = tenant.conversations().get_message(nameless).await.expect_err("which one?");
     error.is_invalid(&["name"]);
     let foreign = crm.tenant().message_named(&talk.id, Name::MessageKey("a".to_owned())).await;
@@ -251,6 +252,56 @@ async fn messages_are_listed_both_ways_and_between_two_sequences() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_basic_view_leaves_out_what_models_and_tools_did() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let sent = Message {
+        ai: Some(AiMetadata { model: "m-1".to_owned(), ..Default::default() }),
+        actions: vec![MessageAction { name: "search".to_owned(), ..Default::default() }],
+        metadata: Some(prost_types::Struct {
+            fields: [("k".to_owned(), prost_types::Value { kind: Some(Kind::BoolValue(true)) })].into(),
+        }),
+        ..message("a", "Hello")
+    };
+    let (full, _) = tenant.add(&talk.id, sent).await.expect("added");
+    let basic = Message { ai: None, actions: Vec::new(), metadata: None, ..full.clone() };
+    for (view, expected) in
+        [(MessageView::Unspecified, &full), (MessageView::Full, &full), (MessageView::Basic, &basic)]
+    {
+        for order_by in ["sequence", "sequence desc"] {
+            let list =
+                ListMessagesRequest { view: view.into(), order_by: order_by.to_owned(), ..of(&talk.id) };
+            let listed = tenant.message_page(list).await.expect("a page").messages;
+            assert_eq!(listed, std::slice::from_ref(expected), "{view:?}");
+        }
+        let get = GetMessageRequest {
+            conversation_id: talk.id.clone(),
+            name: Some(Name::Id(full.id.clone())),
+            view: view.into(),
+        };
+        let got = tenant.conversations().get_message(get).await.expect("there").into_inner().message;
+        assert_eq!(got.as_ref(), Some(expected), "{view:?}");
+    }
+    let unknown = ListMessagesRequest { view: 3, ..of(&talk.id) };
+    tenant.message_page(unknown).await.expect_err("no such view").is_invalid(&["view"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_makes_is_not_part_of_a_message_that_is_sent_again() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let (added, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
+    let sent_back = Message { content_type: String::new(), ..added.clone() };
+    assert_eq!(tenant.add(&talk.id, sent_back.clone()).await.expect("the same"), (added.clone(), true));
+    let foreign = Message { id: UNKNOWN.to_owned(), sequence: 7, message_key: "b".to_owned(), ..sent_back };
+    let (other, deduplicated) = tenant.add(&talk.id, foreign).await.expect("added");
+    assert!(!deduplicated && other.id != UNKNOWN && other.id != added.id);
+    assert_eq!((other.sequence, other.status()), (2, MessageStatus::Completed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sequence_beyond_the_last_is_out_of_range() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
@@ -259,7 +310,7 @@ async fn a_sequence_beyond_the_last_is_out_of_range() {
     assert_eq!(tenant.message_page(after(0)).await.expect("an empty page").messages, []);
     tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
     assert_eq!(tenant.message_page(after(1)).await.expect("an empty page").messages, []);
-    for beyond in [2, i64::MAX] {
+    for beyond in [2, i32::MAX] {
         let error = tenant.message_page(after(beyond)).await.expect_err("beyond the last");
         error.is(Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE");
         assert_eq!(error.fields(), ["after_sequence"]);
@@ -268,7 +319,7 @@ async fn a_sequence_beyond_the_last_is_out_of_range() {
     let before = |sequence| ListMessagesRequest { before_sequence: Some(sequence), ..of(&talk.id) };
     tenant.message_page(before(0)).await.expect_err("none before").is_invalid(&["before_sequence"]);
     assert_eq!(tenant.message_page(before(1)).await.expect("an empty page").messages, []);
-    assert_eq!(sequences(&tenant.message_page(before(i64::MAX)).await.expect("a page").messages), [1]);
+    assert_eq!(sequences(&tenant.message_page(before(i32::MAX)).await.expect("a page").messages), [1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,7 +87,7 @@ async fn texts_of_a_struct_are_no_escapes() {
     assert_eq!(tenant.get(&created.id).await.expect("there").custom_attributes, Some(object(&texts)));
     let talk = tenant.conversation().await;
     for (number, text) in texts.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
-        let sent = crm_backend::pb::NewMessage {
+        let sent = crm_backend::pb::Message {
             metadata: Some(object(&[text])),
             ..message(&number.to_string(), text)
         };

@@ -1,7 +1,7 @@
 //! The token of a page is taken by the list that gave it, whatever the row is at which the page ends.
 
 use crm_backend::pb::{
-    Campaign, CampaignEventKind, ContactChannel, CreateConversationRequest, Customer,
+    Campaign, CampaignEventKind, ContactChannel, Conversation, Customer,
 };
 use prost_reflect::{FieldDescriptor, MethodDescriptor, Value};
 
@@ -51,7 +51,7 @@ async fn extremes(tenant: &Tenant) -> About {
             .enumerate()
     {
         let time = crate::support::campaigns::at(time);
-        let request = CreateConversationRequest {
+        let request = Conversation {
             customer_id: customer.clone(),
             session_id: format!("{}{index}", "\u{1f600}".repeat(120)),
             start_time: Some(prost_types::Timestamp { seconds: time.seconds.max(1), ..time }),

@@ -227,7 +227,7 @@ async fn a_page_of_messages_reads_a_page_of_an_index() {
         multiply_messages(&sql, id, 20_000).await;
     }
     settle(&sql, &["conversation_messages", "conversations"]).await;
-    let of = |order_by: &str, after: Option<i64>| ListMessagesRequest {
+    let of = |order_by: &str, after: Option<i32>| ListMessagesRequest {
         conversation_id: talk.id.clone(),
         order_by: order_by.to_owned(),
         after_sequence: after,

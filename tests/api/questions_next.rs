@@ -1,8 +1,7 @@
 //! NextPendingQuestions: what to ask, what not, and why.
 
 use crm_backend::pb::{
-    Customer, CustomerStatus, MarkPendingQuestionAskedRequest, MessageRole, NewMessage, NextPendingQuestionsRequest, NextPendingQuestionsResponse, PendingQuestion, Priority,
-    QuestionLeftOutReason as Reason, QuestionTiming,
+    Customer, CustomerStatus, MarkPendingQuestionAskedRequest, Message, MessageRole, NextPendingQuestionsRequest, NextPendingQuestionsResponse, PendingQuestion, Priority, QuestionLeftOutReason as Reason, QuestionTiming,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::Code;
@@ -258,7 +257,7 @@ async fn a_question_is_relevant_when_the_customer_speaks_of_it() {
     assert!(next.questions[0].reason.ends_with("in common with the talk: hours"));
     // What somebody else says is not what the customer speaks of.
     let say = async |role: MessageRole, key: &str, text: &str| {
-        let said = NewMessage { role: role.into(), ..message(key, text) };
+        let said = Message { role: role.into(), ..message(key, text) };
         tenant.add(&talk.id, said).await.expect("added");
     };
     say(MessageRole::Assistant, "a", "We could talk about opening hours.").await;

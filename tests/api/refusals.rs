@@ -342,7 +342,7 @@ async fn what_is_deleted_or_of_another_customer_says_so() {
     let gone = tenant.customer("Gone").await;
     tenant.delete(&gone.id).await.expect("deleted");
     let slug = pb::GetCustomerBySlugRequest { slug: gone.slug.clone(), ..Default::default() };
-    let open = pb::CreateConversationRequest { customer_id: gone.id.clone(), ..Default::default() };
+    let open = pb::Conversation { customer_id: gone.id.clone(), ..Default::default() };
     for error in [
         tenant.get(&gone.id).await.expect_err("deleted"),
         tenant.customers().get_customer_by_slug(slug).await.expect_err("deleted"),

@@ -1,8 +1,7 @@
 //! Finding customers by words.
 
 use crm_backend::pb::{
-    BusinessContext, CreateConversationRequest, Customer, ListConversationsRequest, ListCustomersRequest,
-    RecordAnalysisRequest,
+    BusinessContext, Conversation, ConversationAnalysis, Customer, ListConversationsRequest, ListCustomersRequest,
 };
 
 use crate::support::customers::{named, names};
@@ -271,12 +270,12 @@ async fn rows_of_an_earlier_version_are_found_once_the_service_has_started() {
         Customer { phone: "030 9018-2017".to_owned(), country_code: "DE".to_owned(), ..named("Łódź") };
     let zoe = tenant.create(request).await.expect("a customer");
     tenant.faq(&zoe.id, "Wo ist die Straße?", "In Łódź.").await;
-    let request = CreateConversationRequest { customer_id: zoe.id.clone(), ..Default::default() };
+    let request = Conversation { customer_id: zoe.id.clone(), ..Default::default() };
     let talk = tenant.open(request).await.expect("a conversation");
     let (conversation_id, begun) = (talk.id, talk.start_time.expect("a start"));
     let topics = vec!["Größe".to_owned()];
     tenant
-        .analyse(RecordAnalysisRequest { conversation_id, topics, ..Default::default() })
+        .analyse(ConversationAnalysis { conversation_id, topics, ..Default::default() })
         .await
         .expect("an analysis");
     let waiting = "SELECT count(*) FROM reindexing";

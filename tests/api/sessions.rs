@@ -14,12 +14,13 @@ use crate::support::{Crm, Refusal, Tenant, at_once};
 
 const NUMBER: &str = "+49 30 901820";
 
-fn call_of(customer_id: &str) -> CreateConversationRequest {
-    CreateConversationRequest {
-        customer_id: customer_id.to_owned(),
-        session_id: NUMBER.to_owned(),
-        ..Default::default()
-    }
+fn call_of(customer_id: &str) -> Conversation {
+    Conversation { customer_id: customer_id.to_owned(), session_id: NUMBER.to_owned(), ..Default::default() }
+}
+
+/// Opens a conversation, or reuses the one that is open.
+fn reuse(conversation: Conversation) -> CreateConversationRequest {
+    CreateConversationRequest { conversation: Some(conversation), reuse_open: true, ..Default::default() }
 }
 
 fn reopening(id: &str) -> ReopenConversationRequest {
@@ -68,12 +69,13 @@ async fn a_request_id_is_the_key_of_a_retry_also_after_the_end() {
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await.id;
     let request = CreateConversationRequest {
+        conversation: Some(call_of(&zoe)),
         request_id: "0199d1c0-0000-7000-8000-000000000001".to_owned(),
-        ..call_of(&zoe)
+        ..Default::default()
     };
-    let talk = tenant.open(request.clone()).await.expect("a conversation");
+    let (talk, _) = create(&tenant, request.clone()).await.expect("a conversation");
     tenant.finish(&talk.id).await;
-    assert_eq!(tenant.open(request).await.expect("the first answer"), talk);
+    assert_eq!(create(&tenant, request).await.expect("the first answer").0, talk);
     let other = tenant.open(call_of(&zoe)).await.expect("another one");
     assert_ne!(other.id, talk.id);
 }
@@ -83,20 +85,20 @@ async fn what_is_open_is_reused_where_that_is_asked_for() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let (zoe, ben) = (tenant.customer("Zoe").await.id, tenant.customer("Ben").await.id);
-    let reuse = |customer: &str| CreateConversationRequest { reuse_open: true, ..call_of(customer) };
-    let (talk, reused) = create(&tenant, reuse(&zoe)).await.expect("a new one");
+    let (talk, reused) = create(&tenant, reuse(call_of(&zoe))).await.expect("a new one");
     assert!(!reused);
     tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
-    let wish = CreateConversationRequest { channel: crm_backend::pb::Modality::Voice.into(), ..reuse(&zoe) };
-    let (again, reused) = create(&tenant, wish).await.expect("the same");
+    let wish = Conversation { modality: crm_backend::pb::Modality::Voice.into(), ..call_of(&zoe) };
+    let (again, reused) = create(&tenant, reuse(wish)).await.expect("the same");
     assert!(reused);
-    assert_eq!((&again.id, again.message_count, again.channel), (&talk.id, 1, talk.channel), "as it is");
-    is_taken_by(&create(&tenant, reuse(&ben)).await.expect_err("another customer's"), &talk.id);
+    assert_eq!((&again.id, again.message_count, again.modality), (&talk.id, 1, talk.modality), "as it is");
+    is_taken_by(&create(&tenant, reuse(call_of(&ben))).await.expect_err("another customer's"), &talk.id);
     tenant.finish(&talk.id).await;
-    let (next, reused) = create(&tenant, reuse(&zoe)).await.expect("a new one");
+    let (next, reused) = create(&tenant, reuse(call_of(&zoe))).await.expect("a new one");
     assert!(!reused && next.id != talk.id);
-    let nameless = CreateConversationRequest { session_id: String::new(), ..reuse(&zoe) };
-    create(&tenant, nameless).await.expect_err("no session").is_invalid(&["session_id"]);
+    let nameless = Conversation { session_id: String::new(), ..call_of(&zoe) };
+    let error = create(&tenant, reuse(nameless)).await.expect_err("no session");
+    error.is_invalid(&["conversation.session_id"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,8 +107,7 @@ async fn of_many_that_reuse_a_session_at_once_one_opens_it() {
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await.id;
     let creates = (0..16).map(|_| {
-        let (tenant, request) =
-            (tenant.clone(), CreateConversationRequest { reuse_open: true, ..call_of(&zoe) });
+        let (tenant, request) = (tenant.clone(), reuse(call_of(&zoe)));
         async move { create(&tenant, request).await.expect("a conversation") }
     });
     let answers = at_once(creates).await;

@@ -9,10 +9,7 @@ use crm_backend::pb::add_message_request::Command as Ask;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::watch_conversation_request::Start;
 use crm_backend::pb::{
-    AddMessageRequest, ContextSectionKind, Conversation, CreateConversationRequest, CreateMessageRequest,
-    Customer, GetAiContextRequest, GetAiContextResponse, ListConversationsRequest, ListCustomersRequest,
-    ListMessagesRequest, MarkPendingQuestionAnsweredRequest, MessageAction, MessageRole, NewMessage,
-    Objection, ObjectionKind, ObjectionState, OmissionReason, PendingQuestion, RecordAnalysisRequest,
+    AddMessageRequest, ContextSectionKind, Conversation, ConversationAnalysis, CreateMessageRequest, Customer, GetAiContextRequest, GetAiContextResponse, ListConversationsRequest, ListCustomersRequest, ListMessagesRequest, MarkPendingQuestionAnsweredRequest, Message, MessageAction, MessageRole, Objection, ObjectionKind, ObjectionStatus, OmissionReason, PendingQuestion,
     WatchConversationRequest,
 };
 use prost::Message as _;
@@ -82,10 +79,10 @@ async fn a_list_reads_no_more_than_a_page_and_every_page_can_be_read() {
 }
 
 /// A message with results of tools that compress to nothing.
-fn with_results(key: usize, results: usize, bytes: usize) -> NewMessage {
+fn with_results(key: usize, results: usize, bytes: usize) -> Message {
     let action =
         || MessageAction { name: "look_up".to_owned(), result: "a".repeat(bytes), ..Default::default() };
-    NewMessage {
+    Message {
         message_key: format!("k{key}"),
         role: MessageRole::Assistant.into(),
         content: "x".to_owned(),
@@ -204,22 +201,22 @@ async fn a_conversation_grows_to_its_limit_with_its_analysis() {
     let tenant = crm.tenant();
     let customer_id = tenant.customer("Zoe").await.id;
     let metadata = blanks(RESOURCE - 90_000);
-    let conversation = CreateConversationRequest { customer_id, metadata, ..Default::default() };
+    let conversation = Conversation { customer_id, metadata, ..Default::default() };
     let conversation = tenant.open(conversation).await.expect("not too large");
-    let analysis = |objections: usize| RecordAnalysisRequest {
+    let analysis = |objections: usize| ConversationAnalysis {
         conversation_id: conversation.id.clone(),
         model: "m".to_owned(),
         objections: (0..objections)
             .map(|_| Objection {
                 kind: ObjectionKind::Price.into(),
-                state: ObjectionState::Raised.into(),
+                status: ObjectionStatus::Raised.into(),
                 evidence: "\u{1f600}".repeat(4_096),
             })
             .collect(),
         ..Default::default()
     };
-    tenant.conversations().record_analysis(analysis(5)).await.expect("not too large");
-    let error = tenant.conversations().record_analysis(analysis(10)).await.expect_err("too large");
+    tenant.analyse(analysis(5)).await.expect("not too large");
+    let error = tenant.analyse(analysis(10)).await.expect_err("too large");
     error.is(Code::InvalidArgument, "RESOURCE_TOO_LARGE");
     let wanted = Conversation {
         id: conversation.id.clone(),
@@ -252,7 +249,7 @@ async fn a_context_reads_what_it_can_tell_of_results_of_tools() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let customer = tenant.customer("Zoe").await;
-    let conversation = CreateConversationRequest { customer_id: customer.id.clone(), ..Default::default() };
+    let conversation = Conversation { customer_id: customer.id.clone(), ..Default::default() };
     let conversation = tenant.open(conversation).await.expect("a conversation");
     tenant.add(&conversation.id, with_results(0, 3, 250_000)).await.expect("added");
     multiply_messages(&crm.sql().await, &conversation.id, 299).await;
@@ -274,16 +271,15 @@ async fn a_context_reads_what_it_can_tell_of_analyses() {
     let tenant = crm.tenant();
     let customer = tenant.customer("Zoe").await;
     for _ in 0..8 {
-        let conversation =
-            CreateConversationRequest { customer_id: customer.id.clone(), ..Default::default() };
+        let conversation = Conversation { customer_id: customer.id.clone(), ..Default::default() };
         let conversation = tenant.open(conversation).await.expect("a conversation");
-        let analysis = RecordAnalysisRequest {
+        let analysis = ConversationAnalysis {
             conversation_id: conversation.id,
             summary: format!("They {}", "talked ".repeat(2_000)),
             questions: (0..100).map(|number| format!("{number}?{}", " ".repeat(2_000))).collect(),
             ..Default::default()
         };
-        tenant.conversations().record_analysis(analysis).await.expect("not too large");
+        tenant.analyse(analysis).await.expect("not too large");
     }
     let request = GetAiContextRequest { max_tokens: 20_000, ..context::of(&customer.id) };
     let (context, read) = context_and_bytes(&crm, &tenant, request).await;
@@ -298,7 +294,7 @@ async fn a_context_of_blanks_is_bounded_in_bytes_and_says_so() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let customer = tenant.customer("Zoe").await;
-    let conversation = CreateConversationRequest { customer_id: customer.id.clone(), ..Default::default() };
+    let conversation = Conversation { customer_id: customer.id.clone(), ..Default::default() };
     let conversation = tenant.open(conversation).await.expect("a conversation");
     tenant.add(&conversation.id, message("k", &format!("x{}", " ".repeat(262_143)))).await.expect("added");
     multiply_messages(&crm.sql().await, &conversation.id, 29).await;

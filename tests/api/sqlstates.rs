@@ -107,7 +107,7 @@ async fn in_a_stream_a_refusal_of_postgres_is_the_error_of_its_message_alone() {
         assert!(!format!("{error:?}").contains(CANARY), "{what}: {error:?}");
         stream.send(&talk.id, message(&format!("good {number}"), "Hello"));
         let ack = stream.outcome().await.expect("the stream lives");
-        assert_eq!(ack.sequence, i64::try_from(number + 1).expect("a few"), "no error left a hole");
+        assert_eq!(ack.sequence, i32::try_from(number + 1).expect("a few"), "no error left a hole");
     }
 }
 

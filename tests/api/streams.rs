@@ -10,7 +10,7 @@ use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::get_message_request::Name;
 use crm_backend::pb::{
     ActionStatus, AddMessageRequest, AiMetadata, Message, MessageAck, MessageAction, MessageFinish,
-    MessageRole, MessageStart, MessageStatus, NewMessage,
+    MessageRole, MessageStart, MessageStatus,
 };
 use prost_types::{Struct, Timestamp, Value};
 use tonic::{Code, Status};
@@ -53,7 +53,7 @@ fn differs_from(error: &Status) -> String {
     info.metadata.get("differs_from").expect("where they part").clone()
 }
 
-fn seen(messages: &[Message]) -> Vec<(i64, MessageStatus, &str)> {
+fn seen(messages: &[Message]) -> Vec<(i32, MessageStatus, &str)> {
     messages.iter().map(|message| (message.sequence, message.status(), message.content.as_str())).collect()
 }
 
@@ -95,7 +95,7 @@ async fn deltas_are_acked_together_and_never_before_they_are_stored() {
         let ack = stream.outcome().await.expect("an ack");
         assert!(ack.durable_offset > durable, "{ack:?} after {durable}");
         let stored = sql.number("SELECT coalesce(sum(octet_length(text)), 0) FROM message_pieces").await;
-        assert!(stored >= ack.durable_offset);
+        assert!(stored >= ack.durable_offset.into());
         durable = ack.durable_offset;
         acks += 1;
     }
@@ -108,8 +108,12 @@ async fn what_is_only_known_at_the_end_is_added_to_what_was_known_at_the_start()
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
     let text = |text: &str| text.to_owned();
-    let at_start =
-        AiMetadata { provider: text("acme"), model: text("m-1"), prompt_tokens: 7, ..Default::default() };
+    let at_start = AiMetadata {
+        provider: text("acme"),
+        model: text("m-1"),
+        prompt_tokens: Some(7),
+        ..Default::default()
+    };
     let action = MessageAction {
         id: text("call-1"),
         name: text("search"),
@@ -128,9 +132,9 @@ async fn what_is_only_known_at_the_end_is_added_to_what_was_known_at_the_start()
     });
     let at_end = AiMetadata {
         model: text("m-2"),
-        completion_tokens: 9,
+        completion_tokens: Some(0),
         finish_reason: text("stop"),
-        response_time: Some(prost_types::Duration { seconds: 1, nanos: 500_000 }),
+        response_duration: Some(prost_types::Duration { seconds: 1, nanos: 500_000 }),
         ..Default::default()
     };
     let end = Ask::Finish(MessageFinish {
@@ -143,7 +147,7 @@ async fn what_is_only_known_at_the_end_is_added_to_what_was_known_at_the_start()
     stream.tell(&talk.id, [begin, delta("a", 0, "Hello"), end]);
     assert!(rest(&mut stream).await.iter().all(Result::is_ok));
     let stored = tenant.messages(&talk.id, 0).await.remove(0);
-    let merged = AiMetadata { provider: text("acme"), prompt_tokens: 7, ..at_end };
+    let merged = AiMetadata { provider: text("acme"), prompt_tokens: Some(7), ..at_end };
     assert_eq!(stored.ai, Some(merged));
     assert_eq!(stored.actions, [action]);
     assert_eq!((stored.author.as_str(), stored.content_type.as_str()), ("Ada", "text/markdown"));
@@ -252,7 +256,7 @@ async fn a_turn_needs_a_text_or_actions_however_it_comes() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
     let actions = vec![MessageAction { name: "opening_hours".to_owned(), ..Default::default() }];
-    let call = |key: &str| NewMessage { actions: actions.clone(), ..message(key, "") };
+    let call = |key: &str| Message { actions: actions.clone(), ..message(key, "") };
     let close = |key: &str, actions: &[MessageAction]| {
         let actions = actions.to_vec();
         Ask::Finish(MessageFinish { message_key: key.to_owned(), length: 0, actions, ..Default::default() })
@@ -495,7 +499,7 @@ async fn an_end_is_an_end_and_may_be_sent_again() {
     let cases = [
         (delta("a", 5, "!"), closed),
         (abort("a"), closed),
-        (finish("a", 4), closed),
+        (finish("a", 4), (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED")),
         (delta("b", 5, "!"), (Code::FailedPrecondition, "MESSAGE_NOT_STARTED")),
         (finish("b", 4), (Code::OutOfRange, "OFFSET_OUT_OF_RANGE")),
     ];
@@ -508,6 +512,63 @@ async fn an_end_is_an_end_and_may_be_sent_again() {
     stream.tell(&talk.id, [start("b", "p"), delta("b", 5, "!"), abort("b"), start("b", "q"), finish("b", 6)]);
     assert!(rest(&mut stream).await.iter().all(Result::is_ok));
     assert_eq!(seen(&tenant.messages(&talk.id, 0).await)[1], (2, MessageStatus::Completed, "Hello!"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finish_with_other_content_is_refused_and_says_what_differs() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let action = |result: &str| MessageAction {
+        name: "search".to_owned(),
+        arguments: "{\"b\": 1.0,  \"a\": 2}".to_owned(),
+        result: result.to_owned(),
+        status: ActionStatus::Succeeded.into(),
+        ..Default::default()
+    };
+    let ai = AiMetadata {
+        model: "m-1".to_owned(),
+        completion_tokens: Some(0),
+        response_duration: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        ..Default::default()
+    };
+    let first = MessageFinish {
+        message_key: "a".to_owned(),
+        length: 5,
+        ai: Some(ai.clone()),
+        actions: vec![action("found")],
+    };
+    let mut stream = tenant.stream().await;
+    // The same again, without waiting: in the same batch as the first, maybe.
+    let again = || Ask::Finish(first.clone());
+    stream.tell(&talk.id, [start("a", "p"), delta("a", 0, "Hello"), again(), again()]);
+    assert!(rest(&mut stream).await.iter().all(Result::is_ok));
+    let message = tenant.messages(&talk.id, 0).await.remove(0);
+
+    let other_ai = AiMetadata {
+        completion_tokens: Some(7),
+        response_duration: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+        ..ai
+    };
+    let cases = [
+        (MessageFinish { length: 6, ..first.clone() }, "length"),
+        (MessageFinish { actions: vec![action("not found")], ..first.clone() }, "actions"),
+        (MessageFinish { actions: Vec::new(), ..first.clone() }, "actions"),
+        (
+            MessageFinish { ai: Some(other_ai), actions: Vec::new(), length: 4, ..first.clone() },
+            "length, actions, ai.completion_tokens, ai.response_duration",
+        ),
+    ];
+    let mut stream = tenant.stream().await;
+    for (finish, differing) in cases {
+        stream.tell(&talk.id, [Ask::Finish(finish)]);
+        let error = stream.outcome().await.expect_err("other content");
+        error.is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+        assert!(error.message().contains(&format!("in: {differing};")), "{error:?}");
+        stream.tell(&talk.id, [again()]);
+        assert!(stream.outcome().await.expect("the same again").deduplicated);
+    }
+    assert_eq!(tenant.messages(&talk.id, 0).await, [message]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -803,7 +864,7 @@ async fn a_busy_tenant_does_not_keep_another_one_waiting() {
     };
     let (acked, ()) = tokio::join!(flood, wait_turn);
     let stored = busy.read(&of_busy).await.expect("there").message_count;
-    assert_eq!(i64::try_from(acked.iter().sum::<usize>()), Ok(stored));
+    assert_eq!(i32::try_from(acked.iter().sum::<usize>()), Ok(stored));
 }
 
 #[tokio::test(flavor = "multi_thread")]

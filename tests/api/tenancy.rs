@@ -246,6 +246,6 @@ impl Tenant {
     /// A new conversation with a new customer, or why not.
     async fn open_some(&self) -> Result<crm_backend::pb::Conversation, Status> {
         let customer_id = self.create(named(&self.id.to_string())).await?.id;
-        self.open(crm_backend::pb::CreateConversationRequest { customer_id, ..Default::default() }).await
+        self.open(crm_backend::pb::Conversation { customer_id, ..Default::default() }).await
     }
 }

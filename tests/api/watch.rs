@@ -6,7 +6,7 @@ use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::watch_conversation_request::Start;
 use crm_backend::pb::{
     AiMetadata, Conversation, ConversationStatus, CreateMessageRequest, EndConversationRequest, Message,
-    MessageAction, MessageStatus, NewMessage, WatchConversationRequest,
+    MessageAction, MessageStatus, WatchConversationRequest,
 };
 use tonic::Code;
 use uuid::Uuid;
@@ -36,7 +36,7 @@ async fn add_many(tenant: Tenant, talk: String, name: String, count: usize) {
     }
 }
 
-fn after(sequence: i64) -> Option<Start> {
+fn after(sequence: i32) -> Option<Start> {
     Some(Start::AfterSequence(sequence))
 }
 
@@ -88,7 +88,7 @@ async fn history_and_then_what_happens_without_a_gap_through_every_replica() {
         })
         .collect();
     let writing = tokio::task::JoinSet::from_iter(writers);
-    let readers = (0..6_i64).map(|reader| {
+    let readers = (0..6_i32).map(|reader| {
         let tenant = if reader % 2 == 0 { tenant.clone() } else { tenant.through(&replica) };
         let talk = talk.clone();
         async move {
@@ -129,7 +129,7 @@ async fn a_watch_begins_where_it_is_told_to() {
     assert_eq!(names(&mut now, 1).await, ["added 6 \"Bye\""]);
     for (sequence, code, reason) in [
         (7, Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE"),
-        (i64::MAX, Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE"),
+        (i32::MAX, Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE"),
         (-1, Code::InvalidArgument, "FIELD_INVALID"),
     ] {
         let error = tenant.try_watch(&talk, after(sequence), true).await.err().expect("no such place");
@@ -208,15 +208,15 @@ async fn eventful(tenant: &Tenant) -> String {
 }
 
 /// A message in which everything is set.
-fn rich(key: &str) -> NewMessage {
+fn rich(key: &str) -> Message {
     let text = |text: &str| text.to_owned();
     let number = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(0.1)) };
     let second = prost_types::Duration { seconds: 1, nanos: 5_999 };
-    NewMessage {
+    Message {
         content_type: text("text/markdown"),
         author: text("Ada"),
         sent_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5_999 }),
-        ai: Some(AiMetadata { model: text("m-1"), response_time: Some(second), ..Default::default() }),
+        ai: Some(AiMetadata { model: text("m-1"), response_duration: Some(second), ..Default::default() }),
         actions: vec![MessageAction { name: text("search"), result: text("{ }"), ..Default::default() }],
         metadata: Some(prost_types::Struct { fields: [(text("k"), number)].into() }),
         ..message(key, "Grüß dich 👋")
@@ -363,7 +363,7 @@ async fn a_watch_of_the_past_resumes_exactly_after_every_event() {
     assert_eq!(watch.log.messages, stored);
     for (index, token) in tokens.iter().enumerate() {
         let mut watch = tenant.through(&replica).watch(&talk, resume(token)).await;
-        watch.log.after = i64::try_from(index).expect("a number") + 1;
+        watch.log.after = i32::try_from(index).expect("a number") + 1;
         watch.until_messages(stored.len() - index - 1).await;
         assert_eq!(watch.log.messages, stored[index + 1..]);
     }

@@ -110,7 +110,7 @@ async fn words_of_a_newer_version_are_passed_over_by_everything_that_reads() {
     }
     sql.run(
         "UPDATE conversation_analyses SET sentiment = '{\"label\": \"MADE_UP\", \"trend\": \"MADE_UP\"}',
-             objections = '[{\"kind\": \"MADE_UP\", \"state\": \"MADE_UP\", \"evidence\": \"\"}]';
+             objections = '[{\"kind\": \"MADE_UP\", \"status\": \"MADE_UP\", \"evidence\": \"\"}]';
          UPDATE conversation_messages SET actions = '[{\"name\": \"x\", \"status\": \"MADE_UP\"}]'",
     )
     .await;

@@ -157,8 +157,9 @@ impl Client {
     }
 
     pub(crate) async fn create_conversation(&mut self, customer_id: &str) -> pb::Conversation {
+        let conversation = pb::Conversation { customer_id: customer_id.to_owned(), ..Default::default() };
         let request = pb::CreateConversationRequest {
-            customer_id: customer_id.to_owned(),
+            conversation: Some(conversation),
             request_id: Uuid::new_v4().to_string(),
             ..Default::default()
         };
@@ -206,7 +207,7 @@ impl Client {
     }
 
     pub(crate) async fn create_message(&mut self, conversation: &str) -> Result<(), Status> {
-        let message = pb::NewMessage {
+        let message = pb::Message {
             role: pb::MessageRole::User.into(),
             content: "Hello".to_owned(),
             ..Default::default()
@@ -220,8 +221,8 @@ impl Client {
         Ok(())
     }
 
-    pub(crate) async fn count_messages(&mut self, conversation: &str) -> Result<i64, Status> {
-        let request = pb::GetConversationRequest { id: conversation.to_owned() };
+    pub(crate) async fn count_messages(&mut self, conversation: &str) -> Result<i32, Status> {
+        let request = pb::GetConversationRequest { id: conversation.to_owned(), ..Default::default() };
         let response = soon(self.conversations.get_conversation(request)).await??;
         Ok(response.into_inner().conversation.expect("a conversation").message_count)
     }

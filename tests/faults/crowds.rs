@@ -38,7 +38,7 @@ const AHEAD: usize = 512;
 
 /// The message of a subject, which is the same whoever sends it.
 fn message(subject: &Subject) -> pb::AddMessageRequest {
-    let message = pb::NewMessage {
+    let message = pb::Message {
         message_key: subject.key.to_string(),
         role: pb::MessageRole::User.into(),
         content: text(subject),

@@ -40,8 +40,8 @@ pub(crate) enum Event {
 pub(crate) struct Ack {
     /// What it answers; none where it answers pieces of text.
     pub(crate) request: Option<Request>,
-    pub(crate) sequence: i64,
-    pub(crate) durable: i64,
+    pub(crate) sequence: i32,
+    pub(crate) durable: i32,
     pub(crate) deduplicated: bool,
     pub(crate) status: MessageStatus,
 }
@@ -79,7 +79,7 @@ pub(crate) struct Log {
 /// A message as it was read or told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Copy {
-    pub(crate) sequence: i64,
+    pub(crate) sequence: i32,
     pub(crate) key: String,
     pub(crate) status: MessageStatus,
     pub(crate) text: String,
@@ -93,17 +93,17 @@ pub(crate) enum Told {
     Added(Copy),
     Started(Copy),
     Delta {
-        sequence: i64,
-        offset: i64,
+        sequence: i32,
+        offset: i32,
         text: String,
     },
     Snapshot {
-        sequence: i64,
+        sequence: i32,
         text: String,
     },
     Finished(Copy),
     Aborted(Copy),
-    Checkpoint(i64),
+    Checkpoint(i32),
     /// The stream ended with an error that the contract does not have for it.
     Refused(String),
 }

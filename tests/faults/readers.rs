@@ -148,7 +148,7 @@ impl Unread {
         let mut sender = JoinSet::new();
         sender.spawn(async move {
             for Subject { conversation, key } in keys {
-                let message = pb::NewMessage {
+                let message = pb::Message {
                     message_key: key.to_string(),
                     role: pb::MessageRole::User.into(),
                     content: content.clone(),
@@ -187,7 +187,7 @@ impl Unread {
 }
 
 /// Waits until a conversation grows no more, because nothing more is read from its sender.
-async fn stands_still(client: &mut Client, conversation: &str) -> i64 {
+async fn stands_still(client: &mut Client, conversation: &str) -> i32 {
     const UNCHANGED: usize = 25;
     const INTERVAL: Duration = Duration::from_millis(20);
     let (mut stored, mut unchanged) = (0, 0);
@@ -230,7 +230,7 @@ async fn unread_acks(mut run: Run) {
     let mut taken = Vec::new();
     for conversation in &conversations {
         let stored = stands_still(&mut observer, conversation).await;
-        assert!(stored < i64::try_from(count).expect("a count"), "nothing holds the sender back");
+        assert!(stored < i32::try_from(count).expect("a count"), "nothing holds the sender back");
         taken.push(stored);
     }
     let memory = bounded(service.pid(), before, EACH * streams as u64 + NOISE);

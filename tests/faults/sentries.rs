@@ -70,10 +70,11 @@ async fn create(client: &Client) -> Result<String, Status> {
 /// A new conversation with one message, which came through a stream.
 async fn append(client: &mut Client) -> Result<String, Status> {
     let customer_id = create(client).await?;
-    let request = pb::CreateConversationRequest { customer_id, ..Default::default() };
+    let conversation = Some(pb::Conversation { customer_id, ..Default::default() });
+    let request = pb::CreateConversationRequest { conversation, ..Default::default() };
     let response = client.conversations.create_conversation(request).await?;
     let conversation_id = response.into_inner().conversation.expect("a conversation").id;
-    let message = pb::NewMessage {
+    let message = pb::Message {
         message_key: "1".to_owned(),
         role: pb::MessageRole::User.into(),
         content: "Hello".to_owned(),

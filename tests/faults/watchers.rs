@@ -34,7 +34,7 @@ pub(crate) struct Watcher {
     /// The point after the last event.
     resume_token: Option<String>,
     /// How far each message had come when it was last told of.
-    known: BTreeMap<i64, MessageStatus>,
+    known: BTreeMap<i32, MessageStatus>,
     /// Checkpoints since the end is known.
     last_words: usize,
 }

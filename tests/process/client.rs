@@ -97,13 +97,14 @@ impl Client {
     /// A new conversation with a new customer.
     pub(crate) async fn create_conversation(&mut self) -> String {
         let customer = self.create_customer("Café Zoë").await;
-        let request = pb::CreateConversationRequest { customer_id: customer.id, ..Default::default() };
+        let conversation = Some(pb::Conversation { customer_id: customer.id, ..Default::default() });
+        let request = pb::CreateConversationRequest { conversation, ..Default::default() };
         let response = within(self.conversations.create_conversation(request)).await.expect("a conversation");
         response.into_inner().conversation.expect("a conversation").id
     }
 
-    pub(crate) async fn count_messages(&mut self, conversation_id: &str) -> Result<i64, Status> {
-        let request = pb::GetConversationRequest { id: conversation_id.to_owned() };
+    pub(crate) async fn count_messages(&mut self, conversation_id: &str) -> Result<i32, Status> {
+        let request = pb::GetConversationRequest { id: conversation_id.to_owned(), ..Default::default() };
         let response = within(self.conversations.get_conversation(request)).await?;
         Ok(response.into_inner().conversation.expect("a conversation").message_count)
     }
@@ -139,7 +140,7 @@ impl Client {
 
 /// A request that adds the message of this key; the same key is always the same message.
 pub(crate) fn message(conversation_id: &str, key: &str) -> pb::AddMessageRequest {
-    let message = pb::NewMessage {
+    let message = pb::Message {
         message_key: key.to_owned(),
         role: pb::MessageRole::User.into(),
         content: format!("The words of {key}."),
@@ -158,7 +159,7 @@ pub(crate) struct Writer {
     /// Keys, in the order in which they were first sent.
     sent: Vec<String>,
     /// Key → sequence.
-    acked: BTreeMap<String, i64>,
+    acked: BTreeMap<String, i32>,
 }
 
 /// How a stream ended.
@@ -264,8 +265,8 @@ impl Writer {
     /// Checks log against database: acked ⊆ stored ⊆ sent, each key once, sequences 1, 2, 3 ….
     pub(crate) async fn check(&self, client: &mut Client) -> usize {
         let stored = client.list_messages(&self.conversation_id).await;
-        let sequences: Vec<i64> = stored.iter().map(|message| message.sequence).collect();
-        let whole: Vec<i64> = (1..).take(stored.len()).collect();
+        let sequences: Vec<i32> = stored.iter().map(|message| message.sequence).collect();
+        let whole: Vec<i32> = (1..).take(stored.len()).collect();
         assert_eq!(sequences, whole, "no hole");
         let by_key: BTreeMap<&str, &pb::Message> =
             stored.iter().map(|message| (message.message_key.as_str(), message)).collect();
@@ -294,7 +295,7 @@ const UNCHANGED: usize = 25;
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// More acks than fit between here and there.
-const FAR_TOO_MANY: i64 = 50_000;
+const FAR_TOO_MANY: i32 = 50_000;
 
 /// A stream that sends without end, and reads nothing.
 pub(crate) struct Unread {

@@ -218,7 +218,7 @@ async fn noise_of_any_kind_harms_nobody_else_and_costs_no_memory() {
         println!("memory was {from} after one round and is {to} after {ROUNDS} more");
         assert!(after < before + GROWTH, "memory grew from {from} to {to}");
     }
-    assert_eq!(client.count_messages(&conversation_id).await.expect("a count"), ROUNDS as i64 + 1);
+    assert_eq!(client.count_messages(&conversation_id).await.expect("a count"), ROUNDS as i32 + 1);
     drop((requests, responses));
     let ended = server.terminate();
     ended.succeeded();

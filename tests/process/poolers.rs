@@ -87,7 +87,7 @@ async fn text_reaches_the_watchers_of_other_replicas_through_a_pooler_within_a_s
     let deltas = words.iter().scan(0, |offset, word| {
         let delta =
             pb::MessageDelta { message_key: "a".to_owned(), offset: *offset, text: (*word).to_owned() };
-        *offset += i64::try_from(word.len()).ok()?;
+        *offset += i32::try_from(word.len()).ok()?;
         Some(Command::Delta(delta))
     });
     for action in std::iter::once(Command::Start(start)).chain(deltas) {

@@ -84,7 +84,7 @@ impl Month {
              'questions', jsonb_build_array('How about ' || n % 300 || '?'), \
              'sentiment', jsonb_build_object('label', (ARRAY['POSITIVE', 'NEUTRAL', 'NEGATIVE'])[n % 3 + 1]), \
              'objections', CASE WHEN n % 3 = 0 THEN jsonb_build_array(jsonb_build_object(\
-                 'kind', (ARRAY['PRICE', 'TIMING'])[n % 2 + 1], 'state', 'OPEN')) ELSE '[]' END)";
+                 'kind', (ARRAY['PRICE', 'TIMING'])[n % 2 + 1], 'status', 'RAISED')) ELSE '[]' END)";
         let changes = [
             ("id", ids.sql()),
             ("latest_analysis", analysis.to_owned()),
@@ -118,7 +118,7 @@ impl Month {
         let ai = "CASE WHEN sequence % 2 = 0 THEN jsonb_build_object('provider', 'local', 'model', \
                   (ARRAY['small', 'medium', 'large'])[n % 3 + 1], 'prompt_tokens', 900 + n % 700, \
                   'completion_tokens', 40 + n % 90, 'cached_tokens', n % 400, \
-                  'response_time_us', 300000 + n::bigint * 7919 % 4000000) END";
+                  'response_duration_us', 300000 + n::bigint * 7919 % 4000000) END";
         let changes = [
             ("id", ids.sql()),
             ("conversation_id", "numbers.conversation_id".to_owned()),

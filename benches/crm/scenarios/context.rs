@@ -115,12 +115,13 @@ impl Customer {
 
 /// Has a conversation, and so its copies, say what came of it.
 pub(crate) async fn analyse(channel: &Channel, tenant: Uuid, conversation: Uuid) -> Result<()> {
-    let request = pb::RecordAnalysisRequest {
+    let analysis = pb::ConversationAnalysis {
         conversation_id: conversation.to_string(),
         topics: vec!["bread".to_owned(), "opening hours".to_owned()],
         summary: "Zoë asked for bread, and whether we are open on Sundays. She will come by.".to_owned(),
         ..Default::default()
     };
+    let request = pb::RecordAnalysisRequest { analysis: Some(analysis), ..Default::default() };
     client::conversations(channel, tenant)?.record_analysis(request).await?;
     Ok(())
 }

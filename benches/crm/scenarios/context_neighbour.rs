@@ -63,7 +63,7 @@ async fn fill(channel: &Channel, tenant: Uuid, conversation: &str) -> Result<()>
             status: pb::ActionStatus::Succeeded.into(),
             ..Default::default()
         };
-        let message = pb::NewMessage {
+        let message = pb::Message {
             message_key: number.to_string(),
             role: pb::MessageRole::Assistant.into(),
             content: "x".to_owned(),

@@ -56,7 +56,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     })
     .await?);
     add(compare(stage, async |whose| {
-        let message = pb::NewMessage {
+        let message = pb::Message {
             role: pb::MessageRole::User.into(),
             message_key: "key".to_owned(),
             content: "Hello".to_owned(),

@@ -266,7 +266,7 @@ async fn write_to_nowhere(channel: Channel, tenant: Uuid) -> Result<()> {
     let room = Arc::clone(&window);
     let requests = stream::unfold(room, |room| async move {
         room.acquire().await.ok()?.forget();
-        let message = pb::NewMessage {
+        let message = pb::Message {
             message_key: "1".to_owned(),
             role: pb::MessageRole::User.into(),
             content: CONTENT.clone(),

@@ -124,7 +124,7 @@ impl Tenants<'_> {
         });
         let reads = quantile(&reads.await?, 0.5)?;
         let messages = one_by_one(round, async || {
-            let message = pb::NewMessage {
+            let message = pb::Message {
                 role: pb::MessageRole::User.into(),
                 content: crate::writers::CONTENT.clone(),
                 ..Default::default()

@@ -201,7 +201,7 @@ impl Writer {
                 let (offset, end) = (Script::offset(number), Script::offset(number + 1));
                 let delta = MessageDelta {
                     message_key: KEY.to_owned(),
-                    offset: offset.into(),
+                    offset: offset.try_into()?,
                     text: "oat milk ".chars().cycle().take((end - offset) as usize).collect(),
                 };
                 sleep_until(schedule.due(number)).await;
@@ -209,7 +209,7 @@ impl Writer {
             }
             let finish = MessageFinish {
                 message_key: KEY.to_owned(),
-                length: schedule.script.length().into(),
+                length: schedule.script.length().try_into()?,
                 ..Default::default()
             };
             requests.send(request(Command::Finish(finish))).await?;

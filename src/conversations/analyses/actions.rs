@@ -24,7 +24,7 @@ pub(crate) async fn record(tx: &TenantTx, analysis: Analysis) -> Result<Analysis
     if covers_through_sequence > conversation.last_sequence {
         return Err(Error::OutOfRange {
             reason: ErrorReason::SequenceOutOfRange,
-            field: "covers_through_sequence",
+            field: "analysis.covers_through_sequence",
             description: format!(
                 "must be at most {}, the sequence of the last message",
                 conversation.last_sequence
@@ -55,6 +55,25 @@ pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Op
         }
     }
     Ok(analyses.last().map(|(id, _)| *id))
+}
+
+/// One analysis of a conversation.
+pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Analysis> {
+    if let Some(analysis) = store::find(tx, conversation_id, id).await? {
+        return Ok(analysis);
+    }
+    if conversations::find_last_sequence(tx, conversation_id).await?.is_none() {
+        return Err(not_found(conversation_id));
+    }
+    Err(analysis_not_found(id))
+}
+
+pub(crate) fn analysis_not_found(id: Uuid) -> Error {
+    Error::NotFound {
+        reason: ErrorReason::ConversationAnalysisNotFound,
+        kind: "conversation_analysis",
+        name: id.to_string(),
+    }
 }
 
 /// One page of the analyses of a conversation, and the version before which the next one begins.

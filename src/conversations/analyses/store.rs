@@ -13,7 +13,7 @@ use crate::db::json::Json;
 use crate::db::schema::conversation_analyses::{self, dsl};
 use crate::db::texts::Texts;
 use crate::error::Result;
-use crate::pb::{ObjectionKind, ObjectionState, SentimentLabel, SentimentTrend};
+use crate::pb::{ObjectionKind, ObjectionStatus, SentimentLabel, SentimentTrend};
 use crate::rpc::Page;
 use crate::rpc::fold::fold;
 use crate::rpc::page::MAX_PAGE_BYTES;
@@ -99,7 +99,7 @@ impl From<Analysis> for Shown {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Objection {
     pub(crate) kind: Text<ObjectionKind>,
-    pub(crate) state: Text<ObjectionState>,
+    pub(crate) status: Text<ObjectionStatus>,
     #[serde(default)]
     pub(crate) evidence: String,
 }
@@ -108,8 +108,10 @@ pub(crate) struct Objection {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Sentiment {
-    pub(crate) score: f64,
-    pub(crate) magnitude: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) score: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) magnitude: Option<f64>,
     pub(crate) label: Option<Text<SentimentLabel>>,
     pub(crate) trend: Option<Text<SentimentTrend>>,
 }
@@ -134,6 +136,18 @@ pub(crate) async fn find_last_version(tx: &TenantTx, conversation_id: Uuid) -> R
         .await
         .optional()?;
     Ok(version.unwrap_or(0))
+}
+
+/// One analysis of a conversation.
+pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Option<Analysis>> {
+    let analysis = dsl::conversation_analyses
+        .find((tx.tenant(), id))
+        .filter(dsl::conversation_id.eq(conversation_id))
+        .select(Analysis::as_select())
+        .first(&mut tx.connection())
+        .await
+        .optional()?;
+    Ok(analysis)
 }
 
 /// One page of a conversation's analyses, the newest first, and one row more if there is one.

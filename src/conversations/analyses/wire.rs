@@ -32,7 +32,7 @@ impl From<Analysis> for pb::ConversationAnalysis {
             conversation_id: conversation_id.to_string(),
             version,
             model,
-            covers_through_sequence,
+            covers_through_sequence: rpc::to_int32(covers_through_sequence),
             topics,
             questions,
             objections: objections.into_iter().map(Into::into).collect(),
@@ -45,8 +45,8 @@ impl From<Analysis> for pb::ConversationAnalysis {
 
 impl From<Objection> for pb::Objection {
     fn from(row: Objection) -> Self {
-        let Objection { kind, state, evidence } = row;
-        Self { kind: wire(Some(kind)), state: wire(Some(state)), evidence }
+        let Objection { kind, status, evidence } = row;
+        Self { kind: wire(Some(kind)), status: wire(Some(status)), evidence }
     }
 }
 
@@ -64,16 +64,18 @@ impl From<pb::Sentiment> for Sentiment {
     }
 }
 
-/// An objection; the rules of the contract leave none without kind and state.
+/// An objection; the rules of the contract leave none without kind and status.
 fn objection(message: pb::Objection) -> Option<Objection> {
-    let pb::Objection { kind, state, evidence } = message;
-    Some(Objection { kind: stored(kind)?, state: stored(state)?, evidence })
+    let pb::Objection { kind, status, evidence } = message;
+    Some(Objection { kind: stored(kind)?, status: stored(status)?, evidence })
 }
 
-/// A new analysis, before it has its version.
-pub(crate) fn record(request: pb::RecordAnalysisRequest, id: Uuid, now: DateTime<Utc>) -> Result<Analysis> {
-    let pb::RecordAnalysisRequest {
+/// A new analysis, before it has its version. What the server makes is not taken from the client.
+pub(crate) fn record(analysis: pb::ConversationAnalysis, id: Uuid, now: DateTime<Utc>) -> Result<Analysis> {
+    let pb::ConversationAnalysis {
+        id: _,
         conversation_id,
+        version: _,
         model,
         covers_through_sequence,
         topics,
@@ -81,14 +83,14 @@ pub(crate) fn record(request: pb::RecordAnalysisRequest, id: Uuid, now: DateTime
         objections,
         sentiment,
         summary,
-        request_id: _,
-    } = request;
+        create_time: _,
+    } = analysis;
     Ok(Analysis {
         id,
-        conversation_id: rpc::id("conversation_id", &conversation_id)?,
+        conversation_id: rpc::id("analysis.conversation_id", &conversation_id)?,
         version: 0,
         model,
-        covers_through_sequence,
+        covers_through_sequence: covers_through_sequence.into(),
         topics: Texts(topics),
         questions: Texts(questions),
         objections: Json(objections.into_iter().filter_map(objection).collect()),

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::drafts::store as drafts;
-use super::rules::{self, Found, Placed, Plan, Span, Stored, Write};
-use super::store::{self, Message, append, spans};
+use super::rules::{self, Compared, Finish, Found, Placed, Plan, Span, Stored, Write};
+use super::store::{self, Message, append, ends, spans};
 use crate::audit::store::{self as audit, Event};
 use crate::conversations::rules::not_found;
 use crate::conversations::store as conversations;
@@ -59,9 +59,25 @@ pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> 
     Ok(Found { heads, known, ..Found::default() })
 }
 
-/// What is stored of texts, in conversations that are held.
-pub(crate) async fn recall(tx: &TenantTx, said_again: &[Span]) -> Result<Vec<Stored>> {
-    spans::list(tx, said_again).await
+/// What is stored of texts, and how finishes differ from the ends of their messages, in conversations that are held.
+pub(crate) async fn recall(
+    tx: &TenantTx,
+    said_again: &[Span],
+    finished_again: &[Finish<'_>],
+) -> Result<(Vec<Stored>, Vec<Compared>)> {
+    let (mut texts, mut compared) = (Vec::new(), Vec::new());
+    tx.in_order([
+        Box::pin(unless(said_again.is_empty(), async {
+            texts = spans::list(tx, said_again).await?;
+            Ok(())
+        })),
+        Box::pin(unless(finished_again.is_empty(), async {
+            compared = ends::compare(tx, finished_again).await?;
+            Ok(())
+        })),
+    ])
+    .await?;
+    Ok((texts, compared))
 }
 
 /// The conversations that another transaction holds, of those that writes are for and [`find`] did not
@@ -108,7 +124,9 @@ pub(crate) async fn apply(
 /// Does one write in a transaction that does other things too, its event among them.
 pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Result<Placed> {
     let mut found = find(tx, &[write], Holding::Only(write.conversation_id)).await?;
-    found.texts = recall(tx, &rules::said_again(&[write], &found.known)).await?;
+    let said_again = rules::said_again(&[write], &found.known);
+    let finished_again = rules::finished_again(&[write], &found.known);
+    (found.texts, found.compared) = recall(tx, &said_again, &finished_again).await?;
     let mut plan = rules::plan([write], found, lease);
     apply(tx, &plan, &[], times::now()).await?;
     plan.outcomes.pop().flatten().unwrap_or_else(|| Err(Error::internal("a plan lost a write")))
@@ -121,6 +139,7 @@ pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     conversations::lock_head(tx, Uuid::nil()).await?;
     store::list_known(tx, &[]).await?;
     spans::list(tx, &[]).await?;
+    ends::compare(tx, &[]).await?;
     let now = times::now();
     append::insert(tx, &[], now).await?;
     append::reopen(tx, &[], now).await?;
@@ -188,7 +207,7 @@ pub(crate) struct Range {
 pub(crate) async fn list(
     tx: &TenantTx,
     range: Range,
-    direction: Direction,
+    (direction, is_full): (Direction, bool),
     page: &Page<i64>,
 ) -> Result<(Vec<Message>, Option<i64>)> {
     let after = range.after.unwrap_or(0);
@@ -199,7 +218,7 @@ pub(crate) async fn list(
         (Direction::Descending, Some(seen)) => (after, before.min(seen)),
     };
     let limits = (page.limit(), MAX_PAGE_BYTES);
-    let mut listed = store::list(tx, range.conversation_id, direction, bounds, limits).await?;
+    let mut listed = store::list(tx, range.conversation_id, (direction, is_full), bounds, limits).await?;
     if listed.rows.is_empty() {
         // Only now does it matter why: an empty page is rare, and a full one says that all is well.
         let last_sequence = require_conversation(tx, range.conversation_id).await?;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::rules::{self, Found, Outcome, Plan, Span, Stored, Write};
-use super::store::Known;
+use super::rules::{self, Compared, Finish, Found, Outcome, Plan, Span, Stored, Write};
+use super::store::{Action, Known};
 use crate::conversations::store::Head;
 use crate::pb::{ConversationStatus, MessageStatus};
 use crate::rpc::words::Text;
@@ -31,6 +31,7 @@ pub(super) struct Row {
     fingerprint: Vec<u8>,
     pub(super) status: MessageStatus,
     content: String,
+    actions: Vec<Action>,
     pieces: BTreeMap<i64, String>,
     draft: Option<Draft>,
     pub(super) change: Option<i64>,
@@ -84,7 +85,9 @@ impl Tables {
         let known: Vec<Known> = self.messages.iter().map(|(key, row)| self.known(key, row)).collect();
         let all: Vec<&Write> = writes.iter().collect();
         let texts = rules::said_again(&all, &known).into_iter().map(|span| self.recall(span)).collect();
-        let found = Found { heads, known, texts, held: Vec::new() };
+        let finished = rules::finished_again(&all, &known);
+        let compared = finished.into_iter().map(|finish| self.compare(&finish)).collect();
+        let found = Found { heads, known, texts, compared, held: Vec::new() };
         let plan = rules::plan(writes, found, self.lease);
         self.apply(&plan);
         self.check();
@@ -130,6 +133,13 @@ impl Tables {
         Stored { message_id, offset, text }
     }
 
+    /// What `store::ends` compares, as far as it is here.
+    fn compare(&self, Finish { place, message_id, ai: _, actions }: &Finish<'_>) -> Compared {
+        let row = self.messages.values().find(|row| row.id == *message_id).expect("a message with this id");
+        let differing = (row.actions != actions.0).then(|| "actions".to_owned());
+        Compared { place: *place, differing: differing.into_iter().collect() }
+    }
+
     fn by_id(&mut self, id: Uuid) -> &mut Row {
         self.messages.values_mut().find(|row| row.id == id).expect("a message with this id")
     }
@@ -146,6 +156,7 @@ impl Tables {
                 fingerprint: message.fingerprint.clone(),
                 status: addition.status.0,
                 content: message.content.clone(),
+                actions: message.actions.0.clone(),
                 pieces: BTreeMap::new(),
                 draft: None,
                 change: None,
@@ -179,6 +190,9 @@ impl Tables {
             row.pieces.clear();
             row.draft = None;
             row.status = closing.status.0;
+            if !closing.actions.is_empty() {
+                row.actions = closing.actions.to_vec();
+            }
             row.change = Some(closing.change);
             assert!(length(&row.content) <= rules::MAX_CONTENT_BYTES, "a message is within its bounds");
         }

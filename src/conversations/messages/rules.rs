@@ -1,5 +1,6 @@
 //! What becomes of writes to messages: which get a place, which have one, which are refused.
 
+mod finishes;
 mod parts;
 
 use std::borrow::Cow;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub(crate) use finishes::{Compared, Finish, finished_again};
 pub(crate) use parts::{Span, Stored, said_again};
 
 use parts::Parts;
@@ -22,6 +24,9 @@ use crate::rpc::words::Text;
 
 /// Bytes of a message's text, as the contract says.
 pub(crate) const MAX_CONTENT_BYTES: i64 = 262_144;
+
+/// Messages of a conversation at most: the contract counts them in 32 bits.
+const MAX_SEQUENCE: i64 = 2_147_483_647;
 
 /// The holder of a message that no stream may write before it is started again.
 const NOBODY: Uuid = Uuid::nil();
@@ -168,6 +173,8 @@ pub(crate) struct Found {
     pub(crate) known: Vec<Known>,
     /// What is there of texts that the batch says again (see [`said_again`]).
     pub(crate) texts: Vec<Stored>,
+    /// How the finishes of complete messages differ from these (see [`finished_again`]).
+    pub(crate) compared: Vec<Compared>,
 }
 
 /// Decides a batch of writes, given what it finds. A write sees what those before it did.
@@ -179,7 +186,7 @@ pub(crate) fn plan<'w>(
     found: Found,
     lease: Duration,
 ) -> Plan<'w> {
-    let Found { heads, held, known, texts } = found;
+    let Found { heads, held, known, texts, compared } = found;
     let mut parts: HashMap<Uuid, Parts<'w>> = HashMap::new();
     for Stored { message_id, offset, text } in texts {
         parts.entry(message_id).or_default().add(offset, Cow::Owned(text));
@@ -197,8 +204,10 @@ pub(crate) fn plan<'w>(
         held,
         plan: Plan::default(),
     };
-    for write in writes {
-        let outcome = planner.decide(write);
+    let mut compared: HashMap<usize, Vec<String>> =
+        compared.into_iter().map(|Compared { place, differing }| (place, differing)).collect();
+    for (place, write) in writes.into_iter().enumerate() {
+        let outcome = planner.decide(write, compared.remove(&place));
         planner.plan.outcomes.push(outcome);
     }
     let before: HashMap<Uuid, &Head> = heads.iter().map(|head| (head.id, head)).collect();
@@ -279,8 +288,9 @@ struct Planner<'w> {
 }
 
 impl<'w> Planner<'w> {
-    /// What becomes of a write; nothing yet where it has to wait for the end of the batch.
-    fn decide(&mut self, write: &'w Write) -> Option<Outcome> {
+    /// What becomes of a write; nothing yet where it has to wait for the end of the batch. `differing` is how it
+    /// differs from the end of its message, if it was compared with that.
+    fn decide(&mut self, write: &'w Write, differing: Option<Vec<String>>) -> Option<Outcome> {
         let Self { heads, known, lease, held, plan } = self;
         let Some(standing) = heads.get_mut(&write.conversation_id) else {
             let waits = held.contains(&write.conversation_id);
@@ -291,7 +301,7 @@ impl<'w> Planner<'w> {
         }
         let key = (write.conversation_id, write.message_key.clone());
         if let Some(state) = known.get_mut(&key) {
-            let outcome = meet(standing, state, &write.change, *lease, plan);
+            let outcome = meet(standing, state, (&write.change, differing), *lease, plan);
             standing.waits = outcome.is_none();
             return outcome;
         }
@@ -321,6 +331,9 @@ fn add<'w>(
     if is_over(standing.head.status) {
         return Err(ended(standing.head.id));
     }
+    if standing.head.last_sequence >= MAX_SEQUENCE {
+        return Err(full());
+    }
     standing.head.last_sequence += 1;
     let sequence = standing.head.last_sequence;
     plan.additions.push(Addition { message, sequence, status: Text(status) });
@@ -346,7 +359,7 @@ fn add<'w>(
 fn meet<'w>(
     standing: &mut Standing,
     state: &mut State<'w>,
-    change: &'w Change,
+    (change, differing): (&'w Change, Option<Vec<String>>),
     lease: Duration,
     plan: &mut Plan<'w>,
 ) -> Option<Outcome> {
@@ -360,7 +373,10 @@ fn meet<'w>(
         Change::Extend { holder, offset, text } => Some(extend(state, *holder, (*offset, text), plan)),
         Change::Finish { holder, length, ai, actions } => {
             let content = (ai.as_ref().map(|ai| &ai.0), actions.0.as_slice());
-            finish(standing, state, *holder, *length, content, plan)
+            match state.known.status.0 {
+                MessageStatus::Completed => finish_again(state, *length, differing?),
+                _ => finish(standing, state, *holder, *length, content, plan),
+            }
         }
         Change::Abort { holder } => Some(abort(standing, state, *holder, plan)),
         Change::Expire if state.is_open() && lease_left(&state.known, lease).is_none() => {
@@ -509,13 +525,23 @@ fn finish<'w>(
         }
         MessageStatus::Incomplete if state.closed => return None,
         MessageStatus::Incomplete => {}
-        MessageStatus::Completed if length == durable => return Some(state.as_it_is()),
         _ => return Some(Err(closed(&state.known))),
     }
     if length != durable {
         return Some(Err(beyond("finish.length", durable)));
     }
     Some(Ok(close(standing, state, MessageStatus::Completed, content, plan)))
+}
+
+/// A finish meets a message that is complete. The same finish again changes nothing. `differing` is what else than
+/// the length is not the same.
+fn finish_again(state: &State<'_>, length: i64, differing: Vec<String>) -> Option<Outcome> {
+    let other_length = (length != state.known.durable_offset).then(|| "length".to_owned());
+    let differing: Vec<String> = other_length.into_iter().chain(differing).collect();
+    Some(match differing.is_empty() {
+        true => state.as_it_is(),
+        false => Err(finished_otherwise(&state.known, &differing)),
+    })
 }
 
 fn abort<'w>(standing: &mut Standing, state: &mut State<'w>, holder: Uuid, plan: &mut Plan<'w>) -> Outcome {
@@ -557,6 +583,18 @@ pub(crate) fn held(left: Duration) -> Error {
     Error::Held { retry_after: left }
 }
 
+/// The conversation has as many messages as it may have.
+fn full() -> Error {
+    let description =
+        format!("must be a conversation with fewer than {MAX_SEQUENCE} messages; create a new one");
+    Error::invalid_because(
+        ErrorReason::ResourceTooLarge,
+        "conversation_id",
+        "conversation.max_messages",
+        description,
+    )
+}
+
 fn not_started(write: &Write, message: &str) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::MessageNotStarted,
@@ -591,6 +629,19 @@ pub(crate) fn closed(known: &Known) -> Error {
             known.durable_offset
         ),
         subject: format!("message/{}", known.id),
+    }
+}
+
+/// The message was finished with other content.
+pub(crate) fn finished_otherwise(known: &Known, differing: &[String]) -> Error {
+    Error::AlreadyExists {
+        reason: ErrorReason::IdempotencyKeyReused,
+        message: format!(
+            "the message is complete already, and differs from this finish in: {}; nothing was changed",
+            differing.join(", ")
+        ),
+        kind: "message",
+        name: known.id.to_string(),
     }
 }
 

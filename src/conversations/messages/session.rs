@@ -376,7 +376,7 @@ impl Session {
         steps: &mut Vec<Step>,
     ) {
         let pb::MessageDelta { message_key, offset, text: piece } = delta;
-        let key = (conversation_id, message_key);
+        let (key, offset) = ((conversation_id, message_key), i64::from(offset));
         if !self.texts.contains_key(&key) {
             self.forget_some();
         }

@@ -4,6 +4,7 @@
 //! name is prepared once per connection.
 
 pub(crate) mod append;
+pub(crate) mod ends;
 pub(crate) mod latest;
 pub(crate) mod spans;
 
@@ -22,6 +23,7 @@ use crate::db::json::Json;
 use crate::db::keyset::Direction;
 use crate::db::literal::push_of_tenant;
 use crate::db::schema::conversation_messages::{self, dsl};
+use crate::db::shown::{shown, shown_or};
 use crate::error::Result;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
 use crate::rpc::words::Text;
@@ -69,10 +71,13 @@ pub(crate) struct Numbered {
 pub(crate) struct Ai {
     pub(crate) provider: String,
     pub(crate) model: String,
-    pub(crate) prompt_tokens: i64,
-    pub(crate) completion_tokens: i64,
-    pub(crate) cached_tokens: i64,
-    pub(crate) response_time_us: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) completion_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cached_tokens: Option<i32>,
+    pub(crate) response_duration_us: Option<i64>,
     pub(crate) time_to_first_token_us: Option<i64>,
     pub(crate) finish_reason: String,
 }
@@ -268,21 +273,41 @@ pub(crate) async fn list_by_id(
     Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?).rows)
 }
 
-/// The messages between two sequences, both left out, as far as `limit` and `bytes` go; at least one.
+/// The messages between two sequences, both left out, as far as `limit` and `bytes` go; at least one. Unless
+/// `is_full`, without what models and tools did, and without metadata.
 pub(crate) async fn list(
     tx: &TenantTx,
     conversation_id: Uuid,
-    direction: Direction,
+    (direction, is_full): (Direction, bool),
     (after, before): (i64, i64),
     (limit, bytes): (i64, usize),
 ) -> Result<Rows<Message>> {
+    // The columns of `Message`, in its order.
+    let columns = (
+        dsl::id,
+        dsl::conversation_id,
+        dsl::sequence,
+        dsl::message_key,
+        dsl::role,
+        dsl::author,
+        dsl::status,
+        dsl::content,
+        dsl::content_type,
+        shown(dsl::ai, is_full),
+        shown_or(dsl::actions, is_full, "'[]'"),
+        shown_or(dsl::metadata, is_full, "'{}'"),
+        dsl::sent_at,
+        dsl::created_at,
+        dsl::updated_at,
+        dsl::revision,
+    );
     let messages = dsl::conversation_messages
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::conversation_id.eq(conversation_id))
         .filter(dsl::sequence.gt(after))
         .filter(dsl::sequence.lt(before))
         .limit(limit)
-        .select(Message::as_select());
+        .select(columns);
     match direction {
         Direction::Ascending => Ok(Rows::of(
             fitted_by::<MessageSize, _>(messages.order(dsl::sequence.asc()), bytes)

@@ -42,7 +42,7 @@ impl From<Message> for pb::Message {
         Self {
             id: id.to_string(),
             conversation_id: conversation_id.to_string(),
-            sequence,
+            sequence: rpc::to_int32(sequence),
             message_key,
             role: wire(Some(role)),
             author,
@@ -68,7 +68,7 @@ impl From<Ai> for pb::AiMetadata {
             prompt_tokens,
             completion_tokens,
             cached_tokens,
-            response_time_us,
+            response_duration_us,
             time_to_first_token_us,
             finish_reason,
         } = row;
@@ -78,7 +78,7 @@ impl From<Ai> for pb::AiMetadata {
             prompt_tokens,
             completion_tokens,
             cached_tokens,
-            response_time: response_time_us.map(times::duration_from_micros),
+            response_duration: response_duration_us.map(times::duration_from_micros),
             time_to_first_token: time_to_first_token_us.map(times::duration_from_micros),
             finish_reason,
         }
@@ -93,7 +93,7 @@ impl From<pb::AiMetadata> for Ai {
             prompt_tokens,
             completion_tokens,
             cached_tokens,
-            response_time,
+            response_duration,
             time_to_first_token,
             finish_reason,
         } = message;
@@ -103,7 +103,7 @@ impl From<pb::AiMetadata> for Ai {
             prompt_tokens,
             completion_tokens,
             cached_tokens,
-            response_time_us: response_time.as_ref().map(times::duration_to_micros),
+            response_duration_us: response_duration.as_ref().map(times::duration_to_micros),
             time_to_first_token_us: time_to_first_token.as_ref().map(times::duration_to_micros),
             finish_reason,
         }
@@ -124,11 +124,46 @@ impl From<pb::MessageAction> for Action {
     }
 }
 
-/// A message to add. Its fingerprint is that of what the client sent, key included.
-pub(crate) fn new_message(conversation_id: Uuid, message: pb::NewMessage) -> NewMessage {
+/// As much of a message as one that is asked for shows.
+pub(crate) fn shown(message: pb::Message, view: pb::MessageView) -> pb::Message {
+    match view {
+        pb::MessageView::Unspecified | pb::MessageView::Full => message,
+        pb::MessageView::Basic => pb::Message { ai: None, actions: Vec::new(), metadata: None, ..message },
+    }
+}
+
+/// A message to add. Its fingerprint is that of what the client says, key included; what the server makes is
+/// not part of it.
+pub(crate) fn new_message(conversation_id: Uuid, message: pb::Message) -> NewMessage {
+    let message = pb::Message {
+        id: String::new(),
+        conversation_id: String::new(),
+        sequence: 0,
+        status: 0,
+        create_time: None,
+        update_time: None,
+        etag: String::new(),
+        ..message
+    };
     let fingerprint = fingerprint(&message);
-    let pb::NewMessage { message_key, role, content, content_type, author, sent_time, ai, actions, metadata } =
-        message;
+    let pb::Message {
+        id: _,
+        conversation_id: _,
+        sequence: _,
+        message_key,
+        role,
+        author,
+        status: _,
+        content,
+        content_type,
+        ai,
+        actions,
+        metadata,
+        sent_time,
+        create_time: _,
+        update_time: _,
+        etag: _,
+    } = message;
     NewMessage {
         id: Uuid::now_v7(),
         token_count: quote::count_in_passing(&content),
@@ -173,16 +208,15 @@ fn started_message(conversation_id: Uuid, start: pb::MessageStart) -> (NewMessag
     } = start;
     let fingerprint =
         fingerprint(&pb::MessageStart { message_key: message_key.clone(), role, ..Default::default() });
-    let message = pb::NewMessage {
+    let message = pb::Message {
         message_key,
         role,
-        content: String::new(),
-        content_type,
         author,
-        sent_time,
+        content_type,
         ai,
-        actions: Vec::new(),
         metadata,
+        sent_time,
+        ..Default::default()
     };
     // Counted when it is closed.
     let message = NewMessage { fingerprint, token_count: None, ..new_message(conversation_id, message) };
@@ -190,7 +224,7 @@ fn started_message(conversation_id: Uuid, start: pb::MessageStart) -> (NewMessag
 }
 
 /// A message to add, as a write.
-pub(crate) fn add(conversation_id: Uuid, message: pb::NewMessage) -> Write {
+pub(crate) fn add(conversation_id: Uuid, message: pb::Message) -> Write {
     let message_key = message.message_key.clone();
     let change = Change::Add(Box::new(new_message(conversation_id, message)));
     Write { conversation_id, message_key, change }
@@ -209,7 +243,7 @@ pub(crate) fn finish(conversation_id: Uuid, finish: pb::MessageFinish, holder: U
     let pb::MessageFinish { message_key, length, ai, actions } = finish;
     let change = Change::Finish {
         holder,
-        length,
+        length: length.into(),
         ai: ai.map(|ai| Json(ai.into())),
         actions: Json(actions.into_iter().map(Into::into).collect()),
     };
@@ -232,8 +266,8 @@ pub(crate) fn ack(placed: Placed) -> pb::AddMessageResponse {
     answer(Answer::Ack(pb::MessageAck {
         message_key,
         message_id: id.to_string(),
-        sequence,
-        durable_offset,
+        sequence: rpc::to_int32(sequence),
+        durable_offset: rpc::to_int32(durable_offset),
         deduplicated,
         conversation_id: conversation_id.to_string(),
         status: status.into(),

@@ -391,22 +391,28 @@ impl Writer {
     }
 }
 
-/// Reads what is stored of texts that writes say again; nothing where there are none, as nearly always.
+/// Reads what is stored of texts that writes say again, and compares finishes with messages that are complete;
+/// nothing where there are none, as nearly always.
 async fn recall(tx: &BatchTx, shares: &[Share<'_>], found: &mut [Found]) -> Result<()> {
-    let spans: Vec<_> = shares
+    let again: Vec<_> = shares
         .iter()
         .zip(found.iter())
-        .map(|(share, found)| rules::said_again(&share.writes, &found.known))
+        .map(|(share, found)| {
+            let said = rules::said_again(&share.writes, &found.known);
+            (said, rules::finished_again(&share.writes, &found.known))
+        })
         .collect();
-    if spans.iter().all(Vec::is_empty) {
+    if again.iter().all(|(said, finished)| said.is_empty() && finished.is_empty()) {
         return Ok(());
     }
-    let recall = shares.iter().zip(&spans).map(|(share, spans)| {
-        tx.as_tenant(share.caller, async |tx: &TenantTx| actions::recall(tx, spans).await)
+    let recall = shares.iter().zip(&again).map(|(share, (said, finished))| {
+        tx.as_tenant(share.caller, async |tx: &TenantTx| actions::recall(tx, said, finished).await)
     });
     match tx.flight(one_flight(recall)).await {
-        Ok(texts) => {
-            found.iter_mut().zip(texts).for_each(|(found, texts)| found.texts = texts);
+        Ok(recalled) => {
+            for (found, (texts, compared)) in found.iter_mut().zip(recalled) {
+                (found.texts, found.compared) = (texts, compared);
+            }
             Ok(())
         }
         Err(error) => {

@@ -21,7 +21,7 @@ pub(crate) struct Brief {
     pub(crate) id: Uuid,
     pub(crate) customer_id: Uuid,
     pub(crate) entry_point: Option<Text<EntryPoint>>,
-    pub(crate) channel: Text<Modality>,
+    pub(crate) modality: Text<Modality>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) last_sequence: i64,
     pub(crate) latest_analysis: Option<Json<Analysis>>,
@@ -167,7 +167,7 @@ impl QueryFragment<Pg> for ListBriefs {
         out.push_sql(" + ");
         out.push_bind_param::<BigInt, _>(newest)?;
         out.push_sql(
-            ") AS o), id, customer_id, entry_point, channel, started_at, last_sequence, told, \
+            ") AS o), id, customer_id, entry_point, modality, started_at, last_sequence, told, \
              outcome, outcome_notes, follow_up_due_at, follow_up_notes FROM (",
         );
         self.walk_part(&mut out, &NEWEST, |out| {

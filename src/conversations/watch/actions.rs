@@ -118,8 +118,10 @@ pub(crate) async fn begin(tx: &TenantTx, id: Uuid, with_text: bool) -> Result<Op
 /// What happened after a position, as far as a page goes.
 pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page> {
     let after = (from.sequence, i64::MAX);
-    let (conversation, listed) =
-        try_join!(conversations::find(tx, id), messages::list(tx, id, Direction::Ascending, after, PAGE))?;
+    let (conversation, listed) = try_join!(
+        conversations::find(tx, id),
+        messages::list(tx, id, (Direction::Ascending, true), after, PAGE)
+    )?;
     let conversation = conversation.ok_or_else(|| not_found(id))?;
     let reopened = from.over && !is_over(conversation.status);
     let mut page = Page {

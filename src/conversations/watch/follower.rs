@@ -18,6 +18,7 @@ use crate::conversations::rules::is_over;
 use crate::conversations::store::Conversation;
 use crate::pb::conversation_event::Event as Told;
 use crate::pb::{self, MessageStatus};
+use crate::rpc;
 
 /// What is to be done about something that was heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,15 +226,15 @@ impl Follower {
     pub(super) fn hear(&mut self, event: &Event) -> Next {
         let Position { sequence, change, own: _, over } = self.position;
         match event {
-            Event::Added(message) if message.sequence <= sequence => Next::Done,
+            Event::Added(message) if i64::from(message.sequence) <= sequence => Next::Done,
             // A conversation that takes messages after its end was reopened, which a page tells first.
-            Event::Added(message) if message.sequence == sequence + 1 && !over => {
+            Event::Added(message) if i64::from(message.sequence) == sequence + 1 && !over => {
                 self.add(message);
                 Next::Done
             }
             Event::Closed { change: number, .. } if *number <= change => Next::Done,
             Event::Closed { change: number, message }
-                if *number == change + 1 && message.sequence <= sequence =>
+                if *number == change + 1 && i64::from(message.sequence) <= sequence =>
             {
                 self.end(message, *number);
                 Next::Done
@@ -277,7 +278,7 @@ impl Follower {
 
     /// Says that nothing happened.
     pub(super) fn checkpoint(&mut self) {
-        let last_sequence = self.position.sequence;
+        let last_sequence = rpc::to_int32(self.position.sequence);
         self.tell(Told::Checkpoint(pb::Checkpoint { last_sequence }));
     }
 
@@ -290,11 +291,12 @@ impl Follower {
     }
 
     fn add(&mut self, message: &Arc<pb::Message>) {
-        self.position.sequence = message.sequence;
+        let sequence = i64::from(message.sequence);
+        self.position.sequence = sequence;
         if message.status() == MessageStatus::InProgress {
             if let Ok(message_id) = Uuid::try_parse(&message.id) {
                 let open = Open::new(message_id, &message.content, Some(0), None);
-                self.open.insert(message.sequence, open);
+                self.open.insert(sequence, open);
             }
             self.tell(Told::MessageStarted(pb::MessageStarted { message: Some((**message).clone()) }));
         } else {
@@ -305,13 +307,14 @@ impl Follower {
 
     /// Notes what a message that has ended had, where it may go on.
     fn note_end(&mut self, message: &pb::Message) {
+        let sequence = i64::from(message.sequence);
         if self.include_deltas && message.status() == MessageStatus::Incomplete {
-            self.given_up.insert(message.sequence, Said::new(&message.content));
+            self.given_up.insert(sequence, Said::new(&message.content));
             if self.given_up.len() > GIVEN_UP {
                 self.given_up.pop_first();
             }
         } else {
-            self.given_up.remove(&message.sequence);
+            self.given_up.remove(&sequence);
         }
     }
 
@@ -406,20 +409,21 @@ impl Follower {
     /// Tells the end of a message. Text that was told and is not in it was never committed, or was dropped by a
     /// restart: the watcher is told so first.
     fn end(&mut self, message: &Arc<pb::Message>, change: i64) {
-        let open = self.open.remove(&message.sequence);
+        let sequence = i64::from(message.sequence);
+        let open = self.open.remove(&sequence);
         if self.include_deltas {
             match open {
                 Some(open) if open.told.as_ref().is_some_and(|told| told.begins(&message.content)) => {}
                 Some(open) => {
-                    self.tell(snapshot(open.message_id, message.sequence, message.content.clone()));
+                    self.tell(snapshot(open.message_id, sequence, message.content.clone()));
                 }
                 // It was given up before, and began anew between two looks.
                 None => {
-                    let said = self.given_up.get(&message.sequence);
+                    let said = self.given_up.get(&sequence);
                     if said.is_some_and(|said| !said.begins(&message.content))
                         && let Ok(message_id) = Uuid::try_parse(&message.id)
                     {
-                        self.tell(snapshot(message_id, message.sequence, String::new()));
+                        self.tell(snapshot(message_id, sequence, String::new()));
                     }
                 }
             }
@@ -477,10 +481,12 @@ fn closed(message: &Arc<pb::Message>) -> Told {
 }
 
 fn snapshot(message_id: Uuid, sequence: i64, text: String) -> Told {
+    let sequence = rpc::to_int32(sequence);
     Told::MessageSnapshot(pb::MessageText { message_id: message_id.to_string(), sequence, offset: 0, text })
 }
 
 fn delta(message_id: Uuid, sequence: i64, offset: i64, text: String) -> Told {
+    let (sequence, offset) = (rpc::to_int32(sequence), rpc::to_int32(offset));
     Told::MessageDelta(pb::MessageText { message_id: message_id.to_string(), sequence, offset, text })
 }
 

@@ -323,6 +323,7 @@ impl Reader {
         match start {
             None => Ok(here),
             Some(Start::AfterSequence(sequence)) => {
+                let sequence = i64::from(sequence);
                 check_position(sequence, here.sequence)?;
                 Ok(Position { sequence, ..here })
             }

@@ -33,7 +33,7 @@ pub(in crate::dashboard) enum Part {
     All = 0b11111,
     Status = 0b01111,
     EntryPoint = 0b10111,
-    Channel = 0b11011,
+    Modality = 0b11011,
     Presenter = 0b11101,
     Outcome = 0b11110,
 }
@@ -131,13 +131,13 @@ impl QueryFragment<Pg> for ListGroups {
         out.push_sql(
             "SELECT part, value, conversations, messages FROM (SELECT *, row_number() OVER \
              (PARTITION BY part ORDER BY conversations DESC, value COLLATE \"C\") AS place FROM (\
-             SELECT grouping(c.status, c.entry_point, c.channel, c.presenter_id, c.outcome) AS part, \
-             coalesce(c.status, c.entry_point, c.channel, c.presenter_id, c.outcome, '') AS value, \
+             SELECT grouping(c.status, c.entry_point, c.modality, c.presenter_id, c.outcome) AS part, \
+             coalesce(c.status, c.entry_point, c.modality, c.presenter_id, c.outcome, '') AS value, \
              count(*) AS conversations, coalesce(sum(c.last_sequence), 0)::bigint AS messages",
         );
         self.of.walk_ast(out.reborrow())?;
         out.push_sql(
-            " GROUP BY GROUPING SETS ((), (c.status), (c.entry_point), (c.channel), (c.presenter_id), \
+            " GROUP BY GROUPING SETS ((), (c.status), (c.entry_point), (c.modality), (c.presenter_id), \
              (c.outcome))) AS g) AS t WHERE place <= ",
         );
         out.push_bind_param::<BigInt, _>(&self.limit)?;

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 
 use super::store::analyses::{Analysis, Compared, Objection};
 use crate::error::{Error, Result};
-use crate::pb::ObjectionState;
+use crate::pb::ObjectionStatus;
 use crate::rpc::words::Word;
 
 /// Topics and questions at most, of each: what a person takes in.
@@ -69,8 +69,8 @@ impl Tally {
         self.topics.add(topics);
         self.questions.add(questions);
         let mut kinds: HashMap<String, bool> = HashMap::new();
-        for Objection { kind, state } in objections {
-            *kinds.entry(kind).or_default() |= state != ObjectionState::Resolved.word();
+        for Objection { kind, status } in objections {
+            *kinds.entry(kind).or_default() |= status != ObjectionStatus::Resolved.word();
         }
         for (kind, is_open) in kinds {
             let (conversations, open) = self.objections.entry(kind).or_default();
@@ -147,12 +147,12 @@ impl Texts {
 mod tests {
     use super::*;
 
-    fn analysis(topics: &[&str], objections: &[(&str, ObjectionState)]) -> Analysis {
+    fn analysis(topics: &[&str], objections: &[(&str, ObjectionStatus)]) -> Analysis {
         let compared =
             |text: &&str| Compared { form: crate::rpc::fold::fold(text), text: (*text).to_owned() };
-        let objection = |(kind, state): &(&str, ObjectionState)| Objection {
+        let objection = |(kind, status): &(&str, ObjectionStatus)| Objection {
             kind: (*kind).to_owned(),
-            state: state.word().to_owned(),
+            status: status.word().to_owned(),
         };
         Analysis {
             sentiment: None,
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_objection_is_open_where_one_of_its_kind_is() {
-        use ObjectionState::{Raised, Resolved};
+        use ObjectionStatus::{Raised, Resolved};
         let analyses = vec![
             analysis(&[], &[("PRICE", Resolved), ("PRICE", Raised), ("TIMING", Resolved)]),
             analysis(&[], &[("PRICE", Resolved)]),

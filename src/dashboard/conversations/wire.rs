@@ -48,8 +48,8 @@ pub(in crate::dashboard) fn answer(
         entry_points: counted.words(groups, Part::EntryPoint, |list, entry_point: EntryPoint| {
             list.entry_points.push(entry_point.into());
         }),
-        channels: counted.words(groups, Part::Channel, |list, channel: Modality| {
-            list.channels.push(channel.into());
+        modalities: counted.words(groups, Part::Modality, |list, modality: Modality| {
+            list.modalities.push(modality.into());
         }),
         presenters: counted.presenters(groups),
         outcomes: counted.words(groups, Part::Outcome, |list, outcome: ConversationOutcome| {

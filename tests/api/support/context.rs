@@ -2,9 +2,7 @@
 
 use crm_backend::pb::{
     ActionStatus, BrandVoice, BusinessContext, ChatToolCall, ContentPreferences, ContextFormat,
-    ContextSectionKind, ConversationOutcome, CreateConversationRequest, Customer, EntryPoint, FollowUp,
-    GetAiContextRequest, GetAiContextResponse, MessageAction, MessageRole, NewMessage, Objection,
-    ObjectionKind, ObjectionState, OmissionReason, RecordAnalysisRequest, Tokenizer,
+    ContextSectionKind, Conversation, ConversationAnalysis, ConversationOutcome, Customer, EntryPoint, FollowUp, GetAiContextRequest, GetAiContextResponse, Message, MessageAction, MessageRole, Objection, ObjectionKind, ObjectionStatus, OmissionReason, Tokenizer,
 };
 use prost_types::Timestamp;
 use tonic::Status;
@@ -22,8 +20,8 @@ pub(crate) fn at(minutes: i64) -> Option<Timestamp> {
 }
 
 /// A message that was said so many minutes after nine.
-pub(crate) fn said(role: MessageRole, minutes: i64, content: &str) -> NewMessage {
-    NewMessage {
+pub(crate) fn said(role: MessageRole, minutes: i64, content: &str) -> Message {
+    Message {
         message_key: format!("{minutes}"),
         role: role.into(),
         content: content.to_owned(),
@@ -74,15 +72,15 @@ pub(crate) fn cafe() -> Customer {
 }
 
 /// An analysis with a summary and an objection in this state.
-pub(crate) fn analysis(conversation_id: &str, covers: i64, state: ObjectionState) -> RecordAnalysisRequest {
-    RecordAnalysisRequest {
+pub(crate) fn analysis(conversation_id: &str, covers: i32, status: ObjectionStatus) -> ConversationAnalysis {
+    ConversationAnalysis {
         conversation_id: conversation_id.to_owned(),
         covers_through_sequence: covers,
         topics: vec!["beans".to_owned()],
         summary: "Zoë wants more beans, but finds them dear.".to_owned(),
         objections: vec![Objection {
             kind: ObjectionKind::Price.into(),
-            state: state.into(),
+            status: status.into(),
             evidence: "That is a lot for beans.".to_owned(),
         }],
         ..Default::default()
@@ -95,8 +93,8 @@ impl Tenant {
     }
 
     /// A conversation with a customer that began so many minutes after nine, with these messages.
-    pub(crate) async fn talk(&self, customer_id: &str, minutes: i64, messages: Vec<NewMessage>) -> String {
-        let request = CreateConversationRequest {
+    pub(crate) async fn talk(&self, customer_id: &str, minutes: i64, messages: Vec<Message>) -> String {
+        let request = Conversation {
             customer_id: customer_id.to_owned(),
             entry_point: EntryPoint::Whatsapp.into(),
             start_time: at(minutes),

@@ -3,12 +3,12 @@
 use std::future::Future;
 
 use crm_backend::pb::{
-    AddMessageRequest, AddMessageResponse, Conversation, CreateConversationRequest, CreateMessageRequest,
-    EndConversationRequest, GetConversationRequest, GetMessageRequest, ListConversationsRequest,
-    ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, Message, MessageAbort, MessageAck,
-    MessageDelta, MessageFinish, MessageRole, MessageStart, NewMessage, RecordAnalysisRequest,
-    ReopenConversationRequest, UpdateConversationRequest, add_message_request::Command,
-    add_message_response::Result as Answer, get_message_request::Name,
+    AddMessageRequest, AddMessageResponse, Conversation, ConversationAnalysis, ConversationView,
+    CreateConversationRequest, CreateMessageRequest, EndConversationRequest, GetConversationRequest,
+    GetMessageRequest, ListConversationsRequest, ListConversationsResponse, ListMessagesRequest,
+    ListMessagesResponse, Message, MessageAbort, MessageAck, MessageDelta, MessageFinish, MessageRole,
+    MessageStart, RecordAnalysisRequest, ReopenConversationRequest, UpdateConversationRequest,
+    add_message_request::Command, add_message_response::Result as Answer, get_message_request::Name,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -19,8 +19,8 @@ use super::raw::unary;
 use super::{Tenant, soon};
 
 /// A message of the customer's, under this key.
-pub(crate) fn message(key: &str, content: &str) -> NewMessage {
-    NewMessage {
+pub(crate) fn message(key: &str, content: &str) -> Message {
+    Message {
         message_key: key.to_owned(),
         role: MessageRole::User.into(),
         content: content.to_owned(),
@@ -51,13 +51,13 @@ pub(crate) fn restart(key: &str, producer: &str) -> Command {
 
 /// A piece of a message's text.
 pub(crate) fn delta(key: &str, offset: usize, text: &str) -> Command {
-    let offset = i64::try_from(offset).expect("a short text");
+    let offset = i32::try_from(offset).expect("a short text");
     Command::Delta(MessageDelta { message_key: key.to_owned(), offset, text: text.to_owned() })
 }
 
 /// Closes a message with so many bytes.
 pub(crate) fn finish(key: &str, length: usize) -> Command {
-    let length = i64::try_from(length).expect("a short text");
+    let length = i32::try_from(length).expect("a short text");
     Command::Finish(MessageFinish { message_key: key.to_owned(), length, ..Default::default() })
 }
 
@@ -70,18 +70,17 @@ impl Tenant {
     /// A new conversation with a new customer.
     pub(crate) async fn conversation(&self) -> Conversation {
         let customer_id = self.customer("Café Zoë").await.id;
-        self.open(CreateConversationRequest { customer_id, ..Default::default() })
-            .await
-            .expect("a conversation")
+        self.open(Conversation { customer_id, ..Default::default() }).await.expect("a conversation")
     }
 
-    pub(crate) async fn open(&self, request: CreateConversationRequest) -> Result<Conversation, Status> {
+    pub(crate) async fn open(&self, conversation: Conversation) -> Result<Conversation, Status> {
+        let request = CreateConversationRequest { conversation: Some(conversation), ..Default::default() };
         let response = self.conversations().create_conversation(request).await?.into_inner();
         Ok(response.conversation.expect("the conversation"))
     }
 
     pub(crate) async fn read(&self, id: &str) -> Result<Conversation, Status> {
-        let request = GetConversationRequest { id: id.to_owned() };
+        let request = GetConversationRequest { id: id.to_owned(), ..Default::default() };
         let response = self.conversations().get_conversation(request).await?.into_inner();
         Ok(response.conversation.expect("the conversation"))
     }
@@ -121,6 +120,7 @@ impl Tenant {
     pub(crate) async fn all_conversations(&self, mut request: ListConversationsRequest) -> Vec<Conversation> {
         let mut conversations = Vec::new();
         request.page_size = 500;
+        request.set_view(ConversationView::Full);
         loop {
             let page = self.conversation_page(request.clone()).await.expect("a page");
             conversations.extend(page.conversations);
@@ -132,7 +132,7 @@ impl Tenant {
     }
 
     /// Adds a message, and says whether it was there already.
-    pub(crate) async fn add(&self, id: &str, message: NewMessage) -> Result<(Message, bool), Status> {
+    pub(crate) async fn add(&self, id: &str, message: Message) -> Result<(Message, bool), Status> {
         let request = CreateMessageRequest {
             conversation_id: id.to_owned(),
             message: Some(message),
@@ -147,7 +147,11 @@ impl Tenant {
     }
 
     pub(crate) async fn message_named(&self, conversation_id: &str, name: Name) -> Result<Message, Status> {
-        let request = GetMessageRequest { conversation_id: conversation_id.to_owned(), name: Some(name) };
+        let request = GetMessageRequest {
+            conversation_id: conversation_id.to_owned(),
+            name: Some(name),
+            ..Default::default()
+        };
         Ok(self.conversations().get_message(request).await?.into_inner().message.expect("the message"))
     }
 
@@ -175,8 +179,9 @@ impl Tenant {
 
     pub(crate) async fn analyse(
         &self,
-        request: RecordAnalysisRequest,
-    ) -> Result<crm_backend::pb::ConversationAnalysis, Status> {
+        analysis: ConversationAnalysis,
+    ) -> Result<ConversationAnalysis, Status> {
+        let request = RecordAnalysisRequest { analysis: Some(analysis), ..Default::default() };
         let response = self.conversations().record_analysis(request).await?.into_inner();
         Ok(response.analysis.expect("the analysis"))
     }
@@ -198,7 +203,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Sends a message without waiting for its answer; an empty id means the conversation before.
-    pub(crate) fn send(&self, conversation_id: &str, message: NewMessage) {
+    pub(crate) fn send(&self, conversation_id: &str, message: Message) {
         self.send_request(AddMessageRequest {
             conversation_id: conversation_id.to_owned(),
             command: Some(Command::Message(message)),

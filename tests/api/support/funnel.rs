@@ -102,7 +102,7 @@ impl Event {
                  VALUES ('{tenant}', '{id}', '{id}', '{customer}', '{kind}', 'x', 'x', 1, {at}, true, {campaign})"
             ),
             Table::Conversations => format!(
-                "INSERT INTO conversations (tenant_id, id, customer_id, session_id, entry_point, channel, environment,
+                "INSERT INTO conversations (tenant_id, id, customer_id, session_id, entry_point, modality, environment,
                      presenter_kind, status, started_at)
                  VALUES ('{tenant}', '{id}', '{customer}', '{id}', {entry_point}, 'TEXT', '{kind}', 'AI_AGENT', 'OPEN',
                      {at})"

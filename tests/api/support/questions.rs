@@ -1,11 +1,11 @@
 //! Pending questions in few words.
 
 use crm_backend::pb::{
-    CreateConversationRequest, CreatePendingQuestionRequest, DeletePendingQuestionRequest,
-    GetPendingQuestionRequest, ListPendingQuestionsRequest, ListPendingQuestionsResponse,
-    MarkPendingQuestionAnsweredRequest, MarkPendingQuestionAnsweredResponse, MarkPendingQuestionAskedRequest,
-    MarkPendingQuestionVerifiedRequest, NextPendingQuestionsRequest, NextPendingQuestionsResponse,
-    PendingQuestion, SkipPendingQuestionRequest, UpdatePendingQuestionRequest,
+    Conversation, CreatePendingQuestionRequest, DeletePendingQuestionRequest, GetPendingQuestionRequest,
+    ListPendingQuestionsRequest, ListPendingQuestionsResponse, MarkPendingQuestionAnsweredRequest,
+    MarkPendingQuestionAnsweredResponse, MarkPendingQuestionAskedRequest, MarkPendingQuestionVerifiedRequest,
+    NextPendingQuestionsRequest, NextPendingQuestionsResponse, PendingQuestion, SkipPendingQuestionRequest,
+    UpdatePendingQuestionRequest,
 };
 use tonic::{Code, Status};
 
@@ -60,7 +60,7 @@ impl Tenant {
 
     /// Another conversation of a customer.
     pub(crate) async fn talk_of(&self, customer_id: &str) -> String {
-        let request = CreateConversationRequest { customer_id: customer_id.to_owned(), ..Default::default() };
+        let request = Conversation { customer_id: customer_id.to_owned(), ..Default::default() };
         self.open(request).await.expect("a conversation").id
     }
 

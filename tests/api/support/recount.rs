@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crm_backend::pb::{
     AiMetadata, Conversation, DashboardCount, DurationSpread, GetConversationStatisticsResponse, Message,
-    ModelUsage, ObjectionCount, ObjectionState,
+    ModelUsage, ObjectionCount, ObjectionStatus,
 };
 use crm_backend::rpc::fold::fold;
 use crm_backend::rpc::times;
@@ -17,7 +17,7 @@ pub(crate) fn bare(answer: &GetConversationStatisticsResponse) -> GetConversatio
     let lists = [
         &mut bare.statuses,
         &mut bare.entry_points,
-        &mut bare.channels,
+        &mut bare.modalities,
         &mut bare.presenters,
         &mut bare.outcomes,
         &mut bare.sentiments,
@@ -48,12 +48,12 @@ pub(crate) fn recount(talks: &[(Conversation, Vec<Message>)]) -> GetConversation
         total: Some(count("", conversations.len())),
         statuses: by_word(conversations.iter().map(|talk| talk.status())),
         entry_points: by_word(conversations.iter().map(|talk| talk.entry_point())),
-        channels: by_word(conversations.iter().map(|talk| talk.channel())),
+        modalities: by_word(conversations.iter().map(|talk| talk.modality())),
         presenters: most_first(conversations.iter().map(|talk| presenter(talk))),
         outcomes: by_word(conversations.iter().map(|talk| talk.outcome())),
         message_count: i64::try_from(messages.len()).expect("a number of messages"),
         duration: Some(spread(durations.map(times::duration_to_micros))),
-        response_duration: Some(spread(made.iter().filter_map(|ai| response_time(ai)))),
+        response_duration: Some(spread(made.iter().filter_map(|ai| response_duration(ai)))),
         models: models(&made),
         sentiments: by_word(
             analyses()
@@ -118,8 +118,8 @@ fn by_text<'a>(lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<DashboardCou
     counts
 }
 
-fn response_time(ai: &AiMetadata) -> Option<i64> {
-    ai.response_time.as_ref().map(times::duration_to_micros)
+fn response_duration(ai: &AiMetadata) -> Option<i64> {
+    ai.response_duration.as_ref().map(times::duration_to_micros)
 }
 
 /// The smallest value that is not exceeded by so many in a hundred.
@@ -152,10 +152,10 @@ fn models(made: &[&AiMetadata]) -> Vec<ModelUsage> {
             ModelUsage {
                 model: name.to_owned(),
                 message_count: i64::try_from(of.len()).expect("a number of messages"),
-                prompt_tokens: of.iter().map(|ai| ai.prompt_tokens).sum(),
-                completion_tokens: of.iter().map(|ai| ai.completion_tokens).sum(),
-                cached_tokens: of.iter().map(|ai| ai.cached_tokens).sum(),
-                response_duration: Some(spread(of.iter().filter_map(|ai| response_time(ai)))),
+                prompt_tokens: of.iter().filter_map(|ai| ai.prompt_tokens).map(i64::from).sum(),
+                completion_tokens: of.iter().filter_map(|ai| ai.completion_tokens).map(i64::from).sum(),
+                cached_tokens: of.iter().filter_map(|ai| ai.cached_tokens).map(i64::from).sum(),
+                response_duration: Some(spread(of.iter().filter_map(|ai| response_duration(ai)))),
             }
         })
         .collect();
@@ -168,7 +168,7 @@ fn objections(conversations: &[&Conversation]) -> Vec<ObjectionCount> {
     for analysis in conversations.iter().filter_map(|talk| talk.latest_analysis.as_ref()) {
         let mut of_talk: BTreeMap<i32, bool> = BTreeMap::new();
         for objection in &analysis.objections {
-            *of_talk.entry(objection.kind).or_default() |= objection.state() != ObjectionState::Resolved;
+            *of_talk.entry(objection.kind).or_default() |= objection.status() != ObjectionStatus::Resolved;
         }
         for (kind, unresolved) in of_talk {
             let (count, open) = found.entry(kind).or_default();

@@ -11,6 +11,7 @@ pub(crate) struct About {
     pub(crate) slug: String,
     pub(crate) conversation: String,
     pub(crate) message: String,
+    pub(crate) analysis: String,
     pub(crate) question: String,
     pub(crate) faq: String,
     pub(crate) observation: String,
@@ -33,6 +34,7 @@ impl About {
             slug: "nobody".to_owned(),
             conversation: uuid::Uuid::now_v7().to_string(),
             message: uuid::Uuid::now_v7().to_string(),
+            analysis: uuid::Uuid::now_v7().to_string(),
             question: uuid::Uuid::now_v7().to_string(),
             faq: uuid::Uuid::now_v7().to_string(),
             observation: uuid::Uuid::now_v7().to_string(),
@@ -122,9 +124,9 @@ fn of_customers(rpc: &str, about: About) -> Vec<u8> {
 }
 
 fn of_conversations(rpc: &str, about: About) -> Vec<u8> {
-    let About { customer: customer_id, conversation: id, message, text, request_id, .. } = about;
+    let About { customer: customer_id, conversation: id, message, analysis, text, request_id, .. } = about;
     let conversation_id = id.clone();
-    let new_message = pb::NewMessage {
+    let new_message = pb::Message {
         message_key: text.clone(),
         role: pb::MessageRole::User.into(),
         content: text.clone(),
@@ -132,10 +134,11 @@ fn of_conversations(rpc: &str, about: About) -> Vec<u8> {
     };
     match rpc {
         "CreateConversation" => {
-            pb::CreateConversationRequest { customer_id, session_id: text, request_id, ..Default::default() }
-                .encode_to_vec()
+            let conversation = pb::Conversation { customer_id, session_id: text, ..Default::default() };
+            let conversation = Some(conversation);
+            pb::CreateConversationRequest { conversation, request_id, reuse_open: false }.encode_to_vec()
         }
-        "GetConversation" => pb::GetConversationRequest { id }.encode_to_vec(),
+        "GetConversation" => pb::GetConversationRequest { id, ..Default::default() }.encode_to_vec(),
         "ListConversations" => {
             pb::ListConversationsRequest { customer_id, ..Default::default() }.encode_to_vec()
         }
@@ -160,17 +163,22 @@ fn of_conversations(rpc: &str, about: About) -> Vec<u8> {
         }
         "GetMessage" => {
             let name = Some(pb::get_message_request::Name::Id(message));
-            pb::GetMessageRequest { conversation_id, name }.encode_to_vec()
+            pb::GetMessageRequest { conversation_id, name, ..Default::default() }.encode_to_vec()
         }
         "ListMessages" => pb::ListMessagesRequest { conversation_id, ..Default::default() }.encode_to_vec(),
         "WatchConversation" => {
             pb::WatchConversationRequest { conversation_id, ..Default::default() }.encode_to_vec()
         }
         "RecordAnalysis" => {
-            pb::RecordAnalysisRequest { conversation_id, summary: text, request_id, ..Default::default() }
-                .encode_to_vec()
+            let analysis = pb::ConversationAnalysis { conversation_id, summary: text, ..Default::default() };
+            pb::RecordAnalysisRequest { analysis: Some(analysis), request_id }.encode_to_vec()
         }
-        "ListAnalyses" => pb::ListAnalysesRequest { conversation_id, ..Default::default() }.encode_to_vec(),
+        "GetConversationAnalysis" => {
+            pb::GetConversationAnalysisRequest { conversation_id, id: analysis }.encode_to_vec()
+        }
+        "ListConversationAnalyses" => {
+            pb::ListConversationAnalysesRequest { conversation_id, ..Default::default() }.encode_to_vec()
+        }
         rpc => panic!("{rpc} has no sample yet"),
     }
 }
@@ -366,8 +374,8 @@ fn of_dashboard(rpc: &str) -> Vec<u8> {
 }
 
 /// An analysis of a whole conversation.
-pub(crate) fn analysis(conversation_id: &str) -> pb::RecordAnalysisRequest {
-    pb::RecordAnalysisRequest {
+pub(crate) fn analysis(conversation_id: &str) -> pb::ConversationAnalysis {
+    pb::ConversationAnalysis {
         conversation_id: conversation_id.to_owned(),
         summary: "They talked.".to_owned(),
         ..Default::default()
@@ -378,7 +386,7 @@ pub(crate) fn analysis(conversation_id: &str) -> pb::RecordAnalysisRequest {
 pub(crate) fn whole_list(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
     let mut request = DynamicMessage::new(rpc.input());
     let of = match rpc.name() {
-        "ListMessages" | "ListAnalyses" => Some(("conversation_id", &about.conversation)),
+        "ListMessages" | "ListConversationAnalyses" => Some(("conversation_id", &about.conversation)),
         "ListCampaignCustomers" => Some(("campaign_id", &about.campaign)),
         "ListRefunds" => Some(("purchase_id", &about.purchase)),
         "ListFaqObservations" => Some(("customer_faq_id", &about.faq)),

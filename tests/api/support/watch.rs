@@ -73,7 +73,7 @@ impl Watch {
     }
 
     /// Reads until the message is closed, and gives the events up to there.
-    pub(crate) async fn until_closed(&mut self, sequence: i64) -> Vec<Event> {
+    pub(crate) async fn until_closed(&mut self, sequence: i32) -> Vec<Event> {
         let mut events = Vec::new();
         while !self.log.is_closed(sequence) {
             events.push(self.next().await);
@@ -86,7 +86,7 @@ impl Watch {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     /// The sequence after which the watch began.
-    pub(crate) after: i64,
+    pub(crate) after: i32,
     /// The messages as they stand.
     pub(crate) messages: Vec<Message>,
     /// Whether it is told text of messages in progress.
@@ -94,7 +94,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn is_closed(&self, sequence: i64) -> bool {
+    pub(crate) fn is_closed(&self, sequence: i32) -> bool {
         self.messages
             .iter()
             .any(|message| message.sequence == sequence && message.status() != MessageStatus::InProgress)
@@ -127,7 +127,7 @@ impl Log {
             }
             Event::MessageDelta(text) => {
                 if let Some(known) = self.find(text.sequence) {
-                    assert_eq!(i64::try_from(known.content.len()), Ok(text.offset), "deltas are contiguous");
+                    assert_eq!(i32::try_from(known.content.len()), Ok(text.offset), "deltas are contiguous");
                     known.content.push_str(&text.text);
                 }
             }
@@ -140,12 +140,12 @@ impl Log {
         if self.messages.is_empty() && self.after == 0 {
             self.after = message.sequence - 1;
         }
-        let next = self.after + i64::try_from(self.messages.len()).expect("a number") + 1;
+        let next = self.after + i32::try_from(self.messages.len()).expect("a number") + 1;
         assert_eq!(message.sequence, next, "every message once, in order");
         self.messages.push(message.clone());
     }
 
-    fn find(&mut self, sequence: i64) -> Option<&mut Message> {
+    fn find(&mut self, sequence: i32) -> Option<&mut Message> {
         self.messages.iter_mut().find(|message| message.sequence == sequence)
     }
 }
@@ -173,7 +173,7 @@ impl Stream {
 
     /// Sends text without waiting for its ack.
     pub(crate) fn delta(&self, conversation_id: &str, key: &str, offset: usize, text: &str) {
-        let offset = i64::try_from(offset).expect("a number");
+        let offset = i32::try_from(offset).expect("a number");
         let (message_key, text) = (key.to_owned(), text.to_owned());
         self.act(conversation_id, Command::Delta(MessageDelta { message_key, offset, text }));
     }
@@ -185,7 +185,7 @@ impl Stream {
     }
 
     pub(crate) fn finish(&self, conversation_id: &str, key: &str, length: usize) {
-        let length = i64::try_from(length).expect("a number");
+        let length = i32::try_from(length).expect("a number");
         let finish = MessageFinish { message_key: key.to_owned(), length, ..Default::default() };
         self.act(conversation_id, Command::Finish(finish));
     }

@@ -10,13 +10,13 @@ use crate::log::{Ack, Copy, Entry, Event, Log, Meant, Request, Subject};
 /// What all clients together know of one message.
 #[derive(Default)]
 struct Known {
-    sequences: BTreeSet<i64>,
+    sequences: BTreeSet<i32>,
     /// Acks that said that this request was the one that made it.
     made: usize,
     /// It was sent, and not every time refused.
     maybe: bool,
     /// The most of its text that was said to be durable.
-    durable: i64,
+    durable: i32,
 }
 
 /// What clients meant; of those who mean one message, all mean the same.

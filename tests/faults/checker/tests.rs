@@ -22,11 +22,11 @@ fn subject(key: &str) -> Subject {
     Subject { conversation: CONVERSATION.into(), key: key.into() }
 }
 
-fn copy(sequence: i64, key: &str, status: MessageStatus, text: &str) -> Copy {
+fn copy(sequence: i32, key: &str, status: MessageStatus, text: &str) -> Copy {
     Copy { sequence, key: key.to_owned(), status, text: text.to_owned() }
 }
 
-fn ack(request: Request, sequence: i64, durable: i64, status: MessageStatus) -> Event {
+fn ack(request: Request, sequence: i32, durable: i32, status: MessageStatus) -> Event {
     Event::Ok(Ack { request: Some(request), sequence, durable, deduplicated: false, status })
 }
 

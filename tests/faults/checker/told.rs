@@ -21,7 +21,7 @@ struct Seen {
 struct Watcher<'a> {
     watched: &'a Watched,
     meant: &'a HashMap<&'a Subject, &'a Meant>,
-    seen: BTreeMap<i64, Seen>,
+    seen: BTreeMap<i32, Seen>,
     faults: &'a mut Vec<Fault>,
 }
 
@@ -80,7 +80,7 @@ impl Watcher<'_> {
         }
     }
 
-    fn last(&self) -> i64 {
+    fn last(&self) -> i32 {
         self.seen.last_key_value().map_or(0, |(sequence, _)| *sequence)
     }
 
@@ -129,10 +129,10 @@ impl Watcher<'_> {
         }
     }
 
-    fn append(&mut self, sequence: i64, offset: i64, text: &str) {
+    fn append(&mut self, sequence: i32, offset: i32, text: &str) {
         match self.seen.get_mut(&sequence) {
             Some(seen) if seen.status == MessageStatus::InProgress => {
-                let length = i64::try_from(seen.text.len()).expect("a length");
+                let length = i32::try_from(seen.text.len()).expect("a length");
                 if offset == length {
                     seen.text.push_str(text);
                 } else {
@@ -183,7 +183,7 @@ impl Watcher<'_> {
                 Some(_) => {}
             }
         }
-        let unknown: Vec<i64> = self.seen.keys().copied().collect();
+        let unknown: Vec<i32> = self.seen.keys().copied().collect();
         if !unknown.is_empty() {
             self.fault(Kind::Unsent, &format!("was told {unknown:?}, which are not there"));
         }

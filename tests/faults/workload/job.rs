@@ -104,7 +104,7 @@ impl Job {
         }
         if offset == self.text.len() {
             self.stage = Stage::Ending;
-            let length = i64::try_from(self.text.len()).expect("a length");
+            let length = i32::try_from(self.text.len()).expect("a length");
             let finish = pb::MessageFinish { message_key, length, ..Default::default() };
             return (Command::Finish(finish), Some(Request::Finish));
         }
@@ -112,7 +112,7 @@ impl Job {
     }
 
     fn whole(&self) -> Command {
-        Command::Message(pb::NewMessage {
+        Command::Message(pb::Message {
             message_key: self.subject.key.to_string(),
             role: pb::MessageRole::User.into(),
             content: self.text.clone(),
@@ -139,7 +139,7 @@ impl Job {
         self.written = end;
         Command::Delta(pb::MessageDelta {
             message_key: self.subject.key.to_string(),
-            offset: i64::try_from(from).expect("an offset"),
+            offset: i32::try_from(from).expect("an offset"),
             text: self.text[from..end].to_owned(),
         })
     }

@@ -440,7 +440,12 @@ fn an_end_sent_again_is_acked_and_another_end_is_refused() {
     one(&mut tables, finish("a", 1, 5)).expect("finished");
     // Through any stream: the one that finished it may be gone.
     assert_eq!(acked(one(&mut tables, finish("a", 2, 5))), (5, true, Effect::None));
-    refused(one(&mut tables, finish("a", 1, 4)), ErrorReason::MessageClosed);
+    refused(one(&mut tables, finish("a", 1, 4)), ErrorReason::IdempotencyKeyReused);
+    let mut other = finish("a", 1, 5);
+    let Change::Finish { actions, .. } = &mut other.change else { panic!("a finish") };
+    actions.0.push(Action { name: "search".to_owned(), ..Action::default() });
+    let error = one(&mut tables, other).expect_err("other actions");
+    assert!(error.to_string().ends_with("in: actions; nothing was changed"), "{error}");
     refused(one(&mut tables, abort("a", 1)), ErrorReason::MessageClosed);
     one(&mut tables, abort("b", 1)).expect("given up");
     assert_eq!(acked(one(&mut tables, abort("b", 2))), (5, true, Effect::None));

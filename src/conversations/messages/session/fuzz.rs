@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::*;
 use crate::conversations::messages::model::Tables;
 use crate::pb::add_message_response::Result as Answer;
-use crate::pb::{MessageAbort, MessageDelta, MessageFinish, MessageStart, NewMessage};
+use crate::pb::{Message, MessageAbort, MessageDelta, MessageFinish, MessageStart};
 
 /// The conversations that there are; others are asked for too.
 const TALKS: [u128; 2] = [1, 2];
@@ -28,8 +28,8 @@ impl<'i> Bytes<'i> {
         *byte
     }
 
-    fn number(&mut self) -> i64 {
-        i64::from_be_bytes([(); 8].map(|()| self.byte()))
+    fn number(&mut self) -> i32 {
+        i32::from_be_bytes([(); 4].map(|()| self.byte()))
     }
 
     fn take(&mut self, length: usize) -> &'i [u8] {
@@ -59,7 +59,7 @@ struct World {
     /// What became of them, where the session does not know it yet.
     outcomes: VecDeque<(u64, Outcome)>,
     /// Where the client believes that texts end.
-    ends: BTreeMap<String, i64>,
+    ends: BTreeMap<String, i32>,
     accepted: usize,
     answers: usize,
     now: Instant,
@@ -141,7 +141,7 @@ impl World {
                 Command::Finish(MessageFinish { message_key, length, ..Default::default() })
             }
             13 => Command::Abort(MessageAbort { message_key }),
-            _ => Command::Message(NewMessage {
+            _ => Command::Message(Message {
                 message_key,
                 role: i32::from(input.byte() % 7),
                 content: String::from_utf8_lossy(input.take(8)).into_owned(),
@@ -156,7 +156,7 @@ impl World {
         let end = self.ends.entry(message_key.clone()).or_default();
         let offset = match input.byte() % 8 {
             0 => input.number(),
-            1 => end.saturating_add(i64::from(input.byte())).saturating_sub(128),
+            1 => end.saturating_add(i32::from(input.byte())).saturating_sub(128),
             _ => *end,
         };
         let kind = usize::from(input.byte());
@@ -164,7 +164,7 @@ impl World {
         if kind >= 240 {
             text = text.repeat(FLUSH_BYTES);
         }
-        *end = offset.saturating_add(length(&text));
+        *end = offset.saturating_add(rpc::to_int32(length(&text)));
         Command::Delta(MessageDelta { message_key, offset, text })
     }
 
@@ -228,7 +228,7 @@ impl World {
                 Some(Answer::Ack(ack)) => {
                     let mut rows = self.tables.messages.values();
                     let row = rows.find(|row| row.id.to_string() == ack.message_id);
-                    let stored = row.is_some_and(|row| ack.durable_offset <= length(&row.text()));
+                    let stored = row.is_some_and(|row| i64::from(ack.durable_offset) <= length(&row.text()));
                     assert!(stored, "acked before it is committed");
                 }
                 Some(Answer::Error(error)) => assert!(error.status.is_some()),

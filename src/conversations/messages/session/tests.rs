@@ -32,12 +32,12 @@ fn restart(key: &str, producer: &str) -> Command {
 }
 
 fn delta(key: &str, offset: usize, text: &str) -> Command {
-    let offset = i64::try_from(offset).expect("a short text");
+    let offset = i32::try_from(offset).expect("a short text");
     Command::Delta(pb::MessageDelta { message_key: key.to_owned(), offset, text: text.to_owned() })
 }
 
 fn finish(key: &str, length: usize) -> Command {
-    let length = i64::try_from(length).expect("a short text");
+    let length = i32::try_from(length).expect("a short text");
     Command::Finish(pb::MessageFinish { message_key: key.to_owned(), length, ..Default::default() })
 }
 
@@ -46,7 +46,7 @@ fn abort(key: &str) -> Command {
 }
 
 fn message(key: &str, content: &str) -> Command {
-    Command::Message(pb::NewMessage {
+    Command::Message(pb::Message {
         message_key: key.to_owned(),
         role: pb::MessageRole::User.into(),
         content: content.to_owned(),
@@ -144,7 +144,7 @@ impl Bench {
 
     fn answers(&mut self) -> Vec<Result<i64, (String, Option<i64>)>> {
         std::iter::from_fn(|| self.session.answer())
-            .map(|answer| read(answer).map(|ack| ack.durable_offset))
+            .map(|answer| read(answer).map(|ack| ack.durable_offset.into()))
             .collect()
     }
 

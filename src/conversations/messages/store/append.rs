@@ -69,7 +69,7 @@ pub(crate) async fn close(
 }
 
 /// What is said of a model, without what is left open.
-fn said(ai: &Ai) -> Value {
+pub(super) fn said(ai: &Ai) -> Value {
     let object = |ai: &Ai| match serde_json::to_value(ai) {
         Ok(Value::Object(object)) => object,
         _ => serde_json::Map::new(),

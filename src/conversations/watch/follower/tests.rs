@@ -255,8 +255,8 @@ impl Model {
             }
         }
         let there = |event| match event {
-            Event::Added(message) => Event::Moved { sequence: message.sequence, change: 0 },
-            Event::Closed { change, message } => Event::Moved { sequence: message.sequence, change },
+            Event::Added(message) => Event::Moved { sequence: message.sequence.into(), change: 0 },
+            Event::Closed { change, message } => Event::Moved { sequence: message.sequence.into(), change },
             Event::Restarted(mark) => {
                 Event::Moved { sequence: mark.sequence, change: mark.since.expect("a change") }
             }
@@ -437,7 +437,8 @@ fn conversation(own_change: i64, over: bool) -> Conversation {
         customer_id: Uuid::nil(),
         session_id: String::new(),
         entry_point: None,
-        channel: Word(Modality::Text),
+        contact_channel: None,
+        modality: Word(Modality::Text),
         environment: Word(ConversationEnvironment::Live),
         presenter_kind: Word(PresenterKind::AiAgent),
         presenter_id: String::new(),
@@ -513,7 +514,7 @@ impl Client {
             Told::MessageStarted(pb::MessageStarted { message }) => {
                 let message = message.expect("a message");
                 assert_eq!(message.status(), MessageStatus::InProgress);
-                if message.sequence > count(self.known.len()) {
+                if i64::from(message.sequence) > count(self.known.len()) {
                     self.meet(model, &message);
                 } else {
                     self.change(model, &message);
@@ -547,9 +548,9 @@ impl Client {
 
     /// A message comes, as it was after the change at which the client stands.
     fn meet(&mut self, model: &Model, message: &pb::Message) {
-        assert_eq!(message.sequence, count(self.known.len()) + 1, "in order, each once");
+        assert_eq!(i64::from(message.sequence), count(self.known.len()) + 1, "in order, each once");
         assert!(!self.over || model.over, "after the end comes the reopening, and then messages");
-        assert_eq!(message.sequence, self.position.sequence);
+        assert_eq!(i64::from(message.sequence), self.position.sequence);
         let row = &model.rows[self.known.len()];
         let state = row.state_at(self.position.change);
         assert_eq!(message.status(), state.status);
@@ -601,7 +602,7 @@ impl Client {
         let Known { status, text: known, sure: _ } = &mut self.known[at];
         assert_eq!(*status, MessageStatus::InProgress);
         let known = known.as_mut().expect("a snapshot comes before the first delta");
-        assert_eq!(text.offset, length(known), "deltas are contiguous");
+        assert_eq!(i64::from(text.offset), length(known), "deltas are contiguous");
         known.push_str(&text.text);
         let is_of = |shown: &Shown| shown.text.starts_with(known.as_str());
         assert!(row.lossy || row.shown.iter().any(is_of), "{known:?} is of no stream of {row:?}");

@@ -38,7 +38,7 @@ pub(in crate::dashboard::conversations) struct Compared {
 #[serde(default)]
 pub(in crate::dashboard::conversations) struct Objection {
     pub(in crate::dashboard::conversations) kind: String,
-    pub(in crate::dashboard::conversations) state: String,
+    pub(in crate::dashboard::conversations) status: String,
 }
 
 /// Takes the latest analysis of each conversation that has one, as they come.

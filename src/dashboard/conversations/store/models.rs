@@ -83,7 +83,7 @@ impl QueryFragment<Pg> for ListUsages {
         out.push_sql(
             " FROM (SELECT ai_model AS model, ai_prompt_tokens AS prompt_tokens, \
              ai_completion_tokens AS completion_tokens, ai_cached_tokens AS cached_tokens, \
-             ai_response_time_us AS us",
+             ai_response_duration_us AS us",
         );
         self.of.walk_ast(out.reborrow())?;
         out.push_sql(" CROSS JOIN LATERAL (SELECT * FROM conversation_messages WHERE tenant_id = ");

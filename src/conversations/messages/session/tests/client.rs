@@ -471,15 +471,18 @@ impl World {
         let Sent { wish, attempt, action } = &sent[0];
         let Wish { key, text, talk, former, .. } = &self.wishes[*wish];
         let is_present = *attempt == former.len();
-        let offset = |bytes: i64| usize::try_from(bytes).expect("not before the text");
+        let offset = |bytes: i32| usize::try_from(bytes).expect("not before the text");
         if let Ok(ack) = &answer {
             let row = self.tables.row(*talk, key);
-            assert_eq!((&ack.message_key, ack.sequence), (key, row.sequence));
+            assert_eq!((&ack.message_key, i64::from(ack.sequence)), (key, row.sequence));
             let grows = former.is_empty();
-            assert!(!grows || ack.durable_offset <= length(&row.text()), "acked before it is committed");
+            assert!(
+                !grows || i64::from(ack.durable_offset) <= length(&row.text()),
+                "acked before it is committed"
+            );
             if let Some(Sent { action: Command::Delta(last), .. }) = sent.last() {
                 assert!(
-                    ack.durable_offset >= last.offset + length(&last.text),
+                    i64::from(ack.durable_offset) >= i64::from(last.offset) + length(&last.text),
                     "an ack of less than was sent"
                 );
             }
