@@ -103,7 +103,6 @@ fn one(field: &FieldDescriptor) -> Value {
         ("country_code", _) => text("AT"),
         ("slug", _) => text("new-slug"),
         ("languages", _) => text("fr"),
-        ("external_ids", Kind::Message(message)) => Value::Message(filled(&message)),
         ("target_field", _) => text("custom_attributes.new"),
         (_, Kind::String) => text("new"),
         (_, Kind::Enum(_)) => Value::EnumNumber(2),

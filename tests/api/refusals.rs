@@ -399,7 +399,10 @@ async fn bytes_that_are_no_request_are_told_apart() {
     let id = tenant.id.to_string();
     let create = rpc("CreateCustomer");
     let tag = |wire_type: u8| (2 << 3) | wire_type;
-    let customer = |bytes: &[u8]| [&[(1 << 3) | 2, u8::try_from(bytes.len()).expect("few")], bytes].concat();
+    let customer = |bytes: &[u8]| {
+        let length = u8::try_from(bytes.len()).expect("few");
+        [&[(1 << 3) | 2, length][..], bytes].concat()
+    };
     let name = "customer.business_name";
     for (bytes, field, said) in [
         (customer(&[tag(2), 2, 0xc3, 0x28]), name, "customer.business_name must be valid UTF-8"),
