@@ -1,8 +1,9 @@
 //! Whom campaigns are for.
 
 use crm_backend::pb::{
-    AssignCustomersResponse, AssignmentRefusal, AssignmentStatus, Campaign, CampaignEventKind, CampaignStatus, ContactChannel, Customer, CustomerStatus, CustomerView,
-    ListCampaignCustomersRequest, ListCustomersRequest,
+    AssignCustomersResponse, AssignmentRefusal, AssignmentStatus, Campaign, CampaignEventKind,
+    CampaignStatus, ContactChannel, Customer, CustomerStatus, CustomerView, ListCampaignCustomersRequest,
+    ListCustomersRequest,
 };
 use tonic::Code;
 use uuid::Uuid;

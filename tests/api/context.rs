@@ -2,7 +2,8 @@
 
 use crm_backend::pb::{
     ActionStatus, ChatMessage, ContextFormat, ContextSectionKind, ContextSectionOptions, ConversationOutcome,
-    GetAiContextRequest, GetAiContextResponse, MarkPendingQuestionAskedRequest, MessageAction, MessageRole, ObjectionStatus, OmissionReason, PendingQuestion, Priority, SkipPendingQuestionRequest, Tokenizer,
+    GetAiContextRequest, GetAiContextResponse, MarkPendingQuestionAskedRequest, MessageAction, MessageRole,
+    ObjectionStatus, OmissionReason, PendingQuestion, Priority, SkipPendingQuestionRequest, Tokenizer,
 };
 use tonic::Code;
 

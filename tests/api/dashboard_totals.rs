@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crm_backend::pb::{
-    AiMetadata, CampaignEvent, CampaignEventKind, Conversation, ConversationAnalysis, ConversationEnvironment, ConversationOutcome, ConversationStatus, Customer, CustomerStatus, EndConversationRequest, EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message, MessageRole, Modality, Objection, ObjectionKind, ObjectionStatus, Presenter, Sentiment, SentimentLabel,
+    AiMetadata, CampaignEvent, CampaignEventKind, Conversation, ConversationAnalysis,
+    ConversationEnvironment, ConversationOutcome, ConversationStatus, Customer, CustomerStatus,
+    EndConversationRequest, EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message,
+    MessageRole, Modality, Objection, ObjectionKind, ObjectionStatus, Presenter, Sentiment, SentimentLabel,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};

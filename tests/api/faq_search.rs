@@ -1,7 +1,8 @@
 //! SearchCustomerFaqs: what is found, and in which order.
 
 use crm_backend::pb::{
-    ContentPreferences, Customer, CustomerFaq, CustomerFaqMatch, FaqStatus, FaqVerificationStatus, SearchCustomerFaqsRequest,
+    ContentPreferences, Customer, CustomerFaq, CustomerFaqMatch, FaqStatus, FaqVerificationStatus,
+    SearchCustomerFaqsRequest,
 };
 use tonic::Code;
 
@@ -175,10 +176,8 @@ async fn a_search_is_of_one_customer_and_of_some_statuses() {
     let (zoe, ben) = (speaks(&tenant, "en").await, speaks(&tenant, "en").await);
     tenant.faq(&zoe, "Is there cake?", "Yes.").await;
     tenant.faq(&ben, "No cake?", "No.").await;
-    let approved = crm_backend::pb::CreateCustomerFaqRequest {
-        status: FaqStatus::Approved.into(),
-        ..question(&zoe, "Which cake?", "Apple.")
-    };
+    let approved =
+        CustomerFaq { status: FaqStatus::Approved.into(), ..question(&zoe, "Which cake?", "Apple.") };
     tenant.create_faq(approved).await.expect("created");
     assert_eq!(found(&tenant, &zoe, "cake").await.len(), 2);
     for (statuses, count) in [

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    CampaignEventKind, Conversation, ListConsentsRequest, ListConversationsRequest, ListPendingQuestionsRequest,
+    CampaignEventKind, Conversation, CreateCustomerRequest, ListConsentsRequest, ListConversationsRequest,
+    ListPendingQuestionsRequest,
 };
 use prost::Message;
 use prost_reflect::MethodDescriptor;

@@ -1,8 +1,6 @@
 //! The token of a page is taken by the list that gave it, whatever the row is at which the page ends.
 
-use crm_backend::pb::{
-    Campaign, CampaignEventKind, ContactChannel, Conversation, Customer,
-};
+use crm_backend::pb::{Campaign, CampaignEventKind, ContactChannel, Conversation, Customer};
 use prost_reflect::{FieldDescriptor, MethodDescriptor, Value};
 
 use crate::support::campaigns::{event, event_at, planned};

@@ -1,7 +1,8 @@
 //! Answers that are written into the customer.
 
 use crm_backend::pb::{
-    BusinessContext, Customer, CustomerStatus, ListCustomersRequest, MarkPendingQuestionAnsweredRequest, PendingQuestion, PendingQuestionStatus as Status,
+    BusinessContext, Customer, CustomerStatus, ListCustomersRequest, MarkPendingQuestionAnsweredRequest,
+    PendingQuestion, PendingQuestionStatus as Status,
 };
 use prost_types::Timestamp;
 use prost_types::value::Kind;

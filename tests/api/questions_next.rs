@@ -1,7 +1,9 @@
 //! NextPendingQuestions: what to ask, what not, and why.
 
 use crm_backend::pb::{
-    Customer, CustomerStatus, MarkPendingQuestionAskedRequest, Message, MessageRole, NextPendingQuestionsRequest, NextPendingQuestionsResponse, PendingQuestion, Priority, QuestionLeftOutReason as Reason, QuestionTiming,
+    Customer, CustomerStatus, MarkPendingQuestionAskedRequest, Message, MessageRole,
+    NextPendingQuestionsRequest, NextPendingQuestionsResponse, PendingQuestion, Priority,
+    QuestionLeftOutReason as Reason, QuestionTiming,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::Code;

@@ -1,7 +1,8 @@
 //! Finding customers by words.
 
 use crm_backend::pb::{
-    BusinessContext, Conversation, ConversationAnalysis, Customer, ListConversationsRequest, ListCustomersRequest,
+    BusinessContext, Conversation, ConversationAnalysis, Customer, ListConversationsRequest,
+    ListCustomersRequest,
 };
 
 use crate::support::customers::{named, names};

@@ -9,8 +9,10 @@ use crm_backend::pb::add_message_request::Command as Ask;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::watch_conversation_request::Start;
 use crm_backend::pb::{
-    AddMessageRequest, ContextSectionKind, Conversation, ConversationAnalysis, CreateMessageRequest, Customer, GetAiContextRequest, GetAiContextResponse, ListConversationsRequest, ListCustomersRequest, ListMessagesRequest, MarkPendingQuestionAnsweredRequest, Message, MessageAction, MessageRole, Objection, ObjectionKind, ObjectionStatus, OmissionReason, PendingQuestion,
-    WatchConversationRequest,
+    AddMessageRequest, ContextSectionKind, Conversation, ConversationAnalysis, CreateMessageRequest,
+    Customer, GetAiContextRequest, GetAiContextResponse, ListConversationsRequest, ListCustomersRequest,
+    ListMessagesRequest, MarkPendingQuestionAnsweredRequest, Message, MessageAction, MessageRole, Objection,
+    ObjectionKind, ObjectionStatus, OmissionReason, PendingQuestion, WatchConversationRequest,
 };
 use prost::Message as _;
 use prost_types::value::Kind;

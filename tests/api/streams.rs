@@ -636,7 +636,7 @@ async fn at_the_shutdown_text_that_arrived_is_stored_and_acked() {
     assert_eq!(stream.answer().await.expect("OK"), None);
     crm.shut_down().await.expect("a clean end");
     let stored = crm.sql().await.number("SELECT sum(octet_length(text)) FROM message_pieces").await;
-    assert_eq!(stored, durable, "what is acked is stored, and what is stored is acked");
+    assert_eq!(stored, i64::from(durable), "what is acked is stored, and what is stored is acked");
 
     let replica = crm.replica().await;
     let mut stream = tenant.through(&replica).stream().await;

@@ -2,7 +2,9 @@
 
 use crm_backend::pb::{
     ActionStatus, BrandVoice, BusinessContext, ChatToolCall, ContentPreferences, ContextFormat,
-    ContextSectionKind, Conversation, ConversationAnalysis, ConversationOutcome, Customer, EntryPoint, FollowUp, GetAiContextRequest, GetAiContextResponse, Message, MessageAction, MessageRole, Objection, ObjectionKind, ObjectionStatus, OmissionReason, Tokenizer,
+    ContextSectionKind, Conversation, ConversationAnalysis, ConversationOutcome, Customer, EntryPoint,
+    FollowUp, GetAiContextRequest, GetAiContextResponse, Message, MessageAction, MessageRole, Objection,
+    ObjectionKind, ObjectionStatus, OmissionReason, Tokenizer,
 };
 use prost_types::Timestamp;
 use tonic::Status;

@@ -514,7 +514,9 @@ impl World {
             Err((reason, end)) => {
                 progress.finished = false;
                 match (reason.as_str(), end) {
-                    ("OFFSET_OUT_OF_RANGE", Some(end)) => progress.next = offset(end).min(text.len()),
+                    ("OFFSET_OUT_OF_RANGE", Some(end)) => {
+                        progress.next = usize::try_from(end).expect("an offset").min(text.len())
+                    }
                     // Its restart was lost, and what it says now is not what is there.
                     ("TEXT_DIFFERS", None) if !former.is_empty() => {
                         *progress = Progress { anew: true, ..Progress::default() };
