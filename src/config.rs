@@ -3,6 +3,7 @@
 mod keys;
 mod limits;
 mod tls;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::rpc::size::MAX_RESOURCE_BYTES;
 pub use keys::{CreateKey, KeysCommand, KeysConfig, ListKeys, RevokeKey};
 pub use limits::{CallLimits, ConnectionLimits};
 pub use tls::{ClientAuth, TlsConfig};
+pub use traces::TracesConfig;
 
 /// A multi-tenant, AI-first CRM backend over gRPC.
 ///
@@ -79,6 +81,10 @@ pub struct Config {
     /// What a caller may do.
     #[command(flatten)]
     pub limits: Limits,
+
+    /// Where spans of calls go.
+    #[command(flatten)]
+    pub traces: TracesConfig,
 
     /// How the log looks.
     #[command(flatten)]

@@ -39,6 +39,7 @@ pub mod metrics;
 pub mod rpc;
 pub mod telemetry;
 mod tokens;
+pub mod traces;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -51,6 +51,7 @@ use crate::rpc::cost::Costs;
 use crate::rpc::layer::room::Room;
 use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
+use crate::traces::Traces;
 
 /// Tenants whose messages are added in one transaction at most: each costs two flights of statements of
 /// its own, and the wait of one is the wait of all.
@@ -224,6 +225,7 @@ pub async fn run(
     database: Database,
     authenticator: Authenticator,
     limits: Limits,
+    traces: Traces,
     listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
@@ -280,6 +282,7 @@ pub async fn run(
         default_deadline: limits.default_deadline,
         recorder,
         metrics: metrics.clone(),
+        traces,
     };
     let _looks = (db.look(), look(&calls, feed));
     let (reflection, bytes) = (Reflection::new()?, limits.max_request_bytes);

@@ -22,6 +22,7 @@ use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
 use crate::db::{Target, migrate};
 use crate::metrics::{self, Metrics};
 use crate::server::{self, Database, ServeError};
+use crate::traces::{self, Exporting};
 
 pub use keys::{KeysError, keys};
 
@@ -49,6 +50,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     // Before Postgres, because they are the quickest to fail.
     let listener = listen(config.listen, "--listen").await?;
     let metrics = Metrics::default();
+    let (traces, exporting) = traces::start(&config.traces, &metrics).map_err(ServeError::Settings)?.unzip();
     let scrapes = Scrapes::start(config.metrics_listen, &metrics).await?;
     let (target, embedded) = locate(&config.database).await?;
     server::check_pooler(&target).await?;
@@ -57,23 +59,39 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     database.db = database.db.counted_in(metrics);
     greet(&listener, tls.as_deref(), &database, embedded.as_ref(), &applied, &config.auth);
     scrapes.greet();
+    greet_traces(exporting.as_ref());
     let listener = Listener::new(listener, tls.clone());
     let asked = CancellationToken::new();
     let reloads = reload_at(hangups, tls, authenticator.clone());
     let served = tokio::select! {
-        served = server::run(database, authenticator, config.limits, listener, asked.clone().cancelled_owned()) => served,
+        served = server::run(
+            database,
+            authenticator,
+            config.limits,
+            traces.unwrap_or_default(),
+            listener,
+            asked.clone().cancelled_owned(),
+        ) => served,
         () = async { signals.next().await; asked.cancel(); signals.next().await } => {
             tracing::warn!("asked to stop a second time: calls that did not finish are given up");
             Ok(())
         }
         never = reloads => match never {},
     };
-    if let Some(embedded) = embedded {
-        let stopped = tokio::task::spawn_blocking(move || embedded.stop()).await;
-        if stopped.is_err() {
-            tracing::warn!("the service's own Postgres did not stop cleanly");
+    let flushed = async {
+        if let Some(exporting) = exporting {
+            exporting.end().await;
         }
-    }
+    };
+    let stopped = async {
+        if let Some(embedded) = embedded {
+            let stopped = tokio::task::spawn_blocking(move || embedded.stop()).await;
+            if stopped.is_err() {
+                tracing::warn!("the service's own Postgres did not stop cleanly");
+            }
+        }
+    };
+    tokio::join!(flushed, stopped);
     served
 }
 
@@ -235,6 +253,13 @@ impl Scrapes {
         if let Some(address) = self.address {
             say(&format!("  metrics    http://{address}/metrics\n"));
         }
+    }
+}
+
+/// Says where spans go, after the greeting.
+fn greet_traces(exporting: Option<&Exporting>) {
+    if let Some(exporting) = exporting {
+        say(&format!("  traces     {}\n", exporting.place()));
     }
 }
 

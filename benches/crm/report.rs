@@ -40,7 +40,7 @@ const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenari
 pub(crate) const NEIGHBOUR: (f64, f64) = (3.0, 50.0);
 
 /// All of them, in the order in which they run: what grows the tables comes last.
-pub(crate) const SCENARIOS: [Scenario; 30] = [
+pub(crate) const SCENARIOS: [Scenario; 34] = [
     scenario("append", "acks/s", Goal::RatioAtLeast(5.0)),
     scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.6)),
     scenario("append_hot", "acks/s", Goal::RatioAtLeast(6.0)),
@@ -49,6 +49,11 @@ pub(crate) const SCENARIOS: [Scenario; 30] = [
     scenario("list_messages", "calls/s", Goal::RatioAtLeast(0.5)),
     scenario("key_get_customer", "calls/s", Goal::RatioAtLeast(0.95)),
     scenario("key_list_messages", "calls/s", Goal::RatioAtLeast(0.95)),
+    scenario("metered_append", "acks/s", Goal::RatioAtLeast(0.98)),
+    scenario("metered_get_customer", "calls/s", Goal::RatioAtLeast(0.98)),
+    scenario("traced_append", "acks/s", Goal::RatioAtLeast(0.98)),
+    // A span for each call, which busy services sample.
+    scenario("traced_get_customer", "calls/s", Goal::Nothing),
     scenario("miss_timing", "ms", Goal::RatioWithin(0.1)),
     scenario("campaign_events", "events/s", Goal::RatioAtLeast(0.4)),
     scenario("ai_context", "ms", Goal::RatioAtMost(3.0)),

@@ -108,15 +108,20 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it on a port of its own, with clients that prove who they are by this.
     pub(crate) fn start(database: &Database, auth: &str) -> Result<Self> {
+        Self::start_with(database, auth, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(database: &Database, auth: &str, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_crm-backend"));
         for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("CRM_")) {
+            if name.to_str().is_some_and(|name| name.starts_with("CRM_") || name.starts_with("OTEL_")) {
                 command.env_remove(name);
             }
         }
         // A password does not belong among the arguments, which everybody can see.
         command.env("DATABASE_URL", database.embedded.url());
-        command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--auth", auth]);
+        command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--auth", auth]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         // A Ctrl-C is for the benchmark, which stops its clients first.
         command.process_group(0);
@@ -128,18 +133,23 @@ impl Service {
 
     /// Waits until it says where it listens.
     pub(crate) async fn address(&self) -> Result<SocketAddr> {
+        Ok(self.says(GREETING).await?.parse()?)
+    }
+
+    /// What is after `prefix` in the next such line that it says.
+    pub(crate) async fn says(&self, prefix: &str) -> Result<String> {
         let mut stdout = self.stdout.lock().await;
-        let greeting = async {
+        let said = async {
             let mut line = String::new();
             while stdout.read_line(&mut line).await? > 0 {
-                if let Some(address) = line.trim_end().strip_prefix(GREETING) {
-                    return Ok(address.parse()?);
+                if let Some(rest) = line.trim_end().strip_prefix(prefix) {
+                    return Ok(rest.to_owned());
                 }
                 line.clear();
             }
             Err("the service did not start".into())
         };
-        tokio::time::timeout(START_LIMIT, greeting).await.map_err(|_| "the service is not ready in time")?
+        tokio::time::timeout(START_LIMIT, said).await.map_err(|_| "the service is not ready in time")?
     }
 
     /// The number of its process.

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
+use crate::traces::Trace;
 
 pub use authenticator::{Admitted, Authenticator, Bounds};
 pub use config::{AuthConfig, Mode, Signature, Surroundings};
@@ -86,6 +87,8 @@ impl fmt::Display for TenantId {
 pub struct Caller {
     tenant: TenantId,
     principal: Arc<Principal>,
+    /// What is done for it is told there.
+    trace: Trace,
 }
 
 impl Caller {
@@ -93,7 +96,7 @@ impl Caller {
     /// its right to: for what time does to the tenant's rows, and for the tenant's audit log. Nobody asked
     /// for it, and nobody gets an answer.
     pub(crate) fn caretaker(tenant: Uuid) -> Self {
-        Self { tenant: TenantId(tenant), principal: Principal::service() }
+        Self { tenant: TenantId(tenant), principal: Principal::service(), trace: Trace::default() }
     }
 
     /// The tenant that the caller acts for.
@@ -104,6 +107,17 @@ impl Caller {
     /// Who it is.
     pub fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Where what is done for it is told.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The same caller, and what is done for it is told there.
+    #[must_use]
+    pub(crate) fn within(self, trace: &Trace) -> Self {
+        Self { trace: trace.clone(), ..self }
     }
 }
 

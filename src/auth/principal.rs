@@ -7,6 +7,7 @@ use super::{Caller, TenantId};
 use crate::error::{Error, Result};
 use crate::pb::{AccessScope, ErrorReason};
 use crate::rpc::words::Word;
+use crate::traces::Trace;
 
 /// Rights of a principal, each of which stands for itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Principal {
                 ),
             });
         }
-        Ok(Caller { tenant, principal: Arc::clone(self) })
+        Ok(Caller { tenant, principal: Arc::clone(self), trace: Trace::default() })
     }
 }
 

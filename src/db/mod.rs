@@ -35,6 +35,7 @@ use tonic::Code;
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
 use crate::metrics::{self, Limit as Refused, Looking, Metrics, ReadPlace, Use};
+use crate::traces::Trace;
 use commits::Commits;
 use pool::{Connector, Lent};
 use standby::{Freshness, Position, Standby};
@@ -325,13 +326,19 @@ impl Db {
     }
 
     /// A connection for a tenant's work, or for that of many, which has `waited` already.
-    async fn connection(&self, tenant: Option<TenantId>, access: Access, waited: Duration) -> Result<Lent> {
+    async fn connection(
+        &self,
+        tenant: Option<TenantId>,
+        access: Access,
+        waited: Duration,
+        trace: &Trace,
+    ) -> Result<Lent> {
         if access == Access::ReadWrite {
             self.commits.check().inspect_err(|_| {
                 self.metrics.refusals[Refused::LateCommit].inc();
             })?;
         }
-        let _waiting = self.metrics.pool.wait();
+        let _waiting = (self.metrics.pool.wait(), trace.wait("wait for a connection"));
         let none_free = |cause| {
             self.metrics.refusals[Refused::DatabaseWait].inc();
             none_free(cause)

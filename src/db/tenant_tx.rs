@@ -17,16 +17,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join, try_join, try_join_all};
+use tonic::Code;
 
 use super::pool::{Connection, Lent};
-use super::wire::Limit;
+use super::wire::{Limit, Missed};
 use super::{Db, Whose};
 use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
 use crate::metrics::{Flight, Metrics};
+use crate::traces::Trace;
 
 /// How often a transaction is run in all when others keep it from finishing. A deadlock has a
 /// winner each time, so three meet nearly every case, and more would hide a fault of ours.
@@ -178,6 +181,8 @@ pub struct BatchTx {
     in_flight: bool,
     /// Where its flights are measured.
     metrics: Metrics,
+    /// Where they are told.
+    trace: Trace,
 }
 
 impl BatchTx {
@@ -193,7 +198,7 @@ impl BatchTx {
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        let connection = Arc::new(db.connection(whose.tenant(caller), access, waited).await?);
+        let connection = Arc::new(db.connection(whose.tenant(caller), access, waited, caller.trace()).await?);
         let deadline = deadline.at_most(db.transaction_limit / BATCH_SHARE);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
         let knows = connection.knows(name);
@@ -206,8 +211,8 @@ impl BatchTx {
             connection.generic_plans()
         );
         let limit = Limit::kept_by_postgres(deadline);
-        let (named, metrics) = (Mutex::new(tenant), db.metrics.clone());
-        let mut tx = Self { connection, begin, limit, named, in_flight: false, metrics };
+        let (named, metrics, trace) = (Mutex::new(tenant), db.metrics.clone(), caller.trace().clone());
+        let mut tx = Self { connection, begin, limit, named, in_flight: false, metrics, trace };
         if !knows {
             tx.begin(tx.as_tenant(caller, statements)).await?;
             rollback(&tx.connection).await;
@@ -227,7 +232,8 @@ impl BatchTx {
         let wire = self.connection.wire();
         let flight =
             async { tokio::task::unconstrained(join(self.connection.run(&self.begin), flight)).await };
-        let (begun, outcome) = self.measured(Flight::Begin, wire.answer(self.limit, flight)).await?;
+        let answer = self.measured(Flight::Begin, wire.answer(self.limit, flight), error_of_begun).await;
+        let (begun, outcome) = answer?;
         self.connection.judge(&outcome);
         begun?;
         outcome
@@ -240,14 +246,25 @@ impl BatchTx {
     /// What the flight returned.
     pub async fn flight<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
         let flight = self.connection.wire().answer(self.limit, flight);
-        let outcome = self.measured(Flight::More, flight).await?;
+        let error = |answer: &Answer<Result<R>>| error_of(answer, |outcome| outcome.as_ref().err());
+        let outcome = self.measured(Flight::More, flight, error).await?;
         self.connection.judge(&outcome);
         outcome
     }
 
-    async fn measured<R>(&self, which: Flight, flight: impl Future<Output = R>) -> R {
+    async fn measured<R>(
+        &self,
+        which: Flight,
+        flight: impl Future<Output = R>,
+        error: impl FnOnce(&R) -> Option<Code>,
+    ) -> R {
+        let name = match which {
+            Flight::Begin => "postgresql begin",
+            Flight::More => "postgresql more",
+            Flight::Commit => "postgresql commit",
+        };
         let began = Instant::now();
-        let answer = flight.await;
+        let answer = self.trace.flight(name, flight, error).await;
         self.metrics.flights[which].observe(began.elapsed().as_secs_f64());
         answer
     }
@@ -304,7 +321,8 @@ impl BatchTx {
         };
         let last = self.connection.commits().watch(last);
         let last = self.connection.wire().answer(Limit::after(COMMIT_TIMEOUT), last);
-        match self.measured(Flight::Commit, last).await? {
+        let error = |answer: &Answer<Last<R>>| error_of(answer, Last::error);
+        match self.measured(Flight::Commit, last, error).await? {
             Last::Known(Ok(nothing_to_do)) => commit(&self.connection, None).await.map(|()| nothing_to_do),
             Last::Known(Err(error)) => {
                 rollback(&self.connection).await;
@@ -352,6 +370,31 @@ enum Last<R> {
     Known(Result<R>),
     /// COMMIT was sent with it: what became of that, and of the flight.
     Sent(Result<()>, Result<R>),
+}
+
+impl<R> Last<R> {
+    fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Known(outcome) => outcome.as_ref().err(),
+            Self::Sent(committed, outcome) => outcome.as_ref().err().or(committed.as_ref().err()),
+        }
+    }
+}
+
+/// What came back of a flight, if anything did.
+type Answer<R> = std::result::Result<R, Missed>;
+
+/// How a flight failed, if it did.
+fn error_of<R>(answer: &Answer<R>, error: impl FnOnce(&R) -> Option<&Error>) -> Option<Code> {
+    answer.as_ref().map_or(Some(Code::Unavailable), |answer| error(answer).map(Error::code))
+}
+
+/// The same of a flight with BEGIN, which only fails with its connection.
+fn error_of_begun<R>(answer: &Answer<(QueryResult<()>, Result<R>)>) -> Option<Code> {
+    match answer {
+        Ok((Ok(()), outcome)) => outcome.as_ref().err().map(Error::code),
+        Ok((Err(_), _)) | Err(_) => Some(Code::Unavailable),
+    }
 }
 
 /// Runs what goes out when it is first polled, in this order. The task is not made to pause between
@@ -416,7 +459,8 @@ where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
 {
-    let connection = Arc::new(db.connection(Some(caller.tenant()), access, Duration::ZERO).await?);
+    let trace = caller.trace();
+    let connection = Arc::new(db.connection(Some(caller.tenant()), access, Duration::ZERO, trace).await?);
     let deadline = deadline.at_most(db.transaction_limit);
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
     let tenant = caller.tenant();
@@ -434,7 +478,8 @@ where
     connection.set_open(true);
     let wire = connection.wire();
     let flight = async { join(connection.run(&sql), work(&tx)).await };
-    let (begun, outcome) = wire.answer(Limit::kept_by_postgres(deadline), flight).await?;
+    let flight = wire.answer(Limit::kept_by_postgres(deadline), flight);
+    let (begun, outcome) = trace.flight("postgresql transaction", flight, error_of_begun).await?;
     connection.judge(&outcome);
     // Whatever the statement after it said, it may have said it outside of the transaction.
     begun?;
@@ -443,7 +488,11 @@ where
             end_read(&connection);
             outcome
         }
-        (Ok(value), Access::ReadWrite) => commit(&connection, last(&value)).await.map(|()| value),
+        (Ok(value), Access::ReadWrite) => {
+            let committed = commit(&connection, last(&value));
+            let error = |committed: &Result<()>| committed.as_ref().err().map(Error::code);
+            trace.flight("postgresql commit", committed, error).await.map(|()| value)
+        }
         (Err(error), Access::ReadWrite) => {
             rollback(&connection).await;
             Err(error)

@@ -21,6 +21,7 @@ use crate::auth::Caller;
 use crate::db::{Db, Deadline, TenantTx, Whose, one_flight};
 use crate::error::{Error, Result};
 use crate::metrics::Lane;
+use crate::traces::Trace;
 
 /// Lookups that go together: more wait longer for the last of them than they save. A second flight
 /// starts when as many wait.
@@ -88,13 +89,19 @@ struct Lookups<F> {
 impl<F: Find> Commit for Lookups<F> {
     type Item = Lookup<F::Row>;
 
+    const LANE: Lane = Lane::Lookups;
+
     /// A lookup keeps no other from being made at the same time.
     fn topic(&self, lookup: &Self::Item) -> Topic {
         Topic::of(&lookup.caller, Uuid::new_v4())
     }
 
-    async fn together(&self, lookups: Vec<Self::Item>) -> Vec<Self::Item> {
-        match self.flight(&lookups, Whose::Many).await {
+    fn asked<'i>(&self, lookup: &'i Self::Item) -> (&'i Trace, Instant) {
+        (lookup.caller.trace(), lookup.asked)
+    }
+
+    async fn together(&self, lookups: Vec<Self::Item>, trace: &Trace) -> Vec<Self::Item> {
+        match self.flight(&lookups, Whose::Many, trace).await {
             Ok(rows) => {
                 answer(lookups, &rows);
                 Vec::new()
@@ -107,8 +114,8 @@ impl<F: Find> Commit for Lookups<F> {
         }
     }
 
-    async fn apart(&self, lookups: Vec<Self::Item>) {
-        match self.flight(&lookups, Whose::One).await {
+    async fn apart(&self, lookups: Vec<Self::Item>, trace: &Trace) {
+        match self.flight(&lookups, Whose::One, trace).await {
             Ok(rows) => answer(lookups, &rows),
             Err(error) => refuse(lookups, error),
         }
@@ -121,7 +128,12 @@ impl<F: Find> Commit for Lookups<F> {
 
 impl<F: Find> Lookups<F> {
     /// Looks up what is asked for, in one flight with everything around it.
-    async fn flight(&self, lookups: &[Lookup<F::Row>], whose: Whose) -> Result<HashMap<Topic, F::Row>> {
+    async fn flight(
+        &self,
+        lookups: &[Lookup<F::Row>],
+        whose: Whose,
+        trace: &Trace,
+    ) -> Result<HashMap<Topic, F::Row>> {
         let mut shares: Vec<(&Caller, Vec<Uuid>)> = Vec::new();
         let began = Instant::now();
         let mut first = began;
@@ -133,6 +145,7 @@ impl<F: Find> Lookups<F> {
             }
         }
         let Some((caller, _)) = shares.first() else { return Ok(HashMap::new()) };
+        let caller = &Caller::clone(caller).within(trace);
         let warm = async |tx: &TenantTx| F::find(tx, &[]).await.map(|_| ());
         let deadline = Deadline::after(DEADLINE);
         let waited = self.drought.endured(first);

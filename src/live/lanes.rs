@@ -19,7 +19,8 @@ use tokio_util::task::TaskTracker;
 use super::bus::Topic;
 use super::queue::{Batch, Queue};
 use crate::db::turns::{Room, Turns};
-use crate::metrics::{self, LaneHandles};
+use crate::metrics::{self, Lane, LaneHandles};
+use crate::traces::{Batch as Told, Trace};
 
 /// Topics that are committed apart at once, half of them of one tenant at most. Each takes a connection,
 /// perhaps for seconds where another transaction holds what it needs; so many leave most of a pool to
@@ -45,15 +46,23 @@ pub trait Commit: Send + Sync + 'static {
     /// What is committed.
     type Item: Send + 'static;
 
+    /// Where.
+    const LANE: Lane;
+
     /// What an item is about.
     fn topic(&self, item: &Self::Item) -> Topic;
 
+    /// The trace of the call that asks for an item, and since when it waits.
+    fn asked<'i>(&self, item: &'i Self::Item) -> (&'i Trace, Instant);
+
     /// Commits items of many topics, and tells those who wait for them. What is better done apart from
-    /// the others, because it failed or would have to wait, comes back untouched and in its order.
-    fn together(&self, items: Vec<Self::Item>) -> impl Future<Output = Vec<Self::Item>> + Send;
+    /// the others, because it failed or would have to wait, comes back untouched and in its order. What
+    /// is done is told in `trace`.
+    fn together(&self, items: Vec<Self::Item>, trace: &Trace)
+    -> impl Future<Output = Vec<Self::Item>> + Send;
 
     /// Commits items of one topic, and tells those who wait for them, whatever happens.
-    fn apart(&self, items: Vec<Self::Item>) -> impl Future<Output = ()> + Send;
+    fn apart(&self, items: Vec<Self::Item>, trace: &Trace) -> impl Future<Output = ()> + Send;
 
     /// Tells those who wait for items that these are not committed, because too much of their tenant is
     /// to be committed apart.
@@ -175,7 +184,9 @@ impl<C: Commit> Shared<C> {
             let (count, began) = (items.len(), Instant::now());
             self.handles.queue.dec_by(i64::try_from(count).unwrap_or(i64::MAX));
             let mut turn = Turn { shared: Arc::clone(&self), topics, is_writer: true, is_stuck: false };
-            let mut committing = pin!(self.commit.together(items));
+            let mut told = Told::begin(C::LANE, items.iter().map(|item| self.commit.asked(item)));
+            let trace = told.trace().clone();
+            let mut committing = pin!(self.commit.together(items, &trace));
             let left = match timeout(self.patience, &mut committing).await {
                 Ok(left) => left,
                 Err(_) => {
@@ -183,6 +194,8 @@ impl<C: Commit> Shared<C> {
                     committing.await
                 }
             };
+            told.left(left.len());
+            drop(told);
             self.handles.batch(count, began.elapsed());
             self.handles.apart.inc_by(left.len() as u64);
             let mut apart: HashMap<Topic, Vec<C::Item>> = HashMap::new();
@@ -202,8 +215,11 @@ impl<C: Commit> Shared<C> {
     async fn write_apart(self: Arc<Self>, topic: Topic, items: Vec<C::Item>) {
         let _turn =
             Turn { shared: Arc::clone(&self), topics: vec![topic], is_writer: false, is_stuck: false };
-        match timeout(APART_WAIT, self.apart.take(topic.tenant)).await {
-            Ok(Ok(_place)) => self.commit.apart(items).await,
+        let since = Instant::now();
+        let taken = timeout(APART_WAIT, self.apart.take(topic.tenant)).await;
+        let told = Told::begin(C::LANE, items.iter().map(|item| (self.commit.asked(item).0, since)));
+        match taken {
+            Ok(Ok(_place)) => self.commit.apart(items, told.trace()).await,
             Ok(Err(_)) | Err(_) => {
                 self.handles.refused.inc();
                 self.commit.refuse(items);
@@ -270,11 +286,18 @@ mod tests {
     impl Commit for Held {
         type Item = u128;
 
+        const LANE: Lane = Lane::Lookups;
+
         fn topic(&self, item: &u128) -> Topic {
             Topic { tenant: Uuid::from_u128(1), id: Uuid::from_u128(*item) }
         }
 
-        async fn together(&self, items: Vec<u128>) -> Vec<u128> {
+        fn asked<'i>(&self, _: &'i u128) -> (&'i Trace, Instant) {
+            const NONE: &Trace = &Trace::NONE;
+            (NONE, Instant::now())
+        }
+
+        async fn together(&self, items: Vec<u128>, _: &Trace) -> Vec<u128> {
             self.at_once.fetch_add(1, Ordering::Relaxed);
             let (end, ended) = oneshot::channel();
             self.began.send((items, end)).expect("a test that listens");
@@ -282,7 +305,7 @@ mod tests {
             Vec::new()
         }
 
-        async fn apart(&self, _: Vec<u128>) {}
+        async fn apart(&self, _: Vec<u128>, _: &Trace) {}
 
         fn refuse(&self, _: Vec<u128>) {}
     }

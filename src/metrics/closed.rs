@@ -225,6 +225,17 @@ closed! {
 }
 
 closed! {
+    /// What became of spans.
+    SpanEnd, "end":
+    /// The collector took them.
+    Exported = "exported",
+    /// The collector did not take them.
+    Failed = "failed",
+    /// Too many waited to be sent.
+    Dropped = "dropped",
+}
+
+closed! {
     /// How the service is.
     State, "state":
     /// It does not serve yet.

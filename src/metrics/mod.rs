@@ -35,7 +35,7 @@ use process::Process;
 pub use calls::{Called, Calls, code_word};
 pub use closed::{
     BusState, CacheName, CallKind, Cause, Closed, Flight, Lane, Limit, Lookup, LostSignals, ReadPlace,
-    Signals, State, Use, WatchStart, Written,
+    Signals, SpanEnd, State, Use, WatchStart, Written,
 };
 pub use groups::{Audit, Bus, Connections, Health, LaneHandles, Lanes, Pool, Replica, Waiting, Watch};
 pub use listener::serve;
@@ -88,6 +88,8 @@ pub struct Families {
     pub connections: Connections,
     /// Events of what failed.
     pub audit: Audit,
+    /// Spans of calls.
+    pub spans: Each<SpanEnd, Counter>,
     /// How the service is.
     pub health: Health,
     /// The runtime.
@@ -198,6 +200,7 @@ impl Families {
             caches: of.counters_of_two("crm_cache_lookups", "Looks into caches"),
             connections: Connections::register(of),
             audit: Audit::register(of),
+            spans: of.counters("crm_trace_spans", "Spans of calls, by what became of them"),
             health: Health::register(of),
             runtime: Runtime::register(of),
             process: Process::register(of.0),

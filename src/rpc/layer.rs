@@ -26,6 +26,7 @@ use std::task::{Context as Poller, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response, StatusCode, header, request};
+use opentelemetry::trace::SpanContext;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -49,13 +50,13 @@ use crate::db::Deadline;
 use crate::db::standby::Freshness;
 use crate::error::Error;
 use crate::metrics::{Called, Limit, Metrics};
+use crate::traces::{CallSpan, Trace, Traces};
 use admission::{Kind, Place};
 use audit::Attempt;
 use body::Ends;
 use going::{Going, Line};
 use metered::Metered;
 use room::Room;
-use trace::TraceId;
 
 pub use admission::Admission;
 
@@ -92,6 +93,8 @@ pub struct CallLayer {
     pub recorder: Recorder,
     /// Where calls are counted.
     pub metrics: Metrics,
+    /// Where they have spans.
+    pub traces: Traces,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -171,8 +174,13 @@ impl CallLayer {
         S::Future: Send + 'static,
     {
         let (head, body) = request.into_parts();
-        let (id, trace) = (Uuid::now_v7(), TraceId::of(&head.headers));
+        let id = Uuid::now_v7();
+        let parent = trace::parent(&head.headers);
+        let call_span = self.call_span(going.called(), &head.headers, parent.as_ref());
+        let trace = parent.map(|parent| parent.trace_id()).or(call_span.as_ref().map(CallSpan::id));
+        let told = call_span.as_ref().map_or(Trace::NONE, |span| span.trace().clone());
         going.tell(Line { id, tenant: None, trace });
+        going.trace(call_span);
         let span = tracing::info_span!(
             "call",
             request_id = %id,
@@ -181,13 +189,15 @@ impl CallLayer {
         );
         let attempt = Attempt::new(method, id);
         let kind = if method.is_some_and(|method| method.streaming) { Kind::Stream } else { Kind::Unary };
+        let waiting = told.wait("wait for a credential");
         let admitted = self.admit(&head, kind, method, &attempt).instrument(span.clone()).await;
+        drop(waiting);
         let tenant = admitted.as_ref().ok().and_then(Grant::tenant);
         going.tell(Line { id, tenant, trace });
         let outcome = match admitted {
             Ok(grant) => {
                 let request = Request::from_parts(head, body);
-                self.run(inner, request, (id, &attempt), grant).instrument(span.clone()).await
+                self.run(inner, request, (id, &attempt), grant.within(&told)).instrument(span.clone()).await
             }
             Err(error) => Err(error),
         };
@@ -199,6 +209,20 @@ impl CallLayer {
             span.in_scope(|| attempt.fail(&self.recorder, &status));
         }
         response
+    }
+
+    /// The span of a call, if it is sampled.
+    fn call_span(
+        &self,
+        called: Called,
+        headers: &HeaderMap,
+        parent: Option<&SpanContext>,
+    ) -> Option<CallSpan> {
+        if !self.traces.are_on() {
+            return None;
+        }
+        let parent = parent.map(|parent| trace::with_state(parent, headers));
+        self.traces.call(called.name(), called.is_stream(), parent.as_ref())
     }
 
     /// What a call may have; it is nobody's in particular where there is no such RPC.
@@ -316,6 +340,12 @@ struct Grant {
 }
 
 impl Grant {
+    /// The same, and what is done for its caller is told there.
+    fn within(mut self, trace: &Trace) -> Self {
+        self.call = self.call.map(|(method, caller)| (method, caller.within(trace)));
+        self
+    }
+
     fn tenant(&self) -> Option<TenantId> {
         self.call.as_ref().map(|(_, caller)| caller.tenant())
     }

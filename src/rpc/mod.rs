@@ -105,6 +105,7 @@ impl Context {
     ///
     /// `TENANT_QUOTA_EXCEEDED`, `DEADLINE_EXCEEDED`.
     pub async fn place(&self) -> Result<Option<Turn>> {
+        let _waiting = self.caller.trace().wait("wait for a place");
         self.costs.place(self.method.cost, self.caller.tenant(), self.deadline).await
     }
 

@@ -153,7 +153,10 @@ pub(crate) fn command_of(program: &Path, scratch: &Scratch, arguments: &[&str]) 
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env("TMPDIR", scratch.temporary()).current_dir(scratch.0.path());
     for (name, _) in std::env::vars_os() {
-        let is_setting = name.to_str().is_some_and(|name| name == "DATABASE_URL" || name.starts_with("CRM_"));
+        let starts = ["CRM_", "OTEL_"];
+        let is_setting = name
+            .to_str()
+            .is_some_and(|name| name == "DATABASE_URL" || starts.iter().any(|start| name.starts_with(start)));
         if is_setting {
             command.env_remove(name);
         }

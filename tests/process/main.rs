@@ -8,6 +8,7 @@ mod bouncer;
 mod certificates;
 mod client;
 mod cluster;
+mod collector;
 mod harness;
 #[expect(dead_code, reason = "the tests of faults use the rest of it")]
 #[path = "../faults/meter.rs"]
@@ -30,3 +31,4 @@ mod pressure;
 mod shutdown;
 mod start_refused;
 mod tls;
+mod traces;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use crm_backend::metrics::{
     BusState, CacheName, CallKind, Cause, Closed, Flight, Lane, Limit, Lookup, LostSignals, ReadPlace,
-    Signals, State, Use, WatchStart, Written,
+    Signals, SpanEnd, State, Use, WatchStart, Written,
 };
 use crm_backend::pb;
 use prost_reflect::DescriptorPool;
@@ -143,6 +143,7 @@ pub(crate) fn closed_sets() -> BTreeMap<&'static str, BTreeSet<String>> {
     add::<LostSignals>(&mut sets);
     add::<ReadPlace>(&mut sets);
     add::<Signals>(&mut sets);
+    add::<SpanEnd>(&mut sets);
     add::<State>(&mut sets);
     add::<Use>(&mut sets);
     add::<WatchStart>(&mut sets);

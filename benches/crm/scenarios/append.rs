@@ -1,5 +1,6 @@
 //! Adding whole messages: spread over conversations, all to one, and one at a time.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,8 +30,7 @@ const BATCH_CLIENTS: usize = 2;
 pub(crate) async fn spread(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let shares: Vec<_> =
         stage.tenants.iter().map(|tenant| Share { tenant: tenant.id, ids: tenant.conversations }).collect();
-    let conversations: Vec<_> =
-        stage.tenants.iter().map(|tenant| Arc::new(tenant.conversations.texts())).collect();
+    let conversations = conversations(stage);
     let (single, batches) = (Script::append(shares.clone()), Script::append_batches(shares));
     let (mut values, mut singles, mut batched) = (Vec::new(), Best::new(&CLIENTS), Vec::new());
     for _ in 0..stage.options.rounds {
@@ -92,10 +92,30 @@ pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     Ok(vec![Measured { name: "append_idle_p50", value: median(&values)?, baseline }])
 }
 
-/// Acks in a second: streams that never wait, each to the conversations of one tenant in turn.
+/// Acks in a second.
 async fn append(stage: &Stage<'_>, conversations: &[Arc<Vec<String>>]) -> Result<f64> {
     stage.settle().await?;
-    let channels = client::channels(stage.address, CONNECTIONS).await?;
+    let (load, refused) = appending(stage, stage.address, conversations).await?;
+    let rate = load.rate(stage.options.round()).await?;
+    match refused.load(Ordering::Relaxed) {
+        0 => {}
+        refused => eprintln!("{refused} messages were refused as UNAVAILABLE, and do not count"),
+    }
+    Ok(rate)
+}
+
+/// The conversations of each tenant.
+pub(super) fn conversations(stage: &Stage<'_>) -> Vec<Arc<Vec<String>>> {
+    stage.tenants.iter().map(|tenant| Arc::new(tenant.conversations.texts())).collect()
+}
+
+/// Streams that never wait, each to the conversations of one tenant in turn, and where it is counted what was refused.
+pub(super) async fn appending(
+    stage: &Stage<'_>,
+    address: SocketAddr,
+    conversations: &[Arc<Vec<String>>],
+) -> Result<(Load, Arc<AtomicU64>)> {
+    let channels = client::channels(address, CONNECTIONS).await?;
     let tenants = stage.tenants.iter().zip(conversations).cycle();
     let keys = Keys::new();
     let (mut load, refused) = (Load::new(), Arc::new(AtomicU64::new(0)));
@@ -112,12 +132,7 @@ async fn append(stage: &Stage<'_>, conversations: &[Arc<Vec<String>>]) -> Result
         let (done, stop) = (Arc::clone(&load.done), load.stop.clone());
         load.spawn(writer.write(done, Arc::clone(&refused), stop));
     }
-    let rate = load.rate(stage.options.round()).await?;
-    match refused.load(Ordering::Relaxed) {
-        0 => {}
-        refused => eprintln!("{refused} messages were refused as UNAVAILABLE, and do not count"),
-    }
-    Ok(rate)
+    Ok((load, refused))
 }
 
 /// Rates of pgbench by the number of its clients.

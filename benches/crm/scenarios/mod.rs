@@ -1,6 +1,7 @@
 //! The scenarios. Those that need the same tables, or share a value, are measured together.
 
 mod append;
+mod beside;
 mod campaign_events;
 mod context;
 mod context_neighbour;
@@ -15,6 +16,7 @@ mod reads;
 mod tenants;
 mod tokens;
 mod watch;
+mod watched;
 
 use crate::Result;
 use crate::report::{Measured, Report};
@@ -32,6 +34,8 @@ enum Group {
     ListMessages,
     KeyGetCustomer,
     KeyListMessages,
+    Metered,
+    Traced,
     Misses,
     CampaignEvents,
     Context,
@@ -50,7 +54,7 @@ enum Group {
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
@@ -58,6 +62,8 @@ impl Group {
         Self::ListMessages,
         Self::KeyGetCustomer,
         Self::KeyListMessages,
+        Self::Metered,
+        Self::Traced,
         Self::Misses,
         Self::CampaignEvents,
         Self::Context,
@@ -83,6 +89,8 @@ impl Group {
             Self::ListMessages => &["list_messages"],
             Self::KeyGetCustomer => &["key_get_customer"],
             Self::KeyListMessages => &["key_list_messages"],
+            Self::Metered => &["metered_append", "metered_get_customer"],
+            Self::Traced => &["traced_append", "traced_get_customer"],
             Self::Misses => &["miss_timing"],
             Self::CampaignEvents => &["campaign_events"],
             Self::Context => &["ai_context", "growth_ai_context"],
@@ -109,6 +117,8 @@ impl Group {
             Self::ListMessages => reads::list_messages(stage).await,
             Self::KeyGetCustomer => keys::get_customer(stage).await,
             Self::KeyListMessages => keys::list_messages(stage).await,
+            Self::Metered => watched::metered(stage).await,
+            Self::Traced => watched::traced(stage).await,
             Self::Misses => misses::measure(stage).await,
             Self::CampaignEvents => campaign_events::measure(stage).await,
             Self::Context => context::measure(stage).await,

@@ -22,8 +22,9 @@ use crate::error::{Error, Result};
 use crate::live::bus::Topic;
 use crate::live::drought::Drought;
 use crate::live::lanes::{Commit, Lanes};
-use crate::metrics::Written;
+use crate::metrics::{Lane, Written};
 use crate::rpc::times;
+use crate::traces::Trace;
 
 /// How long a batch may take, waiting for a connection and for locks included. A stream has no
 /// deadline of its own that could bound it.
@@ -117,14 +118,20 @@ pub(crate) struct Writer {
 impl Commit for Writer {
     type Item = Pending;
 
+    const LANE: Lane = Lane::Messages;
+
     fn topic(&self, pending: &Pending) -> Topic {
         Topic::of(&pending.author.caller, pending.write.conversation_id)
     }
 
+    fn asked<'i>(&self, pending: &'i Pending) -> (&'i Trace, Instant) {
+        (pending.author.caller.trace(), pending.reply.asked)
+    }
+
     /// One transaction for all of them. Writes to conversations that another transaction holds come back,
     /// and all of them where one may be to blame that it failed.
-    async fn together(&self, pending: Vec<Pending>) -> Vec<Pending> {
-        match self.transact(&pending, Holding::Free).await {
+    async fn together(&self, pending: Vec<Pending>, trace: &Trace) -> Vec<Pending> {
+        match self.transact(&pending, Holding::Free, trace).await {
             Ok(done) => self.settle(pending, done),
             Err(error) if error.of_all().is_some() && !error.is_of_part() => {
                 self.refuse_all(pending, error);
@@ -139,11 +146,11 @@ impl Commit for Writer {
 
     /// One transaction for the writes of one conversation, waiting until nobody else holds it. When that
     /// fails, each gets its own, so that a poison message harms only itself.
-    async fn apart(&self, pending: Vec<Pending>) {
+    async fn apart(&self, pending: Vec<Pending>, trace: &Trace) {
         let mut left = pending;
         while let Some(first) = left.first() {
             let id = first.write.conversation_id;
-            match self.transact_again(&left, id).await {
+            match self.transact_again(&left, id, trace).await {
                 Ok(done) => left = self.settle(left, done),
                 Err(error) if left.len() == 1 || error.of_all().is_some() => {
                     self.refuse_all(std::mem::take(&mut left), error);
@@ -151,7 +158,7 @@ impl Commit for Writer {
                 Err(_) => {
                     for one in std::mem::take(&mut left) {
                         let one = vec![one];
-                        match self.transact_again(&one, id).await {
+                        match self.transact_again(&one, id, trace).await {
                             Ok(done) => drop(self.settle(one, done)),
                             Err(error) => self.refuse_all(one, error),
                         }
@@ -202,20 +209,21 @@ struct Share<'p> {
 }
 
 impl Writer {
-    async fn transact_again(&self, pending: &[Pending], id: Uuid) -> Result<Done> {
+    async fn transact_again(&self, pending: &[Pending], id: Uuid, trace: &Trace) -> Result<Done> {
         let deadline = Deadline::after(BATCH_DEADLINE);
-        retried(deadline, || self.transact(pending, Holding::Only(id))).await
+        retried(deadline, || self.transact(pending, Holding::Only(id), trace)).await
     }
 
     /// Commits writes in one transaction: those of all conversations that nobody else holds, or of this
     /// one, when nobody else does any more.
-    async fn transact(&self, pending: &[Pending], holding: Holding) -> Result<Done> {
+    async fn transact(&self, pending: &[Pending], holding: Holding, trace: &Trace) -> Result<Done> {
         let shares = share(pending);
         let Some(Share { caller, .. }) = shares.first() else {
             return Ok(Done { outcomes: Vec::new(), closed: Vec::new(), now: times::now() });
         };
         let now = times::now();
-        let tx = self.open(caller, pending, holding).await?;
+        let caller = Caller::clone(caller).within(trace);
+        let tx = self.open(&caller, pending, holding).await?;
         let find = shares.iter().map(|share| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::find(tx, &share.writes, holding).await)
         });

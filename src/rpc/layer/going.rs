@@ -1,5 +1,5 @@
 //! A call from its first byte to its end, whichever way it ends: it is counted, measured, and has one line in
-//! the log.
+//! the log, and a span if it is sampled.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,13 +8,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Frame, SizeHint};
+use opentelemetry::trace::TraceId;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::trace::TraceId;
 use crate::auth::TenantId;
 use crate::metrics::{Called, Metrics, code_word};
+use crate::traces::CallSpan;
 
 /// Where gRPC says how a call ended.
 const STATUS: &str = "grpc-status";
@@ -26,6 +27,7 @@ pub(super) struct Going {
     began: Instant,
     is_over: bool,
     line: Option<Line>,
+    span: Option<CallSpan>,
 }
 
 /// What the log says of a call.
@@ -39,12 +41,22 @@ impl Going {
     /// A call begins.
     pub(super) fn begin(metrics: Metrics, called: Called) -> Self {
         metrics.calls.began(called);
-        Self { metrics, called, began: Instant::now(), is_over: false, line: None }
+        Self { metrics, called, began: Instant::now(), is_over: false, line: None, span: None }
     }
 
-    /// What the log says when it ends. Without it, nothing.
+    /// What the log says when it ends. Without it, nothing, and there is no span.
     pub(super) fn tell(&mut self, line: Line) {
         self.line = Some(line);
+    }
+
+    /// The span that ends with it.
+    pub(super) fn trace(&mut self, span: Option<CallSpan>) {
+        self.span = span;
+    }
+
+    /// What is called.
+    pub(super) fn called(&self) -> Called {
+        self.called
     }
 
     /// Ends the call with its response, or with the body of that where it stays open.
@@ -64,6 +76,9 @@ impl Going {
         let took = self.began.elapsed();
         self.metrics.calls.ended(self.called, code, took);
         if let Some(Line { id, tenant, trace }) = &self.line {
+            if let Some(span) = self.span.take() {
+                span.end(code, *id, *tenant);
+            }
             tracing::info!(
                 target: "crm_backend::calls",
                 parent: None,

@@ -1,47 +1,51 @@
-//! The trace that a call is part of, as its client says in the metadata `traceparent` (W3C Trace Context).
-
-use std::fmt;
+//! The trace that a call is part of, as its client says in the metadata `traceparent` and `tracestate` (W3C Trace
+//! Context).
 
 use http::HeaderMap;
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 
 /// Bytes of a `traceparent` of the only version that there is. Later ones may go on after a dash.
 const LENGTH: usize = 55;
 
-/// The id of a trace: 32 hexadecimal digits, and nothing else that a client could send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TraceId(u128);
+/// Bytes of a `tracestate` that is kept: every span of the call has it, and so many must be passed on.
+const MAX_STATE: usize = 512;
 
-impl TraceId {
-    /// The id, where there is one and it is valid. A call is as good without.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(TRACEPARENT).iter();
-        let text = values.next()?.to_str().ok()?;
-        // Of two, nobody knows which is meant.
-        values.next().is_none().then(|| Self::parse(text))?
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (known, rest) = text.split_at_checked(LENGTH)?;
-        let mut parts = known.split('-');
-        let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_of = |part: &str, digits: usize| {
-            part.len() == digits && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        let is_form = is_of(version, 2) && is_of(trace, 32) && is_of(parent, 16) && is_of(flags, 2);
-        let is_rest = rest.is_empty() || (version != "00" && rest.starts_with('-'));
-        if !is_form || !is_rest || parts.next().is_some() || version == "ff" || parent == "0".repeat(16) {
-            return None;
-        }
-        u128::from_str_radix(trace, 16).ok().filter(|trace| *trace != 0).map(Self)
-    }
+/// The client's span, where it says one and it is valid. A call is as good without.
+pub(super) fn parent(headers: &HeaderMap) -> Option<SpanContext> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let text = values.next()?.to_str().ok()?;
+    // Of two, nobody knows which is meant.
+    values.next().is_none().then(|| parse(text))?
 }
 
-impl fmt::Display for TraceId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:032x}", self.0)
+/// The same span, with what vendors say of it, as far as that is valid and short.
+pub(super) fn with_state(parent: &SpanContext, headers: &HeaderMap) -> SpanContext {
+    let values: Vec<_> = headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok()).collect();
+    let state = values.join(",");
+    let state = if state.len() > MAX_STATE { TraceState::NONE } else { state.parse().unwrap_or_default() };
+    SpanContext::new(parent.trace_id(), parent.span_id(), parent.trace_flags(), true, state)
+}
+
+/// A span, of 32 and 16 hexadecimal digits, and nothing else that a client could send.
+fn parse(text: &str) -> Option<SpanContext> {
+    let (known, rest) = text.split_at_checked(LENGTH)?;
+    let mut parts = known.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_of = |part: &str, digits: usize| {
+        part.len() == digits && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_form = is_of(version, 2) && is_of(trace, 32) && is_of(parent, 16) && is_of(flags, 2);
+    let is_rest = rest.is_empty() || (version != "00" && rest.starts_with('-'));
+    if !is_form || !is_rest || parts.next().is_some() || version == "ff" {
+        return None;
     }
+    let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?);
+    let (trace, parent) = (TraceId::from_hex(trace).ok()?, SpanId::from_hex(parent).ok()?);
+    let context = SpanContext::new(trace, parent, flags, true, TraceState::NONE);
+    context.is_valid().then_some(context)
 }
 
 #[cfg(test)]
@@ -53,11 +57,13 @@ mod tests {
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn the_id_of_a_valid_traceparent_is_taken() {
+    fn a_valid_traceparent_is_taken() {
         let later = format!("01{}-more", GOOD.get(2..).expect("ascii"));
         for text in [GOOD, &later] {
-            let id = TraceId::parse(text).map(|id| id.to_string());
-            assert_eq!(id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"), "{text}");
+            let parent = parse(text).expect(text);
+            assert_eq!(parent.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c", "{text}");
+            assert_eq!(parent.span_id().to_string(), "b7ad6b7169203331", "{text}");
+            assert!(parent.is_sampled() && parent.is_remote(), "{text}");
         }
     }
 
@@ -77,12 +83,34 @@ mod tests {
             String::new(),
         ];
         for text in bad {
-            assert_eq!(TraceId::parse(&text), None, "{text}");
+            assert_eq!(parse(&text), None, "{text}");
         }
         let mut headers = HeaderMap::new();
         headers.append(TRACEPARENT, HeaderValue::from_static(GOOD));
-        assert!(TraceId::of(&headers).is_some());
+        assert!(parent(&headers).is_some());
         headers.append(TRACEPARENT, HeaderValue::from_static(GOOD));
-        assert_eq!(TraceId::of(&headers), None, "nobody knows which is meant");
+        assert_eq!(parent(&headers), None, "nobody knows which is meant");
+    }
+
+    #[test]
+    fn the_flag_says_whether_the_call_is_sampled() {
+        let unsampled = format!("{}00", GOOD.get(..53).expect("ascii"));
+        assert!(parse(&unsampled).is_some_and(|parent| !parent.is_sampled()));
+    }
+
+    #[test]
+    fn a_tracestate_is_taken_where_it_is_valid_and_short() {
+        let stated = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(TRACESTATE, HeaderValue::from_str(value).expect("a value"));
+            }
+            with_state(&parse(GOOD).expect("a parent"), &headers).trace_state().header()
+        };
+        assert_eq!(stated(&["a=1,b=2"]), "a=1,b=2");
+        assert_eq!(stated(&["a=1", "b=2"]), "a=1,b=2");
+        assert_eq!(stated(&[]), "");
+        assert_eq!(stated(&["no pair"]), "");
+        assert_eq!(stated(&[&format!("a={}", "x".repeat(MAX_STATE))]), "");
     }
 }

@@ -18,6 +18,7 @@ use crm_backend::pb::dashboard_service_client::DashboardServiceClient;
 use crm_backend::pb::engagement_service_client::EngagementServiceClient;
 use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
 use crm_backend::server::{self, ServeError};
+use crm_backend::traces::Traces;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -206,6 +207,7 @@ impl Replica {
             opened,
             authenticator,
             config.limits,
+            Traces::default(),
             Listener::new(listener, tls.clone()),
             stop.clone().cancelled_owned(),
         ));

@@ -1,0 +1,235 @@
+//! The way of spans to the collector, on which no call ever waits.
+//!
+//! Spans that have ended wait in the queue of the SDK's batch processor, and a thread of its own sends them. The
+//! queue is bounded here and not there, because the SDK does not count what it drops.
+
+use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry_otlp::{Compression, WithExportConfig, WithTonicConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor,
+};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
+
+use super::Traces;
+use super::sampler::Linked;
+use super::settings::Settings;
+use crate::config::TracesConfig;
+use crate::metrics::{Metrics, SpanEnd};
+
+/// Spans that are sent at once.
+const AT_ONCE: usize = 512;
+
+/// How often what waits is sent, where it is not enough to be sent at once.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How long the end of the service may take for the last spans. A collector in health takes milliseconds.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// How often the log says that spans are lost.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Spans that go to a collector, until this is ended.
+pub struct Exporting {
+    provider: SdkTracerProvider,
+    /// Cancelled when nothing is to be sent any more.
+    stop: CancellationToken,
+    place: String,
+}
+
+/// Begins to take spans, if a collector is named. Must be called in the runtime.
+///
+/// # Errors
+///
+/// What is wrong with the settings, in a sentence that says what to write.
+pub fn start(config: &TracesConfig, metrics: &Metrics) -> Result<Option<(Traces, Exporting)>, String> {
+    let Some(settings) = Settings::read(config)? else { return Ok(None) };
+    let Settings { endpoint, headers, timeout, gzip, resource, sampler, queue } = settings;
+    let mut exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint.as_str())
+        .with_timeout(timeout)
+        .with_metadata(MetadataMap::from_headers(headers));
+    if gzip {
+        exporter = exporter.with_compression(Compression::Gzip);
+    }
+    let exporter = exporter.build().map_err(|error| {
+        format!("OTEL_EXPORTER_OTLP_ENDPOINT: spans cannot be sent there: {error}. Write one such as http://127.0.0.1:4317.")
+    })?;
+    let (stop, fate) = (CancellationToken::new(), Arc::new(Fate::new(metrics.clone())));
+    let (runtime, sent) = (Handle::current(), Arc::clone(&fate));
+    let sender = Sender { exporter: Arc::new(exporter), runtime, timeout, stop: stop.clone(), fate: sent };
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(queue)
+        .with_max_export_batch_size(AT_ONCE.min(queue))
+        .with_scheduled_delay(EVERY)
+        .build();
+    let inner = BatchSpanProcessor::new(sender, batches);
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(Queue { inner, room: queue, fate })
+        .with_resource(resource)
+        .with_sampler(Linked(sampler.into()))
+        .build();
+    let scope = InstrumentationScope::builder("crm-backend").with_version(env!("CARGO_PKG_VERSION")).build();
+    let traces = Traces::of(provider.tracer_with_scope(scope));
+    let place = endpoint.origin().ascii_serialization();
+    Ok(Some((traces, Exporting { provider, stop, place })))
+}
+
+impl Exporting {
+    /// Where spans go, for the operator to read.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Sends what waits, but not for ever.
+    pub async fn end(self) {
+        let Self { provider, stop, place: _ } = self;
+        // Beyond the limit every batch that is left fails at once.
+        let last = stop.drop_guard();
+        let mut ended = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH * 2));
+        if tokio::time::timeout(FLUSH, &mut ended).await.is_err() {
+            drop(last);
+            let _ = ended.await;
+        }
+    }
+}
+
+/// What became of spans.
+struct Fate {
+    metrics: Metrics,
+    /// Spans that wait to be sent.
+    waiting: AtomicUsize,
+    /// Spans that were lost and not told of.
+    lost: AtomicU64,
+    began: Instant,
+    /// When the log may say next that spans are lost, in milliseconds since then.
+    tell_from: AtomicU64,
+}
+
+impl Fate {
+    fn new(metrics: Metrics) -> Self {
+        let (waiting, lost, tell_from) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { metrics, waiting, lost, began: Instant::now(), tell_from }
+    }
+
+    /// Counts spans that were lost, and says so once in a while.
+    fn lose(&self, end: SpanEnd, count: usize, cause: &dyn fmt::Display) {
+        self.metrics.spans[end].inc_by(count as u64);
+        self.lost.fetch_add(count as u64, Ordering::Relaxed);
+        let now = self.began.elapsed();
+        let (now, next) = (milliseconds(now), milliseconds(now + TELL_EVERY));
+        let from = self.tell_from.load(Ordering::Relaxed);
+        let may_tell = now >= from
+            && self.tell_from.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if may_tell {
+            let spans = self.lost.swap(0, Ordering::Relaxed);
+            tracing::warn!(
+                spans,
+                %cause,
+                "spans are lost on their way to the collector, which harms no call; this is said once a minute at most"
+            );
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The SDK's queue, with a count of what waits in it.
+struct Queue {
+    inner: BatchSpanProcessor,
+    room: usize,
+    fate: Arc<Fate>,
+}
+
+impl Debug for Queue {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Queue").field("room", &self.room).finish_non_exhaustive()
+    }
+}
+
+impl SpanProcessor for Queue {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if self.fate.waiting.fetch_add(1, Ordering::Relaxed) < self.room {
+            self.inner.on_end(span);
+        } else {
+            self.fate.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.fate.lose(SpanEnd::Dropped, 1, &"too many wait");
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+/// Sends batches of spans.
+struct Sender {
+    exporter: Arc<opentelemetry_otlp::SpanExporter>,
+    runtime: Handle,
+    /// How long a batch may take, with all attempts.
+    timeout: Duration,
+    stop: CancellationToken,
+    fate: Arc<Fate>,
+}
+
+impl Debug for Sender {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Sender").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl SpanExporter for Sender {
+    /// Sends a batch in the runtime, and not on the thread of the SDK that asks for it: only there the pauses between
+    /// attempts, and the wait for a collector that says nothing, end when the time is over.
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let count = batch.len();
+        self.fate.waiting.fetch_sub(count, Ordering::Relaxed);
+        let (exporter, stop, timeout) = (Arc::clone(&self.exporter), self.stop.clone(), self.timeout);
+        let sent = self.runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(OTelSdkError::AlreadyShutdown),
+                sent = tokio::time::timeout(timeout, exporter.export(batch)) => {
+                    sent.unwrap_or(Err(OTelSdkError::Timeout(timeout)))
+                }
+            }
+        });
+        let sent = sent.await.unwrap_or(Err(OTelSdkError::AlreadyShutdown));
+        match &sent {
+            Ok(()) => {
+                self.fate.metrics.spans[SpanEnd::Exported].inc_by(count as u64);
+            }
+            Err(error) => self.fate.lose(SpanEnd::Failed, count, error),
+        }
+        sent
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        // Nothing is sent before it is known.
+        if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
+            exporter.set_resource(resource);
+        }
+    }
+}

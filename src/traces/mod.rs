@@ -1,0 +1,279 @@
+//! Spans of calls, for distributed traces (OpenTelemetry).
+//!
+//! A call that is sampled has a span ([`CallSpan`]), and what is done for it carries a [`Trace`], which its [`Caller`]
+//! has: waits and flights to Postgres are its children. Work of many calls that goes together has a span of its own
+//! ([`Batch`]), which links to those of the calls. A stream may stay open for days, so it has one span and no children,
+//! however many messages go through it.
+//!
+//! Where traces are off, or a call is not sampled, a [`Trace`] is `None` and nothing else is made. Spans carry ids, names of
+//! the contract, codes and counts, never what a client says.
+//!
+//! docs/operations.md lists spans and attributes.
+//!
+//! [`Caller`]: crate::auth::Caller
+
+mod export;
+mod sampler;
+mod settings;
+
+use std::collections::HashSet;
+use std::fmt::{self, Debug, Formatter};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use opentelemetry::trace::{
+    Link, Span, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceId, Tracer,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::auth::TenantId;
+use crate::metrics::{Closed, Lane, code_word};
+
+pub use export::{Exporting, start};
+
+/// Calls that a batch links to at most: enough to find some, and no more than collectors take by default (128).
+const MAX_LINKS: usize = 64;
+
+/// Shorter waits are not told: nearly all calls wait for some microseconds, and a span costs more.
+const WORTH_TELLING: Duration = Duration::from_millis(1);
+
+/// Where spans of calls are made; nowhere where traces are off. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Traces(Option<SdkTracer>);
+
+impl Debug for Traces {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Traces").field(&self.are_on()).finish()
+    }
+}
+
+impl Traces {
+    fn of(tracer: SdkTracer) -> Self {
+        Self(Some(tracer))
+    }
+
+    /// Whether a call may have a span.
+    pub(crate) fn are_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The span of a call, as a child of its client's, if the call is sampled.
+    pub(crate) fn call(
+        &self,
+        method: &'static str,
+        is_stream: bool,
+        parent: Option<&SpanContext>,
+    ) -> Option<CallSpan> {
+        let tracer = self.0.as_ref()?;
+        let context = parent.map_or_else(Context::new, context_of);
+        let builder = SpanBuilder::from_name(method)
+            .with_kind(SpanKind::Server)
+            .with_attributes([KeyValue::new("rpc.system.name", "grpc"), KeyValue::new("rpc.method", method)]);
+        let span = tracer.build_with_context(builder, &context);
+        let trace = Trace::within(tracer, &span, is_stream)?;
+        Some(CallSpan { span, trace })
+    }
+}
+
+/// What is done as a part of this span.
+fn context_of(span: &SpanContext) -> Context {
+    Context::new().with_remote_span_context(span.clone())
+}
+
+/// The span of a call that has not ended. It ends when this is dropped.
+pub(crate) struct CallSpan {
+    span: SdkSpan,
+    trace: Trace,
+}
+
+impl CallSpan {
+    pub(crate) fn id(&self) -> TraceId {
+        self.span.span_context().trace_id()
+    }
+
+    /// For what is done for the call.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Ends it.
+    pub(crate) fn end(mut self, code: Code, request_id: Uuid, tenant: Option<TenantId>) {
+        self.span.set_attribute(KeyValue::new("rpc.response.status_code", code_word(code)));
+        self.span.set_attribute(KeyValue::new("crm.request_id", request_id.to_string()));
+        if let Some(tenant) = tenant {
+            self.span.set_attribute(KeyValue::new("crm.tenant_id", tenant.to_string()));
+        }
+        fail(&mut self.span, code);
+    }
+}
+
+/// Notes what a span ended with, unless all went well. Only what is the service's fault makes it an error, by
+/// OpenTelemetry's conventions for servers: a caller that asks for what is not there is none.
+fn fail(span: &mut SdkSpan, code: Code) {
+    if code != Code::Ok {
+        span.set_attribute(KeyValue::new("error.type", code_word(code)));
+    }
+    let is_fault = matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    );
+    if is_fault {
+        span.set_status(Status::error(""));
+    }
+}
+
+/// The span within which something is done, if it has one. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Trace(Option<Arc<Within>>);
+
+struct Within {
+    tracer: SdkTracer,
+    context: Context,
+    /// Whether it is the span of a stream, which has no children.
+    is_stream: bool,
+}
+
+impl Debug for Trace {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let id = self.0.as_ref().map(|within| within.span_context().trace_id());
+        out.debug_tuple("Trace").field(&id).finish()
+    }
+}
+
+impl Within {
+    fn span_context(&self) -> SpanContext {
+        self.context.span().span_context().clone()
+    }
+
+    fn start(&self, builder: SpanBuilder) -> SdkSpan {
+        self.tracer.build_with_context(builder, &self.context)
+    }
+}
+
+impl Trace {
+    /// Within no span.
+    pub(crate) const NONE: Self = Self(None);
+
+    /// Within this span, if it is sampled.
+    fn within(tracer: &SdkTracer, span: &SdkSpan, is_stream: bool) -> Option<Self> {
+        let context = span.is_recording().then(|| context_of(span.span_context()))?;
+        Some(Self(Some(Arc::new(Within { tracer: tracer.clone(), context, is_stream }))))
+    }
+
+    /// What has children.
+    fn parent(&self) -> Option<&Arc<Within>> {
+        self.0.as_ref().filter(|within| !within.is_stream)
+    }
+
+    /// Tells of a wait that lasts until this is dropped, if that is long enough.
+    pub(crate) fn wait(&self, name: &'static str) -> Option<Wait> {
+        let within = Arc::clone(self.parent()?);
+        Some(Wait { within, name, began: SystemTime::now(), since: Instant::now() })
+    }
+
+    /// Tells of statements that go to Postgres, and of nothing that they say but the code of an error.
+    pub(crate) async fn flight<R>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = R>,
+        error: impl FnOnce(&R) -> Option<Code>,
+    ) -> R {
+        let Some(within) = self.parent() else { return work.await };
+        let database = KeyValue::new("db.system.name", "postgresql");
+        let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Client).with_attributes([database]);
+        let mut span = within.start(builder);
+        let outcome = work.await;
+        if let Some(code) = error(&outcome) {
+            fail(&mut span, code);
+        }
+        outcome
+    }
+}
+
+/// A wait that has not ended.
+pub(crate) struct Wait {
+    within: Arc<Within>,
+    name: &'static str,
+    began: SystemTime,
+    since: Instant,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if self.since.elapsed() >= WORTH_TELLING {
+            drop(self.within.start(SpanBuilder::from_name(self.name).with_start_time(self.began)));
+        }
+    }
+}
+
+/// The span of what is done for many calls at once, until this is dropped. It has one where one of them has.
+#[derive(Default)]
+pub(crate) struct Batch {
+    span: Option<SdkSpan>,
+    trace: Trace,
+    /// A span of each call that waits for nothing else.
+    _waits: Vec<SdkSpan>,
+}
+
+impl Batch {
+    /// Begins a batch of items, each with the trace that asked for it, and when.
+    pub(crate) fn begin<'t>(lane: Lane, items: impl Iterator<Item = (&'t Trace, Instant)>) -> Self {
+        let (mut count, mut traced) = (0_i64, Vec::new());
+        for (Trace(within), asked) in items {
+            count += 1;
+            traced.extend(within.as_ref().map(|within| (within, asked)));
+        }
+        let Some((first, _)) = traced.first() else { return Self::default() };
+        let mut calls = HashSet::<SpanId>::new();
+        let mut links = Vec::new();
+        for (within, _) in &traced {
+            let call = within.context.span().span_context().clone();
+            if calls.insert(call.span_id()) && links.len() < MAX_LINKS {
+                links.push(Link::with_context(call));
+            }
+        }
+        let (batch_name, wait_name) = match lane {
+            Lane::Messages => ("batch of messages", "wait for a batch of messages"),
+            Lane::Lookups => ("batch of lookups", "wait for a batch of lookups"),
+        };
+        let builder = SpanBuilder::from_name(batch_name).with_links(links).with_attributes([
+            KeyValue::new("crm.lane", lane.word()),
+            KeyValue::new("crm.batch.items", count),
+            KeyValue::new("crm.batch.calls", i64::try_from(calls.len()).unwrap_or(i64::MAX)),
+        ]);
+        let tracer = &first.tracer;
+        let span = tracer.build_with_context(builder, &Context::new());
+        let wait = |(within, asked): &(&Arc<Within>, Instant)| {
+            let began = SystemTime::now() - asked.elapsed();
+            let link = Link::with_context(span.span_context().clone());
+            let builder = SpanBuilder::from_name(wait_name).with_start_time(began).with_links(vec![link]);
+            let mut wait = within.start(builder);
+            wait.add_event("taken into the batch", Vec::new());
+            wait
+        };
+        let waits = traced.iter().filter(|(within, _)| !within.is_stream).map(wait).collect();
+        let trace = Trace::within(tracer, &span, false).unwrap_or_default();
+        Self { span: Some(span), trace, _waits: waits }
+    }
+
+    /// For what is done for the batch.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Notes how many items are left to be done apart.
+    pub(crate) fn left(&mut self, count: usize) {
+        if let Some(span) = self.span.as_mut().filter(|_| count > 0) {
+            span.set_attribute(KeyValue::new("crm.batch.apart", i64::try_from(count).unwrap_or(i64::MAX)));
+        }
+    }
+}

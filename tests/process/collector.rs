@@ -1,0 +1,134 @@
+//! A collector of spans, as far as tests need one: it takes what is exported over OTLP, and keeps it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+/// It listens until this is dropped.
+pub(crate) struct Collector {
+    address: SocketAddr,
+    taken: Taken,
+    _server: JoinSet<()>,
+}
+
+type Taken = Arc<Mutex<Vec<Request<ExportTraceServiceRequest>>>>;
+
+impl Collector {
+    /// Listens on a port of its own.
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let (address, taken) = (listener.local_addr().expect("an address"), Taken::default());
+        let service = TraceServiceServer::new(Sink(Arc::clone(&taken)));
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let incoming = TcpIncoming::from(listener);
+            Server::builder().add_service(service).serve_with_incoming(incoming).await.expect("it serves");
+        });
+        Self { address, taken, _server: server }
+    }
+
+    /// The value of `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All that was sent, with all that surrounds it.
+    pub(crate) fn told(&self) -> String {
+        format!("{:?}", self.taken.lock().expect("a lock"))
+    }
+
+    /// The value of a header that came with all of it.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let taken = self.taken.lock().expect("a lock");
+        let mut values = taken.iter().map(|request| {
+            request.metadata().get(name).map(|value| value.to_str().expect("letters").to_owned())
+        });
+        let first = values.next().flatten();
+        values.all(|value| value == first).then_some(first).flatten()
+    }
+
+    /// An attribute of the service that sent it.
+    pub(crate) fn resource(&self, key: &str) -> Option<String> {
+        let taken = self.taken.lock().expect("a lock");
+        let resource = taken.first()?.get_ref().resource_spans.first()?.resource.as_ref()?;
+        text(&resource.attributes, key)
+    }
+
+    /// All spans that were sent.
+    pub(crate) fn spans(&self) -> Spans {
+        let taken = self.taken.lock().expect("a lock");
+        let scopes = taken.iter().flat_map(|request| &request.get_ref().resource_spans);
+        Spans(scopes.flat_map(|of| &of.scope_spans).flat_map(|of| of.spans.iter().cloned()).collect())
+    }
+}
+
+struct Sink(Taken);
+
+#[tonic::async_trait]
+impl TraceService for Sink {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.0.lock().expect("a lock").push(request);
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+/// Spans that a collector took.
+pub(crate) struct Spans(Vec<Span>);
+
+impl Spans {
+    pub(crate) fn all(&self) -> &[Span] {
+        &self.0
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Vec<&Span> {
+        self.0.iter().filter(|span| span.name == name).collect()
+    }
+
+    /// The only one of this name.
+    #[track_caller]
+    pub(crate) fn one(&self, name: &str) -> &Span {
+        let found = self.named(name);
+        assert_eq!(found.len(), 1, "{name}: {:#?}", self.0);
+        found.into_iter().next().expect("was just there")
+    }
+
+    /// The children of a span, in the order in which they began.
+    pub(crate) fn children(&self, parent: &Span) -> Vec<&Span> {
+        let is_child =
+            |span: &&Span| span.parent_span_id == parent.span_id && span.trace_id == parent.trace_id;
+        let mut children: Vec<_> = self.0.iter().filter(is_child).collect();
+        children.sort_by_key(|span| span.start_time_unix_nano);
+        children
+    }
+}
+
+/// The value of an attribute, as text.
+pub(crate) fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        other => Some(format!("{other:?}")),
+    }
+}
+
+/// An id, as a `traceparent` writes it.
+pub(crate) fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
