@@ -66,7 +66,8 @@ async fn a_call_is_a_child_of_its_clients_span_and_has_its_flights_as_children()
     let server = start(&scratch, &collector.endpoint(), &variables);
     let tenant = Uuid::new_v4();
     let mut client = Client::connect_as(server.address, tenant).await;
-    let new = pb::CreateCustomerRequest { business_name: "Café Zoë".to_owned(), ..Default::default() };
+    let customer = pb::Customer { business_name: "Café Zoë".to_owned(), ..Default::default() };
+    let new = pb::CreateCustomerRequest { customer: Some(customer), ..Default::default() };
     within(client.customers.create_customer(traced(new.clone(), TRACE, "01"))).await.expect("a customer");
     within(client.customers.create_customer(traced(new, UNSAMPLED, "00"))).await.expect("a customer");
     client.list_customers().await;
@@ -139,11 +140,12 @@ async fn batches_link_to_their_streams_and_no_span_has_what_a_client_says() {
     let scratch = Scratch::new();
     let server = start(&scratch, &collector.endpoint(), &[]);
     let mut client = Client::connect(server.address).await;
-    let named = pb::CreateCustomerRequest {
+    let customer = pb::Customer {
         business_name: BIRD.to_owned(),
         email: format!("{BIRD}@example.com"),
         ..Default::default()
     };
+    let named = pb::CreateCustomerRequest { customer: Some(customer), ..Default::default() };
     within(client.customers.create_customer(named)).await.expect("a customer");
     let search = pb::ListCustomersRequest { query: BIRD.to_owned(), ..Default::default() };
     within(client.customers.list_customers(search)).await.expect("a page");
