@@ -525,7 +525,7 @@ impl World {
                         progress.started = false;
                         progress.next = progress.durable;
                     }
-                    ("MESSAGE_CLOSED", None) => {
+                    ("MESSAGE_CLOSED" | "IDEMPOTENCY_KEY_REUSED", None) => {
                         let stored = self.tables.row(*talk, key).text();
                         assert!(self.wishes[*wish].texts().any(|text| *text == stored));
                         progress.done = true;
