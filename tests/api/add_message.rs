@@ -109,7 +109,7 @@ async fn a_bad_request_gets_an_error_and_the_stream_lives() {
         assert_eq!(ack.message_key, format!("good {number}"));
     }
     stream.send_request(AddMessageRequest { conversation_id: talk.id.clone(), command: None });
-    stream.outcome().await.expect_err("nothing to do").is_invalid(&["action"]);
+    stream.outcome().await.expect_err("nothing to do").is_invalid(&["command"]);
     stream.send(&talk.id, message("last", "Bye"));
     assert_eq!(stream.outcome().await.expect("an ack").sequence, 14);
 }

@@ -554,6 +554,7 @@ async fn of_engagement(asker: &mut Asker, customer_id: &str) {
     let bad = |number: usize| {
         let mut event = good(number);
         event.event_id = format!("{number}{}", wide(260));
+        event.subject.clear();
         event.kind = 99;
         event.weight = Some(1e9);
         event.source = "\u{7}".to_owned();

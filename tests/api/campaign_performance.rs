@@ -169,6 +169,7 @@ fn without_rows(mut answer: GetCampaignPerformanceResponse) -> GetCampaignPerfor
     let days = answer.days.iter_mut().filter_map(|day| day.performance.as_mut());
     for performance in days.chain(&mut answer.total) {
         performance.counts.iter_mut().for_each(|count| count.rows = None);
+        performance.conversions.iter_mut().for_each(|conversions| conversions.campaign_event_rows = None);
     }
     answer
 }

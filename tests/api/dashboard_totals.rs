@@ -202,11 +202,10 @@ async fn operate(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<()
 
 /// Statuses, industries and sources of customers with how many have them, as a list shows them.
 async fn recount_customers(tenant: &Tenant) -> BTreeMap<(&'static str, String), i64> {
-    use crm_backend::rpc::words::Word;
     let mut counts = BTreeMap::new();
     let request = crm_backend::pb::ListCustomersRequest { page_size: 500, ..Default::default() };
     for customer in tenant.list_all(request).await {
-        let status = customer.status().word().to_owned();
+        let status = customer.status().as_str_name().to_owned();
         for key in [
             ("status", status),
             ("industry", customer.industry_category.clone()),

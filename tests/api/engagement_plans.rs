@@ -148,7 +148,12 @@ async fn a_page_of_purchases_reads_a_page_of_an_index_and_what_belongs_to_it() {
             assert_eq!(page.purchases.len(), count, "{what}");
         };
         // The first and the last touch of each are a step into the index each, past what is no touch.
-        let indexes = [index, "purchase_refunds_purchase_idx", "campaign_events_customer_idx"];
+        let indexes = [
+            index,
+            "purchase_refunds_purchase_idx",
+            "purchase_refunds_refund_id_key",
+            "campaign_events_customer_idx",
+        ];
         hold(&crm, &tenant, &what, list, &indexes, 4 * 60).await;
     }
 }

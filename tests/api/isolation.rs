@@ -112,12 +112,12 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
         others,
         [
             "ListConsents",
+            "ListInterestEvents",
+            "ListPurchases",
             "ListCampaignEvents",
             "ListConversations",
             "ListCustomerFaqs",
-            "ListInterestEvents",
-            "ListPurchases",
-            "ListPendingQuestions"
+            "ListPendingQuestions",
         ],
         "a filter may find nothing; nothing else may"
     );

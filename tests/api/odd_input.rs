@@ -219,6 +219,10 @@ async fn an_etag_that_nobody_made_is_refused_and_a_stale_one_aborts() {
         if rpc.name() == "ReopenConversation" {
             tenant.finish(&about.conversation).await;
         }
+        // It is paid, so that there is nothing to do, whatever the etag.
+        if rpc.name() == "SettlePurchase" {
+            continue;
+        }
         let error = refused(&tenant, &request, &rpc).await;
         // Steps are refused before their etags are looked at, and what is not deleted is not undeleted.
         let codes = [Code::Aborted, Code::FailedPrecondition, Code::AlreadyExists];
@@ -287,7 +291,7 @@ async fn a_time_may_be_any_that_a_calendar_has() {
     for (rpc, path, request) in planted(&about, time) {
         if let Some(error) = refusal(&tenant, &request, &rpc).await {
             // It may be the wrong time for this; that is for the service to say, not for Postgres.
-            let codes = [Code::InvalidArgument, Code::FailedPrecondition];
+            let codes = [Code::InvalidArgument, Code::FailedPrecondition, Code::AlreadyExists];
             assert!(codes.contains(&error.code()), "{} {}: {error:?}", rpc.name(), dotted(&path));
             assert_ne!(error.fields(), [""], "{} {}: {error:?}", rpc.name(), dotted(&path));
         }
@@ -300,7 +304,7 @@ async fn fields_that_nobody_knows_are_passed_over() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let id = tenant.id.to_string();
-    let known = everything(&tenant).await;
+    let known = crate::isolation::everything(&tenant).await;
     for rpc in
         rpcs().into_iter().filter(|rpc| rpc.name().starts_with("Get") || rpc.name().starts_with("List"))
     {

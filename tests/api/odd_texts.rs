@@ -26,7 +26,7 @@ async fn a_slug_that_looks_like_one_is_none() {
         "cafe\u{feff}",
     ] {
         let request = Customer { slug: slug.to_owned(), ..named("Zoe") };
-        tenant.create(request).await.expect_err(slug).is_invalid(&["slug"]);
+        tenant.create(request).await.expect_err(slug).is_invalid(&["customer.slug"]);
     }
     assert_eq!(tenant.list_all(ListCustomersRequest::default()).await, []);
 }

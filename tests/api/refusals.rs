@@ -244,7 +244,11 @@ async fn rules_between_fields_are_told_with_those_of_single_ones() {
     let text = |text: &str| Value::String(text.to_owned());
     let id = || text("0199d1c0-0000-7000-8000-000000000001");
     for (name, planted, expected) in [
-        ("CreateCampaign", vec![("status", Value::EnumNumber(2)), ("name", text(""))], "start_time"),
+        (
+            "CreateCampaign",
+            vec![("campaign.status", Value::EnumNumber(2)), ("campaign.name", text(""))],
+            "campaign.start_time",
+        ),
         (
             "CreatePendingQuestion",
             vec![
@@ -276,7 +280,11 @@ async fn rules_between_fields_are_told_with_those_of_single_ones() {
             ],
             "observation.conversation_id",
         ),
-        ("RecordPurchase", vec![("amount.nanos", Value::I32(1)), ("request_id", text("1"))], "amount.nanos"),
+        (
+            "RecordPurchase",
+            vec![("purchase.amount.nanos", Value::I32(1)), ("request_id", text("1"))],
+            "purchase.amount.nanos",
+        ),
         ("ListConversations", vec![("topic", text("x")), ("page_size", Value::I32(-1))], "start_time_from"),
     ] {
         let (rpc, request) = about(&planted, name);

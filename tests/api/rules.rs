@@ -132,7 +132,7 @@ async fn a_deadline_is_kept_by_every_rpc() {
     // Nobody gets past this, so that no call can finish.
     let tables = "idempotency_keys, customers, conversations, conversation_messages, conversation_analyses, \
                   pending_questions, customer_faqs, campaigns, campaign_customers, campaign_events, interest_events, \
-                  purchases, audit_events, customer_consents";
+                  purchases, audit_events, customer_consents, customer_external_ids, faq_observations, purchase_refunds";
     sql.run(&format!("BEGIN; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")).await;
     // This client has no timer of its own, so the answer is the service's.
     let mut client = Http2::connect(crm.address()).await;
