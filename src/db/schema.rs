@@ -49,7 +49,7 @@ diesel::table! {
         principal -> Text,
         /// The RPC, e.g. crm.v1.CustomerService/CreateCustomer, or what the service did by itself.
         method -> Text,
-        /// The kind of thing that it was done to.
+        /// The kind of the changed resource, a value of ResourceType.
         resource_type -> Text,
         /// That thing; null when the call did not name it by a UUID, or failed to make it.
         resource_id -> Nullable<Uuid>,

@@ -683,7 +683,9 @@ async fn no_answer_of_any_rpc_is_larger_than_clients_take() {
     of_dashboards(&mut asker).await;
     of_contexts(&mut asker, &customer.id, &conversation).await;
     let list = pb::ListAuditEventsRequest { page_size: 500, ..Default::default() };
-    let _: pb::ListAuditEventsResponse = asker.ask("ListAuditEvents", list).await;
+    let listed: pb::ListAuditEventsResponse = asker.ask("ListAuditEvents", list).await;
+    let get = pb::GetAuditEventRequest { id: listed.audit_events[0].id.clone() };
+    let _: pb::GetAuditEventResponse = asker.ask("GetAuditEvent", get).await;
     let missing: Vec<_> = rpcs().into_iter().filter(|rpc| !asker.largest.contains_key(rpc.name())).collect();
     assert!(missing.is_empty(), "not asked here: {missing:?}");
     let small = LARGE.iter().filter(|name| asker.largest.get(*name).is_none_or(|size| *size < RESOURCE / 2));
