@@ -24,11 +24,10 @@ use crate::conversations::feed::Feed;
 use crate::conversations::{self, Conversations};
 use crate::customers::Customers;
 use crate::dashboard::Dashboard;
-use crate::db::citus::DistributeError;
 use crate::db::embedded::EmbeddedError;
-use crate::db::migrate::MigrateError;
+use crate::db::migrate::{self, MigrateError};
 use crate::db::standby::{Looks, Standby};
-use crate::db::{self, ConnectError, Db, Target, citus, pooler, walls};
+use crate::db::{self, ConnectError, Db, Target, pooler, walls};
 use crate::engagement::Engagements;
 use crate::faqs::Faqs;
 use crate::health::Health;
@@ -121,14 +120,6 @@ pub enum ServeError {
         /// Where.
         place: String,
     },
-    /// The tables could not be distributed.
-    #[error("The tables at {place} are not distributed: {cause}")]
-    Distribute {
-        /// Where.
-        place: String,
-        /// Why not.
-        cause: DistributeError,
-    },
     /// The database would not keep tenants apart.
     #[error("It is not safe to serve from Postgres at {place}:{}", list(.breaches))]
     Walls {
@@ -198,8 +189,7 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
     let breaches = breaches.await.map_err(|error| failed(error.to_string()))?;
     refuse(breaches)?;
     // Every node may have to be asked over a connection that is yet to be opened.
-    let breaches = wire.ask(START_PATIENCE, async |connection| citus::breaches(connection).await);
-    refuse(breaches.await.map_err(|error| failed(error.to_string()))?)?;
+    refuse(migrate::distribution_breaches(&target, START_PATIENCE).await.map_err(failed)?)?;
     let page_key =
         wire.ask(START_PATIENCE, async |connection| db::service_keys::page_token(connection).await);
     let page_key = PageKey::new(page_key.await.map_err(|error| failed(error.to_string()))?);

@@ -17,7 +17,7 @@ use crate::auth::{AuthConfig, Authenticator, Bounds, Mode};
 use crate::config::{ClientAuth, Config, DatabaseConfig, MigrateConfig, RecountConfig};
 use crate::connection::{Listener, Tls};
 use crate::customers;
-use crate::db::citus::{self, Distributed};
+use crate::db::citus::Distributed;
 use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
 use crate::db::{Target, migrate};
 use crate::metrics::{self, Metrics};
@@ -116,7 +116,8 @@ pub async fn migrate(config: MigrateConfig) -> Result<bool, ServeError> {
         let applied = bring_up_to_date(&target, &config.database).await?;
         say(&format!("{} at {}\n", schema_line(&applied), target.place()));
         if config.distribute {
-            distribute(&target).await?;
+            let distributed = migrate::distribute(&to_migrate(&target, &config.database)?).await?;
+            say(&distributed_lines(&distributed));
         }
         false
     };
@@ -126,23 +127,18 @@ pub async fn migrate(config: MigrateConfig) -> Result<bool, ServeError> {
 
 /// Applies the migrations that are missing, through the URL that is for them, if there is one.
 async fn bring_up_to_date(target: &Target, config: &DatabaseConfig) -> Result<Vec<String>, ServeError> {
-    let Some(url) = &config.migrate_database_url else { return Ok(migrate::run(target).await?) };
-    if migrate::pending(target).await?.is_empty() {
+    if config.migrate_database_url.is_some() && migrate::pending(target).await?.is_empty() {
         return Ok(Vec::new());
     }
-    let target = Target::parse(url).map_err(ServeError::MigrateTarget)?;
-    Ok(migrate::run(&target).await?)
+    Ok(migrate::run(&to_migrate(target, config)?).await?)
 }
 
-/// Distributes the schema over the nodes of Citus, and says what is left to the operator.
-async fn distribute(target: &Target) -> Result<(), ServeError> {
-    let failed = |cause: String| ServeError::Database { place: target.place().to_owned(), cause };
-    let owner = target.open_bare().await.map_err(|error| failed(error.to_string()))?;
-    let distributed = citus::distribute(&owner)
-        .await
-        .map_err(|cause| ServeError::Distribute { place: target.place().to_owned(), cause })?;
-    say(&distributed_lines(&distributed));
-    Ok(())
+/// Where the schema is changed: the URL that is for that, if there is one.
+fn to_migrate(target: &Target, config: &DatabaseConfig) -> Result<Target, ServeError> {
+    match &config.migrate_database_url {
+        Some(url) => Target::parse(url).map_err(ServeError::MigrateTarget),
+        None => Ok(target.clone()),
+    }
 }
 
 fn distributed_lines(distributed: &Distributed) -> String {

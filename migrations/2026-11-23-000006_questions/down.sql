@@ -8,7 +8,8 @@ DROP INDEX pending_questions_next_idx;
 ALTER TABLE pending_questions ALTER COLUMN confidence TYPE real;
 UPDATE pending_questions SET scheduled_at = NULL WHERE timing <> 'SCHEDULED';
 ALTER TABLE pending_questions
-    DROP CONSTRAINT pending_questions_scheduled_check,
+    DROP CONSTRAINT pending_questions_scheduled_check;
+ALTER TABLE pending_questions
     ADD CONSTRAINT pending_questions_scheduled_check CHECK ((timing = 'SCHEDULED') = (scheduled_at IS NOT NULL));
 COMMENT ON COLUMN pending_questions.scheduled_at IS 'When to ask, where timing is SCHEDULED.';
 ALTER TABLE pending_questions

@@ -2,7 +2,8 @@ DROP VIEW customer_list;
 UPDATE customers SET phone = left(phone, 40) WHERE length(phone) > 40;
 ALTER TABLE customers
     DROP COLUMN phone_e164,
-    DROP CONSTRAINT customers_phone_check,
+    DROP CONSTRAINT customers_phone_check;
+ALTER TABLE customers
     ADD CONSTRAINT customers_phone_check CHECK (length(phone) <= 40);
 COMMENT ON COLUMN customers.phone IS 'The telephone number of the contact.';
 COMMENT ON COLUMN customers.sort_name IS 'business_name without case and accents, for ordering; made by the service.';

@@ -5,7 +5,8 @@ DELETE FROM campaign_events WHERE kind IN ('OPTED_IN', 'SPAM_REPORTED', 'DEFERRE
 ALTER TABLE campaign_events
     DROP CONSTRAINT campaign_events_channel_check,
     DROP CONSTRAINT campaign_events_kind_check,
+    DROP COLUMN channel;
+ALTER TABLE campaign_events
     ADD CONSTRAINT campaign_events_kind_check CHECK (kind IN (
         'SENT', 'BOUNCED', 'DELIVERED', 'OPENED', 'CLICKED', 'REPLIED', 'CONVERTED', 'OPTED_OUT'
-    )),
-    DROP COLUMN channel;
+    ));

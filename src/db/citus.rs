@@ -11,7 +11,7 @@ use diesel::sql_types::{Bool, Text};
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
-pub use probe::breaches;
+pub use probe::{breaches, has_local_tables};
 
 /// Whether the database has the extension. Even then its tables may all be local.
 ///

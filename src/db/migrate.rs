@@ -1,52 +1,35 @@
-//! Brings the schema up to date.
+//! Brings the schema up to date, and distributes it over Citus.
 
 #[cfg(test)]
 mod lint;
 mod pending;
 mod stepwise;
+mod turn;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use diesel::migration::Migration;
+use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::Text;
 use diesel::{Connection, QueryableByName, sql_query};
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tokio::runtime::Handle;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use self::stepwise::Stepwise;
-use super::{Target, Wire, citus};
+use self::turn::Turn;
+use super::citus::{self, DistributeError, Distributed};
+use super::{Target, Wire};
 
 pub use pending::{Pending, script};
 
 /// All migrations, compiled in.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
-/// The advisory lock that replicas which start together take in turn: any number that nobody else
-/// uses in this database, here the letters `crm`.
-const LOCK: i64 = 0x63_72_6d;
-
 /// How long a question to Postgres may take that is not a migration.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often a replica looks whether it is its turn. In between it holds nothing: a snapshot would keep all of the
-/// database from being cleaned up.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// How often it says that it still waits.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
-
-/// How often a replica whose turn it is shows that it is still there.
-const BEAT: Duration = Duration::from_secs(10);
-
-/// Takes the turn of a replica that does not show itself any more: it holds a transaction, so that it loses
-/// the lock with its connection, also behind a pooler that hands sessions around.
-const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// How long a migration waits for a lock. Behind it everything else waits that needs the table.
 const SET_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
@@ -96,6 +79,14 @@ pub enum MigrateError {
         /// Why not.
         cause: String,
     },
+    /// The tables could not be distributed.
+    #[error("The tables at {place} are not distributed: {cause}")]
+    Distribute {
+        /// Where.
+        place: String,
+        /// Why not.
+        cause: DistributeError,
+    },
 }
 
 /// Applies the migrations that are missing, and says which. Replicas do so one after the other, and those that find
@@ -107,7 +98,7 @@ pub enum MigrateError {
 pub async fn run(target: &Target) -> Result<Vec<String>, MigrateError> {
     let failed = |cause: String| MigrateError::Migration { place: target.place().to_owned(), cause };
     let wire = open(target).await?;
-    let Some(turn) = Turn::wait(wire).await.map_err(failed)? else { return Ok(Vec::new()) };
+    let Some(turn) = Turn::wait_to_migrate(wire).await.map_err(failed)? else { return Ok(Vec::new()) };
     let connection = target
         .open_bare()
         .await
@@ -116,6 +107,50 @@ pub async fn run(target: &Target) -> Result<Vec<String>, MigrateError> {
     let applied = tokio::task::block_in_place(|| apply(&mut connection)).map_err(failed);
     turn.end().await;
     applied
+}
+
+/// Distributes the schema over the nodes of Citus, as [`citus::distribute`] says, in a turn of its own: nobody else
+/// migrates or distributes meanwhile.
+///
+/// # Errors
+///
+/// As [`MigrateError`] says; tables that were distributed before stay so.
+pub async fn distribute(target: &Target) -> Result<Distributed, MigrateError> {
+    let place = || target.place().to_owned();
+    let turn = Turn::wait(open(target).await?).await;
+    let turn = turn.map_err(|cause| MigrateError::Migration { place: place(), cause })?;
+    let owner = target.open_bare().await.map_err(|cause| MigrateError::Connect { place: place(), cause })?;
+    let distributed = citus::distribute(&owner).await;
+    turn.end().await;
+    distributed.map_err(|cause| MigrateError::Distribute { place: place(), cause })
+}
+
+/// What is wrong with how the tables are distributed over Citus, as [`citus::breaches`] says. Waits while another
+/// process distributes them. `patience` is for the questions that every node is asked.
+///
+/// # Errors
+///
+/// What Postgres said to the questions, or why there is no connection.
+pub async fn distribution_breaches(target: &Target, patience: Duration) -> Result<Vec<String>, String> {
+    let mut waiting = turn::Waiting::default();
+    loop {
+        // What is set for the database meanwhile holds for connections that are opened after that.
+        let mut wire = target.open().await.map_err(|error| error.to_string())?;
+        let look = async |connection: &mut AsyncPgConnection| {
+            Ok::<_, diesel::result::Error>((
+                citus::breaches(connection).await?,
+                citus::has_local_tables(connection).await?,
+            ))
+        };
+        // Looked at before the tables, so that what they lack is not of a distribution that ends meanwhile.
+        let is_taken = turn::is_taken(&mut wire).await?;
+        let (breaches, has_local) = wire.ask(patience, look).await.map_err(|error| error.to_string())?;
+        if !is_taken || breaches.is_empty() && !has_local {
+            return Ok(breaches);
+        }
+        drop(wire);
+        waiting.look_again().await;
+    }
 }
 
 /// The migrations that are missing, with their texts. Changes nothing, and waits for nobody.
@@ -187,18 +222,28 @@ fn apply_once(
     if !migration.metadata().run_in_transaction() {
         return connection.run_migration(migration).map(|_| ()).map_err(|error| error.to_string());
     }
-    let outcome = connection.transaction(|connection| {
-        SimpleConnection::batch_execute(connection, SET_LOCK_TIMEOUT)?;
-        let is_distributed = Handle::current().block_on(citus::is_distributed(connection))?;
-        if is_distributed {
-            SimpleConnection::batch_execute(connection, citus::SET_SEQUENTIAL)?;
-        }
+    in_transaction(connection, |connection, is_distributed| {
         connection.run_migration(migration).map_err(|error| Failed(error.to_string()))?;
         if is_distributed {
             let added = Handle::current().block_on(citus::distribute_tables(connection));
             added.map_err(|error| Failed(error.to_string()))?;
         }
         Ok(())
+    })
+}
+
+/// Changes the schema in one transaction, whose tables are distributed or not.
+fn in_transaction(
+    connection: &mut AsyncConnectionWrapper<AsyncPgConnection>,
+    change: impl FnOnce(&mut AsyncConnectionWrapper<AsyncPgConnection>, bool) -> Result<(), Failed>,
+) -> Result<(), String> {
+    let outcome = connection.transaction(|connection| {
+        SimpleConnection::batch_execute(connection, SET_LOCK_TIMEOUT)?;
+        let is_distributed = Handle::current().block_on(citus::is_distributed(connection))?;
+        if is_distributed {
+            SimpleConnection::batch_execute(connection, citus::SET_SEQUENTIAL)?;
+        }
+        change(connection, is_distributed)
     });
     outcome.map_err(|Failed(cause)| cause)
 }
@@ -212,75 +257,6 @@ impl From<diesel::result::Error> for Failed {
     }
 }
 
-/// This replica's turn to migrate, until it ends or is dropped.
-struct Turn {
-    tasks: TaskTracker,
-    /// Ends the turn.
-    over: DropGuard,
-}
-
-impl Turn {
-    /// Waits for it, as long as there is something to do.
-    async fn wait(mut wire: Wire) -> Result<Option<Self>, String> {
-        let mut said: Option<Instant> = None;
-        loop {
-            if pending::list(&mut wire).await?.is_empty() {
-                return Ok(None);
-            }
-            if take_lock(&mut wire).await? {
-                break;
-            }
-            if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-                tracing::info!("waits for another replica's migrations");
-                said = Some(Instant::now());
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        let (tasks, over) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(hold(wire, over.clone()));
-        Ok(Some(Self { tasks, over: over.drop_guard() }))
-    }
-
-    async fn end(self) {
-        let Self { tasks, over } = self;
-        drop(over);
-        tasks.close();
-        tasks.wait().await;
-    }
-}
-
-/// Takes the lock, in a transaction that stays open, or says that another replica has it.
-async fn take_lock(wire: &mut Wire) -> Result<bool, String> {
-    #[derive(QueryableByName)]
-    struct Lock {
-        #[diesel(sql_type = Bool)]
-        taken: bool,
-    }
-    let taken = wire.ask(PATIENCE, async |connection| {
-        connection.batch_execute(BEGIN).await?;
-        let question = sql_query(format!("SELECT pg_try_advisory_xact_lock({LOCK}) AS taken"));
-        let Lock { taken } = question.get_result(connection).await?;
-        if !taken {
-            connection.batch_execute("ROLLBACK").await?;
-        }
-        Ok::<_, diesel::result::Error>(taken)
-    });
-    taken.await.map_err(|error| error.to_string())
-}
-
-/// Keeps the transaction with the lock until the turn is over.
-async fn hold(mut wire: Wire, over: CancellationToken) {
-    while over.run_until_cancelled(tokio::time::sleep(BEAT)).await.is_some() {
-        let beat = wire.ask(PATIENCE, async |connection| connection.batch_execute("SELECT 1").await);
-        if let Err(error) = beat.await {
-            tracing::warn!(%error, "the lock of the migrations is lost; another replica may begin with them too");
-            return;
-        }
-    }
-    // Where that fails, the lock ends with the connection.
-    let _ = wire.ask(PATIENCE, async |connection| connection.batch_execute("COMMIT").await).await;
-}
-
 /// Takes every migration back, the newest first. For tests of the `down` files.
 ///
 /// # Errors
@@ -292,7 +268,20 @@ pub async fn revert_all(target: &Target) -> Result<usize, MigrateError> {
         .open_bare()
         .await
         .map_err(|cause| MigrateError::Connect { place: target.place().to_owned(), cause })?;
-    let mut harness = AsyncMigrationHarness::<AsyncPgConnection>::new(connection);
-    let reverted = harness.revert_all_migrations(MIGRATIONS).map_err(|error| failed(error.to_string()))?;
-    Ok(reverted.len())
+    let mut connection = AsyncConnectionWrapper::from(connection);
+    tokio::task::block_in_place(|| revert(&mut connection)).map_err(failed)
+}
+
+fn revert(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<usize, String> {
+    let known: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(|error| error.to_string())?;
+    let applied = connection.applied_migrations().map_err(|error| error.to_string())?;
+    for version in &applied {
+        let migration = known.iter().find(|migration| migration.name().version() == *version);
+        let migration = migration.ok_or_else(|| format!("there is no migration {version}"))?;
+        in_transaction(connection, |connection, _| {
+            let reverted = connection.revert_migration(&Stepwise(migration.as_ref()));
+            reverted.map(|_| ()).map_err(|error| Failed(error.to_string()))
+        })?;
+    }
+    Ok(applied.len())
 }

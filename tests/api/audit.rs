@@ -185,11 +185,8 @@ async fn an_event_and_its_effect_are_stored_together_or_not_at_all() {
     assert!(matches!(error.code(), Code::Unavailable | Code::Internal), "{error:?}");
     assert_eq!(sql.number("SELECT count(*) FROM customers").await, 0);
     assert_eq!(tenant.event_of_error(&error).await.method, "crm.v1.CustomerService/CreateCustomer");
-    sql.run(
-        "ALTER TABLE audit_events DROP CONSTRAINT full_disk;
-         ALTER TABLE customers ADD CONSTRAINT full_disk CHECK (business_name <> 'Zoe')",
-    )
-    .await;
+    sql.run("ALTER TABLE audit_events DROP CONSTRAINT full_disk").await;
+    sql.run("ALTER TABLE customers ADD CONSTRAINT full_disk CHECK (business_name <> 'Zoe')").await;
     let error = tenant.create(named("Zoe")).await.expect_err("no customer, no event");
     assert_eq!(tenant.event_of_error(&error).await.outcome(), AuditOutcome::Failed);
     tenant.create(named("Ana")).await.expect("all is well");
@@ -212,11 +209,12 @@ async fn the_service_cannot_change_or_delete_an_event() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     tenant.customer("Zoe").await;
+    let of_tenant = format!("SELECT id FROM audit_events WHERE tenant_id = '{}' FOR UPDATE", tenant.id);
     for attempt in [
         "UPDATE audit_events SET principal = 'nobody'",
         "DELETE FROM audit_events",
         "TRUNCATE audit_events",
-        "SELECT id FROM audit_events FOR UPDATE",
+        &of_tenant,
         "INSERT INTO audit_events SELECT * FROM audit_events ON CONFLICT (tenant_id, id) DO UPDATE SET code = 1",
         "DROP TABLE audit_events",
         "ALTER TABLE audit_events ADD COLUMN x int",

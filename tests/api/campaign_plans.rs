@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::plans::hold;
 use crate::support::campaigns::{Outcome, as_status, at, event, planned};
+use crate::support::citus::Citus;
 use crate::support::customers::named;
 use crate::support::sql::{multiply_conversations, multiply_customers, settle};
 use crate::support::{Crm, Tenant};
@@ -76,7 +77,7 @@ async fn fill(sql: &crate::support::postgres::Sql, campaign: &str) {
              timestamptz '2026-03-01 08:00Z' + row_number() OVER () * interval '1 s', true
          FROM campaign_customers a, (VALUES (1, 'SENT'), (2, 'DELIVERED'), (3, 'OPENED'), (4, 'CLICKED'),
              (5, 'REPLIED')) k (n, kind) WHERE a.campaign_id = '{campaign}';
-         UPDATE campaign_events SET kind = 'CONVERTED' WHERE ctid = (SELECT ctid FROM campaign_events
+         UPDATE campaign_events SET kind = 'CONVERTED' WHERE id = (SELECT id FROM campaign_events
              WHERE campaign_id = '{campaign}' ORDER BY occurred_at OFFSET 5000 LIMIT 1);
          INSERT INTO purchases (tenant_id, id, customer_id, campaign_id, currency, amount_micros, purchased_at)
          SELECT a.tenant_id, gen_random_uuid(), a.customer_id, CASE WHEN n = 1 THEN a.campaign_id END, 'EUR', 1,
@@ -213,6 +214,9 @@ async fn a_page_of_events_reads_a_page_of_an_index() {
     };
     let indexes = ["campaign_events_campaign_idx", "campaign_events_pkey", "campaigns_pkey"];
     hold(&crm, &tenant, "a rare kind", list, &indexes, 10_006).await;
+    if Citus::is_another("what an index fetches is a count") {
+        return;
+    }
     let fetched =
         "SELECT idx_tup_fetch FROM pg_stat_user_indexes WHERE indexrelname = 'campaign_events_campaign_idx'";
     // But for a page that changed just before: whether its rows are there is not in the index.

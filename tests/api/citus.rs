@@ -1,17 +1,16 @@
 //! The schema on Citus, where there is one to test with: how it comes to be distributed, and that the service does not
 //! serve where it is not as it must be. What it answers there, all other tests say.
 
-use crm_backend::db::{Target, citus, migrate};
+use crm_backend::db::{Target, migrate};
 use crm_backend::server;
 
 use crate::support::citus::Citus;
 use crate::support::postgres::Database;
 use crate::support::service::defaults;
-use crate::support::{Crm, Settings};
+use crate::support::{Crm, Settings, eventually};
 
 async fn distribute(target: &Target) -> Vec<String> {
-    let owner = target.open_bare().await.expect("Postgres answers");
-    let distributed = citus::distribute(&owner).await.expect("distributed");
+    let distributed = migrate::distribute(target).await.expect("distributed");
     assert_eq!(distributed.left, [""; 0], "a superuser does all of it");
     let (last, others) = distributed.hba.split_last().expect("lines");
     assert!(last.ends_with("crm_app  all  reject"), "{last}");
@@ -89,14 +88,38 @@ async fn the_service_does_not_serve_from_a_citus_that_is_not_set_up() {
     server::open(database.target(), &defaults().database).await.expect("it serves again");
 }
 
+/// Two operators who do the same, and a replica that starts meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_distributes_or_starts_waits_for_who_distributes() {
+    if Citus::is_missing() {
+        return;
+    }
+    let database = Database::create_local().await;
+    let (target, sql) = (database.target(), database.sql().await);
+    let [one, other] = [(); 2].map(|()| {
+        let target = target.clone();
+        tokio::spawn(async move { distribute(&target).await })
+    });
+    let count = "SELECT count(*) FROM pg_dist_partition WHERE partmethod = 'h'";
+    eventually("it has begun", async || sql.number(count).await > 0).await;
+    server::open(target, &defaults().database).await.expect("it serves");
+    let distributed = sql.number(count).await;
+    let mut tables = one.await.expect("no panic");
+    tables.extend(other.await.expect("no panic"));
+    assert_eq!(
+        i64::try_from(tables.len()),
+        Ok(distributed),
+        "all tables before the replica served, and each once"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_distributed_where_there_is_no_citus() {
     if Citus::is_there() {
         return;
     }
     let database = Database::create().await;
-    let owner = database.target().open_bare().await.expect("Postgres answers");
-    let refused = citus::distribute(&owner).await.expect_err("there is no extension").to_string();
+    let refused = migrate::distribute(&database.target()).await.expect_err("no extension").to_string();
     assert!(refused.contains("CREATE EXTENSION citus"), "{refused}");
     server::open(database.target(), &defaults().database).await.expect("it serves");
 }

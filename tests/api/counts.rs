@@ -88,9 +88,7 @@ async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
         async move { tenant.create(request).await }
     });
     let observer = crm.sql().await;
-    let waiting = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually("the new customer waits", async || observer.number(waiting).await == 1).await;
+    eventually("the new customer waits", async || observer.waiting().await == 1).await;
     let updates = of_shards.into_iter().flatten().map(|id| {
         let tenant = tenant.clone();
         let wanted = Customer {
@@ -102,7 +100,7 @@ async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
         async move { tenant.update(wanted, &["slug", "status"]).await }
     });
     let updates = begin(at_once(updates.collect::<Vec<_>>()));
-    eventually("the others wait for its slug", async || observer.number(waiting).await == 17).await;
+    eventually("the others wait for its slug", async || observer.waiting().await == 17).await;
     holder.run("COMMIT").await;
     create.end().await.expect("it was first");
     for outcome in updates.end().await {

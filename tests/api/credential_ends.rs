@@ -8,6 +8,7 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_reflection::pb::v1;
 
+use crate::support::citus::Citus;
 use crate::support::conversations::{Stream, message};
 use crate::support::credentials::{
     ALL, Files, bounds, claims, claims_but, in_seconds, tokens_by, with_keys, with_tokens,
@@ -25,6 +26,11 @@ async fn end_of(stream: &mut Stream) -> Status {
             Err(status) => return status,
         }
     }
+}
+
+/// How long a credential is good for that ends by itself, in seconds: longer than what goes before its end takes.
+fn lifetime() -> u32 {
+    if Citus::is_there() { 10 } else { 3 }
 }
 
 /// How a watch ends.
@@ -60,7 +66,7 @@ async fn streams_end_when_the_token_does() {
     let tenant = crm.tenant();
     let tenant = tenant.with(&key.sign(&claims(tenant.id, "read write")));
     tenant.customer("The connection is there").await;
-    let short = claims_but(tenant.id, "exp", in_seconds(3).into());
+    let short = claims_but(tenant.id, "exp", in_seconds(lifetime().into()).into());
     let ending = tenant.with(&key.sign(&short));
     streams_end(&tenant, &ending, async || {}, "CREDENTIAL_EXPIRED").await;
 }
@@ -109,7 +115,7 @@ async fn streams_end_when_their_key_does() {
     let (_, staying) = crm.key(&tenant, ALL, None).await;
     let staying = tenant.with(&staying);
     staying.customer("The connection is there").await;
-    let (_, short) = crm.key(&tenant, ALL, Some(Duration::from_secs(2))).await;
+    let (_, short) = crm.key(&tenant, ALL, Some(Duration::from_secs(lifetime().into()))).await;
     streams_end(&staying, &tenant.with(&short), async || {}, "CREDENTIAL_EXPIRED").await;
 }
 

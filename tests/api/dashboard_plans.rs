@@ -48,12 +48,13 @@ async fn with_history(crm: &Crm) -> (Tenant, Timestamp) {
         ))
         .await;
     }
+    // Whether a day of a time zone is longer than another is no matter, and not to be known on another node.
     sql.run(
-        "UPDATE customers SET created_at = created_at - interval '1 year';
-         UPDATE conversations SET started_at = started_at - interval '1 year';
-         UPDATE campaign_events SET occurred_at = occurred_at - interval '1 year';
-         UPDATE interest_events SET occurred_at = occurred_at - interval '1 year';
-         UPDATE purchases SET purchased_at = purchased_at - interval '1 year'",
+        "UPDATE customers SET created_at = (created_at AT TIME ZONE 'UTC' - interval '1 year') AT TIME ZONE 'UTC';
+         UPDATE conversations SET started_at = (started_at AT TIME ZONE 'UTC' - interval '1 year') AT TIME ZONE 'UTC';
+         UPDATE campaign_events SET occurred_at = (occurred_at AT TIME ZONE 'UTC' - interval '1 year') AT TIME ZONE 'UTC';
+         UPDATE interest_events SET occurred_at = (occurred_at AT TIME ZONE 'UTC' - interval '1 year') AT TIME ZONE 'UTC';
+         UPDATE purchases SET purchased_at = (purchased_at AT TIME ZONE 'UTC' - interval '1 year') AT TIME ZONE 'UTC'",
     )
     .await;
     for number in 0..5 {

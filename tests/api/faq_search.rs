@@ -118,7 +118,7 @@ async fn of_equals_the_surer_and_the_newer_come_first() {
     }
     tenant.check_faq(checked(&faqs[1], FaqVerificationStatus::HumanVerified)).await.expect("checked");
     sql.run(&format!(
-        "UPDATE customer_faqs SET active_at = active_at - interval '90 days' WHERE id = '{}'",
+        "UPDATE customer_faqs SET active_at = now() - interval '90 days' WHERE id = '{}'",
         faqs[0].id
     ))
     .await;

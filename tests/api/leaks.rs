@@ -153,7 +153,7 @@ async fn every_fault(tenant: &Tenant, conversation_id: &str) {
 /// What the program logs while all this happens.
 async fn log(format: &str) -> Ended {
     let (scratch, database) = (Scratch::new(), Database::create().await);
-    misfortune::prepare(&database.sql().await).await;
+    misfortune::prepare(&database.nodes().await).await;
     let url = database.url();
     let filter = "trace,tokio_postgres=trace,tokio_postgres::query=trace";
     let arguments = ["--database-url", url.as_str(), "--log", filter, "--log-format", format];

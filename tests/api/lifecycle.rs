@@ -198,9 +198,7 @@ async fn a_call_that_does_not_end_does_not_keep_the_service_from_ending() {
 
 /// Waits until a connection of the service waits for a lock.
 async fn waits(sql: &crate::support::postgres::Sql) {
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                   AND application_name = 'crm-backend' AND wait_event_type = 'Lock'";
-    eventually("a call waits for the lock", async || sql.number(waiting).await > 0).await;
+    eventually("a call waits for the lock", async || sql.waiting().await > 0).await;
 }
 
 async fn connections(sql: &crate::support::postgres::Sql) -> i64 {

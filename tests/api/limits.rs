@@ -28,7 +28,11 @@ impl Stuck {
     async fn begin(crm: &Crm, tenant: &Tenant, calls: usize) -> Self {
         let customer = tenant.customer("Zoe").await;
         let sql = crm.sql().await;
-        sql.run(&format!("BEGIN; SELECT FROM customers WHERE id = '{}' FOR UPDATE", customer.id)).await;
+        sql.run(&format!(
+            "BEGIN; SELECT FROM customers WHERE tenant_id = '{}' AND id = '{}' FOR UPDATE",
+            tenant.id, customer.id
+        ))
+        .await;
         let mut stuck = Self { sql, customer, calls: JoinSet::new() };
         for _ in 0..calls {
             stuck.call(tenant);
@@ -45,11 +49,9 @@ impl Stuck {
 
     /// Waits until so many of them wait.
     async fn are(&self, crm: &Crm, count: usize) {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-             AND application_name = 'crm-backend' AND wait_event_type = 'Lock'";
         let count = i64::try_from(count).expect("a few");
         let sql = crm.sql().await;
-        eventually("calls wait for the customer", async || sql.number(waiting).await >= count).await;
+        eventually("calls wait for the customer", async || sql.waiting().await >= count).await;
     }
 
     /// Lets them end, and makes sure that they do.

@@ -203,9 +203,7 @@ async fn a_lapsed_question_that_is_deleted_meanwhile_makes_way_too() {
         let (tenant, request) = (tenant.clone(), about(&customer, "email"));
         async move { tenant.create_question(request).await }
     });
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                 AND wait_event_type = 'Lock' AND query LIKE '%pending_questions%'";
-    eventually("it has found the lapsed one", async || observer.number(waits).await == 1).await;
+    eventually("it has found the lapsed one", async || observer.waiting().await == 1).await;
     holder.run("COMMIT").await;
     let (question, existing) = create.end().await.expect("no question is in its way");
     assert!(!existing && question.id != lapsed);

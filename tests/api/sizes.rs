@@ -320,7 +320,11 @@ async fn streams_of_a_tenant_hold_so_many_bytes_and_no_other_tenant_waits_for_th
     let calms = calm.conversation().await.id;
     // Nothing that is sent to it is answered.
     let sql = crm.sql().await;
-    sql.run(&format!("BEGIN; SELECT FROM conversations WHERE id = '{conversation}' FOR UPDATE")).await;
+    sql.run(&format!(
+        "BEGIN; SELECT FROM conversations WHERE tenant_id = '{}' AND id = '{conversation}' FOR UPDATE",
+        busy.id
+    ))
+    .await;
     let pulled = Arc::new(AtomicUsize::new(0));
     let mut streams = Vec::new();
     for number in 0..STREAMS {

@@ -79,13 +79,13 @@ async fn customers(sql: &Sql) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_of_postgres_is_answered_by_what_the_client_does_next() {
     let crm = Crm::start().await;
-    let sql = crm.sql().await;
-    misfortune::prepare(&sql).await;
+    let (sql, nodes) = (crm.sql().await, crm.nodes().await);
+    misfortune::prepare(&nodes).await;
     let tenant = crm.tenant();
     for (what, answer) in ANSWERS {
-        let before = sql.number("SELECT last_value FROM misfortunes").await;
+        let before = misfortune::count(&nodes).await;
         answers(&create(&tenant, what).await, what, answer);
-        let attempts = sql.number("SELECT last_value FROM misfortunes").await - before;
+        let attempts = misfortune::count(&nodes).await - before;
         assert_eq!(attempts, if answer == CONFLICT { ATTEMPTS } else { 1 }, "{what}");
         tenant.customer("All is well").await;
     }
@@ -95,8 +95,7 @@ async fn every_refusal_of_postgres_is_answered_by_what_the_client_does_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_stream_a_refusal_of_postgres_is_the_error_of_its_message_alone() {
     let crm = Crm::start().await;
-    let sql = crm.sql().await;
-    misfortune::prepare(&sql).await;
+    misfortune::prepare(&crm.nodes().await).await;
     let tenant = crm.tenant();
     let talk = tenant.conversation().await;
     let mut stream = tenant.stream().await;

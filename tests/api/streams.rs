@@ -747,7 +747,11 @@ async fn a_conversation_that_somebody_holds_holds_up_no_other() {
     let tenant = crm.tenant();
     let (held, free) = (tenant.conversation().await.id, tenant.conversation().await.id);
     let sql = crm.sql().await;
-    sql.run(&format!("BEGIN; SELECT id FROM conversations WHERE id = '{held}' FOR UPDATE")).await;
+    sql.run(&format!(
+        "BEGIN; SELECT id FROM conversations WHERE tenant_id = '{}' AND id = '{held}' FOR UPDATE",
+        tenant.id
+    ))
+    .await;
     let mut waiting = tenant.stream().await;
     waiting.tell(&held, [start("a", "p"), delta("a", 0, "Hello"), finish("a", 5)]);
     let mut stream = tenant.stream().await;
@@ -769,11 +773,8 @@ async fn a_poison_write_harms_only_itself() {
     let tenant = crm.tenant();
     let (talk, other) = (tenant.conversation().await.id, tenant.conversation().await.id);
     let sql = crm.sql().await;
-    sql.run(
-        "ALTER TABLE conversation_messages ADD CHECK (content <> 'poison');
-         ALTER TABLE message_pieces ADD CHECK (text <> 'poison')",
-    )
-    .await;
+    sql.run("ALTER TABLE conversation_messages ADD CHECK (content <> 'poison')").await;
+    sql.run("ALTER TABLE message_pieces ADD CHECK (text <> 'poison')").await;
     let mut stream = tenant.stream().await;
     stream.tell(&talk, [start("text", "p"), start("poisoned", "p")]);
     for key in 0..40 {

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::support::campaigns::planned;
+use crate::support::citus::Citus;
 use crate::support::conversations::{delta, finish, message, start};
 use crate::support::customers::named;
 use crate::support::postgres::{Database, Sql};
@@ -134,8 +135,9 @@ async fn retry<T, F: Future<Output = Result<T, Status>>>(mut attempt: impl FnMut
 
 /// Ends connections of the pool again and again, so that others take their place.
 async fn renew(sql: Sql, role: String) {
-    // Longer than it takes to open one, or nothing else would happen.
-    let mut turns = tokio::time::interval(Duration::from_millis(250));
+    // Longer than it takes to open one, or nothing else would happen. Citus opens some to other nodes too.
+    let between = if Citus::is_there() { Duration::from_secs(2) } else { Duration::from_millis(250) };
+    let mut turns = tokio::time::interval(between);
     loop {
         turns.tick().await;
         sql.run(&format!(

@@ -764,14 +764,12 @@ async fn many_watchers_all_are_told_everything() {
 /// Whether a connection of the service comes to look at conversations in more than the time between
 /// two looks.
 async fn is_looked_at(sql: &Sql, other: &Sql) -> bool {
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                   AND application_name = 'crm-backend' AND wait_event_type = 'Lock'";
     sql.run("BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE").await;
     let began = Instant::now();
     let mut looked = false;
     while !looked && began.elapsed() < Duration::from_millis(1_500) {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        looked = other.number(waiting).await > 0;
+        looked = other.waiting().await > 0;
     }
     sql.run("COMMIT").await;
     looked

@@ -98,7 +98,9 @@ async fn words_of_a_newer_version_are_passed_over_by_everything_that_reads() {
              WHERE contype = 'c' AND connamespace = 'public'::regnamespace",
         )
         .await;
-    sql.run(&checks.join("; ")).await;
+    for check in &checks {
+        sql.run(check).await;
+    }
     // All of a customer's consents get the same channel, of which there is one each.
     sql.run(
         "DELETE FROM customer_consents a USING customer_consents b

@@ -100,6 +100,24 @@ async fn replicas_that_wait_for_migrations_say_so_hold_no_snapshot_and_all_serve
     }
 }
 
+/// Where two do it at once, or one beside a migration, the second waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_distribution_waits_for_its_turn_and_says_so() {
+    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let url = database.url();
+    run(&scratch, &["migrate", "--database-url", &url]).succeeded();
+    let other = Target::parse(&url).expect("a URL");
+    let mut turn = within(other.open_bare()).await.expect("a connection");
+    within(turn.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(6517357)")).await.expect("its turn");
+    let program = Program::spawn(command(&scratch, &["migrate", "--distribute", "--database-url", &url]));
+    eventually("it waits", || {
+        program.stderr().contains("waits for another replica's migrations or distribution")
+    });
+    within(turn.batch_execute("ROLLBACK")).await.expect("an end");
+    // This Postgres has no Citus, which is found out in its turn.
+    program.wait().refused(&["CREATE EXTENSION citus"]);
+}
+
 /// Its first host takes the connection and says nothing, as one does that lost its power.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_service_starts_with_the_second_host_if_the_first_is_silent() {

@@ -3,7 +3,7 @@
 use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
-use super::{ask, is_distributed};
+use super::{ask, is_distributed, is_there};
 
 /// Whether all tables with a tenant are distributed.
 const COMPLETE: &str = "
@@ -67,6 +67,15 @@ pub async fn breaches(connection: &AsyncPgConnection) -> QueryResult<Vec<String>
     let mut rollback = connection;
     rollback.batch_execute("ROLLBACK").await?;
     Ok(probed.err().map(|error| remedy(&error.to_string())).into_iter().collect())
+}
+
+/// Whether a table with a tenant is local to the coordinator; false where there is no Citus.
+///
+/// # Errors
+///
+/// What can happen to any statement.
+pub async fn has_local_tables(connection: &AsyncPgConnection) -> QueryResult<bool> {
+    Ok(is_there(connection).await? && !ask(connection, COMPLETE).await?)
 }
 
 async fn probe(mut connection: &AsyncPgConnection) -> QueryResult<()> {

@@ -12,16 +12,11 @@ pub(super) struct Stepwise<'m>(pub(super) &'m dyn Migration<Pg>);
 
 impl Migration<Pg> for Stepwise<'_> {
     fn run(&self, connection: &mut dyn BoxableConnection<Pg>) -> diesel::migration::Result<()> {
-        let mut gathered = Gathered::default();
-        self.0.run(&mut gathered)?;
-        for statement in statements(&gathered.0) {
-            connection.batch_execute(statement)?;
-        }
-        Ok(())
+        step_by_step(connection, |gathered| self.0.run(gathered))
     }
 
     fn revert(&self, connection: &mut dyn BoxableConnection<Pg>) -> diesel::migration::Result<()> {
-        self.0.revert(connection)
+        step_by_step(connection, |gathered| self.0.revert(gathered))
     }
 
     fn metadata(&self) -> &dyn MigrationMetadata {
@@ -31,6 +26,19 @@ impl Migration<Pg> for Stepwise<'_> {
     fn name(&self) -> &dyn MigrationName {
         self.0.name()
     }
+}
+
+/// Sends what a migration would run, statement by statement.
+fn step_by_step(
+    connection: &mut dyn BoxableConnection<Pg>,
+    gather: impl FnOnce(&mut Gathered) -> diesel::migration::Result<()>,
+) -> diesel::migration::Result<()> {
+    let mut gathered = Gathered::default();
+    gather(&mut gathered)?;
+    for statement in statements(&gathered.0) {
+        connection.batch_execute(statement)?;
+    }
+    Ok(())
 }
 
 /// What a migration would run: the text has no other way out of it.
@@ -127,9 +135,11 @@ mod tests {
 
     #[test]
     fn every_migration_has_statements() {
-        for migration in MigrationSource::<Pg>::migrations(&MIGRATIONS).expect("migrations") {
+        let known = MigrationSource::<Pg>::migrations(&MIGRATIONS).expect("migrations");
+        for (migration, is_up) in known.iter().flat_map(|migration| [(migration, true), (migration, false)]) {
             let mut gathered = Gathered::default();
-            migration.run(&mut gathered).expect("its text");
+            let text = if is_up { migration.run(&mut gathered) } else { migration.revert(&mut gathered) };
+            text.expect("its text");
             let statements = statements(&gathered.0);
             assert!(!statements.is_empty(), "{}", migration.name());
             for statement in statements {

@@ -1,7 +1,7 @@
 //! A Citus that runs beside the tests, where `CRM_TEST_CITUS_URL` names a database of its coordinator that knows its
 //! workers. Then every test has a database of its own on all of its nodes.
 
-use crm_backend::db::{Target, citus, migrate};
+use crm_backend::db::{Target, migrate};
 use tokio_postgres::error::SqlState;
 
 use super::postgres::Sql;
@@ -11,6 +11,9 @@ const VARIABLE: &str = "CRM_TEST_CITUS_URL";
 
 /// Shards of a table: enough that tenants of a test are on different nodes, and few, since each test makes all.
 const SHARDS: u32 = 4;
+
+/// How often a database is tried to be dropped. Postgres waits some seconds each time for sessions to end.
+const DROP_ATTEMPTS: u32 = 20;
 
 /// The nodes, by a database that is on each.
 pub(crate) struct Citus {
@@ -86,10 +89,8 @@ impl Citus {
         self.create(database).await;
         let target = Target::parse(&self.url_of(database)).expect("a URL");
         migrate::run(&target).await.expect("the migrations run");
-        let owner = target.open_bare().await.expect("Postgres answers");
-        let distributed = citus::distribute(&owner).await.expect("the tables are distributed");
+        let distributed = migrate::distribute(&target).await.expect("the tables are distributed");
         assert_eq!(distributed.left, Vec::<String>::new(), "the user of {VARIABLE} is a superuser");
-        drop(owner);
         // A database that is connected to cannot be copied, and Citus connects to its own.
         for node in self.nodes() {
             let admin = Sql::connect(node.as_str()).await;
@@ -115,25 +116,56 @@ impl Citus {
     }
 
     /// Drops a database from every node.
-    pub(crate) async fn drop(&self, database: &str) {
+    ///
+    /// # Errors
+    ///
+    /// What Postgres said to the last of [`DROP_ATTEMPTS`].
+    pub(crate) async fn drop(&self, database: &str) -> Result<(), String> {
         for node in self.nodes() {
-            let admin = Sql::connect(node.as_str()).await;
-            // A daemon of Citus may come back meanwhile.
-            let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
-            while let Err(error) = admin.try_rows(&drop).await {
-                assert!(error.code() == Some(&SqlState::OBJECT_IN_USE), "{drop}: {error:?}");
-            }
+            drop_from(node, database).await?;
         }
+        Ok(())
     }
 
-    /// A connection to a worker's part of a database.
-    pub(crate) fn url_of_worker(&self, database: &str) -> String {
-        of(&self.workers[0], database)
+    /// Where the workers' parts of a database are.
+    pub(crate) fn urls_of_workers(&self, database: &str) -> Vec<String> {
+        self.workers.iter().map(|worker| of(worker, database)).collect()
     }
 
     /// The coordinator last: it refers to the others.
     fn nodes(&self) -> impl Iterator<Item = &url::Url> {
         self.workers.iter().chain([&self.coordinator])
+    }
+}
+
+/// Drops a database from a node. A daemon of Citus may connect to it meanwhile, so this is tried several times.
+async fn drop_from(node: &url::Url, database: &str) -> Result<(), String> {
+    let admin = Sql::connect(node.as_str()).await;
+    let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
+    let mut attempts = 1;
+    while let Err(error) = admin.try_rows(&drop).await {
+        if attempts == DROP_ATTEMPTS || error.code() != Some(&SqlState::OBJECT_IN_USE) {
+            return Err(format!("{drop}: {error:?}"));
+        }
+        attempts += 1;
+        roll_back_prepared(node, &admin, database).await;
+    }
+    Ok(())
+}
+
+/// Ends the transactions that a coordinator prepared on a node and did not come to commit: a connection that was cut
+/// leaves them to a daemon, and until then they hold the database.
+async fn roll_back_prepared(node: &url::Url, admin: &Sql, database: &str) {
+    let prepared = format!("SELECT gid FROM pg_prepared_xacts WHERE database = '{database}'");
+    let prepared = admin.texts(&prepared).await;
+    if prepared.is_empty() {
+        return;
+    }
+    // FORCE has ended the other sessions, and only a session of the same database may do this.
+    let sql = Sql::connect(&of(node, database)).await;
+    for transaction in prepared {
+        // The daemon may have been faster.
+        let _ = sql.try_rows(&format!("ROLLBACK PREPARED '{transaction}'")).await;
     }
 }
 

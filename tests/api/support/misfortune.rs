@@ -1,19 +1,18 @@
 //! What can happen to a statement, made to happen: a customer whose owner, or a message whose content, is
 //! a SQLSTATE, meets with it when it is inserted.
 
+use super::citus::Citus;
 use super::postgres::Sql;
 
 /// Is in every text of Postgres that could have a value in it.
 pub(crate) const CANARY: &str = "canary";
 
-/// Where Postgres can be made to refuse by itself, it is; elsewhere its own words are said for it. The
-/// sequence counts attempts, which no rollback takes back.
-const SQL: &str = r#"
+/// What befalls, on every node that has rows. Where Postgres can be made to refuse by itself, it is; elsewhere its own
+/// words are said for it. The sequence counts attempts, which no rollback takes back.
+const MISFORTUNES: &str = r#"
 CREATE SEQUENCE misfortunes;
 SELECT nextval('misfortunes');
 CREATE TABLE narrow (text varchar(1));
-ALTER TABLE customers ADD CONSTRAINT fortunate CHECK (owner <> '23514');
-ALTER TABLE conversation_messages ADD CONSTRAINT fortunate CHECK (content <> '23514');
 CREATE FUNCTION befall(what text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF what !~ '^[0-9A-Z]{5}( |$)' THEN RETURN; END IF;
@@ -74,11 +73,39 @@ BEGIN
     IF NEW.content = '42501 policy' THEN NEW.tenant_id := gen_random_uuid(); END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER befall BEFORE INSERT ON customers FOR EACH ROW EXECUTE FUNCTION befall_customer();
-CREATE TRIGGER befall BEFORE INSERT ON conversation_messages FOR EACH ROW EXECUTE FUNCTION befall_message();
 "#;
 
-/// Has misfortunes befall a database.
-pub(crate) async fn prepare(sql: &Sql) {
-    sql.run(SQL).await;
+/// Whom it befalls.
+const VICTIMS: [&str; 4] = [
+    "ALTER TABLE customers ADD CONSTRAINT fortunate CHECK (owner <> '23514')",
+    "ALTER TABLE conversation_messages ADD CONSTRAINT fortunate CHECK (content <> '23514')",
+    "CREATE TRIGGER befall BEFORE INSERT ON customers FOR EACH ROW EXECUTE FUNCTION befall_customer()",
+    "CREATE TRIGGER befall BEFORE INSERT ON conversation_messages FOR EACH ROW EXECUTE FUNCTION befall_message()",
+];
+
+/// Has misfortunes befall a database, which is on these nodes.
+pub(crate) async fn prepare(nodes: &[Sql]) {
+    for node in nodes {
+        if Citus::is_there() {
+            node.run("SET citus.enable_ddl_propagation = off").await;
+        }
+        node.run(MISFORTUNES).await;
+    }
+    let sql = nodes.last().expect("a node");
+    if Citus::is_there() {
+        sql.run("RESET citus.enable_ddl_propagation").await;
+        sql.run("SET citus.enable_unsafe_triggers = on").await;
+    }
+    for victim in VICTIMS {
+        sql.run(victim).await;
+    }
+}
+
+/// How many there were so far.
+pub(crate) async fn count(nodes: &[Sql]) -> i64 {
+    let mut count = 0;
+    for node in nodes {
+        count += node.number("SELECT last_value FROM misfortunes").await;
+    }
+    count
 }

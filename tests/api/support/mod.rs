@@ -41,8 +41,8 @@ pub(crate) use service::{Crm, Settings, Tenant};
 /// An etag that no resource has.
 pub(crate) const STALE_ETAG: &str = "AAAAAAAAAAAAAAAA";
 
-/// Longer than anything here takes, also on a machine that does much else.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything here takes, also on a machine that does much else, and on Citus.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A time in microseconds since 1970.
 pub(crate) fn micros(time: Option<prost_types::Timestamp>) -> i64 {

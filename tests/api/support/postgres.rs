@@ -52,8 +52,10 @@ impl Cluster {
             Some(citus) => Server::Citus(citus),
             None => Server::Embedded(Self::start_embedded().await),
         };
-        // Roles and databases of a Citus outlive this process.
-        let template = format!("tests_{}", std::process::id());
+        // Databases of a Citus outlive this process, and those of a cluster before this one may still be there.
+        static CLUSTERS: AtomicU64 = AtomicU64::new(0);
+        let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+        let template = format!("tests_{}_{number}", std::process::id());
         let cluster = Self { server, template, databases: AtomicU64::new(0), discarded: Mutex::default() };
         cluster.make_template().await;
         cluster
@@ -82,6 +84,11 @@ impl Cluster {
         }
     }
 
+    /// The name of a database that is not there yet.
+    fn next_name(&self) -> String {
+        format!("{}_{}", self.template, self.databases.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Copies the template.
     async fn copy(&self, name: &str) {
         let template = &self.template;
@@ -100,7 +107,7 @@ impl Cluster {
                 let admin = Sql::connect(embedded.url()).await;
                 admin.run(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
             }
-            Server::Citus(citus) => citus.drop(name).await,
+            Server::Citus(citus) => citus.drop(name).await.expect("the database is dropped"),
         }
     }
 
@@ -124,7 +131,10 @@ impl Drop for Cluster {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime.expect("a runtime").block_on(async {
                     for database in left {
-                        citus.drop(&database).await;
+                        // A test that failed is to be seen, and not this.
+                        if let Err(error) = citus.drop(&database).await {
+                            eprintln!("a database of the tests is left: {error}");
+                        }
                     }
                 });
             });
@@ -148,7 +158,7 @@ impl Database {
     /// A new one. Drops those that other tests left.
     pub(crate) async fn create() -> Self {
         let cluster = Cluster::shared().await;
-        let name = format!("{}_{}", cluster.template, cluster.databases.fetch_add(1, Ordering::Relaxed));
+        let name = cluster.next_name();
         let discarded = std::mem::take(&mut *lock(&cluster.discarded));
         for database in discarded {
             cluster.discard(&database).await;
@@ -162,7 +172,7 @@ impl Database {
     /// A migrated database of Citus whose tables are not distributed.
     pub(crate) async fn create_local() -> Self {
         let cluster = Cluster::shared().await;
-        let name = format!("{}_local", cluster.template);
+        let name = cluster.next_name();
         let Server::Citus(citus) = &cluster.server else { panic!("there is no Citus") };
         citus.create(&name).await;
         let database = Self { name, cluster };
@@ -173,7 +183,7 @@ impl Database {
     /// Where a worker's part of it is.
     pub(crate) fn url_of_worker(&self) -> String {
         let Server::Citus(citus) = &self.cluster.server else { panic!("there is no Citus") };
-        citus.url_of_worker(&self.name)
+        citus.urls_of_workers(&self.name).remove(0)
     }
 
     /// Where it is.
@@ -209,6 +219,18 @@ impl Database {
     /// The name of a role of this database's test; roles belong to all databases.
     pub(crate) fn role(&self) -> String {
         format!("role_of_{}", self.name)
+    }
+
+    /// A connection of the owner to every node, the one that the service connects to last.
+    pub(crate) async fn nodes(&self) -> Vec<Sql> {
+        let mut nodes = Vec::new();
+        if let Server::Citus(citus) = &self.cluster.server {
+            for url in citus.urls_of_workers(&self.name) {
+                nodes.push(Sql::connect(&url).await);
+            }
+        }
+        nodes.push(self.sql().await);
+        nodes
     }
 
     /// A connection of the owner.
@@ -273,6 +295,19 @@ impl Sql {
     /// The first column, with nulls left out.
     pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         self.rows(sql).await.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()
+    }
+
+    /// How many statements of the service wait for a lock, on any node.
+    pub(crate) async fn waiting(&self) -> i64 {
+        // A node of Citus calls itself by another name where the coordinator connects to it.
+        const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'
+               AND (application_name = 'crm-backend' OR application_name LIKE 'citus_internal%')";
+        if Citus::is_there() {
+            let of_nodes = format!("run_command_on_all_nodes($command${WAITING}$command$)");
+            return self.number(&format!("SELECT sum(result::bigint) FROM {of_nodes}")).await;
+        }
+        self.number(WAITING).await
     }
 
     /// The one number that the statement gives.

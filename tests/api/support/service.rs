@@ -145,6 +145,11 @@ impl Crm {
         self.database.sql().await
     }
 
+    /// The same on every node that has rows, the one that the service connects to last.
+    pub(crate) async fn nodes(&self) -> Vec<Sql> {
+        self.database.nodes().await
+    }
+
     /// Begins the shutdown.
     pub(crate) fn begin_shutdown(&self) {
         self.first.begin_shutdown();
