@@ -16,16 +16,14 @@ import { type WatchConversationRequest, WatchConversationRequestSchema } from ".
 
 export function createCustomer(businessName: string, email: string): CreateCustomerRequest {
   return create(CreateCustomerRequestSchema, {
-    businessName,
-    email,
+    customer: { businessName, email },
     requestId: randomUUID(),
   });
 }
 
 export function createConversation(customerId: string): CreateConversationRequest {
   return create(CreateConversationRequestSchema, {
-    customerId,
-    entryPoint: EntryPoint.WEBSITE_WIDGET,
+    conversation: { customerId, entryPoint: EntryPoint.WEBSITE_WIDGET },
     requestId: randomUUID(),
   });
 }
@@ -51,20 +49,20 @@ export function startReply(conversationId: string, messageKey: string): AddMessa
 
 export function replyDelta(messageKey: string, offset: number, text: string): AddMessageRequest {
   return create(AddMessageRequestSchema, {
-    command: { case: "delta", value: { messageKey, offset: BigInt(offset), text } },
+    command: { case: "delta", value: { messageKey, offset, text } },
   });
 }
 
 export function finishReply(messageKey: string, length: number): AddMessageRequest {
   return create(AddMessageRequestSchema, {
-    command: { case: "finish", value: { messageKey, length: BigInt(length) } },
+    command: { case: "finish", value: { messageKey, length } },
   });
 }
 
 export function watchFromTheFirst(conversationId: string): WatchConversationRequest {
   return create(WatchConversationRequestSchema, {
     conversationId,
-    start: { case: "afterSequence", value: 0n },
+    start: { case: "afterSequence", value: 0 },
     includeDeltas: true,
   });
 }
