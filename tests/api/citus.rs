@@ -3,6 +3,7 @@
 
 use crm_backend::db::{Target, migrate};
 use crm_backend::server;
+use tokio::task::JoinSet;
 
 use crate::support::citus::Citus;
 use crate::support::postgres::Database;
@@ -96,16 +97,16 @@ async fn who_distributes_or_starts_waits_for_who_distributes() {
     }
     let database = Database::create_local().await;
     let (target, sql) = (database.target(), database.sql().await);
-    let [one, other] = [(); 2].map(|()| {
+    let mut both = JoinSet::new();
+    for _ in 0..2 {
         let target = target.clone();
-        tokio::spawn(async move { distribute(&target).await })
-    });
+        both.spawn(async move { distribute(&target).await });
+    }
     let count = "SELECT count(*) FROM pg_dist_partition WHERE partmethod = 'h'";
     eventually("it has begun", async || sql.number(count).await > 0).await;
     server::open(target, &defaults().database).await.expect("it serves");
     let distributed = sql.number(count).await;
-    let mut tables = one.await.expect("no panic");
-    tables.extend(other.await.expect("no panic"));
+    let tables: Vec<_> = both.join_all().await.into_iter().flatten().collect();
     assert_eq!(
         i64::try_from(tables.len()),
         Ok(distributed),

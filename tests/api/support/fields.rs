@@ -18,7 +18,7 @@ pub(crate) fn fields(descriptor: &MessageDescriptor) -> Vec<Path> {
 
 fn within(descriptor: &MessageDescriptor, updates: bool) -> Vec<Path> {
     let mut found = Vec::new();
-    let is_set = |field: &FieldDescriptor| !is_output_only(field) && !(updates && is_immutable(field));
+    let is_set = |field: &FieldDescriptor| !(is_output_only(field) || updates && is_immutable(field));
     for field in descriptor.fields().filter(is_set) {
         match field.kind() {
             Kind::Message(inner) if inner.package_name() == "crm.v1" => {
