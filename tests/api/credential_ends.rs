@@ -51,11 +51,15 @@ async fn streams_end(tenant: &Tenant, ending: &Tenant, end: impl AsyncFnOnce(), 
     let mut stream = ending.stream().await;
     stream.send(&talk.id, message("1", "Hello"));
     stream.outcome().await.expect("an ack");
-    stream.send(&talk.id, message("2", "Is anybody there?"));
+    stream.start(&talk.id, "2").await;
+    stream.delta(&talk.id, "2", 0, "Is anybody there?");
+    // It was received, and is stored a moment later.
+    watch.until(|log| log.messages.last().is_some_and(|it| it.content.ends_with("there?"))).await;
     end().await;
     end_of(&mut stream).await.is(Code::Unauthenticated, reason);
     end_of_watch(&mut watch).await.is(Code::Unauthenticated, reason);
-    assert_eq!(tenant.messages(&talk.id, 0).await.len(), 2, "what was received is committed");
+    let texts: Vec<_> = tenant.messages(&talk.id, 0).await.into_iter().map(|it| it.content).collect();
+    assert_eq!(texts, ["Hello", "Is anybody there?"], "what was received is committed");
     ending.list(Default::default()).await.expect_err("it has ended").is(Code::Unauthenticated, reason);
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) connections: u16,
     /// How long a call waits for one.
     pub(crate) wait: Duration,
+    /// How long a transaction may take.
+    pub(crate) transaction: Duration,
     /// How long calls may go on after the shutdown began.
     pub(crate) drain: Duration,
     /// How long a message stays in progress after the last that was written of it.
@@ -64,6 +66,7 @@ impl Default for Settings {
         Self {
             connections: 8,
             wait: Duration::from_secs(10),
+            transaction: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             lease: Duration::from_secs(120),
             audit_retention: Duration::from_secs(400 * 86_400),
@@ -175,6 +178,7 @@ impl Replica {
         let Settings {
             connections,
             wait,
+            transaction,
             drain,
             lease,
             audit_retention,
@@ -188,6 +192,7 @@ impl Replica {
         let mut config = defaults();
         config.database.database_connections = connections;
         config.database.database_wait = wait;
+        config.database.transaction_limit = transaction;
         config.limits.drain = drain;
         config.limits.message_lease = lease;
         config.limits.audit_retention = audit_retention;
