@@ -60,7 +60,7 @@ pub(super) struct Follower {
 #[derive(Debug)]
 struct Open {
     message_id: Uuid,
-    /// The change since which it is in progress; not known of one that a page had.
+    /// The change since which it is in progress; `None` for one that a page had, until its text is read.
     since: Option<i64>,
     /// What was told of its text; nothing when all of it is void.
     told: Option<Said>,
@@ -107,7 +107,7 @@ impl Open {
             None => Speaker::Known,
             _ if holder == self.holder => Speaker::Known,
             _ if holder == self.former => Speaker::Former,
-            _ if self.holder.is_none() && self.since.is_some() && self.told() == Some(0) => {
+            _ if self.holder.is_none() && self.told() == Some(0) => {
                 self.holder = holder;
                 Speaker::Known
             }
@@ -177,7 +177,9 @@ impl Follower {
                 self.track(&message, None, None);
                 self.tell(Told::MessageStarted(pb::MessageStarted { message: Some(message.into()) }));
             } else {
-                self.tell(Told::MessageAdded(pb::MessageAdded { message: Some(message.into()) }));
+                let message = pb::Message::from(message);
+                self.note_end(&message);
+                self.tell(Told::MessageAdded(pb::MessageAdded { message: Some(message) }));
             }
         }
         if let Some(conversation) = conversation {
@@ -269,6 +271,14 @@ impl Follower {
             {
                 Next::Done
             }
+            // What is said may be of before the message began anew. The database knows.
+            Event::Text(Text { sequence: place, .. })
+            | Event::Durable(Mark { sequence: place, .. })
+            | Event::Held(Mark { sequence: place, .. })
+                if self.open.get(place).is_some_and(|open| open.since.is_none()) =>
+            {
+                self.ask_for_text(*place)
+            }
             Event::Text(text) => self.hear_text(text),
             Event::Durable(mark) => self.hear_durable(*mark),
             Event::Held(mark) => self.hear_held(*mark),
@@ -316,6 +326,11 @@ impl Follower {
         } else {
             self.given_up.remove(&sequence);
         }
+    }
+
+    /// Asks for the text of a message in progress.
+    fn ask_for_text(&self, sequence: i64) -> Next {
+        self.open.get(&sequence).map_or(Next::Done, |open| Next::ReadText(open.message_id))
     }
 
     fn hear_text(&mut self, text: &Text) -> Next {

@@ -864,8 +864,7 @@ fn contested_step() -> impl Strategy<Value = Step> {
         6 => (index(), any::<u8>()).prop_map(|(index, length)| Act::Grow(index, length)),
         2 => index().prop_map(Act::Flush),
         2 => index().prop_map(Act::TakeOver),
-        // By another stream: late text of the same stream, from before it began anew, is a known gap.
-        1 => index().prop_map(|index| Act::Restart(index, false)),
+        1 => (index(), any::<bool>()).prop_map(|(index, same)| Act::Restart(index, same)),
         4 => (index(), index(), any::<u8>())
             .prop_map(|(index, stream, length)| Act::Babble(index, stream, length)),
     ];
