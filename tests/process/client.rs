@@ -179,7 +179,7 @@ impl Writer {
     /// Sends what was sent before without an ack, `repeats` of what was acked, and `fresh` new
     /// messages, without waiting for acks; then closes its side, and reads until the stream ends.
     ///
-    /// `progress` counts the acks of all writers.
+    /// `progress` counts the acks of all writers that share it.
     pub(crate) async fn write(
         &mut self,
         client: &mut Client,
@@ -283,7 +283,7 @@ impl Writer {
     }
 }
 
-/// Waits until all writers together have this many acks.
+/// Waits until the writers that share `progress` have this many acks together.
 pub(crate) async fn acks(progress: &mut watch::Receiver<usize>, count: usize) {
     within(progress.wait_for(|acks| *acks >= count)).await.expect("writers");
 }

@@ -160,26 +160,29 @@ const WRITERS: usize = 4;
 /// So many that they never run out before the signal.
 const MESSAGES: usize = 20_000;
 
-/// When to send the signal.
-const ACKS: usize = 300;
+/// When to send the signal: so many acks of each writer, so that each has an open stream.
+const ACKS: usize = 75;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn sigterm_under_load_loses_nothing_and_stores_nothing_unsaid() {
     let scratch = Scratch::new();
     let server = Server::start(&scratch);
     let tenant = uuid::Uuid::new_v4();
-    let (progress, mut counted) = watch::channel(0);
     let mut writers = JoinSet::new();
+    let mut counts = Vec::new();
     for _ in 0..WRITERS {
         let mut client = Client::connect_as(server.address, tenant).await;
         let mut writer = Writer::new(&mut client).await;
-        let progress = progress.clone();
+        let (progress, counted) = watch::channel(0);
+        counts.push(counted);
         writers.spawn(async move {
             let session = writer.write(&mut client, 0, MESSAGES, &progress).await;
             (writer, session)
         });
     }
-    acks(&mut counted, ACKS).await;
+    for counted in &mut counts {
+        acks(counted, ACKS).await;
+    }
     ended_soon(&server.terminate());
     let writers = within(writers.join_all()).await;
 
