@@ -152,19 +152,19 @@ pub(crate) async fn customers(sql: &Client, tenant: Uuid, first: Uuid, count: u6
         ("updated_at", "m.updated_at + n * interval '1 microsecond'".to_owned()),
     ];
     copy(sql, "customers", (tenant, first), &numbers(count), &changes).await?;
-    count_customers(sql, tenant).await?;
+    count_customers(sql, tenant, tenant).await?;
     Ok(ids)
 }
 
-/// Counts the customers of a tenant, as the service does one by one.
-async fn count_customers(sql: &Client, tenant: Uuid) -> Result<()> {
+/// Counts the customers of the tenants with ids from `first` to `last`, as the service does one by one.
+async fn count_customers(sql: &Client, first: Uuid, last: Uuid) -> Result<()> {
     sql.batch_execute(&format!(
-        "DELETE FROM customer_counts WHERE tenant_id = '{tenant}'; \
+        "DELETE FROM customer_counts WHERE tenant_id BETWEEN '{first}' AND '{last}'; \
          INSERT INTO customer_counts (tenant_id, dimension, value, shard, customers) \
          SELECT c.tenant_id, d.dimension, d.value, get_byte(uuid_send(c.id), 15) & 15, count(*) \
          FROM customers AS c CROSS JOIN LATERAL (VALUES ('STATUS', c.status), \
          ('INDUSTRY_CATEGORY', c.industry_category), ('SOURCE', c.source)) AS d (dimension, value) \
-         WHERE c.tenant_id = '{tenant}' AND c.deleted_at IS NULL GROUP BY 1, 2, 3, 4"
+         WHERE c.tenant_id BETWEEN '{first}' AND '{last}' AND c.deleted_at IS NULL GROUP BY 1, 2, 3, 4"
     ))
     .await?;
     Ok(())
@@ -237,6 +237,7 @@ pub(crate) async fn tenants(
         let rows = format!("m.tenant_id = '{tenant}' AND m.{column} = '{id}'");
         copy_rows(sql, table, &rows, &numbers(count), &changes).await?;
     }
+    count_customers(sql, ids.id(1), ids.id(count)).await?;
     Ok(ids)
 }
 

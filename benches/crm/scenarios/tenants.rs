@@ -21,8 +21,9 @@ const CONNECTIONS: usize = 100;
 /// How long after the last watch was opened the idle time begins: what opening cost is over.
 const REST: Duration = Duration::from_secs(3);
 
-/// How long the watches are idle: two looks of the service at the database, which come every 10 s.
-const IDLE: Duration = Duration::from_secs(20);
+/// How long the watches are idle: what comes every 10 s (looks at the database) and every 15 s (checkpoints to
+/// watchers) comes a whole number of times.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Messages of each of many tenants.
 const MESSAGES: u64 = 5;
@@ -65,6 +66,10 @@ pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
 }
 
 /// `many_tenants`: the call that suffers most from tenants beside it, of which each call goes to another one.
+///
+/// Each tenant has what the one has, and Postgres writes no checkpoint between the copies and the calls. After a
+/// checkpoint, the first write to a page writes all of the page, and each tenant has pages of its own: that is
+/// Postgres, with or without the service.
 pub(crate) async fn many(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let count = stage.options.many_tenants();
     let channel = client::channel(stage.address).await?;
@@ -73,11 +78,12 @@ pub(crate) async fn many(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     fill::messages(&stage.sql, &channel, whose, alone.conversations, MESSAGES).await?;
     fill::tidy(&stage.sql).await?;
     let one = Tenants { calm: &alone, ids: None, conversation: alone.conversations.text(1) };
+    stage.settle().await?;
     let before = one.medians(stage, &channel).await?;
-    let conversation = Uuid::parse_str(&one.conversation)?;
-    let ids = fill::tenants(&stage.sql, (alone.id, alone.customer, conversation), count).await?;
+    // The first conversation has the messages of the first measurement, this one has none of them.
+    let ids = fill::tenants(&stage.sql, (alone.id, alone.customer, alone.conversations.id(2)), count).await?;
     fill::tidy(&stage.sql).await?;
-    let all = Tenants { ids: Some(ids), ..one };
+    let all = Tenants { ids: Some(ids), conversation: alone.conversations.text(2), ..one };
     let after = all.medians(stage, &channel).await?;
     let mut worst: Option<(f64, f64)> = None;
     for ((kind, before), after) in KINDS.iter().zip(before).zip(after) {
@@ -116,7 +122,6 @@ impl Tenants<'_> {
             self.of(number)
         };
         let customer = self.calm.customer.to_string();
-        stage.settle().await?;
         let reads = one_by_one(round, async || {
             let request = pb::GetCustomerRequest { id: customer.clone(), ..Default::default() };
             client::customers(channel, next())?.get_customer(request).await?;
@@ -181,7 +186,7 @@ async fn busy(stage: &Stage<'_>) -> Result<f64> {
         .sql
         .query(
             "SELECT pid FROM pg_stat_activity \
-             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+             WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
             &[],
         )
         .await?;
