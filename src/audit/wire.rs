@@ -26,8 +26,8 @@ impl From<Event> for pb::AuditEvent {
             covers_until,
         } = row;
         let messages = first_sequence.map(|first_sequence| pb::AuditedMessages {
-            first_sequence,
-            last_sequence: last_sequence.unwrap_or(first_sequence),
+            first_sequence: rpc::to_int32(first_sequence),
+            last_sequence: rpc::to_int32(last_sequence.unwrap_or(first_sequence)),
             cover_end_time: covers_until.map(times::to_wire),
         });
         Self {

@@ -23,7 +23,7 @@ async fn uncovered(sql: &Sql) -> i64 {
     .await
 }
 
-fn covers(event: &AuditEvent) -> (i64, i64) {
+fn covers(event: &AuditEvent) -> (i32, i32) {
     let messages = event.messages.as_ref().expect("it is about messages");
     assert!(micros(messages.cover_end_time) > micros(event.create_time));
     (messages.first_sequence, messages.last_sequence)

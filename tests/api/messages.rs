@@ -26,14 +26,11 @@ fn sequences(messages: &[Message]) -> Vec<i32> {
     messages.iter().map(|message| message.sequence).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_field_comes_back_as_it_was_sent() {
-    let crm = Crm::start().await;
-    let tenant = crm.tenant();
-    let talk = tenant.conversation().await;
+/// A message with all fields that a client may set.
+fn full(key: &str) -> Message {
     let text = |text: &str| text.to_owned();
-    let sent = Message {
-        message_key: text("key 1"),
+    Message {
+        message_key: text(key),
         role: MessageRole::Assistant.into(),
         content: text("Grüß dich 👋\n\u{1}\u{1b}[31m\u{202e}"),
         content_type: text("text/markdown; charset=utf-8"),
@@ -61,7 +58,15 @@ async fn every_field_comes_back_as_it_was_sent() {
                 .into(),
         }),
         ..Default::default()
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_comes_back_as_it_was_sent() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let sent = full("key 1");
     let (added, deduplicated) = tenant.add(&talk.id, sent.clone()).await.expect("added");
     assert!(!deduplicated);
     let expected = Message {
@@ -132,6 +137,51 @@ async fn a_message_is_plain_text_when_not_said_and_may_be_as_long_as_allowed() {
     assert_eq!(second.sequence, 2);
 }
 
+/// Names of the fields that an error says to differ.
+fn differing(error: &Status) -> Vec<String> {
+    let (_, fields) = error.message().split_once(" in: ").expect("a list of fields");
+    let (fields, _) = fields.split_once("; ").expect("what to do");
+    fields.split(", ").map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_a_key_that_has_another_one_is_told_every_field_that_differs() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await;
+    let first = full("a");
+    let stored = tenant.add(&talk.id, first.clone()).await.expect("added");
+    let others: [(&str, fn(&mut Message)); 8] = [
+        ("role", |message| message.set_role(MessageRole::Agent)),
+        ("author", |message| message.author.push('x')),
+        ("content", |message| message.content.push('x')),
+        ("content_type", |message| message.content_type = "text/html".to_owned()),
+        ("ai", |message| message.ai.as_mut().expect("a model").model.push('x')),
+        ("actions", |message| message.actions[0].result.push('x')),
+        ("metadata", |message| message.metadata = None),
+        ("sent_time", |message| message.sent_time = None),
+    ];
+    let mut all = first.clone();
+    let mut stream = tenant.stream().await;
+    for (field, change) in others {
+        let mut other = first.clone();
+        change(&mut other);
+        change(&mut all);
+        for error in [tenant.add(&talk.id, other.clone()).await.expect_err("another message"), {
+            stream.send(&talk.id, other);
+            stream.outcome().await.expect_err("another message")
+        }] {
+            error.is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+            assert_eq!(differing(&error), [field]);
+        }
+    }
+    let mut fields: Vec<_> = others.iter().map(|(field, _)| *field).collect();
+    fields.sort_unstable();
+    assert_eq!(differing(&tenant.add(&talk.id, all).await.expect_err("another message")), fields);
+    assert_eq!(tenant.add(&talk.id, first).await.expect("the same"), (stored.0, true));
+    assert_eq!(tenant.messages(&talk.id, 50).await.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resend_answers_the_message_that_is_there() {
     let crm = Crm::start().await;
@@ -142,6 +192,7 @@ async fn a_resend_answers_the_message_that_is_there() {
     assert_eq!(again, (first.clone(), true));
     let error = tenant.add(&talk.id, message("a", "No")).await.expect_err("another message");
     error.is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
+    assert_eq!(differing(&error), ["content"]);
     let (second, deduplicated) = tenant.add(&talk.id, message("b", "Yes")).await.expect("said twice");
     assert_eq!((second.sequence, deduplicated), (2, false));
     tenant.finish(&talk.id).await;

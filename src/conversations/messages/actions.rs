@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::drafts::store as drafts;
-use super::rules::{self, Compared, Finish, Found, Placed, Plan, Span, Stored, Write};
-use super::store::{self, Message, append, ends, spans};
+use super::rules::{self, Compared, Found, Placed, Plan, Repeat, Span, Stored, Write};
+use super::store::{self, Message, append, repeats, spans};
 use crate::audit::store::{self as audit, Event};
 use crate::conversations::rules::not_found;
 use crate::conversations::store as conversations;
@@ -59,11 +59,12 @@ pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> 
     Ok(Found { heads, known, ..Found::default() })
 }
 
-/// What is stored of texts, and how finishes differ from the ends of their messages, in conversations that are held.
+/// What is stored of texts, and how writes differ from the messages that they say again, in conversations that are
+/// held.
 pub(crate) async fn recall(
     tx: &TenantTx,
     said_again: &[Span],
-    finished_again: &[Finish<'_>],
+    repeated: &[Repeat<'_>],
 ) -> Result<(Vec<Stored>, Vec<Compared>)> {
     let (mut texts, mut compared) = (Vec::new(), Vec::new());
     tx.in_order([
@@ -71,8 +72,8 @@ pub(crate) async fn recall(
             texts = spans::list(tx, said_again).await?;
             Ok(())
         })),
-        Box::pin(unless(finished_again.is_empty(), async {
-            compared = ends::compare(tx, finished_again).await?;
+        Box::pin(unless(repeated.is_empty(), async {
+            compared = repeats::compare(tx, repeated).await?;
             Ok(())
         })),
     ])
@@ -125,8 +126,8 @@ pub(crate) async fn apply(
 pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Result<Placed> {
     let mut found = find(tx, &[write], Holding::Only(write.conversation_id)).await?;
     let said_again = rules::said_again(&[write], &found.known);
-    let finished_again = rules::finished_again(&[write], &found.known);
-    (found.texts, found.compared) = recall(tx, &said_again, &finished_again).await?;
+    let repeated = rules::repeats(&[write], &found.known);
+    (found.texts, found.compared) = recall(tx, &said_again, &repeated).await?;
     let mut plan = rules::plan([write], found, lease);
     apply(tx, &plan, &[], times::now()).await?;
     plan.outcomes.pop().flatten().unwrap_or_else(|| Err(Error::internal("a plan lost a write")))
@@ -139,7 +140,7 @@ pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     conversations::lock_head(tx, Uuid::nil()).await?;
     store::list_known(tx, &[]).await?;
     spans::list(tx, &[]).await?;
-    ends::compare(tx, &[]).await?;
+    repeats::compare(tx, &[]).await?;
     let now = times::now();
     append::insert(tx, &[], now).await?;
     append::reopen(tx, &[], now).await?;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::rules::{self, Compared, Finish, Found, Outcome, Plan, Span, Stored, Write};
+use super::rules::{self, Compared, Found, Outcome, Plan, Repeat, Said, Span, Stored, Write};
 use super::store::{Action, Known};
 use crate::conversations::store::Head;
-use crate::pb::{ConversationStatus, MessageStatus};
+use crate::pb::{ConversationStatus, MessageRole, MessageStatus};
 use crate::rpc::words::Text;
 
 /// Conversations and their messages.
@@ -28,6 +28,7 @@ pub(super) struct Tables {
 pub(super) struct Row {
     pub(super) id: Uuid,
     pub(super) sequence: i64,
+    role: Text<MessageRole>,
     fingerprint: Vec<u8>,
     pub(super) status: MessageStatus,
     content: String,
@@ -85,8 +86,8 @@ impl Tables {
         let known: Vec<Known> = self.messages.iter().map(|(key, row)| self.known(key, row)).collect();
         let all: Vec<&Write> = writes.iter().collect();
         let texts = rules::said_again(&all, &known).into_iter().map(|span| self.recall(span)).collect();
-        let finished = rules::finished_again(&all, &known);
-        let compared = finished.into_iter().map(|finish| self.compare(&finish)).collect();
+        let repeats = rules::repeats(&all, &known);
+        let compared = repeats.iter().map(|repeat| self.compare(repeat)).collect();
         let found = Found { heads, known, texts, compared, held: Vec::new() };
         let plan = rules::plan(writes, found, self.lease);
         self.apply(&plan);
@@ -133,11 +134,21 @@ impl Tables {
         Stored { message_id, offset, text }
     }
 
-    /// What `store::ends` compares, as far as it is here.
-    fn compare(&self, Finish { place, message_id, ai: _, actions }: &Finish<'_>) -> Compared {
+    /// What `store::repeats` compares, as far as it is here.
+    fn compare(&self, Repeat { place, message_id, said }: &Repeat<'_>) -> Compared {
         let row = self.messages.values().find(|row| row.id == *message_id).expect("a message with this id");
-        let differing = (row.actions != actions.0).then(|| "actions".to_owned());
-        Compared { place: *place, differing: differing.into_iter().collect() }
+        let differs = match said {
+            Said::Message(message) => vec![
+                ("actions", row.actions != message.actions.0),
+                ("content", row.text() != message.content),
+                ("role", row.role != message.role),
+                ("status", row.status != MessageStatus::Completed),
+            ],
+            Said::Start(message) => vec![("role", row.role != message.role)],
+            Said::Finish { ai: _, actions } => vec![("actions", row.actions != actions.0)],
+        };
+        let differing = differs.into_iter().filter(|(_, differs)| *differs);
+        Compared { place: *place, differing: differing.map(|(field, _)| field.to_owned()).collect() }
     }
 
     fn by_id(&mut self, id: Uuid) -> &mut Row {
@@ -153,6 +164,7 @@ impl Tables {
             let row = Row {
                 id: message.id,
                 sequence: addition.sequence,
+                role: message.role,
                 fingerprint: message.fingerprint.clone(),
                 status: addition.status.0,
                 content: message.content.clone(),

@@ -1,7 +1,7 @@
 //! What becomes of writes to messages: which get a place, which have one, which are refused.
 
-mod finishes;
 mod parts;
+mod repeats;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-pub(crate) use finishes::{Compared, Finish, finished_again};
 pub(crate) use parts::{Span, Stored, said_again};
+pub(crate) use repeats::{Compared, Repeat, Said, repeats};
 
 use parts::Parts;
 
@@ -173,7 +173,7 @@ pub(crate) struct Found {
     pub(crate) known: Vec<Known>,
     /// What is there of texts that the batch says again (see [`said_again`]).
     pub(crate) texts: Vec<Stored>,
-    /// How the finishes of complete messages differ from these (see [`finished_again`]).
+    /// How writes differ from the messages that they say again (see [`repeats`](fn@repeats)).
     pub(crate) compared: Vec<Compared>,
 }
 
@@ -289,7 +289,7 @@ struct Planner<'w> {
 
 impl<'w> Planner<'w> {
     /// What becomes of a write; nothing yet where it has to wait for the end of the batch. `differing` is how it
-    /// differs from the end of its message, if it was compared with that.
+    /// differs from its message, if it was compared with that.
     fn decide(&mut self, write: &'w Write, differing: Option<Vec<String>>) -> Option<Outcome> {
         let Self { heads, known, lease, held, plan } = self;
         let Some(standing) = heads.get_mut(&write.conversation_id) else {
@@ -365,11 +365,17 @@ fn meet<'w>(
 ) -> Option<Outcome> {
     match change {
         // A resend is answered also after the conversation ended: its first ack may have been lost.
-        Change::Add(message) => Some(same(message, state).and_then(|()| state.as_it_is())),
-        Change::Start { message, producer_id, holder, restart } => match same(message, state) {
-            Ok(()) => start(standing, state, (producer_id, *holder, *restart), lease, plan),
-            Err(reused) => Some(Err(reused)),
-        },
+        Change::Add(message) if message.fingerprint == state.known.fingerprint => Some(state.as_it_is()),
+        Change::Add(_) => Some(match differing? {
+            differing if differing.is_empty() => state.as_it_is(),
+            differing => Err(has_another(&state.known, &differing)),
+        }),
+        Change::Start { message, producer_id, holder, restart }
+            if message.fingerprint == state.known.fingerprint =>
+        {
+            start(standing, state, (producer_id, *holder, *restart), lease, plan)
+        }
+        Change::Start { .. } => Some(Err(has_another(&state.known, &differing?))),
         Change::Extend { holder, offset, text } => Some(extend(state, *holder, (*offset, text), plan)),
         Change::Finish { holder, length, ai, actions } => {
             let content = (ai.as_ref().map(|ai| &ai.0), actions.0.as_slice());
@@ -384,18 +390,6 @@ fn meet<'w>(
         }
         Change::Expire => Some(state.as_it_is()),
     }
-}
-
-fn same(message: &NewMessage, state: &State<'_>) -> Result<()> {
-    if message.fingerprint == state.known.fingerprint {
-        return Ok(());
-    }
-    Err(Error::AlreadyExists {
-        reason: ErrorReason::IdempotencyKeyReused,
-        message: "this message_key has another message; use a new one".to_owned(),
-        kind: "message",
-        name: state.known.id.to_string(),
-    })
 }
 
 fn start<'w>(
@@ -629,6 +623,25 @@ pub(crate) fn closed(known: &Known) -> Error {
             known.durable_offset
         ),
         subject: format!("message/{}", known.id),
+    }
+}
+
+/// The message_key has another message than what is sent: one that differs in these fields, or, without any, one that
+/// was sent whole where it is begun now.
+fn has_another(known: &Known, differing: &[String]) -> Error {
+    let message = match differing {
+        [] => "this message_key has a message that was sent whole; use a new message_key".to_owned(),
+        differing => format!(
+            "this message_key has a message that differs from this one in: {}; send the same message, or use a new \
+             message_key",
+            differing.join(", ")
+        ),
+    };
+    Error::AlreadyExists {
+        reason: ErrorReason::IdempotencyKeyReused,
+        message,
+        kind: "message",
+        name: known.id.to_string(),
     }
 }
 

@@ -4,8 +4,8 @@
 //! name is prepared once per connection.
 
 pub(crate) mod append;
-pub(crate) mod ends;
 pub(crate) mod latest;
+pub(crate) mod repeats;
 pub(crate) mod spans;
 
 use chrono::{DateTime, Utc};

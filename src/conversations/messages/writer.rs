@@ -399,7 +399,7 @@ impl Writer {
     }
 }
 
-/// Reads what is stored of texts that writes say again, and compares finishes with messages that are complete;
+/// Reads what is stored of texts that writes say again, and compares writes with the messages that they say again;
 /// nothing where there are none, as nearly always.
 async fn recall(tx: &BatchTx, shares: &[Share<'_>], found: &mut [Found]) -> Result<()> {
     let again: Vec<_> = shares
@@ -407,14 +407,14 @@ async fn recall(tx: &BatchTx, shares: &[Share<'_>], found: &mut [Found]) -> Resu
         .zip(found.iter())
         .map(|(share, found)| {
             let said = rules::said_again(&share.writes, &found.known);
-            (said, rules::finished_again(&share.writes, &found.known))
+            (said, rules::repeats(&share.writes, &found.known))
         })
         .collect();
-    if again.iter().all(|(said, finished)| said.is_empty() && finished.is_empty()) {
+    if again.iter().all(|(said, repeats)| said.is_empty() && repeats.is_empty()) {
         return Ok(());
     }
-    let recall = shares.iter().zip(&again).map(|(share, (said, finished))| {
-        tx.as_tenant(share.caller, async |tx: &TenantTx| actions::recall(tx, said, finished).await)
+    let recall = shares.iter().zip(&again).map(|(share, (said, repeats))| {
+        tx.as_tenant(share.caller, async |tx: &TenantTx| actions::recall(tx, said, repeats).await)
     });
     match tx.flight(one_flight(recall)).await {
         Ok(recalled) => {

@@ -76,10 +76,13 @@ fn messages_get_the_next_places_of_their_conversations() {
 fn a_key_has_one_place_also_within_a_batch() {
     let batch =
         [message(1, "a", "yes"), message(1, "a", "yes"), message(1, "a", "no"), message(1, "b", "yes")];
-    let plan = plan(&batch, &[head(1, ConversationStatus::Open, 0)], Vec::new());
-    assert_eq!(sequences(&plan), [Ok(1), Ok(1), Err(ErrorReason::IdempotencyKeyReused), Ok(2)]);
-    let second = plan.outcomes[1].as_ref().expect("decided");
-    assert!(second.as_ref().is_ok_and(|placed| placed.deduplicated));
+    let mut tables = tables();
+    let outcomes = tables.commit_all(&batch);
+    let places: Vec<_> =
+        outcomes.iter().map(|outcome| outcome.as_ref().map(|placed| placed.sequence)).collect();
+    let [Ok(1), Ok(1), Err(other), Ok(2)] = places.as_slice() else { panic!("{places:?}") };
+    assert!(other.to_string().contains("differs from this one in: content; "), "{other}");
+    assert!(outcomes[1].as_ref().is_ok_and(|placed| placed.deduplicated));
 }
 
 #[test]
@@ -247,6 +250,21 @@ fn a_start_with_other_content_is_a_reuse_of_its_key() {
     }
     refused(one(&mut tables, other), ErrorReason::IdempotencyKeyReused);
     refused(one(&mut tables, message(1, "a", "Hello")), ErrorReason::IdempotencyKeyReused);
+}
+
+#[test]
+fn a_message_that_was_streamed_is_acked_when_it_is_sent_whole() {
+    let mut tables = tables();
+    one(&mut tables, start("a", "p", 1)).expect("started");
+    one(&mut tables, delta("a", 1, 0, "Hello")).expect("appended");
+    let mut whole = message(1, "a", "Hello");
+    let Change::Add(said) = &mut whole.change else { panic!("a message") };
+    said.fingerprint = vec![9];
+    let error = one(&mut tables, whole.clone()).expect_err("it is in progress");
+    assert!(error.to_string().contains("in: status; "), "{error}");
+    one(&mut tables, finish("a", 1, 5)).expect("finished");
+    assert_eq!(acked(one(&mut tables, whole)), (5, true, Effect::None));
+    refused(one(&mut tables, message(1, "a", "Hello!")), ErrorReason::IdempotencyKeyReused);
 }
 
 #[test]

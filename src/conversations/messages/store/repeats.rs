@@ -1,0 +1,130 @@
+//! The statement that compares messages with what is said of them again.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, Integer, Jsonb, Text as SqlText, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::append::said;
+use super::{Action, Ai, NewMessage};
+use crate::conversations::messages::rules::{Compared, Repeat, Said};
+use crate::db::TenantTx;
+use crate::db::json::Json;
+use crate::error::Result;
+use crate::pb::MessageStatus;
+use crate::rpc::words::Text;
+
+/// Compares what these say with the messages that they are about. Postgres does it, message by message: texts
+/// and actions may be long, and there may be many.
+pub(crate) async fn compare(tx: &TenantTx, repeats: &[Repeat<'_>]) -> Result<Vec<Compared>> {
+    let compare = Compare {
+        tenant: tx.tenant(),
+        places: repeats.iter().map(|repeat| i32::try_from(repeat.place).unwrap_or(i32::MAX)).collect(),
+        ids: repeats.iter().map(|repeat| repeat.message_id).collect(),
+        saids: repeats.iter().map(|repeat| fields(&repeat.said)).collect(),
+    };
+    let rows: Vec<(i32, Vec<String>)> = compare.load(&mut tx.connection()).await?;
+    let compared = rows
+        .into_iter()
+        .filter_map(|(place, differing)| Some(Compared { place: usize::try_from(place).ok()?, differing }));
+    Ok(compared.collect())
+}
+
+/// The fields of a write under their names in the contract, with the values that their columns have.
+fn fields(said: &Said<'_>) -> Value {
+    match said {
+        Said::Message(message) => of_message(message),
+        Said::Start(message) => json!({ "role": message.role }),
+        Said::Finish { ai, actions } => of_finish(*ai, actions),
+    }
+}
+
+fn of_message(message: &NewMessage) -> Value {
+    let NewMessage {
+        id: _,
+        conversation_id: _,
+        message_key: _,
+        role,
+        author,
+        content,
+        content_type,
+        ai,
+        actions,
+        metadata,
+        sent_at,
+        token_count: _,
+        fingerprint: _,
+    } = message;
+    json!({
+        "role": role,
+        "author": author,
+        // One that is in progress, or was given up, is not the whole message.
+        "status": Text(MessageStatus::Completed),
+        "content": content,
+        "content_type": content_type,
+        "ai": ai,
+        "actions": actions,
+        "metadata": metadata,
+        "sent_time": sent_at.as_ref().map(DateTime::<Utc>::timestamp_micros),
+    })
+}
+
+/// Of a model, only what is said is compared.
+fn of_finish(ai: Option<&Ai>, actions: &Json<Vec<Action>>) -> Value {
+    let mut fields = Map::new();
+    if let Some(Value::Object(said)) = ai.map(said) {
+        // A column that holds microseconds is named in the contract without its unit.
+        let named = |(name, value): (String, Value)| (format!("ai.{}", name.trim_end_matches("_us")), value);
+        fields.extend(said.into_iter().map(named));
+    }
+    fields.insert("actions".to_owned(), json!(actions));
+    Value::Object(fields)
+}
+
+/// The statement of [`compare`].
+struct Compare {
+    tenant: Uuid,
+    places: Vec<i32>,
+    ids: Vec<Uuid>,
+    saids: Vec<Value>,
+}
+
+impl QueryId for Compare {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for Compare {
+    type SqlType = (Integer, Array<SqlText>);
+}
+
+impl QueryFragment<Pg> for Compare {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT r.place, ARRAY(SELECT e.key FROM jsonb_each(r.said) AS e \
+             WHERE (m.stored -> e.key) IS DISTINCT FROM e.value ORDER BY e.key) \
+             FROM unnest(",
+        );
+        out.push_bind_param::<Array<Integer>, _>(&self.places)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Jsonb>, _>(&self.saids)?;
+        out.push_sql(
+            ") AS r (place, id, said) CROSS JOIN LATERAL (SELECT jsonb_build_object('role', role, \
+             'author', author, 'status', status, 'content', content, 'content_type', content_type, 'ai', ai, \
+             'actions', actions, 'metadata', metadata, \
+             'sent_time', (extract(epoch FROM sent_at) * 1000000)::bigint) || \
+             coalesce((SELECT jsonb_object_agg('ai.' || regexp_replace(a.key, '_us$', ''), a.value) \
+             FROM jsonb_each(ai) AS a), '{}') AS stored \
+             FROM conversation_messages WHERE id = r.id AND tenant_id = ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
+        out.push_sql(" OFFSET 0) AS m");
+        Ok(())
+    }
+}
