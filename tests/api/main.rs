@@ -60,6 +60,7 @@ mod faq_search;
 mod faqs;
 mod idempotency;
 mod isolation;
+mod jobs;
 mod leaks;
 mod learning_center;
 mod lifecycle;
