@@ -5,7 +5,7 @@
 //! trait: opens a call, runs one action, answers), `wire` (messages ⇄ rows), `actions` (what one transaction does), `rules`
 //! (decisions without I/O) and `store` (one function, one statement; the only room that names diesel).
 //! [`context`] and [`dashboard`] stand above them.
-//! docs/architecture.md has the whole picture.
+//! docs/architecture/README.md has the whole picture.
 
 pub mod pb;
 
