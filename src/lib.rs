@@ -1,11 +1,11 @@
 //! A multi-tenant, AI-first CRM backend: one gRPC service over Postgres.
 //!
 //! Modules in reading order. A noun of the business ([`customers`], [`conversations`], [`questions`],
-//! [`faqs`], [`campaigns`], [`engagement`]) has the same rooms everywhere: `service` (the generated
+//! [`faqs`], [`campaigns`], [`engagement`]) has the same files everywhere: `service` (the generated
 //! trait: opens a call, runs one action, answers), `wire` (messages ⇄ rows), `actions` (what one transaction does), `rules`
-//! (decisions without I/O) and `store` (one function, one statement; the only room that names diesel).
+//! (decisions without I/O) and `store` (rows and statements).
 //! [`context`] and [`dashboard`] stand above them.
-//! docs/architecture.md has the whole picture.
+//! docs/architecture/README.md has the whole picture.
 
 pub mod pb;
 

@@ -1,4 +1,4 @@
-//! Clients of unary calls that follow the retry policy of docs/robustness.md, and write down how it
+//! Clients of unary calls that follow the retry policy of docs/promises.md, and write down how it
 //! went.
 
 use std::fmt;

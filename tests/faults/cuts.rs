@@ -129,7 +129,7 @@ async fn clients_that_are_cut_off_go_on_where_they_were() {
 
 pub(crate) const HALF_OPEN: Scenario = Scenario {
     name: "half-open",
-    fault: "connections of clients half-open: nothing comes through, and nobody says so",
+    fault: "connections of clients half-open: no bytes come through, and neither side is told",
     promised: "streams freed within 40 s",
     play: |run| Box::pin(lose_clients(run)),
 };

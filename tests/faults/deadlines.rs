@@ -155,7 +155,7 @@ async fn no_call_hangs_when_its_connection_is_terminated_or_postgres_restarted()
 
 pub(crate) const SILENT: Scenario = Scenario {
     name: "silent-postgres",
-    fault: "Postgres says nothing any more, as behind a lost network",
+    fault: "Postgres does not answer any more, as behind a lost network",
     promised: "no call hangs past its deadline + 100 ms; heals by itself",
     play: |run| Box::pin(fall_silent(run)),
 };

@@ -100,7 +100,7 @@ async fn a_promoted_standby_is_found_and_nothing_is_lost() {
 
 pub(crate) const SILENT_HOST: Scenario = Scenario {
     name: "silent-host",
-    fault: "the host of the primary falls silent (nothing is refused, nothing is answered), and the standby is promoted",
+    fault: "the host of the primary falls silent (it neither refuses nor answers), and the standby is promoted",
     promised: "goes on with the second host within 15 s of the promotion; another replica starts there within 6 s; \
                0 lost, 0 twice over 3 times",
     play: |run| Box::pin(silence_the_host(run)),

@@ -91,8 +91,8 @@ pub(crate) const STOPPED: Scenario = Scenario {
     name: "stopped-backends",
     fault: "the processes of Postgres that serve the service are stopped (SIGSTOP), and go on later",
     promised: "appends, writes, lookups and watches are answered and go on within 15 s, while they are still \
-               stopped, and health tells it; what a stopped process holds is refused in time; 0 lost, 0 twice over 10 \
-               stops",
+               stopped, and health reports it; writes to rows that a stopped process has locked are refused in time; \
+               0 lost, 0 twice over 10 stops",
     play: |run| Box::pin(stop_backends(run)),
 };
 
@@ -129,8 +129,8 @@ async fn stopped_backends_hang_nothing() {
 
 pub(crate) const HALF_OPEN: Scenario = Scenario {
     name: "half-open-postgres",
-    fault: "connections to Postgres half-open: what both sides say is lost, and nobody says so",
-    promised: "appends, writes, lookups and watches are answered and go on within 15 s, and health tells it; \
+    fault: "connections to Postgres half-open: the bytes of both sides are lost silently",
+    promised: "appends, writes, lookups and watches are answered and go on within 15 s, and health reports it; \
                0 lost, 0 twice over 10 losses",
     play: |run| Box::pin(lose_postgres(run)),
 };

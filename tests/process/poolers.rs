@@ -13,7 +13,7 @@ use super::client::{Client, within};
 use super::cluster::{Database, count};
 use super::harness::{Program, Scratch, Server, command, run};
 
-/// What the README advises.
+/// What docs/operations.md advises.
 const STATEMENTS: u16 = 500;
 
 /// Replicas that start at once: more than the pooler has sessions.
