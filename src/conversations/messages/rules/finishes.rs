@@ -1,4 +1,4 @@
-//! Which finishes of a batch are about messages that are complete, and must be compared with them.
+//! The finishes of a batch for messages that are already complete. They must be compared with these messages.
 
 use std::collections::HashMap;
 
@@ -9,26 +9,26 @@ use crate::conversations::messages::store::{Action, Ai, Known};
 use crate::db::json::Json;
 use crate::pb::MessageStatus;
 
-/// A finish of a message that is complete.
+/// A finish for a message that is already complete.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Finish<'w> {
-    /// Its place in the batch.
+    /// Its index in the batch.
     pub(crate) place: usize,
     pub(crate) message_id: Uuid,
     pub(crate) ai: Option<&'w Ai>,
     pub(crate) actions: &'w Json<Vec<Action>>,
 }
 
-/// How a finish differs from the end of its message, beside the length.
+/// How a finish differs from the end of its message, apart from the length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Compared {
-    /// The place of the finish in the batch.
+    /// The index of the finish in the batch.
     pub(crate) place: usize,
-    /// The fields that differ, as the contract names them.
+    /// The names of the fields that differ, as in the contract.
     pub(crate) differing: Vec<String>,
 }
 
-/// The finishes that must be compared with what is stored: nearly always none.
+/// Returns the finishes that must be compared with the stored messages. There are nearly never any.
 pub(crate) fn finished_again<'w>(writes: &[&'w Write], known: &[Known]) -> Vec<Finish<'w>> {
     let complete = known.iter().filter(|known| known.status.0 == MessageStatus::Completed);
     let mut complete = complete.peekable();

@@ -1,4 +1,4 @@
-//! The statement that compares the end of messages with what a finish that is sent again says.
+//! The statement that compares the ends of messages with finishes that are sent again.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -15,8 +15,8 @@ use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::error::Result;
 
-/// Compares what these say with the messages that they are about. Postgres does it, message by message: actions
-/// may be long, and there may be many.
+/// Compares finishes with their messages. Postgres compares them, message by message: the actions may be long,
+/// and there may be many.
 pub(crate) async fn compare(tx: &TenantTx, finishes: &[Finish<'_>]) -> Result<Vec<Compared>> {
     let fields = |ai: Option<&Ai>| ai.map_or_else(|| Value::Object(serde_json::Map::new()), said);
     let compare = Compare {
@@ -53,7 +53,7 @@ impl Query for Compare<'_> {
 
 impl QueryFragment<Pg> for Compare<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // A field of `ai` that holds microseconds is named in the contract without its unit.
+        // A field of `ai` that holds microseconds has a name without its unit in the contract.
         out.push_sql(
             "SELECT f.place, CASE WHEN m.actions IS DISTINCT FROM f.actions THEN ARRAY['actions'] \
              ELSE ARRAY[]::text[] END || ARRAY(SELECT 'ai.' || regexp_replace(e.key, '_us$', '') \
