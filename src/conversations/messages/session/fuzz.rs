@@ -12,7 +12,7 @@ use crate::pb::{Message, MessageAbort, MessageDelta, MessageFinish, MessageStart
 /// The conversations that exist. The client names others too.
 const TALKS: [u128; 2] = [1, 2];
 
-/// The texts of deltas: characters of every length, and longer texts.
+/// The texts of deltas: characters of every length. Some deltas repeat one until it fills a buffer.
 const TEXTS: [&str; 6] = ["a", "ß", "€uro", "👋", "Hello, world", "\0"];
 
 /// The time that a message stays in progress.
