@@ -1,6 +1,5 @@
-//! What makes the service fast and live, whatever it is about: group commit in fair [`lanes`], lookups
-//! that go together in the [`finder`], fan-out within a process by the [`hub`], between processes by
-//! the [`bus`].
+//! What makes the service fast and live, for any of its nouns: group commit in fair [`lanes`], lookups that go
+//! together in the [`finder`], fan-out within a process by the [`hub`], and between processes by the [`bus`].
 
 pub mod bus;
 pub mod drought;
