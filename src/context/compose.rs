@@ -155,7 +155,7 @@ fn sections(wish: &Wish, snapshot: &Snapshot) -> Vec<Section> {
 
 /// Returns a share of a budget, in tokens.
 fn part_of(budget: i64, share: f64) -> i64 {
-    // Budgets are small and shares are between 0 and 1, so no precision is lost.
+    // Budgets are small and shares are between 0 and 1, so the casts are safe.
     (budget as f64 * share) as i64
 }
 

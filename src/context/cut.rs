@@ -1,7 +1,7 @@
 //! The limits on texts in a context, which may be far longer than a context.
 //!
 //! The result of a tool may have 256 KiB, and an analysis hundreds. An item is in a context as a whole or not
-//! at all, so one such text would keep out a message, and all messages before it. These texts are cut, always
+//! at all. So one such text would keep out a message, and all messages before it. These texts are cut, always
 //! to the same lengths, whether Postgres has cut them before or not. A text that is cut ends with `…`.
 
 use super::actions::Wish;

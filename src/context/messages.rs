@@ -56,7 +56,7 @@ pub(super) fn in_progress(said: &[Said]) -> Vec<i64> {
 }
 
 impl Unit<'_> {
-    /// Returns the complete messages as an item; `None` if there are none.
+    /// Returns the complete messages as an item; `None` if all are in progress.
     fn item(&self, when: When, ids: &Ids<'_>, tokenizer: Tokenizer) -> Option<Item> {
         let whole: Vec<&Said> = self.0.iter().copied().filter(|message| !is_open(message)).collect();
         let first = whole.first()?;

@@ -5,8 +5,8 @@ use super::item::{Call, Item, Turn};
 use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
 use crate::tokens;
 
-/// The tokens that a chat model adds to each message, for its beginning, its role and its end, according to
-/// OpenAI (the cookbook's "How to count tokens with tiktoken").
+/// The tokens that a chat model adds to each message, for its beginning, its role and its end. OpenAI documents
+/// the number in the cookbook's "How to count tokens with tiktoken".
 const PER_TURN: i64 = 4;
 
 /// The tokens around the call of a tool: for its beginning, its kind and its end.
@@ -90,8 +90,8 @@ fn push(text: &mut String, part: &Part, told: impl Fn(&Item) -> bool) {
 }
 
 impl Part {
-    /// Returns the items that are in the context, in the order of the text: messages in the order in which they
-    /// were said, all others the most important first.
+    /// Returns the items that are in the context, in the order of the text. Messages are in the order in which
+    /// they were said. All other items come with the most important first.
     pub(super) fn told(&self) -> Vec<&Item> {
         let mut items: Vec<&Item> = self
             .items

@@ -348,8 +348,8 @@ fn accounted(response: &GetAiContextResponse, snapshot: &Snapshot) -> HashMap<St
     accounted
 }
 
-/// Checks for all that providers refuse: a call without all of its results right after it, a result without its
-/// call, an id that two calls share, and a blank turn. Only the first message may speak as the system.
+/// Checks for all that providers refuse: a call without its results right after it, a result without its call,
+/// a shared id, and a blank turn. Only the first message may speak as the system.
 fn is_taken_by_providers(chat: &[ChatMessage]) -> Result<(), String> {
     let mut ids = HashSet::new();
     let mut waiting: Vec<&str> = Vec::new();

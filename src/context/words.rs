@@ -2,7 +2,7 @@
 //!
 //! All text of a context goes through this module. The service's own words are literals, so no text from a row
 //! can be taken for them. Text from a row has only one way in, which quotes it. So text of a customer, a tool
-//! or a model never begins a heading, an item or a line of the service's own, at any place.
+//! or a model begins no heading, no item and no line of the service's own.
 
 use crate::conversations::messages::quote::is_line_break;
 

@@ -2,7 +2,7 @@
 //!
 //! The caretaker looks at the messages of all tenants at once, which no tenant's transaction can do. Its own
 //! connection reads only ids and message keys. It gives what it finds to the lanes, which check again in the
-//! name of each tenant: another replica or the producer may have been faster.
+//! name of each tenant. Another replica or the producer may have been faster.
 
 use std::time::Duration;
 

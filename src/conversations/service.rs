@@ -95,7 +95,7 @@ impl Conversations {
         self.feed.clone()
     }
 
-    /// Runs the background work of the service until `stop`: it hears other replicas, looks at the watched
+    /// Runs the background work of the service until `stop`. It hears other replicas, looks at the watched
     /// conversations, and gives up messages that no producer goes on with.
     pub fn background(
         &self,

@@ -25,7 +25,7 @@ const SLUGS_AT_A_TIME: u32 = 32;
 const SLUG_ATTEMPTS: u32 = 32;
 
 /// The number of customers that makes words common. If this many of a million have them, a walk of the list
-/// finds a page of 50 after about 10,000 rows in order, and a sort takes 5,000 rows out of order. With fewer
+/// finds a page of 50 after about 10,000 rows in order. A sort takes 5,000 rows out of order. With fewer
 /// customers the walk gets longer, with more the sort does.
 const COMMON: i64 = 5_000;
 
@@ -231,7 +231,7 @@ pub(crate) async fn require(tx: &TenantTx, id: Uuid) -> Result<()> {
     if store::hold(tx, id).await? {
         return Ok(());
     }
-    // The error tells a deleted customer from one that never existed.
+    // The error distinguishes a deleted customer from one that never existed.
     match store::find_preferences(tx, id).await? {
         Some(_) => Err(is_deleted(id)),
         None => Err(not_found(id)),

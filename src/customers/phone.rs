@@ -90,7 +90,7 @@ impl Number {
         forms.into_iter().chain(prefixed.into_iter().flatten()).collect()
     }
 
-    /// Returns the prefixes that find the number, in whatever way it is written.
+    /// Returns the prefixes that find the number, however it is written.
     pub(crate) fn beginnings(&self) -> Vec<Form> {
         let digits = self.significant();
         // Russia and its neighbours dial an 8 before ten digits.

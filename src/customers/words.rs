@@ -99,9 +99,9 @@ pub(crate) fn has_words(query: &str) -> bool {
     !words(query).is_empty()
 }
 
-/// Returns the words of a text by Unicode's rules (UAX 29), and the parts of words with signs in them:
-/// `example.com` is also `example` and `com`. A text without spaces between words gives its pairs of characters
-/// and its last character, so that every character is a prefix of something.
+/// Returns the words of a text by Unicode's rules (UAX 29), and the parts of words with signs in them. For
+/// example, `example.com` is also `example` and `com`. A text without spaces between words gives its pairs of
+/// characters and its last character, so that every character is a prefix of something.
 fn words(text: &str) -> Vec<String> {
     let folded = fold(text);
     let mut words = Vec::new();

@@ -1,5 +1,5 @@
-//! Decisions about FAQs that need no database: which questions are the same, how an observation or a check
-//! changes a FAQ, and the confidence in it.
+//! Decisions about FAQs that need no database. They are: which questions are the same, how an observation or a
+//! check changes a FAQ, and the confidence in it.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -12,8 +12,8 @@ use super::bus::Topic;
 
 pub use broadcast::error::RecvError;
 
-/// The number of events of a topic that a watcher may be behind before it is sent to the database: more than a
-/// second of a model's tokens. All watchers of the topic share them.
+/// The number of events of a topic that a watcher may be behind before it is sent to the database. It is more
+/// than a second of a model's tokens. All watchers of the topic share the events.
 const EVENTS: usize = 64;
 
 /// The limit of bytes of the events of a topic that wait for its slowest watcher. Of a larger event, watchers

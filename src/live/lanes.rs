@@ -2,7 +2,7 @@
 //!
 //! Items go into one fair queue. A writer takes the waiting items the moment it is free, commits them, and
 //! takes again. There is no timer, so an idle system commits at once and a busy one in large batches. A second
-//! writer starts when the first is busy and enough items wait for a batch of its own; an earlier start would
+//! writer starts when the first is busy and enough items wait for a batch of its own. An earlier start would
 //! only split one batch. A stuck writer, for example on a connection that does not answer, does not keep
 //! another from starting. A topic is with one writer at a time, so that its items are committed in their order.
 

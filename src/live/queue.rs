@@ -24,7 +24,7 @@ pub(super) struct Queue<T> {
     turns: VecDeque<Uuid>,
     /// The number of items that can be taken now.
     ready: usize,
-    /// The number of takes so far, which tells the takers apart.
+    /// The number of takes so far, which distinguishes the takers.
     takes: u64,
 }
 
@@ -235,8 +235,8 @@ mod tests {
     }
 
     proptest! {
-        /// For any steps, no item is lost or given twice, a topic keeps its order and has one taker, and in the
-        /// end every item comes out.
+        /// For any steps, no item is lost or given twice. A topic keeps its order and has one taker. In the end
+        /// every item comes out.
         #[test]
         fn everything_comes_out_once_and_in_order(steps in prop::collection::vec(step(), 0..400)) {
             let mut queue = Queue::new();

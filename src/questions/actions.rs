@@ -19,8 +19,8 @@ use crate::rpc::etag::{self, Etag};
 use crate::rpc::{Page, times};
 use crate::{conversations, customers};
 
-/// The limit of open questions of a customer that are read to find what to ask next: far more than are asked,
-/// and little to read.
+/// The limit of open questions of a customer that are read to find what to ask next. It is far more than are
+/// asked, and little to read.
 const OPEN: i64 = 100;
 
 /// The limit of declined questions, and of answered ones, that are read to find what not to ask: the latest

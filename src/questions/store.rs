@@ -281,7 +281,7 @@ pub(crate) async fn list(
 type Condition<'a> = Box<dyn BoxableExpression<pending_questions::table, Pg, SqlType = Nullable<Bool>> + 'a>;
 
 /// Returns whether a question has one of these statuses at `now`. A question that waits is EXPIRED from its
-/// time of expiry on, whatever its row says.
+/// time of expiry on, even if its row has another status.
 fn reads_as(statuses: &[Text<Status>], now: DateTime<Utc>) -> Condition<'_> {
     let waiting = [Status::Pending, Status::Asked, Status::Skipped];
     let lasts = || dsl::expires_at.is_null().or(dsl::expires_at.gt(now));

@@ -13,8 +13,8 @@ use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, times};
 
-/// The time for which a question is not asked again, if the request sets none: a day, so that a customer is not
-/// asked the same question twice in one.
+/// The time for which a question is not asked again, if the request sets none. With a day, a customer is not
+/// asked the same question twice in one day.
 const COOLDOWN: TimeDelta = TimeDelta::hours(24);
 
 /// The number of questions to ask next if the request sets none: what fits a conversation.

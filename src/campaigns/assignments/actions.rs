@@ -13,8 +13,8 @@ use crate::db::fitted::Rows;
 use crate::error::{Error, Result};
 use crate::rpc::{Page, times};
 
-/// The limit of customers that are assigned in one call, as in the contract: a few hundred milliseconds of
-/// work, and as many ids as fit in a request.
+/// The limit of customers that are assigned in one call, as in the contract. It is a few hundred milliseconds
+/// of work, and their ids fit in a request.
 const MAX_CUSTOMERS: usize = 10_000;
 
 /// The customers to assign.

@@ -69,7 +69,8 @@ pub(crate) struct Placed {
     pub(crate) durable_offset: i64,
     /// The number of the last change to it; 0 if it is as it was added.
     pub(crate) since: i64,
-    /// Whether the write was a repeat: the message had it already.
+    /// Whether the result of the write was stored before: a message that exists, text that is the same, or an
+    /// end.
     pub(crate) deduplicated: bool,
     /// What the write did to it.
     pub(crate) effect: Effect,

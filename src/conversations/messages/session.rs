@@ -186,7 +186,7 @@ impl Text {
         }
     }
 
-    /// Returns the end of the text, as far as this stream knows it.
+    /// Returns the end of the text that this stream knows.
     fn end(&self) -> Option<i64> {
         self.end.map(|end| end.max(self.durable))
     }
@@ -327,7 +327,7 @@ impl Session {
                 self.flush(&key, steps);
                 let text = self.text(key);
                 text.starts += 1;
-                // The text that follows goes on from the start, whatever the outcome of the text before it.
+                // The text that follows goes on from the start, independent of the outcome of the text before it.
                 text.rewinds += 1;
                 text.end = None;
                 if start.restart {

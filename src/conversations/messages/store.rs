@@ -342,8 +342,8 @@ pub(crate) async fn list_changed(
 }
 
 /// Stores the token counts of messages, if they still have the text that was counted. For a client the message
-/// does not change. Messages that another transaction has locked are left out: their text is about to change,
-/// and a transaction that holds several locks never waits for one.
+/// does not change. Messages that another transaction has locked are left out, because their text is about to
+/// change. So a transaction that holds several locks never waits for one.
 pub(crate) async fn update_token_counts(tx: &TenantTx, counts: &[Counted]) -> Result<()> {
     let update = UpdateTokenCounts {
         tenant: tx.tenant(),
@@ -355,7 +355,7 @@ pub(crate) async fn update_token_counts(tx: &TenantTx, counts: &[Counted]) -> Re
     Ok(())
 }
 
-/// The statement of [`list_known`]. It looks up key by key, whatever the planner's statistics say: `OFFSET 0`
+/// The statement of [`list_known`]. It looks up key by key, independent of the planner's statistics: `OFFSET 0`
 /// prevents other joins. The lookup of pieces costs nothing for a message that is not in progress.
 #[derive(QueryId)]
 struct ListKnown {

@@ -401,7 +401,7 @@ impl Writer {
 }
 
 /// Reads the stored text that writes send again, and compares finishes with messages that are complete. Nearly
-/// always there are none, and nothing is asked.
+/// always a batch has neither, and nothing is asked.
 async fn recall(tx: &BatchTx, shares: &[Share<'_>], found: &mut [Found]) -> Result<()> {
     let again: Vec<_> = shares
         .iter()

@@ -51,13 +51,13 @@ pub(super) struct Follower {
 
 /// A message in progress that the client was told of.
 ///
-/// Committed text stays, also if another stream takes the message over. Uncommitted text belongs to one stream
+/// Committed text stays, even if another stream takes the message over. Uncommitted text belongs to one stream
 /// and must not be mixed with the text of another. Signals about which stream writes the message get lost and
 /// overtake each other. So the text that the client was told is either committed, or it is the text of a known
 /// stream.
 ///
 /// All of this holds until the message restarts, which is a change of the conversation. The number of the
-/// change that put the message in progress tells text before a restart from text after it.
+/// change that put the message in progress distinguishes text before a restart from text after it.
 #[derive(Debug)]
 struct Open {
     message_id: Uuid,

@@ -167,8 +167,8 @@ impl Watcher {
                 let told = Told::GoAway(pb::GoAway { reason: reason.to_owned() });
                 return Some(Ok(self.reader.response(told, self.follower.position())));
             }
-            // At the stop the stream waits for nothing, and not for a database that is away either. A client
-            // that is told its resume token loses nothing.
+            // When the server stops, the stream does not wait for anything, including a database that is away.
+            // A client that is told its resume token loses nothing.
             let stop = self.reader.shared.stop.clone();
             match stop.run_until_cancelled(self.advance()).await {
                 Some(Err(error)) if !stop.is_cancelled() => {
@@ -180,7 +180,7 @@ impl Watcher {
         }
     }
 
-    /// Takes one step that may produce an event to tell. It may be cancelled at the stop.
+    /// Takes one step that may produce an event to tell. It may be cancelled when the server stops.
     async fn advance(&mut self) -> Result<()> {
         if self.behind {
             let page = self.reader.page(self.follower.position()).await?;
@@ -290,7 +290,7 @@ impl Reader {
         self.ask(read).await
     }
 
-    /// Asks the database, and retries for a while if it does not answer. Each attempt is a task of its own: a
+    /// Asks the database, and retries for a while if it does not answer. Each attempt is a task of its own. A
     /// client may leave at any moment, and a transaction that is dropped half way costs its connection. The
     /// wait for a turn is part of the task. A stream whose client does not read is not polled, and a turn that
     /// it held would be lost to all others. The wait ends when the client leaves.

@@ -14,8 +14,8 @@ use crate::rpc::words::Word;
 /// The limit of topics, and of questions, in an answer: as many as a person can read.
 const MAX_TEXTS: usize = 20;
 
-/// The limit of the bytes of different topics and questions in one answer: those of half a million
-/// conversations, as a rule, if no question is asked twice.
+/// The limit of the bytes of different topics and questions in one answer. As a rule, half a million
+/// conversations have that many if no question is asked twice.
 const MAX_BYTES: usize = 64 << 20;
 
 /// The kind of a saying.

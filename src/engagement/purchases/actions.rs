@@ -96,7 +96,7 @@ pub(crate) async fn void(tx: &TenantTx, id: Uuid, expected: Option<Etag>, reason
     change(tx, current, expected, changed).await
 }
 
-/// Writes the change of a locked purchase, unless there is none.
+/// Writes the change of a locked purchase, if it has one.
 async fn change(
     tx: &TenantTx,
     current: Purchase,

@@ -52,7 +52,7 @@ const CHANCE_BITS: u32 = 21;
 const MAX_PLACED: i32 = (1 << 9) - 1;
 
 /// The number of FAQs that are ranked for each that a search returns. Words decide, but the other parts of a
-/// score may move a FAQ up by half.
+/// score may move a FAQ from the second half to the first.
 const SHORTLIST_FACTOR: usize = 2;
 
 /// The minimum of FAQs that are ranked.
@@ -230,8 +230,8 @@ fn place(id: Uuid, words: usize, is_asked: bool) -> i32 {
     ((kind + words) << CHANCE_BITS) | chance
 }
 
-/// Returns the keys by which a text is recognised as a question that was asked before: of the whole text, and
-/// of its lines and sentences, since people greet before they ask.
+/// Returns the keys by which a text is recognised as a question that was asked before. There is one for the
+/// whole text, and one for each line and sentence, since people greet before they ask.
 pub(crate) fn questions(text: &str) -> Vec<String> {
     let mut known = BTreeSet::new();
     let lines = || text.lines();
@@ -304,8 +304,7 @@ pub(crate) fn rank(candidates: &[Candidate], frequencies: &[usize], limit: usize
     ranked
 }
 
-/// Returns the scores of a FAQ whose question is the query's: it is the answer, whatever its confidence and
-/// age.
+/// Returns the scores of a FAQ whose question is the query's: it is the answer, at any confidence and age.
 pub(crate) fn exact(confidence: f64) -> Scores {
     Scores { score: 1.0, text: 1.0, confidence: rounded(confidence), recency: 1.0 }
 }
@@ -337,7 +336,7 @@ fn rarity(frequency: usize) -> f64 {
     (most / frequency).ln_1p()
 }
 
-/// Returns a half for each half-life by which other FAQs are newer. The clock does not matter.
+/// Returns the recency: 1, halved for each half-life by which other FAQs are newer. The clock does not matter.
 fn recency_score(age: TimeDelta) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "times are within some thousand years")]
     let age = age.num_seconds().max(0) as f64;

@@ -40,8 +40,8 @@ const CHANNEL: &str = "crm_live";
 /// that of the migrations, is never the same as a lock with two.
 const LOCK: (i32, i32) = (0x63_72_6d, 0x6c_69_76_65);
 
-/// The limit of signals that wait to be sent, and of received signals that wait to be taken: more than a busy
-/// replica makes in 100 ms. With the longest payloads each queue has 48 MB, with usual ones 1 MB.
+/// The limit of each queue: of signals to send, and of received signals to take. It is more than a busy replica
+/// makes in 100 ms. With the longest payloads a queue has 48 MB, with usual ones 1 MB.
 const QUEUE: usize = 8_192;
 
 /// The time for which signals are collected, to share a transaction. A person does not notice the delay, and
@@ -51,7 +51,7 @@ const COLLECT: Duration = Duration::from_millis(10);
 /// The limit of signals in a transaction. Postgres runs one such transaction at a time.
 const BATCH: usize = 1_024;
 
-/// The pause between two questions which other processes listen. They also show whether the connection lives.
+/// The pause between two checks of which other processes listen. A check also shows whether the connection lives.
 const BEAT: Duration = Duration::from_secs(1);
 
 /// The limit of any answer of Postgres. After it the connection counts as lost.
@@ -77,8 +77,8 @@ const REPORT: Duration = Duration::from_secs(1);
 
 /// A bus over LISTEN and NOTIFY of the database that the replicas share.
 ///
-/// A signal is lost if its payload is longer than [`MAX_PAYLOAD`], if 8,192 others wait to be sent or to be
-/// taken, while there is no connection, or if a replica has just arrived.
+/// A signal is lost if its payload is longer than [`MAX_PAYLOAD`], or if 8,192 others wait to be sent or to be
+/// taken. It is also lost without a connection, and for a replica that has just arrived.
 pub struct PostgresBus {
     queue: mpsc::Sender<Signal>,
     state: Arc<State>,
@@ -510,7 +510,7 @@ mod tests {
             link.hear(&text);
         }
         assert!(bus.hears());
-        // Nobody takes it: the channel is full.
+        // The signal is not taken: the channel is full.
         for text in other.pack([signal("2")]) {
             link.hear(&text);
         }

@@ -96,8 +96,8 @@ impl Step {
         }
     }
 
-    /// Returns the fields in which this step differs from the same step that the question has taken; `None` if
-    /// the question has taken no such step.
+    /// Returns the fields in which this step differs from the same step that the question has taken. `None` if
+    /// the question has not taken it.
     fn differences(&self, question: &Question) -> Option<Vec<&'static str>> {
         let (taken, fields) = match self {
             Self::Ask { source, cooldown } => {

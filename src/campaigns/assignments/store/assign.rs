@@ -1,5 +1,5 @@
-//! The statement that assigns customers. It is written by hand: it looks up each customer by its key, judges
-//! and inserts in one go, and does not depend on the planner's estimate for ten thousand lookups.
+//! The statement that assigns customers. It is written by hand, and looks up, judges and inserts each customer
+//! in one go. So it does not depend on the planner's estimate for ten thousand lookups.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;

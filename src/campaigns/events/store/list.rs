@@ -1,6 +1,6 @@
 //! The statement that lists events. It is written by hand: the events of a page are found in an index alone,
-//! which has all the columns of the conditions, and only these events are read. So rare kinds are found without
-//! reading the events of frequent kinds.
+//! and only these events are read. The index has all the columns of the conditions. So rare kinds are found
+//! without reading the events of frequent kinds.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;

@@ -18,9 +18,9 @@ use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
 use crate::rpc::words::Text;
 
 /// Records events, raises the progress of customers that are assigned to the campaigns, and stores the consents
-/// of the events. An event is recorded if it is new, if its campaign, customer and conversation exist and
-/// belong together, and if its cost is in the campaign's currency. Of two with the same `event_id`, the first
-/// one counts. Returns the ids and the channels of the recorded events.
+/// of the events. A recorded event is new, and its campaign, customer and conversation exist and belong
+/// together. Its cost is in the campaign's currency. Of two with the same `event_id`, the first one counts.
+/// Returns the ids and the channels of the recorded events.
 ///
 /// Events are recorded in the order of their `event_id`. Then customers are raised, and then consents are
 /// stored, each in the order of their ids. So no two batches wait for each other.

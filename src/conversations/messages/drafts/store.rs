@@ -39,11 +39,11 @@ const MAX_PROGRESS: i64 = 5_000;
 
 /// Reads how far messages in progress have come.
 ///
-/// It reads all messages in progress of all tenants, which are few, and then looks up each message. If there
-/// are none, it does not touch the conversations of the request. The table is empty at one moment and has
-/// thousands of rows at the next, so the planner must have no choice. With a join, a plan that was made while
-/// the table was empty reads all of it once for each conversation. `IS TRUE` has the conversations hashed, and
-/// `LIMIT 1` keeps the lookups by key.
+/// It reads all messages in progress of all tenants, which are few, and then looks up each message. Without
+/// messages in progress, it does not touch the conversations of the request. The table is empty at one moment
+/// and has thousands of rows at the next, so the planner must have no choice. With a join, a plan that was made
+/// while the table was empty reads all of it once for each conversation. `IS TRUE` has the conversations
+/// hashed, and `LIMIT 1` keeps the lookups by key.
 const PROGRESS: &str = "
     SELECT d.tenant_id, d.conversation_id, m.sequence, coalesce(m.change, 0) AS since, d.holder, p.length
     FROM message_drafts AS d

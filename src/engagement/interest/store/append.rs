@@ -37,7 +37,7 @@ pub(crate) async fn insert(tx: &TenantTx, mut events: Vec<InterestEvent>) -> Res
     Ok(insert.load(&mut tx.connection()).await?)
 }
 
-/// The statement of [`list_known`]. It looks up id by id, whatever the planner's statistics say.
+/// The statement of [`list_known`]. It looks up id by id, independent of the planner's statistics.
 #[derive(QueryId)]
 struct ListKnown {
     tenant: Uuid,
