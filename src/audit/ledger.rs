@@ -1,9 +1,9 @@
 //! Which messages need an event of their own.
 //!
-//! Messages are too many for a row each. The first that a principal writes to a conversation has an
-//! event, committed with it, and what the principal writes there for a while after that is covered by
-//! it. The ledger remembers what was committed. It is a bounded cache: what it forgets, or a process
-//! takes with it, costs another event and nothing else.
+//! There are too many messages for a row each. The first message that a principal writes to a conversation has
+//! an event, committed with it. The event covers the principal's later messages there for a while. The ledger
+//! remembers committed events. It is a bounded cache: if it forgets an event, or a process ends, that costs
+//! another event and nothing else.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -15,44 +15,45 @@ use uuid::Uuid;
 
 use crate::pb::ErrorReason;
 
-/// Events that are remembered: as many conversations as a process may have open at once, in some ten
-/// megabytes.
+/// The limit of events that are remembered: as many conversations as a process may have open at once, in some
+/// ten megabytes.
 const REMEMBERED: usize = 100_000;
 
-/// What an event of messages is about: of whom, where, and whether they were taken.
+/// The key of an event of messages: its writer, its place, and why the messages were refused.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Writing<'n> {
     pub(crate) tenant: Uuid,
     pub(crate) principal: &'n str,
     pub(crate) conversation_id: Uuid,
-    /// Why messages were refused; nothing where they were taken.
+    /// The reason why messages were refused; `None` if they were accepted.
     pub(crate) refused: Option<ErrorReason>,
 }
 
-/// Which writes have an event that covers them.
+/// The events that cover writes.
 pub(crate) struct Ledger {
-    /// When the last event was.
+    /// The time of the last event for each key.
     events: Cache<Key, DateTime<Utc>>,
     cover: Duration,
 }
 
 impl Ledger {
-    /// A ledger of events that each cover so much time.
+    /// Creates a ledger whose events cover this much time each.
     pub(crate) fn new(cover: Duration) -> Self {
         Self { events: Cache::new(REMEMBERED), cover }
     }
 
-    /// When an event of this moment no longer covers what is written.
+    /// Returns when an event of this moment ceases to cover writes.
     pub(crate) fn covers_until(&self, event: DateTime<Utc>) -> DateTime<Utc> {
         event.checked_add_signed(chrono::TimeDelta::from_std(self.cover).unwrap_or_default()).unwrap_or(event)
     }
 
-    /// Whether an event is there that covers what is written now. Also where the clock went back.
+    /// Returns whether an event covers a write of this moment. An event that is later than now, because the
+    /// clock went back, does not.
     pub(crate) fn covers(&self, writing: Writing<'_>, now: DateTime<Utc>) -> bool {
         self.events.get(&writing).is_some_and(|event| event <= now && now < self.covers_until(event))
     }
 
-    /// Remembers an event. It must be there for good.
+    /// Remembers an event. It must be committed.
     pub(crate) fn enter(&self, writing: Writing<'_>, event: DateTime<Utc>) {
         let Writing { tenant, principal, conversation_id, refused } = writing;
         let key = Key { tenant, principal: principal.to_owned(), conversation_id, refused };
@@ -60,7 +61,7 @@ impl Ledger {
     }
 }
 
-/// A [`Writing`] that is kept.
+/// A [`Writing`] that owns its principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Key {
     tenant: Uuid,

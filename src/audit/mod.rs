@@ -1,8 +1,8 @@
-//! The audit log: who did what, to what, when, and what came of it.
+//! The audit log: who did what, to what, when, and with what outcome.
 //!
-//! Whoever changes rows for a caller writes the event into the same transaction: [`crate::rpc::mutate`],
-//! and the writer of messages, where the [`ledger`] says which messages need one. What failed goes
-//! through the [`recorder`], after the fact.
+//! Code that changes rows for a caller writes the event into the same transaction. That is
+//! [`crate::rpc::mutate`], and the writer of messages, for which the [`ledger`] says which messages need an
+//! event. Events of failed calls go through the [`recorder`], after the fact.
 
 pub(crate) mod ledger;
 pub mod recorder;

@@ -1,8 +1,8 @@
-//! Events of what failed, stored after the fact.
+//! Stores events of failed calls, after the fact.
 //!
-//! Who fails does not wait for it, and nothing fails because of it: events are put aside, bounded in all
-//! and for each tenant, and a task stores what there is, again and again. What there is no room for is
-//! counted, and said in the service's log.
+//! A failed call does not wait for its event, and nothing fails because of it. Events wait in memory, limited
+//! in total and for each tenant, and a task stores them at intervals. Events that find no room are counted, and
+//! the service's log says how many.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,51 +17,51 @@ use crate::db::{Db, Deadline, TenantTx};
 use crate::error::Result;
 use crate::metrics::Metrics;
 
-/// Events that are put aside at most: some two megabytes, and more than come in between two rounds
-/// unless somebody floods the service.
+/// The limit of waiting events: some two megabytes, and more than come in between two rounds unless a client
+/// floods the service.
 const WAITING: usize = 4_096;
 
-/// Of one tenant: whoever floods one tenant's log leaves the others room, and gets a thousand rows a
-/// second at most.
+/// The limit of waiting events of one tenant. A client that floods one tenant's log leaves the others room, and
+/// adds at most a thousand rows a second.
 const WAITING_OF_TENANT: usize = 256;
 
-/// Tenants of one principal that wait at most, each of which is a transaction: who may name any tenant, whether anybody
-/// knows of it or not, leaves the others room.
+/// The limit of waiting tenants of one principal. Each is a transaction. So a principal that may name any
+/// tenant, existing or not, leaves the others room.
 const TENANTS_OF_PRINCIPAL: usize = 256;
 
-/// The time between two rounds: events are read by people, later.
+/// The time between two rounds: people read events later.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How long it may take to store the events of a tenant.
+/// The limit of storing the events of a tenant.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The time between two reports of what was left out: a flood fills no disk.
+/// The time between two reports of dropped events, so that a flood does not fill a disk.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Warnings of strangers between two reports at most.
+/// The limit of warnings of strangers between two reports.
 const WARNINGS: u64 = 8;
 
-/// Stores events of what failed.
+/// Stores events of failed calls.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder(Arc<Mutex<Waiting>>);
 
-/// What was put aside.
+/// The events that wait.
 #[derive(Debug, Default)]
 struct Waiting {
     of_tenants: BTreeMap<Uuid, Vec<Event>>,
-    /// The tenants of which something waits, by who called.
+    /// The tenants whose events wait, by the principal of the calls.
     named: HashMap<String, HashSet<Uuid>>,
     count: usize,
-    /// How many found no room.
+    /// The number of events that found no room.
     dropped: u64,
-    /// How many calls of strangers there were since the last report.
+    /// The number of calls of strangers since the last report.
     strangers: u64,
 }
 
 impl Waiting {
-    /// Puts an event aside, if there is room.
+    /// Adds an event, if there is room.
     fn push(&mut self, tenant: Uuid, event: Event) -> bool {
-        // What finds no room leaves nothing behind.
+        // An event that finds no room changes nothing else.
         let waiting = self.of_tenants.get(&tenant).map_or(0, Vec::len);
         let named = self.named.get(&event.principal);
         let is_named = named.is_some_and(|tenants| tenants.contains(&tenant));
@@ -82,13 +82,13 @@ impl Waiting {
 }
 
 impl Recorder {
-    /// Puts the event of a tenant aside, and says whether there was room for it.
+    /// Adds the event of a tenant. Returns whether there was room for it.
     pub(crate) fn record(&self, tenant: TenantId, event: Event) -> bool {
         self.with(|waiting| waiting.push(tenant.as_uuid(), event))
     }
 
-    /// Says in the service's log that somebody without a right to the tenant would have changed something.
-    /// The log of that tenant is not for them to write.
+    /// Warns in the service's log of a caller without a right to the tenant that tried to change something.
+    /// Such a caller must not write to the log of that tenant.
     pub(crate) fn warn_of_stranger(&self, method: &str, reason: &str) {
         let count = self.with(|waiting| {
             waiting.strangers += 1;
@@ -99,7 +99,7 @@ impl Recorder {
         }
     }
 
-    /// Stores what was put aside, until `stop`, and then what is left.
+    /// Stores the waiting events until `stop`, and then the rest.
     pub(crate) async fn run(self, db: Db, stop: CancellationToken) {
         let mut stopped = false;
         let mut reported: Option<Instant> = None;
@@ -116,8 +116,8 @@ impl Recorder {
         }
     }
 
-    /// Stores what there is, tenant by tenant. What could not be stored because the database is away is put
-    /// aside again, as far as there is room, and with it what comes after: each would wait as long.
+    /// Stores the waiting events, tenant by tenant. Events wait again, if there is room, when the database is
+    /// away. If the error ends the connection, all later tenants wait too: each would take as long.
     async fn store(&self, db: &Db) {
         let of_tenants = self.with(|waiting| {
             waiting.count = 0;
@@ -148,7 +148,7 @@ impl Recorder {
         });
     }
 
-    /// How many events wait.
+    /// Returns the number of waiting events.
     pub(crate) fn waiting(&self) -> usize {
         self.with(|waiting| waiting.count)
     }
@@ -166,7 +166,7 @@ impl Recorder {
     }
 
     fn with<R>(&self, change: impl FnOnce(&mut Waiting) -> R) -> R {
-        // Nothing in here panics half way, so a poisoned state is whole.
+        // The closure does not panic half way, so a poisoned state is complete.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -185,7 +185,7 @@ mod tests {
     use crate::audit::rules::{self, Asked, Operation};
     use crate::pb::ResourceType;
 
-    /// An event of another principal each time that this is another number.
+    /// Returns an event whose principal is different for each number.
     fn event_of(principal: u128) -> Event {
         Event { principal: format!("agent:{principal}"), ..event() }
     }

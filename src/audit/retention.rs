@@ -1,7 +1,7 @@
 //! Deletes events whose retention is over.
 //!
-//! `crm_app` cannot, so this is done by the owner, on a connection of its own, tenant by tenant and in
-//! small transactions. Several replicas may do it at once: what one holds the others pass over.
+//! `crm_app` must not delete, so the owner does it, on a connection of its own, tenant by tenant and in small
+//! transactions. Several replicas may do it at once: each skips the rows that another one has locked.
 
 use std::time::{Duration, Instant};
 
@@ -11,27 +11,27 @@ use tokio_util::sync::CancellationToken;
 use super::{rules, store};
 use crate::db::Target;
 
-/// The time between two rounds: an event is gone so much later than its retention says.
+/// The time between two rounds. An event is deleted at most this much later than its retention says.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// The time to the first round, so that a service that starts again and again gets to it, and one that
-/// starts has other things to do.
+/// The time to the first round. A service that restarts often still gets to it, and a service that starts has
+/// other work first.
 const FIRST: Duration = Duration::from_secs(10 * 60);
 
-/// Events of a transaction: some milliseconds of work.
+/// The number of events in a transaction: some milliseconds of work.
 const BATCH: i64 = 1_000;
 
-/// How many times as long as a transaction took the pause after it is: most of the time is left to those who serve,
-/// and a round through many tenants, of which each has little to delete, does not take hours.
+/// The pause after a transaction, as a multiple of its duration. Most of the time is left to calls. A round
+/// through many tenants with little to delete does not take hours.
 const PAUSE: u32 = 4;
 
-/// How long to wait after a round that failed: less than between two, since there is more to do.
+/// The pause after a round that failed: shorter than between two rounds, since there is more to do.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// How long a transaction may take.
+/// The limit of a transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Deletes what is older than `retention` again and again, until `stop`.
+/// Deletes events older than `retention` again and again, until `stop`.
 pub(crate) async fn run(target: Target, retention: Duration, stop: CancellationToken) {
     let mut pause = FIRST.min(retention);
     loop {
@@ -39,7 +39,7 @@ pub(crate) async fn run(target: Target, retention: Duration, stop: CancellationT
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        // What is kept for less than an hour, as in a test, is not kept for an hour more.
+        // With a retention of less than an hour, as in a test, events are not kept for an hour more.
         pause = INTERVAL.min(retention);
         let swept = tokio::select! {
             () = stop.cancelled() => return,
@@ -56,7 +56,7 @@ pub(crate) async fn run(target: Target, retention: Duration, stop: CancellationT
     }
 }
 
-/// Deletes all that is older than `retention` now, and says how much that was.
+/// Deletes all events older than `retention` now. Returns their number.
 async fn sweep(target: &Target, retention: Duration) -> Result<usize, String> {
     let retention = TimeDelta::from_std(retention).map_err(|error| error.to_string())?;
     let Some(oldest) = Utc::now().checked_sub_signed(retention) else { return Ok(0) };
@@ -76,7 +76,7 @@ async fn sweep(target: &Target, retention: Duration) -> Result<usize, String> {
             if count > 0 {
                 tokio::time::sleep(began.elapsed() * PAUSE).await;
             }
-            // What another replica holds it deletes.
+            // The rows that another replica has locked, that replica deletes.
             if i64::try_from(count).is_ok_and(|count| count < BATCH) {
                 break;
             }

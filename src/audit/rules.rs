@@ -1,4 +1,4 @@
-//! What an event says.
+//! The content of events.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,66 +12,66 @@ use crate::error::Error;
 use crate::pb::{AuditOutcome, ErrorReason, ResourceType};
 use crate::rpc::words::Text;
 
-/// Characters of a principal's name that are kept, as the contract says: more than a name has that is
-/// meant to be read.
+/// The number of characters of a principal's name that are kept, as in the contract: more than a readable name
+/// has.
 const MAX_PRINCIPAL: usize = 256;
 
-/// What is done, whether by a call or by the service itself.
+/// An operation of a call or of the service itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operation {
-    /// The RPC, `package.Service/Method`, or what the service does by itself.
+    /// The RPC, `package.Service/Method`, or the name of the service's own operation.
     pub(crate) method: &'static str,
-    /// The kind of thing that it changes.
+    /// The kind of resource that it changes.
     pub(crate) resource_type: ResourceType,
-    /// The id of the call, where it is one.
+    /// The id of the call; `None` for the service's own operations.
     pub(crate) call_id: Option<Uuid>,
 }
 
-/// What a request says that its call is about. Only UUIDs are kept: whatever else a client may have
-/// written there is not for the log.
+/// The ids that a request has for the log. Only UUIDs are kept: any other text of a client must not get into
+/// the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// The id of what the call changes.
+    /// The id of the resource that the call changes.
     pub(crate) resource_id: Option<Uuid>,
     /// The id that the client gave the call.
     pub(crate) request_id: Option<Uuid>,
 }
 
 impl Asked {
-    /// What these fields of a request say, which nobody has held to their form yet.
+    /// Returns the ids in these fields of a request. The fields are not validated yet.
     pub(crate) fn new(resource_id: &str, request_id: &str) -> Self {
         let id = |text: &str| Uuid::try_parse(text).ok();
         Self { resource_id: id(resource_id), request_id: id(request_id) }
     }
 }
 
-/// Where the layer of a call learns what its request says, once somebody has read it.
+/// The place from which the layer of a call gets the ids, once the request was read.
 #[derive(Debug, Clone, Default)]
 pub struct Asking(Arc<OnceLock<Asked>>);
 
 impl Asking {
-    /// Notes what a request says.
+    /// Notes the ids of a request.
     pub(crate) fn note(&self, asked: Asked) {
         // A call has one request.
         let _ = self.0.set(asked);
     }
 
-    /// What was noted; nothing where the request was never read.
+    /// Returns the noted ids; empty if the request was never read.
     pub(crate) fn asked(&self) -> Asked {
         self.0.get().copied().unwrap_or_default()
     }
 }
 
-/// The messages of a conversation that an event stands for.
+/// The messages of a conversation that an event covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Messages {
     /// The smallest and the largest sequence that are stored with it.
     pub(crate) sequences: (i64, i64),
-    /// When it no longer stands for what else is written.
+    /// When it ceases to cover other messages.
     pub(crate) covers_until: DateTime<Utc>,
 }
 
-/// Something that was done.
+/// Returns the event of an operation that was done.
 pub(crate) fn succeeded(
     (principal, operation): (&Principal, Operation),
     asked: Asked,
@@ -86,7 +86,7 @@ pub(crate) fn succeeded(
     }
 }
 
-/// Something that was not done, or nobody knows, by what it was answered with.
+/// Returns the event of an operation that failed, or whose outcome is unknown, by its answer.
 pub(crate) fn failed(
     (principal, operation): (&Principal, Operation),
     asked: Asked,
@@ -122,12 +122,12 @@ fn event(
     }
 }
 
-/// There is no such event.
+/// Returns the error for an event that does not exist.
 pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound { reason: ErrorReason::AuditEventNotFound, kind: "audit_event", name: id.to_string() }
 }
 
-/// What a code says about the effect of a call, as the contract promises.
+/// Returns the effect of a call with this code, as the contract promises.
 fn outcome(code: Code) -> AuditOutcome {
     match code {
         Code::Ok => AuditOutcome::Succeeded,
@@ -136,7 +136,8 @@ fn outcome(code: Code) -> AuditOutcome {
     }
 }
 
-/// A name as it is kept: what cannot be stored or would forge a line is shown as such.
+/// Returns a name as it is kept. Characters that cannot be stored, or that could forge a line of the log, are
+/// replaced.
 fn kept(name: &str) -> String {
     let shown =
         |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
@@ -146,20 +147,20 @@ fn kept(name: &str) -> String {
     }
 }
 
-/// A new id for an event of this moment.
+/// Returns a new id for an event of this moment.
 fn id_at(time: DateTime<Utc>) -> Uuid {
     let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
     Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, time.timestamp_subsec_nanos()))
 }
 
-/// The smallest id that an event of this moment, or a later one, may have.
+/// Returns the smallest id that an event of this moment, or a later one, may have.
 pub(crate) fn first_id(time: DateTime<Utc>) -> Uuid {
     const TIME: u32 = 48;
     let milliseconds = u128::try_from(time.timestamp_millis()).unwrap_or(0).min((1 << TIME) - 1);
     Uuid::from_u128(milliseconds << (u128::BITS - TIME))
 }
 
-/// The smallest id that no event of this moment, or an earlier one, may have.
+/// Returns the smallest id above the ids of all events of this moment and earlier.
 pub(crate) fn end_id(time: DateTime<Utc>) -> Uuid {
     first_id(time.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(time))
 }

@@ -15,7 +15,7 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// The service over this database.
+    /// Creates the service over this database.
     pub fn new(db: Db, page_key: PageKey) -> Self {
         Self { db, page_key }
     }

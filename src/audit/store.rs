@@ -19,7 +19,7 @@ use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::{Text, Word};
 
-/// An event as it is stored.
+/// A row of `audit_events`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = audit_events, check_for_backend(Pg))]
 pub(crate) struct Event {
@@ -39,12 +39,12 @@ pub(crate) struct Event {
     pub(crate) covers_until: Option<DateTime<Utc>>,
 }
 
-/// Which events a list shows. All that is set must hold.
+/// The events that a list shows. All conditions that are set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
-    /// Done then or later, and the smallest id of such an event.
+    /// The time from which events count, and the smallest id of such an event.
     pub(crate) from: Option<(DateTime<Utc>, Uuid)>,
-    /// Done before then, and an id that no such event has or exceeds.
+    /// The time before which events count, and an id above the id of any such event.
     pub(crate) until: Option<(DateTime<Utc>, Uuid)>,
     pub(crate) principal: Option<String>,
     pub(crate) method: Option<String>,
@@ -52,8 +52,8 @@ pub(crate) struct Filter {
     pub(crate) outcomes: Vec<Text<AuditOutcome>>,
 }
 
-/// Adds events. One that is there already stays as it is: it was added by an attempt whose end nobody
-/// heard of.
+/// Inserts events. An event that exists stays as it is: an earlier attempt, whose outcome is unknown, inserted
+/// it.
 pub(crate) async fn insert(tx: &TenantTx, events: &[Event]) -> Result<()> {
     let mut insert = Insert { tenant: tx.tenant(), ..Insert::default() };
     for event in events {
@@ -63,11 +63,11 @@ pub(crate) async fn insert(tx: &TenantTx, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
-/// The statement that adds an event, to be sent together with COMMIT.
+/// Returns the statement that inserts an event and is sent together with COMMIT.
 ///
-/// It has its values in its text: a statement with parameters would have to be prepared before, which
-/// lets COMMIT overtake it. There is nothing in it that could end a literal: numbers, UUIDs, times,
-/// words of the contract, and the principal's name in hexadecimal.
+/// The statement has its values in its text. A statement with parameters would have to be prepared first, and
+/// COMMIT would overtake it. No value can end a literal: they are numbers, UUIDs, times, and texts in
+/// hexadecimal.
 pub(crate) fn insert_last(tenant: Uuid, event: &Event) -> LastStatement {
     let Event {
         id,
@@ -130,13 +130,13 @@ fn text(value: Option<&str>) -> String {
     literal(value.map(|text| format!("convert_from(decode('{}', 'hex'), 'UTF8')", hexadecimal(text))))
 }
 
-/// The event with this id.
+/// Returns the event with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Event>> {
     let query = dsl::audit_events.find((tx.tenant(), id)).select(Event::as_select());
     Ok(query.first(&mut tx.connection()).await.optional()?)
 }
 
-/// One page of the events that `filter` lets through, and one row more if there is one.
+/// Returns one page of the events that match `filter`, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -167,7 +167,7 @@ pub(crate) async fn list(
     if let Some(resource_id) = filter.resource_id {
         query = query.filter(dsl::resource_id.eq(resource_id));
     }
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [outcome] = filter.outcomes.as_slice() {
         query = query.filter(dsl::outcome.eq(outcome));
     } else if !filter.outcomes.is_empty() {
@@ -182,8 +182,8 @@ pub(crate) async fn list(
     Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// The tenant with events that comes after this one; the first where none is said. As the owner, who
-/// sees all.
+/// Returns the tenant with events that comes after this one; the first tenant if `after` is `None`. It runs as
+/// the owner, which sees all tenants.
 pub(crate) async fn find_next_tenant(
     owner: &mut AsyncPgConnection,
     after: Option<Uuid>,
@@ -197,8 +197,8 @@ pub(crate) async fn find_next_tenant(
         .optional()
 }
 
-/// Deletes the first events of a tenant before this id, as the owner, and says how many. What another
-/// replica is deleting is left to it.
+/// Deletes the first events of a tenant before this id, as the owner. Returns their number. Skips rows that
+/// another replica is deleting.
 pub(crate) async fn delete_before(
     owner: &mut AsyncPgConnection,
     tenant: Uuid,
@@ -208,8 +208,8 @@ pub(crate) async fn delete_before(
     Delete { tenant, end, limit }.execute(owner).await
 }
 
-/// The statement of [`insert`]: a column of the table is an array. By hand, because diesel has no UNNEST;
-/// the type is its name in the cache of prepared statements.
+/// The statement of [`insert`]: each column of the table is an array. It is written by hand, because diesel has
+/// no UNNEST. The type is its name in the cache of prepared statements.
 #[derive(Default, QueryId)]
 struct Insert {
     tenant: Uuid,

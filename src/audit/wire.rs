@@ -48,7 +48,7 @@ impl From<Event> for pb::AuditEvent {
     }
 }
 
-/// Which events a list shows.
+/// Returns which events a list shows.
 pub(super) fn filter(request: &pb::ListAuditEventsRequest) -> Result<Filter> {
     Ok(Filter {
         from: times::optional(request.create_time_from.as_ref()).map(|from| (from, rules::first_id(from))),

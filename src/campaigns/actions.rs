@@ -1,8 +1,8 @@
-//! What one transaction does to campaigns.
+//! The actions on campaigns, each within one transaction.
 //!
-//! A campaign has a gate. Whoever changes it, or whom it is for, passes it alone; those who record what
-//! happened pass it together. So an event and an assignment never miss each other, and the gate comes
-//! before every row, so that no two wait for each other.
+//! A campaign has a gate. A transaction that changes the campaign or its customers passes the gate alone.
+//! Transactions that record events pass it together. So an event and an assignment never miss each other. The
+//! gate comes before every row, so that no two transactions wait for each other.
 
 use std::collections::BTreeSet;
 
@@ -18,18 +18,18 @@ use crate::error::Result;
 use crate::rpc::etag::{self, Etag};
 use crate::rpc::{Page, times};
 
-/// Adds a campaign.
+/// Creates a campaign.
 pub(crate) async fn create(tx: &TenantTx, campaign: Campaign) -> Result<Campaign> {
     store::insert(tx, &campaign).await?;
     Ok(campaign)
 }
 
-/// The campaign with this id.
+/// Returns the campaign with this id.
 pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Campaign> {
     store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
-/// One page of campaigns, and where the next one begins.
+/// Returns one page of campaigns, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -44,7 +44,7 @@ pub(crate) async fn list(
     Ok((campaigns, next))
 }
 
-/// Makes of a campaign what `change` makes of it. A change of nothing changes nothing, the etag included.
+/// Applies `change` to a campaign. If the result is the same, nothing is written, and the etag stays.
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
@@ -66,7 +66,7 @@ pub(crate) async fn update(
     Ok(campaign)
 }
 
-/// Deletes a campaign that nothing happened in, and gives it as it last was.
+/// Deletes a campaign without events, and to which nothing is attributed. Returns its last state.
 pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Campaign> {
     let (passed, campaign) = join(pass(tx, id, Gate::Alone), store::lock_to_delete(tx, id)).await;
     passed?;
@@ -80,19 +80,20 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> R
     Ok(campaign)
 }
 
-/// The campaign with this id, behind its gate with nobody else.
+/// Passes the gate of a campaign alone, and returns the campaign.
 pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Campaign> {
     let (passed, campaign) = join(pass(tx, id, Gate::Alone), store::lock(tx, id)).await;
     passed?;
     campaign?.ok_or_else(|| rules::not_found(id))
 }
 
-/// Passes the gate of a campaign, whether there is one or not.
+/// Passes the gate of a campaign, whether the campaign exists or not.
 pub(crate) async fn pass(tx: &TenantTx, id: Uuid, gate: Gate) -> Result<()> {
     store::pass(tx, &[rules::gate_key(tx.tenant(), id)], gate).await
 }
 
-/// Passes the gates of several campaigns, in the order of their keys, so that no two wait for each other.
+/// Passes the gates of several campaigns, in the order of their keys, so that no two transactions wait for each
+/// other.
 pub(crate) async fn pass_each(tx: &TenantTx, ids: &BTreeSet<Uuid>, gate: Gate) -> Result<()> {
     if ids.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Campaigns: what a tenant sends to many customers, whom it is for, and what came of it.
+//! Campaigns: what a tenant sends to many customers, the customers, and the results.
 
 pub(crate) mod actions;
 pub(crate) mod assignments;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::pb::{CampaignStatus as Status, ErrorReason};
 use crate::rpc::words::Word;
 
-/// The steps that a campaign may take from a status, as the contract has them.
+/// Returns the statuses that may follow a status, as in the contract.
 fn steps(from: Status) -> &'static [Status] {
     use Status::{Active, Archived, Completed, Draft, Paused, Scheduled, Unspecified};
     match from {
@@ -22,7 +22,7 @@ fn steps(from: Status) -> &'static [Status] {
     }
 }
 
-/// Refuses a new campaign that is past its beginning.
+/// Refuses a new campaign that has a later status than SCHEDULED.
 pub(crate) fn check_begins(status: Status) -> Result<()> {
     match status {
         Status::Draft | Status::Scheduled => Ok(()),
@@ -32,7 +32,7 @@ pub(crate) fn check_begins(status: Status) -> Result<()> {
     }
 }
 
-/// Holds a campaign to what its fields say of each other.
+/// Checks the fields of a campaign against each other.
 pub(crate) fn check(
     status: Status,
     (starts_at, ends_at): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
@@ -52,7 +52,7 @@ pub(crate) fn check(
     }
 }
 
-/// Refuses a change that is not a campaign's to make.
+/// Refuses a change that the status of a campaign does not allow.
 pub(crate) fn check_update(current: &Campaign, wanted: &Campaign) -> Result<()> {
     let (from, to) = (current.status.0, wanted.status.0);
     if from != to && !steps(from).contains(&to) {
@@ -64,7 +64,7 @@ pub(crate) fn check_update(current: &Campaign, wanted: &Campaign) -> Result<()> 
     check(to, (wanted.starts_at, wanted.ends_at))
 }
 
-/// Refuses customers where nothing is to be sent any more.
+/// Refuses to assign customers to a campaign that is over.
 pub(crate) fn check_assign(campaign: &Campaign) -> Result<()> {
     match campaign.status.0 {
         Status::Completed | Status::Archived => Err(closed(campaign, "assigning customers")),
@@ -72,19 +72,19 @@ pub(crate) fn check_assign(campaign: &Campaign) -> Result<()> {
     }
 }
 
-/// The key of a campaign's gate. It says whose campaign it is too, so that nobody stands in front of the
-/// gates of others.
+/// Returns the key of a campaign's gate. The tenant is part of it, so that a tenant cannot block the gates of
+/// others.
 pub(crate) fn gate_key(tenant: Uuid, id: Uuid) -> i64 {
     let hash = Sha256::new().chain_update(tenant.as_bytes()).chain_update(id.as_bytes()).finalize();
     hash.as_slice().first_chunk().copied().map(i64::from_be_bytes).unwrap_or_default()
 }
 
-/// There is no such campaign in this tenant.
+/// Returns the error for a campaign that this tenant does not have.
 pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound { reason: ErrorReason::CampaignNotFound, kind: "campaign", name: id.to_string() }
 }
 
-/// Something happened in the campaign, so it stays.
+/// Returns the error for deleting a campaign with events or attributions.
 pub(crate) fn in_use(id: Uuid) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::CampaignInUse,
@@ -93,7 +93,7 @@ pub(crate) fn in_use(id: Uuid) -> Error {
     }
 }
 
-/// Events have a cost in the currency that the campaign has.
+/// Returns the error for changing the currency of a campaign whose events have a cost in it.
 pub(crate) fn costs_have_currency(campaign: &Campaign) -> Error {
     let currency = campaign.currency.as_deref().unwrap_or_default();
     Error::FailedPrecondition {
@@ -105,7 +105,7 @@ pub(crate) fn costs_have_currency(campaign: &Campaign) -> Error {
     }
 }
 
-/// The campaign is over.
+/// Returns the error for a campaign that is over.
 pub(crate) fn closed(campaign: &Campaign, what: &str) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::CampaignClosed,
@@ -117,7 +117,7 @@ pub(crate) fn closed(campaign: &Campaign, what: &str) -> Error {
     }
 }
 
-/// The campaign is in a status from which this step does not lead.
+/// Returns the error for a step that the status of a campaign does not allow.
 pub(crate) fn not_allowed(campaign: &Campaign, what: &str) -> Error {
     let from = campaign.status.0;
     let allowed: Vec<_> = steps(from).iter().map(|status| status.word()).collect();

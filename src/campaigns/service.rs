@@ -21,7 +21,7 @@ pub struct Campaigns {
 }
 
 impl Campaigns {
-    /// The service over this database.
+    /// Creates the service over this database.
     pub fn new(db: Db, page_key: PageKey) -> Self {
         Self { db, page_key }
     }

@@ -22,7 +22,7 @@ use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
-/// A campaign as it is stored.
+/// A row of `campaigns`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = campaigns, check_for_backend(Pg), treat_none_as_null = true)]
 pub(crate) struct Campaign {
@@ -43,13 +43,13 @@ pub(crate) struct Campaign {
 }
 
 impl Campaign {
-    /// What stands for its present state.
+    /// Returns the etag of its present state.
     pub(crate) fn etag(&self) -> Etag {
         Etag::of(self.id, self.revision, self.updated_at)
     }
 }
 
-/// Which campaigns a list shows. All that is set must hold.
+/// The campaigns that a list shows. All conditions that are set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) statuses: Vec<Text<CampaignStatus>>,
@@ -58,31 +58,31 @@ pub(crate) struct Filter {
     pub(crate) created_until: Option<DateTime<Utc>>,
 }
 
-/// Where a page ends: when its last campaign was created, and its id.
+/// The end of a page: the time at which its last campaign was created, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
 impl Cursor {
-    /// Where a page ends when `campaign` is its last.
+    /// Returns the end of a page whose last row is `campaign`.
     pub(crate) fn at(campaign: &Campaign) -> Self {
         Self(campaign.created_at, campaign.id)
     }
 }
 
-/// With whom the gate of a campaign is passed.
+/// How a transaction passes the gate of a campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
-    /// With all others that only record what happened.
+    /// Together with all others that only record events.
     Shared,
-    /// With nobody.
+    /// Alone.
     Alone,
 }
 
-/// Passes the gates with these keys, one after the other, and stays within until the transaction ends. A caller
-/// that waits for a gate alone is not overtaken by later ones, as one that waits for a row would be for as long
-/// as others share it in turn.
+/// Passes the gates with these keys, one after the other, and holds them until the transaction ends. A
+/// transaction that waits to pass a gate alone is not overtaken by later ones. A wait for a row would be, as
+/// long as others share the row in turn.
 ///
-/// Nothing of it is prepared, so a statement that is sent after it runs after it.
+/// The statements are not prepared, so a statement that is sent later runs later.
 pub(crate) async fn pass(tx: &TenantTx, keys: &[i64], gate: Gate) -> Result<()> {
     let lock = match gate {
         Gate::Shared => "pg_advisory_xact_lock_shared",
@@ -92,7 +92,7 @@ pub(crate) async fn pass(tx: &TenantTx, keys: &[i64], gate: Gate) -> Result<()> 
     Ok(tx.connection().batch_execute(&locks.join("; ")).await?)
 }
 
-/// Adds a campaign.
+/// Inserts a campaign.
 pub(crate) async fn insert(tx: &TenantTx, campaign: &Campaign) -> Result<()> {
     diesel::insert_into(dsl::campaigns)
         .values((dsl::tenant_id.eq(tx.tenant()), campaign))
@@ -101,7 +101,7 @@ pub(crate) async fn insert(tx: &TenantTx, campaign: &Campaign) -> Result<()> {
     Ok(())
 }
 
-/// The campaign with this id.
+/// Returns the campaign with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Campaign>> {
     let campaign = dsl::campaigns
         .find((tx.tenant(), id))
@@ -112,7 +112,7 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Campaign>> {
     Ok(campaign)
 }
 
-/// The campaigns with these ids, in no order.
+/// Returns the campaigns with these ids, in no order.
 pub(crate) async fn find_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Campaign>> {
     let campaign = dsl::campaigns
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -121,7 +121,7 @@ pub(crate) async fn find_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Campaig
     Ok(each::each(ids, campaign).load(&mut tx.connection()).await?)
 }
 
-/// The campaign with this id, held until the transaction ends.
+/// Returns the campaign with this id, and locks it until the transaction ends.
 pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Campaign>> {
     let campaign = dsl::campaigns
         .find((tx.tenant(), id))
@@ -133,7 +133,7 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Campaign>> {
     Ok(campaign)
 }
 
-/// The same, and until then nothing new may refer to it.
+/// Does the same, and prevents new references to it until then.
 pub(crate) async fn lock_to_delete(tx: &TenantTx, id: Uuid) -> Result<Option<Campaign>> {
     let campaign = dsl::campaigns
         .find((tx.tenant(), id))
@@ -145,7 +145,7 @@ pub(crate) async fn lock_to_delete(tx: &TenantTx, id: Uuid) -> Result<Option<Cam
     Ok(campaign)
 }
 
-/// Which of these campaigns are there. They stay until the transaction ends.
+/// Returns which of these campaigns exist, and keeps them until the transaction ends.
 pub(crate) async fn hold_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -158,7 +158,7 @@ pub(crate) async fn hold_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> 
     Ok(each::each(ids, held).load(&mut tx.connection()).await?)
 }
 
-/// Writes a campaign anew.
+/// Updates a campaign.
 pub(crate) async fn update(tx: &TenantTx, campaign: &Campaign) -> Result<()> {
     diesel::update(dsl::campaigns.find((tx.tenant(), campaign.id)))
         .set(campaign)
@@ -167,13 +167,13 @@ pub(crate) async fn update(tx: &TenantTx, campaign: &Campaign) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a campaign, to which nothing refers any more.
+/// Deletes a campaign that no row refers to.
 pub(crate) async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
     diesel::delete(dsl::campaigns.find((tx.tenant(), id))).execute(&mut tx.connection()).await?;
     Ok(())
 }
 
-/// Whether a campaign has events, or something is attributed to it.
+/// Returns whether a campaign has events, or whether anything is attributed to it.
 pub(crate) async fn is_in_use(tx: &TenantTx, id: Uuid) -> Result<bool> {
     use {campaign_events as e, interest_events as i, purchases as p};
     let events = e::table.filter(e::tenant_id.eq(tx.tenant())).filter(e::campaign_id.eq(id));
@@ -183,7 +183,7 @@ pub(crate) async fn is_in_use(tx: &TenantTx, id: Uuid) -> Result<bool> {
     Ok(in_use.get_result(&mut tx.connection()).await?)
 }
 
-/// Whether events of a campaign have a cost.
+/// Returns whether events of a campaign have a cost.
 pub(crate) async fn has_costs(tx: &TenantTx, id: Uuid) -> Result<bool> {
     use campaign_events as e;
     let costs = e::table
@@ -193,7 +193,7 @@ pub(crate) async fn has_costs(tx: &TenantTx, id: Uuid) -> Result<bool> {
     Ok(diesel::select(exists(costs)).get_result(&mut tx.connection()).await?)
 }
 
-/// How many campaigns there are of each status, as far as there are any.
+/// Returns the number of campaigns of each status that any campaign has.
 pub(crate) async fn count_by_status(tx: &TenantTx) -> Result<Vec<(Text<CampaignStatus>, i64)>> {
     let counts = dsl::campaigns
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -204,7 +204,7 @@ pub(crate) async fn count_by_status(tx: &TenantTx) -> Result<Vec<(Text<CampaignS
     Ok(counts)
 }
 
-/// One page of the campaigns that `filter` lets through, and one row more if there is one.
+/// Returns one page of the campaigns that match `filter`, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -217,7 +217,7 @@ pub(crate) async fn list(
             .select(Campaign::as_select())
             .limit(page.limit()),
     );
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [status] = filter.statuses.as_slice() {
         query = query.filter(dsl::status.eq(status));
     } else if !filter.statuses.is_empty() {

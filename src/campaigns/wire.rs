@@ -50,7 +50,7 @@ impl From<Campaign> for pb::Campaign {
     }
 }
 
-/// A new campaign.
+/// Returns the row of a new campaign.
 pub(crate) fn create(request: &pb::CreateCampaignRequest, id: Uuid, now: DateTime<Utc>) -> Result<Campaign> {
     let pb::CreateCampaignRequest { campaign, request_id: _ } = request;
     let pb::Campaign {
@@ -94,8 +94,8 @@ pub(crate) fn create(request: &pb::CreateCampaignRequest, id: Uuid, now: DateTim
     })
 }
 
-/// The row of a campaign that a client changed: what only the server writes stays as it is, and so does
-/// the status where none is said.
+/// Returns the row of a campaign that a client changed. Fields that only the server writes stay as they are.
+/// The status stays too, if the client sets none.
 pub(crate) fn update(wanted: pb::Campaign, current: &Campaign) -> Result<Campaign> {
     let pb::Campaign {
         id: _,
@@ -129,7 +129,7 @@ pub(crate) fn update(wanted: pb::Campaign, current: &Campaign) -> Result<Campaig
     })
 }
 
-/// Which campaigns a list shows.
+/// Returns which campaigns a list shows.
 pub(crate) fn filter(request: &pb::ListCampaignsRequest) -> Filter {
     Filter {
         statuses: stored_each(&request.statuses),
@@ -139,14 +139,14 @@ pub(crate) fn filter(request: &pb::ListCampaignsRequest) -> Filter {
     }
 }
 
-/// What a campaign may cost and has cost, in one currency.
+/// The budget and the spending of a campaign, in one currency.
 struct Amounts {
     currency: Option<String>,
     budget_micros: Option<i64>,
     spent_micros: Option<i64>,
 }
 
-/// Amounts that stand in these fields. The currency is that of the budget, where there is one.
+/// Returns the amounts in these fields. The currency is that of the budget, if there is one.
 fn amounts(
     (budget_field, budget): (&str, Option<&pb::Money>),
     (spent_field, spent): (&str, Option<&pb::Money>),

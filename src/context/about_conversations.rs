@@ -1,4 +1,4 @@
-//! What came of the conversations of a customer, as sections of a context.
+//! The results of a customer's conversations, as sections of a context.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::db::texts::Texts;
 use crate::pb::{ContextSectionKind, ObjectionKind, ObjectionStatus, ResourceType, Tokenizer};
 use crate::rpc::words::{Text, Word};
 
-/// The conversations in short: the present one, then the others, which come the newest first.
+/// Returns the conversations in short: the present one, then the others, which come the newest first.
 pub(super) fn summary(present: Option<&Brief>, others: &[Brief], tokenizer: Tokenizer) -> Section {
     let present = present.and_then(|brief| Some((brief, summary_of_present(brief)?)));
     let others = others.iter().filter_map(|brief| Some((brief, summary_of_other(brief)?)));
@@ -29,7 +29,7 @@ fn summary_of_present(brief: &Brief) -> Option<Words> {
     Some(gist(analysis, head.ours(" of ").data(&brief.last_sequence.to_string())))
 }
 
-/// Of a conversation that nobody has analysed there is nothing to say.
+/// Returns `None` for a conversation without an analysis: it has nothing to say.
 fn summary_of_other(brief: &Brief) -> Option<Words> {
     let Json(analysis) = brief.latest_analysis.as_ref()?;
     let place = brief.entry_point.map_or_else(|| brief.modality.0.word(), |Text(entry)| entry.word());
@@ -37,7 +37,7 @@ fn summary_of_other(brief: &Brief) -> Option<Words> {
     Some(gist(analysis, head.data(&brief.last_sequence.to_string()).ours(" messages")))
 }
 
-/// What an analysis says, in a few lines after these words.
+/// Returns the content of an analysis, in a few lines after these words.
 fn gist(analysis: &Analysis, head: Words) -> Words {
     let Analysis { summary, topics: Texts(topics), questions: Texts(questions), sentiment, .. } = analysis;
     let mut lines: Vec<(&'static str, String)> = vec![("", summary.trim().to_owned())];
@@ -60,7 +60,7 @@ fn gist(analysis: &Analysis, head: Words) -> Words {
     words
 }
 
-/// What the customer has against buying. What it said last of a matter counts.
+/// Returns the customer's objections to buying. For each kind, the latest statement counts.
 pub(super) fn objections(present: Option<&Brief>, others: &[Brief], tokenizer: Tokenizer) -> Section {
     let mut settled: HashSet<i32> = HashSet::new();
     let mut items = Vec::new();
@@ -87,7 +87,7 @@ fn is_open(objection: &Objection) -> bool {
     objection.status.0 != ObjectionStatus::Resolved
 }
 
-/// What was promised.
+/// Returns the follow-ups that were promised.
 pub(super) fn follow_ups(tasks: &[Brief], tokenizer: Tokenizer) -> Section {
     let items = tasks.iter().map(|task| {
         let due = match task.follow_up_due_at {
@@ -100,7 +100,7 @@ pub(super) fn follow_ups(tasks: &[Brief], tokenizer: Tokenizer) -> Section {
     Section { kind: ContextSectionKind::FollowUps, items: items.collect() }
 }
 
-/// What came of the conversations, each an item.
+/// Returns the outcomes of the conversations, one item each.
 pub(super) fn outcomes(present: Option<&Brief>, others: &[Brief], tokenizer: Tokenizer) -> Vec<Item> {
     let items = present.into_iter().chain(others).filter_map(|brief| {
         let outcome = brief.outcome?.0.word();
@@ -110,7 +110,7 @@ pub(super) fn outcomes(present: Option<&Brief>, others: &[Brief], tokenizer: Tok
     items.collect()
 }
 
-/// The words with what somebody wrote, where there is something.
+/// Appends a text to the words, unless it is blank.
 fn with(head: Words, between: &'static str, text: &str) -> Words {
     match text.trim() {
         "" => head,
@@ -122,7 +122,7 @@ fn about(brief: &Brief, words: Words, tokenizer: Tokenizer) -> Item {
     Item::line(tokenizer, words, Some((ResourceType::Conversation, brief.id)))
 }
 
-/// The day of a time.
+/// Returns the day of a time.
 pub(super) fn day(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d").to_string()
 }

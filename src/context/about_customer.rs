@@ -1,4 +1,4 @@
-//! What the row of a customer says, as sections of a context, with how it may be contacted.
+//! The row of a customer and its consents, as sections of a context.
 
 use super::about_conversations::day;
 use super::item::{Item, Section};
@@ -10,11 +10,12 @@ use crate::db::texts::Texts;
 use crate::pb::{ConsentState, ContextSectionKind, ResourceType, Tokenizer};
 use crate::rpc::words::Word;
 
-/// Fields of a profile before which nothing else is told: who it is, and how it stands to the tenant.
+/// The number of profile fields that come before all others: the customer's name, and its relation to the
+/// tenant.
 const FIRST_FIELDS: usize = 2;
 
-/// The sections that a customer's own fields make, each field an item. How it may be contacted comes early,
-/// so that it is the last that a small budget leaves out.
+/// Returns the sections of a customer's own fields, each field an item. The consents come early, so that a
+/// small budget leaves them out last.
 pub(super) fn sections(customer: &Customer, consents: &[Consent], tokenizer: Tokenizer) -> [Section; 4] {
     let section = |kind, fields: Vec<(Name<'_>, String)>| {
         let about = Some((ResourceType::Customer, customer.id));
@@ -39,7 +40,7 @@ pub(super) fn sections(customer: &Customer, consents: &[Consent], tokenizer: Tok
     ]
 }
 
-/// Where a customer does and does not want to be contacted, in the order of the channels.
+/// Returns where a customer does and does not want to be contacted, in the order of the channels.
 fn contact(customer: &Customer, consents: &[Consent], tokenizer: Tokenizer) -> Vec<Item> {
     let mut consents: Vec<_> = consents.iter().collect();
     consents.sort_unstable_by_key(|consent| i32::from(consent.channel.0));
@@ -58,15 +59,15 @@ fn contact(customer: &Customer, consents: &[Consent], tokenizer: Tokenizer) -> V
     consents.into_iter().filter_map(item).collect()
 }
 
-/// What a field is called.
+/// The name of a field.
 enum Name<'c> {
-    /// As the contract has it.
+    /// A name of the contract.
     Ours(&'static str),
-    /// As the tenant calls it.
+    /// A name of the tenant.
     Own(&'c str),
 }
 
-/// Fields of ours.
+/// Returns fields with names of the contract.
 fn ours<'c>(fields: Vec<(&'static str, String)>) -> Vec<(Name<'c>, String)> {
     fields.into_iter().map(|(name, value)| (Name::Ours(name), value)).collect()
 }
@@ -126,7 +127,7 @@ fn postal(address: &Address) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
-/// A value of the tenant's own: a text as it is, anything else as JSON.
+/// Returns a value of the tenant's own: a text as it is, any other value as JSON.
 fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),

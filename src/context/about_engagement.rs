@@ -1,5 +1,5 @@
-//! What a customer showed interest in, bought and was sent, and what came of its conversations, as a section
-//! of a context.
+//! A customer's interest, purchases and campaigns, and the outcomes of its conversations, as a section of a
+//! context.
 
 use super::about_conversations::{day, outcomes};
 use super::actions::{MAX_CAMPAIGNS, MAX_INTERESTS, MAX_PURCHASES};
@@ -15,10 +15,11 @@ use crate::pb::{AssignmentStatus, ContextSectionKind, ResourceType, Tokenizer};
 use crate::rpc::money;
 use crate::rpc::words::{Text, Word};
 
-/// Things of a purchase that are named: what it was mostly about. The statement reads as many.
+/// The limit of items of a purchase that are named. The statement reads the same number.
 const MAX_THINGS: usize = 5;
 
-/// The first of each kind, then the second of each, and so on, so that a small share has something of all.
+/// Returns the section: the first of each kind, then the second of each, and so on, so that a small share has
+/// some of all.
 pub(super) fn section(
     engagement: &Engagement,
     (present, others): (Option<&Brief>, &[Brief]),
@@ -34,7 +35,7 @@ pub(super) fn section(
     Section { kind: ContextSectionKind::Interest, items: by_turns(kinds) }
 }
 
-/// What of a kind is there beyond what is looked at: the kind, how many were read, and how many are told of.
+/// Returns, for each kind, how many rows were read, and how many of them are shown at most.
 pub(super) fn read_of(engagement: &Engagement) -> [(ResourceType, usize, usize); 3] {
     let Engagement { interests, purchases, campaigns } = engagement;
     [
@@ -56,7 +57,8 @@ fn by_turns<const N: usize>(kinds: [Vec<Item>; N]) -> Vec<Item> {
     }
 }
 
-/// The score is as of the latest event, and not of now: time alone does not change a context.
+/// Returns an item for a score. The score is as of the latest event, not as of now: time alone must not change
+/// a context.
 fn interest(score: &Score, tokenizer: Tokenizer) -> Item {
     let Score { subject, score, event_count, last_occurred_at, last_id } = score;
     let attitude = if *score < 0.0 { "Not interested" } else { "Interested" };
@@ -101,7 +103,7 @@ fn campaign(reached: &Reached, tokenizer: Tokenizer) -> Item {
         words = words.ours(" (").ours(channel.word()).ours(")");
     }
     let progress = AssignmentStatus::try_from(i32::from(*progress)).unwrap_or_default();
-    // What is known of an event is when it was reported.
+    // The time of progress is when an event was reported.
     words = words.ours(": ").ours(progress.word()).ours(" as of ").data(&day(*progressed_at));
     Item::line(tokenizer, words, Some((ResourceType::Campaign, *id)))
 }

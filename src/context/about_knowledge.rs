@@ -1,4 +1,4 @@
-//! What was learned about a customer, as sections of a context.
+//! The FAQs and the questions of a customer, as sections of a context.
 
 use super::actions::MAX_QUESTIONS;
 use super::item::{Item, Section};
@@ -11,7 +11,7 @@ use crate::pb::{
 };
 use crate::questions::rules::{LeftOut, Next, Ranking};
 
-/// FAQs, the best match first.
+/// Returns the FAQs, the best match first.
 pub(super) fn faqs(found: &[Found], tokenizer: Tokenizer) -> Section {
     let items = found.iter().zip(1..).map(|(found, number)| {
         let Found { faq, scores: Scores { score, text, confidence, recency } } = found;
@@ -32,7 +32,7 @@ pub(super) fn faqs(found: &[Found], tokenizer: Tokenizer) -> Section {
     Section { kind: ContextSectionKind::Faqs, items: items.collect() }
 }
 
-/// How far an answer can be relied on.
+/// Returns how far an answer can be relied on.
 fn standing(faq: &Faq) -> String {
     let confidence = format!("confidence {:.2}", faq.derived_confidence);
     let status = match faq.status.0 {
@@ -50,7 +50,7 @@ fn standing(faq: &Faq) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// What to ask next, and what not.
+/// Returns the questions to ask next, and those not to ask.
 pub(super) fn questions(ranking: &Ranking, tokenizer: Tokenizer) -> [Section; 2] {
     let Ranking { questions, left_out } = ranking;
     let about = |id| Some((ResourceType::PendingQuestion, id));
@@ -81,7 +81,7 @@ pub(super) fn questions(ranking: &Ranking, tokenizer: Tokenizer) -> [Section; 2]
     ]
 }
 
-/// Whether asking would be a mistake, and not just too early or beside the point.
+/// Returns whether asking would be a mistake, and not just too early or irrelevant.
 fn matters(reason: QuestionLeftOutReason) -> bool {
     use QuestionLeftOutReason as Reason;
     !matches!(reason, Reason::NotDue | Reason::NotRelevant | Reason::Duplicate | Reason::Unspecified)

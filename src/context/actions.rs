@@ -1,4 +1,4 @@
-//! What one transaction reads for a context.
+//! The reads of a context, within one transaction.
 
 use std::collections::HashMap;
 
@@ -23,73 +23,74 @@ use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
 use crate::questions::actions as question_actions;
 use crate::questions::rules::{self as questions, Ranking, Situation};
 
-/// Tokens of a budget for each conversation that is looked at, besides the present one.
+/// The number of tokens of a budget for each conversation that is read, besides the present one.
 const TOKENS_PER_CONVERSATION: i64 = 400;
 
-/// Conversations that are looked at, at least and at most: what was said before is known through what was
-/// learned.
+/// The minimum and the maximum of conversations that are read. The content of older ones is known from the FAQs
+/// that were learned.
 const CONVERSATIONS: (i64, i64) = (10, 100);
 
-/// Older conversations that are counted: more are not worth the time that it takes.
+/// The limit up to which older conversations are counted: an exact count is not worth the time.
 pub(super) const MAX_COUNTED: usize = 500;
 
-/// Follow-ups of a context: whoever has more to do has other tools.
+/// The limit of follow-ups in a context. An agent with more to do has other tools.
 pub(super) const MAX_TASKS: usize = 20;
 
-/// Subjects, purchases and campaigns of a context, each: what a customer did before has less to do with what
-/// it does next.
+/// The limits of subjects, of purchases and of campaigns in a context. What a customer did earlier says less
+/// about its next step.
 pub(super) const MAX_INTERESTS: usize = 10;
 pub(super) const MAX_PURCHASES: usize = 10;
 pub(super) const MAX_CAMPAIGNS: usize = 10;
 
-/// Tokens of a budget for each FAQ that is looked for. A FAQ has some sixty, so that more are found than
+/// The number of tokens of a budget for each FAQ that is searched. A FAQ has some sixty, so more are found than
 /// fit into their share.
 const TOKENS_PER_FAQ: i64 = 400;
 
-/// FAQs of a context, at least and at most: what comes after the best fifty has little to do with the
+/// The minimum and the maximum of FAQs in a context. Those after the best fifty have little to do with the
 /// query.
 const FAQS: (i64, i64) = (5, 50);
 
-/// Bytes of text for each token of a budget. Text of people and of tools has two to five; only what is nearly
-/// nothing but blanks has more.
+/// The number of bytes of text for each token of a budget. Text of people and of tools has two to five; only
+/// text that is nearly all blanks has more.
 const BYTES_PER_TOKEN: i64 = 16;
 
-/// Bytes of text, at least and at most. With what else an answer has for each item, it stays below the 4 MiB
-/// that gRPC clients take by default.
+/// The minimum and the maximum of bytes of text. With the other fields of each item, an answer stays below the
+/// 4 MiB that gRPC clients accept by default.
 const BYTES: (i64, i64) = (64 << 10, 2 << 20);
 
-/// Questions to ask of a context: nobody asks more at once.
+/// The limit of questions in a context: an agent does not ask more at once.
 pub(super) const MAX_QUESTIONS: usize = 10;
 
-/// Messages of the customer that are the query where there is none.
+/// The number of the customer's last messages that are the query if the request has none.
 const QUERY_MESSAGES: usize = 4;
 
-/// Characters of a query, as the contract says.
+/// The limit of characters of a query, as in the contract.
 const MAX_QUERY: usize = 8_192;
 
-/// What a context is asked for.
+/// The parameters of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
     pub(super) customer_id: Uuid,
     pub(super) conversation_id: Option<Uuid>,
-    /// Empty for what the customer said last.
+    /// Empty for the customer's last messages.
     pub(super) query: String,
     pub(super) max_tokens: i64,
     pub(super) format: ContextFormat,
     pub(super) tokenizer: Tokenizer,
-    /// Where sections differ from the default.
+    /// The sections whose options differ from the default.
     pub(super) options: HashMap<ContextSectionKind, Options>,
-    /// By which time cooldowns, schedules and expiries are judged.
+    /// The time by which cooldowns, schedules and expiries are judged.
     pub(super) now: DateTime<Utc>,
 }
 
 impl Wish {
-    /// What a section may take.
+    /// Returns the options of a section.
     pub(super) fn options(&self, kind: ContextSectionKind) -> Options {
         self.options.get(&kind).copied().unwrap_or_else(|| default_options(kind))
     }
 
-    /// How many conversations are read: one more than are told of, since the present one may be among them.
+    /// Returns how many conversations are read. It is one more than are shown, since the present one may be
+    /// among them.
     fn conversations(&self) -> Limits {
         let (least, most) = CONVERSATIONS;
         Limits {
@@ -100,21 +101,22 @@ impl Wish {
         }
     }
 
-    /// How many FAQs are told of.
+    /// Returns how many FAQs are shown.
     pub(super) fn faqs(&self) -> usize {
         let (least, most) = FAQS;
         usize::try_from((self.max_tokens / TOKENS_PER_FAQ).clamp(least, most)).unwrap_or(0)
     }
 
-    /// Bytes of text that are read of messages, and of conversations, and that the context may have in all.
+    /// Returns the limit of bytes of text that are read of messages, and of conversations, and that the whole
+    /// context may have.
     pub(super) fn bytes(&self) -> i64 {
         let (least, most) = BYTES;
         (self.max_tokens * BYTES_PER_TOKEN).clamp(least, most)
     }
 
-    /// How many messages could be of use.
+    /// Returns the limits on the messages that are read.
     fn room(&self) -> Room {
-        // The shortest line above a message has as many tokens; a turn of a chat has four.
+        // The shortest line above a message has this many tokens; a turn of a chat has four.
         let overhead = if self.format == ContextFormat::ChatMessages { 4 } else { 12 };
         Room {
             tokens: self.max_tokens,
@@ -126,7 +128,7 @@ impl Wish {
     }
 }
 
-/// What a section may take by default.
+/// Returns the default options of a section.
 pub(super) fn default_options(kind: ContextSectionKind) -> Options {
     let (priority, share) = DEFAULTS
         .iter()
@@ -135,21 +137,20 @@ pub(super) fn default_options(kind: ContextSectionKind) -> Options {
     Options { priority, share, excluded: false }
 }
 
-/// What is known of a customer at one moment.
+/// All that is known of a customer at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub(super) customer: Customer,
-    /// What the customer said about being contacted.
+    /// The customer's consents to being contacted.
     pub(super) consents: Vec<Consent>,
     pub(super) present: Option<Brief>,
     /// The conversations besides the present one, the newest first.
     pub(super) others: Vec<Brief>,
-    /// How many more there are.
+    /// The number of older ones, up to a limit.
     pub(super) older: usize,
-    /// After which conversations something is still to be done, the next due first; one more than are
-    /// told of, if there are more.
+    /// The conversations that need a follow-up, the next due first. One more than are shown, if there are more.
     pub(super) tasks: Vec<Brief>,
-    /// One more of each kind than are told of, if there are more.
+    /// One more of each kind than are shown, if there are more.
     pub(super) engagement: Engagement,
     /// The last messages of conversations, the newest first, by conversation.
     pub(super) said: HashMap<Uuid, Vec<Said>>,
@@ -157,7 +158,8 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Bytes of text whose tokens may have to be counted: all but what has a count in the database.
+    /// Returns the bytes of text whose tokens may have to be counted: all but texts with a count in the
+    /// database.
     pub(super) fn uncounted(&self, wish: &Wish) -> usize {
         let Self { customer, consents: _, present, others, older: _, tasks, engagement: _, said, known } =
             self;
@@ -178,25 +180,25 @@ impl Snapshot {
     }
 }
 
-/// What was learned.
+/// What was learned about the customer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
-    /// The text by which it was chosen.
+    /// The text that FAQs and questions were selected by.
     pub(super) query: String,
     pub(super) ranking: Ranking,
-    /// One more than are told of, if there are more.
+    /// One more than are shown, if there are more.
     pub(super) faqs: Vec<Found>,
 }
 
-/// How much of a customer's engagement is read: one more of each, to know whether there are more.
+/// The limits on a customer's engagement. One more of each is read, to know whether there are more.
 const ENGAGEMENT: engagement::Limits = engagement::Limits {
     interests: MAX_INTERESTS as i64 + 1,
     purchases: MAX_PURCHASES as i64 + 1,
     campaigns: MAX_CAMPAIGNS as i64 + 1,
 };
 
-/// Reads all that a context can be made of: first what is known by the customer and its present
-/// conversation, then what depends on what was said.
+/// Reads all that can be in a context. First comes what is found by the customer and its present conversation,
+/// then what depends on the messages.
 pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
     let Wish { customer_id, conversation_id, .. } = wish;
     let of = match conversation_id {
@@ -222,7 +224,7 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
         customer: &customer,
         texts: std::slice::from_ref(&query),
     };
-    // In this order: questions are ranked while the database is at work.
+    // In this order, questions are ranked while the database works.
     let (faqs, said_before, ranking) =
         try_join!(search(tx, wish, &customer, &query), list_earlier(tx, wish, earlier), async {
             questions::rank(&candidates, &situation, usize::MAX)
@@ -246,7 +248,8 @@ pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Snapshot> {
     })
 }
 
-/// What FAQs and questions are chosen by: what was said, or else what the customer said last.
+/// Returns the text that FAQs and questions are selected by: the query of the request, or else the customer's
+/// last messages.
 fn query(wish: &Wish, said: &[Said]) -> String {
     if !wish.query.is_empty() {
         return wish.query.clone();
@@ -255,7 +258,7 @@ fn query(wish: &Wish, said: &[Said]) -> String {
     last.chars().take(MAX_QUERY).collect()
 }
 
-/// The last messages of conversations before the present one.
+/// Returns the last messages of the conversations before the present one.
 async fn list_earlier(tx: &TenantTx, wish: &Wish, ids: Vec<Uuid>) -> Result<Vec<Said>> {
     match ids.is_empty() {
         true => Ok(Vec::new()),
@@ -263,7 +266,7 @@ async fn list_earlier(tx: &TenantTx, wish: &Wish, ids: Vec<Uuid>) -> Result<Vec<
     }
 }
 
-/// The FAQs that match a text.
+/// Returns the FAQs that match a text.
 async fn search(tx: &TenantTx, wish: &Wish, customer: &Customer, query: &str) -> Result<Vec<Found>> {
     if query.is_empty() {
         return Ok(Vec::new());
@@ -279,8 +282,8 @@ async fn search(tx: &TenantTx, wish: &Wish, customer: &Customer, query: &str) ->
     faqs::search(tx, &wish).await
 }
 
-/// Which conversation is the present one, which others are looked at, how many are not, and after which
-/// something is to be done.
+/// Returns the present conversation, the others that are shown, the number of older ones, and those that need a
+/// follow-up.
 #[expect(clippy::type_complexity, reason = "it takes one value apart")]
 fn place(wish: &Wish, briefs: Briefs) -> Result<(Option<Brief>, Vec<Brief>, usize, Vec<Brief>)> {
     let Briefs { newest: mut others, to_do, named, older } = briefs;
@@ -304,7 +307,7 @@ fn place(wish: &Wish, briefs: Briefs) -> Result<(Option<Brief>, Vec<Brief>, usiz
     Ok((present, others, older + cut, to_do))
 }
 
-/// The conversations whose messages there may be room for after those that were read, the newest first.
+/// Returns the conversations whose messages may still fit after those that were read, the newest first.
 fn earlier(wish: &Wish, said: &[Said], present: Option<&Brief>, others: &[Brief]) -> Vec<Uuid> {
     let read = limit(said.len());
     if present.is_some_and(|present| read < present.last_sequence) {

@@ -1,8 +1,8 @@
-//! What fits into a budget of tokens, and of bytes.
+//! Selects the items that fit into a budget of tokens and of bytes.
 
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 
-/// What something takes of a budget, or a budget itself.
+/// The cost of an item, or a budget.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cost {
     pub(super) tokens: i64,
@@ -10,7 +10,7 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// Whether something of this cost fits into what is left.
+    /// Returns whether something of this cost fits into what is left.
     pub(super) fn fits(self, left: Self) -> bool {
         self.tokens <= left.tokens && self.bytes <= left.bytes
     }
@@ -44,26 +44,27 @@ impl SubAssign for Cost {
     }
 }
 
-/// What a section of a context asks for.
+/// A section of a context, with the costs of its items.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Section {
-    /// Whose turn comes first: the highest. Among equals the order of the sections decides.
+    /// The priority. The section with the highest one has its turn first. Among equals the order of the
+    /// sections decides.
     pub(super) priority: i32,
-    /// Tokens that are set aside for it.
+    /// The number of tokens that are reserved for it.
     pub(super) share: i64,
-    /// What its heading takes, which it has when it has an item.
+    /// The cost of its heading. It has a heading if it has an item.
     pub(super) heading: Cost,
-    /// What its items take, the most wanted first.
+    /// The costs of its items, the most important first.
     pub(super) items: Vec<Cost>,
-    /// Whether an item without all those before it is of no use: a conversation has no holes.
+    /// Whether an item is of no use without all items before it: a conversation must have no gaps.
     pub(super) unbroken: bool,
 }
 
-/// Which items are taken, section by section, so that all of them together fit into the budget.
+/// Returns which items are chosen, section by section, so that all of them together fit into the budget.
 ///
-/// Sections have their turns in the order of their priorities, twice: first each takes what fits into its
-/// share, then what is left is offered once more, without regard to shares. An item that does not fit is
-/// passed over for a smaller one, unless the section must be unbroken.
+/// Sections have their turns in the order of their priorities, twice. First each takes the items that fit into
+/// its share. Then the rest of the budget is offered once more, without regard to shares. An item that does not
+/// fit is skipped for a smaller one, unless the section must be unbroken.
 pub(super) fn choose(budget: Cost, sections: &[Section]) -> Vec<Vec<bool>> {
     let mut chosen: Vec<Vec<bool>> =
         sections.iter().map(|section| vec![false; section.items.len()]).collect();
@@ -83,14 +84,14 @@ pub(super) fn choose(budget: Cost, sections: &[Section]) -> Vec<Vec<bool>> {
 }
 
 impl Section {
-    /// What is taken by what was chosen of it, with its heading.
+    /// Returns the cost of the chosen items, with the heading.
     pub(super) fn used(&self, chosen: &[bool]) -> Cost {
         let items = self.items.iter().zip(chosen).filter(|(_, chosen)| **chosen);
         let used = items.fold(Cost::default(), |used, (cost, _)| used + *cost);
         if chosen.contains(&true) { used + self.heading } else { used }
     }
 
-    /// Chooses more items, within a limit, and says what they take.
+    /// Chooses more items, within a limit. Returns their cost.
     fn take(&self, chosen: &mut [bool], limit: Cost) -> Cost {
         let before = self.used(chosen);
         let mut heading = if chosen.contains(&true) { Cost::default() } else { self.heading };
@@ -117,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// Something that takes so many tokens, each of one byte.
+    /// Returns the cost of so many tokens, each of one byte.
     fn tokens(tokens: i64) -> Cost {
         Cost { tokens, bytes: tokens }
     }

@@ -1,4 +1,4 @@
-//! From all that could be in a context to what is.
+//! Selects the items of a context from all that could be in it.
 
 use std::ops::Add;
 
@@ -15,15 +15,15 @@ use crate::conversations::store::briefs::Brief;
 use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason, ResourceType};
 use crate::tokens;
 
-/// Bytes that an answer has for an item, or a turn, beside its text: ids, roles, counts, a reference.
+/// The bytes of an answer for an item, or a turn, beside its text: ids, roles, counts, a reference.
 const BESIDE_TEXT: usize = 128;
 
-/// What a section may take of the budget.
+/// The part of the budget that a section may take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Options {
-    /// Whose turn comes first: the highest.
+    /// The priority. The section with the highest one has its turn first.
     pub(super) priority: i32,
-    /// The part of the budget that is set aside for it.
+    /// The part of the budget that is reserved for it.
     pub(super) share: f64,
     /// Whether it is left out.
     pub(super) excluded: bool,
@@ -32,43 +32,43 @@ pub(super) struct Options {
 /// A context.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Context {
-    /// In their order; also those that have nothing.
+    /// The sections in their order, also empty ones.
     pub(super) parts: Vec<Part>,
     pub(super) omissions: Vec<Omission>,
 }
 
-/// A section of a context, with all that could have been in it.
+/// A section of a context, with all items that could be in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Part {
     pub(super) kind: ContextSectionKind,
     pub(super) priority: i32,
-    /// Tokens that were set aside for it.
+    /// The number of tokens that are reserved for it.
     pub(super) share: i64,
-    /// Tokens that it takes, heading included.
+    /// The number of tokens that it takes, with its heading.
     pub(super) used: i64,
     pub(super) items: Vec<Item>,
     /// Which of the items are in the context.
     pub(super) chosen: Vec<bool>,
-    /// Which are not for their bytes: there would be tokens for them.
+    /// Which of the items are left out because of their bytes, although there are tokens for them.
     pub(super) oversize: Vec<bool>,
 }
 
-/// Something that is not in a context.
+/// Items that are not in a context.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Omission {
     pub(super) section: ContextSectionKind,
     pub(super) reason: OmissionReason,
     pub(super) count: i64,
     pub(super) at_least: bool,
-    /// Tokens that it would have; nothing where it was not read.
+    /// The number of tokens that they would take; `None` if they were not read.
     pub(super) tokens: Option<i64>,
-    /// What it is about, where its section has things of several kinds.
+    /// The kind of the items, if their section has several kinds.
     pub(super) about: Option<ResourceType>,
-    /// Of which conversation, from which sequence to which, for messages.
+    /// For messages: the conversation, and the first and the last sequence.
     pub(super) messages: Option<(Uuid, i64, i64)>,
 }
 
-/// The sections in their order, each with what it may take by default.
+/// The sections in their order, each with its default priority and share.
 pub(super) const DEFAULTS: [(ContextSectionKind, i32, f64); 12] = [
     (ContextSectionKind::Profile, 100, 0.10),
     (ContextSectionKind::BusinessContext, 60, 0.10),
@@ -84,7 +84,7 @@ pub(super) const DEFAULTS: [(ContextSectionKind, i32, f64); 12] = [
     (ContextSectionKind::RecentMessages, 90, 0.40),
 ];
 
-/// Makes a context of what is known.
+/// Selects a context from a snapshot.
 pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
     let mut parts: Vec<Part> = sections(wish, snapshot)
         .into_iter()
@@ -112,8 +112,8 @@ pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
     Context { parts, omissions }
 }
 
-/// Which items were not chosen for their bytes: there are tokens left for them. In a section without holes,
-/// what keeps the first of them out keeps out all of them.
+/// Returns which items were left out because of their bytes: there are tokens left for them. In an unbroken
+/// section, the reason of the first such item is the reason for all.
 fn oversize(bid: &budget::Section, chosen: &[bool], left: Cost) -> Vec<bool> {
     let heading = if chosen.contains(&true) { 0 } else { bid.heading.tokens };
     let has_tokens = |cost: &Cost| cost.tokens + heading <= left.tokens;
@@ -153,9 +153,9 @@ fn sections(wish: &Wish, snapshot: &Snapshot) -> Vec<Section> {
     sections
 }
 
-/// A part of a budget, in tokens.
+/// Returns a share of a budget, in tokens.
 fn part_of(budget: i64, share: f64) -> i64 {
-    // Budgets are small and shares are between 0 and 1, so nothing is lost.
+    // Budgets are small and shares are between 0 and 1, so the casts are safe.
     (budget as f64 * share) as i64
 }
 
@@ -178,13 +178,13 @@ fn bid(part: &Part, wish: &Wish) -> budget::Section {
     }
 }
 
-/// Bytes of an answer for an item, whatever its format: its text, once, and what stands beside it.
+/// Returns the bytes of an answer for an item, in any format: its text, once, and the fields beside it.
 fn bytes_of(item: &Item) -> i64 {
     let beside = BESIDE_TEXT * (1 + item.turns.as_ref().map_or(0, Vec::len));
     i64::try_from(item.text.len() + beside).unwrap_or(i64::MAX)
 }
 
-/// What of a section is not in the context.
+/// Returns the parts of a section that are not in the context.
 fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
     let section = part.kind;
     if section == ContextSectionKind::RecentMessages {
@@ -234,10 +234,11 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
     omissions
 }
 
-/// What of a customer's engagement is not in the context, kind by kind, because another RPC reads each.
+/// Returns the parts of a customer's engagement that are not in the context, one for each kind, because each
+/// kind has its own RPC.
 fn omitted_engagement(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
     let read = about_engagement::read_of(&snapshot.engagement);
-    // Of conversations, the summary says how many more there are.
+    // The summary reports how many more conversations there are.
     let kinds = read.into_iter().chain([(ResourceType::Conversation, 0, 0)]);
     let mut omissions = Vec::new();
     for (kind, read, told) in kinds {
@@ -262,11 +263,11 @@ fn omitted_engagement(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
     omissions
 }
 
-/// Why items that were read are not in a context.
+/// The reasons why items that were read are not in a context.
 const LEFT_OUT: [OmissionReason; 2] = [OmissionReason::Budget, OmissionReason::Size];
 
 impl Part {
-    /// The items that are not in the context for this reason.
+    /// Returns the items that are not in the context for this reason.
     fn left_out(&self, reason: OmissionReason) -> impl Iterator<Item = &Item> {
         let why = self.chosen.iter().zip(&self.oversize).map(|(chosen, oversize)| match (chosen, oversize) {
             (true, _) => OmissionReason::Unspecified,
@@ -277,8 +278,9 @@ impl Part {
     }
 }
 
-/// Why a context has no messages before those that it has: what the first that is left out lacks. Where all
-/// that was read is there, what was read came nearer to the limit of bytes, or to that of tokens.
+/// Returns why a context has no earlier messages: the reason of the first message that is left out. If all
+/// messages that were read are in the context, it is the limit, of bytes or of tokens, that they came nearer
+/// to.
 fn why_no_more(part: &Part, wish: &Wish) -> OmissionReason {
     let first = part.chosen.iter().position(|chosen| !chosen);
     let is_size = match first.and_then(|first| part.oversize.get(first)) {
@@ -291,8 +293,8 @@ fn why_no_more(part: &Part, wish: &Wish) -> OmissionReason {
     if is_size { OmissionReason::Size } else { OmissionReason::Budget }
 }
 
-/// What of a conversation's messages is not in the context: those before the ones that are, and those
-/// that are not whole yet.
+/// Returns the messages of a conversation that are not in the context: those before its first message in the
+/// context, and those in progress.
 fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot, why: OmissionReason) -> Vec<Omission> {
     let told = part.items.iter().zip(&part.chosen).filter(|(_, chosen)| **chosen);
     let places = told.flat_map(|(item, _)| &item.places);

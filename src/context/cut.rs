@@ -1,8 +1,8 @@
-//! How much a context tells of texts that may be far longer than a context.
+//! The limits on texts in a context, which may be far longer than a context.
 //!
-//! What a tool gave back may have 256 KiB, and an analysis hundreds. An item is there as a whole or not at all,
-//! so that one such text would keep a message out, and all messages before it. These are cut, to the same
-//! lengths whether Postgres has done so before or not. A text that is cut ends with `…`.
+//! The result of a tool may have 256 KiB, and an analysis hundreds. An item is in a context as a whole or not
+//! at all. So one such text would keep out a message, and all messages before it. These texts are cut, always
+//! to the same lengths, whether Postgres has cut them before or not. A text that is cut ends with `…`.
 
 use super::actions::Wish;
 use crate::conversations::analyses::store::Analysis;
@@ -12,33 +12,33 @@ use crate::db::json::Json;
 use crate::db::texts::Texts;
 use crate::pb::ContextFormat;
 
-/// Actions of a message that are told: an agent that called more tools at once says in its text what came of
-/// them.
+/// The limit of actions of a message that are shown. An agent that called more tools at once says in its text
+/// what they returned.
 pub(super) const ACTIONS: usize = 20;
 
-/// Tokens of a budget for each character that is told of an action's arguments, and of its result.
+/// The number of tokens of a budget for each character of an action's arguments, and of its result.
 const TOKENS_PER_CHARACTER: i64 = 2;
 
-/// Characters that are told of each, at least and at most.
+/// The minimum and the maximum of characters of each.
 const CHARACTERS: (i64, i64) = (500, 8_000);
 
-/// What a text that is cut ends with.
+/// The end of a text that is cut.
 const MARK: char = '…';
 
 impl Wish {
-    /// Characters that are told of an action's arguments, and of its result.
+    /// Returns how many characters of an action's arguments, and of its result, are shown.
     pub(super) fn characters(&self) -> usize {
         let (least, most) = CHARACTERS;
         usize::try_from((self.max_tokens / TOKENS_PER_CHARACTER).clamp(least, most)).unwrap_or(0)
     }
 }
 
-/// Leaves of a message what is told of it.
+/// Cuts a message to the part that is shown.
 pub(super) fn message(said: &mut Said, wish: &Wish) {
     let Json(actions) = &mut said.actions;
     actions.truncate(ACTIONS);
     for action in actions {
-        // To a chat, arguments are JSON.
+        // In a chat, arguments must be JSON.
         if shorten(&mut action.arguments, wish.characters()) && wish.format == ContextFormat::ChatMessages {
             action.arguments = serde_json::json!({ "cut": action.arguments }).to_string();
         }
@@ -46,7 +46,7 @@ pub(super) fn message(said: &mut Said, wish: &Wish) {
     }
 }
 
-/// Leaves of a conversation what is told of it.
+/// Cuts a conversation to the part that is shown.
 pub(super) fn brief(brief: &mut Brief) {
     let Some(Json(analysis)) = &mut brief.latest_analysis else { return };
     let Analysis { summary, topics: Texts(topics), questions: Texts(questions), objections, .. } = analysis;
@@ -61,7 +61,7 @@ pub(super) fn brief(brief: &mut Brief) {
     }
 }
 
-/// Cuts a text that has more characters, and says whether it had.
+/// Cuts a text that has more characters. Returns whether it did.
 fn shorten(text: &mut String, characters: usize) -> bool {
     let Some((end, _)) = text.char_indices().nth(characters) else { return false };
     text.truncate(end);

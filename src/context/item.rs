@@ -1,4 +1,4 @@
-//! What a context is made of.
+//! The parts of a context.
 
 use uuid::Uuid;
 
@@ -6,49 +6,49 @@ use super::words::Words;
 use crate::pb::{ContextSectionKind, ResourceType, Tokenizer};
 use crate::tokens;
 
-/// A part of a context, with all that could be in it.
+/// A section of a context, with all items that could be in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Section {
     pub(super) kind: ContextSectionKind,
-    /// What could be in it, the most wanted first.
+    /// The items that could be in it, the most important first.
     pub(super) items: Vec<Item>,
 }
 
-/// One thing in a context, which is there as a whole or not at all.
+/// One item of a context, which is in it as a whole or not at all.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Item {
-    /// In Markdown: whole lines, of which the first begins with `-` or `#`.
+    /// The text in Markdown: whole lines, of which the first begins with `-` or `#`.
     ///
-    /// A tokenizer never takes a line break and such a sign for one piece, so that the tokens of items one
-    /// after the other are the sum of their tokens.
+    /// A tokenizer never merges a line break and such a sign into one token. So the tokens of items one after
+    /// the other are the sum of their tokens.
     pub(super) text: String,
-    /// The tokens of the text.
+    /// The number of tokens of the text.
     pub(super) tokens: i64,
-    /// What it is about.
+    /// The resource that the item is about.
     pub(super) about: Option<(ResourceType, Uuid)>,
-    /// How the text calls it.
+    /// The label of the item in the text.
     pub(super) label: Option<String>,
-    /// What its section is ordered by.
+    /// The score by which its section is ordered.
     pub(super) score: f64,
-    /// Why the score is what it is.
+    /// The reason for the score.
     pub(super) reason: String,
-    /// The same as turns of a chat, as many as it takes; nothing for what is told as text there too, since it
-    /// is not a turn of the present conversation.
+    /// The item as turns of a chat. `None` for an item that is text in a chat too, because it is not a turn of
+    /// the present conversation.
     pub(super) turns: Option<Vec<Turn>>,
-    /// The messages that it is made of; none for anything else.
+    /// The messages that the item shows; empty for any other item.
     pub(super) places: Vec<Place>,
 }
 
-/// A message as a chat model takes it.
+/// A message in the form that chat models accept.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Turn {
-    /// What is known, in our own words. No text from data is ever one.
+    /// The known facts, in the service's own words. Text from data is never a turn of the system.
     System(String),
-    /// What the customer said.
+    /// A message of the customer.
     User(String),
-    /// What the assistant said, or which tools it called, or both.
+    /// A message of the assistant, or its calls of tools, or both.
     Assistant { content: String, calls: Vec<Call> },
-    /// What a tool gave back.
+    /// The result of a tool.
     Tool { call_id: String, content: String },
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Call {
     pub(super) arguments: String,
 }
 
-/// Which message.
+/// The place of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) conversation_id: Uuid,
@@ -68,7 +68,7 @@ pub(super) struct Place {
 }
 
 impl Item {
-    /// An item of a list.
+    /// Returns an item of a list.
     pub(super) fn line(tokenizer: Tokenizer, words: Words, about: Option<(ResourceType, Uuid)>) -> Self {
         let text = format!("- {}\n", words.into_text());
         Self { tokens: tokens::recall(tokenizer, &text), text, about, ..Self::default() }

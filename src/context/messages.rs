@@ -12,24 +12,23 @@ use crate::pb::{ActionStatus, MessageRole, MessageStatus, ResourceType, Tokenize
 use crate::rpc::words::{Text, Word};
 use crate::tokens;
 
-/// In which conversation something was said.
+/// The conversation of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
-    /// In the present one.
+    /// The present one.
     Present,
-    /// In one before it.
+    /// An earlier one.
     Earlier,
 }
 
-/// Messages that belong together, in the order in which they were said: one, and the results of the
-/// tools that it called. Those that are still being written are among them, and are not told.
+/// Messages that belong together, in the order in which they were said: a message, and the results of the tools
+/// that it called. Messages in progress are among them, and are not shown.
 struct Unit<'s>(Vec<&'s Said>);
 
-/// The messages of one conversation as items, the newest first, as far back as there is no hole. They
-/// come the newest first.
+/// Returns the messages of one conversation as items, the newest first. `said` has the newest first.
 ///
-/// What a tool gave back belongs to the message before it, unless that is a note of a system, which calls no
-/// tools. Where the message before it was not read, the result is not an item either.
+/// The result of a tool belongs to the message before it, unless that is a note of a system, which calls no
+/// tools. If the message before it was not read, the result is not an item either.
 pub(super) fn items(said: &[Said], when: When, tokenizer: Tokenizer) -> Vec<Item> {
     let ids = Ids::new(said);
     let mut items = Vec::new();
@@ -50,14 +49,14 @@ pub(super) fn items(said: &[Said], when: When, tokenizer: Tokenizer) -> Vec<Item
     items
 }
 
-/// The messages of a conversation, newest first, that are still being written.
+/// Returns the sequences of the messages in progress. `said` has the newest first.
 pub(super) fn in_progress(said: &[Said]) -> Vec<i64> {
     let open = said.iter().filter(|message| is_open(message));
     open.map(|message| message.sequence).collect()
 }
 
 impl Unit<'_> {
-    /// The messages that are whole as an item; nothing where there are none.
+    /// Returns the complete messages as an item; `None` if all are in progress.
     fn item(&self, when: When, ids: &Ids<'_>, tokenizer: Tokenizer) -> Option<Item> {
         let whole: Vec<&Said> = self.0.iter().copied().filter(|message| !is_open(message)).collect();
         let first = whole.first()?;
@@ -74,7 +73,7 @@ impl Unit<'_> {
             };
             text.extend([head, quotation, actions]);
         }
-        // A note of a system is quoted with what is known. As a turn, it would have a voice that it must not
+        // A note of a system is quoted with the known facts. As a turn, it would have a voice that it must not
         // have, or be taken for words of the customer.
         let is_turn = when == When::Present && first.role.0 != MessageRole::System;
         Some(Item {
@@ -92,7 +91,8 @@ pub(super) fn is_open(message: &Said) -> bool {
     message.status.0 == MessageStatus::InProgress
 }
 
-/// The line above a message. It ends with a digit, so that its tokens do not run into the text.
+/// Returns the line above a message. It ends with a digit, so that its tokens do not merge with those of the
+/// text.
 fn head(message: &Said, when: When) -> String {
     let who = match message.role.0 {
         MessageRole::User => "Customer",
@@ -115,7 +115,7 @@ fn head(message: &Said, when: When) -> String {
     words.ours(", message ").data(&message.sequence.to_string()).into_text()
 }
 
-/// What was done for a message, an item of a list each. What has no result yet is not told.
+/// Returns the actions of a message, each an item of a list. Actions without a result are not shown.
 fn actions(message: &Said) -> impl Iterator<Item = String> {
     message.actions.0.iter().filter(|action| is_done(action)).map(|action| {
         let Action { id: _, name, arguments, result, status } = action;
@@ -139,13 +139,13 @@ fn place(message: &Said) -> Place {
     Place { conversation_id: message.conversation_id, sequence: message.sequence }
 }
 
-/// A time to the minute, in UTC.
+/// Returns a time to the minute, in UTC.
 pub(super) fn minute(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M").to_string()
 }
 
-/// The last messages of the customer among these, which come the newest first, in the order in which they
-/// were said.
+/// Returns the last messages of the customer, in the order in which they were said. `said` has the newest
+/// first.
 pub(super) fn last_of_customer(said: &[Said], count: usize) -> Vec<&str> {
     let mut texts: Vec<&str> = said
         .iter()

@@ -5,17 +5,17 @@ use super::item::{Call, Item, Turn};
 use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
 use crate::tokens;
 
-/// Tokens that a chat model adds to each message, for its beginning, its role and its end: what OpenAI
-/// says of its models (the cookbook's "How to count tokens with tiktoken").
+/// The tokens that a chat model adds to each message, for its beginning, its role and its end. OpenAI documents
+/// the number in the cookbook's "How to count tokens with tiktoken".
 const PER_TURN: i64 = 4;
 
-/// Tokens for what is around the call of a tool: its beginning, its kind and its end.
+/// The tokens around the call of a tool: for its beginning, its kind and its end.
 const PER_CALL: i64 = 4;
 
-/// Tokens that a chat model adds for the beginning of its reply.
+/// The tokens that a chat model adds for the beginning of its reply.
 const PER_REPLY: i64 = 3;
 
-/// The line above a section. What follows begins with a sign, so that their tokens add up.
+/// Returns the line above a section. The line after it begins with a sign, so that their tokens add up.
 pub(super) fn heading(kind: ContextSectionKind) -> &'static str {
     match kind {
         ContextSectionKind::Unspecified => "",
@@ -34,7 +34,7 @@ pub(super) fn heading(kind: ContextSectionKind) -> &'static str {
     }
 }
 
-/// Tokens that a format has whatever is in the context.
+/// Returns the tokens that a format has with any content.
 pub(super) fn frame(format: ContextFormat) -> i64 {
     match format {
         ContextFormat::ChatMessages => PER_TURN + PER_REPLY,
@@ -42,7 +42,7 @@ pub(super) fn frame(format: ContextFormat) -> i64 {
     }
 }
 
-/// Tokens of turns of a chat.
+/// Returns the tokens of turns of a chat.
 pub(super) fn cost(turns: &[Turn], tokenizer: Tokenizer) -> i64 {
     let count = |text: &str| tokens::recall(tokenizer, text);
     let call = |Call { id, name, arguments }: &Call| count(id) + count(name) + count(arguments) + PER_CALL;
@@ -54,7 +54,7 @@ pub(super) fn cost(turns: &[Turn], tokenizer: Tokenizer) -> i64 {
     turns.iter().map(|turn| said(turn) + PER_TURN).sum()
 }
 
-/// The context as one text.
+/// Returns the context as one text.
 pub(super) fn markdown(context: &Context) -> String {
     let mut text = String::new();
     for part in &context.parts {
@@ -63,7 +63,7 @@ pub(super) fn markdown(context: &Context) -> String {
     text
 }
 
-/// The context as a chat: what is known as a message of the system, then the turns of the present
+/// Returns the context as a chat: the known facts as a message of the system, then the turns of the present
 /// conversation.
 pub(super) fn chat(context: &Context) -> Vec<Turn> {
     let mut known = String::new();
@@ -76,7 +76,7 @@ pub(super) fn chat(context: &Context) -> Vec<Turn> {
     system.into_iter().chain(turns).collect()
 }
 
-/// Tokens of a chat, and of the beginning of the reply.
+/// Returns the tokens of a chat, and of the beginning of the reply.
 pub(super) fn cost_of_chat(turns: &[Turn], tokenizer: Tokenizer) -> i64 {
     if turns.is_empty() { 0 } else { cost(turns, tokenizer) + PER_REPLY }
 }
@@ -90,8 +90,8 @@ fn push(text: &mut String, part: &Part, told: impl Fn(&Item) -> bool) {
 }
 
 impl Part {
-    /// The items that are in the context, in the order in which they are told: messages as they were
-    /// said, everything else the most wanted first.
+    /// Returns the items that are in the context, in the order of the text. Messages are in the order in which
+    /// they were said. All other items come with the most important first.
     pub(super) fn told(&self) -> Vec<&Item> {
         let mut items: Vec<&Item> = self
             .items

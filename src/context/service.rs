@@ -17,19 +17,19 @@ use crate::tokens;
 /// Answers `GetAiContext`.
 pub struct AiContexts {
     db: Db,
-    /// Places of those that count tokens apart.
+    /// The turns of calls that count tokens on a separate thread.
     counters: Turns,
 }
 
-/// The part of all cores that may count tokens apart at once: half of them, so that the others are there for
-/// calls that take less.
+/// The number of cores for each call that counts tokens on a separate thread. So half of the cores stay free
+/// for calls that take less.
 const CORES_PER_COUNTER: usize = 2;
 
 impl AiContexts {
-    /// The contexts of the customers in this database.
+    /// Creates the service over this database.
     pub fn new(db: Db) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
-        // Those that wait have a place of their cost, which bounds them.
+        // A waiting call has a place of its cost, which limits their number.
         let counters = Turns::new(Room::halved(cores / CORES_PER_COUNTER, usize::MAX));
         Self { db, counters }
     }
@@ -50,7 +50,7 @@ impl Contexts for AiContexts {
         if uncounted <= tokens::IN_PASSING {
             return Ok(answer());
         }
-        // What takes long must not hold up the calls that share this thread, nor have all cores.
+        // A long count must not hold up the calls that share this thread, nor take all cores.
         let counter = self.counters.take(caller.tenant().as_uuid()).await.map_err(Error::internal)?;
         let counted = tokio::task::spawn_blocking(move || {
             let _counter = counter;

@@ -1,5 +1,5 @@
-//! Contexts of random customers: the budget holds by the reference of the tokenizer, and all that is left
-//! out is reported.
+//! Contexts of random customers. The budget holds by the tokenizer's reference implementation, and all
+//! omissions are reported.
 
 use std::collections::{HashMap, HashSet};
 
@@ -62,7 +62,7 @@ fn action() -> impl Strategy<Value = Action> {
     )
 }
 
-/// A message, yet without its place.
+/// Generates a message without its place.
 fn said() -> impl Strategy<Value = Said> {
     let roles = [
         MessageRole::User,
@@ -121,7 +121,7 @@ fn analysis() -> impl Strategy<Value = Analysis> {
     )
 }
 
-/// A conversation with all its messages, the newest first.
+/// Generates a conversation with all its messages, the newest first.
 fn conversation(number: u128) -> impl Strategy<Value = (Brief, Vec<Said>)> {
     let messages = proptest::collection::vec(said(), 0..12);
     (messages, proptest::option::of(analysis()), text(), time()).prop_map(
@@ -296,7 +296,7 @@ fn kind(number: i32) -> ContextSectionKind {
     ContextSectionKind::try_from(number).expect("a section")
 }
 
-/// Tokens of all that a response says, by the reference of the encoding.
+/// Returns the tokens of a whole response, by the reference of the encoding.
 fn recount(response: &GetAiContextResponse, format: ContextFormat) -> i64 {
     let encoding = match response.tokenizer() {
         Tokenizer::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
@@ -320,7 +320,7 @@ fn recount(response: &GetAiContextResponse, format: ContextFormat) -> i64 {
     }
 }
 
-/// How many messages of each conversation are told, and how many are said to be left out.
+/// Returns how many messages of each conversation are shown or reported as omitted.
 fn accounted(response: &GetAiContextResponse, snapshot: &Snapshot) -> HashMap<String, i64> {
     let mut accounted: HashMap<String, i64> = HashMap::new();
     let explanation = response.explanation.as_ref().expect("it was asked for");
@@ -348,8 +348,8 @@ fn accounted(response: &GetAiContextResponse, snapshot: &Snapshot) -> HashMap<St
     accounted
 }
 
-/// What providers refuse: a call without all of its results right after it, a result without its call, an id
-/// that two calls have, and a turn of white space. And nothing but the first message speaks as the system.
+/// Checks for all that providers refuse: a call without its results right after it, a result without its call,
+/// a shared id, and a blank turn. Only the first message may speak as the system.
 fn is_taken_by_providers(chat: &[ChatMessage]) -> Result<(), String> {
     let mut ids = HashSet::new();
     let mut waiting: Vec<&str> = Vec::new();
@@ -379,8 +379,8 @@ fn is_taken_by_providers(chat: &[ChatMessage]) -> Result<(), String> {
     if waiting.is_empty() { Ok(()) } else { Err(format!("{waiting:?} have no result in {chat:#?}")) }
 }
 
-/// Text of which every line would be a heading or an item, if it were not quoted. Each such sign has a mark
-/// after it that no words of ours have.
+/// Generates text of which every line would be a heading or an item, if it were not quoted. Each such sign is
+/// followed by a mark that the service's own words never have.
 fn hostile() -> impl Strategy<Value = String> {
     let line = proptest::sample::select(vec![
         "## ◆",
@@ -399,7 +399,7 @@ fn hostile() -> impl Strategy<Value = String> {
         .prop_map(|lines| lines.into_iter().map(|(line, end)| format!("{line} Customer{end}")).collect())
 }
 
-/// Whether a line begins a heading or an item, however deep, with a sign that data brought.
+/// Returns whether a line begins a heading or an item, at any depth, with a sign that comes from data.
 fn is_taken_over(line: &str) -> bool {
     let Some((before, _)) = line.split_once('◆') else { return false };
     let before = before.trim_end();
@@ -408,7 +408,7 @@ fn is_taken_over(line: &str) -> bool {
     sign.len() < before.len() && sign.trim_matches([' ', '\t', '-']).is_empty()
 }
 
-/// All that is known of a customer, in these words.
+/// Returns a snapshot of a customer in which every text is this one.
 fn in_words(text: &str) -> Snapshot {
     let text = || text.to_owned();
     let brief = |number: u128| Brief {

@@ -1,7 +1,7 @@
-//! Messages as turns of a chat, in a shape that the providers of models take.
+//! Messages as turns of a chat, in a form that the providers of models accept.
 //!
-//! They refuse a call whose result does not follow, a result without its call, and a turn of white space. And
-//! what a turn of theirs says, a model believes by its role: so nothing that was stored speaks as the system.
+//! Providers refuse a call without its result right after it, a result without its call, and a blank turn. A
+//! model believes a turn according to its role, so stored text never speaks as the system.
 
 use std::collections::HashSet;
 
@@ -12,23 +12,23 @@ use crate::conversations::messages::store::latest::Said;
 use crate::pb::MessageRole;
 use crate::rpc::words::{Text, Word};
 
-/// The longest id of a call that every provider takes: OpenAI's, whose ids have some 30 characters.
+/// The longest id of a call that every provider accepts: OpenAI's, whose ids have some 30 characters.
 const MAX_ID: usize = 40;
 
-/// How ids begin that are made here.
+/// The beginning of ids that are made here.
 const DERIVED: &str = "call_";
 
-/// Arguments of a call that has none.
+/// The arguments of a call without arguments.
 const NO_ARGUMENTS: &str = "{}";
 
-/// A call of a tool, and what came of it.
+/// A call of a tool, and its result.
 struct Called {
     call: Call,
     result: String,
 }
 
-/// The turns of messages that belong together: one, and the results of the tools that it called. Blank ones
-/// are left out, and so are calls without a result.
+/// Returns the turns of messages that belong together: a message, and the results of the tools that it called.
+/// Blank turns are left out, and so are calls without a result.
 pub(super) fn of(messages: &[&Said], ids: &Ids<'_>) -> Vec<Turn> {
     let (message, results) = match messages {
         [first, results @ ..] if first.role.0 != MessageRole::Tool => (Some(*first), results),
@@ -41,11 +41,11 @@ pub(super) fn of(messages: &[&Said], ids: &Ids<'_>) -> Vec<Turn> {
         calls.map(|(action, number)| Asked { action, id: ids.of(message, action, number) }).collect()
     });
     let answered = answered(actions, results);
-    // What came of these was known when the message was written.
+    // The results of these calls were known when the message was written.
     let before =
         asked.iter().zip(&answered).filter(|(asked, answer)| answer.is_none() && is_done(asked.action));
     let before: Vec<Called> = before.map(|(asked, _)| asked.with_result()).collect();
-    // And of these later: what a tool said without a call answers one that is made up for it.
+    // The results of these calls came later. A result without a call gets one that is made up for it.
     let after = asked.iter().zip(&answered).filter_map(|(asked, answer)| {
         let result = results.get((*answer)?).filter(|result| !is_open(result))?;
         Some(Called { call: asked.call(), result: said(result) })
@@ -83,8 +83,8 @@ fn push(turns: &mut Vec<Turn>, content: String, called: Vec<Called>) {
     turns.extend(results);
 }
 
-/// Which of the results answers each action: the one that names its id, or else the next of those that name
-/// none. An action that has its result needs none.
+/// Returns which result answers each action: the one that names its id, or else the next of those without an
+/// id. An action that has its own result needs none.
 fn answered(actions: &[Action], results: &[&Said]) -> Vec<Option<usize>> {
     let mut left: Vec<Option<&str>> = results.iter().map(|result| Some(named(result))).collect();
     let mut take = |wanted: &str| {
@@ -100,12 +100,12 @@ fn answered(actions: &[Action], results: &[&Said]) -> Vec<Option<usize>> {
         .collect()
 }
 
-/// The id of the call that a result says it answers; empty where it says none.
+/// Returns the id of the call that a result answers; empty if it names none.
 fn named<'s>(result: &&'s Said) -> &'s str {
     result.actions.0.first().map_or("", |action| action.id.as_str())
 }
 
-/// Something that a message asked a tool for.
+/// A call of a tool by a message.
 struct Asked<'m> {
     action: &'m Action,
     id: String,
@@ -118,7 +118,7 @@ impl Asked<'_> {
         Call { id: self.id.clone(), name: name.clone(), arguments: arguments.to_owned() }
     }
 
-    /// With the result that stands with it.
+    /// Returns the call with the result that the action has itself.
     fn with_result(&self) -> Called {
         let Action { result, status, .. } = self.action;
         let status = status.map_or("DONE", |Text(status)| status.word());
@@ -127,14 +127,14 @@ impl Asked<'_> {
     }
 }
 
-/// What a tool said; a result is never blank.
+/// Returns the text of a tool's result, which is never blank.
 fn said(result: &Said) -> String {
     let own = result.actions.0.first().map_or("", |action| action.result.as_str());
     let texts = [result.content.as_str(), own, result.status.0.word()];
     texts.into_iter().find(|text| !text.trim().is_empty()).unwrap_or_default().to_owned()
 }
 
-/// A result that no action asked for, with a call for it.
+/// Returns a result without a call, with a call made up for it.
 fn made_up(result: &Said) -> Called {
     let id = derived(result, 1);
     let call = match result.actions.0.first() {
@@ -148,9 +148,9 @@ fn made_up(result: &Said) -> Called {
     Called { call, result: said(result) }
 }
 
-/// The ids of calls of a conversation.
+/// The ids of calls in a conversation.
 pub(super) struct Ids<'s> {
-    /// Those that more than one call has.
+    /// The ids that more than one call has.
     shared: HashSet<&'s str>,
 }
 
@@ -162,8 +162,8 @@ impl<'s> Ids<'s> {
         Self { shared: calls.filter(|id| !seen.insert(*id)).collect() }
     }
 
-    /// The id of a call: the client's, where providers take it and no other call has it, and else one that is
-    /// the same whenever the message is told.
+    /// Returns the id of a call. It is the client's id, if providers accept it and no other call has it.
+    /// Otherwise it is one that is always the same for this message.
     fn of(&self, message: &Said, action: &Action, number: usize) -> String {
         let id = action.id.as_str();
         let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -179,7 +179,7 @@ fn derived(message: &Said, number: usize) -> String {
     format!("{DERIVED}{}_{number}", message.sequence)
 }
 
-/// Whether an id looks like one that is made here.
+/// Returns whether an id looks like one that is made here.
 fn is_derived(id: &str) -> bool {
     let rest = id.strip_prefix(DERIVED);
     rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_'))

@@ -1,4 +1,4 @@
-//! Contexts: messages of the wire ⇄ what they mean.
+//! Contexts: messages of the wire ⇄ parameters and results.
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ use crate::pb;
 use crate::pb::{ContextFormat, ContextSectionKind, ResourceType};
 use crate::rpc;
 
-/// The budget where none is named: what an agent can spare of a window of any size.
+/// The budget if the request names none: what an agent can spare of a window of any size.
 const DEFAULT_TOKENS: i32 = 4_000;
 
-/// Bytes of the hash that is an etag.
+/// The number of bytes of the hash that is an etag.
 const ETAG_BYTES: usize = 16;
 
-/// What a request asks for.
+/// Returns the parameters of a request.
 pub(super) fn wish(request: &pb::GetAiContextRequest, now: DateTime<Utc>) -> Result<Wish> {
     let pb::GetAiContextRequest {
         customer_id,
@@ -71,7 +71,7 @@ fn options(sections: &[pb::ContextSectionOptions]) -> Result<HashMap<ContextSect
     Ok(options)
 }
 
-/// The response: the context, unless the client has it.
+/// Returns the response: the context, unless the client has it already.
 pub(super) fn answer(
     request: &pb::GetAiContextRequest,
     wish: &Wish,
@@ -114,7 +114,7 @@ pub(super) fn answer(
     pb::GetAiContextResponse { context_etag: etag, ..response }
 }
 
-/// Stands for all that a response says.
+/// Returns the etag of the content of a response.
 fn etag(response: &pb::GetAiContextResponse) -> String {
     let hash = Sha256::digest(response.encode_to_vec());
     hash.iter().take(ETAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
@@ -215,7 +215,7 @@ impl From<Call> for pb::ChatToolCall {
     }
 }
 
-/// What the items of a section are about, if not of several kinds.
+/// Returns the kind of the items of a section; `Unspecified` if it has several kinds.
 fn subject(kind: ContextSectionKind) -> ResourceType {
     match kind {
         ContextSectionKind::Unspecified => ResourceType::Unspecified,
@@ -235,7 +235,7 @@ fn subject(kind: ContextSectionKind) -> ResourceType {
     }
 }
 
-/// The RPC that reads all of what a section has a part of.
+/// Returns the RPC that reads all items of a section.
 fn reader(kind: ContextSectionKind, about: Option<ResourceType>) -> &'static str {
     match kind {
         ContextSectionKind::Unspecified => "",

@@ -1,47 +1,47 @@
-//! Words of a context: what is ours, and what comes from data, which is quoted.
+//! The words of a context: the service's own words, and text from data, which is quoted.
 //!
-//! All that a context says goes through here. Our own words are literals, so that no text from a row can be
-//! taken for them: such a text has only one way in, which quotes it. What a customer, a tool or a model wrote
-//! begins no heading, no item and no line of ours, whatever it is and wherever it stands.
+//! All text of a context goes through this module. The service's own words are literals, so no text from a row
+//! can be taken for them. Text from a row has only one way in, which quotes it. So text of a customer, a tool
+//! or a model begins no heading, no item and no line of the service's own.
 
 use crate::conversations::messages::quote::is_line_break;
 
-/// Characters with which a block of Markdown may begin: at the beginning of an item they are escaped.
+/// Characters with which a block of Markdown may begin. At the beginning of an item they are escaped.
 const BLOCKS: [char; 10] = ['#', '-', '+', '*', '>', '=', '~', '`', '|', '<'];
 
-/// Text of an item, to which more is added.
+/// The text of an item, to which more is added.
 #[derive(Debug, Clone)]
 pub(super) struct Words {
     text: String,
-    /// By how many spaces the lines after the first are indented.
+    /// The number of spaces by which the lines after the first are indented.
     indent: usize,
 }
 
 impl Words {
-    /// The words of an item of a list.
+    /// Begins the words of an item of a list.
     pub(super) fn new() -> Self {
         Self::indented(2)
     }
 
-    /// Words whose lines after the first are indented by so many spaces.
+    /// Begins words whose lines after the first are indented by so many spaces.
     pub(super) fn indented(indent: usize) -> Self {
         Self { text: String::new(), indent }
     }
 
-    /// Words of ours.
+    /// Adds words of the service's own.
     pub(super) fn ours(mut self, words: &'static str) -> Self {
         self.text.push_str(words);
         self
     }
 
-    /// Another line of ours begins.
+    /// Begins another line of the service's own.
     pub(super) fn line(mut self) -> Self {
         self.break_line();
         self
     }
 
-    /// Text from data. Its first line goes on with the words before it, and those after that are a quotation;
-    /// empty lines are left out.
+    /// Adds text from data. Its first line continues the words before it, and its other lines are a quotation.
+    /// Empty lines are left out.
     pub(super) fn data(mut self, text: &str) -> Self {
         let mut lines = text.split(is_line_break).map(str::trim_end).filter(|line| !line.is_empty());
         let Some(first) = lines.next() else { return self };
@@ -58,7 +58,7 @@ impl Words {
         self
     }
 
-    /// Text from data that has one line, whatever is in it.
+    /// Adds text from data as one line: line breaks become spaces.
     pub(super) fn name(mut self, text: &str) -> Self {
         let is_first = self.text.is_empty();
         let line: String =
@@ -71,7 +71,7 @@ impl Words {
         self
     }
 
-    /// What was said so far.
+    /// Returns the text so far.
     pub(super) fn into_text(self) -> String {
         self.text
     }
@@ -81,7 +81,7 @@ impl Words {
         self.text.extend(std::iter::repeat_n(' ', self.indent));
     }
 
-    /// Text from data at the beginning of an item, where a sign could make another block of it.
+    /// Adds text from data at the beginning of an item, where a sign could make another block of it.
     fn begin(&mut self, line: &str) {
         let line = line.trim_start();
         let number = line.trim_start_matches(|character: char| character.is_ascii_digit());

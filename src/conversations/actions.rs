@@ -1,4 +1,4 @@
-//! What one transaction does to conversations.
+//! The actions on conversations, each within one transaction.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,14 @@ use crate::rpc::etag::{self, Etag};
 use crate::rpc::words::Text;
 use crate::rpc::{Page, size, times};
 
-/// Messages among which [`list_said`] looks for those of the customer: what is still being talked about.
+/// The number of last messages among which [`list_said`] looks for those of the customer: the current topic.
 const LAST_MESSAGES: i64 = 20;
 
-/// Characters of each that it reads: what a message is about shows at its beginning.
+/// The number of characters that it reads of each: the beginning of a message shows what it is about.
 const LAST_CHARACTERS: i32 = 2_000;
 
-/// Opens a conversation with a customer, or goes on with the one of its session that has not ended: then that is
-/// the answer, and true.
+/// Opens a conversation with a customer. If `reuse_open`, and the session has a conversation that has not
+/// ended, that conversation is returned, with true.
 pub(crate) async fn create(
     tx: &TenantTx,
     conversation: Conversation,
@@ -48,12 +48,12 @@ pub(crate) async fn create(
     Err(rules::session_taken(open.id))
 }
 
-/// The conversation with this id.
+/// Returns the conversation with this id.
 pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Conversation> {
     store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
-/// One page of conversations, and where the next one begins.
+/// Returns one page of conversations, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -65,8 +65,7 @@ pub(crate) async fn list(
     Ok((conversations, next))
 }
 
-/// Makes of a conversation what `change` makes of it. A change of nothing changes nothing, the etag
-/// included.
+/// Applies `change` to a conversation. If the result is the same, nothing is written, and the etag stays.
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
@@ -84,7 +83,8 @@ pub(crate) async fn update(
     write(tx, wanted).await
 }
 
-/// Ends a conversation. One that has ended so already stays as it is: then true.
+/// Ends a conversation. A conversation that has already ended in the same way stays as it is, and true is
+/// returned.
 pub(crate) async fn end(
     tx: &TenantTx,
     id: Uuid,
@@ -102,7 +102,8 @@ pub(crate) async fn end(
     Ok((write(tx, ended).await?, false))
 }
 
-/// Goes on with a conversation that has ended. One that has not stays as it is: then true.
+/// Reopens a conversation that has ended. A conversation that has not ended stays as it is, and true is
+/// returned.
 pub(crate) async fn reopen(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<(Conversation, bool)> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     if !rules::is_over(current.status) {
@@ -116,7 +117,7 @@ pub(crate) async fn reopen(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> R
     Ok((write(tx, rules::reopen(current)).await?, false))
 }
 
-/// Writes down what came of conversations that a call refers to, which may have ended. They are held in the
+/// Writes the outcomes of conversations that a call refers to. These may have ended. They are locked in the
 /// order of their ids, so that no two calls wait for each other.
 pub(crate) async fn conclude(
     tx: &TenantTx,
@@ -138,25 +139,25 @@ pub(crate) async fn conclude(
     Ok(())
 }
 
-/// Makes sure that a conversation that a call refers to is this customer's.
+/// Checks that a conversation that a call refers to is this customer's.
 ///
 /// # Errors
 ///
-/// `CONVERSATION_NOT_FOUND`, also for another customer's, which it says.
+/// `CONVERSATION_NOT_FOUND`, also for another customer's conversation: the message then says so.
 pub(crate) async fn require_of(tx: &TenantTx, customer_id: Uuid, id: Uuid) -> Result<()> {
     let found = store::find_customer_id(tx, id).await?;
     rules::check_of(id, found.as_ref(), customer_id)
 }
 
-/// What the customer said among the last messages of a conversation, the latest first; nothing where
-/// there is no such conversation.
+/// Returns what the customer said among the last messages of a conversation, the latest first. Empty if the
+/// conversation does not exist.
 pub(crate) async fn list_said(tx: &TenantTx, id: Uuid) -> Result<Vec<String>> {
     let last = messages::list_last(tx, id, LAST_MESSAGES, LAST_CHARACTERS).await?;
     let said = last.into_iter().filter(|(role, _)| role.0 == MessageRole::User);
     Ok(said.map(|(_, beginning)| beginning).collect())
 }
 
-/// Refuses a change that makes a conversation too large as a whole, with the analysis that it shows.
+/// Refuses a change that makes the whole conversation too large. The analysis that it shows counts too.
 pub(crate) fn check_size(current: &Conversation, wanted: &Conversation) -> Result<()> {
     let message = |conversation: &Conversation| pb::Conversation::from(conversation.clone());
     size::check("conversation", Some(&message(current)), &message(wanted))
@@ -176,7 +177,8 @@ async fn write(tx: &TenantTx, conversation: Conversation) -> Result<Conversation
     Ok(conversation)
 }
 
-/// Another call opened or ended a conversation of the same session in between; the transaction runs again.
+/// Returns the error for a call that was overtaken: another call opened or ended a conversation of the same
+/// session. The transaction runs again.
 fn overtaken() -> Error {
     Error::Aborted {
         reason: ErrorReason::Conflict,

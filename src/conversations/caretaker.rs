@@ -1,8 +1,8 @@
-//! Gives up messages in progress that nobody goes on with.
+//! Gives up messages in progress that no producer goes on with.
 //!
-//! It looks at all tenants at once, which no tenant's transaction can, on a connection of its own that
-//! reads ids and nothing else. What it finds it gives to the lanes, which look again, each in its
-//! tenant's name: another replica may have been faster, or the producer.
+//! The caretaker looks at the messages of all tenants at once, which no tenant's transaction can do. Its own
+//! connection reads only ids and message keys. It gives what it finds to the lanes, which check again in the
+//! name of each tenant. Another replica or the producer may have been faster.
 
 use std::time::Duration;
 
@@ -21,19 +21,19 @@ use crate::db::kept::Kept;
 use crate::live::lanes::Lanes;
 use crate::pb::{MessageStatus, ResourceType};
 
-/// The longest between two looks: a message is given up so much later than its lease says.
+/// The longest pause between two looks. A message is given up at most this much later than its lease allows.
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The shortest, however short the lease.
+/// The shortest pause between two looks, however short the lease.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Leases are this many times as long as the time between two looks.
+/// The length of a lease, as a multiple of the pause between two looks.
 const LOOKS_PER_LEASE: u32 = 4;
 
-/// How long a look may take.
+/// The limit of one look.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the audit log calls it that a message is given up.
+/// The operation, for the audit log, of giving up a message.
 const EXPIRE_MESSAGE: Operation =
     Operation { method: "Caretaker/ExpireMessage", resource_type: ResourceType::Conversation, call_id: None };
 
@@ -61,12 +61,13 @@ pub(super) async fn run(target: Target, lanes: Lanes<Writer>, lease: Duration, s
     }
 }
 
-/// Whether a look at once would find more. Where nothing could be given up, it would find the same.
+/// Returns whether an immediate look would find more. If nothing could be given up, it would find the same
+/// messages.
 fn is_more(found: usize, given_up: usize) -> bool {
     found >= store::MAX_EXPIRED && given_up > 0
 }
 
-/// Gives messages up, and waits until that is done. Returns how many are no longer in progress.
+/// Gives messages up, and waits for the result. Returns how many are no longer in progress.
 async fn give_up(lanes: &Lanes<Writer>, expired: Vec<Expired>) -> usize {
     if expired.is_empty() {
         return 0;

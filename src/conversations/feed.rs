@@ -1,5 +1,5 @@
-//! What happens in conversations, told to those who watch them: here at once, in other replicas over
-//! the bus, and by a look at the database where that got lost.
+//! The events of conversations. Watchers of this replica are told at once, other replicas over the bus. A look
+//! at the database finds what the bus lost.
 
 mod look;
 
@@ -16,7 +16,7 @@ use crate::live::bus::{Bus, Signal, Topic};
 use crate::live::hub::{self, Hub, Subscription};
 use crate::pb;
 
-/// Something that happened in a conversation.
+/// An event of a conversation.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     /// A message was added, whole or in progress.
@@ -25,16 +25,16 @@ pub(crate) enum Event {
     Closed { change: i64, message: Arc<pb::Message> },
     /// A message in progress has more text. It may not be committed yet.
     Text(Text),
-    /// So many bytes of a message in progress are committed.
+    /// The text of a message in progress is committed up to this offset.
     Durable(Mark),
-    /// Another stream goes on with a message in progress after so many bytes: what was told beyond is
+    /// Another stream goes on with a message in progress after this offset. Text that was told beyond it is
     /// void.
     Held(Mark),
-    /// A stream does not know any more whether its text beyond so many bytes is committed.
+    /// A stream no longer knows whether its text beyond this offset is committed.
     Lost(Mark),
-    /// A message in progress begins anew: all that was told of it is void.
+    /// A message in progress restarts: all text that was told of it is void.
     Restarted(Mark),
-    /// The conversation has come so far, at least.
+    /// The conversation has come at least this far.
     Moved { sequence: i64, change: i64 },
     /// The conversation, or something that belongs to it, changed.
     Changed,
@@ -58,7 +58,7 @@ impl hub::Event for Event {
         match self {
             Self::Added(message) => Some(Self::Moved { sequence: message.sequence.into(), change: 0 }),
             Self::Closed { change, message: _ } => Some(Self::Moved { sequence: 0, change }),
-            // It is told when it is stored, of which there is word.
+            // It is told when it is stored: `Durable` says so.
             Self::Text(_) => None,
             Self::Durable(_)
             | Self::Held(_)
@@ -70,18 +70,18 @@ impl hub::Event for Event {
     }
 }
 
-/// A piece of a message in progress.
+/// A piece of the text of a message in progress.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Text {
     pub(crate) message_id: Uuid,
     pub(crate) sequence: i64,
     pub(crate) offset: i64,
     pub(crate) text: Arc<str>,
-    /// The change since which the message is in progress, so that it is not taken for text from before a
-    /// restart; a replica of the version before does not say.
+    /// The number of the change that put the message in progress, so that this text is not taken for text from
+    /// before a restart. `None` from a replica of an older version.
     pub(crate) since: Option<i64>,
-    /// The stream that wrote it, so that it is not taken for the text of one before or after; a replica
-    /// of the version before does not say.
+    /// The id of the stream that wrote it, so that it is not taken for the text of another stream. `None` from
+    /// a replica of an older version.
     pub(crate) holder: Option<Uuid>,
 }
 
@@ -90,13 +90,13 @@ pub(crate) struct Text {
 pub(crate) struct Mark {
     pub(crate) sequence: i64,
     pub(crate) offset: i64,
-    /// The change since which the message is in progress; a replica of the version before does not say.
+    /// The number of the change that put the message in progress. `None` from a replica of an older version.
     pub(crate) since: Option<i64>,
-    /// The stream that writes the message; a replica of the version before does not say.
+    /// The id of the stream that writes the message. `None` from a replica of an older version.
     pub(crate) holder: Option<Uuid>,
 }
 
-/// Where things are told.
+/// The place where events are told and watched.
 #[derive(Clone)]
 pub(crate) struct Feed {
     hub: Arc<Hub<Event>>,
@@ -108,36 +108,36 @@ impl Feed {
         Self { hub: Hub::new(), bus }
     }
 
-    /// From here on, all that happens in a conversation of the caller's tenant.
+    /// Watches a conversation of the caller's tenant: all events from now on.
     pub(crate) fn watch(&self, caller: &Caller, conversation_id: Uuid) -> Subscription<Event> {
         self.hub.watch(Topic::of(caller, conversation_id))
     }
 
-    /// Events that wait for the slowest watcher of any conversation.
+    /// Returns the number of events that wait for the slowest watcher of any conversation.
     pub(crate) fn lag(&self) -> usize {
         self.hub.lag()
     }
 
-    /// Tells those who watch it here.
+    /// Tells the watchers of this replica.
     pub(crate) fn tell_here(&self, topic: Topic, event: impl FnOnce() -> Event) {
         self.hub.tell(topic, event);
     }
 
-    /// Tells those who watch it through other replicas.
+    /// Tells the watchers of other replicas.
     pub(crate) fn tell_others(&self, topic: Topic, event: &Event) {
         if let Some(wire) = Wire::of(event) {
             self.bus.publish(Signal { topic, payload: wire.encode_to_vec().into() });
         }
     }
 
-    /// Tells everybody that a conversation changed, or something that belongs to it.
+    /// Tells all watchers, of every replica, that the conversation or something that belongs to it changed.
     pub(crate) fn changed(&self, caller: &Caller, conversation_id: Uuid) {
         let topic = Topic::of(caller, conversation_id);
         self.tell_others(topic, &Event::Changed);
         self.hub.tell(topic, || Event::Changed);
     }
 
-    /// Passes on what other replicas tell, until they are not heard any more.
+    /// Passes on the signals of other replicas, until the channel of signals is closed.
     pub(crate) async fn hear(self, mut signals: mpsc::Receiver<Signal>) {
         while let Some(Signal { topic, payload }) = signals.recv().await {
             match Wire::decode(payload).ok().and_then(Wire::into_event) {
@@ -147,14 +147,14 @@ impl Feed {
         }
     }
 
-    /// Looks at the database for what nobody told, until `stop`.
+    /// Looks at the database for events that no signal told, until `stop`.
     pub(crate) async fn look(self, target: Target, stop: CancellationToken) {
         look::run(self, target, stop).await;
     }
 }
 
-/// An event as replicas tell it to each other. Replicas of neighbouring versions do, so fields are
-/// only ever added. Messages themselves are not told: whoever watches reads them.
+/// An event as replicas send it to each other. Replicas of neighbouring versions exchange it, so fields are
+/// only ever added. It does not carry messages: the watchers read them.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Wire {
     /// One of the kinds below.
@@ -169,10 +169,10 @@ struct Wire {
     message_id: Vec<u8>,
     #[prost(string, tag = "5")]
     text: String,
-    /// Empty from replicas that do not know of it.
+    /// Empty from replicas that do not know the field.
     #[prost(bytes = "vec", tag = "6")]
     holder: Vec<u8>,
-    /// Unset from replicas that do not know of it.
+    /// Unset from replicas that do not know the field.
     #[prost(int64, optional, tag = "7")]
     since: Option<i64>,
 }
@@ -192,7 +192,7 @@ impl Wire {
             Some(Self { kind, sequence, position, since, holder, ..Self::default() })
         };
         match event {
-            // That there is a change is told, and the message is read.
+            // A change of the conversation is told by another event, and the watchers read the message.
             Event::Added(_) | Event::Closed { .. } | Event::Restarted(_) => None,
             Event::Text(Text { message_id, sequence, offset, text, since, holder }) => Some(Self {
                 kind: Self::TEXT,

@@ -1,4 +1,4 @@
-//! Conversations: every talk with a customer, what was said, and what was made of it.
+//! Conversations with customers, their messages and their analyses.
 
 pub(crate) mod actions;
 pub(crate) mod analyses;

@@ -9,16 +9,17 @@ use crate::pb::{ConversationStatus, ErrorReason};
 use crate::rpc::together::Together;
 use crate::rpc::words::Text;
 
-/// How far a client's clock may be ahead of ours: any time zone's mistake, and no nonsense.
+/// The limit of how far a client's clock may be ahead of the server's. It admits any mistake with a time zone,
+/// and refuses nonsense.
 const MAX_AHEAD: TimeDelta = TimeDelta::days(1);
 
-/// How long the time is at most whose analyses a list looks through: no index has what they say.
+/// The longest period whose analyses a list looks through: no index covers their content.
 const MAX_LOOKED_THROUGH: TimeDelta = TimeDelta::days(400);
 
-/// What [`end`] writes down; what is not set stays.
+/// The fields that [`end`] writes. A field that is not set stays as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ending {
-    /// ENDED where it is not set.
+    /// ENDED if it is not set.
     pub(crate) status: Option<Text<ConversationStatus>>,
     pub(crate) ended_at: Option<DateTime<Utc>>,
     pub(crate) outcome: Option<Text<crate::pb::ConversationOutcome>>,
@@ -27,7 +28,7 @@ pub(crate) struct Ending {
     pub(crate) follow_up: Option<FollowUp>,
 }
 
-/// What is left to do.
+/// The follow-up after a conversation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct FollowUp {
     pub(crate) needed: bool,
@@ -35,12 +36,12 @@ pub(crate) struct FollowUp {
     pub(crate) notes: String,
 }
 
-/// Whether nothing can be added any more.
+/// Returns whether a conversation with this status is over, so that nothing can be added.
 pub(crate) fn is_over(status: Text<ConversationStatus>) -> bool {
     matches!(status.0, ConversationStatus::Ended | ConversationStatus::Abandoned)
 }
 
-/// Refuses a time that no clock shows yet.
+/// Refuses a time that lies too far in the future.
 pub(crate) fn check_not_ahead(field: &'static str, time: DateTime<Utc>, now: DateTime<Utc>) -> Result<()> {
     if time.signed_duration_since(now) > MAX_AHEAD {
         return Err(Error::invalid(field, "timestamp.lt_now", "must not be more than a day ahead of now"));
@@ -48,7 +49,7 @@ pub(crate) fn check_not_ahead(field: &'static str, time: DateTime<Utc>, now: Dat
     Ok(())
 }
 
-/// Refuses a change of status that is not `UpdateConversation`'s to make.
+/// Refuses a change of status that `UpdateConversation` must not make.
 pub(crate) fn check_update(current: &Conversation, wanted: &Conversation) -> Result<()> {
     if wanted.status == current.status {
         return Ok(());
@@ -66,7 +67,7 @@ pub(crate) fn check_update(current: &Conversation, wanted: &Conversation) -> Res
     Ok(())
 }
 
-/// Refuses a list by what analyses say that has no bounds.
+/// Refuses a list by the content of analyses that has no bounds in time.
 pub(crate) fn check_bounded(filter: &Filter) -> Result<()> {
     if !filter.analysed.is_set() {
         return Ok(());
@@ -86,7 +87,7 @@ pub(crate) fn check_bounded(filter: &Filter) -> Result<()> {
     Ok(())
 }
 
-/// The conversation after it ended.
+/// Returns the conversation after its end.
 pub(crate) fn end(current: Conversation, ending: Ending, now: DateTime<Utc>) -> Result<Conversation> {
     let Ending { status, ended_at, outcome, outcome_notes, handoff_reason, follow_up } = ending;
     if let Some(ended_at) = ended_at {
@@ -110,8 +111,8 @@ pub(crate) fn end(current: Conversation, ending: Ending, now: DateTime<Utc>) -> 
     })
 }
 
-/// Holds another ending of a conversation that has ended to the first one: the same again is fine, and so is one
-/// that says less.
+/// Checks that another ending of an ended conversation agrees with the first one. It may be the same, or say
+/// less.
 pub(crate) fn check_ended_so(current: &Conversation, ending: &Ending) -> Result<()> {
     let Ending { status, ended_at, outcome, outcome_notes, handoff_reason, follow_up } = ending;
     let due = follow_up.as_ref().map(|follow_up| {
@@ -142,7 +143,8 @@ pub(crate) fn check_ended_so(current: &Conversation, ending: &Ending) -> Result<
     })
 }
 
-/// When a new conversation ended, if it has: as the client says, or else now.
+/// Returns when a new conversation ended: at the time that the client says, or else now. `None` if it has not
+/// ended.
 pub(crate) fn end_of_new(
     status: Text<ConversationStatus>,
     started_at: DateTime<Utc>,
@@ -160,7 +162,7 @@ pub(crate) fn end_of_new(
     }
 }
 
-/// Refuses an end before the start, and one that no clock shows yet.
+/// Refuses an end that is before the start or too far in the future.
 fn check_end(
     field: &'static str,
     started_at: DateTime<Utc>,
@@ -173,7 +175,7 @@ fn check_end(
     check_not_ahead(field, ended_at, now)
 }
 
-/// Refuses to reuse the conversation of a session that has no name.
+/// Refuses to reuse the conversation of a session without an id.
 pub(crate) fn check_reuse(reuse_open: bool, session_id: &str) -> Result<()> {
     if reuse_open && session_id.is_empty() {
         return Err(Error::invalid("conversation.session_id", "required", "is required with reuse_open"));
@@ -181,12 +183,12 @@ pub(crate) fn check_reuse(reuse_open: bool, session_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The conversation after it was reopened. What came of it stays.
+/// Returns the conversation after it was reopened. Its outcome stays.
 pub(crate) fn reopen(current: Conversation) -> Conversation {
     Conversation { status: Text(ConversationStatus::Open), ended_at: None, ..current }
 }
 
-/// Another conversation has the session and has not ended.
+/// Returns the error for a session whose conversation `other` has not ended.
 pub(crate) fn session_taken(other: Uuid) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::SessionIdTaken,
@@ -198,7 +200,7 @@ pub(crate) fn session_taken(other: Uuid) -> Error {
     }
 }
 
-/// The conversation takes no message and no new status.
+/// Returns the error for a conversation that has ended. It takes no message and no new status.
 pub(crate) fn ended(id: Uuid) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::ConversationEnded,
@@ -207,7 +209,7 @@ pub(crate) fn ended(id: Uuid) -> Error {
     }
 }
 
-/// Holds a conversation that a call refers to to its customer. `found` is whose it is, if there is one.
+/// Checks that a conversation that a call refers to is this customer's. `found` is its customer, if it exists.
 pub(crate) fn check_of(id: Uuid, found: Option<&Uuid>, customer_id: Uuid) -> Result<()> {
     match found {
         Some(found) if *found == customer_id => Ok(()),
@@ -216,7 +218,7 @@ pub(crate) fn check_of(id: Uuid, found: Option<&Uuid>, customer_id: Uuid) -> Res
     }
 }
 
-/// The conversation is with another customer of this tenant.
+/// Returns the error for a conversation with another customer of this tenant.
 fn not_of(id: Uuid, customer_id: Uuid) -> Error {
     Error::Elsewhere {
         reason: ErrorReason::ConversationNotFound,
@@ -229,7 +231,7 @@ fn not_of(id: Uuid, customer_id: Uuid) -> Error {
     }
 }
 
-/// There is no such conversation in this tenant.
+/// Returns the error for a conversation that this tenant does not have.
 pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound { reason: ErrorReason::ConversationNotFound, kind: "conversation", name: id.to_string() }
 }

@@ -47,30 +47,30 @@ pub struct Conversations {
     lease: Duration,
 }
 
-/// What the service is made of.
+/// The parts that the service is made of.
 pub struct Parts {
     /// The database.
     pub db: Db,
     /// The key of page and resume tokens.
     pub page_key: PageKey,
-    /// How replicas tell each other what happened.
+    /// The channel over which replicas tell each other events.
     pub bus: Arc<dyn Bus>,
-    /// How much is committed together.
+    /// The limits of concurrent writers and of a batch.
     pub width: Width,
-    /// How long a message stays in progress after the last that was written of it.
+    /// The time that a message stays in progress after the last write to it.
     pub lease: Duration,
-    /// Where streams run.
+    /// The tracker of the tasks of streams.
     pub tracker: TaskTracker,
-    /// When streams end.
+    /// The token that ends all streams.
     pub stop: CancellationToken,
-    /// Who keeps what failed.
+    /// The recorder of failed calls.
     pub recorder: Recorder,
-    /// How long an event of the audit log stands for the messages that follow.
+    /// The time for which one event of the audit log covers the messages that follow.
     pub audit_cover: Duration,
 }
 
 impl Conversations {
-    /// The service.
+    /// Creates the service.
     pub fn new(parts: Parts) -> Self {
         let Parts { db, page_key, bus, width, lease, tracker, stop, recorder, audit_cover } = parts;
         let feed = Feed::new(bus);
@@ -90,13 +90,13 @@ impl Conversations {
         Self { db, page_key, tracker, feed, streams, watches, lease }
     }
 
-    /// Where what happens in conversations is told, for services above that have a part in it.
+    /// Returns the feed of conversation events, for other services that tell events.
     pub(crate) fn feed(&self) -> Feed {
         self.feed.clone()
     }
 
-    /// What the service does by itself, until `stop`: it hears other replicas, looks at what is watched
-    /// here, and gives up messages that nobody goes on with.
+    /// Runs the background work of the service until `stop`. It hears other replicas, looks at the watched
+    /// conversations, and gives up messages that no producer goes on with.
     pub fn background(
         &self,
         target: Target,
@@ -242,7 +242,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let write = messages::wire::add(conversation_id, message);
         let caller = &call.context.caller;
         if !request_id.is_empty() {
-            // The answer is kept for a retry in the transaction that adds the message.
+            // The response is kept for a retry, in the same transaction that adds the message.
             let (write, lease) = (&write, self.lease);
             let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
                 let placed = messages::actions::write(tx, write, lease).await?;
@@ -255,7 +255,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let author = Author::of(&call.context)?;
         let Settled { placed, added } =
             messages::writer::write(&self.streams.lanes, author, call.context.deadline, write).await?;
-        // To read it again could fail, though it is stored.
+        // Reading it again could fail, though it is stored.
         if let Some(message) = added {
             let answer = pb::CreateMessageResponse { message: Some(message.into()), deduplicated: false };
             return Ok(rpc::positioned(&self.db, answer).await);

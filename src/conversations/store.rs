@@ -35,11 +35,11 @@ use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 literal! {
-    /// What the index of sessions says; literal, so that a plan for any value may use it.
+    /// The condition of the index of sessions. It is literal, so that a plan for any value can use the index.
     HasNotEnded: Bool = "(status NOT IN ('ENDED', 'ABANDONED'))"
 }
 
-/// A conversation as it is stored.
+/// A row of `conversations`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = conversations, check_for_backend(Pg), treat_none_as_null = true)]
 pub(crate) struct Conversation {
@@ -75,13 +75,13 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// What stands for its present state.
+    /// Returns the etag of its present state.
     pub(crate) fn etag(&self) -> Etag {
         Etag::of(self.id, self.revision, self.updated_at)
     }
 }
 
-/// What adding messages needs to know of a conversation.
+/// The columns of a conversation that are needed to add messages.
 #[derive(Debug, Clone, Copy, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = conversations, check_for_backend(Pg))]
 pub(crate) struct Head {
@@ -91,7 +91,7 @@ pub(crate) struct Head {
     pub(crate) change_count: i64,
 }
 
-/// Which conversations a list shows. All that is set must hold.
+/// The conversations that a list shows. All conditions that are set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) customer_id: Option<Uuid>,
@@ -110,19 +110,19 @@ pub(crate) struct Filter {
     pub(crate) analysed: Analysed,
 }
 
-/// What a list is ordered by; the id decides between equals.
+/// The order of a list. The id decides between equal times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OrderKey {
     StartedAt,
     UpdatedAt,
 }
 
-/// Where a page ends.
+/// The end of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
 impl Cursor {
-    /// Where a page that is ordered by `key` ends when `conversation` is its last.
+    /// Returns the end of a page that is ordered by `key` and whose last row is `conversation`.
     pub(crate) fn at(key: OrderKey, conversation: &Conversation) -> Self {
         match key {
             OrderKey::StartedAt => Self(conversation.started_at, conversation.id),
@@ -131,7 +131,7 @@ impl Cursor {
     }
 }
 
-/// Adds a conversation, unless its session has one that has not ended.
+/// Inserts a conversation, unless its session has one that has not ended. Returns whether it was inserted.
 pub(crate) async fn insert(tx: &TenantTx, conversation: &Conversation) -> Result<bool> {
     let inserted = diesel::insert_into(dsl::conversations)
         .values((dsl::tenant_id.eq(tx.tenant()), conversation))
@@ -141,7 +141,7 @@ pub(crate) async fn insert(tx: &TenantTx, conversation: &Conversation) -> Result
     Ok(inserted == 1)
 }
 
-/// The conversation with this id.
+/// Returns the conversation with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>> {
     let conversation = dsl::conversations
         .find((tx.tenant(), id))
@@ -152,7 +152,7 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>
     Ok(conversation)
 }
 
-/// The customer of the conversation with this id.
+/// Returns the customer of the conversation with this id.
 pub(crate) async fn find_customer_id(tx: &TenantTx, id: Uuid) -> Result<Option<Uuid>> {
     let customer_id = dsl::conversations
         .find((tx.tenant(), id))
@@ -163,7 +163,7 @@ pub(crate) async fn find_customer_id(tx: &TenantTx, id: Uuid) -> Result<Option<U
     Ok(customer_id)
 }
 
-/// The customers of the conversations with these ids, as far as there are any, each after its conversation.
+/// Returns the ids of existing conversations among `ids`, each with the id of its customer.
 pub(crate) async fn list_customer_ids(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -175,7 +175,7 @@ pub(crate) async fn list_customer_ids(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec
     Ok(each::each(ids, customer_id).load(&mut tx.connection()).await?)
 }
 
-/// The conversation of this session that has not ended.
+/// Returns the conversation of this session that has not ended.
 pub(crate) async fn find_open_by_session(tx: &TenantTx, session_id: &str) -> Result<Option<Conversation>> {
     let conversation = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -188,7 +188,7 @@ pub(crate) async fn find_open_by_session(tx: &TenantTx, session_id: &str) -> Res
     Ok(conversation)
 }
 
-/// The conversation with this id, held until the transaction ends.
+/// Returns the conversation with this id, and locks it until the transaction ends.
 pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>> {
     let conversation = dsl::conversations
         .find((tx.tenant(), id))
@@ -200,7 +200,7 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Conversation>
     Ok(conversation)
 }
 
-/// The conversations with these ids, held in this order until the transaction ends.
+/// Returns the conversations with these ids, and locks them in this order until the transaction ends.
 pub(crate) async fn lock_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Conversation>> {
     let conversation = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -210,9 +210,9 @@ pub(crate) async fn lock_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Convers
     Ok(each::each(ids, conversation).load(&mut tx.connection()).await?)
 }
 
-/// What adding messages needs to know of these conversations, held until the transaction ends. Those
-/// that others hold are left out: whoever holds some never waits for more, so that no two
-/// transactions wait for each other.
+/// Returns the heads of these conversations, and locks them until the transaction ends. Conversations that
+/// another transaction has locked are left out. So a transaction that holds locks never waits for more, and no
+/// two transactions wait for each other.
 pub(crate) async fn lock_free_heads(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Head>> {
     let head = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -223,7 +223,7 @@ pub(crate) async fn lock_free_heads(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<H
     Ok(each::each(ids, head).load(&mut tx.connection()).await?)
 }
 
-/// Those of these conversations that there are, whoever holds them.
+/// Returns which of these conversations exist, whether they are locked or not.
 pub(crate) async fn list_existing(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     let id = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -232,7 +232,7 @@ pub(crate) async fn list_existing(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uui
     Ok(each::each(ids, id).load(&mut tx.connection()).await?)
 }
 
-/// The same of one conversation, as soon as nobody else holds it.
+/// Returns the head of one conversation, and locks it. Waits while another transaction has it locked.
 pub(crate) async fn lock_head(tx: &TenantTx, id: Uuid) -> Result<Option<Head>> {
     let head = dsl::conversations
         .find((tx.tenant(), id))
@@ -244,7 +244,7 @@ pub(crate) async fn lock_head(tx: &TenantTx, id: Uuid) -> Result<Option<Head>> {
     Ok(head)
 }
 
-/// How far these conversations have come.
+/// Returns how far these conversations have come.
 pub(crate) async fn list_heads(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Head>> {
     let heads = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -255,7 +255,7 @@ pub(crate) async fn list_heads(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Head>>
     Ok(heads)
 }
 
-/// The sequence of the last message of a conversation.
+/// Returns the sequence of the last message of a conversation.
 pub(crate) async fn find_last_sequence(tx: &TenantTx, id: Uuid) -> Result<Option<i64>> {
     let last_sequence = dsl::conversations
         .find((tx.tenant(), id))
@@ -266,7 +266,7 @@ pub(crate) async fn find_last_sequence(tx: &TenantTx, id: Uuid) -> Result<Option
     Ok(last_sequence)
 }
 
-/// Writes a conversation anew. It must be held, so that its counters are what they were.
+/// Updates a conversation. The caller must have locked it, so that its counters have not changed since.
 pub(crate) async fn update(
     tx: &TenantTx,
     conversation: &Conversation,
@@ -280,7 +280,7 @@ pub(crate) async fn update(
     Ok(())
 }
 
-/// Counts an analysis as a change.
+/// Updates the number of changes of a conversation. An analysis counts as a change.
 pub(crate) async fn update_change_count(tx: &TenantTx, id: Uuid, change_count: i64) -> Result<()> {
     diesel::update(dsl::conversations.find((tx.tenant(), id)))
         .set(dsl::change_count.eq(change_count))
@@ -289,7 +289,7 @@ pub(crate) async fn update_change_count(tx: &TenantTx, id: Uuid, change_count: i
     Ok(())
 }
 
-/// Writes the analysis that a conversation shows.
+/// Updates the analysis that a conversation shows.
 pub(crate) async fn update_latest_analysis(tx: &TenantTx, id: Uuid, analysis: &Analysis) -> Result<()> {
     diesel::update(dsl::conversations.find((tx.tenant(), id)))
         .set(dsl::latest_analysis.eq(Some(Json(analysis.clone()))))
@@ -298,8 +298,8 @@ pub(crate) async fn update_latest_analysis(tx: &TenantTx, id: Uuid, analysis: &A
     Ok(())
 }
 
-/// The analyses that the next conversations after this id show, by the ids of the conversations, which are held
-/// until the transaction ends.
+/// Returns the analyses that the next conversations after this id show, by the ids of the conversations. The
+/// conversations are locked until the transaction ends.
 pub(crate) async fn lock_analysed_after(
     tx: &TenantTx,
     after: Uuid,
@@ -317,8 +317,8 @@ pub(crate) async fn lock_analysed_after(
     Ok(analyses)
 }
 
-/// Sets the counters of conversations whose messages changed, all in one statement. The time of the
-/// last message changes where there is a new one.
+/// Updates the counters of conversations whose messages changed, all in one statement. The time of the last
+/// message changes only if there is a new one.
 pub(crate) async fn advance(tx: &TenantTx, heads: &[Head], now: DateTime<Utc>) -> Result<()> {
     let advance = Advance {
         tenant: tx.tenant(),
@@ -331,7 +331,8 @@ pub(crate) async fn advance(tx: &TenantTx, heads: &[Head], now: DateTime<Utc>) -
     Ok(())
 }
 
-/// The columns of [`Conversation`], in its order; without what is not shown of one in a list.
+/// The columns of [`Conversation`], in its order. Unless `$is_full`, without the columns that a list does not
+/// show.
 macro_rules! columns {
     ($is_full:expr) => {
         (
@@ -368,8 +369,8 @@ macro_rules! columns {
     };
 }
 
-/// One page of the conversations that `filter` lets through, and one row more if there is one; unless `is_full`,
-/// without their analyses and metadata.
+/// Returns one page of the conversations that match `filter`, and one row more if there is one. Unless
+/// `is_full`, they come without analyses and metadata.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -391,7 +392,7 @@ pub(crate) async fn list(
     if let Some(session_id) = &filter.session_id {
         query = query.filter(dsl::session_id.eq(session_id));
     }
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [status] = filter.statuses.as_slice() {
         query = query.filter(dsl::status.eq(status));
     } else if !filter.statuses.is_empty() {
@@ -449,8 +450,8 @@ pub(crate) async fn list(
     Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// The statement of [`advance`]. By hand, because diesel has no UNNEST; the type is its name in the
-/// cache of prepared statements.
+/// The statement of [`advance`]. It is written by hand, because diesel has no UNNEST. The type is its name in
+/// the cache of prepared statements.
 #[derive(QueryId)]
 struct Advance {
     tenant: Uuid,

@@ -98,7 +98,7 @@ impl From<pb::FollowUp> for FollowUp {
     }
 }
 
-/// As much of a conversation as one that is asked for shows.
+/// Returns the part of a conversation that a view shows.
 pub(crate) fn shown(conversation: pb::Conversation, view: pb::ConversationView) -> pb::Conversation {
     match view {
         pb::ConversationView::Unspecified | pb::ConversationView::Full => conversation,
@@ -108,7 +108,7 @@ pub(crate) fn shown(conversation: pb::Conversation, view: pb::ConversationView) 
     }
 }
 
-/// A new conversation. What the server makes is not taken from the client.
+/// Returns the row of a new conversation. Fields that the server sets are not taken from the client.
 pub(crate) fn create(
     request: pb::CreateConversationRequest,
     id: Uuid,
@@ -187,7 +187,8 @@ pub(crate) fn create(
     })
 }
 
-/// The row of a conversation that a client changed: what only the server writes stays as it is.
+/// Returns the row of a conversation that a client changed. Fields that only the server writes stay as they
+/// are.
 pub(crate) fn update(wanted: pb::Conversation, current: &Conversation) -> Conversation {
     let pb::Conversation {
         id: _,
@@ -237,7 +238,7 @@ pub(crate) fn update(wanted: pb::Conversation, current: &Conversation) -> Conver
     }
 }
 
-/// How a conversation ends.
+/// Returns how a conversation ends.
 pub(crate) fn ending(request: &pb::EndConversationRequest) -> Ending {
     let pb::EndConversationRequest {
         id: _,
@@ -260,7 +261,7 @@ pub(crate) fn ending(request: &pb::EndConversationRequest) -> Ending {
     }
 }
 
-/// What a list is ordered by. The contract's rules leave no other text.
+/// Returns the order of a list. The rules of the contract admit no other text.
 pub(crate) fn order(text: &str) -> (OrderKey, Direction) {
     let key = match text.strip_suffix(" desc").unwrap_or(text) {
         "update_time" => OrderKey::UpdatedAt,
@@ -269,7 +270,7 @@ pub(crate) fn order(text: &str) -> (OrderKey, Direction) {
     (key, Direction::of(text))
 }
 
-/// Which conversations a list shows.
+/// Returns which conversations a list shows.
 pub(crate) fn filter(request: &pb::ListConversationsRequest) -> Result<Filter> {
     let filter = Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,

@@ -1,4 +1,4 @@
-//! What one transaction does to customers.
+//! The actions on customers, each within one transaction.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,26 +17,26 @@ use crate::pb::{self, ErrorReason};
 use crate::rpc::etag::{self, Etag};
 use crate::rpc::{Page, size, times};
 
-/// Numbered slugs that are looked at together: enough that a name which nearly everybody has takes
-/// a handful of looks, few enough that a rare one costs nothing.
+/// The number of numbered slugs that are looked up together. It is enough for a very common name to need only a
+/// few lookups, and few enough for a rare one to cost nothing.
 const SLUGS_AT_A_TIME: u32 = 32;
 
-/// How often a made slug may be taken between the look and the insert before the call gives up.
+/// The number of attempts to insert a made slug that another call may take after the lookup.
 const SLUG_ATTEMPTS: u32 = 32;
 
-/// Customers that make words common. Where so many of a million have them, a walk of the list meets a
-/// page of 50 after about 10,000 rows in order, and sorting takes 5,000 rows out of order: with fewer
-/// the walk gets longer, with more the sort does.
+/// The number of customers that makes words common. If this many of a million have them, a walk of the list
+/// finds a page of 50 after about 10,000 rows in order. A sort takes 5,000 rows out of order. With fewer
+/// customers the walk gets longer, with more the sort does.
 const COMMON: i64 = 5_000;
 
-/// Whether a deleted customer counts as there.
+/// Whether a deleted customer counts as existing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deleted {
     Hidden,
     Shown,
 }
 
-/// Adds a customer. Without a slug, it gets the first free one that its name suggests.
+/// Creates a customer. Without a slug, it gets the first free one that its name suggests.
 pub(crate) async fn create(tx: &TenantTx, mut customer: Customer) -> Result<Customer> {
     rules::check_external_ids(&customer.external_ids.0)?;
     let lexemes = words::lexemes(tx.tenant(), &customer);
@@ -51,7 +51,7 @@ pub(crate) async fn create(tx: &TenantTx, mut customer: Customer) -> Result<Cust
     Ok(customer)
 }
 
-/// Adds a customer with a slug that is free.
+/// Inserts a customer with a free slug.
 async fn insert(tx: &TenantTx, customer: &mut Customer, lexemes: &[String], steps: &[Step]) -> Result<()> {
     let base = match customer.business_name.as_str() {
         "" => rules::visitor_slug(customer.id),
@@ -70,8 +70,8 @@ async fn insert(tx: &TenantTx, customer: &mut Customer, lexemes: &[String], step
     })
 }
 
-/// Has a customer hold its ids of other systems. They come last in a transaction, in their order, so that two
-/// transactions never wait for each other's.
+/// Claims a customer's ids of other systems. They come last in a transaction, in their order, so that two
+/// transactions never wait for each other.
 async fn hold_external_ids(tx: &TenantTx, customer: &Customer) -> Result<()> {
     let mut ids = customer.external_ids.0.clone();
     ids.sort_unstable();
@@ -84,12 +84,12 @@ async fn hold_external_ids(tx: &TenantTx, customer: &Customer) -> Result<()> {
             return Err(external_id_taken(id, holder));
         }
     }
-    // The other one has given it up in between.
+    // The other customer has given it up in between.
     Err(Error::conflict())
 }
 
-/// The first free slug after `base`, `base-2` and so on. Where many are taken it looks ever further
-/// ahead, so that the look stays short and numbers may be left out.
+/// Returns the first free slug of `base-2`, `base-3` and so on. If many are taken, it looks ever further ahead.
+/// So the search stays short, and numbers may be left out.
 async fn free_slug(tx: &TenantTx, base: &str) -> Result<String> {
     let mut first = 2;
     loop {
@@ -103,11 +103,11 @@ async fn free_slug(tx: &TenantTx, base: &str) -> Result<String> {
     }
 }
 
-/// How customers are looked up together.
+/// Looks customers up by their ids, many together.
 pub(crate) struct ById;
 
 impl Find for ById {
-    /// A customer, and what it said about being contacted.
+    /// A customer and its consents.
     type Row = (Customer, Vec<Consent>);
     const NAME: &'static str = "customers";
 
@@ -126,17 +126,17 @@ impl Find for ById {
     }
 }
 
-/// The customer with this id, as it was found.
+/// Returns the customer that was found by this id.
 pub(crate) fn get(found: Option<Customer>, id: Uuid, deleted: Deleted) -> Result<Customer> {
     visible(found, deleted, id)
 }
 
-/// The customer with this id, which is not deleted, for a call that needs to know it.
+/// Returns the customer with this id for a call that refers to it. Fails if it is deleted.
 pub(crate) async fn read(tx: &TenantTx, id: Uuid) -> Result<Customer> {
     get(store::find_each(tx, &[id]).await?.pop(), id, Deleted::Hidden)
 }
 
-/// The customer with this slug, and what it said about being contacted.
+/// Returns the customer with this slug, and its consents.
 pub(crate) async fn get_by_slug(
     tx: &TenantTx,
     slug: &str,
@@ -148,7 +148,7 @@ pub(crate) async fn get_by_slug(
     Ok((customer, consents))
 }
 
-/// One page of customers, and where the next one begins.
+/// Returns one page of customers, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -162,7 +162,7 @@ pub(crate) async fn list(
     Ok((customers, next))
 }
 
-/// The ids of all customers that a filter lets through, in no order; no more than `limit`.
+/// Returns the ids of the customers that match a filter, in no order, and no more than `limit`.
 pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Result<Vec<Uuid>> {
     choose_plan(tx, filter).await?;
     let ids = store::list_ids(tx, filter, limit).await?;
@@ -171,9 +171,9 @@ pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Resu
     Ok(ids)
 }
 
-/// Has the list read what costs least. Words that few customers have are looked up, and who has them
-/// is sorted; words that many have are met soon by whoever walks the list in its order. The planner
-/// cannot tell one from the other: it takes every beginning of a word to be had by one in fifty.
+/// Selects the cheapest plan for the list. For rare words, the customers that have them are looked up and
+/// sorted. For common words, a walk of the list in its order soon finds a page. The planner cannot tell one
+/// from the other: it expects every prefix of a word in one of fifty rows.
 async fn choose_plan(tx: &TenantTx, filter: &Filter) -> Result<()> {
     if let Some(words) = &filter.search {
         tx.plan_by_bitmap().await?;
@@ -186,8 +186,7 @@ async fn choose_plan(tx: &TenantTx, filter: &Filter) -> Result<()> {
     Ok(())
 }
 
-/// Makes of a customer what `change` makes of it. A change of nothing changes nothing, the etag
-/// included.
+/// Applies `change` to a customer. If the result is the same, nothing is written, and the etag stays.
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
@@ -213,7 +212,7 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> R
     write(tx, &customer, Customer { deleted_at: Some(times::now()), ..customer.clone() }).await
 }
 
-/// Brings a hidden customer back.
+/// Restores a hidden customer.
 pub(crate) async fn undelete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Customer> {
     let customer = store::lock(tx, id).await?.ok_or_else(|| not_found(id))?;
     if customer.deleted_at.is_none() {
@@ -223,7 +222,7 @@ pub(crate) async fn undelete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) ->
     write(tx, &customer, Customer { deleted_at: None, ..customer.clone() }).await
 }
 
-/// Holds a customer that a call refers to: it stays until the transaction ends.
+/// Keeps a customer that a call refers to from being deleted until the transaction ends.
 ///
 /// # Errors
 ///
@@ -232,14 +231,14 @@ pub(crate) async fn require(tx: &TenantTx, id: Uuid) -> Result<()> {
     if store::hold(tx, id).await? {
         return Ok(());
     }
-    // A deleted customer is told apart from one that was never there.
+    // The error distinguishes a deleted customer from one that never existed.
     match store::find_preferences(tx, id).await? {
         Some(_) => Err(is_deleted(id)),
         None => Err(not_found(id)),
     }
 }
 
-/// The BCP 47 tag of a customer's language; empty when it says none.
+/// Returns the BCP 47 tag of a customer's language; empty if it has none.
 ///
 /// # Errors
 ///
@@ -253,7 +252,8 @@ pub(crate) async fn language(tx: &TenantTx, id: Uuid, deleted: Deleted) -> Resul
     }
 }
 
-/// Makes anew what the next customers after this id are found and ordered by, and gives the last of them.
+/// Writes again the columns by which the next customers after this id are found and ordered. Returns the id of
+/// the last of them.
 pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Option<Uuid>> {
     let customers = store::lock_after(tx, after, limit).await?;
     for customer in &customers {
@@ -263,9 +263,9 @@ pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Op
     Ok(customers.last().map(|customer| customer.id))
 }
 
-/// Writes a customer anew and counts what changed, in one flight. Another slug may have to wait for who takes it at the
-/// same time, and that one for our counts: then it is written before anything is counted, as a new customer is. Ids of
-/// other systems come after both.
+/// Updates a customer and the counts, in one flight. A new slug may have to wait for another transaction that
+/// takes it, and that one for the counts of this one. So with a new slug the customer is written before
+/// anything is counted, as for a new customer. The ids of other systems come after both.
 async fn write(tx: &TenantTx, before: &Customer, customer: Customer) -> Result<Customer> {
     let customer = Customer { updated_at: times::now(), revision: customer.revision + 1, ..customer };
     let lexemes = words::lexemes(tx.tenant(), &customer);
@@ -287,13 +287,13 @@ async fn write(tx: &TenantTx, before: &Customer, customer: Customer) -> Result<C
     Ok(customer)
 }
 
-/// The ids of other systems that a customer holds, so that no other one can have them.
+/// Returns the ids of other systems that a customer claims, so that no other customer can have them.
 fn held(customer: &Customer) -> BTreeSet<&ExternalId> {
     let ids = customer.deleted_at.is_none().then_some(&customer.external_ids.0);
     ids.into_iter().flatten().collect()
 }
 
-/// The customer that was found under this name, unless it is deleted and counts as absent.
+/// Returns the customer that was found by this name, unless it is deleted and counts as missing.
 fn visible(found: Option<Customer>, deleted: Deleted, name: impl ToString) -> Result<Customer> {
     match found {
         Some(customer) if deleted == Deleted::Shown || customer.deleted_at.is_none() => Ok(customer),
@@ -302,7 +302,7 @@ fn visible(found: Option<Customer>, deleted: Deleted, name: impl ToString) -> Re
     }
 }
 
-/// The customer is there, but deleted.
+/// Returns the error for a deleted customer.
 pub(crate) fn is_deleted(id: Uuid) -> Error {
     Error::Elsewhere {
         reason: ErrorReason::CustomerNotFound,
@@ -314,7 +314,7 @@ pub(crate) fn is_deleted(id: Uuid) -> Error {
     }
 }
 
-/// The customer that is to be brought back is not deleted.
+/// Returns the error for restoring a customer that is not deleted.
 pub(crate) fn not_deleted(id: Uuid) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::CustomerNotDeleted,
@@ -324,12 +324,12 @@ pub(crate) fn not_deleted(id: Uuid) -> Error {
     }
 }
 
-/// There is no such customer in this tenant.
+/// Returns the error for a customer that this tenant does not have.
 pub(crate) fn not_found(name: impl ToString) -> Error {
     Error::NotFound { reason: ErrorReason::CustomerNotFound, kind: "customer", name: name.to_string() }
 }
 
-/// Another customer has this id of another system.
+/// Returns the error for an id of another system that another customer has.
 pub(crate) fn external_id_taken(id: &ExternalId, holder: Uuid) -> Error {
     let ExternalId { source, id } = id;
     Error::AlreadyExists {

@@ -1,4 +1,4 @@
-//! What a change of a customer does to the counts of customers.
+//! The effect of a change of a customer on the counts of customers.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ pub(crate) enum Dimension {
 }
 
 impl Dimension {
-    /// How it is stored.
+    /// Returns the stored word.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::IndustryCategory => "INDUSTRY_CATEGORY",
@@ -29,12 +29,12 @@ impl Dimension {
 pub(crate) struct Step {
     pub(crate) dimension: Dimension,
     pub(crate) value: String,
-    /// Whether there is one customer more that has it, and not one fewer.
+    /// True if one more customer has the value, false if one fewer has it.
     pub(crate) taken: bool,
 }
 
-/// What changes where a customer was `before` and is `after`: nothing where it was not there, or is not
-/// any more. A deleted customer does not count.
+/// Returns the steps of a change from `before` to `after`. `None` is a customer that does not exist. A deleted
+/// customer does not count.
 pub(crate) fn steps(before: Option<&Customer>, after: Option<&Customer>) -> Vec<Step> {
     let (before, after) = (values(before), values(after));
     let step = |taken| {
@@ -48,7 +48,7 @@ pub(crate) fn steps(before: Option<&Customer>, after: Option<&Customer>) -> Vec<
     given_up.chain(after.difference(&before).map(step(true))).collect()
 }
 
-/// The values by which a customer counts.
+/// Returns the values by which a customer counts.
 fn values(customer: Option<&Customer>) -> BTreeSet<(Dimension, &str)> {
     let counted = customer.filter(|customer| customer.deleted_at.is_none());
     let values = counted.map(|customer| {

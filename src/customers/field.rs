@@ -1,4 +1,4 @@
-//! One field of a customer, named by its path as masks write it, and texts that become its value.
+//! One field of a customer, named by its path as masks write it, and the texts that fill it.
 
 use std::borrow::Cow;
 
@@ -15,13 +15,13 @@ use crate::pb::{self, CONTRACT, CustomerStatus, ErrorReason};
 use crate::rpc::mask::{self, Change};
 use crate::rpc::validate::Violation;
 
-/// What the path of one of the tenant's own fields begins with.
+/// The first part of the path of a tenant's own field.
 const ATTRIBUTES: &str = "custom_attributes";
 
-/// Characters of the name of such a field at most, as of a tag.
+/// The limit of characters in the name of such a field, as for a tag.
 const MAX_KEY: usize = 64;
 
-/// The etag is sent, but is no field of a customer.
+/// The etag is part of the message, but is not a field of a customer.
 const ETAG: &str = "etag";
 
 /// A field that a text can fill.
@@ -33,18 +33,18 @@ pub(crate) struct Field {
 
 #[derive(Debug, Clone)]
 enum Place {
-    /// A text, texts, or a word of an enum.
+    /// A text, a list of texts, or a word of an enum.
     Value(Vec<FieldDescriptor>),
     /// A key of the tenant's own.
     Attribute(String),
 }
 
 impl Field {
-    /// The field at `path`.
+    /// Returns the field at `path`.
     ///
     /// # Errors
     ///
-    /// What is wrong with the path, in words.
+    /// A description of what is wrong with the path.
     pub(crate) fn parse(path: &str) -> std::result::Result<Self, String> {
         let field = |place| Self { path: path.to_owned(), place };
         let rest = path.strip_prefix(ATTRIBUTES);
@@ -64,22 +64,22 @@ impl Field {
         }
     }
 
-    /// The field's path.
+    /// Returns the field's path.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
 }
 
-/// What is known of a customer.
+/// A customer as a message, to look up which fields are filled.
 pub(crate) struct Known(DynamicMessage);
 
 impl Known {
-    /// What is known of this one.
+    /// Returns this customer as a message.
     pub(crate) fn of(customer: &Customer) -> Result<Self> {
         to_dynamic(&customer.clone().into()).map(Self)
     }
 
-    /// Whether the field is filled. A status of LEAD is what a customer has before anybody said one.
+    /// Returns whether the field is filled. The status LEAD does not count: a customer has it by default.
     pub(crate) fn has(&self, field: &Field) -> bool {
         match &field.place {
             Place::Value(path) => value_at(&self.0, path).is_some_and(|value| is_filled(&value)),
@@ -98,13 +98,13 @@ impl Known {
     }
 }
 
-/// The customer after its field took `text`. A field of many values takes every line, after those that
-/// it has; with `overwrite` instead of them.
+/// Returns the customer after its field took `text`. A list takes every line, after its present items; with
+/// `overwrite` instead of them.
 ///
 /// # Errors
 ///
-/// `TARGET_FIELD_FILLED` when the field has another value, and `overwrite` is not set; `FIELD_INVALID`
-/// of `answer`, the field of the request that has the text, when the contract's rules refuse it.
+/// `TARGET_FIELD_FILLED` if the field has another value, and `overwrite` is not set. `FIELD_INVALID` of
+/// `answer`, the field of the request that has the text, if the rules of the contract refuse it.
 pub(crate) fn fill(current: &Customer, field: &Field, text: &str, overwrite: bool) -> Result<Customer> {
     let before = pb::Customer::from(current.clone());
     let filled = || filled(current, field);
@@ -124,7 +124,7 @@ pub(crate) fn fill(current: &Customer, field: &Field, text: &str, overwrite: boo
     Ok(wire::update(after.map_err(|error| of_answer(error, field))?, current))
 }
 
-/// Puts the text where the path leads, making the messages on the way.
+/// Writes the text at the end of the path. Missing messages on the way are created.
 fn take(
     message: &mut DynamicMessage,
     path: &[FieldDescriptor],
@@ -147,7 +147,7 @@ fn take(
     }
 }
 
-/// What becomes of a value.
+/// Returns a value after it took the text.
 fn taken(
     field: &FieldDescriptor,
     present: &Value,
@@ -170,7 +170,7 @@ fn taken(
     Ok(value)
 }
 
-/// The items of a list after it took the lines of a text.
+/// Returns the items of a list after it took the lines of a text.
 fn added(present: &[Value], text: &str, overwrite: bool) -> Vec<Value> {
     let mut items = if overwrite { Vec::new() } else { present.to_vec() };
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -182,7 +182,7 @@ fn added(present: &[Value], text: &str, overwrite: bool) -> Vec<Value> {
     items
 }
 
-/// The words of a list after it took the lines of a text.
+/// Returns the words of a list after it took the lines of a text.
 fn listed(words: &EnumDescriptor, present: &[Value], text: &str, overwrite: bool) -> Result<Vec<Value>> {
     let mut items = if overwrite { Vec::new() } else { present.to_vec() };
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -194,8 +194,8 @@ fn listed(words: &EnumDescriptor, present: &[Value], text: &str, overwrite: bool
     Ok(items)
 }
 
-/// The number of the word of an enum, which may be written in any case, with spaces or hyphens, and
-/// without the prefix of all its words.
+/// Returns the number of a word of an enum. The word may be written in any case, with spaces or hyphens, and
+/// without the common prefix of the enum's words.
 fn word(words: &EnumDescriptor, text: &str) -> Result<i32> {
     let wanted = text.to_ascii_uppercase().replace([' ', '-'], "_");
     let zero = words.get_value(0).map(|zero| zero.name().to_owned()).unwrap_or_default();
@@ -227,7 +227,7 @@ fn with_attribute(
     }
 }
 
-/// The value that stands at the end of the path, if it is set.
+/// Returns the value at the end of the path, if it is set.
 fn value_at<'a>(message: &'a DynamicMessage, path: &[FieldDescriptor]) -> Option<Cow<'a, Value>> {
     let (field, rest) = path.split_first()?;
     if !message.has_field(field) {
@@ -246,7 +246,7 @@ fn is_filled(value: &Value) -> bool {
     match value {
         Value::String(text) => !text.is_empty(),
         Value::List(items) => !items.is_empty(),
-        // The only enum of a customer that is no list.
+        // The status is the only enum of a customer outside a list.
         Value::EnumNumber(number) => *number > CustomerStatus::Lead.into(),
         _ => true,
     }
@@ -273,7 +273,7 @@ fn filled(customer: &Customer, field: &Field) -> Error {
     is_filled_already(customer.id, field)
 }
 
-/// The field has another value.
+/// Returns the error for a field that has another value.
 pub(crate) fn is_filled_already(customer: Uuid, field: &Field) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::TargetFieldFilled,
@@ -285,7 +285,7 @@ pub(crate) fn is_filled_already(customer: Uuid, field: &Field) -> Error {
     }
 }
 
-/// What is wrong with the field is wrong with the text that it would take.
+/// Turns an error of the field into an error of `answer`, the text that it would take.
 fn of_answer(error: Error, field: &Field) -> Error {
     let Error::Invalid { reason, violations } = error else { return error };
     let of_answer = |Violation { field: _, rule, description }| Violation {

@@ -7,54 +7,56 @@ use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNum
 
 use crate::rpc::fold;
 
-/// Digits from which on a text within others is a telephone number, and not a year or a house number.
+/// The number of digits from which a text within another is a telephone number, and not a year or a house
+/// number.
 const MIN_DIGITS: usize = 5;
 
-/// Digits from which on both sides of a slash are numbers of their own: `030/90182017` is one.
+/// The number of digits from which both sides of a slash are numbers of their own: `030/90182017` is one
+/// number.
 const MIN_DIGITS_BESIDE_A_SLASH: usize = 6;
 
-/// Numbers of a text that count.
+/// The limit of numbers of a text that count.
 const MAX_NUMBERS: usize = 8;
 
-/// Characters of E.164: a plus and 15 digits.
+/// The limit of characters of E.164: a plus and 15 digits.
 const MAX_E164: usize = 16;
 
-/// How a number begins that is dialled with the country code.
+/// The beginning of a number that is dialled with its country code.
 const INTERNATIONAL: [&str; 2] = ["+", "00"];
 
-/// A telephone number that stands in a text.
+/// A telephone number within a text.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Number {
-    /// Where it stands in the folded text.
+    /// The place of the number in the folded text.
     place: Range<usize>,
     written: String,
 }
 
-/// What a customer is found by for one of its numbers, or asked for by.
+/// A form of a number by which a customer is found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Form {
     /// All digits with the country code.
     International(String),
-    /// All digits without country code and leading zeros.
+    /// All digits without the country code and without leading zeros.
     National(String),
-    /// As `National`, of a number whose country nobody knows.
+    /// The same as `National`, for a number with an unknown country.
     Unplaced(String),
-    /// The digits from the last to the first, so that its beginning is the end of the number.
+    /// The digits from the last to the first, so that its prefix is the end of the number.
     Reversed(String),
 }
 
 impl Number {
-    /// The folded text of the number.
+    /// Returns the folded text of the number.
     pub(crate) fn written(&self) -> &str {
         &self.written
     }
 
-    /// The digits as they are written.
+    /// Returns the digits as they are written.
     fn digits(&self) -> String {
         self.written.chars().filter(char::is_ascii_digit).collect()
     }
 
-    /// The digits without the zeros that are dialled before them.
+    /// Returns the digits without the zeros that are dialled before them.
     fn significant(&self) -> String {
         self.digits().trim_start_matches('0').to_owned()
     }
@@ -70,7 +72,7 @@ impl Number {
         national.or_else(international)
     }
 
-    /// What a customer in this country is found by for the number.
+    /// Returns the forms by which a customer in this country is found by the number.
     fn stored_forms(&self, region: Option<Region>) -> Vec<Form> {
         let written = self.significant();
         let Some(number) = self.parse(region) else {
@@ -80,7 +82,7 @@ impl Number {
             return forms.into_iter().chain(international).collect();
         };
         let (international, national) = (digits_of(&number), significant_of(&number));
-        // With a prefix that only this country has, as the 8 of Russia.
+        // The number may have a prefix that only this country has, such as the 8 of Russia.
         let prefixed = (!international.ends_with(&written))
             .then(|| [Form::National(written.clone()), Form::Reversed(reversed(&written))]);
         let reversed = Form::Reversed(reversed(&international));
@@ -88,7 +90,7 @@ impl Number {
         forms.into_iter().chain(prefixed.into_iter().flatten()).collect()
     }
 
-    /// What the number begins or ends with, whichever way it is written.
+    /// Returns the prefixes that find the number, however it is written.
     pub(crate) fn beginnings(&self) -> Vec<Form> {
         let digits = self.significant();
         // Russia and its neighbours dial an 8 before ten digits.
@@ -98,7 +100,7 @@ impl Number {
         forms.into_iter().chain(without_eight.map(Form::Reversed)).collect()
     }
 
-    /// What a customer has who has exactly this number.
+    /// Returns the forms that a customer with exactly this number has.
     pub(crate) fn exactly(&self) -> Vec<Form> {
         if !self.is_international() {
             return vec![Form::National(self.significant())];
@@ -112,26 +114,27 @@ impl Number {
     }
 }
 
-/// The first number of a text in E.164, e.g. `+493090182017`, for a customer in this country; empty where there
-/// is none that could be dialled.
+/// Returns the first number of a text in E.164, e.g. `+493090182017`, for a customer in this country; empty if
+/// no number can be dialled.
 pub(crate) fn e164(text: &str, country_code: &str) -> String {
     let region = Region::from_str(country_code).ok();
     let (numbers, _) = in_text(text);
-    // What has letters for digits, as 1-800-FLOWERS, is read as a whole.
+    // A text with letters as digits, such as 1-800-FLOWERS, is read as a whole.
     let number =
         numbers.iter().find_map(|number| number.parse(region)).or_else(|| parse(&fold::fold(text), region));
     let e164 = number.map(|number| number.format_as(PhoneNumberFormat::E164).into_owned());
     e164.filter(|e164| e164.len() <= MAX_E164).unwrap_or_default()
 }
 
-/// What a customer in this country is found by for the text of its phone, and what the text has beside numbers.
+/// Returns the forms by which a customer in this country is found by the text of its phone, and the rest of the
+/// text.
 pub(crate) fn stored(text: &str, country_code: &str) -> (Vec<Form>, String) {
     let region = Region::from_str(country_code).ok();
     let (numbers, rest) = all(text);
     (numbers.iter().flat_map(|number| number.stored_forms(region)).collect(), rest)
 }
 
-/// The numbers of a text that is a telephone number, also where it is a short one.
+/// Returns the numbers of a text that is a telephone number, also a short one, and the rest of the text.
 pub(crate) fn all(text: &str) -> (Vec<Number>, String) {
     let (numbers, rest) = in_text(text);
     if numbers.is_empty() && rest.contains(|character: char| character.is_ascii_digit()) {
@@ -140,9 +143,9 @@ pub(crate) fn all(text: &str) -> (Vec<Number>, String) {
     (numbers, rest)
 }
 
-/// The numbers that stand in a text, and the rest of the text, folded.
+/// Returns the numbers within a text, and the rest of the text, folded.
 pub(crate) fn in_text(text: &str) -> (Vec<Number>, String) {
-    // A line has a number of its own; folded, its end would be a space.
+    // Each line has numbers of its own. Folding would turn the end of a line into a space.
     let folded = fold::fold(&text.replace(['\n', '\r'], ";"));
     let numbers: Vec<Number> =
         runs(&folded).flat_map(|run| numbers_of(&folded, run)).take(MAX_NUMBERS).collect();
@@ -158,7 +161,7 @@ pub(crate) fn in_text(text: &str) -> (Vec<Number>, String) {
     (numbers, rest.trim().to_owned())
 }
 
-/// The places of a folded text that have nothing but digits and the signs between them.
+/// Returns the ranges of a folded text that consist of digits and the signs between them.
 fn runs(folded: &str) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -183,7 +186,7 @@ fn runs(folded: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The numbers of a run: more than one where a slash stands between numbers of full length.
+/// Returns the numbers of a run: more than one if slashes separate numbers of full length.
 fn numbers_of(folded: &str, run: Range<usize>) -> Vec<Number> {
     let text = folded.get(run.clone()).unwrap_or_default();
     let whole = Number { place: run.clone(), written: text.to_owned() };
@@ -203,7 +206,8 @@ fn count(text: &str) -> usize {
     text.bytes().filter(u8::is_ascii_digit).count()
 }
 
-/// A number that can be dialled: with its country code any of a possible length, without one only a valid one.
+/// Returns a number that can be dialled. With its country code it may have any possible length; without one it
+/// must be valid.
 fn parse(text: &str, region: Option<Region>) -> Option<PhoneNumber> {
     let number = PHONE_NUMBER_UTIL.parse(text, region).ok()?;
     let is_possible = matches!(number.is_possible_with_reason(), Ok(NumberLengthType::IsPossible));
@@ -267,7 +271,7 @@ mod tests {
         }
     }
 
-    /// Whether a customer with this phone is found by a text.
+    /// Returns whether a customer with this phone is found by a text.
     fn finds(phone: &str, country: &str, query: &str) -> bool {
         let (stored, _) = stored(phone, country);
         let (asked, _) = in_text(query);

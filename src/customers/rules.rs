@@ -8,24 +8,25 @@ use super::store::{ContentPreferences, ExternalId};
 use crate::error::{Error, Result};
 use crate::rpc::fold::fold;
 
-/// Characters of a slug at most: a label of the domain name system.
+/// The limit of characters of a slug: a label of the domain name system.
 pub(crate) const MAX_SLUG: usize = 63;
 
-/// Characters that a made slug leaves for a number: `-` and up to seven digits.
+/// The number of characters that a made slug leaves for a number: `-` and up to seven digits.
 const ROOM_FOR_NUMBER: usize = 8;
 
-/// The slug of a name that has no letter or digit.
+/// The slug of a name without letters and digits.
 const NAMELESS: &str = "customer";
 
-/// What the slug of a customer without a name begins with.
+/// The beginning of the slug of a customer without a name.
 const VISITOR: &str = "visitor";
 
-/// Bytes of the id of a visitor that are in its slug, from its end, which is random: visitors are many, and would
-/// else look for one free number all at once.
+/// The number of bytes of a visitor's id that are in its slug. They are from its end, which is random: visitors
+/// are many, and would otherwise all look for one free number.
 const VISITOR_BYTES: usize = 6;
 
-/// What belongs to a customer in URLs, as `/customers/{customer_id}/ai-context`: no slug, so that
-/// `/customers/slug/{slug}` is nothing else as well. The contract has the same list as a rule of `Customer.slug`.
+/// Names that follow a customer in URLs, such as `/customers/{customer_id}/ai-context`. They are not slugs, so
+/// that `/customers/slug/{slug}` has only one meaning. The contract has the same list as a rule of
+/// `Customer.slug`.
 pub(crate) const RESERVED_SLUGS: [&str; 15] = [
     "ai-context",
     "brand-voice",
@@ -44,19 +45,20 @@ pub(crate) const RESERVED_SLUGS: [&str; 15] = [
     "purchases",
 ];
 
-/// What comes after all names in their order: the largest code point. It is no character of any script: only a name
-/// that begins with it comes later.
+/// The key after all names in their order: the largest code point. It is not a character of any script, so only
+/// a name that begins with it comes later.
 const AFTER_ALL_NAMES: &str = "\u{10ffff}";
 
-/// Tags of a customer at most, as the contract says.
+/// The limit of tags of a customer, as in the contract.
 const MAX_TAGS: usize = 50;
 
-/// Bytes of a name that count in the order of names. A token of a page has them, as JSON and then as base64, and
-/// tokens have 1 KiB at most. One character may fold to eighteen, so the limit of names is no such bound.
+/// The limit of bytes of a name that count for the order. The token of a page has them, as JSON and then as
+/// base64, and a token has at most 1 KiB. One character may fold to eighteen, so the limit of names is not
+/// enough.
 const MAX_SORT_NAME: usize = 320;
 
-/// What a customer of this name is ordered by: the beginning of the folded name. Names that are equal so far are
-/// ordered by id. A customer without a name comes last.
+/// Returns the key by which a customer of this name is ordered: the beginning of the folded name. Names with
+/// the same beginning are ordered by id. A customer without a name comes last.
 pub(crate) fn sort_name(name: &str) -> String {
     if name.is_empty() {
         return AFTER_ALL_NAMES.to_owned();
@@ -66,13 +68,12 @@ pub(crate) fn sort_name(name: &str) -> String {
     folded
 }
 
-/// The BCP 47 tag of the language that comes first to a customer; empty when it says none.
+/// Returns the BCP 47 tag of a customer's first language; empty if it has none.
 pub(crate) fn language(preferences: &ContentPreferences) -> &str {
     preferences.languages.first().map_or("", String::as_str)
 }
 
-/// The slug that a name suggests: `Café Zoë & Söhne` is `cafe-zoe-sohne`. It leaves room for a
-/// number.
+/// Returns the slug that a name suggests: `Café Zoë & Söhne` is `cafe-zoe-sohne`. It leaves room for a number.
 pub(crate) fn slug(name: &str) -> String {
     let mut slug = String::new();
     for character in deunicode(name).chars() {
@@ -89,14 +90,14 @@ pub(crate) fn slug(name: &str) -> String {
     if slug.is_empty() { NAMELESS.to_owned() } else { slug.to_owned() }
 }
 
-/// The slug of a customer without a name.
+/// Returns the slug of a customer without a name.
 pub(crate) fn visitor_slug(id: Uuid) -> String {
     let bytes = id.as_bytes();
     let random = bytes.iter().skip(bytes.len() - VISITOR_BYTES);
     random.fold(format!("{VISITOR}-"), |slug, byte| format!("{slug}{byte:02x}"))
 }
 
-/// The `number`th customer of that slug, from 1. A reserved one has no first.
+/// Returns the slug of the `number`th customer of that name, from 1. A reserved slug has no first one.
 pub(crate) fn numbered(slug: &str, number: u32) -> String {
     match number.max(if RESERVED_SLUGS.contains(&slug) { 2 } else { 1 }) {
         1 => slug.to_owned(),
@@ -104,11 +105,11 @@ pub(crate) fn numbered(slug: &str, number: u32) -> String {
     }
 }
 
-/// Holds the ids of a customer to be different.
+/// Checks that the external ids of a customer are different.
 ///
 /// # Errors
 ///
-/// The first one that is there twice.
+/// The first id that occurs twice.
 pub(crate) fn check_external_ids(ids: &[ExternalId]) -> Result<()> {
     let twice =
         (0..ids.len()).find(|index| ids.iter().take(*index).any(|before| Some(before) == ids.get(*index)));
@@ -121,11 +122,11 @@ pub(crate) fn check_external_ids(ids: &[ExternalId]) -> Result<()> {
     }
 }
 
-/// The tags of a customer with more: those that it has, and then those that are new.
+/// Returns the tags of a customer with more: the present ones, and then those that are new.
 ///
 /// # Errors
 ///
-/// More than it may have.
+/// If there are more than a customer may have.
 pub(crate) fn with_tags(present: &[String], added: &[String]) -> Result<Vec<String>> {
     let mut tags = present.to_vec();
     for tag in added {
@@ -142,7 +143,7 @@ pub(crate) fn with_tags(present: &[String], added: &[String]) -> Result<Vec<Stri
     }
 }
 
-/// The tags of a customer without some.
+/// Returns the tags of a customer without those in `removed`.
 pub(crate) fn without_tags(present: &[String], removed: &[String]) -> Vec<String> {
     present.iter().filter(|tag| !removed.contains(tag)).cloned().collect()
 }

@@ -17,15 +17,15 @@ use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, page, times};
 
-/// Answers `GetAiContext`, which is an RPC of customers, but knows more than customers do: it is made
-/// of slices that stand above this one.
+/// Answers `GetAiContext`. It is an RPC of customers, but needs more than customers have: modules above this
+/// one implement it.
 #[async_trait]
 pub trait Contexts: Send + Sync + 'static {
-    /// The context of a customer.
+    /// Returns the context of a customer.
     ///
     /// # Errors
     ///
-    /// As the RPC says.
+    /// As the RPC documents.
     async fn get(&self, call: Call<pb::GetAiContextRequest>) -> Result<pb::GetAiContextResponse>;
 }
 
@@ -38,7 +38,7 @@ pub struct Customers {
 }
 
 impl Customers {
-    /// The service over this database. Its lookups are tasks of `tracker`.
+    /// Creates the service over this database. Its lookups are tasks of `tracker`.
     pub fn new(db: Db, page_key: PageKey, tracker: TaskTracker, contexts: impl Contexts) -> Self {
         let by_id = Finder::new(db.clone(), tracker);
         Self { db, page_key, by_id, contexts: Box::new(contexts) }

@@ -27,11 +27,11 @@ use crate::rpc::etag::Etag;
 use crate::rpc::words::Text;
 
 diesel::define_sql_function! {
-    /// A tsvector of exactly these lexemes.
+    /// Returns a tsvector of exactly these lexemes.
     fn array_to_tsvector(lexemes: Array<SqlText>) -> Tsvector;
 }
 
-/// A customer as it is stored.
+/// A row of `customers`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = customers, check_for_backend(Pg), treat_none_as_null = true)]
 pub(crate) struct Customer {
@@ -63,13 +63,13 @@ pub(crate) struct Customer {
 }
 
 impl Customer {
-    /// What stands for its present state.
+    /// Returns the etag of its present state.
     pub(crate) fn etag(&self) -> Etag {
         Etag::of(self.id, self.revision, self.updated_at)
     }
 }
 
-/// One of the column `external_ids`.
+/// An item of the column `external_ids`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct ExternalId {
     pub(crate) source: String,
@@ -124,7 +124,7 @@ pub(crate) struct ContentPreferences {
     pub(crate) avoid: Vec<String>,
 }
 
-/// Adds a customer and counts it, unless its slug is taken.
+/// Inserts a customer and counts it, unless its slug is taken.
 pub(crate) async fn insert(
     tx: &TenantTx,
     customer: &Customer,
@@ -140,7 +140,7 @@ pub(crate) async fn insert(
     Ok(inserted == 1)
 }
 
-/// Which of these slugs are taken.
+/// Returns which of these slugs are taken.
 pub(crate) async fn list_taken_slugs(tx: &TenantTx, slugs: &[String]) -> Result<Vec<String>> {
     let taken = dsl::customers
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -151,7 +151,7 @@ pub(crate) async fn list_taken_slugs(tx: &TenantTx, slugs: &[String]) -> Result<
     Ok(taken)
 }
 
-/// The customers with these ids, deleted or not, as far as there are any.
+/// Returns the existing customers with these ids, deleted or not.
 pub(crate) async fn find_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Customer>> {
     let customer = dsl::customers
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -160,14 +160,14 @@ pub(crate) async fn find_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Custome
     Ok(each::each(ids, customer).load(&mut tx.connection()).await?)
 }
 
-/// Which of these ids are those of customers, deleted or not.
+/// Returns which of these ids are those of customers, deleted or not.
 pub(crate) async fn find_ids(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     let id =
         dsl::customers.filter(dsl::tenant_id.eq(tx.tenant())).filter(dsl::id.eq(each::Id)).select(dsl::id);
     Ok(each::each(ids, id).load(&mut tx.connection()).await?)
 }
 
-/// The customer with this slug, deleted or not.
+/// Returns the customer with this slug, deleted or not.
 pub(crate) async fn find_by_slug(tx: &TenantTx, slug: &str) -> Result<Option<Customer>> {
     let customer = dsl::customers
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -179,7 +179,7 @@ pub(crate) async fn find_by_slug(tx: &TenantTx, slug: &str) -> Result<Option<Cus
     Ok(customer)
 }
 
-/// The customer with this id, deleted or not, held until the transaction ends.
+/// Returns the customer with this id, deleted or not, and locks it until the transaction ends.
 pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Customer>> {
     let customer = dsl::customers
         .find((tx.tenant(), id))
@@ -191,7 +191,8 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Customer>> {
     Ok(customer)
 }
 
-/// The customers after this id, deleted or not, by their ids, held until the transaction ends.
+/// Returns the customers after this id, deleted or not, by their ids, and locks them until the transaction
+/// ends.
 pub(crate) async fn lock_after(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Vec<Customer>> {
     let customers = dsl::customers
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -205,8 +206,8 @@ pub(crate) async fn lock_after(tx: &TenantTx, after: Uuid, limit: i64) -> Result
     Ok(customers)
 }
 
-/// Keeps the customer with this id from being deleted until the transaction ends; false where there
-/// is none, or it is deleted.
+/// Keeps the customer with this id from being deleted until the transaction ends. Returns false if it does not
+/// exist or is deleted.
 pub(crate) async fn hold(tx: &TenantTx, id: Uuid) -> Result<bool> {
     let held: Option<Uuid> = dsl::customers
         .find((tx.tenant(), id))
@@ -219,7 +220,7 @@ pub(crate) async fn hold(tx: &TenantTx, id: Uuid) -> Result<bool> {
     Ok(held.is_some())
 }
 
-/// What content the customer with this id wants, and when it was deleted.
+/// Returns the content preferences of the customer with this id, and the time at which it was deleted.
 pub(crate) async fn find_preferences(
     tx: &TenantTx,
     id: Uuid,
@@ -233,7 +234,7 @@ pub(crate) async fn find_preferences(
     Ok(found.map(|(Json(preferences), deleted_at)| (preferences, deleted_at)))
 }
 
-/// Writes what a customer is found and ordered by, which is no change of it.
+/// Updates the columns by which a customer is found and ordered. This is not a change of the customer.
 pub(crate) async fn update_derived(tx: &TenantTx, customer: &Customer, lexemes: &[String]) -> Result<()> {
     diesel::update(dsl::customers.find((tx.tenant(), customer.id)))
         .set((
@@ -246,7 +247,7 @@ pub(crate) async fn update_derived(tx: &TenantTx, customer: &Customer, lexemes: 
     Ok(())
 }
 
-/// Writes a customer anew.
+/// Updates a customer.
 pub(crate) async fn update(
     tx: &TenantTx,
     customer: &Customer,

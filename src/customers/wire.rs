@@ -1,5 +1,5 @@
-//! Messages ⇄ rows. Every mapping names every field, so that a new one does not compile until it
-//! has its place.
+//! Messages ⇄ rows. Every mapping names every field, so that a new field does not compile until it has its
+//! place.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -80,18 +80,19 @@ impl From<Customer> for pb::Customer {
     }
 }
 
-/// A group of fields, unset where all are empty, as it was when nothing was sent.
+/// Returns a group of fields; `None` if all of them are empty, as when the client sent no group.
 fn set<T: Default + PartialEq>(group: T) -> Option<T> {
     (group != T::default()).then_some(group)
 }
 
-/// A new customer. Its slug may be empty: the action makes one then. What only the server makes is ignored.
+/// Returns the row of a new customer. Its slug may be empty: the action then makes one. Fields that the server
+/// sets are not taken from the client.
 pub(crate) fn create(wanted: pb::Customer, id: Uuid, now: DateTime<Utc>) -> Customer {
     let blank = Blank { id, slug: String::new(), status: Text(pb::CustomerStatus::Lead), created_at: now };
     row(wanted, blank, None, now, 1)
 }
 
-/// The row of a customer that a client changed: what only the server writes stays as it is.
+/// Returns the row of a customer that a client changed. Fields that only the server writes stay as they are.
 pub(crate) fn update(wanted: pb::Customer, current: &Customer) -> Customer {
     let blank = Blank {
         id: current.id,
@@ -102,7 +103,7 @@ pub(crate) fn update(wanted: pb::Customer, current: &Customer) -> Customer {
     row(wanted, blank, current.deleted_at, current.updated_at, current.revision)
 }
 
-/// The row with what the service makes of its texts.
+/// Returns the row with the columns that are derived from its texts.
 pub(crate) fn derived(row: Customer) -> Customer {
     Customer {
         sort_name: rules::sort_name(&row.business_name),
@@ -111,7 +112,7 @@ pub(crate) fn derived(row: Customer) -> Customer {
     }
 }
 
-/// What a row has where the message has nothing.
+/// The values of a row for fields that are empty in the message.
 struct Blank {
     id: Uuid,
     slug: String,
@@ -186,7 +187,7 @@ fn row(
     })
 }
 
-/// Which customers a list shows; nothing where the query has no word that anybody could have.
+/// Returns which customers a list shows; `None` if the query has no word that any customer could have.
 pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option<Filter> {
     if !request.query.is_empty() && !words::has_words(&request.query) {
         return None;
@@ -298,7 +299,7 @@ impl From<pb::ContentPreferences> for ContentPreferences {
     }
 }
 
-/// How much of each customer a list has.
+/// Returns how much of each customer a list shows.
 pub(crate) fn view(view: pb::CustomerView) -> View {
     match view {
         pb::CustomerView::Full => View::Full,
@@ -306,7 +307,7 @@ pub(crate) fn view(view: pb::CustomerView) -> View {
     }
 }
 
-/// As much of a customer as one lookup has.
+/// Returns the part of a customer that a view shows.
 pub(crate) fn viewed(customer: Customer, view: pb::CustomerView) -> pb::Customer {
     let customer = pb::Customer::from(customer);
     match view {
@@ -321,7 +322,7 @@ pub(crate) fn viewed(customer: Customer, view: pb::CustomerView) -> pb::Customer
     }
 }
 
-/// What a list is ordered by. The contract's rules leave no other text.
+/// Returns the order of a list. The rules of the contract admit no other text.
 pub(crate) fn order(text: &str) -> (OrderKey, Direction) {
     let key = match text.strip_suffix(" desc").unwrap_or(text) {
         "update_time" => OrderKey::UpdatedAt,

@@ -1,4 +1,4 @@
-//! What customers are found by: the lexemes of their search vectors, and queries for them.
+//! The lexemes of the search vectors of customers, and queries for them.
 
 use std::collections::BTreeSet;
 
@@ -12,20 +12,20 @@ use super::store::Customer;
 use crate::rpc::fold::{self, fold};
 use crate::rpc::split::{self, Piece};
 
-/// Words that a customer is found by at most. A description of full length has fewer different
-/// ones; this bounds the index for one that is no language.
+/// The limit of words by which a customer is found. A description of full length has fewer different ones. The
+/// limit bounds the index for a text that is not in any language.
 const MAX_WORDS: usize = 1_000;
 
-/// Characters of a word that count: no language's words are longer, and what is longer is no word.
+/// The limit of characters of a word: no language has longer words.
 const MAX_WORD: usize = 48;
 
-/// Words of a query at most; more find nothing that fewer would not.
+/// The limit of words of a query: more words find nothing that fewer would not.
 const MAX_QUERY_WORDS: usize = 16;
 
-/// What a list asks its search vectors for. All of it must hold.
+/// The conditions of a list on the search vectors. All of them must hold.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Asked<'a> {
-    /// Words, addresses and numbers, as somebody types them.
+    /// Words, addresses and numbers, as a person types them.
     pub(crate) query: &'a str,
     pub(crate) tags: &'a [String],
     /// A whole address; empty for any.
@@ -34,7 +34,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) phone: &'a str,
 }
 
-/// The lexemes of a customer's search vector: the words of its texts, its tags, address and numbers.
+/// Returns the lexemes of a customer's search vector: the words of its texts, its tags, its address and its
+/// numbers.
 pub(crate) fn lexemes(tenant: Uuid, customer: &Customer) -> Vec<String> {
     let mark = Mark::of(tenant);
     let (forms, beside) = phone::stored(&customer.phone, &customer.address.0.country_code);
@@ -64,18 +65,17 @@ pub(crate) fn lexemes(tenant: Uuid, customer: &Customer) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// The text of a tsquery for customers that have all that is asked for. Nothing where there is nothing to
-/// look for.
+/// Returns the text of a tsquery for customers that meet all conditions; `None` if there is no condition.
 ///
-/// Every word must start some word of the customer. An address must be the customer's whole one, and of a
-/// number the customer may have any form.
+/// Every word must be a prefix of some word of the customer. An address must be the customer's whole one. For a
+/// number, the customer may have any form of it.
 pub(crate) fn tsquery(tenant: Uuid, asked: Asked<'_>) -> Option<String> {
     let mark = Mark::of(tenant);
     let Asked { query, tags, email, phone } = asked;
     let (addresses, rest) = addresses(&mark, query);
     let (numbers, rest) = phone::in_text(&rest);
     let numbers = numbers.iter().map(|number| {
-        // It may be something else too, as a postal code.
+        // It may also be something else, such as a postal code.
         let words = distinct(number.written()).map(|word| begins_with(&mark.word(&word))).collect::<Vec<_>>();
         let beginnings = number.beginnings();
         let whole = number.exactly();
@@ -94,14 +94,14 @@ pub(crate) fn tsquery(tenant: Uuid, asked: Asked<'_>) -> Option<String> {
     (!terms.is_empty()).then(|| terms.join(" & "))
 }
 
-/// Whether a query has a word in it at all. `%` has none, and finds nobody.
+/// Returns whether a query has any word. `%` has none, and finds no customer.
 pub(crate) fn has_words(query: &str) -> bool {
     !words(query).is_empty()
 }
 
-/// The words of a text by Unicode's rules (UAX 29), and the parts of words that have signs within:
-/// `example.com` is also `example` and `com`. What has no spaces between words is its pairs of characters, and
-/// the last character, so that every character starts something.
+/// Returns the words of a text by Unicode's rules (UAX 29), and the parts of words with signs in them. For
+/// example, `example.com` is also `example` and `com`. A text without spaces between words gives its pairs of
+/// characters and its last character, so that every character is a prefix of something.
 fn words(text: &str) -> Vec<String> {
     let folded = fold(text);
     let mut words = Vec::new();
@@ -120,7 +120,7 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// The different words of a query.
+/// Returns the different words of a query.
 fn distinct(text: &str) -> impl Iterator<Item = String> {
     words(text).into_iter().collect::<BTreeSet<_>>().into_iter()
 }
@@ -129,7 +129,7 @@ fn cut(word: &str) -> String {
     word.chars().take(MAX_WORD).collect()
 }
 
-/// Terms for the whole addresses and domains (`@firma.de`) of a query, and the rest of it.
+/// Returns terms for the whole addresses and domains (`@firma.de`) of a query, and the rest of it.
 fn addresses(mark: &Mark, query: &str) -> (Vec<String>, String) {
     let (mut terms, mut rest) = (Vec::new(), Vec::new());
     for token in query.split_whitespace() {
@@ -144,15 +144,15 @@ fn addresses(mark: &Mark, query: &str) -> (Vec<String>, String) {
     (terms, rest.join(" "))
 }
 
-/// Whether a text is a whole domain, of two labels at least.
+/// Returns whether a text is a whole domain, of at least two labels.
 fn is_domain(text: &str) -> bool {
     let is_sign =
         |character: char| character.is_alphanumeric() || is_combining_mark(character) || character == '-';
     text.contains('.') && text.split('.').all(|label| !label.is_empty() && label.chars().all(is_sign))
 }
 
-/// What all lexemes of a tenant begin with: the whole of its id, so that one GIN index keeps tenants apart, and
-/// nobody can choose an id whose lexemes are another tenant's.
+/// The prefix of all lexemes of a tenant: the whole of its id. So one GIN index keeps tenants apart, and no
+/// tenant can have an id whose lexemes are another tenant's.
 struct Mark(String);
 
 impl Mark {
@@ -191,13 +191,13 @@ fn begins_with(lexeme: &str) -> String {
     format!("{}:*", quote(lexeme))
 }
 
-/// One of these terms; none is empty but those that are left out.
+/// Returns an alternative of these terms. Empty terms are left out.
 fn any_of(terms: impl Iterator<Item = String>) -> String {
     let terms: Vec<_> = terms.filter(|term| !term.is_empty()).collect();
     format!("({})", terms.join(" | "))
 }
 
-/// A lexeme as tsquery's input syntax quotes it.
+/// Quotes a lexeme as the input syntax of tsquery requires.
 fn quote(lexeme: &str) -> String {
     format!("'{}'", lexeme.replace('\\', "\\\\").replace('\'', "''"))
 }

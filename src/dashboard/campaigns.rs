@@ -1,4 +1,4 @@
-//! `GetCampaignStatistics`: what `campaigns` counts, in a window of the dashboard.
+//! `GetCampaignStatistics`: the counts of `campaigns`, in a window of the dashboard.
 
 use chrono::{DateTime, Utc};
 
@@ -9,14 +9,14 @@ use crate::db::TenantTx;
 use crate::error::Result;
 use crate::pb::{self, CampaignAttribution};
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wish {
     window: Window,
     attribution: CampaignAttribution,
 }
 
-/// What a request asks for.
+/// Returns the parameters of a request.
 pub(super) fn wish(request: &pb::GetCampaignStatisticsRequest, now: DateTime<Utc>) -> Result<Wish> {
     let pb::GetCampaignStatisticsRequest { time_from, time_until, attribution } = request;
     Ok(Wish {
@@ -25,7 +25,7 @@ pub(super) fn wish(request: &pb::GetCampaignStatisticsRequest, now: DateTime<Utc
     })
 }
 
-/// Counts what came of campaigns.
+/// Counts the results of campaigns.
 pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<pb::GetCampaignStatisticsResponse> {
     let Wish { window, attribution } = *wish;
     let times = (window.from, window.until);

@@ -1,8 +1,8 @@
-//! The dashboard: what a tenant's customers, conversations and campaigns come to.
+//! The dashboard: the statistics of a tenant's customers, conversations and campaigns.
 //!
-//! A room for each answer. Every answer is read in one snapshot and worked out when it is asked for, and
-//! what is read of rows lies in the window. How many customers there are in all is kept with them
-//! (`customers::counts`), since nobody can count millions in time.
+//! Each answer has a module. Every answer is read in one snapshot and computed when it is requested, and it
+//! reads only rows in the window. The total of customers is kept with them (`customers::counts`), because
+//! millions cannot be counted in time.
 
 mod campaigns;
 mod conversations;

@@ -1,4 +1,4 @@
-//! What all numbers share: the window that they are of, and how values are spread.
+//! What all statistics share: their window, and the spread of values.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -6,17 +6,17 @@ use crate::error::{Error, Result};
 use crate::rpc::times;
 use crate::rpc::zones::Span;
 
-/// How long a window is when nobody says: what people look at.
+/// The length of a window if the request sets none: what people look at.
 const DEFAULT_WINDOW: TimeDelta = TimeDelta::days(30);
 
-/// How long a window is at most: a year, and some days to compare it with the year before.
+/// The limit of a window: a year, and some days to compare it with the year before.
 const MAX_WINDOW: TimeDelta = TimeDelta::days(400);
 
-/// Rows of a list of values at most, those that most have first.
+/// The limit of values in a list. The values with the largest counts come first.
 pub(super) const MAX_VALUES: i64 = 100;
 
-/// The time that numbers are of: from the first until before the second. Both can be written down, so that
-/// a window can be said back, and its rows listed.
+/// The time that statistics cover: from the first until before the second. Both can be written in the contract,
+/// so that an answer can repeat the window, and list its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) from: DateTime<Utc>,
@@ -24,12 +24,12 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// The window that a request says. What it leaves out is now, and 30 days before the end, or as many as
-    /// there are before it.
+    /// Returns the window of a request. A missing end is now. A missing start is 30 days before the end, or the
+    /// first time of the contract if that is later.
     ///
     /// # Errors
     ///
-    /// For one that has no time in it, or too much.
+    /// If the window is empty or too long.
     pub(super) fn new(
         from: Option<DateTime<Utc>>,
         until: Option<DateTime<Utc>>,
@@ -54,20 +54,20 @@ impl Window {
         Ok(Self { from, until })
     }
 
-    /// The same window, but that it ends so much later, or when times end.
+    /// Returns the same window with an end that is `by` later, or the last time of the contract.
     pub(super) fn longer(self, by: TimeDelta) -> Self {
         let until = self.until.checked_add_signed(by).unwrap_or(times::LAST);
         Self { until: times::within(until), ..self }
     }
 
-    /// The part of a period that is in the window.
+    /// Returns the part of a period that is in the window.
     pub(super) fn of(self, span: Span) -> Self {
         let Span { date: _, from, until } = span.part(Some(self.from), Some(self.until));
         Self { from, until }
     }
 }
 
-/// How values are spread, all of them microseconds.
+/// The spread of values, all in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Spread {
     pub(super) count: i64,
@@ -76,9 +76,9 @@ pub(super) struct Spread {
     pub(super) p95: i64,
 }
 
-/// A share of a whole; none of nothing.
+/// Returns a share of a whole; `None` if the whole is 0.
 pub(super) fn share(part: i64, whole: i64) -> Option<f64> {
-    // Counts of rows are far below 2^53, from where on doubles leave numbers out.
+    // Counts of rows are far below 2^53, above which doubles skip integers.
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 

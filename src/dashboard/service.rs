@@ -13,7 +13,7 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// The service over this database.
+    /// Creates the service over this database.
     pub fn new(db: Db) -> Self {
         Self { db }
     }

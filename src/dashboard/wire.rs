@@ -9,7 +9,7 @@ use crate::pb::{self, dashboard_rows::List};
 use crate::rpc::times;
 use crate::rpc::words::Word;
 
-/// The window that a request says.
+/// Returns the window of a request.
 pub(super) fn window(
     from: Option<&Timestamp>,
     until: Option<&Timestamp>,
@@ -18,7 +18,7 @@ pub(super) fn window(
     Window::new(times::optional(from), times::optional(until), now)
 }
 
-/// A window, and the time zone in which its days begin.
+/// Returns a window, and the time zone in which its days begin.
 pub(super) fn window_of(window: Window, time_zone: &str) -> pb::TimeWindow {
     let Window { from, until } = window;
     pb::TimeWindow {
@@ -28,22 +28,23 @@ pub(super) fn window_of(window: Window, time_zone: &str) -> pb::TimeWindow {
     }
 }
 
-/// The customers that a request lists.
+/// Returns the rows that a request for customers lists.
 pub(super) fn customers(request: pb::ListCustomersRequest) -> pb::DashboardRows {
     pb::DashboardRows { list: Some(List::Customers(request)) }
 }
 
-/// The conversations that a request lists.
+/// Returns the rows that a request for conversations lists.
 pub(super) fn conversations(request: pb::ListConversationsRequest) -> pb::DashboardRows {
     pb::DashboardRows { list: Some(List::Conversations(request)) }
 }
 
-/// The name in the contract of an enum's word as it is stored, also of one of a newer version; empty for none.
+/// Returns the name, as in the contract, of a stored word of an enum, also of a word of a newer version. Empty
+/// for an empty word.
 pub(super) fn full_name<E: Word>(word: &str) -> String {
     if word.is_empty() { String::new() } else { format!("{}{word}", E::PREFIX) }
 }
 
-/// So many rows of a value, and the request that lists them.
+/// Returns the number of rows of a value, with the request that lists them.
 pub(super) fn count(
     value: impl Into<String>,
     count: i64,
@@ -52,7 +53,7 @@ pub(super) fn count(
     pb::DashboardCount { value: value.into(), row_count: count, rows }
 }
 
-/// The same of a value by which a list can be filtered, which it cannot by none.
+/// Returns the same for a value by which a list can be filtered. A list cannot be filtered by an empty value.
 pub(super) fn count_of(
     value: String,
     count: i64,

@@ -1,4 +1,4 @@
-//! What is known of a customer's engagement in all.
+//! The reads of a customer's whole engagement.
 
 use futures_util::try_join;
 use uuid::Uuid;
@@ -9,10 +9,10 @@ use crate::campaigns::assignments::store::{self as assignments, Reached};
 use crate::db::TenantTx;
 use crate::error::Result;
 
-/// What a customer showed interest in, bought, and was sent.
+/// The interest, the purchases and the campaigns of a customer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Engagement {
-    /// The most first, as of the latest event.
+    /// The highest score first, as of the latest event.
     pub(crate) interests: Vec<Score>,
     /// The newest first.
     pub(crate) purchases: Vec<Bought>,
@@ -20,7 +20,7 @@ pub(crate) struct Engagement {
     pub(crate) campaigns: Vec<Reached>,
 }
 
-/// How much of each is read.
+/// The limits on each of them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) interests: i64,
@@ -28,7 +28,8 @@ pub(crate) struct Limits {
     pub(crate) campaigns: i64,
 }
 
-/// What is known of a customer, which the caller knows to be there. Nothing of it depends on the clock.
+/// Reads the engagement of a customer, which the caller knows to exist. The result does not depend on the
+/// clock.
 pub(crate) async fn read(tx: &TenantTx, customer_id: Uuid, limits: Limits) -> Result<Engagement> {
     let (interests, purchases, campaigns) = try_join!(
         scores::list(tx, customer_id, AsOf::LatestEvent, limits.interests),

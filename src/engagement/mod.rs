@@ -1,4 +1,4 @@
-//! What customers showed interest in, what they bought, and which campaign and conversation it came of.
+//! The interest and the purchases of customers, and the campaigns and conversations that led to them.
 
 pub(crate) mod actions;
 pub(crate) mod interest;

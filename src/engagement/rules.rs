@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::pb::ConversationOutcome;
 use crate::rpc::words::Text;
 
-/// Refuses an outcome that is of no conversation, whose id stands in this field.
+/// Refuses an outcome without a conversation. `field` is the field of the conversation's id.
 pub(crate) fn check_outcome(
     field: &'static str,
     outcome: Option<Text<ConversationOutcome>>,

@@ -24,7 +24,8 @@ pub struct Engagements {
 }
 
 impl Engagements {
-    /// The service over this database. Conversations that get an outcome are told of through `feed`.
+    /// Creates the service over this database. Watchers of conversations that get an outcome are told through
+    /// `feed`.
     pub(crate) fn new(db: Db, page_key: PageKey, feed: Feed) -> Self {
         Self { db, page_key, feed }
     }

@@ -1,4 +1,4 @@
-//! What one transaction does to FAQs.
+//! The actions on FAQs, each within one transaction.
 
 use std::collections::HashMap;
 
@@ -20,39 +20,40 @@ use crate::rpc::words::Text;
 use crate::rpc::{Page, times};
 use crate::{conversations, customers};
 
-/// How often a FAQ may come or go between the look and the insert before the call gives up.
+/// The number of attempts to lock or insert a FAQ that other calls insert or delete in between.
 const OPEN_ATTEMPTS: u32 = 4;
 
-/// What an observation came to.
+/// The result of an observation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Recorded {
     /// The FAQ after it.
     pub(crate) faq: Faq,
     pub(crate) observation: Observation,
-    /// Whether it was there before.
+    /// Whether it was recorded before.
     pub(crate) deduplicated: bool,
 }
 
-/// What a call made of a FAQ.
+/// The result of a call on a FAQ.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Done {
     /// The FAQ after it.
     pub(crate) faq: Faq,
-    /// Whether it was so before, so that nothing was changed.
+    /// Whether the FAQ was in this state before, so that nothing was changed.
     pub(crate) deduplicated: bool,
 }
 
-/// What to look for.
+/// The parameters of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wish {
     pub(crate) customer_id: Uuid,
-    /// The BCP 47 tag of the query's language; empty for none, which finds words as they are written.
+    /// The BCP 47 tag of the query's language; empty for none. Without a language, words are found only as they
+    /// are written.
     pub(crate) language: String,
-    /// At most 8,192 characters, so that its words are made in a moment.
+    /// The text, of at most 8,192 characters, so that it is split into words quickly.
     pub(crate) query: String,
-    /// Of which statuses; all that can be found when empty.
+    /// The accepted statuses; if empty, all statuses that a search can find.
     pub(crate) statuses: Vec<Text<FaqStatus>>,
-    /// How many FAQs at most.
+    /// The limit of FAQs.
     pub(crate) limit: usize,
 }
 
@@ -60,11 +61,12 @@ pub(crate) struct Wish {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Found {
     pub(crate) faq: Faq,
-    /// Why it stands where it does.
+    /// The scores that decide its place.
     pub(crate) scores: Scores,
 }
 
-/// Adds a FAQ that a client wrote, unless its customer has the question with the same content: then it is that FAQ.
+/// Creates a FAQ that a client wrote. If its customer has the question with the same content, that FAQ is
+/// returned.
 pub(crate) async fn create(tx: &TenantTx, faq: Faq) -> Result<Done> {
     customers::actions::require(tx, faq.customer_id).await?;
     require_origin(tx, faq.customer_id, faq.source_conversation_id, faq.source_message_id).await?;
@@ -78,17 +80,17 @@ pub(crate) async fn create(tx: &TenantTx, faq: Faq) -> Result<Done> {
     Ok(Done { faq, deduplicated: false })
 }
 
-/// The FAQ with this id.
+/// Returns the FAQ with this id.
 pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Faq> {
     store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
-/// The observation with this id.
+/// Returns the observation with this id.
 pub(crate) async fn get_observation(tx: &TenantTx, id: Uuid) -> Result<Observation> {
     observations::find(tx, id).await?.ok_or_else(|| rules::no_observation(id))
 }
 
-/// One page of the observations of a FAQ, the newest first, and where the next one begins.
+/// Returns one page of the observations of a FAQ, the newest first, and where the next one begins.
 pub(crate) async fn list_observations(
     tx: &TenantTx,
     faq_id: Uuid,
@@ -100,14 +102,14 @@ pub(crate) async fn list_observations(
     Ok((observations, next))
 }
 
-/// One page of FAQs, and where the next one begins.
+/// Returns one page of FAQs, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
 ) -> Result<(Vec<Faq>, Option<Cursor>)> {
-    // A plan for any value knows neither rare words nor common ones.
+    // A plan for any value does not know which words are rare and which are common.
     if *filter != (Filter { customer_id: filter.customer_id, ..Filter::default() }) {
         tx.plan_for_values().await?;
     }
@@ -116,8 +118,8 @@ pub(crate) async fn list(
     Ok((faqs, next))
 }
 
-/// The FAQs that matter for a text, the best first: two flights, one where nothing is found, and three where
-/// thousands of FAQs have the same words.
+/// Returns the FAQs that match a text, the best first. It takes two flights, one if nothing is found, and three
+/// if thousands of FAQs have the same words.
 pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
     let Wish { customer_id, language, query, statuses, limit } = wish;
     let (words, questions) = (ranking::asked(query), ranking::questions(query));
@@ -132,7 +134,7 @@ pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
         let cut: Vec<String> = matches.cut.iter().map(|(_, term)| term.clone()).collect();
         matches.fill(terms::list_weights(tx, &ids, &cut).await?);
     }
-    // What is read is bounded by what an answer may have, so what matches best is read first.
+    // The rows that are read are limited by the size of an answer, so the best matches are read first.
     let matching = matches.truncate(ranking::shortlist(*limit));
     let matching = matching.into_iter().filter(|id| !same.contains(id));
     let ids: Vec<Uuid> = same.iter().copied().chain(matching).collect();
@@ -162,7 +164,8 @@ pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// The FAQs of a customer that matter for a text, in the language that is said or else the customer's.
+/// Returns the FAQs of a customer that match a text. The language is that of the request, or else the
+/// customer's.
 pub(crate) async fn search_customer(tx: &TenantTx, mut wish: Wish) -> Result<Vec<Found>> {
     let language = customers::actions::language(tx, wish.customer_id, Deleted::Hidden).await?;
     if wish.language.is_empty() {
@@ -171,7 +174,7 @@ pub(crate) async fn search_customer(tx: &TenantTx, mut wish: Wish) -> Result<Vec
     search(tx, &wish).await
 }
 
-/// Makes of a FAQ what `change` makes of it. A change of nothing changes nothing, the etag included.
+/// Applies `change` to a FAQ. If the result is the same, nothing is written, and the etag stays.
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
@@ -194,7 +197,7 @@ pub(crate) async fn update(
     write(tx, &current, wanted).await
 }
 
-/// Deletes a FAQ and all that belongs to it, and gives it as it last was.
+/// Deletes a FAQ with its words and its observations. Returns its last state.
 pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Faq> {
     let faq = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     etag::check(expected, faq.etag())?;
@@ -204,7 +207,7 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> R
     Ok(faq)
 }
 
-/// Records what a check of a FAQ found. A check that the FAQ has already changes nothing.
+/// Records the result of a check of a FAQ. A check that the FAQ has already changes nothing.
 pub(crate) async fn verify(tx: &TenantTx, id: Uuid, expected: Option<Etag>, check: Check) -> Result<Done> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     if rules::is_checked(&current, &check) {
@@ -241,7 +244,7 @@ pub(crate) async fn observe(tx: &TenantTx, sighting: Sighting) -> Result<Recorde
     Ok(Recorded { faq, observation, deduplicated: false })
 }
 
-/// The customer's FAQ with this id, held until the transaction ends.
+/// Returns the customer's FAQ with this id, and locks it until the transaction ends.
 async fn lock_of(tx: &TenantTx, id: Uuid, customer_id: Uuid) -> Result<Faq> {
     match store::lock(tx, id).await? {
         Some(faq) if faq.customer_id == customer_id => Ok(faq),
@@ -250,8 +253,8 @@ async fn lock_of(tx: &TenantTx, id: Uuid, customer_id: Uuid) -> Result<Faq> {
     }
 }
 
-/// The customer's FAQ with the question that was observed, held until the transaction ends; a new one
-/// where there is none. Of several calls at once, one opens it and the others find it.
+/// Returns the customer's FAQ with the observed question, and locks it until the transaction ends. If there is
+/// none, it is created. Of several concurrent calls, one creates it and the others find it.
 async fn find_or_open(tx: &TenantTx, sighting: &Sighting) -> Result<Faq> {
     let key = rules::question_key(&sighting.question);
     for _ in 0..OPEN_ATTEMPTS {
@@ -268,7 +271,7 @@ async fn find_or_open(tx: &TenantTx, sighting: &Sighting) -> Result<Faq> {
     Err(rules::collided())
 }
 
-/// Writes a FAQ as it is after a change, and its words where they are others now.
+/// Updates a FAQ after a change, and its words if they are different now.
 async fn write(tx: &TenantTx, before: &Faq, after: Faq) -> Result<Faq> {
     let mut faq = rules::dated(before, after, times::now());
     let same_words = rules::same_words(before, &faq);
@@ -285,8 +288,8 @@ async fn write(tx: &TenantTx, before: &Faq, after: Faq) -> Result<Faq> {
     Ok(faq)
 }
 
-/// Makes anew what the next FAQs after this id are recognised and found by, and gives the last of them. Where two
-/// have become one question, the one that came first has it, and the other keeps its words.
+/// Writes again the keys and the words of the next FAQs after this id. Returns the id of the last of them. If
+/// two FAQs now have the same question, the earlier one keeps it, and the other one keeps its words.
 pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Option<Uuid>> {
     let faqs = store::lock_after(tx, after, limit).await?;
     for faq in &faqs {
@@ -304,13 +307,13 @@ pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Op
     Ok(faqs.last().map(|faq| faq.id))
 }
 
-/// The text search configuration of a customer's language.
+/// Returns the text search configuration of a customer's language.
 async fn config(tx: &TenantTx, customer_id: Uuid) -> Result<String> {
     let language = customers::actions::language(tx, customer_id, Deleted::Shown).await?;
     Ok(ranking::config(&language).to_owned())
 }
 
-/// Makes sure that a conversation is with the customer, and a message in the conversation.
+/// Checks that a conversation is with the customer, and a message in the conversation.
 async fn require_origin(
     tx: &TenantTx,
     customer_id: Uuid,
@@ -323,7 +326,7 @@ async fn require_origin(
     conversations::messages::actions::require(tx, conversation_id, message_id).await
 }
 
-/// The FAQ of the customer that has the question, if it has the same content.
+/// Returns the FAQ of the customer that has the question, if it has the same content.
 ///
 /// # Errors
 ///

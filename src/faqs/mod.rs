@@ -1,4 +1,4 @@
-//! FAQs: what the clientele of a customer asks, what the answer is, and how sure that is.
+//! FAQs: the questions of a customer's clientele, their answers, and the confidence in them.
 
 pub(crate) mod actions;
 mod observations;

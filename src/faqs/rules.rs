@@ -1,5 +1,5 @@
-//! Decisions about FAQs that need no database: which questions are the same, what an observation or a
-//! check makes of a FAQ, and how sure the service is.
+//! Decisions about FAQs that need no database. They are: which questions are the same, how an observation or a
+//! check changes a FAQ, and the confidence in it.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -15,36 +15,36 @@ use crate::rpc::words::Text;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of a normal form that stand in a question's key as they are. An index of Postgres takes some
-/// 2,700 bytes; what is longer is known by its hash.
+/// The number of bytes of a normal form that are in a question's key as they are. An index of Postgres takes
+/// some 2,700 bytes. A longer form is known by its hash.
 const MAX_KEY: usize = 1_024;
 
-/// What a question or an answer may begin or end with and still be the same.
+/// The punctuation at the ends of a question or an answer that makes no difference.
 const PUNCTUATION: &[char] = &[
     '?', '!', '.', ',', ';', ':', '¿', '¡', '"', '\'', '“', '”', '„', '«', '»', '、', '。', '؟', '؛', '،',
     '।',
 ];
 
-/// What an observation counts whose observer does not say how sure it is.
+/// The confidence of an observation that sets none.
 const UNSAID_CONFIDENCE: f64 = 0.5;
 
-/// What confidence starts from, as if so much had been observed before: one of three agreed. So the
-/// first observation moves it much, and the hundredth hardly.
+/// The starting point of the confidence, as if three observations had been made and one had agreed. So the
+/// first observation changes it much, and the hundredth hardly.
 const PRIOR_AGREEING: f64 = 1.0;
 const PRIOR_ALL: f64 = 3.0;
 
-/// How much of what is missing usage gives at most, and after how many uses half of that.
+/// The largest part of the missing confidence that usage adds, and the number of uses that add half of it.
 const USAGE_GAIN: f64 = 0.2;
 const USAGE_HALF: f64 = 20.0;
 
-/// How much of what is missing a check gives, by a machine and by a person.
+/// The part of the missing confidence that a check adds, by a machine and by a person.
 const AI_CHECKED_GAIN: f64 = 0.4;
 const HUMAN_VERIFIED_GAIN: f64 = 0.85;
 
-/// What a dispute leaves.
+/// The part of the confidence that remains after a dispute.
 const DISPUTED_REST: f64 = 0.3;
 
-/// What somebody observed, before it is known of which FAQ.
+/// An observation, before its FAQ is known.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sighting {
     pub(crate) id: Uuid,
@@ -60,7 +60,7 @@ pub(crate) struct Sighting {
     pub(crate) seen_at: DateTime<Utc>,
 }
 
-/// What a check of a FAQ came to.
+/// The result of a check of a FAQ.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Check {
     pub(crate) verification: Text<FaqVerificationStatus>,
@@ -69,25 +69,25 @@ pub(crate) struct Check {
     pub(crate) status: Option<Text<FaqStatus>>,
 }
 
-/// A text without what makes no difference: compatibility forms, case, white space, and punctuation at
-/// its ends. A text of nothing but punctuation keeps it.
+/// Returns a text in its normal form: without compatibility forms, case, white space, and punctuation at its
+/// ends. A text of punctuation alone keeps it.
 pub(crate) fn normal(text: &str) -> String {
     fold::settle(text, bare)
 }
 
-/// One step to the normal form.
+/// Takes one step to the normal form.
 fn bare(text: &str) -> String {
     let folded = fold::fold(text);
     let bare = folded.trim_matches(|end: char| end.is_whitespace() || PUNCTUATION.contains(&end));
     if bare.is_empty() { folded } else { bare.to_owned() }
 }
 
-/// What a question is recognised by within its customer.
+/// Returns the key by which a question is recognised within its customer.
 pub(crate) fn question_key(question: &str) -> String {
     fold::key(normal(question), MAX_KEY)
 }
 
-/// A FAQ of which nothing but the question is known.
+/// Returns a FAQ with only a question.
 pub(crate) fn blank(id: Uuid, customer_id: Uuid, question: String, now: DateTime<Utc>) -> Faq {
     weighed(Faq {
         id,
@@ -121,7 +121,7 @@ pub(crate) fn blank(id: Uuid, customer_id: Uuid, question: String, now: DateTime
     })
 }
 
-/// The FAQ that a question opens which was observed for the first time.
+/// Returns the FAQ that is created for a question that was observed for the first time.
 pub(crate) fn opened(sighting: &Sighting, id: Uuid) -> Faq {
     Faq {
         answer: sighting.answer.clone(),
@@ -132,7 +132,7 @@ pub(crate) fn opened(sighting: &Sighting, id: Uuid) -> Faq {
     }
 }
 
-/// Refuses an observation whose fields do not go together.
+/// Refuses an observation whose fields do not fit together.
 pub(crate) fn check_sighting(sighting: &Sighting) -> Result<()> {
     let used = sighting.kind.0 == FaqObservationKind::Used;
     let rules = [
@@ -148,7 +148,7 @@ pub(crate) fn check_sighting(sighting: &Sighting) -> Result<()> {
     hold(rules)
 }
 
-/// Refuses a FAQ whose message is of no conversation.
+/// Refuses a FAQ that names a message without its conversation.
 pub(crate) fn check_origin(faq: &Faq) -> Result<()> {
     hold([origin_rule(
         faq.source_conversation_id,
@@ -167,7 +167,7 @@ fn origin_rule(conversation_id: Option<Uuid>, message_id: Option<Uuid>, field: &
     )
 }
 
-/// Names every rule that is broken.
+/// Returns an error that names every broken rule.
 fn hold(rules: impl IntoIterator<Item = Rule>) -> Result<()> {
     let violations: Vec<_> = rules
         .into_iter()
@@ -184,7 +184,7 @@ fn hold(rules: impl IntoIterator<Item = Rule>) -> Result<()> {
     Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations })
 }
 
-/// The FAQ after an observation, and the observation as it is written down.
+/// Returns the FAQ after an observation, and the row of the observation.
 pub(crate) fn observe(current: &Faq, sighting: Sighting) -> (Faq, Observation) {
     let Sighting {
         id,
@@ -226,7 +226,7 @@ pub(crate) fn observe(current: &Faq, sighting: Sighting) -> (Faq, Observation) {
     (weighed(faq), observation)
 }
 
-/// Counts an answer, and says how it stands to the FAQ's.
+/// Counts an answer. Returns how it agrees with the FAQ's answer.
 fn answered(faq: &mut Faq, answer: &str, confidence: f64) -> Option<FaqAgreement> {
     let given = normal(answer);
     if given.is_empty() {
@@ -251,8 +251,7 @@ fn answered(faq: &mut Faq, answer: &str, confidence: f64) -> Option<FaqAgreement
     Some(FaqAgreement::Conflicts)
 }
 
-/// The FAQ after a client changed it to `wanted`: what was checked or counted of another text is no
-/// longer so.
+/// Returns the FAQ after a client changed it to `wanted`. Checks and counts of another text are dropped.
 pub(crate) fn update(current: &Faq, wanted: Faq) -> Faq {
     let mut faq = Faq { normalized_question: question_key(&wanted.question), ..wanted };
     if faq.question != current.question || faq.answer != current.answer {
@@ -267,7 +266,7 @@ pub(crate) fn update(current: &Faq, wanted: Faq) -> Faq {
     weighed(faq)
 }
 
-/// The FAQ after a check. A machine does not overrule a person.
+/// Returns the FAQ after a check. A machine does not overrule a person.
 pub(crate) fn verify(current: &Faq, check: Check, now: DateTime<Utc>) -> Result<Faq> {
     let Check { verification, verified_by, answer, status } = check;
     let disputes = verification.0 == FaqVerificationStatus::Disputed;
@@ -292,14 +291,14 @@ pub(crate) fn verify(current: &Faq, check: Check, now: DateTime<Utc>) -> Result<
     Ok(weighed(faq))
 }
 
-/// Whether the FAQ has this check already: to make it again would change nothing but its time.
+/// Returns whether the FAQ has this check already: a repeated check would change nothing but its time.
 pub(crate) fn is_checked(current: &Faq, check: &Check) -> bool {
     let Some(verified_at) = current.verified_at else { return false };
     (current.verification, &current.verified_by) == (check.verification, &check.verified_by)
         && verify(current, check.clone(), verified_at).is_ok_and(|again| again == *current)
 }
 
-/// The fields that a client wrote in which two FAQs with the same question differ.
+/// Returns the client's fields in which two FAQs with the same question differ.
 pub(crate) fn differences(known: &Faq, sent: &Faq) -> Vec<&'static str> {
     differing([
         ("question", known.question == sent.question),
@@ -313,7 +312,7 @@ pub(crate) fn differences(known: &Faq, sent: &Faq) -> Vec<&'static str> {
     ])
 }
 
-/// The fields in which two observations of one message differ.
+/// Returns the fields in which two observations of one message differ.
 pub(crate) fn sighting_differences(known: &Observation, sent: &Sighting) -> Vec<&'static str> {
     differing([
         ("question", known.question == sent.question),
@@ -324,19 +323,20 @@ pub(crate) fn sighting_differences(known: &Observation, sent: &Sighting) -> Vec<
     ])
 }
 
-/// The names of the fields that are not the same.
+/// Returns the names of the fields that differ.
 fn differing(fields: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
 
-/// Nobody checked the FAQ as it is now.
+/// Marks the FAQ as not checked in its present form.
 fn unverify(faq: &mut Faq) {
     faq.verification = Text(FaqVerificationStatus::Unverified);
     faq.verified_by = String::new();
     faq.verified_at = None;
 }
 
-/// Forgets what agreed with the answer before and what did not, if the answer is another one now.
+/// Resets the counts of agreeing and conflicting observations, if the answer is different now. Returns whether
+/// it is.
 fn reanswer(faq: &mut Faq, before: &str) -> bool {
     let other = normal(&faq.answer) != normal(before);
     if other {
@@ -348,7 +348,7 @@ fn reanswer(faq: &mut Faq, before: &str) -> bool {
     other
 }
 
-/// What observations disagreed about is decided. A FAQ in conflict goes on as `status`.
+/// Settles a conflict of observations. A FAQ with the status CONFLICT gets `status`.
 fn settle(faq: &mut Faq, status: FaqStatus) {
     faq.conflicting_count = 0;
     faq.conflicting_confidence = 0.0;
@@ -357,14 +357,14 @@ fn settle(faq: &mut Faq, status: FaqStatus) {
     }
 }
 
-/// The FAQ with the confidence that follows from it.
+/// Returns the FAQ with the confidence that follows from its fields.
 fn weighed(faq: Faq) -> Faq {
     Faq { derived_confidence: derived_confidence(&faq), ..faq }
 }
 
-/// How sure the service is of a FAQ, as docs/faqs.md shows it. It rises with observations
-/// that agree, with usage and with checks, ever less, and falls with observations that conflict and with
-/// a dispute. It is always between 0 and 1.
+/// Returns the confidence in a FAQ, as docs/faqs.md shows it. It rises with observations that agree, with usage
+/// and with checks, by less each time. It falls with observations that conflict and with a dispute. It is
+/// always between 0 and 1.
 fn derived_confidence(faq: &Faq) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^53")]
     let usage = faq.usage_count as f64;
@@ -379,8 +379,8 @@ fn derived_confidence(faq: &Faq) -> f64 {
     }
 }
 
-/// The FAQ as it is written after `before`: a change of its own fields is a new revision, one of its
-/// counts is not.
+/// Returns the FAQ as it is written after `before`. A change of its own fields is a new revision; a change of
+/// its counts is not.
 pub(crate) fn dated(before: &Faq, after: Faq, now: DateTime<Utc>) -> Faq {
     let changed = own(before) != own(&after);
     Faq {
@@ -391,7 +391,7 @@ pub(crate) fn dated(before: &Faq, after: Faq, now: DateTime<Utc>) -> Faq {
     }
 }
 
-/// A FAQ with nothing but its own fields.
+/// Returns a FAQ with only its own fields.
 fn own(faq: &Faq) -> Faq {
     Faq {
         derived_confidence: 0.0,
@@ -407,18 +407,18 @@ fn own(faq: &Faq) -> Faq {
     }
 }
 
-/// Whether a FAQ is found by its words.
+/// Returns whether a FAQ is found by its words.
 pub(crate) fn is_usable(status: FaqStatus) -> bool {
     matches!(status, FaqStatus::Candidate | FaqStatus::Approved | FaqStatus::Conflict)
 }
 
-/// Whether two states of a FAQ are found by the same words.
+/// Returns whether two states of a FAQ are found by the same words.
 pub(crate) fn same_words(before: &Faq, after: &Faq) -> bool {
     (&before.question, &before.answer, is_usable(before.status.0))
         == (&after.question, &after.answer, is_usable(after.status.0))
 }
 
-/// The FAQ is another customer's of this tenant.
+/// Returns the error for a FAQ of another customer of this tenant.
 pub(crate) fn not_of(id: Uuid, customer_id: Uuid) -> Error {
     Error::Elsewhere {
         reason: ErrorReason::CustomerFaqNotFound,
@@ -431,12 +431,12 @@ pub(crate) fn not_of(id: Uuid, customer_id: Uuid) -> Error {
     }
 }
 
-/// There is no such FAQ in this tenant.
+/// Returns the error for a FAQ that this tenant does not have.
 pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound { reason: ErrorReason::CustomerFaqNotFound, kind: "customer_faq", name: id.to_string() }
 }
 
-/// The observation of this id is not in this tenant.
+/// Returns the error for an observation that this tenant does not have.
 pub(crate) fn no_observation(id: Uuid) -> Error {
     Error::NotFound {
         reason: ErrorReason::FaqObservationNotFound,
@@ -445,7 +445,7 @@ pub(crate) fn no_observation(id: Uuid) -> Error {
     }
 }
 
-/// The message was observed before with other content.
+/// Returns the error for a message that was observed before with other content.
 pub(crate) fn observed_otherwise(observation: &Observation, differs: &[&str]) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::IdempotencyKeyReused,
@@ -459,8 +459,8 @@ pub(crate) fn observed_otherwise(observation: &Observation, differs: &[&str]) ->
     }
 }
 
-/// Another FAQ of the customer has the question. `differs` are the fields in which a FAQ that was to be created is
-/// another one; empty if it was not to be created.
+/// Returns the error for a question that another FAQ of the customer has. `differs` has the fields in which
+/// that FAQ differs from the one to create; empty if no FAQ was to be created.
 pub(crate) fn exists(other: Uuid, differs: &[&str]) -> Error {
     let how = match differs {
         [] => String::new(),
@@ -474,7 +474,7 @@ pub(crate) fn exists(other: Uuid, differs: &[&str]) -> Error {
     }
 }
 
-/// Another call took the question at the same moment.
+/// Returns the error for a question that another call took at the same time.
 pub(crate) fn collided() -> Error {
     Error::Aborted {
         reason: ErrorReason::Conflict,

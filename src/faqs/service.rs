@@ -22,7 +22,7 @@ pub struct Faqs {
 }
 
 impl Faqs {
-    /// The service over this database.
+    /// Creates the service over this database.
     pub fn new(db: Db, page_key: PageKey) -> Self {
         Self { db, page_key }
     }

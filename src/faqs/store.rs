@@ -22,7 +22,7 @@ use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
-/// A FAQ as it is stored.
+/// A row of `customer_faqs`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = customer_faqs, check_for_backend(Pg), treat_none_as_null = true)]
 pub(crate) struct Faq {
@@ -57,13 +57,13 @@ pub(crate) struct Faq {
 }
 
 impl Faq {
-    /// What stands for its present state.
+    /// Returns the etag of its present state.
     pub(crate) fn etag(&self) -> Etag {
         Etag::of(self.id, self.revision, self.updated_at)
     }
 }
 
-/// Which FAQs a list shows. All that is set must hold.
+/// The FAQs that a list shows. All conditions that are set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) customer_id: Option<Uuid>,
@@ -75,18 +75,18 @@ pub(crate) struct Filter {
     pub(crate) created_until: Option<DateTime<Utc>>,
 }
 
-/// Where a page ends: when its last FAQ was created, and its id.
+/// The end of a page: the time at which its last FAQ was created, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
 impl Cursor {
-    /// Where a page ends when `faq` is its last.
+    /// Returns the end of a page whose last row is `faq`.
     pub(crate) fn at(faq: &Faq) -> Self {
         Self(faq.created_at, faq.id)
     }
 }
 
-/// Adds a FAQ, unless its customer has the question.
+/// Inserts a FAQ, unless its customer has the question. Returns whether it was inserted.
 pub(crate) async fn insert(tx: &TenantTx, faq: &Faq) -> Result<bool> {
     let inserted = diesel::insert_into(dsl::customer_faqs)
         .values((dsl::tenant_id.eq(tx.tenant()), faq))
@@ -97,7 +97,7 @@ pub(crate) async fn insert(tx: &TenantTx, faq: &Faq) -> Result<bool> {
     Ok(inserted == 1)
 }
 
-/// The FAQ with this id.
+/// Returns the FAQ with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Faq>> {
     let faq = dsl::customer_faqs
         .find((tx.tenant(), id))
@@ -108,7 +108,7 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Faq>> {
     Ok(faq)
 }
 
-/// The FAQs with these ids, in their order, as far as [`MAX_PAGE_BYTES`] go.
+/// Returns the FAQs with these ids, in their order, within [`MAX_PAGE_BYTES`].
 pub(crate) async fn list_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Faq>> {
     let faq = dsl::customer_faqs
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -118,7 +118,7 @@ pub(crate) async fn list_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Faq>> {
     Ok(Rows::of(faqs.load(&mut tx.connection()).await?).rows)
 }
 
-/// The id of a customer's FAQ with this normalised question.
+/// Returns the id of a customer's FAQ with this normalised question.
 pub(crate) async fn find_id_by_question(
     tx: &TenantTx,
     customer_id: Uuid,
@@ -135,7 +135,7 @@ pub(crate) async fn find_id_by_question(
     Ok(id)
 }
 
-/// The ids of a customer's FAQs with these normalised questions, in the order of the questions.
+/// Returns the ids of a customer's FAQs with these normalised questions, in the order of the questions.
 pub(crate) async fn list_ids_by_questions(
     tx: &TenantTx,
     customer_id: Uuid,
@@ -145,7 +145,7 @@ pub(crate) async fn list_ids_by_questions(
     Ok(list.load(&mut tx.connection()).await?)
 }
 
-/// The FAQ with this id, held until the transaction ends.
+/// Returns the FAQ with this id, and locks it until the transaction ends.
 pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Faq>> {
     let faq = dsl::customer_faqs
         .find((tx.tenant(), id))
@@ -157,7 +157,7 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Faq>> {
     Ok(faq)
 }
 
-/// The FAQs after this id by their ids, held until the transaction ends.
+/// Returns the FAQs after this id, by their ids, and locks them until the transaction ends.
 pub(crate) async fn lock_after(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Vec<Faq>> {
     let faqs = dsl::customer_faqs
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -171,7 +171,7 @@ pub(crate) async fn lock_after(tx: &TenantTx, after: Uuid, limit: i64) -> Result
     Ok(faqs)
 }
 
-/// A customer's FAQ with this normalised question, held until the transaction ends.
+/// Returns a customer's FAQ with this normalised question, and locks it until the transaction ends.
 pub(crate) async fn lock_by_question(
     tx: &TenantTx,
     customer_id: Uuid,
@@ -189,7 +189,7 @@ pub(crate) async fn lock_by_question(
     Ok(faq)
 }
 
-/// Writes a FAQ anew.
+/// Updates a FAQ.
 pub(crate) async fn update(tx: &TenantTx, faq: &Faq, question_taken: impl FnOnce() -> Error) -> Result<()> {
     diesel::update(dsl::customer_faqs.find((tx.tenant(), faq.id)))
         .set(faq)
@@ -199,13 +199,13 @@ pub(crate) async fn update(tx: &TenantTx, faq: &Faq, question_taken: impl FnOnce
     Ok(())
 }
 
-/// Deletes a FAQ, to which nothing refers any more.
+/// Deletes a FAQ that no row refers to.
 pub(crate) async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
     diesel::delete(dsl::customer_faqs.find((tx.tenant(), id))).execute(&mut tx.connection()).await?;
     Ok(())
 }
 
-/// One page of the FAQs that `filter` lets through, and one row more if there is one.
+/// Returns one page of the FAQs that match `filter`, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -221,7 +221,7 @@ pub(crate) async fn list(
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [status] = filter.statuses.as_slice() {
         query = query.filter(dsl::status.eq(status));
     } else if !filter.statuses.is_empty() {
@@ -253,7 +253,8 @@ pub(crate) async fn list(
     Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// The statement of [`list_ids_by_questions`], which looks each question up. By hand, because diesel has no UNNEST.
+/// The statement of [`list_ids_by_questions`], which looks each question up. It is written by hand, because
+/// diesel has no UNNEST.
 #[derive(QueryId)]
 struct ListByQuestions {
     tenant: Uuid,

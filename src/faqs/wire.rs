@@ -14,10 +14,10 @@ use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, times};
 
-/// FAQs that a search gives when the client does not say: what a prompt has room for.
+/// The number of FAQs that a search returns if the client sets none: what fits into a prompt.
 const DEFAULT_LIMIT: usize = 10;
 
-/// FAQs that a search gives at most.
+/// The limit of FAQs that a search returns.
 const MAX_LIMIT: usize = 100;
 
 impl From<Faq> for pb::CustomerFaq {
@@ -94,12 +94,12 @@ impl From<Found> for pb::CustomerFaqMatch {
     }
 }
 
-/// A count of the contract. What is more than it can say is the most that it can say.
+/// Returns a count of the contract. A larger count becomes the largest one of the contract.
 fn count(count: i64) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-/// A new FAQ that a client wrote. What only the server writes is ignored.
+/// Returns the row of a new FAQ that a client wrote. Fields that only the server writes are ignored.
 pub(crate) fn create(faq: Option<&pb::CustomerFaq>, id: Uuid, now: DateTime<Utc>) -> Result<Faq> {
     let pb::CustomerFaq {
         id: _,
@@ -145,7 +145,7 @@ pub(crate) fn create(faq: Option<&pb::CustomerFaq>, id: Uuid, now: DateTime<Utc>
     Ok(faq)
 }
 
-/// The row of a FAQ that a client changed: what only the server writes stays as it is.
+/// Returns the row of a FAQ that a client changed. Fields that only the server writes stay as they are.
 pub(crate) fn update(wanted: pb::CustomerFaq, current: &Faq) -> Faq {
     let pb::CustomerFaq {
         id: _,
@@ -182,7 +182,7 @@ pub(crate) fn update(wanted: pb::CustomerFaq, current: &Faq) -> Faq {
     }
 }
 
-/// What a check came to.
+/// Returns the result of a check.
 pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
     let pb::MarkCustomerFaqVerifiedRequest {
         id: _,
@@ -194,7 +194,7 @@ pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
         request_id: _,
     } = request;
     Check {
-        // The contract's rules leave no other word.
+        // The rules of the contract admit no other word.
         verification: stored(*verification_status).unwrap_or(Text(FaqVerificationStatus::AiChecked)),
         verified_by: verified_by.clone(),
         answer: rpc::non_empty(answer),
@@ -202,7 +202,7 @@ pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
     }
 }
 
-/// What a search asks for.
+/// Returns the parameters of a search.
 pub(crate) fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
     let limit = match usize::try_from(request.limit).unwrap_or(0) {
         0 => DEFAULT_LIMIT,
@@ -217,7 +217,7 @@ pub(crate) fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
     })
 }
 
-/// Which FAQs a list shows.
+/// Returns which FAQs a list shows.
 pub(crate) fn filter(request: &pb::ListCustomerFaqsRequest) -> Result<Filter> {
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,

@@ -1,7 +1,7 @@
-//! How replicas, processes over one database, tell each other what happened.
+//! How replicas, which are processes over one database, tell each other events.
 //!
-//! A hint and no record: the tables are the record, and whoever needs all of it reads them from
-//! time to time. A signal makes that happen sooner.
+//! A signal is a hint and not a record. The tables are the record, and a process that needs all events reads
+//! them from time to time. A signal makes it read sooner.
 
 mod envelope;
 mod postgres;
@@ -14,46 +14,46 @@ use crate::auth::Caller;
 pub use envelope::MAX_PAYLOAD;
 pub use postgres::PostgresBus;
 
-/// What is told about: a topic (a conversation) of a tenant.
+/// The subject of a signal: a topic (a conversation) of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Topic {
-    /// Whose it is.
+    /// The tenant.
     pub tenant: Uuid,
     /// The conversation.
     pub id: Uuid,
 }
 
 impl Topic {
-    /// A topic of the caller's tenant.
+    /// Returns a topic of the caller's tenant.
     pub fn of(caller: &Caller, id: Uuid) -> Self {
         Self { tenant: caller.tenant().as_uuid(), id }
     }
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signal {
-    /// To what.
+    /// The topic of the event.
     pub topic: Topic,
-    /// What it was, at most [`MAX_PAYLOAD`] bytes. The bus does not look into it; replicas of the
-    /// version before and after get it too.
+    /// The event, at most [`MAX_PAYLOAD`] bytes. The bus does not look into it. Replicas of the version before
+    /// and after receive it too.
     pub payload: Bytes,
 }
 
 /// Tells the other replicas.
 ///
-/// A signal reaches every other replica once or not at all, and never the one that published it.
-/// What a replica hears of another comes in the order of its publication, perhaps with holes;
-/// between two publishers there is no order. Nobody is told of a signal that was lost.
+/// A signal reaches every other replica once or not at all, and never the one that published it. Signals of one
+/// publisher arrive in the order of publication, perhaps with holes. Between two publishers there is no order.
+/// A replica is not told which signals were lost.
 pub trait Bus: Send + Sync + 'static {
-    /// Tells the others, at some later time; does not wait, and does not fail.
+    /// Tells the others, at some later time. It does not wait, and does not fail.
     fn publish(&self, signal: Signal);
 
-    /// Whether what others publish is heard, and none of it was missed here since this was last asked.
+    /// Returns whether signals of others are heard, and none was missed here since the last call.
     fn hears(&self) -> bool;
 }
 
-/// A bus that tells nobody: for a single replica, and for tests.
+/// A bus that tells no replica: for a single replica, and for tests.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoBus;
 

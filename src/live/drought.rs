@@ -1,18 +1,19 @@
-//! How long no connection could be had.
+//! Measures how long no connection has been free.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A time in which those who write or read in batches find no free connection.
+/// A period in which batches of writes or reads find no free connection.
 ///
-/// Whoever waits in line behind a batch without a connection waits for one as well. What they waited
-/// counts, so that they are refused within the limit and not after twice as long. What they waited for
-/// batches that were merely busy does not: nobody is refused because much is going on.
+/// A caller in line behind such a batch waits for a connection too. This wait counts, so that the caller is
+/// refused within the limit, and not after twice as long. The wait for batches that were merely busy does not
+/// count: no caller is refused only because of load.
 #[derive(Debug, Default)]
 pub struct Drought(Mutex<Option<Instant>>);
 
 impl Drought {
-    /// How long whoever asked at `asked` has waited for a connection, before a batch asks for one now.
+    /// Returns how long a caller that asked at `asked` has waited for a connection, before a batch asks for one
+    /// now.
     pub fn endured(&self, asked: Instant) -> Duration {
         self.with(|began| began.map_or(Duration::ZERO, |began| began.max(asked).elapsed()))
     }

@@ -1,8 +1,8 @@
-//! Rows by their ids, looked up together.
+//! Looks rows up by their ids, many in one flight.
 //!
-//! Most of what a lookup costs is what surrounds it: opening a transaction, taking rights away, naming
-//! the tenant, closing it. So lookups that come while others are on their way wait for those, and then
-//! go together, in one flight. There is no timer: a lookup that comes alone goes at once.
+//! Most of the cost of a lookup is what surrounds it: opening a transaction, taking rights away, naming the
+//! tenant, closing it. So lookups that come while others are on their way wait for those, and then go together,
+//! in one flight. There is no timer: a lookup that comes alone goes at once.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -23,11 +23,11 @@ use crate::error::{Error, Result};
 use crate::metrics::Lane;
 use crate::traces::Trace;
 
-/// Lookups that go together: more wait longer for the last of them than they save. A second flight
-/// starts when as many wait.
+/// The limits of lookups that go together. More would wait longer for the last of them than they save. A second
+/// flight starts when as many wait.
 const WIDTH: Width = Width { writers: 2, batch: 64, tenants: 16 };
 
-/// How long a flight may take. Callers wait as long as they have time.
+/// The limit of a flight. A caller waits until its own deadline.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How rows are found.
@@ -35,10 +35,10 @@ pub trait Find: Send + Sync + 'static {
     /// A row.
     type Row: Clone + Send + 'static;
 
-    /// Names the statement, among those that connections know.
+    /// The name of the statement, among those that connections have prepared.
     const NAME: &'static str;
 
-    /// The rows with these ids, as far as there are any, each with its id. In one flight: no statement may
+    /// Returns the existing rows with these ids, each with its id. They go in one flight, so no statement may
     /// wait for another one.
     fn find(tx: &TenantTx, ids: &[Uuid]) -> impl Future<Output = Result<Vec<(Uuid, Self::Row)>>> + Send;
 }
@@ -49,18 +49,18 @@ pub struct Finder<F: Find> {
 }
 
 impl<F: Find> Finder<F> {
-    /// A finder whose lookups are tasks of `tracker`.
+    /// Creates a finder whose lookups are tasks of `tracker`.
     pub fn new(db: Db, tracker: TaskTracker) -> Self {
         let handles = db.metrics().lanes.of(Lane::Lookups);
         let lookups = Lookups { db, drought: Drought::default(), rows: PhantomData };
         Self { lanes: Lanes::new(lookups, WIDTH, tracker, handles) }
     }
 
-    /// The caller's row with this id.
+    /// Returns the caller's row with this id.
     ///
     /// # Errors
     ///
-    /// What can happen to any transaction.
+    /// Any error of a transaction.
     pub async fn find(&self, caller: &Caller, deadline: Deadline, id: Uuid) -> Result<Option<F::Row>> {
         let (reply, row) = oneshot::channel();
         self.lanes.submit([Lookup { caller: caller.clone(), id, asked: Instant::now(), reply }]);
@@ -91,7 +91,7 @@ impl<F: Find> Commit for Lookups<F> {
 
     const LANE: Lane = Lane::Lookups;
 
-    /// A lookup keeps no other from being made at the same time.
+    /// Returns a topic of its own, because lookups need no order among each other.
     fn topic(&self, lookup: &Self::Item) -> Topic {
         Topic::of(&lookup.caller, Uuid::new_v4())
     }
@@ -127,7 +127,7 @@ impl<F: Find> Commit for Lookups<F> {
 }
 
 impl<F: Find> Lookups<F> {
-    /// Looks up what is asked for, in one flight with everything around it.
+    /// Looks rows up, in one flight with everything around it.
     async fn flight(
         &self,
         lookups: &[Lookup<F::Row>],
@@ -150,7 +150,7 @@ impl<F: Find> Lookups<F> {
         let deadline = Deadline::after(DEADLINE);
         let waited = self.drought.endured(first);
         let tx = self.db.batch_of_reads(caller, (whose, waited), deadline, (F::NAME, warm)).await;
-        // That a tenant has no connection left says nothing of others.
+        // A tenant without a free connection says nothing about other tenants.
         if whose == Whose::Many {
             self.drought.note(tx.is_ok(), began);
         }
@@ -174,7 +174,7 @@ impl<F: Find> Lookups<F> {
 fn answer<R: Clone>(lookups: Vec<Lookup<R>>, rows: &HashMap<Topic, R>) {
     for Lookup { caller, id, reply, asked: _ } in lookups {
         let topic = Topic::of(&caller, id);
-        // Who has no time left does not listen any more.
+        // A caller past its deadline has dropped its receiver.
         let _ = reply.send(Ok(rows.get(&topic).cloned()));
     }
 }

@@ -1,7 +1,7 @@
-//! Fan-out within a process: what happens to a topic, told to all who watch it.
+//! Fan-out within a process: the events of a topic are told to all its watchers.
 //!
-//! Nobody waits for anybody here. A watcher that is slower than what happens misses some of it, is
-//! told that it did, and reads it from the database.
+//! Neither side waits for the other. A watcher that is slower than the events misses some of them, is told that
+//! it did, and reads them from the database.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -12,24 +12,25 @@ use super::bus::Topic;
 
 pub use broadcast::error::RecvError;
 
-/// Events of a topic that a watcher may be behind before it is sent to the database: more than a second
-/// of a model's tokens. They are shared by all watchers of the topic.
+/// The number of events of a topic that a watcher may be behind before it is sent to the database. It is more
+/// than a second of a model's tokens. All watchers of the topic share the events.
 const EVENTS: usize = 64;
 
-/// Bytes of the events of a topic that wait for its slowest watcher. Of what has more, watchers are only told
-/// that it is there: whoever does not read holds no more memory than this, whatever happens.
+/// The limit of bytes of the events of a topic that wait for its slowest watcher. Of a larger event, watchers
+/// are only told that it is there. So a watcher that does not read never holds more memory than this.
 const BYTES: usize = 64 << 10;
 
-/// What is told.
+/// An event that is told.
 pub trait Event: Clone {
-    /// Bytes that it holds while it waits.
+    /// Returns the bytes that it holds while it waits.
     fn bytes(&self) -> usize;
 
-    /// The same in a few bytes: that there is something to read. `None` if watchers learn of it otherwise.
+    /// Returns the event in a few bytes: only that there is something to read. `None` if watchers learn of it
+    /// otherwise.
     fn hint(self) -> Option<Self>;
 }
 
-/// Who watches what.
+/// The watchers of all topics.
 #[derive(Debug)]
 pub struct Hub<E> {
     topics: RwLock<HashMap<Topic, Entry<E>>>,
@@ -38,17 +39,17 @@ pub struct Hub<E> {
 #[derive(Debug)]
 struct Entry<E> {
     events: broadcast::Sender<E>,
-    /// The bytes of each event that may not have been read by all; the last one last.
+    /// The bytes of each event that some watcher may not have read, the latest last.
     waiting: Mutex<VecDeque<usize>>,
 }
 
 impl<E: Event> Hub<E> {
-    /// A hub where nobody watches anything.
+    /// Creates a hub without watchers.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { topics: RwLock::default() })
     }
 
-    /// From here on, all that happens to a topic.
+    /// Watches a topic: all its events from now on.
     pub fn watch(self: &Arc<Self>, topic: Topic) -> Subscription<E> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let entry = topics
@@ -58,7 +59,7 @@ impl<E: Event> Hub<E> {
         Subscription { events, topic, hub: Arc::clone(self) }
     }
 
-    /// Tells those who watch a topic, if there are any.
+    /// Tells the watchers of a topic, if there are any.
     pub fn tell(&self, topic: Topic, event: impl FnOnce() -> E) {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = topics.get(&topic) {
@@ -66,13 +67,13 @@ impl<E: Event> Hub<E> {
         }
     }
 
-    /// Events that wait for the slowest watcher of any topic.
+    /// Returns the number of events that wait for the slowest watcher of any topic.
     pub fn lag(&self) -> usize {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics.values().map(|entry| entry.events.len()).max().unwrap_or(0)
     }
 
-    /// What is watched.
+    /// Returns the topics that are watched.
     pub fn watched(&self) -> Vec<Topic> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics.keys().copied().collect()
@@ -88,7 +89,7 @@ impl<E: Event> Entry<E> {
         let event = if event.bytes() <= room { Some(event) } else { event.hint() };
         if let Some(event) = event {
             waiting.push_back(event.bytes());
-            // This fails when the last watcher is just leaving.
+            // This fails if the last watcher is just leaving.
             let _ = self.events.send(event);
         }
     }
@@ -97,18 +98,18 @@ impl<E: Event> Entry<E> {
 /// A watch of a topic. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Subscription<E> {
-    /// There until it is dropped.
+    /// `Some` until it is dropped.
     events: Option<broadcast::Receiver<E>>,
     topic: Topic,
     hub: Arc<Hub<E>>,
 }
 
 impl<E: Event> Subscription<E> {
-    /// What happens next. May be given up while it waits.
+    /// Returns the next event. May be cancelled while it waits.
     ///
     /// # Errors
     ///
-    /// `Lagged` when something was missed.
+    /// `Lagged` if events were missed.
     pub async fn next(&mut self) -> Result<E, RecvError> {
         match &mut self.events {
             Some(events) => events.recv().await,
@@ -120,7 +121,7 @@ impl<E: Event> Subscription<E> {
 impl<E> Drop for Subscription<E> {
     fn drop(&mut self) {
         let mut topics = self.hub.topics.write().unwrap_or_else(PoisonError::into_inner);
-        // Of two that leave at once, the later one must see that the other is gone.
+        // If two watchers leave at once, the later one must see that the other is gone.
         self.events = None;
         if topics.get(&self.topic).is_some_and(|entry| entry.events.receiver_count() == 0) {
             topics.remove(&self.topic);
@@ -134,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// Events of no bytes.
+    /// Implements events that hold no bytes.
     macro_rules! small {
         ($($event:ty),*) => {$(
             impl Event for $event {
@@ -151,7 +152,7 @@ mod tests {
 
     small!(&'static str, usize);
 
-    /// Whole or not.
+    /// A large event, whole or as a hint.
     #[derive(Debug, Clone, PartialEq)]
     enum Large {
         Whole(Vec<u8>),
@@ -182,7 +183,7 @@ mod tests {
         for expected in [whole(), whole(), Large::Hint] {
             assert_eq!(slow.next().await, Ok(expected));
         }
-        // It has read: there is room again, but not for what is larger than all of it.
+        // The watcher has read, so there is room again, but not for an event that is larger than the limit.
         hub.tell(topic(1), whole);
         hub.tell(topic(1), || Large::Whole(vec![0; BYTES + 1]));
         assert_eq!((slow.next().await, slow.next().await), (Ok(whole()), Ok(Large::Hint)));

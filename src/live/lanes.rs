@@ -1,11 +1,10 @@
-//! Group commit: whatever waits is committed together.
+//! Group commit: the waiting items are committed together.
 //!
-//! Items go into one fair queue. A writer takes what waits the moment it is free, commits it, and
-//! takes again: there is no timer, so that an idle system commits at once and a busy one in large
-//! batches. A second writer starts when the first is busy and enough waits to make another batch of
-//! its own; fewer would only split what could have been one batch. A writer that is stuck, as behind a
-//! connection on which no answer comes, keeps no other from starting. A topic is with one writer at a
-//! time, so that its items are committed in their order.
+//! Items go into one fair queue. A writer takes the waiting items the moment it is free, commits them, and
+//! takes again. There is no timer, so an idle system commits at once and a busy one in large batches. A second
+//! writer starts when the first is busy and enough items wait for a batch of its own. An earlier start would
+//! only split one batch. A stuck writer, for example on a connection that does not answer, does not keep
+//! another from starting. A topic is with one writer at a time, so that its items are committed in their order.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -22,65 +21,65 @@ use crate::db::turns::{Room, Turns};
 use crate::metrics::{self, Lane, LaneHandles};
 use crate::traces::{Batch as Told, Trace};
 
-/// Topics that are committed apart at once, half of them of one tenant at most. Each takes a connection,
-/// perhaps for seconds where another transaction holds what it needs; so many leave most of a pool to
-/// others.
+/// The number of topics that are committed apart at the same time, at most half of them of one tenant. Each
+/// takes a connection, perhaps for seconds while another transaction holds a lock that it needs. This number
+/// leaves most of a pool to others.
 const APART: usize = 6;
 
-/// After this time a batch counts as stuck: several hundred times what one takes, so that a busy database
-/// is not asked for more at once.
+/// The time after which a batch counts as stuck: several hundred times what one takes, so that a busy database
+/// does not get more load.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// Writers, as a multiple of those that are allowed, while some are stuck. Each has a connection.
+/// The limit of writers while some are stuck, as a multiple of the usual limit. Each has a connection.
 const WITH_STUCK: usize = 2;
 
-/// Topics of a tenant that may wait to be committed apart: those of four batches that failed. Beyond that
-/// a client has to wait, and not the memory of the service to grow.
+/// The limit of topics of a tenant that wait to be committed apart: those of four failed batches. Beyond it a
+/// write is refused, so that the memory of the service does not grow.
 const APART_WAITING: usize = 1_024;
 
-/// How long a topic waits to be committed apart, at most: as long as committing it may take.
+/// The longest wait of a topic to be committed apart: as long as its commit may take.
 const APART_WAIT: Duration = Duration::from_secs(10);
 
-/// How to commit items.
+/// Commits items.
 pub trait Commit: Send + Sync + 'static {
-    /// What is committed.
+    /// The item that is committed.
     type Item: Send + 'static;
 
-    /// Where.
+    /// The lane, for metrics.
     const LANE: Lane;
 
-    /// What an item is about.
+    /// Returns the topic of an item.
     fn topic(&self, item: &Self::Item) -> Topic;
 
-    /// The trace of the call that asks for an item, and since when it waits.
+    /// Returns the trace of the call that asks for an item, and the time since which the item waits.
     fn asked<'i>(&self, item: &'i Self::Item) -> (&'i Trace, Instant);
 
-    /// Commits items of many topics, and tells those who wait for them. What is better done apart from
-    /// the others, because it failed or would have to wait, comes back untouched and in its order. What
-    /// is done is told in `trace`.
+    /// Commits items of many topics, and tells the callers that wait for them. Returns, untouched and in their
+    /// order, the items that should be committed apart from the others, because they failed or would have to
+    /// wait. The work is traced in `trace`.
     fn together(&self, items: Vec<Self::Item>, trace: &Trace)
     -> impl Future<Output = Vec<Self::Item>> + Send;
 
-    /// Commits items of one topic, and tells those who wait for them, whatever happens.
+    /// Commits items of one topic, and tells the callers that wait for them in any case.
     fn apart(&self, items: Vec<Self::Item>, trace: &Trace) -> impl Future<Output = ()> + Send;
 
-    /// Tells those who wait for items that these are not committed, because too much of their tenant is
-    /// to be committed apart.
+    /// Tells the callers that wait for items that these are not committed, because too many items of their
+    /// tenant wait to be committed apart.
     fn refuse(&self, items: Vec<Self::Item>);
 }
 
-/// How much is done at once.
+/// The limits of concurrent work.
 #[derive(Debug, Clone, Copy)]
 pub struct Width {
-    /// Writers at most.
+    /// The limit of writers.
     pub writers: usize,
-    /// Items of a batch at most.
+    /// The limit of items in a batch.
     pub batch: usize,
-    /// Tenants of a batch at most: each costs statements of its own.
+    /// The limit of tenants in a batch: each costs statements of its own.
     pub tenants: usize,
 }
 
-/// Where items wait to be committed.
+/// The queue of items to commit, and its writers.
 pub struct Lanes<C: Commit> {
     shared: Arc<Shared<C>>,
 }
@@ -90,19 +89,19 @@ struct Shared<C: Commit> {
     width: Width,
     state: Mutex<State<C::Item>>,
     tracker: TaskTracker,
-    /// Bounds what is committed apart, which takes connections beyond those of the writers. A tenant whose
-    /// topics are held, or fail, keeps no other waiting.
+    /// Limits what is committed apart, which takes connections beyond those of the writers. The turns are
+    /// shared between tenants: a tenant whose topics are locked, or fail, does not keep the others waiting.
     apart: Turns,
-    /// After this time a batch counts as stuck.
+    /// The time after which a batch counts as stuck.
     patience: Duration,
-    /// Where all of it is counted.
+    /// The metrics of the lanes.
     handles: LaneHandles,
 }
 
 struct State<T> {
     queue: Queue<T>,
     writers: usize,
-    /// How many of the writers are stuck.
+    /// The number of stuck writers.
     stuck: usize,
 }
 
@@ -113,7 +112,7 @@ impl<C: Commit> Clone for Lanes<C> {
 }
 
 impl<C: Commit> Lanes<C> {
-    /// Lanes whose writers are tasks of `tracker`, and that are counted by `handles`.
+    /// Creates lanes whose writers are tasks of `tracker`, and whose metrics are `handles`.
     pub fn new(commit: C, width: Width, tracker: TaskTracker, handles: LaneHandles) -> Self {
         Self::with_patience(commit, width, tracker, (handles, STUCK))
     }
@@ -129,7 +128,7 @@ impl<C: Commit> Lanes<C> {
         Self { shared: Arc::new(Shared { commit, width, state, tracker, apart, patience, handles }) }
     }
 
-    /// Puts items in line. Whoever submits must bound what it has waiting.
+    /// Adds items to the queue. The caller must limit how many it has waiting.
     pub fn submit(&self, items: impl IntoIterator<Item = C::Item>) {
         let starts = self.shared.with(|state| {
             let mut count = 0;
@@ -148,7 +147,7 @@ impl<C: Commit> Lanes<C> {
 
 impl<C: Commit> Shared<C> {
     fn with<R>(&self, change: impl FnOnce(&mut State<C::Item>) -> R) -> R {
-        // Nothing in here panics half way, so a poisoned state is whole.
+        // The closure does not panic half way, so a poisoned state is complete.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut state);
         metrics::set(&self.handles.writers, state.writers);
@@ -156,7 +155,7 @@ impl<C: Commit> Shared<C> {
         result
     }
 
-    /// Whether one more writer is to start, which is counted then.
+    /// Returns whether one more writer must start. If so, the writer is counted.
     fn needs_writer(&self, state: &mut State<C::Item>) -> bool {
         let enough = match state.writers - state.stuck {
             0 => 1,
@@ -174,7 +173,7 @@ impl<C: Commit> Shared<C> {
         this.tracker.spawn(async move { shared.write().await });
     }
 
-    /// Commits batches until nothing waits.
+    /// Commits batches until no item waits.
     async fn write(self: Arc<Self>) {
         while let Some(Batch { items, topics }) = self.with(|state| {
             let batch = state.queue.take(self.width.batch, self.width.tenants);
@@ -211,7 +210,7 @@ impl<C: Commit> Shared<C> {
         }
     }
 
-    /// Commits what was left of a topic, which nobody else has meanwhile.
+    /// Commits the rest of a topic. No other writer has the topic meanwhile.
     async fn write_apart(self: Arc<Self>, topic: Topic, items: Vec<C::Item>) {
         let _turn =
             Turn { shared: Arc::clone(&self), topics: vec![topic], is_writer: false, is_stuck: false };
@@ -228,18 +227,18 @@ impl<C: Commit> Shared<C> {
     }
 }
 
-/// Topics that are with one writer, until this is dropped: also when committing them panicked.
+/// Topics that are with one writer. Dropping this releases them, also after a panic.
 struct Turn<C: Commit> {
     shared: Arc<Shared<C>>,
     topics: Vec<Topic>,
     /// Whether a writer ends with this.
     is_writer: bool,
-    /// Whether its writer is among those that are stuck.
+    /// Whether its writer is stuck.
     is_stuck: bool,
 }
 
 impl<C: Commit> Turn<C> {
-    /// Lets another writer start for what waits.
+    /// Counts the writer as stuck, so that another one may start for the waiting items.
     fn note_stuck(&mut self) {
         self.is_stuck = true;
         let starts = self.shared.with(|state| {
@@ -277,7 +276,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(20);
 
-    /// Tells which batches began, each of which ends when its test says so.
+    /// Reports which batches began. Each ends when its test says so.
     struct Held {
         began: mpsc::UnboundedSender<(Vec<u128>, oneshot::Sender<()>)>,
         at_once: AtomicUsize,
@@ -317,7 +316,7 @@ mod tests {
         let width = Width { writers: 2, batch: 64, tenants: 16 };
         let lanes = Lanes::with_patience(held, width, TaskTracker::new(), (LaneHandles::default(), PATIENCE));
         let mut ends = Vec::new();
-        // Each is far less than a batch of its own, and waits behind all that are stuck.
+        // Each item is far less than a batch, and yet it waits for none of the stuck writers.
         for item in 0..4 {
             lanes.submit([item]);
             let (items, end) = begins.recv().await.expect("a writer");

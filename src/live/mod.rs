@@ -1,6 +1,7 @@
-//! What makes the service fast and live, whatever it is about: group commit in fair [`lanes`], lookups
-//! that go together in the [`finder`], fan-out within a process by the [`hub`], between processes by
-//! the [`bus`].
+//! What makes the service fast and live, for any of its nouns.
+//!
+//! Group commit runs in fair [`lanes`]. Lookups go together in the [`finder`]. The [`hub`] fans events out
+//! within a process, and the [`bus`] does so between processes.
 
 pub mod bus;
 pub mod drought;

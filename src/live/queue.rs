@@ -1,8 +1,8 @@
-//! A queue that is fair: to tenants, and within a tenant to topics.
+//! A queue that is fair to tenants, and to the topics within a tenant.
 //!
-//! Items of a topic come out in the order in which they went in, and only to one taker at a time. It
-//! is round robin twice: tenants take turns, and so do the topics of a tenant, so that neither a busy
-//! tenant nor a busy topic keeps others waiting for longer than a turn of each.
+//! Items of a topic come out in the order in which they went in, and only to one taker at a time. The queue is
+//! round robin on two levels: tenants take turns, and so do the topics of a tenant. So neither a busy tenant
+//! nor a busy topic keeps others waiting for longer than a turn of each.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -10,21 +10,21 @@ use uuid::Uuid;
 
 use super::bus::Topic;
 
-/// Items that a topic gives in one turn: enough that a busy topic fills a batch in a few turns, few
-/// enough that a batch has room for many.
+/// The limit of items that a topic gives in one turn. A busy topic fills a batch in a few turns, and a batch
+/// still has room for many topics.
 const TURN: usize = 16;
 
 /// Waiting items, by topic.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     lines: HashMap<Topic, Line<T>>,
-    /// The topics of each tenant that may have something to take, in the order of their turns.
+    /// The topics of each tenant that may have an item to take, in the order of their turns.
     tenants: HashMap<Uuid, VecDeque<Uuid>>,
     /// The tenants that have such topics, in the order of their turns.
     turns: VecDeque<Uuid>,
-    /// Items that could be taken now.
+    /// The number of items that can be taken now.
     ready: usize,
-    /// How often something was taken, which tells the takers apart.
+    /// The number of takes so far, which distinguishes the takers.
     takes: u64,
 }
 
@@ -38,11 +38,11 @@ struct Line<T> {
     listed: bool,
 }
 
-/// What was taken.
+/// The items that were taken.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
     pub(super) items: Vec<T>,
-    /// The topics of the items. Nobody else gets any of theirs before they are released.
+    /// The topics of the items. No other taker gets their items before they are released.
     pub(super) topics: Vec<Topic>,
 }
 
@@ -51,7 +51,7 @@ impl<T> Queue<T> {
         Self { lines: HashMap::new(), tenants: HashMap::new(), turns: VecDeque::new(), ready: 0, takes: 0 }
     }
 
-    /// Items that could be taken now.
+    /// Returns the number of items that can be taken now.
     pub(super) fn ready(&self) -> usize {
         self.ready
     }
@@ -70,7 +70,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes up to `items` of up to `tenants` tenants, in fair turns.
+    /// Takes up to `items` items of up to `tenants` tenants, in fair turns.
     pub(super) fn take(&mut self, items: usize, tenants: usize) -> Batch<T> {
         self.takes += 1;
         let mut batch = Batch { items: Vec::new(), topics: Vec::new() };
@@ -99,7 +99,7 @@ impl<T> Queue<T> {
         batch
     }
 
-    /// Lets others take the topic's items again.
+    /// Releases a topic, so that its items can be taken again.
     pub(super) fn release(&mut self, topic: Topic) {
         let Some(line) = self.lines.get_mut(&topic) else { return };
         line.taker = None;
@@ -113,7 +113,7 @@ impl<T> Queue<T> {
         self.list(topic);
     }
 
-    /// One topic of the tenant gives up to `count` items; whether one did.
+    /// Takes up to `count` items of one topic of the tenant. Returns whether there was one.
     fn take_turn(&mut self, tenant: Uuid, count: usize, batch: &mut Batch<T>) -> bool {
         let Some(topics) = self.tenants.get_mut(&tenant) else { return false };
         let mut gave = false;
@@ -235,8 +235,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, nothing is lost or given twice, a topic keeps its order and has one taker,
-        /// and in the end everything comes out.
+        /// For any steps, no item is lost or given twice. A topic keeps its order and has one taker. In the end
+        /// every item comes out.
         #[test]
         fn everything_comes_out_once_and_in_order(steps in prop::collection::vec(step(), 0..400)) {
             let mut queue = Queue::new();

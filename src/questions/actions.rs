@@ -1,6 +1,7 @@
-//! What one transaction does to pending questions.
+//! The actions on pending questions, each within one transaction.
 //!
-//! Whoever needs both locks a question before its customer, so that no two wait for each other.
+//! A transaction that needs both locks a question before its customer, so that no two transactions wait for
+//! each other.
 
 use chrono::{DateTime, Utc};
 use futures_util::join;
@@ -18,38 +19,39 @@ use crate::rpc::etag::{self, Etag};
 use crate::rpc::{Page, times};
 use crate::{conversations, customers};
 
-/// Open questions of a customer that are looked at for what to ask next: far more than anybody asks, and
-/// little to read.
+/// The limit of open questions of a customer that are read to find what to ask next. It is far more than are
+/// asked, and little to read.
 const OPEN: i64 = 100;
 
-/// Declined ones, and answered ones, that are looked at for what not to ask: what was said last counts.
+/// The limit of declined questions, and of answered ones, that are read to find what not to ask: the latest
+/// count.
 const CLOSED: i64 = 50;
 
-/// What somebody wants to know who has something to ask.
+/// The parameters of a request for what to ask next.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub(crate) customer_id: Uuid,
-    /// The conversation in which to ask; none for one that is yet to begin.
+    /// The conversation in which to ask; `None` for one that has not begun.
     pub(crate) conversation_id: Option<Uuid>,
-    /// Questions at most.
+    /// The limit of questions.
     pub(crate) limit: usize,
-    /// What the talk is about, beside what the customer said; may be empty.
+    /// The topic of the conversation, beside what the customer said; may be empty.
     pub(crate) query: String,
-    /// Whether to tell what not to ask.
+    /// Whether the answer has the questions not to ask.
     pub(crate) include_left_out: bool,
 }
 
-/// What a call made of a question.
+/// The result of a call on a question.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Done {
     /// The question after it.
     pub(crate) question: Question,
-    /// Whether it was so before, so that nothing was changed.
+    /// Whether the question was in this state before, so that nothing was changed.
     pub(crate) deduplicated: bool,
 }
 
-/// Adds a question, unless its customer has an open one for its target field with the same content: then it is
-/// that one.
+/// Creates a question. If its customer has an open one for its target field with the same content, that one is
+/// returned.
 pub(crate) async fn create(tx: &TenantTx, question: Question) -> Result<Done> {
     let customer_id = question.customer_id;
     let source = Source { conversation_id: question.source_conversation_id, message_id: None };
@@ -66,7 +68,8 @@ pub(crate) async fn create(tx: &TenantTx, question: Question) -> Result<Done> {
     {
         existing = Some(find_open(tx, &question).await?.ok_or_else(overtaken)?);
     }
-    // Only now is the customer held: the question may have had to wait for somebody who holds both.
+    // The customer is locked only now: the question may have had to wait for another transaction that locks
+    // both.
     customers::actions::require(tx, customer_id).await?;
     let Some(existing) = existing else { return Ok(Done { question, deduplicated: false }) };
     match rules::differences(&existing, &question).as_slice() {
@@ -75,13 +78,13 @@ pub(crate) async fn create(tx: &TenantTx, question: Question) -> Result<Done> {
     }
 }
 
-/// The question with this id.
+/// Returns the question with this id.
 pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Question> {
     let question = store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     Ok(rules::as_of(question, times::now()))
 }
 
-/// One page of questions, and where the next one begins.
+/// Returns one page of questions, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -94,8 +97,7 @@ pub(crate) async fn list(
     Ok((questions.into_iter().map(|question| rules::as_of(question, now)).collect(), next))
 }
 
-/// Makes of an open question what `change` makes of it. A change of nothing changes nothing, the etag
-/// included.
+/// Applies `change` to an open question. If the result is the same, nothing is written, and the etag stays.
 pub(crate) async fn update(
     tx: &TenantTx,
     id: Uuid,
@@ -117,7 +119,7 @@ pub(crate) async fn update(
     write(tx, wanted).await
 }
 
-/// Removes a question.
+/// Deletes a question.
 pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> Result<Question> {
     let question = lock(tx, id).await?;
     etag::check(expected, question.etag())?;
@@ -125,7 +127,7 @@ pub(crate) async fn delete(tx: &TenantTx, id: Uuid, expected: Option<Etag>) -> R
     Ok(question)
 }
 
-/// Takes a question a step further. A step that it has taken already changes nothing.
+/// Takes a step of a question. A step that it has taken already changes nothing.
 pub(crate) async fn step(tx: &TenantTx, id: Uuid, expected: Option<Etag>, step: &Step) -> Result<Done> {
     let current = lock(tx, id).await?;
     if step.is_repeated(&current)? {
@@ -135,8 +137,9 @@ pub(crate) async fn step(tx: &TenantTx, id: Uuid, expected: Option<Etag>, step: 
     Ok(Done { question: take(tx, &current, step, None).await?, deduplicated: false })
 }
 
-/// Records an answer, and writes it into the question's customer where that is asked for: `overwrite` says whether
-/// over another value. What was written is not written again by the same answer: the customer may have changed since.
+/// Records an answer, and writes it into the question's customer if `overwrite` is set. Its value says whether
+/// another value is replaced. A repeated answer is not written again, because the customer may have changed
+/// since.
 pub(crate) async fn answer(
     tx: &TenantTx,
     id: Uuid,
@@ -168,7 +171,7 @@ pub(crate) async fn answer(
     Ok((Done { question, deduplicated: false }, Some(customer)))
 }
 
-/// Takes a question that is held a step further.
+/// Takes a step of a locked question.
 async fn take(
     tx: &TenantTx,
     current: &Question,
@@ -184,7 +187,7 @@ async fn take(
     write(tx, wanted).await
 }
 
-/// Writes the answer of a question into its customer, who is read anew for it.
+/// Writes the answer of a question into its customer, which is read again for it.
 async fn fill(tx: &TenantTx, question: &Question, overwrite: bool) -> Result<Customer> {
     let target = rules::target("write_to_customer", &question.target_field)?;
     let target = target.ok_or_else(|| {
@@ -200,7 +203,7 @@ async fn fill(tx: &TenantTx, question: &Question, overwrite: bool) -> Result<Cus
     .await
 }
 
-/// What to ask a customer next, and what not.
+/// Returns the questions to ask a customer next, and those not to ask.
 pub(crate) async fn next(tx: &TenantTx, wish: &Wish) -> Result<Ranking> {
     let Wish { customer_id, conversation_id, limit, query, include_left_out } = wish;
     let now = times::now();
@@ -217,13 +220,13 @@ pub(crate) async fn next(tx: &TenantTx, wish: &Wish) -> Result<Ranking> {
     Ok(if *include_left_out { ranking } else { Ranking { left_out: Vec::new(), ..ranking } })
 }
 
-/// The questions of a customer that are looked at for what to ask, at this time.
+/// Returns the questions of a customer that may be asked at this time, and those that must not be asked.
 pub(crate) async fn candidates(tx: &TenantTx, customer_id: Uuid, now: DateTime<Utc>) -> Result<Candidates> {
     let questions = store::list_candidates(tx, customer_id, now, (OPEN, CLOSED)).await?;
     Ok(Candidates::of(questions))
 }
 
-/// What the customer said last in this conversation.
+/// Returns the customer's last messages in this conversation.
 async fn said(tx: &TenantTx, customer_id: Uuid, conversation_id: Option<Uuid>) -> Result<Vec<String>> {
     let Some(id) = conversation_id else { return Ok(Vec::new()) };
     let (is_theirs, said) = join!(
@@ -234,13 +237,13 @@ async fn said(tx: &TenantTx, customer_id: Uuid, conversation_id: Option<Uuid>) -
     said
 }
 
-/// The question as it reads now, held until the transaction ends.
+/// Returns the question in its state of this moment, and locks it until the transaction ends.
 async fn lock(tx: &TenantTx, id: Uuid) -> Result<Question> {
     let question = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     Ok(rules::as_of(question, times::now()))
 }
 
-/// Makes sure that a place that a call names is one of the customer's.
+/// Checks that a source that a call names belongs to the customer.
 async fn require(tx: &TenantTx, customer_id: Uuid, source: Source) -> Result<()> {
     let Some(conversation_id) = source.conversation_id else { return Ok(()) };
     conversations::actions::require_of(tx, customer_id, conversation_id).await?;
@@ -250,7 +253,7 @@ async fn require(tx: &TenantTx, customer_id: Uuid, source: Source) -> Result<()>
     }
 }
 
-/// Makes sure that a question which is about to be open is the only open one for its target field.
+/// Checks that a question that is about to be open is the only open one for its target field.
 async fn make_way(tx: &TenantTx, question: &Question) -> Result<()> {
     if question.target_field.is_empty() {
         return Ok(());
@@ -263,8 +266,8 @@ async fn make_way(tx: &TenantTx, question: &Question) -> Result<()> {
     }
 }
 
-/// The open question of the same customer for the same target field. One that has expired makes way: it
-/// is stored as expired.
+/// Returns the open question of the same customer for the same target field. A question that has expired is
+/// stored as expired, and does not count.
 async fn find_open(tx: &TenantTx, question: &Question) -> Result<Option<Question>> {
     let found = store::find_open(tx, question.customer_id, &question.target_field).await?;
     match found.map(|found| rules::as_of(found, times::now())) {
@@ -286,7 +289,8 @@ async fn write(tx: &TenantTx, question: Question) -> Result<Question> {
     Ok(question)
 }
 
-/// Another call opened or closed a question for the same field in between; the transaction runs again.
+/// Returns the error for a call that was overtaken: another call opened or closed a question for the same
+/// field. The transaction runs again.
 fn overtaken() -> Error {
     Error::Aborted {
         reason: ErrorReason::Conflict,

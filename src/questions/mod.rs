@@ -1,4 +1,4 @@
-//! Pending questions: what is still to be asked of customers, and what came of it.
+//! Pending questions: the questions still to be asked of customers, and their answers.
 
 pub(crate) mod actions;
 pub(crate) mod rules;

@@ -1,5 +1,4 @@
-//! Decisions about pending questions that need no database: which steps lead where, and what to ask
-//! next.
+//! Decisions about pending questions that need no database: where steps lead, and what to ask next.
 
 mod ranking;
 mod steps;
@@ -15,8 +14,8 @@ use crate::pb::{ErrorReason, PendingQuestionStatus as Status, QuestionTiming};
 pub(crate) use ranking::{Candidates, LeftOut, Next, Ranking, Situation, rank};
 pub(crate) use steps::{Source, Step, as_of, check_update, is_expired, is_open};
 
-/// The field of the customer that a question fills, if it says one. `at` is the path of the field of the
-/// request that says it.
+/// Returns the field of the customer that a question fills; `None` if it names none. `at` is the path of the
+/// request's field that names it.
 pub(crate) fn target(at: &'static str, path: &str) -> Result<Option<Field>> {
     if path.is_empty() {
         return Ok(None);
@@ -24,7 +23,7 @@ pub(crate) fn target(at: &'static str, path: &str) -> Result<Option<Field>> {
     Field::parse(path).map(Some).map_err(|wrong| Error::invalid(at, "question.target_field", wrong))
 }
 
-/// Refuses a question that is to be asked at a time, and says none. `at` is the path of that time.
+/// Refuses a question that is to be asked at a time, but has no time. `at` is the path of that time.
 pub(crate) fn check_schedule(
     at: &'static str,
     timing: QuestionTiming,
@@ -36,8 +35,8 @@ pub(crate) fn check_schedule(
     Ok(())
 }
 
-/// Another open question of the customer has the target field. `differs` are the fields in which a question that was
-/// to be created is another one; empty if it was not to be created.
+/// Returns the error for a target field that another open question of the customer has. `differs` has the
+/// fields in which that question differs from the one to create; empty if no question was to be created.
 pub(crate) fn target_taken(target_field: &str, other: Uuid, differs: &[&str]) -> Error {
     let how = match differs {
         [] => String::new(),
@@ -54,7 +53,7 @@ pub(crate) fn target_taken(target_field: &str, other: Uuid, differs: &[&str]) ->
     }
 }
 
-/// The fields that a client wrote in which two questions for one field differ.
+/// Returns the client's fields in which two questions for one field differ.
 pub(crate) fn differences(known: &Question, sent: &Question) -> Vec<&'static str> {
     let fields = [
         ("question", known.question == sent.question),
@@ -68,12 +67,12 @@ pub(crate) fn differences(known: &Question, sent: &Question) -> Vec<&'static str
     differing(fields)
 }
 
-/// The names of the fields that are not the same.
+/// Returns the names of the fields that differ.
 fn differing(fields: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
 
-/// There is no such question in this tenant.
+/// Returns the error for a question that this tenant does not have.
 pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound {
         reason: ErrorReason::PendingQuestionNotFound,
@@ -82,7 +81,7 @@ pub(crate) fn not_found(id: Uuid) -> Error {
     }
 }
 
-/// The state of a question, which is a word that is stored.
+/// Returns the status of a question.
 pub(crate) fn status(question: &Question) -> Status {
     question.status.0
 }

@@ -23,32 +23,32 @@ use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
 literal! {
-    /// What the index of open questions by target field says; literal, so that a plan for any value may
-    /// use it.
+    /// The condition of the index of open questions by target field. It is literal, so that a plan for any
+    /// value can use the index.
     HasOpenTarget: Bool = "(target_field <> '' AND status IN ('PENDING', 'ASKED'))"
 }
 
 literal! {
-    /// The customer of an open question, as the index of what to ask next has it.
+    /// The customer of an open question, as in the index of what to ask next.
     CustomerOfOpen: Nullable<SqlUuid> = "CASE WHEN status IN ('PENDING', 'ASKED') THEN customer_id END"
 }
 
 literal! {
-    /// The customer of a declined question, as an index has it.
+    /// The customer of a declined question, as in an index.
     CustomerOfDeclined: Nullable<SqlUuid> = "CASE WHEN status = 'DECLINED' THEN customer_id END"
 }
 
 literal! {
-    /// The customer of an answered question, as an index has it.
+    /// The customer of an answered question, as in an index.
     CustomerOfAnswered: Nullable<SqlUuid> = "CASE WHEN status IN ('ANSWERED', 'VERIFIED') THEN customer_id END"
 }
 
 literal! {
-    /// The priority as a number, the highest first, as the index of what to ask next has it.
+    /// The priority as a number, the highest first, as in the index of what to ask next.
     Rank: Integer = "CASE priority WHEN 'URGENT' THEN 1 WHEN 'HIGH' THEN 2 WHEN 'NORMAL' THEN 3 ELSE 4 END"
 }
 
-/// A question as it is stored.
+/// A row of `pending_questions`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = pending_questions, check_for_backend(Pg), treat_none_as_null = true)]
 pub(crate) struct Question {
@@ -84,13 +84,13 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// What stands for its present state.
+    /// Returns the etag of its present state.
     pub(crate) fn etag(&self) -> Etag {
         Etag::of(self.id, self.revision, self.updated_at)
     }
 }
 
-/// Which questions a list shows. All that is set must hold.
+/// The questions that a list shows. All conditions that are set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) customer_id: Option<Uuid>,
@@ -102,18 +102,19 @@ pub(crate) struct Filter {
     pub(crate) created_until: Option<DateTime<Utc>>,
 }
 
-/// Where a page ends.
+/// The end of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
 impl Cursor {
-    /// Where a page ends when `question` is its last.
+    /// Returns the end of a page whose last row is `question`.
     pub(crate) fn at(question: &Question) -> Self {
         Self(question.created_at, question.id)
     }
 }
 
-/// Adds a question, unless its customer has an open one for its target field.
+/// Inserts a question, unless its customer has an open one for its target field. Returns whether it was
+/// inserted.
 pub(crate) async fn insert(
     tx: &TenantTx,
     question: &Question,
@@ -128,7 +129,7 @@ pub(crate) async fn insert(
     Ok(inserted == 1)
 }
 
-/// The question with this id.
+/// Returns the question with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Question>> {
     let question = dsl::pending_questions
         .find((tx.tenant(), id))
@@ -139,7 +140,7 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Question>> {
     Ok(question)
 }
 
-/// The question with this id, held until the transaction ends.
+/// Returns the question with this id, and locks it until the transaction ends.
 pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Question>> {
     let question = dsl::pending_questions
         .find((tx.tenant(), id))
@@ -151,7 +152,7 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Question>> {
     Ok(question)
 }
 
-/// The question of a customer that is stored as open for this target field.
+/// Returns the question of a customer that is stored as open for this target field.
 pub(crate) async fn find_open(
     tx: &TenantTx,
     customer_id: Uuid,
@@ -169,7 +170,7 @@ pub(crate) async fn find_open(
     Ok(question)
 }
 
-/// Writes a question anew.
+/// Updates a question.
 pub(crate) async fn update(
     tx: &TenantTx,
     question: &Question,
@@ -183,17 +184,20 @@ pub(crate) async fn update(
     Ok(())
 }
 
-/// Removes a question.
+/// Deletes a question.
 pub(crate) async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
     diesel::delete(dsl::pending_questions.find((tx.tenant(), id))).execute(&mut tx.connection()).await?;
     Ok(())
 }
 
-/// The questions of a customer that are looked at for what to ask next: `open` of those that have not
-/// expired, the most important first, then those asked least, then the oldest; and `closed` of those that it
-/// declined, and as many of those that it answered, the latest first. They come in no order, and as
-/// far as [`MAX_PAGE_BYTES`] go: the open ones before the others. One statement: each costs more than these
-/// rows.
+/// Returns the questions of a customer from which those to ask next are chosen. They are in no order.
+///
+/// - Up to `open` open questions that have not expired: the most important first, then those asked least, then
+///   the oldest.
+/// - Up to `closed` declined ones, and as many answered ones, the latest first.
+///
+/// They are limited by [`MAX_PAGE_BYTES`]; the open ones go before the others. It is a single statement,
+/// because a statement costs more than these rows.
 pub(crate) async fn list_candidates(
     tx: &TenantTx,
     customer_id: Uuid,
@@ -221,8 +225,8 @@ pub(crate) async fn list_candidates(
     Ok(Rows::of(candidates.load(&mut tx.connection()).await?).rows)
 }
 
-/// One page of the questions that `filter` lets through as they read at `now`, and one row more if there
-/// is one.
+/// Returns one page of the questions that match `filter` in their state at `now`, and one row more if there is
+/// one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -245,7 +249,7 @@ pub(crate) async fn list(
     if !filter.statuses.is_empty() {
         query = query.filter(reads_as(&filter.statuses, now));
     }
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [priority] = filter.priorities.as_slice() {
         query = query.filter(dsl::priority.eq(priority));
     } else if !filter.priorities.is_empty() {
@@ -276,8 +280,8 @@ pub(crate) async fn list(
 /// A condition of a list.
 type Condition<'a> = Box<dyn BoxableExpression<pending_questions::table, Pg, SqlType = Nullable<Bool>> + 'a>;
 
-/// Whether a question reads as one of these at `now`: what waits for an answer reads as EXPIRED from
-/// its time on, whatever is stored.
+/// Returns whether a question has one of these statuses at `now`. A question that waits is EXPIRED from its
+/// time of expiry on, even if its row has another status.
 fn reads_as(statuses: &[Text<Status>], now: DateTime<Utc>) -> Condition<'_> {
     let waiting = [Status::Pending, Status::Asked, Status::Skipped];
     let lasts = || dsl::expires_at.is_null().or(dsl::expires_at.gt(now));

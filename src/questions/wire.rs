@@ -13,14 +13,14 @@ use crate::rpc::together::Together;
 use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, times};
 
-/// How long a question is not asked again when nobody says: a day, so that nobody is asked the same
-/// thing twice in one.
+/// The time for which a question is not asked again, if the request sets none. With a day, a customer is not
+/// asked the same question twice in one day.
 const COOLDOWN: TimeDelta = TimeDelta::hours(24);
 
-/// Questions to ask next when nobody says: what fits a talk.
+/// The number of questions to ask next if the request sets none: what fits a conversation.
 const DEFAULT_NEXT: usize = 5;
 
-/// Questions to ask next at most: more than a person answers.
+/// The limit of questions to ask next: more than a person answers.
 const MAX_NEXT: usize = 50;
 
 impl From<Question> for pb::PendingQuestion {
@@ -74,7 +74,7 @@ impl From<Question> for pb::PendingQuestion {
         let verification =
             verified_at.map(|time| pb::Verification { verified_by, verify_time: Some(times::to_wire(time)) });
         let last_skip = skipped_at.map(|time| pb::QuestionSkip {
-            // No step leads on from there.
+            // No step leads on from DECLINED.
             declined: status.0 == pb::PendingQuestionStatus::Declined,
             reason: skip_reason,
             skip_time: Some(times::to_wire(time)),
@@ -102,7 +102,7 @@ impl From<Question> for pb::PendingQuestion {
     }
 }
 
-/// A new question. What only the server writes is ignored.
+/// Returns the row of a new question. Fields that only the server writes are ignored.
 pub(crate) fn create(
     question: Option<&pb::PendingQuestion>,
     id: Uuid,
@@ -170,7 +170,7 @@ pub(crate) fn create(
     })
 }
 
-/// The row of a question that a client changed: what only the server writes stays as it is.
+/// Returns the row of a question that a client changed. Fields that only the server writes stay as they are.
 pub(crate) fn update(wanted: pb::PendingQuestion, current: &Question) -> Question {
     let pb::PendingQuestion {
         id: _,
@@ -204,7 +204,7 @@ pub(crate) fn update(wanted: pb::PendingQuestion, current: &Question) -> Questio
     }
 }
 
-/// Which questions a list shows.
+/// Returns which questions a list shows.
 pub(crate) fn filter(request: &pb::ListPendingQuestionsRequest) -> Result<Filter> {
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
@@ -217,7 +217,7 @@ pub(crate) fn filter(request: &pb::ListPendingQuestionsRequest) -> Result<Filter
     })
 }
 
-/// A question that was asked.
+/// Returns the step of a question that was asked.
 pub(crate) fn asking(request: &pb::MarkPendingQuestionAskedRequest) -> Result<Step> {
     let pb::MarkPendingQuestionAskedRequest {
         id: _,
@@ -234,7 +234,7 @@ pub(crate) fn asking(request: &pb::MarkPendingQuestionAskedRequest) -> Result<St
     })
 }
 
-/// A question that was answered.
+/// Returns the step of a question that was answered.
 pub(crate) fn answering(request: &pb::MarkPendingQuestionAnsweredRequest) -> Result<Step> {
     let pb::MarkPendingQuestionAnsweredRequest {
         id: _,
@@ -254,19 +254,19 @@ pub(crate) fn answering(request: &pb::MarkPendingQuestionAnsweredRequest) -> Res
     })
 }
 
-/// An answer that was checked.
+/// Returns the step of an answer that was verified.
 pub(crate) fn verifying(request: &pb::MarkPendingQuestionVerifiedRequest) -> Step {
     let pb::MarkPendingQuestionVerifiedRequest { id: _, verified_by, etag: _, request_id: _ } = request;
     Step::Verify { by: verified_by.clone() }
 }
 
-/// A question that was put aside.
+/// Returns the step of a question that was skipped.
 pub(crate) fn skipping(request: &pb::SkipPendingQuestionRequest) -> Step {
     let pb::SkipPendingQuestionRequest { id: _, declined, reason, etag: _, request_id: _ } = request;
     Step::Skip { declined: *declined, reason: reason.clone() }
 }
 
-/// What a caller wants to know who has something to ask.
+/// Returns the parameters of a request for what to ask next.
 pub(crate) fn wish(request: &pb::NextPendingQuestionsRequest) -> Result<Wish> {
     let pb::NextPendingQuestionsRequest { customer_id, conversation_id, limit, query, include_left_out } =
         request;
@@ -306,7 +306,8 @@ impl From<LeftOut> for pb::LeftOutQuestion {
     }
 }
 
-/// Where something was said. A message is looked for in its conversation, so that must be named too.
+/// Returns the source of a statement. A message is looked up in its conversation, so the conversation must be
+/// named too.
 fn source(conversation_id: &str, message_id: &str) -> Result<Source> {
     let source = Source {
         conversation_id: rpc::optional_id("conversation_id", conversation_id)?,

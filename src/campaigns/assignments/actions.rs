@@ -1,4 +1,4 @@
-//! What one transaction does to the customers of campaigns.
+//! The actions on the customers of campaigns, each within one transaction.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ use crate::db::fitted::Rows;
 use crate::error::{Error, Result};
 use crate::rpc::{Page, times};
 
-/// Customers that are assigned in one call at most, as the contract says: a few hundred milliseconds'
-/// work, and the ids of so many fit a request.
+/// The limit of customers that are assigned in one call, as in the contract. It is a few hundred milliseconds
+/// of work, and their ids fit in a request.
 const MAX_CUSTOMERS: usize = 10_000;
 
-/// Whom to assign.
+/// The customers to assign.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Whom {
     /// Customers by their ids.
     Ids(Vec<Uuid>),
-    /// All that a filter lets through; nobody where nobody can be found.
+    /// All customers that match a filter; `None` if the filter can match no customer.
     Found(Option<customers::store::Filter>),
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn assign(tx: &TenantTx, campaign_id: Uuid, whom: &Whom) -> Res
     store::assign(tx, (campaign_id, campaign.channel), ids, times::now()).await
 }
 
-/// The ids of the customers that a filter lets through, if they are not too many.
+/// Returns the ids of the customers that match a filter, if they are not too many.
 async fn list_found(tx: &TenantTx, filter: Option<&customers::store::Filter>) -> Result<Vec<Uuid>> {
     let Some(filter) = filter else { return Ok(Vec::new()) };
     let one_more = i64::try_from(MAX_CUSTOMERS + 1).unwrap_or(i64::MAX);
@@ -56,7 +56,7 @@ async fn list_found(tx: &TenantTx, filter: Option<&customers::store::Filter>) ->
     Ok(ids)
 }
 
-/// Takes customers out of a campaign, and says how many were in it.
+/// Removes customers from a campaign. Returns how many were in it.
 pub(crate) async fn unassign(
     tx: &TenantTx,
     campaign_id: Uuid,
@@ -66,7 +66,7 @@ pub(crate) async fn unassign(
     store::delete(tx, campaign_id, customer_ids).await
 }
 
-/// One page of assignments, and where the next one begins.
+/// Returns one page of assignments, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     of: Of,
@@ -77,7 +77,8 @@ pub(crate) async fn list(
         campaigns::actions::get(tx, campaign_id).await?;
     }
     if filter.exclude_refused {
-        // The planner takes nearly all to be refused, and would read and sort all of them for a page.
+        // The planner expects nearly all customers to be refused, and would read and sort all of them for a
+        // page.
         tx.plan_by_order().await?;
     } else if *filter != Filter::default() {
         tx.plan_for_values().await?;

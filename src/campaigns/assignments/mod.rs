@@ -1,4 +1,4 @@
-//! Whom campaigns are for, and how far each of them has come.
+//! The customers of campaigns, and how far each of them has come.
 
 pub(crate) mod actions;
 pub(crate) mod store;

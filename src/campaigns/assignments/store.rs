@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::pb::{AssignmentStatus, ContactChannel};
 use crate::rpc::words::Text;
 
-/// A customer of a campaign as it is listed.
+/// A customer of a campaign, in a list.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Assignment {
     pub(crate) campaign_id: Uuid,
@@ -31,49 +31,49 @@ pub(crate) struct Assignment {
     pub(crate) progress: i16,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
-    /// Why the customer may not be sent to now: a value of `AssignmentRefusal`.
+    /// The reason why the customer may not be sent to now: a value of `AssignmentRefusal`.
     pub(crate) refusal: Option<i16>,
 }
 
-/// Which assignments a list shows. All that is set must hold.
+/// The assignments that a list shows. All conditions that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Filter {
-    /// How far they have come, values of `AssignmentStatus`; any where it is empty.
+    /// The accepted values of `AssignmentStatus`; any value if empty.
     pub(crate) progresses: Vec<i16>,
     /// Whether customers that may not be sent to now are left out.
     pub(crate) exclude_refused: bool,
 }
 
-/// A campaign with which a customer had to do.
+/// A campaign that reached a customer.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = campaigns, check_for_backend(Pg))]
 pub(crate) struct Reached {
     pub(crate) id: Uuid,
     pub(crate) name: String,
     pub(crate) channel: Option<Text<ContactChannel>>,
-    /// How far the customer has come, a value of `AssignmentStatus`.
+    /// How far the customer has come: a value of `AssignmentStatus`.
     #[diesel(select_expression = campaign_customers::progress)]
     pub(crate) progress: i16,
-    /// When that was learned.
+    /// The time at which that was recorded.
     #[diesel(select_expression = campaign_customers::updated_at)]
     pub(crate) progressed_at: DateTime<Utc>,
 }
 
-/// Whose assignments a list shows, and in which order.
+/// The campaign or the customer whose assignments a list shows, and the order of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
-    /// Those of a campaign, in the order of the customers' ids; with a customer, only that one's.
+    /// The assignments of a campaign, in the order of the customers' ids; with a customer, only that one's.
     Campaign(Uuid, Option<Uuid>),
-    /// Those of a customer, in the order of the campaigns' ids.
+    /// The assignments of a customer, in the order of the campaigns' ids.
     Customer(Uuid),
 }
 
-/// Where a page ends: at this customer, or at this campaign.
+/// The end of a page: the last customer, or the last campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(Uuid);
 
 impl Cursor {
-    /// Where a page ends when `assignment` is its last.
+    /// Returns the end of a page whose last row is `assignment`.
     pub(crate) fn at(of: Of, assignment: &Assignment) -> Self {
         match of {
             Of::Campaign(..) => Self(assignment.customer_id),
@@ -82,7 +82,7 @@ impl Cursor {
     }
 }
 
-/// How many customers a campaign is for.
+/// Returns the number of customers of a campaign.
 pub(crate) async fn count(tx: &TenantTx, campaign_id: Uuid) -> Result<i64> {
     let count = dsl::campaign_customers
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -93,7 +93,7 @@ pub(crate) async fn count(tx: &TenantTx, campaign_id: Uuid) -> Result<i64> {
     Ok(count)
 }
 
-/// Takes customers out of a campaign, as far as they are in it, and says how many were.
+/// Deletes customers from a campaign. Returns how many were in it.
 pub(crate) async fn delete(tx: &TenantTx, campaign_id: Uuid, customer_ids: &BTreeSet<Uuid>) -> Result<usize> {
     let deleted = diesel::delete(dsl::campaign_customers)
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -104,7 +104,7 @@ pub(crate) async fn delete(tx: &TenantTx, campaign_id: Uuid, customer_ids: &BTre
     Ok(deleted)
 }
 
-/// Takes all customers out of a campaign.
+/// Deletes all customers from a campaign.
 pub(crate) async fn delete_of(tx: &TenantTx, campaign_id: Uuid) -> Result<()> {
     diesel::delete(dsl::campaign_customers)
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -114,7 +114,7 @@ pub(crate) async fn delete_of(tx: &TenantTx, campaign_id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// The campaigns that something happened of with a customer, the one that was created last first.
+/// Returns the campaigns with events of a customer, the one that was created last first.
 pub(crate) async fn list_reached(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Reached>> {
     let assigned: i32 = AssignmentStatus::Assigned.into();
     let reached =

@@ -1,4 +1,4 @@
-//! Whom campaigns are for: messages ⇄ rows.
+//! The customers of campaigns: messages ⇄ rows.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -18,7 +18,7 @@ use crate::rpc::{self, times};
 pub(crate) struct Named {
     /// Their ids, each once.
     pub(crate) ids: BTreeSet<Uuid>,
-    /// What stands for no customer: no UUIDs, each once, in the order of the request.
+    /// The texts that are not UUIDs, each once, in the order of the request.
     invalid: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ impl Named {
         named
     }
 
-    /// The ids that are refused whatever is stored.
+    /// Returns the ids that are refused without a look at the database.
     pub(crate) fn refused(&self) -> Vec<pb::RefusedCustomer> {
         let refused = |text: &String| pb::RefusedCustomer {
             customer_id: text.clone(),
@@ -47,7 +47,7 @@ impl Named {
     }
 }
 
-/// Whom a call assigns, and the ids that it refuses whatever is stored.
+/// Returns the customers that a call assigns, and the ids that are refused without a look at the database.
 pub(crate) fn whom(
     tenant: Uuid,
     request: &pb::AssignCustomersRequest,
@@ -62,17 +62,17 @@ pub(crate) fn whom(
             check_filter(filter)?;
             Ok((Whom::Found(customers::wire::filter(tenant, filter)), Vec::new()))
         }
-        // The contract's rules have refused it before.
+        // The rules of the contract have refused such a request before.
         None => Err(Error::invalid("customers", "oneof.required", "must be set, by one of ids, filter")),
     }
 }
 
-/// Whom a call takes out of a campaign.
+/// Returns the customers that a call removes from a campaign.
 pub(crate) fn leaving(request: &pb::UnassignCustomersRequest) -> Named {
     Named::new(&request.customer_ids)
 }
 
-/// The answer where so many of those who were named were in the campaign.
+/// Returns the answer if `removed` of the named customers were in the campaign.
 pub(crate) fn left(named: &Named, removed: usize) -> pb::UnassignCustomersResponse {
     // No more than a call may name.
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
@@ -83,7 +83,7 @@ pub(crate) fn left(named: &Named, removed: usize) -> pb::UnassignCustomersRespon
     }
 }
 
-/// Refuses what makes no sense where all customers are wanted at once.
+/// Refuses fields that make no sense if all customers are assigned at once.
 fn check_filter(filter: &pb::ListCustomersRequest) -> Result<()> {
     let wrong = [
         ("page_size", filter.page_size != 0),
@@ -108,7 +108,7 @@ fn check_filter(filter: &pb::ListCustomersRequest) -> Result<()> {
     Err(Error::Invalid { reason: ErrorReason::FieldInvalid, violations })
 }
 
-/// The answer, with the ids that were refused whatever is stored.
+/// Returns the answer. `invalid` has the ids that were refused without a look at the database.
 pub(crate) fn assigned(assigned: Assigned, invalid: Vec<pb::RefusedCustomer>) -> pb::AssignCustomersResponse {
     let Assigned { added, existing, refused } = assigned;
     // No more than a call may name.
@@ -123,7 +123,7 @@ pub(crate) fn assigned(assigned: Assigned, invalid: Vec<pb::RefusedCustomer>) ->
     }
 }
 
-/// Whose assignments a list shows.
+/// Returns the campaign or the customer whose assignments a list shows.
 pub(crate) fn of(request: &pb::ListCampaignCustomersRequest) -> Result<Of> {
     let campaign_id = rpc::optional_id("campaign_id", &request.campaign_id)?;
     let customer_id = rpc::optional_id("customer_id", &request.customer_id)?;
@@ -142,7 +142,7 @@ pub(crate) fn of(request: &pb::ListCampaignCustomersRequest) -> Result<Of> {
     }
 }
 
-/// Which assignments a list shows.
+/// Returns which assignments a list shows.
 pub(crate) fn filter(request: &pb::ListCampaignCustomersRequest) -> Filter {
     Filter {
         // The numbers of the statuses, as they are stored.

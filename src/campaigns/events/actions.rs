@@ -1,4 +1,4 @@
-//! What one transaction does to events.
+//! The actions on events, each within one transaction.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,13 +15,13 @@ use crate::error::Result;
 use crate::rpc::{Page, times};
 use crate::{conversations, customers};
 
-/// Records events, each by itself: in one flight, and another where some were not recorded. `campaign_id` is
-/// the campaign of those that name none, where there are any.
+/// Records events, each by itself, in one flight. A second flight follows if some were not recorded.
+/// `campaign_id` is the campaign of the events that name none, if there are any.
 ///
 /// # Errors
 ///
-/// `CAMPAIGN_NOT_FOUND` for that campaign, or what can happen to any transaction; what is wrong with an event
-/// is its own.
+/// `CAMPAIGN_NOT_FOUND` for that campaign, or any error of a transaction. The error of a single event is in its
+/// result.
 pub(crate) async fn record(
     tx: &TenantTx,
     campaign_id: Option<Uuid>,
@@ -29,7 +29,7 @@ pub(crate) async fn record(
 ) -> Result<Vec<Result<Recorded>>> {
     let now = times::now();
     let campaign_ids: BTreeSet<Uuid> = events.iter().map(|event| event.campaign_id).collect();
-    // Neither of what comes first is prepared, so neither is overtaken.
+    // The statements before `record` are not prepared, so it does not overtake them.
     let (passed, planned, recorded) = join3(
         campaigns::actions::pass_each(tx, &campaign_ids, Gate::Shared),
         tx.plan_by_key(),
@@ -50,7 +50,7 @@ pub(crate) async fn record(
         outcomes.push(match recorded.get(&event.id) {
             Some(channel) => Ok(rules::recorded(event, *channel, now)),
             None => match findings.judge(event) {
-                // It is of the transaction, which runs again.
+                // The error belongs to the transaction, which runs again.
                 Err(error) if error.is_conflict() => return Err(error),
                 outcome => outcome,
             },
@@ -59,7 +59,7 @@ pub(crate) async fn record(
     Ok(outcomes)
 }
 
-/// What there is of all that events which were not recorded name.
+/// Reads all that the events which were not recorded refer to.
 async fn find_out(tx: &TenantTx, campaign_id: Option<Uuid>, events: &[&NewEvent]) -> Result<Findings> {
     let event_ids: Vec<_> = events.iter().map(|event| event.event_id.as_str()).collect();
     let customer_ids: Vec<_> = events.iter().map(|event| event.customer_id).collect();
@@ -88,14 +88,14 @@ async fn find_out(tx: &TenantTx, campaign_id: Option<Uuid>, events: &[&NewEvent]
     })
 }
 
-/// The event with this id.
+/// Returns the event with this id.
 pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Event> {
     let event = store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     let campaign = campaigns::actions::get(tx, event.campaign_id).await?;
     Ok(event.with(campaign.currency))
 }
 
-/// One page of events, and where the next one begins.
+/// Returns one page of events, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,

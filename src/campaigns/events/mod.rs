@@ -1,4 +1,4 @@
-//! What happened between campaigns and customers.
+//! The events between campaigns and customers.
 
 pub(crate) mod actions;
 pub(crate) mod rules;

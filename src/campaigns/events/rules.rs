@@ -11,7 +11,7 @@ use crate::pb::{AssignmentStatus, CampaignEventKind as Kind, ConsentState, Conta
 use crate::rpc::words::Text;
 use crate::{campaigns, conversations, customers};
 
-/// What can happen, in the order of the contract.
+/// The kinds of events, in the order of the contract.
 pub(crate) const KINDS: [Kind; 12] = [
     Kind::Sent,
     Kind::Bounced,
@@ -27,8 +27,8 @@ pub(crate) const KINDS: [Kind; 12] = [
     Kind::Dropped,
 ];
 
-/// What a customer says by an event about being contacted; nothing by most. As it is stored, a state has the
-/// word of the kind.
+/// Returns the consent that a customer gives by an event; `None` for most kinds. A stored consent has the word
+/// of the kind.
 pub(crate) const fn consent(kind: Kind) -> Option<ConsentState> {
     match kind {
         Kind::OptedIn => Some(ConsentState::OptedIn),
@@ -47,10 +47,10 @@ pub(crate) const fn consent(kind: Kind) -> Option<ConsentState> {
     }
 }
 
-/// How far an event brings a customer whom its campaign is for.
+/// Returns how far an event brings an assigned customer.
 pub(crate) fn status_after(kind: Kind) -> AssignmentStatus {
     match kind {
-        // What a customer says about being contacted is a consent, and no stage.
+        // A statement about being contacted is a consent, and not a stage.
         Kind::Unspecified | Kind::OptedIn | Kind::OptedOut | Kind::SpamReported => AssignmentStatus::Assigned,
         Kind::Sent | Kind::Deferred => AssignmentStatus::Sent,
         Kind::Bounced | Kind::Dropped => AssignmentStatus::Bounced,
@@ -62,18 +62,18 @@ pub(crate) fn status_after(kind: Kind) -> AssignmentStatus {
     }
 }
 
-/// Campaigns of the events of a call at most: each has a gate to pass.
+/// The limit of campaigns of the events of a call: each has a gate to pass.
 pub(crate) const MAX_CAMPAIGNS: usize = 100;
 
-/// An event that is recorded.
+/// The result for a recorded event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Recorded {
     pub(crate) event: Event,
-    /// Whether it was before.
+    /// Whether it was recorded before.
     pub(crate) deduplicated: bool,
 }
 
-/// A new event as it was recorded at this time, with the channel that it has.
+/// Returns a new event as it was recorded at this time, with its channel.
 pub(crate) fn recorded(
     event: &NewEvent,
     channel: Option<Text<ContactChannel>>,
@@ -115,7 +115,7 @@ pub(crate) fn recorded(
 }
 
 impl Known {
-    /// The event as it is listed, with the currency of its campaign.
+    /// Returns the event for a list, with the currency of its campaign.
     pub(crate) fn with(self, currency: Option<String>) -> Event {
         let Self {
             id,
@@ -152,7 +152,7 @@ impl Known {
     }
 }
 
-/// There is no such event in this tenant.
+/// Returns the error for an event that this tenant does not have.
 pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound {
         reason: ErrorReason::CampaignEventNotFound,
@@ -161,26 +161,27 @@ pub(crate) fn not_found(id: Uuid) -> Error {
     }
 }
 
-/// What there is, to tell why events were not recorded.
+/// The existing rows that tell why events were not recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// The campaigns that there are, each with its currency.
+    /// The existing campaigns, each with its currency.
     pub(crate) campaigns: HashMap<Uuid, Option<String>>,
-    /// The events that are recorded, by the client's ids.
+    /// The recorded events, by the client's ids.
     pub(crate) events: HashMap<String, Known>,
-    /// The customers that there are.
+    /// The existing customers.
     pub(crate) customers: HashSet<Uuid>,
-    /// With whom the conversations are that there are.
+    /// The customers of the existing conversations, by the ids of the conversations.
     pub(crate) conversations: HashMap<Uuid, Uuid>,
 }
 
 impl Findings {
-    /// What became of an event that was not recorded.
+    /// Returns the result for an event that was not recorded by the statement: the event with its id, if that
+    /// has the same content.
     ///
     /// # Errors
     ///
-    /// Why it is refused; or a conflict where nothing is wrong with it, because what was missing has come
-    /// in between.
+    /// The reason why it is refused. A conflict if nothing is wrong with it, because another call has added the
+    /// missing row in between.
     pub(crate) fn judge(&self, event: &NewEvent) -> Result<Recorded> {
         if let Some(known) = self.events.get(&event.event_id) {
             if !self.is_same(event, known) {
@@ -205,7 +206,7 @@ impl Findings {
         })
     }
 
-    /// Whether an event says what one says that is recorded under its id.
+    /// Returns whether an event has the same content as the recorded event with its id.
     fn is_same(&self, event: &NewEvent, known: &Known) -> bool {
         let NewEvent {
             id: _,
@@ -226,14 +227,14 @@ impl Findings {
         (*campaign_id, *customer_id, *kind, *conversation_id, *cost_micros)
             == (known.campaign_id, known.customer_id, known.kind, known.conversation_id, known.cost_micros)
             && (*bounce_kind, detail, url) == (known.bounce_kind, &known.detail, &known.url)
-            // Where it is not said, it is what the campaign had at the time.
+            // If the client sets no channel, the event has the campaign's channel of that time.
             && (channel.is_none() || *channel == known.channel)
             && *has_occurred_at == known.has_occurred_at
             && (!has_occurred_at || *occurred_at == known.occurred_at)
             && (currency.is_none() || currency.as_ref() == self.currency_of(known.campaign_id))
     }
 
-    /// The currency of a campaign, if it is there and has one.
+    /// Returns the currency of a campaign, if it exists and has one.
     fn currency_of(&self, campaign_id: Uuid) -> Option<&String> {
         self.campaigns.get(&campaign_id)?.as_ref()
     }
@@ -253,7 +254,7 @@ impl Findings {
     }
 }
 
-/// The id stands for something else that happened.
+/// Returns the error for an id that belongs to an event with other content.
 fn reused(event: &NewEvent) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::IdempotencyKeyReused,
@@ -289,7 +290,7 @@ mod tests {
         }
     }
 
-    /// What is found where this event is recorded.
+    /// Returns what is found if this event is recorded.
     fn found(event: &NewEvent) -> Findings {
         let known = Known {
             id: Uuid::from_u128(9),
@@ -324,8 +325,8 @@ mod tests {
         assert_eq!(kinds.collect::<Vec<_>>(), KINDS);
     }
 
-    /// The statement that keeps consents stores the kind of an event as the state, and lets the larger word
-    /// decide between two at the same time.
+    /// The statement that stores consents stores the kind of an event as the state. Between two at the same
+    /// time, it lets the larger word decide.
     #[test]
     fn a_state_of_consent_has_the_word_of_its_kind_and_the_stricter_one_is_larger() {
         let states: Vec<_> = KINDS

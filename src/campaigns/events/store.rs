@@ -21,8 +21,8 @@ use crate::error::Result;
 use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
 use crate::rpc::words::{Text, Word};
 
-/// Writes how far the event `e` brings a customer: the number of an assignment's status, which is how an
-/// assignment has it.
+/// Writes how far the event `e` brings a customer, as the number of a status, which is how an assignment stores
+/// it.
 pub(crate) fn push_progress(out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql("CASE e.kind");
     for kind in KINDS {
@@ -31,7 +31,7 @@ pub(crate) fn push_progress(out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(" END");
 }
 
-/// Writes the kinds of events by which customers say something about being contacted, as a list of texts.
+/// Writes the kinds of events that are consents of a customer to being contacted, as a list of texts.
 fn push_consents(out: &mut AstPass<'_, '_, Pg>) {
     let kinds = KINDS.into_iter().filter(|kind| consent(*kind).is_some());
     out.push_sql(&kinds.map(|kind| format!("'{}'", kind.word())).collect::<Vec<_>>().join(", "));
@@ -46,20 +46,20 @@ pub(crate) struct NewEvent {
     pub(crate) customer_id: Uuid,
     pub(crate) kind: Text<CampaignEventKind>,
     pub(crate) occurred_at: DateTime<Utc>,
-    /// Whether the client said when.
+    /// Whether the client set the time.
     pub(crate) has_occurred_at: bool,
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) cost_micros: Option<i64>,
-    /// That of the cost.
+    /// The currency of the cost.
     pub(crate) currency: Option<String>,
-    /// How it reached the customer; as the campaign does where the client does not say.
+    /// The channel on which it reached the customer; the campaign's if the client sets none.
     pub(crate) channel: Option<Text<ContactChannel>>,
     pub(crate) bounce_kind: Option<Text<BounceKind>>,
     pub(crate) detail: String,
     pub(crate) url: String,
 }
 
-/// An event that is recorded.
+/// A recorded event.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = campaign_events, check_for_backend(Pg))]
 pub(crate) struct Known {
@@ -79,7 +79,7 @@ pub(crate) struct Known {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// An event as it is listed.
+/// An event in a list.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Event {
     pub(crate) id: Uuid,
@@ -95,11 +95,11 @@ pub(crate) struct Event {
     pub(crate) bounce_kind: Option<Text<BounceKind>>,
     pub(crate) detail: String,
     pub(crate) url: String,
-    /// That of the campaign.
+    /// The currency of the campaign.
     pub(crate) currency: Option<String>,
 }
 
-/// Which events a list shows. All that is set must hold.
+/// The events that a list shows. All conditions that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) campaign_id: Option<Uuid>,
@@ -109,18 +109,18 @@ pub(crate) struct Filter {
     pub(crate) occurred_until: Option<DateTime<Utc>>,
 }
 
-/// Where a page ends: when its last event happened, and its id.
+/// The end of a page: the time of its last event, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
 impl Cursor {
-    /// Where a page ends when `event` is its last.
+    /// Returns the end of a page whose last row is `event`.
     pub(crate) fn at(event: &Event) -> Self {
         Self(event.occurred_at, event.id)
     }
 }
 
-/// The event with this id.
+/// Returns the event with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Known>> {
     let event = dsl::campaign_events
         .find((tx.tenant(), id))
@@ -131,7 +131,7 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Known>> {
     Ok(event)
 }
 
-/// The events with these ids of the client's, as far as there are any.
+/// Returns the existing events with these ids of the client's.
 pub(crate) async fn find_known(tx: &TenantTx, event_ids: &[&str]) -> Result<Vec<Known>> {
     let known = dsl::campaign_events
         .filter(dsl::tenant_id.eq(tx.tenant()))

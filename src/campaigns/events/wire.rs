@@ -16,22 +16,22 @@ use crate::rpc::together::{self, Together};
 use crate::rpc::words::{Text, stored, stored_each, wire};
 use crate::rpc::{self, money, times};
 
-/// The events of a call: each as it is to be recorded, or what is wrong with it.
+/// The events of a call: each ready to be recorded, or its error.
 pub(crate) struct Batch {
-    /// The campaign of the events that name none, where there are any.
+    /// The campaign of the events that name none, if there are any.
     pub(crate) campaign_id: Option<Uuid>,
-    /// Those that may be recorded, in order.
+    /// The valid events, in order.
     pub(crate) events: Vec<NewEvent>,
-    /// For every event of the call the error of one that may not be.
+    /// For every event of the call: its error, or `None` if it is valid.
     errors: Vec<Option<google_rpc::Status>>,
 }
 
 impl Batch {
-    /// The events of a call that came at this time.
+    /// Reads the events of a call that came at this time.
     ///
     /// # Errors
     ///
-    /// If they are of too many campaigns; what is wrong with an event is its own.
+    /// If they belong to too many campaigns. The error of a single event is kept with it.
     pub(crate) fn new(request: &pb::RecordCampaignEventsRequest, now: DateTime<Utc>) -> Result<Self> {
         let pb::RecordCampaignEventsRequest { campaign_id, events, request_id: _ } = request;
         let needs_one = events.iter().any(|event| event.campaign_id.is_empty());
@@ -59,13 +59,13 @@ impl Batch {
         Ok(batch)
     }
 
-    /// The answer, with what became of those that could be recorded, in their order.
+    /// Returns the answer, from the outcomes of the valid events in their order.
     pub(crate) fn answer(&self, outcomes: Vec<Result<Recorded>>) -> pb::RecordCampaignEventsResponse {
         let mut outcomes = outcomes.into_iter();
         let answer = |error: &Option<google_rpc::Status>| {
             let outcome = match error {
                 Some(error) => Err(error.clone()),
-                // There is one for each of them.
+                // There is one outcome for each of them.
                 None => outcomes
                     .next()
                     .unwrap_or_else(|| Err(Error::internal("an event came to nothing")))
@@ -85,7 +85,7 @@ fn result(outcome: Result<Recorded, google_rpc::Status>) -> pb::CampaignEventRes
     pb::CampaignEventResult { result: Some(result), deduplicated }
 }
 
-/// An event as it is to be recorded, of the campaign of all events where it names none.
+/// Returns an event to be recorded. If it names no campaign, its campaign is that of all events.
 fn new_event(
     event: &pb::CampaignEvent,
     campaign_of_all: &str,
@@ -155,7 +155,7 @@ fn read_event(
     })
 }
 
-/// Which events a list shows.
+/// Returns which events a list shows.
 pub(crate) fn filter(request: &pb::ListCampaignEventsRequest) -> Result<Filter> {
     Ok(Filter {
         campaign_id: rpc::optional_id("campaign_id", &request.campaign_id)?,

@@ -1,4 +1,4 @@
-//! What one transaction reads of what came of campaigns. It must see one moment.
+//! The reads of the performance of campaigns, within one transaction. It must see one moment.
 
 use std::collections::HashMap;
 
@@ -16,17 +16,17 @@ use crate::pb::{CampaignAttribution, CampaignStatus};
 use crate::rpc::words::Text;
 use crate::rpc::zones::{Span, Zone};
 
-/// Days that are shown, as the contract says: nearly three years.
+/// The limit of days that are shown, as in the contract: nearly three years.
 const MAX_DAYS: usize = 1_000;
 
-/// Days of UTC that are looked at to find them: a day of another zone may have a part of two, and the first
-/// may not be whole.
+/// The limit of days of UTC that are read to find them. A day of another zone may have a part of two, and the
+/// first may not be whole.
 const MAX_DATES: usize = 2 * MAX_DAYS + 2;
 
-/// Campaigns that statistics show, as the contract says: more than a person compares.
+/// The limit of campaigns that statistics show, as in the contract: more than a person compares.
 const MAX_CAMPAIGNS: usize = 100;
 
-/// Which campaign's performance somebody wants, and of when.
+/// The parameters of a request for the performance of a campaign.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wish {
     pub(crate) campaign_id: Uuid,
@@ -36,28 +36,28 @@ pub(crate) struct Wish {
     pub(crate) attribution: CampaignAttribution,
 }
 
-/// What came of a campaign.
+/// The performance of a campaign.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Performance {
     pub(crate) campaign: Campaign,
-    /// How many customers are assigned.
+    /// The number of customers that are assigned.
     pub(crate) assigned: i64,
     pub(crate) total: Tally,
-    /// The days on which something happened, in order.
+    /// The days with events or purchases, in order.
     pub(crate) days: Vec<(Span, Tally)>,
 }
 
-/// What came of all campaigns in a window.
+/// The performance of all campaigns in a window.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Statistics {
-    /// How many campaigns there are of each status, in the order of the statuses.
+    /// The number of campaigns of each status, in the order of the statuses.
     pub(crate) statuses: Vec<(Text<CampaignStatus>, i64)>,
     pub(crate) total: Tally,
-    /// The campaigns in which something happened, the one with most events first.
+    /// The campaigns with events or purchases, the one with the most events first.
     pub(crate) campaigns: Vec<(Campaign, Tally)>,
 }
 
-/// What came of a campaign, in all and by day.
+/// Returns the performance of a campaign, as a total and by day.
 pub(crate) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Performance> {
     let Wish { campaign_id, from, until, zone, attribution } = wish;
     let mut scope = Scope {
@@ -84,7 +84,7 @@ pub(crate) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Performance> {
     Ok(Performance { campaign, assigned, total: tallies.remove(&Group::Total).unwrap_or_default(), days })
 }
 
-/// What came of all campaigns in a window.
+/// Returns the performance of all campaigns in a window.
 pub(crate) async fn read_all(
     tx: &TenantTx,
     (from, until): (DateTime<Utc>, DateTime<Utc>),
@@ -110,7 +110,7 @@ pub(crate) async fn read_all(
         found.into_iter().map(|campaign| (campaign.id, campaign)).collect();
     let campaigns = ranked.into_iter().filter_map(|(id, tally)| Some((found.remove(&id)?, tally))).collect();
     let mut statuses = campaigns::store::count_by_status(tx).await?;
-    // Those of a newer version have no name here, and no list.
+    // Statuses of a newer version have no name here, and no list.
     statuses.retain(|(Text(status), _)| *status != CampaignStatus::Unspecified);
     statuses.sort_by_key(|(Text(status), _)| i32::from(*status));
     Ok(Statistics { statuses, total, campaigns })

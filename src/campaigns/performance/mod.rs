@@ -1,4 +1,4 @@
-//! What came of campaigns, counted from events and purchases when it is asked for.
+//! The performance of campaigns, counted from events and purchases when it is requested.
 
 pub(crate) mod actions;
 mod rules;

@@ -1,4 +1,4 @@
-//! What counts of events and purchases come to.
+//! Computes the performance of campaigns from counts of events and purchases.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,26 +10,26 @@ use crate::pb::CampaignEventKind as Kind;
 use crate::rpc::money;
 use crate::rpc::zones::{Period, Span, Zone};
 
-/// What came of a group of events and purchases.
+/// The performance of a group of events and purchases.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Tally {
-    /// For each kind, in the order of [`KINDS`], how many events there are.
+    /// The number of events of each kind, in the order of [`KINDS`].
     pub(crate) events: [i64; KINDS.len()],
-    /// How many conversions in other systems there are.
+    /// The number of conversions in other systems.
     pub(crate) elsewhere: i64,
     /// The customers that had an event.
     pub(crate) all: Cohort,
-    /// The customers that it was sent to.
+    /// The customers that the campaign was sent to.
     pub(crate) sent: Cohort,
-    /// The customers that it reached.
+    /// The customers that the campaign reached.
     pub(crate) reached: Cohort,
-    /// What the events cost, in millionths.
+    /// The cost of the events, in millionths.
     pub(crate) cost: i128,
-    /// What was bought, by the code of the currency.
+    /// The revenue, by the code of the currency.
     pub(crate) revenues: BTreeMap<String, Revenue>,
 }
 
-/// What was bought in a currency, in millionths.
+/// The revenue in a currency, in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Revenue {
     pub(crate) purchases: i64,
@@ -38,8 +38,8 @@ pub(crate) struct Revenue {
     pub(crate) refunded: i128,
 }
 
-/// Different customers: how many there are, and for each kind, how many of these had an event of it. Customers
-/// are only ever added together with what they had, so no share is more than the whole.
+/// The number of different customers, and for each kind, the number of those with an event of this kind.
+/// Customers are only ever added together with their kinds, so no share is more than the whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cohort {
     customers: i64,
@@ -48,17 +48,17 @@ pub(crate) struct Cohort {
 }
 
 impl Cohort {
-    /// How many customers there are.
+    /// Returns the number of customers.
     pub(crate) fn customers(&self) -> i64 {
         self.customers
     }
 
-    /// How many of them had an event of a kind.
+    /// Returns how many of them had an event of a kind.
     pub(crate) fn customers_of(&self, kind: Kind) -> i64 {
         place(kind).map_or(0, |place| self.customers_of[place])
     }
 
-    /// How many of them converted, in the campaign or in another system.
+    /// Returns how many of them converted, in the campaign or in another system.
     pub(crate) fn converted(&self) -> i64 {
         self.converted
     }
@@ -76,7 +76,7 @@ impl Cohort {
         }
     }
 
-    /// Adds all customers of another one.
+    /// Adds all customers of another cohort.
     fn merge(&mut self, other: &Self) {
         self.customers += other.customers;
         self.converted += other.converted;
@@ -85,19 +85,19 @@ impl Cohort {
         }
     }
 
-    /// The share of the customers that had an event of a kind. Returns `None` without customers.
+    /// Returns the share of the customers that had an event of a kind; `None` without customers.
     fn share(&self, kind: Kind) -> Option<f64> {
         self.share_of(self.customers_of(kind))
     }
 
-    /// The share of so many of the customers. Returns `None` without customers.
+    /// Returns the share of a number of the customers; `None` without customers.
     fn share_of(&self, part: i64) -> Option<f64> {
-        // Counts of customers are far below 2^53, from where on doubles leave numbers out.
+        // Counts of customers are far below 2^53, above which doubles skip integers.
         (self.customers > 0).then(|| part as f64 / self.customers as f64)
     }
 }
 
-/// Shares of cohorts; none where they would be shares of nobody.
+/// Shares of cohorts; `None` for the share of an empty cohort.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rates {
     pub(crate) delivery: Option<f64>,
@@ -111,12 +111,12 @@ pub(crate) struct Rates {
 }
 
 impl Tally {
-    /// How many events there are.
+    /// Returns the number of events.
     pub(crate) fn event_count(&self) -> i64 {
         self.events.iter().sum()
     }
 
-    /// The rates of the contract.
+    /// Returns the rates of the contract.
     pub(crate) fn rates(&self) -> Rates {
         Rates {
             delivery: self.sent.share(Kind::Delivered),
@@ -130,18 +130,18 @@ impl Tally {
         }
     }
 
-    /// What each customer that converted cost, of a cost in all.
+    /// Returns the cost of each customer that converted, of a total cost.
     pub(crate) fn per_conversion(&self, cost: i128) -> Option<i128> {
         money::part(cost, 1, self.all.converted().into())
     }
 }
 
-/// The place of a kind in the order of the contract.
+/// Returns the index of a kind in the order of the contract.
 fn place(kind: Kind) -> Option<usize> {
     KINDS.iter().position(|other| *other == kind)
 }
 
-/// Puts together what was counted, by group. There always is a total.
+/// Combines the counts, by group. There is always a total.
 pub(crate) fn tallies(
     happened: &[Happened],
     reached: Vec<Reached>,
@@ -149,7 +149,7 @@ pub(crate) fn tallies(
 ) -> HashMap<Group, Tally> {
     let mut tallies = HashMap::from([(Group::Total, Tally::default())]);
     for Happened { group, kind, events, cost } in happened {
-        // Different groups have different events, but not different customers.
+        // Different groups have different events, but may share customers.
         for group in [*group, Group::Total] {
             let count = |tally: &mut Tally| match kind.map(place) {
                 None => tally.elsewhere += events,
@@ -178,12 +178,12 @@ pub(crate) fn tallies(
     tallies
 }
 
-/// The cohorts of groups: whom it was sent to, and whom it reached.
+/// Returns the cohorts of groups: the customers that the campaign was sent to, and those that it reached.
 ///
-/// A campaign has reached those that it was delivered to, or where it has no delivery, those that it was sent
-/// to. On a day those count that were sent to or reached on it for the first time, with all that they did, so
-/// that each customer is part of one day. Of all campaigns together a customer counts once for each that
-/// reached it: cohorts of several campaigns are added up.
+/// A campaign has reached the customers that it was delivered to, or if it has no delivery, those that it was
+/// sent to. A day counts the customers that were sent to or reached for the first time on it, with all their
+/// events. So each customer is part of one day. In the total of all campaigns, a customer counts once for each
+/// campaign that reached it: the cohorts of several campaigns are added up.
 fn cohorts(reached: &[Reached]) -> HashMap<Group, (Cohort, Cohort)> {
     let by_campaign = reached.iter().any(|row| matches!(row.of, Of::Group(Group::Campaign(_))));
     let delivering = delivering(reached);
@@ -216,7 +216,7 @@ fn cohorts(reached: &[Reached]) -> HashMap<Group, (Cohort, Cohort)> {
     cohorts
 }
 
-/// The groups that have a delivery, but for days: what counts on a day is whether its campaign has one.
+/// Returns the groups that have a delivery, without days: for a day it matters whether its campaign has one.
 fn delivering(reached: &[Reached]) -> HashSet<Group> {
     let delivered = reached.iter().filter(|row| row.kinds.has(Kind::Delivered));
     let groups = delivered.filter_map(|row| match row.of {
@@ -226,8 +226,8 @@ fn delivering(reached: &[Reached]) -> HashSet<Group> {
     groups.collect()
 }
 
-/// The days of a zone that have a part of these days of UTC in them, in order. Where there were more before
-/// the first of `dates`, a day that has a part of them too is left out: it would not be whole.
+/// Returns the days of a zone that overlap these days of UTC, in order. If `has_more`, there are more before
+/// the first of `dates`. Then a day that overlaps them too is left out, because it would not be whole.
 pub(crate) fn days(zone: Zone, dates: &[NaiveDate], has_more: bool) -> Vec<Span> {
     let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
     let mut days: BTreeMap<DateTime<Utc>, Span> = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! `campaign_events`, `purchases`, and the conversions among `interest_events`, counted.
+//! Counts of `campaign_events`, of `purchases`, and of the conversions among `interest_events`.
 //!
-//! What is counted is in an index, so that no row is read. Who had what is a bit for each kind, so that
-//! customers who had the same are counted together, and each is met once.
+//! All counted columns are in an index, so that no row is read. The kinds of a customer's events are bits of a
+//! number. So customers with the same kinds are counted together, and each customer is visited once.
 
 mod purchases;
 
@@ -23,38 +23,38 @@ use crate::error::{Error, Result};
 use crate::pb::{CampaignAttribution, CampaignEventKind, InterestKind};
 use crate::rpc::words::{Text, Word};
 
-/// What is counted.
+/// The events and purchases that are counted.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scope {
-    /// A campaign, by day; or all of them, by campaign.
+    /// One campaign, counted by day; or `None` for all campaigns, counted by campaign.
     pub(crate) campaign_id: Option<Uuid>,
-    /// What happened then or later.
+    /// The start of the window.
     pub(crate) from: Option<DateTime<Utc>>,
-    /// What happened before then.
+    /// The end of the window, which is not part of it.
     pub(crate) until: Option<DateTime<Utc>>,
-    /// Which purchases are a campaign's.
+    /// How purchases are attributed to campaigns.
     pub(crate) attribution: CampaignAttribution,
-    /// When the days begin by which a campaign is counted, in order. What happened before the first of
-    /// them is of no day.
+    /// The starts of the days by which a campaign is counted, in order. Events before the first start belong to
+    /// no day.
     pub(crate) days: Vec<DateTime<Utc>>,
 }
 
-/// What is counted together.
+/// The group of rows that are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Group {
-    /// Everything.
+    /// All of them.
     Total,
-    /// A day of the scope, by its place, from 1; 0 is what is of no day.
+    /// A day of the scope, by its number, from 1. The number 0 is for events of no day.
     Day(usize),
     /// A campaign.
     Campaign(Uuid),
 }
 
-/// How many events of a kind there are in a group, and what they cost in millionths.
+/// The number of events of a kind in a group, and their cost in millionths.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Happened {
     pub(crate) group: Group,
-    /// Nothing for a conversion in another system: an event of interest.
+    /// `None` for a conversion in another system: an event of interest.
     pub(crate) kind: Option<CampaignEventKind>,
     pub(crate) events: i64,
     pub(crate) cost: i128,
@@ -68,7 +68,7 @@ pub(crate) struct Reached {
     pub(crate) customers: i64,
 }
 
-/// Which customers are counted, and which of their events.
+/// The customers that are counted, and which of their events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
     /// All customers of a group, with their events in it.
@@ -79,28 +79,29 @@ pub(crate) enum Of {
     DeliveredOn(usize),
 }
 
-/// Kinds of events: a bit for each, the first of [`KINDS`] the lowest, and one for a conversion in another system.
+/// Kinds of events, one bit for each. The first of [`KINDS`] is the lowest bit. One more bit is for a
+/// conversion in another system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Kinds(i32);
 
 impl Kinds {
-    /// Whether the kind is among them.
+    /// Returns whether the kind is among them.
     pub(crate) fn has(self, kind: CampaignEventKind) -> bool {
         self.0 & bit(kind) != 0
     }
 
-    /// Whether there is a conversion among them, in the campaign or in another system.
+    /// Returns whether there is a conversion among them, in the campaign or in another system.
     pub(crate) fn has_conversion(self) -> bool {
         self.0 & (bit(CampaignEventKind::Converted) | ELSEWHERE) != 0
     }
 
-    /// A conversion in another system, and no more.
+    /// Returns only a conversion in another system.
     #[cfg(test)]
     pub(crate) fn elsewhere() -> Self {
         Self::default().and_elsewhere()
     }
 
-    /// The same, and a conversion in another system.
+    /// Returns the same kinds and a conversion in another system.
     #[cfg(test)]
     pub(crate) fn and_elsewhere(self) -> Self {
         Self(self.0 | ELSEWHERE)
@@ -116,7 +117,7 @@ impl FromIterator<CampaignEventKind> for Kinds {
     }
 }
 
-/// The events of a scope, by group and kind.
+/// Returns the number of events of a scope, by group and kind.
 pub(crate) async fn list_happened(tx: &TenantTx, scope: &Scope) -> Result<Vec<Happened>> {
     type Row = (Option<i32>, Option<Uuid>, Option<Text<CampaignEventKind>>, i64, Option<String>);
     let list = ListHappened { tenant: tx.tenant(), scope };
@@ -128,8 +129,8 @@ pub(crate) async fn list_happened(tx: &TenantTx, scope: &Scope) -> Result<Vec<Ha
     happened.collect()
 }
 
-/// The customers of a scope's events, by group and in all; and where the groups are days, by the day on which
-/// they were first sent to, and by that on which they were first delivered to.
+/// Returns the number of customers with events in a scope, by group and in total. If the groups are days, it
+/// also returns them by the day of their first SENT, and by the day of their first DELIVERED.
 pub(crate) async fn list_reached(tx: &TenantTx, scope: &Scope) -> Result<Vec<Reached>> {
     type Row = (Option<i32>, Option<Uuid>, Option<i32>, i32, i64);
     let list = ListReached { tenant: tx.tenant(), scope };
@@ -146,13 +147,13 @@ pub(crate) async fn list_reached(tx: &TenantTx, scope: &Scope) -> Result<Vec<Rea
     Ok(reached.collect())
 }
 
-/// The days of UTC on which something happened in a scope, the last first; no more than `limit`.
+/// Returns the days of UTC with events in a scope, the last first, and no more than `limit`.
 pub(crate) async fn list_dates(tx: &TenantTx, scope: &Scope, limit: i64) -> Result<Vec<NaiveDate>> {
     let list = ListDates { tenant: tx.tenant(), scope, limit };
     Ok(list.load(&mut tx.connection()).await?)
 }
 
-/// The group that two columns say.
+/// Returns the group that two columns name.
 fn group(day: Option<i32>, campaign: Option<Uuid>) -> Group {
     match (day, campaign) {
         (Some(day), _) => Group::Day(usize::try_from(day).unwrap_or(0)),
@@ -161,13 +162,13 @@ fn group(day: Option<i32>, campaign: Option<Uuid>) -> Group {
     }
 }
 
-/// A sum, which Postgres does not bound.
+/// Returns a sum, which Postgres does not limit in size.
 fn sum(text: Option<&str>) -> Result<i128> {
     text.map_or(Ok(0), |text| text.parse().map_err(Error::internal))
 }
 
 impl Scope {
-    /// Writes by what the rows are grouped: one column, of the time or the campaign that is said.
+    /// Writes the expression by which the rows are grouped: the column of the time, or that of the campaign.
     fn push_group<'b>(
         &'b self,
         out: &mut AstPass<'_, 'b, Pg>,
@@ -186,7 +187,7 @@ impl Scope {
         Ok(())
     }
 
-    /// The group `s.grp` as two columns.
+    /// Returns the group `s.grp` as two columns.
     fn columns(&self) -> &'static str {
         match self.campaign_id {
             Some(_) => "s.grp, NULL::uuid",
@@ -207,7 +208,7 @@ impl Scope {
         Ok(())
     }
 
-    /// Writes where the scope's events `e` come from.
+    /// Writes the FROM clause of the scope's events `e`.
     fn push_events<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult<()> {
         out.push_sql(" FROM campaign_events AS e WHERE e.tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(tenant)?;
@@ -218,7 +219,7 @@ impl Scope {
         self.push_window(out, "e.occurred_at")
     }
 
-    /// Writes where the scope's conversions `i` in other systems come from.
+    /// Writes the FROM clause of the scope's conversions `i` in other systems.
     fn push_conversions<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult<()> {
         out.push_sql(" FROM interest_events AS i WHERE i.tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(tenant)?;
@@ -283,10 +284,10 @@ impl Query for ListReached<'_> {
     type SqlType = (Nullable<Integer>, Nullable<SqlUuid>, Nullable<Integer>, Integer, BigInt);
 }
 
-/// What a row says that is of the customers which were first sent to on a day, and not of those of a group.
+/// The mark of a row for the customers whose first SENT was on a day, and not for the customers of a group.
 const ENTERED_BY_SENT: i32 = 1;
 
-/// The same of those which were first delivered to.
+/// The mark of a row for the customers whose first DELIVERED was on a day.
 const ENTERED_BY_DELIVERED: i32 = 2;
 
 impl QueryFragment<Pg> for ListReached<'_> {
@@ -316,14 +317,14 @@ impl QueryFragment<Pg> for ListReached<'_> {
         for kind in KINDS {
             out.push_sql(&format!(" WHEN '{}' THEN {}", kind.word(), bit(kind)));
         }
-        // A kind of a newer version is none of these.
+        // A kind of a newer version gets no bit.
         out.push_sql(" ELSE 0 END AS kind");
         self.scope.push_events(&mut out, &self.tenant)?;
         out.push_sql(" UNION ALL SELECT ");
         self.scope.push_group(&mut out, "i.occurred_at", "i.campaign_id")?;
         out.push_sql(&format!(", i.customer_id, {ELSEWHERE}"));
         self.scope.push_conversions(&mut out, &self.tenant)?;
-        // Sorted once, both the customers of the groups and those of all follow on each other.
+        // Sorted once, the rows of a customer are together, both within each group and over all groups.
         out.push_sql(
             " ORDER BY 2, 1 OFFSET 0) AS x GROUP BY GROUPING SETS ((x.customer_id, x.grp), (x.customer_id)))",
         );
@@ -340,7 +341,7 @@ impl QueryFragment<Pg> for ListReached<'_> {
     }
 }
 
-/// The bit of a kind.
+/// Returns the bit of a kind.
 fn bit(kind: CampaignEventKind) -> i32 {
     KINDS.iter().position(|other| *other == kind).map_or(0, |place| 1 << place)
 }

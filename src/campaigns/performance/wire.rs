@@ -1,4 +1,4 @@
-//! What came of campaigns: messages ⇄ what was counted.
+//! The performance of campaigns: messages ⇄ counts.
 
 use chrono::{DateTime, Utc};
 
@@ -12,7 +12,7 @@ use crate::rpc::words::{Word, wire};
 use crate::rpc::zones::Zone;
 use crate::rpc::{self, money, times};
 
-/// Whose events a number counts, and of when; unset where of all.
+/// The campaign and the period of the events that a number counts. An empty field does not limit them.
 #[derive(Debug, Clone, Default)]
 struct Rows {
     campaign_id: String,
@@ -21,7 +21,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// The request that lists the events of a kind.
+    /// Returns the request that lists the events of a kind.
     fn of(&self, kind: pb::CampaignEventKind) -> pb::ListCampaignEventsRequest {
         pb::ListCampaignEventsRequest {
             campaign_id: self.campaign_id.clone(),
@@ -33,7 +33,7 @@ impl Rows {
     }
 }
 
-/// The conversions of a group.
+/// Returns the conversions of a group.
 fn conversions(tally: &Tally, rows: &Rows) -> Option<pb::CampaignConversions> {
     let converted = pb::CampaignEventKind::Converted;
     let of_campaign = KINDS.into_iter().zip(tally.events).find(|(kind, _)| *kind == converted);
@@ -45,7 +45,7 @@ fn conversions(tally: &Tally, rows: &Rows) -> Option<pb::CampaignConversions> {
         occur_time_until: rows.until.map(times::to_wire),
         ..Default::default()
     };
-    // No request lists those of all campaigns, and of no others.
+    // No request lists the conversions of all campaigns without those of no campaign.
     let is_listed = tally.elsewhere > 0 && !rows.campaign_id.is_empty();
     (tally.all.converted() > 0).then(|| pb::CampaignConversions {
         customer_count: tally.all.converted(),
@@ -56,7 +56,7 @@ fn conversions(tally: &Tally, rows: &Rows) -> Option<pb::CampaignConversions> {
     })
 }
 
-/// Which performance a call asks for.
+/// Returns the parameters of a request.
 pub(crate) fn wish(request: &pb::GetCampaignPerformanceRequest) -> Result<Wish> {
     let pb::GetCampaignPerformanceRequest { campaign_id, time_from, time_until, time_zone, attribution } =
         request;
@@ -71,7 +71,7 @@ pub(crate) fn wish(request: &pb::GetCampaignPerformanceRequest) -> Result<Wish> 
     })
 }
 
-/// Which purchases are a campaign's.
+/// Returns how purchases are attributed to campaigns.
 pub(crate) fn attribution(value: i32) -> CampaignAttribution {
     match CampaignAttribution::try_from(value) {
         Ok(CampaignAttribution::Unspecified) | Err(_) => CampaignAttribution::Direct,
@@ -79,7 +79,7 @@ pub(crate) fn attribution(value: i32) -> CampaignAttribution {
     }
 }
 
-/// The answer about a campaign.
+/// Returns the answer about a campaign.
 pub(crate) fn performance(wish: &Wish, performance: Performance) -> pb::GetCampaignPerformanceResponse {
     let Performance { campaign, assigned, total, days } = performance;
     let currency = campaign.currency.as_deref();
@@ -102,7 +102,7 @@ pub(crate) fn performance(wish: &Wish, performance: Performance) -> pb::GetCampa
     }
 }
 
-/// The answer about all campaigns in a window.
+/// Returns the answer about all campaigns in a window.
 pub(crate) fn statistics(
     window: pb::TimeWindow,
     (from, until): (DateTime<Utc>, DateTime<Utc>),
@@ -139,7 +139,7 @@ pub(crate) fn statistics(
     }
 }
 
-/// What came of a group, with what it cost where that is known.
+/// Returns the performance of a group, with its cost if that is known.
 fn tallied(tally: &Tally, cost: Option<(&str, i128)>, rows: &Rows) -> pb::CampaignPerformance {
     let Rates { delivery, open, click, reply, conversion, opt_out, spam, bounce } = tally.rates();
     let counts = KINDS.into_iter().zip(tally.events).filter(|(_, events)| *events > 0);

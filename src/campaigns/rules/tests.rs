@@ -28,7 +28,7 @@ fn campaign(status: Status) -> Campaign {
     }
 }
 
-/// What the contract's table allows, written as it stands there.
+/// Returns the steps that the contract's table allows, in the text of the table.
 fn allowed(from: Status) -> &'static str {
     match from {
         Status::Draft => "SCHEDULED, ACTIVE, ARCHIVED",

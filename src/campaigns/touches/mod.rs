@@ -1,4 +1,4 @@
-//! With which campaign a customer first and last had to do before a purchase.
+//! The first and the last campaign that a customer responded to before a purchase.
 
 pub(crate) mod paid;
 pub(crate) mod store;

@@ -1,8 +1,8 @@
-//! `campaign_events`, as they led to purchases.
+//! The touches: `campaign_events` that led to purchases.
 //!
-//! Touches are looked up when they are asked for, so that events which come late count. The order is that of
-//! time, and of two campaigns at the same time that of their ids: in whatever order events were recorded,
-//! the answer is the same.
+//! Touches are looked up when they are requested, so that events which come late count. They are in the order
+//! of time, and at the same time in the order of the campaigns' ids. So the result is the same in any order of
+//! recording.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -16,8 +16,9 @@ use crate::db::TenantTx;
 use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 
-/// The touches that led to the purchase `p`, which has `customer_id` and `purchased_at`: a SELECT of the
-/// `campaign_id` of the first in this order, for [`push_of_tenant`]. 90 days are so many hours, whatever clocks did.
+/// Returns a SELECT for [`push_of_tenant`]: the `campaign_id` of the first touch, in this order, that led to
+/// the purchase `p`. The purchase has `customer_id` and `purchased_at`. 90 days are always the same number of
+/// hours, even if clocks change.
 macro_rules! touch {
     ($order:literal) => {
         concat!(
@@ -37,8 +38,8 @@ pub(crate) const FIRST: &str = touch!("e.occurred_at, e.campaign_id");
 /// The last touch.
 pub(crate) const LAST: &str = touch!("e.occurred_at DESC, e.campaign_id DESC");
 
-/// The campaigns of the first and of the last touch before each of these purchases, of which it takes the
-/// customer and the time.
+/// Returns the campaigns of the first and of the last touch before each of these purchases. Each purchase is
+/// given by its customer and its time.
 pub(crate) async fn list_touches(
     tx: &TenantTx,
     purchases: &[(Uuid, DateTime<Utc>)],

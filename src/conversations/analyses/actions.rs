@@ -1,4 +1,4 @@
-//! What one transaction does to analyses.
+//! The actions on analyses, each within one transaction.
 
 use uuid::Uuid;
 
@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 use crate::rpc::Page;
 
-/// Adds a version to the analyses of a conversation, which shows it from then on unless it has one
-/// that covers more. An analysis that does not say covers the whole conversation.
+/// Adds a version to the analyses of a conversation. The conversation shows it from then on, unless it shows
+/// one that covers more. An analysis that does not say what it covers, covers the whole conversation.
 pub(crate) async fn record(tx: &TenantTx, analysis: Analysis) -> Result<Analysis> {
     let id = analysis.conversation_id;
     let conversation = conversations::lock(tx, id).await?.ok_or_else(|| not_found(id))?;
@@ -46,7 +46,8 @@ pub(crate) async fn record(tx: &TenantTx, analysis: Analysis) -> Result<Analysis
     Ok(analysis)
 }
 
-/// Makes anew what the analyses of the next conversations after this id are found by, and gives the last of them.
+/// Writes the analyses of the next conversations after this id again, with the keys that lists find them by.
+/// Returns the id of the last of these conversations.
 pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Option<Uuid>> {
     let analyses = conversations::lock_analysed_after(tx, after, limit).await?;
     for (id, analysis) in &analyses {
@@ -57,7 +58,7 @@ pub(crate) async fn reindex(tx: &TenantTx, after: Uuid, limit: i64) -> Result<Op
     Ok(analyses.last().map(|(id, _)| *id))
 }
 
-/// One analysis of a conversation.
+/// Returns one analysis of a conversation.
 pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Analysis> {
     if let Some(analysis) = store::find(tx, conversation_id, id).await? {
         return Ok(analysis);
@@ -76,7 +77,7 @@ pub(crate) fn analysis_not_found(id: Uuid) -> Error {
     }
 }
 
-/// One page of the analyses of a conversation, and the version before which the next one begins.
+/// Returns one page of the analyses of a conversation, and the version before which the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     conversation_id: Uuid,

@@ -1,4 +1,4 @@
-//! What was made of conversations, version after version.
+//! Analyses of conversations, in versions.
 
 pub(crate) mod actions;
 pub(crate) mod store;

@@ -19,7 +19,7 @@ use crate::rpc::fold::fold;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
-/// An analysis as it is stored, in its table and as a copy with its conversation.
+/// An analysis as it is stored: a row of its table, or a copy in its conversation.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, Serialize, Deserialize)]
 #[diesel(table_name = conversation_analyses, check_for_backend(Pg))]
 #[serde(into = "Shown")]
@@ -39,8 +39,8 @@ pub(crate) struct Analysis {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// The copy of an analysis that its conversation has, with what lists of conversations find it by: its texts as
-/// `rpc::fold` leaves them.
+/// The copy of an analysis that its conversation has. It adds the keys that lists find conversations by: the
+/// texts in the form that `rpc::fold` returns.
 #[derive(Serialize)]
 struct Shown {
     id: Uuid,
@@ -116,7 +116,7 @@ pub(crate) struct Sentiment {
     pub(crate) trend: Option<Text<SentimentTrend>>,
 }
 
-/// Adds a version.
+/// Inserts a version.
 pub(crate) async fn insert(tx: &TenantTx, analysis: &Analysis) -> Result<()> {
     diesel::insert_into(dsl::conversation_analyses)
         .values((dsl::tenant_id.eq(tx.tenant()), analysis))
@@ -125,7 +125,7 @@ pub(crate) async fn insert(tx: &TenantTx, analysis: &Analysis) -> Result<()> {
     Ok(())
 }
 
-/// The newest version of a conversation's analyses; 0 where there is none.
+/// Returns the newest version of a conversation's analyses; 0 if there is no analysis.
 pub(crate) async fn find_last_version(tx: &TenantTx, conversation_id: Uuid) -> Result<i32> {
     let version: Option<i32> = dsl::conversation_analyses
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -138,7 +138,7 @@ pub(crate) async fn find_last_version(tx: &TenantTx, conversation_id: Uuid) -> R
     Ok(version.unwrap_or(0))
 }
 
-/// One analysis of a conversation.
+/// Returns one analysis of a conversation.
 pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Option<Analysis>> {
     let analysis = dsl::conversation_analyses
         .find((tx.tenant(), id))
@@ -150,7 +150,7 @@ pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Resu
     Ok(analysis)
 }
 
-/// One page of a conversation's analyses, the newest first, and one row more if there is one.
+/// Returns one page of a conversation's analyses, the newest first, and one row more if there is one.
 pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, page: &Page<i32>) -> Result<Rows<Analysis>> {
     let analyses = dsl::conversation_analyses
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -162,8 +162,8 @@ pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, page: &Page<i32>)
     Ok(Rows::of(fitted(analyses, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// The analyses that were recorded after a change of the conversation, as far as `limit` and
-/// `bytes` go, in their order.
+/// Returns the analyses that were recorded after a change of the conversation, in their order, within `limit`
+/// and `bytes`.
 pub(crate) async fn list_changed(
     tx: &TenantTx,
     conversation_id: Uuid,

@@ -64,13 +64,14 @@ impl From<pb::Sentiment> for Sentiment {
     }
 }
 
-/// An objection; the rules of the contract leave none without kind and status.
+/// Returns an objection. The rules of the contract require its kind and its status.
 fn objection(message: pb::Objection) -> Option<Objection> {
     let pb::Objection { kind, status, evidence } = message;
     Some(Objection { kind: stored(kind)?, status: stored(status)?, evidence })
 }
 
-/// A new analysis, before it has its version. What the server makes is not taken from the client.
+/// Returns a new analysis, before it has its version. Fields that the server sets are not taken from the
+/// client.
 pub(crate) fn record(analysis: pb::ConversationAnalysis, id: Uuid, now: DateTime<Utc>) -> Result<Analysis> {
     let pb::ConversationAnalysis {
         id: _,

@@ -1,8 +1,9 @@
-//! Looks at the database for what nobody told.
+//! Looks at the database for events that no signal told.
 //!
-//! Once a second, or seldom while other replicas are heard. It looks at the conversations of all tenants at once, which
-//! no tenant's transaction can, on a connection of its own that reads numbers and nothing else, and only of
-//! conversations that somebody watches here. So it costs what is watched, and not the number of tenants.
+//! It looks once a second, or seldom while other replicas are heard. It looks at the conversations of all
+//! tenants at once, which no tenant's transaction can do. Its own connection reads only numbers, and only of
+//! conversations that are watched in this replica. So the cost depends on the watched conversations, and not on
+//! the number of tenants.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,34 +19,36 @@ use crate::db::Target;
 use crate::db::kept::Kept;
 use crate::live::bus::Topic;
 
-/// The time between two looks while other replicas are not heard: the longest that a watcher is late.
+/// The time between two looks while other replicas are not heard: the longest delay of a watcher.
 const OFTEN: Duration = Duration::from_secs(1);
 
-/// The same while they are heard: the longest that a watcher is late when a signal is lost.
+/// The time between two looks while they are heard: the longest delay of a watcher when a signal is lost.
 const SELDOM: Duration = Duration::from_secs(10);
 
-/// Conversations of one statement: arrays that Postgres goes through in a few milliseconds.
+/// The number of conversations in one statement. Postgres goes through arrays of this size in a few
+/// milliseconds.
 const AT_ONCE: usize = 1_000;
 
-/// How long a statement may take before the look is given up.
+/// The limit of one statement. After it the look is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A number that neither a sequence nor a count of changes is: of a conversation that was not looked at yet.
+/// The position of a conversation that was not looked at yet. No sequence and no count of changes has this
+/// value.
 const UNKNOWN: i64 = -1;
 
-/// What looks found so far. A watcher that comes after it has read as much itself.
+/// The result of the looks so far. A watcher that comes later has read as much itself.
 #[derive(Debug, Default)]
 struct Known {
-    /// How far each conversation has come: the last sequence, and the number of changes.
+    /// The position of each conversation: the last sequence, and the number of changes.
     positions: HashMap<Topic, (i64, i64)>,
-    /// How far its messages in progress have come, where it has some.
+    /// The committed text of its messages in progress, if there are any.
     durable: HashMap<Topic, Vec<Mark>>,
 }
 
-/// What a look found.
+/// The result of one look.
 #[derive(Debug)]
 struct Found {
-    /// Conversations that have moved.
+    /// The conversations that have moved.
     moved: Vec<Position>,
     /// All messages in progress.
     progress: Vec<Progress>,
@@ -86,7 +89,7 @@ pub(super) async fn run(feed: Feed, target: Target, stop: CancellationToken) {
     }
 }
 
-/// Which conversations have moved, and how far their messages in progress have come.
+/// Returns the conversations that have moved, and how far their messages in progress have come.
 async fn look(connection: &mut Kept, positions: &[Position]) -> Result<Found, String> {
     let (tenants, ids): (Vec<Uuid>, Vec<Uuid>) = positions.iter().map(|it| (it.tenant_id, it.id)).unzip();
     let found = connection.ask(PATIENCE, async |connection| {
@@ -97,7 +100,8 @@ async fn look(connection: &mut Kept, positions: &[Position]) -> Result<Found, St
 }
 
 impl Known {
-    /// Where the watched conversations were last seen, in the order of tenants and ids. Others are forgotten.
+    /// Returns the last known positions of the watched conversations, in the order of tenants and ids. Forgets
+    /// all others.
     fn forget_all_but(&mut self, mut watched: Vec<Topic>) -> Vec<Position> {
         watched.sort_unstable_by_key(|topic| (topic.tenant, topic.id));
         let mut before = std::mem::take(&mut self.positions);
@@ -116,8 +120,8 @@ impl Known {
         positions.collect()
     }
 
-    /// Tells which of the conversations that were looked at have moved, and which of their messages in progress. Most
-    /// have not, and no watcher is woken for them.
+    /// Tells which of these conversations have moved, and which of their messages in progress. Most have not
+    /// moved, and no watcher is woken for them.
     fn learn(&mut self, found: Found, looked_at: &[Position], mut tell: impl FnMut(Topic, Event)) {
         let Found { moved, progress } = found;
         for Position { tenant_id, id, last_sequence, change_count } in moved {
@@ -164,7 +168,7 @@ mod tests {
         Progress { tenant_id: tenant, conversation_id: id, sequence: 1, since: 0, holder, length }
     }
 
-    /// What is told of what a look found.
+    /// Returns the events that are told after a look.
     fn told(known: &mut Known, moved: Vec<Position>, progress: Vec<Progress>) -> Vec<String> {
         let watched = known.forget_all_but(vec![topic(1), topic(2)]);
         let mut told = Vec::new();
@@ -186,7 +190,7 @@ mod tests {
         assert_eq!(known.forget_all_but(vec![topic(1), topic(2)]), unknown);
         assert_eq!(told(&mut known, vec![at(2, 5, 6)], Vec::new()), ["2 moved to 5, 6"]);
         assert_eq!(known.forget_all_but(vec![topic(1), topic(2)]), [at(2, 5, 6), at(1, UNKNOWN, UNKNOWN)]);
-        // One that is not watched any more is looked at from the beginning when it is watched again.
+        // A conversation that is no longer watched is looked at from the beginning when it is watched again.
         assert_eq!(known.forget_all_but(vec![topic(1)]), [at(1, UNKNOWN, UNKNOWN)]);
         assert_eq!(known.forget_all_but(vec![topic(2)]), [at(2, UNKNOWN, UNKNOWN)]);
     }

@@ -1,4 +1,4 @@
-//! What one transaction does to messages.
+//! The actions on messages, each within one transaction.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,19 +20,19 @@ use crate::pb::{ErrorReason, MessageStatus};
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::{Page, times};
 
-/// Which conversations of a batch to hold.
+/// The conversations of a batch to lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holding {
-    /// Those that nobody else holds.
+    /// Those that no other transaction has locked.
     Free,
-    /// This one, when nobody else holds it any more.
+    /// This one. The transaction waits while another one has it locked.
     Only(Uuid),
 }
 
-/// Holds the conversations of a batch of writes, and then looks up what is there under its keys.
+/// Locks the conversations of a batch of writes, and then finds the messages with their keys.
 ///
-/// The conversations are held to the commit: their counters, the messages and the order of commits
-/// agree. Texts are not read yet.
+/// The conversations stay locked up to the commit, so that their counters, the messages and the order of
+/// commits agree. Texts are not read yet.
 pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> Result<Found> {
     let mut ids: Vec<Uuid> = writes.iter().map(|write| write.conversation_id).collect();
     ids.sort_unstable();
@@ -59,8 +59,8 @@ pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> 
     Ok(Found { heads, known, ..Found::default() })
 }
 
-/// What is stored of texts, and how writes differ from the messages that they say again, in conversations that are
-/// held.
+/// Returns the stored spans of texts, and how writes differ from the messages that they repeat. The
+/// conversations must be locked.
 pub(crate) async fn recall(
     tx: &TenantTx,
     said_again: &[Span],
@@ -81,8 +81,7 @@ pub(crate) async fn recall(
     Ok((texts, compared))
 }
 
-/// The conversations that another transaction holds, of those that writes are for and [`find`] did not
-/// hold.
+/// Returns which of the conversations that [`find`] did not lock exist: another transaction has them locked.
 pub(crate) async fn find_held(tx: &TenantTx, missing: &[Uuid]) -> Result<Vec<Uuid>> {
     match missing {
         [] => Ok(Vec::new()),
@@ -90,8 +89,7 @@ pub(crate) async fn find_held(tx: &TenantTx, missing: &[Uuid]) -> Result<Vec<Uui
     }
 }
 
-/// Does what was planned, with its events in the audit log, and says how the messages stand that it
-/// closed.
+/// Applies a plan, with its events of the audit log. Returns the messages that it closed.
 pub(crate) async fn apply(
     tx: &TenantTx,
     plan: &Plan<'_>,
@@ -122,7 +120,7 @@ pub(crate) async fn apply(
     Ok(closed)
 }
 
-/// Does one write in a transaction that does other things too, its event among them.
+/// Applies one write in a transaction that does other things too, and that writes the event of the audit log.
 pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Result<Placed> {
     let mut found = find(tx, &[write], Holding::Only(write.conversation_id)).await?;
     let said_again = rules::said_again(&[write], &found.known);
@@ -133,7 +131,7 @@ pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Resu
     plan.outcomes.pop().flatten().unwrap_or_else(|| Err(Error::internal("a plan lost a write")))
 }
 
-/// Runs every statement of [`find`] and [`apply`] once, for nothing.
+/// Runs every statement of [`find`] and [`apply`] once, on no rows, so that they are prepared.
 pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     conversations::lock_free_heads(tx, &[]).await?;
     conversations::list_existing(tx, &[]).await?;
@@ -157,14 +155,14 @@ async fn unless(nothing_to_do: bool, statement: impl Future<Output = Result<()>>
     if nothing_to_do { Ok(()) } else { statement.await }
 }
 
-/// Which message of a conversation is meant.
+/// The name of a message within its conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Name {
     Id(Uuid),
     Key(String),
 }
 
-/// One message of a conversation.
+/// Returns one message of a conversation.
 pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, name: &Name) -> Result<Message> {
     let found = match name {
         Name::Id(id) => store::find(tx, conversation_id, *id).await?,
@@ -180,7 +178,7 @@ pub(crate) async fn get(tx: &TenantTx, conversation_id: Uuid, name: &Name) -> Re
     }))
 }
 
-/// Makes sure that a message is in a conversation, which is there.
+/// Checks that a message exists in this conversation.
 ///
 /// # Errors
 ///
@@ -196,7 +194,7 @@ pub(crate) fn message_not_found(name: impl Into<String>) -> Error {
     Error::NotFound { reason: ErrorReason::MessageNotFound, kind: "message", name: name.into() }
 }
 
-/// Which messages of a conversation a list shows.
+/// The messages of a conversation that a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) conversation_id: Uuid,
@@ -204,7 +202,7 @@ pub(crate) struct Range {
     pub(crate) before: Option<i64>,
 }
 
-/// One page of messages, and the sequence after which the next one begins.
+/// Returns one page of messages, and the sequence after which the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     range: Range,
@@ -221,7 +219,8 @@ pub(crate) async fn list(
     let limits = (page.limit(), MAX_PAGE_BYTES);
     let mut listed = store::list(tx, range.conversation_id, (direction, is_full), bounds, limits).await?;
     if listed.rows.is_empty() {
-        // Only now does it matter why: an empty page is rare, and a full one says that all is well.
+        // The reason matters only for an empty page, which is rare. A page with rows shows that the request is
+        // valid.
         let last_sequence = require_conversation(tx, range.conversation_id).await?;
         check_position(after, last_sequence)?;
     }
@@ -232,8 +231,8 @@ pub(crate) async fn list(
     Ok((messages, next))
 }
 
-/// Gives messages in progress their text so far, as far as `bytes` of text go. Messages from the first on
-/// whose text there is no room for are left out, but never the first message.
+/// Adds to messages in progress their text so far, within `bytes` of text. Messages from the first one whose
+/// text does not fit are left out, but never the first message.
 pub(crate) async fn fill(tx: &TenantTx, mut messages: Vec<Message>, bytes: usize) -> Result<Rows<Message>> {
     let is_open = |message: &&Message| message.status.0 == MessageStatus::InProgress;
     let ids: Vec<Uuid> = messages.iter().filter(is_open).map(|message| message.id).collect();
@@ -243,7 +242,7 @@ pub(crate) async fn fill(tx: &TenantTx, mut messages: Vec<Message>, bytes: usize
     let mut texts = drafts::list_texts(tx, &ids, bytes).await?;
     let cut = texts.rows.last().map(|piece| piece.message_id).filter(|_| texts.cut_short);
     if let Some(cut) = cut {
-        // It may not be all of its text.
+        // Its text may be incomplete.
         let whole = messages.iter().position(|message| message.id == cut).unwrap_or(0);
         messages.truncate(whole.max(1));
         if whole == 0 {
@@ -264,7 +263,7 @@ async fn require_conversation(tx: &TenantTx, id: Uuid) -> Result<i64> {
     conversations::find_last_sequence(tx, id).await?.ok_or_else(|| not_found(id))
 }
 
-/// Refuses a place beyond the last message.
+/// Refuses a sequence beyond the last message.
 pub(crate) fn check_position(after: i64, last_sequence: i64) -> Result<()> {
     if after <= last_sequence {
         return Ok(());

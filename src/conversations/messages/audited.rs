@@ -19,7 +19,7 @@ use crate::pb::{self, ErrorReason};
 use crate::rpc::words::Word;
 use crate::rpc::{Context, times};
 
-/// What is done in somebody's name by writing a message.
+/// The caller and the operation that write a message.
 #[derive(Debug, Clone)]
 pub(crate) struct Author {
     pub(crate) caller: Caller,
@@ -27,11 +27,11 @@ pub(crate) struct Author {
 }
 
 impl Author {
-    /// Who adds messages by a call.
+    /// Returns the author of a call that adds messages.
     ///
     /// # Errors
     ///
-    /// When the contract says that the call changes nothing, which is our fault.
+    /// If the contract declares that the call changes nothing. That is a bug of the server.
     pub(crate) fn of(context: &Context) -> Result<Self> {
         Ok(Self { caller: context.caller.clone(), operation: context.operation()? })
     }
@@ -44,29 +44,30 @@ pub(crate) struct Audit {
     recorder: Recorder,
 }
 
-/// What is to be in the log for writes that nothing covers yet.
+/// The events for writes that no event of the log covers yet.
 #[derive(Default)]
 pub(crate) struct Due<'p> {
-    /// What each of the events is about.
+    /// The key in the ledger of each of the events.
     writings: Vec<Writing<'p>>,
     pub(crate) events: Vec<Event>,
 }
 
 impl Audit {
-    /// The log, with a ledger of what is in it.
+    /// Creates the log, with the ledger of its events.
     pub(crate) fn new(ledger: Ledger, recorder: Recorder) -> Self {
         Self { ledger: Arc::new(ledger), recorder }
     }
 
-    /// The events that writes of a tenant need: one for each principal and conversation, unless there is one
-    /// that covers them.
+    /// Returns the events that writes of a tenant need: one for each principal and conversation, unless an
+    /// event of the log covers them.
     pub(crate) fn due<'p>(
         &self,
         writes: impl Iterator<Item = (&'p Pending, &'p Placed)>,
         now: DateTime<Utc>,
     ) -> Due<'p> {
         let mut due = Due::default();
-        // The place of the event for each principal and conversation; none where they are covered.
+        // The index of the event for each principal and conversation; `None` if an event of the log covers
+        // them.
         let mut seen: HashMap<(Uuid, &str), Option<usize>> = HashMap::new();
         for (pending, placed) in writes.filter(|(_, placed)| placed.effect != Effect::None) {
             let writing = writing(&pending.author.caller, placed.conversation_id, None);
@@ -96,15 +97,15 @@ impl Audit {
         rules::succeeded(by, asked, Some(messages), now)
     }
 
-    /// Remembers events that were committed.
+    /// Enters committed events in the ledger.
     pub(crate) fn enter(&self, Due { writings, events }: &Due<'_>) {
         for (writing, event) in writings.iter().zip(events) {
             self.ledger.enter(*writing, event.created_at);
         }
     }
 
-    /// Records what a stream is answered with, where that is an error. One event stands for all that is
-    /// refused for the same reason for a while.
+    /// Records an answer of a stream that is an error. For a while, one event covers all refusals for the same
+    /// reason.
     pub(crate) fn note(&self, Author { caller, operation }: &Author, answer: &pb::AddMessageResponse) {
         let Some(pb::add_message_response::Result::Error(error)) = &answer.result else { return };
         let Some(status) = &error.status else { return };
@@ -129,7 +130,7 @@ fn writing(caller: &Caller, conversation_id: Uuid, refused: Option<ErrorReason>)
     Writing { tenant, principal: caller.principal().name(), conversation_id, refused }
 }
 
-/// Why a message was refused.
+/// Returns why a message was refused.
 fn reason(status: &tonic_types::Status) -> ErrorReason {
     let info = status.get_details_error_info();
     info.and_then(|info| ErrorReason::from_word(&info.reason)).unwrap_or(ErrorReason::Internal)

@@ -1,8 +1,8 @@
-//! Counts the tokens of messages that could not be counted when they were written: those whose text
-//! arrived in pieces, and those that are long.
+//! Counts the tokens of messages that could not be counted when they were written: their text arrived in
+//! pieces, or it is long.
 //!
-//! Nothing depends on it: what is not counted here, because there is too much or because the service
-//! stops, is counted whenever it is read.
+//! Nothing depends on this count. A message that is not counted here, because too many wait or because the
+//! service stops, is counted whenever it is read.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use crate::auth::{Caller, TenantId};
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::{Error, Result};
 
-/// Messages that may wait to be counted. More are left to those who read them, so that texts do not
-/// pile up in memory.
+/// The number of messages that may wait to be counted. Beyond it a message is counted when it is read, so that
+/// texts do not pile up in memory.
 const WAITING: usize = 256;
 
-/// How long storing counts may take.
+/// The limit of storing the counts.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A text that is not counted yet.
@@ -30,19 +30,19 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Uncounted {
     pub(crate) caller: Caller,
     pub(crate) id: Uuid,
-    /// As which the message has this text.
+    /// The revision of the message that has this text.
     pub(crate) revision: i64,
     pub(crate) content: String,
 }
 
-/// Takes texts to be counted.
+/// The queue of texts to count.
 #[derive(Debug, Clone)]
 pub(crate) struct Counter {
     texts: mpsc::Sender<Uncounted>,
 }
 
 impl Counter {
-    /// A counter whose work is a task of `tracker`, until `stop`.
+    /// Creates a counter whose work is a task of `tracker`, until `stop`.
     pub(crate) fn new(db: Db, tracker: &TaskTracker, stop: CancellationToken) -> Self {
         let (texts, waiting) = mpsc::channel(WAITING);
         tracker.spawn(async move {
@@ -51,7 +51,7 @@ impl Counter {
         Self { texts }
     }
 
-    /// Has a text counted, unless too many wait.
+    /// Queues a text to be counted, unless too many wait.
     pub(crate) fn count(&self, text: Uncounted) {
         if self.texts.try_send(text).is_err() {
             tracing::debug!("a message is left to be counted by those who read it");

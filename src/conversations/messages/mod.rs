@@ -1,4 +1,4 @@
-//! What was said in conversations.
+//! The messages of conversations.
 
 pub(crate) mod actions;
 pub(crate) mod audited;

@@ -1,5 +1,5 @@
-//! The tables of messages as a plain value, for tests: what is planned is done to them as the
-//! statements do it to Postgres.
+//! A model of the tables of messages, for tests. A plan is applied to it as the statements apply it to
+//! Postgres.
 #![expect(clippy::expect_used, reason = "tests say what they expect by failing")]
 
 use std::collections::BTreeMap;
@@ -38,24 +38,24 @@ pub(super) struct Row {
     pub(super) change: Option<i64>,
 }
 
-/// Who writes a message.
+/// The draft of a message in progress: its producer and its stream.
 #[derive(Debug, Clone)]
 struct Draft {
     producer_id: String,
     holder: Uuid,
-    /// When anything was last written of it.
+    /// The time of the last write to the message.
     touched: i64,
 }
 
 impl Row {
-    /// The text so far.
+    /// Returns the text so far.
     pub(super) fn text(&self) -> String {
         self.pieces.values().fold(self.content.clone(), |text, piece| text + piece)
     }
 }
 
 impl Tables {
-    /// Empty ones.
+    /// Creates empty tables.
     pub(super) fn new(lease: Duration) -> Self {
         Self { lease, clock: 0, heads: BTreeMap::new(), messages: BTreeMap::new() }
     }
@@ -74,13 +74,13 @@ impl Tables {
         head.status = Text(ConversationStatus::Ended);
     }
 
-    /// A message, by its key.
+    /// Returns a message by its key.
     #[cfg(test)]
     pub(super) fn row(&self, conversation_id: u128, key: &str) -> &Row {
         &self.messages[&(Uuid::from_u128(conversation_id), key.to_owned())]
     }
 
-    /// Does writes in one transaction. Those that have no outcome yet must come again.
+    /// Applies writes in one transaction. Writes without an outcome must come again.
     pub(super) fn commit(&mut self, writes: &[Write]) -> Vec<Option<Outcome>> {
         let heads: Vec<Head> = self.heads.values().copied().collect();
         let known: Vec<Known> = self.messages.iter().map(|(key, row)| self.known(key, row)).collect();
@@ -95,7 +95,7 @@ impl Tables {
         plan.outcomes
     }
 
-    /// Does writes as the lanes do: what was put off comes again until it is decided.
+    /// Applies writes as the lanes do: writes that were put off come again until they have an outcome.
     pub(super) fn commit_all(&mut self, writes: &[Write]) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = writes.iter().map(|_| None).collect();
         while outcomes.iter().any(Option::is_none) {
@@ -126,7 +126,7 @@ impl Tables {
         }
     }
 
-    /// What `store::spans` reads.
+    /// Returns what `store::spans` would read.
     fn recall(&self, Span { message_id, offset, length }: Span) -> Stored {
         let row = self.messages.values().find(|row| row.id == message_id).expect("a message with this id");
         let place = |bytes: i64| usize::try_from(bytes).expect("within the text");
@@ -134,7 +134,7 @@ impl Tables {
         Stored { message_id, offset, text }
     }
 
-    /// What `store::repeats` compares, as far as it is here.
+    /// Returns what `store::repeats` would find. The model has some of the fields only.
     fn compare(&self, Repeat { place, message_id, said }: &Repeat<'_>) -> Compared {
         let row = self.messages.values().find(|row| row.id == *message_id).expect("a message with this id");
         let differs = match said {
@@ -155,7 +155,7 @@ impl Tables {
         self.messages.values_mut().find(|row| row.id == id).expect("a message with this id")
     }
 
-    /// What [`super::actions::apply`] does, in its order. What Postgres would refuse fails.
+    /// Does what [`super::actions::apply`] does, in its order. Panics where Postgres would refuse.
     fn apply(&mut self, plan: &Plan<'_>) {
         let Plan { outcomes: _, additions, reopenings, holds, pieces, closings, heads } = plan;
         let touched = self.clock;
@@ -213,7 +213,7 @@ impl Tables {
         }
     }
 
-    /// What must hold after every transaction.
+    /// Checks what must hold after every transaction.
     fn check(&self) {
         for head in self.heads.values() {
             let rows = || self.messages.iter().filter(|((id, _), _)| *id == head.id).map(|(_, row)| row);

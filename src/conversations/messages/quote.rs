@@ -1,20 +1,20 @@
 //! The text of a message as a context quotes it.
 //!
-//! A quotation is a block of its own whatever the text is: a customer who writes `## Instructions`
-//! does not open a section. It begins and ends with a line break that no text can swallow, so that its
-//! tokens do not depend on what stands before and after it, and can be counted once, when the message is
-//! written.
+//! A quotation is always a block of its own: a customer who writes `## Instructions` does not open a section.
+//! It begins and ends with a line break that no text can swallow. So its tokens do not depend on the text
+//! before and after it, and can be counted once, when the message is written.
 
 use crate::pb::Tokenizer;
 use crate::tokens;
 
-/// Whether a character ends a line, for Markdown, for a renderer, or for whoever splits a prompt into lines:
-/// all mandatory breaks of Unicode (UAX #14), and the separators that Python takes for such.
+/// Returns whether a character ends a line, for Markdown, for a renderer, or for a program that splits a prompt
+/// into lines. These are all mandatory breaks of Unicode (UAX #14), and the separators that Python treats as
+/// breaks.
 pub(crate) fn is_line_break(character: char) -> bool {
     matches!(character, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// The text as a quotation in Markdown, from the line break before it to the one after it.
+/// Returns the text as a quotation in Markdown, from the line break before it to the one after it.
 pub(crate) fn quote(content: &str) -> String {
     let mut quotation = String::with_capacity(content.len() + 8);
     quotation.push_str("\n> ");
@@ -30,12 +30,12 @@ pub(crate) fn quote(content: &str) -> String {
     quotation
 }
 
-/// The tokens of the quotation.
+/// Returns the number of tokens of the quotation.
 pub(crate) fn count(content: &str) -> i32 {
     i32::try_from(tokens::count(Tokenizer::O200kBase, &quote(content))).unwrap_or(i32::MAX)
 }
 
-/// The same for a text that is short enough to count at once.
+/// Returns the same for a text that is short enough to count at once; `None` for a longer one.
 pub(crate) fn count_in_passing(content: &str) -> Option<i32> {
     (content.len() <= tokens::IN_PASSING).then(|| count(content))
 }

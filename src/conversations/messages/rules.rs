@@ -1,4 +1,4 @@
-//! What becomes of writes to messages: which get a place, which have one, which are refused.
+//! Decides the outcomes of writes to messages: which are placed, which are repeats, which are refused.
 
 mod parts;
 mod repeats;
@@ -22,16 +22,16 @@ use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, MessageStatus};
 use crate::rpc::words::Text;
 
-/// Bytes of a message's text, as the contract says.
+/// The limit of the bytes of a message's text, as in the contract.
 pub(crate) const MAX_CONTENT_BYTES: i64 = 262_144;
 
-/// Messages of a conversation at most: the contract counts them in 32 bits.
+/// The limit of messages of a conversation: the contract counts them in 32 bits.
 const MAX_SEQUENCE: i64 = 2_147_483_647;
 
 /// The holder of a message that no stream may write before it is started again.
 const NOBODY: Uuid = Uuid::nil();
 
-/// One thing to do to one message of a conversation.
+/// One change to one message of a conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Write {
     pub(crate) conversation_id: Uuid,
@@ -39,17 +39,16 @@ pub(crate) struct Write {
     pub(crate) change: Change,
 }
 
-/// What to do to a message.
+/// A change to a message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
-    /// Add it, whole.
+    /// Add it as a whole.
     Add(Box<NewMessage>),
-    /// Open it for this stream, which is one of a producer, or go on with it; where it restarts, without
-    /// the text so far.
+    /// Open it for this stream of a producer, or go on with it. With `restart`, without the text so far.
     Start { message: Box<NewMessage>, producer_id: String, holder: Uuid, restart: bool },
-    /// Append what comes after its first `offset` bytes.
+    /// Append the text after its first `offset` bytes.
     Extend { holder: Uuid, offset: i64, text: String },
-    /// Close it: that is all, so many bytes.
+    /// Close it as complete, with `length` bytes of text.
     Finish { holder: Uuid, length: i64, ai: Option<Json<Ai>>, actions: Json<Vec<Action>> },
     /// Give it up.
     Abort { holder: Uuid },
@@ -64,19 +63,20 @@ pub(crate) struct Placed {
     pub(crate) message_key: String,
     pub(crate) id: Uuid,
     pub(crate) sequence: i64,
-    /// How far it has come.
+    /// Its status after the write.
     pub(crate) status: MessageStatus,
-    /// Bytes of its text.
+    /// The length of its text in bytes.
     pub(crate) durable_offset: i64,
-    /// The change since which it has been as it is; 0 where that is since it was added.
+    /// The number of the last change to it; 0 if it is as it was added.
     pub(crate) since: i64,
-    /// Whether it was there already.
+    /// Whether the result of the write was stored before: a message that exists, text that is the same, or an
+    /// end.
     pub(crate) deduplicated: bool,
-    /// What the write made of it.
+    /// What the write did to it.
     pub(crate) effect: Effect,
 }
 
-/// What a write made of a message.
+/// The effect of a write on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Nothing.
@@ -95,26 +95,26 @@ pub(crate) enum Effect {
     Closed { change: i64 },
 }
 
-/// What becomes of a write.
+/// The outcome of a write.
 pub(crate) type Outcome = Result<Placed>;
 
-/// What to do with a batch of writes. The fields are in the order in which they must be done.
+/// What to do for a batch of writes. The fields are in the order in which they must be done.
 #[derive(Debug, Default)]
 pub(crate) struct Plan<'w> {
-    /// What becomes of the writes, in their order. A write that has none yet needs what others of the
-    /// batch do to be done first, and comes again.
+    /// The outcomes of the writes, in their order. A write without an outcome needs the effects of other writes
+    /// of the batch first, and comes again.
     pub(crate) outcomes: Vec<Option<Outcome>>,
     /// The messages to add.
     pub(crate) additions: Vec<Addition<'w>>,
-    /// The messages that are in progress again, or anew.
+    /// The messages that are in progress again, or restarted.
     pub(crate) reopenings: Vec<Reopening>,
-    /// The streams that hold messages from here on.
+    /// The streams that hold messages from now on.
     pub(crate) holds: Vec<Hold<'w>>,
     /// The text to append.
     pub(crate) pieces: Vec<Piece<'w>>,
     /// The messages to close.
     pub(crate) closings: Vec<Closing<'w>>,
-    /// Where the conversations stand then, in the order of their ids.
+    /// The state of the conversations after the batch, in the order of their ids.
     pub(crate) heads: Vec<Head>,
 }
 
@@ -126,7 +126,7 @@ pub(crate) struct Addition<'w> {
     pub(crate) status: Text<MessageStatus>,
 }
 
-/// A message that was given up and is gone on with, or that begins anew.
+/// An incomplete message that goes on, or a message that restarts.
 #[derive(Debug)]
 pub(crate) struct Reopening {
     pub(crate) message_id: Uuid,
@@ -135,7 +135,7 @@ pub(crate) struct Reopening {
     pub(crate) emptied: bool,
 }
 
-/// Who writes a message.
+/// The stream and the producer that write a message.
 #[derive(Debug)]
 pub(crate) struct Hold<'w> {
     pub(crate) message_id: Uuid,
@@ -162,25 +162,25 @@ pub(crate) struct Closing<'w> {
     pub(crate) actions: &'w [Action],
 }
 
-/// What a batch of writes finds.
+/// What the database has for a batch of writes.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// The conversations that are held for it.
+    /// The conversations that are locked for it.
     pub(crate) heads: Vec<Head>,
-    /// The conversations that another transaction holds.
+    /// The conversations that another transaction has locked.
     pub(crate) held: Vec<Uuid>,
-    /// What is there under its keys.
+    /// The messages with the keys of its writes.
     pub(crate) known: Vec<Known>,
-    /// What is there of texts that the batch says again (see [`said_again`]).
+    /// The stored text that the batch sends again (see [`said_again`]).
     pub(crate) texts: Vec<Stored>,
-    /// How writes differ from the messages that they say again (see [`repeats`](fn@repeats)).
+    /// How writes differ from the messages that they repeat (see [`repeats`](fn@repeats)).
     pub(crate) compared: Vec<Compared>,
 }
 
-/// Decides a batch of writes, given what it finds. A write sees what those before it did.
+/// Decides a batch of writes, given what the database has. A write sees the effects of those before it.
 ///
-/// Writes to a conversation that another transaction holds come again; one that is in neither list does not
-/// exist.
+/// Writes to a conversation that another transaction has locked come again. A conversation that is in neither
+/// list does not exist.
 pub(crate) fn plan<'w>(
     writes: impl IntoIterator<Item = &'w Write>,
     found: Found,
@@ -220,7 +220,7 @@ pub(crate) fn plan<'w>(
 /// A conversation in the course of a batch.
 struct Standing {
     head: Head,
-    /// Whether a write had to be put off, and with it all that come after it.
+    /// Whether a write was put off. Then all writes after it are put off too.
     waits: bool,
 }
 
@@ -234,9 +234,9 @@ impl Standing {
 /// A message in the course of a batch.
 struct State<'w> {
     known: Known,
-    /// What is known of its text.
+    /// The known parts of its text.
     parts: Parts<'w>,
-    /// Whether it was closed in this batch. What happens to it next can only be done after that.
+    /// Whether it was closed in this batch. Its next change must wait until that is done.
     closed: bool,
 }
 
@@ -273,7 +273,7 @@ impl<'w> State<'w> {
         }
     }
 
-    /// The message as it is, for a write that finds nothing to do.
+    /// Returns the message as it is, for a write that changes nothing.
     fn as_it_is(&self) -> Outcome {
         Ok(self.placed(true, Effect::None))
     }
@@ -288,8 +288,8 @@ struct Planner<'w> {
 }
 
 impl<'w> Planner<'w> {
-    /// What becomes of a write; nothing yet where it has to wait for the end of the batch. `differing` is how it
-    /// differs from its message, if it was compared with that.
+    /// Returns the outcome of a write; `None` if the write must wait for the end of the batch. `differing` is
+    /// how it differs from its message, if the two were compared.
     fn decide(&mut self, write: &'w Write, differing: Option<Vec<String>>) -> Option<Outcome> {
         let Self { heads, known, lease, held, plan } = self;
         let Some(standing) = heads.get_mut(&write.conversation_id) else {
@@ -355,7 +355,7 @@ fn add<'w>(
     Ok(State::new(known, parts))
 }
 
-/// A write meets a message that is there.
+/// Decides a write to a message that exists.
 fn meet<'w>(
     standing: &mut Standing,
     state: &mut State<'w>,
@@ -364,7 +364,7 @@ fn meet<'w>(
     plan: &mut Plan<'w>,
 ) -> Option<Outcome> {
     match change {
-        // A resend is answered also after the conversation ended: its first ack may have been lost.
+        // A resend is acknowledged also after the conversation ended: its first ack may have been lost.
         Change::Add(message) if message.fingerprint == state.known.fingerprint => Some(state.as_it_is()),
         Change::Add(_) => Some(match differing? {
             differing if differing.is_empty() => state.as_it_is(),
@@ -426,7 +426,7 @@ fn start<'w>(
     }
 }
 
-/// Makes a message be in progress since the next change of its conversation, which this is.
+/// Puts a message in progress again, as the next change of its conversation. Returns the number of that change.
 fn reopen<'w>(standing: &mut Standing, state: &mut State<'w>, emptied: bool, plan: &mut Plan<'w>) -> i64 {
     let change = standing.next_change();
     let message_id = state.known.id;
@@ -444,7 +444,7 @@ fn reopen<'w>(standing: &mut Standing, state: &mut State<'w>, emptied: bool, pla
     change
 }
 
-/// Makes a stream the one that writes a message. Its lease begins anew.
+/// Sets the stream that writes a message. Its lease begins anew.
 fn hold<'w>(state: &mut State<'w>, producer_id: Cow<'w, str>, holder: Uuid, plan: &mut Plan<'w>) {
     let Known { id, conversation_id, .. } = state.known;
     state.known.producer_id = Some(producer_id.clone().into_owned());
@@ -454,8 +454,8 @@ fn hold<'w>(state: &mut State<'w>, producer_id: Cow<'w, str>, holder: Uuid, plan
     plan.holds.push(Hold { message_id: id, conversation_id, producer_id, holder });
 }
 
-/// Takes a message from the stream that writes it. What that stream has sent already would be taken for
-/// the rest of another text.
+/// Takes a message from the stream that writes it. Text that the stream has sent already would otherwise be
+/// taken for the rest of another text.
 fn release<'w>(state: &mut State<'w>, plan: &mut Plan<'w>) {
     let producer_id = state.known.producer_id.clone().unwrap_or_default();
     hold(state, Cow::Owned(producer_id), NOBODY, plan);
@@ -493,7 +493,7 @@ fn extend<'w>(
         return Err(Error::invalid("delta.text", "string.max_bytes", description));
     }
     let skipped = usize::try_from(durable - offset).unwrap_or(usize::MAX);
-    // What is skipped is what is there, which ends with a character.
+    // The skipped part is the stored text, which ends at the end of a character.
     let rest = text.get(skipped..).ok_or_else(|| differs(durable))?;
     plan.pieces.push(Piece { message_id: state.known.id, offset: durable, text: rest });
     state.parts.add(durable, Cow::Borrowed(rest.as_bytes()));
@@ -527,8 +527,8 @@ fn finish<'w>(
     Some(Ok(close(standing, state, MessageStatus::Completed, content, plan)))
 }
 
-/// A finish meets a message that is complete. The same finish again changes nothing. `differing` is what else than
-/// the length is not the same.
+/// Decides a finish of a message that is complete. The same finish again changes nothing. `differing` has the
+/// fields, beside the length, that differ.
 fn finish_again(state: &State<'_>, length: i64, differing: Vec<String>) -> Option<Outcome> {
     let other_length = (length != state.known.durable_offset).then(|| "length".to_owned());
     let differing: Vec<String> = other_length.into_iter().chain(differing).collect();
@@ -562,13 +562,13 @@ fn close<'w>(
     state.placed(false, Effect::Closed { change })
 }
 
-/// What is left of the lease of whoever writes a message.
+/// Returns what is left of the lease of the producer that writes a message.
 fn lease_left(known: &Known, lease: Duration) -> Option<Duration> {
     let idle = Duration::from_millis(u64::try_from(known.idle_ms?).unwrap_or(0));
     lease.checked_sub(idle).filter(|left| !left.is_zero())
 }
 
-/// Bytes of a text, as the contract counts them.
+/// Returns the length of a text in bytes, as the contract counts it.
 pub(crate) fn length(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
@@ -577,7 +577,7 @@ pub(crate) fn held(left: Duration) -> Error {
     Error::Held { retry_after: left }
 }
 
-/// The conversation has as many messages as it may have.
+/// Returns the error for a conversation that has the largest number of messages.
 fn full() -> Error {
     let description =
         format!("must be a conversation with fewer than {MAX_SEQUENCE} messages; create a new one");
@@ -626,8 +626,8 @@ pub(crate) fn closed(known: &Known) -> Error {
     }
 }
 
-/// The message_key has another message than what is sent: one that differs in these fields, or, without any, one that
-/// was sent whole where it is begun now.
+/// Returns the error for a message_key that has another message: one that differs in these fields, or, if there are
+/// none, one that was sent whole and is started now.
 fn has_another(known: &Known, differing: &[String]) -> Error {
     let message = match differing {
         [] => "this message_key has a message that was sent whole; use a new message_key".to_owned(),
@@ -645,7 +645,7 @@ fn has_another(known: &Known, differing: &[String]) -> Error {
     }
 }
 
-/// The message was finished with other content.
+/// Returns the error for a message that was finished with other content.
 pub(crate) fn finished_otherwise(known: &Known, differing: &[String]) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::IdempotencyKeyReused,
@@ -658,12 +658,12 @@ pub(crate) fn finished_otherwise(known: &Known, differing: &[String]) -> Error {
     }
 }
 
-/// The text ends elsewhere.
+/// Returns the error for an offset or a length that is not the end of the text.
 pub(crate) fn beyond(field: &'static str, durable: i64) -> Error {
     Error::Offset { field, expected: durable }
 }
 
-/// The text is not the one that is there.
+/// Returns the error for text that differs from the stored text.
 pub(crate) fn differs(from: i64) -> Error {
     Error::TextDiffers { field: "delta.text", from }
 }

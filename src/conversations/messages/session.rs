@@ -1,9 +1,9 @@
-//! One `AddMessage` stream, without its I/O: what its requests ask for, when text is stored, and in
-//! which order it is answered.
+//! One `AddMessage` stream, without its I/O: the writes that its requests ask for, when text is stored, and the
+//! order of the answers.
 //!
-//! Every request has a slot, or shares one: the pieces of a text that are stored together. Slots are
-//! answered in their order, when they are decided. Requests that are not answered are bounded; when
-//! there are as many as may be, nothing is read, and HTTP/2 holds the client back.
+//! Every request has a slot, or shares one with the other pieces of a text that are stored together. Slots are
+//! answered in their order, once they are decided. The number of unanswered requests is limited. At the limit
+//! nothing is read, and HTTP/2 holds the client back.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,57 +21,56 @@ use crate::pb::{self, AddMessageRequest, AddMessageResponse, ErrorReason, Messag
 use crate::rpc;
 use crate::rpc::validate::{Violation, validate};
 
-/// Requests of one stream that were read and not answered: enough to keep a batch full while the
+/// The limit of requests of one stream that were read and not answered: enough to keep a batch full while the
 /// one before commits.
 pub(crate) const WINDOW: usize = 256;
 
-/// Bytes of those requests: some messages of full size, or a whole window of ordinary ones.
+/// The limit of bytes of those requests: some messages of full size, or a whole window of ordinary ones.
 const WINDOW_BYTES: usize = 4 << 20;
 
-/// Deltas of a text that are stored at the latest.
+/// The number of buffered deltas at which a text is stored.
 const FLUSH_DELTAS: usize = 32;
 
-/// Bytes of a text that are stored at the latest.
+/// The number of buffered bytes at which a text is stored.
 const FLUSH_BYTES: usize = 4 << 10;
 
-/// A text is stored when nothing came for so long: it is the end of a burst, and somebody may wait
-/// for the ack.
+/// A text is stored if nothing came for this long: the burst is over, and the client may wait for the ack.
 const FLUSH_QUIET: Duration = Duration::from_millis(40);
 
-/// A text is stored after so long, whatever comes. A model that writes 50 tokens a second fills a row
-/// with a dozen of them; a lost process costs the producer to send so much again.
+/// A text is stored after this long in any case. A model that writes 50 tokens a second fills a row with a
+/// dozen of them. If the process is lost, the producer has to send this much again.
 const FLUSH_AFTER: Duration = Duration::from_millis(250);
 
-/// Messages of a stream that are kept an eye on. Of those beyond, watchers see the text when it is
-/// stored, and not before.
+/// The limit of messages that a stream tracks. The text of messages beyond it is shown to watchers only when it
+/// is stored.
 const OPEN_MESSAGES: usize = 1_000;
 
-/// What a stream wants done.
+/// A step that a stream asks for.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Commit a write, and settle the ticket with what became of it.
+    /// Commit a write, and settle the ticket with its outcome.
     Write(u64, Write),
-    /// Show text of a message to those who watch its conversation.
+    /// Show text of a message to the watchers of its conversation.
     Show(Uuid, Shown),
-    /// Tell them that what they were shown beyond a point may not be stored.
+    /// Tell the watchers that text shown beyond a point may not be stored.
     Lose(Uuid, Mark),
 }
 
 /// The state of a stream.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Names the stream where it holds messages, unless they began anew.
+    /// The id under which the stream holds messages, unless they restarted.
     holder: Uuid,
-    /// The conversation that was named last.
+    /// The conversation of the latest request that named one.
     conversation_id: String,
     texts: HashMap<Key, Text>,
     slots: VecDeque<Slot>,
     /// The ticket of the first slot.
     first: u64,
-    /// Requests that are not answered, and their bytes.
+    /// The number of requests that are not answered, and their bytes.
     requests: usize,
     bytes: usize,
-    /// When a text may be due, at the earliest.
+    /// The earliest time at which a text may be due.
     due: Option<Instant>,
 }
 
@@ -88,33 +87,33 @@ struct Slot {
     answer: Option<AddMessageResponse>,
 }
 
-/// What a slot is about.
+/// The subject of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Start,
-    /// Text, and how often the client had gone back to an earlier point of it.
+    /// Text. The number says how often the client had gone back to an earlier point of it.
     Extend(u32),
     Close,
     Other,
 }
 
-/// The text of a message in progress, as far as this stream writes it.
+/// The text of a message in progress, as this stream writes it.
 #[derive(Debug)]
 struct Text {
-    /// What the stream holds the message under: its own name, or another one since a restart, so that
-    /// nothing of the new text is stored where the restart was lost.
+    /// The id under which the stream holds the message. It is the stream's own id, or another one since a
+    /// restart. So nothing of the new text is stored if the restart was lost.
     holder: Uuid,
-    /// Starts that are not decided: until they are, nobody knows where the text ends.
+    /// The number of starts that are not decided. Until they are, the end of the text is unknown.
     starts: usize,
     /// The message, once this stream may write it.
     message: Option<Held>,
-    /// Where the text ends that this stream has sent; not known before the first, nor after some was lost.
+    /// The end of the text that this stream has sent; `None` before the first text, and after some was lost.
     end: Option<i64>,
-    /// How much of it is known to be stored.
+    /// The number of bytes of it that are known to be stored.
     durable: i64,
-    /// Through where watchers were shown the text; not known after some was lost.
+    /// The end of the text that watchers were shown; `None` after some was lost.
     shown: Option<i64>,
-    /// What is not stored.
+    /// The text that is not stored.
     buffer: Buffer,
     /// How often the client was sent back to an earlier point.
     rewinds: u32,
@@ -125,7 +124,7 @@ struct Text {
 struct Held {
     id: Uuid,
     sequence: i64,
-    /// The change since which it is in progress.
+    /// The number of the change that put it in progress; 0 if it is in progress since it was added.
     since: i64,
 }
 
@@ -137,14 +136,14 @@ struct Buffer {
     deltas: usize,
     bytes: usize,
     since: Option<(Instant, Instant)>,
-    /// Whether it begins with text that was sent before. Nobody is shown what follows on that, as long as
-    /// nobody knows that it is the same text.
+    /// Whether it begins with text that was sent before. The text after it is not shown until it is known that
+    /// it continues the same text.
     again: bool,
 }
 
 impl Buffer {
-    /// Takes a piece that begins within the text or goes on with it, and says the same as far as that
-    /// reaches.
+    /// Adds a piece that begins within the text or directly after it. Returns false if the piece differs from
+    /// the text where they overlap, or if it begins elsewhere.
     fn join(&mut self, offset: i64, piece: &str) -> bool {
         let at = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
         let Some(known) = at.and_then(|at| self.text.as_bytes().get(at..)) else { return false };
@@ -162,7 +161,7 @@ impl Buffer {
         self.offset.saturating_add(length(&self.text))
     }
 
-    /// When it is to be stored.
+    /// Returns when it must be stored.
     fn due(&self) -> Option<Instant> {
         let (first, last) = self.since?;
         Some((last + FLUSH_QUIET).min(first + FLUSH_AFTER))
@@ -187,14 +186,14 @@ impl Text {
         }
     }
 
-    /// Where the text ends, as far as this stream knows.
+    /// Returns the end of the text that this stream knows.
     fn end(&self) -> Option<i64> {
         self.end.map(|end| end.max(self.durable))
     }
 }
 
 impl Session {
-    /// A stream that holds messages under this name.
+    /// Creates the session of a stream that holds messages under this id.
     pub(crate) fn new(holder: Uuid) -> Self {
         Self {
             holder,
@@ -208,22 +207,22 @@ impl Session {
         }
     }
 
-    /// Whether another request may be read.
+    /// Returns whether another request may be read.
     pub(crate) fn has_room(&self) -> bool {
         self.requests < WINDOW && self.bytes < WINDOW_BYTES
     }
 
-    /// Bytes of the requests that are not answered.
+    /// Returns the bytes of the requests that are not answered.
     pub(crate) fn unanswered_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether all that was read is answered.
+    /// Returns whether all requests that were read are answered.
     pub(crate) fn is_settled(&self) -> bool {
         self.requests == 0 && self.slots.is_empty()
     }
 
-    /// Takes a request.
+    /// Takes in a request.
     pub(crate) fn accept(&mut self, request: AddMessageRequest, now: Instant, steps: &mut Vec<Step>) {
         let mut request = request;
         let bytes = request.encoded_len();
@@ -244,12 +243,12 @@ impl Session {
         }
     }
 
-    /// Says something that nobody asked for.
+    /// Adds an answer that no request asked for.
     pub(crate) fn say(&mut self, answer: AddMessageResponse) {
         self.open(Slot { requests: 0, bytes: 0, key: None, kind: Kind::Other, answer: Some(answer) });
     }
 
-    /// Takes what became of a write.
+    /// Takes in the outcome of a write.
     pub(crate) fn settle(&mut self, ticket: u64, outcome: Outcome, steps: &mut Vec<Step>) {
         let index = ticket.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) else { return };
@@ -270,7 +269,7 @@ impl Session {
         }
     }
 
-    /// The next answer, if it is decided.
+    /// Returns the next answer; `None` if it is not decided.
     pub(crate) fn answer(&mut self) -> Option<AddMessageResponse> {
         let answer = self.slots.front_mut()?.answer.take()?;
         if let Some(Slot { requests, bytes, .. }) = self.slots.pop_front() {
@@ -281,12 +280,12 @@ impl Session {
         Some(answer)
     }
 
-    /// Whether there is an answer to send.
+    /// Returns whether there is an answer to send.
     pub(crate) fn has_answer(&self) -> bool {
         self.slots.front().is_some_and(|slot| slot.answer.is_some())
     }
 
-    /// When text is to be stored, if nothing happens.
+    /// Returns when text must be stored, if nothing happens.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -328,12 +327,12 @@ impl Session {
                 self.flush(&key, steps);
                 let text = self.text(key);
                 text.starts += 1;
-                // What comes now goes on from the start, whatever becomes of the text before it.
+                // The text that follows goes on from the start, independent of the outcome of the text before it.
                 text.rewinds += 1;
                 text.end = None;
                 if start.restart {
                     text.holder = Uuid::new_v4();
-                    // What comes now is shown when it is known that what came before is gone.
+                    // The text that follows is shown once it is known that the text before it is gone.
                     text.message = None;
                     text.durable = 0;
                 }
@@ -367,7 +366,7 @@ impl Session {
         self.write(write, Kind::Close, (1, bytes), steps);
     }
 
-    /// Takes a piece of text.
+    /// Takes in a piece of text.
     fn take(
         &mut self,
         conversation_id: Uuid,
@@ -387,7 +386,7 @@ impl Session {
             self.open(Slot { requests: 1, bytes, key: None, kind: Kind::Other, answer: Some(answer) });
             return;
         }
-        // What is sent again and is not at hand is compared where it is stored.
+        // Text that is sent again and is not in the buffer is compared by the planner with the stored text.
         if text.buffer.deltas == 0 || !text.buffer.join(offset, &piece) {
             self.flush(&key, steps);
             let again = end.is_some_and(|end| offset < end);
@@ -409,7 +408,7 @@ impl Session {
         }
     }
 
-    /// Stores what is buffered of a text.
+    /// Stores the buffered part of a text.
     fn flush(&mut self, key: &Key, steps: &mut Vec<Step>) {
         let Some(text) = self.texts.get_mut(key) else { return };
         if text.buffer.deltas == 0 {
@@ -437,7 +436,7 @@ impl Session {
                 effect,
                 ..
             }) => {
-                // A start again changes nothing for those who have seen what is not stored yet.
+                // A repeated start changes nothing for watchers that have seen text that is not stored yet.
                 let seen = text.shown.filter(|_| *effect == Effect::None);
                 text.shown = Some(seen.unwrap_or(0).max(*durable_offset));
                 text.message = Some(Held { id: *id, sequence: *sequence, since: *since });
@@ -462,7 +461,7 @@ impl Session {
                     text.durable = text.durable.max(placed.durable_offset);
                 }
                 if current {
-                    // Watchers were told how much is stored, and read what they were not shown.
+                    // Watchers were told how much is stored, and read the text that they were not shown.
                     text.shown = Some(text.shown.unwrap_or(0).max(placed.durable_offset));
                     show(key.0, text, steps);
                 }
@@ -481,7 +480,7 @@ impl Session {
         if !current {
             return;
         }
-        // What came after it cannot be stored either, and is answered so.
+        // The text after it cannot be stored either, and gets an error as its answer.
         self.flush(key, steps);
         if let Some(text) = self.texts.get_mut(key) {
             text.rewinds += 1;
@@ -499,11 +498,11 @@ impl Session {
         if outcome.is_err() {
             return;
         }
-        // What came after the end is still to be answered, and a start after it to be heard of.
+        // Text after the end must still be answered, and the outcome of a start after it is still expected.
         match self.texts.get_mut(key) {
             Some(text) if text.buffer.deltas > 0 || text.starts > 0 => {
                 text.message = None;
-                // Watchers are told the text as it was closed, and forget what they saw beyond that.
+                // Watchers are told the text as it was closed, and drop what they saw beyond it.
                 text.shown = None;
             }
             _ => drop(self.texts.remove(key)),
@@ -525,13 +524,13 @@ impl Session {
     /// Makes room for one more message.
     fn forget_some(&mut self) {
         if self.texts.len() >= OPEN_MESSAGES {
-            // One that began anew and is forgotten must be started again.
+            // A message that restarted and is forgotten here must be started again.
             self.texts.retain(|_, text| text.buffer.deltas > 0 || text.starts > 0);
         }
     }
 }
 
-/// Shows what watchers have not seen, if it follows on what they have.
+/// Shows the text that watchers have not seen, if it follows directly on the text that they have.
 fn show(conversation_id: Uuid, text: &mut Text, steps: &mut Vec<Step>) {
     let (Some(Held { id, sequence, since }), Some(shown)) = (text.message, text.shown) else { return };
     let seen = shown.checked_sub(text.buffer.offset).and_then(|seen| usize::try_from(seen).ok());
@@ -554,7 +553,8 @@ fn key_of(request: &AddMessageRequest) -> String {
     }
 }
 
-/// The action of a request that keeps the rules of the contract, and two that only hold here.
+/// Returns the conversation and the action of a request that obeys the rules of the contract, and two rules
+/// that apply only here.
 fn checked(request: AddMessageRequest) -> Result<(Uuid, Command)> {
     let mut violations = validate(&request).err().unwrap_or_default();
     let mut require = |field: &str, description: &str| {

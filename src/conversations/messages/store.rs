@@ -1,7 +1,7 @@
 //! `conversation_messages`.
 //!
-//! The hot statements are written by hand: diesel has no UNNEST, and a statement whose type is its
-//! name is prepared once per connection.
+//! The hot statements are written by hand: diesel has no UNNEST, and a statement whose type is its name is
+//! prepared once per connection.
 
 pub(crate) mod append;
 pub(crate) mod latest;
@@ -29,11 +29,11 @@ use crate::pb::{ActionStatus, MessageRole, MessageStatus};
 use crate::rpc::words::Text;
 
 diesel::define_sql_function! {
-    /// The first characters of a text.
+    /// Returns the first characters of a text.
     fn left(text: SqlText, characters: Integer) -> SqlText;
 }
 
-/// A message as it is stored.
+/// A row of `conversation_messages`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = conversation_messages, check_for_backend(Pg))]
 pub(crate) struct Message {
@@ -55,8 +55,7 @@ pub(crate) struct Message {
     pub(crate) revision: i64,
 }
 
-/// A message with the last change of its conversation that was one of it; `None` where it is still as it was
-/// added.
+/// A message with the number of its last change; `None` if it is as it was added.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = conversation_messages, check_for_backend(Pg))]
 pub(crate) struct Numbered {
@@ -107,14 +106,14 @@ pub(crate) struct NewMessage {
     pub(crate) actions: Json<Vec<Action>>,
     pub(crate) metadata: serde_json::Value,
     pub(crate) sent_at: Option<DateTime<Utc>>,
-    /// Tokens of the text as a context quotes it, as far as they were counted.
+    /// The number of tokens of the text as a context quotes it; `None` if they were not counted.
     pub(crate) token_count: Option<i32>,
-    /// SHA-256 of what the client sent.
+    /// The SHA-256 of what the client sent.
     pub(crate) fingerprint: Vec<u8>,
 }
 
 impl Message {
-    /// How a message stands right after it was added.
+    /// Returns a message as it is right after it was added.
     pub(crate) fn of(message: &NewMessage, sequence: i64, status: MessageStatus, now: DateTime<Utc>) -> Self {
         let NewMessage {
             id,
@@ -152,7 +151,7 @@ impl Message {
     }
 }
 
-/// What is there under a key.
+/// The stored message with a key.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Known {
     pub(crate) conversation_id: Uuid,
@@ -161,20 +160,19 @@ pub(crate) struct Known {
     pub(crate) sequence: i64,
     pub(crate) fingerprint: Vec<u8>,
     pub(crate) status: Text<MessageStatus>,
-    /// Bytes of its text.
+    /// The length of its text in bytes.
     pub(crate) durable_offset: i64,
-    /// The change at which it last changed after it was added; 0 where it never did.
+    /// The number of its last change; 0 if it is as it was added.
     pub(crate) since: i64,
-    /// Who writes it, while it is in progress.
+    /// The producer that writes it, while it is in progress.
     pub(crate) producer_id: Option<String>,
     /// The stream that may write it, while it is in progress.
     pub(crate) holder: Option<Uuid>,
-    /// Milliseconds since anything was written of it, while it is in progress, by the clock of the
-    /// database.
+    /// The milliseconds since the last write to it, by the clock of the database, while it is in progress.
     pub(crate) idle_ms: Option<i64>,
 }
 
-/// How long the text is that a message has as of a revision.
+/// The number of tokens of a message's text, as of a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) id: Uuid,
@@ -182,8 +180,8 @@ pub(crate) struct Counted {
     pub(crate) tokens: i32,
 }
 
-/// The bytes of a message: the texts that may be long. What else it has is worth less than the unit that is
-/// rounded up to. A value that is not compressed says its size without being read.
+/// The size of a message in bytes: of its columns that may be long. The others are smaller than the unit that
+/// the size is rounded up to. The size of an uncompressed value is known without reading it.
 pub(crate) struct MessageSize;
 
 impl Size for MessageSize {
@@ -194,14 +192,14 @@ impl Size for MessageSize {
          ELSE octet_length(p.metadata::text) END";
 }
 
-/// The messages that are there under these keys, each with its conversation.
+/// Returns the messages with these keys, each key with its conversation.
 pub(crate) async fn list_known(tx: &TenantTx, keys: &[(Uuid, &str)]) -> Result<Vec<Known>> {
     let (conversation_ids, message_keys) = keys.iter().map(|(id, key)| (*id, (*key).to_owned())).unzip();
     let query = ListKnown { tenant: tx.tenant(), conversation_ids, message_keys };
     Ok(query.load(&mut tx.connection()).await?)
 }
 
-/// One message of a conversation.
+/// Returns one message of a conversation.
 pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<Option<Message>> {
     let message = dsl::conversation_messages
         .find((tx.tenant(), id))
@@ -213,7 +211,7 @@ pub(crate) async fn find(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Resu
     Ok(message)
 }
 
-/// The message of a conversation that has this key.
+/// Returns the message of a conversation with this key.
 pub(crate) async fn find_by_key(tx: &TenantTx, conversation_id: Uuid, key: &str) -> Result<Option<Message>> {
     let message = dsl::conversation_messages
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -226,7 +224,7 @@ pub(crate) async fn find_by_key(tx: &TenantTx, conversation_id: Uuid, key: &str)
     Ok(message)
 }
 
-/// Whether a conversation has this message.
+/// Returns whether a conversation has this message.
 pub(crate) async fn exists(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Result<bool> {
     let found: Option<Uuid> = dsl::conversation_messages
         .find((tx.tenant(), id))
@@ -238,7 +236,8 @@ pub(crate) async fn exists(tx: &TenantTx, conversation_id: Uuid, id: Uuid) -> Re
     Ok(found.is_some())
 }
 
-/// Whose words the last messages of a conversation are, and how these begin; the latest first.
+/// Returns the roles of the last messages of a conversation and the beginnings of their texts, the latest
+/// first.
 pub(crate) async fn list_last(
     tx: &TenantTx,
     conversation_id: Uuid,
@@ -256,7 +255,7 @@ pub(crate) async fn list_last(
     Ok(beginnings)
 }
 
-/// Messages of a conversation, the last one first, as far as `bytes` go.
+/// Returns messages of a conversation within `bytes`, the last one first.
 pub(crate) async fn list_by_id(
     tx: &TenantTx,
     conversation_id: Uuid,
@@ -273,8 +272,8 @@ pub(crate) async fn list_by_id(
     Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?).rows)
 }
 
-/// The messages between two sequences, both left out, as far as `limit` and `bytes` go; at least one. Unless
-/// `is_full`, without what models and tools did, and without metadata.
+/// Returns the messages between two sequences, without the messages at these, within `limit` and `bytes`; at
+/// least one. Unless `is_full`, without metadata, and without what models and tools did.
 pub(crate) async fn list(
     tx: &TenantTx,
     conversation_id: Uuid,
@@ -322,8 +321,8 @@ pub(crate) async fn list(
     }
 }
 
-/// The messages that changed after a change of the conversation and come no later than a sequence, as far
-/// as `limit` and `bytes` go, in the order of their changes.
+/// Returns the messages up to a sequence that changed after a change of the conversation, within `limit` and
+/// `bytes`, in the order of their changes.
 pub(crate) async fn list_changed(
     tx: &TenantTx,
     conversation_id: Uuid,
@@ -342,9 +341,9 @@ pub(crate) async fn list_changed(
     Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?))
 }
 
-/// Keeps how long messages are, as far as they still have the text that was counted. To a client the
-/// message stays what it was. What others hold is left out: it is about to be another text, and who holds
-/// several never waits for one.
+/// Stores the token counts of messages, if they still have the text that was counted. For a client the message
+/// does not change. Messages that another transaction has locked are left out, because their text is about to
+/// change. So a transaction that holds several locks never waits for one.
 pub(crate) async fn update_token_counts(tx: &TenantTx, counts: &[Counted]) -> Result<()> {
     let update = UpdateTokenCounts {
         tenant: tx.tenant(),
@@ -356,9 +355,8 @@ pub(crate) async fn update_token_counts(tx: &TenantTx, counts: &[Counted]) -> Re
     Ok(())
 }
 
-/// The statement of [`list_known`]. Key by key, whatever the planner thinks of the tables (`OFFSET 0`
-/// keeps it from joining them in another way). What only messages in progress have costs nothing where
-/// there are none.
+/// The statement of [`list_known`]. It looks up key by key, independent of the planner's statistics: `OFFSET 0`
+/// prevents other joins. The lookup of pieces costs nothing for a message that is not in progress.
 #[derive(QueryId)]
 struct ListKnown {
     tenant: Uuid,

@@ -19,14 +19,14 @@ use crate::live::lanes::Lanes;
 use crate::pb::{AddMessageRequest, AddMessageResponse};
 use crate::rpc::layer::room::Meter;
 
-/// Answers that wait for the client to read them, beside those that HTTP/2 has taken: enough to fill
-/// a frame.
+/// The limit of answers that wait for the client to read them, beside those that HTTP/2 has taken: enough to
+/// fill a frame.
 pub(crate) const ANSWERS: usize = 64;
 
 /// A response, or the end of the stream.
 type Answer = Result<AddMessageResponse, Status>;
 
-/// What streams have in common.
+/// The state that all streams share.
 #[derive(Clone)]
 pub(crate) struct Streams {
     pub(crate) lanes: Lanes<Writer>,
@@ -35,26 +35,26 @@ pub(crate) struct Streams {
     pub(crate) audit: Audit,
 }
 
-/// A stream that is served.
+/// The state of a stream that is served.
 struct Stream {
     shared: Streams,
     author: Author,
     session: Session,
-    /// Where what was read and is not answered is counted.
+    /// Counts the requests that were read and are not answered.
     meter: Option<Meter>,
-    /// What the session wants done.
+    /// The steps that the session asks for.
     steps: Vec<Step>,
-    /// Where the lanes say what became of a write.
+    /// The channel over which the lanes return the outcomes of writes.
     replies: mpsc::UnboundedSender<(u64, Outcome)>,
     outcomes: mpsc::UnboundedReceiver<(u64, Outcome)>,
     responses: mpsc::Sender<Answer>,
     /// Whether the client may send more.
     reads: bool,
-    /// What the stream ends with, where it broke.
+    /// The status that the stream ends with, if it broke off.
     broken: Option<Status>,
 }
 
-/// Serves a stream until the client closes it, goes away, or the server stops. What was read is
+/// Serves a stream until the client closes it or goes away, or the server stops. The requests read so far are
 /// committed in any case.
 pub(crate) async fn serve(
     shared: Streams,
@@ -83,13 +83,13 @@ pub(crate) async fn serve(
         }
     }
     if let Some(status) = stream.broken.take() {
-        // A client that is gone does not hear it.
+        // A client that is gone does not receive it.
         let _ = stream.responses.send(Err(status)).await;
     }
 }
 
 impl Stream {
-    /// Waits for something to happen, and takes all of it that is there.
+    /// Waits for something to happen, and handles all that has happened.
     async fn turn(&mut self, requests: &mut Streaming<AddMessageRequest>) {
         let due = self.session.due().map(tokio::time::Instant::from_std);
         let may_read = self.reads && self.session.has_room();
@@ -120,7 +120,7 @@ impl Stream {
                 self.session.say(wire::go_away("the server is stopping; go on through a new stream"));
                 self.send();
             }
-            // Nobody would read an answer: the call's deadline has passed, or the client is gone.
+            // No client would read an answer: the call's deadline has passed, or the client is gone.
             () = self.responses.closed(), if self.reads || self.session.has_answer() => {
                 if self.reads {
                     self.end();
@@ -139,7 +139,7 @@ impl Stream {
                 self.session.accept(request, Instant::now(), &mut self.steps);
             }
             Some(Err(status)) => {
-                // Bytes that are no request, or a client that is gone and will not hear of it.
+                // The bytes are not a request, or the client is gone and will not receive an answer.
                 tracing::debug!(code = ?status.code(), "a stream broke off");
                 self.broken = Some(status);
                 self.end();
@@ -148,13 +148,13 @@ impl Stream {
         }
     }
 
-    /// Reads no more, and stores what was read.
+    /// Stops reading, and stores the text that was read.
     fn end(&mut self) {
         self.reads = false;
         self.session.flush_all(&mut self.steps);
     }
 
-    /// Sends the answers that are decided, as far as the client reads them.
+    /// Sends the answers that are decided, while the client reads them.
     fn send(&mut self) {
         while self.session.has_answer() {
             let Ok(permit) = self.responses.clone().try_reserve_owned() else { return };
@@ -164,14 +164,15 @@ impl Stream {
         }
     }
 
-    /// The next answer that is decided. What it refuses is noted, also where nobody reads it.
+    /// Returns the next answer that is decided. A refusal is recorded in the audit log, even if no client reads
+    /// it.
     fn answer(&mut self) -> Option<AddMessageResponse> {
         let answer = self.session.answer()?;
         self.shared.audit.note(&self.author, &answer);
         Some(answer)
     }
 
-    /// Does what the session wants done.
+    /// Takes the steps that the session asks for.
     fn submit(&mut self) {
         let Self { shared: Streams { lanes, feed, .. }, author, steps, replies, .. } = self;
         let mut writes = Vec::new();
@@ -200,7 +201,7 @@ impl Stream {
 }
 
 async fn room_for_one(responses: &mpsc::Sender<Answer>) {
-    // Whether there is room, or nobody who would read: both are seen by who comes back.
+    // The result does not matter: the next turn sees whether there is room, and whether the client is gone.
     let _ = responses.reserve().await;
 }
 

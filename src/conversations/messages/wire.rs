@@ -16,7 +16,7 @@ use crate::rpc::etag::Etag;
 use crate::rpc::words::{Text, stored, wire};
 use crate::rpc::{self, structs, times};
 
-/// The media type of a text that has none.
+/// The media type of a text whose client sets none.
 const PLAIN: &str = "text/plain";
 
 impl From<Message> for pb::Message {
@@ -124,7 +124,7 @@ impl From<pb::MessageAction> for Action {
     }
 }
 
-/// As much of a message as one that is asked for shows.
+/// Returns the part of a message that a view shows.
 pub(crate) fn shown(message: pb::Message, view: pb::MessageView) -> pb::Message {
     match view {
         pb::MessageView::Unspecified | pb::MessageView::Full => message,
@@ -132,8 +132,8 @@ pub(crate) fn shown(message: pb::Message, view: pb::MessageView) -> pb::Message 
     }
 }
 
-/// A message to add. Its fingerprint is that of what the client says, key included; what the server makes is
-/// not part of it.
+/// Returns a message to add. Its fingerprint covers all fields of the client, the key too. Fields that the
+/// server sets are not part of it.
 pub(crate) fn new_message(conversation_id: Uuid, message: pb::Message) -> NewMessage {
     let message = pb::Message {
         id: String::new(),
@@ -169,7 +169,7 @@ pub(crate) fn new_message(conversation_id: Uuid, message: pb::Message) -> NewMes
         token_count: quote::count_in_passing(&content),
         conversation_id,
         message_key,
-        // The rules of the contract let no other through.
+        // The rules of the contract admit no other role.
         role: stored(role).unwrap_or(Text(pb::MessageRole::User)),
         author,
         content,
@@ -182,18 +182,18 @@ pub(crate) fn new_message(conversation_id: Uuid, message: pb::Message) -> NewMes
     }
 }
 
-/// Which message a request asks for.
+/// Returns the name of the message that a request asks for.
 pub(crate) fn name(request: &pb::GetMessageRequest) -> Result<Name> {
     match &request.name {
         Some(Named::Id(id)) => rpc::id("id", id).map(Name::Id),
         Some(Named::MessageKey(key)) => Ok(Name::Key(key.clone())),
-        // The rules of the contract let no such request through.
+        // The rules of the contract admit no request without a name.
         None => Err(Error::invalid("name", "required", "must be an id or a message_key")),
     }
 }
 
-/// A message to open. Its fingerprint is that of its key and role: whoever has them may go on with it,
-/// also another process that knows nothing of the rest.
+/// Returns a message to open. Its fingerprint covers only its key and its role. A producer that knows them may
+/// go on with it, also another process that does not know the rest.
 fn started_message(conversation_id: Uuid, start: pb::MessageStart) -> (NewMessage, String, bool) {
     let pb::MessageStart {
         message_key,
@@ -218,19 +218,19 @@ fn started_message(conversation_id: Uuid, start: pb::MessageStart) -> (NewMessag
         sent_time,
         ..Default::default()
     };
-    // Counted when it is closed.
+    // Its tokens are counted when it is closed.
     let message = NewMessage { fingerprint, token_count: None, ..new_message(conversation_id, message) };
     (message, producer_id, restart)
 }
 
-/// A message to add, as a write.
+/// Returns the write that adds a message.
 pub(crate) fn add(conversation_id: Uuid, message: pb::Message) -> Write {
     let message_key = message.message_key.clone();
     let change = Change::Add(Box::new(new_message(conversation_id, message)));
     Write { conversation_id, message_key, change }
 }
 
-/// A message to open by the stream `holder`, as a write.
+/// Returns the write with which the stream `holder` opens a message.
 pub(crate) fn start(conversation_id: Uuid, start: pb::MessageStart, holder: Uuid) -> Write {
     let message_key = start.message_key.clone();
     let (message, producer_id, restart) = started_message(conversation_id, start);
@@ -238,7 +238,7 @@ pub(crate) fn start(conversation_id: Uuid, start: pb::MessageStart, holder: Uuid
     Write { conversation_id, message_key, change }
 }
 
-/// A message to close by the stream `holder`, as a write.
+/// Returns the write with which the stream `holder` closes a message.
 pub(crate) fn finish(conversation_id: Uuid, finish: pb::MessageFinish, holder: Uuid) -> Write {
     let pb::MessageFinish { message_key, length, ai, actions } = finish;
     let change = Change::Finish {
@@ -250,7 +250,7 @@ pub(crate) fn finish(conversation_id: Uuid, finish: pb::MessageFinish, holder: U
     Write { conversation_id, message_key, change }
 }
 
-/// The answer to what is committed.
+/// Returns the answer to a committed write.
 pub(crate) fn ack(placed: Placed) -> pb::AddMessageResponse {
     let Placed {
         conversation_id,
@@ -274,12 +274,12 @@ pub(crate) fn ack(placed: Placed) -> pb::AddMessageResponse {
     }))
 }
 
-/// The answer to a message that is not.
+/// Returns the answer to a refused write.
 pub(crate) fn error(conversation_id: String, message_key: String, error: Error) -> pb::AddMessageResponse {
     answer(Answer::Error(pb::MessageError { message_key, status: Some(error.into()), conversation_id }))
 }
 
-/// The answer to nothing: the server is stopping.
+/// Returns the answer that tells the client that the server is stopping. It answers no request.
 pub(crate) fn go_away(reason: &str) -> pb::AddMessageResponse {
     answer(Answer::GoAway(pb::GoAway { reason: reason.to_owned() }))
 }

@@ -1,4 +1,4 @@
-//! How writes to messages are committed together, and told when they are.
+//! Commits writes to messages in batches, and tells the writers and the watchers their outcomes.
 
 use std::collections::{HashMap, HashSet};
 use std::iter;
@@ -26,8 +26,8 @@ use crate::metrics::{Lane, Written};
 use crate::rpc::times;
 use crate::traces::Trace;
 
-/// How long a batch may take, waiting for a connection and for locks included. A stream has no
-/// deadline of its own that could bound it.
+/// The limit of a batch, with the waits for a connection and for locks. A stream has no deadline of its own
+/// that could limit it.
 const BATCH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A write that waits to be committed.
@@ -37,27 +37,27 @@ pub(crate) struct Pending {
     pub(crate) reply: Reply,
 }
 
-/// Who is told what became of a write. They are told in any case.
+/// The receiver of the outcome of a write. It is told in any case.
 pub(crate) struct Reply {
-    /// Since when somebody waits for it.
+    /// The time since which it waits.
     asked: Instant,
     to: To,
 }
 
-/// Where the answer to a write goes.
+/// The place that the answer to a write goes to.
 enum To {
     /// To a stream, which knows the write by a number.
     Stream(u64, mpsc::UnboundedSender<(u64, Outcome)>),
-    /// To a call that waits for this write alone.
+    /// To a call that waits only for this write.
     Call(oneshot::Sender<Result<Settled>>),
-    /// It is told.
+    /// The answer was told.
     Told,
 }
 
-/// What a write made of its message.
+/// The result of a write for its message.
 pub(crate) struct Settled {
     pub(crate) placed: Placed,
-    /// The message as it stands, where the write added it.
+    /// The message as it stands, if the write added it.
     pub(crate) added: Option<Message>,
 }
 
@@ -88,7 +88,7 @@ impl Reply {
         self.tell(Err(error), |placed| Settled { placed, added: None });
     }
 
-    /// Nobody may listen any more, who then does not need to know.
+    /// Tells the outcome. A receiver that is gone does not need to know it.
     fn tell(&mut self, outcome: Outcome, settled: impl FnOnce(Placed) -> Settled) {
         match mem::replace(&mut self.to, To::Told) {
             To::Stream(ticket, to) => drop(to.send((ticket, outcome))),
@@ -108,7 +108,7 @@ impl Drop for Reply {
 pub(crate) struct Writer {
     pub(crate) db: Db,
     pub(crate) feed: Feed,
-    /// How long a message stays in progress after the last that was written of it.
+    /// The time that a message stays in progress after the last write to it.
     pub(crate) lease: Duration,
     pub(crate) counter: Counter,
     pub(crate) audit: Audit,
@@ -128,8 +128,8 @@ impl Commit for Writer {
         (pending.author.caller.trace(), pending.reply.asked)
     }
 
-    /// One transaction for all of them. Writes to conversations that another transaction holds come back,
-    /// and all of them where one may be to blame that it failed.
+    /// Commits all writes in one transaction. Returns the writes to conversations that another transaction has
+    /// locked. If the transaction fails, and one of the writes may be the cause, returns all of them.
     async fn together(&self, pending: Vec<Pending>, trace: &Trace) -> Vec<Pending> {
         match self.transact(&pending, Holding::Free, trace).await {
             Ok(done) => self.settle(pending, done),
@@ -144,8 +144,8 @@ impl Commit for Writer {
         }
     }
 
-    /// One transaction for the writes of one conversation, waiting until nobody else holds it. When that
-    /// fails, each gets its own, so that a poison message harms only itself.
+    /// Commits the writes of one conversation in one transaction, once no other transaction has it locked. If
+    /// this fails, each write gets its own transaction, so that a poison message harms only itself.
     async fn apart(&self, pending: Vec<Pending>, trace: &Trace) {
         let mut left = pending;
         while let Some(first) = left.first() {
@@ -173,7 +173,7 @@ impl Commit for Writer {
     }
 }
 
-/// Does one write, and waits for what becomes of it.
+/// Submits one write, and waits for its outcome.
 pub(crate) async fn write(
     lanes: &Lanes<Writer>,
     author: Author,
@@ -190,17 +190,17 @@ pub(crate) async fn write(
     }
 }
 
-/// What a transaction did.
+/// The result of a transaction.
 struct Done {
-    /// What became of the writes; none where one has to come again.
+    /// The outcomes of the writes; `None` for a write that must come again.
     outcomes: Vec<Option<Outcome>>,
     /// The messages that were closed.
     closed: Vec<Message>,
-    /// When.
+    /// The time of the transaction.
     now: DateTime<Utc>,
 }
 
-/// The writes of one tenant, each with its place in the batch.
+/// The writes of one tenant, each with its index in the batch.
 struct Share<'p> {
     caller: &'p Caller,
     places: Vec<usize>,
@@ -214,8 +214,8 @@ impl Writer {
         retried(deadline, || self.transact(pending, Holding::Only(id), trace)).await
     }
 
-    /// Commits writes in one transaction: those of all conversations that nobody else holds, or of this
-    /// one, when nobody else does any more.
+    /// Commits writes in one transaction. They are the writes of all conversations that no other transaction
+    /// has locked, or of this one, once no other transaction has it locked.
     async fn transact(&self, pending: &[Pending], holding: Holding, trace: &Trace) -> Result<Done> {
         let shares = share(pending);
         let Some(Share { caller, .. }) = shares.first() else {
@@ -257,7 +257,7 @@ impl Writer {
         Ok(Done { outcomes, closed, now })
     }
 
-    /// A transaction for writes, where one can be had before the first of them has waited for too long.
+    /// Opens a transaction for writes, if a connection is free before the first of them has waited too long.
     async fn open(&self, caller: &Caller, pending: &[Pending], holding: Holding) -> Result<BatchTx> {
         let began = Instant::now();
         let asked = pending.iter().map(|pending| pending.reply.asked).min().unwrap_or(began);
@@ -269,15 +269,16 @@ impl Writer {
             Holding::Only(_) => Whose::One,
         };
         let tx = self.db.batch(caller, (whose, waited), deadline, statements).await;
-        // That a tenant has no connection left says nothing of others.
+        // A tenant without a free connection says nothing about other tenants.
         if whose == Whose::Many {
             self.drought.note(tx.is_ok(), began);
         }
         tx
     }
 
-    /// The conversations that another transaction holds. Those that are not there are told so within the
-    /// batch: to commit each apart would have others wait for it. Asks only where one is missing.
+    /// Returns the conversations that another transaction has locked. Writes to conversations that do not exist
+    /// are refused within the batch: to commit each apart would make others wait. Asks the database only if a
+    /// conversation was not found.
     async fn find_held(&self, tx: &BatchTx, shares: &[Share<'_>], found: &[Found]) -> Result<Vec<Uuid>> {
         let missing: Vec<Vec<Uuid>> =
             shares.iter().zip(found).map(|(share, found)| missing(share, found)).collect();
@@ -300,7 +301,7 @@ impl Writer {
         rules::plan(share.writes.iter().copied(), found, self.lease)
     }
 
-    /// The events that a share needs in the audit log.
+    /// Returns the events of the audit log that a share needs.
     fn due<'p>(&self, share: &Share<'p>, plan: &'p rules::Plan<'p>, now: DateTime<Utc>) -> Due<'p> {
         let placed =
             |outcome: &'p Option<Outcome>| outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
@@ -308,7 +309,7 @@ impl Writer {
         self.audit.due(writes.filter_map(|(pending, outcome)| Some((pending, placed(outcome)?))), now)
     }
 
-    /// Tells what became of writes: first those who watch, then those who wrote. Gives back what has to
+    /// Tells the outcomes of writes: first to the watchers, then to the writers. Returns the writes that must
     /// come again.
     fn settle(&self, pending: Vec<Pending>, done: Done) -> Vec<Pending> {
         let Done { outcomes, mut closed, now } = done;
@@ -337,7 +338,7 @@ impl Writer {
         left
     }
 
-    /// Has a text counted that was not when it was written.
+    /// Queues a text to be counted, if it was not counted when it was written.
     fn count(&self, Pending { author, write, .. }: &Pending, placed: &Placed, closed: &[Message]) {
         let (revision, content) = match (&write.change, placed.effect) {
             (Change::Add(message), Effect::Added) if message.token_count.is_none() => (1, &message.content),
@@ -356,7 +357,7 @@ impl Writer {
         refuse(pending, error);
     }
 
-    /// Tells those who watch what a write did.
+    /// Tells the watchers what a write did.
     fn tell(
         &self,
         topic: Topic,
@@ -399,8 +400,8 @@ impl Writer {
     }
 }
 
-/// Reads what is stored of texts that writes say again, and compares writes with the messages that they say again;
-/// nothing where there are none, as nearly always.
+/// Reads the stored text that writes send again, and compares writes with the messages that they repeat. Nearly
+/// always a batch has neither, and nothing is asked.
 async fn recall(tx: &BatchTx, shares: &[Share<'_>], found: &mut [Found]) -> Result<()> {
     let again: Vec<_> = shares
         .iter()
@@ -430,7 +431,7 @@ async fn recall(tx: &BatchTx, shares: &[Share<'_>], found: &mut [Found]) -> Resu
     }
 }
 
-/// The stream that asks for a change, if it is one that holds messages.
+/// Returns the stream that asks for a change; `None` if the change needs no stream.
 fn holder(change: &Change) -> Option<Uuid> {
     match change {
         Change::Start { holder, .. }
@@ -441,7 +442,7 @@ fn holder(change: &Change) -> Option<Uuid> {
     }
 }
 
-/// Remembers how far a conversation has come.
+/// Notes how far a conversation has come.
 fn note(moved: &mut HashMap<Topic, (i64, i64)>, topic: Topic, placed: &Placed) {
     let change = match placed.effect {
         Effect::Added => 0,
@@ -471,7 +472,7 @@ fn share(pending: &[Pending]) -> Vec<Share<'_>> {
     shares
 }
 
-/// The conversations of a share that were not found.
+/// Returns the conversations of a share that were not found.
 fn missing(share: &Share<'_>, found: &Found) -> Vec<Uuid> {
     let heads: HashSet<Uuid> = found.heads.iter().map(|head| head.id).collect();
     let ids = share.writes.iter().map(|write| write.conversation_id);
@@ -481,7 +482,7 @@ fn missing(share: &Share<'_>, found: &Found) -> Vec<Uuid> {
     missing
 }
 
-/// What became of a write, as it is counted.
+/// Returns how the outcome of a write is counted.
 fn written(outcome: &Outcome) -> Written {
     match outcome.as_ref().map(|placed| placed.effect) {
         Err(_) => Written::Failed,

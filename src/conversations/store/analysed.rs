@@ -1,8 +1,8 @@
-//! What the latest analysis of a conversation must say for a list to show it. By hand: diesel has no
-//! functions that take jsonb apart.
+//! The conditions of a list on the latest analysis of its conversations. The SQL is written by hand: diesel has
+//! no functions that take jsonb apart.
 //!
-//! Texts are compared as `rpc::fold` leaves them. The analysis that a conversation shows has them in that form
-//! beside what was written.
+//! Texts are compared in the form that `rpc::fold` returns. The analysis that a conversation shows has its
+//! texts both in this form and as written.
 
 use diesel::expression::{ValidGrouping, is_aggregate};
 use diesel::pg::Pg;
@@ -14,7 +14,7 @@ use crate::db::schema::conversations;
 use crate::pb::{ObjectionKind, SentimentLabel};
 use crate::rpc::words::Text;
 
-/// Conditions on the latest analysis. All that is set must hold.
+/// Conditions on the latest analysis. All that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Analysed {
     /// It has this topic, folded.
@@ -28,13 +28,13 @@ pub(crate) struct Analysed {
 }
 
 impl Analysed {
-    /// Whether it asks for anything.
+    /// Returns whether any condition is set.
     pub(crate) fn is_set(&self) -> bool {
         *self != Self::default()
     }
 }
 
-/// The statement is another one for each condition that is set.
+/// Each set of conditions makes another statement.
 impl QueryId for Analysed {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;

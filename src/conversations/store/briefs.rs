@@ -1,4 +1,4 @@
-//! The statement of `conversations` that a context is made from.
+//! The statement that reads the conversations for a context.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::pb::{ConversationOutcome, EntryPoint, Modality};
 use crate::rpc::words::Text;
 
-/// What a context says of a conversation.
+/// The columns of a conversation that a context uses.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Brief {
     pub(crate) id: Uuid,
@@ -31,52 +31,53 @@ pub(crate) struct Brief {
     pub(crate) follow_up_notes: String,
 }
 
-/// The conversations of a customer, as far as a context looks at them.
+/// The conversations of a customer that a context uses.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Briefs {
-    /// Those that began last, the newest first.
+    /// The newest, the latest start first.
     pub(crate) newest: Vec<Brief>,
-    /// Those after which something is still to be done, the next due first.
+    /// Those that need a follow-up, the next due first.
     pub(crate) to_do: Vec<Brief>,
-    /// The one that was asked for, whosever it is.
+    /// The one that the caller named, of any customer.
     pub(crate) named: Option<Brief>,
-    /// How many there are besides the newest, as far as they are counted.
+    /// The number of conversations older than the newest, up to a limit.
     pub(crate) older: i64,
 }
 
-/// How many conversations are read.
+/// The limits on the conversations that are read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) newest: i64,
     pub(crate) to_do: i64,
-    /// How many older ones are counted.
+    /// The limit up to which older ones are counted.
     pub(crate) older: i64,
-    /// Bytes of text of the newest, and of those to do; at least one of each is read.
+    /// The limit of bytes of text, for the newest and for those to do. At least one of each is read.
     pub(crate) bytes: i64,
 }
 
-/// How much is read of an analysis.
+/// The limits on the parts of an analysis that are read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Share {
-    /// Topics, and questions.
+    /// The number of topics, and of questions.
     pub(crate) texts: usize,
-    /// Characters of the summary. One more is, where there are more.
+    /// The number of characters of the summary. One more is read, to show that there are more.
     pub(crate) summary: usize,
-    /// Characters of a question, and of the evidence of an objection. One more is, where there are more.
+    /// The number of characters of a question, and of the evidence of an objection. One more is read, to show
+    /// that there are more.
     pub(crate) characters: usize,
 }
 
-/// How much is read of an analysis: what an agent needs to go on, of what may be a megabyte.
+/// The part of an analysis that is read: what an agent needs to go on. The whole may be a megabyte.
 pub(crate) const ANALYSIS: Share = Share { texts: 20, summary: 4_000, characters: 500 };
 
-/// Bytes of an analysis that are not worth cutting.
+/// The size in bytes up to which an analysis is not cut.
 const SHORT_ANALYSIS: i32 = 2_000;
 
-/// Bytes of a unit of [`Limits::bytes`].
+/// The number of bytes in one unit of [`Limits::bytes`].
 const UNIT: i64 = 1 << 10;
 
 impl Briefs {
-    /// Changes each of them.
+    /// Applies `change` to each of them.
     pub(crate) fn each(&mut self, change: impl FnMut(&mut Brief)) {
         let Self { newest, to_do, named, older: _ } = self;
         newest.iter_mut().chain(to_do).chain(named).for_each(change);
@@ -84,7 +85,7 @@ impl Briefs {
 }
 
 impl Brief {
-    /// Bytes of its texts.
+    /// Returns the bytes of its texts.
     pub(crate) fn text_len(&self) -> usize {
         let analysis = self.latest_analysis.as_ref().map_or(0, |Json(analysis)| {
             let texts = analysis.topics.0.iter().chain(&analysis.questions.0);
@@ -95,7 +96,7 @@ impl Brief {
     }
 }
 
-/// The conversations of a customer, and one that is asked for by its id.
+/// Returns the conversations of a customer, and one that the caller names by its id.
 pub(crate) async fn list_briefs(
     tx: &TenantTx,
     customer_id: Uuid,
@@ -127,12 +128,12 @@ const NEWEST: i32 = 1;
 const TO_DO: i32 = 2;
 const NAMED: i32 = 3;
 
-/// The statement of [`list_briefs`]: one, because each costs more than these rows.
+/// The statement of [`list_briefs`]. It is a single one, because a statement costs more than these rows.
 #[derive(QueryId)]
 struct ListBriefs {
     tenant: Uuid,
     customer_id: Uuid,
-    /// Nil for none: no conversation has that id.
+    /// Nil if the caller names none: no conversation has that id.
     named: Uuid,
     limits: Limits,
 }
@@ -201,8 +202,9 @@ impl ListBriefs {
         out.push_bind_param::<SqlUuid, _>(&self.customer_id)
     }
 
-    /// A part: each of its rows with what is told of the analysis, as often as it has units of bytes, until
-    /// all units are taken; and of these the first of each. Rows beyond are not decompressed.
+    /// Writes one part of the statement. Each row, with its cut analysis, is repeated once per unit of bytes,
+    /// until all units are taken. Of these, the first of each row is returned. Rows beyond the limit are not
+    /// decompressed.
     fn walk_part<'b>(
         &'b self,
         out: &mut AstPass<'_, 'b, Pg>,
@@ -229,10 +231,10 @@ impl ListBriefs {
     }
 }
 
-/// What is read of the analysis of `c`, as [`ANALYSIS`] says.
+/// Writes the expression for the part of the analysis of `c` that [`ANALYSIS`] allows.
 fn walk_told(out: &mut AstPass<'_, '_, Pg>) -> QueryResult<()> {
     let Share { texts, summary, characters } = ANALYSIS;
-    // They are the same in every statement, and none is a client's.
+    // These numbers are the same in every statement, and none comes from a client.
     out.push_sql(&format!(
         "CASE WHEN c.latest_analysis IS NULL OR (pg_column_compression(c.latest_analysis) IS NULL \
          AND pg_column_size(c.latest_analysis) <= {SHORT_ANALYSIS}) THEN c.latest_analysis \

@@ -1,4 +1,4 @@
-//! How far conversations of any tenants have come, for those who watch them.
+//! How far conversations of any tenant have come, for their watchers.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
@@ -24,8 +24,9 @@ pub(crate) struct Position {
     pub(crate) change_count: i64,
 }
 
-/// Where those of these conversations are now that are not where they are said to be; as the owner. In the order of
-/// tenants and ids, neighbours are found on the same pages, which takes two thirds of the time.
+/// Returns the present positions of those of these conversations that have moved. It runs as the owner, for all
+/// tenants. In the order of tenants and ids, neighbours are found on the same pages, which saves a third of the
+/// time.
 pub(crate) async fn list_moved(
     connection: &mut AsyncPgConnection,
     positions: &[Position],

@@ -1,4 +1,4 @@
-//! What a watcher reads, each in one transaction that sees one moment.
+//! The reads of a watcher. Each is one transaction that sees one moment.
 
 use std::collections::HashMap;
 
@@ -17,19 +17,19 @@ use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb::MessageStatus;
 
-/// Messages of a page, and its bytes: what a watcher holds while its client does not read. A message
-/// takes a kilobyte beside its text.
+/// The limit of messages in a page, and of their bytes. A watcher holds this much while its client does not
+/// read. A message takes a kilobyte beside its text.
 const PAGE: (i64, usize) = (12, 16 << 10);
 
-/// Changes of a page, of each kind, and their bytes.
+/// The limit of changes in a page, for each kind, and of their bytes.
 const CHANGES: (i64, usize) = (8, 16 << 10);
 
-/// Messages in progress of a conversation whose text is told to a watcher that begins, the newest, and the
-/// bytes of their text. Of more than so many at once, only the newest are still written, as a rule. Of the
-/// others the watcher is told when they are closed, and that is all the contract says of every message.
+/// The limit of messages in progress whose text a new watcher is told, and of the bytes of their text. The
+/// newest come first: if there are more, the older ones are, as a rule, no longer written. The watcher is told
+/// of the others when they are closed. The contract promises no more than that for every message.
 const OPEN: (i64, usize) = (32, 512 << 10);
 
-/// Where a watch begins.
+/// The point where a watch begins.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) head: Head,
@@ -42,22 +42,22 @@ pub(crate) struct Opening {
 pub(crate) struct InProgress {
     /// The message, with its text so far.
     pub(crate) message: Message,
-    /// The change since when it is in progress; 0 where that is since it was added.
+    /// The number of the change that put the message in progress; 0 if it is in progress since it was added.
     pub(crate) change: i64,
-    /// The stream that holds it.
+    /// The id of the stream that holds the message.
     pub(crate) holder: Option<Uuid>,
 }
 
-/// The text so far of a message in progress, and the stream that held it then.
+/// The text so far of a message in progress, and the stream that held the message at that moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Draft {
     pub(crate) text: String,
-    /// The change since when it is in progress; 0 where that is since it was added.
+    /// The number of the change that put the message in progress; 0 if it is in progress since it was added.
     pub(crate) change: i64,
     pub(crate) holder: Option<Uuid>,
 }
 
-/// Something that changed, by this change.
+/// Something that changed, with the number of its change.
 #[derive(Debug)]
 pub(crate) struct Changed {
     pub(crate) change: i64,
@@ -71,25 +71,26 @@ pub(crate) enum What {
     Analysis(Box<Analysis>),
 }
 
-/// What happened after a position.
+/// The events after a position.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// The conversation, if it was reopened after its end was told: then that is told before what happened since.
+    /// The conversation, if it was reopened after the watcher was told of its end. The watcher is told of this
+    /// first.
     pub(crate) reopened: Option<Box<Conversation>>,
-    /// What changed of what was told before, in order.
+    /// The changes of what the watcher already knows, in order.
     pub(crate) changes: Vec<Changed>,
-    /// The messages that came then, as they are after all of those changes.
+    /// The messages added after the position, as they are after all of those changes.
     pub(crate) messages: Vec<Message>,
-    /// The conversation, if it changed after what was told of it. It comes after all messages, so that
-    /// nobody is told of the end before what was said last.
+    /// The conversation, if it changed after the watcher was last told of it. It comes after all messages, so
+    /// that the watcher is told of the last messages before the end.
     pub(crate) conversation: Option<Box<Conversation>>,
-    /// The change after which the page is true.
+    /// The number of the change up to which the page is complete.
     pub(crate) change: i64,
-    /// Whether there is more.
+    /// Whether there is more to read.
     pub(crate) more: bool,
 }
 
-/// How far a conversation has come.
+/// Returns how far the conversation has come, and its messages in progress.
 pub(crate) async fn begin(tx: &TenantTx, id: Uuid, with_text: bool) -> Result<Opening> {
     let ids = [id];
     let (most, bytes) = OPEN;
@@ -110,12 +111,12 @@ pub(crate) async fn begin(tx: &TenantTx, id: Uuid, with_text: bool) -> Result<Op
         change: change.unwrap_or(0),
     };
     let mut open: Vec<_> = open.into_iter().zip(changes).map(in_progress).collect();
-    // They came the newest first.
+    // The newest came first.
     open.reverse();
     Ok(Opening { head, open })
 }
 
-/// What happened after a position, as far as a page goes.
+/// Returns one page of the events after a position.
 pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page> {
     let after = (from.sequence, i64::MAX);
     let (conversation, listed) = try_join!(
@@ -148,7 +149,7 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
     Ok(page)
 }
 
-/// The text so far of a message in progress; nothing when it is in progress no more.
+/// Returns the text so far of a message; `None` if the message is no longer in progress.
 pub(crate) async fn read_text(tx: &TenantTx, id: Uuid, message_id: Uuid) -> Result<Option<Draft>> {
     let ids = [message_id];
     let (found, holder) =
@@ -164,7 +165,8 @@ fn apart(Numbered { message, change }: Numbered) -> (Message, Option<i64>) {
     (message, change)
 }
 
-/// What changed after a position of what was told before, and the change up to which this is all.
+/// Returns the changes, after a position, of what the watcher already knows. The number is the change up to
+/// which the list is complete.
 async fn changes(tx: &TenantTx, conversation: &Conversation, from: Position) -> Result<(Vec<Changed>, i64)> {
     let id = conversation.id;
     let (limit, bytes) = CHANGES;

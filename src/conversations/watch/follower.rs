@@ -1,4 +1,4 @@
-//! Where a watcher stands, and what it tells next. No I/O.
+//! The position of a watcher, and the events that it is told next. No I/O.
 
 mod said;
 
@@ -20,19 +20,19 @@ use crate::pb::conversation_event::Event as Told;
 use crate::pb::{self, MessageStatus};
 use crate::rpc;
 
-/// What is to be done about something that was heard.
+/// What the watcher must do about an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing more.
     Done,
-    /// A page is to be read, and then it is to be heard again.
+    /// Read a page, and then hear the event again.
     CatchUp,
-    /// The text of this message is to be read, and then it is to be heard again.
+    /// Read the text of this message, and then hear the event again.
     ReadText(Uuid),
 }
 
-/// Messages that were given up, of which a watcher remembers what they had: some ten kilobytes, and more than begin
-/// anew at the same time.
+/// The limit of incomplete messages whose text a watcher remembers. They take some ten kilobytes, and are more
+/// than restart at the same time.
 const GIVEN_UP: usize = 64;
 
 /// A watcher's cursor.
@@ -40,68 +40,71 @@ const GIVEN_UP: usize = 64;
 pub(super) struct Follower {
     position: Position,
     include_deltas: bool,
-    /// The messages in progress that were told, by their sequence.
+    /// The messages in progress that the client was told of, by their sequence.
     open: BTreeMap<i64, Open>,
-    /// What the messages had that were given up when they were last told, by their sequence: they may go on, or begin
-    /// anew. The last [`GIVEN_UP`] of them.
+    /// The text of incomplete messages when the client was last told of them, by their sequence. Such a message
+    /// may go on or restart. The last [`GIVEN_UP`] of them are kept.
     given_up: BTreeMap<i64, Said>,
-    /// What is to be told. Boxed: a place has the size of a pointer, and not of the largest event.
+    /// The events to tell next. Boxed: an entry has the size of a pointer, and not of the largest event.
     ready: VecDeque<(Box<Told>, Position)>,
 }
 
-/// A message in progress that was told.
+/// A message in progress that the client was told of.
 ///
-/// What is committed of its text stays, whoever goes on with it. What is not is one stream's: with the
-/// text of another it must not be mixed, and signals of who writes the message get lost and overtake each
-/// other. So what was told is either committed, or the text of a stream that is known.
+/// Committed text stays, even if another stream takes the message over. Uncommitted text belongs to one stream
+/// and must not be mixed with the text of another. Signals about which stream writes the message get lost and
+/// overtake each other. So the text that the client was told is either committed, or it is the text of a known
+/// stream.
 ///
-/// All of this holds until the message begins anew, which is a change of the conversation: text from before
-/// it and after it is told apart by the change since which the message is in progress.
+/// All of this holds until the message restarts, which is a change of the conversation. The number of the
+/// change that put the message in progress distinguishes text before a restart from text after it.
 #[derive(Debug)]
 struct Open {
     message_id: Uuid,
-    /// The change since which it is in progress; `None` for one that a page had, until its text is read.
+    /// The number of the change that put the message in progress; `None` for a message from a page, until its
+    /// text is read.
     since: Option<i64>,
-    /// What was told of its text; nothing when all of it is void.
+    /// The text that the client was told; `None` if all of it is void.
     told: Option<Said>,
-    /// How much of what was told is known to be committed.
+    /// The number of bytes of the told text that are known to be committed.
     sure: i64,
-    /// The stream whose text was told; not known before the first.
+    /// The id of the stream whose text the client was told; `None` before the first text of a known stream.
     holder: Option<Uuid>,
-    /// A stream that the database said does not hold the message, or is about to be asked for: what it
-    /// still says is passed over, without a question for every piece.
+    /// A stream that does not hold the message according to the database, or about which the database is asked
+    /// next. Its text is skipped, so that not every piece of it leads to a read.
     former: Option<Uuid>,
 }
 
-/// Who says something of a message in progress.
+/// The stream that an event of a message in progress comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Speaker {
-    /// The stream whose text was told, or one that does not say who it is.
+    /// The stream whose text the client was told, or a stream without a name.
     Known,
-    /// One that does not hold the message any more.
+    /// A stream that no longer holds the message.
     Former,
-    /// One that may have taken the message over, or may have lost it. The database knows.
+    /// A stream that may have taken the message over, or may have lost it. Only the database knows.
     Other,
 }
 
 impl Open {
-    /// A message whose text so far was told as it is committed.
+    /// Creates the entry of a message whose committed text the client was told.
     fn new(message_id: Uuid, text: &str, since: Option<i64>, holder: Option<Uuid>) -> Self {
         let told = Some(Said::new(text));
         Self { message_id, since, told, sure: length(text), holder, former: None }
     }
 
-    /// How much of its text was told; nothing when all of it is void.
+    /// Returns how many bytes of its text the client was told; `None` if all of it is void.
     fn told(&self) -> Option<i64> {
         self.told.as_ref().map(Said::length)
     }
 
-    /// Whether something was said before the message began anew.
+    /// Returns whether something was written before the message restarted.
     fn is_before(&self, since: Option<i64>) -> bool {
         since.zip(self.since).is_some_and(|(since, own)| since < own)
     }
 
-    /// Who says this. Where nothing was told, any stream's text may be the first.
+    /// Returns which stream an event comes from. If no text was told yet, the text of any stream may be the
+    /// first.
     fn meet(&mut self, holder: Option<Uuid>) -> Speaker {
         match holder {
             None => Speaker::Known,
@@ -118,19 +121,20 @@ impl Open {
         }
     }
 
-    /// Whether all that was told is committed.
+    /// Returns whether all told text is committed.
     fn is_sure(&self) -> bool {
         self.told().is_some_and(|told| told <= self.sure)
     }
 }
 
 impl Follower {
-    /// A cursor at a position. Whoever comes late gets the text so far of the messages in progress.
+    /// Creates a cursor at a position. A watcher that comes late is told the text so far of the messages in
+    /// progress.
     pub(super) fn new(position: Position, include_deltas: bool, opening: Opening) -> Self {
         let (open, given_up) = (BTreeMap::new(), BTreeMap::new());
         let mut follower = Self { position, include_deltas, open, given_up, ready: VecDeque::new() };
         for InProgress { message, change, holder } in opening.open {
-            // One that is in progress only since a later change is told with that change.
+            // A message that is in progress only since a later change is told with that change.
             let is_known = message.sequence <= position.sequence && change <= position.change;
             if is_known && message.status.0 == MessageStatus::InProgress {
                 follower.track(&message, Some(change), holder);
@@ -144,17 +148,17 @@ impl Follower {
         self.position
     }
 
-    /// What is to be told next, and where the watcher stands then.
+    /// Returns the next event to tell, and the position of the watcher after it.
     pub(super) fn next(&mut self) -> Option<(Told, Position)> {
         let next = self.ready.pop_front();
         if self.ready.is_empty() {
-            // Thousands are idle, and need none of the room that a page took.
+            // Thousands of watchers are idle, and must not keep the memory that a page took.
             self.ready = VecDeque::new();
         }
         next.map(|(told, position)| (*told, position))
     }
 
-    /// Takes what a page says.
+    /// Takes in a page.
     pub(super) fn read(&mut self, page: Page) {
         let Page { reopened, changes, messages, conversation, change, more: _ } = page;
         if let Some(conversation) = reopened {
@@ -187,8 +191,8 @@ impl Follower {
         }
     }
 
-    /// Takes the text so far of a message in progress; nothing when it is in progress no more. Where the
-    /// message changed after what the watcher knows, a page tells it.
+    /// Takes in the text so far of a message; `None` if it is no longer in progress. If the message changed
+    /// after the watcher's position, a page tells it.
     pub(super) fn read_text(&mut self, message_id: Uuid, draft: Option<Draft>) -> Next {
         let Some(Draft { text, change, holder }) = draft else { return Next::CatchUp };
         if change > self.position.change {
@@ -209,7 +213,7 @@ impl Follower {
         let told = open.told.take().filter(|told| is_kept && (told.length() > end || told.begins(&text)));
         let fresh = told.as_ref().map(|told| (told.length(), told.rest_of(&text)));
         match fresh {
-            // Its stream has shown more than is committed, or as much.
+            // The stream has shown all of the committed text, or more.
             Some((offset, _)) if offset >= end => open.told = told,
             Some((offset, Some(fresh))) => {
                 open.told = Some(Said::new(&text));
@@ -224,12 +228,12 @@ impl Follower {
         Next::Done
     }
 
-    /// Takes what happened, if it goes on where the watcher stands.
+    /// Takes in an event, if it follows directly on the watcher's position.
     pub(super) fn hear(&mut self, event: &Event) -> Next {
         let Position { sequence, change, own: _, over } = self.position;
         match event {
             Event::Added(message) if i64::from(message.sequence) <= sequence => Next::Done,
-            // A conversation that takes messages after its end was reopened, which a page tells first.
+            // A conversation that takes messages after its end was reopened. A page tells the reopening first.
             Event::Added(message) if i64::from(message.sequence) == sequence + 1 && !over => {
                 self.add(message);
                 Next::Done
@@ -271,7 +275,7 @@ impl Follower {
             {
                 Next::Done
             }
-            // What is said may be of before the message began anew. The database knows.
+            // The text may be from before the message restarted. Only the database knows.
             Event::Text(Text { sequence: place, .. })
             | Event::Durable(Mark { sequence: place, .. })
             | Event::Held(Mark { sequence: place, .. })
@@ -286,13 +290,13 @@ impl Follower {
         }
     }
 
-    /// Says that nothing happened.
+    /// Tells that nothing happened.
     pub(super) fn checkpoint(&mut self) {
         let last_sequence = rpc::to_int32(self.position.sequence);
         self.tell(Told::Checkpoint(pb::Checkpoint { last_sequence }));
     }
 
-    /// What the watcher must look at when it may have missed something: the messages in progress.
+    /// Returns the messages in progress: the watcher must read their text if it may have missed something.
     pub(super) fn doubt(&self) -> Vec<Uuid> {
         if !self.include_deltas {
             return Vec::new();
@@ -315,7 +319,7 @@ impl Follower {
         }
     }
 
-    /// Notes what a message that has ended had, where it may go on.
+    /// Notes the text of a message that has ended, if it may go on.
     fn note_end(&mut self, message: &pb::Message) {
         let sequence = i64::from(message.sequence);
         if self.include_deltas && message.status() == MessageStatus::Incomplete {
@@ -343,14 +347,14 @@ impl Follower {
         }
         let Some(said) = &mut open.told else { return Next::ReadText(*message_id) };
         let told = said.length();
-        // What comes before it is told when it is stored, of which there is word. Nobody may wait for
-        // that: the text of a stream that broke off is never stored.
+        // The text before this piece is told when it is stored: a signal says so. The watcher does not wait for
+        // that, because the text of a stream that broke off is never stored.
         if offset + length(text) <= told || *offset > told {
             return Next::Done;
         }
         let fresh = usize::try_from(told - offset).ok().and_then(|known| text.get(known..));
         let Some(fresh) = fresh else {
-            // It is another text than what was told.
+            // The text differs from the text that was told.
             open.told = None;
             return Next::ReadText(*message_id);
         };
@@ -376,8 +380,8 @@ impl Follower {
         }
     }
 
-    /// Takes that a stream goes on with a message after so much text. It may have lost the message since,
-    /// so that it is believed only where what was told is the beginning of its text in any case.
+    /// Takes in that a stream goes on with a message after `offset` bytes. The stream may have lost the message
+    /// since. So it is believed only if the told text is the beginning of its text in any case.
     fn hear_held(&mut self, mark: Mark) -> Next {
         let Mark { sequence, offset, since: _, holder } = mark;
         let Some(open) = self.open.get_mut(&sequence) else { return Next::Done };
@@ -389,7 +393,7 @@ impl Follower {
                 open.holder = holder;
                 if told < offset { Next::ReadText(open.message_id) } else { Next::Done }
             }
-            // There is nothing to take back.
+            // No told text has to be taken back.
             Some(_) if open.is_sure() => Next::Done,
             _ => {
                 open.told = None;
@@ -398,8 +402,8 @@ impl Follower {
         }
     }
 
-    /// Takes that a stream lost track of its text. What it had is told when something comes of it: the
-    /// database may be away, and thousands would ask it in vain.
+    /// Takes in that a stream lost track of its text. The watcher reads the text only at the next signal: the
+    /// database may be away, and thousands of watchers would ask it in vain.
     fn hear_lost(&mut self, mark: Mark) -> Next {
         let Mark { sequence, offset, since: _, holder } = mark;
         if let Some(open) = self.open.get_mut(&sequence)
@@ -411,7 +415,7 @@ impl Follower {
         Next::Done
     }
 
-    /// Tells that a message begins anew.
+    /// Tells that a message restarts.
     fn restart(&mut self, mark: Mark) {
         let Mark { sequence, offset: _, since, holder } = mark;
         self.position.change = since.unwrap_or(self.position.change);
@@ -421,8 +425,8 @@ impl Follower {
         self.tell(snapshot(message_id, sequence, String::new()));
     }
 
-    /// Tells the end of a message. Text that was told and is not in it was never committed, or was dropped by a
-    /// restart: the watcher is told so first.
+    /// Tells the end of a message. Told text that is not part of it was never committed, or was dropped by a
+    /// restart. The watcher is told so first.
     fn end(&mut self, message: &Arc<pb::Message>, change: i64) {
         let sequence = i64::from(message.sequence);
         let open = self.open.remove(&sequence);
@@ -432,7 +436,7 @@ impl Follower {
                 Some(open) => {
                     self.tell(snapshot(open.message_id, sequence, message.content.clone()));
                 }
-                // It was given up before, and began anew between two looks.
+                // The message was incomplete, and it restarted and ended between two reads.
                 None => {
                     let said = self.given_up.get(&sequence);
                     if said.is_some_and(|said| !said.begins(&message.content))
@@ -468,7 +472,7 @@ impl Follower {
         self.position.change = change;
         let is_known = self.open.contains_key(&message.sequence);
         self.track(&message, Some(change), None);
-        // To a watcher that knows it as in progress, only its text is another one.
+        // For a watcher that knows the message as in progress, only the text is different.
         if is_known && self.include_deltas {
             self.tell(snapshot(message.id, message.sequence, message.content));
         } else {

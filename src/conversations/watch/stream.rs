@@ -27,31 +27,31 @@ use crate::pb::watch_conversation_request::Start;
 use crate::pb::{self, ErrorReason, WatchConversationResponse};
 use crate::rpc::PageKey;
 
-/// How often a stream says something, if nothing happens.
+/// The time without an event after which a stream tells a checkpoint.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(15);
 
-/// Watchers that are due within it are told together, so that thousands that are idle wake the process a
+/// Watchers that are due within one tick are told together. So thousands of idle watchers wake the process a
 /// few times a second, and not once each.
 const CHECKPOINT_TICK: Duration = Duration::from_millis(250);
 
-/// How long one look at the database may take.
+/// The limit of one read of the database.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long a watcher puts up with a database that does not answer.
+/// How long a watcher retries while the database does not answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long it waits before it asks again.
+/// The pause before a watcher asks the database again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// Watchers that read at once, half of them of one tenant at most, so that thousands that come back together
-/// leave connections to others.
+/// The number of watchers that read at once, at most half of them of one tenant. So thousands of watchers that
+/// come back together leave connections to other calls.
 const READERS: usize = 4;
 
-/// Watchers of a tenant that may wait to read. Each is a stream, whose number a setting bounds; this is
-/// beyond what it is set to.
+/// The number of watchers of a tenant that may wait to read. Each is a stream, and a setting limits the number
+/// of streams. This limit is above any value of the setting.
 const READERS_WAITING: usize = 1 << 20;
 
-/// What streams have in common.
+/// The state that all streams share.
 #[derive(Clone)]
 pub(crate) struct Watches {
     db: Db,
@@ -59,9 +59,10 @@ pub(crate) struct Watches {
     page_key: PageKey,
     tracker: TaskTracker,
     stop: CancellationToken,
-    /// A tenant whose watchers fall behind keeps no other waiting.
+    /// The turns to read. They are shared between tenants, so that a tenant whose watchers fall behind does not
+    /// keep the others waiting.
     readers: Turns,
-    /// From when on ticks are counted.
+    /// The time from which ticks are counted.
     began: Instant,
 }
 
@@ -88,7 +89,7 @@ impl Watches {
 /// A stream of responses.
 pub(crate) type Responses = Pin<Box<dyn Stream<Item = Result<WatchConversationResponse, Status>> + Send>>;
 
-/// What a client wants to watch.
+/// The request of a client to watch a conversation.
 #[derive(Debug)]
 pub(crate) struct Wish {
     pub(crate) conversation_id: Uuid,
@@ -99,7 +100,7 @@ pub(crate) struct Wish {
 /// Begins to watch a conversation.
 pub(crate) async fn open(shared: Watches, caller: Caller, wish: Wish) -> Result<Responses> {
     let Wish { conversation_id, start, include_deltas } = wish;
-    // Heard from here on, and only then looked at: nothing happens in between.
+    // Subscribes first and reads then, so that no event between the two is missed.
     let events = shared.feed.watch(&caller, conversation_id);
     let reader = Reader { shared, caller, conversation_id };
     let opening = reader.begin(include_deltas).await?;
@@ -130,13 +131,13 @@ struct Watcher {
     reader: Reader,
     events: Subscription<Event>,
     follower: Follower,
-    /// Something that was heard and not yet dealt with.
+    /// An event that was received and is not handled yet.
     heard: Option<Event>,
     /// Whether there is a page to read.
     behind: bool,
-    /// When something was last told.
+    /// The time at which the client was last told something.
     quiet_since: Instant,
-    /// Whether the last response is on its way.
+    /// Whether the last response was returned.
     ended: bool,
     _open: Open,
 }
@@ -150,7 +151,7 @@ fn begins(start: Option<&Start>) -> WatchStart {
 }
 
 impl Watcher {
-    /// The next response, or the end.
+    /// Returns the next response; `None` at the end of the stream.
     async fn next(&mut self) -> Option<Result<WatchConversationResponse>> {
         loop {
             if let Some((told, position)) = self.follower.next() {
@@ -166,8 +167,8 @@ impl Watcher {
                 let told = Told::GoAway(pb::GoAway { reason: reason.to_owned() });
                 return Some(Ok(self.reader.response(told, self.follower.position())));
             }
-            // At the stop nothing is waited for, a database that is away least of all: who is told where to
-            // go on loses nothing.
+            // When the server stops, the stream does not wait for anything, including a database that is away.
+            // A client that is told its resume token loses nothing.
             let stop = self.reader.shared.stop.clone();
             match stop.run_until_cancelled(self.advance()).await {
                 Some(Err(error)) if !stop.is_cancelled() => {
@@ -179,7 +180,7 @@ impl Watcher {
         }
     }
 
-    /// Does one thing that may give something to tell. May be given up at the stop.
+    /// Takes one step that may produce an event to tell. It may be cancelled when the server stops.
     async fn advance(&mut self) -> Result<()> {
         if self.behind {
             let page = self.reader.page(self.follower.position()).await?;
@@ -192,7 +193,7 @@ impl Watcher {
         }
         let checkpoint = self.checkpoint_time();
         tokio::select! {
-            // Nothing happened only where there is nothing to hear.
+            // A checkpoint says that nothing happened, so it comes only if no event waits.
             biased;
             event = self.events.next() => match event {
                 Ok(event) => self.heard = Some(event),
@@ -210,14 +211,14 @@ impl Watcher {
         Ok(())
     }
 
-    /// When something is to be said, if nothing happens: at the last tick before it is due.
+    /// Returns when the next checkpoint is told, if nothing happens: at the last tick before it is due.
     fn checkpoint_time(&self) -> Instant {
         let due = (self.quiet_since + CHECKPOINT_AFTER).duration_since(self.reader.shared.began);
         let ticks = due.as_nanos() / CHECKPOINT_TICK.as_nanos();
         self.reader.shared.began + CHECKPOINT_TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
-    /// Deals with what was heard. What cannot be told yet waits for what comes before it.
+    /// Handles an event. An event that cannot be told yet waits for what comes before it.
     async fn hear(&mut self, event: Event) -> Result<()> {
         match self.follower.hear(&event) {
             Next::Done => return Ok(()),
@@ -228,7 +229,8 @@ impl Watcher {
             }
             Next::ReadText(message_id) => self.read_text(message_id).await?,
         }
-        // What is committed, a page has, or comes before it. Text may go on where the watcher stands now.
+        // Committed text is told by the page or by the text that was read. Uncommitted text may follow directly
+        // on the watcher's new position.
         match self.follower.hear(&event) {
             Next::ReadText(message_id) if !self.behind => self.read_text(message_id).await,
             _ => Ok(()),
@@ -241,7 +243,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Reads what may have been missed.
+    /// Reads all that may have been missed.
     async fn doubt(&mut self) -> Result<()> {
         self.behind = true;
         for message_id in self.follower.doubt() {
@@ -251,7 +253,7 @@ impl Watcher {
     }
 }
 
-/// A watcher's way to the database.
+/// A watcher's access to the database.
 struct Reader {
     shared: Watches,
     caller: Caller,
@@ -288,10 +290,10 @@ impl Reader {
         self.ask(read).await
     }
 
-    /// Asks the database, again and again for a while where it does not answer. Each time is a task of
-    /// its own: a client may leave at any moment, and a transaction that is dropped half way costs its
-    /// connection. So is the wait for a turn: nobody goes on with a stream whose client does not read, and
-    /// a turn that such a stream has would be lost to all others. It ends when the client leaves.
+    /// Asks the database, and retries for a while if it does not answer. Each attempt is a task of its own. A
+    /// client may leave at any moment, and a transaction that is dropped half way costs its connection. The
+    /// wait for a turn is part of the task. A stream whose client does not read is not polled, and a turn that
+    /// it held would be lost to all others. The wait ends when the client leaves.
     async fn ask<R, F>(&self, question: impl Fn(Db, Caller) -> F) -> Result<R>
     where
         F: Future<Output = Result<R>> + Send + 'static,
@@ -318,7 +320,7 @@ impl Reader {
         }
     }
 
-    /// Where a watch begins, when the conversation has come to `here`.
+    /// Returns where a watch begins, if the conversation has come to `here`.
     fn start(&self, start: Option<Start>, here: Position) -> Result<Position> {
         match start {
             None => Ok(here),
@@ -331,7 +333,7 @@ impl Reader {
                 let Watches { page_key, .. } = &self.shared;
                 let read = page_key.read_position(&self.caller, self.conversation_id, &token);
                 let position: Position = read.ok_or_else(foreign_token)?;
-                // Only a database that was set back to an earlier state has come less far.
+                // A later position is possible only if the database was set back to an earlier state.
                 let is_past = position.sequence <= here.sequence && position.change <= here.change;
                 is_past.then_some(position).ok_or_else(foreign_token)
             }

@@ -1,11 +1,11 @@
-//! What one transaction reads of consents.
+//! The reads of consents, within one transaction.
 
 use super::store::{self, Consent, Cursor, Filter};
 use crate::db::TenantTx;
 use crate::error::Result;
 use crate::rpc::Page;
 
-/// One page of consents, and where the next one begins.
+/// Returns one page of consents, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,

@@ -1,4 +1,4 @@
-//! What customers said about being contacted, by channel. Events of campaigns write it.
+//! The consents of customers to being contacted, by channel. Events of campaigns write them.
 
 pub(crate) mod actions;
 pub(crate) mod store;

@@ -18,21 +18,21 @@ use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
-/// What a customer last said about being contacted on a channel.
+/// The latest statement of a customer about being contacted on a channel.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = customer_consents, check_for_backend(Pg))]
 pub(crate) struct Consent {
     pub(crate) customer_id: Uuid,
     pub(crate) channel: Text<ContactChannel>,
     pub(crate) state: Text<ConsentState>,
-    /// When the event happened that decided.
+    /// The time of the event that decided.
     pub(crate) occurred_at: DateTime<Utc>,
     pub(crate) campaign_id: Uuid,
     pub(crate) campaign_event_id: Uuid,
     pub(crate) updated_at: DateTime<Utc>,
 }
 
-/// Which consents a list shows. All that is set must hold.
+/// The consents that a list shows. All conditions that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) customer_id: Option<Uuid>,
@@ -40,18 +40,18 @@ pub(crate) struct Filter {
     pub(crate) states: Vec<Text<ConsentState>>,
 }
 
-/// Where a page ends: the customer and the channel of its last consent.
+/// The end of a page: the customer and the channel of its last consent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(Uuid, Text<ContactChannel>);
 
 impl Cursor {
-    /// Where a page ends when `consent` is its last.
+    /// Returns the end of a page whose last row is `consent`.
     pub(crate) fn at(consent: &Consent) -> Self {
         Self(consent.customer_id, consent.channel)
     }
 }
 
-/// The consents of these customers, in no order.
+/// Returns the consents of these customers, in no order.
 pub(crate) async fn find_each(tx: &TenantTx, customer_ids: &[Uuid]) -> Result<Vec<Consent>> {
     let consent = dsl::customer_consents
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -60,7 +60,7 @@ pub(crate) async fn find_each(tx: &TenantTx, customer_ids: &[Uuid]) -> Result<Ve
     Ok(each::each(customer_ids, consent).load(&mut tx.connection()).await?)
 }
 
-/// One page of the consents that `filter` lets through, and one row more if there is one.
+/// Returns one page of the consents that match `filter`, and one row more if there is one.
 pub(crate) async fn list(tx: &TenantTx, filter: &Filter, page: &Page<Cursor>) -> Result<Rows<Consent>> {
     let mut query = listing(
         dsl::customer_consents
@@ -71,7 +71,7 @@ pub(crate) async fn list(tx: &TenantTx, filter: &Filter, page: &Page<Cursor>) ->
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [channel] = filter.channels.as_slice() {
         query = query.filter(dsl::channel.eq(channel));
     } else if !filter.channels.is_empty() {

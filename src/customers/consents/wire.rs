@@ -22,14 +22,14 @@ impl From<Consent> for pb::Consent {
     }
 }
 
-/// The consents of one customer, in the order of the channels.
+/// Returns the consents of one customer, in the order of the channels.
 pub(crate) fn of_customer(consents: Vec<Consent>) -> Vec<pb::Consent> {
     let mut consents: Vec<pb::Consent> = consents.into_iter().map(Into::into).collect();
     consents.sort_unstable_by_key(|consent| consent.channel);
     consents
 }
 
-/// Which consents a list shows.
+/// Returns which consents a list shows.
 pub(crate) fn filter(request: &pb::ListConsentsRequest) -> Result<Filter> {
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,

@@ -18,7 +18,7 @@ use crate::error::Result;
 /// The bits of an id that choose its shard: the last four, which are random.
 const SHARD_BITS: u128 = 0xF;
 
-/// How many customers have a value.
+/// The number of customers that have a value.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Total {
     /// The word of a [`Dimension`](crate::customers::counts::Dimension).
@@ -27,7 +27,7 @@ pub(crate) struct Total {
     pub(crate) customers: i64,
 }
 
-/// Counts what a change of a customer takes on and gives up.
+/// Updates the counts of the values that a customer takes on and gives up.
 pub(crate) async fn update(tx: &TenantTx, customer: &Customer, steps: &[Step]) -> Result<()> {
     if !steps.is_empty() {
         Count::new(tx, customer, steps).execute(&mut tx.connection()).await?;
@@ -35,19 +35,20 @@ pub(crate) async fn update(tx: &TenantTx, customer: &Customer, steps: &[Step]) -
     Ok(())
 }
 
-/// How many customers have each value, of every dimension those that most have, up to `limit`.
+/// Returns the number of customers that have each value. The values of each dimension with the largest numbers
+/// are returned, up to `limit`.
 pub(crate) async fn list(tx: &TenantTx, limit: i64) -> Result<Vec<Total>> {
     Ok(List { tenant: tx.tenant(), limit }.load(&mut tx.connection()).await?)
 }
 
-/// Counts the customers of all tenants anew, as the owner. Whoever changes customers waits meanwhile: a second for a
-/// million, about.
+/// Counts the customers of all tenants again, as the owner. Changes of customers wait meanwhile, for about a
+/// second per million.
 pub(crate) async fn recount(owner: &mut AsyncPgConnection) -> QueryResult<()> {
     owner.batch_execute(RECOUNT).await
 }
 
-/// The statements of [`recount`]. What a transaction does that is not committed yet it counts after these, as a
-/// change of what is counted here.
+/// The statements of [`recount`]. A transaction that is not committed yet changes the counts after these
+/// statements, and so adds to their result.
 const RECOUNT: &str = "
     BEGIN;
     LOCK TABLE customer_counts IN SHARE ROW EXCLUSIVE MODE;
@@ -62,8 +63,8 @@ const RECOUNT: &str = "
     GROUP BY 1, 2, 3, 4;
     COMMIT";
 
-/// A statement that inserts a customer, if it can, and then counts it: one, because each costs more than
-/// these rows. It says how many customers it inserted.
+/// Returns a statement that inserts a customer, if it can, and then counts it. It is a single one, because a
+/// statement costs more than these rows. It returns how many customers it inserted.
 pub(super) fn counted<I>(tx: &TenantTx, insert: I, customer: &Customer, steps: &[Step]) -> Counted<I> {
     Counted { insert, count: Count::new(tx, customer, steps) }
 }
@@ -113,9 +114,9 @@ impl Count {
         }
     }
 
-    /// Rows are taken in one order, so that two transactions never wait for each other. A value that is
-    /// given up has a row, since it was counted: the one that is proposed for it, with no customer, only
-    /// says so. Where it was not counted, the number is off, and stays 0: a wrong number refuses no change.
+    /// Rows are written in one order, so that two transactions never wait for each other. A value that is given
+    /// up has a row, since it was counted: the proposed row, with 0 customers, only marks it. If the value was
+    /// not counted, the number is wrong and stays 0: a wrong number refuses no change.
     fn walk<'b>(&'b self, from: &str, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO customer_counts AS c \

@@ -9,7 +9,8 @@ use crate::db::TenantTx;
 use crate::db::schema::customer_external_ids::dsl;
 use crate::error::Result;
 
-/// Has a customer hold these ids, and says how many of them it holds now: not those that another one holds.
+/// Inserts the ids of other systems of a customer. Returns how many of them it has now: ids that another
+/// customer has are skipped.
 pub(crate) async fn insert(tx: &TenantTx, customer_id: Uuid, ids: &[ExternalId]) -> Result<usize> {
     let row = |id: &ExternalId| {
         (
@@ -28,7 +29,7 @@ pub(crate) async fn insert(tx: &TenantTx, customer_id: Uuid, ids: &[ExternalId])
     Ok(inserted)
 }
 
-/// The customer that holds this id.
+/// Returns the customer that has this id.
 pub(crate) async fn find_holder(tx: &TenantTx, id: &ExternalId) -> Result<Option<Uuid>> {
     let holder = dsl::customer_external_ids
         .find((tx.tenant(), &id.source, &id.id))
@@ -39,7 +40,7 @@ pub(crate) async fn find_holder(tx: &TenantTx, id: &ExternalId) -> Result<Option
     Ok(holder)
 }
 
-/// Has a customer hold no id any more.
+/// Deletes all ids of other systems of a customer.
 pub(crate) async fn delete(tx: &TenantTx, customer_id: Uuid) -> Result<()> {
     diesel::delete(dsl::customer_external_ids)
         .filter(dsl::tenant_id.eq(tx.tenant()))

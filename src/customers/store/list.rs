@@ -1,4 +1,4 @@
-//! Which customers there are: lists, counts and ids.
+//! Lists, counts and ids of customers.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -56,7 +56,7 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(customer_list, customer_external_ids);
 
-/// Which customers a list shows. All that is set must hold.
+/// The customers that a list shows. All conditions that are set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     /// The text of a tsquery.
@@ -73,7 +73,7 @@ pub(crate) struct Filter {
     pub(crate) show_deleted: bool,
 }
 
-/// What a list is ordered by; the id decides between equals.
+/// The order of a list. The id decides between equal values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OrderKey {
     CreatedAt,
@@ -81,7 +81,7 @@ pub(crate) enum OrderKey {
     SortName,
 }
 
-/// Where a page ends.
+/// The end of a page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Cursor {
     Time(DateTime<Utc>, Uuid),
@@ -89,7 +89,7 @@ pub(crate) enum Cursor {
 }
 
 impl Cursor {
-    /// Where a page that is ordered by `key` ends when `customer` is its last.
+    /// Returns the end of a page that is ordered by `key` and whose last row is `customer`.
     pub(crate) fn at(key: OrderKey, customer: &Customer) -> Self {
         match key {
             OrderKey::CreatedAt => Self::Time(customer.created_at, customer.id),
@@ -99,8 +99,7 @@ impl Cursor {
     }
 }
 
-/// How many customers, deleted ones included, have the words of a tsquery; no more than `limit` are
-/// counted.
+/// Returns how many customers, with deleted ones, match a tsquery. No more than `limit` are counted.
 pub(crate) async fn count_found(tx: &TenantTx, tsquery: &str, limit: i64) -> Result<i64> {
     use customer_list as c;
     let found: Vec<Uuid> = c::table
@@ -113,15 +112,15 @@ pub(crate) async fn count_found(tx: &TenantTx, tsquery: &str, limit: i64) -> Res
     Ok(i64::try_from(found.len()).unwrap_or(i64::MAX))
 }
 
-/// How much of each customer a list reads.
+/// The columns of each customer that a list reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum View {
-    /// Not the columns that can be large: they are empty.
+    /// Without the columns that can be large: they are empty.
     Basic,
     Full,
 }
 
-/// One page of the customers that `filter` lets through, and one row more if there is one.
+/// Returns one page of the customers that match `filter`, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -206,14 +205,14 @@ pub(crate) async fn list(
     Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// The ids of the customers that `filter` lets through, in no order; no more than `limit`.
+/// Returns the ids of the customers that match `filter`, in no order, and no more than `limit`.
 pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Result<Vec<Uuid>> {
     use customer_list as c;
     let query = c::table.filter(c::tenant_id.eq(tx.tenant())).select(c::id).limit(limit);
     Ok(filtered(listing(query), tx.tenant(), filter).load(&mut tx.connection()).await?)
 }
 
-/// A query of the rows that `filter` lets through.
+/// Returns a query of the rows that match `filter`.
 fn filtered<'q, ST>(
     mut query: Listing<customer_list::BoxedQuery<'q, Pg, ST>>,
     tenant: Uuid,
@@ -226,7 +225,7 @@ fn filtered<'q, ST>(
     if let Some(search) = &filter.search {
         query = query.filter(Matches { vector: c::search_vector, tsquery: search.clone() });
     }
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [status] = filter.statuses.as_slice() {
         query = query.filter(c::status.eq(status));
     } else if !filter.statuses.is_empty() {
@@ -265,7 +264,7 @@ fn filtered<'q, ST>(
     query
 }
 
-/// An empty object in the place of the column of this name, which is not read.
+/// An empty object in place of the column of this name, which is not read.
 #[derive(Debug, Clone, Copy, QueryId)]
 struct Nothing(&'static str);
 
@@ -289,7 +288,7 @@ impl QueryFragment<Pg> for Nothing {
     }
 }
 
-/// `… @@ …`: the vector has what the query asks for.
+/// `… @@ …`: the vector matches the query.
 #[derive(Debug, Clone)]
 struct Matches<C> {
     vector: C,

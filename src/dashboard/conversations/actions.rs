@@ -1,4 +1,4 @@
-//! What one transaction reads of conversations.
+//! The reads of the statistics of conversations, within one transaction.
 
 use futures_util::try_join;
 
@@ -10,18 +10,18 @@ use crate::dashboard::rules::Spread;
 use crate::db::TenantTx;
 use crate::error::Result;
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Debug, Clone)]
 pub(in crate::dashboard) struct Wish {
     pub(in crate::dashboard) scope: Scope,
 }
 
-/// What conversations come to.
+/// The statistics of conversations.
 #[derive(Debug)]
 pub(in crate::dashboard) struct Statistics {
     pub(in crate::dashboard) groups: Vec<Group>,
     pub(in crate::dashboard) duration: Spread,
-    /// How long all models took.
+    /// The response times of all models.
     pub(in crate::dashboard) response_duration: Spread,
     pub(in crate::dashboard) usages: Vec<Usage>,
     pub(in crate::dashboard) sayings: Vec<Saying>,

@@ -1,7 +1,7 @@
-//! Statements that count the conversations that began in a window.
+//! The statements that count the conversations that began in a window.
 //!
-//! They are written by hand: diesel has neither GROUPING SETS nor percentiles. Each goes over the
-//! conversations once, whatever it counts.
+//! They are written by hand: diesel has neither GROUPING SETS nor percentiles. Each reads the conversations
+//! once, however much it counts.
 
 pub(super) mod analyses;
 pub(super) mod models;
@@ -19,15 +19,15 @@ use crate::error::Result;
 use crate::pb::ConversationEnvironment;
 use crate::rpc::words::Text;
 
-/// Which conversations are counted.
+/// The conversations that are counted.
 #[derive(Debug, Clone)]
 pub(in crate::dashboard) struct Scope {
     pub(in crate::dashboard) window: Window,
     pub(in crate::dashboard) environments: Vec<Text<ConversationEnvironment>>,
 }
 
-/// What conversations have in common, by the number that `grouping(…)` gives it: a bit for each other
-/// column.
+/// The column by which conversations are grouped, as the number that `grouping(…)` returns: a bit for each
+/// other column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::dashboard) enum Part {
     All = 0b11111,
@@ -42,39 +42,39 @@ pub(in crate::dashboard) enum Part {
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub(in crate::dashboard) struct Group {
     part: i32,
-    /// Empty where they have none.
+    /// Empty if they have no value.
     pub(in crate::dashboard) value: String,
     pub(in crate::dashboard) conversations: i64,
     pub(in crate::dashboard) messages: i64,
 }
 
 impl Group {
-    /// Whether it is about this.
+    /// Returns whether it is a group of this part.
     pub(in crate::dashboard) fn is_of(&self, part: Part) -> bool {
         self.part == part as i32
     }
 }
 
-/// How many conversations have each value of each part, those first that most have.
+/// Returns how many conversations have each value of each part, the largest count first.
 pub(super) async fn list_groups(tx: &TenantTx, scope: &Scope) -> Result<Vec<Group>> {
     let list = ListGroups { of: Conversations::new(tx, scope), limit: MAX_VALUES };
     Ok(list.load(&mut tx.connection()).await?)
 }
 
-/// How long conversations took that have ended.
+/// Returns the spread of the durations of the conversations that have ended.
 pub(super) async fn spread_duration(tx: &TenantTx, scope: &Scope) -> Result<Spread> {
     let spread = SpreadDuration { of: Conversations::new(tx, scope) };
     let found: SpreadRow = spread.get_result(&mut tx.connection()).await?;
     Ok(to_spread(found))
 }
 
-/// Count, average and percentiles, as [`SPREAD`] gives them.
+/// Count, average and percentiles, as [`SPREAD`] returns them.
 type SpreadRow = (i64, Option<i64>, Option<Vec<i64>>);
 
 /// The SQL types of [`SPREAD`].
 type SpreadType = (BigInt, Nullable<BigInt>, Nullable<Array<BigInt>>);
 
-/// How the values `us` are spread. The average is rounded to the nearest, and up from the middle.
+/// The spread of the values `us`. The average is rounded to the nearest integer, and up from the middle.
 const SPREAD: &str = "count(us), div(2 * sum(us) + count(us), nullif(2 * count(us), 0))::bigint, \
      percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY us)";
 
@@ -85,8 +85,8 @@ fn to_spread((count, average, percentiles): SpreadRow) -> Spread {
     }
 }
 
-/// `FROM … AS c`: the conversations that are counted. They are found by when they began whatever is made of
-/// them: `OFFSET 0` keeps the planner from reading all there are in the order of what they are grouped by.
+/// `FROM … AS c`: the conversations that are counted. They are always found by their start: `OFFSET 0` keeps
+/// the planner from reading all conversations in the order of the grouping.
 #[derive(Debug, Clone, QueryId)]
 struct Conversations {
     tenant: Uuid,

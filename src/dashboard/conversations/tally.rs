@@ -1,6 +1,6 @@
-//! What is said of conversations, counted one by one. No I/O.
+//! Counts the content of analyses, one conversation after another. No I/O.
 //!
-//! Postgres would take three times as long to take the JSON of an analysis apart and to count what is in it.
+//! Postgres would take three times as long to take the JSON of an analysis apart and to count its content.
 //! Texts are compared as lists compare them, so that a count and the list of its rows agree.
 
 use std::collections::HashMap;
@@ -11,14 +11,14 @@ use crate::error::{Error, Result};
 use crate::pb::ObjectionStatus;
 use crate::rpc::words::Word;
 
-/// Topics and questions at most, of each: what a person takes in.
+/// The limit of topics, and of questions, in an answer: as many as a person can read.
 const MAX_TEXTS: usize = 20;
 
-/// Bytes of different topics and questions at most that one answer holds: those of half a million
-/// conversations, as a rule, in which no question is asked twice.
+/// The limit of the bytes of different topics and questions in one answer. As a rule, half a million
+/// conversations have that many if no question is asked twice.
 const MAX_BYTES: usize = 64 << 20;
 
-/// What is said.
+/// The kind of a saying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
     Sentiment,
@@ -27,31 +27,31 @@ pub(super) enum Said {
     Objection,
 }
 
-/// How many conversations something is said of.
+/// How many conversations have a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::dashboard) struct Saying {
     said: Said,
-    /// Of texts that are compared as one, the smallest that was said.
+    /// The value. Of texts that are compared as equal, the smallest one.
     pub(super) value: String,
     pub(super) conversations: i64,
-    /// Of an objection, how many have one that is not resolved.
+    /// For an objection, the number of conversations in which it is not resolved.
     pub(super) unresolved: i64,
 }
 
 impl Saying {
-    /// Whether it is such a saying.
+    /// Returns whether it is of this kind.
     pub(super) fn is(&self, said: Said) -> bool {
         self.said == said
     }
 }
 
-/// What was said so far.
+/// The counts so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     sentiments: HashMap<String, i64>,
     topics: Texts,
     questions: Texts,
-    /// How many conversations have an objection of a kind, and how many an open one.
+    /// For each kind of objection, the number of conversations that have one, and that have an open one.
     objections: HashMap<String, (i64, i64)>,
 }
 
@@ -60,7 +60,7 @@ impl Tally {
     ///
     /// # Errors
     ///
-    /// Where too much that differs was said to be counted at once.
+    /// If there are too many different texts to be counted at once.
     pub(super) fn add(&mut self, analysis: Analysis) -> Result<()> {
         let Analysis { sentiment, topics, questions, objections } = analysis;
         if let Some(sentiment) = sentiment {
@@ -85,7 +85,7 @@ impl Tally {
         Ok(())
     }
 
-    /// What is said, of each kind what is said of most first.
+    /// Returns the sayings, those of each kind with the largest count first.
     pub(super) fn into_sayings(self) -> Vec<Saying> {
         let Self { sentiments, topics, questions, objections } = self;
         let sentiments = sentiments.into_iter().map(|(label, count)| (label, count, 0));
@@ -108,7 +108,8 @@ fn most_first(said: Said, counts: impl Iterator<Item = (String, i64, i64)>, limi
     sayings
 }
 
-/// How many conversations have a text, by the form in which texts are compared, with the smallest of them.
+/// The number of conversations that have a text, by the form in which texts are compared, with the smallest
+/// text of each form.
 #[derive(Debug, Default)]
 struct Texts {
     by_form: HashMap<String, (String, i64)>,
@@ -118,7 +119,7 @@ struct Texts {
 impl Texts {
     /// Counts the texts of a conversation, each form once.
     fn add(&mut self, mut texts: Vec<Compared>) {
-        // The smallest of a form first.
+        // The smallest text of a form comes first.
         texts.sort_unstable();
         texts.dedup_by(|later, first| later.form == first.form);
         for Compared { form, text } in texts {

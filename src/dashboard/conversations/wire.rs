@@ -1,4 +1,4 @@
-//! Statistics of conversations: messages ⇄ what is read.
+//! Statistics of conversations: messages ⇄ parameters and results.
 
 use chrono::{DateTime, Utc};
 
@@ -15,7 +15,7 @@ use crate::pb::{
 use crate::rpc::times;
 use crate::rpc::words::{Text, Word, stored_each};
 
-/// What a request asks for.
+/// Returns the parameters of a request.
 pub(in crate::dashboard) fn wish(
     request: &pb::GetConversationStatisticsRequest,
     now: DateTime<Utc>,
@@ -29,7 +29,7 @@ pub(in crate::dashboard) fn wish(
     Ok(Wish { scope: Scope { window, environments } })
 }
 
-/// The answer.
+/// Returns the answer.
 pub(in crate::dashboard) fn answer(
     wish: &Wish,
     statistics: &Statistics,
@@ -70,7 +70,7 @@ pub(in crate::dashboard) fn answer(
 struct Counted<'s>(&'s Scope);
 
 impl Counted<'_> {
-    /// The request that lists all of them.
+    /// Returns the request that lists all of them.
     fn all(&self) -> ListConversationsRequest {
         let Scope { window, environments } = self.0;
         ListConversationsRequest {
@@ -81,14 +81,15 @@ impl Counted<'_> {
         }
     }
 
-    /// The request that lists those of them that `narrow` leaves.
+    /// Returns the request that lists those of them that match the filters that `narrow` sets.
     fn rows(&self, narrow: impl FnOnce(&mut ListConversationsRequest)) -> pb::DashboardRows {
         let mut list = self.all();
         narrow(&mut list);
         conversations(list)
     }
 
-    /// Conversations by a word, in the order of the words; those without one first.
+    /// Returns the number of conversations by a word, in the order of the words. Those without a word come
+    /// first.
     fn words<E: Word>(
         &self,
         groups: &[Group],

@@ -1,4 +1,4 @@
-//! What one transaction reads of customers.
+//! The reads of the statistics of customers, within one transaction.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::db::TenantTx;
 use crate::error::Result;
 use crate::rpc::zones::{Period, Span, Zone};
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::dashboard) struct Wish {
     pub(in crate::dashboard) window: Window,
@@ -20,21 +20,21 @@ pub(in crate::dashboard) struct Wish {
     pub(in crate::dashboard) period: Period,
 }
 
-/// What customers come to.
+/// The statistics of customers.
 #[derive(Debug)]
 pub(in crate::dashboard) struct Statistics {
-    /// How many have each value.
+    /// The number of customers that have each value.
     pub(in crate::dashboard) totals: Vec<Total>,
-    /// How many were created in each period, in order.
+    /// The number of customers created in each period, in order.
     pub(in crate::dashboard) growth: Vec<Growth>,
-    /// How many had a conversation.
+    /// The number of customers that had a conversation.
     pub(in crate::dashboard) active: i64,
 }
 
-/// How many customers were created in a period, as far as it is in the window.
+/// The number of customers that were created in a period, within the window.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::dashboard) struct Growth {
-    /// Its first day.
+    /// The first day of the period.
     pub(in crate::dashboard) date: NaiveDate,
     pub(in crate::dashboard) part: Window,
     pub(in crate::dashboard) created: i64,
@@ -54,7 +54,8 @@ pub(in crate::dashboard) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Sta
     Ok(Statistics { totals, growth: growth(window, &spans, created), active })
 }
 
-/// Each period with what was created in it. `created` says how many by the number of the period, from 1.
+/// Returns each period with the number of customers created in it. `created` has the counts by the number of
+/// the period, from 1.
 fn growth(window: Window, spans: &[Span], created: Vec<(i32, i64)>) -> Vec<Growth> {
     let created: HashMap<i32, i64> = created.into_iter().collect();
     let growth = (1..).zip(spans).map(|(number, span)| Growth {

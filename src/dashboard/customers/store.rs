@@ -1,4 +1,4 @@
-//! Statements that count customers in a window.
+//! The statements that count customers in a window.
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::count;
@@ -16,8 +16,9 @@ use crate::error::Result;
 use crate::pb::ConversationEnvironment;
 use crate::rpc::words::Text;
 
-/// How many customers that are not deleted were created in each period of a window, by its number from 1
-/// among the times when periods begin. Where there were none, there is no number.
+/// Returns how many customers were created in each period of a window, without deleted ones. `starts` has the
+/// times at which the periods begin. Each count has the number of its period, from 1; a period without
+/// customers is left out.
 pub(super) async fn count_created(
     tx: &TenantTx,
     window: Window,
@@ -27,7 +28,7 @@ pub(super) async fn count_created(
     Ok(count.load(&mut tx.connection()).await?)
 }
 
-/// How many different customers had a conversation that began in a window.
+/// Returns how many different customers had a conversation that began in a window.
 pub(super) async fn count_active(tx: &TenantTx, window: Window) -> Result<i64> {
     let active = dsl::conversations
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -40,7 +41,7 @@ pub(super) async fn count_active(tx: &TenantTx, window: Window) -> Result<i64> {
     Ok(active)
 }
 
-/// The statement of [`count_created`]. By hand, because diesel has no `width_bucket`.
+/// The statement of [`count_created`]. It is written by hand, because diesel has no `width_bucket`.
 #[derive(QueryId)]
 struct CountCreated {
     tenant: Uuid,

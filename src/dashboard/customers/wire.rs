@@ -1,4 +1,4 @@
-//! Statistics of customers: messages ⇄ what is read.
+//! Statistics of customers: messages ⇄ parameters and results.
 
 use chrono::{DateTime, Utc};
 
@@ -14,7 +14,7 @@ use crate::rpc::together::Together;
 use crate::rpc::words::Word;
 use crate::rpc::zones::{Period, Zone};
 
-/// What a request asks for.
+/// Returns the parameters of a request.
 pub(in crate::dashboard) fn wish(
     request: &pb::GetCustomerStatisticsRequest,
     now: DateTime<Utc>,
@@ -30,7 +30,7 @@ pub(in crate::dashboard) fn wish(
     Ok(Wish { window, zone, period })
 }
 
-/// The answer.
+/// Returns the answer.
 pub(in crate::dashboard) fn answer(wish: &Wish, statistics: Statistics) -> pb::GetCustomerStatisticsResponse {
     let Wish { window, zone, period: _ } = *wish;
     let Statistics { totals, growth, active } = statistics;
@@ -60,7 +60,7 @@ pub(in crate::dashboard) fn answer(wish: &Wish, statistics: Statistics) -> pb::G
     }
 }
 
-/// Customers by status, in the order of the statuses.
+/// Returns the number of customers by status, in the order of the statuses.
 fn statuses(totals: &[Total]) -> Vec<pb::DashboardCount> {
     let known = of(totals, Dimension::Status)
         .filter_map(|total| Some((CustomerStatus::from_word(&total.value)?, total.customers)));
@@ -72,7 +72,7 @@ fn statuses(totals: &[Total]) -> Vec<pb::DashboardCount> {
     known.into_iter().map(|(status, total)| count(status.full_name(), total, Some(rows(status)))).collect()
 }
 
-/// Customers by a value, the most first.
+/// Returns the number of customers by a value, the largest first.
 fn values(
     totals: &[Total],
     dimension: Dimension,
@@ -86,7 +86,7 @@ fn of(totals: &[Total], dimension: Dimension) -> impl Iterator<Item = &Total> {
     totals.iter().filter(move |total| total.dimension == dimension.word())
 }
 
-/// The customers that were created in a window.
+/// Returns the request that lists the customers created in a window.
 fn created_in(Window { from, until }: Window) -> pb::ListCustomersRequest {
     pb::ListCustomersRequest {
         create_time_from: Some(times::to_wire(from)),

@@ -1,4 +1,4 @@
-//! What one transaction reads of a funnel.
+//! The reads of a funnel, within one transaction.
 
 use std::collections::HashMap;
 
@@ -12,23 +12,23 @@ use crate::error::Result;
 use crate::pb::{EntryPoint, FunnelGrouping, FunnelStep};
 use crate::rpc::words::Text;
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Debug, Clone)]
 pub(in crate::dashboard) struct Wish {
-    /// When customers enter.
+    /// The window in which customers enter.
     pub(in crate::dashboard) window: Window,
     pub(in crate::dashboard) steps: Vec<FunnelStep>,
-    /// How long a customer is followed.
+    /// The time for which a customer is followed.
     pub(in crate::dashboard) max_duration: TimeDelta,
     pub(in crate::dashboard) grouping: FunnelGrouping,
-    /// The campaign by which customers entered.
+    /// The campaign through which customers entered.
     pub(in crate::dashboard) campaign_id: Option<Uuid>,
-    /// Where the conversation began by which customers entered.
+    /// The entry points of the conversations with which customers entered.
     pub(in crate::dashboard) entry_points: Vec<Text<EntryPoint>>,
 }
 
 impl Wish {
-    /// When customers that entered in the window are followed.
+    /// Returns the window in which customers that entered are followed.
     pub(super) fn followed(&self) -> Window {
         self.window.longer(self.max_duration)
     }
@@ -37,14 +37,15 @@ impl Wish {
 /// How far the customers of a group came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::dashboard) struct Funnel {
-    /// What they have in common, as it is stored; empty for nothing.
+    /// The value that the group shares, as it is stored; empty if the customers have no value.
     pub(in crate::dashboard) group: String,
-    /// How many reached each step, and the median of the microseconds that it took from the one before.
+    /// For each step, the number of customers that reached it, and the median of the microseconds since the
+    /// step before.
     pub(in crate::dashboard) steps: Vec<(i64, Option<i64>)>,
 }
 
-/// Follows customers, and says how far those of each group came, the largest group first. What is not
-/// split is one group, also where nobody entered.
+/// Returns how far the customers of each group came, the largest group first. Without a grouping there is one
+/// group, even if no customer entered.
 pub(in crate::dashboard) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Vec<Funnel>> {
     tx.plan_for_sums().await?;
     let reached = store::list_reached(tx, wish).await?;

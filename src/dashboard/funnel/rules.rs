@@ -1,4 +1,4 @@
-//! Where the events of a step are found.
+//! The sources of the events of a step.
 
 use crate::pb::{CampaignEventKind, FunnelStep, InterestKind};
 
@@ -7,15 +7,15 @@ use crate::pb::{CampaignEventKind, FunnelStep, InterestKind};
 pub(super) enum Source {
     /// Events of campaigns of these kinds.
     Campaigns(&'static [CampaignEventKind]),
-    /// Conversations that are no tests, when they begin.
+    /// Conversations that are not tests, at their start.
     Conversations,
     /// Events of interest of these kinds.
     Interest(&'static [InterestKind]),
-    /// Purchases that are paid.
+    /// Paid purchases.
     Purchases,
 }
 
-/// All kinds of interest but those that end it.
+/// All kinds of interest except those that end it.
 const SHOWN: &[InterestKind] = &[
     InterestKind::Viewed,
     InterestKind::Clicked,
@@ -28,11 +28,11 @@ const SHOWN: &[InterestKind] = &[
     InterestKind::Other,
 ];
 
-/// The steps of a funnel when nobody says.
+/// The steps of a funnel if the request sets none.
 pub(super) const DEFAULT_STEPS: [FunnelStep; 4] =
     [FunnelStep::Contacted, FunnelStep::Conversed, FunnelStep::Interested, FunnelStep::Purchased];
 
-/// Where the events of a step are found.
+/// Returns the sources of the events of a step.
 pub(super) const fn sources(step: FunnelStep) -> &'static [Source] {
     use {CampaignEventKind as Event, Source as S};
     match step {

@@ -1,4 +1,4 @@
-//! The statement of a funnel. By hand, because it is another one for each list of steps.
+//! The statement of a funnel. It is written by hand, because each list of steps makes another statement.
 
 use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
@@ -24,15 +24,15 @@ use crate::rpc::words::Text;
 /// How many customers of a group reached a step.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub(super) struct Reached {
-    /// The place of the step, from 0.
+    /// The index of the step, from 0.
     pub(super) step: i32,
     pub(super) group: String,
     pub(super) customers: i64,
-    /// The median of the microseconds from the step before.
+    /// The median of the microseconds since the step before.
     pub(super) median: Option<i64>,
 }
 
-/// How many customers reached each step, of the groups that most entered.
+/// Returns how many customers reached each step, for the groups with the most entries.
 pub(super) async fn list_reached(tx: &TenantTx, wish: &Wish) -> Result<Vec<Reached>> {
     let Wish { window, steps, max_duration, grouping, campaign_id, entry_points } = wish;
     let list = ListReached {
@@ -56,7 +56,7 @@ struct ListReached {
     live: Text<ConversationEnvironment>,
     steps: Vec<Step>,
     window: Window,
-    /// When customers that entered in the window are followed.
+    /// The window in which customers that entered are followed.
     later: Window,
     max_duration: PgInterval,
     grouping: FunnelGrouping,
@@ -65,13 +65,13 @@ struct ListReached {
     limit: i64,
 }
 
-/// A step, and where its events are found.
+/// A step, and the tables of its events.
 struct Step {
     place: i32,
     sources: Vec<Table>,
 }
 
-/// Rows of a table, by their kinds as they are stored.
+/// The rows of a table, by their kinds as they are stored.
 enum Table {
     CampaignEvents(Vec<Text<CampaignEventKind>>),
     Conversations,
@@ -92,7 +92,7 @@ impl Step {
     }
 }
 
-/// There are thousands of lists of steps; a connection would keep all of them.
+/// There are thousands of lists of steps, and a connection would keep all of their statements.
 impl QueryId for ListReached {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -128,8 +128,8 @@ impl QueryFragment<Pg> for ListReached {
 }
 
 impl ListReached {
-    /// `step_0`: the customers that entered, by the first event of each, of the campaign where one is asked for.
-    /// Of events at one moment the one that was recorded first counts.
+    /// Writes `step_0`: the customers that entered, by the first event of each, of the campaign if one is
+    /// named. Among events at one moment, the one that was recorded first counts.
     fn walk_entry<'b>(&'b self, step: &'b Step, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH ");
         self.walk_events(step, &self.window, out)?;
@@ -154,7 +154,8 @@ impl ListReached {
         Ok(())
     }
 
-    /// `step_n`: those of the step before that reached this one, each with its first event then or later.
+    /// Writes `step_n`: the customers of the step before that reached this one, each with its first event at
+    /// that time or later.
     fn walk_step<'b>(&'b self, step: &'b Step, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let Step { place, sources: _ } = step;
         out.push_sql(", ");
@@ -170,7 +171,7 @@ impl ListReached {
         Ok(())
     }
 
-    /// `groups`: those that most entered.
+    /// Writes `groups`: the groups with the most entries.
     fn walk_groups<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             ", groups AS (SELECT grp FROM step_0 GROUP BY grp ORDER BY count(*) DESC, grp COLLATE \"C\" LIMIT ",
@@ -180,8 +181,8 @@ impl ListReached {
         Ok(())
     }
 
-    /// `events_n`: the events of a step in a window. They are found by when they happened (MATERIALIZED): the
-    /// planner could else read those of all times in the order of customers.
+    /// Writes `events_n`: the events of a step in a window. MATERIALIZED makes the planner find them by their
+    /// time. It could otherwise read the events of all times in the order of customers.
     fn walk_events<'b>(
         &'b self,
         step: &'b Step,
@@ -228,7 +229,7 @@ impl ListReached {
 }
 
 impl Table {
-    /// What is read of it, up to the value of the tenant.
+    /// Returns the columns that are read, up to the value of the tenant.
     const fn select(&self) -> &'static str {
         match self {
             Self::CampaignEvents(_) => {
@@ -250,7 +251,7 @@ impl Table {
         }
     }
 
-    /// The column that says when.
+    /// Returns the column of the time.
     const fn time(&self) -> &'static str {
         match self {
             Self::CampaignEvents(_) | Self::InterestEvents(_) => "occurred_at",

@@ -1,4 +1,4 @@
-//! Funnels: messages ⇄ what is read.
+//! Funnels: messages ⇄ parameters and results.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -14,10 +14,10 @@ use crate::pb::{
 use crate::rpc::words::{Word, stored_each};
 use crate::rpc::{self, times};
 
-/// How long a customer is followed when nobody says.
+/// The time for which a customer is followed if the request sets none.
 const DEFAULT_DURATION: TimeDelta = TimeDelta::days(30);
 
-/// What a request asks for.
+/// Returns the parameters of a request.
 pub(in crate::dashboard) fn wish(
     request: &pb::GetConversionFunnelRequest,
     now: DateTime<Utc>,
@@ -43,7 +43,7 @@ pub(in crate::dashboard) fn wish(
     })
 }
 
-/// The answer.
+/// Returns the answer.
 pub(in crate::dashboard) fn answer(wish: &Wish, funnels: Vec<Funnel>) -> pb::GetConversionFunnelResponse {
     pb::GetConversionFunnelResponse {
         window: Some(window_of(wish.window, "")),
@@ -65,7 +65,7 @@ fn funnel(wish: &Wish, found: &Funnel) -> pb::ConversionFunnel {
     let campaign_id = rpc::optional_text(wish.campaign_id);
     let counts = wish.steps.iter().zip(steps).zip(before).map(|((step, reached), before)| {
         let (customer_count, median) = *reached;
-        // The first step has none before, and customers enter within the window.
+        // The first step has no step before it, and customers enter within the window.
         let (looked_for, of) = match before {
             Some(_) => (wish.followed(), ""),
             None => (wish.window, campaign_id.as_str()),
@@ -86,8 +86,8 @@ fn funnel(wish: &Wish, found: &Funnel) -> pb::ConversionFunnel {
     }
 }
 
-/// The requests that list the events of a step in a window, of one campaign where that is said. Conversations are
-/// of none.
+/// Returns the requests that list the events of a step in a window. `campaign_id` limits them to one campaign,
+/// unless it is empty. Conversations belong to no campaign, and are then left out.
 fn rows(step: FunnelStep, window: Window, campaign_id: &str) -> Vec<pb::DashboardRows> {
     let of_campaign = |source: &&Source| campaign_id.is_empty() || !matches!(source, Source::Conversations);
     sources(step).iter().filter(of_campaign).map(|source| events(*source, window, campaign_id)).collect()

@@ -1,4 +1,4 @@
-//! What one transaction does to interest.
+//! The actions on interest, each within one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,20 +16,20 @@ use crate::pb::ErrorReason;
 use crate::rpc::Page;
 use crate::{campaigns, conversations, customers};
 
-/// How often events are compared with what is there: once more where another call recorded some of them
-/// between the look and the insert. What is there stays, so the second look is the last.
+/// The number of comparisons of events with the stored ones. A second one is needed if another call recorded
+/// some of them between the comparison and the insert. Stored events stay, so it is the last.
 const LOOKS: u32 = 2;
 
-/// An event that is recorded.
+/// The result for a recorded event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Recorded {
     pub(crate) event: InterestEvent,
-    /// Whether it was there before.
+    /// Whether it was recorded before.
     pub(crate) deduplicated: bool,
 }
 
-/// Adds those of the events that are in order, and says what became of each. Events that were added give
-/// their conversations their outcomes.
+/// Records the valid events, and returns the result of each. Recorded events set the outcomes of their
+/// conversations.
 pub(crate) async fn record(
     tx: &TenantTx,
     checked: Vec<Result<InterestEvent>>,
@@ -42,7 +42,7 @@ pub(crate) async fn record(
     Ok(results.collect())
 }
 
-/// Adds events, and says what became of each.
+/// Inserts events, and returns the result of each.
 async fn add(tx: &TenantTx, events: &[&InterestEvent]) -> Result<Vec<Result<Recorded>>> {
     if events.is_empty() {
         return Ok(Vec::new());
@@ -68,7 +68,7 @@ async fn add(tx: &TenantTx, events: &[&InterestEvent]) -> Result<Vec<Result<Reco
     })
 }
 
-/// What there is of what the events refer to.
+/// Returns the existing rows that the events refer to.
 async fn surroundings(tx: &TenantTx, events: &[&InterestEvent]) -> Result<Surroundings> {
     let distinct = |of: fn(&InterestEvent) -> Option<Uuid>| -> Vec<Uuid> {
         events.iter().filter_map(|event| of(event)).collect::<BTreeSet<_>>().into_iter().collect()
@@ -88,7 +88,7 @@ async fn surroundings(tx: &TenantTx, events: &[&InterestEvent]) -> Result<Surrou
     })
 }
 
-/// What becomes of events in their order, and which of them are new.
+/// Returns the results of events in their order, and which of them are new.
 fn judge(
     events: &[&InterestEvent],
     known: Vec<InterestEvent>,
@@ -110,7 +110,7 @@ fn judge(
     (results.collect(), new)
 }
 
-/// Gives the conversations of events that were added the outcomes that these say; of several, the last.
+/// Sets the outcomes of the conversations of recorded events. Of several outcomes, the last one holds.
 async fn conclude(tx: &TenantTx, events: &[&InterestEvent], added: &HashSet<Uuid>) -> Result<()> {
     let added = events.iter().filter(|event| added.contains(&event.id));
     let outcomes: BTreeMap<_, _> =
@@ -118,19 +118,19 @@ async fn conclude(tx: &TenantTx, events: &[&InterestEvent], added: &HashSet<Uuid
     conversations::actions::conclude(tx, &outcomes).await
 }
 
-/// The event with this id.
+/// Returns the event with this id.
 pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<InterestEvent> {
     store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
-/// One page of events, and where the next one begins.
+/// Returns one page of events, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
 ) -> Result<(Vec<InterestEvent>, Option<Cursor>)> {
-    // A plan for any value knows neither rare words nor common ones.
+    // A plan for any value does not know which words are rare and which are common.
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
@@ -139,7 +139,7 @@ pub(crate) async fn list(
     Ok((events, next))
 }
 
-/// What a customer is interested in at a time, the most first.
+/// Returns the interests of a customer at a time, the highest score first.
 pub(crate) async fn score(tx: &TenantTx, customer_id: Uuid, as_of: AsOf, limit: i64) -> Result<Vec<Score>> {
     let (_, scores) =
         try_join!(customers::actions::read(tx, customer_id), scores::list(tx, customer_id, as_of, limit))?;

@@ -1,4 +1,4 @@
-//! Each time that a customer showed interest in something, and what that makes in all.
+//! The events of customers' interest, and the scores that follow from them.
 
 pub(crate) mod actions;
 pub(crate) mod rules;

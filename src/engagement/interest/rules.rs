@@ -1,4 +1,4 @@
-//! Decisions about interest that need no database: which events are the same, and what they refer to.
+//! Decisions about interest that need no database: which events are the same, and which rows they refer to.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,20 +13,21 @@ use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 use crate::rpc::fold;
 
-/// After how long an event counts half.
+/// The time after which an event counts half.
 pub(crate) const HALF_LIFE: TimeDelta = TimeDelta::days(30);
 
-/// How long an event counts: then there is a 4,096th of it left.
+/// The time for which an event counts: at its end, a 4,096th of it is left.
 pub(crate) const WINDOW: TimeDelta = TimeDelta::days(360);
 
-/// Events that scores are made of: some milliseconds' worth, and more than a person makes in a year.
+/// The limit of events that scores are computed from: some milliseconds of work, and more than a person causes
+/// in a year.
 pub(crate) const MAX_SCORED: i64 = 10_000;
 
-/// Bytes of a subject that stand in its key as they are. What is longer after folding, which takes letters
-/// that stand for whole words, is known by its hash.
+/// The number of bytes of a subject that are in its key as they are. A subject that is longer after folding,
+/// which expands some letters to whole words, is known by its hash.
 const MAX_KEY: usize = 768;
 
-/// What the database has of what events refer to.
+/// The existing rows that events refer to.
 #[derive(Debug, Default)]
 pub(crate) struct Surroundings {
     /// Customers, deleted or not.
@@ -36,13 +37,13 @@ pub(crate) struct Surroundings {
     pub(crate) campaigns: HashSet<Uuid>,
 }
 
-/// What a subject is recognised by. One without letters is its own key.
+/// Returns the key by which a subject is recognised. A subject without letters is its own key.
 pub(crate) fn subject_key(subject: &str) -> String {
     let folded = fold::fold(subject);
     fold::key(if folded.is_empty() { subject.to_owned() } else { folded }, MAX_KEY)
 }
 
-/// Refuses an event about what is not there.
+/// Refuses an event that refers to a missing row.
 pub(crate) fn check_references(event: &InterestEvent, around: &Surroundings) -> Result<()> {
     if !around.customers.contains(&event.customer_id) {
         return Err(customers::actions::not_found(event.customer_id));
@@ -56,7 +57,7 @@ pub(crate) fn check_references(event: &InterestEvent, around: &Surroundings) -> 
     }
 }
 
-/// Refuses an event whose id another one has, unless they say the same.
+/// Refuses an event whose id another one has, unless both have the same content.
 pub(crate) fn check_same(known: &InterestEvent, event: &InterestEvent) -> Result<()> {
     if content(known) == content(event) {
         return Ok(());
@@ -69,7 +70,7 @@ pub(crate) fn check_same(known: &InterestEvent, event: &InterestEvent) -> Result
     })
 }
 
-/// There is no such event in this tenant.
+/// Returns the error for an event that this tenant does not have.
 pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound {
         reason: ErrorReason::InterestEventNotFound,
@@ -78,7 +79,7 @@ pub(crate) fn not_found(id: Uuid) -> Error {
     }
 }
 
-/// An event with nothing but what the client said of it.
+/// Returns an event with only the fields that the client set.
 fn content(event: &InterestEvent) -> InterestEvent {
     let occurred_at = if event.has_occurred_at { event.occurred_at } else { DateTime::UNIX_EPOCH };
     InterestEvent { id: Uuid::nil(), occurred_at, created_at: DateTime::<Utc>::UNIX_EPOCH, ..event.clone() }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// What the contract takes for a subject.
+        /// The subject is any text that the contract accepts as a subject.
         #[test]
         fn every_subject_has_a_key_that_is_stored(subject in "\\P{Cc}{0,120}[^\\p{Z}\\p{Cc}\\p{Cf}]\\P{Cc}{0,135}") {
             let key = subject_key(&subject);

@@ -21,7 +21,7 @@ use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
-/// An event as it is stored.
+/// A row of `interest_events`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = interest_events, check_for_backend(Pg))]
 pub(crate) struct InterestEvent {
@@ -37,7 +37,7 @@ pub(crate) struct InterestEvent {
     pub(crate) value_micros: Option<i64>,
     pub(crate) source: String,
     pub(crate) occurred_at: DateTime<Utc>,
-    /// Whether the client said when.
+    /// Whether the client set the time.
     pub(crate) has_occurred_at: bool,
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) campaign_id: Option<Uuid>,
@@ -45,7 +45,7 @@ pub(crate) struct InterestEvent {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// Which events a list shows. All that is set must hold.
+/// The events that a list shows. All conditions that are set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) customer_id: Option<Uuid>,
@@ -57,18 +57,18 @@ pub(crate) struct Filter {
     pub(crate) occurred_until: Option<DateTime<Utc>>,
 }
 
-/// Where a page ends: when its last event happened, and its id.
+/// The end of a page: the time of its last event, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
 impl Cursor {
-    /// Where a page ends when `event` is its last.
+    /// Returns the end of a page whose last row is `event`.
     pub(crate) fn at(event: &InterestEvent) -> Self {
         Self(event.occurred_at, event.id)
     }
 }
 
-/// The event with this id.
+/// Returns the event with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<InterestEvent>> {
     let event = dsl::interest_events
         .find((tx.tenant(), id))
@@ -79,7 +79,7 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<InterestEvent
     Ok(event)
 }
 
-/// One page of the events that `filter` lets through, and one row more if there is one.
+/// Returns one page of the events that match `filter`, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -101,7 +101,7 @@ pub(crate) async fn list(
     if let Some(campaign_id) = filter.campaign_id {
         query = query.filter(dsl::campaign_id.eq(campaign_id));
     }
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [kind] = filter.kinds.as_slice() {
         query = query.filter(dsl::kind.eq(kind));
     } else if !filter.kinds.is_empty() {

@@ -18,13 +18,13 @@ use crate::rpc::together::{self, Together};
 use crate::rpc::words::{stored, stored_each, wire};
 use crate::rpc::{self, money, times};
 
-/// Subjects that scores are given of when the client does not say: what a person reads at a glance.
+/// The number of scores that are returned if the client sets none: what a person reads at a glance.
 const DEFAULT_SCORES: i64 = 20;
 
-/// Subjects that scores are given of at most.
+/// The limit of scores that are returned.
 const MAX_SCORES: i64 = 100;
 
-/// What an event counts that does not say.
+/// The weight of an event that sets none.
 const UNSAID_WEIGHT: f64 = 1.0;
 
 impl From<InterestEvent> for pb::InterestEvent {
@@ -76,14 +76,14 @@ impl From<Score> for pb::InterestScore {
     }
 }
 
-/// What scores a call asks for.
+/// The parameters of a request for scores.
 pub(crate) struct Wish {
     pub(crate) customer_id: Uuid,
     pub(crate) as_of: DateTime<Utc>,
     pub(crate) limit: i64,
 }
 
-/// What scores a call asks for that came at this time.
+/// Returns the parameters of a request for scores that came at this time.
 pub(crate) fn wish(request: &pb::GetInterestScoresRequest, now: DateTime<Utc>) -> Result<Wish> {
     let pb::GetInterestScoresRequest { customer_id, as_of_time, limit } = request;
     Ok(Wish {
@@ -96,7 +96,7 @@ pub(crate) fn wish(request: &pb::GetInterestScoresRequest, now: DateTime<Utc>) -
     })
 }
 
-/// Which events a list shows.
+/// Returns which events a list shows.
 pub(crate) fn filter(request: &pb::ListInterestEventsRequest) -> Result<Filter> {
     let subject = (!request.subject.is_empty()).then(|| rules::subject_key(&request.subject));
     Ok(Filter {
@@ -110,7 +110,7 @@ pub(crate) fn filter(request: &pb::ListInterestEventsRequest) -> Result<Filter> 
     })
 }
 
-/// The events of a request, each held to the rules of its own.
+/// Returns the events of a request, each checked by itself.
 pub(crate) fn record(
     request: &pb::RecordInterestEventsRequest,
     now: DateTime<Utc>,
@@ -119,7 +119,7 @@ pub(crate) fn record(
     events.iter().map(|event| new(event, customer_id, now)).collect()
 }
 
-/// A new event, of the customer of all events where it names none.
+/// Returns a new event. If it names no customer, its customer is that of all events.
 fn new(event: &pb::InterestEvent, customer_of_all: &str, now: DateTime<Utc>) -> Result<InterestEvent> {
     together::checked(event, || read(event, customer_of_all, now))
 }
@@ -180,7 +180,7 @@ fn read(event: &pb::InterestEvent, customer_of_all: &str, now: DateTime<Utc>) ->
     })
 }
 
-/// What became of the events of a request, in their order.
+/// Returns the results of the events of a request, in their order.
 pub(crate) fn recorded(results: Vec<Result<Recorded>>) -> pb::RecordInterestEventsResponse {
     let results = results.into_iter().map(|result| match result {
         Ok(Recorded { event, deduplicated }) => {
@@ -193,7 +193,7 @@ pub(crate) fn recorded(results: Vec<Result<Recorded>>) -> pb::RecordInterestEven
     pb::RecordInterestEventsResponse { results: results.collect() }
 }
 
-/// The conversations that got an outcome by a request.
+/// Returns the conversations that got an outcome by a request.
 pub(crate) fn concluded<'r>(
     request: &'r pb::RecordInterestEventsRequest,
     response: &'r pb::RecordInterestEventsResponse,

@@ -1,4 +1,4 @@
-//! What one transaction does to purchases.
+//! The actions on purchases, each within one transaction.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,20 +16,20 @@ use crate::rpc::etag::{self, Etag};
 use crate::rpc::{Page, times};
 use crate::{campaigns, conversations, customers};
 
-/// Refunds that come with a purchase at most; `ListRefunds` has all of them.
+/// The limit of refunds that are returned with a purchase; `ListRefunds` has all of them.
 const MAX_REFUNDS: i64 = 100;
 
-/// A purchase with what is read beside it.
+/// A purchase with its refunds and touches.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Receipt {
     pub(crate) purchase: Purchase,
-    /// In the order in which they were made.
+    /// The refunds, in the order in which they were made.
     pub(crate) refunds: Vec<Refund>,
-    /// The campaigns with which the customer first and last had to do before it.
+    /// The campaigns of the customer's first and last touch before it.
     pub(crate) touches: (Option<Uuid>, Option<Uuid>),
 }
 
-/// What a call leaves of a purchase.
+/// The result of a call on a purchase.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Done {
     pub(crate) receipt: Receipt,
@@ -37,8 +37,8 @@ pub(crate) struct Done {
     pub(crate) deduplicated: bool,
 }
 
-/// Adds a purchase, and gives the conversation that it came of its outcome. One whose order is recorded with
-/// the same content is as it is now.
+/// Records a purchase, and writes its outcome to its conversation. If its order is recorded with the same
+/// content, the recorded purchase is returned as it is now.
 pub(crate) async fn record(tx: &TenantTx, purchase: Purchase) -> Result<Done> {
     if let Some(order_id) = &purchase.order_id
         && let Some(known) = store::find_by_order(tx, order_id).await?
@@ -66,18 +66,18 @@ pub(crate) async fn record(tx: &TenantTx, purchase: Purchase) -> Result<Done> {
     Ok(Done { receipt: complete_one(tx, purchase).await?, deduplicated: false })
 }
 
-/// The purchase that is known, if the one that came says the same.
+/// Returns the recorded purchase, if the new one has the same content.
 async fn again(tx: &TenantTx, known: Purchase, purchase: &Purchase) -> Result<Done> {
     rules::check_same(&known, purchase)?;
     Ok(Done { receipt: complete_one(tx, known).await?, deduplicated: true })
 }
 
-/// The purchase with this id.
+/// Returns the purchase with this id.
 pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Receipt> {
     complete_one(tx, store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))?).await
 }
 
-/// Writes down how the payment of a purchase ended.
+/// Records how the payment of a purchase ended.
 pub(crate) async fn settle(
     tx: &TenantTx,
     id: Uuid,
@@ -89,14 +89,14 @@ pub(crate) async fn settle(
     change(tx, current, expected, changed).await
 }
 
-/// Takes a purchase back.
+/// Voids a purchase.
 pub(crate) async fn void(tx: &TenantTx, id: Uuid, expected: Option<Etag>, reason: &str) -> Result<Done> {
     let current = store::lock(tx, id).await?.ok_or_else(|| rules::not_found(id))?;
     let changed = rules::void(&current, reason, times::now())?;
     change(tx, current, expected, changed).await
 }
 
-/// Writes a purchase that is held as it was changed, unless nothing is to change.
+/// Writes the change of a locked purchase, if it has one.
 async fn change(
     tx: &TenantTx,
     current: Purchase,
@@ -111,8 +111,7 @@ async fn change(
     Ok(Done { receipt: complete_one(tx, changed).await?, deduplicated: false })
 }
 
-/// Writes down that money was paid back. The purchase is held, so that of many at once none pays back what
-/// another one has.
+/// Records a refund. The purchase is locked, so that concurrent refunds together do not exceed the payment.
 pub(crate) async fn refund(
     tx: &TenantTx,
     id: Uuid,
@@ -133,7 +132,7 @@ pub(crate) async fn refund(
     Ok(Done { receipt: complete_one(tx, purchase).await?, deduplicated: false })
 }
 
-/// One page of the refunds of a purchase, and where the next one begins.
+/// Returns one page of the refunds of a purchase, and where the next one begins.
 pub(crate) async fn list_refunds(
     tx: &TenantTx,
     purchase_id: Uuid,
@@ -145,14 +144,14 @@ pub(crate) async fn list_refunds(
     Ok((refunds.into_iter().map(|refund| (refund, purchase.currency.clone())).collect(), next))
 }
 
-/// One page of purchases, and where the next one begins.
+/// Returns one page of purchases, and where the next one begins.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
 ) -> Result<(Vec<Receipt>, Option<Cursor>)> {
-    // A plan for any value knows neither rare words nor common ones.
+    // A plan for any value does not know which words are rare and which are common.
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
@@ -166,7 +165,7 @@ async fn complete_one(tx: &TenantTx, purchase: Purchase) -> Result<Receipt> {
     receipt.ok_or_else(|| Error::internal("a purchase without a receipt"))
 }
 
-/// Reads what belongs to purchases, in one flight.
+/// Reads the refunds and the touches of purchases, in one flight.
 async fn complete(tx: &TenantTx, purchases: Vec<Purchase>) -> Result<Vec<Receipt>> {
     if purchases.is_empty() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! What customers bought and paid, and what was paid back.
+//! The purchases of customers, their payments and their refunds.
 
 pub(crate) mod actions;
 pub(crate) mod rules;

@@ -1,5 +1,5 @@
-//! Decisions about purchases that need no database: what is the same, which steps there are, what may be paid
-//! back.
+//! Decisions about purchases that need no database: which purchases are the same, which steps are allowed, and
+//! what may be refunded.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -12,19 +12,19 @@ use crate::pb::{ErrorReason, PurchaseStatus as Status};
 use crate::rpc::words::{Text, Word};
 use crate::rpc::{money, structs};
 
-/// How a payment ended.
+/// The end of a payment.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settling {
     /// PAID or FAILED.
     pub(crate) status: Status,
-    /// Unchanged where there is none.
+    /// The new id of the payment; `None` to keep the present one.
     pub(crate) payment_id: Option<String>,
 }
 
-/// What is to be paid back.
+/// A refund to be made.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refunding {
-    /// All that is left where there is none.
+    /// The amount; `None` for all that is left.
     pub(crate) amount: Option<crate::pb::Money>,
     pub(crate) reason: String,
     pub(crate) refund_id: Option<String>,
@@ -56,7 +56,7 @@ pub(crate) fn check_same(known: &Purchase, purchase: &Purchase) -> Result<()> {
     } = purchase;
     let same_time = *has_purchased_at == known.has_purchased_at
         && (!has_purchased_at || *purchased_at == known.purchased_at);
-    // A settlement may have given it another one since.
+    // A settlement may have set another one since.
     let may_be_settled = known.recorded_status.0 != Status::Paid && known.revision > 1;
     let same = [
         ("customer_id", *customer_id == known.customer_id),
@@ -68,14 +68,14 @@ pub(crate) fn check_same(known: &Purchase, purchase: &Purchase) -> Result<()> {
         ("conversation_id", *conversation_id == known.conversation_id),
         ("campaign_id", *campaign_id == known.campaign_id),
         ("conversation_outcome", *outcome == known.outcome),
-        // As messages: jsonb writes some numbers in another way.
+        // Compared as messages: jsonb writes some numbers in another way.
         ("metadata", structs::from_json(metadata) == structs::from_json(&known.metadata)),
     ];
     let differing: Vec<_> = same.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect();
     if differing.is_empty() { Ok(()) } else { Err(order_id_taken(known.id, &differing)) }
 }
 
-/// The purchase after its payment ended so. Returns `None` if it had ended so before.
+/// Returns the purchase after its payment ended; `None` if it had ended in the same way before.
 pub(crate) fn settle(
     current: &Purchase,
     settling: &Settling,
@@ -89,7 +89,7 @@ pub(crate) fn settle(
         return Ok(None);
     }
     match from {
-        // Another payment may fail, too.
+        // A second payment may fail, too.
         Status::Pending | Status::Failed => Ok(Some(Purchase {
             status: Text(*status),
             payment_id: payment_id.clone().or_else(|| current.payment_id.clone()),
@@ -102,7 +102,7 @@ pub(crate) fn settle(
     }
 }
 
-/// The purchase after it was taken back. Returns `None` if it was before.
+/// Returns the purchase after it was voided; `None` if it was voided before.
 pub(crate) fn void(current: &Purchase, reason: &str, now: DateTime<Utc>) -> Result<Option<Purchase>> {
     match current.status.0 {
         Status::Pending | Status::Failed | Status::Paid => Ok(Some(Purchase {
@@ -118,7 +118,7 @@ pub(crate) fn void(current: &Purchase, reason: &str, now: DateTime<Utc>) -> Resu
     }
 }
 
-/// The purchase after so much of it was paid back, and the refund as it is written down.
+/// Returns the purchase after the refund, and the row of the refund.
 pub(crate) fn refund(
     current: &Purchase,
     refunding: Refunding,
@@ -156,8 +156,8 @@ pub(crate) fn refund(
     Ok((purchase, refund))
 }
 
-/// Refuses a refund whose id the purchase has with other content. One without an amount was all that was left,
-/// so it is the same only where nothing is left.
+/// Refuses a refund whose id the purchase has with other content. A refund without an amount was all that was
+/// left, so it is the same only if nothing is left.
 pub(crate) fn check_same_refund(current: &Purchase, known: &Refund, refunding: &Refunding) -> Result<()> {
     let same_amount = match &refunding.amount {
         Some(amount) => {
@@ -178,12 +178,12 @@ pub(crate) fn check_same_refund(current: &Purchase, known: &Refund, refunding: &
     })
 }
 
-/// There is no such purchase in this tenant.
+/// Returns the error for a purchase that this tenant does not have.
 pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound { reason: ErrorReason::PurchaseNotFound, kind: "purchase", name: id.to_string() }
 }
 
-/// Another purchase has the order_id, and differs in these fields.
+/// Returns the error for an order_id of another purchase, which differs in these fields.
 pub(crate) fn order_id_taken(other: Uuid, differing: &[&str]) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::OrderIdTaken,
@@ -197,7 +197,7 @@ pub(crate) fn order_id_taken(other: Uuid, differing: &[&str]) -> Error {
     }
 }
 
-/// Less is left than is to be paid back.
+/// Returns the error for a refund of more than is left.
 pub(crate) fn exceeds(purchase: &Purchase, left: i64) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::RefundExceedsPayment,
@@ -212,7 +212,7 @@ pub(crate) fn exceeds(purchase: &Purchase, left: i64) -> Error {
     }
 }
 
-/// The purchase is in a status from which this is not allowed.
+/// Returns the error for a step that the status of the purchase does not allow.
 pub(crate) fn not_allowed(purchase: &Purchase, what: &str) -> Error {
     let from = purchase.status.0;
     let allowed = match from {

@@ -25,7 +25,7 @@ use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
-/// A purchase as it is stored.
+/// A row of `purchases`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = purchases, check_for_backend(Pg), treat_none_as_null = true)]
 pub(crate) struct Purchase {
@@ -41,7 +41,7 @@ pub(crate) struct Purchase {
     pub(crate) recorded_status: Text<PurchaseStatus>,
     pub(crate) items: Json<Vec<Item>>,
     pub(crate) purchased_at: DateTime<Utc>,
-    /// Whether the client said when.
+    /// Whether the client set the time.
     pub(crate) has_purchased_at: bool,
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) campaign_id: Option<Uuid>,
@@ -54,13 +54,13 @@ pub(crate) struct Purchase {
 }
 
 impl Purchase {
-    /// What stands for its present state.
+    /// Returns the etag of its present state.
     pub(crate) fn etag(&self) -> Etag {
         Etag::of(self.id, self.revision, self.updated_at)
     }
 }
 
-/// One of the column `items`. Amounts are whole numbers here too.
+/// An item of the column `items`. Amounts are whole numbers here too.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Item {
@@ -70,16 +70,16 @@ pub(crate) struct Item {
     pub(crate) unit_price_micros: Option<i64>,
 }
 
-/// What a context says of a purchase.
+/// The columns of a purchase that a context uses.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Bought {
     pub(crate) id: Uuid,
     pub(crate) currency: String,
     pub(crate) amount_micros: i64,
     pub(crate) refunded_micros: i64,
-    /// The first of its items.
+    /// Its first items.
     pub(crate) items: Json<Vec<Item>>,
-    /// How many items it has.
+    /// The number of all its items.
     pub(crate) item_count: i32,
     pub(crate) purchased_at: DateTime<Utc>,
 }
@@ -90,11 +90,11 @@ literal! {
 }
 
 literal! {
-    /// How many items a purchase has.
+    /// The number of items of a purchase.
     ItemCount: Integer = "jsonb_array_length(purchases.items)"
 }
 
-/// Which purchases a list shows. All that is set must hold.
+/// The purchases that a list shows. All conditions that are set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) customer_id: Option<Uuid>,
@@ -107,18 +107,18 @@ pub(crate) struct Filter {
     pub(crate) purchased_until: Option<DateTime<Utc>>,
 }
 
-/// Where a page ends: when its last purchase was made, and its id.
+/// The end of a page: the time of its last purchase, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
 impl Cursor {
-    /// Where a page ends when `purchase` is its last.
+    /// Returns the end of a page whose last row is `purchase`.
     pub(crate) fn at(purchase: &Purchase) -> Self {
         Self(purchase.purchased_at, purchase.id)
     }
 }
 
-/// Adds a purchase, unless its order has one.
+/// Inserts a purchase, unless its order has one. Returns whether it was inserted.
 pub(crate) async fn insert(tx: &TenantTx, purchase: &Purchase) -> Result<bool> {
     let inserted = diesel::insert_into(dsl::purchases)
         .values((dsl::tenant_id.eq(tx.tenant()), purchase))
@@ -129,7 +129,7 @@ pub(crate) async fn insert(tx: &TenantTx, purchase: &Purchase) -> Result<bool> {
     Ok(inserted == 1)
 }
 
-/// The purchase with this id.
+/// Returns the purchase with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Purchase>> {
     let purchase = dsl::purchases
         .find((tx.tenant(), id))
@@ -140,7 +140,7 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Purchase>> {
     Ok(purchase)
 }
 
-/// The purchase of this order.
+/// Returns the purchase of this order.
 pub(crate) async fn find_by_order(tx: &TenantTx, order_id: &str) -> Result<Option<Purchase>> {
     let purchase = dsl::purchases
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -152,7 +152,7 @@ pub(crate) async fn find_by_order(tx: &TenantTx, order_id: &str) -> Result<Optio
     Ok(purchase)
 }
 
-/// The purchase with this id, held until the transaction ends.
+/// Returns the purchase with this id, and locks it until the transaction ends.
 pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Purchase>> {
     let purchase = dsl::purchases
         .find((tx.tenant(), id))
@@ -164,7 +164,7 @@ pub(crate) async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<Purchase>> {
     Ok(purchase)
 }
 
-/// Writes a purchase anew. It must be held, so that what was paid back of it is what it was.
+/// Updates a purchase. The caller must have locked it, so that its refunds have not changed since.
 pub(crate) async fn update(tx: &TenantTx, purchase: &Purchase) -> Result<()> {
     diesel::update(dsl::purchases.find((tx.tenant(), purchase.id)))
         .set(purchase)
@@ -173,7 +173,7 @@ pub(crate) async fn update(tx: &TenantTx, purchase: &Purchase) -> Result<()> {
     Ok(())
 }
 
-/// The last paid purchases of a customer, the newest first.
+/// Returns the last paid purchases of a customer, the newest first.
 pub(crate) async fn list_newest(tx: &TenantTx, customer_id: Uuid, limit: i64) -> Result<Vec<Bought>> {
     let newest = dsl::purchases
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -195,7 +195,7 @@ pub(crate) async fn list_newest(tx: &TenantTx, customer_id: Uuid, limit: i64) ->
     Ok(newest)
 }
 
-/// One page of the purchases that `filter` lets through, and one row more if there is one.
+/// Returns one page of the purchases that match `filter`, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -220,7 +220,7 @@ pub(crate) async fn list(
     if let Some(order_id) = &filter.order_id {
         query = query.filter(dsl::order_id.eq(order_id));
     }
-    // One word is asked for with `=`, which an index that goes on with the list's order can answer.
+    // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [status] = filter.statuses.as_slice() {
         query = query.filter(dsl::status.eq(status));
     } else if !filter.statuses.is_empty() {

@@ -73,7 +73,7 @@ fn item_to_wire(item: Item, currency: &str) -> pb::PurchaseItem {
     pb::PurchaseItem { sku, name, quantity, unit_price }
 }
 
-/// A refund, and the currency of its purchase.
+/// The second value is the currency of the purchase.
 impl From<(Refund, String)> for pb::Refund {
     fn from((refund, currency): (Refund, String)) -> Self {
         let Refund { id, purchase_id, refund_id, amount_micros, reason, created_at } = refund;
@@ -112,7 +112,7 @@ impl From<Done> for pb::RefundPurchaseResponse {
     }
 }
 
-/// Which purchases a list shows.
+/// Returns which purchases a list shows.
 pub(crate) fn filter(request: &pb::ListPurchasesRequest) -> Result<Filter> {
     Ok(Filter {
         customer_id: rpc::optional_id("customer_id", &request.customer_id)?,
@@ -126,7 +126,7 @@ pub(crate) fn filter(request: &pb::ListPurchasesRequest) -> Result<Filter> {
     })
 }
 
-/// A new purchase.
+/// Returns the row of a new purchase.
 pub(crate) fn record(request: &pb::RecordPurchaseRequest, id: Uuid, now: DateTime<Utc>) -> Result<Purchase> {
     let pb::RecordPurchaseRequest { purchase, request_id: _ } = request;
     let pb::Purchase {
@@ -196,7 +196,7 @@ pub(crate) fn record(request: &pb::RecordPurchaseRequest, id: Uuid, now: DateTim
     })
 }
 
-/// One thing that was bought, in the currency of the purchase.
+/// Returns one item of a purchase, in the currency of the purchase.
 fn item(index: usize, item: &pb::PurchaseItem, currency: &str) -> Result<Item> {
     let pb::PurchaseItem { sku, name, quantity, unit_price } = item;
     let field = format!("purchase.items[{index}].unit_price");
@@ -212,12 +212,12 @@ fn item(index: usize, item: &pb::PurchaseItem, currency: &str) -> Result<Item> {
     })
 }
 
-/// How a payment ended.
+/// Returns how a payment ended.
 pub(crate) fn settling(request: &pb::SettlePurchaseRequest) -> Settling {
     Settling { status: request.status(), payment_id: rpc::non_empty(&request.payment_id) }
 }
 
-/// What is to be paid back: more than nothing.
+/// Returns the refund that a request asks for. Its amount must be more than 0.
 pub(crate) fn refunding(request: &pb::RefundPurchaseRequest) -> Result<Refunding> {
     let pb::RefundPurchaseRequest { id: _, amount, reason, refund_id, etag: _, request_id: _ } = request;
     if let Some(amount) = amount

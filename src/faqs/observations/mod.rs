@@ -1,4 +1,4 @@
-//! What was observed of FAQs: each time that a question was asked or a FAQ was used.
+//! The observations of FAQs: each time that a question was asked or a FAQ was used.
 
 pub(super) mod store;
 pub(super) mod wire;

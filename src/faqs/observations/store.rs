@@ -18,7 +18,7 @@ use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 use crate::rpc::words::Text;
 
-/// An observation as it is stored.
+/// A row of `faq_observations`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable)]
 #[diesel(table_name = faq_observations, check_for_backend(Pg))]
 pub(crate) struct Observation {
@@ -36,18 +36,18 @@ pub(crate) struct Observation {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// Where a page ends: when its last observation was recorded, and its id.
+/// The end of a page: the time at which its last observation was recorded, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
 impl Cursor {
-    /// Where a page ends when `observation` is its last.
+    /// Returns the end of a page whose last row is `observation`.
     pub(crate) fn at(observation: &Observation) -> Self {
         Self(observation.created_at, observation.id)
     }
 }
 
-/// Adds an observation.
+/// Inserts an observation.
 pub(crate) async fn insert(tx: &TenantTx, observation: &Observation) -> Result<()> {
     diesel::insert_into(dsl::faq_observations)
         .values((dsl::tenant_id.eq(tx.tenant()), observation))
@@ -56,7 +56,7 @@ pub(crate) async fn insert(tx: &TenantTx, observation: &Observation) -> Result<(
     Ok(())
 }
 
-/// The observation of a FAQ from this message.
+/// Returns the observation of a FAQ from this message.
 pub(crate) async fn find_by_message(
     tx: &TenantTx,
     faq_id: Uuid,
@@ -75,7 +75,7 @@ pub(crate) async fn find_by_message(
     Ok(observation)
 }
 
-/// The observation with this id.
+/// Returns the observation with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Observation>> {
     let observation = dsl::faq_observations
         .find((tx.tenant(), id))
@@ -86,7 +86,7 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Observation>>
     Ok(observation)
 }
 
-/// One page of the observations of a FAQ, the newest first, and one row more if there is one.
+/// Returns one page of the observations of a FAQ, the newest first, and one row more if there is one.
 pub(crate) async fn list(tx: &TenantTx, faq_id: Uuid, page: &Page<Cursor>) -> Result<Rows<Observation>> {
     let query = listing(
         dsl::faq_observations

@@ -44,7 +44,7 @@ impl From<Observation> for pb::FaqObservation {
     }
 }
 
-/// What a client observed, before it is known of which FAQ. What only the server writes is ignored.
+/// Returns an observation of a client, before its FAQ is known. Fields that only the server writes are ignored.
 pub(crate) fn record(
     request: &pb::RecordFaqObservationRequest,
     id: Uuid,

@@ -63,7 +63,7 @@ fn every_character_has_a_normal_form_that_stays() {
         let text = character.to_string();
         text.to_lowercase() != text || text.to_uppercase() != text || text.nfkd().ne([*character])
     };
-    // What comes after has no case and no compatibility forms.
+    // Later characters have no case and no compatibility forms.
     for character in ('\0'..='\u{2ffff}').filter(has_forms) {
         let form = normal(&format!("a{character}a"));
         assert_eq!(normal(&form), form, "{character:?}");

@@ -1,4 +1,4 @@
-//! The words of FAQs, and how FAQs are found by them.
+//! The words of FAQs, and the search for FAQs by words.
 
 pub(crate) mod rules;
 pub(super) mod store;

@@ -1,4 +1,4 @@
-//! What the words of FAQs and queries are, and how FAQs that have words of a query are ranked.
+//! The words of FAQs and queries, and the ranking of FAQs that have words of a query.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,62 +13,62 @@ use crate::faqs::rules::question_key;
 use crate::rpc::fold::fold;
 use crate::rpc::split::{self, Piece};
 
-/// What the parts of a score count. Words decide; of FAQs that have the same, the surer and newer ones
-/// come first.
+/// The weights of the parts of a score. Words decide. Of FAQs with the same words, those with more confidence
+/// and the newer ones come first.
 const TEXT_WEIGHT: f64 = 0.7;
 const CONFIDENCE_WEIGHT: f64 = 0.2;
 const RECENCY_WEIGHT: f64 = 0.1;
 
-/// After how many seconds a FAQ is half as recent: 90 days.
+/// The number of seconds after which a FAQ is half as recent: 90 days.
 const HALF_LIFE_S: f64 = 90.0 * 86_400.0;
 
-/// How much a word counts that only the answer has: a question is about its words, an answer mentions
+/// The weight of a word that is only in the answer: a question is about its words, an answer only mentions
 /// some.
 const ANSWER_WEIGHT: f32 = 0.4;
 
-/// Words of a FAQ at most, those of the question first: a few hundred are a long answer's.
+/// The limit of words of a FAQ, those of the question first: a long answer has a few hundred.
 pub(crate) const MAX_TERMS: usize = 512;
 
-/// Bytes of a word at most; what is longer is no word.
+/// The limit of bytes of a word: a longer one is not a word.
 const MAX_TERM: usize = 255;
 
-/// Entries of all words of a query that are looked at, in equal parts: some milliseconds of work, and all there
-/// are unless thousands of a customer's FAQs have the same words.
+/// The limit of entries that are read for all words of a query, in equal parts: some milliseconds of work. It
+/// is only reached if thousands of a customer's FAQs have the same words.
 pub(crate) const MAX_POSTINGS: usize = 4_096;
 
-/// FAQs with a word from which on it tells no less than a word that more have.
+/// The number of FAQs above which a word counts as common: more FAQs with it do not make it count less.
 const COMMON: usize = 64;
 
-/// FAQs whose other words are looked up, where a word has more entries than are looked at.
+/// The limit of FAQs whose other words are looked up, if a word has more entries than are read.
 pub(crate) const MAX_PROBED: usize = 128;
 
-/// Questions of a text that are looked up as a whole: the text, its lines and its sentences.
+/// The limit of questions of a text that are looked up as a whole: the text, its lines and its sentences.
 const MAX_QUESTIONS: usize = 16;
 
-/// The bits of a place that chance decides, see [`place`].
+/// The number of random bits of a place, see [`place`].
 const CHANCE_BITS: u32 = 21;
 
-/// Words of a text that make a difference to its place.
+/// The number of words above which a text's length does not change its place.
 const MAX_PLACED: i32 = (1 << 9) - 1;
 
-/// FAQs that are ranked for each that a search gives: words decide, but the other parts of a score may
-/// take one half way up.
+/// The number of FAQs that are ranked for each that a search returns. Words decide, but the other parts of a
+/// score may move a FAQ from the second half to the first.
 const SHORTLIST_FACTOR: usize = 2;
 
-/// FAQs that are ranked at least.
+/// The minimum of FAQs that are ranked.
 const MIN_SHORTLIST: usize = 16;
 
-/// Words of a query that are looked at, twice as many as count: some say nothing.
+/// The limit of words of a query that are read: twice as many as count, because some are dropped.
 const MAX_WORDS_READ: usize = 64;
 
-/// Places of a score that count: enough to tell FAQs apart, few enough to be the same on every machine.
+/// The precision of a score: enough to tell FAQs apart, and low enough to be the same on every machine.
 const SCALE: f64 = 1e6;
 
 /// The configuration of a text without stems.
 const SIMPLE: &str = "simple";
 
-/// Languages with stems, by the first part of their BCP 47 tags, and their text search configurations in
-/// every Postgres from 14 on.
+/// The text search configurations of languages with stems, by the first part of their BCP 47 tags. Every
+/// Postgres from 14 on has them.
 const CONFIGS: &[(&str, &str)] = &[
     ("ar", "arabic"),
     ("ca", "catalan"),
@@ -107,18 +107,18 @@ const CONFIGS: &[(&str, &str)] = &[
 pub(crate) struct Candidate {
     pub(crate) id: Uuid,
     pub(crate) confidence: f64,
-    /// When it was last changed or observed.
+    /// The time at which it was last changed or observed.
     pub(crate) active_at: DateTime<Utc>,
-    /// The words that it has, counted from 1, and how much each counts here; some more than once.
+    /// The numbers of its words in the query, from 1, and the weight of each; some more than once.
     pub(crate) words: Vec<(i64, f32)>,
 }
 
 /// A word of a text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Word {
-    /// As stems are made of it: in small letters, with its accents. Empty for one that has no stem.
+    /// The form that stems are made of: in small letters, with its accents. Empty for a word without a stem.
     pub(crate) written: String,
-    /// As it is found in any language.
+    /// The form that is found in any language.
     pub(crate) form: String,
 }
 
@@ -131,18 +131,18 @@ pub(crate) struct Terms {
     pub(crate) places: Vec<i32>,
 }
 
-/// What a search has found so far.
+/// The matches of a search so far.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Matches {
-    /// How many FAQs have each word of the query, as far as they are looked at.
+    /// The number of FAQs that have each word of the query, up to a limit.
     pub(crate) frequencies: Vec<usize>,
-    /// The FAQs that have words, and which.
+    /// The FAQs that have words, and which words.
     pub(crate) words: BTreeMap<Uuid, Vec<(i64, f32)>>,
-    /// Words, and their forms, that more FAQs have than are looked at.
+    /// The words, and their forms, that more FAQs have than are read.
     pub(crate) cut: Vec<(i64, String)>,
 }
 
-/// Why a FAQ stands where it does: each from 0 to 1.
+/// The reasons for the place of a FAQ: each from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Scores {
     pub(crate) score: f64,
@@ -151,18 +151,19 @@ pub(crate) struct Scores {
     pub(crate) recency: f64,
 }
 
-/// The text search configuration of a language.
+/// Returns the text search configuration of a language.
 pub(crate) fn config(language: &str) -> &'static str {
     let first = language.split('-').next().unwrap_or_default().to_ascii_lowercase();
     CONFIGS.iter().find(|(tag, _)| *tag == first).map_or(SIMPLE, |(_, config)| config)
 }
 
-/// The dictionary of Postgres that makes the stems of a configuration.
+/// Returns the dictionary of Postgres that makes the stems of a configuration.
 pub(crate) fn dictionary(config: &str) -> String {
     if config == SIMPLE { SIMPLE.to_owned() } else { format!("{config}_stem") }
 }
 
-/// The words of a text in their order. Of characters without spaces between their words, the pairs.
+/// Returns the words of a text in their order. For characters without spaces between words, it returns their
+/// pairs.
 fn words(text: &str) -> impl Iterator<Item = Word> {
     let plain = text.nfkc().collect::<String>().to_lowercase();
     let mut words = Vec::new();
@@ -179,7 +180,7 @@ fn words(text: &str) -> impl Iterator<Item = Word> {
     words.filter(|word| (1..=MAX_TERM).contains(&word.form.len()) && word.written.len() <= MAX_TERM)
 }
 
-/// The single characters of what has no spaces between its words: each may be a word.
+/// Returns the single characters of text without spaces between words: each may be a word.
 fn characters(text: &str) -> Vec<Word> {
     let folded = fold(text);
     let runs = split::pieces(&folded).filter_map(|piece| match piece {
@@ -190,14 +191,14 @@ fn characters(text: &str) -> Vec<Word> {
     runs.flat_map(str::chars).map(word).collect()
 }
 
-/// The different words of a query, in their order, as far as a search goes: each costs, and one that comes
-/// again says nothing new.
+/// Returns the different words of a query, in their order and up to a limit. Each word costs, and a repeated
+/// one adds nothing.
 pub(crate) fn asked(query: &str) -> Vec<Word> {
     let mut known = BTreeSet::new();
     words(query).filter(|word| known.insert(word.form.clone())).take(MAX_WORDS_READ).collect()
 }
 
-/// The different words of a FAQ, those of its question first.
+/// Returns the different words of a FAQ, those of its question first.
 pub(crate) fn terms(id: Uuid, question: &str, answer: &str) -> Terms {
     let mut known = BTreeSet::new();
     let mut new = |words: &mut dyn Iterator<Item = Word>| -> Vec<Word> {
@@ -218,9 +219,9 @@ pub(crate) fn terms(id: Uuid, question: &str, answer: &str) -> Terms {
     terms
 }
 
-/// Where a FAQ stands among those that have a word: those with it in the question first, then those of few
-/// words, which are more about it, and of equals some by chance, so that age makes no difference. The chance is
-/// in the id, whose last bits are random.
+/// Returns the place of a FAQ among those that have a word. FAQs with the word in the question come first, then
+/// those with few words, which are more about it. The order of equal ones is random, so that age makes no
+/// difference. The randomness is in the last bits of the id.
 fn place(id: Uuid, words: usize, is_asked: bool) -> i32 {
     let words = i32::try_from(words).unwrap_or(MAX_PLACED).min(MAX_PLACED);
     let kind = if is_asked { 0 } else { MAX_PLACED + 1 };
@@ -229,8 +230,8 @@ fn place(id: Uuid, words: usize, is_asked: bool) -> i32 {
     ((kind + words) << CHANCE_BITS) | chance
 }
 
-/// What a text is recognised by as a question that was asked before: the whole, and its lines and sentences,
-/// since people greet before they ask.
+/// Returns the keys by which a text is recognised as a question that was asked before. There is one for the
+/// whole text, and one for each line and sentence, since people greet before they ask.
 pub(crate) fn questions(text: &str) -> Vec<String> {
     let mut known = BTreeSet::new();
     let lines = || text.lines();
@@ -242,7 +243,7 @@ pub(crate) fn questions(text: &str) -> Vec<String> {
 }
 
 impl Matches {
-    /// What these entries say.
+    /// Returns the matches of these entries.
     pub(crate) fn of(postings: Vec<Posting>) -> Self {
         let limit = MAX_POSTINGS / postings.len().max(1);
         let words = postings.iter().map(|posting| posting.word).max().unwrap_or(0);
@@ -264,10 +265,10 @@ impl Matches {
         matches
     }
 
-    /// Leaves the FAQs that match best, and says which these are, the best first.
+    /// Keeps the FAQs that match best. Returns their ids, the best first.
     pub(crate) fn truncate(&mut self, count: usize) -> Vec<Uuid> {
         let mut best: Vec<(Uuid, Vec<(i64, f32)>)> = std::mem::take(&mut self.words).into_iter().collect();
-        // The order is stable: of equals the one with the smaller id comes first.
+        // The order is stable: of equal ones, the one with the smaller id comes first.
         best.sort_by_cached_key(|(_, words)| Reverse(steps(text_score(words, &self.frequencies))));
         best.truncate(count);
         let ids = best.iter().map(|(id, _)| *id).collect();
@@ -275,7 +276,7 @@ impl Matches {
         ids
     }
 
-    /// Takes in that FAQs have words which were cut.
+    /// Adds the words that were cut, for the FAQs that have them.
     pub(crate) fn fill(&mut self, weights: Vec<(Uuid, String, f32)>) {
         for (id, term, weight) in weights {
             let words = self.cut.iter().filter(|(_, cut)| *cut == term).map(|(word, _)| (*word, weight));
@@ -286,12 +287,12 @@ impl Matches {
     }
 }
 
-/// How many FAQs are read for a search that gives so many.
+/// Returns how many FAQs are read for a search that returns up to `limit`.
 pub(crate) fn shortlist(limit: usize) -> usize {
     MIN_SHORTLIST.max(limit * SHORTLIST_FACTOR)
 }
 
-/// The best of the candidates, and of equals the one with the smaller id.
+/// Returns the best of the candidates. Of equal ones, the one with the smaller id comes first.
 pub(crate) fn rank(candidates: &[Candidate], frequencies: &[usize], limit: usize) -> Vec<(Uuid, Scores)> {
     let newest = candidates.iter().map(|candidate| candidate.active_at).max().unwrap_or_default();
     let mut ranked: Vec<_> =
@@ -303,7 +304,7 @@ pub(crate) fn rank(candidates: &[Candidate], frequencies: &[usize], limit: usize
     ranked
 }
 
-/// The scores of a FAQ whose question is the query's: it is the answer, however sure or new it is.
+/// Returns the scores of a FAQ whose question is the query's: it is the answer, at any confidence and age.
 pub(crate) fn exact(confidence: f64) -> Scores {
     Scores { score: 1.0, text: 1.0, confidence: rounded(confidence), recency: 1.0 }
 }
@@ -316,7 +317,7 @@ fn scores(candidate: &Candidate, frequencies: &[usize], newest: DateTime<Utc>) -
     Scores { score: rounded(score), text, confidence, recency }
 }
 
-/// What a FAQ that has these words has of the query, over all of it.
+/// Returns the part of the query that a FAQ with these words matches.
 fn text_score(words: &[(i64, f32)], frequencies: &[usize]) -> f64 {
     let (mut has, mut all) = (0.0, 0.0);
     for (word, frequency) in (1..).zip(frequencies) {
@@ -328,14 +329,14 @@ fn text_score(words: &[(i64, f32)], frequencies: &[usize]) -> f64 {
     if all > 0.0 { has / all } else { 0.0 }
 }
 
-/// What a word counts that so many FAQs have.
+/// Returns the weight of a word that so many FAQs have.
 fn rarity(frequency: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "at most 64")]
     let (most, frequency) = (COMMON as f64, frequency.clamp(1, COMMON) as f64);
     (most / frequency).ln_1p()
 }
 
-/// Half for each half-life by which others are newer. The clock does not matter.
+/// Returns the recency: 1, halved for each half-life by which other FAQs are newer. The clock does not matter.
 fn recency_score(age: TimeDelta) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "times are within some thousand years")]
     let age = age.num_seconds().max(0) as f64;
@@ -346,7 +347,7 @@ fn rounded(score: f64) -> f64 {
     (score.clamp(0.0, 1.0) * SCALE).round() / SCALE
 }
 
-/// A score from 0 to 1 as a whole number that can be ordered by.
+/// Returns a score from 0 to 1 as a whole number, by which it can be ordered.
 fn steps(score: f64) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,

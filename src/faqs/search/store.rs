@@ -1,8 +1,8 @@
 //! `customer_faq_terms`.
 //!
-//! What the words are is decided by `rules`; Postgres's dictionaries make stems of them. They are not kept as a
-//! `tsvector`: under a policy `@@` uses no index. The statements are written by hand, because diesel has neither
-//! UNNEST nor LATERAL.
+//! The words are chosen in `rules`; Postgres's dictionaries turn them into stems. They are not stored as a
+//! `tsvector`, because under a policy `@@` uses no index. The statements are written by hand, because diesel
+//! has neither UNNEST nor LATERAL.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -18,22 +18,23 @@ use crate::db::schema::customer_faq_terms::dsl;
 use crate::error::Result;
 use crate::faqs::store::Faq;
 
-/// Words of a query that count: the first ones of a long text say what it is about.
+/// The limit of words of a query that count: the first words of a long text say what it is about.
 const MAX_WORDS: i64 = 32;
 
-/// A word of a query, as it is written or by its stem, and who has it, as far as is looked at.
+/// A form of a word of a query, as it is written or as a stem, and the FAQs that have it. The number of FAQs is
+/// limited.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Posting {
-    /// The word, counted from 1.
+    /// The number of the word, from 1.
     pub(crate) word: i64,
-    /// The form of it that is looked up.
+    /// The form of the word that is looked up.
     pub(crate) term: String,
     pub(crate) faq_ids: Vec<Uuid>,
-    /// How much it counts for each of them.
+    /// The weight of the word in each of these FAQs.
     pub(crate) weights: Vec<f32>,
 }
 
-/// Adds the words of a FAQ.
+/// Inserts the words of a FAQ.
 pub(crate) async fn insert(tx: &TenantTx, faq: &Faq) -> Result<()> {
     let insert = Insert {
         tenant: tx.tenant(),
@@ -57,8 +58,8 @@ pub(crate) async fn delete(tx: &TenantTx, faq_id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Of a customer's FAQs, those that have each word: those in the order of their places, as many of each form
-/// of a word as its part of all entries allows.
+/// Returns the FAQs of a customer that have each word, in the order of their places. The entries of each form
+/// of a word are limited to its part of all entries.
 pub(crate) async fn list_postings(
     tx: &TenantTx,
     customer_id: Uuid,
@@ -76,7 +77,7 @@ pub(crate) async fn list_postings(
     Ok(list.load(&mut tx.connection()).await?)
 }
 
-/// How much each of these terms counts for each of these FAQs, as far as they have them.
+/// Returns the weight of each of these terms in each of these FAQs that has it.
 pub(crate) async fn list_weights(
     tx: &TenantTx,
     faq_ids: &[Uuid],
@@ -86,7 +87,8 @@ pub(crate) async fn list_weights(
     Ok(list.load(&mut tx.connection()).await?)
 }
 
-/// The statement of [`insert`]. A word that has no stem says nothing; one that has none to be made is taken as it is.
+/// The statement of [`insert`]. A stop word of the language is not stored. A word without a stem is stored as
+/// it is.
 #[derive(QueryId)]
 struct Insert {
     tenant: Uuid,
@@ -129,8 +131,8 @@ impl QueryFragment<Pg> for Insert {
     }
 }
 
-/// The stems of a word `w`, unless it is one that says nothing in its language. Made of the word as it is written
-/// and without its accents, since some write them and some do not.
+/// Writes the stems of a word `w`, unless it is a stop word of the language. They are made of the word as it is
+/// written and of the word without its accents, since not all people write accents.
 fn push_stems<'b>(out: &mut AstPass<'_, 'b, Pg>, dictionary: &'b str) -> QueryResult<()> {
     out.push_sql("(SELECT * FROM (SELECT ts_lexize(");
     out.push_bind_param::<SqlText, _>(dictionary)?;

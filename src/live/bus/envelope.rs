@@ -1,7 +1,7 @@
 //! Signals as texts of notifications, and back.
 //!
-//! A text is the base64 of a protobuf message, because replicas of neighbouring versions read each
-//! other's: fields may be added and are then ignored by those who do not know them.
+//! A text is the base64 of a protobuf message, because replicas of neighbouring versions read each other's
+//! texts. Fields may be added, and replicas that do not know them ignore them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -14,30 +14,30 @@ use super::{Signal, Topic};
 /// The longest text that Postgres takes, in bytes.
 const MAX_TEXT: usize = 7_999;
 
-/// The bytes that make such a text.
+/// The number of bytes that make such a text.
 const MAX_ENVELOPE: usize = MAX_TEXT * 3 / 4;
 
-/// An id in bytes, with tag and length.
+/// The length of an id in bytes, with tag and length.
 const ID: usize = 2 + 16;
 
-/// An envelope's origin, and its number with a tag.
+/// The length of an envelope's origin, and of its number with a tag.
 const HEAD: usize = ID + 1 + 10;
 
-/// The tags and lengths of a signal and of its payload, where both are as long as they can be.
+/// The longest tags and lengths of a signal and of its payload.
 const FRAMES: usize = 2 * (1 + 2);
 
-/// The longest payload of a signal, in bytes: what is left of a notification beside two ids and
-/// who sent it. A signal with more is not sent.
+/// The longest payload of a signal, in bytes: what a notification has left beside two ids and its origin. A
+/// signal with more is not sent.
 pub const MAX_PAYLOAD: usize = MAX_ENVELOPE - HEAD - FRAMES - 2 * ID;
 
-/// What a notification carries.
+/// The content of a notification.
 #[derive(Clone, PartialEq, Message)]
 struct Envelope {
-    /// Which process it comes from.
+    /// The process that it comes from.
     #[prost(bytes = "vec", tag = "1")]
     origin: Vec<u8>,
-    /// Another one in every envelope of a process: of notifications that are equal, Postgres sends
-    /// only one per transaction.
+    /// Different in every envelope of a process: of equal notifications, Postgres sends only one per
+    /// transaction.
     #[prost(uint64, tag = "2")]
     number: u64,
     #[prost(message, repeated, tag = "3")]
@@ -55,7 +55,7 @@ struct Enclosed {
     payload: Bytes,
 }
 
-/// Writes what one process sends.
+/// Writes the notifications of one process.
 pub(super) struct Packer {
     origin: Uuid,
     number: u64,
@@ -66,13 +66,13 @@ impl Packer {
         Self { origin, number: 0 }
     }
 
-    /// A text without signals. It says that its sender is there, and may not have told all that happened.
+    /// Returns a text without signals. It says that its sender is there, and may not have sent all its signals.
     pub(super) fn hello(&mut self) -> String {
         self.seal(Vec::new())
     }
 
-    /// As few texts as hold these signals in their order, each short enough for Postgres. A signal
-    /// that is too long for any is left out.
+    /// Returns the fewest texts that hold these signals in their order, each short enough for Postgres. A
+    /// signal that is too long for any text is left out.
     pub(super) fn pack(&mut self, signals: impl IntoIterator<Item = Signal>) -> Vec<String> {
         let mut texts = Vec::new();
         let mut enclosed = Vec::new();
@@ -101,11 +101,11 @@ impl Packer {
     }
 }
 
-/// Who sent a text, and the signals in it; nothing when it is not one of ours. A signal that cannot
-/// be read is left out.
+/// Returns the sender of a text, and its signals; `None` if the text is invalid. A signal that cannot be read
+/// is left out.
 pub(super) fn unpack(text: &str) -> Option<(Uuid, Vec<Signal>)> {
     let bytes = STANDARD_NO_PAD.decode(text).ok()?;
-    // From a slice, so that payloads are copies and a short one does not keep all others alive.
+    // It decodes from a slice, so that payloads are copies, and a short one does not keep all others alive.
     let Envelope { origin, number: _, signals } = Envelope::decode(bytes.as_slice()).ok()?;
     let origin = Uuid::from_slice(&origin).ok()?;
     Some((origin, signals.into_iter().filter_map(disclose).collect()))
@@ -138,8 +138,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is packed comes out again, in its order, from texts that Postgres takes and of
-        /// which no two could have been one.
+        /// Packed signals come out again, in their order. The texts are short enough for Postgres, and no two
+        /// of them could have been one.
         #[test]
         fn nothing_is_lost_on_the_way(
             payloads in prop::collection::vec(prop_oneof![
@@ -158,7 +158,7 @@ mod tests {
 
         #[test]
         fn nonsense_is_no_envelope(text in ".{0,200}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            // It may happen to be one; that it does not panic is what counts.
+            // The text may happen to be valid. The test is that it does not panic.
             let _ = unpack(&text);
             let _ = unpack(&STANDARD_NO_PAD.encode(bytes));
         }
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(texts.iter().collect::<std::collections::HashSet<_>>().len(), 5);
     }
 
-    /// What a later version may send: fields that this one does not know.
+    /// The envelope of a later version, with fields that this version does not know.
     #[derive(Clone, PartialEq, Message)]
     struct Later {
         #[prost(bytes = "vec", tag = "1")]

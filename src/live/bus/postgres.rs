@@ -1,16 +1,17 @@
 //! A bus over LISTEN and NOTIFY.
 //!
-//! Each process has one connection for it, beside the pool: a NOTIFY in a transaction that writes
-//! would hold a lock of the whole server through its commit. All that happens on the connection is
-//! one task, so what it knows changes only where it waits.
+//! Each process has one connection for it, beside the pool. A NOTIFY in a transaction that writes would hold a
+//! lock of the whole server through its commit. One task does everything on the connection, so its state
+//! changes only where the task waits.
 //!
-//! Nobody is told while nobody listens. Each process holds a shared advisory lock; who else holds
-//! it is there. A process that arrives says so to those it finds, and a process that left is missed
-//! within [`BEAT`].
+//! A process sends nothing while no other process listens. Each process holds a shared advisory lock, and the
+//! other holders of the lock are the processes that listen. A process that arrives announces itself to those it
+//! finds. A process that left is noticed within [`BEAT`].
 //!
-//! A pooler that hands sessions around leaves LISTEN and the lock behind with one of them: nothing would be heard,
-//! and somebody would seem to listen for ever. So a new connection first listens on a channel of its own, of which
-//! another connection tells it. If it hears nothing, it leaves, and nobody is told: replicas learn by polling.
+//! A pooler that shares sessions leaves LISTEN and the lock behind with one of its sessions. Then no
+//! notification would arrive, and another process would seem to listen for ever. So a new connection first
+//! listens on a channel of its own, and another connection notifies that channel. If nothing arrives, the
+//! connection is closed and nothing is sent: replicas learn by polling.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,63 +33,63 @@ use super::{Bus, Signal};
 use crate::db::{NoAnswer, Target, Wire, connect};
 use crate::metrics::{BusState, LostSignals, Metrics, Signals};
 
-/// Where notifications go within a database. Replicas of all versions must agree on it.
+/// The channel of notifications within a database. Replicas of all versions must agree on it.
 const CHANNEL: &str = "crm_live";
 
-/// The advisory lock of those who listen: the letters `crm` and `live`. Locks with one number, as
-/// that of the migrations, are others than locks with two.
+/// The advisory lock of the processes that listen: the letters `crm` and `live`. A lock with one number, like
+/// that of the migrations, is never the same as a lock with two.
 const LOCK: (i32, i32) = (0x63_72_6d, 0x6c_69_76_65);
 
-/// Signals that wait to be sent, and signals that were heard and wait to be taken: more than a busy
-/// replica makes in 100 ms. With the longest payloads each queue has 48 MB, with usual ones 1 MB.
+/// The limit of each queue: of signals to send, and of received signals to take. It is more than a busy replica
+/// makes in 100 ms. With the longest payloads a queue has 48 MB, with usual ones 1 MB.
 const QUEUE: usize = 8_192;
 
-/// How long signals are collected, to share a transaction: no person sees the difference, and
-/// Postgres has at most 100 transactions a second of each replica.
+/// The time for which signals are collected, to share a transaction. A person does not notice the delay, and
+/// Postgres has at most 100 transactions a second from each replica.
 const COLLECT: Duration = Duration::from_millis(10);
 
-/// Signals of a transaction. Postgres takes one such transaction at a time.
+/// The limit of signals in a transaction. Postgres runs one such transaction at a time.
 const BATCH: usize = 1_024;
 
-/// How often to ask who else is there, which also shows whether the connection lives.
+/// The pause between two checks of which other processes listen. A check also shows whether the connection lives.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// How long Postgres may take for anything before the connection counts as lost.
+/// The limit of any answer of Postgres. After it the connection counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The pause after a connection is lost; it doubles with every attempt that fails.
+/// The pause after a connection is lost. It doubles with every attempt that fails.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause: replicas hear of each other again within this time.
+/// The longest pause: replicas hear each other again within this time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long a connection may take to hear what another one tells it: many times what it takes.
+/// The time within which a connection must receive the notification of another one: many times what it takes.
 const HEARING: Duration = Duration::from_secs(2);
 
-/// The pause after connections that hear nothing. A pooler stays one, but its settings may change.
+/// The pause after connections that receive nothing. A pooler stays a pooler, but its settings may change.
 const DEAF_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// How many of them there are in a row before that: a busy machine may be as slow once.
+/// The number of such connections in a row before this pause: a busy machine may be as slow once.
 const DEAF: u32 = 3;
 
-/// How often to say that signals were lost.
+/// The time between two reports of lost signals.
 const REPORT: Duration = Duration::from_secs(1);
 
 /// A bus over LISTEN and NOTIFY of the database that the replicas share.
 ///
-/// A signal is lost when its payload is longer than [`MAX_PAYLOAD`], when 8,192 others wait to be
-/// sent or to be taken, while there is no connection, and where a replica has just arrived.
+/// A signal is lost if its payload is longer than [`MAX_PAYLOAD`], or if 8,192 others wait to be sent or to be
+/// taken. It is also lost without a connection, and for a replica that has just arrived.
 pub struct PostgresBus {
     queue: mpsc::Sender<Signal>,
     state: Arc<State>,
 }
 
 impl PostgresBus {
-    /// Starts a task on `tracker` that ends soon after `stop`, and with it all sending and hearing.
-    /// It connects by itself, now and whenever the connection is lost.
+    /// Starts a task on `tracker` that ends soon after `stop`. With it all sending and receiving ends. The task
+    /// connects by itself, now and whenever the connection is lost.
     ///
-    /// What other replicas tell comes out of the receiver. It holds 8,192 signals; of those that
-    /// nobody takes in time the newest are lost, and a warning says how many.
+    /// The receiver has the signals of other replicas. It holds 8,192 signals. If they are not taken in time,
+    /// the newest are lost, and a warning says how many.
     pub fn start(
         target: Target,
         metrics: Metrics,
@@ -109,7 +110,7 @@ impl Bus for PostgresBus {
         if self.state.nobody_listens.load(Ordering::Relaxed) {
             return;
         }
-        // Before it waits, so that the queue is bounded in bytes too.
+        // Checked before the signal waits, so that the queue is bounded in bytes too.
         if signal.payload.len() > MAX_PAYLOAD {
             self.state.metrics.bus.lost[LostSignals::TooLong].inc();
             tracing::debug!(bytes = signal.payload.len(), "a signal is too long for the other replicas");
@@ -128,37 +129,37 @@ impl Bus for PostgresBus {
     }
 }
 
-/// What publishers and the connection know together.
+/// The state that publishers and the connection share.
 #[derive(Default)]
 struct State {
-    /// Nobody else is there, or nobody can be told. Until something is known, somebody may be.
+    /// True if no other process listens, or if none can be told. False until something is known.
     nobody_listens: AtomicBool,
     /// Whether the connection listens.
     hears: AtomicBool,
-    /// Whether signals of others were missed, as while there was no connection.
+    /// Whether signals of other processes were missed, as while there was no connection.
     missed: AtomicBool,
-    /// Whether others were not told of signals, and do not know that.
+    /// Whether other processes were not told of signals, and do not know it.
     withheld: AtomicBool,
-    /// Envelopes of others.
+    /// The number of envelopes from other processes.
     envelopes: AtomicU64,
-    /// Signals that the queue had no room for.
+    /// The number of signals for which the queue had no room.
     unsent: AtomicU64,
-    /// Signals that nobody took.
+    /// The number of received signals that were not taken.
     untaken: AtomicU64,
-    /// Where all of it is counted.
+    /// The counters of all of it.
     metrics: Metrics,
 }
 
 /// This process's end of the bus.
 struct Link {
     target: Target,
-    /// Who we are, so that we know what comes from us.
+    /// The id of this process, which marks its own notifications.
     origin: Uuid,
     heard: mpsc::Sender<Signal>,
     state: Arc<State>,
-    /// What a new connection listens on at first.
+    /// The channel on which a new connection listens at first.
     private: String,
-    /// Something came on that channel.
+    /// Notified when something arrives on that channel.
     hears: Notify,
 }
 
@@ -182,7 +183,7 @@ impl Link {
         loop {
             let lost = self.session(queue, &mut outage).await;
             self.state.hears.store(false, Ordering::Relaxed);
-            // What waits would be old news by the time that somebody hears it.
+            // The waiting signals would be out of date before another process could receive them.
             self.state.nobody_listens.store(true, Ordering::Relaxed);
             self.state.metrics.bus.set(if lost.is_deaf { BusState::Deaf } else { BusState::Lost });
             while queue.try_recv().is_ok() {}
@@ -190,11 +191,11 @@ impl Link {
         }
     }
 
-    /// Sends and hears until the connection is lost.
+    /// Sends and receives until the connection is lost.
     async fn session(&self, queue: &mut mpsc::Receiver<Signal>, outage: &mut Outage) -> Lost {
         match self.target.open_listening().await {
             Err(error) => Lost::because(&error.to_string()),
-            // The client has answers only while the other side reads them.
+            // The client gets answers only while the other future reads them.
             Ok((wire, messages)) => tokio::select! {
                 lost = self.hear_all(messages) => lost,
                 lost = self.take_part(&wire, queue, outage) => lost,
@@ -230,7 +231,7 @@ impl Link {
         self.state.envelopes.fetch_add(1, Ordering::Relaxed);
         self.state.nobody_listens.store(false, Ordering::Relaxed);
         if signals.is_empty() {
-            // Somebody arrives, or did not tell all.
+            // A process arrives, or did not send all its signals.
             self.state.missed.store(true, Ordering::Relaxed);
         }
         for signal in signals {
@@ -253,7 +254,7 @@ impl Link {
             return lost;
         }
         outage.end();
-        // Nobody was heard until now.
+        // Until now, signals of other processes were missed.
         self.state.missed.store(true, Ordering::Relaxed);
         self.state.hears.store(true, Ordering::Relaxed);
         self.state.metrics.bus.set(BusState::Connected);
@@ -263,11 +264,11 @@ impl Link {
         }
     }
 
-    /// Listens, and shows that it does. Of two that arrive at the same time, the one that has the
-    /// lock later finds the other, so each knows of the other when both have entered.
+    /// Listens, and takes the lock. If two processes arrive at the same time, the one that gets the lock later
+    /// finds the other. So each knows of the other when both have entered.
     async fn enter(&self, wire: &Wire<Client>, packer: &mut Packer) -> Result<(), Lost> {
         self.hear_oneself(wire).await?;
-        // First, because those who see the lock begin to tell.
+        // First, because processes that see the lock begin to send.
         ask(wire, async |client| client.batch_execute(&format!("LISTEN {CHANNEL}")).await).await?;
         let (class, key) = LOCK;
         let lock = format!("SELECT pg_advisory_lock_shared({class}, {key})");
@@ -278,8 +279,8 @@ impl Link {
         Ok(())
     }
 
-    /// Makes sure that what others tell is heard on this connection. Only another connection can find that out:
-    /// behind a pooler its own NOTIFY may be done by the session that listens.
+    /// Checks that notifications of others arrive on this connection. Only another connection can find that
+    /// out: behind a pooler, the session that listens may also run this connection's own NOTIFY.
     async fn hear_oneself(&self, wire: &Wire<Client>) -> Result<(), Lost> {
         let private = &self.private;
         ask(wire, async |client| client.batch_execute(&format!("LISTEN {private}")).await).await?;
@@ -287,7 +288,7 @@ impl Link {
         let told = other.ask(PATIENCE, async |other| other.batch_execute(&format!("NOTIFY {private}")).await);
         told.await.map_err(|error| Lost::because(&error.to_string()))?;
         let hears = tokio::time::timeout(HEARING, self.hears.notified()).await.is_ok();
-        // Where a pooler has another session do this, the one that listens hears of nobody any more.
+        // If a pooler runs this in another session, the session that listens no longer receives anything.
         ask(wire, async |client| client.batch_execute(&format!("UNLISTEN {private}")).await).await?;
         if hears { Ok(()) } else { Err(Lost::deaf()) }
     }
@@ -301,7 +302,7 @@ impl Link {
         }
     }
 
-    /// Whether somebody else is there.
+    /// Returns whether another process listens.
     async fn ask(&self, wire: &Wire<Client>) -> Result<bool, Lost> {
         let (class, key) = LOCK;
         let question = format!(
@@ -311,7 +312,7 @@ impl Link {
         );
         let envelopes = self.state.envelopes.load(Ordering::Relaxed);
         let row = ask(wire, async |client| client.query_typed_one(&question, &[]).await).await?;
-        // Who was heard of in the meantime may have come after Postgres looked.
+        // A process that was heard in the meantime may have come after Postgres looked.
         let others = row.try_get(0)? || envelopes != self.state.envelopes.load(Ordering::Relaxed);
         self.state.nobody_listens.store(!others, Ordering::Relaxed);
         Ok(others)
@@ -346,7 +347,7 @@ impl Link {
             }
             self.state.metrics.bus.signals[Signals::Sent].inc_by(count);
         }
-        // Nobody publishes any more, but others may still be heard.
+        // No caller publishes any more, but other processes may still be heard.
         std::future::pending().await
     }
 
@@ -364,8 +365,8 @@ impl Link {
     }
 }
 
-/// Sends texts in one transaction, which nobody needs to find after a crash. A setting of the
-/// session would say so more simply, and where sessions are handed around to the writers too.
+/// Sends texts in one transaction that need not survive a crash. A setting of the session would be simpler, but
+/// a pooler would share it with sessions that write.
 async fn notify(wire: &Wire<Client>, texts: Vec<String>) -> Result<(), Lost> {
     const STATEMENT: &str = "
         WITH setting AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
@@ -383,10 +384,10 @@ async fn ask<T>(
     wire.ask_shared(PATIENCE, question).await.map_err(Lost::from)
 }
 
-/// Why there is no connection any more, for the log.
+/// The reason why there is no connection any more, for the log.
 struct Lost {
     cause: String,
-    /// Whether that stays so.
+    /// Whether the connection received no notifications. That will not change soon.
     is_deaf: bool,
 }
 
@@ -395,7 +396,7 @@ impl Lost {
         Self { cause: cause.to_owned(), is_deaf: false }
     }
 
-    /// A connection on which nothing is heard.
+    /// Returns the reason for a connection that receives nothing.
     fn deaf() -> Self {
         let cause = "LISTEN is not heard here: a pooler hands sessions around".to_owned();
         Self { cause, is_deaf: true }
@@ -417,13 +418,13 @@ impl From<NoAnswer<tokio_postgres::Error>> for Lost {
     }
 }
 
-/// When to connect again, and whether the log knows.
+/// The time to connect again, and whether the log was told.
 struct Outage {
     pause: Duration,
-    /// Since when there is a connection, where there is one.
+    /// The time since which there is a connection; `None` without one.
     connected: Option<Instant>,
     announced: bool,
-    /// How many connections in a row heard nothing.
+    /// The number of connections in a row that received nothing.
     deaf: u32,
 }
 
@@ -434,10 +435,10 @@ impl Default for Outage {
 }
 
 impl Outage {
-    /// How long to wait before the next attempt: half of it and more, so that replicas that lost
-    /// Postgres together do not come back together.
+    /// Returns how long to wait before the next attempt. It is a random time of at least half the pause, so
+    /// that replicas that lost Postgres together do not come back together.
     fn pause_after(&mut self, lost: &Lost) -> Duration {
-        // A connection that does not last is no better than none.
+        // A connection that does not last counts as a failure.
         if self.connected.take().is_some_and(|since| since.elapsed() >= LONGEST_PAUSE) {
             self.pause = SHORTEST_PAUSE;
         }
@@ -509,7 +510,7 @@ mod tests {
             link.hear(&text);
         }
         assert!(bus.hears());
-        // Nobody takes it: the channel is full.
+        // The signal is not taken: the channel is full.
         for text in other.pack([signal("2")]) {
             link.hear(&text);
         }

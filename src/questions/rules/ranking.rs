@@ -1,4 +1,4 @@
-//! What to ask next, what not, and why.
+//! Ranks the questions to ask next, and explains which not to ask.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,43 +19,43 @@ use crate::rpc::fold::fold;
 use crate::rpc::split::{self, Piece};
 use crate::rpc::words::Word;
 
-/// What a step of priority is worth: more than all the rest together, so that it decides first.
+/// The score of a step of priority: more than all other parts together, so that priority decides first.
 const PRIORITY: i32 = 1_000;
 
-/// What a word in common with the talk is worth.
+/// The score of a word that the question and the conversation share.
 const WORD: i32 = 20;
 
-/// Words in common that count: five say as surely as fifty what the talk is about.
+/// The limit of shared words that count: five show the topic as surely as fifty.
 const MAX_WORDS: usize = 5;
 
-/// What a question loses each time that it was asked in vain.
+/// The loss of score each time that a question was asked without an answer.
 const ATTEMPT: i32 = 30;
 
-/// How often a question is asked at most: who did not answer five times will not.
+/// The limit of attempts: a customer that did not answer five times will not answer.
 const MAX_ATTEMPTS: i32 = 5;
 
-/// Letters of a word that says what a text is about; shorter ones are mostly grammar.
+/// The minimum of letters of a word that shows the topic of a text. Shorter words are mostly grammar.
 const MIN_LETTERS: usize = 4;
 
-/// Longer words that most questions have, and that say nothing either.
+/// Longer words that most questions have, and that do not show the topic either.
 const GRAMMAR: [&str; 24] = [
     "about", "could", "does", "from", "have", "know", "like", "many", "much", "please", "should", "tell",
     "that", "their", "there", "they", "this", "want", "what", "when", "where", "which", "with", "your",
 ];
 
-/// The questions of a customer that are looked at.
+/// The questions of a customer that are read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Candidates {
-    /// Those that may be asked.
+    /// The questions that may be asked.
     pub(crate) open: Vec<Question>,
-    /// Those that the customer did not want to be asked.
+    /// The questions that the customer declined.
     pub(crate) declined: Vec<Question>,
-    /// Those that the customer answered.
+    /// The questions that the customer answered.
     pub(crate) answered: Vec<Question>,
 }
 
 impl Candidates {
-    /// These questions by what became of them.
+    /// Sorts these questions by their status.
     pub(crate) fn of(questions: Vec<Question>) -> Self {
         let mut candidates = Self::default();
         for question in questions {
@@ -69,18 +69,18 @@ impl Candidates {
     }
 }
 
-/// Who is to be asked, when and where.
+/// The customer to ask, the time and the conversation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Situation<'a> {
     pub(crate) now: DateTime<Utc>,
-    /// The conversation in which to ask; none for one that is yet to begin.
+    /// The conversation in which to ask; `None` for one that has not begun.
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) customer: &'a Customer,
-    /// What the talk is about: what the customer said last, and the caller's own words.
+    /// The topic of the conversation: the customer's last messages, and the caller's own words.
     pub(crate) texts: &'a [String],
 }
 
-/// What to ask, the best first, and what not.
+/// The questions to ask, the best first, and those not to ask.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Ranking {
     pub(crate) questions: Vec<Next>,
@@ -104,7 +104,7 @@ pub(crate) struct LeftOut {
     pub(crate) explanation: String,
 }
 
-/// Ranks the questions that may be asked now, `limit` at most, and tells which may not. Neither depends
+/// Ranks the questions that may be asked now, at most `limit`, and returns those that may not. Neither depends
 /// on the order of the candidates.
 ///
 /// # Errors
@@ -141,10 +141,10 @@ pub(crate) fn rank(candidates: &Candidates, situation: &Situation<'_>, limit: us
     Ok(Ranking { questions, left_out })
 }
 
-/// Why not to ask a question, also in words.
+/// The score and its reason, or the reason why not to ask, each also in words.
 type Verdict = std::result::Result<(i32, String), (Reason, String)>;
 
-/// What is known before any question is looked at.
+/// All that is known before a question is judged.
 struct Judge<'a> {
     candidates: &'a Candidates,
     situation: Situation<'a>,
@@ -171,7 +171,7 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// The score of a question and what it is made of, or why it is not to be asked now.
+    /// Returns the score of a question and its parts, or why it must not be asked now.
     fn judge(&self, question: &Question) -> Verdict {
         self.check_customer(question)?;
         self.check_history(question)?;
@@ -195,7 +195,7 @@ impl<'a> Judge<'a> {
         Ok((PRIORITY * priority + timing + relevance - ATTEMPT * question.attempt_count, parts.join("; ")))
     }
 
-    /// What the customer is, said and let know.
+    /// Checks the customer's status, the declined and the answered questions, and the filled fields.
     fn check_customer(&self, question: &Question) -> std::result::Result<(), (Reason, String)> {
         let field = question.target_field.as_str();
         let text = normal(&question.question);
@@ -214,14 +214,14 @@ impl<'a> Judge<'a> {
         if self.answered_texts.contains(&text) {
             return Err((Reason::Answered, "the customer answered a question of the same words".to_owned()));
         }
-        // A field that is no field any more is not known.
+        // A field that no longer exists is not known.
         if !field.is_empty() && Field::parse(field).is_ok_and(|field| self.known.has(&field)) {
             return Err((Reason::Known, format!("the customer's {field} is filled")));
         }
         Ok(())
     }
 
-    /// How often, when and where it was asked.
+    /// Checks how often, when and where it was asked.
     fn check_history(&self, question: &Question) -> std::result::Result<(), (Reason, String)> {
         let Situation { now, conversation_id, .. } = self.situation;
         if question.attempt_count >= MAX_ATTEMPTS {
@@ -239,7 +239,7 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// What the timing of a question is worth now, or why it is not its time.
+    /// Returns the score of the timing of a question, or why it is not due.
     fn due(&self, question: &Question, is_relevant: bool) -> Verdict {
         let Situation { now, conversation_id, customer, .. } = self.situation;
         let status = customer.status.0;
@@ -278,8 +278,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The questions that are closed: first those that were declined, then those that were answered,
-    /// each the latest first.
+    /// Returns the closed questions: first the declined ones, then the answered ones, each the latest first.
     fn closed(&self) -> impl Iterator<Item = LeftOut> {
         let mut declined: Vec<_> = self.candidates.declined.iter().collect();
         declined.sort_by_key(|question| Reverse((question.skipped_at, question.id)));
@@ -299,7 +298,7 @@ fn without(question: &Question, reason: Reason, explanation: String) -> LeftOut 
     LeftOut { id: question.id, question: question.question.clone(), reason, explanation }
 }
 
-/// How much a question matters, from 1 to 4.
+/// Returns the priority of a question, from 1 to 4.
 fn priority(question: &Question) -> i32 {
     question.priority.0.into()
 }
@@ -317,14 +316,14 @@ fn shown(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// A text without what does not matter, by which questions are the same.
+/// Returns a text without the differences that do not matter. Questions with the same result are the same.
 fn normal(text: &str) -> String {
     let folded = fold(text);
     let pieces: Vec<_> = split::pieces(&folded).map(Piece::text).collect();
     if pieces.is_empty() { folded } else { pieces.join(" ") }
 }
 
-/// The words that say what a text is about.
+/// Returns the words that show the topic of a text.
 fn words(text: &str) -> BTreeSet<String> {
     let says_something = |word: &&str| word.chars().count() >= MIN_LETTERS && !GRAMMAR.contains(word);
     let mut words = BTreeSet::new();

@@ -9,14 +9,14 @@ use crate::pb::{ErrorReason, PendingQuestionStatus as Status};
 use crate::questions::store::Question;
 use crate::rpc::words::{Text, Word};
 
-/// Where something was said.
+/// The conversation and the message of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Source {
     pub(crate) conversation_id: Option<Uuid>,
     pub(crate) message_id: Option<Uuid>,
 }
 
-/// What happens to a question.
+/// A step of a question.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Step {
     Ask { source: Source, cooldown: TimeDelta },
@@ -25,7 +25,7 @@ pub(crate) enum Step {
     Skip { declined: bool, reason: String },
 }
 
-/// A step without what belongs to it: what the table of the contract is made of.
+/// The kind of a step, without its data: the rows of the contract's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Ask,
@@ -38,7 +38,7 @@ enum Kind {
 impl Kind {
     const ALL: [Self; 5] = [Self::Ask, Self::Answer, Self::Verify, Self::Skip, Self::Decline];
 
-    /// What the contract calls it.
+    /// Returns its name in the contract.
     fn name(self) -> &'static str {
         match self {
             Self::Ask => "ask",
@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// The state to which the step leads, if it is allowed.
+    /// Returns the state to which the step leads; `None` if it is not allowed.
     fn leads_from(self, status: Status) -> Option<Status> {
         use Status::{Answered, Asked, Declined, Expired, Pending, Skipped, Verified};
         match (self, status) {
@@ -74,7 +74,7 @@ impl Step {
         }
     }
 
-    /// Where it happened, if it happens in conversations.
+    /// Returns the source of the step, if it happens in conversations.
     pub(crate) fn source(&self) -> Source {
         match self {
             Self::Ask { source, .. } | Self::Answer { source, .. } => *source,
@@ -82,7 +82,7 @@ impl Step {
         }
     }
 
-    /// Whether the question has taken this very step already: the caller has not received the answer.
+    /// Returns whether the question has taken this same step already: the caller has not received the response.
     ///
     /// # Errors
     ///
@@ -96,8 +96,8 @@ impl Step {
         }
     }
 
-    /// The fields in which this step differs from the same step that the question has taken. Returns `None` if the
-    /// question has taken no such step.
+    /// Returns the fields in which this step differs from the same step that the question has taken. `None` if
+    /// the question has not taken it.
     fn differences(&self, question: &Question) -> Option<Vec<&'static str>> {
         let (taken, fields) = match self {
             Self::Ask { source, cooldown } => {
@@ -133,7 +133,7 @@ impl Step {
         taken.then(|| differing(fields))
     }
 
-    /// The question after the step.
+    /// Returns the question after the step.
     pub(crate) fn take(&self, question: &Question, now: DateTime<Utc>) -> Result<Question> {
         let to = self.kind().leads_from(status(question));
         let to = to.ok_or_else(|| {
@@ -167,17 +167,17 @@ impl Step {
     }
 }
 
-/// Whether a question waits to be asked or answered.
+/// Returns whether a question waits to be asked or answered.
 pub(crate) fn is_open(question: &Question) -> bool {
     matches!(status(question), Status::Pending | Status::Asked)
 }
 
-/// Whether nobody has dealt with a question until it expired.
+/// Returns whether a question expired before it was answered or declined.
 pub(crate) fn is_expired(question: &Question) -> bool {
     status(question) == Status::Expired
 }
 
-/// The question as it reads at `now`: what nobody has dealt with until it expires has expired.
+/// Returns the question in its state at `now`. A question that waits has expired from its time of expiry on.
 pub(crate) fn as_of(question: Question, now: DateTime<Utc>) -> Question {
     let waits = matches!(status(&question), Status::Pending | Status::Asked | Status::Skipped);
     match question.expires_at {
@@ -193,7 +193,7 @@ pub(crate) fn check_update(current: &Question) -> Result<()> {
     if is_open(current) { Ok(()) } else { Err(not_allowed(current, "update", &[])) }
 }
 
-/// The question was last asked with the message of the step, but with other content.
+/// Returns the error for a question that was last asked with the message of the step, but with other content.
 fn asked_otherwise(question: &Question, differs: &[&str]) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::IdempotencyKeyReused,
@@ -206,8 +206,8 @@ fn asked_otherwise(question: &Question, differs: &[&str]) -> Error {
     }
 }
 
-/// The step does not lead on from the state of the question. `differs` are the fields in which it is another one than
-/// the same step that the question has taken.
+/// Returns the error for a step that does not lead on from the state of the question. `differs` has the fields
+/// in which it differs from the same step that the question has taken.
 fn not_allowed(question: &Question, step: &str, differs: &[&str]) -> Error {
     let from = status(question);
     let recorded = match differs {

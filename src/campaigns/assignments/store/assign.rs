@@ -1,5 +1,5 @@
-//! The statement that assigns customers, written by hand: it looks each of them up by its key, judges and
-//! adds in one go, whatever the planner thinks of ten thousand lookups.
+//! The statement that assigns customers. It is written by hand, and looks up, judges and inserts each customer
+//! in one go. So it does not depend on the planner's estimate for ten thousand lookups.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -19,14 +19,14 @@ use crate::error::Result;
 use crate::pb::{AssignmentStatus, ContactChannel};
 use crate::rpc::words::Text;
 
-/// What became of customers that were to be assigned.
+/// The result of assigning customers.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Assigned {
-    /// How many were added.
+    /// The number of customers that were added.
     pub(crate) added: i64,
-    /// How many were assigned before, and may be sent to.
+    /// The number of customers that were assigned before and may be sent to.
     pub(crate) existing: i64,
-    /// Those that may not be sent to, in the order of the ids.
+    /// The customers that may not be sent to, in the order of the ids.
     pub(crate) refused: Vec<Refused>,
 }
 
@@ -40,8 +40,8 @@ pub(crate) struct Refused {
     pub(crate) is_assigned: bool,
 }
 
-/// Assigns customers to a campaign, which must be held: each that is not yet, unless it may not be sent to.
-/// Who had events in the campaign before has come as far as these say.
+/// Assigns customers to a campaign, which must be locked. It adds each that is not assigned and may be sent to.
+/// The progress of a customer with earlier events of the campaign follows from these events.
 pub(crate) async fn assign(
     tx: &TenantTx,
     (campaign_id, channel): (Uuid, Option<Text<ContactChannel>>),

@@ -1,5 +1,5 @@
-//! The statement that lists assignments, written by hand: of each on a page it looks up whether the customer
-//! may be sent to now.
+//! The statement that lists assignments. It is written by hand: for each assignment of a page it looks up
+//! whether the customer may be sent to now.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -14,7 +14,7 @@ use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 use crate::rpc::Page;
 
-/// One page of the assignments that `filter` lets through, and one row more if there is one.
+/// Returns one page of the assignments that match `filter`, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     of: Of,
@@ -35,7 +35,7 @@ struct List<'f> {
     limit: i64,
 }
 
-/// The SQL depends on what is set; a connection would keep a statement for each combination.
+/// The SQL depends on the conditions that are set. A connection would keep a statement for each combination.
 impl QueryId for List<'_> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -45,7 +45,7 @@ impl Query for List<'_> {
     type SqlType = (SqlUuid, SqlUuid, SmallInt, Timestamptz, Timestamptz, Nullable<SmallInt>);
 }
 
-/// What looks up the channel of the campaign of an assignment `a`.
+/// The join that looks up the channel of the campaign of an assignment `a`.
 const CHANNEL: &str = " CROSS JOIN LATERAL (SELECT x.channel FROM campaigns AS x \
                        WHERE x.tenant_id = {tenant} AND x.id = a.campaign_id OFFSET 0) AS campaign";
 
@@ -58,7 +58,7 @@ impl QueryFragment<Pg> for List<'_> {
         out.push_sql("(SELECT a.*, ");
         refusal::push_case(&mut out);
         out.push_sql(" AS refusal FROM ");
-        // Where nobody is left out, only those on the page are judged.
+        // If no customer is left out, only the assignments of the page are judged.
         if self.filter.exclude_refused {
             out.push_sql("campaign_customers AS a");
         } else {
@@ -96,7 +96,7 @@ impl List<'_> {
             out.push_sql(" AND a.customer_id = ");
             out.push_bind_param::<SqlUuid, _>(customer_id)?;
         }
-        // One is asked for with `=`, which an index that goes on with the list's order can answer.
+        // A single value is compared with `=`. An index that continues in the list's order can then answer.
         if let [progress] = self.filter.progresses.as_slice() {
             out.push_sql(" AND a.progress = ");
             out.push_bind_param::<SmallInt, _>(progress)?;
@@ -112,20 +112,20 @@ impl List<'_> {
         Ok(())
     }
 
-    /// Writes the conditions on the assignments `a`, and that only those of the page are wanted.
+    /// Writes the conditions on the assignments `a`, with the order and the limit of the page.
     fn push_page<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, of: &str) -> QueryResult<()> {
         self.push_conditions(out)?;
         self.push_order(out, of)
     }
 
-    /// Writes the order, and how many are wanted.
+    /// Writes the order and the limit.
     fn push_order<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, of: &str) -> QueryResult<()> {
-        // The limit is text: a plan for any limit takes it for a tenth of the rows, and reads all of them.
+        // The limit is text: a plan for any limit expects a tenth of the rows, and reads all of them.
         out.push_sql(&format!(" ORDER BY {of}.{} LIMIT {}", self.key(), self.limit));
         Ok(())
     }
 
-    /// The column by which a list goes.
+    /// Returns the column that orders the list.
     fn key(&self) -> &'static str {
         match self.of {
             Of::Campaign(..) => "customer_id",

@@ -1,4 +1,4 @@
-//! Who may not be sent to now, and why: one rule in SQL, for all statements that ask for it.
+//! The reasons why customers may not be sent to now: one rule in SQL, for all statements that need it.
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
@@ -9,14 +9,14 @@ use crate::db::literal::push_of_tenant;
 use crate::pb::{AssignmentRefusal, ConsentState, ContactChannel, CustomerStatus};
 use crate::rpc::words::Word;
 
-/// The reasons in their order, each with its condition on what [`push_lookups`] finds.
+/// The reasons in their order, each with its condition on the rows that [`push_lookups`] finds.
 const REASONS: [(AssignmentRefusal, &str); 3] = [
     (AssignmentRefusal::CustomerNotFound, "customer.status IS NULL"),
     (AssignmentRefusal::CustomerBlocked, "customer.is_blocked"),
     (AssignmentRefusal::OptedOut, "consent.is_refused"),
 ];
 
-/// Writes the number of the reason why a customer may not be sent to; null where it may.
+/// Writes the number of the reason why a customer may not be sent to; null if it may.
 pub(super) fn push_case(out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql("CASE");
     for (refusal, condition) in REASONS {
@@ -25,8 +25,8 @@ pub(super) fn push_case(out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(" END");
 }
 
-/// Writes the joins that look up what [`push_case`] judges, of a tenant's customer for a channel: the columns
-/// where the two are found. Each is a lookup by a key.
+/// Writes the joins that look up the rows that [`push_case`] judges. The customer and the channel are given as
+/// columns. Each join is a lookup by a key.
 pub(super) fn push_lookups<'b>(
     out: &mut AstPass<'_, 'b, Pg>,
     tenant: &'b Uuid,

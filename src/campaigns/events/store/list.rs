@@ -1,6 +1,6 @@
-//! The statement that lists events, written by hand: which events are on a page is found in an index alone,
-//! which has all that is asked for, and only these are read. So kinds that are rare among many are found
-//! without reading the many.
+//! The statement that lists events. It is written by hand: the events of a page are found in an index alone,
+//! and only these events are read. The index has all the columns of the conditions. So rare kinds are found
+//! without reading the events of frequent kinds.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 
-/// One page of the events that `filter` lets through, and one row more if there is one.
+/// Returns one page of the events that match `filter`, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
@@ -44,7 +44,7 @@ struct List {
     limit: i64,
 }
 
-/// The SQL depends on what is set; a connection would keep a statement for each combination.
+/// The SQL depends on the conditions that are set. A connection would keep a statement for each combination.
 impl QueryId for List {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -70,7 +70,7 @@ impl Query for List {
 }
 
 impl List {
-    /// The conditions on the events `p`.
+    /// Writes the conditions on the events `p`.
     fn conditions<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let Filter { campaign_id, customer_id, kinds, occurred_from, occurred_until } = &self.filter;
         out.push_sql(" WHERE p.tenant_id = ");
@@ -126,7 +126,7 @@ impl QueryFragment<Pg> for List {
         );
         self.conditions(&mut out)?;
         out.push_sql(order[0]);
-        // As text: a plan for any limit takes it for a tenth of the tenant's rows, and reads all of them.
+        // The limit is text: a plan for any limit expects a tenth of the tenant's rows, and reads all of them.
         out.push_sql(&format!(" LIMIT {}", self.limit));
         let rest = ") AS page CROSS JOIN LATERAL (SELECT x.* FROM campaign_events AS x \
              WHERE x.tenant_id = {tenant} AND x.id = page.id OFFSET 0) AS e \

@@ -1,4 +1,4 @@
-//! The statement that records events, written by hand: a column of the table is an array.
+//! The statement that records events. It is written by hand: each column of the table is an array.
 
 use std::collections::BTreeSet;
 
@@ -17,13 +17,13 @@ use crate::error::Result;
 use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
 use crate::rpc::words::Text;
 
-/// Records events, raises how far the customers have come whom their campaigns are for, and keeps what the
-/// events say about being contacted. Gives the ids and channels of those that were recorded, which are those
-/// that were not before, of campaigns, customers and conversations that there are and that belong together, with
-/// a cost in the campaign's currency. Of two with the same `event_id` it is the first.
+/// Records events, raises the progress of customers that are assigned to the campaigns, and stores the consents
+/// of the events. A recorded event is new, and its campaign, customer and conversation exist and belong
+/// together. Its cost is in the campaign's currency. Of two with the same `event_id`, the first one counts.
+/// Returns the ids and the channels of the recorded events.
 ///
-/// Events are recorded in the order of their `event_id`, then customers are raised and then consents kept in
-/// that of their ids, so that no two batches wait for each other.
+/// Events are recorded in the order of their `event_id`. Then customers are raised, and then consents are
+/// stored, each in the order of their ids. So no two batches wait for each other.
 pub(crate) async fn record(
     tx: &TenantTx,
     events: &[NewEvent],
@@ -41,7 +41,7 @@ pub(crate) async fn record(
 struct Record<'e> {
     tenant: Uuid,
     now: DateTime<Utc>,
-    /// Those of the events, each once.
+    /// The campaigns of the events, each once.
     campaigns: Vec<Uuid>,
     ids: Vec<Uuid>,
     campaign_ids: Vec<Uuid>,
@@ -116,7 +116,7 @@ impl<'e> Record<'e> {
     }
 }
 
-/// The statement is the same whatever it borrows from.
+/// The statement is the same for any lifetime.
 impl QueryId for Record<'_> {
     type QueryId = Record<'static>;
     const HAS_STATIC_QUERY_ID: bool = true;
@@ -188,7 +188,8 @@ impl QueryFragment<Pg> for Record<'_> {
              furthest AS (SELECT e.campaign_id, e.customer_id, max(e.created_at) AS now, max(";
         push_of_tenant(&mut out, recorded, &self.tenant)?;
         push_progress(&mut out);
-        // Who is to be raised is held in the order of the ids, and read as the last one left it.
+        // The customers to raise are locked in the order of their ids, and read as the last transaction left
+        // them.
         let raised = ") AS progress FROM recorded AS e GROUP BY e.campaign_id, e.customer_id \
              ORDER BY e.campaign_id, e.customer_id), \
              behind AS (SELECT f.campaign_id, f.customer_id, f.now, f.progress FROM furthest AS f \
@@ -205,9 +206,9 @@ impl QueryFragment<Pg> for Record<'_> {
     }
 }
 
-/// Writes what keeps consents: of what a customer said about a channel, in this batch and before, what it said
-/// last holds. The order is whole, and no part of it depends on when an event was recorded: so whatever order
-/// events come in, the same one decides.
+/// Writes the clause that stores consents. Of all that a customer said about a channel, in this batch and
+/// before, the last statement holds. The order is total, and no part of it depends on when an event was
+/// recorded. So the result is the same in any order of recording.
 fn push_said<'b>(out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult<()> {
     out.push_sql(
         "said AS (SELECT DISTINCT ON (r.customer_id, r.on_channel) r.* FROM (SELECT e.*, \

@@ -17,7 +17,8 @@ fn reached(of: Of, kinds: &[Kind], customers: i64) -> Reached {
     Reached { of, kinds: kinds.iter().copied().collect(), customers }
 }
 
-/// What customers of one campaign come to, each so many with these kinds.
+/// Returns the rates of one campaign whose customers had these kinds of events. Each number is a number of
+/// customers.
 fn rates(customers: &[(&[Kind], i64)]) -> Rates {
     let total = Of::Group(Group::Total);
     let rows = customers.iter().map(|(kinds, count)| reached(total, kinds, *count)).collect();
@@ -66,7 +67,7 @@ fn what_comes_of_a_customer_counts_on_the_day_on_which_it_was_reached() {
 fn of_all_campaigns_a_customer_counts_once_for_each_that_reached_it() {
     let campaign = |number| Of::Group(Group::Campaign(Uuid::from_u128(number)));
     let rows = vec![
-        // One tells of deliveries, and the other one does not.
+        // One campaign reports deliveries, and the other one does not.
         reached(campaign(1), &[Kind::Sent, Kind::Delivered, Kind::Opened], 1),
         reached(campaign(1), &[Kind::Sent], 7),
         reached(campaign(2), &[Kind::Sent], 3),
@@ -78,7 +79,7 @@ fn of_all_campaigns_a_customer_counts_once_for_each_that_reached_it() {
     assert_eq!((total.rates().open, total.rates().delivery), (Some(0.25), Some(1.0 / 11.0)));
 }
 
-/// An event: of which campaign and customer, of which kind, on which day.
+/// An event: its campaign, its customer, its kind, its day.
 type Event = (u8, u8, Kind, usize);
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -86,7 +87,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec((0..3_u8, 0..6_u8, kind, 1..5_usize), 0..60)
 }
 
-/// How many customers have each set of kinds among the events that are of something.
+/// Returns how many customers have each set of kinds among the events with the same key.
 fn count<K: Ord>(events: &[Event], of: impl Fn(&Event) -> Option<K>) -> BTreeMap<(K, Vec<Kind>), i64> {
     let mut kinds: BTreeMap<(u8, K), Vec<Kind>> = BTreeMap::new();
     for event in events {
@@ -107,7 +108,7 @@ fn rows<K: Ord>(counts: BTreeMap<(K, Vec<Kind>), i64>, of: impl Fn(K) -> Of) -> 
     counts.into_iter().map(|((key, kinds), customers)| reached(of(key), &kinds, customers)).collect()
 }
 
-/// The rows of a campaign, as the statement gives them.
+/// Returns the rows of a campaign, as the statement returns them.
 fn by_day(events: &[Event]) -> Vec<Reached> {
     let first = |customer: u8, kind: Kind| {
         let of = events.iter().filter(|event| (event.1, event.2) == (customer, kind));
@@ -120,7 +121,7 @@ fn by_day(events: &[Event]) -> Vec<Reached> {
     all
 }
 
-/// The rows of all campaigns.
+/// Returns the rows of all campaigns.
 fn by_campaign(events: &[Event]) -> Vec<Reached> {
     let id = |campaign: u8| Group::Campaign(Uuid::from_u128(campaign.into()));
     let mut all = rows(count(events, |_| Some(())), |()| Of::Group(Group::Total));

@@ -15,7 +15,7 @@ use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 use crate::pb::CampaignAttribution;
 
-/// What was bought in a group in one currency, in millionths.
+/// The purchases of a group in one currency, in millionths.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Bought {
     pub(crate) group: Group,
@@ -26,7 +26,7 @@ pub(crate) struct Bought {
     pub(crate) refunded: i128,
 }
 
-/// The purchases of a scope, by group and currency, and in all by currency.
+/// Returns the purchases of a scope, by group and currency, and in total by currency.
 pub(crate) async fn list_bought(tx: &TenantTx, scope: &Scope) -> Result<Vec<Bought>> {
     type Row = (Option<i32>, Option<Uuid>, String, i64, i64, Option<String>, Option<String>);
     let list = ListBought { tenant: tx.tenant(), scope };
@@ -45,7 +45,7 @@ pub(crate) async fn list_bought(tx: &TenantTx, scope: &Scope) -> Result<Vec<Boug
 }
 
 impl Scope {
-    /// Writes where the scope's purchases `p` come from, each of the campaign `t.campaign_id`.
+    /// Writes the FROM clause of the scope's purchases `p`, each of the campaign `t.campaign_id`.
     pub(super) fn push_purchases<'b>(
         &'b self,
         out: &mut AstPass<'_, 'b, Pg>,
@@ -73,7 +73,8 @@ impl Scope {
         self.push_window(out, "p.purchased_at")
     }
 
-    /// Writes that touches are looked for only where the campaign has any, where touches count.
+    /// Writes a condition that limits the search for touches to customers with events of the campaign. It is
+    /// only needed if purchases are attributed by touch.
     fn push_touched<'b>(
         &self,
         out: &mut AstPass<'_, 'b, Pg>,

@@ -1,3 +1,3 @@
-//! Messages in progress: who writes them, and their text so far.
+//! Messages in progress: their producers, and their text so far.
 
 pub(crate) mod store;

@@ -17,10 +17,11 @@ use crate::db::literal::NO_COPY;
 use crate::db::schema::{message_drafts, message_pieces};
 use crate::error::Result;
 
-/// Messages that [`list_expired`] lists at most: a few batches of the lanes, which others use too.
+/// The limit of messages that [`list_expired`] returns: a few batches of the lanes, which are used for other
+/// writes too.
 pub(crate) const MAX_EXPIRED: usize = 500;
 
-/// Messages whose lease has run out, of all tenants.
+/// Reads the messages of all tenants whose lease has run out.
 const EXPIRED: &str = "
     SELECT d.tenant_id, d.conversation_id, m.message_key
     FROM message_drafts AS d
@@ -33,15 +34,16 @@ const EXPIRED: &str = "
     WHERE greatest(d.held_at, p.created_at) < clock_timestamp() - make_interval(secs => $1)
     LIMIT $2";
 
-/// Messages in progress of one look at many conversations: more than are ever written at once.
+/// The limit of messages in progress that one look returns: more than are ever written at once.
 const MAX_PROGRESS: i64 = 5_000;
 
-/// How far messages in progress have come.
+/// Reads how far messages in progress have come.
 ///
-/// It reads all messages in progress of all tenants, which are few, and then message by message. Where there are none it
-/// does nothing with the conversations that it is asked for. The table is empty at one moment and has thousands of rows
-/// at the next, so the planner must have no choice: with a join, a plan that was made while the table was empty reads all
-/// of it once for each conversation. `IS TRUE` has the conversations hashed, and `LIMIT 1` keeps the lookups by key.
+/// It reads all messages in progress of all tenants, which are few, and then looks up each message. Without
+/// messages in progress, it does not touch the conversations of the request. The table is empty at one moment
+/// and has thousands of rows at the next, so the planner must have no choice. With a join, a plan that was made
+/// while the table was empty reads all of it once for each conversation. `IS TRUE` has the conversations
+/// hashed, and `LIMIT 1` keeps the lookups by key.
 const PROGRESS: &str = "
     SELECT d.tenant_id, d.conversation_id, m.sequence, coalesce(m.change, 0) AS since, d.holder, p.length
     FROM message_drafts AS d
@@ -67,13 +69,13 @@ pub(crate) struct Progress {
     pub(crate) conversation_id: Uuid,
     #[diesel(sql_type = BigInt)]
     pub(crate) sequence: i64,
-    /// The change since which it is in progress.
+    /// The number of the change that put it in progress; 0 if it is in progress since it was added.
     #[diesel(sql_type = BigInt)]
     pub(crate) since: i64,
-    /// The stream that holds it.
+    /// The id of the stream that holds it.
     #[diesel(sql_type = SqlUuid)]
     pub(crate) holder: Uuid,
-    /// Bytes of its text.
+    /// The length of its text in bytes.
     #[diesel(sql_type = BigInt)]
     pub(crate) length: i64,
 }
@@ -89,16 +91,16 @@ pub(crate) struct Expired {
     pub(crate) message_key: String,
 }
 
-/// Text of a message in progress.
+/// A piece of the text of a message in progress.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Text {
     pub(crate) message_id: Uuid,
-    /// Where it begins, in bytes of the message's text.
+    /// The offset of the piece, in bytes of the message's text.
     pub(crate) offset: i32,
     pub(crate) text: String,
 }
 
-/// Makes streams the ones that write messages. A message that was not in progress is from here on.
+/// Sets the streams that hold messages. A message that was not in progress becomes so.
 pub(crate) async fn hold(tx: &TenantTx, holds: &[Hold<'_>]) -> Result<()> {
     let upsert = Upsert {
         tenant: tx.tenant(),
@@ -123,7 +125,7 @@ pub(crate) async fn extend(tx: &TenantTx, pieces: &[Piece<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the pieces of messages.
+/// Deletes the pieces of messages.
 pub(crate) async fn delete_pieces(tx: &TenantTx, message_ids: &[Uuid]) -> Result<()> {
     diesel::delete(message_pieces::table)
         .filter(message_pieces::tenant_id.eq(tx.tenant()))
@@ -133,7 +135,7 @@ pub(crate) async fn delete_pieces(tx: &TenantTx, message_ids: &[Uuid]) -> Result
     Ok(())
 }
 
-/// Says that messages are in progress no more.
+/// Deletes the drafts of messages: they are no longer in progress.
 pub(crate) async fn delete(tx: &TenantTx, message_ids: &[Uuid]) -> Result<()> {
     diesel::delete(message_drafts::table)
         .filter(message_drafts::tenant_id.eq(tx.tenant()))
@@ -143,8 +145,8 @@ pub(crate) async fn delete(tx: &TenantTx, message_ids: &[Uuid]) -> Result<()> {
     Ok(())
 }
 
-/// The newest messages of a conversation that are in progress, the last one first, and the streams that
-/// hold them. Ids are in the order of creation.
+/// Returns the newest messages in progress of a conversation and the streams that hold them, the last message
+/// first. Ids are in the order of creation.
 pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, limit: i64) -> Result<Vec<(Uuid, Uuid)>> {
     let holders = message_drafts::table
         .filter(message_drafts::tenant_id.eq(tx.tenant()))
@@ -157,8 +159,8 @@ pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, limit: i64) -> Re
     Ok(holders)
 }
 
-/// How far the messages in progress of these conversations have come that have text. Each conversation is named by
-/// its tenant and its id; as the owner.
+/// Returns how far the messages in progress of these conversations have come, for messages that have text. Each
+/// conversation is named by its tenant and its id. It runs as the owner, for all tenants.
 pub(crate) async fn list_progress(
     connection: &mut AsyncPgConnection,
     tenants: &[Uuid],
@@ -171,7 +173,7 @@ pub(crate) async fn list_progress(
     query.load(connection).await
 }
 
-/// The stream that holds a message, while it is in progress.
+/// Returns the stream that holds a message; `None` if the message is not in progress.
 pub(crate) async fn find_holder(tx: &TenantTx, message_id: Uuid) -> Result<Option<Uuid>> {
     let holder = message_drafts::table
         .find((tx.tenant(), message_id))
@@ -182,8 +184,8 @@ pub(crate) async fn find_holder(tx: &TenantTx, message_id: Uuid) -> Result<Optio
     Ok(holder)
 }
 
-/// The text of messages in progress that is in pieces, each message's in its order, message by message, as
-/// far as `bytes` go.
+/// Returns the pieces of messages in progress within `bytes`, message by message, each message's pieces in
+/// order.
 pub(crate) async fn list_texts(tx: &TenantTx, message_ids: &[Uuid], bytes: usize) -> Result<Rows<Text>> {
     let texts = message_pieces::table
         .filter(message_pieces::tenant_id.eq(tx.tenant()))
@@ -193,7 +195,7 @@ pub(crate) async fn list_texts(tx: &TenantTx, message_ids: &[Uuid], bytes: usize
     Ok(Rows::of(fitted(each::each(message_ids, texts), bytes).load(&mut tx.connection()).await?))
 }
 
-/// Messages whose lease has run out, of all tenants: on a connection that is no tenant's.
+/// Returns the messages of all tenants whose lease has run out. The connection must not be a tenant's.
 pub(crate) async fn list_expired(
     connection: &mut AsyncPgConnection,
     lease: Duration,

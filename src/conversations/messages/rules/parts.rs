@@ -1,4 +1,4 @@
-//! What is known of the text of a message, and whether text that is sent again is the same.
+//! The known parts of a message's text. They tell whether text that is sent again is the same.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,16 +8,16 @@ use uuid::Uuid;
 use super::{Change, Write, length};
 use crate::conversations::messages::store::Known;
 
-/// Bytes of a text that are to be read.
+/// The bytes of a text that must be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) message_id: Uuid,
-    /// Where they begin.
+    /// The offset of the first byte.
     pub(crate) offset: i64,
     pub(crate) length: i64,
 }
 
-/// Bytes of a text as they are stored. They may begin and end within a character.
+/// Stored bytes of a text. They may begin and end within a character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) message_id: Uuid,
@@ -25,8 +25,8 @@ pub(crate) struct Stored {
     pub(crate) text: Vec<u8>,
 }
 
-/// The stored text that writes say again, and that must be read to tell whether it is the same: no more
-/// than they have themselves.
+/// Returns the stored spans that writes send again. They must be read to tell whether the text is the same.
+/// They are no longer than the text of the writes.
 pub(crate) fn said_again(writes: &[&Write], known: &[Known]) -> Vec<Span> {
     let said = writes.iter().filter_map(|write| match &write.change {
         Change::Extend { offset, text, .. } if !text.is_empty() => Some((*write, *offset, text)),
@@ -46,7 +46,7 @@ pub(crate) fn said_again(writes: &[&Write], known: &[Known]) -> Vec<Span> {
     spans.collect()
 }
 
-/// Bytes of a text, each with its place. They may overlap, and need not be all.
+/// Bytes of a text, each part with its offset. Parts may overlap, and need not cover the whole text.
 #[derive(Debug, Default)]
 pub(super) struct Parts<'w>(Vec<(i64, Cow<'w, [u8]>)>);
 
@@ -55,13 +55,13 @@ impl<'w> Parts<'w> {
         self.0.push((offset, text));
     }
 
-    /// The first byte of a text, which begins at `offset` and of which what lies before `end` is there
-    /// already, that is another one than is there. Nothing if there is none.
+    /// Returns the offset of the first byte that differs from the known parts; `None` if no byte differs.
+    /// `text` begins at `offset`. Its bytes before `end` are stored already.
     pub(super) fn differ_from(&self, offset: i64, text: &str, end: i64) -> Option<i64> {
         let known = usize::try_from(end.saturating_sub(offset)).ok()?;
         let said = text.as_bytes().get(..known.min(text.len()))?;
         let differences = self.0.iter().filter_map(|(start, part)| {
-            // Both from the byte on that both have.
+            // Both slices begin at the first byte that both have.
             let skip = |from: i64| usize::try_from(from.saturating_sub(*start)).unwrap_or(0);
             let ahead = usize::try_from(start.saturating_sub(offset)).unwrap_or(0);
             let (ours, theirs) = (said.get(ahead..)?, part.get(skip(offset)..)?);

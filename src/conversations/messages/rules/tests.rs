@@ -94,8 +94,8 @@ fn an_ended_conversation_takes_nothing_but_answers_resends() {
 }
 
 proptest! {
-    /// Whatever comes, in whatever batches, a conversation is 1..=n without a hole, and a key
-    /// has one place.
+    /// For any writes, in any batches, the sequences of a conversation are 1..=n without a hole, and a key has
+    /// one place.
     #[test]
     fn there_is_never_a_hole(batches in prop::collection::vec(prop::collection::vec((0..3u128, 0..12u8), 1..20), 1..10)) {
         let mut stored: Vec<Known> = Vec::new();
@@ -132,7 +132,7 @@ proptest! {
 
 const LEASE: Duration = Duration::from_secs(120);
 
-/// Streams, by the number of the name that they hold messages under.
+/// Returns the id under which a stream holds messages, by its number.
 fn stream(number: u128) -> Uuid {
     Uuid::from_u128(1_000 + number)
 }
@@ -148,7 +148,7 @@ fn start(key: &str, producer: &str, holder: u128) -> Write {
     }
 }
 
-/// The same, without the text so far.
+/// Returns the same start with `restart`.
 fn restart(key: &str, producer: &str, holder: u128) -> Write {
     let mut write = start(key, producer, holder);
     if let Change::Start { restart, .. } = &mut write.change {
@@ -177,14 +177,14 @@ fn expire(key: &str) -> Write {
     write(key, Change::Expire)
 }
 
-/// Tables with one open conversation, 1.
+/// Returns tables with one open conversation, 1.
 fn tables() -> Tables {
     let mut tables = Tables::new(LEASE);
     tables.open(1);
     tables
 }
 
-/// What becomes of one write in a transaction of its own.
+/// Returns the outcome of one write in a transaction of its own.
 fn one(tables: &mut Tables, write: Write) -> Outcome {
     tables.commit(&[write]).pop().flatten().expect("one write alone is decided")
 }
@@ -206,7 +206,7 @@ fn differs(outcome: Outcome, from: i64) {
     assert!(matches!(error, Error::TextDiffers { from: found, .. } if found == from), "{error:?}");
 }
 
-/// An ack's offset, whether it was there already, and what the write did.
+/// Returns the offset of an ack, whether it was a repeat, and the effect of the write.
 #[track_caller]
 fn acked(outcome: Outcome) -> (i64, bool, Effect) {
     let placed = outcome.expect("an ack");
@@ -273,7 +273,7 @@ fn the_same_producer_takes_its_message_over_at_once() {
     one(&mut tables, start("a", "p", 1)).expect("started");
     one(&mut tables, delta("a", 1, 0, "Hello")).expect("appended");
     assert_eq!(acked(one(&mut tables, start("a", "p", 2))), (5, true, Effect::Held));
-    // The former stream writes nothing any more, not even what is there already.
+    // The former stream can write nothing any more, not even text that is stored already.
     for late in [delta("a", 1, 5, "x"), delta("a", 1, 0, "Hello"), finish("a", 1, 5), abort("a", 1)] {
         refused(one(&mut tables, late), ErrorReason::MessageNotStarted);
     }
@@ -338,14 +338,14 @@ fn texts_are_never_welded() {
             tables.commit(&first);
             second[..2].iter().map(|write| Some(one(&mut tables, write.clone()))).collect()
         };
-        // Also what the stream had sent by then is the other text's.
+        // What the stream had sent by then belongs to the other text, too.
         refused(outcomes.pop().flatten().expect("decided"), ErrorReason::MessageNotStarted);
         differs(outcomes.pop().flatten().expect("decided"), 0);
         refused(one(&mut tables, second[2].clone()), ErrorReason::MessageNotStarted);
         refused(one(&mut tables, finish("a", 1, 11)), ErrorReason::MessageNotStarted);
         refused(one(&mut tables, abort("a", 1)), ErrorReason::MessageNotStarted);
         assert_eq!(tables.row(1, "a").text(), "Yes, we do.");
-        // The lease is still the producer's.
+        // The producer keeps its lease.
         refused(one(&mut tables, start("a", "q", 2)), ErrorReason::MessageHeld);
         assert_eq!(acked(one(&mut tables, start("a", "p", 1))), (11, true, Effect::Held));
         one(&mut tables, delta("a", 1, 4, " we do. Come by!")).expect("the same text, and more");
@@ -382,7 +382,7 @@ fn a_restart_drops_the_text_and_is_a_change() {
     assert_eq!((again.durable_offset, again.since, again.deduplicated), (0, 1, true));
     assert_eq!(again.effect, Effect::Restarted { change: 1 });
     one(&mut tables, delta("a", 1, 0, "No")).expect("another text");
-    // By another stream of the producer too, and by another producer once the lease has run out.
+    // Also by another stream of the producer, and by another producer once the lease has run out.
     assert_eq!(acked(one(&mut tables, restart("a", "p", 2))).2, Effect::Restarted { change: 2 });
     refused(one(&mut tables, delta("a", 1, 0, "No")), ErrorReason::MessageNotStarted);
     refused(one(&mut tables, restart("a", "q", 3)), ErrorReason::MessageHeld);
@@ -390,7 +390,7 @@ fn a_restart_drops_the_text_and_is_a_change() {
     assert_eq!(acked(one(&mut tables, restart("a", "q", 3))).2, Effect::Restarted { change: 3 });
     one(&mut tables, delta("a", 3, 0, "Maybe")).expect("appended");
     one(&mut tables, abort("a", 3)).expect("given up");
-    // What was given up begins anew as well, and what is whole does not.
+    // An incomplete message restarts as well, and a complete one does not.
     let reopened = one(&mut tables, restart("a", "p", 1)).expect("restarted");
     assert_eq!((reopened.durable_offset, reopened.effect), (0, Effect::Reopened { change: 5 }));
     one(&mut tables, delta("a", 1, 0, "No.")).expect("appended");
@@ -456,7 +456,7 @@ fn an_end_sent_again_is_acked_and_another_end_is_refused() {
         one(&mut tables, delta(key, 1, 0, "Hello")).expect("appended");
     }
     one(&mut tables, finish("a", 1, 5)).expect("finished");
-    // Through any stream: the one that finished it may be gone.
+    // Through any stream: the stream that finished it may be gone.
     assert_eq!(acked(one(&mut tables, finish("a", 2, 5))), (5, true, Effect::None));
     refused(one(&mut tables, finish("a", 1, 4)), ErrorReason::IdempotencyKeyReused);
     let mut other = finish("a", 1, 5);
@@ -523,7 +523,7 @@ fn only_a_lease_that_ran_out_expires() {
     assert_eq!(acked(one(&mut tables, expire("a"))), (5, true, Effect::None));
     let row = tables.row(1, "a");
     assert_eq!((row.status, &*row.text()), (MessageStatus::Incomplete, "Hello"));
-    // The producer may be late, but has all of it.
+    // The producer is late, but has sent all of the text.
     assert_eq!(acked(one(&mut tables, finish("a", 1, 5))).2, Effect::Closed { change: 2 });
     assert_eq!(acked(one(&mut tables, expire("a"))), (5, true, Effect::None));
     assert_eq!(tables.row(1, "a").status, MessageStatus::Completed);
@@ -590,13 +590,14 @@ fn a_message_in_progress_is_written_to_its_end_after_its_conversation_ended() {
 
 const TEXTS: [&str; 2] = ["0123456789ab", "012345cdefgh"];
 
-/// Where they part.
+/// The length of the beginning that both texts share.
 const PART: usize = 6;
 
 fn any_write() -> impl Strategy<Value = Write> {
     let key = || prop::sample::select(vec!["a", "b", "c"]);
     let holder = || 0..3u128;
-    // One of two texts. A piece that begins after they part could go on with the other one, and nobody could tell.
+    // A piece of one of two texts. It begins within the part that both share: a later piece could continue the
+    // other text, and no check could tell.
     let piece = (0..=PART, 0..12usize, prop::bool::weighted(0.2)).prop_map(|(from, length, other)| {
         let text = if other { TEXTS[1] } else { TEXTS[0] };
         let text = &text[from..(from + length).min(text.len())];
@@ -615,7 +616,7 @@ fn any_write() -> impl Strategy<Value = Write> {
     ]
 }
 
-/// What a client can see of an outcome.
+/// Returns what a client can see of an outcome.
 fn seen(outcome: &Outcome) -> String {
     match outcome {
         Ok(placed) => format!(
@@ -627,7 +628,7 @@ fn seen(outcome: &Outcome) -> String {
 }
 
 proptest! {
-    /// Whatever comes together has the outcomes that it would have had one by one.
+    /// Writes in any batches have the outcomes that they have one by one.
     #[test]
     fn batches_change_nothing(
         writes in prop::collection::vec(any_write(), 1..60),
@@ -641,7 +642,7 @@ proptest! {
             let expected: Vec<_> =
                 batch.iter().map(|write| seen(&one(&mut alone, write.clone()))).collect();
             let found: Vec<_> = together.commit_all(batch).iter().map(seen).collect();
-            // The ids of messages are in some texts, and are the same in both.
+            // The ids of messages are part of some errors, and are the same in both.
             prop_assert_eq!(found, expected);
             for tables in [&mut alone, &mut together] {
                 tables.clock += minutes * 60_000;
@@ -654,7 +655,7 @@ proptest! {
             prop_assert_eq!(together.messages[key].text(), row.text());
             prop_assert_eq!(together.messages[key].status, row.status);
             let whole = row.text() == "whole";
-            // A text is one of the two, or one of them up to where they part; and never a weld.
+            // The stored text is one of the two, or the beginning of one. It is never a mix of both.
             prop_assert!(whole || TEXTS.iter().any(|text| text.starts_with(&row.text())), "{}", row.text());
         }
     }

@@ -1,5 +1,5 @@
-//! A stream as bytes tell it: what a client sends, in any order and with any offsets, and when the
-//! server commits, answers and waits. Every request is answered once, and what is acked is there.
+//! A stream driven by bytes: what a client sends, in any order and with any offsets, and when the server
+//! commits, answers and waits. Every request must be answered once, and acked text must be stored.
 #![expect(clippy::panic, reason = "a broken promise is what is looked for")]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,16 +9,16 @@ use crate::conversations::messages::model::Tables;
 use crate::pb::add_message_response::Result as Answer;
 use crate::pb::{Message, MessageAbort, MessageDelta, MessageFinish, MessageStart};
 
-/// The conversations that there are; others are asked for too.
+/// The conversations that exist. The client names others too.
 const TALKS: [u128; 2] = [1, 2];
 
-/// Texts of deltas: characters of every length, and one that fills a buffer by itself.
+/// The texts of deltas: characters of every length. Some deltas repeat one until it fills a buffer.
 const TEXTS: [&str; 6] = ["a", "ß", "€uro", "👋", "Hello, world", "\0"];
 
-/// How long a message stays in progress.
+/// The time that a message stays in progress.
 const LEASE: Duration = Duration::from_secs(120);
 
-/// The bytes that are left of an input; none are like zeros.
+/// The rest of an input. When it is used up, it reads as zeros.
 struct Bytes<'i>(&'i [u8]);
 
 impl<'i> Bytes<'i> {
@@ -50,15 +50,15 @@ impl<'i> Bytes<'i> {
     }
 }
 
-/// A stream, its writes, and the tables that they are done to.
+/// A stream, its writes, and the tables that they change.
 struct World {
     session: Session,
     tables: Tables,
-    /// Writes that are submitted.
+    /// The writes that are submitted.
     lane: VecDeque<(u64, Write)>,
-    /// What became of them, where the session does not know it yet.
+    /// The outcomes that the session does not know yet.
     outcomes: VecDeque<(u64, Outcome)>,
-    /// Where the client believes that texts end.
+    /// The ends of texts, as the client believes them.
     ends: BTreeMap<String, i32>,
     accepted: usize,
     answers: usize,
@@ -96,7 +96,7 @@ impl World {
             }
             9 => {
                 let length = input.byte();
-                // The bytes of a client that keeps to nothing.
+                // The bytes of a client that follows no rule.
                 if let Ok(request) = AddMessageRequest::decode(input.take(length.into())) {
                     self.send(request);
                 }
@@ -151,7 +151,7 @@ impl World {
         AddMessageRequest { conversation_id, command: Some(action) }
     }
 
-    /// A piece where the text ends, near it, or anywhere.
+    /// Returns a piece at the end of the text, near it, or anywhere.
     fn delta(&mut self, message_key: String, input: &mut Bytes<'_>) -> Command {
         let end = self.ends.entry(message_key.clone()).or_default();
         let offset = match input.byte() % 8 {
@@ -199,7 +199,7 @@ impl World {
         self.outcomes.extend(batch.into_iter().map(|(ticket, _)| ticket).zip(outcomes));
     }
 
-    /// The database does not answer, and did what it was told, or not.
+    /// The database does not answer. It has applied the writes or not.
     fn fail(&mut self, writes: usize, happened: bool) {
         let batch: Vec<_> = self.lane.drain(..writes.min(self.lane.len())).collect();
         if happened {
@@ -237,7 +237,7 @@ impl World {
         }
     }
 
-    /// The client has said all, and the server does all of it.
+    /// The client has sent all, and the server handles all of it.
     fn end(&mut self) {
         while !self.session.is_settled() {
             let before = (self.answers, self.lane.len(), self.outcomes.len());

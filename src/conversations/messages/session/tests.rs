@@ -1,5 +1,4 @@
-//! A session by itself, and sessions of a client whose connections break, over tables that are plain
-//! values.
+//! Tests of one session, and of the sessions of a client whose connections break. The tables are plain values.
 
 mod client;
 
@@ -60,8 +59,7 @@ fn tables() -> Tables {
     tables
 }
 
-/// An answer as its client reads it: how far the text is durable, or the reason and where the text
-/// ends.
+/// Returns an answer as its client reads it: the ack, or the reason of the error and the end of the text.
 fn read(answer: AddMessageResponse) -> Result<pb::MessageAck, (String, Option<i64>)> {
     match answer.result {
         Some(Answer::Ack(ack)) => Ok(ack),
@@ -102,7 +100,7 @@ impl Bench {
         }
     }
 
-    /// Sends requests to the first conversation, so many milliseconds after the begin.
+    /// Sends requests to the first conversation, at so many milliseconds after `begin`.
     fn send(&mut self, at: u64, actions: impl IntoIterator<Item = Command>) {
         let now = self.begin + Duration::from_millis(at);
         for action in actions {
@@ -111,7 +109,7 @@ impl Bench {
         self.take_steps();
     }
 
-    /// Lets time pass; how many writes that starts.
+    /// Lets time pass, and returns how many writes that starts.
     fn wait_until(&mut self, at: u64) -> usize {
         let before = self.waiting.len();
         self.session.flush_due(self.begin + Duration::from_millis(at), &mut self.steps);
@@ -119,12 +117,12 @@ impl Bench {
         self.waiting.len() - before
     }
 
-    /// When text is due, in milliseconds after the begin.
+    /// Returns when text is due, in milliseconds after `begin`.
     fn due(&self) -> Option<u128> {
         self.session.due().map(|due| due.duration_since(self.begin).as_millis())
     }
 
-    /// Commits all that waits, and tells the session.
+    /// Commits all writes that wait, and tells the session.
     fn commit(&mut self) {
         while !self.waiting.is_empty() {
             let (tickets, writes): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().unzip();
@@ -192,7 +190,7 @@ fn text_is_stored_after_a_while_whatever_comes() {
         }
         bench.send(at, [delta("a", usize::try_from(token).expect("small"), "x")]);
     }
-    // 250 ms after the first delta, and again after the first one since: looked at every 20 ms.
+    // 250 ms after the first delta, and again after the first one since. The test looks every 20 ms.
     assert_eq!(stored, [260, 520]);
 }
 
@@ -305,7 +303,7 @@ fn a_delta_beyond_the_end_sends_the_client_back() {
     assert_eq!(bench.text(), "Hello!");
 }
 
-/// Why answers are errors, in their order.
+/// Returns the reasons of the answers that are errors, in their order.
 fn reasons(answers: &[Result<i64, (String, Option<i64>)>]) -> Vec<&str> {
     answers.iter().filter_map(|answer| answer.as_ref().err()).map(|(reason, _)| reason.as_str()).collect()
 }
@@ -328,7 +326,7 @@ fn another_text_is_refused_wherever_the_first_one_is() {
         bench.commit();
         bench.drain();
         let answers = bench.answers();
-        // The pieces that are stored together are answered together.
+        // Pieces that are stored together are answered together.
         assert_eq!(reasons(&answers), ["TEXT_DIFFERS", "MESSAGE_NOT_STARTED"], "{stage}: {answers:?}");
         assert_eq!(bench.text(), "Yes, we do.");
         let shown: String = bench.shown.iter().map(|(_, text)| text.as_str()).collect();
@@ -354,7 +352,7 @@ fn a_piece_that_says_the_same_again_and_more_is_taken() {
     bench.drain();
     assert_eq!(reasons(&bench.answers()), [""; 0]);
     assert_eq!(bench.text(), "abcüd!?.");
-    // What follows on text that was sent again is shown once it is stored.
+    // The text that follows on text that was sent again is shown once it is stored.
     let shown: String = bench.shown.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(shown, "abcüd!");
     bench.send(100, [delta("a", 9, "x")]);
@@ -389,7 +387,7 @@ fn watchers_are_told_that_text_may_be_lost() {
     bench.session.settle(ticket, Err(Error::database_unavailable("nobody knows")), &mut bench.steps);
     bench.take_steps();
     assert_eq!(bench.lost, [3]);
-    // The same stream may go on in other words: they are shown when it is known where.
+    // The same stream may go on with other text. It is shown once its place is known.
     bench.send(100, [delta("a", 3, "met!")]);
     bench.wait_until(140);
     bench.send(140, [delta("a", 7, "?")]);

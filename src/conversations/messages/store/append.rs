@@ -1,7 +1,7 @@
-//! Statements of `conversation_messages` that write a batch: a column of the table is an array.
+//! The statements of `conversation_messages` that write a batch: each column is an array.
 //!
-//! They are written by hand: diesel has no UNNEST, and a statement whose type is its name is prepared
-//! once per connection.
+//! They are written by hand: diesel has no UNNEST, and a statement whose type is its name is prepared once per
+//! connection.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::pb::{MessageRole, MessageStatus};
 use crate::rpc::words::Text;
 
-/// Adds messages at their places.
+/// Inserts messages at their places.
 pub(crate) async fn insert(tx: &TenantTx, additions: &[Addition<'_>], now: DateTime<Utc>) -> Result<()> {
     let mut insert = Insert::new(tx.tenant(), now);
     for addition in additions {
@@ -33,8 +33,7 @@ pub(crate) async fn insert(tx: &TenantTx, additions: &[Addition<'_>], now: DateT
     Ok(())
 }
 
-/// Makes messages be in progress again, some without the text that they had. Text in pieces is not
-/// touched.
+/// Puts messages in progress again, some without their text. Pieces of text are not touched.
 pub(crate) async fn reopen(tx: &TenantTx, reopenings: &[Reopening], now: DateTime<Utc>) -> Result<()> {
     let reopen = Reopen {
         tenant: tx.tenant(),
@@ -47,7 +46,7 @@ pub(crate) async fn reopen(tx: &TenantTx, reopenings: &[Reopening], now: DateTim
     Ok(())
 }
 
-/// Closes messages in progress, with all the text that was stored of them, and says how they stand.
+/// Closes messages in progress, with all their stored text, and returns them.
 pub(crate) async fn close(
     tx: &TenantTx,
     closings: &[Closing<'_>],
@@ -68,7 +67,7 @@ pub(crate) async fn close(
     Ok(close.load(&mut tx.connection()).await?)
 }
 
-/// What is said of a model, without what is left open.
+/// Returns the fields that are set for a model.
 pub(super) fn said(ai: &Ai) -> Value {
     let object = |ai: &Ai| match serde_json::to_value(ai) {
         Ok(Value::Object(object)) => object,
@@ -78,7 +77,7 @@ pub(super) fn said(ai: &Ai) -> Value {
     Value::Object(object(ai).into_iter().filter(|(field, value)| open.get(field) != Some(value)).collect())
 }
 
-/// The statement of [`insert`]: a column of the table is an array.
+/// The statement of [`insert`]: each column of the table is an array.
 struct Insert<'m> {
     tenant: Uuid,
     now: DateTime<Utc>,
@@ -157,7 +156,7 @@ impl<'m> Insert<'m> {
     }
 }
 
-/// The statement is the same whatever it borrows from.
+/// The statement is the same for any lifetime.
 impl QueryId for Insert<'_> {
     type QueryId = Insert<'static>;
     const HAS_STATIC_QUERY_ID: bool = true;

@@ -1,4 +1,4 @@
-//! The statement of `conversation_messages` that a context is made from.
+//! The statement of `conversation_messages` that reads the messages for a context.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::pb::{MessageRole, MessageStatus};
 use crate::rpc::words::Text;
 
-/// What a context says of a message.
+/// The columns of a message that a context uses.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Said {
     pub(crate) conversation_id: Uuid,
@@ -28,50 +28,50 @@ pub(crate) struct Said {
     pub(crate) status: Text<MessageStatus>,
     pub(crate) content: String,
     pub(crate) actions: Json<Vec<Action>>,
-    /// When it was said by the client's clock, or else when it was added.
+    /// The time of the message by the client's clock, or else the time it was added.
     pub(crate) said_at: DateTime<Utc>,
-    /// Tokens of the quoted text; none where they are not counted.
+    /// The number of tokens of the quoted text; `None` if they are not counted.
     pub(crate) token_count: Option<i32>,
 }
 
-/// Whose messages are read.
+/// The conversations whose messages are read.
 #[derive(Debug, Clone)]
 pub(crate) enum Of {
-    /// Those of one conversation.
+    /// One conversation.
     Conversation(Uuid),
-    /// Those of the conversation of a customer that began last.
+    /// The conversation of a customer that began last.
     Newest { customer_id: Uuid },
-    /// Those of several conversations, one after the other.
+    /// Several conversations, one after the other.
     Conversations(Vec<Uuid>),
 }
 
-/// How much is read.
+/// The limits on what is read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
-    /// Tokens that there is room for. The message that takes them over it is the last one.
+    /// The limit of tokens. The message that exceeds it is the last one.
     pub(crate) tokens: i64,
-    /// Tokens that a message has besides its text.
+    /// The number of tokens that a message has besides its text.
     pub(crate) overhead: i64,
-    /// Bytes that there is room for.
+    /// The limit of bytes.
     pub(crate) bytes: i64,
-    /// Actions of a message that are read. One more is, where there are more.
+    /// The limit of actions of a message. One more is read, to show that there are more.
     pub(crate) actions: i64,
-    /// Characters of an action's arguments, and of its result, that are read. One more is, where there are
-    /// more.
+    /// The limit of characters of an action's arguments, and of its result. One more is read, to show that
+    /// there are more.
     pub(crate) characters: i32,
 }
 
-/// Messages at most, however short they are: the tokens of more take longer to add up than they are worth.
+/// The limit of messages, however short they are: to add up the tokens of more takes too long.
 const MAX_MESSAGES: i64 = 8_192;
 
-/// Bytes of a unit of room: of what the shortest message has besides its text.
+/// The number of bytes in a unit of [`Room::bytes`]: what the shortest message has besides its text.
 const UNIT: i64 = 64;
 
-/// Bytes of actions that are not worth cutting. Values that are compressed have more when they are read.
+/// The size in bytes up to which actions are not cut. Compressed values are larger when they are read.
 const SHORT_ACTIONS: i32 = 500;
 
-/// The last messages of conversations, the last one of each first, as far as there is room; at least one. What
-/// is not counted is estimated. Messages beyond the room are neither sent nor decompressed.
+/// Returns the last messages of conversations, the last one of each first, within the limits; at least one.
+/// Tokens that are not counted are estimated. Messages beyond the limits are neither sent nor decompressed.
 pub(crate) async fn list_latest(tx: &TenantTx, of: &Of, room: Room) -> Result<Vec<Said>> {
     let query = ListLatest { tenant: tx.tenant(), of: of.clone(), room };
     Ok(query.load(&mut tx.connection()).await?)
@@ -84,7 +84,7 @@ struct ListLatest {
     room: Room,
 }
 
-/// The statement is another one for each kind of [`Of`].
+/// Each kind of [`Of`] makes another statement.
 impl QueryId for ListLatest {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -99,8 +99,9 @@ impl QueryFragment<Pg> for ListLatest {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let Self { tenant, of, room } = self;
         let Room { tokens, overhead, bytes, actions, characters } = room;
-        // From within: the messages, with their tokens added up; what is told of their actions; each as often
-        // as it has units of bytes, until all units are taken; and of these the first of each.
+        // From the inside out: the messages, with their tokens added up, and the part of their actions that is
+        // read. Each row is repeated once per unit of bytes, until all units are taken. Of these, the first of
+        // each row is returned.
         out.push_sql(
             "SELECT conversation_id, id, sequence, role, author, status, content, told, \
              coalesce(sent_at, created_at), token_count FROM (SELECT u.*, generate_series(1, \
@@ -134,7 +135,7 @@ impl QueryFragment<Pg> for ListLatest {
         out.push_bind_param::<BigInt, _>(overhead)?;
         out.push_sql(" AS tokens FROM conversation_messages WHERE tenant_id = ");
         out.push_bind_param::<SqlUuid, _>(tenant)?;
-        // No message has fewer tokens than the overhead, so that no more of them fit.
+        // No message has fewer tokens than the overhead, so no more messages than this fit.
         out.push_sql(" AND conversation_id = c.id ORDER BY sequence DESC LIMIT least(1 + ");
         out.push_bind_param::<BigInt, _>(tokens)?;
         out.push_sql(" / ");

@@ -1,4 +1,4 @@
-//! The statement that reads parts of texts, as far as deltas say them again.
+//! The statement that reads the parts of texts that deltas send again.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -11,7 +11,7 @@ use crate::conversations::messages::rules::{Span, Stored};
 use crate::db::TenantTx;
 use crate::error::Result;
 
-/// The bytes of these spans that are stored, of a message and of its pieces.
+/// Returns the stored bytes of these spans, from the messages and from their pieces.
 pub(crate) async fn list(tx: &TenantTx, spans: &[Span]) -> Result<Vec<Stored>> {
     let integer = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
     let list = List {

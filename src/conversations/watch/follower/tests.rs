@@ -1,4 +1,4 @@
-//! A conversation, what is heard of it, and a client that believes what it is told.
+//! A model of a conversation and its events, and a client that believes what it is told.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,13 +13,13 @@ use crate::db::texts::Texts;
 use crate::pb::{ConversationEnvironment, ConversationStatus, MessageRole, Modality, PresenterKind};
 use crate::rpc::words::Text as Word;
 
-/// Messages and changes of a page of the model: few, so that most things take several.
+/// The limit of messages and of changes in a page of the model: small, so that most reads take several pages.
 const PAGE: (usize, usize) = (3, 2);
 
-/// How often text that is not stored yet is asked for.
+/// How often the watcher asks for text that is not stored yet.
 const ATTEMPTS: u32 = 4;
 
-/// What somebody does to the conversation.
+/// An action on the conversation.
 #[derive(Debug, Clone)]
 enum Act {
     Add,
@@ -27,15 +27,15 @@ enum Act {
     /// The stream that writes the message sends more text.
     Grow(prop::sample::Index, u8),
     Flush(prop::sample::Index),
-    /// Another stream goes on with the message after what is stored.
+    /// Another stream goes on with the message after its stored text.
     TakeOver(prop::sample::Index),
-    /// What its stream sent and is not stored is lost, and the stream goes on in other words.
+    /// The text that its stream sent and that is not stored is lost. The stream goes on with other text.
     Lose(prop::sample::Index),
-    /// The stream that writes the message begins anew, or another one does.
+    /// The message is restarted, by its own stream or by another one.
     Restart(prop::sample::Index, bool),
-    /// A stream that has lost the message, and does not know yet, sends more text; or its text is late.
+    /// A stream that has lost the message, and does not know yet, sends more text. Or its text arrives late.
     Babble(prop::sample::Index, prop::sample::Index, u8),
-    /// The message is given up without what is not stored.
+    /// The message is given up, and its text that is not stored is lost.
     GiveUp(prop::sample::Index),
     Close(prop::sample::Index, bool),
     Reopen(prop::sample::Index),
@@ -46,18 +46,19 @@ enum Act {
     Analyse,
 }
 
-/// What happens to the watcher.
+/// An event in the life of the watcher.
 #[derive(Debug, Clone)]
 enum Fate {
-    /// It hears the next of what this replica has to say; the second time it is only a repeat.
+    /// The watcher hears the next event of this queue. If `repeated`, the event stays in the queue and comes
+    /// again.
     Hear { remote: bool, repeated: bool },
-    /// The next of what this replica has to say gets lost.
+    /// The next event of this queue gets lost.
     Lose { remote: bool },
-    /// The next of what this replica has to say is overtaken by all that waits.
+    /// The next event of this queue is overtaken by all that wait.
     Delay { remote: bool },
-    /// It looks at the database, as when somebody tells it how far the conversation has come.
+    /// The watcher looks at the database, as after a signal that says how far the conversation has come.
     Look,
-    /// Its client takes so many events, goes away with them, and comes back.
+    /// Its client takes this many events, leaves with their position, and comes back.
     Leave(usize),
 }
 
@@ -67,7 +68,7 @@ enum Step {
     Fate(Fate),
 }
 
-/// A state that a message was in, since a change.
+/// A state of a message, since a change.
 #[derive(Debug, Clone, PartialEq)]
 struct State {
     since: i64,
@@ -81,19 +82,20 @@ struct Row {
     message_id: Uuid,
     sequence: i64,
     states: Vec<State>,
-    /// What each stream that held it takes for its text: what was stored before, and what it has sent
-    /// itself. Of the last one's, `states` has what is stored.
+    /// The text of each stream that held it, as the stream knows it: the text stored before, and the text it
+    /// sent itself. For the last stream, `states` has the stored part.
     shown: Vec<Shown>,
-    /// Whether a stream lost text: another text of the same stream may be told with it until the end.
+    /// Whether a stream lost text. Then another text of the same stream may be told along with it until the
+    /// end.
     lossy: bool,
 }
 
-/// The text of a stream, as it takes it.
+/// The text of a stream, as the stream knows it.
 #[derive(Debug, Clone)]
 struct Shown {
     /// The name of the stream.
     stream: usize,
-    /// The change since which the message was in progress then.
+    /// The number of the change that put the message in progress at that time.
     since: i64,
     text: String,
 }
@@ -111,12 +113,12 @@ impl Row {
         self.state().status == MessageStatus::InProgress
     }
 
-    /// The stream that holds it, or held it last.
+    /// Returns the index of the stream that holds it, or held it last.
     fn last(&self) -> usize {
         self.shown.len() - 1
     }
 
-    /// The name of the stream that holds it.
+    /// Returns the name of that stream.
     fn stream(&self) -> usize {
         self.shown[self.last()].stream
     }
@@ -125,13 +127,13 @@ impl Row {
         self.go_on(self.shown.len());
     }
 
-    /// A stream goes on with what is stored.
+    /// Adds a stream that goes on with the stored text.
     fn go_on(&mut self, stream: usize) {
         let State { since, content, .. } = self.state().clone();
         self.shown.push(Shown { stream, since, text: content });
     }
 
-    /// How far it is stored, as its stream says.
+    /// Returns how far it is stored, as its stream says.
     fn mark(&self) -> Mark {
         let State { since, content, .. } = self.state();
         let (offset, since) = (length(content), Some(*since));
@@ -139,7 +141,7 @@ impl Row {
     }
 }
 
-/// What a change was.
+/// The subject of a change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Message(usize),
@@ -147,14 +149,14 @@ enum Kind {
     Conversation,
 }
 
-/// A conversation, and what is on its way to those who watch it.
+/// A conversation, and the events on their way to its watchers.
 #[derive(Debug, Default)]
 struct Model {
     rows: Vec<Row>,
-    /// What every change was, the first one first.
+    /// The subject of every change, the first one first.
     changes: Vec<Kind>,
     over: bool,
-    /// From this replica and from another.
+    /// Events from this replica and from another.
     local: VecDeque<Event>,
     remote: VecDeque<Event>,
 }
@@ -165,7 +167,7 @@ impl Model {
         Position { sequence: count(self.rows.len()), change, own: change, over: self.over }
     }
 
-    /// Does something, through this replica or through another.
+    /// Performs an action, through this replica or through another.
     fn act(&mut self, act: &Act, remote: bool) {
         let mut events = Vec::new();
         match act {
@@ -290,7 +292,7 @@ impl Model {
         let row = &mut self.rows[at];
         let Shown { stream, since, text: shown } = &mut row.shown[which];
         let offset = count(shown.len());
-        // Every text has letters of its own, some of several bytes.
+        // Every stream has letters of its own, and some take two bytes.
         let text: String = (0..=length % 4)
             .map(|place| {
                 if place == 1 { 'ä' } else { char::from(b'a' + u8::try_from(which % 26).expect("a letter")) }
@@ -341,7 +343,7 @@ impl Model {
         }
     }
 
-    /// What `watch::actions::begin` finds.
+    /// Returns what `watch::actions::begin` would find.
     fn begin(&self, with_text: bool) -> Opening {
         let Position { sequence: last_sequence, change: change_count, own: _, over: _ } = self.here();
         let head =
@@ -349,14 +351,14 @@ impl Model {
         let open = (0..self.rows.len()).filter(|at| with_text && self.rows[*at].is_open());
         let open = open.map(|at| InProgress {
             message: self.message(at),
-            // A message that is as it was added has no change of its own.
+            // A message that never changed has no change number.
             change: if self.rows[at].states.len() == 1 { 0 } else { self.rows[at].state().since },
             holder: Some(holder(self.rows[at].stream())),
         });
         Opening { head, open: open.collect() }
     }
 
-    /// What `watch::actions::read` finds.
+    /// Returns what `watch::actions::read` would find.
     fn read(&self, from: Position) -> Page {
         let Position { sequence: last_sequence, change: change_count, own: _, over: _ } = self.here();
         let (changes, messages) = (Vec::new(), Vec::new());
@@ -395,7 +397,7 @@ impl Model {
         page
     }
 
-    /// What `watch::actions::read_text` finds.
+    /// Returns what `watch::actions::read_text` would find.
     fn read_text(&self, message_id: Uuid) -> Option<Draft> {
         let row = self.rows.iter().find(|row| row.message_id == message_id).expect("a message");
         let holder = Some(holder(row.stream()));
@@ -408,7 +410,7 @@ fn count(length: usize) -> i64 {
     i64::try_from(length).expect("a small number")
 }
 
-/// The name of a stream.
+/// Returns the id of a stream.
 fn holder(stream: usize) -> Uuid {
     Uuid::from_u128(1 << 64 | u128::try_from(stream).expect("a number"))
 }
@@ -465,22 +467,22 @@ fn conversation(own_change: i64, over: bool) -> Conversation {
     }
 }
 
-/// What a client knows of a message.
+/// What a client knows about a message.
 #[derive(Debug)]
 struct Known {
     status: MessageStatus,
-    /// Not known of a message in progress that was there before the watch, until a snapshot comes.
+    /// `None` for a message that was in progress before the watch, until a snapshot comes.
     text: Option<String>,
-    /// Whether the text was told by this watch: one before it may have told what is lost since.
+    /// Whether this watch told the text. An earlier watch may have told text that is lost since.
     sure: bool,
 }
 
-/// A client that believes what it is told, and complains where that cannot be.
+/// A client that believes what it is told, and panics if that is impossible.
 #[derive(Debug)]
 struct Client {
     position: Position,
     include_deltas: bool,
-    /// Whether it was told of the end.
+    /// Whether it was told that the conversation ended.
     over: bool,
     known: Vec<Known>,
     /// The changes that it was told of.
@@ -488,7 +490,7 @@ struct Client {
 }
 
 impl Client {
-    /// One that knows all before this position.
+    /// Creates a client that knows everything before this position.
     fn at(model: &Model, position: Position, include_deltas: bool) -> Self {
         let before = &model.rows[..usize::try_from(position.sequence).expect("a place")];
         let known = before.iter().map(|row| Known {
@@ -546,7 +548,7 @@ impl Client {
         }
     }
 
-    /// A message comes, as it was after the change at which the client stands.
+    /// Takes in a new message, as it was after the change at which the client stands.
     fn meet(&mut self, model: &Model, message: &pb::Message) {
         assert_eq!(i64::from(message.sequence), count(self.known.len()) + 1, "in order, each once");
         assert!(!self.over || model.over, "after the end comes the reopening, and then messages");
@@ -558,7 +560,7 @@ impl Client {
         self.known.push(Known { status: message.status(), text: Some(message.content.clone()), sure: true });
     }
 
-    /// A message that was told before has changed.
+    /// Takes in a change of a message that was told before.
     fn change(&mut self, model: &Model, message: &pb::Message) {
         let at = usize::try_from(message.sequence - 1).expect("a place");
         let row = &model.rows[at];
@@ -578,7 +580,7 @@ impl Client {
     }
 
     fn check_text(state: &State, row: &Row, message: &pb::Message) {
-        // What is stored is taken back by another beginning alone, and what is closed has all of it.
+        // Only a restart takes stored text back, and a closed message has all of its text.
         assert!(state.content.starts_with(&message.content));
         if message.status() != MessageStatus::InProgress {
             let same = |state: &State| state.status == message.status() && state.content == message.content;
@@ -630,11 +632,11 @@ impl Client {
         assert!(self.changes.insert(change), "change {change} is told twice");
     }
 
-    /// Holds the client to what there is to know, when all was told.
+    /// Checks that the client knows everything, after all was told.
     fn check_complete(&self, model: &Model, began: Position) {
         assert_eq!(self.position.sequence, model.here().sequence);
-        // A reopening is told before changes that came earlier, and these at their own: beyond the last of them
-        // is only what was told before it.
+        // A reopening is told before changes that came earlier, and these are told at their own numbers. Beyond
+        // the last of them there are only changes that were told before.
         let here = usize::try_from(self.position.change).expect("a change");
         assert!(model.changes[here..].iter().all(|kind| *kind == Kind::Conversation));
         assert_eq!(self.known.len(), model.rows.len());
@@ -668,7 +670,7 @@ impl Watch {
         Self { follower, client, behind }
     }
 
-    /// The client takes so many events.
+    /// Lets the client take this many events.
     fn take(&mut self, model: &Model, most: usize) {
         for _ in 0..most {
             let Some((told, position)) = self.follower.next() else { return };
@@ -687,7 +689,7 @@ impl Watch {
         }
     }
 
-    /// As the watcher does, with a database that answers at once.
+    /// Handles an event as the watcher does, with a database that answers at once.
     fn hear(&mut self, model: &mut Model, event: &Event) {
         if self.behind {
             self.look(model);
@@ -707,7 +709,7 @@ impl Watch {
                         self.look(model);
                     }
                     if attempt > 0 {
-                        // By then its stream has stored it.
+                        // By then the stream has stored its text.
                         let at = model.rows.iter().position(|row| row.message_id == message_id);
                         let durable = model.flush(at.expect("a message"));
                         model.local.extend(durable);
@@ -718,10 +720,10 @@ impl Watch {
         self.take(model, usize::MAX);
     }
 
-    /// As the watcher does when it may have missed something.
+    /// Does what the watcher does when it may have missed something.
     fn doubt(&mut self, model: &Model) {
         for message_id in self.follower.doubt() {
-            // What changed meanwhile, the look tells.
+            // The look tells what changed since.
             let _ = self.follower.read_text(message_id, model.read_text(message_id));
         }
         self.look(model);
@@ -744,7 +746,7 @@ impl Watch {
                 let late = queue.pop_front();
                 queue.extend(late);
             }
-            // Whoever is too slow here is told that it was.
+            // A watcher that is too slow in this replica is told that it missed something.
             Fate::Lose { remote: false } => {
                 if model.local.pop_front().is_some() {
                     self.doubt(model);
@@ -761,7 +763,7 @@ impl Watch {
                     &mut self.client,
                     Client::at(&Model::default(), Position::default(), false),
                 );
-                // A new watch hears nothing of what was said before it.
+                // A new watch hears no event from before it.
                 model.local.clear();
                 model.remote.clear();
                 let mut client = Client { position, include_deltas, over, known, changes };
@@ -773,7 +775,7 @@ impl Watch {
     }
 }
 
-/// Where a watch begins.
+/// The point where a watch begins.
 #[derive(Debug, Clone)]
 enum Begin {
     Now,
@@ -800,7 +802,7 @@ fn watch(begin: &Begin, before: &[Act], steps: &[Step], include_deltas: bool) {
             Step::Fate(fate) => watch.meet(&mut model, fate),
         }
     }
-    // In the end all text is stored, and what is still on its way arrives.
+    // In the end all text is stored, and all events on their way arrive.
     for at in 0..model.rows.len() {
         if model.rows[at].is_open() {
             model.flush(at);
@@ -841,7 +843,7 @@ fn begin() -> impl Strategy<Value = Begin> {
     prop_oneof![Just(Begin::Now), any::<prop::sample::Index>().prop_map(Begin::After)]
 }
 
-/// Whatever can happen.
+/// Generates any step.
 fn step() -> impl Strategy<Value = Step> {
     let fate = prop_oneof![
         8 => (any::<bool>(), prop::bool::weighted(0.1))
@@ -857,7 +859,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What can happen to the text of a message that many streams fight over.
+/// Generates steps for the text of a message that many streams compete for.
 fn contested_step() -> impl Strategy<Value = Step> {
     let index = any::<prop::sample::Index>;
     let act = prop_oneof![
@@ -902,7 +904,8 @@ proptest! {
     }
 }
 
-/// A watcher that was told "Hello" of the first message by the first stream, of which so much is stored.
+/// Returns a watcher that was told "Hello" of the first message by the first stream. `stored` bytes of it are
+/// stored.
 fn told_hello(stored: usize) -> (Follower, Uuid) {
     let mut model = Model::default();
     model.act(&Act::Start, false);
@@ -965,7 +968,7 @@ fn a_stream_that_goes_on_with_what_is_stored_costs_no_question() {
     assert_eq!(follower.next().map(|(told, _)| told), Some(delta(id, 1, 5, "!".to_owned())));
 }
 
-/// The end of the first message, with this text, by the first change.
+/// Returns the end of the first message, with this text, by the first change.
 fn end(message_id: Uuid, content: &str, status: MessageStatus) -> Event {
     let message = pb::Message {
         id: message_id.to_string(),
@@ -983,14 +986,14 @@ fn all(follower: &mut Follower) -> Vec<Told> {
 
 #[test]
 fn text_that_was_lost_is_taken_back_before_the_end() {
-    // Given up after its last words were lost with the database, and nobody said so.
+    // The message is given up after its last text was lost with the database, and no signal said so.
     let (mut follower, id) = told_hello(2);
     let given_up = end(id, "He", MessageStatus::Incomplete);
     assert_eq!(follower.hear(&given_up), Next::Done);
     let Event::Closed { message, .. } = &given_up else { panic!("it is an end") };
     assert_eq!(all(&mut follower), [snapshot(id, 1, "He".to_owned()), closed(message)]);
 
-    // Ended in other words of the same length, which the stream says are stored.
+    // It ended with other text of the same length, which the stream says is stored.
     let (mut follower, id) = told_hello(2);
     assert_eq!(follower.hear(&Event::Durable(mark(0, 5))), Next::Done);
     let finished = end(id, "Helmet", MessageStatus::Completed);
@@ -998,7 +1001,7 @@ fn text_that_was_lost_is_taken_back_before_the_end() {
     let Event::Closed { message, .. } = &finished else { panic!("it is an end") };
     assert_eq!(all(&mut follower), [snapshot(id, 1, "Helmet".to_owned()), closed(message)]);
 
-    // Nothing was lost, though not all was told.
+    // Nothing was lost, though not all text was told.
     let (mut follower, id) = told_hello(2);
     let finished = end(id, "Hello, you", MessageStatus::Completed);
     assert_eq!(follower.hear(&finished), Next::Done);
@@ -1037,7 +1040,7 @@ fn a_restart_is_a_snapshot_of_nothing_and_what_came_before_it_is_passed_over() {
     let again = |stream, offset| Mark { since: Some(1), ..mark(stream, offset) };
     assert_eq!(follower.hear(&Event::Restarted(again(0, 0))), Next::Done);
     assert_eq!(all(&mut follower), [snapshot(id, 1, String::new())]);
-    // Late words of the former text, of the same stream.
+    // Late text of the same stream, from before the restart.
     assert_eq!(follower.hear(&text(id, 0, 0, "Hello, you")), Next::Done);
     assert_eq!(follower.hear(&Event::Durable(mark(0, 10))), Next::Done);
     assert_eq!(all(&mut follower), []);
@@ -1046,7 +1049,7 @@ fn a_restart_is_a_snapshot_of_nothing_and_what_came_before_it_is_passed_over() {
     assert_eq!(all(&mut follower), [delta(id, 1, 0, "Bye".to_owned())]);
     assert_eq!(follower.hear(&Event::Restarted(again(0, 0))), Next::Done, "it is known");
 
-    // One that was not heard of is found out by what comes after it, and by what is read.
+    // A restart that was not heard is found by what comes after it, and by what is read.
     let (mut follower, id) = told_hello(5);
     let Event::Text(unheard) = text(id, 1, 5, "x") else { panic!("it is text") };
     assert_eq!(follower.hear(&Event::Text(Text { since: Some(1), ..unheard })), Next::CatchUp);

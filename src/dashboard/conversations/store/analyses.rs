@@ -1,4 +1,4 @@
-//! What the latest analyses of conversations say.
+//! The content of the latest analyses of conversations.
 
 use std::future::ready;
 
@@ -16,7 +16,7 @@ use crate::db::json::Json;
 use crate::error::{Error, Result};
 use crate::rpc::fold::fold;
 
-/// What the latest analysis of a conversation says.
+/// The content of the latest analysis of a conversation.
 #[derive(Debug)]
 pub(in crate::dashboard::conversations) struct Analysis {
     /// The word of its label.
@@ -33,7 +33,7 @@ pub(in crate::dashboard::conversations) struct Compared {
     pub(in crate::dashboard::conversations) text: String,
 }
 
-/// The words of an objection, which may be those of a newer replica.
+/// The words of an objection. A newer replica may have written words that this one does not know.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::dashboard::conversations) struct Objection {
@@ -41,7 +41,7 @@ pub(in crate::dashboard::conversations) struct Objection {
     pub(in crate::dashboard::conversations) status: String,
 }
 
-/// Takes the latest analysis of each conversation that has one, as they come.
+/// Calls `take` with the latest analysis of each conversation that has one, while the rows arrive.
 pub(in crate::dashboard::conversations) async fn for_each(
     tx: &TenantTx,
     scope: &Scope,
@@ -52,7 +52,7 @@ pub(in crate::dashboard::conversations) async fn for_each(
     rows.try_for_each(|row| ready(take(row.into()))).await
 }
 
-/// The parts of an analysis, each null where it says nothing.
+/// The parts of an analysis; null for a part that is not set.
 #[derive(Debug, Queryable)]
 #[diesel(check_for_backend(Pg))]
 struct Row {

@@ -1,4 +1,4 @@
-//! What models did for the messages of conversations.
+//! The work of models for the messages of conversations.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -11,10 +11,10 @@ use crate::dashboard::rules::{MAX_VALUES, Spread};
 use crate::db::TenantTx;
 use crate::error::Result;
 
-/// What a model did.
+/// The usage of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::dashboard) struct Usage {
-    /// Empty where messages say none.
+    /// Empty for messages without a model.
     pub(in crate::dashboard) model: String,
     pub(in crate::dashboard) messages: i64,
     pub(in crate::dashboard) prompt_tokens: i64,
@@ -23,7 +23,7 @@ pub(in crate::dashboard) struct Usage {
     pub(in crate::dashboard) response_duration: Spread,
 }
 
-/// How long all models took, and what each did, those first that made most messages.
+/// Returns the response times of all models, and the usage of each, the one with the most messages first.
 pub(in crate::dashboard::conversations) async fn list_usages(
     tx: &TenantTx,
     scope: &Scope,
@@ -50,12 +50,12 @@ pub(in crate::dashboard::conversations) async fn list_usages(
     Ok((all, usages))
 }
 
-/// Whether it is all models, the model, its messages and tokens, and its response times.
+/// Whether the row is for all models, the model, its messages and tokens, and its response times.
 type Row = (bool, String, (i64, i64, i64, i64), SpreadRow);
 
-/// The statement of [`list_usages`]. Conversation by conversation (`OFFSET 0`): the planner would else read
-/// the messages of all there are, where it takes those of a window to be many. All that it reads of messages
-/// is in the index of their order.
+/// The statement of [`list_usages`]. It goes conversation by conversation (`OFFSET 0`). The planner would
+/// otherwise read all messages, if it expects many in the window. All columns of messages that it reads are in
+/// the index of their order.
 #[derive(QueryId)]
 struct ListUsages {
     of: Conversations,
@@ -66,7 +66,7 @@ impl Query for ListUsages {
     type SqlType = (Bool, SqlText, (BigInt, BigInt, BigInt, BigInt), SpreadType);
 }
 
-/// A sum of tokens, which is cut to what a message can say.
+/// Returns the SQL of a sum of tokens, cut to the largest number of the contract.
 fn sum(column: &str) -> String {
     format!("least(coalesce(sum({column}), 0), {})::bigint", i64::MAX)
 }

@@ -1,7 +1,7 @@
-//! Statements of `interest_events` that write a batch: a column of the table is an array.
+//! The statements of `interest_events` that write a batch: each column is an array.
 //!
-//! They are written by hand: diesel has no UNNEST, and a statement whose type is its name is prepared once
-//! per connection.
+//! They are written by hand: diesel has no UNNEST, and a statement whose type is its name is prepared once per
+//! connection.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -19,14 +19,15 @@ use crate::error::Result;
 use crate::pb::{ConversationOutcome, InterestKind};
 use crate::rpc::words::Text;
 
-/// The events that have one of these ids of clients.
+/// Returns the events with these ids of clients.
 pub(crate) async fn list_known(tx: &TenantTx, event_ids: &[String]) -> Result<Vec<InterestEvent>> {
     let query = ListKnown { tenant: tx.tenant(), event_ids: event_ids.to_vec() };
     Ok(query.load(&mut tx.connection()).await?)
 }
 
-/// Adds events, but for those whose event_id the tenant has, and gives the ids of those that were added. In
-/// the order of their event_ids, so that no two transactions with the same events wait for each other.
+/// Inserts events, except those whose event_id the tenant has. Returns the ids of the inserted ones. Events are
+/// inserted in the order of their event_ids, so that no two transactions with the same events wait for each
+/// other.
 pub(crate) async fn insert(tx: &TenantTx, mut events: Vec<InterestEvent>) -> Result<Vec<Uuid>> {
     events.sort_unstable_by(|one, other| one.event_id.cmp(&other.event_id));
     let mut insert = Insert { tenant: tx.tenant(), ..Insert::default() };
@@ -36,7 +37,7 @@ pub(crate) async fn insert(tx: &TenantTx, mut events: Vec<InterestEvent>) -> Res
     Ok(insert.load(&mut tx.connection()).await?)
 }
 
-/// The statement of [`list_known`]. Id by id, whatever the planner thinks of the table.
+/// The statement of [`list_known`]. It looks up id by id, independent of the planner's statistics.
 #[derive(QueryId)]
 struct ListKnown {
     tenant: Uuid,

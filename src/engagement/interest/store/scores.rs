@@ -1,4 +1,4 @@
-//! The statement of `interest_events` that makes scores.
+//! The statement that computes scores from `interest_events`.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::pg::Pg;
@@ -12,27 +12,27 @@ use crate::db::TenantTx;
 use crate::engagement::interest::rules::{HALF_LIFE, MAX_SCORED, WINDOW};
 use crate::error::Result;
 
-/// How interested a customer is in something.
+/// How interested a customer is in a subject.
 #[derive(Debug, Clone, PartialEq, Queryable)]
 pub(crate) struct Score {
-    /// In the words of the latest event.
+    /// The subject, in the words of the latest event.
     pub(crate) subject: String,
     pub(crate) score: f64,
     pub(crate) event_count: i64,
     pub(crate) last_occurred_at: DateTime<Utc>,
-    /// The latest event.
+    /// The id of the latest event.
     pub(crate) last_id: Uuid,
 }
 
-/// At which time scores are computed.
+/// The time as of which scores are computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum AsOf {
     Time(DateTime<Utc>),
-    /// When the latest event happened, so that scores change with the events alone.
+    /// The time of the latest event, so that scores change only with events.
     LatestEvent,
 }
 
-/// The scores of a customer, the highest first.
+/// Returns the scores of a customer, the highest first.
 pub(crate) async fn list(tx: &TenantTx, customer_id: Uuid, as_of: AsOf, limit: i64) -> Result<Vec<Score>> {
     let list = ListScores {
         tenant: tx.tenant(),
@@ -50,9 +50,9 @@ fn seconds(duration: TimeDelta) -> f64 {
     duration.as_seconds_f64()
 }
 
-/// The statement of [`list`]. Doubles are added up in the order of the events, because another order may
-/// give another last digit; what happened at one moment is in the order of the client's own ids, so that it
-/// does not matter in which order events came.
+/// The statement of [`list`]. Doubles are added up in the order of the events, because another order may give
+/// another last digit. Events of one moment are in the order of the client's own ids, so that the order of
+/// recording does not matter.
 struct ListScores {
     tenant: Uuid,
     customer_id: Uuid,
@@ -63,7 +63,7 @@ struct ListScores {
     limit: i64,
 }
 
-/// The statement is another one for each kind of [`AsOf`].
+/// Each kind of [`AsOf`] makes another statement.
 impl QueryId for ListScores {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;

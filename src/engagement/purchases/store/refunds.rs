@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 
-/// A refund as it is stored.
+/// A row of `purchase_refunds`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable)]
 #[diesel(table_name = purchase_refunds, check_for_backend(Pg))]
 pub(crate) struct Refund {
@@ -29,18 +29,18 @@ pub(crate) struct Refund {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// Where a page ends: when its last refund was recorded, and its id.
+/// The end of a page: the time at which its last refund was recorded, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cursor(DateTime<Utc>, Uuid);
 
 impl Cursor {
-    /// Where a page ends when `refund` is its last.
+    /// Returns the end of a page whose last row is `refund`.
     pub(crate) fn at(refund: &Refund) -> Self {
         Self(refund.created_at, refund.id)
     }
 }
 
-/// Adds a refund.
+/// Inserts a refund.
 pub(crate) async fn insert(tx: &TenantTx, refund: &Refund) -> Result<()> {
     diesel::insert_into(dsl::purchase_refunds)
         .values((dsl::tenant_id.eq(tx.tenant()), refund))
@@ -49,7 +49,7 @@ pub(crate) async fn insert(tx: &TenantTx, refund: &Refund) -> Result<()> {
     Ok(())
 }
 
-/// The refund of a purchase with this id at the payment provider.
+/// Returns the refund of a purchase with this id of the payment provider.
 pub(crate) async fn find_by_refund_id(
     tx: &TenantTx,
     purchase_id: Uuid,
@@ -66,7 +66,7 @@ pub(crate) async fn find_by_refund_id(
     Ok(refund)
 }
 
-/// One page of the refunds of a purchase in their order, and one row more if there is one.
+/// Returns one page of the refunds of a purchase in their order, and one row more if there is one.
 pub(crate) async fn list(tx: &TenantTx, purchase_id: Uuid, page: &Page<Cursor>) -> Result<Rows<Refund>> {
     let query = listing(
         dsl::purchase_refunds
@@ -83,7 +83,7 @@ pub(crate) async fn list(tx: &TenantTx, purchase_id: Uuid, page: &Page<Cursor>) 
     Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// The last refunds of each of these purchases, the newest of a purchase first.
+/// Returns the last refunds of each of these purchases, the newest of a purchase first.
 pub(crate) async fn list_latest(tx: &TenantTx, purchase_ids: &[Uuid], limit: i64) -> Result<Vec<Refund>> {
     let latest = dsl::purchase_refunds
         .filter(dsl::tenant_id.eq(tx.tenant()))

@@ -18,7 +18,7 @@ fn customer(status: CustomerStatus) -> Customer {
     }
 }
 
-/// An open question, whose text is its number.
+/// Returns an open question whose text has its number.
 fn question(id: u128) -> Question {
     Question {
         id: Uuid::from_u128(id),
@@ -55,7 +55,7 @@ fn question(id: u128) -> Question {
 
 const TALK: Uuid = Uuid::from_u128(77);
 
-/// What becomes of one question: its score, or why it is left out.
+/// Returns the result for one question: its score, or why it is left out.
 fn verdict(question: Question, status: CustomerStatus, texts: &[&str]) -> std::result::Result<i32, Reason> {
     let customer = customer(status);
     let texts: Vec<_> = texts.iter().map(ToString::to_string).collect();
@@ -269,7 +269,7 @@ proptest! {
         let some = of(&open, limit);
         prop_assert_eq!(&some.questions[..], &all.questions[..limit.min(all.questions.len())]);
         prop_assert_eq!(&some.left_out, &all.left_out);
-        // Everything that has not expired is asked or left out, once.
+        // Every question that has not expired is asked or left out, exactly once.
         let alive = open.iter().filter(|open| open.expires_at.is_none_or(|expires| expires > at(1_000)));
         let mut expected: Vec<_> = alive.chain(&declined).map(|question| question.id).collect();
         let mut told: Vec<_> = all.questions.iter().map(|next| next.question.id).collect();

@@ -15,7 +15,7 @@ fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
 }
 
-/// A question that is in this state, and knows nothing else.
+/// Returns a question in this state, without other data.
 fn question(status: Status) -> Question {
     Question {
         id: Uuid::from_u128(1),

@@ -1,5 +1,5 @@
-//! A client that keeps the contract, over connections that break, and a server that commits when it
-//! likes: whatever happens, every text arrives as it was sent.
+//! A client that keeps the contract, over connections that break, and a server that commits at any time. In any
+//! case, every text arrives as it was sent.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,48 +7,48 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What a client wants to say.
+/// A message that a client wants to write.
 #[derive(Debug, Clone)]
 struct Wish {
     talk: u128,
     key: String,
-    /// What it wants to say, and what it wanted to say before it began anew.
+    /// Its text, and its texts before restarts.
     text: String,
     former: Vec<String>,
     /// Whether it is sent in one piece.
     whole: bool,
 }
 
-/// How far a client is with a wish.
+/// The progress of a client with a wish.
 #[derive(Debug, Clone, Default)]
 struct Progress {
-    /// Whether this connection was told `start`.
+    /// Whether `start` was sent on this connection.
     started: bool,
-    /// Whether the next start drops what was said before.
+    /// Whether the next start drops the text so far.
     anew: bool,
-    /// Where the next delta begins.
+    /// The offset of the next delta.
     next: usize,
-    /// How much is known to be durable.
+    /// The number of bytes that are known to be durable.
     durable: usize,
     finished: bool,
     done: bool,
 }
 
-/// A request that was sent, and which wish it is about.
+/// A request that was sent, and the wish that it belongs to.
 #[derive(Debug, Clone)]
 struct Sent {
     wish: usize,
-    /// How often the client had begun anew.
+    /// The number of restarts of the client before it.
     attempt: usize,
     action: Command,
 }
 
-/// A connection, and what the server has of it.
+/// A connection, and its state on the server.
 struct Connection {
     session: Session,
     /// Whether the client still has it.
     alive: bool,
-    /// Whether the server knows that it does not.
+    /// Whether the server knows that the client has left it.
     ended: bool,
     /// The requests of each slot that is not answered.
     slots: BTreeMap<u64, Vec<Sent>>,
@@ -56,9 +56,9 @@ struct Connection {
     buffered: BTreeMap<String, Vec<Sent>>,
     /// The ticket that is answered next.
     next_answer: u64,
-    /// Through where watchers were shown each text, where they may be shown more.
+    /// The end of the text that watchers were shown, for each text of which they may be shown more.
     shown: BTreeMap<String, i64>,
-    /// Outcomes that the session has not heard yet.
+    /// The outcomes that the session has not received yet.
     outcomes: VecDeque<(u64, Write, Outcome)>,
 }
 
@@ -66,13 +66,13 @@ struct World {
     wishes: Vec<Wish>,
     progress: Vec<Progress>,
     connections: Vec<Connection>,
-    /// Writes in the order in which they were submitted, and of which connection.
+    /// The writes in the order in which they were submitted, each with its connection.
     lane: VecDeque<(usize, u64, Write)>,
     tables: Tables,
-    /// All that was ever sent, for sending it again.
+    /// All requests ever sent, to send them again.
     history: Vec<Sent>,
     begin: Instant,
-    /// Milliseconds since then.
+    /// The milliseconds since `begin`.
     clock: u64,
     producer: &'static str,
 }
@@ -83,23 +83,23 @@ enum Event {
     Send { wish: prop::sample::Index, requests: usize, characters: usize },
     /// It sends text again from an earlier point on.
     Overlap { wish: prop::sample::Index, back: usize, characters: usize },
-    /// It gives a message up, and changes its mind.
+    /// It gives a message up, and may start it again.
     Abort { wish: prop::sample::Index, restart: bool },
-    /// It begins a message anew, in other words that begin like the ones before.
+    /// It restarts a message, with another text that begins like the one before.
     Rewrite { wish: prop::sample::Index, keeps: usize, text: String },
-    /// It sends something again that it sent before, through whichever connection.
+    /// It sends an earlier request again, through any connection.
     Repeat(prop::sample::Index),
     /// The server commits so many writes.
     Commit(usize),
-    /// The database answers for so many writes that it does not answer, and has done them or not.
+    /// The database does not answer for so many writes. It has applied them or not.
     Fail { writes: usize, happened: bool },
-    /// Sessions hear of so many outcomes.
+    /// Sessions receive so many outcomes.
     Hear(usize),
     /// The client reads so many answers.
     Read(usize),
-    /// Time passes, and the server looks at what is due.
+    /// Time passes, and the server stores the text that is due.
     Wait(u64),
-    /// The connection breaks; the server notices at once, or later.
+    /// The connection breaks. The server notices at once, or later.
     Break { noticed: bool, other_producer: bool },
     /// The server notices that connections broke.
     Notice,
@@ -230,7 +230,7 @@ impl World {
         self.check();
     }
 
-    /// The next request for a wish, if there is one.
+    /// Sends the next request for a wish, if there is one.
     fn go_on(&mut self, wish: usize, characters: usize) {
         let Wish { key, text, whole, .. } = self.wishes[wish].clone();
         let Progress { started, anew, next, finished, done, .. } = self.progress[wish];
@@ -263,7 +263,7 @@ impl World {
         }
     }
 
-    /// Text from an earlier point on, with what comes next or without.
+    /// Sends text from an earlier point on, with or without the text that comes next.
     fn overlap(&mut self, wish: usize, back: usize, characters: usize) {
         let Wish { key, text, whole, .. } = self.wishes[wish].clone();
         let Progress { started, next, .. } = self.progress[wish];
@@ -285,7 +285,7 @@ impl World {
             return;
         }
         if self.send(wish, abort(&key)) {
-            // As long as nobody knows that it began anew, it is to begin anew.
+            // Until a restart is acknowledged, the client restarts again.
             let again = if self.progress[wish].anew { super::restart } else { start };
             let action = again(&key, self.producer);
             self.progress[wish].started = restart && self.send(wish, action);
@@ -295,7 +295,7 @@ impl World {
         }
     }
 
-    /// A client that begins anew says nothing of the former text again.
+    /// Restarts a message with another text. The client does not send the former text again.
     fn rewrite(&mut self, wish: usize, keeps: usize, text: &str) {
         let Progress { done, .. } = self.progress[wish];
         let Wish { text: current, former, whole, .. } = &mut self.wishes[wish];
@@ -313,7 +313,7 @@ impl World {
         self.send_again(Sent { wish, attempt, action })
     }
 
-    /// Sends a request, if the server reads it.
+    /// Sends a request, if the server reads it. Returns whether it did.
     fn send_again(&mut self, sent: Sent) -> bool {
         let last = self.connections.len() - 1;
         let now = self.now();
@@ -340,7 +340,7 @@ impl World {
         true
     }
 
-    /// What a session wants done.
+    /// Takes the steps that a session asks for.
     fn take(&mut self, index: usize, steps: Vec<Step>) {
         for step in steps {
             match step {
@@ -370,7 +370,7 @@ impl World {
         }
     }
 
-    /// Watchers are shown the text of the wish, and go on where they were.
+    /// Watchers are shown text of a wish. It must follow on what they were shown.
     fn show(&mut self, index: usize, talk: Uuid, shown: &Shown) {
         let row = self.tables.messages.iter().find(|(_, row)| row.id == shown.message_id);
         let ((conversation, key), row) = row.expect("what is shown is there");
@@ -381,7 +381,7 @@ impl World {
         assert!(wish.texts().any(has), "another text");
         let expected = self.connections[index].shown.get_mut(key).expect("a message that was started");
         assert!(shown.offset >= *expected, "a repeat");
-        // What is passed over is stored, and watchers are told so.
+        // Text that is skipped is stored, and watchers are told so.
         assert!(shown.offset == *expected || shown.offset <= length(&row.text()), "a gap");
         *expected = shown.offset + length(&shown.text);
     }
@@ -402,7 +402,7 @@ impl World {
         }
     }
 
-    /// Writes whose outcome nobody knows.
+    /// The outcome of writes is unknown.
     fn fail(&mut self, writes: usize, happened: bool) {
         let batch: Vec<_> = self.lane.drain(..writes.min(self.lane.len())).collect();
         if happened {
@@ -415,7 +415,7 @@ impl World {
     }
 
     fn tell(&mut self, index: usize, ticket: u64, write: Write, outcome: Outcome) {
-        // Nobody asked for the writes of the service itself.
+        // No session waits for the writes of the service itself.
         if let Some(connection) = self.connections.get_mut(index) {
             connection.outcomes.push_back((ticket, write, outcome));
         }
@@ -434,7 +434,8 @@ impl World {
                     *shown = if placed.effect == rules::Effect::None { durable.max(*shown) } else { durable };
                 }
                 if let (Change::Finish { .. } | Change::Abort { .. }, Ok(_)) = (&write.change, &outcome) {
-                    // Closed, it is told as it is stored, and shown from there on when it is opened again.
+                    // After the close, watchers are told the stored text. They are shown text from there on
+                    // when the message is opened again.
                     connection.shown.remove(&write.message_key);
                 }
                 let mut steps = Vec::new();
@@ -444,7 +445,7 @@ impl World {
         }
     }
 
-    /// The client reads; to who is gone, the server only pretends to write.
+    /// The client reads answers. For a client that is gone, the server only pretends to write.
     fn read(&mut self, answers: usize) {
         for index in 0..self.connections.len() {
             for _ in 0..answers {
@@ -461,7 +462,7 @@ impl World {
         }
     }
 
-    /// What a client makes of an answer.
+    /// Handles an answer as a client does.
     fn understand(
         &mut self,
         sent: &[Sent],
@@ -493,7 +494,7 @@ impl World {
         }
         let progress = &mut self.progress[*wish];
         if !is_present {
-            // What was said before it began anew is of no use any more, unless it was all.
+            // Answers from before the restart no longer matter, unless the message is complete.
             progress.done |= alive && answer.is_ok_and(|ack| ack.status() == MessageStatus::Completed);
             return;
         }
@@ -517,7 +518,7 @@ impl World {
                     ("OFFSET_OUT_OF_RANGE", Some(end)) => {
                         progress.next = usize::try_from(end).expect("an offset").min(text.len())
                     }
-                    // Its restart was lost, and what it says now is not what is there.
+                    // Its restart was lost, and the present text is not the stored one.
                     ("TEXT_DIFFERS", None) if !former.is_empty() => {
                         *progress = Progress { anew: true, ..Progress::default() };
                     }
@@ -552,7 +553,7 @@ impl World {
         }
     }
 
-    /// The server notices that connections broke, and stores what it has of them.
+    /// The server notices that connections broke, and stores what they sent.
     fn notice(&mut self) {
         for index in 0..self.connections.len() {
             if self.connections[index].alive || self.connections[index].ended {
@@ -577,7 +578,7 @@ impl World {
         }
     }
 
-    /// What holds for every session at any time.
+    /// Checks what holds for every session at any time.
     fn check(&self) {
         for Connection { session, slots, buffered, .. } in &self.connections {
             let buffers = || session.texts.values().map(|text| &text.buffer);
@@ -595,7 +596,7 @@ impl World {
         }
     }
 
-    /// From here on everything works, until all is said.
+    /// From now on everything works, until all texts are sent.
     fn finish(&mut self) {
         for _ in 0..1_000 {
             self.notice();
@@ -621,13 +622,13 @@ impl World {
 }
 
 impl Wish {
-    /// All that it ever wanted to say.
+    /// Returns all texts that it ever wanted to send.
     fn texts(&self) -> impl Iterator<Item = &String> {
         self.former.iter().chain([&self.text])
     }
 }
 
-/// The first characters of a text.
+/// Returns the first characters of a text.
 fn beginning(text: &str, characters: usize) -> &str {
     let end = text.char_indices().nth(characters).map_or(text.len(), |(index, _)| index);
     &text[..end]
