@@ -5,7 +5,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::schema::service_keys::dsl;
 
-/// The key that page tokens are signed with, which a migration made.
+/// Returns the key that signs page tokens. A migration created it.
 ///
 /// # Errors
 ///
