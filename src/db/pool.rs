@@ -22,7 +22,7 @@ use crate::error::Error;
 const PLANS_LAST_MS: u64 = 1_000;
 
 /// How the statements of a batch, and those that read, are planned: for any values, anew every second, and by index
-/// whatever size the tables have. A plan made for small tables reads them completely, and would be kept while they
+/// regardless of the tables' sizes. A plan made for small tables reads them completely, and would be kept while they
 /// grow.
 const GENERIC_PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
 

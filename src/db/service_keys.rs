@@ -9,7 +9,7 @@ use super::schema::service_keys::dsl;
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn page_token(connection: &mut AsyncPgConnection) -> diesel::QueryResult<Vec<u8>> {
     dsl::service_keys.find("page_token").select(dsl::value).first(connection).await
 }

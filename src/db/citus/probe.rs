@@ -74,7 +74,7 @@ pub async fn breaches(connection: &AsyncPgConnection) -> QueryResult<Vec<String>
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn has_local_tables(connection: &AsyncPgConnection) -> QueryResult<bool> {
     Ok(is_there(connection).await? && !ask(connection, COMPLETE).await?)
 }

@@ -74,7 +74,7 @@ impl Account {
         }
     }
 
-    /// Sets [`Account::outer_mode`] on a directory of ours, whatever the umask was.
+    /// Sets [`Account::outer_mode`] on one of our directories, regardless of the umask.
     pub(super) fn own_outer(&self, dir: &Path) -> std::io::Result<()> {
         fs::set_permissions(dir, fs::Permissions::from_mode(self.outer_mode()))
     }

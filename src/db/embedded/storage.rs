@@ -188,7 +188,7 @@ fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.mode(PRIVATE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }
 
-/// Makes the directories that are missing, each with this mode whatever the umask is.
+/// Creates the missing directories, each with this mode regardless of the umask.
 fn make_dirs(dir: &Path, mode: u32) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());

@@ -48,7 +48,7 @@ pub(super) fn any_of(
     Err(io::Error::other(why))
 }
 
-/// Unpacks with the system's tar. Option `o` makes the files ours, whatever owner the archive names.
+/// Unpacks with the system's tar. Option `o` makes the files ours, regardless of the owner in the archive.
 pub(super) fn untar(archive: &Path, into: &Path) -> io::Result<()> {
     any_of([words("tar -xozf")], |tar| {
         tar.arg(archive).arg("-C").arg(into);
@@ -91,7 +91,7 @@ pub(super) fn archive_in(dir: &Path) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("the wheel holds no archive"))
 }
 
-/// Lets every account read a tree, whatever the umask was: what root downloads is run by another account.
+/// Lets every account read a tree, regardless of the umask: what root downloads is run by another account.
 pub(super) fn open_to_all(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_symlink() {

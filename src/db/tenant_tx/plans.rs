@@ -9,7 +9,7 @@ impl TenantTx {
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_for_values(&self) -> Result<()> {
         Ok(self.connection.run("SET LOCAL plan_cache_mode = force_custom_plan").await?)
     }
@@ -20,7 +20,7 @@ impl TenantTx {
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_by_bitmap(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; \
@@ -32,7 +32,7 @@ impl TenantTx {
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_by_order(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = off; \
@@ -46,7 +46,7 @@ impl TenantTx {
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_for_sums(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; \
@@ -59,7 +59,7 @@ impl TenantTx {
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_by_key(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
                            SET LOCAL enable_mergejoin = off";
@@ -71,7 +71,7 @@ impl TenantTx {
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_as_usual(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = DEFAULT; SET LOCAL enable_seqscan = DEFAULT; \
                            SET LOCAL enable_indexscan = DEFAULT; SET LOCAL enable_indexonlyscan = DEFAULT; \
