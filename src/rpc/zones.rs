@@ -115,7 +115,7 @@ impl Zone {
     }
 
     /// Returns the day of a time, limited to the first and the last day. If clocks go back over midnight, the new day
-    /// has begun, whatever the clocks show after that.
+    /// has begun, although the clocks show the old one again.
     fn date(self, time: DateTime<Utc>) -> Option<NaiveDate> {
         let shown = time.with_timezone(&self.0).date_naive();
         let next = shown.succ_opt()?;
