@@ -29,7 +29,7 @@ pub struct Bounds {
     pub revocation: Duration,
     /// How often a key set behind a URL is read, so that removed keys stop working.
     pub jwks_refresh: Duration,
-    /// The shortest time between two such reads, whatever keys the tokens name.
+    /// The shortest time between two such reads, regardless of the keys that tokens name.
     pub jwks_pause: Duration,
 }
 

@@ -27,7 +27,7 @@ pub struct NewKey {
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn create(
     connection: &mut AsyncPgConnection,
     new: &NewKey,
@@ -50,7 +50,7 @@ pub async fn create(
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn list(connection: &mut AsyncPgConnection) -> diesel::QueryResult<Vec<ApiKey>> {
     store::list(connection).await
 }
@@ -59,7 +59,7 @@ pub async fn list(connection: &mut AsyncPgConnection) -> diesel::QueryResult<Vec
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn revoke(connection: &mut AsyncPgConnection, id: Uuid) -> diesel::QueryResult<Option<ApiKey>> {
     store::revoke(connection, id).await
 }
