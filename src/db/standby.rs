@@ -2,9 +2,9 @@
 //!
 //! A task repeatedly asks the primary for the position of its write-ahead log, and the standby for the position that
 //! it has replayed. The standby's data is no older than the last moment at which the primary's position was not
-//! beyond the replayed one. This does not depend on the clocks of both, and holds also if nothing is written. A standby
-//! that does not answer any more is not read, even by callers that accept very old data: a call would wait for it in
-//! vain.
+//! beyond the replayed one. This does not depend on the clocks of both, and also holds if nothing is written. A
+//! standby that does not answer any more is not read, even by callers that accept very old data: a call would wait
+//! for it in vain.
 
 use std::collections::VecDeque;
 use std::fmt;
