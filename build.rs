@@ -1,6 +1,5 @@
-//! Makes Rust of the contract: messages and services, the checks that its rules
-//! ask for, the shapes of requests, what every enum and request has in common, and the table of RPCs. Lists the texts
-//! of the migrations.
+//! Generates the Rust code of the contract: messages and services, the checks of its rules, the shapes of requests,
+//! common traits of enums and requests, and the table of RPCs. Also generates the texts of the migrations.
 
 #[path = "build/ids.rs"]
 mod ids;
@@ -24,7 +23,7 @@ use std::{env, fs};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 
-/// The package that becomes code; what it imports is only looked at.
+/// The package for which code is generated; imported packages are only read.
 const PACKAGE: &str = "crm.v1";
 /// Where the contract and its vendored imports are.
 const INCLUDES: [&str; 2] = ["proto", "third_party/proto"];
@@ -51,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("migrations.rs"), migrations::generate()?)?;
     fs::write(out.join("fuzzing.rs"), requests::list(&pool, PACKAGE))?;
 
-    // Vendored options stay out: prost would make code of them that nobody calls.
+    // Vendored options are left out: prost would generate code for them that is never called.
     let mut contract = compiler.file_descriptor_set();
     contract.file.retain(|file| file.package() == PACKAGE || file.package().starts_with("google."));
     let mut messages = prost_build::Config::new();
@@ -64,9 +63,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The contract's own files, as paths below their include directory, in a fixed
-/// order; and the details of errors, which no file imports but clients look up
-/// through reflection to show them.
+/// The contract's own files, as paths below their include directory, in a fixed order. Also the details of errors: no
+/// file imports them, but clients look them up through reflection to show them.
 fn contract_files() -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let mut files = vec![PathBuf::from("google/rpc/error_details.proto")];
     for entry in fs::read_dir("proto/crm/v1")? {
@@ -79,11 +77,11 @@ fn contract_files() -> Result<Vec<PathBuf>, Box<dyn Error>> {
     Ok(files)
 }
 
-/// What reflection serves: our own comments, but not those of vendored files,
-/// which are most of the bytes and documented elsewhere.
+/// Returns what reflection serves: our own comments, but not those of vendored files. The latter are most of the
+/// bytes, and are documented elsewhere.
 ///
-/// Works on the bytes' own descriptor, because decoding it into plain structs
-/// would lose the options that our annotations are.
+/// Works on the bytes' own descriptor, because decoding them into plain structs would lose the options, which are our
+/// annotations.
 fn without_foreign_comments(encoded: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
     const FILE: u32 = 1;
     let set = prost_reflect::DescriptorPool::global();

@@ -1,4 +1,4 @@
-//! Which texts of messages are UUIDs, by the rules of their fields: they have one form within the service.
+//! Finds which texts of messages are UUIDs, by the rules of their fields: UUIDs have one form within the service.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, Messa
 use super::validation::names::{rust_path, snake};
 use super::validation::variant;
 
-/// Where the trait and the function are that the code names.
+/// The module of the trait and the function that the generated code names.
 const IDS: &str = "crate::rpc::ids";
 
-/// Writes `impl FoldIds` for every message of a package.
+/// Generates `impl FoldIds` for every message of a package.
 ///
 /// # Errors
 ///
-/// A type that is of another package: the build fails with a text that names it.
+/// If a type belongs to another package: the build fails with a text that names it.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
     let mut code = String::new();
     for message in pool.all_messages() {
@@ -34,7 +34,7 @@ fn of_message(message: &MessageDescriptor, package: &str) -> Result<String, Stri
     Ok(format!("impl {IDS}::FoldIds for {path} {{\n    fn fold_ids(&mut self) {{\n{body}    }}\n}}\n"))
 }
 
-/// The statement that folds the ids of a field, or nothing if it has none.
+/// Returns the statement that folds the ids of a field, or an empty text if it has none.
 fn of_field(field: &FieldDescriptor, package: &str) -> Result<String, String> {
     let inner = match field.kind() {
         Kind::Message(entry) if field.is_map() => entry.map_entry_value_field().kind(),
@@ -63,12 +63,12 @@ fn of_field(field: &FieldDescriptor, package: &str) -> Result<String, String> {
     })
 }
 
-/// Whether a message has an id somewhere within.
+/// Whether a message contains an id at any depth.
 fn has_ids(message: &MessageDescriptor, package: &str, seen: &mut BTreeSet<String>) -> bool {
     if message.package_name() != package && !message.is_map_entry() {
         return false;
     }
-    // One that holds itself has an id where another of its fields has one.
+    // A recursive message has an id if another of its fields has one.
     if !seen.insert(message.full_name().to_owned()) {
         return false;
     }
@@ -79,7 +79,7 @@ fn has_ids(message: &MessageDescriptor, package: &str, seen: &mut BTreeSet<Strin
     })
 }
 
-/// Whether the rules of a field, or of its items, ask for a UUID.
+/// Whether the rules of a field, or of its items, require a UUID.
 fn is_id(field: &FieldDescriptor) -> bool {
     let options = field.options();
     let rules = options.extensions().find(|(extension, _)| extension.full_name() == "buf.validate.field");

@@ -1,5 +1,5 @@
-//! Writes the table of the contract's RPCs: how each is called, what a caller needs for it, what it changes,
-//! and what it costs.
+//! Generates the table of the contract's RPCs: the path of each, what a caller needs for it, what it changes, and
+//! what it costs.
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage, Value};
 
@@ -11,21 +11,20 @@ const ACCESS: &str = "crm.v1.access";
 /// The value of `idempotency_level` that says that an RPC changes nothing.
 const NO_SIDE_EFFECTS: i32 = 1;
 
-/// What an RPC changes, as its option says.
+/// What an RPC changes, by its option.
 pub(crate) struct Resource {
-    /// The kind of thing: a variant of `ResourceType`.
+    /// The kind of resource: a variant of `ResourceType`.
     pub(crate) kind: String,
-    /// The path of the field that has its id, from `request` or `response`.
+    /// The path of the field with the resource's id, from `request` or `response`.
     pub(crate) id: String,
 }
 
-/// The Rust code of `methods.rs` in the build's output directory: a function `find` from a path to the
-/// RPC that is called by it.
+/// Returns the Rust code of `methods.rs` in the build's output directory: a function `find` from a path to its RPC.
 ///
 /// # Errors
 ///
-/// An RPC that does not say which scope it needs, what it changes, or what it costs: the build fails with a
-/// text that names it.
+/// If an RPC does not say which scope it needs, what it changes, or what it costs: the build fails with a text that
+/// names it.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
     let mut arms = String::new();
     for (place, method) in of_package(pool, package).iter().enumerate() {
@@ -41,8 +40,8 @@ pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, S
     ))
 }
 
-/// The Rust code of `rpcs.rs`: the names and kinds of all RPCs, for series to name them. An RPC's place in it is
-/// its `place` in `methods.rs`.
+/// Returns the Rust code of `rpcs.rs`: the names and kinds of all RPCs, for the names of series. An RPC's index in it
+/// is its `place` in `methods.rs`.
 pub(crate) fn series(pool: &DescriptorPool, package: &str) -> String {
     let rows: String = of_package(pool, package)
         .iter()
@@ -60,17 +59,17 @@ pub(crate) fn series(pool: &DescriptorPool, package: &str) -> String {
     format!("pub(super) const RPCS: &[Rpc] = &[\n{rows}];\n")
 }
 
-/// All RPCs of a package.
+/// Returns all RPCs of a package.
 pub(crate) fn of_package(pool: &DescriptorPool, package: &str) -> Vec<MethodDescriptor> {
     let services = pool.services().filter(|service| service.package_name() == package);
     services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
 }
 
-/// What a method changes; nothing for one that only reads.
+/// Returns what a method changes; `None` if it only reads.
 ///
 /// # Errors
 ///
-/// When its options contradict each other, or leave it open.
+/// If its options contradict each other, or are incomplete.
 pub(crate) fn resource(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Resource>, String> {
     let access = access(pool, method)?;
     let resource = access.get_field_by_name("resource").and_then(|value| value.as_message().cloned());
@@ -114,14 +113,14 @@ fn arm(pool: &DescriptorPool, method: &MethodDescriptor, place: usize) -> Result
     ))
 }
 
-/// The variant of an enum that the option of a method names.
+/// Returns the enum variant that the option of a method names.
 fn word(pool: &DescriptorPool, method: &MethodDescriptor, field: &str) -> Result<String, String> {
     let prefix = format!("ACCESS_{}_", field.to_uppercase());
     variant(&access(pool, method)?, field, &prefix)
         .ok_or_else(|| format!("say what a call needs: option ({ACCESS}) = {{{field}: …}}"))
 }
 
-/// The Rust variant of the enum value of a field; `None` if it is UNSPECIFIED.
+/// Returns the Rust variant of a field's enum value; `None` if it is UNSPECIFIED.
 fn variant(message: &DynamicMessage, field: &str, prefix: &str) -> Option<String> {
     let field = message.descriptor().get_field_by_name(field)?;
     let number = message.get_field(&field).as_enum_number().filter(|number| *number != 0)?;
@@ -129,7 +128,7 @@ fn variant(message: &DynamicMessage, field: &str, prefix: &str) -> Option<String
     Some(names::camel(value.name().strip_prefix(prefix)?))
 }
 
-/// The option of a method; an empty one where it has none.
+/// Returns the option of a method; an empty one if it has none.
 fn access(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<DynamicMessage, String> {
     let extension =
         pool.get_extension_by_name(ACCESS).ok_or_else(|| format!("there is no option {ACCESS}"))?;

@@ -1,13 +1,13 @@
-//! The texts of the migrations, which diesel compiles in but does not show.
+//! The texts of the migrations, which diesel compiles in but does not expose.
 
 use std::error::Error;
 use std::fmt::Write;
 use std::{env, fs};
 
-/// Where they are, a folder each.
+/// The directory of the migrations, with one directory for each.
 const FOLDER: &str = "migrations";
 
-/// A table of their names and texts.
+/// Generates a table of their names and texts.
 pub(crate) fn generate() -> Result<String, Box<dyn Error>> {
     let root = env::var("CARGO_MANIFEST_DIR")?;
     let folders = fs::read_dir(FOLDER)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));

@@ -1,5 +1,5 @@
-//! What requests have in common, read off their fields and RPCs: a `request_id`, a page, what they are
-//! about. And all of them in a list, for the fuzz targets.
+//! Generates the common traits of requests from their fields and RPCs: for a `request_id`, a page, and the resource.
+//! Also generates a list of all requests, for the fuzz targets.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,13 @@ use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, MethodDescriptor};
 use super::methods::{self, Resource};
 use super::validation::names;
 
-/// Writes `impl Mutation` for the request of every unary RPC that changes something, `impl Asks` for
-/// the requests of all RPCs that take one, and `impl Paged` for every request with a `page_token`.
+/// Generates `impl Mutation` for the request of every unary RPC that changes something, `impl Asks` for the requests
+/// of all RPCs with one request, and `impl Paged` for every request with a `page_token`.
 ///
 /// # Errors
 ///
-/// An RPC that changes something, but does not say what, or cannot be repeated safely: the build fails
-/// with a text that names it.
+/// If an RPC changes something but does not say what, or cannot be retried safely: the build fails with a text that
+/// names it.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
     let mut code: String = pool
         .all_messages()
@@ -57,7 +57,7 @@ fn asks(method: &MethodDescriptor, resource: Option<&Resource>) -> Result<String
     ))
 }
 
-/// The expression that reads a text by its path; nothing where there is no such text.
+/// Returns the expression that reads a text by its path; `None` if there is no such text.
 fn read(from: &str, message: &MessageDescriptor, path: &str, optional: bool) -> Option<String> {
     let field = |message: &MessageDescriptor, name: &str| {
         message.get_field_by_name(name).filter(|field| !field.is_list() && !field.is_map())
@@ -96,7 +96,8 @@ fn paged(message: &MessageDescriptor) -> Option<String> {
     ))
 }
 
-/// Writes the list of all requests of the contract: a name, and what decodes and checks it.
+/// Generates the list of all requests of the contract: each with its name and the function that decodes and checks
+/// it.
 pub(crate) fn list(pool: &DescriptorPool, package: &str) -> String {
     let methods = methods::of_package(pool, package);
     let requests: BTreeSet<String> = methods.iter().map(|method| method.input().name().to_owned()).collect();

@@ -1,5 +1,5 @@
-//! Writes the shape of every request (`src/rpc/incoming.rs`): its fields, and how many items each list may
-//! have, so that bytes are counted before memory is spent on what they say.
+//! Generates the shape of every request (`src/rpc/incoming.rs`): its fields, and how many items each list may have.
+//! So items are counted before memory is allocated for them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,19 +10,19 @@ use super::methods;
 use super::validation::names;
 use super::validation::options::FieldRules;
 
-/// Open objects of protobuf, whose limits are those of the whole object.
+/// The open objects of protobuf, whose limits apply to the whole object.
 const OPEN: [(&str, &str); 3] = [
     ("google.protobuf.Struct", "Struct"),
     ("google.protobuf.Value", "Value"),
     ("google.protobuf.ListValue", "List"),
 ];
 
-/// The Rust code of `shapes.rs` in the build's output directory.
+/// Returns the Rust code of `shapes.rs` in the build's output directory.
 ///
 /// # Errors
 ///
-/// A list or a map of a request without a limit, or a message that has itself as a part: the build fails
-/// with a text that names it.
+/// If a list or a map of a request has no limit, or a message contains itself: the build fails with a text that names
+/// it.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
     let methods = methods::of_package(pool, package);
     let (mut messages, mut slots) = (BTreeMap::new(), 0);
@@ -55,7 +55,7 @@ pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, S
     Ok(code)
 }
 
-/// All messages that are a part of this one.
+/// Collects all messages that are part of this one.
 fn collect(
     message: &MessageDescriptor,
     outer: &mut Vec<String>,
@@ -79,7 +79,7 @@ fn collect(
     Ok(())
 }
 
-/// The message that a field has, unless it is an open object.
+/// Returns the message of a field, unless it is an open object.
 fn part(field: &FieldDescriptor) -> Option<MessageDescriptor> {
     match field.kind() {
         Kind::Message(message) if open(&message).is_none() => Some(message),
@@ -91,7 +91,8 @@ fn open(message: &MessageDescriptor) -> Option<&'static str> {
     OPEN.iter().find(|(name, _)| *name == message.full_name()).map(|(_, form)| *form)
 }
 
-/// Lists that are counted together with those of this message: its own, and those of its single parts.
+/// Returns the number of lists that are counted together with those of this message: its own, and those of its single
+/// parts.
 fn own_slots(message: &MessageDescriptor) -> usize {
     message.fields().map(|field| field_slots(&field)).sum()
 }
@@ -104,7 +105,7 @@ fn field_slots(field: &FieldDescriptor) -> usize {
     }
 }
 
-/// Lists that are counted beside these at most while an item is looked through.
+/// Returns the maximum number of further lists that are counted during the walk over an item.
 fn slots_of_items(message: &MessageDescriptor) -> usize {
     let beside = |field: FieldDescriptor| {
         let many = field.is_list() || field.is_map();
@@ -135,7 +136,7 @@ fn shape(message: &MessageDescriptor) -> Result<String, String> {
     ))
 }
 
-/// How many items a field may have: nothing for one that has one value.
+/// Returns how many items a field may have, as code; `None` in it for a single value.
 fn limit(field: &FieldDescriptor) -> Result<String, String> {
     let (kind, rule) = match (field.is_map(), field.is_list()) {
         (true, _) => ("map", "max_pairs"),

@@ -1,16 +1,16 @@
-//! Writes one `Validate` (`src/rpc/validate.rs`) for every message of a package, from the
+//! Generates one `Validate` (`src/rpc/validate.rs`) for every message of a package, from the
 //! `buf.validate` rules of its fields.
 //!
-//! A rule that is not understood fails the build: a limit that the proto shows to clients and the
-//! service does not hold would be worse than none. So there is no CEL but the one form that
-//! `either.rs` reads, no predefined rule and no rule for a kind of field that has no use here yet;
-//! to use another rule, add it to `values.rs`.
+//! An unsupported rule fails the build: a limit that the proto shows to clients and that the
+//! service does not enforce would be worse than none. So there is no CEL except the one form that
+//! `either.rs` reads, no predefined rule, and no rule for a kind of field that is not used yet. To
+//! use another rule, add it to `values.rs`.
 //!
-//! The items of a list with the option `(crm.v1.per_item)` are not checked with their request: the
+//! The items of a list with the option `(crm.v1.per_item)` are not checked with their request. The
 //! call checks each of them with its own `Validate`, and reports it in its answer.
 //!
-//! What holds without any rule is written too: no U+0000 in a text, finite numbers, well-known
-//! types within their own limits. It holds even under `ignore = IGNORE_ALWAYS`, and in all that is
+//! Checks that need no rule are generated too: no U+0000 in a text, finite numbers, and well-known
+//! types within their own limits. They also apply under `ignore = IGNORE_ALWAYS`, and to everything
 //! below such a field.
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
@@ -32,12 +32,12 @@ mod values;
 
 pub(crate) use fields::variant;
 
-/// The Rust code of `validation.rs` in the build's output directory.
+/// Returns the Rust code of `validation.rs` in the build's output directory.
 ///
 /// # Errors
 ///
-/// A rule that is unknown, of the wrong kind, contradicts another, or has a bad pattern; a type
-/// that has no checks. The text names the message, the field and the rule.
+/// If a rule is unknown, of the wrong kind, contradicts another rule, or has an invalid pattern; or
+/// if a type has no checks. The text names the message, the field and the rule.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
     let mut code = String::from("use crate::rpc::validate::{Path, Report, Validate};\n");
     for message in pool.all_messages() {

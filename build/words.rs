@@ -1,4 +1,4 @@
-//! Writes one `Word` (`src/rpc/words.rs`) for every enum of a package.
+//! Generates one `Word` (`src/rpc/words.rs`) for every enum of a package.
 
 use std::fmt::Write as _;
 
@@ -6,15 +6,15 @@ use prost_reflect::{DescriptorPool, EnumDescriptor};
 
 use super::validation::names;
 
-/// What the name of the zero value ends with; what stands before it is the prefix of all.
+/// The end of the zero value's name; the part before it is the prefix of all names.
 const ZERO: &str = "UNSPECIFIED";
 
-/// The Rust code of `words.rs` in the build's output directory.
+/// Returns the Rust code of `words.rs` in the build's output directory.
 ///
 /// # Errors
 ///
-/// An enum whose zero value is not `<PREFIX>_UNSPECIFIED`, a value without the prefix, two values
-/// of one number: the build fails with a text that names them.
+/// If an enum's zero value is not `<PREFIX>_UNSPECIFIED`, a value lacks the prefix, or two values
+/// have one number: the build fails with a text that names them.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
     let mut code = String::new();
     for descriptor in pool.all_enums() {

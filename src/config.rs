@@ -1,4 +1,4 @@
-//! Every setting once: flag, environment variable, default, one line of help.
+//! All settings, each with its flag, environment variable, default and one line of help.
 
 mod keys;
 mod limits;
@@ -22,29 +22,29 @@ pub use traces::TracesConfig;
 
 /// A multi-tenant, AI-first CRM backend over gRPC.
 ///
-/// Without a DATABASE_URL it starts a Postgres of its own and keeps its data between runs.
+/// Without DATABASE_URL it starts its own Postgres and keeps its data between runs.
 #[derive(Debug, Parser)]
 #[command(name = "crm-backend", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do; `serve` when not said.
+    /// The command; `serve` if none is given.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Settings of `serve`, so that `crm-backend` alone takes them.
+    /// Settings of `serve`, so that they also work without a command.
     #[command(flatten)]
     pub serve: Config,
 }
 
-/// What the program can do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the API (also when no command is given).
     Serve(Box<Config>),
     /// Bring the database's schema up to date, and stop. With --distribute, also spread it over the nodes of Citus.
     Migrate(MigrateConfig),
-    /// Count the customers of all tenants anew, and stop. Also while the service runs, whose changes of customers wait
-    /// for it: a second for a million, about.
+    /// Count the customers of all tenants again, and stop. This works while the service runs, but its changes of
+    /// customers wait meanwhile: about a second per million customers.
     Recount(RecountConfig),
-    /// Make, list and revoke API keys.
+    /// Create, list and revoke API keys.
     Keys(KeysConfig),
 }
 
@@ -55,19 +55,19 @@ pub struct Config {
     #[arg(long, env = "CRM_LISTEN", default_value = "127.0.0.1:50051", value_name = "IP:PORT")]
     pub listen: SocketAddr,
 
-    /// Address on which Prometheus finds `/metrics`; none without it.
+    /// Address on which Prometheus finds `/metrics`; off by default.
     ///
-    /// Whoever reaches it may read, without TLS or a credential. It tells nothing of tenants.
+    /// Anyone who reaches it may read, without TLS or a credential. It reveals nothing about tenants.
     #[arg(long, env = "CRM_METRICS_LISTEN", value_name = "IP:PORT")]
     pub metrics_listen: Option<SocketAddr>,
 
-    /// Believe the `x-tenant-id` header on an address that others can reach.
+    /// Trust the `x-tenant-id` header on an address that others can reach.
     ///
-    /// Only behind something that authenticates callers and sets the header itself.
+    /// Only behind a proxy that authenticates callers and sets the header itself.
     #[arg(long, env = "CRM_TRUST_TENANT_HEADER")]
     pub trust_tenant_header: bool,
 
-    /// What connections are secured with.
+    /// How connections are secured.
     #[command(flatten)]
     pub tls: TlsConfig,
     /// How callers prove who they are.
@@ -82,11 +82,11 @@ pub struct Config {
     #[command(flatten)]
     pub limits: Limits,
 
-    /// Where spans of calls go.
+    /// Where the spans of calls are sent.
     #[command(flatten)]
     pub traces: TracesConfig,
 
-    /// How the log looks.
+    /// What the log contains, and its format.
     #[command(flatten)]
     pub log: LogConfig,
 }
@@ -94,17 +94,17 @@ pub struct Config {
 /// Settings of `migrate`.
 #[derive(Debug, Clone, Args)]
 pub struct MigrateConfig {
-    /// Change nothing, name the migrations that are missing, and end with 3 if there are any.
+    /// Change nothing, name the missing migrations, and exit with 3 if there are any.
     #[arg(long)]
     pub check: bool,
 
-    /// Change nothing, and print the SQL of the migrations that are missing, as psql takes it.
+    /// Change nothing, and print the SQL of the missing migrations, for psql.
     #[arg(long, conflicts_with = "check")]
     pub dry_run: bool,
 
-    /// Distribute the tables over the nodes of Citus, by tenant. DATABASE_URL names the coordinator.
+    /// Distribute the tables over the nodes of Citus, by tenant. DATABASE_URL must name the coordinator.
     ///
-    /// May be run again, and with rows in the tables; the service must not run meanwhile.
+    /// May run again, and with rows in the tables; the service must not run meanwhile.
     #[arg(long, env = "CRM_DISTRIBUTE", requires = "database_url")]
     pub distribute: bool,
 
@@ -112,7 +112,7 @@ pub struct MigrateConfig {
     #[command(flatten)]
     pub database: DatabaseConfig,
 
-    /// How the log looks.
+    /// What the log contains, and its format.
     #[command(flatten)]
     pub log: LogConfig,
 }
@@ -124,7 +124,7 @@ pub struct RecountConfig {
     #[command(flatten)]
     pub database: DatabaseConfig,
 
-    /// How the log looks.
+    /// What the log contains, and its format.
     #[command(flatten)]
     pub log: LogConfig,
 }
@@ -133,11 +133,12 @@ pub struct RecountConfig {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseConfig {
-    /// Postgres to use; without it the service starts one of its own.
+    /// Postgres to use; without it the service starts its own.
     ///
-    /// What libpq takes: a URL, or words like `host=a,b dbname=crm`. Of several hosts the first is used that takes writes; one
-    /// that says nothing is left after 2 s. `sslmode` (disable, prefer, require, verify-ca, verify-full), `sslrootcert`,
-    /// `target_session_attrs`, `connect_timeout` and `load_balance_hosts` are understood.
+    /// In the form of libpq: a URL, or words like `host=a,b dbname=crm`. Of several hosts the first is used that
+    /// takes writes; a host that does not answer is skipped after 2 s. Supported: `sslmode` (disable, prefer,
+    /// require, verify-ca, verify-full), `sslrootcert`, `target_session_attrs`, `connect_timeout` and
+    /// `load_balance_hosts`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
 
@@ -151,7 +152,7 @@ pub struct DatabaseConfig {
     )]
     pub migrate_database_url: Option<String>,
 
-    /// A standby of it, or several, where reads may go whose calls allow what is a little old (`x-max-staleness-ms`).
+    /// A standby of it, for reads whose calls accept slightly old data (`x-max-staleness-ms`).
     #[arg(
         long,
         env = "CRM_READ_DATABASE_URL",
@@ -173,7 +174,7 @@ pub struct DatabaseConfig {
     #[arg(long, env = "CRM_POSTGRES_BIN_DIR", value_name = "DIR")]
     pub postgres_bin_dir: Option<PathBuf>,
 
-    /// Connections to Postgres. More than it has cores for makes each slower, not all faster.
+    /// Connections to Postgres. With more than its cores can serve, each becomes slower, and the whole not faster.
     #[arg(long, env = "CRM_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub database_connections: u16,
@@ -182,9 +183,8 @@ pub struct DatabaseConfig {
     #[arg(long, env = "CRM_DATABASE_WAIT_MS", default_value = "2000", value_name = "MS", value_parser = milliseconds)]
     pub database_wait: Duration,
 
-    /// How long a transaction may take, whatever time its caller has, and twice as long as a batch of messages
-    /// may: many times what the slowest needs. A connection on which Postgres does not keep to it two seconds
-    /// later is given up.
+    /// How long a transaction may take, even if its caller has more time: many times what the slowest needs. A batch
+    /// of messages may take half of it. If Postgres exceeds it by two seconds, the connection is given up.
     #[arg(long, env = "CRM_TRANSACTION_LIMIT_MS", default_value = "10000", value_name = "MS", value_parser = milliseconds)]
     pub transaction_limit: Duration,
 }
@@ -200,43 +200,42 @@ impl DatabaseConfig {
     }
 }
 
-/// What a caller may do. Each default says what it protects.
+/// What a caller may do. Each default has its reason.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Largest request in bytes: a decoded message can take 17 times its size in memory. At most 1 MiB: a message
-    /// that was added by a larger one could outgrow what clients take.
+    /// Largest request in bytes: a decoded message can take 17 times its size in memory. At most 1 MiB: a larger
+    /// request could create a message that is too large for clients.
     #[arg(long, env = "CRM_MAX_REQUEST_BYTES", default_value_t = MAX_RESOURCE_BYTES, value_name = "BYTES",
           value_parser = request_bytes)]
     pub max_request_bytes: usize,
 
-    /// Deadline of a unary call that brings none.
+    /// Deadline of a unary call without one.
     #[arg(long, env = "CRM_DEFAULT_DEADLINE_MS", default_value = "30000", value_name = "MS", value_parser = milliseconds)]
     pub default_deadline: Duration,
 
-    /// How long a message stays in progress after its last delta; then it is INCOMPLETE.
+    /// How long a message stays in progress after its last delta; after that it is INCOMPLETE.
     #[arg(long, env = "CRM_MESSAGE_LEASE_MS", default_value = "120000", value_name = "MS", value_parser = milliseconds)]
     pub message_lease: Duration,
 
-    /// Transactions that add messages at once. Each makes use of a core of Postgres; with more, what
-    /// waits is split into smaller batches.
+    /// Transactions that add messages at the same time. Each uses a core of Postgres; with more of them, the waiting
+    /// messages are split into smaller batches.
     #[arg(long, env = "CRM_WRITERS", default_value_t = 2, value_name = "COUNT",
           value_parser = clap::value_parser!(u8).range(1..=64))]
     pub writers: u8,
 
-    /// Messages that are added in one transaction at most: more make it longer for all of them, and
-    /// hardly cheaper for each.
+    /// Maximum messages that are added in one transaction: more make it longer for all of them, and hardly cheaper
+    /// for each.
     #[arg(long, env = "CRM_BATCH", default_value_t = 256, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub batch: u16,
 
-    /// How long events of the audit log are kept. The default is a year and the month in which somebody
-    /// looks back at it.
+    /// How long events of the audit log are kept. The default is a year, and a month for reviewing it.
     #[arg(long, env = "CRM_AUDIT_RETENTION_DAYS", default_value = "400", value_name = "DAYS", value_parser = days)]
     pub audit_retention: Duration,
 
-    /// How long one event stands for the messages that its principal adds to a conversation: an event
-    /// for each would cost a large part of what can be added.
+    /// How long one event covers all messages that its principal adds to a conversation: an event per message would
+    /// take a large part of the write capacity.
     #[arg(long, env = "CRM_AUDIT_COVER_MS", default_value = "60000", value_name = "MS", value_parser = milliseconds)]
     pub audit_cover: Duration,
 
@@ -248,33 +247,32 @@ pub struct Limits {
     #[command(flatten)]
     pub connections: ConnectionLimits,
 
-    /// What callers may have in flight.
+    /// What callers may have in progress.
     #[command(flatten)]
     pub calls: CallLimits,
 }
 
-/// How the log looks.
+/// What the log contains, and its format.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogConfig {
-    /// What to log, e.g. `warn`, `info,crm_backend::calls=off` (without a line for each call) or
-    /// `info,crm_backend=debug`.
+    /// What to log, e.g. `warn`, `info,crm_backend::calls=off` (without a line per call) or `info,crm_backend=debug`.
     #[arg(long, env = "CRM_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
 
-    /// One line of text, or one JSON object, per event; text on a terminal and JSON elsewhere when not said.
+    /// One line of text, or one JSON object, per event; `auto` is text on a terminal and JSON elsewhere.
     #[arg(long, env = "CRM_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 
-/// How an event is written.
+/// The format of a log event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people on a terminal, for log collectors elsewhere.
+    /// Text on a terminal, JSON elsewhere.
     Auto,
-    /// For people.
+    /// Text, for people.
     Text,
-    /// For log collectors.
+    /// JSON, for log collectors.
     Json,
 }
 
@@ -286,7 +284,7 @@ impl Cli {
 }
 
 impl Command {
-    /// How the log looks.
+    /// The log settings of the command.
     pub fn log(&self) -> &LogConfig {
         match self {
             Self::Serve(config) => &config.log,
@@ -313,7 +311,7 @@ impl Config {
     }
 }
 
-/// A hundred years: more than anybody is asked to keep, and within what a calendar can count.
+/// A hundred years: more than any rule requires, and within the range of a calendar.
 const MAX_DAYS: u64 = 36_525;
 
 fn days(text: &str) -> Result<Duration, String> {

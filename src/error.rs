@@ -1,4 +1,4 @@
-//! Errors by what the client does next, and the only way from one to a `Status`.
+//! Errors, classified by what the client does next, and the only conversion of them to a `Status`.
 
 mod postgres;
 #[cfg(test)]
@@ -25,19 +25,19 @@ pub(crate) use status::{MAX_TRAILERS, trailers};
 /// The `domain` of every `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "crm.v1";
 
-/// When to come back after a refusal for want of something: long enough for a pool to move, short
-/// enough that nobody waits for nothing.
+/// When to retry after a refusal for lack of a resource: long enough for a pool to change, and short enough not to
+/// waste the client's time.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// The field `alarm` of the line in the log that somebody must be woken for: the database kept tenants
-/// apart where the service did not.
+/// The field `alarm` of the log line for which an operator must be woken: the database kept tenants apart where the
+/// service did not.
 const ALARM: &str = "isolation";
 
-/// What a client reads of a fault: the cause is in the log.
+/// The text that a client gets for a fault of the server. The cause is in the log.
 const FAULT: &str = "a fault of the server, not of the request; report the request_id in the details of this \
                      error to those who run the server, whose log has the cause";
 
-/// What a client reads of a deadline that has passed.
+/// The text that a client gets when its deadline has passed.
 pub(crate) const TOO_LATE: &str = "the call took longer than it may, and may have had an effect; retry with the \
                                    same request_id or message_key, and with more time if its deadline was short";
 
@@ -46,90 +46,90 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// What went wrong, by what the client does next.
+/// An error, classified by what the client does next.
 ///
-/// `Display` is what the client reads: it never prints a cause, SQL or a value of another tenant.
+/// `Display` is the text that the client reads. It never contains a cause, SQL or a value of another tenant.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Fix the request. For input that is wrong whatever the state of the data.
+    /// Fix the request. For input that is invalid in every state of the data.
     #[error("{}", status::summary(.violations))]
     Invalid {
         /// Usually `FIELD_INVALID`.
         reason: ErrorReason,
-        /// All that is wrong, at least one.
+        /// All violations, at least one.
         violations: Vec<Violation>,
     },
-    /// Say who is calling. For a missing credential or tenant.
+    /// Identify the caller. For a missing or invalid credential or tenant.
     #[error("{message}")]
     Unauthenticated {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
         /// What to send.
         message: String,
     },
-    /// Ask for the right. For what the caller's credential does not grant.
+    /// Ask for the right. For a right that the caller's credential does not grant.
     #[error("{message}")]
     PermissionDenied {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
-        /// What is not granted.
+        /// The missing right.
         message: String,
     },
-    /// It is not there, or not this tenant's, which is the same.
+    /// Use another id. For a resource that does not exist, or that belongs to another tenant; both look the same.
     #[error("{}", not_found(*.reason, .kind, .name))]
     NotFound {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
-        /// What is not there, e.g. `customer`.
+        /// The kind of the missing resource, e.g. `customer`.
         kind: &'static str,
         /// The id that the client sent.
         name: String,
     },
-    /// It is there in this tenant, but not where the call looks: it is deleted, or another customer's.
+    /// Look elsewhere. For a resource of this tenant that is deleted, or that belongs to another customer.
     #[error("{message}")]
     Elsewhere {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
-        /// Where it is, and what to do.
+        /// Where the resource is, and what to do.
         message: String,
-        /// What it is, e.g. `customer`.
+        /// The kind of the resource, e.g. `customer`.
         kind: &'static str,
         /// The id that the client sent.
         name: String,
     },
-    /// It is there already.
+    /// Use the existing resource. For a resource that exists already.
     #[error("{message}")]
     AlreadyExists {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
         /// What to do.
         message: String,
-        /// What is there already, e.g. `customer`.
+        /// The kind of the existing resource, e.g. `customer`.
         kind: &'static str,
-        /// The name of what is there.
+        /// The name of the existing resource.
         name: String,
     },
-    /// Bring it into another state first.
+    /// Change the state of the resource first.
     #[error("{message}")]
     FailedPrecondition {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
         /// What to do.
         message: String,
-        /// What is in the wrong state, e.g. `conversation/<id>`.
+        /// The resource in the wrong state, e.g. `conversation/<id>`.
         subject: String,
     },
-    /// A position lies beyond the end. For what may be right later.
+    /// Use another position. For a position beyond the end, which may become valid later.
     #[error("{field} {description}")]
     OutOfRange {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
         /// The path of the field.
         field: &'static str,
-        /// What it may be.
+        /// The valid positions.
         description: String,
     },
-    /// The text of a message ends elsewhere. The client goes on from there.
+    /// Continue at the end of the text. For a write at another offset.
     #[error("{field} must be {expected}, where the text ends; go on from there")]
     Offset {
         /// The path of the field.
@@ -137,7 +137,7 @@ pub enum Error {
         /// The end of the text in bytes.
         expected: i64,
     },
-    /// The text of a message is another one. The client goes on with it, or begins anew.
+    /// Continue with the stored text, or restart. For a text that differs from the stored one.
     #[error(
         "{field} is another text than what is there, from byte {from} on; send start to go on with what is there, or start with restart to begin anew"
     )]
@@ -147,63 +147,63 @@ pub enum Error {
         /// The first byte that differs.
         from: i64,
     },
-    /// Somebody else is at it. For a hold that ends by itself.
+    /// Wait for the other producer. For a hold that ends by itself.
     #[error(
         "another producer writes this message; send start again in {} s, when its lease ends",
         retry_after.as_secs() + 1
     )]
     Held {
-        /// When the hold ends, if nothing happens.
+        /// When the hold ends if its producer does nothing.
         retry_after: Duration,
     },
     /// Slow down. For a limit that is reached, before the call had any effect.
     #[error("{message}")]
     ResourceExhausted {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
         /// What to do.
         message: String,
-        /// What is at its limit: `server`, or `tenant/<id>`.
+        /// The subject of the limit: `server`, or `tenant/<id>`.
         subject: String,
         /// The limit.
         limit: Limit,
-        /// When there may be room.
+        /// When there may be room again.
         retry_after: Duration,
     },
     /// Read again and retry.
     #[error("{message}")]
     Aborted {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
         /// What to do.
         message: &'static str,
     },
-    /// Try later: a write may have happened, and a retry with the same key is safe.
+    /// Retry later. A write may have happened, and a retry with the same key is safe.
     #[error("{message}")]
     Unavailable {
-        /// Why.
+        /// The reason.
         reason: ErrorReason,
         /// What to do.
         message: &'static str,
-        /// What happened, for the log.
+        /// The cause, for the log.
         #[source]
         cause: Option<Cause>,
     },
-    /// It took too long: a write may have happened, and a retry with the same key is safe.
+    /// Retry with more time. A write may have happened, and a retry with the same key is safe.
     #[error("{TOO_LATE}")]
     DeadlineExceeded,
-    /// Fix the request, though no rule of the contract says how: Postgres refused a value that the rules
-    /// let through. A hole in the rules, which the log tells.
+    /// Fix the request, although no rule of the contract says how: Postgres refused a value that the rules allow.
+    /// This is a gap in the rules, which is logged.
     #[error(
         "the request has a value that cannot be stored, though no rule says so; change its values, or report \
          the request_id in the details of this error to those who run the server"
     )]
     Unstorable(#[source] Cause),
-    /// Our fault, and the database kept it from doing harm: it refused what the service has no right to.
-    /// The client reads what it reads of any fault, and the log raises an alarm.
+    /// A bug of the service that the database stopped: it refused an action for which the service has no right. The
+    /// client gets the text of any fault, and the log raises an alarm.
     #[error("{FAULT}")]
     Forbidden(#[source] Cause),
-    /// Our fault. The client reads a fixed text, and the log has the cause.
+    /// A bug of the service. The client gets a fixed text, and the log has the cause.
     #[error("{FAULT}")]
     Internal(#[source] Cause),
 }
@@ -211,19 +211,19 @@ pub enum Error {
 /// A limit that is reached.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
-    /// The setting.
+    /// The name of the setting.
     pub name: &'static str,
     /// Its value.
     pub value: u32,
 }
 
 impl Error {
-    /// One field is wrong.
+    /// Returns the error for one invalid field.
     pub fn invalid(field: impl Into<String>, rule: &'static str, description: impl Into<String>) -> Self {
         Self::invalid_because(ErrorReason::FieldInvalid, field, rule, description)
     }
 
-    /// One field is wrong for a reason of its own.
+    /// Returns the error for one invalid field, with a reason of its own.
     pub fn invalid_because(
         reason: ErrorReason,
         field: impl Into<String>,
@@ -234,7 +234,7 @@ impl Error {
         Self::Invalid { reason, violations: vec![violation] }
     }
 
-    /// The database does not answer, or cannot do it now.
+    /// Returns the error for a database that does not answer, or cannot do the work now.
     pub fn database_unavailable(cause: impl Into<Cause>) -> Self {
         Self::Unavailable {
             reason: ErrorReason::DatabaseUnavailable,
@@ -243,7 +243,8 @@ impl Error {
         }
     }
 
-    /// The part of the database that has the rows of some tenants does not answer. Others have theirs elsewhere.
+    /// Returns the error for a part of the database, with the rows of some tenants, that does not answer. The rows of
+    /// other tenants are elsewhere.
     pub(crate) fn part_unavailable(cause: impl Into<Cause>) -> Self {
         Self::Unavailable {
             reason: ErrorReason::DatabaseUnavailable,
@@ -252,8 +253,8 @@ impl Error {
         }
     }
 
-    /// There is no room for what was asked within the time that a client should wait for it. For a limit
-    /// that is reached before the call had any effect, and that no setting of the tenant names.
+    /// Returns the error if no room became free in the time that a client should wait. For a limit that is reached
+    /// before the call had any effect, and that no setting of the tenant names.
     pub fn overloaded() -> Self {
         Self::Unavailable {
             reason: ErrorReason::DatabaseBusy,
@@ -262,13 +263,13 @@ impl Error {
         }
     }
 
-    /// A fault of the server that no client can do anything about.
+    /// Returns the error for a fault of the server that no client can correct.
     pub fn internal(cause: impl Into<Cause>) -> Self {
         Self::Internal(cause.into())
     }
 
-    /// This error, and what another one says as well: the violations of both, where both have some. A field
-    /// that this one names is not named again.
+    /// Combines this error with another one: the violations of both, if both have some. A field that this error names
+    /// is not named again.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (
@@ -289,8 +290,8 @@ impl Error {
         }
     }
 
-    /// The same error for the others of a batch, where none of them is to blame for it. Its cause is
-    /// logged once, with the original.
+    /// Returns the same error for the other items of a batch, if no single item caused it. Its cause is logged once,
+    /// with the original.
     pub fn of_all(&self) -> Option<Self> {
         match self {
             Self::Unavailable { reason, message, cause: _ } => {
@@ -301,12 +302,12 @@ impl Error {
         }
     }
 
-    /// Whether only a part of the database is away: others of a batch may have their rows elsewhere.
+    /// Whether only a part of the database is unavailable: other items of a batch may have their rows elsewhere.
     pub fn is_of_part(&self) -> bool {
         matches!(self, Self::Unavailable { message, .. } if *message == PART_UNAVAILABLE)
     }
 
-    /// The code that the client branches on.
+    /// The code on which the client branches.
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid { .. } | Self::Unstorable(_) => Code::InvalidArgument,
@@ -324,7 +325,7 @@ impl Error {
         }
     }
 
-    /// The reason that a program reads.
+    /// The reason, for programs.
     pub fn reason(&self) -> ErrorReason {
         match self {
             Self::Invalid { reason, .. }
@@ -347,7 +348,7 @@ impl Error {
         }
     }
 
-    /// Writes what the client must not see into the log, once.
+    /// Logs once what the client must not see.
     fn log(&self) {
         match self {
             Self::Internal(cause) => tracing::error!(cause = chain(cause.as_ref()), "internal error"),
@@ -375,7 +376,7 @@ impl Limit {
 }
 
 impl Error {
-    /// The server is about to stop.
+    /// Returns the error for a server that is stopping.
     pub(crate) fn shutting_down() -> Self {
         Self::Unavailable {
             reason: ErrorReason::ShuttingDown,
@@ -401,24 +402,24 @@ impl Error {
         }
     }
 
-    /// Whether the connection that it came from is to be given up: it is lost, or leads to a Postgres that
-    /// does not serve us, as one that only reads.
+    /// Whether the connection that the error came from must be given up: it is lost, or its Postgres cannot serve
+    /// this service, for example because it is read-only.
     pub fn ends_connection(&self) -> bool {
         matches!(self, Self::Unavailable { reason: ErrorReason::DatabaseUnavailable, .. })
             && !self.is_of_part()
     }
 
-    /// Whether the same transaction, run again, may succeed.
+    /// Whether the same transaction may succeed if it runs again.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Aborted { reason: ErrorReason::Conflict, .. })
     }
 }
 
-/// What is said where only a part of the database is away.
+/// The message if only a part of the database is unavailable.
 const PART_UNAVAILABLE: &str =
     "a part of the database does not answer; retry with the same request_id or message_key";
 
-/// What is not there, and how to find what is.
+/// The message for a missing resource, with the way to find existing ones.
 fn not_found(reason: ErrorReason, kind: &str, name: &str) -> String {
     let (place, list) = match reason {
         ErrorReason::CustomerNotFound => ("tenant", "ListCustomers"),
@@ -442,13 +443,13 @@ fn not_found(reason: ErrorReason, kind: &str, name: &str) -> String {
     format!("there is no {kind} {name:?} in this {place}; {list} shows those that there are")
 }
 
-/// Whether two paths are of the same field, or of one and a part of it.
+/// Whether two paths name the same field, or one names a part of the other's field.
 fn is_about(one: &str, other: &str) -> bool {
     let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
     long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// An error and its causes, joined by colons.
+/// Returns an error and its causes, joined by colons.
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

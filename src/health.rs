@@ -1,8 +1,8 @@
-//! How the service is, told apart: starting, ready, degraded, unavailable, draining. The standard health of gRPC
-//! says it to balancers, the metrics to Prometheus, and the log to people.
+//! The health of the service: starting, ready, degraded, unavailable or draining. It is reported by gRPC health to
+//! load balancers, by metrics to Prometheus, and by the log to people.
 //!
-//! *Degraded* is a service that serves, but not as it should. A balancer is not told, because all replicas would
-//! be degraded together by what is wrong with Postgres; who wants to know asks for the names below.
+//! *Degraded* means that the service serves, but not as it should. A load balancer is not told, because a problem of
+//! Postgres degrades all replicas together. Clients can ask for the names below.
 
 use std::time::Duration;
 
@@ -16,19 +16,20 @@ use crate::db::health::Probe;
 use crate::db::{self, Db, Target};
 use crate::metrics::{Cause, Closed, Metrics, State};
 
-/// How often is looked at what may be wrong.
+/// The time between two looks for problems.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many looks in a row must find something for it to count: a moment of load is no illness.
+/// How many looks in a row must find a problem before it counts: a moment of load is not a problem.
 const LOOKS: u8 = 3;
 
-/// Asked for by this name, the service is well as long as it is there: for a probe that restarts what hangs.
+/// The name for a probe that restarts a process that hangs: healthy as long as the process answers.
 const LIVENESS: &str = "liveness";
 
-/// Asked for by this name, or by none, or by that of a service of the contract, it is well while it serves.
+/// The name for readiness. This name, the empty name and those of the contract's services are healthy while the
+/// service serves.
 const READINESS: &str = "readiness";
 
-/// The names by which causes of a degraded service are asked for.
+/// The health names for the causes of a degraded service.
 const CAUSES: [(Cause, &str); 4] = [
     (Cause::Bus, "crm.health.bus"),
     (Cause::Lane, "crm.health.lane"),
@@ -41,29 +42,29 @@ const CAUSES: [(Cause, &str); 4] = [
 pub(crate) struct Health {
     reporter: HealthReporter,
     metrics: Metrics,
-    /// The names of the services of the contract.
+    /// The names of the contract's services.
     services: &'static [&'static str],
 }
 
 impl Health {
-    /// A service that starts.
+    /// The health of a service that starts.
     pub(crate) fn new(reporter: HealthReporter, metrics: Metrics, services: &'static [&'static str]) -> Self {
         Self { reporter, metrics, services }
     }
 
-    /// It serves from now on.
+    /// Reports that the service serves from now on.
     pub(crate) async fn serve(&self) {
         self.say(LIVENESS, true).await;
         self.tell(&Verdict::default(), &Verdict { state: State::Starting, ..Verdict::default() }).await;
     }
 
-    /// It ends: from now on it is not well by any name but that of liveness, whatever is found.
+    /// Reports that the service ends: from now on only liveness is healthy, regardless of further looks.
     pub(crate) async fn drain(&self) {
         self.announce(false).await;
         self.metrics.health.set(State::Draining);
     }
 
-    /// Looks at the service again and again, and tells what it finds, until `stop`.
+    /// Looks at the service repeatedly, and reports what changes, until `stop`.
     pub(crate) async fn watch(self, target: Target, db: Db, stop: CancellationToken) {
         let (sender, mut probed) = watch::channel(Probe::default());
         let probe = db::health::watch(target, db.clone(), sender, stop.clone());
@@ -97,7 +98,7 @@ impl Health {
         self.drain().await;
     }
 
-    /// Whether something is wrong at this moment.
+    /// Whether there is a problem at this moment.
     fn is_wrong(&self, cause: Cause, db: &Db, probe: Probe) -> bool {
         match cause {
             Cause::Bus => self.metrics.bus.is_lost(),
@@ -107,7 +108,7 @@ impl Health {
         }
     }
 
-    /// Tells balancers, Prometheus and people what changed.
+    /// Reports a change to load balancers, Prometheus and the log.
     async fn tell(&self, now: &Verdict, before: &Verdict) {
         for (cause, name) in CAUSES {
             self.metrics.health.causes[cause].set(now.has(cause).into());
@@ -137,16 +138,16 @@ impl Health {
     }
 }
 
-/// What is known of the service.
+/// What is known about the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Verdict {
     state: State,
-    /// By the places of causes.
+    /// Whether each cause holds, by the index of the cause.
     causes: [bool; CAUSES.len()],
 }
 
 impl Default for Verdict {
-    /// All is well.
+    /// No problem is known.
     fn default() -> Self {
         Self { state: State::Ready, causes: [false; CAUSES.len()] }
     }

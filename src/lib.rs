@@ -1,11 +1,11 @@
 //! A multi-tenant, AI-first CRM backend: one gRPC service over Postgres.
 //!
 //! Modules in reading order. A noun of the business ([`customers`], [`conversations`], [`questions`],
-//! [`faqs`], [`campaigns`], [`engagement`]) has the same files everywhere: `service` (the generated
-//! trait: opens a call, runs one action, answers), `wire` (messages ⇄ rows), `actions` (what one transaction does), `rules`
-//! (decisions without I/O) and `store` (rows and statements).
-//! [`context`] and [`dashboard`] stand above them.
-//! docs/architecture/README.md has the whole picture.
+//! [`faqs`], [`campaigns`], [`engagement`]) has the same modules everywhere: `service` (the generated
+//! trait: opens a call, runs one action, answers), `wire` (messages ⇄ rows), `actions` (what one
+//! transaction does), `rules` (decisions without I/O) and `store` (SQL through diesel, as a rule one
+//! statement per function). [`context`] and [`dashboard`] build on them.
+//! docs/architecture/README.md describes the whole.
 
 pub mod pb;
 

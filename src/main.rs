@@ -6,7 +6,7 @@ use clap::Parser;
 use crm_backend::config::{Cli, Command};
 use crm_backend::{startup, telemetry};
 
-/// How `migrate --check` ends where migrations are missing: 1 is for what failed, 2 for what was not understood.
+/// The exit code of `migrate --check` if migrations are missing. 1 means a failure, 2 invalid arguments.
 const PENDING: u8 = 3;
 
 fn done(outcome: Result<(), impl ToString>) -> Result<ExitCode, String> {

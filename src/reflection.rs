@@ -1,7 +1,8 @@
-//! Reflection: the contract, for clients that do not have it. In both versions of the protocol, with one answer.
+//! Reflection: the contract, for clients that do not have it. It serves both versions of the protocol with the same
+//! answers.
 //!
 //! The implementation of tonic ends the stream at the first question that it cannot answer. The protocol has an
-//! answer for that, `ErrorResponse`, after which clients ask on.
+//! answer for that, `ErrorResponse`, after which clients can ask further questions.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -14,18 +15,18 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::pb;
 
-/// What there is to ask about. Implements the service in both versions of the protocol.
+/// The reflected contracts. Implements the service in both versions of the protocol.
 #[derive(Debug, Clone)]
 pub(crate) struct Reflection(Arc<Catalog>);
 
 #[derive(Debug)]
 struct Catalog {
     pool: DescriptorPool,
-    /// The file of every name that is declared.
+    /// The file of every declared name.
     symbols: HashMap<String, FileDescriptor>,
 }
 
-/// A question, in any version.
+/// A question, in any version of the protocol.
 enum Question<'q> {
     File(&'q str),
     Symbol(&'q str),
@@ -35,7 +36,7 @@ enum Question<'q> {
     Unknown,
 }
 
-/// Its answer.
+/// The answer to a question.
 enum Answer {
     File(Vec<u8>),
     Extensions { of: String, numbers: Vec<i32> },
@@ -44,11 +45,11 @@ enum Answer {
 }
 
 impl Reflection {
-    /// The contract, health and reflection itself.
+    /// Creates the reflection of the contract, health and reflection itself.
     ///
     /// # Errors
     ///
-    /// When their descriptors contradict each other.
+    /// If their descriptors contradict each other.
     pub(crate) fn new() -> Result<Self, DescriptorError> {
         let mut pool = pb::CONTRACT.clone();
         for set in
@@ -101,7 +102,7 @@ impl Catalog {
     }
 }
 
-/// Every name that is declared, with its file.
+/// Returns every declared name with its file.
 fn symbols(pool: &DescriptorPool) -> HashMap<String, FileDescriptor> {
     let mut symbols = HashMap::new();
     let mut declare = |name: &str, file: FileDescriptor| {
@@ -126,7 +127,8 @@ fn symbols(pool: &DescriptorPool) -> HashMap<String, FileDescriptor> {
     symbols
 }
 
-/// The service in one version of the protocol. Messages of both versions are the same, by other types.
+/// Implements the service for one version of the protocol. The messages of both versions are the same, with different
+/// types.
 macro_rules! serve {
     ($version:ident) => {
         #[async_trait]

@@ -1,4 +1,4 @@
-//! The server: layers, services, health, reflection, and an end without loss.
+//! The server: layers, services, health, reflection, and a shutdown without loss.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -52,11 +52,11 @@ use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
 use crate::traces::Traces;
 
-/// Tenants whose messages are added in one transaction at most: each costs two flights of statements of
-/// its own, and the wait of one is the wait of all.
+/// The maximum number of tenants whose messages are added in one transaction. Each tenant costs two flights of
+/// statements of its own, and a wait of one is a wait of all.
 const TENANTS_OF_A_BATCH: usize = 16;
 
-/// The services of the contract, whose health is that of all.
+/// The services of the contract. They share one health status.
 const SERVICES: [&str; 8] = [
     <CustomerServiceServer<Customers> as NamedService>::NAME,
     <ConversationServiceServer<Conversations> as NamedService>::NAME,
@@ -68,29 +68,29 @@ const SERVICES: [&str; 8] = [
     <AuditServiceServer<AuditLog> as NamedService>::NAME,
 ];
 
-/// How long the questions of the start may take, which read catalogs and a row.
+/// How long the statements at the start may take. They read catalogs and one row.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A service that takes messages of so many bytes at most, also in gzip: what counts is what they are inflated.
-/// (Answers in gzip are the layer's, see `rpc::layer::compression`.)
+/// Limits a service to messages of this many bytes. For messages in gzip, the inflated size counts. (The layer
+/// compresses answers, see `rpc::layer::compression`.)
 macro_rules! taking {
     ($bytes:expr, $service:expr) => {
         $service.max_decoding_message_size($bytes).accept_compressed(CompressionEncoding::Gzip)
     };
 }
 
-/// Why the service does not start, or stopped. Messages say what to do.
+/// Why the service does not start, or why it stopped. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The settings contradict each other.
     #[error("{0}")]
     Settings(String),
-    /// The address is not to be had.
+    /// The address is not available.
     #[error("Cannot listen on {address}: {cause}. {hint}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The reason.
         cause: std::io::Error,
         /// What to do.
         hint: String,
@@ -98,72 +98,72 @@ pub enum ServeError {
     /// The service's own Postgres does not run.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
-    /// The URL is wrong.
+    /// DATABASE_URL is invalid.
     #[error(transparent)]
     Target(#[from] ConnectError),
-    /// The URL for migrations is wrong.
+    /// The URL for migrations is invalid.
     #[error("CRM_MIGRATE_DATABASE_URL is not as it must be, which is as DATABASE_URL. {0}")]
     MigrateTarget(ConnectError),
-    /// The URL for reads is wrong.
+    /// The URL for reads is invalid.
     #[error("CRM_READ_DATABASE_URL is not as it must be, which is as DATABASE_URL. {0}")]
     ReadTarget(ConnectError),
     /// The schema is not up to date.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
-    /// What is prepared in one transaction is gone in the next.
+    /// The pooler loses prepared statements between transactions.
     #[error(
         "Postgres at {place} is behind a pooler that forgets prepared statements between transactions. Use PgBouncer \
          1.21 or newer with max_prepared_statements = 500 (0 turns them off), or its pool_mode = session, or name \
          Postgres itself in DATABASE_URL."
     )]
     Pooler {
-        /// Where.
+        /// Where the database is.
         place: String,
     },
     /// The database would not keep tenants apart.
     #[error("It is not safe to serve from Postgres at {place}:{}", list(.breaches))]
     Walls {
-        /// Where.
+        /// Where the database is.
         place: String,
-        /// A sentence each.
+        /// The problems, one sentence each.
         breaches: Vec<String>,
     },
     /// The database does not answer as it must.
     #[error("Postgres at {place} does not work: {cause}")]
     Database {
-        /// Where.
+        /// Where the database is.
         place: String,
-        /// What it said.
+        /// The answer of the database.
         cause: String,
     },
     /// The descriptors of reflection do not fit together.
     #[error("Reflection cannot be served: {0}")]
     Reflection(#[from] prost_reflect::DescriptorError),
-    /// Signals cannot be taken.
+    /// Signals cannot be handled.
     #[error("SIGTERM and Ctrl-C cannot be taken over: {0}")]
     Signals(std::io::Error),
-    /// TLS is not as it was asked for.
+    /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// A database that is ready to serve from.
+/// A database that is ready for use.
 pub struct Database {
     /// How to reach it.
     pub target: Target,
-    /// The pool that serves.
+    /// The pool for calls.
     pub db: Db,
     /// The key of page tokens, which all replicas share.
     pub page_key: PageKey,
-    /// What is to be run to know how old the standby is, if there is one.
+    /// The task that measures how old the standby is, if there is one.
     pub looks: Option<Looks>,
 }
 
-/// Makes sure that a pooler in front of the database, if there is one, keeps prepared statements.
+/// Checks that a pooler in front of the database, if there is one, keeps prepared statements.
 ///
 /// # Errors
 ///
-/// When it does not, or the database is not there.
+/// If it does not, or the database cannot be reached.
 pub async fn check_pooler(target: &Target) -> Result<(), ServeError> {
     let place = || target.place().to_owned();
     match pooler::keeps_statements(target).await {
@@ -173,7 +173,7 @@ pub async fn check_pooler(target: &Target) -> Result<(), ServeError> {
     }
 }
 
-/// Opens a migrated database, and makes sure that it keeps tenants apart.
+/// Opens a migrated database, and checks that it keeps tenants apart.
 ///
 /// # Errors
 ///
@@ -188,7 +188,7 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
     let breaches = wire.ask(START_PATIENCE, async |connection| walls::breaches(connection).await);
     let breaches = breaches.await.map_err(|error| failed(error.to_string()))?;
     refuse(breaches)?;
-    // Every node may have to be asked over a connection that is yet to be opened.
+    // The check may have to open a connection to every node.
     refuse(migrate::distribution_breaches(&target, START_PATIENCE).await.map_err(failed)?)?;
     let page_key =
         wire.ask(START_PATIENCE, async |connection| db::service_keys::page_token(connection).await);
@@ -210,7 +210,7 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
 ///
 /// # Errors
 ///
-/// When reflection cannot be served.
+/// If reflection cannot be served.
 pub async fn run(
     database: Database,
     authenticator: Authenticator,
@@ -224,7 +224,7 @@ pub async fn run(
     let Database { target, db, page_key, looks } = database;
     let metrics = db.metrics().clone();
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    // Nobody waits for it unless they need it.
+    // Only calls that need the tokenizer wait for it.
     tokio::task::spawn_blocking(tokens::load);
     let contexts = AiContexts::new(db.clone());
     let customers = Customers::new(db.clone(), page_key.clone(), tracker.clone(), contexts);
@@ -233,7 +233,7 @@ pub async fn run(
     let campaigns = Campaigns::new(db.clone(), page_key.clone());
     let dashboard = Dashboard::new(db.clone());
     let log = AuditLog::new(db.clone(), page_key.clone());
-    // What the service does by itself goes on while calls finish.
+    // The background work of the service continues while calls finish.
     let (background, end) = (TaskTracker::new(), CancellationToken::new());
     let (bus, signals) = PostgresBus::start(target.clone(), metrics.clone(), end.clone(), &background);
     if let Some(looks) = looks {
@@ -304,7 +304,7 @@ pub async fn run(
     let stopping = async {
         shutdown.await;
         tracing::info!("stopping: calls may finish");
-        // Before the streams of health end: who watches it is to hear why.
+        // Before the streams of health end: a client that watches health must learn the reason.
         health.drain().await;
         stop.cancel();
     };
@@ -317,7 +317,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Has counted before each scrape what is not worth counting all the time.
+/// Updates, before each scrape, the numbers that are not worth counting all the time.
 fn look(calls: &CallLayer, feed: Feed) -> Looking {
     let CallLayer { authenticator, admission, room, recorder, metrics, .. } = calls.clone();
     metrics.before_each_scrape(move |families| {
@@ -332,7 +332,7 @@ fn look(calls: &CallLayer, feed: Feed) -> Looking {
     })
 }
 
-/// Waits for connections and then calls to end, but not for ever.
+/// Waits for connections and calls to end, up to a limit.
 async fn drain([connections, calls]: [&TaskTracker; 2], limit: Duration) {
     connections.close();
     calls.close();

@@ -1,4 +1,4 @@
-//! From settings to a running server, and what the operator reads on the way.
+//! From settings to a running server, with the messages for the operator.
 
 mod keys;
 
@@ -26,28 +26,28 @@ use crate::traces::{self, Exporting};
 
 pub use keys::{KeysError, keys};
 
-/// Connections that the service's own Postgres takes beside those of the pool: health, signals
-/// between replicas, API keys, migrations, and a person with psql.
+/// Connections that the service's own Postgres accepts beside those of the pool: for health, signals between
+/// replicas, API keys, migrations, and a person with psql.
 const SPARE_CONNECTIONS: u16 = 10;
 
-/// Files that the process has open beside the connections of clients and those of the pool.
+/// Files that the process has open beside the connections of clients and of the pool.
 const SPARE_FILES: u32 = 128;
 
 /// Serves until SIGTERM or Ctrl-C.
 ///
 /// # Errors
 ///
-/// Why it does not start, in a sentence that says what to do.
+/// Why the service does not start, in a sentence that says what to do.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     config.check().map_err(ServeError::Settings)?;
     let authenticator =
         Authenticator::open(&config.auth, Bounds::default()).await.map_err(ServeError::Settings)?;
     let tls = Tls::load(&config.tls)?.map(Arc::new);
-    // From here on a signal is remembered, so that one during the start ends it cleanly.
+    // From here on signals are remembered, so that a signal during the start leads to a clean end.
     let mut signals = StopSignals::take().map_err(ServeError::Signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
     allow_files(&config);
-    // Before Postgres, because they are the quickest to fail.
+    // Before Postgres, because these steps fail fastest.
     let listener = listen(config.listen, "--listen").await?;
     let metrics = Metrics::default();
     let (traces, exporting) = traces::start(&config.traces, &metrics).map_err(ServeError::Settings)?.unzip();
@@ -95,8 +95,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     served
 }
 
-/// Brings the schema up to date, and says what it did; or says what it would do. Returns whether somebody asked for
-/// what is missing, and something is.
+/// Brings the schema up to date and reports what was done, or only reports what is missing. Returns true if a check
+/// was requested and migrations are missing.
 ///
 /// # Errors
 ///
@@ -125,7 +125,7 @@ pub async fn migrate(config: MigrateConfig) -> Result<bool, ServeError> {
     Ok(missing)
 }
 
-/// Applies the migrations that are missing, through the URL that is for them, if there is one.
+/// Applies the missing migrations, through the URL for migrations, if there is one.
 async fn bring_up_to_date(target: &Target, config: &DatabaseConfig) -> Result<Vec<String>, ServeError> {
     if config.migrate_database_url.is_some() && migrate::pending(target).await?.is_empty() {
         return Ok(Vec::new());
@@ -133,7 +133,7 @@ async fn bring_up_to_date(target: &Target, config: &DatabaseConfig) -> Result<Ve
     Ok(migrate::run(&to_migrate(target, config)?).await?)
 }
 
-/// Where the schema is changed: the URL that is for that, if there is one.
+/// Returns where the schema is changed: at the URL for migrations, if there is one.
 fn to_migrate(target: &Target, config: &DatabaseConfig) -> Result<Target, ServeError> {
     match &config.migrate_database_url {
         Some(url) => Target::parse(url).map_err(ServeError::MigrateTarget),
@@ -156,7 +156,7 @@ fn distributed_lines(distributed: &Distributed) -> String {
     lines
 }
 
-/// Counts the customers of all tenants anew, and says so.
+/// Counts the customers of all tenants again, and reports it.
 ///
 /// # Errors
 ///
@@ -174,8 +174,8 @@ pub async fn recount(config: RecountConfig) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Lets the process have as many files open as its connections may be, which most systems allow to whoever
-/// asks.
+/// Raises the process's limit of open files to what its connections need. Most systems allow that without special
+/// rights.
 fn allow_files(config: &Config) {
     let connections = config.limits.connections.max_connections;
     let wanted = connections.saturating_add(config.database.database_connections.into());
@@ -194,8 +194,8 @@ fn allow_files(config: &Config) {
     }
 }
 
-/// At each SIGHUP, has everything that was read from files read again. What cannot be read stays as it was,
-/// so that a mistake in a file is no outage.
+/// Reads all files again at each SIGHUP. If a file cannot be read, its earlier contents stay in use, so that a
+/// mistake in a file is no outage.
 async fn reload_at(mut hangups: Signal, tls: Option<Arc<Tls>>, authenticator: Authenticator) -> Infallible {
     loop {
         hangups.recv().await;
@@ -227,10 +227,10 @@ async fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, Serve
     })
 }
 
-/// Where Prometheus asks, from before Postgres is there until the process ends.
+/// The endpoint for Prometheus, from before Postgres is ready until the process ends.
 struct Scrapes {
     address: Option<SocketAddr>,
-    /// Ends with this.
+    /// Ends when this is dropped.
     _server: JoinSet<()>,
 }
 
@@ -244,7 +244,7 @@ impl Scrapes {
         Ok(Self { address, _server: server })
     }
 
-    /// Says where, after the greeting.
+    /// Prints its address, after the greeting.
     fn greet(&self) {
         if let Some(address) = self.address {
             say(&format!("  metrics    http://{address}/metrics\n"));
@@ -252,14 +252,14 @@ impl Scrapes {
     }
 }
 
-/// Says where spans go, after the greeting.
+/// Prints where spans are sent, after the greeting.
 fn greet_traces(exporting: Option<&Exporting>) {
     if let Some(exporting) = exporting {
         say(&format!("  traces     {}\n", exporting.place()));
     }
 }
 
-/// The database that the settings name: that of DATABASE_URL, or one of our own.
+/// Returns the database of the settings: that of DATABASE_URL, or the service's own.
 async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), ServeError> {
     if let Some(url) = &config.database_url {
         return Ok((Target::parse(url)?, None));
@@ -271,7 +271,8 @@ async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), S
             Storage::Persistent(config.data_dir.clone())
         },
         bin_dir: config.postgres_bin_dir.clone(),
-        // What is thrown away need not outlive a crash of the machine, and starts in a third of the time.
+        // Temporary data need not survive a crash of the machine, and without durability Postgres starts in a third
+        // of the time.
         durability: if config.ephemeral { Durability::Off } else { Durability::Full },
         max_connections: config.database_connections.saturating_add(SPARE_CONNECTIONS),
     };
@@ -283,7 +284,7 @@ async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), S
     Ok((Target::parse(embedded.url())?, Some(embedded)))
 }
 
-/// The same, or the one that a running service has of its own on the data directory.
+/// As [`locate`], or the own database of a service that runs on the same data directory.
 async fn join(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), ServeError> {
     match locate(config).await {
         Err(ServeError::Embedded(EmbeddedError::Held { path, port: Some(port), .. })) => {
@@ -293,7 +294,7 @@ async fn join(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), Ser
     }
 }
 
-/// The first lines that a newcomer reads.
+/// Prints the first lines that a new user reads.
 fn greet(
     listener: &TcpListener,
     tls: Option<&Tls>,
@@ -324,7 +325,7 @@ fn greet(
     ));
 }
 
-/// How connections are secured, and what grpcurl has to be told of it.
+/// How connections are secured, and the matching options of grpcurl.
 fn security(tls: Option<&Tls>) -> (&'static str, &'static str) {
     match tls.map(Tls::client_auth) {
         None => ("off: plain text", "-plaintext"),
@@ -336,7 +337,7 @@ fn security(tls: Option<&Tls>) -> (&'static str, &'static str) {
     }
 }
 
-/// Prints for a person, if there is one: `println!` panics where nobody reads.
+/// Prints text for a person. `println!` would panic if standard output is closed.
 fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -364,7 +365,7 @@ fn callers_line(auth: &AuthConfig) -> String {
     format!("prove who they are: {}", modes.join(", "))
 }
 
-/// SIGTERM and Ctrl-C, none of which is lost from the moment that this is made.
+/// SIGTERM and Ctrl-C. No signal is lost once this exists.
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
@@ -375,7 +376,7 @@ impl StopSignals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Resolves at the next of them.
+    /// Resolves at the next signal.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

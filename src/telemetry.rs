@@ -1,5 +1,5 @@
-//! The log. It carries ids, methods, codes and milliseconds, never names, texts, e-mail addresses
-//! or tokens: not at any level, and not of any library.
+//! The log. It contains ids, methods, codes and milliseconds, but never names, texts, e-mail addresses or tokens: at
+//! no level, and from no library.
 
 use std::any::Any;
 use std::io::{self, IsTerminal};
@@ -14,8 +14,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// The driver of Postgres, which logs statements with the values in them at `debug`, and notices that may
-/// quote values at `info`. No filter gets more of it than its warnings.
+/// The driver of Postgres. It logs statements with their values at `debug`, and notices that may quote values at
+/// `info`. No filter shows more of it than its warnings.
 const SILENCED: &str = "tokio_postgres";
 
 /// Starts the log, on standard error.
@@ -38,21 +38,21 @@ pub fn start(config: &LogConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether what is logged from there has no value of a client in it.
+/// Whether an event cannot contain a client's value.
 fn is_harmless(metadata: &Metadata<'_>) -> bool {
     let rest = metadata.target().strip_prefix(SILENCED);
     let silenced = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
     !silenced || *metadata.level() <= Level::WARN
 }
 
-/// Says where a panic was. What it says itself may have been made of a text at hand, as by a slice that
-/// splits a character.
+/// Logs where a panic happened. The panic's message may contain a client's text, for example if a slice splits a
+/// character.
 fn tell_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(place, words = fixed_words(panic.payload()), "a panic");
 }
 
-/// What a panic says, where the code says it word by word.
+/// Returns the message of a panic if it is a constant of the code.
 fn fixed_words(payload: &(dyn Any + Send)) -> Option<&'static str> {
     payload.downcast_ref::<&'static str>().copied()
 }

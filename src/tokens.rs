@@ -1,7 +1,7 @@
-//! How long a text is for a language model.
+//! Counts the tokens of a text for a language model.
 //!
-//! The encodings are OpenAI's; [`bpe_openai`] counts what their own tokenizer would, in time linear in
-//! the text whatever the text is.
+//! The encodings are OpenAI's. [`bpe_openai`] gives the same counts as their own tokenizer, in time linear in the
+//! length of any text.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -11,11 +11,11 @@ use quick_cache::sync::Cache;
 
 use crate::pb::Tokenizer;
 
-/// Bytes of text that are counted in passing, which takes a third of a millisecond. More is counted where
-/// nobody waits for the thread.
+/// The largest text in bytes that is counted on the calling thread, which takes a third of a millisecond. A longer
+/// text is counted on a thread that serves no calls.
 pub(crate) const IN_PASSING: usize = 16 * 1024;
 
-/// The tokens of a text.
+/// Returns the number of tokens of a text.
 pub(crate) fn count(tokenizer: Tokenizer, text: &str) -> i64 {
     let encoding = match tokenizer {
         Tokenizer::Cl100kBase => cl100k_base(),
@@ -24,12 +24,12 @@ pub(crate) fn count(tokenizer: Tokenizer, text: &str) -> i64 {
     i64::try_from(encoding.count(text)).unwrap_or(i64::MAX)
 }
 
-/// Counts that are remembered. One takes some 50 bytes; the texts of a context are about a hundred, so
-/// these are those of the last five hundred customers.
+/// The number of counts that are remembered. One takes some 50 bytes. A context has about a hundred texts, so these
+/// are the counts of the last five hundred customers.
 const REMEMBERED: usize = 50_000;
 
-/// Counts by a hash of the text. Whoever could find two texts of one hash would have to know the keys, which
-/// no process tells or has twice.
+/// Counts by a hash of the text. To construct two texts with the same hash, a client would have to know the keys,
+/// which are secret and differ in each process.
 static COUNTS: LazyLock<Counts> = LazyLock::new(|| Counts {
     cache: Cache::new(REMEMBERED),
     keys: [RandomState::new(), RandomState::new()],
@@ -40,7 +40,7 @@ struct Counts {
     keys: [RandomState; 2],
 }
 
-/// The same as [`count`], for a text that comes again and again, as the lines of contexts do.
+/// As [`count`], for a text that occurs again and again, as the lines of contexts do.
 pub(crate) fn recall(tokenizer: Tokenizer, text: &str) -> i64 {
     let Counts { cache, keys } = &*COUNTS;
     let key = keys.each_ref().map(|key| key.hash_one((tokenizer, text)));
@@ -52,12 +52,12 @@ pub(crate) fn recall(tokenizer: Tokenizer, text: &str) -> i64 {
     count
 }
 
-/// How often a count was remembered, and how often not, in this process.
+/// Returns how often a count was found in memory, and how often not, in this process.
 pub(crate) fn lookups() -> (u64, u64) {
     (COUNTS.cache.hits(), COUNTS.cache.misses())
 }
 
-/// Loads the encoding by which messages are counted, which takes some 40 ms, so that no call has to.
+/// Loads the encoding for messages, which takes some 40 ms, so that no call has to wait for it.
 pub(crate) fn load() {
     count(Tokenizer::O200kBase, "");
 }

@@ -19,26 +19,26 @@ use uuid::Uuid;
 
 use crate::Result;
 
-/// The credential of all clients, where they need one.
+/// The credential of all clients, if they need one.
 static CREDENTIAL: OnceLock<Credential> = OnceLock::new();
 
-/// What a client proves who it is by.
+/// A credential that a client sends.
 #[derive(Debug, Clone)]
 pub(crate) struct Credential(AsciiMetadataValue);
 
 impl Credential {
-    /// This key.
+    /// Wraps an API key.
     pub(crate) fn key(key: &Secret) -> Result<Self> {
         Ok(Self(format!("Bearer {}", key.expose()).parse()?))
     }
 }
 
-/// Has all clients call with this.
+/// Sets the credential of all clients.
 pub(crate) fn call_with(credential: Credential) -> Result<()> {
     CREDENTIAL.set(credential).map_err(|_| "clients have a credential already".into())
 }
 
-/// Says the tenant, and who calls, with every call.
+/// Sends the tenant and the credential with every call.
 #[derive(Clone)]
 pub(crate) struct Says {
     tenant: AsciiMetadataValue,
@@ -50,7 +50,7 @@ impl Says {
         Ok(Self { tenant: tenant.to_string().parse()?, credential })
     }
 
-    /// As all clients do it.
+    /// Creates it with the credential of all clients.
     fn usual(tenant: Uuid) -> Result<Self> {
         Self::new(tenant, CREDENTIAL.get().cloned())
     }
@@ -66,7 +66,7 @@ impl Interceptor for Says {
     }
 }
 
-/// A replica, and what its clients prove who they are by.
+/// A replica, and the credential of its clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -74,7 +74,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The replica at this address, for clients that do as all do.
+    /// Returns the replica at this address, for clients with the usual credential.
     pub(crate) fn usual(address: SocketAddr) -> Self {
         Self { address, credential: CREDENTIAL.get().cloned() }
     }
@@ -102,12 +102,12 @@ pub(crate) type Dashboard = DashboardServiceClient<InterceptedService<Channel, S
 
 pub(crate) type Questions = PendingQuestionServiceClient<InterceptedService<Channel, Says>>;
 
-/// One connection.
+/// Opens one connection.
 pub(crate) async fn channel(address: SocketAddr) -> Result<Channel> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?)
 }
 
-/// Several connections.
+/// Opens several connections.
 pub(crate) async fn channels(address: SocketAddr, count: usize) -> Result<Vec<Channel>> {
     let mut channels = Vec::with_capacity(count);
     for _ in 0..count {

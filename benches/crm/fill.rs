@@ -1,5 +1,5 @@
-//! Rows by the thousand, and as the service writes them: one is written through the service, and
-//! Postgres copies it with other ids, numbers and words. So a column that is new is right here too.
+//! Fills tables with thousands of rows, as the service writes them. One row is written through the service, and
+//! Postgres copies it with other ids, numbers and words. So the copies also have new columns.
 
 mod month;
 
@@ -15,13 +15,13 @@ use crate::{Result, client};
 
 pub(crate) use month::Month;
 
-/// Customers that share a word, so that a search finds a handful.
+/// The number of customers that share a word, so that a search finds a handful.
 pub(crate) const GROUP: u64 = 20;
 
 /// The word that every customer has.
 pub(crate) const COMMON_WORD: &str = "bakery";
 
-/// The names of the first customer and its copies: a common word, one of each, and one of a group.
+/// The names of the first customer and its copies: a common word, a word per customer, and a word per group.
 const NAME: &str = "Bakery shopnumber shopgroup";
 
 /// Opens a connection as superuser.
@@ -32,18 +32,18 @@ pub(crate) async fn connect(config: Config) -> Result<Client> {
     Ok(client)
 }
 
-/// Ids that are made of a number, so that Rust and pgbench can both tell them. They are version 7,
-/// and grow with the number, as those of the service do.
+/// Ids that are computed from a number, so that both Rust and pgbench can compute them. They are of version 7 and
+/// grow with the number, as those of the service do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ids {
-    /// The first half of all of them.
+    /// The first half of all ids.
     prefix: u64,
-    /// How many there are; the first is 1.
+    /// The number of ids; the first number is 1.
     pub(crate) count: u64,
 }
 
 impl Ids {
-    /// Ids that nobody else has.
+    /// Returns new, unique ids.
     fn new(count: u64) -> Self {
         Self { prefix: prefix(), count }
     }
@@ -58,28 +58,28 @@ impl Ids {
         Uuid::from_u64_pair(self.prefix, number)
     }
 
-    /// The same as text.
+    /// Returns the id of a number as text.
     pub(crate) fn text(self, number: u64) -> String {
         self.id(number).to_string()
     }
 
-    /// All of them.
+    /// Returns all ids as text.
     pub(crate) fn texts(self) -> Vec<String> {
         (1..=self.count).map(|number| self.text(number)).collect()
     }
 
-    /// The id of the number `n` in SQL.
+    /// Returns the id of the number `n` in SQL.
     fn sql(self) -> String {
         format!("('{}' || lpad(to_hex(n), 16, '0'))::uuid", self.prefix())
     }
 }
 
-/// The first half of ids that nobody else has.
+/// Returns a new, unique first half of ids.
 pub(crate) fn prefix() -> u64 {
     Uuid::now_v7().as_u64_pair().0
 }
 
-/// A customer that the service writes, to be copied.
+/// Creates a customer through the service, to be copied.
 pub(crate) async fn customer(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
     let customer = pb::Customer {
         business_name: NAME.to_owned(),
@@ -97,7 +97,7 @@ pub(crate) async fn customer(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
     id(response.into_inner().customer.map(|customer| customer.id))
 }
 
-/// A conversation that the service writes, to be copied.
+/// Creates a conversation through the service, to be copied.
 pub(crate) async fn conversation(channel: &Channel, tenant: Uuid, customer: Uuid) -> Result<Uuid> {
     let conversation = pb::Conversation {
         customer_id: customer.to_string(),
@@ -109,7 +109,7 @@ pub(crate) async fn conversation(channel: &Channel, tenant: Uuid, customer: Uuid
     id(response.into_inner().conversation.map(|conversation| conversation.id))
 }
 
-/// A message that the service writes, in a conversation of its own, to be copied.
+/// Creates a message through the service, in a conversation of its own, to be copied.
 async fn message(channel: &Channel, tenant: Uuid, customer: Uuid) -> Result<Uuid> {
     let conversation = conversation(channel, tenant, customer).await?;
     let message = pb::Message {
@@ -131,7 +131,7 @@ fn id(id: Option<String>) -> Result<Uuid> {
     Ok(Uuid::parse_str(&id.ok_or("an answer without the row")?)?)
 }
 
-/// Copies of a customer, each with names and words of its own.
+/// Copies a customer, with names and words of its own for each copy.
 pub(crate) async fn customers(sql: &Client, tenant: Uuid, first: Uuid, count: u64) -> Result<Ids> {
     let ids = Ids::new(count);
     let named = |column: &str| {
@@ -156,7 +156,7 @@ pub(crate) async fn customers(sql: &Client, tenant: Uuid, first: Uuid, count: u6
     Ok(ids)
 }
 
-/// Counts the customers of the tenants with ids from `first` to `last`, as the service does one by one.
+/// Counts the customers of the tenants with ids from `first` to `last`, as the service does for each of them.
 async fn count_customers(sql: &Client, first: Uuid, last: Uuid) -> Result<()> {
     sql.batch_execute(&format!(
         "DELETE FROM customer_counts WHERE tenant_id BETWEEN '{first}' AND '{last}'; \
@@ -170,12 +170,12 @@ async fn count_customers(sql: &Client, first: Uuid, last: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// The words of the `number`th customer and of its group.
+/// Returns the words of the `number`th customer and of its group.
 pub(crate) fn words(number: u64) -> [String; 2] {
     [format!("s{number:07}"), format!("g{:07}", number / GROUP)]
 }
 
-/// Copies of an empty conversation.
+/// Copies an empty conversation.
 pub(crate) async fn conversations(sql: &Client, tenant: Uuid, first: Uuid, count: u64) -> Result<Ids> {
     let ids = Ids::new(count);
     let changes = [("id", ids.sql()), ("session_id", format!("{}::text", ids.sql()))];
@@ -183,8 +183,8 @@ pub(crate) async fn conversations(sql: &Client, tenant: Uuid, first: Uuid, count
     Ok(ids)
 }
 
-/// Gives each of these empty conversations so many messages. Those of a conversation lie apart, as
-/// they do where many go on at once.
+/// Adds messages to each of these empty conversations. Messages of one conversation are not stored side by side, as
+/// if many conversations went on at once.
 pub(crate) async fn messages(
     sql: &Client,
     channel: &Channel,
@@ -220,8 +220,8 @@ pub(crate) async fn messages(
     Ok(())
 }
 
-/// Tenants that have copies of one customer of a tenant, and of one of its conversations with all messages, under
-/// the same ids.
+/// Creates tenants with copies of a tenant's customer and of one of its conversations with all messages, under the
+/// same ids.
 pub(crate) async fn tenants(
     sql: &Client,
     (tenant, customer, conversation): (Uuid, Uuid, Uuid),
@@ -257,7 +257,7 @@ const TIDIED: [&str; 12] = [
     "purchases",
 ];
 
-/// Has the planner know what is there, and the visibility map too.
+/// Updates the planner's statistics and the visibility map.
 pub(crate) async fn tidy(sql: &Client) -> Result<()> {
     for table in TIDIED {
         sql.batch_execute(&format!("VACUUM (ANALYZE) {table}")).await?;
@@ -265,7 +265,7 @@ pub(crate) async fn tidy(sql: &Client) -> Result<()> {
     Ok(())
 }
 
-/// The numbers 1 to `count` as `n`.
+/// Returns the numbers 1 to `count` as `n`.
 fn numbers(count: u64) -> String {
     format!("generate_series(1, {count}) AS n")
 }
@@ -282,7 +282,7 @@ async fn copy(
     copy_rows(sql, table, &row, numbers, changes).await
 }
 
-/// The same with all rows `m` of which `rows` holds.
+/// As [`copy`], for all rows `m` for which the condition `rows` is true.
 async fn copy_rows(
     sql: &Client,
     table: &str,

@@ -1,5 +1,5 @@
-//! The benchmark: the service as its own process, driven over loopback, against pgbench on the same
-//! database.
+//! The benchmark: it calls the service, a process of its own, over loopback, and compares it with
+//! pgbench on the same database.
 //!
 //! ```text
 //! cargo bench                              every scenario, three rounds of five seconds
@@ -7,9 +7,9 @@
 //! cargo bench -- --short                   a smoke test: its numbers mean little
 //! ```
 //!
-//! Every scenario is measured in rounds that alternate with its baseline, and the medians count. What
-//! clients, service and Postgres need, they take from the same cores: only ratios mean something on
-//! another machine. The results are also in `target/benchmark/results.json`.
+//! Every scenario is measured in rounds that alternate with its baseline, and the medians count.
+//! Clients, service and Postgres share the same cores, so only ratios can be compared with another
+//! machine. The results are also in `target/benchmark/results.json`.
 
 mod client;
 mod fill;
@@ -34,13 +34,13 @@ use pgbench::Pgbench;
 use service::{Database, Service};
 use stage::Stage;
 
-/// What went wrong, in words for the person who runs this.
+/// An error, in words for the person who runs the benchmark.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// A value, or what went wrong.
+/// A value or a failure.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
-/// Something that cannot be measured here, which is no fault.
+/// A scenario that cannot be measured here, which is not a failure.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NotAvailable(pub(crate) String);
@@ -56,15 +56,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs everything, and leaves nothing behind. False where a scenario failed.
+/// Runs everything, and removes what it created. Returns false if a scenario failed.
 fn run(options: Options) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // From here on a signal is remembered, so that one while Postgres starts ends it cleanly.
+    // From here on signals are remembered, so that a signal while Postgres starts leads to a clean
+    // end.
     let signals = runtime.block_on(async { Signals::take() })?;
     let database = Database::start(&options)?;
     let pgbench = Pgbench::find(database.bin_dir(), &database.directory()?, database.config()?);
     let outcome = runtime.block_on(perform(options, &database, pgbench, signals));
-    // What tasks still hold of connections goes before Postgres does.
+    // Connections that tasks still hold are closed before Postgres ends.
     drop(runtime);
     database.stop();
     outcome
@@ -106,7 +107,7 @@ async fn measure(
     Ok(!report.has_failures())
 }
 
-/// What asks a program to end.
+/// The signals that ask the program to end.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -1,4 +1,4 @@
-//! Ways to measure: how much in a round, how long one after the other, and what of many numbers counts.
+//! Ways to measure: the rate in a round, the latency of sequential calls, and statistics of the numbers.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Result;
 
-/// What comes before a round and does not count: connections, statements and caches warm up.
+/// The time before a round that does not count: connections, statements and caches warm up.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(500);
 
-/// The middle of some numbers.
+/// Returns the median of some numbers.
 pub(crate) fn median(numbers: &[f64]) -> Result<f64> {
     quantile(numbers, 0.5)
 }
 
-/// The number that this share of the numbers does not exceed.
+/// Returns the number that this share of the numbers does not exceed.
 pub(crate) fn quantile(numbers: &[f64], share: f64) -> Result<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -27,12 +27,12 @@ pub(crate) fn quantile(numbers: &[f64], share: f64) -> Result<f64> {
     sorted.get(index).copied().ok_or_else(|| "nothing was measured".into())
 }
 
-/// Milliseconds as a number.
+/// Returns a duration in milliseconds.
 pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-/// Tasks that do the same over and over until they are told to stop, and what they have done.
+/// Tasks that repeat the same work until they are stopped, with a count of the work.
 pub(crate) struct Load {
     tasks: JoinSet<Result<()>>,
     pub(crate) done: Arc<AtomicU64>,
@@ -44,12 +44,12 @@ impl Load {
         Self { tasks: JoinSet::new(), done: Arc::default(), stop: CancellationToken::new() }
     }
 
-    /// Adds a task, which counts what it does and ends when it is told to.
+    /// Adds a task, which counts its work and ends when it is told to.
     pub(crate) fn spawn(&mut self, task: impl Future<Output = Result<()>> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
-    /// Adds a task that makes calls, one after the other.
+    /// Adds a task that makes calls one after the other.
     pub(crate) fn spawn_calls<C, F>(&mut self, mut call: C)
     where
         C: FnMut() -> F + Send + 'static,
@@ -65,7 +65,7 @@ impl Load {
         });
     }
 
-    /// How much is done in a second of a round; then all is stopped.
+    /// Returns the work per second in a round, and then stops all tasks.
     pub(crate) async fn rate(mut self, round: Duration) -> Result<f64> {
         self.go_on_for(WARM_UP).await?;
         let (began, before) = (Instant::now(), self.done.load(Ordering::Relaxed));
@@ -79,7 +79,7 @@ impl Load {
         Ok(done / took.as_secs_f64())
     }
 
-    /// Waits; a task that ends too soon is an error, or had one.
+    /// Waits for some time. A task that ends earlier is an error.
     async fn go_on_for(&mut self, time: Duration) -> Result<()> {
         tokio::select! {
             () = tokio::time::sleep(time) => Ok(()),
@@ -91,7 +91,7 @@ impl Load {
     }
 }
 
-/// How many milliseconds each call took in a round of calls, one after the other.
+/// Returns the milliseconds of each call in a round of sequential calls.
 pub(crate) async fn one_by_one<C>(round: Duration, mut call: C) -> Result<Vec<f64>>
 where
     C: AsyncFnMut() -> Result<()>,

@@ -8,23 +8,23 @@ use clap::builder::PossibleValuesParser;
 
 use crate::report::SCENARIOS;
 
-/// Seconds of a round: long enough that a checkpoint or a hiccup of the machine is a part of it, and
-/// that all rounds of all scenarios take a quarter of an hour.
+/// The seconds of a round: long enough to include a checkpoint or a hiccup of the machine. All
+/// rounds of all scenarios take a quarter of an hour.
 const SECONDS: u64 = 5;
 
-/// Seconds of a short round: pgbench has no shorter ones.
+/// The seconds of a short round: the minimum of pgbench.
 const SHORT_SECONDS: u64 = 1;
 
-/// Seconds of a long round: what a number needs that is to be published.
+/// The seconds of a long round, for numbers that are published.
 const LONG_SECONDS: u64 = 30;
 
-/// Rows of the large table of the growth scenarios.
+/// The rows of the large table of the growth scenarios.
 const GROWN_ROWS: u64 = 1_000_000;
 
-/// The same with `--short`: filled in a second, and still far more than is read at once.
+/// The same with `--short`: filled in a second, and still far more rows than are read at once.
 const SHORT_GROWN_ROWS: u64 = 20_000;
 
-/// Streams of `idle_watch_memory`: first these, then those.
+/// The streams of `idle_watch_memory`: before and after.
 const IDLE_STREAMS: (usize, usize) = (1_000, 10_000);
 
 /// The same with `--short`.
@@ -48,21 +48,21 @@ const MANY_TENANTS: u64 = 20_000;
 /// The same with `--short`.
 const SHORT_MANY_TENANTS: u64 = 2_000;
 
-/// The disk for the database. Often `/tmp` is memory, where a commit costs nothing.
+/// The directory of the database. `/tmp` is often in memory, where a commit costs nothing.
 const DIRECTORY: &str = "/var/tmp";
 
-/// Clients have API keys.
+/// The mode in which clients have API keys.
 pub(crate) const API_KEY: &str = "api-key";
 
 /// Measures the service against pgbench on the same database.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench --", max_term_width = 100)]
 pub(crate) struct Options {
-    /// Measure only these scenarios, with commas between them; may be repeated.
+    /// Measure only these scenarios, separated by commas; may be repeated.
     #[arg(long = "scenario", value_name = "NAME", value_parser = names(), value_delimiter = ',')]
     scenarios: Vec<String>,
 
-    /// Rounds of a second and small tables: a smoke test.
+    /// Rounds of a second and small tables, as a smoke test.
     #[arg(long, conflicts_with = "long")]
     short: bool,
 
@@ -74,19 +74,19 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub(crate) rounds: u32,
 
-    /// Where the temporary database is made: a disk, with 5 GB free for all scenarios.
+    /// Directory of the temporary database: on a disk, with 5 GB free for all scenarios.
     #[arg(long, value_name = "DIR", default_value = DIRECTORY)]
     pub(crate) directory: PathBuf,
 
-    /// Directory of `postgres` and `initdb`; found by itself if not said.
+    /// Directory of `postgres` and `initdb`; found automatically by default.
     #[arg(long, env = "CRM_POSTGRES_BIN_DIR", value_name = "DIR")]
     pub(crate) postgres_bin_dir: Option<PathBuf>,
 
-    /// How clients prove who they are: `insecure` (they need not), or `api-key`, with one that all share.
+    /// How clients prove who they are: `insecure` (not at all), or `api-key`, with one key for all.
     #[arg(long, value_name = "MODE", default_value = "insecure", value_parser = ["insecure", API_KEY])]
     pub(crate) auth: String,
 
-    /// What cargo says to every benchmark.
+    /// The option that cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -96,12 +96,12 @@ fn names() -> PossibleValuesParser {
 }
 
 impl Options {
-    /// Whether this scenario is to be measured.
+    /// Whether this scenario must be measured.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.scenarios.is_empty() || self.scenarios.iter().any(|wanted| wanted == name)
     }
 
-    /// How long a round is, in whole seconds.
+    /// The length of a round in whole seconds.
     pub(crate) fn seconds(&self) -> u64 {
         match (self.short, self.long) {
             (true, _) => SHORT_SECONDS,
@@ -110,37 +110,37 @@ impl Options {
         }
     }
 
-    /// How long a round is.
+    /// The length of a round.
     pub(crate) fn round(&self) -> Duration {
         Duration::from_secs(self.seconds())
     }
 
-    /// Rows of the large table of the growth scenarios.
+    /// The rows of the large table of the growth scenarios.
     pub(crate) fn grown_rows(&self) -> u64 {
         if self.short { SHORT_GROWN_ROWS } else { GROWN_ROWS }
     }
 
-    /// Idle streams, before and after.
+    /// The idle streams, before and after.
     pub(crate) fn idle_streams(&self) -> (usize, usize) {
         if self.short { SHORT_IDLE_STREAMS } else { IDLE_STREAMS }
     }
 
-    /// FAQs of the customer that is searched.
+    /// The FAQs of the customer in the search.
     pub(crate) fn faqs(&self) -> usize {
         if self.short { SHORT_FAQS } else { FAQS }
     }
 
-    /// Tenants of which each has a watch in which nothing happens.
+    /// The number of tenants that each have an idle watch.
     pub(crate) fn idle_tenants(&self) -> u64 {
         if self.short { SHORT_IDLE_TENANTS } else { IDLE_TENANTS }
     }
 
-    /// Tenants beside one.
+    /// The number of tenants beside one.
     pub(crate) fn many_tenants(&self) -> u64 {
         if self.short { SHORT_MANY_TENANTS } else { MANY_TENANTS }
     }
 
-    /// What is to be said under the results, if anything.
+    /// The note below the results, if one is needed.
     pub(crate) fn caveat(&self) -> Option<String> {
         self.short.then(|| {
             format!(

@@ -12,20 +12,20 @@ use crate::fill::Ids;
 use crate::writers::CONTENT;
 use crate::{Result, fill, measure};
 
-/// What is said where there is no pgbench.
+/// The message if there is no pgbench.
 pub(crate) const MISSING: &str = "There is no pgbench beside Postgres, in PATH or in /usr/lib/postgresql/*/bin, so \
      baselines and ratios are missing. On Debian and Ubuntu it comes with `apt install postgresql-contrib`, or with \
      postgresql-<version>; elsewhere with the package of Postgres's contributed programs.";
 
-/// Where Debian puts what belongs to one version of Postgres.
+/// Where Debian installs the programs of each version of Postgres.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// Messages of a batch, and conversations that they are for. The script says them too.
+/// The messages of a batch, and its conversations. The scripts contain the same numbers.
 pub(crate) const BATCH: u64 = 100;
 const BATCH_CONVERSATIONS: u64 = 10;
 
-/// Lists for [`Script::append_batches`]: a message's conversation, its place there, the end of its key,
-/// and its text.
+/// The lists for [`Script::append_batches`]: a message's conversation, its place there, the end of its key, and its
+/// text.
 static BATCH_LISTS: LazyLock<[(&str, String); 4]> = LazyLock::new(|| {
     [
         ("places", list(|number| (number % BATCH_CONVERSATIONS + 1).to_string())),
@@ -35,21 +35,21 @@ static BATCH_LISTS: LazyLock<[(&str, String); 4]> = LazyLock::new(|| {
     ]
 });
 
-/// Lists for [`Script::campaign_events`]: the end of an event's id, and which customer it is of.
+/// The lists for [`Script::campaign_events`]: the end of an event's id, and the number of its customer.
 static EVENT_LISTS: LazyLock<[(&str, String); 2]> = LazyLock::new(|| {
     [("suffixes", list(|number| format!("{number:02x}"))), ("numbers", list(|number| number.to_string()))]
 });
 
-/// A list with an item for each place in a batch, as Postgres writes arrays.
+/// Returns a list with an item for each place in a batch, as Postgres writes arrays.
 fn list(item: impl Fn(u64) -> String) -> String {
     format!("{{{}}}", (0..BATCH).map(item).collect::<Vec<_>>().join(","))
 }
 
-/// A script, and for whom it is run: each transaction is for one of them.
+/// A script and its tenants: each transaction is for one of them.
 pub(crate) struct Script {
     text: &'static str,
     shares: Vec<Share>,
-    /// The campaign of each share, where the script is about one.
+    /// The campaign of each share, if the script needs one.
     campaigns: Vec<Uuid>,
     variables: &'static [(&'static str, String)],
 }
@@ -87,15 +87,15 @@ impl Script {
     }
 }
 
-/// A tenant's share of a script.
+/// A tenant's part of a script.
 #[derive(Clone, Copy)]
 pub(crate) struct Share {
     pub(crate) tenant: Uuid,
-    /// The customers or conversations that the script is about.
+    /// The ids of the customers or conversations in the script.
     pub(crate) ids: Ids,
 }
 
-/// Where pgbench is, and where Postgres is.
+/// The program pgbench, and how it reaches Postgres.
 pub(crate) struct Pgbench {
     program: PathBuf,
     directory: PathBuf,
@@ -103,12 +103,12 @@ pub(crate) struct Pgbench {
 }
 
 impl Pgbench {
-    /// Looks beside Postgres, in PATH, and where Debian puts it.
+    /// Searches beside Postgres, in PATH, and where Debian installs it.
     pub(crate) fn find(bin_dir: &Path, directory: &Path, config: tokio_postgres::Config) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
         let mut debian: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
-        // The newest first; a newer pgbench serves an older Postgres.
+        // The newest version first; a newer pgbench works with an older Postgres.
         debian.sort();
         debian.reverse();
         let program = std::iter::once(bin_dir.to_owned())
@@ -119,7 +119,7 @@ impl Pgbench {
         Some(Self { program, directory: directory.to_owned(), config })
     }
 
-    /// Transactions in a second.
+    /// Returns the transactions per second.
     pub(crate) async fn rate(&self, script: &Script, clients: usize, seconds: u64) -> Result<f64> {
         let output = self.run(script, clients, seconds, &[]).await?;
         let rate = output.lines().find_map(|line| {
@@ -128,7 +128,7 @@ impl Pgbench {
         rate.ok_or_else(|| format!("pgbench said no rate:\n{output}").into())
     }
 
-    /// Milliseconds of a transaction, in the middle, where one client runs one after the other.
+    /// Returns the median milliseconds of a transaction, with one client that runs them one after the other.
     pub(crate) async fn median_latency(&self, script: &Script, seconds: u64) -> Result<f64> {
         let prefix = self.directory.join(format!("latency-{:016x}", fill::prefix()));
         let log = format!("--log-prefix={}", prefix.display());
@@ -137,7 +137,7 @@ impl Pgbench {
         for entry in std::fs::read_dir(&self.directory)? {
             let path = entry?.path();
             if path.to_string_lossy().starts_with(&*prefix.to_string_lossy()) {
-                // Client, number of the transaction, microseconds, and more.
+                // The fields: client, number of the transaction, microseconds, and more.
                 let log = std::fs::read_to_string(&path)?;
                 let microseconds = log.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<f64>().ok());
                 took.extend(microseconds.map(|microseconds| microseconds / 1_000.0));
@@ -147,7 +147,7 @@ impl Pgbench {
         measure::median(&took)
     }
 
-    /// Runs a script to its end, and returns what pgbench says.
+    /// Runs a script to its end, and returns pgbench's output.
     async fn run(&self, script: &Script, clients: usize, seconds: u64, more: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(["--no-vacuum", "--protocol=prepared"]).args(more);
@@ -169,18 +169,18 @@ impl Pgbench {
             command.arg(format!("--define={name}={value}"));
         }
         self.connect(&mut command);
-        // Dropped with the run that waits for it, e.g. on Ctrl-C.
+        // The process ends with the future that waits for it, e.g. on Ctrl-C.
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output().await?;
         if !output.status.success() {
-            // All clients say the same.
+            // All clients report the same error.
             let words = String::from_utf8_lossy(&output.stderr);
             return Err(format!("pgbench failed: {}", words.lines().next().unwrap_or("no word")).into());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Writes the script for a tenant, which is in the text because SET takes no parameters.
+    /// Writes the script for a tenant. The tenant is in the text because SET takes no parameters.
     fn write(&self, script: &Script, number: usize, share: &Share) -> Result<PathBuf> {
         let campaign = script.campaigns.get(number).map(Uuid::to_string).unwrap_or_default();
         let text = script

@@ -1,4 +1,4 @@
-//! What is measured, what is to be reached, and the table of what was.
+//! The scenarios, their goals, and the table of results.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,27 +7,27 @@ use serde_json::json;
 
 use crate::{Failure, NotAvailable, Result};
 
-/// Something that is measured.
+/// A scenario.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     unit: &'static str,
     goal: Goal,
 }
 
-/// What is to be reached.
+/// The goal of a scenario.
 #[derive(Debug, Clone, Copy)]
 enum Goal {
-    /// This multiple of the baseline, or more.
+    /// At least this multiple of the baseline.
     RatioAtLeast(f64),
-    /// This multiple of the baseline, or less.
+    /// At most this multiple of the baseline.
     RatioAtMost(f64),
-    /// The baseline, but for this share of it.
+    /// The baseline, with at most this share of difference.
     RatioWithin(f64),
-    /// This multiple of the baseline, or less; or this value, if that is more.
+    /// At most this multiple of the baseline, or at most this value, if that is more.
     RatioOrAtMost(f64, f64),
-    /// This value, or less.
+    /// At most this value.
     AtMost(f64),
-    /// Nothing: the number is only told.
+    /// No goal: the number is only reported.
     Nothing,
 }
 
@@ -35,11 +35,11 @@ const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenari
     Scenario { name, unit, goal }
 }
 
-/// What a calm tenant may wait for beside one that floods the service: a multiple of what it waits for alone,
-/// or so many milliseconds, if that is more.
+/// The limit for a calm tenant beside one that floods the service: a multiple of its latency alone, or this many
+/// milliseconds, if that is more.
 pub(crate) const NEIGHBOUR: (f64, f64) = (3.0, 50.0);
 
-/// All of them, in the order in which they run: what grows the tables comes last.
+/// All scenarios in the order in which they run: those that grow the tables come last.
 pub(crate) const SCENARIOS: [Scenario; 34] = [
     scenario("append", "acks/s", Goal::RatioAtLeast(5.0)),
     scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.6)),
@@ -52,7 +52,7 @@ pub(crate) const SCENARIOS: [Scenario; 34] = [
     scenario("metered_append", "acks/s", Goal::RatioAtLeast(0.98)),
     scenario("metered_get_customer", "calls/s", Goal::RatioAtLeast(0.98)),
     scenario("traced_append", "acks/s", Goal::RatioAtLeast(0.98)),
-    // A span for each call, which busy services sample.
+    // Every call has a span; busy services sample them.
     scenario("traced_get_customer", "calls/s", Goal::Nothing),
     scenario("miss_timing", "ms", Goal::RatioWithin(0.1)),
     scenario("campaign_events", "events/s", Goal::RatioAtLeast(0.4)),
@@ -69,7 +69,7 @@ pub(crate) const SCENARIOS: [Scenario; 34] = [
     scenario("growth_ai_context", "ms", Goal::RatioAtMost(1.3)),
     scenario("growth_list_customers", "ms", Goal::RatioAtMost(1.3)),
     scenario("growth_search", "ms", Goal::RatioAtMost(1.3)),
-    // Of a word that everybody has, a large tenant has more to count, so this is told without a goal.
+    // For a word that all customers have, a large tenant has more to count. So this has no goal.
     scenario("growth_search_common", "ms", Goal::Nothing),
     scenario("dashboard_p95", "ms", Goal::AtMost(300.0)),
     scenario("growth_dashboard", "ms", Goal::RatioAtMost(1.3)),
@@ -80,11 +80,11 @@ pub(crate) const SCENARIOS: [Scenario; 34] = [
     scenario("context_neighbour", "ms", Goal::RatioOrAtMost(NEIGHBOUR.0, NEIGHBOUR.1)),
 ];
 
-/// What came of a scenario.
+/// The result of a scenario.
 pub(crate) struct Measured {
     pub(crate) name: &'static str,
     pub(crate) value: f64,
-    /// What it is compared with; none where there is nothing, or no pgbench.
+    /// The value for comparison; `None` if there is none, or no pgbench.
     pub(crate) baseline: Option<f64>,
 }
 
@@ -146,7 +146,7 @@ enum Outcome {
     Failed(String),
 }
 
-/// What came of all scenarios that were asked for.
+/// The results of all requested scenarios.
 #[derive(Default)]
 pub(crate) struct Report {
     lines: Vec<Line>,
@@ -158,7 +158,7 @@ impl Report {
         Self { lines: Vec::new(), caveat }
     }
 
-    /// Writes down what came of these scenarios, which were measured together.
+    /// Records the results of these scenarios, which were measured together.
     pub(crate) fn add(&mut self, names: &[&'static str], outcome: Result<Vec<Measured>>) {
         let (mut measured, failure) = match outcome {
             Ok(measured) => (measured, None),
@@ -177,12 +177,12 @@ impl Report {
         }
     }
 
-    /// Whether a scenario failed. A goal that is not met is no failure: machines differ.
+    /// Whether a scenario failed. A missed goal is not a failure: machines differ.
     pub(crate) fn has_failures(&self) -> bool {
         self.lines.iter().any(|line| matches!(line.outcome, Outcome::Failed(_)))
     }
 
-    /// Writes the file for machines, and says where it is.
+    /// Writes the results as JSON, and returns the path.
     pub(crate) fn save(&self) -> Result<PathBuf> {
         // Cargo's directory for temporary files of tests and benchmarks is in the target directory.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("there is no target directory")?;
@@ -268,7 +268,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A number with the digits that mean something.
+/// Formats a number with its significant digits.
 fn readable(number: f64) -> String {
     match number {
         number if number >= 100.0 => format!("{number:.0}"),

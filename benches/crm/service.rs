@@ -1,4 +1,4 @@
-//! The processes that are measured: Postgres, and the service on it. Both are gone at the end.
+//! The processes that are measured: Postgres, and the service on it. Both are ended and removed at the end.
 
 use std::fs::Permissions;
 use std::net::SocketAddr;
@@ -21,20 +21,20 @@ use tokio::sync::Mutex;
 use crate::Result;
 use crate::options::Options;
 
-/// Connections that Postgres takes: those of the service, 32 of pgbench, and some to look.
+/// The maximum number of connections to Postgres: those of the service, 32 of pgbench, and some for inspection.
 const MAX_CONNECTIONS: u16 = 100;
 
-/// How long the service may take to its first words: migrations take a part of a second.
+/// How long the service may take until its first output: migrations take part of a second.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the service may take to its end: it gives its calls 20 s.
+/// How long the service may take to end: it gives its calls 20 s.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// What the service says when it serves, before the address.
+/// The service's output before its address, once it serves.
 const GREETING: &str = concat!("crm-backend ", env!("CARGO_PKG_VERSION"), " listens on ");
 
-/// A Postgres as the service starts it for itself, with room for pgbench beside it, in a directory that
-/// is removed at the end.
+/// A Postgres as the service starts it for itself, with enough connections for pgbench too, in a directory that is
+/// removed at the end.
 pub(crate) struct Database {
     // Postgres ends before its files are removed.
     embedded: Embedded,
@@ -42,9 +42,9 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Starts it. This blocks, so it is no work for a worker of the runtime.
+    /// Starts it. This blocks, so it must not run on a worker thread of the runtime.
     pub(crate) fn start(options: &Options) -> Result<Self> {
-        // Started by root, Postgres runs as another account, which must be let through to its data.
+        // If root starts it, Postgres runs as another account, which must be able to reach its data.
         let open = Permissions::from_mode(0o755);
         let place = tempfile::Builder::new()
             .prefix("crm-benchmark-")
@@ -63,7 +63,7 @@ impl Database {
         Ok(Self { embedded, place })
     }
 
-    /// Where its programs are.
+    /// The directory of Postgres's programs.
     pub(crate) fn bin_dir(&self) -> &Path {
         self.embedded.bin_dir()
     }
@@ -75,12 +75,12 @@ impl Database {
         Ok(directory)
     }
 
-    /// How to connect as its superuser.
+    /// Returns the settings for a connection as superuser.
     pub(crate) fn config(&self) -> Result<tokio_postgres::Config> {
         Ok(self.embedded.url().parse()?)
     }
 
-    /// A new API key for all tenants, where the service has made the tables.
+    /// Creates an API key for all tenants, after the service has created the tables.
     pub(crate) async fn key(&self) -> Result<Secret> {
         let mut connection = Target::parse(self.embedded.url())?.open_bare().await?;
         let scopes = Scopes::of([AccessScope::Read, AccessScope::Write]);
@@ -88,7 +88,7 @@ impl Database {
         Ok(api_keys::create(&mut connection, &new).await?.1)
     }
 
-    /// Stops it, and removes what it wrote.
+    /// Stops it, and removes its files.
     pub(crate) fn stop(self) {
         let Self { embedded, place } = self;
         embedded.stop();
@@ -106,12 +106,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts it on a port of its own, with clients that prove who they are by this.
+    /// Starts it on a port of its own, with this mode of authentication.
     pub(crate) fn start(database: &Database, auth: &str) -> Result<Self> {
         Self::start_with(database, auth, &[])
     }
 
-    /// The same with more arguments.
+    /// As [`Service::start`], with more arguments.
     pub(crate) fn start_with(database: &Database, auth: &str, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_crm-backend"));
         for (name, _) in std::env::vars_os() {
@@ -119,11 +119,11 @@ impl Service {
                 command.env_remove(name);
             }
         }
-        // A password does not belong among the arguments, which everybody can see.
+        // A password must not be among the arguments, which every user can see.
         command.env("DATABASE_URL", database.embedded.url());
         command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--auth", auth]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-        // A Ctrl-C is for the benchmark, which stops its clients first.
+        // A Ctrl-C must reach only the benchmark, which stops its clients first.
         command.process_group(0);
         let mut child = command.spawn()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or("the service ended")?;
@@ -131,12 +131,12 @@ impl Service {
         Ok(Self { child, pid, stdout: Mutex::new(BufReader::new(stdout)) })
     }
 
-    /// Waits until it says where it listens.
+    /// Waits until the service prints its address.
     pub(crate) async fn address(&self) -> Result<SocketAddr> {
         Ok(self.says(GREETING).await?.parse()?)
     }
 
-    /// What is after `prefix` in the next such line that it says.
+    /// Returns the rest of the next output line that begins with `prefix`.
     pub(crate) async fn says(&self, prefix: &str) -> Result<String> {
         let mut stdout = self.stdout.lock().await;
         let said = async {
@@ -152,18 +152,18 @@ impl Service {
         tokio::time::timeout(START_LIMIT, said).await.map_err(|_| "the service is not ready in time")?
     }
 
-    /// The number of its process.
+    /// The process id.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// SIGTERM, and the end.
+    /// Sends SIGTERM, and waits for the end.
     pub(crate) async fn stop(mut self) -> Result<()> {
         if self.child.try_wait()?.is_some() {
             return Err("the service ended by itself".into());
         }
         kill_process(self.pid, Signal::TERM)?;
-        // On a pipe that nobody reads, its last words could hold it up; it gets an error instead.
+        // A pipe that is not read could block its last output; closing it gives an error instead.
         drop(self.stdout);
         match tokio::time::timeout(STOP_LIMIT, self.child.wait()).await {
             Ok(status) if status.as_ref().is_ok_and(|status| status.success()) => Ok(()),

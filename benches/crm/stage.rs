@@ -1,4 +1,5 @@
-//! What every scenario stands on: the running service, a way to its database, and some tenants.
+//! The environment of every scenario: the running service, access to its database, and some
+//! tenants.
 
 use std::net::SocketAddr;
 
@@ -12,20 +13,20 @@ use crate::pgbench::Pgbench;
 use crate::service::Database;
 use crate::{Result, client};
 
-/// Tenants that share the load.
+/// The number of tenants that share the load.
 pub(crate) const TENANTS: usize = 4;
 
-/// Conversations of each tenant that take messages: 1,000 in all.
+/// The conversations of each tenant that get messages: 1,000 over all tenants.
 pub(crate) const CONVERSATIONS: u64 = 250;
 
-/// A tenant with one customer of its own, and what the scenarios give it.
+/// A tenant with one customer, and what the scenarios add.
 pub(crate) struct Tenant {
     pub(crate) id: Uuid,
-    /// The customer that the service wrote.
+    /// The customer that was created through the service.
     pub(crate) customer: Uuid,
-    /// An empty conversation that the service wrote.
+    /// An empty conversation that was created through the service.
     pub(crate) conversation: Uuid,
-    /// Copies of it.
+    /// Copies of that conversation.
     pub(crate) conversations: Ids,
 }
 
@@ -33,7 +34,7 @@ pub(crate) struct Tenant {
 pub(crate) struct Stage<'d> {
     pub(crate) options: Options,
     pub(crate) address: SocketAddr,
-    /// For another replica.
+    /// The database, for a second replica.
     pub(crate) database: &'d Database,
     /// The service's process.
     pub(crate) pid: Pid,
@@ -58,12 +59,13 @@ impl<'d> Stage<'d> {
         Ok(stage)
     }
 
-    /// The service, for clients that do as all do.
+    /// Returns the service, for clients with the usual credential.
     pub(crate) fn server(&self) -> Server {
         Server::usual(self.address)
     }
 
-    /// As many new tenants as share the load: customers can be copied for a tenant once.
+    /// Creates as many tenants as share the load: the customers of a tenant can be copied only
+    /// once.
     pub(crate) async fn fresh_tenants(&self) -> Result<Vec<Tenant>> {
         let mut tenants = Vec::new();
         for _ in 0..TENANTS {
@@ -72,7 +74,7 @@ impl<'d> Stage<'d> {
         Ok(tenants)
     }
 
-    /// A new tenant, with conversations that are empty.
+    /// Creates a tenant, with empty conversations.
     pub(crate) async fn tenant(&self) -> Result<Tenant> {
         let id = Uuid::new_v4();
         let channel = client::channel(self.address).await?;
@@ -82,7 +84,7 @@ impl<'d> Stage<'d> {
         Ok(Tenant { id, customer, conversation, conversations })
     }
 
-    /// New empty conversations, dealt out to the tenants in turn.
+    /// Creates empty conversations, assigned to the tenants in turn.
     pub(crate) async fn fresh_conversations(&self, count: u64) -> Result<Vec<(Uuid, String)>> {
         let share = count.div_ceil(TENANTS as u64);
         let mut dealt = Vec::new();
@@ -98,12 +100,12 @@ impl<'d> Stage<'d> {
         Ok(fresh)
     }
 
-    /// A new empty conversation of a tenant.
+    /// Creates an empty conversation of a tenant.
     pub(crate) async fn one_conversation(&self, tenant: &Tenant) -> Result<Ids> {
         fill::conversations(&self.sql, tenant.id, tenant.conversation, 1).await
     }
 
-    /// Has what was written go to the disk now, and not while something is measured.
+    /// Writes all changes to the disk now, so that it does not happen during a measurement.
     pub(crate) async fn settle(&self) -> Result<()> {
         self.sql.batch_execute("CHECKPOINT").await?;
         Ok(())

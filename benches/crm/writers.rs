@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 use crate::{Failure, Result, client, fill};
 
-/// Bytes of a message, which pgbench writes too.
+/// The bytes of a message; pgbench writes as many.
 const CONTENT_BYTES: usize = 500;
 
-/// Messages of a stream that are sent and not acked: it never waits for an answer, and stays below the
-/// 256 that the service reads ahead.
+/// The messages of a stream that are sent and not acked. The stream never waits for an answer, and stays below the
+/// 256 messages that the service reads ahead.
 const WINDOW: usize = 200;
 
-/// How far apart streams begin in the list of their conversations: a prime, so that they do not meet.
+/// The distance between the first conversations of two streams: a prime, so that streams do not meet.
 const STRIDE: usize = 97;
 
 /// The text of every message.
@@ -32,29 +32,29 @@ pub(crate) static CONTENT: LazyLock<String> = LazyLock::new(|| {
     words.chars().cycle().take(CONTENT_BYTES).collect()
 });
 
-/// The keys of the messages of a stream: as long as those that pgbench makes.
+/// The keys of a stream's messages: as long as those of pgbench.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keys(u64);
 
 impl Keys {
-    /// Keys that nobody else has.
+    /// Returns new, unique keys.
     pub(crate) fn new() -> Self {
         Self(fill::prefix())
     }
 
-    /// The key of a message of a stream.
+    /// Returns the key of a message of a stream.
     pub(crate) fn key(self, stream: usize, number: u64) -> String {
         format!("{:016x}{stream:04x}{number:012x}", self.0)
     }
 }
 
-/// The number of the message that has this key.
+/// Returns the number of the message with this key.
 pub(crate) fn number(key: &str) -> Result<u64> {
     let digits = key.get(20..).ok_or("a message with another key")?;
     Ok(u64::from_str_radix(digits, 16)?)
 }
 
-/// A whole message.
+/// Returns the request for a whole message.
 pub(crate) fn message(conversation_id: String, message_key: String) -> AddMessageRequest {
     let message = Message {
         message_key,
@@ -65,8 +65,8 @@ pub(crate) fn message(conversation_id: String, message_key: String) -> AddMessag
     AddMessageRequest { conversation_id, command: Some(Command::Message(message)) }
 }
 
-/// Fails where an answer does not say that something new is committed. An error of a request fails with
-/// the status that a call would have had.
+/// Fails unless the answer acknowledges a new message. An error of a request fails with the status that a call would
+/// have had.
 pub(crate) fn acked(answer: AddMessageResponse) -> Result<()> {
     match answer.result {
         Some(Answer::Ack(ack)) if !ack.deduplicated => Ok(()),
@@ -78,7 +78,7 @@ pub(crate) fn acked(answer: AddMessageResponse) -> Result<()> {
     }
 }
 
-/// Whether the service would have done it another time.
+/// Whether the service would accept the request at another time.
 fn is_refusal(error: &Failure) -> bool {
     error.downcast_ref::<Status>().is_some_and(|status| status.code() == tonic::Code::Unavailable)
 }
@@ -89,14 +89,14 @@ pub(crate) struct Writer {
     pub(crate) tenant: Uuid,
     pub(crate) conversations: Arc<Vec<String>>,
     pub(crate) keys: Keys,
-    /// Which stream it is, so that no two begin at the same conversation.
+    /// The number of the stream, so that no two streams begin at the same conversation.
     pub(crate) stream: usize,
 }
 
 impl Writer {
-    /// Sends until told to stop, counts the acks, and takes those that are still to come.
+    /// Sends until it is stopped, counts the acks, and receives the remaining ones.
     ///
-    /// What the service refuses because it has too much to do is not sent again, and does not count.
+    /// Messages that the service refuses because it is busy are not sent again, and do not count.
     pub(crate) async fn write(
         self,
         done: Arc<AtomicU64>,
@@ -111,7 +111,7 @@ impl Writer {
         loop {
             let answer = tokio::select! {
                 biased;
-                // Without a window there is nothing to send, and the stream is closed.
+                // After the stop there is no window, so nothing is sent, and the stream is closed.
                 () = &mut stopped, if !window.is_closed() => {
                     window.close();
                     continue;
@@ -128,7 +128,7 @@ impl Writer {
         }
     }
 
-    /// Requests for as long as there is a window for them.
+    /// Creates requests while the window has room.
     fn requests(self, window: Arc<Semaphore>) -> impl Stream<Item = AddMessageRequest> + Send + 'static {
         stream::unfold((self, window, 0), |(writer, window, number)| async move {
             window.acquire().await.ok()?.forget();

@@ -1,4 +1,4 @@
-//! What fails the build, and what does not.
+//! Tests of what the build accepts and refuses.
 
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
@@ -7,7 +7,7 @@ use super::*;
 
 const FILE: &str = "test.proto";
 
-/// Finds the one file whose text it holds.
+/// Resolves the single file with this text.
 struct Source(String);
 
 impl FileResolver for Source {
@@ -16,7 +16,7 @@ impl FileResolver for Source {
     }
 }
 
-/// The contract of a service with these methods.
+/// Returns the contract of a service with these methods.
 pub(crate) fn pool_of(methods: &str) -> DescriptorPool {
     let source = format!(
         "syntax = \"proto3\"; package crm.v1; import \"crm/v1/access.proto\"; \

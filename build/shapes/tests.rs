@@ -1,4 +1,4 @@
-//! What fails the build, and what does not.
+//! Tests of what the build accepts and refuses.
 
 use super::*;
 use crate::methods::tests::pool_of;

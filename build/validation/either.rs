@@ -1,5 +1,5 @@
-//! The one form of CEL that is understood: a message needs one of several of its fields, as in
-//! `this.content != '' || this.actions.size() > 0`.
+//! The only supported form of CEL: a message needs one of several of its fields, as in `this.content != '' ||
+//! this.actions.size() > 0`.
 
 use prost_reflect::{Kind, MessageDescriptor};
 
@@ -7,8 +7,8 @@ use super::names::snake;
 use super::options::MessageRule;
 use super::values::CHECK;
 
-/// The statement that holds a message to a rule. What it breaks is told of the first field that the rule
-/// names.
+/// Returns the statement that checks a message against a rule. A violation is reported for the first field that the
+/// rule names.
 pub(crate) fn of_message(message: &MessageDescriptor, rule: &MessageRule) -> Result<String, String> {
     let MessageRule { id, message: must, expression } = rule;
     let mut conditions = Vec::new();
@@ -26,7 +26,7 @@ pub(crate) fn of_message(message: &MessageDescriptor, rule: &MessageRule) -> Res
     ))
 }
 
-/// The field that a part is about, and its condition in Rust; nothing if it is of another form.
+/// Returns the field of a part of the expression, and its condition in Rust; `None` if the part has another form.
 fn one<'p>(message: &MessageDescriptor, part: &'p str) -> Option<(&'p str, String)> {
     let part = part.strip_prefix("this.")?;
     let (name, form) = part.split_at(part.find(|char: char| !char.is_ascii_alphanumeric() && char != '_')?);

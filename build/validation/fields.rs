@@ -1,4 +1,4 @@
-//! The checks of a field or a oneof: how its values are found, and when their rules apply.
+//! The checks of a field or a oneof: how to find its values, and when its rules apply.
 
 use prost_reflect::{FieldDescriptor, Kind, OneofDescriptor};
 
@@ -12,7 +12,7 @@ const ITEMS: Unit = Unit { verb: "have", one: "item", many: "items" };
 /// The unit of `min_pairs`.
 const ENTRIES: Unit = Unit { verb: "have", one: "entry", many: "entries" };
 
-/// The statements that check a field of `self`; empty if there is nothing to check.
+/// Returns the statements that check a field of `self`; empty if there is nothing to check.
 pub(crate) fn of_field(field: &FieldDescriptor, package: &str) -> Result<String, String> {
     let rules = FieldRules::of_field(field)?;
     let per_item = is_per_item(field)?;
@@ -27,7 +27,7 @@ pub(crate) fn of_field(field: &FieldDescriptor, package: &str) -> Result<String,
     }
 }
 
-/// The statements that check that a oneof is set, if it has to be.
+/// Returns the statements that check that a required oneof is set.
 pub(crate) fn of_oneof(oneof: &OneofDescriptor) -> Result<String, String> {
     let required = is_oneof_required(oneof)?;
     if oneof.is_synthetic() || !required {
@@ -42,7 +42,7 @@ pub(crate) fn of_oneof(oneof: &OneofDescriptor) -> Result<String, String> {
     ))
 }
 
-/// A field that is always there, and zero or empty if it was not sent.
+/// A field without presence, which is zero or empty if it was not sent.
 fn of_plain(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<String, String> {
     let kind = field.kind();
     let checks = Checks::new(&kind, rules, package)?;
@@ -50,7 +50,7 @@ fn of_plain(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result
     Ok(block(field.name(), &format!("let value = {value};"), &applied(&checks, &kind), &checks))
 }
 
-/// A field that tracks presence: `optional`, a message, or one of a oneof.
+/// A field with presence: `optional`, a message, or a member of a oneof.
 fn of_option(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<String, String> {
     let kind = field.kind();
     let checks = Checks::new(&kind, rules, package)?;
@@ -95,7 +95,7 @@ fn of_list(
     let inner = rules.take_inner("items")?;
     rules.finish()?;
     let item = inside(&kind, inner, &list, package)?;
-    // The call that takes such items checks each of them, and reports it in its answer.
+    // The call that has such items checks each of them, and reports it in its answer.
     if !item.is_empty() && !per_item {
         let each = format!(
             "for (index, value) in items.iter().enumerate() {{ if report.is_full() {{ break; }} \
@@ -139,13 +139,13 @@ fn of_map(field: &FieldDescriptor, rules: FieldRules, package: &str) -> Result<S
     Ok(block(field.name(), &items, &guarded(&map, "items.is_empty()", "!items.is_empty()"), &map))
 }
 
-/// The checks of a list or a map as a whole, to be filled, and its rules.
+/// Returns the checks of a list or a map as a whole, still empty, and its rules.
 fn collection(rules: FieldRules, kind: &str) -> Result<(Checks, Rules), String> {
     let checks = Checks { required: rules.required, ignore: rules.ignore, ..Checks::default() };
     Ok((checks, rules.into_kind(kind)?))
 }
 
-/// The checks of what is inside a list or a map.
+/// Returns the checks of the values in a list or a map.
 fn inside(kind: &Kind, mut rules: FieldRules, outer: &Checks, package: &str) -> Result<Checks, String> {
     if outer.ignore == Ignore::Always {
         rules.ignore = Ignore::Always;
@@ -153,7 +153,7 @@ fn inside(kind: &Kind, mut rules: FieldRules, outer: &Checks, package: &str) -> 
     Checks::new(kind, rules, package)
 }
 
-/// The checks of a value that is always there.
+/// Returns the code for the checks of a value without presence.
 fn applied(checks: &Checks, kind: &Kind) -> String {
     let (zero, some) = match kind {
         Kind::String | Kind::Bytes => ("value.is_empty()", "!value.is_empty()"),
@@ -165,7 +165,7 @@ fn applied(checks: &Checks, kind: &Kind) -> String {
     guarded(checks, zero, some)
 }
 
-/// What is done with each item of a list or a map, unless there are too many of them.
+/// Returns the code for each item of a list or a map, which runs unless there are too many items.
 fn unless_too_many(most: Option<u64>, each: String) -> String {
     match most {
         Some(most) => format!("if items.len() <= {most}_usize {{ {each} }}"),
@@ -173,8 +173,8 @@ fn unless_too_many(most: Option<u64>, each: String) -> String {
     }
 }
 
-/// The checks, those of the rules under the condition that they apply, and then what is done with each
-/// item.
+/// Returns the code for the checks: those of the rules under the condition that they apply, and then the code for
+/// each item.
 fn guarded(checks: &Checks, zero: &str, some: &str) -> String {
     let always = checks.always.join(" && ");
     let mut ruled = checks.ruled.join(" && ");
@@ -205,7 +205,7 @@ fn missing_if(condition: &str, name: &str) -> String {
     format!("        if {condition} {{ {CHECK}::missing(&at.field({name:?}), report); }}\n")
 }
 
-/// The pattern of a field in the enum that prost makes of its oneof.
+/// Returns the pattern of a field in the enum that prost generates for its oneof.
 pub(crate) fn variant(
     field: &FieldDescriptor,
     oneof: &OneofDescriptor,
@@ -217,14 +217,14 @@ pub(crate) fn variant(
         .child_messages()
         .map(|child| child.name().to_owned())
         .chain(message.child_enums().map(|child| child.name().to_owned()));
-    // prost renames the enum if a nested type has its name already.
+    // prost renames the enum if a nested type already has its name.
     let suffix = if nested.any(|child| camel(&child) == name) { "OneOf" } else { "" };
     let path = rust_path(&format!("{}.x", message.full_name()), package)?;
     let module = path.trim_end_matches('X');
     Ok(format!("Some({module}{name}{suffix}::{}(value))", camel(field.name())))
 }
 
-/// Rebinds `value`, a reference, to what the checks work on.
+/// Rebinds `value`, a reference, to the value that the checks need.
 fn by_reference(kind: &Kind) -> String {
     match kind {
         Kind::Message(_) => String::new(),
@@ -233,7 +233,7 @@ fn by_reference(kind: &Kind) -> String {
     }
 }
 
-/// The expression for what the checks work on, from the place of the value.
+/// Returns the expression for the value that the checks need, from the place of the value.
 fn by_value(kind: &Kind, place: &str) -> String {
     match kind {
         Kind::String => format!("{place}.as_str()"),

@@ -1,13 +1,13 @@
-//! The Rust names that prost gives to what the protos declare.
+//! The Rust names that prost gives to the declarations of the protos.
 //!
 //! prost takes its case conversion from heck; this is the part of it that proto identifiers need.
 
-/// The Rust path of a message or an enum of `package`: `crm.v1.Outer.Inner` is
+/// Returns the Rust path of a message or an enum of `package`: `crm.v1.Outer.Inner` becomes
 /// `crate::pb::outer::Inner`.
 ///
 /// # Errors
 ///
-/// A type of another package.
+/// If the type belongs to another package.
 pub(crate) fn rust_path(full_name: &str, package: &str) -> Result<String, String> {
     let local = full_name
         .strip_prefix(package)
@@ -19,13 +19,13 @@ pub(crate) fn rust_path(full_name: &str, package: &str) -> Result<String, String
     Ok(format!("crate::pb::{modules}{}", camel(name)))
 }
 
-/// The name of a field or a module: `snake_case`, escaped where it is a keyword.
+/// Returns the name of a field or a module: `snake_case`, escaped if it is a keyword.
 pub(crate) fn snake(name: &str) -> String {
     let words: Vec<String> = words(name).iter().map(|w| w.to_lowercase()).collect();
     escaped(words.join("_"))
 }
 
-/// The name of a type or a variant: `UpperCamelCase`, escaped where it is a keyword.
+/// Returns the name of a type or a variant: `UpperCamelCase`, escaped if it is a keyword.
 pub(crate) fn camel(name: &str) -> String {
     let capitalized = |word: &&str| {
         let (first, rest) = word.split_at(1);
@@ -34,8 +34,8 @@ pub(crate) fn camel(name: &str) -> String {
     escaped(words(name).iter().map(capitalized).collect())
 }
 
-/// Splits an ASCII identifier at underscores and where its case says that a word begins:
-/// `HTTPServer_v2Name` is HTTP, Server, v2, Name.
+/// Splits an ASCII identifier at underscores and where its case shows that a word begins:
+/// `HTTPServer_v2Name` becomes HTTP, Server, v2, Name.
 fn words(name: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for part in name.split('_').filter(|part| !part.is_empty()) {

@@ -4,12 +4,12 @@ use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
 use super::options::Rules;
 
-/// A value of a rule.
+/// The value of a rule.
 pub(crate) struct Limit {
     order: Order,
-    /// How Rust code says it.
+    /// The value in Rust code.
     pub(crate) code: String,
-    /// How a description says it.
+    /// The value in a description.
     pub(crate) shown: String,
 }
 
@@ -19,7 +19,7 @@ enum Order {
     Float(f64),
 }
 
-/// The range that `gt`, `gte`, `lt` and `lte` make together.
+/// The range that `gt`, `gte`, `lt` and `lte` define together.
 pub(crate) struct Range {
     /// A pair of `std::ops::Bound`.
     pub(crate) code: String,
@@ -30,7 +30,7 @@ pub(crate) struct Range {
 }
 
 impl Limit {
-    /// The value of a rule of a number, a timestamp or a duration.
+    /// Reads the value of a rule for a number, a timestamp or a duration.
     pub(crate) fn new(value: &Value) -> Result<Self, String> {
         match value {
             Value::I32(number) => Ok(Self::whole(*number, "i32")),
@@ -77,7 +77,7 @@ impl Limit {
     }
 }
 
-/// Takes the rules out that set a lower and an upper bound.
+/// Takes the rules for a lower and an upper bound.
 pub(crate) fn take_range(rules: &mut Rules) -> Result<Option<Range>, String> {
     let (mut codes, mut ids, mut musts, mut limits) = (vec![], vec![], vec![], vec![]);
     for side in [

@@ -1,5 +1,5 @@
-//! Reads the `buf.validate` options. Rules are taken out one by one, and what is left at the end
-//! is an error: so nothing is ever passed over.
+//! Reads the `buf.validate` options. Rules are taken one by one, and a rule that is left at the end
+//! is an error. So no rule is ever ignored.
 
 use std::collections::BTreeMap;
 
@@ -42,38 +42,38 @@ impl Rules {
         format!("{}.{rule}", self.name)
     }
 
-    /// Takes a rule out, if it is set.
+    /// Takes a rule, if it is set.
     pub(crate) fn take(&mut self, rule: &str) -> Option<Value> {
         self.left.remove(rule)
     }
 
-    /// Takes a rule out that is a switch; one that says `false` is none.
+    /// Takes a boolean rule; `false` is the same as an unset rule.
     pub(crate) fn take_switch(&mut self, rule: &str) -> bool {
         self.take(rule).and_then(|value| value.as_bool()).unwrap_or(false)
     }
 
-    /// Takes a rule out that is a length or a count.
+    /// Takes a rule with a length or a count.
     pub(crate) fn take_size(&mut self, rule: &str) -> Option<u64> {
         self.take(rule).and_then(|value| value.as_u64())
     }
 
-    /// A rule that is a length or a count, which stays to be taken out.
+    /// Returns a rule with a length or a count, without taking it.
     pub(crate) fn size(&self, rule: &str) -> Option<u64> {
         self.left.get(rule).and_then(Value::as_u64)
     }
 
-    /// Takes a rule out that is a text.
+    /// Takes a rule with a text.
     pub(crate) fn take_text(&mut self, rule: &str) -> Option<String> {
         self.take(rule).and_then(|value| value.as_str().map(str::to_owned))
     }
 
-    /// Takes a rule out that is a list; an empty one is none.
+    /// Takes a rule with a list; an empty list is the same as an unset rule.
     pub(crate) fn take_list(&mut self, rule: &str) -> Vec<Value> {
         let list = self.take(rule);
         list.and_then(|value| value.as_list().map(<[Value]>::to_vec)).unwrap_or_default()
     }
 
-    /// Takes the rules out for what is inside a list or a map.
+    /// Takes the rules for the values in a list or a map.
     pub(crate) fn take_inner(&mut self, rule: &str) -> Result<FieldRules, String> {
         let id = self.id(rule);
         let inner = FieldRules::from_value(&id, self.take(rule))?;
@@ -83,7 +83,7 @@ impl Rules {
         Ok(inner)
     }
 
-    /// Fails if a rule is left that nobody took.
+    /// Fails if a rule was not taken.
     pub(crate) fn finish(self) -> Result<(), String> {
         match self.left.keys().next() {
             None => Ok(()),
@@ -96,16 +96,16 @@ impl Rules {
 /// When the rules of a field do not apply.
 #[derive(Clone, Copy, Default, PartialEq)]
 pub(crate) enum Ignore {
-    /// While a field that tracks presence is not set.
+    /// If the field tracks presence and is not set.
     #[default]
     Unspecified,
-    /// Also while the value is zero or empty.
+    /// Also if the value is zero or empty.
     IfZeroValue,
-    /// Never mind them.
+    /// Always.
     Always,
 }
 
-/// All the rules of a field, or of what is inside it.
+/// All rules of a field, or of the values in it.
 pub(crate) struct FieldRules {
     pub(crate) required: bool,
     pub(crate) ignore: Ignore,
@@ -113,7 +113,7 @@ pub(crate) struct FieldRules {
 }
 
 impl FieldRules {
-    /// The rules of a field.
+    /// Reads the rules of a field.
     pub(crate) fn of_field(field: &FieldDescriptor) -> Result<Self, String> {
         Self::from_value("", option(&field.options(), "buf.validate.field")?)
     }
@@ -136,8 +136,8 @@ impl FieldRules {
         Ok(Self { required, ignore, rules })
     }
 
-    /// The rules for a value of the kind `name`, such as `string`; those for another kind are an
-    /// error.
+    /// Returns the rules for a value of the kind `name`, such as `string`. Rules for another kind
+    /// are an error.
     pub(crate) fn into_kind(mut self, name: &str) -> Result<Rules, String> {
         let value = self.rules.take(name);
         self.rules.finish()?;
@@ -147,17 +147,17 @@ impl FieldRules {
         }
     }
 
-    /// No rules, for a value whose kind has none.
+    /// Checks that there are no rules, for a value whose kind supports none.
     pub(crate) fn into_none(self) -> Result<(), String> {
         self.rules.finish()
     }
 }
 
-/// Whether the items of a list are checked one by one, where the request is answered.
+/// Whether the items of a list are checked one by one by the call.
 ///
 /// # Errors
 ///
-/// For a field that is no list.
+/// If the field is not a list.
 pub(crate) fn is_per_item(field: &FieldDescriptor) -> Result<bool, String> {
     let options = field.options();
     let mut extensions = options.extensions();
@@ -172,12 +172,12 @@ pub(crate) fn is_per_item(field: &FieldDescriptor) -> Result<bool, String> {
 /// A rule of a message as a whole, in CEL.
 pub(crate) struct MessageRule {
     pub(crate) id: String,
-    /// What clients are told.
+    /// The text for clients.
     pub(crate) message: String,
     pub(crate) expression: String,
 }
 
-/// The rules of a message as a whole. Groups of fields are not supported.
+/// Reads the rules of a message as a whole. Groups of fields are not supported.
 pub(crate) fn of_message(message: &MessageDescriptor) -> Result<Vec<MessageRule>, String> {
     let value = option(&message.options(), "buf.validate.message")?;
     let Some(rules) = value.as_ref().and_then(Value::as_message) else { return Ok(Vec::new()) };
@@ -203,7 +203,7 @@ impl MessageRule {
     }
 }
 
-/// Whether one of the fields of a oneof has to be set.
+/// Whether one of the fields of a oneof must be set.
 pub(crate) fn is_oneof_required(oneof: &OneofDescriptor) -> Result<bool, String> {
     let value = option(&oneof.options(), "buf.validate.oneof")?;
     let Some(message) = value.as_ref().and_then(Value::as_message) else {
@@ -215,8 +215,8 @@ pub(crate) fn is_oneof_required(oneof: &OneofDescriptor) -> Result<bool, String>
     Ok(required)
 }
 
-/// The option `supported`; any other option of buf.validate is an error, and so is one that the
-/// pool does not know, since it may be such a one.
+/// Returns the option `supported`. Any other option of buf.validate is an error. So is an option
+/// that the pool does not know, since it may be one of them.
 fn option(options: &DynamicMessage, supported: &str) -> Result<Option<Value>, String> {
     if let Some(field) = options.unknown_fields().next() {
         return Err(format!("the option {} is not known", field.number()));

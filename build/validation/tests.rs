@@ -1,4 +1,4 @@
-//! What fails the build, and what does not.
+//! Tests of what the build accepts and refuses.
 
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DynamicMessage, Value};
@@ -9,7 +9,7 @@ use super::*;
 
 const FILE: &str = "crm/v1/test.proto";
 
-/// Finds the one file whose text it holds.
+/// Resolves the single file with this text.
 struct Source(String);
 
 impl FileResolver for Source {
@@ -18,7 +18,7 @@ impl FileResolver for Source {
     }
 }
 
-/// The descriptors of a file with these declarations.
+/// Returns the descriptors of a file with these declarations.
 fn compile(declarations: &str) -> Vec<u8> {
     let head = r#"syntax = "proto3";
         package crm.v1;
@@ -39,7 +39,7 @@ fn compile(declarations: &str) -> Vec<u8> {
     compiler.encode_file_descriptor_set()
 }
 
-/// The contract of a file with these declarations.
+/// Returns the contract of a file with these declarations.
 pub(crate) fn pool_of(declarations: &str) -> DescriptorPool {
     DescriptorPool::decode(compile(declarations).as_slice()).expect("the descriptors fit together")
 }
@@ -52,7 +52,7 @@ fn field(declaration: &str) -> Result<String, String> {
     generate_from(&format!("message Thing {{ {declaration} }}"))
 }
 
-/// Each declaration of a field is an error that names the field and says `part`.
+/// Expects that each declaration of a field is an error that names the field and contains `part`.
 #[track_caller]
 fn refused(declarations: &[(&str, &str)]) {
     for (declaration, part) in declarations {

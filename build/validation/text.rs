@@ -8,7 +8,8 @@ use super::values::{BYTES, CHECK, Checks, Unit, call, counted, limits};
 /// The unit of `min_len`: Unicode code points.
 const CHARACTERS: Unit = Unit { verb: "be", one: "character", many: "characters" };
 
-/// What a pattern allows, in words and with an example. An error does not show the pattern itself.
+/// What each pattern allows, in words and with an example. An error does not show the pattern
+/// itself.
 const PATTERNS: [(&str, &str); 10] = [
     ("^[A-Z]{2}$", "be a country code of two capital letters (ISO 3166-1), such as AT"),
     ("^[A-Z]{3}$", "be a currency code of three capital letters (ISO 4217), such as EUR"),
@@ -38,7 +39,7 @@ const PATTERNS: [(&str, &str); 10] = [
 ];
 
 impl Checks {
-    /// The checks of a text.
+    /// Adds the checks of a text.
     pub(crate) fn text(&mut self, mut rules: Rules) -> Result<(), String> {
         self.always.push(call("no_nul", "value"));
         for (rule, limit, must) in limits(&mut rules, ["min_len", "max_len"], CHARACTERS)? {
@@ -106,8 +107,8 @@ impl Checks {
     }
 }
 
-/// The same pattern for the regex crate. The rules are written for RE2, which clients run: there
-/// `\\d`, `\\w` and `\\s` are ASCII.
+/// Returns the same pattern for the regex crate. The rules are written for RE2, which clients run:
+/// there `\\d`, `\\w` and `\\s` are ASCII.
 pub(crate) fn as_re2(pattern: &str) -> Result<String, String> {
     let mut same = String::new();
     let mut rest = pattern.chars();

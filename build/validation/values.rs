@@ -1,52 +1,50 @@
-//! The checks of one value, by its kind. The code that is written here finds the value as `value`
-//! (`&str`, `&[u8]`, a reference to a message, or a copy of anything else), its path as `at` and
-//! the report as `report`.
+//! The checks of one value, by its kind. The generated code finds the value as `value` (`&str`, `&[u8]`, a reference
+//! to a message, or a copy of any other value), its path as `at` and the report as `report`.
 
 use prost_reflect::{EnumDescriptor, Kind, MessageDescriptor, Value};
 
 use super::numbers::{Limit, take_range};
 use super::options::{FieldRules, Ignore, Rules};
 
-/// Where the functions are that the code calls.
+/// The module of the functions that the generated code calls.
 pub(crate) const CHECK: &str = "crate::rpc::validate::check";
 
-/// Well-known types that have checks of their own; beside the messages of the package.
+/// The well-known types that have checks of their own, in addition to the messages of the package.
 const KNOWN: [&str; 8] =
     ["Any", "Duration", "Empty", "FieldMask", "ListValue", "Struct", "Timestamp", "Value"];
 
-/// What is counted.
+/// A unit of counting.
 #[derive(Clone, Copy)]
 pub(crate) struct Unit {
-    /// What the value does: it *is* 3 bytes or *has* 3 items.
+    /// The verb in descriptions: a value must *be* 3 bytes or *have* 3 items.
     pub(crate) verb: &'static str,
-    /// One of them.
+    /// The singular.
     pub(crate) one: &'static str,
-    /// More or none of them.
+    /// The plural.
     pub(crate) many: &'static str,
 }
 
 /// The unit of `min_bytes`, and of `min_len` for bytes.
 pub(crate) const BYTES: Unit = Unit { verb: "be", one: "byte", many: "bytes" };
 
-/// Checks of one value, each an expression that is true when nothing was wrong. They run in order, up to
-/// the first that fails: what is wrong with a value is told once, and a text that is too long is not
-/// searched by a pattern.
+/// The checks of one value, each an expression that is true if nothing was wrong. They run in order, up to the first
+/// that fails. So a value gets one violation, and a text that is too long is not matched with a pattern.
 #[derive(Default)]
 pub(crate) struct Checks {
-    /// Those that hold whatever the rules say.
+    /// The checks that need no rule.
     pub(crate) always: Vec<String>,
-    /// Those of the rules, sizes first.
+    /// The checks of the rules, sizes first.
     pub(crate) ruled: Vec<String>,
-    /// What is done with each item of a list or a map, if there are not too many.
+    /// The code for each item of a list or a map, if there are not too many.
     pub(crate) each: Option<String>,
-    /// Whether the value has to be there.
+    /// Whether the value must be set.
     pub(crate) required: bool,
     /// When the rules do not apply.
     pub(crate) ignore: Ignore,
 }
 
 impl Checks {
-    /// The checks of a value of this kind.
+    /// Returns the checks of a value of this kind.
     pub(crate) fn new(kind: &Kind, rules: FieldRules, package: &str) -> Result<Self, String> {
         let mut checks = Self { required: rules.required, ignore: rules.ignore, ..Self::default() };
         match kind {
@@ -68,7 +66,7 @@ impl Checks {
         self.always.is_empty() && self.ruled.is_empty() && self.each.is_none() && !self.required
     }
 
-    /// Adds the checks of a pair of rules on how many bytes, items or entries there are.
+    /// Adds the checks of a pair of rules on the number of bytes, items or entries.
     pub(crate) fn size(
         &mut self,
         rules: &mut Rules,
@@ -111,7 +109,7 @@ impl Checks {
         }
         let defined_only = rules.take_switch("defined_only");
         let refused: Vec<_> = rules.take_list("not_in").iter().map(limit).collect::<Result<_, _>>()?;
-        // The zero value says nothing, whether it is allowed or not.
+        // The zero value is left out of the text, whether it is allowed or not.
         let words = descriptor
             .values()
             .filter(|value| value.number() != 0 && refused.iter().all(|(_, word)| word != value.name()));
@@ -195,7 +193,7 @@ impl Checks {
         rules.finish()
     }
 
-    /// Adds the checks of the rules `in` and `not_in`; `limit` gives a value as code and as text.
+    /// Adds the checks of the rules `in` and `not_in`; `limit` returns a value as code and as text.
     pub(crate) fn lists(
         &mut self,
         rules: &mut Rules,
@@ -221,8 +219,8 @@ impl Checks {
     }
 }
 
-/// The checks of two rules, one for the least and one for the most there may be: the rule, the
-/// limit and what it asks for.
+/// Returns the checks of two rules, one for the minimum and one for the maximum: the rule, the limit and its
+/// description.
 pub(crate) fn limits<'a>(
     rules: &mut Rules,
     [min, max]: [&'a str; 2],
@@ -239,7 +237,7 @@ pub(crate) fn limits<'a>(
     Ok(least.into_iter().chain(most).collect())
 }
 
-/// The call of a check, which is true when the check found nothing.
+/// Returns the call of a check, which is true if the check found nothing.
 pub(crate) fn call(function: &str, arguments: &str) -> String {
     format!("{CHECK}::{function}({arguments}, at, report)")
 }
@@ -249,7 +247,7 @@ pub(crate) fn counted(count: u64, unit: Unit) -> String {
     format!("{count} {}", if count == 1 { unit.one } else { unit.many })
 }
 
-/// The pattern of a set of numbers: `0..=3 | 7`.
+/// Returns the pattern of a set of numbers: `0..=3 | 7`.
 fn any_of(mut numbers: Vec<i32>) -> String {
     numbers.sort_unstable();
     numbers.dedup();
@@ -261,7 +259,7 @@ fn any_of(mut numbers: Vec<i32>) -> String {
     patterns.collect::<Vec<_>>().join(" | ")
 }
 
-/// The name of the rules for a number.
+/// Returns the name of the rules for a number.
 fn kind_name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Double => "double",

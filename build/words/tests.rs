@@ -1,11 +1,11 @@
-//! What fails the build, and what does not.
+//! Tests of what the build accepts and refuses.
 
 use protox::Compiler;
 use protox::file::{File, FileResolver};
 
 use super::*;
 
-/// Finds the one file whose text it holds.
+/// Resolves the single file with this text.
 struct Source(String);
 
 impl FileResolver for Source {

@@ -1,11 +1,11 @@
-//! Two turns of an AI agent with a customer, call by call, as docs/agent-turn.md tells them:
+//! Two turns of an AI agent with a customer, call by call, as docs/agent-turn.md describes them:
 //!
 //! ```text
 //! cargo run --example agent_turn -- [--server URL] [--tenant UUID]
 //! ```
 //!
-//! The model is a script: it says what it is told to say, and needs no network. Everything else is what
-//! an agent worker does. Every run is another customer.
+//! The model is a script with fixed replies, and needs no network. Everything else is what an agent worker does.
+//! Every run creates a new customer.
 
 mod script;
 
@@ -29,18 +29,18 @@ use uuid::Uuid;
 
 use script::{Reply, TURNS, Turn};
 
-/// Tokens of the context: a small model's, so that one sees that nothing is wasted.
+/// The tokens of the context: as for a small model, to show that no token is wasted.
 const BUDGET: i32 = 1_500;
 
-/// Have two turns with a customer, who asks something, and answers something.
+/// Have two turns with a customer, who asks a question and answers one.
 #[derive(Debug, Parser)]
 #[command(name = "agent_turn", max_term_width = 100)]
 struct Cli {
-    /// Where the service listens.
+    /// Address of the service.
     #[arg(long, default_value = "http://127.0.0.1:50051", value_name = "URL")]
     server: Endpoint,
 
-    /// Tenant whose agent this is.
+    /// Tenant of the agent.
     #[arg(long, default_value = "0199d1c0-0000-7000-8000-000000000001", value_name = "UUID")]
     tenant: Uuid,
 }
@@ -89,7 +89,7 @@ struct Agent {
 }
 
 impl Agent {
-    /// A new customer, of whom something is to be learned, and a conversation with it.
+    /// Creates a customer, about whom questions are open, and a conversation with the customer.
     async fn meet(channel: &Channel, tenant: Tenant) -> Result<Self, Error> {
         let with_tenant = || (channel.clone(), tenant.clone());
         let (channel_of, tenant_of) = with_tenant();
@@ -126,7 +126,7 @@ impl Agent {
         Ok(agent)
     }
 
-    /// From the customer's message to what is learned of it.
+    /// Runs a turn, from the customer's message to what the agent learns from it.
     async fn turn(&mut self, turn: &Turn) -> Result<(), Error> {
         println!("\nCustomer   {}", turn.customer);
         let message = pb::Message {
@@ -164,13 +164,13 @@ impl Agent {
         Ok(self.customers.get_ai_context(request).await?.into_inner())
     }
 
-    /// The reply as the model writes it.
+    /// Streams the reply as the model writes it.
     async fn stream_reply(&mut self, turn: &Turn, reply: &Reply) -> Result<pb::MessageAck, Error> {
         let message_key = format!("{}/assistant", turn.name);
         let start = pb::MessageStart {
             message_key: message_key.clone(),
             role: pb::MessageRole::Assistant.into(),
-            // After a lost connection, the same producer goes on at once.
+            // After a lost connection, the same producer can continue at once.
             producer_id: "agent-turn".to_owned(),
             ai: Some(pb::AiMetadata { model: "script".to_owned(), ..Default::default() }),
             ..Default::default()
@@ -192,7 +192,7 @@ impl Agent {
         Ok(ack)
     }
 
-    /// The reply asked a question: it is not asked again for a while.
+    /// Records that the reply asked a question, so that it is not asked again for a while.
     async fn note_question(
         &mut self,
         context: &pb::GetAiContextResponse,
@@ -215,7 +215,7 @@ impl Agent {
         Ok(())
     }
 
-    /// The customer answered it: the answer becomes a field of the customer.
+    /// Records the customer's answer, which becomes a field of the customer.
     async fn learn_answer(&mut self, id: &str, turn: &Turn, message_id: &str) -> Result<(), Error> {
         let Some(answer) = turn.answers else { return Ok(()) };
         let request = pb::MarkPendingQuestionAnsweredRequest {
@@ -235,7 +235,7 @@ impl Agent {
         Ok(())
     }
 
-    /// The customer asked something, and was told.
+    /// Records the customer's question and the answer to it.
     async fn observe(&mut self, question: &str, answer: &str, message_id: &str) -> Result<(), Error> {
         let observation = pb::FaqObservation {
             question: question.to_owned(),
@@ -257,7 +257,7 @@ impl Agent {
         Ok(())
     }
 
-    /// What the conversation came to.
+    /// Records the analysis of the conversation.
     async fn sum_up(&mut self) -> Result<(), Error> {
         let request = script::analysis(&self.conversation_id);
         let recorded = self.conversations.record_analysis(request).await?.into_inner();
@@ -271,14 +271,14 @@ impl Agent {
         Ok(self.requests.send(pb::AddMessageRequest { conversation_id, command: Some(action) })?)
     }
 
-    /// Sends a request that closes a message, and waits until it is committed.
+    /// Sends a request that completes a message, and waits until it is committed.
     async fn add(&mut self, action: Command) -> Result<pb::MessageAck, Error> {
         self.send(action)?;
         loop {
             let response = self.answers.message().await?.ok_or("the stream ended")?;
             match response.result.ok_or("an empty answer")? {
                 Answer::Ack(ack) if ack.status() == pb::MessageStatus::Completed => return Ok(ack),
-                // What is durable of a reply that is not whole yet.
+                // Acknowledges the part of an incomplete reply that is durable.
                 Answer::Ack(_) => {}
                 Answer::Error(error) => {
                     return Err(format!("{}: {:?}", error.message_key, error.status).into());

@@ -1,26 +1,26 @@
-//! What is said. A real agent has a model in its place.
+//! The texts of the example. A real agent has a model instead.
 
 use crm_backend::pb;
 use uuid::Uuid;
 
 /// A turn of the conversation.
 pub(crate) struct Turn {
-    /// Makes the keys of its messages.
+    /// A part of the keys of its messages.
     pub(crate) name: &'static str,
     pub(crate) customer: &'static str,
-    /// What it tells about the question that was asked before.
+    /// The answer to the question that was asked before.
     pub(crate) answers: Option<&'static str>,
-    /// A question of the customer's, and what it was told.
+    /// A question of the customer, and the answer that the customer got.
     pub(crate) learned: Option<(&'static str, &'static str)>,
     reply: &'static [&'static str],
     asks: Option<&'static str>,
 }
 
-/// What the model makes of a context.
+/// The model's reply to a context.
 pub(crate) struct Reply {
-    /// As it writes it.
+    /// The pieces, as the model writes them.
     pub(crate) pieces: &'static [&'static str],
-    /// The question of the context that it asks, by its label.
+    /// The label of the question from the context that the reply asks.
     pub(crate) asks: Option<&'static str>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn reply(turn: &Turn) -> Reply {
     Reply { pieces: turn.reply, asks: turn.asks }
 }
 
-/// A café, of which not everything is known.
+/// A café with some unknown details.
 pub(crate) fn customer() -> pb::CreateCustomerRequest {
     let customer = pb::Customer {
         business_name: "Café Zoë".to_owned(),
@@ -74,7 +74,7 @@ pub(crate) fn customer() -> pb::CreateCustomerRequest {
     pb::CreateCustomerRequest { customer: Some(customer), request_id: Uuid::new_v4().to_string() }
 }
 
-/// What is to be learned.
+/// The open questions.
 pub(crate) fn questions(customer_id: &str) -> Vec<pb::CreatePendingQuestionRequest> {
     let question = |question: &str, target_field: &str, priority: pb::Priority| {
         let question = pb::PendingQuestion {
@@ -105,7 +105,7 @@ pub(crate) fn conversation(customer_id: &str) -> pb::CreateConversationRequest {
     pb::CreateConversationRequest { conversation: Some(conversation), ..Default::default() }
 }
 
-/// What it came to.
+/// The analysis of the conversation.
 pub(crate) fn analysis(conversation_id: &str) -> pb::RecordAnalysisRequest {
     let analysis = pb::ConversationAnalysis {
         conversation_id: conversation_id.to_owned(),

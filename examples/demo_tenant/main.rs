@@ -1,12 +1,12 @@
-//! Makes a tenant that looks real: a coffee roastery's last month, with its customers, conversations,
-//! campaigns, purchases and all that came of them.
+//! Creates a realistic tenant: a coffee roastery's last month, with customers, conversations, campaigns, purchases
+//! and their outcomes.
 //!
 //! ```text
 //! cargo run --example demo_tenant -- [--server URL] [--tenant UUID] [--customers COUNT] [--days DAYS] [--seed SEED]
 //! ```
 //!
-//! Everything goes through the service's own RPCs, many calls at once, messages through one stream. A run makes a
-//! tenant of its own, unless it is told one.
+//! Everything goes through the service's own RPCs, many calls at the same time, and messages through one stream. A
+//! run creates a new tenant, unless one is given.
 
 mod month;
 mod random;
@@ -35,22 +35,22 @@ use uuid::Uuid;
 use month::{Talk, wire};
 use random::Random;
 
-/// Calls at once: far below what a server allows on one connection.
+/// The number of calls at the same time: far below what a server allows on one connection.
 const CALLS: usize = 16;
-/// Events of a call: below the thousand that it may have.
+/// The events of a call: fewer than the thousand that are allowed.
 const EVENTS: usize = 500;
-/// A server that is silent this long is given up.
+/// How long a server may be silent before it is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Make a tenant with a month of a coffee roastery in a running crm-backend.
+/// Create a tenant with a month of a coffee roastery in a running crm-backend.
 #[derive(Debug, Parser)]
 #[command(name = "demo_tenant", max_term_width = 100)]
 struct Cli {
-    /// Where the service listens.
+    /// Address of the service.
     #[arg(long, default_value = "http://127.0.0.1:50051", value_name = "URL")]
     server: String,
 
-    /// Tenant to fill; a new one when not said.
+    /// Tenant to fill; a new one by default.
     #[arg(long, value_name = "UUID")]
     tenant: Option<Uuid>,
 
@@ -58,16 +58,16 @@ struct Cli {
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u16).range(1..=5_000))]
     customers: u16,
 
-    /// Days before today in which it all happens.
+    /// Length of the period before today, in days.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=365))]
     days: u16,
 
-    /// The same seed makes the same month.
+    /// Seed of the random data: the same seed creates the same month.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// What was made.
+/// The numbers of what was created.
 #[derive(Default)]
 struct Summary {
     tenant: Uuid,
@@ -149,7 +149,7 @@ async fn make(cli: Cli) -> Result<Summary, String> {
     Ok(summary)
 }
 
-/// Campaigns, and whom they are for: all customers, or those with this tag.
+/// The campaigns and their audience: all customers, or those with this tag.
 const CAMPAIGNS: &[(&str, pb::ContactChannel, Option<&str>)] = &[
     ("Barista course in spring", pb::ContactChannel::Sms, Some("vip")),
     ("Autumn tasting", pb::ContactChannel::Email, None),
@@ -203,7 +203,7 @@ impl Clients {
         created.try_collect().await
     }
 
-    /// Plans a campaign, says whom it is for, and has it run.
+    /// Plans a campaign, assigns its customers, and runs it.
     async fn run_campaign(
         &self,
         name: &str,
@@ -247,7 +247,7 @@ impl Clients {
         Ok(campaign.id)
     }
 
-    /// Whom a campaign is for.
+    /// Returns the customers of a campaign.
     async fn assigned(&self, campaign: &str) -> Result<Vec<String>, String> {
         let mut client = self.campaigns.clone();
         let mut request = pb::ListCampaignCustomersRequest {
@@ -289,7 +289,7 @@ impl Clients {
         Ok(events.len())
     }
 
-    /// Opens the conversations, in their order.
+    /// Creates the conversations, in order.
     async fn open(&self, talks: &[(&str, Talk)]) -> Result<Vec<String>, String> {
         let open = |(customer, talk): &(&str, Talk)| {
             let (entry_point, modality) = talk.place;
@@ -345,7 +345,7 @@ impl Clients {
         }
     }
 
-    /// Writes down what came of a conversation, and ends it.
+    /// Records the outcome of a conversation, and ends it.
     async fn finish(&self, ending: Ending) -> Result<(), String> {
         let Ending { analysis, interest, purchase, refunded, end } = ending;
         let (mut conversations, mut engagement) = (self.conversations.clone(), self.engagement.clone());
@@ -371,12 +371,12 @@ impl Clients {
     }
 }
 
-/// What came of a conversation, as calls.
+/// The outcome of a conversation, as calls.
 struct Ending {
     analysis: pb::RecordAnalysisRequest,
     interest: pb::RecordInterestEventsRequest,
     purchase: Option<pb::RecordPurchaseRequest>,
-    /// Cents of it that were paid back.
+    /// The refunded cents.
     refunded: Option<u64>,
     end: pb::EndConversationRequest,
 }
@@ -438,7 +438,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// What failed and why, in a sentence.
+/// Returns what failed and why, in a sentence.
 fn failed(what: &str, status: &Status) -> String {
     format!("{what}: {} ({:?}).", status.message(), status.code())
 }

@@ -1,4 +1,4 @@
-//! What happened in a month, made up.
+//! Invented events of a month.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use crm_backend::pb;
@@ -12,7 +12,7 @@ use crate::words::{
     CITIES, CONTACTS, FIRST, INDUSTRIES, MATTERS, MODELS, Matter, OUTCOMES, PRODUCTS, SECOND, SOURCES,
 };
 
-/// Where conversations begin, as often as it stands here, and over what they go.
+/// Where conversations begin, and their modality. Repeated entries are more frequent.
 const PLACES: &[(EntryPoint, Modality)] = &[
     (EntryPoint::WebsiteWidget, Modality::Text),
     (EntryPoint::WebsiteWidget, Modality::Text),
@@ -22,7 +22,7 @@ const PLACES: &[(EntryPoint, Modality)] = &[
     (EntryPoint::Phone, Modality::Voice),
 ];
 
-/// How many in a hundred go one step further, from SENT on.
+/// The percentage of customers that reach each next step, from SENT on.
 const STEPS: [(CampaignEventKind, u64); 5] = [
     (CampaignEventKind::Delivered, 96),
     (CampaignEventKind::Opened, 48),
@@ -31,20 +31,20 @@ const STEPS: [(CampaignEventKind, u64); 5] = [
     (CampaignEventKind::Converted, 40),
 ];
 
-/// A conversation, with all that came of it.
+/// A conversation and its outcome.
 pub(crate) struct Talk {
     pub(crate) start: DateTime<Utc>,
     pub(crate) place: (EntryPoint, Modality),
     pub(crate) matter: &'static Matter,
     pub(crate) model: (&'static str, &'static str),
     pub(crate) outcome: ConversationOutcome,
-    /// What was bought: products, and how many of each.
+    /// The purchased products, and the quantity of each.
     pub(crate) bought: Vec<(usize, i32)>,
-    /// How many cents of it were paid back.
+    /// The refunded cents.
     pub(crate) refunded: Option<u64>,
 }
 
-/// Customers with a name each.
+/// Returns customers with a name each.
 pub(crate) fn customers(random: &mut Random, count: usize) -> Vec<pb::CreateCustomerRequest> {
     (0..count)
         .map(|number| {
@@ -71,7 +71,7 @@ pub(crate) fn customers(random: &mut Random, count: usize) -> Vec<pb::CreateCust
         .collect()
 }
 
-/// A conversation of the last `days`.
+/// Returns a conversation of the last `days`.
 pub(crate) fn talk(random: &mut Random, now: DateTime<Utc>, days: u64) -> Talk {
     let matter = random.one(MATTERS);
     let buys = random.percent(28);
@@ -97,7 +97,7 @@ pub(crate) fn talk(random: &mut Random, now: DateTime<Utc>, days: u64) -> Talk {
     }
 }
 
-/// What happened between a campaign and a customer, the furthest last.
+/// Returns the events between a campaign and a customer, in order.
 pub(crate) fn campaign_events(
     random: &mut Random,
     (customer_id, start): (&str, DateTime<Utc>),
@@ -133,12 +133,12 @@ pub(crate) fn campaign_events(
 }
 
 impl Talk {
-    /// When it ended.
+    /// When the conversation ended.
     pub(crate) fn end(&self) -> DateTime<Utc> {
         self.start + TimeDelta::seconds(40 * i64::try_from(self.matter.talk.len()).unwrap_or(1))
     }
 
-    /// What was said, in turn.
+    /// Returns the messages of the conversation, in order.
     pub(crate) fn messages(&self, random: &mut Random) -> Vec<pb::Message> {
         let (provider, model) = self.model;
         let lines = self.matter.talk.iter().enumerate();
@@ -171,7 +171,7 @@ impl Talk {
             .collect()
     }
 
-    /// What the customer showed interest in.
+    /// Returns the interests that the customer showed.
     pub(crate) fn interest(
         &self,
         random: &mut Random,
@@ -201,7 +201,7 @@ impl Talk {
             .collect()
     }
 
-    /// The purchase that came of it, if one did.
+    /// Returns the purchase that followed, if there was one.
     pub(crate) fn purchase(
         &self,
         random: &mut Random,
@@ -233,7 +233,7 @@ impl Talk {
     }
 }
 
-/// A moment of the last `days`, when shops are open.
+/// Returns a time within business hours of the last `days`.
 pub(crate) fn moment(random: &mut Random, now: DateTime<Utc>, days: u64) -> DateTime<Utc> {
     let days = i64::try_from(random.between(1, days)).unwrap_or(1);
     let seconds = i64::try_from(random.between(8 * 3_600, 19 * 3_600)).unwrap_or(0);
@@ -241,7 +241,7 @@ pub(crate) fn moment(random: &mut Random, now: DateTime<Utc>, days: u64) -> Date
     midnight + TimeDelta::seconds(seconds)
 }
 
-/// An amount of so many cents.
+/// Returns an amount in cents as euros.
 pub(crate) fn euros(cents: u64) -> pb::Money {
     pb::Money {
         currency_code: "EUR".to_owned(),

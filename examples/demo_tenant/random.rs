@@ -1,6 +1,6 @@
-//! Numbers that look random, and are the same for the same seed.
+//! Pseudorandom numbers, the same for the same seed.
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, and even enough to look real.
+/// SplitMix64 (Steele, Lea and Flood, 2014): small, and random enough for realistic data.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -15,28 +15,28 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, which is not 0.
+    /// Returns a number below `end`, which is not 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// A number from `first` up to `last`.
+    /// Returns a number from `first` up to `last`.
     pub(crate) fn between(&mut self, first: u64, last: u64) -> u64 {
         first + self.below(last - first + 1)
     }
 
-    /// True so many times in a hundred.
+    /// Returns true in this percentage of calls.
     pub(crate) fn percent(&mut self, share: u64) -> bool {
         self.below(100) < share
     }
 
-    /// One of some things, of which there is one at least.
+    /// Returns one of some things, of which there is at least one.
     pub(crate) fn one<'a, T>(&mut self, things: &'a [T]) -> &'a T {
         let place = usize::try_from(self.below(things.len() as u64)).unwrap_or(0);
         &things[place]
     }
 
-    /// A name for something, as UUIDs are.
+    /// Returns a random UUID.
     pub(crate) fn uuid(&mut self) -> uuid::Uuid {
         uuid::Builder::from_random_bytes(
             ((u128::from(self.next()) << 64) | u128::from(self.next())).to_be_bytes(),

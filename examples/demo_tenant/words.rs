@@ -1,4 +1,4 @@
-//! What a roastery's customers are called, ask for and buy.
+//! The names, questions and products of a roastery's customers.
 
 use crm_backend::pb::{ConversationOutcome, ObjectionKind, SentimentLabel};
 
@@ -36,7 +36,7 @@ pub(crate) const SOURCES: &[&str] = &["website", "referral", "fair", "newsletter
 pub(crate) const MODELS: &[(&str, &str)] =
     &[("anthropic", "claude-sonnet"), ("openai", "gpt-4o"), ("mistral", "mistral-large")];
 
-/// A product, and its price in cents.
+/// Products, each with its price in cents.
 pub(crate) const PRODUCTS: &[(&str, &str, u64)] = &[
     ("ESP-1", "Espresso beans 1 kg", 1_890),
     ("FIL-1", "Filter beans 1 kg", 1_790),
@@ -46,13 +46,13 @@ pub(crate) const PRODUCTS: &[(&str, &str, u64)] = &[
     ("COU-1", "Barista course", 14_900),
 ];
 
-/// Something that is talked about.
+/// A topic of conversations.
 pub(crate) struct Matter {
     pub(crate) topic: &'static str,
     pub(crate) question: &'static str,
     pub(crate) objection: Option<ObjectionKind>,
     pub(crate) mood: SentimentLabel,
-    /// The customer and the agent in turn.
+    /// The lines of the customer and the agent in turn.
     pub(crate) talk: &'static [&'static str],
 }
 
@@ -123,7 +123,7 @@ pub(crate) const MATTERS: &[Matter] = &[
     },
 ];
 
-/// What comes of conversations, as often as it stands here.
+/// The outcomes of conversations. Repeated entries are more frequent.
 pub(crate) const OUTCOMES: &[ConversationOutcome] = &[
     ConversationOutcome::InformationGiven,
     ConversationOutcome::InformationGiven,

@@ -1,4 +1,4 @@
-//! The file: its form, what may be wrong with it, and the customer that it names.
+//! The file: its format, its possible errors, and the customer's name.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// The most that a slug may have, in characters.
+/// The maximum number of characters of a slug.
 const SLUG_LENGTH: usize = 63;
 
-/// A line of the file. A field that is not known is an error, so that nothing is lost in silence.
+/// A line of the file. An unknown field is an error, so that no data is lost silently.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Conversation {
@@ -45,7 +45,7 @@ pub(super) struct Action {
     pub(super) result: String,
 }
 
-/// All conversations of a file, or what is wrong with it and in which line.
+/// Reads all conversations of a file. An error says what is wrong, and in which line.
 pub(super) fn read(file: &Path) -> Result<Vec<Conversation>, String> {
     let place = file.display();
     let bytes = fs::read(file).map_err(|error| format!("{place} cannot be read: {error}."))?;
@@ -62,7 +62,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Conversation>, String> {
         if let Some(before) = ids.insert(conversation.id.clone(), number) {
             return Err(wrong(format!("the id {:?} is that of line {before} too", conversation.id)));
         }
-        // No text is made up for a message that has only actions: its author knows what to write.
+        // No text is invented for a message that has only actions: its author knows what to write.
         if let Some(index) = conversation.messages.iter().position(|message| message.text.is_empty()) {
             return Err(wrong(format!("message {} has no text", index + 1)));
         }
@@ -71,7 +71,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Conversation>, String> {
     if conversations.is_empty() { Err(format!("{place} has no conversations.")) } else { Ok(conversations) }
 }
 
-/// The name and the slug of the customer that a file is named after.
+/// Returns the customer's name and slug, from the name of the file.
 pub(super) fn name_customer(file: &Path) -> Result<(String, String), String> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let words = stem.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());

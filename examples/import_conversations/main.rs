@@ -1,26 +1,26 @@
-//! Imports conversations from a file, and can be run again and again:
+//! Imports conversations from a file. It can be run repeatedly:
 //!
 //! ```text
 //! cargo run --example import_conversations -- [FILE] [--server URL] [--tenant UUID]
 //! ```
 //!
-//! The file has one JSON object a line; `examples/data/bakery.ndjson` is one. `scenario`, `actions`,
-//! `arguments` and `result` may be left out; the last two are any text, kept to the letter:
+//! The file has one JSON object per line, as in `examples/data/bakery.ndjson`. `scenario`, `actions`, `arguments` and
+//! `result` may be left out; the last two are any text, which is kept unchanged:
 //!
 //! ```text
 //! {"id": "…", "scenario": "…", "messages": [{"role": "user" or "assistant", "text": "…", "actions": [
 //!     {"name": "…", "arguments": "…", "result": "…"}]}]}
 //! ```
 //!
-//! What makes it safe to repeat, and what a client of one's own can take from it:
+//! Why it is safe to repeat, as an example for other clients:
 //! 1. The whole file is read and checked before anything is sent.
-//! 2. The `session_id` of a conversation is its `id` in the file, so one that is there is found.
-//! 3. The `message_key` of a message is its place, so one that is there is acked as `deduplicated`.
-//! 4. The conversations stay open, so that a later file may go on with them. To import one that has ended, add
-//!    its messages and then call EndConversation with its `end_time`; look for its `session_id` with
-//!    ListConversations first, since an ended conversation does not keep its session.
-//! 5. All messages go through one AddMessage stream, without waiting. An ack means that the message
-//!    is committed; what was not acked when a stream is lost is simply sent again.
+//! 2. The `session_id` of a conversation is its `id` in the file, so an existing conversation is found.
+//! 3. The `message_key` of a message is its place, so an existing message is acked as `deduplicated`.
+//! 4. The conversations stay open, so that a later file may continue them. To import an ended conversation, add its
+//!    messages and then call EndConversation with its `end_time`. Look for its `session_id` with ListConversations
+//!    first, since an ended conversation does not keep its session.
+//! 5. All messages go through one AddMessage stream, without waiting. An ack means that the message is committed. If
+//!    a stream is lost, the messages without an ack are simply sent again.
 
 mod file;
 
@@ -46,43 +46,43 @@ use tonic_types::{RpcStatusExt, StatusExt};
 
 use file::{Action, Conversation, Role};
 
-/// CreateConversation calls at once: far below what a server allows on one connection.
+/// The number of CreateConversation calls at the same time: far below what a server allows on one connection.
 const CREATES_IN_FLIGHT: usize = 16;
-/// A server that is silent this long is asked whether it is there, and given up after as long again.
+/// How long a server may be silent before it is pinged; it is given up after as long again.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Refused messages that are told one by one; the rest are only counted.
+/// The number of refused messages that are shown; the rest are only counted.
 const REFUSALS_TOLD: u64 = 5;
 
 /// Import conversations from a file into a running crm-backend.
 ///
-/// They become conversations of one customer, who is named after the file: "Coffee Bar" for
-/// coffee-bar.ndjson. Importing a file again adds only what is not there yet.
+/// They become conversations of one customer, who is named after the file: "Coffee Bar" for coffee-bar.ndjson. A
+/// repeated import adds only what is missing.
 #[derive(Debug, Parser)]
 #[command(name = "import_conversations", max_term_width = 100)]
 struct Cli {
-    /// File with one conversation a line, as JSON; without one, the example of a bakery.
+    /// File with one conversation per line, as JSON; by default, the example of a bakery.
     #[arg(default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/bakery.ndjson"),
           hide_default_value = true)]
     file: PathBuf,
 
-    /// Where the service listens.
+    /// Address of the service.
     #[arg(long, default_value = "http://127.0.0.1:50051", value_name = "URL", value_parser = endpoint)]
     server: Endpoint,
 
-    /// Tenant that the conversations shall belong to.
+    /// Tenant of the conversations.
     #[arg(long, default_value = "0199d1c0-0000-7000-8000-000000000001", value_name = "UUID",
           value_parser = tenant)]
     tenant: Tenant,
 }
 
-/// A conversation that is there on the server, with what the file says of it.
+/// A conversation on the server, with its contents from the file.
 struct Opened {
     id: String,
     new: bool,
     conversation: Conversation,
 }
 
-/// What an import did: conversations opened and found, messages added, known and refused.
+/// The result of an import: conversations opened and found, messages added, known and refused.
 #[derive(Default)]
 struct Summary {
     customer: String,
@@ -163,7 +163,7 @@ async fn find_or_create_customer(
     Ok(customer.unwrap_or_default())
 }
 
-/// Creates a conversation, or finds the one that an earlier run created.
+/// Creates a conversation, or finds the one from an earlier run.
 async fn open(
     mut service: Conversations,
     customer_id: &str,
@@ -211,7 +211,7 @@ async fn add_messages(
     let lost = |answered, status: Status| {
         failed(&format!("The stream was lost after {answered} of {total} answers"))(status)
     };
-    // HTTP/2 takes the requests at the pace of the server; nothing here waits for an answer.
+    // HTTP/2 sends the requests at the pace of the server; nothing here waits for an answer.
     let sent = service.add_message(stream::iter(requests)).await;
     let mut answers = sent.map_err(|status| lost(0, status))?.into_inner();
     while let Some(answer) = answers.message().await.map_err(|status| lost(answered, status))? {
@@ -224,7 +224,7 @@ async fn add_messages(
                     bar.suspend(|| eprintln!("{}", refusal(error, opened)));
                 }
             }
-            // What was received is still answered, and then the stream ends.
+            // Received messages are still answered, and then the stream ends.
             Some(Answer::GoAway(_)) | None => continue,
         }
         answered += 1;
@@ -272,20 +272,20 @@ impl fmt::Display for Summary {
     }
 }
 
-/// A bar on stderr where that is a terminal; gone when dropped.
+/// A progress bar on stderr if that is a terminal; it is removed when dropped.
 fn progress(total: usize, what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:13} {wide_bar} {human_pos} of {human_len}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(total as u64).with_style(style).with_message(what).with_finish(ProgressFinish::AndClear)
 }
 
-/// What failed and why, in a sentence, and what to do where another try helps.
+/// Returns what failed and why, in a sentence, and what to do if a retry helps.
 fn failed(what: &str) -> impl FnOnce(Status) -> String {
     move |status| {
         let reason = status.get_details_error_info().map(|info| info.reason);
         let reason = reason.unwrap_or_else(|| format!("{:?}", status.code()));
         let mut text = format!("{what}: {} ({reason}).", status.message());
-        // A connection that breaks shows as one of several codes.
+        // A lost connection can appear as any of several codes.
         let gone =
             [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled, Code::DeadlineExceeded];
         if gone.contains(&status.code()) {
@@ -295,7 +295,7 @@ fn failed(what: &str) -> impl FnOnce(Status) -> String {
     }
 }
 
-/// A message that was refused, in the words of the file.
+/// Describes a refused message with the names of the file.
 fn refusal(error: pb::MessageError, opened: &[Opened]) -> String {
     let opened = opened.iter().find(|opened| opened.id == error.conversation_id);
     let session_id = opened.map_or(&error.conversation_id, |opened| &opened.conversation.id);

@@ -19,17 +19,17 @@ use crate::error::{Error, Result};
 use crate::metrics::{CacheName, Families};
 use crate::pb::ErrorReason;
 
-/// How long what was once true is taken to be so, and how much of it is remembered.
+/// How long earlier results are trusted, and how many of them are remembered.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// API keys that are remembered, those that are nobody's included: a caller who guesses fills it, and makes
-    /// others be looked up again.
+    /// The number of API keys that are remembered, unknown ones included. A caller that guesses keys fills it, so
+    /// that other keys are looked up again.
     pub remembered_keys: usize,
-    /// How long after it was revoked an API key may still be used.
+    /// How long an API key may still be used after it was revoked.
     pub revocation: Duration,
-    /// How often a key set behind a URL is read, so that a key that was removed is forgotten.
+    /// How often a key set behind a URL is read, so that removed keys stop working.
     pub jwks_refresh: Duration,
-    /// How often at most, whatever keys tokens name.
+    /// The shortest time between two such reads, regardless of the keys that tokens name.
     pub jwks_pause: Duration,
 }
 
@@ -44,12 +44,12 @@ impl Default for Bounds {
     }
 }
 
-/// Who calls, and how long it may.
+/// A caller, and how long its credential is valid.
 #[derive(Debug, Clone)]
 pub struct Admitted {
-    /// Who it is.
+    /// The caller.
     pub principal: Arc<Principal>,
-    /// Until when what it has sent holds.
+    /// How long its credential is valid.
     pub validity: Validity,
 }
 
@@ -59,22 +59,22 @@ impl Admitted {
     }
 }
 
-/// How callers prove who they are. Copies share what they know.
+/// How callers prove who they are. Clones share their memory.
 #[derive(Clone)]
 pub struct Authenticator {
     ways: Arc<Ways>,
 }
 
 impl fmt::Debug for Authenticator {
-    // What it knows are secrets, or as good as that.
+    // The fields hold secrets, or values that could be used as such.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Authenticator").field("insecure", &self.ways.insecure).finish_non_exhaustive()
     }
 }
 
-/// What is taken as proof.
+/// The kinds of proof that are accepted.
 struct Ways {
-    /// Nothing is asked for.
+    /// No proof is required.
     insecure: bool,
     tokens: Option<Tokens>,
     keys: Option<ApiKeys>,
@@ -82,17 +82,17 @@ struct Ways {
 }
 
 impl Authenticator {
-    /// Nobody has to prove anything: for an address that only this machine reaches, or behind something
-    /// that authenticates callers itself.
+    /// Accepts every caller without proof: for an address that only this machine reaches, or behind a proxy that
+    /// authenticates callers itself.
     pub fn insecure() -> Self {
         Self::of(Ways { insecure: true, tokens: None, keys: None, certificates: None })
     }
 
-    /// What the settings ask for. Reads what they name.
+    /// Creates what the settings ask for. Reads the files and URLs that they name.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and what to do, in a sentence.
+    /// What is wrong with them, and what to do, in a sentence.
     pub async fn open(config: &AuthConfig, bounds: Bounds) -> Result<Self, String> {
         let tokens = match config.takes(Mode::Jwt) {
             true => Some(Tokens::open(config, bounds).await?),
@@ -110,8 +110,8 @@ impl Authenticator {
         Self { ways: Arc::new(ways) }
     }
 
-    /// Reads files again: keys of tokens, and who has which certificate. What was read before holds
-    /// until then, and where the new is wrong, after it.
+    /// Reads the files again: the keys of tokens, and the principals of certificates. The earlier contents stay valid
+    /// until then, and also afterwards if the new contents are invalid.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl Authenticator {
         }
     }
 
-    /// What goes on beside calls, until `stop`: keys are looked up in the database, and looked at again.
+    /// Runs the background work until `stop`: reads key sets again, and looks API keys up in the database.
     pub async fn background(self, target: Target, stop: CancellationToken) {
         let follow = async {
             if let Some(tokens) = &self.ways.tokens {
@@ -140,7 +140,7 @@ impl Authenticator {
         stop.run_until_cancelled(async { tokio::join!(follow, look_up) }).await;
     }
 
-    /// Counts how often something was remembered, and how often not.
+    /// Counts how often a result was found in memory, and how often not.
     pub(crate) fn count(&self, families: &Families) {
         let Ways { insecure: _, tokens, keys, certificates } = &*self.ways;
         let counts = [
@@ -153,11 +153,11 @@ impl Authenticator {
         }
     }
 
-    /// Who calls, by the metadata of the call and what is known of its connection.
+    /// Identifies the caller by the metadata of the call and the certificate of its connection.
     ///
     /// # Errors
     ///
-    /// UNAUTHENTICATED, with what to send; UNAVAILABLE where the database that knows does not answer.
+    /// UNAUTHENTICATED, with what to send; UNAVAILABLE if the database with the keys does not answer.
     pub async fn authenticate(&self, metadata: &HeaderMap, connection: &Extensions) -> Result<Admitted> {
         let ways = &*self.ways;
         if ways.insecure {
@@ -186,7 +186,7 @@ impl Ways {
     }
 }
 
-/// A call without a credential, where tokens, keys or certificates are taken.
+/// The error for a call without a credential, where tokens, keys or certificates are accepted.
 pub(super) fn required((tokens, keys): (bool, bool), certificates: bool) -> Error {
     let kinds = match (tokens, keys) {
         (true, true) => Some("a token or an API key"),

@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 use super::invalid;
 use crate::error::Result;
 
-/// What API keys begin with. A token begins with `ey`, which is how base64 begins an object of JSON.
+/// The prefix of API keys. A token begins with `ey`, the base64 form of how a JSON object begins.
 pub(super) const KEY_PREFIX: &str = "crm_";
 
 /// A credential of the metadata `authorization: Bearer …`. It is a secret: it has no `Debug`.
@@ -17,11 +17,11 @@ pub(super) enum Bearer<'a> {
 }
 
 impl<'a> Bearer<'a> {
-    /// The credential of a call, where it has one.
+    /// Returns the credential of a call; `None` if it has none.
     ///
     /// # Errors
     ///
-    /// `CREDENTIAL_INVALID` for anything but one bearer.
+    /// `CREDENTIAL_INVALID` for anything other than one bearer credential.
     pub(super) fn of(metadata: &'a HeaderMap) -> Result<Option<Self>> {
         let mut values = metadata.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(None) };

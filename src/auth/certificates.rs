@@ -18,30 +18,30 @@ use super::{Admitted, Principal, Scopes, Tenants, grants, invalid};
 use crate::connection::PeerCertificate;
 use crate::error::{Error, Result};
 
-/// Certificates that were read already: a client shows the same one with every call.
+/// The number of parsed certificates that are remembered: a client shows the same one with every call.
 const REMEMBERED: usize = 10_000;
 
-/// Takes client certificates.
+/// Accepts client certificates.
 pub(super) struct Certificates {
     path: PathBuf,
     principals: RwLock<Arc<Principals>>,
-    /// What was made of certificates, by their hashes, and of which file: another one may have an earlier name of the
-    /// same certificate.
+    /// The results for certificates, by their hashes, each with the principals that it was made from. With a new
+    /// file, the result may come from another name of the same certificate.
     known: Cache<[u8; 32], (Arc<Principals>, Admitted)>,
 }
 
-/// Who has a certificate with this name, by names.
+/// The principals of certificates, by the names in the certificates.
 #[derive(Default)]
 struct Principals(HashMap<String, Entry>);
 
 struct Entry {
     principal: Arc<Principal>,
-    /// Cancelled when the file says otherwise.
+    /// Cancelled when a new file grants something else.
     gone: Revocation,
 }
 
 impl Certificates {
-    /// Reads who they are.
+    /// Reads the file of principals.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Certificates {
         Ok(Self { path: path.to_owned(), principals, known: Cache::new(REMEMBERED) })
     }
 
-    /// How often something was remembered, and how often not.
+    /// Returns how often a certificate was found in memory, and how often not.
     pub(super) fn lookups(&self) -> (u64, u64) {
         (self.known.hits(), self.known.misses())
     }
@@ -60,7 +60,7 @@ impl Certificates {
     ///
     /// # Errors
     ///
-    /// What is wrong with it. What it said before still holds then.
+    /// What is wrong with it. Its earlier contents stay valid then.
     pub(super) fn reload(&self) -> Result<(), String> {
         let mut principals = Principals::read(&self.path)?;
         let mut current = self.principals.write().unwrap_or_else(PoisonError::into_inner);
@@ -69,12 +69,12 @@ impl Certificates {
         Ok(())
     }
 
-    /// Who has this certificate.
+    /// Returns the principal that has this certificate.
     ///
     /// # Errors
     ///
-    /// `CREDENTIAL_INVALID` for nobody that the file knows, `CREDENTIAL_EXPIRED` on a connection that
-    /// has outlived the certificate.
+    /// `CREDENTIAL_INVALID` if the file has none of its names, `CREDENTIAL_EXPIRED` on a connection that has outlived
+    /// the certificate.
     pub(super) fn admit(&self, certificate: &PeerCertificate) -> Result<Admitted> {
         let hash = Sha256::digest(&certificate.0).into();
         let principals = Arc::clone(&self.principals.read().unwrap_or_else(PoisonError::into_inner));
@@ -148,7 +148,7 @@ impl Principals {
         Ok(principals)
     }
 
-    /// Takes the place of what the file said before: who is granted the same stays.
+    /// Replaces the earlier contents of the file. A principal with unchanged grants stays valid.
     fn replace(&mut self, former: &Self) {
         for (name, old) in &former.0 {
             match self.0.get_mut(name) {
@@ -159,7 +159,7 @@ impl Principals {
     }
 }
 
-/// The names that a certificate is for, and when it ends.
+/// Returns the names of a certificate, and when it ends.
 fn names(der: &[u8]) -> Option<(Vec<String>, SystemTime)> {
     let certificate = Certificate::from_der(der).ok()?.tbs_certificate;
     let alternative = certificate.get::<SubjectAltName>().ok()?;
@@ -173,7 +173,7 @@ fn names(der: &[u8]) -> Option<(Vec<String>, SystemTime)> {
     Some((names.collect(), certificate.validity.not_after.to_system_time()))
 }
 
-/// A name of a host, which has no capital letters; a URI stays as it is.
+/// Returns the form in which names are compared: lower case for a host, unchanged for a URI.
 fn canonical(name: &str) -> String {
     if name.contains(':') { name.to_owned() } else { name.to_ascii_lowercase() }
 }

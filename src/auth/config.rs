@@ -1,4 +1,4 @@
-//! How callers prove who they are: the settings, and which of them go together.
+//! How callers prove who they are: the settings, and which of them may be combined.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ pub struct AuthConfig {
     #[arg(long, env = "CRM_AUTH", value_delimiter = ',', default_value = "insecure", value_name = "MODE,…")]
     pub auth: Vec<Mode>,
 
-    /// Take tokens and API keys without TLS on an address that others can reach.
+    /// Accept tokens and API keys without TLS on an address that others can reach.
     ///
-    /// Only behind something on the same machine or network that ends TLS: whoever can listen in can
-    /// use what it hears.
+    /// Only behind a proxy on the same machine or network that ends TLS: anyone who can read the traffic can use the
+    /// credentials in it.
     #[arg(long, env = "CRM_ALLOW_PLAINTEXT")]
     pub allow_plaintext: bool,
 
@@ -27,11 +27,11 @@ pub struct AuthConfig {
     #[arg(long, env = "CRM_JWT_ISSUER", value_name = "NAME")]
     pub jwt_issuer: Option<String>,
 
-    /// Who tokens are for: the claim `aud` must be this, or have it.
+    /// Audience of tokens: the claim `aud` must be this, or contain it.
     #[arg(long, env = "CRM_JWT_AUDIENCE", value_name = "NAME")]
     pub jwt_audience: Option<String>,
 
-    /// Signatures that are taken. HS256 stands alone: its secret would have to be with both sides.
+    /// Signatures that are accepted. HS256 must be the only one: both sides would have to know its secret.
     #[arg(
         long,
         env = "CRM_JWT_ALGORITHMS",
@@ -45,16 +45,16 @@ pub struct AuthConfig {
     #[arg(long, env = "CRM_JWT_JWKS_FILE", value_name = "FILE")]
     pub jwt_jwks_file: Option<PathBuf>,
 
-    /// URL of the same: https, or http on a loopback address. Read again every five minutes, and when
-    /// a token names a key that is not known.
+    /// URL of such a set: https, or http on a loopback address. Read again every five minutes, and when a token names
+    /// an unknown key.
     #[arg(long, env = "CRM_JWT_JWKS_URL", value_name = "URL")]
     pub jwt_jwks_url: Option<String>,
 
-    /// PEM file with the certificates that the URL's server is trusted by; otherwise the system's.
+    /// PEM file with the certificates to trust for the URL's server; otherwise those of the system.
     #[arg(long, env = "CRM_JWT_JWKS_CA", value_name = "FILE")]
     pub jwt_jwks_ca: Option<PathBuf>,
 
-    /// PEM file with the issuer's one public key; read again on SIGHUP.
+    /// PEM file with the issuer's single public key; read again on SIGHUP.
     #[arg(long, env = "CRM_JWT_PUBLIC_KEY", value_name = "FILE")]
     pub jwt_public_key: Option<PathBuf>,
 
@@ -62,23 +62,22 @@ pub struct AuthConfig {
     #[arg(long, env = "CRM_JWT_SECRET_FILE", value_name = "FILE")]
     pub jwt_secret_file: Option<PathBuf>,
 
-    /// Seconds that the clocks of issuers may differ from ours: so much longer is a token taken, and
-    /// so much sooner.
+    /// Seconds that the clocks of issuers may differ from ours: a token is accepted so much longer, and so much
+    /// sooner.
     #[arg(long, env = "CRM_JWT_LEEWAY_S", default_value_t = 10, value_name = "SECONDS",
           value_parser = clap::value_parser!(u16).range(0..=300))]
     pub jwt_leeway: u16,
 
-    /// Claim that names the tenants of a token: a UUID or a list of them; `*` is all.
+    /// Claim that names the tenants of a token: a UUID or a list of UUIDs; `*` means all.
     #[arg(long, env = "CRM_JWT_TENANTS_CLAIM", default_value = "tenants", value_name = "CLAIM")]
     pub jwt_tenants_claim: String,
 
-    /// Claim that names its scopes, `read`, `write` and `admin`: with spaces between, or a list. Other
-    /// words in it are not for us.
+    /// Claim that names its scopes, `read`, `write` and `admin`: separated by spaces, or a list. Other words in it
+    /// are ignored.
     #[arg(long, env = "CRM_JWT_SCOPE_CLAIM", default_value = "scope", value_name = "CLAIM")]
     pub jwt_scope_claim: String,
 
-    /// JSON file that says which tenants and scopes a client certificate grants, by its SAN; read
-    /// again on SIGHUP.
+    /// JSON file that says which tenants and scopes each client certificate grants, by its SAN; read again on SIGHUP.
     #[arg(long, env = "CRM_MTLS_PRINCIPALS", value_name = "FILE")]
     pub mtls_principals: Option<PathBuf>,
 }
@@ -92,11 +91,11 @@ pub enum Mode {
     Jwt,
     /// The client's certificate.
     Mtls,
-    /// A key that `crm-backend keys create` made.
+    /// A key created with `crm-backend keys create`.
     ApiKey,
 }
 
-/// Signatures of tokens, one for each kind of key: so the kind of a key says which it is for.
+/// The signatures of tokens, one for each kind of key: so the kind of a key determines its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Signature {
     /// RSA, PKCS #1 v1.5, SHA-256.
@@ -114,7 +113,7 @@ pub enum Signature {
 }
 
 impl Signature {
-    /// How tokens name it.
+    /// The name that tokens use for it.
     pub(super) fn algorithm(self) -> Algorithm {
         match self {
             Self::Rs256 => Algorithm::RS256,
@@ -125,31 +124,31 @@ impl Signature {
     }
 }
 
-/// What of the other settings decides whether it is safe to believe callers.
+/// The other settings that decide whether callers may be trusted.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings {
-    /// Where the service listens.
+    /// The address on which the service listens.
     pub listen: SocketAddr,
     /// Whether connections are encrypted.
     pub tls: bool,
-    /// Whether clients can show certificates, and whose are believed.
+    /// Whether clients can show certificates that are verified.
     pub client_ca: bool,
-    /// Whether something in front authenticates callers and sets the tenant.
+    /// Whether a proxy in front authenticates callers and sets the tenant.
     pub trust_tenant_header: bool,
 }
 
 impl Surroundings {
-    /// Whether only this machine reaches the address.
+    /// Whether only this machine can reach the address.
     fn is_loopback(self) -> bool {
         self.listen.ip().is_loopback()
     }
 }
 
-/// A rule that is broken, as what to do.
+/// A check of the settings; the error says what to do.
 type Check = Result<(), String>;
 
 impl AuthConfig {
-    /// Whether callers are asked for this.
+    /// Whether callers may prove themselves in this way.
     pub fn takes(&self, mode: Mode) -> bool {
         self.auth.contains(&mode)
     }
@@ -159,7 +158,7 @@ impl AuthConfig {
         self.takes(Mode::Jwt) || self.takes(Mode::ApiKey)
     }
 
-    /// Refuses settings that contradict each other, or under which anybody could pass for anybody.
+    /// Refuses settings that contradict each other, or that would let a caller impersonate another one.
     ///
     /// # Errors
     ///
@@ -201,7 +200,7 @@ impl AuthConfig {
         Ok(())
     }
 
-    /// A setting of a mode that is not on is a mistake, and often that of leaving --auth out.
+    /// A setting of a mode that is off is a mistake, often a forgotten --auth.
     fn check_strays(&self) -> Check {
         let strays = [
             (Mode::Jwt, "--jwt-issuer", self.jwt_issuer.is_some()),

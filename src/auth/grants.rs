@@ -1,27 +1,27 @@
-//! What a credential grants, as people and issuers write it.
+//! The written form of what a credential grants, for people and issuers.
 
 use super::{TenantId, Tenants};
 use crate::pb::AccessScope;
 use crate::rpc::words::Word;
 
-/// How all tenants are written, those to come included.
+/// The word for all tenants, future ones included.
 const ALL: &str = "*";
 
 /// One word of a list of tenants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
-    /// All of them.
+    /// All tenants.
     All,
-    /// This one.
+    /// One tenant.
     One(TenantId),
 }
 
-/// What a word grants: `*`, or the UUID of a tenant.
+/// Returns what a word grants: `*`, or the UUID of a tenant.
 pub fn tenant(word: &str) -> Option<Grant> {
     if word == ALL { Some(Grant::All) } else { TenantId::parse(word).map(Grant::One) }
 }
 
-/// The scope that a word names, in small letters.
+/// Returns the scope that a word names, in any case of letters.
 pub fn scope(word: &str) -> Option<AccessScope> {
     [AccessScope::Read, AccessScope::Write, AccessScope::Admin]
         .into_iter()

@@ -1,4 +1,4 @@
-//! Who is calling, and for which tenant. [`Authenticator::authenticate`] finds out who; [`Principal::act`]
+//! The caller of a call, and its tenant. [`Authenticator::authenticate`] identifies the principal. [`Principal::act`]
 //! is the only place that makes a [`Caller`] of a call, and a [`Caller`] is the only way to a connection.
 
 pub mod api_keys;
@@ -29,7 +29,7 @@ pub use validity::Validity;
 /// The metadata that selects the tenant of a call.
 pub const TENANT_HEADER: &str = "x-tenant-id";
 
-/// The length of a UUID with hyphens: the only form that is taken, so that a tenant has one name.
+/// The length of a UUID with hyphens: the only accepted form, so that a tenant has one spelling.
 const HYPHENATED: usize = 36;
 
 /// The tenant whose rows a call may see.
@@ -37,13 +37,13 @@ const HYPHENATED: usize = 36;
 pub struct TenantId(Uuid);
 
 impl TenantId {
-    /// The tenant of this id, in the form that is taken; nothing for any other text.
+    /// Returns the tenant of this id in the accepted form; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let id = if text.len() == HYPHENATED { Uuid::try_parse(text).ok() } else { None };
         id.filter(|id| !id.is_nil()).map(Self)
     }
 
-    /// The tenant that the metadata of a call selects.
+    /// Returns the tenant that the metadata of a call selects.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl TenantId {
         })
     }
 
-    /// The id as it stands in every table.
+    /// The id as it is stored in every table.
     pub fn as_uuid(self) -> Uuid {
         self.0
     }
@@ -82,19 +82,19 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// An authenticated caller and the tenant that it acts for.
+/// An authenticated caller, and the tenant that it acts for.
 #[derive(Debug, Clone)]
 pub struct Caller {
     tenant: TenantId,
     principal: Arc<Principal>,
-    /// What is done for it is told there.
+    /// The trace of the work for the caller.
     trace: Trace,
 }
 
 impl Caller {
-    /// The service itself, in the name of a tenant that it found in the database, or that a principal proved
-    /// its right to: for what time does to the tenant's rows, and for the tenant's audit log. Nobody asked
-    /// for it, and nobody gets an answer.
+    /// The service itself, acting for a tenant that it found in the database, or for which a principal proved its
+    /// right. It does what is due by time on the tenant's rows, and writes the tenant's audit log. No client asked
+    /// for this work, and none gets an answer.
     pub(crate) fn caretaker(tenant: Uuid) -> Self {
         Self { tenant: TenantId(tenant), principal: Principal::service(), trace: Trace::default() }
     }
@@ -104,24 +104,24 @@ impl Caller {
         self.tenant
     }
 
-    /// Who it is.
+    /// The principal of the caller.
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// Where what is done for it is told.
+    /// The trace of the work for the caller.
     pub(crate) fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// The same caller, and what is done for it is told there.
+    /// Returns the same caller, with its work recorded in this trace.
     #[must_use]
     pub(crate) fn within(self, trace: &Trace) -> Self {
         Self { trace: trace.clone(), ..self }
     }
 }
 
-/// An invalid credential. The client is told which check it failed, and nothing of what we know.
+/// The error for an invalid credential. The client learns which check failed, and nothing of what we know.
 fn invalid(message: impl Into<String>) -> Error {
     Error::Unauthenticated { reason: ErrorReason::CredentialInvalid, message: message.into() }
 }
@@ -167,7 +167,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// An error of this room, as a call meets it.
+    /// Returns an error of this module, as a call gets it.
     pub(crate) fn refused(reason: ErrorReason) -> Error {
         let headers = |name: &'static str, value: &'static str| {
             HeaderMap::from_iter([(

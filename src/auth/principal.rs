@@ -1,4 +1,4 @@
-//! Who calls, and what its credential grants.
+//! A caller's identity, and what its credential grants.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -9,7 +9,7 @@ use crate::pb::{AccessScope, ErrorReason};
 use crate::rpc::words::Word;
 use crate::traces::Trace;
 
-/// Rights of a principal, each of which stands for itself.
+/// The rights of a principal. No right includes another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scopes(u8);
 
@@ -17,19 +17,19 @@ impl Scopes {
     /// Every right.
     pub const ALL: Self = Self(u8::MAX);
 
-    /// These and no others.
+    /// Returns exactly these rights.
     pub fn of(scopes: impl IntoIterator<Item = AccessScope>) -> Self {
         Self(scopes.into_iter().fold(0, |bits, scope| bits | Self::bit(scope)))
     }
 
-    /// Those that have names, in the order of the contract.
+    /// Returns the rights that have names, in the order of the contract.
     pub fn list(self) -> impl Iterator<Item = AccessScope> {
         [AccessScope::Read, AccessScope::Write, AccessScope::Admin]
             .into_iter()
             .filter(move |scope| self.contains(*scope))
     }
 
-    /// Whether this right is among them.
+    /// Whether it contains this right.
     pub fn contains(self, scope: AccessScope) -> bool {
         self.0 & Self::bit(scope) != 0
     }
@@ -47,9 +47,9 @@ impl Scopes {
 /// The tenants that a principal may act for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tenants {
-    /// Any, those to come included.
+    /// All tenants, future ones included.
     All,
-    /// These.
+    /// Only these tenants.
     Only(BTreeSet<TenantId>),
 }
 
@@ -62,7 +62,7 @@ impl Tenants {
     }
 }
 
-/// Who calls, as its credential says.
+/// A caller's identity and rights, as its credential says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Principal {
     name: String,
@@ -71,12 +71,12 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Whoever this credential was given to. The name says which kind of credential it is, and whose.
+    /// Creates the holder of a credential. The name says which kind of credential it is, and whose.
     pub(super) fn new(name: String, tenants: Tenants, scopes: Scopes) -> Self {
         Self { name, tenants, scopes }
     }
 
-    /// Whoever calls where nobody is asked who they are.
+    /// The principal of every caller if no proof of identity is required.
     pub(super) fn anybody() -> Arc<Self> {
         static ANYBODY: LazyLock<Arc<Principal>> =
             LazyLock::new(|| Arc::new(Principal::new("anybody".to_owned(), Tenants::All, Scopes::ALL)));
@@ -90,12 +90,12 @@ impl Principal {
         Arc::clone(&SERVICE)
     }
 
-    /// Who it is, for the audit log.
+    /// The principal's name, for the audit log.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The principal as the caller of an RPC that needs `scope`, for a tenant.
+    /// Returns the principal as the caller of an RPC that needs `scope`, for a tenant.
     ///
     /// # Errors
     ///

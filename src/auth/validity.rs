@@ -1,4 +1,4 @@
-//! How long a credential holds.
+//! How long a credential is valid.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 
-/// How long is slept at once until a time of the clock, so that a clock that is set right counts soon.
+/// The longest single sleep until a time of the clock, so that a correction of the clock takes effect soon.
 const NAP: Duration = Duration::from_secs(60);
 
-/// Cancelled when what was given is taken back. Whoever gave it can see whether anybody still has it.
+/// Cancelled when a grant is revoked. The count of its clones shows the granting side whether a holder is left.
 pub(super) type Revocation = Arc<CancellationToken>;
 
-/// Until when a credential holds, unless it is taken back before.
+/// Until when a credential is valid, unless it is revoked before.
 #[derive(Debug, Clone, Default)]
 pub struct Validity {
     until: Option<SystemTime>,
@@ -22,17 +22,17 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Until a time, or until it is `revoked`.
+    /// Valid until a time, or until it is `revoked`.
     pub(super) fn new(until: Option<SystemTime>, revoked: Revocation) -> Self {
         Self { until, revoked: Some(revoked) }
     }
 
-    /// Whether nothing can end it.
+    /// Whether nothing can end the validity.
     pub fn is_unlimited(&self) -> bool {
         self.until.is_none() && self.revoked.is_none()
     }
 
-    /// Refuses a credential that has ended.
+    /// Refuses a credential that is no longer valid.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Validity {
         }
     }
 
-    /// Resolves when the credential ends, with what to tell whoever still uses it.
+    /// Resolves when the credential ends, with the error for the calls that still use it.
     pub async fn end(self) -> Error {
         let taken_back = async {
             match &self.revoked {

@@ -9,39 +9,39 @@ use super::{DatabaseConfig, LogConfig};
 use crate::auth::grants::{self, Grant};
 use crate::pb::AccessScope;
 
-/// Longest time that a key can be made for: what lasts longer should say that it never ends.
+/// The longest lifetime of a key: a key that lasts longer should be created as one that never expires.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// Characters of a key's name.
+/// The maximum number of characters of a key's name.
 const MAX_NAME: usize = 128;
 
 /// Settings of `keys`.
 #[derive(Debug, Clone, Args)]
 pub struct KeysConfig {
-    /// What to do with them.
+    /// The action.
     #[command(subcommand)]
     pub command: KeysCommand,
 }
 
-/// What can be done with API keys, also while the service runs.
+/// The actions on API keys. They work while the service runs.
 #[derive(Debug, Clone, Subcommand)]
 pub enum KeysCommand {
-    /// Make a key. Its secret is printed on standard output, once, and what it is for on standard error.
+    /// Create a key. Its secret is printed on standard output, once, and its description on standard error.
     Create(CreateKey),
     /// List all keys, without their secrets.
     List(ListKeys),
-    /// Revoke a key. Within seconds no replica takes it any more, and its open streams end.
+    /// Revoke a key. Within seconds all replicas refuse it, and its open streams end.
     Revoke(RevokeKey),
 }
 
-/// A key to make.
+/// A key to create.
 #[derive(Debug, Clone, Args)]
 pub struct CreateKey {
-    /// Whose key it is.
+    /// Holder of the key.
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub name: String,
 
-    /// Tenants that it may be used for: UUIDs with commas between, or `*` for all, those to come included.
+    /// Tenants that it may be used for: UUIDs separated by commas, or `*` for all, future ones included.
     #[arg(long, value_name = "UUID,…", required = true, value_delimiter = ',', value_parser = tenant)]
     pub tenants: Vec<Grant>,
 
@@ -49,31 +49,31 @@ pub struct CreateKey {
     #[arg(long, value_name = "SCOPE,…", default_value = "read", value_delimiter = ',', value_parser = scope)]
     pub scopes: Vec<AccessScope>,
 
-    /// How long, in seconds, minutes, hours or days: `90d`, `12h`.
+    /// How long it is valid, in seconds, minutes, hours or days: `90d`, `12h`.
     #[arg(long, value_name = "TIME", default_value = "90d", value_parser = lifetime)]
     pub expires_in: Duration,
 
-    /// For ever, until it is revoked.
+    /// Valid until it is revoked.
     #[arg(long, conflicts_with = "expires_in")]
     pub never_expires: bool,
 
-    /// Where it is kept.
+    /// Where it is stored.
     #[command(flatten)]
     pub database: DatabaseConfig,
 
-    /// How the log looks.
+    /// What the log contains, and its format.
     #[command(flatten)]
     pub log: LogConfig,
 }
 
-/// Settings of the list.
+/// Settings of `keys list`.
 #[derive(Debug, Clone, Args)]
 pub struct ListKeys {
-    /// Where they are kept.
+    /// Where the keys are stored.
     #[command(flatten)]
     pub database: DatabaseConfig,
 
-    /// How the log looks.
+    /// What the log contains, and its format.
     #[command(flatten)]
     pub log: LogConfig,
 }
@@ -84,17 +84,17 @@ pub struct RevokeKey {
     /// Id of the key, as `keys list` shows it.
     pub id: Uuid,
 
-    /// Where it is kept.
+    /// Where it is stored.
     #[command(flatten)]
     pub database: DatabaseConfig,
 
-    /// How the log looks.
+    /// What the log contains, and its format.
     #[command(flatten)]
     pub log: LogConfig,
 }
 
 impl KeysCommand {
-    /// Where keys are kept.
+    /// The database in which the keys are stored.
     pub fn database(&self) -> &DatabaseConfig {
         match self {
             Self::Create(config) => &config.database,
@@ -103,7 +103,7 @@ impl KeysCommand {
         }
     }
 
-    /// How the log looks.
+    /// The log settings of the command.
     pub fn log(&self) -> &LogConfig {
         match self {
             Self::Create(config) => &config.log,

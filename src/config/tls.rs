@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "TLS")]
 pub struct TlsConfig {
-    /// Certificate of the server in PEM, with those between it and its CA; without it, plain text.
+    /// Certificate of the server in PEM, with those between it and its CA; plain text without it.
     #[arg(long, env = "CRM_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 
@@ -16,20 +16,20 @@ pub struct TlsConfig {
     #[arg(long, env = "CRM_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
-    /// Certificates, in PEM, of the CA whose client certificates are taken.
+    /// Certificates, in PEM, of the CA whose client certificates are accepted.
     #[arg(long, env = "CRM_TLS_CLIENT_CA", value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
 
-    /// Whether clients have to show a certificate; with --tls-client-ca they have to unless said otherwise.
+    /// Whether clients must show a certificate; with --tls-client-ca the default is `required`.
     #[arg(long, env = "CRM_TLS_CLIENT_AUTH", value_name = "WHETHER")]
     pub tls_client_auth: Option<ClientAuth>,
 }
 
-/// Whether clients have to show a certificate.
+/// Whether clients must show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ClientAuth {
-    /// One that is shown has to be good. For servers that take other credentials too.
+    /// A shown certificate must be valid. For servers that accept other credentials too.
     Optional,
-    /// Without one no connection comes about.
+    /// A connection without a certificate is refused.
     Required,
 }

@@ -1,4 +1,4 @@
-//! Places for connections: so many in all, and so many for one peer.
+//! Places for connections: a maximum overall, and a maximum per peer.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::Limit;
 
-/// How often refusals are told to the operator: each would be a line for every attempt of a client that
-/// does not slow down.
+/// How often refusals are logged. Otherwise a client that keeps trying would cause a line for every attempt.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// An IPv6 host has, as a rule, all addresses with its first 64 bits.
+/// An IPv6 host usually has all addresses with its first 64 bits.
 const HOST_BITS: u32 = 64;
 
 /// See the module.
@@ -29,7 +28,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Taken {
     in_all: u32,
-    /// Only of peers that have a connection.
+    /// The counts of peers that have a connection.
     by_peer: HashMap<IpAddr, u32>,
     told: Option<Instant>,
 }
@@ -37,10 +36,10 @@ struct Taken {
 /// Which limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Full {
-    /// That of the process.
+    /// The limit of the process.
     #[error("the process has as many connections as --max-connections allows")]
     InAll,
-    /// That of the peer.
+    /// The limit of the peer.
     #[error("the peer has as many connections as --max-connections-per-peer allows")]
     PerPeer,
 }
@@ -59,7 +58,7 @@ impl Gate {
         Self(Arc::new(Shared { in_all, per_peer, taken: Mutex::default() }))
     }
 
-    /// A place for a connection from this address, which is free again when it is dropped.
+    /// Takes a place for a connection from this address. It is free again when it is dropped.
     pub(super) fn enter(&self, address: IpAddr) -> Result<Place, Full> {
         let peer = peer(address);
         let mut taken = self.taken();
@@ -75,7 +74,7 @@ impl Gate {
         Ok(Place { gate: self.clone(), peer })
     }
 
-    /// Whether the operator is to be told of a refusal, or was a moment ago.
+    /// Whether to log a refusal now: not if one was logged a moment ago.
     pub(super) fn tells(&self) -> bool {
         let mut taken = self.taken();
         let tells = taken.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
@@ -85,7 +84,7 @@ impl Gate {
         tells
     }
 
-    /// The counts are whole at any moment, so a panic elsewhere does not make them wrong.
+    /// The counts are consistent at any moment, so a panic elsewhere does not make them wrong.
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +110,7 @@ impl Drop for Place {
     }
 }
 
-/// Whose address it is: an IPv4 address is the same in its IPv6 form, and an IPv6 address is one of many
+/// Returns the peer of an address: an IPv4 address is the same in its IPv6 form, and an IPv6 address is one of many
 /// of its host.
 fn peer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

@@ -1,7 +1,7 @@
-//! Connections of clients: taken in within limits, given to HTTP/2, and ended without loss.
+//! Connections of clients: accepted within limits, served by HTTP/2, and closed without loss.
 //!
-//! [`serve`] accepts; `gate` has a place for each connection, in all and per peer; `opening` secures
-//! it and hears its first bytes, within seconds; `stream` is what HTTP/2 reads and writes.
+//! [`serve`] accepts them. `gate` has a place for each connection, overall and per peer. `opening`
+//! secures it and reads its first bytes, within seconds. `stream` is what HTTP/2 reads and writes.
 
 mod gate;
 mod opening;
@@ -26,16 +26,16 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) use serve::serve;
 pub use tls::{Tls, TlsError};
 
-/// How long is waited before the next connection is accepted when one could not be, for want of files
-/// or memory: trying again at once would take a core and change nothing.
+/// The pause after a connection could not be accepted for lack of files or memory. Retrying at once
+/// would use a core and change nothing.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The certificate that a client has shown, and that the client CA has signed. It is among the
-/// extensions of every request of its connection.
+/// The certificate of a client, signed by the client CA. It is in the extensions of every request
+/// of its connection.
 #[derive(Debug, Clone)]
 pub struct PeerCertificate(pub CertificateDer<'static>);
 
-/// Where clients connect, and whether they speak TLS there.
+/// Where clients connect, and whether TLS is used there.
 #[derive(Debug)]
 pub struct Listener {
     tcp: TcpListener,
@@ -50,12 +50,12 @@ impl From<TcpListener> for Listener {
 }
 
 impl Listener {
-    /// Plain text without `tls`, and nothing but TLS with it.
+    /// Listens for plain text without `tls`, and only for TLS with it.
     pub fn new(tcp: TcpListener, tls: Option<Arc<Tls>>) -> Self {
         Self { tcp, tls }
     }
 
-    /// The next connection. What goes wrong with one is not the end of the others.
+    /// Returns the next connection. An error of one connection does not affect the others.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.tcp.accept().await {
@@ -72,8 +72,8 @@ impl Listener {
     }
 }
 
-/// Whether the error is about the connection that would have been accepted, so that the next may well
-/// be.
+/// Whether the error concerns only the connection that would have been accepted, so that the next
+/// one may succeed.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

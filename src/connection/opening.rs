@@ -1,6 +1,7 @@
-//! The first moments of a connection: TLS, and the words with which HTTP/2 begins.
+//! The first moments of a connection: TLS, and the preface of HTTP/2.
 //!
-//! Whoever does not say them in time, or says something else, is gone before anything is kept for it.
+//! A client that does not send them in time, or sends something else, is disconnected before
+//! anything is allocated for it.
 
 use std::io;
 use std::time::Duration;
@@ -12,39 +13,38 @@ use tokio::time::{Instant, timeout_at};
 use super::stream::Connection;
 use super::tls::Tls;
 
-/// What every client says first (RFC 9113, section 3.4).
+/// The first bytes of every client (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The first byte of a client that speaks TLS.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// What a browser or curl shows.
+/// The answer that a browser or curl shows.
 const TO_HTTP_1: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
     content-type: text/plain; charset=utf-8\r\n\
     content-length: 62\r\n\
     connection: close\r\n\r\n\
     This is gRPC over HTTP/2: use a gRPC client, such as grpcurl.\n";
 
-/// Why a connection came to nothing.
+/// Why a connection was not opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unopened {
-    /// It did not say what it has to in time.
+    /// The client did not begin in time.
     #[error("it did not begin within {} ms", .0.as_millis())]
     Silent(Duration),
-    /// TLS did not come about: plain text, no client certificate where one is required, or one from
-    /// somebody else.
+    /// The TLS handshake failed: plain text, a missing client certificate, or one of another CA.
     #[error("no TLS handshake: {0}")]
     Handshake(io::Error),
-    /// TLS where there is none.
+    /// The client speaks TLS on a plain-text port.
     #[error("it speaks TLS, and this port plain text")]
     Tls,
-    /// HTTP, but not its second version.
+    /// The client speaks HTTP, but not version 2.
     #[error("it speaks HTTP/1")]
     Http1,
-    /// Anything else.
+    /// The client speaks another protocol.
     #[error("it does not speak HTTP/2")]
     Foreign,
-    /// It left.
+    /// The connection was lost.
     #[error("it left: {0}")]
     Lost(#[from] io::Error),
 }
@@ -78,7 +78,7 @@ async fn secure(
     match timeout_at(deadline, handshake).await {
         Ok(Ok(stream)) => Ok(Connection::secure(stream)),
         Ok(Err((error, tcp))) => {
-            // A reset would cost the client the alert that tells it why.
+            // A reset could discard the alert that tells the client the reason.
             Connection::plain(tcp).shutdown().await?;
             Err(Unopened::Handshake(error))
         }
@@ -86,7 +86,7 @@ async fn secure(
     }
 }
 
-/// Hears the preface, all of it: a client that says half of it says nothing.
+/// Reads the whole preface: a part of it does not count.
 async fn greet(connection: &mut Connection) -> Result<(), Unopened> {
     let mut heard = [0; PREFACE.len()];
     let mut count = 0;
@@ -104,7 +104,8 @@ async fn greet(connection: &mut Connection) -> Result<(), Unopened> {
     Ok(())
 }
 
-/// What it is that is not the preface. HTTP/1 begins with a method in capital letters.
+/// Returns what the bytes are instead of the preface. HTTP/1 begins with a method in capital
+/// letters.
 fn unexpected(heard: &[u8]) -> Unopened {
     match heard.first() {
         Some(&TLS_HANDSHAKE) => Unopened::Tls,

@@ -1,4 +1,4 @@
-//! From accepted to closed: a task for each connection.
+//! Serves each connection in a task, from its acceptance to its end.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,36 +22,36 @@ use super::{Listener, Tls, opening};
 use crate::config::ConnectionLimits;
 use crate::metrics::{Metrics, Open};
 
-/// Headers of a request in bytes, as HTTP/2 counts them. It is far more than a call may have (`rpc::layer::metadata`),
-/// so that a call with too much is refused in words of gRPC. With more than this, its stream is answered with status
-/// 431; with more than four times this, or frames of headers without end, its connection ends. Clients are told this
-/// number, and most send no more. A connection keeps at most about this much, of one request at a time.
+/// The maximum size of a request's headers in bytes, as HTTP/2 counts them. It is far more than a call may have
+/// (`rpc::layer::metadata`), so that a call with too much gets a gRPC error. Above this limit the stream is answered
+/// with status 431. Above four times the limit, or with endless frames of headers, the connection ends. Clients are
+/// told this number, and most send no more. A connection keeps at most about this much, for one request at a time.
 const MAX_HEADER_LIST: u32 = 256 * 1024;
 
-/// What a client may send on a stream before the server reads it. A connection has as much for each
-/// of its streams: with less, those that are not read would hold up the others.
+/// How much a client may send on a stream before the server reads it. A connection has this much for each of its
+/// streams. With less, streams that are not read would block the others.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// How often an idle connection is asked whether its client is still there.
+/// How often the client of an idle connection is asked whether it is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long the client may take to say so. With the interval, a lost client's streams are freed
-/// within 40 seconds.
+/// How long the client may take to answer. With the interval, a lost client's streams are freed within 40 seconds.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Streams that a client opened and reset before they were looked at, where it may have fewer open: a
-/// busy server does not look for some milliseconds, in which calls with short deadlines come and go.
+/// The least number of unprocessed streams that a client may have opened and reset. It applies if the client may have
+/// fewer streams open: a busy server processes nothing for some milliseconds, while calls with short deadlines come
+/// and go.
 const MIN_PENDING_RESETS: u32 = 100;
 
-/// Streams of a connection that were reset for what the client did wrong on them; with more, it does so
-/// for a living (CVE-2025-8671), and its connection ends.
+/// The maximum number of a connection's streams that were reset because of the client's errors. A client with more is
+/// attacking (CVE-2025-8671), and its connection ends.
 const MAX_ERROR_RESETS: usize = 1024;
 
-/// How much sooner or later than others a connection is old, in thousandths of the age: those that were
-/// opened at once, as after a restart, do not all come back at once.
+/// How much a connection's maximum age varies, in thousandths of it. So connections that were opened together, as
+/// after a restart, do not all reconnect together.
 const JITTER: u32 = 100;
 
-/// What every connection shares.
+/// What all connections share.
 struct Server<S> {
     service: S,
     tls: Option<Arc<Tls>>,
@@ -60,8 +60,8 @@ struct Server<S> {
     stop: CancellationToken,
 }
 
-/// Accepts connections until `stop`, and serves each as a task of `connections`, which ends when the
-/// last of its calls has.
+/// Accepts connections until `stop`, and serves each as a task of `connections`. The task ends when the last call of
+/// the connection has ended.
 pub(crate) async fn serve<S>(
     listener: Listener,
     service: S,
@@ -119,8 +119,8 @@ where
         }
     }
 
-    /// Speaks HTTP/2 until the client leaves. A connection that is old, or a server that stops, takes no
-    /// new calls, and ends with those that there are.
+    /// Serves HTTP/2 until the client leaves. If the connection is old or the server stops, it accepts no new calls,
+    /// and ends after the calls in progress.
     async fn speak(&self, connection: Connection, address: SocketAddr) {
         let certificate = connection.peer_certificate();
         let answer = service_fn(|request: Request<Incoming>| {
@@ -156,8 +156,8 @@ where
 fn http2(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
     let streams = limits.max_streams_per_connection;
     let window = STREAM_WINDOW.saturating_mul(streams);
-    // Whoever gives up all that it may have open has changed its mind. Whoever goes on has the server work
-    // for nothing (CVE-2023-44487), and its connection ends.
+    // A client that cancels everything that it may have open has changed its mind. A client that goes on makes the
+    // server work for nothing (CVE-2023-44487), and its connection ends.
     let pending_resets = streams.max(MIN_PENDING_RESETS);
     let mut http2 = http2::Builder::new(TokioExecutor::new());
     http2
@@ -173,7 +173,7 @@ fn http2(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
     http2
 }
 
-/// The age, up to [`JITTER`] more or less.
+/// Returns the age, up to [`JITTER`] more or less.
 fn jittered(age: Duration) -> Duration {
     let random = uuid::Uuid::new_v4().as_u128() % u128::from(2 * JITTER + 1);
     let share = u32::try_from(random).unwrap_or(JITTER);

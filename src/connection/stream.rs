@@ -1,4 +1,4 @@
-//! What HTTP/2 reads and writes: a socket, with or without TLS, that closes without loss.
+//! The stream that HTTP/2 reads and writes: a socket, with or without TLS, that closes without loss.
 
 use std::future::Future;
 use std::io;
@@ -14,21 +14,21 @@ use tokio_util::either::Either;
 
 use super::PeerCertificate;
 
-/// How long a client may take to close after us. A close with bytes of the client's unread is a reset,
-/// which can cost it what we sent last.
+/// How long a client may take to close its half after us. Closing while bytes of the client are unread is a reset,
+/// which can cost it our last bytes.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What is read at once of what nobody wants any more.
+/// How many bytes are discarded at once.
 const DISCARD: usize = 8 * 1024;
 
 /// See the module.
 pub(super) struct Connection {
     stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
-    /// What was read already, and is to be read again.
+    /// Bytes that were read already and must be read again.
     put_back: &'static [u8],
-    /// From our end on: when to give up waiting for the client's.
+    /// Set when our half ends: when to stop waiting for the client's half.
     linger: Option<Pin<Box<Sleep>>>,
-    /// Whether all that we have to say was said.
+    /// Whether our half has ended.
     ended: bool,
 }
 
@@ -41,14 +41,14 @@ impl Connection {
         Self { stream: Either::Right(Box::new(tls)), put_back: &[], linger: None, ended: false }
     }
 
-    /// The certificate that the client has shown.
+    /// The certificate of the client.
     pub(super) fn peer_certificate(&self) -> Option<PeerCertificate> {
         let Either::Right(tls) = &self.stream else { return None };
         let (_, session) = tls.get_ref();
         session.peer_certificates()?.first().cloned().map(PeerCertificate)
     }
 
-    /// Has these bytes read again, before any other.
+    /// Makes these bytes be read again, before any others.
     pub(super) fn put_back(&mut self, bytes: &'static [u8]) {
         self.put_back = bytes;
     }
@@ -95,16 +95,16 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Ends our half, and reads until the client ends its own.
+    /// Ends our half, and reads until the client ends its half.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let limit = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        // TLS has a last word, for which a client that does not read leaves no room.
+        // TLS sends a last message, for which a client that does not read leaves no room.
         if !this.ended && limit.as_mut().poll(context).is_pending() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
             this.ended = true;
         }
-        // What comes under TLS is not deciphered any more.
+        // The remaining bytes are discarded without decryption.
         let tcp = match &mut this.stream {
             Either::Left(tcp) => tcp,
             Either::Right(tls) => tls.get_mut().0,

@@ -1,4 +1,4 @@
-//! What a service is told of the connection that a request came over.
+//! What a service learns about the connection of a request.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;

@@ -1,4 +1,4 @@
-//! TLS as the server speaks it, from files that can be exchanged while it runs.
+//! TLS of the server, from files that can be replaced while it runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,28 +11,28 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::{ClientAuth, TlsConfig};
 
-/// The only protocol that is spoken within.
+/// The only protocol that is spoken over TLS.
 const HTTP_2: &[u8] = b"h2";
 
-/// Why there is no TLS. Messages say what to do.
+/// Why TLS cannot be used. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The settings contradict each other.
     #[error("{0}")]
     Settings(&'static str),
-    /// A file that is not there, or not what it should be.
+    /// A file is missing or has the wrong contents.
     #[error("{setting} {}: {cause}. Name {wanted} in PEM.", .path.display())]
     File {
-        /// The setting that names it.
+        /// The setting that names the file.
         setting: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong.
         cause: String,
-        /// What it should be.
+        /// What the file should contain.
         wanted: &'static str,
     },
-    /// A key of another certificate, or of a kind that is not known.
+    /// The key belongs to another certificate, or is of an unknown kind.
     #[error(
         "--tls-cert {} and --tls-key {} do not go together: {cause}. Name a certificate (its own first, then those \
          between it and its CA) and the private key that it was made for.",
@@ -46,7 +46,7 @@ pub enum TlsError {
         /// What is wrong.
         cause: rustls::Error,
     },
-    /// Certificates that cannot be those of a CA.
+    /// The certificates cannot be those of a CA.
     #[error("--tls-client-ca {} cannot be used: {cause}. Name the certificates of the CA that signs your clients'.", .path.display())]
     ClientCa {
         /// The file.
@@ -60,11 +60,11 @@ pub enum TlsError {
 #[derive(Debug)]
 pub struct Tls {
     files: Files,
-    /// What the next handshake is made with; those that were made go on as they are.
+    /// The settings of the next handshake; existing connections keep theirs.
     current: RwLock<Arc<ServerConfig>>,
 }
 
-/// Where everything is.
+/// The paths of the files.
 #[derive(Debug)]
 struct Files {
     cert: PathBuf,
@@ -73,7 +73,7 @@ struct Files {
 }
 
 impl Tls {
-    /// TLS as the settings say; nothing where they name no certificate.
+    /// Loads TLS as the settings say; `None` if they name no certificate.
     ///
     /// # Errors
     ///
@@ -84,23 +84,23 @@ impl Tls {
         Ok(Some(Self { files, current }))
     }
 
-    /// Reads the files again, for the connections to come.
+    /// Reads the files again, for new connections.
     ///
     /// # Errors
     ///
-    /// What is wrong with them; then everything stays as it was.
+    /// What is wrong with them. The earlier contents stay in use then.
     pub fn reload(&self) -> Result<(), TlsError> {
         let read = self.files.read()?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = read;
         Ok(())
     }
 
-    /// Which certificates clients show.
+    /// Whether clients must show certificates; `None` if they are not asked.
     pub fn client_auth(&self) -> Option<ClientAuth> {
         self.files.client_ca.as_ref().map(|(_, auth)| *auth)
     }
 
-    /// What makes the next handshake.
+    /// Returns the acceptor of the next handshake.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)).into()
     }
@@ -161,8 +161,8 @@ impl Files {
         };
         let mut config = builder.with_single_cert(chain, key).map_err(unpaired)?;
         config.alpn_protocols = vec![HTTP_2.to_vec()];
-        // A session that is taken up again does not have the client's certificate looked at again. And a
-        // connection lasts: what a handshake costs is nothing beside its calls.
+        // With session resumption the client's certificate would not be checked again. And connections are long: the
+        // cost of a handshake is small compared with its calls.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
@@ -179,7 +179,7 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The certificates of a file, at least one.
+/// Reads the certificates of a file, at least one.
 fn certificates(
     setting: &'static str,
     path: &Path,

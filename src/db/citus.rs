@@ -1,8 +1,8 @@
-//! The schema on Citus: a coordinator, which the service connects to, and workers, which have the rows.
+//! The schema on Citus: the service connects to a coordinator, and the workers hold the rows.
 //!
-//! Every table with a `tenant_id` is distributed by it, all in one group, so that all rows of a tenant are together
-//! on one worker and a statement about a tenant is that worker's alone. What belongs to no tenant (the keys of the
-//! service, API keys, the list of migrations) stays on the coordinator.
+//! Every table with a `tenant_id` is distributed by it, and all of them are in one group. So all rows of a tenant are
+//! on one worker, and a statement about a tenant needs that worker only. Tables that belong to no tenant (the keys of
+//! the service, API keys, the list of migrations) stay on the coordinator.
 
 pub(super) mod order;
 mod probe;
@@ -13,44 +13,44 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 pub use probe::{breaches, has_local_tables};
 
-/// Whether the database has the extension. Even then its tables may all be local.
+/// Whether the database has the extension. Even if it has, all of its tables may be local.
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn is_there(connection: &AsyncPgConnection) -> QueryResult<bool> {
     const SQL: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus') AS answer";
     ask(connection, SQL).await
 }
 
-/// Why tables are not distributed. Messages say what to do.
+/// Why the tables are not distributed. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DistributeError {
-    /// There is nothing to distribute over.
+    /// There is no extension, or no node to distribute the tables over.
     #[error("{0}")]
     NotReady(&'static str),
     /// A statement failed.
     #[error("`{statement}` failed: {cause}. Mend it and do this again: what is done is kept.")]
     Failed {
-        /// Which.
+        /// The statement.
         statement: String,
-        /// What Postgres said.
+        /// What Postgres answered.
         cause: diesel::result::Error,
     },
 }
 
-/// What distributing did, and what it could not do.
+/// What [`distribute`] did, and what it could not do.
 #[derive(Debug, Default)]
 pub struct Distributed {
-    /// The tables that were local before.
+    /// The tables that were local before the call.
     pub tables: Vec<String>,
-    /// What a superuser has still to run on every node.
+    /// The statements that a superuser must still run on every node.
     pub left: Vec<String>,
-    /// Lines for `pg_hba.conf` of every node.
+    /// Lines for the `pg_hba.conf` of every node.
     pub hba: Vec<String>,
 }
 
-/// Distributes what is local, and sets up what the service needs. What is done stays done, so this may be run again.
+/// Distributes the local tables, and sets up what the service needs. It may run again: finished steps are kept.
 ///
 /// # Errors
 ///
@@ -58,11 +58,11 @@ pub struct Distributed {
 pub async fn distribute(owner: &AsyncPgConnection) -> Result<Distributed, DistributeError> {
     check(owner).await?;
     let mut done = Distributed { tables: distribute_tables(owner).await?, ..Distributed::default() };
-    // Rows that were there before distribution are still on the coordinator too, where nobody sees them.
+    // Rows from before the distribution are still on the coordinator too, where no query sees them.
     for table in &done.tables {
         run(owner, &format!("SELECT truncate_local_data_after_distributing_table('public.{table}')")).await?;
     }
-    // Grants on the view of customers do not reach the workers with it.
+    // The grants on the view of customers do not reach the workers together with the view.
     for grant in texts(owner, GRANTS).await? {
         run(owner, &grant).await?;
     }
@@ -74,7 +74,7 @@ pub async fn distribute(owner: &AsyncPgConnection) -> Result<Distributed, Distri
     Ok(done)
 }
 
-/// Distributes the tables that are local, in an order in which each refers to those before it.
+/// Distributes the local tables, in an order in which each table refers only to earlier ones.
 ///
 /// # Errors
 ///
@@ -107,22 +107,22 @@ pub async fn distribute_tables(owner: &AsyncPgConnection) -> Result<Vec<String>,
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn is_distributed(connection: &AsyncPgConnection) -> QueryResult<bool> {
     Ok(is_there(connection).await?
         && ask(connection, "SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition) AS answer").await?)
 }
 
-/// Lets one transaction both change tables that are distributed and distribute others.
+/// Lets one transaction change distributed tables and distribute others.
 pub(super) const SET_SEQUENTIAL: &str = "SET LOCAL citus.multi_shard_modify_mode = 'sequential'";
 
-/// The tables of the schema that are of tenants.
+/// The tables of the schema that have rows of tenants.
 const TENANT_TABLES: &str = "
     SELECT c.relname::text AS answer FROM pg_class AS c
     JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1";
 
-/// Those that are distributed, `customers` first, to which all others are bound.
+/// The distributed tables, `customers` first: all others are bound to it.
 const DISTRIBUTED: &str = "
     SELECT c.relname::text AS answer FROM pg_dist_partition AS p JOIN pg_class AS c ON c.oid = p.logicalrelid
     WHERE c.relnamespace = 'public'::regnamespace AND p.partmethod = 'h'
@@ -134,21 +134,21 @@ const REFERENCES: &str = "
     JOIN pg_class AS c ON c.oid = k.conrelid JOIN pg_class AS t ON t.oid = k.confrelid
     WHERE k.contype = 'f' AND k.connamespace = 'public'::regnamespace";
 
-/// What crm_app may do, as statements that say it again.
+/// The rights of crm_app, as the statements that grant them again.
 const GRANTS: &str = "
     SELECT format('GRANT %s ON public.%I TO crm_app', string_agg(privilege_type, ', '), table_name) AS answer
     FROM information_schema.role_table_grants WHERE grantee = 'crm_app' AND table_schema = 'public'
     GROUP BY table_name ORDER BY table_name";
 
-/// Passes what a transaction sets for itself on to the workers. Without it they do not know its tenant, and show and
-/// take nothing.
+/// Passes the settings of a transaction on to the workers. Without it they do not know the tenant of the transaction:
+/// they show no rows and accept none.
 const PROPAGATE: &str = "SELECT format('ALTER DATABASE %I SET citus.propagate_set_commands = ''local''', current_database()) AS answer";
 
 /// Whether this is the coordinator.
 const IS_COORDINATOR: &str = "SELECT groupid = 0 AS answer FROM pg_dist_local_group";
 
-/// The nodes whose connections as crm_app the others must take, and nobody else's: who logs in as crm_app may name
-/// any tenant.
+/// The nodes from which the other nodes must accept connections as crm_app. No other host may connect so: a client
+/// that logs in as crm_app may name any tenant.
 const HBA: &str = "
     SELECT concat_ws('  ', 'host', current_database(), 'crm_app', CASE
         WHEN nodename ~ '^[0-9.]+$' THEN nodename || '/32' WHEN nodename ~ ':' THEN nodename || '/128'
@@ -156,20 +156,20 @@ const HBA: &str = "
     FROM (SELECT DISTINCT nodename FROM pg_dist_node ORDER BY nodename) AS n
     UNION ALL SELECT concat_ws('  ', 'host', current_database(), 'crm_app', 'all', 'reject')";
 
-/// What lets the nodes log in to each other as crm_app. Citus passes it on to all of them.
+/// Lets the nodes log in to each other as crm_app. Citus passes it on to all of them.
 const LOGIN: &str = "ALTER ROLE crm_app LOGIN";
 
-/// Whether they can.
+/// Whether crm_app may log in.
 const MAY_LOG_IN: &str = "SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = 'crm_app'";
 
-/// Lets the search of customers use its index on the workers, where the rights of the view's owner do not reach.
-/// What it compares it tells nobody: it fails only where memory is out.
+/// Lets the search of customers use its index on the workers, where the rights of the view's owner do not apply. The
+/// function leaks nothing about the values that it compares: it fails only if memory runs out.
 const LEAKPROOF: &str = "ALTER FUNCTION pg_catalog.ts_match_vq(tsvector, tsquery) LEAKPROOF";
 
-/// Whether it does.
+/// Whether the function is marked as leakproof.
 const IS_LEAKPROOF: &str = "SELECT proleakproof FROM pg_catalog.pg_proc WHERE oid = 'pg_catalog.ts_match_vq(tsvector, tsquery)'::regprocedure";
 
-/// Makes sure that this is a coordinator that has somewhere to put rows.
+/// Checks that this is a coordinator with at least one node that can store rows.
 async fn check(owner: &AsyncPgConnection) -> Result<(), DistributeError> {
     const HAS_NODES: &str =
         "SELECT EXISTS (SELECT FROM pg_dist_node WHERE shouldhaveshards AND isactive) AS answer";
@@ -191,7 +191,7 @@ async fn check(owner: &AsyncPgConnection) -> Result<(), DistributeError> {
     Ok(())
 }
 
-/// Does what often needs a superuser, and says what is left to one.
+/// Runs what often needs a superuser, and returns the statements that did not succeed.
 async fn needs_superuser(owner: &AsyncPgConnection) -> Vec<String> {
     let everywhere = |command: &str| format!("run_command_on_all_nodes($command${command}$command$)");
     let leakproof = format!("SELECT count(*) FROM {}", everywhere(LEAKPROOF));
@@ -201,7 +201,7 @@ async fn needs_superuser(owner: &AsyncPgConnection) -> Vec<String> {
         (IS_LEAKPROOF, LEAKPROOF, leakproof.as_str(), "else a search reads all customers of a tenant"),
     ] {
         let question = format!("SELECT bool_and(result = 't') AS answer FROM {}", everywhere(question));
-        // Who may not ask may not do it either; whether it worked is seen by looking again.
+        // A user that may not ask may not change it either. Asking again shows whether the change worked.
         if ask(owner, &question).await.unwrap_or(false) {
             continue;
         }

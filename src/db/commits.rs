@@ -1,9 +1,9 @@
-//! COMMITs that Postgres does not answer, though it answers everything else: it waits for a synchronous standby that
-//! is lost, above all.
+//! Detects COMMITs that Postgres does not answer although it answers everything else. The usual cause is a
+//! synchronous standby that is lost.
 //!
-//! Each takes its connection with it, and its session of Postgres beyond that, so nothing else would be left in the
-//! end. So once a COMMIT is late, whatever writes is refused at once, and reads have the connections. What is awaited
-//! is known to the database: health asks it every second, and lets writes through when nothing is.
+//! Each such COMMIT holds its connection and the Postgres session behind it, so in the end none would be left.
+//! Therefore, once a COMMIT is late, every write is refused at once, and reads keep the connections. The database
+//! knows which COMMITs wait: the health task asks every second, and lets writes through again when none waits.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,19 +13,19 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// From when on a COMMIT is late: a healthy disk and a standby need milliseconds. A second more than those have waited
-/// of which health knows, so that it does not miss this one.
+/// When a COMMIT counts as late: a healthy disk and a healthy standby need milliseconds. It is one second more than
+/// the wait after which the health check sees a COMMIT, so that the check does not miss this one.
 const LATE: Duration = Duration::from_secs(3);
 
-/// What all connections of a pool know of their COMMITs.
+/// What all connections of a pool know about their COMMITs.
 #[derive(Debug, Clone)]
 pub(super) struct Commits(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Whether one was late, and nobody knows that none is any more.
+    /// Whether a COMMIT was late, and no health check has found since that none waits.
     late: AtomicBool,
-    /// When it is.
+    /// The time after which a COMMIT is late.
     limit: Duration,
 }
 
@@ -35,7 +35,7 @@ impl Default for Commits {
     }
 }
 
-/// Why nothing is written.
+/// Why writes are refused.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "nothing is written while a COMMIT is late: Postgres may wait for a synchronous standby that is lost"
@@ -47,7 +47,7 @@ impl Commits {
         Self(Arc::new(Shared { late: AtomicBool::new(false), limit }))
     }
 
-    /// Awaits a COMMIT, and notes it if it is late.
+    /// Awaits a COMMIT, and records it if it is late.
     pub(super) async fn watch<R>(&self, commit: impl Future<Output = R>) -> R {
         let mut commit = pin!(commit);
         tokio::select! {
@@ -61,7 +61,7 @@ impl Commits {
         commit.await
     }
 
-    /// Whether something may be written now.
+    /// Checks that writes are allowed now.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Commits {
         if self.are_late() { Err(Error::database_unavailable(Late)) } else { Ok(()) }
     }
 
-    /// Whether one was late, and nobody knows that none is any more.
+    /// Whether a COMMIT was late, and no health check has found since that none waits.
     pub(super) fn are_late(&self) -> bool {
         self.0.late.load(Ordering::Relaxed)
     }

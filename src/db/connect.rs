@@ -21,49 +21,47 @@ use uuid::Uuid;
 use super::{Pulse, Wire};
 use url::{Server, Wanted};
 
-/// How long it may take to open a connection where there is one host: a healthy server needs milliseconds, TLS
-/// included.
+/// The time limit for opening a connection if there is one host. A healthy server needs milliseconds, TLS included.
 const ONLY_HOST: Duration = Duration::from_secs(5);
 
-/// How long it may take at each of several hosts, before the next is tried.
+/// The time limit per host if there are several hosts. After it the next host is tried.
 const EACH_HOST: Duration = Duration::from_secs(2);
 
-/// How long a host that said nothing is tried after the others, so that not every new connection waits for it.
+/// How long a host that did not answer is tried after the others, so that not every new connection waits for it.
 const LAST_FOR: Duration = Duration::from_secs(30);
 
-/// How long the host of Postgres may leave what was sent unacknowledged before the connection is lost; TCP's
-/// default is a quarter of an hour. On Linux it also ends a connection whose keepalives are not answered,
-/// instead of [`KEEPALIVE_RETRIES`].
+/// How long sent data may stay unacknowledged by the host of Postgres before the connection is lost. TCP's default is
+/// a quarter of an hour. On Linux it also ends a connection whose keepalives are not answered, instead of
+/// [`KEEPALIVE_RETRIES`].
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection is silent before its host is asked whether it is there: a connection on which an
-/// answer is awaited has nothing unacknowledged, so that the limit above does not apply. TCP's default is two
-/// hours.
+/// How long a connection is silent before TCP asks its host whether it is there. A connection that awaits an answer
+/// has nothing unacknowledged, so the limit above does not apply to it. TCP's default is two hours.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 
-/// How often it is asked again.
+/// The time between two such keepalives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often it is asked in vain before the connection is lost, where [`TCP_USER_TIMEOUT`] is not known.
+/// How many keepalives may stay unanswered before the connection is lost, on systems without [`TCP_USER_TIMEOUT`].
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// What a connection over TLS reads and writes.
+/// The stream of a connection over TLS.
 type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
-/// Why there is no connection. Messages say what to do.
+/// Why a database cannot be used. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The URL is not one.
+    /// The URL is invalid.
     #[error(
         "DATABASE_URL is not understood: {0}. It looks like postgres://user:password@host:5432/database?sslmode=verify-full."
     )]
     Url(String),
-    /// The certificates are not there.
+    /// The file of root certificates cannot be read.
     #[error("sslrootcert={path} cannot be read: {cause}. Name a PEM file with the certificates to trust.")]
     RootCertificates {
-        /// The file.
+        /// The file's path.
         path: String,
-        /// Why not.
+        /// Why it cannot be read.
         cause: String,
     },
     /// TLS cannot be set up.
@@ -74,25 +72,25 @@ pub enum ConnectError {
 /// A database, and how to reach it.
 #[derive(Clone)]
 pub struct Target {
-    /// What is the same for every host.
+    /// The settings that are the same for every host.
     settings: Config,
     hosts: Arc<[Server]>,
-    /// When each host said nothing, if it did.
+    /// When each host last failed to answer; `None` if it has not.
     silent: Arc<Mutex<Vec<Option<Instant>>>>,
     shuffled: bool,
-    /// How long to wait for a host.
+    /// How long to wait for one host.
     patience: Duration,
     tls: MakeRustlsConnect,
-    /// Where it is, for people: without user and password.
+    /// Where the database is, for messages: without user and password.
     place: String,
     /// What all connections to it know together.
     pulse: Pulse,
 }
 
 impl Target {
-    /// Understands a connection URL, or words like `host=a,b dbname=crm`, as libpq does: several hosts, of which the
-    /// first is used that takes writes; `target_session_attrs`, `connect_timeout`, `load_balance_hosts`, `sslmode`,
-    /// `sslrootcert`.
+    /// Parses a connection URL, or words like `host=a,b dbname=crm`, as libpq does. It supports several hosts (the
+    /// first one that accepts writes is used), `target_session_attrs`, `connect_timeout`, `load_balance_hosts`,
+    /// `sslmode` and `sslrootcert`.
     ///
     /// # Errors
     ///
@@ -101,8 +99,8 @@ impl Target {
         Self::of(url::parse(url).map_err(ConnectError::Url)?)
     }
 
-    /// The same for a standby that is read. It is one host, since what is known of how old one is says nothing of
-    /// another.
+    /// Parses the URL of a standby that serves reads. It must name one host: the known age of one standby says
+    /// nothing about another.
     ///
     /// # Errors
     ///
@@ -138,49 +136,49 @@ impl Target {
         })
     }
 
-    /// Where it is, for people: hosts, ports and database.
+    /// Where the database is, for messages: hosts, ports and database name.
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// What all connections to it know together of how it answers.
+    /// What all connections to it know together about its answers.
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
     }
 
-    /// How many hosts it may be at.
+    /// The number of hosts in the URL.
     pub(super) fn hosts(&self) -> u32 {
         u32::try_from(self.hosts.len()).unwrap_or(u32::MAX)
     }
 
-    /// How long it may take to open a connection: as long as each host may take.
+    /// The time limit for opening a connection: the sum of the limits of all hosts.
     pub(super) fn patience(&self) -> Duration {
         self.patience.saturating_mul(self.hosts())
     }
 
-    /// Opens one connection, on which no answer is awaited without a limit.
+    /// Opens one connection on which every wait for an answer has a limit.
     ///
     /// # Errors
     ///
-    /// What Postgres or the network said.
+    /// The error of Postgres or of the network.
     pub async fn open(&self) -> diesel::ConnectionResult<Wire> {
         Ok(Wire::new(self.open_bare().await?, self.pulse.clone()))
     }
 
-    /// Opens one connection whose answers may take for ever. For migrations, which may take long, and for
-    /// what a person waits for.
+    /// Opens one connection whose answers may take any time: for migrations, which may take long, and for work that a
+    /// person waits for.
     ///
     /// # Errors
     ///
     /// As [`Target::open`].
     pub async fn open_bare(&self) -> diesel::ConnectionResult<AsyncPgConnection> {
-        // Asks the first questions.
+        // Diesel sends its first questions here.
         self.connect(&AsyncPgConnection::try_from_client_and_connection).await
     }
 
-    /// Opens one connection as a client and what Postgres says without being asked, notifications
-    /// above all. The client has answers only while somebody reads the other; after an error, or
-    /// its end, it must not be read again.
+    /// Opens one connection as two parts: a client, and the stream of what Postgres sends without being asked, above
+    /// all notifications. The client gets answers only while the stream is read. After an error or its end, the
+    /// stream must not be read again.
     ///
     /// # Errors
     ///
@@ -196,7 +194,7 @@ impl Target {
         Ok((Wire::new(client, self.pulse.clone()), poll_fn(move |context| connection.poll_message(context))))
     }
 
-    /// Connects to the first host where that works and where it can be finished.
+    /// Connects to the first host that accepts the connection and for which `finish` succeeds.
     async fn connect<T, F>(
         &self,
         finish: &(impl Fn(Client, Stranger) -> F + Sync),
@@ -225,8 +223,8 @@ impl Target {
         Err(ConnectionError::BadConnection(causes.join("; ")))
     }
 
-    /// The hosts as they are to be tried: in the order of the URL or a random one, and those last that said
-    /// nothing a moment ago.
+    /// The hosts in the order in which to try them: that of the URL, or a random one. Hosts that did not answer
+    /// recently come last.
     fn in_order(&self) -> Vec<(usize, &Server)> {
         let mut hosts: Vec<_> = self.hosts.iter().enumerate().collect();
         if self.shuffled {
@@ -245,7 +243,8 @@ impl Target {
         }
     }
 
-    /// Connects to the first address of a host where that works. Each has an equal part of the time that is left.
+    /// Connects to the first address of a host that accepts. Each address gets an equal part of the time that is
+    /// left.
     async fn connect_to<T, F>(
         &self,
         server: &Server,
@@ -303,10 +302,11 @@ impl Target {
     }
 }
 
-/// A connection that nobody drives yet.
+/// A connection that no task drives yet.
 type Stranger = Connection<Socket, TlsStream>;
 
-/// The driver's text says only `db error` or `error connecting to server`; its cause says which.
+/// Describes an error of the driver. The driver's text says only `db error` or `error connecting to server`; the
+/// cause has the details.
 pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),

@@ -1,7 +1,7 @@
 //! One lookup for each of many ids, in one statement.
 //!
-//! `id = ANY(…)` would say the same, but leaves the way to the planner, who reads all rows of a tenant
-//! where it takes them to be few.
+//! `id = ANY(…)` would find the same rows. But then the planner chooses how, and it reads all rows of a tenant if it
+//! expects them to be few.
 
 use diesel::expression::{ValidGrouping, is_aggregate};
 use diesel::pg::Pg;
@@ -10,16 +10,16 @@ use diesel::sql_types::{Array, Uuid as SqlUuid};
 use diesel::{AppearsOnTable, Expression, QueryResult, SelectableExpression};
 use uuid::Uuid;
 
-/// The id at hand, in the query that [`each`] runs for every one.
+/// The current id, in the query that [`each`] runs for every id.
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct Id;
 
-/// The rows that `query` finds, for each of the ids.
+/// Returns the rows that `query` finds for each of the ids.
 pub fn each<Q>(ids: &[Uuid], query: Q) -> Each<Q> {
     Each { ids: ids.to_vec(), query }
 }
 
-/// The same in the order of the ids.
+/// As [`each`], with the rows in the order of the ids.
 pub fn each_in_order<Q>(ids: &[Uuid], query: Q) -> EachInOrder<Q> {
     EachInOrder { ids: ids.to_vec(), query }
 }
@@ -48,7 +48,7 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Each<Q> {
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(") AS at_hand (id) CROSS JOIN LATERAL (");
         self.query.walk_ast(out.reborrow())?;
-        // Without it the planner could turn this into a join after all.
+        // Without the OFFSET the planner could still turn this into a join.
         out.push_sql(" OFFSET 0) AS found");
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! A query that ends when it has read so many bytes.
+//! A query that ends once it has read a given number of bytes.
 //!
-//! A limit in rows bounds nothing where one row may be a hundred bytes or a megabyte. So each row is worth
-//! units of a kibibyte, as many as its values have as text, uncompressed, and `LIMIT` counts units. Postgres
-//! stops there: rows beyond are neither sent nor decompressed.
+//! A limit in rows does not bound the size: a row may have a hundred bytes or a megabyte. So each row counts as a
+//! number of units of one kibibyte, by the length of its values as uncompressed text, and `LIMIT` counts units.
+//! Postgres stops there: further rows are neither sent nor decompressed.
 
 use std::marker::PhantomData;
 
@@ -11,16 +11,16 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Integer};
 
-/// Bytes of a unit. A row is worth at least one.
+/// The bytes of a unit. Every row counts as at least one unit.
 const UNIT: usize = 1 << 10;
 
-/// How many bytes a row `p` has.
+/// An SQL expression for the size of a row `p` in bytes.
 pub trait Size: 'static {
     /// The expression.
     const SQL: &'static str;
 }
 
-/// All of a row as text, whatever its columns: never less than its values have.
+/// The whole row as text, for any columns. It is never smaller than the row's values.
 #[derive(Debug, Clone, Copy)]
 pub struct WholeRow;
 
@@ -28,21 +28,21 @@ impl Size for WholeRow {
     const SQL: &'static str = "octet_length(p::text)";
 }
 
-/// The rows of a query, as far as `bytes` go.
+/// Returns the first rows of a query that fit into `bytes`.
 ///
-/// The query must have an order. What it finds is for [`Rows::of`].
+/// The query must have an order. Its result is the input of [`Rows::of`].
 pub fn fitted<Q>(rows: Q, bytes: usize) -> Fitted<Q, WholeRow> {
     fitted_by(rows, bytes)
 }
 
-/// The same by another size, for queries where [`WholeRow`] would take too long.
+/// As [`fitted`], with another size, for queries in which [`WholeRow`] would take too long.
 pub fn fitted_by<S: Size, Q>(rows: Q, bytes: usize) -> Fitted<Q, S> {
-    // One more, so that a row that comes after those that fill all of it is seen.
+    // One unit more, so that a row after those that fill all of it is noticed.
     let units = i64::try_from(bytes / UNIT).unwrap_or(i64::MAX).saturating_add(1);
     Fitted { rows, units, size: PhantomData }
 }
 
-/// A query that ends when it has read so many bytes.
+/// A query that ends once it has read a given number of bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Fitted<Q, S> {
     rows: Q,
@@ -50,26 +50,26 @@ pub struct Fitted<Q, S> {
     size: PhantomData<fn() -> S>,
 }
 
-/// What fits of the rows of a query.
+/// The rows of a query that fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows<T> {
-    /// In the order of the query; at least one, if there is one.
+    /// In the order of the query; at least one row if the query has one.
     pub rows: Vec<T>,
-    /// Whether rows were left out for their size. Where the first row alone takes all the room, it is not
-    /// known whether there are more, and this is true.
+    /// Whether rows were left out because of their size. If the first row alone fills the room, it is not known
+    /// whether there are more rows, and this is true.
     pub cut_short: bool,
 }
 
-/// A row as [`Fitted`] has it: how many units it is worth, which of them this is, and how many there are.
+/// A row as [`Fitted`] returns it: the row, its units, the number of this unit, and the limit in units.
 type Row<T> = (T, i32, i32, i64);
 
 impl<T> Rows<T> {
-    /// All rows that there are.
+    /// Rows that are complete.
     pub fn all(rows: Vec<T>) -> Self {
         Self { rows, cut_short: false }
     }
 
-    /// What fits of what a [`Fitted`] has found.
+    /// The rows that fit, from what a [`Fitted`] query found.
     pub fn of(found: Vec<Row<T>>) -> Self {
         let mut fit = Self::all(Vec::with_capacity(found.len()));
         let mut taken = 1;
@@ -96,9 +96,9 @@ impl<Q: Query, S> Query for Fitted<Q, S> {
 
 impl<Q: QueryFragment<Pg>, S: Size> QueryFragment<Pg> for Fitted<Q, S> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // Lazily, row by row: nothing here sorts, so the order of the rows is that of `rows`. MATERIALIZED keeps
-        // the planner from planning `rows` for the few that it takes the units for: it would prefer an index that
-        // begins cheaply to the one that has the rows.
+        // Lazily, row by row: nothing here sorts, so the order of the rows is that of `rows`. MATERIALIZED keeps the
+        // planner from planning `rows` for the few rows that the limit suggests. It would prefer an index that starts
+        // cheaply to the index that has the rows.
         out.push_sql("WITH fitted AS MATERIALIZED (");
         self.rows.walk_ast(out.reborrow())?;
         out.push_sql(") SELECT p.*, ");
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// What Postgres sends of rows that are worth so much.
+    /// What Postgres sends for rows of these units.
     fn sent(worths: &[i32], units: i64) -> Vec<Row<usize>> {
         let mut before = 0;
         let mut sent = Vec::new();

@@ -1,12 +1,11 @@
-//! Whether Postgres answers, asked on a connection of its own, since a full pool is not an illness, and on one
-//! of those that serve tenants, where one is free.
+//! Whether Postgres answers. The task asks on a connection of its own, because a full pool is not a failure. It also
+//! asks on a pool connection if one is free.
 //!
-//! It is asked whether a commit waits for a standby, which Postgres does for ever where one that it must wait for is
-//! lost. The database serves those who read then, and is not ill.
+//! It also asks whether a commit waits for a standby. Postgres waits for ever if a required standby is lost. The
+//! database still serves reads then, and counts as healthy.
 //!
-//! A question that is not answered casts doubt on all other connections, so that calls do not have to find out
-//! by themselves. While answers are awaited on connections that are in doubt, the service is not healthy, even
-//! if a new connection works.
+//! A missed answer casts doubt on all other connections, so that calls do not have to find out by themselves. While
+//! answers are awaited on connections in doubt, the service is not healthy, even if a new connection works.
 
 use std::time::Duration;
 
@@ -19,17 +18,17 @@ use tokio_util::sync::CancellationToken;
 use super::wire::Limit;
 use super::{Db, Target, Wire};
 
-/// How often to ask. A balancer learns of a lost database within this time and [`PATIENCE`].
+/// The time between two questions. A load balancer learns of a lost database within this time plus [`PATIENCE`].
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long an answer may take. A Postgres that is slower than this for `SELECT 1` serves nobody.
+/// How long an answer may take. A Postgres that needs longer for `SELECT 1` cannot serve calls.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A commit of this service that has waited so long for a standby. A healthy one takes milliseconds.
+/// Whether a commit of this service has waited this long for a standby. A healthy standby needs milliseconds.
 const WAITS_FOR_STANDBY: &str = "EXISTS (SELECT FROM pg_stat_activity WHERE usename = current_user
     AND datname = current_database() AND wait_event = 'SyncRep' AND state_change < now() - interval '2 s')";
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     /// Whether Postgres answers.
@@ -39,13 +38,13 @@ pub struct Probe {
 }
 
 impl Default for Probe {
-    /// All is well.
+    /// Postgres answers, and no commit waits.
     fn default() -> Self {
         Self { answers: true, waits_for_standby: false }
     }
 }
 
-/// Tells `probed` what was found, whenever that changes, until `stop`.
+/// Checks until `stop`, and sends the result to `probed` whenever it changes.
 pub async fn watch(target: Target, db: Db, probed: watch::Sender<Probe>, stop: CancellationToken) {
     let mut own = None;
     loop {
@@ -63,8 +62,8 @@ pub async fn watch(target: Target, db: Db, probed: watch::Sender<Probe>, stop: C
     }
 }
 
-/// Asks on the connection that there is, or on a new one, whether a commit waits for a standby. It is kept if it
-/// answers.
+/// Asks whether a commit waits for a standby, on the existing connection or a new one. The connection is kept if it
+/// answers. Returns `None` if there is no answer.
 async fn ask(target: &Target, own: &mut Option<Wire>) -> Option<bool> {
     let wire = match own.take().filter(|wire| !wire.is_given_up()) {
         Some(wire) => wire,

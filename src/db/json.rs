@@ -10,7 +10,7 @@ use diesel::sql_types::Jsonb;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// What jsonb on the wire begins with: the version of what follows, which is JSON as text.
+/// The first byte of jsonb on the wire: the version of the format. The rest is JSON as text.
 const VERSION: u8 = 1;
 
 /// A value that a column holds as jsonb.

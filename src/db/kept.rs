@@ -1,4 +1,4 @@
-//! A connection of its own, for a task that asks now and then.
+//! A separate connection for a task that asks from time to time.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use diesel_async::AsyncPgConnection;
 
 use super::{Target, Wire};
 
-/// A connection that is opened when it is needed, and kept while it answers. It is none of those that serve tenants,
-/// and has the rights of the owner.
+/// A connection that is opened when it is needed, and kept while it answers. It is not one of those that serve
+/// tenants, and it has the owner's rights.
 pub struct Kept {
     target: Target,
     wire: Option<Wire>,
 }
 
 impl Kept {
-    /// None yet, to this place.
+    /// No connection yet; `target` says where to open one.
     pub fn new(target: Target) -> Self {
         Self { target, wire: None }
     }
 
-    /// Asks on the connection that there is, or on a new one.
+    /// Asks on the existing connection, or on a new one.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::Bool;
 use diesel::{AppearsOnTable, Expression, QueryResult, SelectableExpression};
 
-/// Which way a list runs.
+/// The direction of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Smallest first.
@@ -15,17 +15,16 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The direction that an `order_by` of the contract says, for a list that has the largest first when
-    /// nothing is said.
+    /// The direction that an `order_by` of the contract asks for. If it is empty, the largest comes first.
     pub fn of(order_by: &str) -> Self {
         if order_by.is_empty() || order_by.ends_with(" desc") { Self::Descending } else { Self::Ascending }
     }
 }
 
-/// `(key, id) > (…)`, or `<` where the list runs the other way.
+/// `(key, id) > (…)`, or `<` if the list is descending.
 ///
-/// A comparison of rows, because an index on (key, id) answers it by starting where the page before
-/// ended; the same said with AND and OR would read all rows before.
+/// It compares rows, because an index on (key, id) can then start where the previous page ended. The same condition
+/// with AND and OR would read all rows before it.
 #[derive(Debug, Clone, Copy)]
 pub struct After<K, I, KeyValue, IdValue> {
     key: K,
@@ -58,7 +57,7 @@ where
     }
 }
 
-/// The SQL depends on the direction, so the type alone does not name the statement.
+/// The SQL depends on the direction, so the type alone does not identify the statement.
 impl<K, I, KV, IV> QueryId for After<K, I, KV, IV> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -118,7 +117,7 @@ where
     }
 }
 
-/// Orders a boxed query by a key and then the id, and starts it after a row.
+/// Orders a boxed query by a key and then the id, and optionally starts it after a given row.
 macro_rules! keyset {
     ($query:expr, $direction:expr, $key:expr, $id:expr, after ($key_value:expr, $id_value:expr)) => {
         $crate::db::keyset::keyset!(

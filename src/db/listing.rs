@@ -1,8 +1,8 @@
-//! Queries of lists, whose SQL depends on the filters that are set.
+//! Queries of lists, whose SQL depends on which filters are set.
 //!
-//! A connection keeps each statement that it prepares, and Postgres some 50 KB for it, for as long as the
-//! connection lives. A list has up to hundreds of thousands of different statements, one for each
-//! combination of filters, so none of them is kept: it is prepared, run once, and closed.
+//! A connection keeps each statement that it prepares, and Postgres keeps some 50 KB for it, as long as the
+//! connection lives. A list has up to hundreds of thousands of different statements, one for each combination of
+//! filters. So none of them is kept: each is prepared, run once, and closed.
 
 use diesel::QueryResult;
 use diesel::expression::Expression;
@@ -10,9 +10,9 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::methods::{BoxedDsl, FilterDsl, OrderDsl};
 
-/// A query to which filters can be added one by one, of which no connection keeps a statement.
+/// A query to which filters can be added one by one. No connection keeps its statement.
 ///
-/// The only way to a boxed query: `into_boxed` is disallowed elsewhere.
+/// This is the only way to a boxed query: `into_boxed` is disallowed elsewhere.
 pub fn listing<'q, Q: BoxedDsl<'q, Pg>>(query: Q) -> Listing<Q::Output> {
     Listing(query.internal_into_boxed())
 }
@@ -22,7 +22,7 @@ pub fn listing<'q, Q: BoxedDsl<'q, Pg>>(query: Q) -> Listing<Q::Output> {
 pub struct Listing<Q>(Q);
 
 impl<Q> Listing<Q> {
-    /// Only the rows for which `predicate` holds.
+    /// Keeps only the rows for which `predicate` holds.
     #[must_use]
     pub fn filter<P>(self, predicate: P) -> Self
     where
@@ -31,7 +31,7 @@ impl<Q> Listing<Q> {
         Self(self.0.filter(predicate))
     }
 
-    /// The rows in this order.
+    /// Sorts the rows in this order.
     #[must_use]
     pub fn order<E: Expression>(self, order: E) -> Self
     where

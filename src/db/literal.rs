@@ -1,4 +1,4 @@
-//! SQL that diesel has no words for.
+//! SQL that diesel cannot express.
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
@@ -6,18 +6,17 @@ use diesel::query_builder::AstPass;
 use diesel::sql_types::Uuid as SqlUuid;
 use uuid::Uuid;
 
-/// The end of an `INSERT … SELECT` that would end without a word more. On Citus such a statement becomes a COPY,
-/// which Postgres does not allow under a policy; one that returns something does not. Whoever executes it takes no
-/// notice of what comes back.
+/// The end of an `INSERT … SELECT` that needs no result. On Citus a statement without RETURNING becomes a COPY, which
+/// Postgres does not allow under a policy. Code that executes the statement ignores the returned rows.
 pub(crate) const NO_COPY: &str = " RETURNING tenant_id";
 
-/// Where [`push_of_tenant`] writes the tenant.
+/// The placeholder that [`push_of_tenant`] replaces by the tenant.
 const TENANT: &str = "{tenant}";
 
-/// Writes SQL that has the tenant as a parameter wherever it says `{tenant}`.
+/// Writes SQL that has the tenant as a parameter at every `{tenant}`.
 ///
-/// Each relation of a statement is asked for the tenant by a parameter of its own, and never by what another one
-/// has: so a plan finds each by its key, and Citus knows that all of them are in one shard.
+/// Each relation of a statement gets the tenant by a parameter of its own, never by a comparison with another
+/// relation. So a plan finds each relation's rows by key, and Citus knows that all of them are in one shard.
 pub(crate) fn push_of_tenant<'b>(
     out: &mut AstPass<'_, 'b, Pg>,
     sql: &str,
@@ -32,10 +31,10 @@ pub(crate) fn push_of_tenant<'b>(
     Ok(())
 }
 
-/// Makes a type that stands for an expression in SQL.
+/// Defines a type that stands for an SQL expression.
 ///
-/// `diesel::dsl::sql` would do the same, but a statement with it has no name, and is parsed and planned
-/// anew each time that it runs.
+/// `diesel::dsl::sql` would do the same, but a statement with it has no name, so it is parsed and planned anew on
+/// every run.
 macro_rules! literal {
     ($(#[$attribute:meta])* $name:ident: $type:ty = $sql:literal) => {
         $(#[$attribute])*

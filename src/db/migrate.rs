@@ -1,4 +1,4 @@
-//! Brings the schema up to date, and distributes it over Citus.
+//! Brings the schema up to date, and distributes it over the nodes of Citus.
 
 #[cfg(test)]
 mod lint;
@@ -28,44 +28,44 @@ pub use pending::{Pending, script};
 /// All migrations, compiled in.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
-/// How long a question to Postgres may take that is not a migration.
+/// How long any statement other than a migration may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a migration waits for a lock. Behind it everything else waits that needs the table.
+/// How long a migration waits for a lock. While it waits, all later statements on the table wait behind it.
 const SET_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 
-/// How often a migration is tried that does not get a lock: for some three minutes.
+/// How often a migration that does not get a lock is tried: for some three minutes.
 const ATTEMPTS: u32 = 60;
 
-/// How long others have what they wait for, before a migration asks for its lock again.
+/// The pause before a migration asks for its lock again. Statements that wait for the table run meanwhile.
 const LET_PASS: Duration = Duration::from_secs(1);
 
-/// What Postgres says where a lock was not to be had in time.
+/// The message of Postgres if a lock was not free in time.
 const LOCK_TIMEOUT: &str = "canceling statement due to lock timeout";
 
-/// Why the schema is not up to date. Messages say what to do.
+/// Why the schema is not up to date. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// No connection.
+    /// There is no connection.
     #[error(
         "Postgres at {place} cannot be reached: {cause}. Check DATABASE_URL (or CRM_MIGRATE_DATABASE_URL, if that is \
          set), and that Postgres runs there."
     )]
     Connect {
-        /// Where.
+        /// Where the database is.
         place: String,
-        /// Why not.
+        /// Why it cannot be reached.
         cause: diesel::ConnectionError,
     },
-    /// Texts could not be kept as clients send them.
+    /// The database cannot keep texts as clients send them.
     #[error(
         "The database at {place} has the encoding {encoding}, in which texts are not kept as they are sent. Make \
          another one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and name it in DATABASE_URL."
     )]
     Encoding {
-        /// Where.
+        /// Where the database is.
         place: String,
-        /// What it has instead of UTF8.
+        /// The encoding that it has instead of UTF8.
         encoding: String,
     },
     /// A statement failed.
@@ -74,23 +74,23 @@ pub enum MigrateError {
          and be allowed to create the role crm_app or be a member of it."
     )]
     Migration {
-        /// Where.
+        /// Where the database is.
         place: String,
-        /// Why not.
+        /// Why the statement failed.
         cause: String,
     },
     /// The tables could not be distributed.
     #[error("The tables at {place} are not distributed: {cause}")]
     Distribute {
-        /// Where.
+        /// Where the database is.
         place: String,
-        /// Why not.
+        /// Why the tables could not be distributed.
         cause: DistributeError,
     },
 }
 
-/// Applies the migrations that are missing, and says which. Replicas do so one after the other, and those that find
-/// nothing missing wait for nobody. Needs the multi-thread runtime.
+/// Applies the missing migrations, and returns their names. Replicas do so one after the other; a replica that finds
+/// none missing does not wait. Needs the multi-thread runtime.
 ///
 /// # Errors
 ///
@@ -109,8 +109,8 @@ pub async fn run(target: &Target) -> Result<Vec<String>, MigrateError> {
     applied
 }
 
-/// Distributes the schema over the nodes of Citus, as [`citus::distribute`] says, in a turn of its own: nobody else
-/// migrates or distributes meanwhile.
+/// Distributes the schema over the nodes of Citus, as [`citus::distribute`] does. It has a turn of its own: no other
+/// process migrates or distributes meanwhile.
 ///
 /// # Errors
 ///
@@ -125,16 +125,16 @@ pub async fn distribute(target: &Target) -> Result<Distributed, MigrateError> {
     distributed.map_err(|cause| MigrateError::Distribute { place: place(), cause })
 }
 
-/// What is wrong with how the tables are distributed over Citus, as [`citus::breaches`] says. Waits while another
-/// process distributes them. `patience` is for the questions that every node is asked.
+/// Returns what is wrong with how the tables are distributed over Citus, as [`citus::breaches`] says. Waits while
+/// another process distributes them. `patience` is the limit for the questions to every node.
 ///
 /// # Errors
 ///
-/// What Postgres said to the questions, or why there is no connection.
+/// The answer of Postgres to the questions, or why there is no connection.
 pub async fn distribution_breaches(target: &Target, patience: Duration) -> Result<Vec<String>, String> {
     let mut waiting = turn::Waiting::default();
     loop {
-        // What is set for the database meanwhile holds for connections that are opened after that.
+        // Settings of the database that change meanwhile apply only to connections opened later.
         let mut wire = target.open().await.map_err(|error| error.to_string())?;
         let look = async |connection: &mut AsyncPgConnection| {
             Ok::<_, diesel::result::Error>((
@@ -142,7 +142,7 @@ pub async fn distribution_breaches(target: &Target, patience: Duration) -> Resul
                 citus::has_local_tables(connection).await?,
             ))
         };
-        // Looked at before the tables, so that what they lack is not of a distribution that ends meanwhile.
+        // Checked before the tables, so that a distribution that ends in between does not count as a breach.
         let is_taken = turn::is_taken(&mut wire).await?;
         let (breaches, has_local) = wire.ask(patience, look).await.map_err(|error| error.to_string())?;
         if !is_taken || breaches.is_empty() && !has_local {
@@ -153,7 +153,7 @@ pub async fn distribution_breaches(target: &Target, patience: Duration) -> Resul
     }
 }
 
-/// The migrations that are missing, with their texts. Changes nothing, and waits for nobody.
+/// Returns the missing migrations with their texts. Changes nothing, and does not wait.
 ///
 /// # Errors
 ///
@@ -163,7 +163,7 @@ pub async fn pending(target: &Target) -> Result<Vec<Pending>, MigrateError> {
     pending::list(&mut open(target).await?).await.map_err(failed)
 }
 
-/// A connection to a database that keeps texts as they are sent.
+/// Opens a connection to a database that keeps texts as clients send them.
 async fn open(target: &Target) -> Result<Wire, MigrateError> {
     let place = || target.place().to_owned();
     let mut wire = target.open().await.map_err(|cause| MigrateError::Connect { place: place(), cause })?;
@@ -186,7 +186,7 @@ async fn find_encoding(wire: &mut Wire) -> Result<String, String> {
     Ok(database.await.map_err(|error| error.to_string())?.encoding)
 }
 
-/// Applies what is missing, each in a transaction of its own, on a thread that may be blocked.
+/// Applies the missing migrations, each in a transaction of its own, on a thread that may block.
 fn apply(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<Vec<String>, String> {
     let pending = connection.transaction(|connection| {
         SimpleConnection::batch_execute(connection, SET_LOCK_TIMEOUT)?;
@@ -232,7 +232,7 @@ fn apply_once(
     })
 }
 
-/// Changes the schema in one transaction, whose tables are distributed or not.
+/// Changes the schema in one transaction. `change` learns whether tables are distributed.
 fn in_transaction(
     connection: &mut AsyncConnectionWrapper<AsyncPgConnection>,
     change: impl FnOnce(&mut AsyncConnectionWrapper<AsyncPgConnection>, bool) -> Result<(), Failed>,
@@ -248,7 +248,7 @@ fn in_transaction(
     outcome.map_err(|Failed(cause)| cause)
 }
 
-/// Why a migration failed, within its transaction.
+/// Why a migration failed, as the error type inside its transaction.
 struct Failed(String);
 
 impl From<diesel::result::Error> for Failed {
@@ -257,7 +257,7 @@ impl From<diesel::result::Error> for Failed {
     }
 }
 
-/// Takes every migration back, the newest first. For tests of the `down` files.
+/// Reverts every migration, the newest first. For tests of the `down` files.
 ///
 /// # Errors
 ///

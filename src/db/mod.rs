@@ -1,4 +1,4 @@
-//! The way to Postgres: a connection belongs to a transaction, and a transaction to a tenant.
+//! Access to Postgres: each connection belongs to one transaction, and each transaction to one tenant.
 
 pub mod citus;
 mod commits;
@@ -46,71 +46,71 @@ pub use connect::{ConnectError, Target};
 pub use tenant_tx::{Access, BatchTx, Deadline, LastStatement, TenantTx, Work, one_flight, retried};
 pub use wire::{Missed, NoAnswer, Pulse, Wire};
 
-/// Limits of a pool.
+/// The limits of a pool.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolLimits {
-    /// Connections at most.
+    /// The maximum number of connections.
     pub connections: u16,
-    /// How long a call waits for a free one.
+    /// How long a call waits for a free connection.
     pub wait: Duration,
-    /// How long a transaction may take, whatever time its caller has.
+    /// The time limit of a transaction, even if its caller has more time.
     pub transaction: Duration,
 }
 
-/// Connections that are kept free for batches, which are of many tenants and need one or two each: two
-/// writers of messages and two of lookups, by default. They may take others as well.
+/// Connections that are kept free for batches. A batch is work of many tenants and needs one or two of them: by
+/// default two for writers of messages and two for lookups. Batches may take other connections as well.
 const KEPT_FOR_BATCHES: usize = 4;
 
-/// The share of a small pool that is kept for them at most: a quarter.
+/// The largest share of a small pool that is kept for batches: a quarter.
 const KEPT_SHARE: usize = 4;
 
-/// The share of the other connections that is kept for what reads, a quarter, which is none of a small pool: what
-/// writes may wait for a lost standby, and would take them all before anybody knows.
+/// The share of the other connections that is kept for reads: a quarter, which rounds to none in a small pool. Writes
+/// may wait for a lost standby, and would take all connections before the loss is detected.
 const KEPT_FOR_READS: usize = 4;
 
-/// Transactions of a tenant that may wait for a connection. Calls are bounded by a setting, and what a
-/// tenant's streams do by numbers of their own; this is beyond all of them together.
+/// How many transactions of a tenant may wait for a connection. Calls are bounded by a setting, and the work of a
+/// tenant's streams by limits of its own. This number is larger than all of them together.
 const WAITING: usize = 1 << 20;
 
-/// How long the answer of a write waits for its position: it is written already.
+/// How long the answer to a write waits for its position. The write itself is already committed.
 const POSITION_WAIT: Duration = Duration::from_secs(1);
 
-/// A pool of connections that serve tenants, and nothing else.
+/// A pool of connections that serve only tenants' calls.
 ///
-/// It is fair: one tenant has half of the connections at most, and the next that is free goes to the waiting
-/// tenant that has the fewest.
+/// It is fair: one tenant has at most half of the connections. The next free connection goes to the waiting tenant
+/// that has the fewest.
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<Connector>,
     transaction_limit: Duration,
-    /// Who may take one, of the transactions that are one tenant's.
+    /// The turns of transactions that belong to one tenant.
     turns: Turns,
-    /// Who may take one to write.
+    /// The turns of such transactions that write.
     writes: Turns,
     commits: Commits,
-    /// How long a transaction waits for one.
+    /// How long a transaction waits for a connection.
     wait: Duration,
-    /// Where that is counted.
+    /// Where waits, refusals and reads are counted.
     metrics: Metrics,
-    /// Where reads go that may be a little old, if there is such a place.
+    /// The standby for reads that may be slightly old, if there is one.
     standby: Option<Standby>,
 }
 
 /// Whose work a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// Of many tenants, which wait for each other in a queue of their own. Connections are kept free for it.
+    /// Work of many tenants, which wait in a queue of their own. Connections are kept free for it.
     Many,
-    /// Of the caller's tenant, like a call of it.
+    /// Work of the caller's tenant, as for a single call.
     One,
 }
 
 impl Db {
-    /// A pool, in which no connection is open yet.
+    /// Creates a pool, in which no connection is open yet.
     ///
     /// # Errors
     ///
-    /// When the pool cannot be built, which is a fault of its settings.
+    /// If the pool cannot be built, which means that its settings are wrong.
     pub fn new(target: &Target, limits: PoolLimits) -> Result<Self> {
         let PoolLimits { connections, wait, transaction: transaction_limit } = limits;
         let connections = usize::from(connections);
@@ -130,24 +130,24 @@ impl Db {
         Ok(Self { pool, transaction_limit, turns, writes, commits, wait, metrics, standby: None })
     }
 
-    /// The same pool, counted there.
+    /// Returns the same pool, counted in these metrics.
     #[must_use]
     pub fn counted_in(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
     }
 
-    /// The same pool, with a standby for reads that may be a little old.
+    /// Returns the same pool, with a standby for reads that may be slightly old.
     #[must_use]
     pub fn with_standby(self, standby: Standby) -> Self {
         Self { standby: Some(standby), ..self }
     }
 
-    /// Where it is counted, as is all that is done with it.
+    /// Where the pool, and all work done through it, is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Has connections counted before each scrape.
+    /// Counts the connections before each scrape.
     pub fn look(&self) -> Looking {
         let (pool, standby) = (self.pool.clone(), self.standby.clone());
         self.metrics.before_each_scrape(move |families| {
@@ -161,13 +161,12 @@ impl Db {
 
     /// Runs `work` in one transaction of the caller's tenant that may change rows.
     ///
-    /// `work` runs again, a few times, when Postgres gave it up for the sake of another
-    /// transaction, so it must have no effect but on `tx`.
+    /// `work` runs again, a few times, if Postgres aborted it in favour of another transaction. So it must have no
+    /// effect except on `tx`.
     ///
     /// # Errors
     ///
-    /// What `work` returned, with the transaction rolled back; or what can happen to any
-    /// transaction.
+    /// What `work` returned, with the transaction rolled back; or any error that a transaction may have.
     pub async fn write<R, F>(&self, caller: &Caller, deadline: Deadline, work: F) -> Result<R>
     where
         F: for<'t> Work<&'t TenantTx, Result<R>>,
@@ -176,8 +175,8 @@ impl Db {
         tenant_tx::run(self, caller, Access::ReadWrite, deadline, work, |_| None).await
     }
 
-    /// The same, with a statement that is sent together with COMMIT, as what `work` returned needs it.
-    /// It costs no round trip of its own.
+    /// As [`Db::write`], with a last statement, made from the result of `work`, that is sent together with COMMIT. It
+    /// costs no round trip of its own.
     ///
     /// # Errors
     ///
@@ -196,8 +195,8 @@ impl Db {
         tenant_tx::run(self, caller, Access::ReadWrite, deadline, work, last).await
     }
 
-    /// Runs `work` in one transaction of the caller's tenant that only reads, at the standby if what it shows is fresh
-    /// enough. What goes wrong there is read here.
+    /// Runs `work` in one read-only transaction of the caller's tenant. It runs at the standby if the standby is
+    /// fresh enough. A read that fails there for a reason of the standby's own runs again at the primary.
     ///
     /// # Errors
     ///
@@ -234,15 +233,15 @@ impl Db {
         tenant_tx::run(self, caller, access, deadline, work, |_| None).await
     }
 
-    /// A position up to which all is written that was committed before, for those who read it at the standby; none where
-    /// there is no standby, or the primary does not say.
+    /// Returns a position of the primary's log that covers every earlier commit, for callers that then read at the
+    /// standby. `None` if there is no standby, or the primary does not answer.
     pub async fn position(&self) -> Option<Position> {
         let standby = self.standby.as_ref()?;
         tokio::time::timeout(POSITION_WAIT, standby.position()).await.ok()?
     }
 
-    /// Runs `work` in one transaction of the caller's tenant that sees one moment: what others commit
-    /// between its statements does not show.
+    /// Runs `work` in one transaction of the caller's tenant that sees one moment: commits between its statements are
+    /// not visible.
     ///
     /// # Errors
     ///
@@ -255,15 +254,15 @@ impl Db {
         self.read(caller, (Access::Snapshot, None), deadline, work).await
     }
 
-    /// A transaction for one tenant or several, on a connection that knows the named `statements`. Where one
-    /// does not yet, they are run there once, as the caller's, and taken back.
+    /// Opens a transaction for one tenant or several, on a connection on which the named `statements` are prepared.
+    /// If they are not prepared yet, they run there once as the caller, and are rolled back.
     ///
-    /// What those it is for have `waited` before counts as if it had waited for a connection, so that they
-    /// are refused within the limit.
+    /// The time that its callers have already `waited` counts as waiting for a connection, so that they are refused
+    /// within the limit.
     ///
     /// # Errors
     ///
-    /// When there is no connection, or no time left; or what `statements` returned.
+    /// If there is no connection, or no time left; or what `statements` returned.
     pub async fn batch<F>(
         &self,
         caller: &Caller,
@@ -277,7 +276,7 @@ impl Db {
         BatchTx::open(self, caller, (Access::ReadWrite, whose, waited), deadline, statements).await
     }
 
-    /// The same for a transaction that only reads.
+    /// As [`Db::batch`], for a transaction that only reads.
     ///
     /// # Errors
     ///
@@ -295,7 +294,7 @@ impl Db {
         BatchTx::open(self, caller, (Access::ReadOnly, whose, waited), deadline, statements).await
     }
 
-    /// Whether a connection that nobody uses answers within `patience`; `None` where there is none.
+    /// Whether an idle connection answers within `patience`; `None` if no connection is idle.
     pub(super) async fn probe(&self, patience: Duration) -> Option<bool> {
         let mut timeouts = self.pool.timeouts();
         timeouts.wait = Some(Duration::ZERO);
@@ -307,17 +306,17 @@ impl Db {
         Some(matches!(answer.await, Ok(Ok(()))))
     }
 
-    /// Whether calls wait for a connection at this moment, and all are in use.
+    /// Whether all connections are in use and calls wait for one.
     pub fn is_exhausted(&self) -> bool {
         self.pool.status().available == 0 && self.metrics.pool.waiting.get() > 0
     }
 
-    /// What is known of COMMITs.
+    /// What is known about COMMITs.
     fn commits(&self) -> &Commits {
         &self.commits
     }
 
-    /// Closes all connections as they become free, and refuses new ones.
+    /// Closes each connection once it is free, and refuses new ones.
     pub fn close(&self) {
         self.pool.close();
         if let Some(standby) = &self.standby {
@@ -325,7 +324,8 @@ impl Db {
         }
     }
 
-    /// A connection for a tenant's work, or for that of many, which has `waited` already.
+    /// Returns a connection for the work of one tenant, or of many if `tenant` is `None`. The work has `waited`
+    /// already.
     async fn connection(
         &self,
         tenant: Option<TenantId>,
@@ -372,7 +372,7 @@ impl Db {
 }
 
 impl Whose {
-    /// The tenant whose work it is alone.
+    /// The tenant, if the work belongs to one tenant only.
     fn tenant(self, caller: &Caller) -> Option<TenantId> {
         match self {
             Self::Many => None,
@@ -381,13 +381,13 @@ impl Whose {
     }
 }
 
-/// Whether what went wrong at the standby may be in order at the primary: it is away or full, cancels what is in the way
-/// of its replay, or has not replayed a migration yet.
+/// Whether a read that failed at the standby may succeed at the primary. The standby may be away or full, may cancel
+/// reads that block its replay, or may not have replayed a migration yet.
 fn may_be_other_here(error: &Error) -> bool {
     matches!(error.code(), Code::Unavailable | Code::Aborted | Code::Internal | Code::DeadlineExceeded)
 }
 
-/// No connection became free in time.
+/// The error if no connection became free in time.
 pub(crate) fn none_free(cause: &'static str) -> Error {
     Error::Unavailable {
         reason: crate::pb::ErrorReason::DatabaseBusy,

@@ -1,4 +1,4 @@
-//! Connections that serve tenants, as the pool makes and takes them.
+//! The connections that serve tenants, as the pool creates and recycles them.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,36 +17,36 @@ use super::wire::Wire;
 use super::{Target, citus};
 use crate::error::Error;
 
-/// How long the plans of a batch are kept, in milliseconds. Making them takes one or two: little
-/// enough to do so every second, and often enough that a table does not outgrow them by much.
+/// How long the plans of a batch are kept, in milliseconds. Making them takes one or two: little enough to do it
+/// every second, and often enough that a table does not grow much meanwhile.
 const PLANS_LAST_MS: u64 = 1_000;
 
-/// How statements of a batch, and those that read, are planned: for values of any kind, and anew every
-/// second, by index whatever the tables look like at that moment. A plan that was made for small tables
-/// reads them as a whole, and would be kept while they grow.
+/// How the statements of a batch, and those that read, are planned: for any values, anew every second, and by index
+/// regardless of the tables' sizes. A plan made for small tables reads them completely, and would be kept while they
+/// grow.
 const GENERIC_PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
 
-/// How they are planned on Citus, which makes plans for values of any kind so dear that none is chosen.
+/// How they are planned on Citus. Citus makes plans for any values so expensive that the planner never chooses them.
 const PLANS_OF_ANY_KIND: &str = "SET LOCAL plan_cache_mode = auto";
 
-/// What stands between two statements of [`Connection::run`], and nowhere in one.
+/// What separates two statements of [`Connection::run`]. It occurs in no statement.
 const BETWEEN: &str = "; ";
 
-/// A connection, and what is known of it.
+/// A connection, and what is known about it.
 ///
-/// Everything on it goes through a shared reference: several statements can be on their way at once,
-/// and Postgres takes them in the order in which they were sent.
+/// All work on it goes through a shared reference: several statements can be in flight at once, and Postgres takes
+/// them in the order in which they were sent.
 pub(super) struct Connection {
     wire: Wire,
-    /// Whether it leads to Citus.
+    /// Whether the connection leads to Citus.
     distributed: bool,
     /// Whether a transaction is open, or may be.
     open: AtomicBool,
-    /// Whether what it leads to does not serve us, though it may answer.
+    /// Whether the server behind the connection is unusable, although it may answer.
     useless: AtomicBool,
-    /// The batches whose statements are prepared.
+    /// The names of the batches whose statements are prepared.
     known: Mutex<Vec<&'static str>>,
-    /// When its plans were last thrown away, in milliseconds since it was opened.
+    /// When the connection's plans were last discarded, in milliseconds since it was opened.
     planned_ms: AtomicU64,
     opened: Instant,
     commits: Commits,
@@ -57,19 +57,19 @@ impl Connection {
         &self.wire
     }
 
-    /// What is known of the COMMITs of all connections.
+    /// What is known about the COMMITs of all connections.
     pub(super) fn commits(&self) -> &Commits {
         &self.commits
     }
 
-    /// How statements are planned that are planned for values of any kind. Citus cannot do that: which node has
-    /// the rows depends on the value, so it is left to plan as it likes.
+    /// The setting for statements that are planned for any values. Citus cannot do that: which node has the rows
+    /// depends on the value. So on Citus the planner chooses.
     pub(super) fn generic_plans(&self) -> &'static str {
         if self.distributed { PLANS_OF_ANY_KIND } else { GENERIC_PLANS }
     }
 
-    /// Runs statements without parameters. They are one message, but where they lead to Citus: it sends the whole
-    /// message of each SET to its nodes.
+    /// Runs statements without parameters. They are one message, except on Citus, which would send the whole message
+    /// to its nodes for each SET in it.
     pub(super) async fn run(&self, sql: &str) -> diesel::QueryResult<()> {
         let run = async |sql: &str| {
             let mut connection = self.wire.connection();
@@ -85,14 +85,14 @@ impl Connection {
         self.open.store(open, Ordering::Relaxed);
     }
 
-    /// Keeps the connection from whoever comes next, where an outcome on it says so.
+    /// Keeps the connection from being used again, if the outcome says so.
     pub(super) fn judge<R>(&self, outcome: &crate::error::Result<R>) {
         if outcome.as_ref().is_err_and(Error::ends_connection) {
             self.useless.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether the statements of a batch are prepared.
+    /// Whether the statements of this batch are prepared.
     pub(super) fn knows(&self, batch: &'static str) -> bool {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&batch)
     }
@@ -101,7 +101,8 @@ impl Connection {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
     }
 
-    /// Whether its plans are so old that tables may have outgrown them. They are made anew then.
+    /// Whether the plans are so old that tables may have outgrown them. If so, it counts them as renewed: the caller
+    /// discards them.
     pub(super) fn outgrows_plans(&self) -> bool {
         let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         let old = now.saturating_sub(self.planned_ms.load(Ordering::Relaxed)) >= PLANS_LAST_MS;
@@ -112,8 +113,8 @@ impl Connection {
     }
 }
 
-/// A connection that some work has, until this is dropped: first the connection is free again, and then
-/// the next may take one.
+/// A connection that is lent to some work until this is dropped. Then the connection is free again first, and the
+/// turns end after that.
 pub(super) struct Lent {
     connection: Object<Connector>,
     _turns: Option<(Option<Turn>, Turn)>,
@@ -133,7 +134,7 @@ impl Deref for Lent {
     }
 }
 
-/// Makes connections to a database.
+/// Creates connections to a database.
 pub(super) struct Connector {
     pub(super) target: Target,
     pub(super) commits: Commits,
@@ -161,10 +162,9 @@ impl Manager for Connector {
         })
     }
 
-    /// Takes a connection back, unless it is lost or in doubt, or leads to a Postgres that only reads, as one
-    /// does after a failover, or its transaction was left half way. There is no question to the server: that
-    /// would cost every call a round trip, and a broken connection shows at BEGIN, before anything has
-    /// happened.
+    /// Takes a connection back. It refuses a connection that is lost or in doubt, that leads to a read-only Postgres
+    /// (as after a failover), or whose transaction was left open. It does not ask the server: that would cost every
+    /// call a round trip, and a broken connection shows at BEGIN, before anything has happened.
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<ConnectionError> {
         let left = *connection.open.get_mut() || *connection.useless.get_mut();
         if left || connection.wire.is_given_up() || connection.wire.connection_mut().is_broken() {

@@ -1,8 +1,8 @@
-//! Whether statements that were prepared in one transaction are there in the next, also where a pooler hands
-//! sessions around.
+//! Checks whether statements prepared in one transaction still exist in the next, even if a pooler moves clients
+//! between sessions.
 //!
-//! Every call relies on it. A pooler that does not see to it works until two transactions of a client happen to get
-//! different sessions, so this is brought about at the start: between two transactions of one connection, another
+//! Every call relies on this. A pooler without it works until two transactions of a client happen to get different
+//! sessions. So the check makes that happen at the start: between two transactions of one connection, another
 //! connection takes the session of the first.
 
 use std::future::pending;
@@ -16,25 +16,26 @@ use tokio_stream::{Stream, StreamExt};
 
 use super::{NoAnswer, Target, Wire, connect};
 
-/// How often the other connection tries to get the session of the first. A pooler gives it the one that was used
-/// last, unless other clients are faster; without a pooler it never gets it.
+/// How often the other connection tries to get the session of the first. A pooler gives it the session that was used
+/// last, unless other clients are faster. Without a pooler it never gets it.
 const ROUNDS: u32 = 5;
 
-/// How long an answer may take. A pooler that has one session alone lets the second connection wait for the first.
+/// How long an answer may take. A pooler that has a single session makes the second connection wait for the first.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Which session it is, and what is prepared.
+/// A question for the session's id, and at the same time the statement that is prepared.
 const QUESTION: &str = "SELECT pg_backend_pid()";
 
-/// Whether they are. True where nobody knows, as the pooler has one session alone.
+/// Whether prepared statements persist. Also true if that cannot be found out, because the pooler has a single
+/// session.
 ///
 /// # Errors
 ///
-/// When there is no connection.
+/// If there is no connection.
 pub async fn keeps_statements(target: &Target) -> ConnectionResult<bool> {
     let (one, of_one) = target.open_listening().await?;
     let (other, of_other) = target.open_listening().await?;
-    // The clients have answers only while somebody reads what comes.
+    // The clients get answers only while their messages are read.
     tokio::select! {
         kept = keep_statements(&one, &other) => kept.map_err(ConnectionError::BadConnection),
         never = read(of_one) => match never {},
@@ -62,8 +63,8 @@ async fn keep_statements(one: &Wire<Client>, other: &Wire<Client>) -> Result<boo
     Ok(true)
 }
 
-/// Whether a statement is there in another session than that in which it was prepared; `None` where that could not
-/// be found out.
+/// Whether a statement exists in another session than the one in which it was prepared; `None` if that could not be
+/// found out.
 async fn is_kept(one: &Wire<Client>, other: &Wire<Client>) -> Result<Option<bool>, NoAnswer<Error>> {
     let prepared = one.ask_shared(PATIENCE, async |client| {
         client.batch_execute("BEGIN").await?;
@@ -91,7 +92,7 @@ async fn is_kept(one: &Wire<Client>, other: &Wire<Client>) -> Result<Option<bool
     kept
 }
 
-/// Whether a session does not know a statement, or knows another one by its name.
+/// Whether the session does not know a statement, or knows another statement by its name.
 fn is_forgotten(error: &Error) -> bool {
     error.code().is_some_and(|code| {
         [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(code)

@@ -5,11 +5,11 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::schema::service_keys::dsl;
 
-/// The key that page tokens are signed with, which a migration made.
+/// Returns the key that signs page tokens. A migration created it.
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn page_token(connection: &mut AsyncPgConnection) -> diesel::QueryResult<Vec<u8>> {
     dsl::service_keys.find("page_token").select(dsl::value).first(connection).await
 }

@@ -7,9 +7,9 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::query_source::Column;
 use diesel::sql_types::{Bool, Jsonb};
 
-/// A column of a selection that is read where `read` is set, and is `otherwise`, an expression, where it is not.
+/// A selected column that is read if `read` is set, and is the expression `otherwise` if not.
 ///
-/// One statement serves both, and Postgres does not read what it does not show.
+/// One statement serves both cases, and Postgres does not read a column that is not shown.
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct Shown<C> {
     column: C,
@@ -17,7 +17,7 @@ pub struct Shown<C> {
     otherwise: &'static str,
 }
 
-/// The column where `read` is set; otherwise null.
+/// The column if `read` is set; otherwise null.
 pub fn shown<C>(column: C, read: bool) -> Shown<C>
 where
     C: Column<SqlType = diesel::sql_types::Nullable<Jsonb>>,
@@ -25,7 +25,7 @@ where
     Shown { column, read, otherwise: "NULL" }
 }
 
-/// The column where `read` is set; otherwise this JSON, which no client can say.
+/// The column if `read` is set; otherwise this JSON, which no client can send.
 pub fn shown_or<C: Column<SqlType = Jsonb>>(column: C, read: bool, json: &'static str) -> Shown<C> {
     Shown { column, read, otherwise: json }
 }

@@ -1,9 +1,10 @@
-//! A standby that may answer reads whose callers allow what is a little old.
+//! A standby that answers reads whose callers accept slightly old data.
 //!
-//! A task asks the primary how long its write-ahead log is, and the standby how much of that it has replayed, again and
-//! again. What the standby shows is no older than the moment at which the primary's log was last no longer than that.
-//! This holds whatever the clocks of both say, and also where nothing is written. A standby that is not heard any more
-//! is not read, however old a caller allows what it reads to be: a call would wait for it in vain.
+//! A task repeatedly asks the primary for the position of its write-ahead log, and the standby for the position that
+//! it has replayed. The standby's data is no older than the last moment at which the primary's position was not
+//! beyond the replayed one. This does not depend on the clocks of both, and also holds if nothing is written. A
+//! standby that does not answer any more is not read, even by callers that accept very old data: a call would wait
+//! for it in vain.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,25 +22,26 @@ use tokio_util::sync::CancellationToken;
 use super::kept::Kept;
 use super::{Db, Target};
 
-/// The time between two looks, which is about how old what a standby shows seems at least.
+/// The time between two looks. The data of a standby seems at least about this old.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A standby that has not been heard for so long is not read: several times what a look takes, and short for calls.
+/// A standby that has been silent for this long is not read: several times the length of a look, and short for a
+/// call.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 
-/// Looks at the primary that are remembered: a standby that is further behind is not known to be of any age.
+/// How many looks at the primary are remembered. The age of a standby that is further behind is unknown.
 const REMEMBERED: usize = 6_000;
 
-/// Calls that wait to be told where the primary is. More are not told, and read at the primary.
+/// How many calls may wait for the primary's position. Further calls get none, and then read at the primary.
 const WAITING: usize = 4_096;
 
-/// Where the primary is.
+/// Asks for the primary's position.
 const WRITTEN: &str = "SELECT pg_current_wal_lsn()::text AS position";
 
-/// How far the standby has come. One that was promoted is the primary.
+/// Asks how far the standby has replayed. A promoted standby is the primary.
 const REPLAYED: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                         ELSE pg_current_wal_lsn() END::text AS position";
 
@@ -66,16 +68,16 @@ impl FromStr for Position {
     }
 }
 
-/// How old what a call reads may be.
+/// How old the data that a call reads may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// Older than this it is not.
+    /// The maximum age.
     pub max_staleness: Duration,
-    /// All that was written up to here is there.
+    /// The position up to which all writes must be visible.
     pub position: Option<Position>,
 }
 
-/// A standby, and what is known of it.
+/// A standby, and what is known about it.
 #[derive(Clone)]
 pub struct Standby {
     db: Arc<Db>,
@@ -83,23 +85,23 @@ pub struct Standby {
     questions: mpsc::Sender<oneshot::Sender<Position>>,
 }
 
-/// What the looks have found.
+/// The results of the looks.
 #[derive(Debug, Default)]
 struct State {
-    /// The positions of the primary, the latest last, that the standby may not have replayed; each with when it was
-    /// not yet asked for. The first is one that it has, where there is one.
+    /// Positions of the primary, the latest last, each with the time just before it was asked for. The standby may
+    /// not have replayed them yet, except the first, which it has replayed if possible.
     written: VecDeque<(Instant, Position)>,
-    /// How far the standby has come, and when it said so.
+    /// How far the standby has replayed, and when it said so.
     replayed: Option<(Position, Instant)>,
 }
 
 impl State {
-    /// Notes where the primary is, as it was asked at this time.
+    /// Records the primary's position, which was asked for at this time.
     fn write(&mut self, asked: Instant, position: Position) {
         if self.written.len() >= REMEMBERED {
             self.written.pop_front();
         }
-        // A primary that was promoted may begin before where the other ended.
+        // A promoted primary may begin before the position where the old primary ended.
         while self.written.back().is_some_and(|(_, last)| *last > position) {
             self.written.pop_back();
         }
@@ -107,13 +109,13 @@ impl State {
         self.forget();
     }
 
-    /// Notes how far the standby has come.
+    /// Records how far the standby has replayed.
     fn replay(&mut self, position: Position) {
         self.replayed = Some((position, Instant::now()));
         self.forget();
     }
 
-    /// Leaves out what the standby has replayed, but for the last of it.
+    /// Forgets the positions that the standby has replayed, except the last of them.
     fn forget(&mut self) {
         let Some((replayed, _)) = self.replayed else { return };
         while self.written.get(1).is_some_and(|(_, position)| *position <= replayed) {
@@ -121,7 +123,7 @@ impl State {
         }
     }
 
-    /// How old what the standby shows may be. `None` where it is silent, or too far behind to be known.
+    /// How old the standby's data may be; `None` if it is silent, or so far behind that its age is unknown.
     fn age(&self) -> Option<Duration> {
         let (replayed, heard) = self.replayed?;
         if heard.elapsed() > SILENT_AFTER {
@@ -131,14 +133,14 @@ impl State {
         (*position <= replayed).then(|| asked.elapsed())
     }
 
-    /// Whether the standby shows what a call wants.
+    /// Whether the standby is fresh enough for a call.
     fn serves(&self, Freshness { max_staleness, position }: Freshness) -> bool {
         let has = |position| self.replayed.is_some_and(|(replayed, _)| position <= replayed);
         self.age().is_some_and(|age| age <= max_staleness) && position.is_none_or(has)
     }
 }
 
-/// The task that looks at both.
+/// The task that looks at the primary and at the standby.
 pub struct Looks {
     primary: Kept,
     standby: Kept,
@@ -147,7 +149,7 @@ pub struct Looks {
 }
 
 impl Standby {
-    /// The standby with this pool at this place, of this primary. Nothing is read there before [`Looks::run`] has looked.
+    /// Creates the standby of this primary, with this pool. It serves no reads before [`Looks::run`] has looked.
     pub fn new(db: Db, standby: Target, primary: Target) -> (Self, Looks) {
         let state = Arc::new(Mutex::default());
         let (questions, asked) = mpsc::channel(WAITING);
@@ -160,23 +162,24 @@ impl Standby {
         (Self { db: Arc::new(db), state, questions }, looks)
     }
 
-    /// Its pool, if it shows what a call wants at this moment.
+    /// The standby's pool, if it is fresh enough for a call at this moment.
     pub(super) fn serving(&self, freshness: Freshness) -> Option<&Db> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.serves(freshness).then_some(&*self.db)
     }
 
-    /// How old what it shows may be at this moment; `None` where that is not known.
+    /// How old the standby's data may be at this moment; `None` if unknown.
     pub(super) fn age(&self) -> Option<Duration> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).age()
     }
 
-    /// Its pool, however old what it shows is.
+    /// The standby's pool, however old its data is.
     pub(super) fn db(&self) -> &Db {
         &self.db
     }
 
-    /// A position up to which all is written that was committed before; none where the primary does not say.
+    /// Returns a position of the primary's log that covers every earlier commit; `None` if the primary does not
+    /// answer.
     pub(super) async fn position(&self) -> Option<Position> {
         let (answer, position) = oneshot::channel();
         self.questions.try_send(answer).ok()?;
@@ -185,7 +188,7 @@ impl Standby {
 }
 
 impl Looks {
-    /// Looks again and again, until `stop`. Answers about the primary do not wait for the standby.
+    /// Looks until `stop`. Looks at the primary do not wait for the standby.
     pub async fn run(self, stop: CancellationToken) {
         let Self { primary, standby, state, questions } = self;
         tokio::select! {
@@ -195,7 +198,7 @@ impl Looks {
     }
 }
 
-/// Asks the primary where it is, again and again, and at once for calls that wait.
+/// Asks the primary for its position at each tick, and at once for calls that wait.
 async fn look_at_primary(
     mut primary: Kept,
     state: &Mutex<State>,
@@ -217,20 +220,20 @@ async fn look_at_primary(
             Ok(position) => {
                 state.lock().unwrap_or_else(PoisonError::into_inner).write(asked, position);
                 for answer in waiting.drain(..) {
-                    // A call that does not wait any more does not need it.
+                    // A call that has stopped waiting does not need the position.
                     let _ = answer.send(position);
                 }
             }
             Err(error) => {
                 tracing::debug!(error, "the primary does not say where it is");
-                // The calls learn it by the end of their channels.
+                // The calls notice it because their channels close.
                 waiting.clear();
             }
         }
     }
 }
 
-/// Asks the standby how far it has come, again and again.
+/// Asks the standby at each tick how far it has replayed.
 async fn look_at_standby(mut standby: Kept, state: &Mutex<State>) {
     let mut look = looks();
     loop {
@@ -292,10 +295,10 @@ mod tests {
         assert!(!state.serves(within(u64::MAX / 2)));
         state.replay(Position(10));
         assert!(state.serves(within(6_000)) && !state.serves(within(4_000)));
-        // Nothing is written: it becomes newer by itself.
+        // Nothing is written: the data becomes fresher with each look.
         state.write(ago(3_000), Position(10));
         assert!(state.serves(within(4_000)) && !state.serves(within(2_000)));
-        // It is behind.
+        // The standby is behind.
         state.write(ago(1_000), Position(20));
         state.replay(Position(19));
         assert!(state.serves(within(4_000)) && !state.serves(within(2_000)));

@@ -1,13 +1,13 @@
 //! Transactions of tenants.
 //!
-//! What a transaction says goes out without waiting for the answer to what it said before, wherever
-//! that is safe. BEGIN, which takes rights away and names the tenant, is followed at once by the first
-//! statement: they arrive in this order, and where BEGIN failed, what came after it is thrown away
-//! with the transaction. COMMIT waits for the last answer. Only the end of a transaction that read is
-//! not waited for: there is nothing to learn from it. So a read is one round trip.
+//! Where it is safe, a statement is sent without waiting for the answer to the one before. BEGIN, which drops rights
+//! and names the tenant, is followed at once by the first statement. They arrive in this order, and if BEGIN fails,
+//! the transaction discards the outcome of the statements after it. COMMIT waits for the last answer. The end of a
+//! transaction that only read is not awaited, because its answer says nothing new. So a read is one round trip.
 //!
-//! Postgres is told how long each statement may take, and so is the [`Wire`], for a Postgres that does not
-//! keep to it. A transaction whose answer was missed before its COMMIT had no effect; after that nobody knows.
+//! Postgres is told how long each statement may take. The [`Wire`] has a limit too, for a Postgres that does not keep
+//! to its own. A transaction whose answer was missed before its COMMIT had no effect; after that its outcome is
+//! unknown.
 
 mod plans;
 
@@ -31,68 +31,68 @@ use crate::error::{Error, Result};
 use crate::metrics::{Flight, Metrics};
 use crate::traces::Trace;
 
-/// How often a transaction is run in all when others keep it from finishing. A deadlock has a
-/// winner each time, so three meet nearly every case, and more would hide a fault of ours.
+/// How often a transaction is run in total if others keep it from finishing. A deadlock has a winner each time, so
+/// three attempts are enough in nearly every case. More would hide a bug of this service.
 const ATTEMPTS: u32 = 3;
 
-/// The longest pause before another attempt: several times what a transaction takes.
+/// The longest pause before another attempt: several times the length of a transaction.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
 
-/// A batch may take this part of what a transaction may: whoever comes after it waits for it, and may then wait
-/// as long for a lock that it left with a process of Postgres that is stopped.
+/// A batch may take this fraction of a transaction's limit. The work behind it waits for the batch, and may then wait
+/// as long again for a lock that the batch left in a stopped Postgres process.
 const BATCH_SHARE: u32 = 2;
 
-/// How long a COMMIT may take. Postgres's own limits do not end one that waits for a lost standby.
+/// How long a COMMIT may take. Postgres's own limits do not end a COMMIT that waits for a lost standby.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a ROLLBACK may take, which has nothing to wait for.
+/// How long a ROLLBACK may take. It has nothing to wait for.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a transaction may sit idle: none ever does, unless this process or its network died. Its locks
-/// are in the way of others until then, who wait for them about as long.
+/// How long a transaction may sit idle. That happens only if this process or its network died. Until then the locks
+/// of the transaction block others, which wait for them about as long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest `statement_timeout` that Postgres takes, 24 days: clients may ask for 11,000 years.
+/// The longest `statement_timeout` that Postgres accepts, 24 days. Clients may ask for 11,000 years.
 const MAX_STATEMENT_MS: u128 = i32::MAX.unsigned_abs() as u128;
 
-/// How statements of a batch, and those that read, are planned anew. Only then does it matter how, so that other
-/// batches need not say it.
+/// Discards all plans, and sets how the statements of a batch, and those that read, are planned next. These settings
+/// matter only while a plan is made, so other transactions need not send them.
 const NEW_PLANS: &str = "; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
                          SET LOCAL enable_mergejoin = off; DISCARD PLANS";
 
-/// When the client stops waiting.
+/// The moment when the client stops waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// That long from now.
+    /// This long from now.
     pub fn after(duration: Duration) -> Self {
         Self(Instant::now() + duration)
     }
 
-    /// What is left; `None` when nothing is.
+    /// The time that is left; `None` if none is.
     pub fn remaining(self) -> Option<Duration> {
         self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
-    /// The same, or that long from now, if that is sooner.
+    /// This deadline, or that long from now, if that is sooner.
     fn at_most(self, limit: Duration) -> Self {
         self.min(Self::after(limit))
     }
 
-    /// When that is.
+    /// The moment of the deadline.
     pub(super) fn at(self) -> Instant {
         self.0
     }
 }
 
-/// A statement that is sent together with COMMIT, in one message: all of its values are in its text, so
-/// that there is nothing to prepare, and nothing that COMMIT could overtake.
+/// A statement that is sent together with COMMIT, in one message. All of its values are in its text, so there is
+/// nothing to prepare, and COMMIT cannot overtake it.
 #[derive(Debug)]
 pub struct LastStatement(String);
 
 impl LastStatement {
-    /// This one, in which nothing came from outside but as a literal that it cannot end.
+    /// Wraps this SQL. Input from outside may appear in it only as an escaped literal.
     pub(crate) fn new(sql: String) -> Self {
         Self(sql)
     }
@@ -111,8 +111,7 @@ pub enum Access {
 
 /// An async closure whose future can move between threads.
 ///
-/// `AsyncFn` alone cannot say so on stable Rust; this is the way round that diesel-async has for
-/// `AsyncFnOnce`.
+/// `AsyncFn` alone cannot express this on stable Rust; diesel-async does the same for `AsyncFnOnce`.
 pub trait Work<T, R>: Fn(T) -> <Self as Work<T, R>>::Future + AsyncFn(T) -> R + Send + Sync {
     /// What the closure returns.
     type Future: Future<Output = R> + Send;
@@ -126,29 +125,29 @@ where
     type Future = F;
 }
 
-/// An open transaction in which only the rows of one tenant exist.
+/// An open transaction in which only the rows of one tenant are visible.
 ///
-/// Only [`Db::write`], [`Db::read`], [`Db::snapshot`] and [`BatchTx::as_tenant`] make one, from a [`Caller`].
+/// Only [`Db::write`], [`Db::read`], [`Db::snapshot`] and [`BatchTx::as_tenant`] create one, from a [`Caller`].
 pub struct TenantTx {
     connection: Arc<Lent>,
     tenant: TenantId,
-    /// Whether the connection knows all statements that come, so that they arrive in the order in which
-    /// they are sent.
+    /// Whether the connection has prepared all statements that follow, so that they arrive in the order in which they
+    /// are sent.
     in_flight: bool,
 }
 
 impl TenantTx {
-    /// The tenant, for the queries to say it too.
+    /// The tenant, for queries that name it as well.
     pub fn tenant(&self) -> uuid::Uuid {
         self.tenant.as_uuid()
     }
 
-    /// Runs statements in this order: in one flight where the connection knows them, and otherwise one
-    /// after the other (see [`BatchTx`]).
+    /// Runs statements in this order: in one flight if the connection has prepared them, and otherwise one after the
+    /// other (see [`BatchTx`]).
     ///
     /// # Errors
     ///
-    /// What the first that failed returned.
+    /// What the first statement that failed returned.
     pub async fn in_order<const N: usize>(&self, statements: [BoxFuture<'_, Result<()>>; N]) -> Result<()> {
         if self.in_flight {
             return one_flight(statements).await.map(|_| ());
@@ -159,35 +158,34 @@ impl TenantTx {
         Ok(())
     }
 
-    /// The connection, for `store` functions. Several statements may be on their way at once.
+    /// The connection, for `store` functions. Several statements may be in flight at once.
     pub fn connection(&self) -> &AsyncPgConnection {
         self.connection.wire().connection()
     }
 }
 
-/// A transaction that serves several tenants, one after the other, in two flights: one that begins it, and
-/// one that commits it.
+/// A transaction that serves several tenants, one after the other, in two flights: one begins it, and one commits it.
 ///
-/// Its connection has run every statement of a batch before. One that it has not seen is prepared before
-/// it is sent, which lets those that come after it overtake it, COMMIT among them.
+/// Its connection has run every statement of the batch before. An unknown statement is prepared before it is sent, so
+/// that later ones overtake it, COMMIT among them.
 pub struct BatchTx {
     connection: Arc<Lent>,
     begin: String,
     /// Until when each flight must be answered.
     limit: Limit,
-    /// The tenant that was named last.
+    /// The tenant that was set last.
     named: Mutex<TenantId>,
-    /// Whether the connection knows the statements.
+    /// Whether the connection has prepared the statements.
     in_flight: bool,
-    /// Where its flights are measured.
+    /// Where the flights are measured.
     metrics: Metrics,
-    /// Where they are told.
+    /// Where the flights are traced.
     trace: Trace,
 }
 
 impl BatchTx {
-    /// A connection that knows the named statements, with nothing begun on it. The transaction begins in
-    /// the caller's name.
+    /// Opens a connection that has prepared the named statements; the transaction has not begun. It begins as the
+    /// caller's tenant.
     pub(super) async fn open<F>(
         db: &Db,
         caller: &Caller,
@@ -269,12 +267,12 @@ impl BatchTx {
         answer
     }
 
-    /// Runs `work` as the caller's tenant. The statements of several such calls in one flight arrive in
-    /// its order, each with its tenant.
+    /// Runs `work` as the caller's tenant. The statements of several such calls in one flight arrive in its order,
+    /// each with its tenant.
     ///
     /// # Errors
     ///
-    /// What `work` returned. Nothing of the batch can be committed after an error.
+    /// What `work` returned. After an error nothing of the batch can be committed.
     pub async fn as_tenant<R, F>(&self, caller: &Caller, work: F) -> Result<R>
     where
         F: for<'t> Work<&'t TenantTx, Result<R>>,
@@ -301,12 +299,11 @@ impl BatchTx {
         try_join(named, work(&tx)).await.map(|((), outcome)| outcome)
     }
 
-    /// Runs the last flight, and commits in it. A statement that fails makes Postgres take everything
-    /// back.
+    /// Runs the last flight and commits in it. If a statement fails, Postgres rolls everything back.
     ///
     /// # Errors
     ///
-    /// What the flight returned; UNAVAILABLE when nobody knows whether it was committed.
+    /// What the flight returned; UNAVAILABLE if it is unknown whether the transaction was committed.
     pub async fn commit<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
         let last = async {
             let mut flight = pin!(flight);
@@ -332,7 +329,7 @@ impl BatchTx {
                 self.connection.judge(&outcome);
                 match (committed, outcome) {
                     (Ok(()), outcome) => outcome,
-                    // The statement's own error says more.
+                    // The statement's own error is more specific.
                     (Err(_), Err(error)) if error.of_all().is_none() || error.is_of_part() => Err(error),
                     (Err(error), _) => Err(error),
                 }
@@ -358,7 +355,7 @@ impl BatchTx {
         self.begin(flight).await
     }
 
-    /// Takes everything back.
+    /// Rolls everything back.
     pub async fn rollback(&self) {
         rollback(&self.connection).await;
     }
@@ -366,9 +363,9 @@ impl BatchTx {
 
 /// How far the last flight of a batch came.
 enum Last<R> {
-    /// It ended at once, and COMMIT was not sent.
+    /// The flight ended at once, and COMMIT was not sent.
     Known(Result<R>),
-    /// COMMIT was sent with it: what became of that, and of the flight.
+    /// COMMIT was sent with the flight: the outcome of each.
     Sent(Result<()>, Result<R>),
 }
 
@@ -381,15 +378,15 @@ impl<R> Last<R> {
     }
 }
 
-/// What came back of a flight, if anything did.
+/// The answer to a flight, unless it was missed.
 type Answer<R> = std::result::Result<R, Missed>;
 
-/// How a flight failed, if it did.
+/// Returns the code of a flight's error, if it failed.
 fn error_of<R>(answer: &Answer<R>, error: impl FnOnce(&R) -> Option<&Error>) -> Option<Code> {
     answer.as_ref().map_or(Some(Code::Unavailable), |answer| error(answer).map(Error::code))
 }
 
-/// The same of a flight with BEGIN, which only fails with its connection.
+/// As [`error_of`], for a flight with BEGIN. BEGIN fails only with its connection.
 fn error_of_begun<R>(answer: &Answer<(QueryResult<()>, Result<R>)>) -> Option<Code> {
     match answer {
         Ok((Ok(()), outcome)) => outcome.as_ref().err().map(Error::code),
@@ -397,13 +394,13 @@ fn error_of_begun<R>(answer: &Answer<(QueryResult<()>, Result<R>)>) -> Option<Co
     }
 }
 
-/// Runs what goes out when it is first polled, in this order. The task is not made to pause between
-/// them, as tokio makes one that does much: what comes later would overtake what has to wait. The first
-/// that fails at once keeps those after it from being sent.
+/// Runs futures that each send when first polled, in this order. tokio would make a busy task pause between them, and
+/// then later statements would overtake one that has to wait. So the task runs unconstrained. If one fails at once,
+/// those after it are not sent.
 ///
 /// # Errors
 ///
-/// What the first that failed returned.
+/// What the first future that failed returned.
 pub async fn one_flight<T, F>(flight: impl IntoIterator<Item = F>) -> Result<Vec<T>>
 where
     F: Future<Output = Result<T>>,
@@ -411,7 +408,7 @@ where
     tokio::task::unconstrained(try_join_all(flight)).await
 }
 
-/// Runs `work` in a transaction, and again where it lost against another one.
+/// Runs `work` in a transaction, and again if it lost against another transaction.
 pub(super) async fn run<R, F>(
     db: &Db,
     caller: &Caller,
@@ -427,7 +424,7 @@ where
     retried(deadline, || run_once(db, caller, (access, deadline), &work, &last)).await
 }
 
-/// Runs a transaction, and again, after a pause, where others kept it from finishing.
+/// Runs a transaction, and again after a pause, if other transactions kept it from finishing.
 ///
 /// # Errors
 ///
@@ -467,8 +464,8 @@ where
     let tx = TenantTx { connection: Arc::clone(&connection), tenant, in_flight: false };
     let plans = match access {
         Access::ReadWrite => String::new(),
-        // What is read by its key or page by page is planned alike for all values, which the planner does
-        // not see: it would plan a page anew for every call. Lists with filters say otherwise.
+        // Reads by key or by page have the same plan for all values. The planner does not know that, and would plan
+        // each call anew. Lists with filters override this.
         Access::ReadOnly | Access::Snapshot if connection.outgrows_plans() => {
             format!("; {}{NEW_PLANS}", connection.generic_plans())
         }
@@ -481,7 +478,7 @@ where
     let flight = wire.answer(Limit::kept_by_postgres(deadline), flight);
     let (begun, outcome) = trace.flight("postgresql transaction", flight, error_of_begun).await?;
     connection.judge(&outcome);
-    // Whatever the statement after it said, it may have said it outside of the transaction.
+    // Without BEGIN, the next statement may have run outside of a transaction, so its outcome is ignored.
     begun?;
     match (outcome, access) {
         (outcome, Access::ReadOnly | Access::Snapshot) => {
@@ -500,8 +497,7 @@ where
     }
 }
 
-/// Opens a transaction and takes its rights away: from here on, even a superuser's connection is
-/// `crm_app`.
+/// Opens a transaction and drops its rights: from here on, even a superuser's connection is `crm_app`.
 fn begin_sql(access: Access, remaining: Duration) -> String {
     format!(
         "BEGIN{access}; SET LOCAL ROLE crm_app; SET LOCAL statement_timeout = {statement}; \
@@ -522,27 +518,26 @@ fn tenant_sql(tenant: TenantId) -> String {
     format!("SET LOCAL app.tenant_id = '{tenant}'")
 }
 
-/// Ends a transaction that changed nothing. COMMIT is sent here and not waited for; whoever has the
-/// connection next speaks after it.
+/// Ends a transaction that changed nothing. COMMIT is sent here and not awaited; the connection's next user sends
+/// after it.
 fn end_read(connection: &Connection) {
     let sent = connection
         .wire()
         .say(|mut wire| tokio::task::unconstrained(wire.batch_execute("COMMIT")).now_or_never());
-    // An answer at once can only be that the connection is lost.
+    // An immediate answer can only mean that the connection is lost.
     if sent.is_none_or(|outcome| outcome.is_ok()) {
         connection.set_open(false);
     }
 }
 
-/// Commits, and waits for it as long as a COMMIT may take.
+/// Commits, and waits for the answer as long as a COMMIT may take.
 async fn commit(connection: &Connection, last: Option<LastStatement>) -> Result<()> {
     let committed = connection.commits().watch(send_commit(connection, last));
     connection.wire().answer(Limit::after(COMMIT_TIMEOUT), committed).await?
 }
 
-/// Runs the last statement and commits; where it fails, Postgres does not come to the COMMIT. After an
-/// error here nobody knows whether it happened, so the connection is given up and the client is told to
-/// ask again.
+/// Runs the last statement and commits. If the statement fails, Postgres does not reach the COMMIT. After an error
+/// here the outcome is unknown, so the connection is given up and the client is told to retry.
 async fn send_commit(connection: &Connection, last: Option<LastStatement>) -> Result<()> {
     let sql = last.map_or_else(|| "COMMIT".to_owned(), |LastStatement(sql)| format!("{sql}; COMMIT"));
     let mut wire = connection.wire().connection();
@@ -558,7 +553,7 @@ async fn send_commit(connection: &Connection, last: Option<LastStatement>) -> Re
     }
 }
 
-/// Rolls back; a connection that cannot is broken, and the pool drops it.
+/// Rolls back. If that fails, the connection is broken, and the pool drops it.
 async fn rollback(connection: &Connection) {
     let rollback = async {
         let mut wire = connection.wire().connection();
@@ -570,7 +565,7 @@ async fn rollback(connection: &Connection) {
     }
 }
 
-/// A pause of random length, so that two transactions that met once do not meet again.
+/// A pause of random length, so that two transactions that collided once do not collide again.
 fn jitter() -> Duration {
     let random = uuid::Uuid::new_v4().as_u128();
     let share = u32::try_from(random % 1000).unwrap_or(0);

@@ -7,8 +7,8 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::{Array, Nullable, Text};
 use serde::{Deserialize, Serialize};
 
-/// A `text[]` without nulls. To Postgres the items of any array may be null; a CHECK says that
-/// these are not.
+/// A `text[]` without nulls. To Postgres the items of any array may be null; a CHECK guarantees
+/// that these are not.
 #[derive(Debug, Clone, PartialEq, Eq, Default, AsExpression, FromSqlRow, Serialize, Deserialize)]
 #[serde(transparent)]
 #[diesel(sql_type = Array<Nullable<Text>>)]

@@ -1,9 +1,8 @@
 //! Places that tenants take in turns.
 //!
-//! A semaphore that is fair to tenants. A place that becomes free goes to the waiting tenant that has the
-//! fewest, and among equals to the one that has waited longest for its turn. No tenant has more than its
-//! share, so that one whose work takes long leaves places for others, and no more than a bounded number of
-//! a tenant's callers wait.
+//! A semaphore that is fair to tenants. A free place goes to the waiting tenant that has the fewest places, and among
+//! equals to the one that has waited longest for its turn. No tenant has more than its share, so a tenant with slow
+//! work leaves places for others. The number of a tenant's callers that wait is bounded.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,26 +10,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// How much room there is.
+/// The sizes of a [`Turns`].
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
-    /// Places in all.
+    /// The total number of places.
     pub places: usize,
-    /// Places of one tenant at most.
+    /// The maximum number of places of one tenant.
     pub share: usize,
-    /// Callers of one tenant that may wait.
+    /// The maximum number of waiting callers of one tenant.
     pub waiting: usize,
 }
 
 impl Room {
-    /// So many places, of which one tenant has half at most, and one at least.
+    /// This many places, of which one tenant has at most half, and may always have one.
     pub fn halved(places: usize, waiting: usize) -> Self {
         let places = places.max(1);
         Self { places, share: places.div_ceil(2), waiting }
     }
 }
 
-/// As many of the tenant's callers wait as may.
+/// The error if the maximum number of the tenant's callers wait already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("as many of the tenant's callers wait for a place as may")]
 pub struct Full;
@@ -50,11 +49,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     taken: usize,
-    /// Only those that have a place or wait for one.
+    /// The tenants that have a place or wait for one.
     tenants: HashMap<Uuid, Tenant>,
-    /// The tenants that wait and have less than their share, by the order in which they are served.
+    /// The tenants that wait and have less than their share, in the order in which they are served.
     next: BTreeSet<Standing>,
-    /// Counts callers and turns, so that both have an order.
+    /// A counter of callers and turns, which gives both an order.
     tickets: u64,
 }
 
@@ -62,11 +61,11 @@ struct State {
 struct Tenant {
     held: usize,
     waiting: BTreeMap<u64, oneshot::Sender<Turn>>,
-    /// The place of the tenant among those that wait for a turn.
+    /// The rank of the tenant among those that wait for a turn.
     standing: Option<Standing>,
 }
 
-/// When a tenant is served: by the places that it has, then by when its turn came up.
+/// The rank of a tenant: first by its places, then by when its turn came up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
     held: usize,
@@ -74,7 +73,7 @@ struct Standing {
     tenant: Uuid,
 }
 
-/// A place, free again when this is dropped.
+/// A place, which is free again when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     shared: Arc<Shared>,
@@ -82,12 +81,12 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// Places as `room` says, all of them free.
+    /// Creates as many free places as `room` says.
     pub fn new(room: Room) -> Self {
         Self { shared: Arc::new(Shared { room, state: Mutex::default() }) }
     }
 
-    /// Waits for a place. A caller that stops waiting takes none.
+    /// Waits for a place. A caller that stops waiting takes no place.
     ///
     /// # Errors
     ///
@@ -97,7 +96,7 @@ impl Turns {
             Answer::Now(turn) => return Ok(turn),
             Answer::Later(ticket, turn) => Waiting { shared: &self.shared, tenant, ticket, turn },
         };
-        // The other end goes only with its turn, or with this wait.
+        // The sender is dropped only together with its turn, or with this wait.
         (&mut waiting.turn).await.map_err(|_| Full)
     }
 }
@@ -109,14 +108,14 @@ enum Answer {
 
 impl Shared {
     fn with<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        // Nothing in here panics half way, so a poisoned state is whole.
+        // Nothing in here panics half way, so the state behind a poisoned lock is consistent.
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn ask(self: &Arc<Self>, tenant: Uuid) -> Result<Answer, Full> {
         self.with(|state| {
             let Tenant { held, waiting, .. } = state.tenants.entry(tenant).or_default();
-            // Where a place is free, nobody waits that may have it.
+            // If a place is free, no tenant that may have it waits.
             if state.taken < self.room.places && *held < self.room.share {
                 *held += 1;
                 state.taken += 1;
@@ -139,8 +138,8 @@ impl Shared {
         Turn { shared: Arc::clone(self), tenant }
     }
 
-    /// Changes the state, and gives away what is free then. A caller that has left meanwhile gives its turn
-    /// back, so this must not hold the lock when it does.
+    /// Changes the state, and gives away the places that are free then. A caller that has left meanwhile gives its
+    /// turn back, which takes the lock again, so the lock must not be held here.
     fn change(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
         let served = self.with(|state| {
             change(state);
@@ -153,7 +152,7 @@ impl Shared {
 }
 
 impl State {
-    /// Takes the free places for those whose turn it is.
+    /// Assigns the free places to the tenants that are next.
     fn serve(&mut self, room: &Room) -> Vec<(Uuid, oneshot::Sender<Turn>)> {
         let mut served = Vec::new();
         while self.taken < room.places
@@ -171,8 +170,8 @@ impl State {
         served
     }
 
-    /// Puts a tenant where it belongs, after its places or callers changed. It keeps its place in line,
-    /// unless it has just had a turn.
+    /// Updates the rank of a tenant after its places or callers changed. It keeps its position in the line, unless it
+    /// has just had a turn.
     fn list(&mut self, id: Uuid, room: &Room) {
         let Some(tenant) = self.tenants.get_mut(&id) else { return };
         let before = tenant.standing.take();
@@ -211,7 +210,7 @@ impl Drop for Turn {
     }
 }
 
-/// A wait for a place.
+/// A caller that waits for a place.
 struct Waiting<'t> {
     shared: &'t Arc<Shared>,
     tenant: Uuid,
@@ -221,7 +220,7 @@ struct Waiting<'t> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        // A caller that was served is not among those that wait; a turn that it did not take goes with
+        // A caller that was served is no longer among those that wait. A turn that it did not take is dropped with
         // the channel.
         self.shared.with(|state| {
             if let Some(tenant) = state.tenants.get_mut(&self.tenant) {

@@ -1,4 +1,4 @@
-//! What keeps tenants apart in the database, checked before the service serves.
+//! What separates tenants in the database, checked before the service serves.
 
 use diesel::sql_types::{Integer, Text};
 use diesel::{QueryableByName, sql_query};
@@ -7,10 +7,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 /// The oldest Postgres whose SQL the schema uses.
 const OLDEST: i32 = 140_000;
 
-/// Everything in the catalog that would let one tenant see another's rows, a sentence each.
+/// Finds everything in the catalog that would let one tenant see another's rows, one sentence each.
 ///
-/// Policies that others add for `crm_app` or for everybody could open what ours close, so ours must
-/// be the only ones.
+/// Other policies for `crm_app` or for PUBLIC could allow what ours forbid, so ours must be the
+/// only ones.
 const BREACHES: &str = "
     SELECT 'The role crm_app does not exist; run crm-backend migrate.' AS problem
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'crm_app')
@@ -58,12 +58,12 @@ struct Server {
     messages: String,
 }
 
-/// What is wrong with the database, a sentence each that says what to do; nothing when it is safe
-/// to serve from it.
+/// Returns what is wrong with the database, one sentence each that says what to do. Returns nothing
+/// if it is safe to serve from it.
 ///
 /// # Errors
 ///
-/// What Postgres said to the questions.
+/// The answer of Postgres to the questions.
 pub async fn breaches(connection: &mut AsyncPgConnection) -> diesel::QueryResult<Vec<String>> {
     let server: Server = sql_query(
         "SELECT current_setting('server_version_num')::int AS version, current_setting('lc_messages') AS messages",

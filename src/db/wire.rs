@@ -1,14 +1,14 @@
-//! A connection on which nothing is waited for without a limit.
+//! A connection on which every wait has a limit.
 //!
-//! Postgres keeps limits of its own, unless its process is stopped, its host is lost, or the network between
-//! loses what is said: then neither an answer nor the end of the connection ever comes. So whatever is asked
-//! goes through [`Wire::answer`] or [`Wire::ask`], which are the only ways to the connection. A wire whose
-//! answer did not come in time is given up: nothing more is said on it, and the pool throws it away.
+//! Postgres has limits of its own. But if its process is stopped, its host is lost, or the network loses packets,
+//! neither an answer nor the end of the connection ever comes. So every question goes through [`Wire::answer`] or
+//! [`Wire::ask`], the only ways to the connection. If an answer does not come in time, the wire is given up: nothing
+//! more is sent on it, and the pool drops it.
 //!
-//! What one wire learns holds for the others. A probe that is not answered casts doubt on all wires of the
-//! process that have been silent since it was sent (see [`Pulse`]): those that are not in use are not used
-//! again, and what is awaited on the others has little time left. So a stopped Postgres costs one wait, and not
-//! one for each connection. Other answers that are missed cast no doubt: a transaction may be long.
+//! What one wire learns holds for the others. A probe without an answer casts doubt on all wires of the process that
+//! have been silent since it was sent (see [`Pulse`]). Idle wires in doubt are not used again, and the answers
+//! awaited on the others have little time left. So a stopped Postgres costs one wait, and not one per connection.
+//! Other missed answers cast no doubt, because a transaction may be long.
 
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -24,26 +24,26 @@ use tokio::time::Instant;
 use super::Deadline;
 use crate::error::Error;
 
-/// How much later than its own limit Postgres may say that it kept it: time for the way of the answer, and
-/// for a machine that is busy.
+/// How much later than its own limit Postgres may report that it kept the limit: time for the answer's way, and for a
+/// busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// How long an answer may still take on a wire that is in doubt. A database that stood still for a moment,
-/// as while its machine is moved, goes on with what it was asked.
+/// How long an answer may still take on a wire in doubt. A database that paused for a moment, as when its machine is
+/// moved, continues with its questions.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// An answer that did not come.
+/// The error if an answer did not come in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Postgres did not answer in time; the connection is given up")]
 pub struct Missed;
 
-/// Why there is no answer to a question.
+/// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer<E> {
-    /// It did not come in time.
+    /// The answer did not come in time.
     #[error(transparent)]
     Missed(#[from] Missed),
-    /// Postgres, or the network, said why.
+    /// The error of Postgres, or of the network.
     #[error("{0}")]
     Refused(E),
 }
@@ -54,11 +54,11 @@ impl From<Missed> for Error {
     }
 }
 
-/// Until when an answer must be there.
+/// Until when an answer must come.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
     at: Instant,
-    /// Whether only an illness of Postgres or of the network explains a missed answer.
+    /// Whether a missed answer can only mean that Postgres or the network is unhealthy.
     is_probe: bool,
 }
 
@@ -68,12 +68,12 @@ impl Limit {
         Self { at: Instant::from_std(deadline.at()) + SLACK, is_probe: false }
     }
 
-    /// That long from now.
+    /// This long from now.
     pub fn after(patience: Duration) -> Self {
         Self { at: Instant::now() + patience, is_probe: false }
     }
 
-    /// That long from now, for what takes a fraction of it in health.
+    /// This long from now, for a question that a healthy Postgres answers in a fraction of that.
     pub fn of_probe(patience: Duration) -> Self {
         Self { at: Instant::now() + patience, is_probe: true }
     }
@@ -84,11 +84,11 @@ impl Limit {
 pub struct Pulse(Arc<Shared>);
 
 struct Shared {
-    /// From when on times are counted.
+    /// The moment from which times are counted.
     began: Instant,
     /// Wires that have been silent since then, in microseconds, are in doubt; 0 before any doubt.
     doubt: watch::Sender<u64>,
-    /// How many answers are awaited on wires that are in doubt.
+    /// How many answers are awaited on wires in doubt.
     doubtful: AtomicUsize,
     grace: Duration,
 }
@@ -112,14 +112,14 @@ impl Pulse {
         Self(Arc::new(Shared { began, doubt, doubtful: AtomicUsize::new(0), grace }))
     }
 
-    /// Whether answers are awaited on wires that are in doubt: then the service does not serve as it should,
-    /// though a new connection may work.
+    /// Whether answers are awaited on wires in doubt. Then the service does not serve as it should, although a new
+    /// connection may work.
     pub fn is_doubtful(&self) -> bool {
         self.0.doubtful.load(Ordering::Relaxed) > 0
     }
 
     fn now(&self) -> u64 {
-        // More than half a million years.
+        // This overflows after more than half a million years.
         u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
@@ -133,7 +133,7 @@ impl Pulse {
     }
 }
 
-/// A connection, and what is known of its answers.
+/// A connection, and what is known about its answers.
 pub struct Wire<C = AsyncPgConnection> {
     connection: C,
     state: State,
@@ -149,23 +149,23 @@ struct State {
 }
 
 impl<C> Wire<C> {
-    /// A connection that answered a moment ago.
+    /// A wire on a connection that answered a moment ago.
     pub(super) fn new(connection: C, pulse: Pulse) -> Self {
         let answered = AtomicU64::new(pulse.now());
         let state = State { pulse, answered, given_up: AtomicBool::new(false), awaited: AtomicUsize::new(0) };
         Self { connection, state }
     }
 
-    /// Waits for what is asked in `flight`, through [`Wire::connection`].
+    /// Waits for the answers to what `flight` sends through [`Wire::connection`].
     ///
     /// # Errors
     ///
-    /// [`Missed`] where it did not come in time. What became of it is unknown, and the wire is given up.
+    /// [`Missed`] if they did not come in time. Their outcome is unknown, and the wire is given up.
     pub async fn answer<R>(&self, limit: Limit, flight: impl Future<Output = R>) -> Result<R, Missed> {
         self.state.answer(limit, flight).await
     }
 
-    /// Asks a question that may take so long.
+    /// Asks a question that may take at most `patience`.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl<C> Wire<C> {
         answer.await?.map_err(NoAnswer::Refused)
     }
 
-    /// The same for a question that may be asked beside others.
+    /// As [`Wire::ask`], for a question that may be asked at the same time as others.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl<C> Wire<C> {
         answer.await?.map_err(NoAnswer::Refused)
     }
 
-    /// The connection, for what is awaited by [`Wire::answer`] meanwhile.
+    /// The connection, for use inside the future that [`Wire::answer`] awaits.
     pub fn connection(&self) -> &C {
         debug_assert!(
             self.state.awaited.load(Ordering::Relaxed) > 0,
@@ -202,17 +202,17 @@ impl<C> Wire<C> {
         &self.connection
     }
 
-    /// Says something whose answer nobody awaits. What comes of it shows when the next question is answered.
+    /// Sends something whose answer is not awaited. Its outcome shows when the next question is answered.
     pub fn say<R>(&self, say: impl FnOnce(&C) -> R) -> R {
         say(&self.connection)
     }
 
-    /// Whether nothing is to be asked any more: an answer was missed here, or is likely to be.
+    /// Whether nothing may be asked any more: an answer was missed here, or is likely to be missed.
     pub fn is_given_up(&self) -> bool {
         self.state.given_up.load(Ordering::Relaxed) || self.state.is_in_doubt(*self.state.doubt().borrow())
     }
 
-    /// The connection, for the pool to ask its driver whether it is lost.
+    /// The connection, so that the pool can ask its driver whether it is lost.
     pub(super) fn connection_mut(&mut self) -> &mut C {
         &mut self.connection
     }
@@ -246,7 +246,7 @@ impl State {
     async fn overdue(&self, limit: Instant) {
         let in_doubt = async {
             let mut doubt = self.doubt();
-            // The pulse is there as long as the wire is.
+            // The pulse lives as long as the wire.
             let _ = doubt.wait_for(|since| self.is_in_doubt(*since)).await;
             let _counted = Counted::of(&self.pulse.0.doubtful);
             tokio::time::sleep(self.pulse.0.grace).await;
@@ -266,7 +266,7 @@ impl State {
     }
 }
 
-/// One more, until this is dropped.
+/// Counts one more, until this is dropped.
 struct Counted<'c>(&'c AtomicUsize);
 
 impl<'c> Counted<'c> {

@@ -1,36 +1,36 @@
-//! What Postgres says, as errors of this service.
+//! Translates errors of Postgres to errors of this service.
 //!
-//! Of an error, diesel-async keeps the text, the names that come with it, and a kind for eight of the
-//! SQLSTATEs; the code is within a type of its own that nobody else can open. So most conditions are
-//! known by how Postgres's English message begins. The service warns at start where the database speaks
-//! another language: there, what is not recognised is INTERNAL.
+//! diesel-async keeps only an error's text, the names that come with it, and a kind for eight of the SQLSTATEs. The
+//! code itself is in a private type. So most conditions are recognized by the beginning of Postgres's English
+//! message. The service warns at start if the database uses another language: there, unrecognized errors are
+//! INTERNAL.
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
 use super::{Error, Result};
 use crate::rpc::words::UNKNOWN_WORD;
 
-/// What a refusal of Postgres is to the one who called.
+/// What an error of Postgres means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// Postgres is not there, or not for us, or has no room left on its disk or in its memory, which an
-    /// operator mends: 08*, 57P0*, 53*, 58030, 25006.
+    /// Postgres is away, does not serve us, or has no disk space or memory left, which an operator must fix: 08*,
+    /// 57P0*, 53*, 58030, 25006.
     Away,
-    /// A node of Citus is not there for another one, and with it the rows of some tenants: 08006.
+    /// A node of Citus cannot be reached by another one, and with it the rows of some tenants: 08006.
     PartAway,
-    /// It took longer than it was given: 57014.
+    /// The statement exceeded its time limit: 57014.
     TimedOut,
-    /// Another transaction was in the way: 40001, 40P01, 55P03.
+    /// Another transaction blocked it: 40001, 40P01, 55P03.
     Conflict,
-    /// A value that the rules of the contract let through: 23514, 22001, 22003, 22021, 22P02, 22P05.
+    /// A value that the rules of the contract allow: 23514, 22001, 22003, 22021, 22P02, 22P05.
     Unstorable,
-    /// The service has no right to it, a policy above all: 42501.
+    /// The service has no right to it, above all because of a policy: 42501.
     Forbidden,
-    /// Anything else is a fault of ours.
+    /// Any other error is a bug of this service.
     Fault,
 }
 
-/// How the messages of conditions begin that have no kind; the first that fits counts.
+/// The beginnings of messages of conditions without a kind. The first match counts.
 const BEGINNINGS: [(&str, Meaning); 46] = [
     ("terminating connection", Meaning::Away),
     ("the database system is", Meaning::Away),
@@ -42,7 +42,7 @@ const BEGINNINGS: [(&str, Meaning); 46] = [
     ("query_wait_timeout", Meaning::Away),
     ("pgbouncer", Meaning::Away),
     ("server conn crashed", Meaning::Away),
-    // Also a node of Citus's, of another one.
+    // Also the words of a node of Citus about another one.
     ("server closed the connection unexpectedly", Meaning::PartAway),
     ("server closed the connection", Meaning::Away),
     ("server login", Meaning::Away),
@@ -50,7 +50,7 @@ const BEGINNINGS: [(&str, Meaning); 46] = [
     ("could not establish ", Meaning::PartAway),
     ("could not connect to any active placements", Meaning::PartAway),
     ("failure on connection marked as essential", Meaning::PartAway),
-    // No room on the disk, or none in memory; some of the first come without the system's own words.
+    // No disk space or memory; some of the first come without the system's own words.
     ("could not extend file", Meaning::Away),
     ("could not write", Meaning::Away),
     ("could not create temporary file", Meaning::Away),
@@ -83,11 +83,11 @@ const BEGINNINGS: [(&str, Meaning); 46] = [
     ("must be owner of", Meaning::Forbidden),
 ];
 
-/// What stands within the message of a number that was written as text, after the number: 22003.
+/// The part of a message about a number that was sent as text, after the number: 22003.
 const OUT_OF_RANGE: &str = " is out of range for type ";
 
-/// What the system says of a disk or a memory that has no room, or takes nothing, as a message of Postgres
-/// about any file ends: 53100, 53200, 58030, and some without a code of their own.
+/// The end of a Postgres message about any file if a disk or memory is full or fails: 53100, 53200, 58030, and some
+/// without a code of their own.
 const NO_ROOM: [&str; 5] = [
     ": No space left on device",
     ": Disk quota exceeded",
@@ -96,12 +96,12 @@ const NO_ROOM: [&str; 5] = [
     ": Input/output error",
 ];
 
-/// Words of Postgres after which a name of the schema is quoted, and never a value.
+/// The words after which Postgres quotes a name of the schema, and never a value.
 const BEFORE_NAMES: [&str; 9] =
     ["relation", "table", "column", "constraint", "index", "role", "schema", "sequence", "database"];
 
-/// Only what can happen to any statement: a miss or a broken constraint is named where it can
-/// happen, by [`OnConstraint`] or a `NotFound`.
+/// Only for errors that any statement may have. A missing row or a broken constraint is handled where it can happen,
+/// by a `NotFound` or [`OnConstraint`].
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
         let cause = words(&error);
@@ -138,7 +138,7 @@ fn meaning(kind: DatabaseErrorKind, message: &str) -> Meaning {
     }
 }
 
-/// An error for the log: what happened and where, and no value that a client sent.
+/// Returns an error for the log: what happened and where, without values of clients.
 fn words(error: &DieselError) -> String {
     let text = without_values(&error.to_string()).to_owned();
     match error {
@@ -147,7 +147,7 @@ fn words(error: &DieselError) -> String {
     }
 }
 
-/// The names that come with an error.
+/// Returns the names that come with an error.
 fn place(information: &dyn DatabaseErrorInformation) -> String {
     let names = [
         ("table", information.table_name()),
@@ -157,8 +157,8 @@ fn place(information: &dyn DatabaseErrorInformation) -> String {
     names.iter().filter_map(|(kind, name)| name.map(|name| format!(", {kind} {name}"))).collect()
 }
 
-/// A message up to the first value in it. Postgres quotes names and values alike, but says before a name
-/// what it is the name of.
+/// Returns a message up to its first value. Postgres quotes names and values alike, but before a name it says what
+/// kind of name it is.
 pub(crate) fn without_values(message: &str) -> &str {
     let mut from = 0;
     while let Some(open) = message.get(from..).and_then(|rest| rest.find('"')).map(|at| from + at) {
@@ -172,14 +172,13 @@ pub(crate) fn without_values(message: &str) -> &str {
     message
 }
 
-/// Names a broken constraint where it can break.
+/// Handles a broken constraint where it can break.
 pub trait OnConstraint<T> {
-    /// Turns a breach of the constraint `name` into `error`, and anything else into what it always
-    /// is.
+    /// Turns a breach of the constraint `name` into `error`; other errors are converted as usual.
     ///
     /// # Errors
     ///
-    /// `error` for the breach.
+    /// `error` if the constraint is broken.
     fn on_constraint(self, name: &str, error: impl FnOnce() -> Error) -> Result<T>;
 }
 
@@ -194,12 +193,12 @@ impl<T> OnConstraint<T> for diesel::QueryResult<T> {
     }
 }
 
-/// The constraint that was broken. Where a node of Citus says so, it is in the message alone.
+/// Returns the constraint that was broken. If a node of Citus reports it, its name is only in the message.
 fn broken(information: &dyn DatabaseErrorInformation) -> Option<&str> {
     information.constraint_name().or_else(|| constraint_in(information.message()))
 }
 
-/// The constraint that a message names, without the number of the shard that Citus puts behind names.
+/// Returns the constraint that a message names, without the number of the shard that Citus appends.
 fn constraint_in(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once(" constraint \"")?;
     let (name, _) = rest.split_once('"')?;

@@ -1,5 +1,5 @@
-//! An error of every reason, as clients meet it: code, message and details, written down so that they are
-//! read by people before clients read them.
+//! An error of every reason, as clients get it: code, message and details. The snapshots let people review the texts
+//! before clients read them.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_000_000, 0).expect("a time")
 }
 
-/// What one reason looks like, by the name of the case. A reason without a case does not compile.
+/// Returns the errors of a reason, each with the name of its case. A reason without a case does not compile.
 fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
     let of = |error: Error| vec![("", Status::from(error))];
     let tonics = |code: Code, text: &str| vec![("", layer::complete(&Status::new(code, text), ONE))];
@@ -252,7 +252,7 @@ fn purchase(reason: Reason) -> Vec<(&'static str, Status)> {
     vec![("some is left", exceeds(3_500_000)), ("nothing is left", exceeds(0))]
 }
 
-/// A status as it is written down. Times that differ from run to run are left out.
+/// Returns a status as text, without times that differ between runs.
 fn shown(status: &Status) -> String {
     let mut text = format!("{:?}: {}\n", status.code(), status.message());
     for detail in status.get_error_details_vec() {

@@ -1,4 +1,4 @@
-//! The only way from an error to a `Status`, so that every status fits into the trailers in which it travels.
+//! The only conversion of an error to a `Status`, so that every status fits into its trailers.
 
 use std::collections::HashMap;
 
@@ -12,42 +12,41 @@ use super::Error;
 use crate::rpc::validate::{MAX_VIOLATIONS, Violation};
 use crate::rpc::words::Word;
 
-/// Bytes of the trailers of an error at most, counted as HTTP/2 counts them: 6 KiB with what travels beside
-/// them. Clients allow 8 KiB by default, and answer more with RESOURCE_EXHAUSTED, which looks like a reason to
-/// retry. The rest is for what proxies add.
+/// The maximum bytes of an error's trailers, as HTTP/2 counts them: 6 KiB together with the other headers. Clients
+/// allow 8 KiB by default, and turn more into RESOURCE_EXHAUSTED, which looks like a reason to retry. The rest is for
+/// what proxies add.
 pub(crate) const MAX_TRAILERS: usize = (6 << 10) - OTHERS;
 
-/// Bytes of what travels beside an error: the type of the content and the date, and where there is no answer,
-/// the status line.
+/// The bytes of the headers beside an error: content type and date, and, if there is no answer, the status line.
 const OTHERS: usize = 256;
 
-/// The same for an error of one of many, within an answer, where it takes three quarters of it: as many as
-/// there may be in a batch, which are 1,000, fit into an answer of 4 MiB.
+/// The limit of the error of one item within an answer: the 1,000 items of a batch, with such errors, fit into an
+/// answer of 4 MiB.
 const MAX_OF_MANY: usize = 4 << 10;
 
-/// Bytes that HTTP/2 counts for a header beside its name and its value.
+/// The bytes that HTTP/2 counts for a header in addition to its name and its value.
 const OF_HEADER: usize = 32;
 
-/// Bytes of a message at most as it travels, where a blank takes three.
+/// The maximum bytes of a message as it is sent, where a space takes three.
 const MAX_MESSAGE: usize = 2 << 10;
 
-/// Bytes of the path of a field, or of the name of a resource, at most.
+/// The maximum bytes of the path of a field, or of the name of a resource.
 const MAX_NAME: usize = 256;
 
-/// Bytes of a description at most.
+/// The maximum bytes of a description.
 const MAX_DESCRIPTION: usize = 512;
 
-/// Bytes of a message that is cut because of what comes with it.
+/// The bytes of a message that is cut because of its details.
 const SHORT: usize = 256;
 
-/// Violations that the message itself tells: as many as a person corrects at once.
+/// The number of violations that the message itself contains: as many as a person corrects at once.
 const TOLD: usize = 5;
 
-/// The metadata of `ErrorInfo` that says how many violations did not fit.
+/// The metadata key of `ErrorInfo` for the number of violations that did not fit.
 const LEFT_OUT: &str = "violations_left_out";
 
-/// Makes a status of at most [`MAX_TRAILERS`]. What does not fit is cut: first the violations at the end,
-/// of which the `ErrorInfo` says how many there were, then the message.
+/// Creates a status of at most [`MAX_TRAILERS`]. If it is too large, violations are cut from the end, with their
+/// number in `ErrorInfo`; then the message is cut.
 pub(crate) fn status(code: Code, message: &str, details: ErrorDetails, metadata: &MetadataMap) -> Status {
     within(MAX_TRAILERS, (code, message), details, metadata)
 }
@@ -72,7 +71,7 @@ fn within(
             message = cut_encoded(&message, SHORT);
             continue;
         }
-        // Its parts are cut, so that nothing of ours comes here.
+        // All parts have limits, so no error of ours gets here.
         return Status::new(code, message);
     }
 }
@@ -84,7 +83,7 @@ impl From<Error> for Status {
     }
 }
 
-/// The error of one of many, within an answer.
+/// The error of one item among many, within an answer.
 impl From<Error> for google_rpc::Status {
     fn from(error: Error) -> Self {
         error.log();
@@ -99,7 +98,7 @@ impl From<Error> for google_rpc::Status {
     }
 }
 
-/// Bytes of the trailers that a status becomes.
+/// Returns the bytes of a status as trailers.
 pub(crate) fn trailers(status: &Status) -> usize {
     let mut headers = HeaderMap::new();
     match status.add_header(&mut headers) {
@@ -108,7 +107,7 @@ pub(crate) fn trailers(status: &Status) -> usize {
     }
 }
 
-/// Leaves out as many violations as take this many bytes in the trailers, and says whether there were any.
+/// Removes enough violations to save this many bytes in the trailers. Returns whether any was removed.
 fn leave_out(details: &mut ErrorDetails, excess: usize) -> bool {
     let Some(request) = details.bad_request() else { return false };
     let mut kept = request.field_violations.clone();
@@ -116,7 +115,7 @@ fn leave_out(details: &mut ErrorDetails, excess: usize) -> bool {
     while saved < excess
         && let Some(last) = kept.pop()
     {
-        // Three bytes become four letters.
+        // Base64: three bytes become four letters.
         saved += (last.field.len() + last.description.len()) * 4 / 3;
     }
     let left_out = all - kept.len();
@@ -133,7 +132,7 @@ fn leave_out(details: &mut ErrorDetails, excess: usize) -> bool {
     true
 }
 
-/// The details that go with the code.
+/// Returns the details that belong to the code.
 fn details(error: &Error) -> ErrorDetails {
     let mut details = ErrorDetails::new();
     details.set_error_info(error.reason().word(), super::DOMAIN, metadata(error));
@@ -185,7 +184,7 @@ fn details(error: &Error) -> ErrorDetails {
     details
 }
 
-/// What a program reads beside the reason.
+/// Returns the values for programs beside the reason.
 fn metadata(error: &Error) -> HashMap<String, String> {
     match error {
         Error::Offset { expected, .. } => {
@@ -201,7 +200,7 @@ fn field_violation(violation: &Violation) -> FieldViolation {
     FieldViolation::new(cut(field, MAX_NAME), cut(description, MAX_DESCRIPTION))
 }
 
-/// What people read of violations: the first [`TOLD`] of them, and how many more there are.
+/// Returns the text of violations for people: the first [`TOLD`], and how many more there are.
 pub(super) fn summary(violations: &[Violation]) -> String {
     if violations.is_empty() {
         return "the request is not valid".to_owned();
@@ -221,7 +220,7 @@ fn sentence(violation: &Violation) -> String {
     format!("{} {}", cut(subject, MAX_NAME), cut(description, MAX_DESCRIPTION))
 }
 
-/// A text of at most `max` bytes, with an ellipsis where it was longer.
+/// Cuts a text to at most `max` bytes, with an ellipsis if it was longer.
 fn cut(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.to_owned();
@@ -232,7 +231,7 @@ fn cut(text: &str, max: usize) -> String {
 
 const ELLIPSIS: &str = "…";
 
-/// A text of at most `max` bytes as it travels in `grpc-message`.
+/// Cuts a text to at most `max` bytes as it is sent in `grpc-message`.
 fn cut_encoded(text: &str, max: usize) -> String {
     let ellipsis = 3 * ELLIPSIS.len();
     let (mut end, mut bytes) = (0, 0);
@@ -249,7 +248,7 @@ fn cut_encoded(text: &str, max: usize) -> String {
     text.to_owned()
 }
 
-/// Bytes of a character as it travels: `%20` for a blank.
+/// Returns the bytes of a character as it is sent: a space becomes `%20`.
 fn encoded(character: char) -> usize {
     match character {
         ' ' | '"' | '#' | '%' | '<' | '>' | '`' | '?' | '{' | '}' => 3,

@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets, replayed, so that they never rot.
+//! Replays the seeds of the fuzz targets, so that they stay valid.
 
 use std::fs;
 use std::path::Path;
@@ -47,7 +47,7 @@ fn every_request_of_the_contract_is_among_them() {
 }
 
 proptest! {
-    /// Blindly, where the fuzzer goes by what it has covered; `PROPTEST_CASES` asks for more.
+    /// Random bytes without the fuzzer's feedback; `PROPTEST_CASES` sets the number of cases.
     #[test]
     fn any_bytes_keep_the_promises(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         requests(&bytes);

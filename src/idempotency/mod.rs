@@ -1,8 +1,7 @@
-//! A retry with the same `request_id` answers what the first call answered.
+//! A retry with the same `request_id` gets the answer of the first call.
 //!
-//! The answer is kept in the transaction that made it, so that either both are there or neither.
-//! A retry that comes while the first call still runs waits for it: Postgres holds an INSERT of the
-//! same key back until the first transaction has ended.
+//! The answer is stored in the transaction that made it, so that either both exist or neither. A retry during the
+//! first call waits for it: Postgres blocks an INSERT of the same key until the first transaction has ended.
 
 mod store;
 
@@ -15,10 +14,10 @@ use crate::db::TenantTx;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 
-/// How long an answer is kept: a client that was cut off over a long weekend may still retry.
+/// How long an answer is kept: a client that lost its connection may still retry after a long weekend.
 const KEPT: TimeDelta = TimeDelta::hours(72);
 
-/// What a request is recognised by.
+/// What identifies a request.
 #[derive(Debug, Clone)]
 pub struct Key {
     method: String,
@@ -33,18 +32,19 @@ impl Key {
     }
 }
 
-/// SHA-256 of a message as it is encoded, its UUIDs in small letters: the same id in capitals is the same request.
-/// Fields that a newer contract adds are not encoded while they are unset, so the same request keeps its fingerprint.
+/// Returns the SHA-256 of an encoded message with its UUIDs in lower case: the same id in capitals is the same
+/// request. Unset fields are not encoded. So fields that a newer contract adds do not change the fingerprint of the
+/// same request.
 pub fn fingerprint(message: &impl Message) -> Vec<u8> {
     let mut bytes = message.encode_to_vec();
     lower_uuids(&mut bytes);
     Sha256::digest(bytes).to_vec()
 }
 
-/// Writes whatever reads as a UUID in small letters, wherever it stands: that two requests of one key differ in
-/// nothing else is no mistake that a fingerprint is to find.
+/// Writes everything that looks like a UUID in lower case, in any field. If two requests with one key differ only in
+/// that, the fingerprint need not detect it.
 fn lower_uuids(bytes: &mut [u8]) {
-    /// Characters of a UUID, and where its hyphens are.
+    /// The length of a UUID, and the positions of its hyphens.
     const LENGTH: usize = 36;
     const HYPHENS: [usize; 4] = [8, 13, 18, 23];
     let is_uuid = |text: &[u8]| {
@@ -63,12 +63,12 @@ fn lower_uuids(bytes: &mut [u8]) {
     }
 }
 
-/// The answer of the first call with `key`, or nothing when this is the first; then the caller does
-/// the work and [`keep`]s its answer, in this transaction.
+/// Returns the answer of the first call with `key`; `None` if this call is the first. Then the caller does the work
+/// and [`keep`]s its answer in this transaction.
 ///
 /// # Errors
 ///
-/// `IDEMPOTENCY_KEY_REUSED` when the key came with another request before.
+/// `IDEMPOTENCY_KEY_REUSED` if the key was used with another request before.
 pub async fn recall<R: Message + Default>(tx: &TenantTx, key: &Key) -> Result<Option<R>> {
     let now = Utc::now();
     if store::claim(tx, key, now, expiry(now)?).await? {
@@ -79,11 +79,11 @@ pub async fn recall<R: Message + Default>(tx: &TenantTx, key: &Key) -> Result<Op
     replay(key, kept).map(Some)
 }
 
-/// Keeps the answer of the first call with `key`.
+/// Stores the answer of the first call with `key`.
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn keep(tx: &TenantTx, key: &Key, response: &impl Message) -> Result<()> {
     store::complete(tx, key, response.encode_to_vec()).await
 }
@@ -100,7 +100,7 @@ fn replay<R: Message + Default>(key: &Key, kept: store::Kept) -> Result<R> {
     R::decode(response.as_slice()).map_err(Error::internal)
 }
 
-/// The id stands for another request.
+/// Returns the error for an id that was used with another request.
 pub(crate) fn reused(request_id: Uuid) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::IdempotencyKeyReused,

@@ -10,10 +10,10 @@ use crate::db::schema::idempotency_keys::{self, dsl};
 use crate::error::Result;
 
 /// How many expired keys a call removes for the one that it adds: more than one, so that the table
-/// shrinks, and few, so that no call pays for many.
+/// shrinks, but few, so that no call does much extra work.
 const SWEEP: i64 = 8;
 
-/// What is kept of a first call.
+/// The stored values of a first call.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = idempotency_keys)]
 pub(super) struct Kept {
@@ -21,7 +21,7 @@ pub(super) struct Kept {
     pub(super) response: Option<Vec<u8>>,
 }
 
-/// Takes the key, and says whether it was free (or expired). Waits while another transaction holds
+/// Takes the key, and returns whether it was free or expired. Waits while another transaction holds
 /// it.
 pub(super) async fn claim(
     tx: &TenantTx,
@@ -52,7 +52,7 @@ pub(super) async fn claim(
     Ok(claimed == 1)
 }
 
-/// What is kept under the key.
+/// Returns the stored values of a key.
 pub(super) async fn find(tx: &TenantTx, key: &Key) -> Result<Kept> {
     let kept = dsl::idempotency_keys
         .find((tx.tenant(), &key.method, key.request_id))
@@ -62,7 +62,7 @@ pub(super) async fn find(tx: &TenantTx, key: &Key) -> Result<Kept> {
     Ok(kept)
 }
 
-/// Keeps the answer.
+/// Stores the answer.
 pub(super) async fn complete(tx: &TenantTx, key: &Key, response: Vec<u8>) -> Result<()> {
     diesel::update(dsl::idempotency_keys.find((tx.tenant(), &key.method, key.request_id)))
         .set(dsl::response.eq(Some(response)))
@@ -71,7 +71,7 @@ pub(super) async fn complete(tx: &TenantTx, key: &Key, response: Vec<u8>) -> Res
     Ok(())
 }
 
-/// Forgets a few keys that have expired, passing over those that other transactions look at.
+/// Deletes a few expired keys, except those that other transactions have locked.
 pub(super) async fn delete_expired(tx: &TenantTx, now: DateTime<Utc>) -> Result<()> {
     let tenant = tx.tenant();
     let expired: Vec<(String, uuid::Uuid)> = dsl::idempotency_keys

@@ -1,5 +1,5 @@
-//! Calls, by the stable conventions of OpenTelemetry for RPC, and by the two counters of
-//! go-grpc-middleware that dashboards in circulation know.
+//! Counts calls by the stable conventions of OpenTelemetry for RPC, and by the two counters of
+//! go-grpc-middleware that existing dashboards use.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tonic::Code;
 
 use super::families::{self, Label};
 
-/// The table that the build made of the protos.
+/// The table that the build made from the protos.
 mod generated {
     use super::{Kind, Rpc};
 
     include!(concat!(env!("OUT_DIR"), "/rpcs.rs"));
 }
 
-/// RPCs that are not of the contract; the last is all that is called and not known.
+/// RPCs outside of the contract. The last entry stands for all unknown paths.
 const FOREIGN: [Rpc; 5] = [
     Rpc { name: "grpc.health.v1.Health/Check", kind: Kind::Unary },
     Rpc { name: "grpc.health.v1.Health/Watch", kind: Kind::ServerStream },
@@ -28,10 +28,10 @@ const FOREIGN: [Rpc; 5] = [
     OTHER,
 ];
 
-/// One name for all paths that a client makes up, as OpenTelemetry has it.
+/// The single name for all unknown paths, as OpenTelemetry defines it.
 const OTHER: Rpc = Rpc { name: "_OTHER", kind: Kind::Unary };
 
-/// The codes in their order, as OpenTelemetry writes them and as Go does.
+/// The codes in order, as OpenTelemetry and as Go write them.
 const CODES: [(&str, &str); 17] = [
     ("OK", "OK"),
     ("CANCELLED", "Canceled"),
@@ -52,17 +52,17 @@ const CODES: [(&str, &str); 17] = [
     ("UNAUTHENTICATED", "Unauthenticated"),
 ];
 
-/// How many messages a call has each way.
+/// How many messages a call has in each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// One and one.
+    /// One request, one answer.
     Unary,
-    /// Many, and one answer.
+    /// Many requests, one answer.
     #[expect(dead_code, reason = "the contract has no RPC of this kind yet")]
     ClientStream,
-    /// One, and many answers.
+    /// One request, many answers.
     ServerStream,
-    /// Many and many.
+    /// Many requests, many answers.
     BidiStream,
 }
 
@@ -85,19 +85,19 @@ struct Rpc {
     kind: Kind,
 }
 
-/// The place of an RPC in the table, by which its counters are found.
+/// The index of an RPC in the table, by which its counters are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Called(usize);
 
 impl Called {
-    /// What a path calls that is not of the contract.
+    /// Returns the RPC of a path outside of the contract.
     pub fn foreign(path: &str) -> Self {
         let name = path.strip_prefix('/').unwrap_or(path);
         let place = FOREIGN.iter().position(|rpc| rpc.name == name).unwrap_or(FOREIGN.len() - 1);
         Self(generated::RPCS.len() + place)
     }
 
-    /// The RPC of the contract that has this place in the table of the build.
+    /// Returns the RPC of the contract with this index in the generated table.
     pub fn of_contract(place: usize) -> Self {
         Self(place.min(generated::RPCS.len()))
     }
@@ -107,13 +107,13 @@ impl Called {
         rpcs().nth(self.0).map_or(OTHER.name, |rpc| rpc.name)
     }
 
-    /// Whether a call of it may stay open.
+    /// Whether its calls are streams.
     pub fn is_stream(self) -> bool {
         rpcs().nth(self.0).is_some_and(|rpc| rpc.kind != Kind::Unary)
     }
 }
 
-/// All that series may name.
+/// All RPCs that series may name.
 fn rpcs() -> impl Iterator<Item = &'static Rpc> {
     generated::RPCS.iter().chain(&FOREIGN)
 }
@@ -131,7 +131,7 @@ pub struct Calls {
 struct Row {
     rpc: &'static Rpc,
     started: Counter,
-    /// By code. Made when a call first ends so: most never do.
+    /// By code. Created when a call first ends with the code: most codes never occur.
     ended: [OnceLock<(Counter, Histogram)>; CODES.len()],
 }
 
@@ -164,14 +164,14 @@ impl Calls {
         Self { rows: rpcs().map(row).collect(), handled, durations }
     }
 
-    /// A call begins.
+    /// Counts the beginning of a call.
     pub fn began(&self, called: Called) {
         if let Some(row) = self.rows.get(called.0) {
             row.started.inc();
         }
     }
 
-    /// A call that began has ended.
+    /// Counts the end of a call.
     pub fn ended(&self, called: Called, code: Code, took: Duration) {
         let Some(row) = self.rows.get(called.0) else { return };
         let Some((ended, words)) = row.ended.get(code as usize).zip(CODES.get(code as usize)) else { return };
@@ -198,7 +198,7 @@ impl Calls {
     }
 }
 
-/// How OpenTelemetry writes a code.
+/// Returns a code as OpenTelemetry writes it.
 pub fn code_word(code: Code) -> &'static str {
     CODES.get(code as usize).map_or("UNKNOWN", |(word, _)| word)
 }

@@ -1,25 +1,25 @@
-//! Closed sets: the only values that labels have.
+//! Closed sets: the only values of labels.
 //!
-//! A label whose values come from outside has as many series as somebody sends values, until neither this
-//! process nor Prometheus has memory left. So a label is an enum here, or a name of the contract.
+//! A label with values from outside gets a series for every value that a client sends, until this process or
+//! Prometheus runs out of memory. So every label is an enum here, or a name of the contract.
 
 use std::ops::Index;
 
 /// A closed set of label values.
 pub trait Closed: Copy + 'static {
-    /// The label.
+    /// The label's name.
     const LABEL: &'static str;
     /// All values.
     const ALL: &'static [Self];
 
-    /// How the value is written.
+    /// The value's text.
     fn word(self) -> &'static str;
 
-    /// The place of the value in [`Closed::ALL`].
+    /// The index of the value in [`Closed::ALL`].
     fn place(self) -> usize;
 }
 
-/// What there is of each value of a closed set. It is found by its place: nothing is looked up by name.
+/// One item for each value of a closed set. It is found by index, without a lookup by name.
 #[derive(Debug)]
 pub struct Each<E: Closed, M> {
     of: Box<[M]>,
@@ -66,7 +66,7 @@ macro_rules! closed {
 }
 
 closed! {
-    /// What refuses a call or a connection. Named like the setting, without dashes, where there is one.
+    /// What refuses a call or a connection. Named like its setting, without dashes, if there is one.
     Limit, "limit":
     /// Unary calls in flight.
     MaxCalls = "max_calls",
@@ -76,9 +76,9 @@ closed! {
     MaxStreams = "max_streams",
     /// Open streams of a tenant.
     MaxStreamsPerTenant = "max_streams_per_tenant",
-    /// Calls of a tenant in a second.
+    /// Calls of a tenant per second.
     TenantRate = "tenant_rate",
-    /// Calls of a tenant that are much work and wait for their turn.
+    /// Costly calls of a tenant that wait for their turn.
     MaxWaitingCallsPerTenant = "max_waiting_calls_per_tenant",
     /// How long a transaction waits for a connection to Postgres.
     DatabaseWait = "database_wait",
@@ -86,7 +86,7 @@ closed! {
     LateCommit = "late_commit",
     /// Topics of a tenant that wait to be committed apart.
     WaitingApart = "waiting_apart",
-    /// Metadata of a call.
+    /// The size of a call's metadata.
     Metadata = "metadata",
     /// Connections of clients.
     MaxConnections = "max_connections",
@@ -95,7 +95,7 @@ closed! {
 }
 
 closed! {
-    /// What calls in flight are counted as.
+    /// The kinds by which calls in progress are counted.
     CallKind, "kind":
     /// Calls with one answer.
     Unary = "unary",
@@ -104,16 +104,16 @@ closed! {
 }
 
 closed! {
-    /// What a connection to Postgres does.
+    /// The state of a connection to Postgres.
     Use, "state":
-    /// Some work has it.
+    /// A transaction uses it.
     InUse = "in_use",
     /// It waits for work.
     Idle = "idle",
 }
 
 closed! {
-    /// Where a read was done whose caller allows what is a little old.
+    /// Where a read was done whose caller accepts slightly old data.
     ReadPlace, "place":
     /// At the standby.
     Standby = "standby",
@@ -122,18 +122,18 @@ closed! {
 }
 
 closed! {
-    /// A part of a batch that goes to Postgres and back at once.
+    /// A part of a batch that takes one round trip to Postgres.
     Flight, "flight":
     /// BEGIN, and the statements that read.
     Begin = "begin",
-    /// What is asked in between, in a few batches.
+    /// Further statements in between, in a few batches.
     More = "more",
     /// The statements that write, and COMMIT.
     Commit = "commit",
 }
 
 closed! {
-    /// Where items wait to go together.
+    /// Where items wait to be handled in a batch.
     Lane, "lane":
     /// Writes to messages.
     Messages = "messages",
@@ -142,15 +142,15 @@ closed! {
 }
 
 closed! {
-    /// What became of a write to a message.
+    /// The outcome of a write to a message.
     Written, "effect":
-    /// Nothing: it was there already.
+    /// No effect: the same content was stored already.
     Repeated = "repeated",
     /// A message was added, whole or in progress.
     Added = "added",
     /// Text of a message in progress was stored.
     Extended = "extended",
-    /// A message in progress was taken over by another stream, or begins anew.
+    /// A message in progress was taken over by another stream, or restarted.
     Held = "held",
     /// A message in progress was closed.
     Closed = "closed",
@@ -159,7 +159,7 @@ closed! {
 }
 
 closed! {
-    /// From where a watch goes on.
+    /// Where a watch continues.
     WatchStart, "start":
     /// From now.
     Now = "now",
@@ -170,24 +170,25 @@ closed! {
 }
 
 closed! {
-    /// How this replica stands to the others.
+    /// The connection of this replica to the others.
     BusState, "state":
     /// It has not been connected yet.
     Connecting = "connecting",
-    /// It hears them and is heard.
+    /// It can send to and hear the others.
     Connected = "connected",
     /// It has no connection.
     Lost = "lost",
-    /// A pooler hands sessions around, so that nobody is heard: it is left at that, and no illness.
+    /// A pooler moves clients between sessions, so that no notification arrives. This is accepted, and is not a
+    /// failure.
     Deaf = "deaf",
 }
 
 closed! {
-    /// Which way signals between replicas went.
+    /// The direction of signals between replicas.
     Signals, "direction":
-    /// To others.
+    /// To other replicas.
     Sent = "sent",
-    /// From others.
+    /// From other replicas.
     Heard = "heard",
 }
 
@@ -196,14 +197,14 @@ closed! {
     LostSignals, "cause":
     /// Too many waited to be sent.
     Unsent = "unsent",
-    /// Too many were heard and waited to be taken.
+    /// Too many were received and not processed.
     Untaken = "untaken",
-    /// Longer than a notification may be.
+    /// The signal was longer than a notification may be.
     TooLong = "too_long",
 }
 
 closed! {
-    /// What is remembered.
+    /// The kinds of cached values.
     CacheName, "cache":
     /// API keys, by their hashes.
     ApiKeys = "api_keys",
@@ -211,42 +212,42 @@ closed! {
     Tokens = "tokens",
     /// Client certificates that were read.
     Certificates = "certificates",
-    /// How long texts are for a model.
+    /// The token counts of texts.
     TokenCounts = "token_counts",
 }
 
 closed! {
-    /// What became of a look into a cache.
+    /// The outcome of a lookup in a cache.
     Lookup, "outcome":
-    /// It was there.
+    /// The value was there.
     Hit = "hit",
-    /// It was not.
+    /// The value was not there.
     Miss = "miss",
 }
 
 closed! {
-    /// What became of spans.
+    /// The outcome of spans.
     SpanEnd, "end":
-    /// The collector took them.
+    /// The collector accepted them.
     Exported = "exported",
-    /// The collector did not take them.
+    /// The collector did not accept them.
     Failed = "failed",
     /// Too many waited to be sent.
     Dropped = "dropped",
 }
 
 closed! {
-    /// How the service is.
+    /// The state of the service.
     State, "state":
     /// It does not serve yet.
     Starting = "starting",
     /// It serves.
     Ready = "ready",
-    /// It serves, but something is not as it must be: see [`Cause`].
+    /// It serves, but there is a problem: see [`Cause`].
     Degraded = "degraded",
-    /// Postgres does not answer, so nobody is served.
+    /// Postgres does not answer, so no call is served.
     Unavailable = "unavailable",
-    /// It ends: calls may finish, and new ones go elsewhere.
+    /// It ends: calls may finish, and new calls go to other replicas.
     Draining = "draining",
 }
 
@@ -257,7 +258,7 @@ closed! {
     Bus = "bus",
     /// A batch takes longer than a second.
     Lane = "lane",
-    /// Calls wait for a connection to Postgres, all of which are in use.
+    /// Calls wait for a connection to Postgres, and all are in use.
     Pool = "pool",
     /// A commit waits for a standby that does not answer.
     Standby = "standby",

@@ -1,4 +1,4 @@
-//! Families of series, as they are registered: with a name, a help, and labels from closed sets.
+//! Families of series, as they are registered: with a name, a help text, and labels from closed sets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,14 +13,14 @@ use super::closed::{Closed, Each};
 /// A label and its value.
 pub(super) type Label = (&'static str, &'static str);
 
-/// Seconds that something took. The bounds are those of OpenTelemetry for calls, and four below them: a flight
-/// to Postgres takes some hundred microseconds.
+/// The buckets of durations in seconds. They are those of OpenTelemetry for calls, and four smaller ones: a flight to
+/// Postgres takes some hundred microseconds.
 const SECONDS: [f64; 18] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
     7.5, 10.0,
 ];
 
-/// Items of a batch, of which a setting allows 256 unless it is changed.
+/// The buckets of batch sizes. The default setting allows 256 items.
 const ITEMS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1_024.0];
 
 pub(super) fn seconds() -> Histogram {
@@ -31,7 +31,7 @@ pub(super) fn items() -> Histogram {
     Histogram::new(ITEMS)
 }
 
-/// Registers families. Names are without the ending that the format adds (`_total`).
+/// Registers families. Names are without the suffix that the format adds (`_total`).
 pub(super) struct Registrar<'r>(pub(super) &'r mut Registry);
 
 impl Registrar<'_> {
@@ -65,7 +65,7 @@ impl Registrar<'_> {
         gauge
     }
 
-    /// A gauge of what is no whole number.
+    /// Registers a gauge of a fraction.
     pub(super) fn ratio(&mut self, name: &str, help: &str) -> Gauge<f64, AtomicU64> {
         let gauge = Gauge::default();
         self.0.register(name, help, gauge.clone());
@@ -97,7 +97,7 @@ impl Registrar<'_> {
     }
 }
 
-/// Sets a counter of seconds to what was counted elsewhere.
+/// Sets a counter of seconds to a total that was counted elsewhere.
 pub(super) fn set_seconds(counter: &Counter<f64, AtomicU64>, seconds: f64) {
     counter.inner().store(seconds.to_bits(), Ordering::Relaxed);
 }

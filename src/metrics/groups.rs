@@ -1,4 +1,4 @@
-//! The handles of each part of the service, and what may be done with them.
+//! The metric handles of each part of the service, and their operations.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ use super::set;
 /// See [`Families::pool`].
 #[derive(Debug)]
 pub struct Pool {
-    /// Connections at most.
+    /// The maximum number of connections.
     pub max: Gauge,
-    /// Connections that there are.
+    /// The existing connections.
     pub connections: Each<Use, Gauge>,
-    /// Transactions that wait for one.
+    /// The transactions that wait for a connection.
     pub waiting: Gauge,
-    /// How long they waited, those included that got none.
+    /// How long they waited, including those that got none.
     pub wait: Histogram,
 }
 
@@ -30,7 +30,7 @@ pub struct Pool {
 #[derive(Debug)]
 pub struct Replica {
     age: Gauge<f64, AtomicU64>,
-    /// Reads whose callers allow what is a little old.
+    /// The reads whose callers accept slightly old data.
     pub reads: Each<ReadPlace, Counter>,
 }
 
@@ -51,15 +51,15 @@ pub struct Lanes {
 pub struct LaneHandles {
     /// Items that wait.
     pub queue: Gauge,
-    /// Batches on their way.
+    /// Batches in progress.
     pub writers: Gauge,
-    /// Those that take longer than a second.
+    /// Batches that take longer than a second.
     pub stuck: Gauge,
-    /// Items that did not go with their batch.
+    /// Items that were not handled with their batch.
     pub apart: Counter,
-    /// Topics that found no room to be committed apart.
+    /// Topics that were refused because too many wait to be committed apart.
     pub refused: Counter,
-    /// Items of batches, and how long these took. `None` where nobody looks.
+    /// The sizes of batches, and how long they took. `None` if they are not measured.
     batches: Option<(Histogram, Histogram)>,
 }
 
@@ -70,13 +70,13 @@ pub struct Watch {
     pub watchers: Gauge,
     /// Watches that began.
     pub starts: Each<WatchStart, Counter>,
-    /// How often a watcher was too slow for what was told.
+    /// How often a watcher was too slow for its events.
     pub lagged: Counter,
-    /// What it missed and read from the database.
+    /// The events that it missed, and then read from the database.
     pub missed: Counter,
     /// Reads of the database by watchers.
     pub reads: Counter,
-    /// Events that wait for the slowest watcher of any conversation.
+    /// The events that wait for the slowest watcher of any conversation.
     pub lag: Gauge,
 }
 
@@ -84,29 +84,29 @@ pub struct Watch {
 #[derive(Debug)]
 pub struct Bus {
     state: Each<BusState, Gauge>,
-    /// Signals that were sent and heard.
+    /// The signals that were sent and heard.
     pub signals: Each<Signals, Counter>,
-    /// Signals that were lost.
+    /// The signals that were lost.
     pub lost: Each<LostSignals, Counter>,
 }
 
 /// See [`Families::connections`].
 #[derive(Debug)]
 pub struct Connections {
-    /// Those that are open.
+    /// The open connections.
     pub open: Gauge,
-    /// Those that were accepted.
+    /// The accepted connections.
     pub accepted: Counter,
-    /// Bytes that streams have sent and that are not answered.
+    /// The bytes that streams have sent and that are not answered.
     pub stream_bytes: Gauge,
 }
 
 /// See [`Families::audit`].
 #[derive(Debug)]
 pub struct Audit {
-    /// Events that wait to be stored.
+    /// The events that wait to be stored.
     pub waiting: Gauge,
-    /// Events that nobody will find.
+    /// The events that could not be stored.
     pub lost: Counter,
 }
 
@@ -114,7 +114,7 @@ pub struct Audit {
 #[derive(Debug)]
 pub struct Health {
     state: Each<State, Gauge>,
-    /// Why it is degraded.
+    /// The causes of a degraded service.
     pub causes: Each<Cause, Gauge>,
 }
 
@@ -139,7 +139,7 @@ impl Pool {
         }
     }
 
-    /// Counts one that waits, until this is dropped.
+    /// Counts one more that waits, until this is dropped.
     pub fn wait(&self) -> Waiting<'_> {
         self.waiting.inc();
         Waiting { pool: self, began: Instant::now() }
@@ -162,7 +162,7 @@ impl Replica {
         }
     }
 
-    /// How old what the standby shows may be at this moment; `None` where it is not known.
+    /// Sets how old the standby's data may be at this moment; `None` if unknown.
     pub fn is_of(&self, age: Option<Duration>) {
         self.age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
     }
@@ -199,7 +199,7 @@ impl Lanes {
         }
     }
 
-    /// The handles of one lane.
+    /// Returns the handles of one lane.
     pub fn of(&self, lane: Lane) -> LaneHandles {
         LaneHandles {
             queue: self.queue[lane].clone(),
@@ -211,14 +211,14 @@ impl Lanes {
         }
     }
 
-    /// Batches of all lanes that take longer than a second.
+    /// Counts the batches of all lanes that take longer than a second.
     pub fn count_stuck(&self) -> i64 {
         Lane::ALL.iter().map(|lane| self.stuck[*lane].get()).sum()
     }
 }
 
 impl LaneHandles {
-    /// A batch has ended.
+    /// Measures a batch that has ended.
     pub fn batch(&self, items: usize, took: Duration) {
         if let Some((sizes, times)) = &self.batches {
             sizes.observe(u32::try_from(items).map_or(f64::MAX, f64::from));
@@ -255,14 +255,14 @@ impl Bus {
         }
     }
 
-    /// The state that holds from now on.
+    /// Sets the current state.
     pub fn set(&self, now: BusState) {
         for state in BusState::ALL {
             self.state[*state].set((*state == now).into());
         }
     }
 
-    /// Whether replicas could hear each other, and do not.
+    /// Whether this replica has lost its connection to the others.
     pub fn is_lost(&self) -> bool {
         self.state[BusState::Lost].get() == 1
     }
@@ -297,7 +297,7 @@ impl Health {
         }
     }
 
-    /// The state that holds from now on.
+    /// Sets the current state.
     pub fn set(&self, now: State) {
         for state in State::ALL {
             self.state[*state].set((*state == now).into());
@@ -317,7 +317,7 @@ impl Runtime {
         }
     }
 
-    /// Looks at the runtime that this is called in.
+    /// Reads the metrics of the current runtime.
     pub(super) fn look(&self) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let seen = runtime.metrics();

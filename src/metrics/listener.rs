@@ -1,7 +1,7 @@
-//! Where Prometheus asks: `GET /metrics` on an address of its own, and nothing else.
+//! The endpoint for Prometheus: `GET /metrics` on an address of its own, and nothing else.
 //!
-//! It is for machines of the operator, so it has neither TLS nor credentials, and what it tells has neither
-//! tenants nor their data. All the same it is bounded: so many connections, seconds and bytes.
+//! It is for the operator's machines, so it has neither TLS nor credentials, and its metrics contain no tenants and
+//! none of their data. Still it is limited in connections, seconds and bytes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,20 +22,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
 
-/// Connections at once: two Prometheus servers, and somebody with curl. One more is closed at once.
+/// The maximum number of connections: two Prometheus servers, and a person with curl. One more is closed at once.
 const CONNECTIONS: usize = 8;
 
-/// How long a client may take to ask, and then until it has read the answer, together. Prometheus itself gives
-/// up after ten seconds.
+/// How long a client may take to send its request, and then to read the answer, together. Prometheus itself gives up
+/// after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes of a request, all headers included: the least that hyper allows. Prometheus sends some 300.
+/// The maximum bytes of a request with its headers: the least that hyper allows. Prometheus sends some 300.
 const REQUEST_BYTES: usize = 8 << 10;
 
-/// Headers of a request.
+/// The maximum number of headers of a request.
 const HEADERS: usize = 32;
 
-/// How long is waited where a connection cannot be accepted, for want of files.
+/// The pause if a connection cannot be accepted for lack of files.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const OPEN_METRICS: HeaderValue =
@@ -109,7 +109,7 @@ async fn respond(request: &Request<Incoming>, metrics: Metrics) -> Response<Full
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
         return response;
     }
-    // It takes some milliseconds, which calls do not wait for.
+    // It takes some milliseconds, so it runs on a thread that serves no calls.
     match tokio::task::spawn_blocking(move || metrics.scrape()).await {
         Ok(scrape) => reply(StatusCode::OK, OPEN_METRICS, scrape),
         Err(_) => {
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than anything takes here.
+    /// Longer than any step here takes.
     const LIMIT: Duration = Duration::from_secs(20);
 
     struct Served {
@@ -148,7 +148,7 @@ mod tests {
             TcpStream::connect(self.address).await.expect("it listens")
         }
 
-        /// What is answered to this, until the end of the connection.
+        /// Sends a request, and returns the answer until the end of the connection.
         async fn ask(&self, request: &str) -> String {
             let mut tcp = self.connect().await;
             tcp.write_all(request.as_bytes()).await.expect("room to write");
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// What comes until the end. A connection may end with a reset, where something was not read.
+    /// Reads until the end. A connection may end with a reset if it had unread bytes.
     async fn rest(tcp: &mut TcpStream) -> String {
         let mut bytes = Vec::new();
         let ended = tokio::time::timeout(LIMIT, tcp.read_to_end(&mut bytes)).await;
@@ -195,7 +195,7 @@ mod tests {
         for _ in 0..CONNECTIONS {
             idle.push(served.connect().await);
         }
-        // One is in the midst of a request.
+        // One client is in the middle of a request.
         idle[0].write_all(b"GET /met").await.expect("room to write");
         assert_eq!(served.ask("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").await, "", "no room");
         for tcp in &mut idle {

@@ -1,9 +1,9 @@
 //! What the service counts and measures, for Prometheus.
 //!
-//! Each part of the service has handles here (`metrics.pool.waited(…)`), which are found once or by a place in an
-//! array: to count is an atomic addition, and to measure a lock that nobody holds. Labels come from closed
-//! sets (`closed`, and the names of the contract), never from what a client sends. What is cheap to read
-//! when somebody asks, and not worth counting, is read then ([`Metrics::before_each_scrape`]).
+//! Each part of the service has handles here (`metrics.pool.waiting`), which are found once or by an index in an
+//! array. Counting is an atomic addition, and measuring takes a lock without contention. Labels come from closed sets
+//! (`closed`, and the names of the contract), never from what a client sends. Values that are cheap to read are not
+//! counted all the time, but read before each scrape ([`Metrics::before_each_scrape`]).
 //!
 //! docs/metrics.md lists every family.
 
@@ -40,7 +40,7 @@ pub use closed::{
 pub use groups::{Audit, Bus, Connections, Health, LaneHandles, Lanes, Pool, Replica, Waiting, Watch};
 pub use listener::serve;
 
-/// What one service counts. Cheap to clone.
+/// The metrics of one service. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics(Arc<Shared>);
 
@@ -50,7 +50,7 @@ struct Shared {
     looks: Mutex<Looks>,
 }
 
-/// What is done before each scrape.
+/// The functions that run before each scrape.
 #[derive(Default)]
 struct Looks {
     next: u64,
@@ -64,17 +64,17 @@ type Look = Arc<dyn Fn(&Families) + Send + Sync>;
 pub struct Families {
     /// Calls.
     pub calls: Calls,
-    /// Calls and streams that are open.
+    /// Calls and streams in progress.
     pub in_flight: Each<CallKind, Gauge>,
-    /// What was refused for want of room.
+    /// Refusals for lack of room.
     pub refusals: Each<Limit, Counter>,
     /// Connections to Postgres.
     pub pool: Pool,
     /// The standby for reads.
     pub standby: Replica,
-    /// What goes to Postgres and back at once.
+    /// Round trips of batches to Postgres.
     pub flights: Each<Flight, Histogram>,
-    /// What waits to go together.
+    /// Items that wait to be handled together.
     pub lanes: Lanes,
     /// Writes to messages.
     pub writes: Each<Written, Counter>,
@@ -82,15 +82,15 @@ pub struct Families {
     pub watch: Watch,
     /// Other replicas.
     pub bus: Bus,
-    /// What is remembered.
+    /// Caches.
     pub caches: Each<CacheName, Each<Lookup, Counter>>,
-    /// Clients.
+    /// Connections of clients.
     pub connections: Connections,
-    /// Events of what failed.
+    /// Audit events of failed calls.
     pub audit: Audit,
     /// Spans of calls.
     pub spans: Each<SpanEnd, Counter>,
-    /// How the service is.
+    /// The state of the service.
     pub health: Health,
     /// The runtime.
     runtime: Runtime,
@@ -99,7 +99,7 @@ pub struct Families {
 }
 
 impl Default for Metrics {
-    /// Counters of a service that has done nothing yet.
+    /// The metrics of a service that has done nothing yet.
     fn default() -> Self {
         let mut registry = Registry::default();
         let families = Families::register(&mut registry);
@@ -122,7 +122,7 @@ impl Deref for Metrics {
 }
 
 impl Metrics {
-    /// Has something done before each scrape, as long as what this returns is kept.
+    /// Runs a function before each scrape, as long as the result is kept.
     pub fn before_each_scrape(&self, look: impl Fn(&Families) + Send + Sync + 'static) -> Looking {
         let mut looks = self.looks();
         let id = looks.next;
@@ -131,7 +131,7 @@ impl Metrics {
         Looking { metrics: self.clone(), id }
     }
 
-    /// All series, as OpenMetrics writes them. Looks at the runtime that this is called in.
+    /// Returns all series in the OpenMetrics format. Includes those of the current runtime.
     pub fn scrape(&self) -> String {
         let looks: Vec<_> = self.looks().by_id.values().map(Arc::clone).collect();
         for look in looks {
@@ -140,7 +140,7 @@ impl Metrics {
         self.process.look();
         self.runtime.look();
         let mut scrape = String::new();
-        // A String takes whatever is written.
+        // Writing to a String cannot fail.
         let _ = text::encode(&mut scrape, &self.0.registry);
         scrape
     }
@@ -150,7 +150,7 @@ impl Metrics {
     }
 }
 
-/// Something that is done before each scrape, until this is dropped.
+/// A function that runs before each scrape, until this is dropped.
 #[must_use]
 pub struct Looking {
     metrics: Metrics,
@@ -159,14 +159,14 @@ pub struct Looking {
 
 impl Drop for Looking {
     fn drop(&mut self) {
-        // What it had is dropped after the lock, since it may have handles of its own.
+        // The function is dropped after the lock, since it may own such a handle itself.
         let gone = self.metrics.looks().by_id.remove(&self.id);
         drop(gone);
     }
 }
 
 impl Families {
-    /// How often a cache had what was asked for, and how often not, since its start.
+    /// Sets how often a cache had the value that was asked for, and how often not, since its start.
     pub fn looked_up(&self, cache: CacheName, (hits, misses): (u64, u64)) {
         count_to(&self.caches[cache][Lookup::Hit], hits);
         count_to(&self.caches[cache][Lookup::Miss], misses);
@@ -211,12 +211,12 @@ impl Families {
     }
 }
 
-/// One more in a gauge, until this is dropped.
+/// Counts one more in a gauge, until this is dropped.
 #[derive(Debug)]
 pub struct Open(Gauge);
 
 impl Open {
-    /// Counts one more.
+    /// Adds one to the gauge.
     pub fn count(gauge: Gauge) -> Self {
         gauge.inc();
         Self(gauge)
@@ -234,7 +234,7 @@ pub fn set(gauge: &Gauge, count: usize) {
     gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
 }
 
-/// Sets a counter to what was counted elsewhere, which never becomes less.
+/// Sets a counter to a total that was counted elsewhere, which never decreases.
 pub fn count_to(counter: &Counter, count: u64) {
     counter.inner().fetch_max(count, Ordering::Relaxed);
 }

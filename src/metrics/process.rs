@@ -1,4 +1,4 @@
-//! The process, as the kernel sees it, by the names that client libraries of Prometheus agree on.
+//! The process, as the kernel sees it, by the names that Prometheus's client libraries share.
 
 use std::fs;
 use std::sync::atomic::AtomicU64;
@@ -11,14 +11,14 @@ use rustix::process::{Resource, getrlimit};
 
 use super::families::set_seconds;
 
-/// Fields of `/proc/self/stat` after the name of the process, which is in brackets: the first is the state.
+/// The indexes of fields of `/proc/self/stat` after the process's name, which is in brackets: the first is the state.
 const USER_TICKS: usize = 11;
 const SYSTEM_TICKS: usize = 12;
 const START_TICKS: usize = 19;
 const VIRTUAL_BYTES: usize = 20;
 const RESIDENT_PAGES: usize = 21;
 
-/// Series of the process. Where there is no `/proc`, they stay as they are.
+/// The series of the process. Without `/proc` they stay unchanged.
 #[derive(Debug)]
 pub(super) struct Process {
     cpu: Counter<f64, AtomicU64>,
@@ -71,13 +71,13 @@ impl Process {
         process
     }
 
-    /// Looks at the process now.
+    /// Updates the series.
     pub(super) fn look(&self) {
         if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
             self.read(&stat);
         }
         if let Ok(files) = fs::read_dir("/proc/self/fd") {
-            // One of them is the directory itself, open for this look.
+            // One of them is the directory itself, which is open for this count.
             self.open_files.set(i64::try_from(files.count()).unwrap_or(i64::MAX).saturating_sub(1));
         }
         if let Some(max) = getrlimit(Resource::Nofile).current {
@@ -106,7 +106,7 @@ impl Process {
     }
 }
 
-/// When the machine was started, in seconds since 1970.
+/// Returns when the machine was started, in seconds since 1970.
 fn boot_time() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()

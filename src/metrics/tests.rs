@@ -18,7 +18,7 @@ fn documented() -> BTreeMap<&'static str, (&'static str, Vec<&'static str>)> {
     .collect()
 }
 
-/// Counters of a service in which everything has happened.
+/// The metrics of a service in which everything has happened.
 fn busy() -> Metrics {
     let metrics = Metrics::default();
     for called in

@@ -1,9 +1,9 @@
-//! Makes anew what texts are found and recognised by, where an earlier version of the service made it.
+//! Recomputes the search keys of texts that an earlier version of the service computed.
 //!
-//! A migration that changes how texts are folded says which tenants have rows from before it. The service goes
-//! through them when it starts: a few rows a transaction, in the tenant's name, while it serves. Until then such
-//! a row is found by what it was found by before. Several replicas may do it at once, or again after a crash: what
-//! is made anew twice is the same.
+//! A migration that changes how texts are folded records which tenants have rows from before. At its start the
+//! service goes through them while it serves: a few rows per transaction, acting for the tenant. Until then such a
+//! row is found by its old keys. Several replicas may do it at once, or again after a crash: recomputing twice gives
+//! the same result.
 
 mod store;
 
@@ -19,19 +19,19 @@ use crate::db::{Db, Deadline, Target, TenantTx};
 use crate::error::{Error, Result};
 use crate::faqs;
 
-/// Rows of a transaction: some milliseconds of work, and some megabytes where all of them are large.
+/// The rows per transaction: some milliseconds of work, and some megabytes if all rows are large.
 const BATCH: i64 = 32;
 
-/// The pause after a transaction: most of the time is left to those who are served.
+/// The pause after a transaction: most of the time is left to calls.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The pause before it tries again what failed.
+/// The pause before a retry after an error.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// How long a transaction may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is made anew.
+/// The kinds of rows that are recomputed.
 #[derive(Debug, Clone, Copy)]
 enum Rows {
     Customers,
@@ -39,7 +39,7 @@ enum Rows {
     Conversations,
 }
 
-/// Makes anew what there is to make anew, until that is done or `stop`.
+/// Recomputes all recorded rows, until that is done or `stop`.
 pub(crate) async fn run(target: Target, db: Db, stop: CancellationToken) {
     loop {
         let done = tokio::select! {
@@ -79,7 +79,7 @@ async fn all(target: &Target, db: &Db) -> Result<()> {
     Ok(())
 }
 
-/// Makes the next rows after this id anew, and gives the last of them.
+/// Recomputes the next rows after this id, and returns the id of the last one.
 async fn next(db: &Db, caller: &Caller, rows: Rows, after: Uuid) -> Result<Option<Uuid>> {
     let work = async |tx: &TenantTx| match rows {
         Rows::Customers => customers::actions::reindex(tx, after, BATCH).await,

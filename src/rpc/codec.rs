@@ -1,5 +1,5 @@
-//! How messages become bytes, and bytes messages: as tonic's own codec has it, with little memory for each
-//! stream, and none for what is refused.
+//! Encodes and decodes messages, as tonic's own codec does, but with little memory per stream and none for refused
+//! requests.
 
 use std::marker::PhantomData;
 
@@ -12,12 +12,12 @@ use tonic_prost::ProstEncoder;
 use super::ids::FoldIds;
 use super::incoming::{self, Incoming};
 
-/// Bytes that each direction of a call has from the beginning. It grows for a message that needs more.
-/// tonic takes 8 KiB, which ten thousand idle streams would have for nothing.
+/// The initial buffer of each direction of a call, in bytes. It grows if a message needs more. tonic takes 8 KiB,
+/// which ten thousand idle streams would waste.
 const BUFFER: usize = 2 << 10;
 
-/// Bytes of ready messages that go on their way together. What a stream holds that is not read is about
-/// twice as much. tonic takes 32 KiB.
+/// How many bytes of ready messages are sent together. A stream that is not read holds about twice as much. tonic
+/// takes 32 KiB.
 const TOGETHER: usize = 8 << 10;
 
 /// The codec of all services and clients: protobuf by prost.
@@ -49,8 +49,8 @@ where
     }
 }
 
-/// Makes room for a message before it is written: room that is made while it is written doubles, and a stream
-/// that is not read would have up to twice a large message, and keep it.
+/// Reserves space for a message before it is encoded. Otherwise the buffer doubles while it grows, and a stream that
+/// is not read would hold up to twice the size of a large message.
 #[derive(Debug)]
 pub struct Encoder<T>(ProstEncoder<T>);
 
@@ -68,7 +68,7 @@ impl<T: Message> codec::Encoder for Encoder<T> {
     }
 }
 
-/// Makes a message of bytes that may be one, with its ids in one form before anybody looks at it.
+/// Decodes bytes that may be a message, and brings its ids into one form before any other code sees them.
 #[derive(Debug)]
 pub struct Decoder<U>(PhantomData<U>);
 
@@ -77,7 +77,7 @@ impl<U: Incoming + FoldIds> codec::Decoder for Decoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        // tonic has the whole message in one piece.
+        // tonic passes the whole message in one piece.
         let message = incoming::read::<U>(buffer.chunk());
         buffer.advance(buffer.remaining());
         let mut message = message?;

@@ -1,8 +1,8 @@
-//! Places for calls that are much work.
+//! Places for costly calls.
 //!
-//! Calls of one cost share so many places, which tenants take in turns. So the statements that add up a
-//! tenant's rows never keep all cores of Postgres busy, nor all connections of the pool, and calls that are
-//! little work, and appends, go on beside them.
+//! Calls of one cost share a fixed number of places, which tenants take in turns. So statements that sum a tenant's
+//! rows never keep all cores of Postgres or all connections of the pool busy. Cheap calls and appends go on beside
+//! them.
 
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::error::{Error, Limit, Result};
 use crate::metrics::{Limit as Refused, Metrics};
 use crate::pb::{AccessCost, ErrorReason};
 
-/// Cores for one place of cost HIGH: half of them are left for all other calls.
+/// The number of cores per place of cost HIGH: half of them are left for all other calls.
 const CORES_PER_PLACE: usize = 2;
 
-/// Places of cost MEDIUM for one of cost HIGH, and calls that may wait for them. Such a call takes some
-/// milliseconds, a part of them for the way to Postgres and for the disk.
+/// The number of places of cost MEDIUM, and of calls that may wait for them, per place of cost HIGH. Such a call
+/// takes some milliseconds, partly for the way to Postgres and for the disk.
 const MEDIUM_PER_HIGH: usize = 4;
 
-/// When to come back after a refusal: several calls of the tenant have been answered then.
+/// When to retry after a refusal: by then several calls of the tenant have been answered.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -30,13 +30,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Costs {
     medium: Turns,
     high: Turns,
-    /// The setting: calls of cost HIGH that a tenant may have waiting.
+    /// The setting: how many calls of cost HIGH may wait per tenant.
     waiting: u32,
     metrics: Metrics,
 }
 
 impl Costs {
-    /// Places as these limits say.
+    /// Creates the places that these limits allow.
     pub fn new(limits: &CallLimits, metrics: Metrics) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         let high = limits.max_costly_calls.map_or(cores / CORES_PER_PLACE, |calls| calls as usize).max(1);
@@ -51,12 +51,11 @@ impl Costs {
         Self { medium: turns(MEDIUM_PER_HIGH), high: turns(1), waiting, metrics }
     }
 
-    /// A place for a call, which has it until this is dropped. A call that is little work needs none.
+    /// Waits for a place, which the call has until this is dropped. A cheap call needs none.
     ///
     /// # Errors
     ///
-    /// `TENANT_QUOTA_EXCEEDED` where as many of the tenant's calls wait as may, at once;
-    /// `DEADLINE_EXCEEDED`.
+    /// `TENANT_QUOTA_EXCEEDED`, at once, if the maximum number of the tenant's calls wait; `DEADLINE_EXCEEDED`.
     pub(super) async fn place(
         &self,
         cost: AccessCost,
@@ -90,7 +89,7 @@ impl Costs {
     }
 }
 
-/// For what stands in the place of a call.
+/// For tests and fuzzing, which have no settings.
 #[cfg(any(test, fuzzing))]
 impl Default for Costs {
     fn default() -> Self {

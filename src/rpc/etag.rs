@@ -1,8 +1,8 @@
-//! Etags: which state of a row a client has read.
+//! Etags: they identify the state of a row that a client has read.
 //!
-//! An etag is a hash of what changes with the row. So it cannot be taken apart or counted on, and after a restore from a
-//! backup, the same number of changes is another etag. It has no secret in it, because an etag grants nothing: all that
-//! a caller could do with one that it calculated, it may do without any.
+//! An etag is a hash of values that change with the row. So clients cannot parse it or count with it, and after a
+//! restore from a backup the same number of changes gives another etag. It has no secret in it, because it grants
+//! nothing: a caller may do everything that it could do with a computed etag without any etag.
 
 use std::fmt;
 
@@ -15,15 +15,15 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 
-/// Bytes of an etag: enough that two states of a row never have the same one.
+/// The length of an etag in bytes: enough that no two states of a row have the same etag.
 const LENGTH: usize = 12;
 
-/// The etag of a row, and what a client sends back of it.
+/// The etag of a row, as clients receive it and send it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Etag([u8; LENGTH]);
 
 impl Etag {
-    /// The etag of the row with this id, after so many changes, the last of them at this time.
+    /// Returns the etag of the row with this id, after this number of changes, the last of them at this time.
     pub fn of(id: Uuid, revision: i64, updated_at: DateTime<Utc>) -> Self {
         let mut hash = Sha256::new();
         hash.update(id.as_bytes());
@@ -33,11 +33,11 @@ impl Etag {
         Self(std::array::from_fn(|place| hash[place]))
     }
 
-    /// The etag that the client read; `None` if it sends none, and does not care.
+    /// Returns the etag that the client sent; `None` if it sends none and accepts any state.
     ///
     /// # Errors
     ///
-    /// `ETAG_INVALID` for a text that no etag is written as.
+    /// `ETAG_INVALID` for a text that cannot be an etag.
     pub fn expected(field: &str, text: &str) -> Result<Option<Self>> {
         if text.is_empty() {
             return Ok(None);
@@ -61,7 +61,7 @@ impl fmt::Display for Etag {
     }
 }
 
-/// Holds a row to the etag that the client read, if it sends one.
+/// Compares a row with the etag that the client read, if it sends one.
 ///
 /// # Errors
 ///
@@ -98,7 +98,7 @@ mod tests {
         let id = Uuid::from_u128(1);
         let etag = Etag::of(id, 1, at(5));
         assert_eq!(etag, Etag::of(id, 1, at(5)));
-        // The last is what a row is after a restore from a backup, and another change.
+        // The last one is a row after a restore from a backup and one more change.
         for other in [Etag::of(Uuid::from_u128(2), 1, at(5)), Etag::of(id, 2, at(5)), Etag::of(id, 1, at(6))]
         {
             assert_ne!(etag, other);

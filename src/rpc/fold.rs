@@ -1,7 +1,6 @@
-//! Texts by which things are found and recognised: without what makes no difference to people.
+//! Folds texts for search and comparison: removes differences that do not matter to people.
 //!
-//! There is one folding. Searches, filters and keys all use it, so that what one of them takes for the same
-//! text, the others do too.
+//! There is one folding. Searches, filters and keys all use it, so that they agree on which texts are the same.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,12 +9,12 @@ use std::ops::RangeInclusive;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
-/// How often a text is folded until nothing changes any more. Two times do for every character; this is
-/// the bound of the loop.
+/// How often a text is folded at most until nothing changes. Two times are enough for every character; this only
+/// bounds the loop.
 const MAX_FOLDS: usize = 4;
 
-/// Marks above, below and within letters that people leave out: accents, and the vowel signs of Hebrew and
-/// Arabic. The marks of other scripts are letters of their own, as in Hindi, Thai and Japanese.
+/// Marks above, below and within letters that people omit: accents, and the vowel signs of Hebrew and Arabic. The
+/// marks of other scripts are letters of their own, as in Hindi, Thai and Japanese.
 const LEFT_OUT: &[RangeInclusive<char>] = &[
     '\u{300}'..='\u{36f}',
     '\u{483}'..='\u{487}',
@@ -35,7 +34,7 @@ const LEFT_OUT: &[RangeInclusive<char>] = &[
     '\u{1dc0}'..='\u{1dff}',
     '\u{20d0}'..='\u{20ff}',
     '\u{fe20}'..='\u{fe2f}',
-    // What nobody sees: soft hyphens, joiners, directions, variants, the Arabic line that stretches words.
+    // Invisible characters: soft hyphens, joiners, directions, variants, and the Arabic line that stretches words.
     '\u{ad}'..='\u{ad}',
     '\u{61c}'..='\u{61c}',
     '\u{640}'..='\u{640}',
@@ -54,22 +53,22 @@ const ZEROS: &[char] = &[
     '\u{1810}', '\u{ff10}',
 ];
 
-/// A text without case, accents, compatibility forms (width, ligatures) and needless white space. `ß` is
-/// `ss`, a final `ς` is `σ`, `ł` is `l`, `æ` is `ae`; dashes and apostrophes of all kinds are those of ASCII, and
-/// so are digits. Folding a folded text changes nothing.
+/// Removes case, accents, compatibility forms (width, ligatures) and needless white space from a text. `ß` becomes
+/// `ss`, a final `ς` becomes `σ`, `ł` becomes `l`, `æ` becomes `ae`. Dashes, apostrophes and digits of all kinds
+/// become those of ASCII. Folding a folded text changes nothing.
 pub fn fold(text: &str) -> String {
     let folded = step(text);
-    // Nothing is left to fold of ASCII.
+    // An ASCII text needs no second fold.
     if folded.is_ascii() { folded } else { settle(&folded, step) }
 }
 
-/// One step to the folded text.
+/// One step towards the folded text.
 fn step(text: &str) -> String {
     if text.is_ascii() {
         return spaced(&text.to_ascii_lowercase());
     }
     let mut folded = String::with_capacity(text.len());
-    // Case is folded by way of capitals, which have no ligatures and no final forms.
+    // Case is folded through capitals, which have no ligatures and no final forms.
     let characters = text.chars().map(sign).nfkd().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     for character in characters.nfkd().filter(|character| !is_left_out(*character)) {
         match letters(character) {
@@ -80,7 +79,7 @@ fn step(text: &str) -> String {
     spaced(&folded.nfc().collect::<String>())
 }
 
-/// The text with one space between its words.
+/// Returns the text with one space between its words.
 fn spaced(text: &str) -> String {
     let mut spaced = String::with_capacity(text.len());
     for word in text.split_whitespace() {
@@ -92,7 +91,7 @@ fn spaced(text: &str) -> String {
     spaced
 }
 
-/// The sign of ASCII that people take a dash or an apostrophe for.
+/// Returns the ASCII sign that people write instead of a dash or an apostrophe.
 fn sign(character: char) -> char {
     match character {
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' => '-',
@@ -105,7 +104,7 @@ fn is_left_out(character: char) -> bool {
     character > '\u{7f}' && LEFT_OUT.iter().any(|range| range.contains(&character))
 }
 
-/// The digit of ASCII with the value of a decimal digit of another script.
+/// Returns the ASCII digit with the value of a decimal digit of another script.
 pub fn digit(character: char) -> Option<char> {
     if character.is_ascii() {
         return Some(character).filter(char::is_ascii_digit);
@@ -116,7 +115,7 @@ pub fn digit(character: char) -> Option<char> {
     value.and_then(|value| char::from_digit(value, 10))
 }
 
-/// What people write for a small letter that Unicode does not take apart.
+/// Returns what people write instead of a small letter that Unicode does not decompose.
 fn letters(character: char) -> Option<&'static str> {
     Some(match character {
         'ł' | 'ƚ' => "l",
@@ -136,7 +135,7 @@ fn letters(character: char) -> Option<&'static str> {
         'æ' => "ae",
         'œ' => "oe",
         'þ' => "th",
-        // Arabic and Persian keyboards differ in these, and hasty writers confuse them.
+        // Arabic and Persian keyboards differ in these letters, and writers in a hurry confuse them.
         '\u{671}' => "\u{627}",
         '\u{629}' => "\u{647}",
         '\u{649}' | '\u{6cc}' => "\u{64a}",
@@ -145,7 +144,7 @@ fn letters(character: char) -> Option<&'static str> {
     })
 }
 
-/// What is left of a text when another `step` changes nothing any more.
+/// Applies `step` until the text does not change any more.
 pub fn settle(text: &str, step: impl Fn(&str) -> String) -> String {
     let mut settled = step(text);
     for _ in 1..MAX_FOLDS {
@@ -158,8 +157,8 @@ pub fn settle(text: &str, step: impl Fn(&str) -> String) -> String {
     settled
 }
 
-/// An e-mail address by which it is recognised: without case, with the domain in the form of the domain name
-/// system. Accents count: they make another address.
+/// Returns an e-mail address in the form for comparison: without case, and with the domain in DNS form. Accents are
+/// kept: they make a different address.
 pub fn address(address: &str) -> String {
     match address.trim().rsplit_once('@') {
         Some((local, name)) => format!("{}@{}", caseless(local), domain(name)),
@@ -167,20 +166,20 @@ pub fn address(address: &str) -> String {
     }
 }
 
-/// A domain in the form of the domain name system: `müller.example` is `xn--mller-kva.example`.
+/// Returns a domain in DNS form: `müller.example` becomes `xn--mller-kva.example`.
 pub fn domain(name: &str) -> String {
     let plain = caseless(name);
     idna::domain_to_ascii_cow(plain.as_bytes(), idna::AsciiDenyList::EMPTY)
         .map_or(plain.clone(), Cow::into_owned)
 }
 
-/// A text without case and compatibility forms.
+/// Removes case and compatibility forms from a text.
 fn caseless(text: &str) -> String {
     text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect()
 }
 
-/// A text as a key of an index, which takes no long ones: what is longer than so many bytes is known by its
-/// beginning and its hash.
+/// Returns a text as a key of an index, whose entries must be short. A text of more than `max_bytes` bytes becomes
+/// its beginning and its hash.
 pub fn key(mut text: String, max_bytes: usize) -> String {
     if text.len() > max_bytes {
         let hash = Sha256::digest(text.as_bytes());
@@ -238,8 +237,8 @@ mod tests {
 
     #[test]
     fn every_character_is_folded_like_its_other_forms() {
-        // Hangul, whose eleven thousand syllables are taken apart alike, has a case above; so has the acute
-        // accent alone, which people take for an apostrophe.
+        // Hangul, whose eleven thousand syllables are all decomposed in the same way, has a case above. So does the
+        // single acute accent, which people use as an apostrophe.
         let others = |character: &char| !matches!(character, '\u{ac00}'..='\u{d7a3}' | '´' | '\u{1ffd}');
         for character in ('\0'..=char::MAX).filter(others) {
             let text = character.to_string();

@@ -1,19 +1,19 @@
-//! Ids in one form, whatever a client wrote.
+//! Brings ids into one form, however a client wrote them.
 //!
-//! A UUID in capitals is the same UUID. Ids are compared as texts too: in fingerprints of requests, in the
-//! filters of page tokens, in message keys that are made of a `request_id`. So the codec folds them before
-//! anybody looks at a message, and no RPC can forget it.
+//! A UUID in capitals is the same UUID. Ids are also compared as texts: in fingerprints of requests, in filters of
+//! page tokens, in message keys made from a `request_id`. So the codec folds them before any other code sees a
+//! message, and no RPC can forget it.
 
 use super::validate::formats::is_uuid;
 
-/// The code that the build wrote.
+/// The code that the build generated.
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/ids.rs"));
 }
 
 /// A message whose UUIDs can be brought into one form.
 pub trait FoldIds {
-    /// Writes every UUID of the message in small letters. Which fields are UUIDs is what their rules say.
+    /// Writes every UUID of the message in lower case. The rules of a field say whether it is a UUID.
     fn fold_ids(&mut self);
 }
 
@@ -23,7 +23,7 @@ impl<T: FoldIds> FoldIds for Box<T> {
     }
 }
 
-/// Writes a text in small letters if it is a UUID. Anything else stays as it is, for the rules to refuse.
+/// Writes a text in lower case if it is a UUID. Any other text stays as it is; the rules refuse it.
 pub fn fold(text: &mut str) {
     if is_uuid(text) {
         text.make_ascii_lowercase();

@@ -1,11 +1,10 @@
-//! Bytes that are to become a request: counted before memory is spent on them, and told apart where they
-//! are no request.
+//! Reads the bytes of a request. Items are counted before memory is spent on them, and invalid bytes get an error
+//! that names the field.
 //!
-//! An empty item of a list takes two bytes on the wire and up to some hundred once it is decoded, so that a
-//! mebibyte of them would take a hundred. [`read`] therefore walks the bytes first, along the shapes that
-//! the build made of the contract (`build/shapes.rs`), and refuses a list that is far too long without
-//! decoding anything. What is a little too long is decoded, so that the rules name everything else that is
-//! wrong as well.
+//! An empty item of a list takes two bytes on the wire and up to some hundred once it is decoded, so a mebibyte of
+//! them would take a hundred mebibytes. Therefore [`read`] first walks the bytes, along the shapes that the build
+//! made from the contract (`build/shapes.rs`). It refuses a list that is far too long without decoding it. A list
+//! that is slightly too long is decoded, so that the rules can report everything else that is wrong.
 
 use prost::Message;
 
@@ -16,7 +15,7 @@ use wire::{Cursor, Fault, Wire};
 
 mod wire;
 
-/// The shapes that the build made.
+/// The shapes that the build generated.
 mod generated {
     use super::{Field, Incoming, Kind, Open, Shape, Wire};
 
@@ -25,25 +24,25 @@ mod generated {
 
 use generated::SLOTS;
 
-/// Bytes of a message that are decoded unseen: whatever they say, it takes no more than 2 MiB for a moment.
-/// So the many small messages of a stream cost nothing more.
+/// Messages of at most this many bytes are decoded without a walk: in any case they take no more than 2 MiB for a
+/// moment. So the many small messages of a stream cost nothing extra.
 const UNSEEN: usize = 16 << 10;
 
-/// Items beyond the limits of their lists that are decoded all the same, in all lists of a request together.
+/// How many items beyond the limits of their lists are still decoded, in all lists of a request together.
 const SLACK: usize = 1_000;
 
 /// A message that comes over the wire.
 pub trait Incoming: Message + Default {
-    /// What its bytes may be; nothing for a response, whose server is trusted.
+    /// The shape of valid bytes; `None` for a response, whose server is trusted.
     const SHAPE: Option<&'static Shape> = None;
 }
 
-/// What the bytes of a message may be.
+/// The shape of a message's valid bytes.
 #[derive(Debug)]
 pub struct Shape {
-    /// The lists of this message and its single parts, each of which has a count.
+    /// The number of counts: one for each list of this message and of its single parts.
     slots: usize,
-    /// By their numbers.
+    /// Sorted by number.
     fields: &'static [Field],
 }
 
@@ -53,13 +52,13 @@ struct Field {
     number: u32,
     name: &'static str,
     kind: Kind,
-    /// How many items it may have, if it is a list or a map.
+    /// The maximum number of items, if it is a list or a map.
     many: Option<usize>,
-    /// The place of its count, or of the counts of its parts, among those of its message.
+    /// The index of its count, or of the first count of its parts, among the counts of its message.
     slot: usize,
 }
 
-/// What a value is on the wire.
+/// The kind of a value on the wire.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     /// A number or bytes.
@@ -77,23 +76,23 @@ enum Open {
     List,
 }
 
-/// The message of these bytes.
+/// Decodes the message of these bytes.
 ///
 /// # Errors
 ///
-/// `FIELD_INVALID` for lists that have far too many items, `REQUEST_MALFORMED` for bytes that are not the
-/// message, with the field and what is wrong with it.
+/// `FIELD_INVALID` if lists have far too many items. `REQUEST_MALFORMED` if the bytes are not the message, with the
+/// field and what is wrong with it.
 pub fn read<M: Incoming>(bytes: &[u8]) -> Result<M> {
     if let Some(shape) = M::SHAPE.filter(|_| bytes.len() > UNSEEN) {
         let mut walk = Walk::default();
-        // Broken bytes are for the decoder to find.
+        // The decoder reports invalid bytes.
         let _ = walk.message(shape, bytes, &Path::ROOT, 0);
         walk.verdict()?;
     }
     M::decode(bytes).map_err(|_| malformed(M::SHAPE, bytes))
 }
 
-/// What is wrong with bytes that are no message of this shape.
+/// Returns the error for bytes that are not a message of this shape.
 fn malformed(shape: Option<&'static Shape>, bytes: &[u8]) -> Error {
     let mut walk = Walk { looks_inside: true, ..Walk::default() };
     let flaw = shape.and_then(|shape| walk.message(shape, bytes, &Path::ROOT, 0).err());
@@ -107,7 +106,7 @@ fn malformed(shape: Option<&'static Shape>, bytes: &[u8]) -> Error {
     Error::invalid_because(ErrorReason::RequestMalformed, field, "wire", description)
 }
 
-/// What keeps bytes from being a message.
+/// The first fault of invalid bytes.
 struct Flaw {
     field: String,
     fault: Fault,
@@ -128,17 +127,17 @@ struct TooLong {
 
 /// One walk over the bytes of a message.
 struct Walk {
-    /// How many items each list has: a stack of the message's own and those of the items around the place
-    /// of the walk. What is sent twice of a single part is merged, and so counted together.
+    /// The number of items of each list: a stack with the counts of the message and those of the items around the
+    /// current position. Repeated occurrences of a single part are merged, so they are counted together.
     counts: [usize; SLOTS],
-    /// Where in `too_long` a list is, by its count.
+    /// The index of each list in `too_long`, by the index of its count.
     told: [Option<usize>; SLOTS],
     used: usize,
     too_long: Vec<TooLong>,
     too_deep: Option<Violation>,
-    /// Items beyond the limits of their lists.
+    /// The number of items beyond the limits of their lists.
     excess: usize,
-    /// Whether texts and packed numbers are looked at too, which else is for the decoder.
+    /// Whether texts and packed numbers are checked too. Otherwise the decoder checks them.
     looks_inside: bool,
 }
 
@@ -157,7 +156,7 @@ impl Default for Walk {
 }
 
 impl Walk {
-    /// Refuses what is far too long.
+    /// Refuses lists that are far too long.
     fn verdict(self) -> Result<()> {
         if self.excess <= SLACK {
             return Ok(());
@@ -197,7 +196,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Walks over one item of a list, or over all numbers of a packed one.
+    /// Walks over one item of a list, or over all numbers of a packed list.
     fn item(
         &mut self,
         (kind, max): (Kind, usize),
@@ -229,7 +228,7 @@ impl Walk {
             Some(_) => Ok(()),
             None if index >= max => cursor.skip(wire).map_err(Flaw::at(at)),
             None => {
-                // An item has counts of its own, beside those around it.
+                // An item has its own counts, beside those around it.
                 let (base, at) = (self.used, &at.index(index));
                 if let Kind::Message(shape) = kind {
                     self.counts.iter_mut().skip(base).take(shape.slots).for_each(|count| *count = 0);
@@ -242,7 +241,7 @@ impl Walk {
         }
     }
 
-    /// Counts more items of a list.
+    /// Counts further items of a list.
     fn count(&mut self, slot: usize, more: usize, max: usize, at: &Path<'_>) {
         let (Some(count), Some(told)) = (self.counts.get_mut(slot), self.told.get_mut(slot)) else { return };
         let before = *count;
@@ -298,7 +297,7 @@ impl Walk {
         }
     }
 
-    /// Walks over a part of an open object, `level` objects and lists deep.
+    /// Walks over a part of an open object, nested `level` objects and lists deep.
     fn open(
         &mut self,
         open: Open,

@@ -1,10 +1,10 @@
-//! What happens to every call: it gets an id, a place, a caller and a deadline, runs detached, and
-//! leaves with an error that programs can read, one line in the log, its counts, and an event where it would have
-//! changed something and failed.
+//! What happens to every call. It gets an id, a place, a caller and a deadline, and runs detached. It ends with an
+//! error that programs can read, one log line, and its counts. A failed call that would have changed something also
+//! gets an audit event.
 //!
-//! *Detached*: gRPC drops a handler when its client goes away, and a transaction that is dropped
-//! half way costs its connection. So calls run as tasks of their own, which shutdown waits for; a
-//! client that left only stops listening.
+//! *Detached*: gRPC drops a handler when its client goes away, and a transaction that is dropped half way costs its
+//! connection. So each call runs as a task of its own, and shutdown waits for these tasks. If the client goes away,
+//! only the waiting for the answer ends.
 
 mod admission;
 mod audit;
@@ -60,40 +60,39 @@ use room::Room;
 
 pub use admission::Admission;
 
-/// Paths of health start so. Who asks whether the service is well need not say who they are.
+/// The prefix of the paths of health checks. Health needs no credential.
 const HEALTH: &str = "/grpc.health.";
 
-/// Deadline of a stream that brings none: it may stay open for ever, and this only bounds how long its
-/// handler takes to begin, which waits for nothing.
+/// The deadline of a stream without one. The stream may stay open for ever; this only bounds how long its handler
+/// takes to start, and starting waits for nothing.
 const NO_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long after its deadline a unary call is given up, with whatever it holds. Its statements end
-/// at the deadline and a COMMIT within ten seconds, so only one that waits for its own client is
-/// still there.
+/// How long after its deadline a unary call is abandoned, with all that it holds. Its statements end at the deadline
+/// and a COMMIT within ten seconds, so only a call that waits for its own client is still running then.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(15);
 
-/// What calls share.
+/// What all calls share.
 #[derive(Debug, Clone)]
 pub struct CallLayer {
-    /// Who finds out who is calling.
+    /// Identifies callers.
     pub authenticator: Authenticator,
-    /// Who sees to it that there is room.
+    /// Limits how many calls run.
     pub admission: Admission,
-    /// Where calls that are much work wait for their places.
+    /// Where costly calls wait for their places.
     pub costs: Costs,
-    /// Where what streams read is counted.
+    /// Counts the bytes that streams have read.
     pub room: Room,
-    /// Where calls run.
+    /// Tracks the tasks of calls.
     pub tracker: TaskTracker,
     /// Cancelled when the server stops.
     pub stop: CancellationToken,
-    /// Deadline of a unary call that brings none.
+    /// The deadline of a unary call without one.
     pub default_deadline: Duration,
-    /// Who keeps what failed.
+    /// Records the audit events of failed calls.
     pub recorder: Recorder,
     /// Where calls are counted.
     pub metrics: Metrics,
-    /// Where they have spans.
+    /// Where calls have their spans.
     pub traces: Traces,
 }
 
@@ -126,7 +125,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The instance that was polled ready serves; its clone takes the next call.
+        // The instance that was polled ready serves this call; its clone takes the next one.
         let next = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, next);
         let shared = self.shared.clone();
@@ -211,7 +210,7 @@ impl CallLayer {
         response
     }
 
-    /// The span of a call, if it is sampled.
+    /// Returns the span of a call, if it is sampled.
     fn call_span(
         &self,
         called: Called,
@@ -225,9 +224,9 @@ impl CallLayer {
         self.traces.call(called.name(), called.is_stream(), parent.as_ref())
     }
 
-    /// What a call may have; it is nobody's in particular where there is no such RPC.
+    /// Returns what a call may use. It has no caller and no tenant if the RPC does not exist.
     ///
-    /// Room in all comes first, because to find out who is calling takes time as well.
+    /// The limit of all calls is checked first, because authentication takes time as well.
     async fn admit(
         &self,
         head: &request::Parts,
@@ -238,7 +237,7 @@ impl CallLayer {
         let mut place = self.admission.enter(kind)?;
         let asked = deadline::of(&head.headers);
         let default = if kind == Kind::Stream { NO_DEADLINE } else { self.default_deadline };
-        // Whether it was asked for in the right words is for those to know who may call.
+        // An invalid timeout is reported only to callers that may call.
         let time = Time::new(asked.as_ref().ok().copied().flatten(), default);
         let authenticated = self.authenticator.authenticate(&head.headers, &head.extensions);
         let Admitted { principal, validity } = time.bound(authenticated).await?;
@@ -251,7 +250,7 @@ impl CallLayer {
         attempt.admit(&principal, tenant, granted.as_ref().err());
         let caller = granted?;
         asked?;
-        // What changes something reads what it changes.
+        // A call that changes something must read the current state of it.
         let freshness = freshness::of(&head.headers)?.filter(|_| method.resource_type.is_none());
         place.assign(tenant)?;
         Ok(Grant { time, call: Some((method, caller)), freshness, validity, place })
@@ -285,12 +284,12 @@ impl CallLayer {
             request = request.map(|inner| ends.request(Body::new(Metered::new(inner, meter))));
         }
         let call = tokio::time::timeout(allowed.saturating_add(GIVEN_UP_AFTER), inner.call(request));
-        // What runs has its place also when nobody listens any more.
+        // A running call keeps its place even if its client has gone away.
         let call = async { (call.await, place) };
         let task = self.tracker.spawn(call.in_current_span());
         let (response, place) = match tokio::time::timeout(deadline::ours(allowed), task).await {
             Ok(Ok((Ok(Ok(response)), place))) => (response, place),
-            // What a panic says may have a value in it; the log has where it was.
+            // The text of a panic may contain a value; the log says where it happened.
             Ok(Err(_)) => return Err(Error::internal("a call panicked")),
             Ok(Ok((Err(_), _))) | Err(_) => return Err(Error::DeadlineExceeded),
         };
@@ -299,9 +298,9 @@ impl CallLayer {
         }))
     }
 
-    /// Health and reflection: theirs are the rules of their specifications, but their streams end
-    /// when the server stops, and reflection is for those who may call. Health is asked when the server
-    /// is full too, so nothing counts it; what it takes is bounded by the connections.
+    /// Answers health and reflection, which follow the rules of their specifications. Their streams end when the
+    /// server stops, and reflection needs a valid credential. Health must answer even if the server is full, so it is
+    /// not counted; the number of connections bounds its cost.
     async fn answer_foreign<S>(self, mut inner: S, request: Request<Body>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -320,27 +319,27 @@ impl CallLayer {
         };
         let ends =
             Ends { deadline: time.asked.map(|_| time.left()), stop: Some(self.stop.clone()), validity };
-        // The request's half as well: reflection reads on until it ends, and would hold the connection.
+        // The request's body ends too: reflection reads on until it ends, and would keep the connection open.
         let request = Request::from_parts(head, ends.request(body));
         let Ok(response) = inner.call(request).await;
         response.map(|inner| ends.response(inner, None, place))
     }
 }
 
-/// What a call that may be answered has.
+/// What an admitted call may use.
 struct Grant {
     time: Time,
-    /// What is called, and by whom; nothing where there is no such RPC.
+    /// The method and the caller; `None` if there is no such RPC.
     call: Option<(&'static Method, Caller)>,
-    /// How old what is read may be.
+    /// How old the data that the call reads may be.
     freshness: Option<Freshness>,
-    /// How long the caller's credential holds.
+    /// How long the caller's credential is valid.
     validity: Validity,
     place: Place,
 }
 
 impl Grant {
-    /// The same, and what is done for its caller is told there.
+    /// Returns the same grant, with the caller's work recorded in this trace.
     fn within(mut self, trace: &Trace) -> Self {
         self.call = self.call.map(|(method, caller)| (method, caller.within(trace)));
         self
@@ -351,17 +350,17 @@ impl Grant {
     }
 }
 
-/// How long a call may take, and since when it does.
+/// The time limit of a call, and when the call began.
 #[derive(Clone, Copy)]
 struct Time {
     started: Instant,
-    /// What the client asked for.
+    /// The timeout that the client asked for.
     asked: Option<Duration>,
     allowed: Duration,
 }
 
 impl Time {
-    /// Of a call that begins now.
+    /// The time of a call that begins now.
     fn new(asked: Option<Duration>, default: Duration) -> Self {
         Self { started: Instant::now(), asked, allowed: asked.unwrap_or(default) }
     }
@@ -370,14 +369,14 @@ impl Time {
         self.allowed.saturating_sub(self.started.elapsed())
     }
 
-    /// Does what comes before the call within its time.
+    /// Runs work that precedes the call, within the call's time.
     async fn bound<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let done = tokio::time::timeout(deadline::ours(self.left()), work).await;
         done.unwrap_or(Err(Error::DeadlineExceeded))
     }
 }
 
-/// Answers what is not gRPC in words that a browser or curl shows.
+/// Answers requests that are not gRPC with a text that a browser or curl shows.
 fn not_grpc(request: &Request<Body>) -> Option<Response<Body>> {
     let refuse = |status, text: &'static str| {
         let mut response = Response::new(Body::new(text.to_owned()));
@@ -398,7 +397,7 @@ fn not_grpc(request: &Request<Body>) -> Option<Response<Body>> {
     None
 }
 
-/// Whether the messages are those of the contract: gRPC has others, such as `application/grpc+json`.
+/// Whether the messages have the contract's encoding: gRPC has others, such as `application/grpc+json`.
 fn is_grpc(headers: &HeaderMap) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     const PROTO: &[u8] = b"+proto";

@@ -1,7 +1,7 @@
-//! Partial updates by field mask, as AIP-134 and AIP-161 say.
+//! Partial updates by field mask, as AIP-134 and AIP-161 define them.
 //!
-//! Works on any message of the contract through its descriptor, so that a new field is in its mask
-//! from the day on which it is in its message.
+//! Works on any message of the contract through its descriptor, so that a mask can name a new field as soon as the
+//! message has it.
 
 mod path;
 
@@ -24,18 +24,18 @@ pub struct Change {
     field: &'static str,
     patch: DynamicMessage,
     targets: Vec<Target>,
-    /// Fields that are named and cannot change: the patch must have what is there.
+    /// Named fields that cannot change: the patch must have their current value.
     fixed: Vec<FieldDescriptor>,
 }
 
 impl Change {
-    /// The change that takes the fields that `mask` names from `patch`, which stands in the request
-    /// as `field`. Output-only fields are passed over. Immutable ones may be named with the value that they have.
+    /// Creates the change that takes the fields of `mask` from `patch`, which is the field `field` of the request.
+    /// Output-only fields are ignored. Immutable fields may be named with their current value.
     ///
     /// # Errors
     ///
-    /// A violation for every path that the message does not have, and for every rule that the new value of
-    /// a named field breaks.
+    /// A violation for every path that the message does not have, and for every rule that the new value of a named
+    /// field breaks.
     pub fn new<M: Message + Name + Validate>(
         field: &'static str,
         patch: &M,
@@ -47,7 +47,7 @@ impl Change {
         let message = to_dynamic(descriptor.clone(), patch)?;
         let (targets, mut violations) = match mask.map_or(&[][..], |mask| &mask.paths) {
             [] => (populated(&message), Vec::new()),
-            // Emptying what cannot change is not what it means.
+            // A mask of `*` is not meant to clear fields that cannot change.
             [all] if all == ALL => {
                 let fixed =
                     descriptor.fields().filter(|field| is_immutable(field) && message.has_field(field));
@@ -66,17 +66,17 @@ impl Change {
         }
     }
 
-    /// The message after the change, held to the contract's rules for the fields that changed.
+    /// Returns the message after the change, checked against the contract's rules for the changed fields.
     ///
     /// # Errors
     ///
-    /// Every rule that a changed field breaks, and every field that cannot change.
+    /// Every rule that a changed field breaks, and every immutable field with another value.
     pub fn apply<M: Message + Default + Validate>(&self, current: &M) -> Result<M> {
         let mut merged = to_dynamic(self.patch.descriptor(), current)?;
         for Target { fields, keys } in &self.targets {
             merge(&mut merged, &self.patch, fields, keys)?;
         }
-        // Nothing is merged into these.
+        // These fields were not merged.
         let fixed = self.fixed.iter().filter(|field| self.patch.get_field(field) != merged.get_field(field));
         let mut violations: Vec<_> = fixed.map(|field| self.unchangeable(field)).collect();
         let merged: M = merged.transcode_to().map_err(Error::internal)?;
@@ -96,8 +96,7 @@ impl Change {
         }
     }
 
-    /// Whether the change is to the field at `path`, to one that it is part of, or to a key of the open
-    /// object there.
+    /// Whether the change affects the field at `path`, a field that contains it, or a key of the open object there.
     pub fn touches(&self, path: &str) -> bool {
         self.targets.iter().any(|target| {
             let mut rest = path;
@@ -112,7 +111,7 @@ impl Change {
         })
     }
 
-    /// The rules that the message breaks in fields of the change, by their paths in the request.
+    /// Returns the violations in fields of the change, by their paths in the request.
     fn violations(&self, message: &impl Validate) -> Vec<Violation> {
         let mut violations = validate::validate(message).err().unwrap_or_default();
         violations.retain(|violation| self.touches(&violation.field));
@@ -127,8 +126,8 @@ fn to_dynamic(descriptor: MessageDescriptor, message: &impl Message) -> Result<D
     DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).map_err(Error::internal)
 }
 
-/// The targets of all fields that are set, down to those that are no messages of ours: what an update
-/// without a mask is about.
+/// Returns the targets of all set fields, down to values that are not messages of this contract. An update without a
+/// mask changes these.
 fn populated(patch: &DynamicMessage) -> Vec<Target> {
     let mut targets = Vec::new();
     for (field, value) in patch.fields().filter(|(field, _)| !is_output_only(field)) {
@@ -145,7 +144,7 @@ fn populated(patch: &DynamicMessage) -> Vec<Target> {
     targets
 }
 
-/// The targets that the client's paths name, and what is wrong with the other paths.
+/// Returns the targets that the client's paths name, and the violations of the other paths.
 fn named(resource: &str, descriptor: &MessageDescriptor, paths: &[String]) -> (Vec<Target>, Vec<Violation>) {
     let (mut found, mut violations) = (Vec::new(), Vec::new());
     let mut lists = true;
@@ -190,7 +189,7 @@ fn merge(
     Ok(())
 }
 
-/// The open object of a field; an empty one where it is not set.
+/// Returns the open object of a field; an empty one if it is not set.
 fn object_at(message: &DynamicMessage, field: &FieldDescriptor) -> Result<Struct> {
     match message.get_field(field).as_ref() {
         Value::Message(object) => object.transcode_to().map_err(Error::internal),
@@ -203,7 +202,7 @@ fn object_descriptor(field: &FieldDescriptor) -> Result<MessageDescriptor> {
     kind.as_message().cloned().ok_or_else(|| Error::internal(format!("{} is no object", field.name())))
 }
 
-/// Takes what stands under the keys from `patch`. What does not stand there is removed.
+/// Takes the value at the path of keys from `patch`. A value that is missing there is removed.
 fn put(target: &mut Struct, patch: Option<&Struct>, keys: &[String]) {
     let Some((key, rest)) = keys.split_first() else { return };
     let new = patch.and_then(|patch| patch.fields.get(key));
@@ -220,7 +219,7 @@ fn put(target: &mut Struct, patch: Option<&Struct>, keys: &[String]) {
     };
     match target.fields.get_mut(key).and_then(|value| value.kind.as_mut()) {
         Some(Json::StructValue(object)) => put(object, new, rest),
-        // There is nothing to remove below what is no object.
+        // Below a value that is not an object there is nothing to remove.
         _ if new.is_none() => {}
         _ => {
             let mut object = Struct::default();

@@ -1,4 +1,4 @@
-//! What every call shares.
+//! What all calls have in common.
 
 pub mod codec;
 pub mod cost;
@@ -41,27 +41,27 @@ use validate::Validate;
 
 pub use page::{Page, PageKey, Paged};
 
-/// What requests have in common, read off the protos by the build.
+/// The common parts of requests, which the build reads from the protos.
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/requests.rs"));
 }
 
-/// A request that changes something, and that a client may send again.
+/// A request that changes something, and that a client may retry.
 pub trait Mutation: Message {
-    /// What answers it.
+    /// The type of its response.
     type Response: Message + Default;
 
-    /// The UUID that the client made for the request; empty when it made none.
+    /// The UUID that the client made for the request; empty if it made none.
     fn request_id(&self) -> &str;
 
-    /// The UUID of what the call changes, as the contract says where it stands; empty where that is a
-    /// response that there is none of.
+    /// The UUID of the changed resource, from the field that the contract names; empty if that field is in a response
+    /// and there is none.
     fn resource_id<'m>(&'m self, response: Option<&'m Self::Response>) -> &'m str;
 }
 
-/// A request, as far as the audit log looks at it.
+/// A request, as the audit log sees it.
 pub trait Asks {
-    /// What the request says that its call is about; nothing where it changes nothing.
+    /// The resource that the request names; empty if the call changes nothing.
     fn asked(&self) -> Asked {
         Asked::default()
     }
@@ -70,36 +70,36 @@ pub trait Asks {
 /// What the layers know about a call before its message is read.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Who calls, and for which tenant.
+    /// The caller and its tenant.
     pub caller: Caller,
-    /// What is called.
+    /// The method that is called.
     pub method: &'static Method,
     /// When the client stops waiting.
     pub deadline: Deadline,
     /// The id of the call.
     pub id: Uuid,
-    /// Where the layers learn what the message says.
+    /// Passes the content of the message to the layers.
     pub asking: Asking,
-    /// How old what the call reads may be; nothing where it must be as new as can be.
+    /// How old the data that the call reads may be; `None` if it must be the newest.
     pub freshness: Option<Freshness>,
-    /// Where a call waits for its place, if it is much work.
+    /// Where a costly call waits for its place.
     pub costs: Costs,
 }
 
 impl Context {
-    /// What the layers put beside a request.
+    /// Takes the context that the layers attached to a request.
     ///
     /// # Errors
     ///
-    /// Without the layers there is no caller, which is our fault.
+    /// If the layers did not run, there is no caller: a bug of this service.
     pub fn of<T>(request: &mut Request<T>) -> Result<Self> {
         let context = request.extensions_mut().remove::<Self>();
         context.ok_or_else(|| Error::internal("a call came past the layers"))
     }
 
-    /// Waits for the place that the call needs, which it has until this is dropped. To be taken once the
-    /// message is known to be in order, so that no client has a place and sends nothing; [`read`],
-    /// [`snapshot`] and [`mutate`] do.
+    /// Waits for the place that the call needs, and has until this is dropped. It must be taken only once the message
+    /// is known to be valid, so that no client holds a place without sending. [`read`], [`snapshot`] and [`mutate`]
+    /// do so.
     ///
     /// # Errors
     ///
@@ -109,11 +109,11 @@ impl Context {
         self.costs.place(self.method.cost, self.caller.tenant(), self.deadline).await
     }
 
-    /// What the call does, for the audit log.
+    /// The operation of the call, for the audit log.
     ///
     /// # Errors
     ///
-    /// When the contract says that it changes nothing, which is our fault.
+    /// If the contract says that the call changes nothing: a bug of this service.
     pub(crate) fn operation(&self) -> Result<Operation> {
         let Method { name, resource_type, .. } = self.method;
         let nothing =
@@ -126,18 +126,17 @@ impl Context {
     }
 }
 
-/// A call that may be answered: its caller is known, and its message keeps the rules of the
-/// contract.
+/// A call that may be answered: its caller is known, and its message follows the rules of the contract.
 #[derive(Debug)]
 pub struct Call<T> {
-    /// Who calls, which method, until when.
+    /// The caller, the method and the deadline.
     pub context: Context,
     /// What the client sent.
     pub message: T,
 }
 
 impl<T: Validate + Asks> Call<T> {
-    /// Opens a request.
+    /// Opens a request: takes its context and checks its message.
     ///
     /// # Errors
     ///
@@ -145,17 +144,17 @@ impl<T: Validate + Asks> Call<T> {
     pub fn open(mut request: Request<T>) -> Result<Self> {
         let context = Context::of(&mut request)?;
         let message = request.into_inner();
-        // Also of a message that is refused below.
+        // Also for a message that is refused below.
         context.asking.note(message.asked());
         check(&message)?;
         Ok(Self { context, message })
     }
 
-    /// Opens a request, with what `read` makes of its message.
+    /// Opens a request, and returns the result of `read` for its message too.
     ///
     /// # Errors
     ///
-    /// Every rule that the message breaks, and what `read` finds wrong beyond them, together.
+    /// Every rule that the message breaks, together with what `read` finds wrong.
     pub fn read<R>(mut request: Request<T>, read: impl FnOnce(&Self) -> Result<R>) -> Result<(Self, R)>
     where
         T: Message,
@@ -168,7 +167,7 @@ impl<T: Validate + Asks> Call<T> {
     }
 }
 
-/// Holds a message to the rules of the contract.
+/// Checks a message against the rules of the contract.
 ///
 /// # Errors
 ///
@@ -182,7 +181,7 @@ pub fn check(message: &impl Validate) -> Result<()> {
 ///
 /// # Errors
 ///
-/// What `work` returns, or what can happen to any transaction.
+/// What `work` returns, or any error that a transaction may have.
 pub async fn read<T, R, F>(db: &Db, call: &Call<T>, work: F) -> Result<Response<R>>
 where
     T: Sync,
@@ -217,12 +216,12 @@ where
     db.read(caller, (access, *freshness), *deadline, work).await.map(Response::new)
 }
 
-/// Answers a call that changes something, in one transaction of its tenant, which has the event of the
-/// audit log too. With a `request_id` it happens once: a retry gets the first answer, and is no event.
+/// Answers a call that changes something, in one transaction of its tenant, which also stores the audit event. With a
+/// `request_id` it happens once: a retry gets the first answer and no event.
 ///
 /// # Errors
 ///
-/// `IDEMPOTENCY_KEY_REUSED`; what `work` returns; or what can happen to any transaction.
+/// `IDEMPOTENCY_KEY_REUSED`; what `work` returns; or any error that a transaction may have.
 pub async fn mutate<T, F>(db: &Db, call: &Call<T>, work: F) -> Result<Response<T::Response>>
 where
     T: Mutation + Sync,
@@ -256,7 +255,8 @@ where
     Ok(positioned(db, answer).await)
 }
 
-/// The answer of a call that changed something, with the position that a read may send back to see it.
+/// Returns the answer of a call that changed something, with the position that a later read may send to see the
+/// change.
 pub(crate) async fn positioned<R>(db: &Db, answer: R) -> Response<R> {
     let mut response = Response::new(answer);
     let position = db.position().await.and_then(|position| position.to_string().parse().ok());
@@ -268,22 +268,22 @@ pub(crate) async fn positioned<R>(db: &Db, answer: R) -> Response<R> {
 
 /// The answer of a call that changes something.
 enum Answer<R> {
-    /// It was done.
+    /// The call was done now.
     First(R),
-    /// It was done before.
+    /// The call was done before.
     Again(R),
 }
 
-/// A part of a request that has to be there.
+/// Returns a required part of a request.
 ///
 /// # Errors
 ///
-/// If it is not.
+/// If it is missing.
 pub fn required<'m, M>(field: &'static str, part: Option<&'m M>) -> Result<&'m M> {
     part.ok_or_else(|| Error::invalid(field, "required", "must be set"))
 }
 
-/// What a request is about that names it by `id`, and by the `etag` that it was read with.
+/// Returns the id and the etag by which a request names a resource and its state.
 ///
 /// # Errors
 ///
@@ -292,7 +292,7 @@ pub fn subject(id: &str, etag: &str) -> Result<(Uuid, Option<Etag>)> {
     (self::id("id", id), Etag::expected("etag", etag)).together()
 }
 
-/// A UUID of the field `field`, which the contract's rules have already held to its form.
+/// Parses a UUID of the field `field`, whose form the contract's rules have already checked.
 ///
 /// # Errors
 ///
@@ -303,13 +303,13 @@ pub fn id(field: &str, text: &str) -> Result<Uuid> {
     })
 }
 
-/// The UUID that is one item of a list of ids, each of which stands for itself. Returns `None` if it is
-/// not one in the form that the contract asks for.
+/// Returns the UUID of one item of a list of ids, where each item is handled separately. Returns `None` if the item
+/// does not have the form that the contract asks for.
 pub fn item_id(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| validate::formats::is_uuid(text))
 }
 
-/// The same of a field that may be empty.
+/// As [`id`], for a field that may be empty.
 ///
 /// # Errors
 ///
@@ -318,17 +318,18 @@ pub fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>> {
     if text.is_empty() { Ok(None) } else { id(field, text).map(Some) }
 }
 
-/// A UUID for a field that is empty where there is none.
+/// The text of an optional UUID: empty if there is none.
 pub fn optional_text(id: Option<Uuid>) -> String {
     id.map_or_else(String::new, |id| id.to_string())
 }
 
-/// A count or a place that the contract has in 32 bits. The service writes no larger one (see `messages::rules`).
+/// Converts a count or an index to the 32 bits of the contract. The service writes no larger one (see
+/// `messages::rules`).
 pub fn to_int32(number: i64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// A text that a client may leave empty.
+/// Returns `None` for a text that the client left empty.
 pub fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }

@@ -3,17 +3,17 @@
 use crate::error::{Error, Result};
 use crate::pb;
 
-/// Nanos of a millionth.
+/// Nanos per millionth.
 const NANOS_OF_MICRO: i32 = 1_000;
 
-/// Millionths of a unit.
+/// Millionths per unit.
 const MICROS_OF_UNIT: i64 = 1_000_000;
 
-/// An amount in millionths of its currency's unit.
+/// Returns an amount in millionths of its currency's unit.
 ///
 /// # Errors
 ///
-/// When it is not a whole number of them. The contract's rules have held it to its range before.
+/// If it is not a whole number of millionths. The contract's rules have checked its range before.
 pub fn to_micros(field: &str, money: &pb::Money) -> Result<i64> {
     let pb::Money { currency_code: _, units, nanos } = money;
     if nanos % NANOS_OF_MICRO != 0 {
@@ -28,8 +28,8 @@ pub fn to_micros(field: &str, money: &pb::Money) -> Result<i64> {
     micros.ok_or_else(|| Error::invalid(format!("{field}.units"), "money.units", "is too large"))
 }
 
-/// So many millionths in a currency. What is beyond the range of an amount, which no sum of stored amounts
-/// is, is cut to it.
+/// Returns this many millionths of a currency. A number beyond the range of an amount is cut to the range; no sum of
+/// stored amounts is that large.
 pub fn of_micros(currency: &str, micros: i128) -> pb::Money {
     let (unit, nanos) = (i128::from(MICROS_OF_UNIT), i128::from(NANOS_OF_MICRO));
     let (whole, rest) = (micros / unit, micros % unit);
@@ -41,7 +41,7 @@ pub fn of_micros(currency: &str, micros: i128) -> pb::Money {
     }
 }
 
-/// An amount as people write it: `37.80 EUR`, with more digits where it has them.
+/// Formats an amount for people: `37.80 EUR`, with more digits if it has them.
 pub fn show(currency: &str, micros: i64) -> String {
     let (whole, rest) = (micros / MICROS_OF_UNIT, micros % MICROS_OF_UNIT);
     let digits = format!("{:06}", rest.abs());
@@ -50,7 +50,7 @@ pub fn show(currency: &str, micros: i64) -> String {
     format!("{sign}{}.{cents}{} {currency}", whole.abs(), beyond.trim_end_matches('0'))
 }
 
-/// `amount * share / of`, to the nearest, and up from the middle.
+/// Returns `amount * share / of`, rounded to the nearest, with halves rounded up.
 pub fn part(amount: i128, share: i128, of: i128) -> Option<i128> {
     if of <= 0 {
         return None;
@@ -60,12 +60,12 @@ pub fn part(amount: i128, share: i128, of: i128) -> Option<i128> {
     Some(if rest >= of - rest { quotient + 1 } else { quotient })
 }
 
-/// Holds an amount to the currency that others around it have. Nothing is held to an invalid currency, which
-/// its own rule refuses.
+/// Checks that an amount has the expected currency. Nothing is compared with an invalid currency, because its own
+/// rule refuses that.
 ///
 /// # Errors
 ///
-/// When it is in another one.
+/// If it has another currency.
 pub fn check_currency(field: &str, money: &pb::Money, currency: &str) -> Result<()> {
     let is_valid = currency.len() == 3 && currency.bytes().all(|letter| letter.is_ascii_uppercase());
     if money.currency_code == currency || !is_valid {

@@ -1,9 +1,9 @@
-//! Pages: sizes, and tokens that nobody else can make.
+//! Pages: their sizes, and tokens that clients cannot forge.
 //!
-//! A token is `base64url(cursor ‖ tag)`. The cursor is the key of the last row of the page before;
-//! the tag is an HMAC-SHA-256 (RFC 2104) under a key that all replicas share, over the cursor and
-//! what it belongs to: tenant, method, filters and order. A token therefore fits one list of one
-//! tenant, and does not say what it belongs to.
+//! A token is `base64url(cursor ‖ tag)`. The cursor is the key of the last row of the previous page. The tag is an
+//! HMAC-SHA-256 (RFC 2104) under a key that all replicas share, over the cursor and what it belongs to: tenant,
+//! method, filters and order. So a token is valid for one list of one tenant only, and does not reveal what it
+//! belongs to.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,46 +21,46 @@ use crate::error::{Error, Result};
 use crate::idempotency::fingerprint;
 use crate::pb::ErrorReason;
 
-/// Rows of a page when the client does not say: a screenful.
+/// The rows of a page if the client sets no size: a screenful.
 pub const DEFAULT_PAGE_SIZE: usize = 50;
 
-/// Rows of a page at most: a few hundred kilobytes of ordinary rows.
+/// The maximum number of rows of a page: a few hundred kilobytes of ordinary rows.
 pub const MAX_PAGE_SIZE: usize = 500;
 
-/// Bytes of a page. One that has more is a single row, which is no larger than
-/// [`MAX_RESOURCE_BYTES`](super::size::MAX_RESOURCE_BYTES), or a message. So an answer stays below the 4 MiB
-/// that gRPC clients take by default.
+/// The maximum bytes of a page. Only a page of a single row may have more: such a row is a message, or at most
+/// [`MAX_RESOURCE_BYTES`](super::size::MAX_RESOURCE_BYTES). So an answer stays below the 4 MiB that gRPC clients
+/// accept by default.
 pub const MAX_PAGE_BYTES: usize = 2 << 20;
 
-/// Bytes of a tag: half of the hash, which leaves 2^128 to guess from.
+/// The bytes of a tag: half of the hash, which leaves 2^128 values to guess from.
 const TAG: usize = 16;
 
 /// A request for a page of a list.
 pub trait Paged: Message + Sized {
-    /// Rows that the client wants; 0 when it does not say.
+    /// The number of rows that the client wants; 0 if it sets none.
     fn page_size(&self) -> i32;
-    /// The token of the page before; empty for the first page.
+    /// The token of the previous page; empty for the first page.
     fn page_token(&self) -> &str;
-    /// The request without both: filters and order, to which a token is tied.
+    /// The request without both fields: filters and order, to which a token is tied.
     fn without_page(&self) -> Self;
 }
 
-/// A page to read: how many rows, after which.
+/// A page to read: its size, and the row after which it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<C> {
-    /// Rows at most.
+    /// The maximum number of rows.
     pub size: usize,
-    /// The key of the last row of the page before.
+    /// The key of the last row of the previous page.
     pub after: Option<C>,
 }
 
 impl<C> Page<C> {
-    /// Rows to ask the database for: one more than fit, to know whether there are more.
+    /// The number of rows to read: one more than the page has, to know whether there are more.
     pub fn limit(&self) -> i64 {
         i64::try_from(self.size).unwrap_or(i64::MAX).saturating_add(1)
     }
 
-    /// Cuts what came down to the page, and says whether there is more.
+    /// Cuts the rows to the page, and returns whether there are more.
     pub fn cut<T>(&self, rows: Rows<T>) -> (Vec<T>, bool) {
         let Rows { mut rows, cut_short } = rows;
         let more = cut_short || rows.len() > self.size;
@@ -69,8 +69,8 @@ impl<C> Page<C> {
     }
 }
 
-/// The messages of a page and where the next one begins: what `rows` are as messages, as far as
-/// [`MAX_PAGE_BYTES`] go, and at least one. `end` is where a page ends whose last row is this one.
+/// Converts `rows` to the messages of a page, up to [`MAX_PAGE_BYTES`] and at least one, and returns where the next
+/// page begins. `end` returns the cursor of a page whose last row is the given one.
 pub fn fit<R, M, C>(rows: Vec<R>, next: Option<C>, end: impl Fn(&R) -> C) -> (Vec<M>, Option<C>)
 where
     M: Message + From<R>,
@@ -91,7 +91,7 @@ where
     (messages, next)
 }
 
-/// Bytes of a message in a list: its own, and those that say where it begins and how long it is.
+/// The bytes of a message in a list: its own, its tag and its length.
 fn in_a_list(message: &impl Message) -> usize {
     let length = message.encoded_len();
     1 + prost::length_delimiter_len(length) + length
@@ -107,11 +107,11 @@ impl PageKey {
         Self(key)
     }
 
-    /// The page that a call asks for.
+    /// Returns the page that a call asks for.
     ///
     /// # Errors
     ///
-    /// `PAGE_TOKEN_INVALID` unless the token is ours, and for this list of this tenant.
+    /// `PAGE_TOKEN_INVALID` if the token is not from this service, or not for this list of this tenant.
     pub fn open<T: Paged, C: DeserializeOwned>(&self, call: &Call<T>) -> Result<Page<C>> {
         let size = match usize::try_from(call.message.page_size()).unwrap_or(0) {
             0 => DEFAULT_PAGE_SIZE,
@@ -124,12 +124,11 @@ impl PageKey {
         Ok(Page { size, after })
     }
 
-    /// The token for the rows after `cursor` of the list that a call asked for; empty where there are
-    /// none.
+    /// Returns the token for the rows after `cursor` of the list that a call asked for; empty without a cursor.
     ///
     /// # Errors
     ///
-    /// When the cursor cannot be written, which is our fault.
+    /// If the cursor cannot be encoded: a bug of this service.
     pub fn next<T: Paged, C: Serialize>(&self, call: &Call<T>, cursor: Option<C>) -> Result<String> {
         let Some(cursor) = &cursor else { return Ok(String::new()) };
         let mut bytes = serde_json::to_vec(cursor).map_err(Error::internal)?;
@@ -138,16 +137,16 @@ impl PageKey {
         Ok(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    /// A token for a place in something of the caller's tenant.
+    /// Returns a token for a position within a resource of the caller's tenant.
     pub fn write_position(&self, caller: &Caller, of: Uuid, position: &impl Serialize) -> String {
-        // What the service itself writes down is always JSON.
+        // Positions can always be encoded as JSON.
         let mut bytes = serde_json::to_vec(position).unwrap_or_default();
         let tag = self.position_mac(caller, of, &bytes).finalize().into_bytes();
         bytes.extend_from_slice(tag.get(..TAG).unwrap_or_default());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The place that a token stands for; nothing unless it is ours, and for this.
+    /// Returns the position of a token; `None` if the token is not from this service, or not for this resource.
     pub fn read_position<P: DeserializeOwned>(&self, caller: &Caller, of: Uuid, token: &str) -> Option<P> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (position, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
@@ -159,7 +158,7 @@ impl PageKey {
         let mut mac = self.new_mac();
         mac.update(caller.tenant().as_uuid().as_bytes());
         mac.update(of.as_bytes());
-        // No method of a page token is as long as this says.
+        // No method's name in a page token is this long.
         mac.update(&u64::MAX.to_be_bytes());
         mac.update(position);
         mac
@@ -183,7 +182,7 @@ impl PageKey {
     }
 
     fn new_mac(&self) -> Hmac<Sha256> {
-        // HMAC takes keys of any length, so this always succeeds; without a key nothing verifies.
+        // HMAC accepts keys of any length, so the fallback is never used.
         Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| Hmac::new(&Default::default()))
     }
 }

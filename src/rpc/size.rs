@@ -1,24 +1,24 @@
 //! How large a resource may be as a whole.
 //!
-//! Each field has a limit of its own, but a resource can be written part by part, so that their sum says
-//! nothing of what it may grow to. What is measured is what clients get: the encoded message.
+//! Each field has its own limit. But a resource can be written part by part, so the limits of one request do not
+//! bound its final size. The measured size is that of the encoded message, as clients get it.
 
 use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 
-/// Bytes of a resource as a whole, encoded. It is also the most that a request may have by default, so that what
-/// was read can be sent back; and some of them fit into an answer of 4 MiB, which is what gRPC clients take
-/// by default.
+/// The maximum bytes of a whole resource, encoded. It is also the default limit of a request, so that a resource that
+/// was read can be sent back. Some resources of this size fit into an answer of 4 MiB, which gRPC clients accept by
+/// default.
 pub const MAX_RESOURCE_BYTES: usize = 1 << 20;
 
-/// Refuses what makes a resource larger than [`MAX_RESOURCE_BYTES`]. One that is larger already may become
-/// smaller.
+/// Refuses a change that makes a resource larger than [`MAX_RESOURCE_BYTES`]. A resource that is larger already may
+/// become smaller.
 ///
 /// # Errors
 ///
-/// `RESOURCE_TOO_LARGE`, which tells the limit and the size.
+/// `RESOURCE_TOO_LARGE`, with the limit and the size.
 pub fn check<M: Message>(kind: &'static str, before: Option<&M>, after: &M) -> Result<()> {
     let size = after.encoded_len();
     if size <= MAX_RESOURCE_BYTES || before.is_some_and(|before| before.encoded_len() > size) {
@@ -27,7 +27,7 @@ pub fn check<M: Message>(kind: &'static str, before: Option<&M>, after: &M) -> R
     Err(too_large(kind, size))
 }
 
-/// The resource would have so many bytes.
+/// The error for a resource that would have this many bytes.
 pub(crate) fn too_large(kind: &'static str, size: usize) -> Error {
     Error::invalid_because(
         ErrorReason::ResourceTooLarge,
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     fn of(size: usize) -> prost_types::Any {
-        // Two bytes less would change the length of the length.
+        // Two bytes fewer would change the length of the length.
         let any = prost_types::Any { value: vec![0; size - 4], ..Default::default() };
         assert_eq!(any.encoded_len(), size);
         any

@@ -1,16 +1,16 @@
-//! Texts as the words that they are found by.
+//! Splits texts into the words by which they are found.
 //!
-//! Most scripts have spaces between words, and Unicode says where words begin and end (UAX 29). Chinese,
-//! Japanese, Thai and others have none, and what a word is there, only a dictionary knows. Such a run of
-//! characters is found by its pairs of neighbours: every word of it is in them, in any language.
+//! Most scripts have spaces between words, and Unicode defines where words begin and end (UAX 29). Chinese, Japanese,
+//! Thai and others have no spaces, and only a dictionary knows their words. Such a run of characters is found by its
+//! pairs of neighbours: every word of it consists of such pairs, in any language.
 
 use std::ops::RangeInclusive;
 
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Scripts without spaces between words, and Korean, whose words end in particles: 배송은 is 배송 to
-/// those who look for it.
+/// Scripts without spaces between words. Korean belongs to them because its words end in particles: people who search
+/// for 배송 must find 배송은.
 const UNSPACED: &[RangeInclusive<char>] = &[
     // Thai, Lao
     '\u{e01}'..='\u{eff}',
@@ -42,14 +42,14 @@ pub enum Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    /// What stands there.
+    /// The text of the piece.
     pub fn text(self) -> &'a str {
         let (Self::Word(text) | Self::Run(text)) = self;
         text
     }
 }
 
-/// The words and runs of a text, in their order.
+/// Returns the words and runs of a text, in order.
 pub fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
     spans(text).flat_map(|(is_run, span)| {
         let run = is_run.then_some(Piece::Run(span));
@@ -58,7 +58,7 @@ pub fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
-/// The longest parts of a text that are unspaced, and those that are not.
+/// Splits a text into the longest unspaced and spaced parts.
 fn spans(text: &str) -> impl Iterator<Item = (bool, &str)> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -75,7 +75,7 @@ fn is_unspaced(character: char) -> bool {
         && (character.is_alphanumeric() || is_combining_mark(character))
 }
 
-/// The pairs of neighbours of a run; a run of one character is itself.
+/// Returns the pairs of neighbours of a run; a run of one character is its only part.
 pub fn pairs(run: &str) -> impl Iterator<Item = &str> {
     let starts: Vec<usize> = run.char_indices().map(|(start, _)| start).chain([run.len()]).collect();
     let width = starts.len().min(3);
@@ -87,7 +87,7 @@ pub fn pairs(run: &str) -> impl Iterator<Item = &str> {
     pairs.into_iter()
 }
 
-/// The parts of a word that has signs within: `example.com` is also `example` and `com`. Numbers stay whole.
+/// Returns the parts of a word that contains signs: `example.com` is also `example` and `com`. Numbers stay whole.
 pub fn parts(word: &str) -> impl Iterator<Item = &str> {
     let is_within = |character: char| character.is_alphanumeric() || is_combining_mark(character);
     let is_number = !word.chars().any(char::is_alphabetic);

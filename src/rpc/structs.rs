@@ -4,10 +4,10 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 use serde_json::{Map, Number};
 
-/// The largest whole number of which a double has every smaller one: 2^53.
+/// The limit below which a double represents every whole number exactly: 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// A Struct as a JSON object.
+/// Converts a Struct to a JSON object.
 pub fn to_json(object: Option<&Struct>) -> serde_json::Value {
     let mut map = Map::new();
     for (key, value) in object.iter().flat_map(|object| &object.fields) {
@@ -16,7 +16,7 @@ pub fn to_json(object: Option<&Struct>) -> serde_json::Value {
     serde_json::Value::Object(map)
 }
 
-/// A JSON object as a Struct; unset when it is empty, as it was when nothing was sent.
+/// Converts a JSON object to a Struct; `None` if it is empty, as if nothing was sent.
 pub fn from_json(json: &serde_json::Value) -> Option<Struct> {
     match json {
         serde_json::Value::Object(map) if !map.is_empty() => Some(object_from_json(map)),
@@ -35,8 +35,8 @@ fn value_to_json(value: &Value) -> serde_json::Value {
     }
 }
 
-/// Whole numbers without a fraction, as people write them. A number that JSON does not have is
-/// refused by the rules of the contract.
+/// Writes whole numbers without a fraction, as people do. The rules of the contract refuse numbers
+/// that JSON does not have.
 fn number_to_json(number: f64) -> serde_json::Value {
     if number.fract() == 0.0 && number.abs() < EXACT {
         #[expect(clippy::cast_possible_truncation, reason = "a whole number below 2^53 fits an i64")]

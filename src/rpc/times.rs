@@ -1,24 +1,24 @@
-//! Protobuf times and durations ⇄ chrono. Postgres keeps microseconds, so we do.
+//! Protobuf times and durations ⇄ chrono. Times are cut to microseconds, as Postgres stores them.
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use prost_types::{Duration, Timestamp};
 
-/// Digits of a second that Postgres keeps.
+/// The digits of a second that Postgres stores.
 const MICROSECONDS: u16 = 6;
 
 /// 0001-01-01T00:00:00Z, the first time that `google.protobuf.Timestamp` has.
 pub const FIRST_SECOND: i64 = -62_135_596_800;
 
-/// 9999-12-31T23:59:59Z, the last second that it has.
+/// 9999-12-31T23:59:59Z, the last second of `google.protobuf.Timestamp`.
 pub const LAST_SECOND: i64 = 253_402_300_799;
 
-/// When times begin.
+/// The first time.
 pub const FIRST: DateTime<Utc> = at(FIRST_SECOND, 0);
 
-/// When they end, to the microsecond.
+/// The last time, to the microsecond.
 pub const LAST: DateTime<Utc> = at(LAST_SECOND, 999_999_000);
 
-/// A time of a constant, which must be one.
+/// Returns the time of a constant, which must be valid.
 const fn at(seconds: i64, nanos: u32) -> DateTime<Utc> {
     match DateTime::from_timestamp(seconds, nanos) {
         Some(time) => time,
@@ -26,46 +26,45 @@ const fn at(seconds: i64, nanos: u32) -> DateTime<Utc> {
     }
 }
 
-/// The nearest time that can be written down: what is worked out from a time near the end of all times may
-/// lie beyond it.
+/// Returns the nearest time that can be stored. A time computed from one near the limits may lie beyond them.
 pub fn within(time: DateTime<Utc>) -> DateTime<Utc> {
     time.clamp(FIRST, LAST)
 }
 
-/// Now, to the microsecond, so that a time reads back from Postgres as it was written.
+/// Returns the current time to the microsecond, so that Postgres returns it unchanged.
 pub fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(MICROSECONDS)
 }
 
-/// A time of the wire, to the microsecond. Nothing for one that no calendar has, which the rules of
-/// the contract refuse before.
+/// Converts a time of the wire, to the microsecond. `None` for a time beyond any calendar, which the rules of the
+/// contract refuse before.
 pub fn from_wire(time: &Timestamp) -> Option<DateTime<Utc>> {
     let nanos = u32::try_from(time.nanos).ok()?;
     DateTime::from_timestamp(time.seconds, nanos).map(|time| time.trunc_subsecs(MICROSECONDS))
 }
 
-/// The same of a time that may be unset.
+/// As [`from_wire`], for a time that may be unset.
 pub fn optional(time: Option<&Timestamp>) -> Option<DateTime<Utc>> {
     time.and_then(from_wire)
 }
 
-/// A time for the wire. No other function makes one, so that every time of every answer can be printed.
+/// Converts a time for the wire. No other function does so, so that every time of every answer is printable.
 pub fn to_wire(time: DateTime<Utc>) -> Timestamp {
     let time = within(time);
     Timestamp { seconds: time.timestamp(), nanos: i32::try_from(time.timestamp_subsec_nanos()).unwrap_or(0) }
 }
 
-/// A duration for the wire.
+/// Converts a duration for the wire.
 pub fn duration_to_wire(duration: TimeDelta) -> Duration {
     Duration { seconds: duration.num_seconds(), nanos: duration.subsec_nanos() }
 }
 
-/// A duration of the wire in microseconds.
+/// Converts a duration of the wire to microseconds.
 pub fn duration_to_micros(duration: &Duration) -> i64 {
     duration.seconds.saturating_mul(1_000_000).saturating_add(i64::from(duration.nanos / 1_000))
 }
 
-/// Microseconds for the wire.
+/// Converts microseconds to a duration for the wire.
 pub fn duration_from_micros(micros: i64) -> Duration {
     duration_to_wire(TimeDelta::microseconds(micros))
 }

@@ -1,5 +1,4 @@
-//! Results that are wanted together, and errors that are told together: a client corrects a request in one
-//! round.
+//! Combines results and reports their errors together, so that a client can correct a request in one round.
 
 use prost::Message;
 
@@ -7,20 +6,20 @@ use super::validate::{self, Validate};
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 
-/// Bytes of a message that is searched further when it breaks a rule. What lies behind the rules may take
-/// time in proportion to texts that are too long.
+/// The largest message that is checked further after it breaks a rule. The further checks may take time in proportion
+/// to texts that are too long.
 const SEARCHED: usize = 64 << 10;
 
-/// Several results of which each is of use only with the others.
+/// Several results of which none can be used without the others.
 pub trait Together {
-    /// The values of all of them.
+    /// The values of all results.
     type All;
 
-    /// All values.
+    /// Returns all values.
     ///
     /// # Errors
     ///
-    /// All violations, if several results are errors that have some; otherwise the first error.
+    /// All violations, if several results are errors with violations; otherwise the first error.
     fn together(self) -> Result<Self::All>;
 }
 
@@ -48,11 +47,11 @@ together!(a: A, b: B, c: C);
 together!(a: A, b: B, c: C, d: D);
 together!(a: A, b: B, c: C, d: D, e: E);
 
-/// All values of a sequence of results.
+/// Returns all values of a sequence of results.
 ///
 /// # Errors
 ///
-/// All violations, if several results are errors that have some; otherwise the first error.
+/// All violations, if several results are errors with violations; otherwise the first error.
 pub fn all<T>(results: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
     let (mut values, mut wrong): (_, Option<Error>) = (Vec::new(), None);
     for result in results {
@@ -66,11 +65,11 @@ pub fn all<T>(results: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
     wrong.map_or(Ok(values), Err)
 }
 
-/// What `read` makes of a message that keeps the rules of the contract.
+/// Returns what `read` makes of a message that follows the rules of the contract.
 ///
 /// # Errors
 ///
-/// Every rule that the message breaks, and what `read` finds wrong beyond them, together.
+/// Every rule that the message breaks, together with what `read` finds wrong.
 pub fn checked<M: Validate + Message, R>(message: &M, read: impl FnOnce() -> Result<R>) -> Result<R> {
     let Err(violations) = validate::validate(message) else { return read() };
     let error = Error::Invalid { reason: ErrorReason::FieldInvalid, violations };

@@ -1,13 +1,12 @@
-//! Checks of what a client sent, made from the `buf.validate` rules of the protos.
+//! Validates what clients send, by the `buf.validate` rules of the protos.
 //!
-//! `build/validation.rs` writes one [`Validate`] for every message of the package, so that the
-//! proto stays the only place where a limit is said. This module is what that code calls: the
-//! paths, the report, the checks ([`check`]), the string formats ([`formats`]) and the well-known
-//! types of protobuf.
+//! `build/validation.rs` generates one [`Validate`] for every message of the package, so that limits are defined only
+//! in the proto. The generated code calls this module: the paths, the report, the checks ([`check`]), the string
+//! formats ([`formats`]) and the well-known types of protobuf.
 //!
-//! Nothing is allocated while a message is in order: paths are links on the stack and become text
-//! only for a violation. Descriptions never repeat what the client sent, apart from numbers and
-//! lengths, since they travel into logs and error trackers.
+//! Nothing is allocated for a valid message: paths are links on the stack and become text only for a violation.
+//! Descriptions never repeat what the client sent, except numbers and lengths, since they reach logs and error
+//! trackers.
 
 use std::fmt::{self, Write as _};
 
@@ -17,7 +16,7 @@ mod known;
 
 pub use known::{MAX_MASK_PATHS, MAX_STRUCT_DEPTH, MAX_STRUCT_ENTRIES};
 
-/// The checks that the build wrote.
+/// The checks that the build generated.
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/validation.rs"));
 }
@@ -25,14 +24,14 @@ mod generated {
 #[cfg(test)]
 mod tests;
 
-/// How many violations one request is searched for: enough to correct a form in one go. An answer names as
-/// many of them as fit into its trailers (`error::status`), and says how many it leaves out.
+/// The maximum number of violations that are collected for one request: enough to correct a form in one round. An
+/// answer names as many of them as fit into its trailers (`error::status`), and says how many it leaves out.
 pub const MAX_VIOLATIONS: usize = 50;
 
-/// The longest map key that a path shows; longer ones are text rather than names.
+/// The longest map key that a path shows; longer keys are texts rather than names.
 const MAX_SHOWN_KEY: usize = 64;
 
-/// One thing that a client has to correct.
+/// One fault that a client must correct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The path from the request to the field: `customer.tags[3]`, `labels["tier"]`. Empty for
@@ -40,13 +39,13 @@ pub struct Violation {
     pub field: String,
     /// The rule's id, as protovalidate names it: `string.max_len`, `required`.
     pub rule: &'static str,
-    /// What to do about it: `must be at most 256 characters, has 300`.
+    /// What to correct: `must be at most 256 characters, has 300`.
     pub description: String,
 }
 
 /// A message that can be checked against the rules of its proto.
 pub trait Validate {
-    /// Adds to `report` what is wrong with this message, which stands at `at`.
+    /// Adds to `report` what is wrong with this message, which is at the path `at`.
     fn check(&self, at: &Path<'_>, report: &mut Report);
 }
 
@@ -71,7 +70,7 @@ pub fn validate<T: Validate>(message: &T) -> Result<(), Vec<Violation>> {
 #[derive(Debug, Default)]
 pub struct Report {
     violations: Vec<Violation>,
-    /// Below a field with `ignore = IGNORE_ALWAYS`, where only what holds without rules counts.
+    /// Set below a field with `ignore = IGNORE_ALWAYS`, where only checks that need no rule apply.
     without_rules: bool,
 }
 
@@ -82,7 +81,7 @@ impl Report {
         self.violations.len() >= MAX_VIOLATIONS
     }
 
-    /// Adds the violation of a rule, unless rules do not count here.
+    /// Adds the violation of a rule, unless rules do not apply here.
     #[cold]
     #[inline(never)]
     pub fn add(&mut self, at: &Path<'_>, rule: &'static str, description: fmt::Arguments<'_>) {
@@ -91,8 +90,7 @@ impl Report {
         }
     }
 
-    /// Adds the violation of what holds without any rule. Beyond [`MAX_VIOLATIONS`] nothing is
-    /// added.
+    /// Adds the violation of a check that needs no rule. After [`MAX_VIOLATIONS`] nothing is added.
     #[cold]
     #[inline(never)]
     pub fn insist(&mut self, at: &Path<'_>, rule: &'static str, description: fmt::Arguments<'_>) {
@@ -107,7 +105,7 @@ impl Report {
     }
 }
 
-/// Where a value stands: a step and the path before it.
+/// The path of a value: a step, and the path before it.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     parent: Option<&'a Path<'a>>,
@@ -139,7 +137,7 @@ impl<'a> Path<'a> {
         self.step(Step::Index(index))
     }
 
-    /// The value that stands under `key` in the map here.
+    /// The value under `key` in the map here.
     #[inline]
     pub fn value_of(&'a self, key: impl Into<Key<'a>>) -> Self {
         self.step(Step::ValueOf(key.into()))
@@ -188,7 +186,7 @@ pub enum Key<'a> {
 }
 
 impl fmt::Display for Key<'_> {
-    /// A key that is not a plain name is shown as `*`: it may be anything that a person typed.
+    /// A key that is not a plain name is shown as `*`, because it may be private text.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Key::Text(text) if is_plain_name(text) => write!(out, "\"{text}\""),

@@ -1,14 +1,13 @@
-//! Enums of the protos as words in text columns.
+//! The enums of the protos as words in text columns.
 //!
-//! The enums that prost generates are the one vocabulary: rows, rules and actions use them as they
-//! are, and there is no second list of words to keep in step. They are the exception, though:
-//! messages stay in `service.rs`. `build/words.rs` writes one [`Word`] for every enum of the
-//! package; a column holds the name without its prefix, and `UNSPECIFIED` is never stored: it is
-//! NULL, or the column has a default.
+//! The enums that prost generates are the only vocabulary: rows, rules and actions use them directly, and there is no
+//! second list of words to keep in step. `build/words.rs` generates one [`Word`] for every enum of the package. A
+//! column stores the name without its prefix. `UNSPECIFIED` is never stored: it becomes NULL, or the column's
+//! default.
 //!
-//! A word that this build does not know is one of a newer version, whose replica stored it while this one still
-//! serves. It reads as `UNSPECIFIED`, so that a page with such a row is still a page. It cannot be written back: what
-//! would lose it is refused, and done by a replica of that version.
+//! An unknown word comes from a newer version, whose replica stored it while this one still serves. It reads as
+//! `UNSPECIFIED`, so that a page with such a row can still be read. It cannot be written back: a change that would
+//! lose it is refused here, and a replica of the newer version can do it.
 
 use std::fmt::Debug;
 use std::io::Write as _;
@@ -20,26 +19,26 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The implementations that the build wrote.
+/// The implementations that the build generated.
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/words.rs"));
 }
 
-/// An enum of the protos, by its names.
+/// An enum of the protos, with its names.
 pub trait Word: Copy + Debug + Eq + TryFrom<i32> + Into<i32> + 'static {
     /// The enum's name in the proto: `CustomerStatus`.
     const NAME: &'static str;
 
-    /// What the full names of all its values start with: `CUSTOMER_STATUS_`.
+    /// The prefix of the full names of all its values: `CUSTOMER_STATUS_`.
     const PREFIX: &'static str;
 
     /// The value's name in the proto: `CUSTOMER_STATUS_LEAD`.
     fn full_name(self) -> &'static str;
 
-    /// The value with that name in the proto.
+    /// Returns the value with this name in the proto.
     fn from_full_name(name: &str) -> Option<Self>;
 
-    /// The value that a column stores as `word`. `UNSPECIFIED` is not such a word.
+    /// Returns the value that a column stores as `word`. No word stands for `UNSPECIFIED`.
     fn from_word(word: &str) -> Option<Self>;
 
     /// The name without its prefix: `LEAD`.
@@ -49,11 +48,11 @@ pub trait Word: Copy + Debug + Eq + TryFrom<i32> + Into<i32> + 'static {
     }
 }
 
-/// What is said of a value that is not to be stored: it stands for a word that this build does not know.
+/// The error for a value that must not be stored: it stands for a word that this build does not know.
 pub(crate) const UNKNOWN_WORD: &str = "a word of a newer version cannot be written by this one";
 
-/// How an enum stands in a text column: `Text(CustomerStatus::Lead)` is `LEAD`. `UNSPECIFIED` is a word that this build
-/// does not know.
+/// The form of an enum in a text column: `Text(CustomerStatus::Lead)` is `LEAD`. `UNSPECIFIED` stands for a word that
+/// this build does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = sql_types::Text)]
 pub struct Text<E: Word>(pub E);
@@ -74,7 +73,7 @@ impl<E: Word> ToSql<sql_types::Text, Pg> for Text<E> {
     }
 }
 
-/// In jsonb an enum stands as it does in a text column.
+/// In jsonb an enum has the same form as in a text column.
 impl<E: Word> Serialize for Text<E> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         if self.0.into() == 0 {
@@ -91,23 +90,23 @@ impl<'de, E: Word> Deserialize<'de> for Text<E> {
     }
 }
 
-/// The value that a word stands for; `UNSPECIFIED` for one that this build does not know. Every enum has that.
+/// Returns the value of a word; `UNSPECIFIED`, which every enum has, for a word that this build does not know.
 fn read<E: Word>(word: &str) -> Option<Text<E>> {
     E::from_word(word).or_else(|| E::try_from(0).ok()).map(Text)
 }
 
-/// What to store for a field of a message: nothing for `UNSPECIFIED`, and nothing for a value that
-/// this build does not know, which validation refuses before (`enum.defined_only`).
+/// Returns what to store for a field of a message: `None` for `UNSPECIFIED`, and for a value that this build does not
+/// know. Validation refuses such values before (`enum.defined_only`).
 pub fn stored<E: Word>(value: i32) -> Option<Text<E>> {
     (value != 0).then(|| E::try_from(value).ok().map(Text))?
 }
 
-/// What to store for a repeated field of a message, as [`stored`] has it for each.
+/// Returns what to store for a repeated field of a message, by [`stored`] for each value.
 pub fn stored_each<E: Word>(values: &[i32]) -> Vec<Text<E>> {
     values.iter().filter_map(|value| stored(*value)).collect()
 }
 
-/// What a field of a message says for a stored word: `UNSPECIFIED` for none.
+/// Returns the field of a message for a stored word: `UNSPECIFIED` if there is none.
 pub fn wire<E: Word>(text: Option<Text<E>>) -> i32 {
     text.map_or(0, |Text(value)| value.into())
 }

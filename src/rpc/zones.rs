@@ -1,7 +1,7 @@
 //! Time zones, and where their days, weeks and months begin.
 //!
-//! The boundaries are made here, and Postgres only sorts times into them: so there is one database of time
-//! zones, whatever Postgres was built with, and a day that was counted is a window that can be listed.
+//! The boundaries are computed here, and Postgres only sorts times into them. So there is one database of time zones,
+//! independent of the build of Postgres, and the times of a counted day can also be listed.
 
 use chrono::{
     DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc,
@@ -11,14 +11,13 @@ use chrono_tz::Tz;
 use super::times;
 use crate::error::{Error, Result};
 
-/// The first day that has a name of four digits, `0001-01-01`. It begins with time itself, wherever the sun
-/// stood then.
+/// The first day with a year of four digits, `0001-01-01`. It begins at the first time, in every zone.
 const FIRST_DATE: NaiveDate = day(1, 1, 1);
 
-/// The last one, `9999-12-31`, which ends with time itself.
+/// The last such day, `9999-12-31`, which ends at the last time.
 const LAST_DATE: NaiveDate = day(9999, 12, 31);
 
-/// A day of a constant, which must be one.
+/// Returns the day of a constant, which must be valid.
 const fn day(year: i32, month: u32, day: u32) -> NaiveDate {
     match NaiveDate::from_ymd_opt(year, month, day) {
         Some(day) => day,
@@ -26,21 +25,21 @@ const fn day(year: i32, month: u32, day: u32) -> NaiveDate {
     }
 }
 
-/// No clock was ever as many seconds before or after UTC: the most is less than 16 hours.
+/// No zone's clock was ever this far from UTC: the maximum is less than 16 hours.
 const FURTHEST_FROM_UTC: TimeDelta = TimeDelta::hours(24);
 
 /// A time zone of the IANA database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Zone(Tz);
 
-/// What time is cut into.
+/// The lengths into which time is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Period {
-    /// From midnight on.
+    /// From midnight to midnight.
     Day,
-    /// From Monday on.
+    /// From Monday to Monday.
     Week,
-    /// From the first on.
+    /// From the first of a month to the next.
     Month,
 }
 
@@ -51,12 +50,12 @@ pub struct Span {
     pub date: NaiveDate,
     /// When it begins.
     pub from: DateTime<Utc>,
-    /// When it ends, which is not part of it: when the next one begins.
+    /// When it ends, exclusively: when the next one begins.
     pub until: DateTime<Utc>,
 }
 
 impl Span {
-    /// The part of it that is in a window, which may be open at either end.
+    /// Returns the part of it within a window, which may be open at either end.
     pub fn part(self, from: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Self {
         let from = from.map_or(self.from, |from| from.max(self.from));
         Self { from, until: until.map_or(self.until, |until| until.min(self.until)), ..self }
@@ -64,7 +63,7 @@ impl Span {
 }
 
 impl Zone {
-    /// The zone with this name; `UTC` where there is none.
+    /// Returns the zone with this name; `UTC` if the name is empty.
     ///
     /// # Errors
     ///
@@ -87,11 +86,11 @@ impl Zone {
         self.0.name()
     }
 
-    /// The periods that have a part of the time from `from` until `until` in them, in order. The first
-    /// may begin before it.
+    /// Returns the periods that overlap the time from `from` until `until`, in order. The first period may begin
+    /// before `from`.
     ///
-    /// As many as there are: the caller bounds the time. No period begins before time itself or ends after
-    /// it, so that each can be written down and listed.
+    /// Their number is not limited: the caller limits the time. No period begins before the first time or ends after
+    /// the last one, so that each can be stored and listed.
     pub fn spans(self, period: Period, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Span> {
         let mut spans = Vec::new();
         let first = |from| self.span(period, period.first_day(self.date(from)?)?);
@@ -99,7 +98,7 @@ impl Zone {
         while let Some(span) = at_hand.filter(|span| span.from < until) {
             let next = period.next(span.date).filter(|next| *next <= LAST_DATE);
             at_hand = next.and_then(|date| self.span(period, date));
-            // A zone that crosses the date line leaves a day out.
+            // A zone that moves across the date line skips a day.
             if span.from < span.until {
                 spans.push(span);
             }
@@ -107,7 +106,7 @@ impl Zone {
         spans
     }
 
-    /// The period that begins with a day; nothing at the end of the calendar.
+    /// Returns the period that begins with a day; `None` at the end of the calendar.
     fn span(self, period: Period, date: NaiveDate) -> Option<Span> {
         let next = period.next(date)?;
         let from = if date <= FIRST_DATE { times::FIRST } else { self.midnight(date)? };
@@ -115,8 +114,8 @@ impl Zone {
         Some(Span { date, from: times::within(from), until: times::within(until) })
     }
 
-    /// The day that a time is in, the first or the last where clocks show one before or after it. Where they
-    /// go back over midnight, the new day has begun, whatever they show then.
+    /// Returns the day of a time, limited to the first and the last day. If clocks go back over midnight, the new day
+    /// has begun, although the clocks show the old one again.
     fn date(self, time: DateTime<Utc>) -> Option<NaiveDate> {
         let shown = time.with_timezone(&self.0).date_naive();
         let next = shown.succ_opt()?;
@@ -124,7 +123,7 @@ impl Zone {
         Some(date.clamp(FIRST_DATE, LAST_DATE))
     }
 
-    /// When a day begins: when clocks first show its midnight, or go past it.
+    /// Returns when a day begins: when clocks first show its midnight, or skip it.
     fn midnight(self, date: NaiveDate) -> Option<DateTime<Utc>> {
         match self.0.from_local_datetime(&date.and_time(NaiveTime::MIN)) {
             MappedLocalTime::Single(time) | MappedLocalTime::Ambiguous(time, _) => Some(time.to_utc()),
@@ -132,12 +131,12 @@ impl Zone {
         }
     }
 
-    /// When clocks went past the midnight with which a day would have begun.
+    /// Returns when clocks skipped the midnight at which a day would have begun.
     fn end_of_gap(self, date: NaiveDate) -> Option<DateTime<Utc>> {
         let midnight = date.and_time(NaiveTime::MIN);
         let mut before = midnight.and_utc().checked_sub_signed(FURTHEST_FROM_UTC)?;
         let mut after = midnight.and_utc().checked_add_signed(FURTHEST_FROM_UTC)?;
-        // Clocks are set at whole seconds.
+        // Clocks change at whole seconds.
         while (after - before).num_seconds() > 1 {
             let middle = before + TimeDelta::seconds((after - before).num_seconds() / 2);
             if middle.with_timezone(&self.0).naive_local() < midnight {
@@ -151,7 +150,7 @@ impl Zone {
 }
 
 impl Period {
-    /// The first day of the period that a day is in.
+    /// Returns the first day of the period that contains a day.
     fn first_day(self, date: NaiveDate) -> Option<NaiveDate> {
         match self {
             Self::Day => Some(date),
@@ -160,7 +159,7 @@ impl Period {
         }
     }
 
-    /// The first day of the period after the one that begins with `date`.
+    /// Returns the first day of the period after the one that begins with `date`.
     fn next(self, date: NaiveDate) -> Option<NaiveDate> {
         match self {
             Self::Day => date.succ_opt(),
@@ -184,7 +183,7 @@ mod tests {
         text.parse().expect("a time")
     }
 
-    /// The periods of some time, as text.
+    /// The periods between two times, as text.
     fn spans(name: &str, period: Period, from: &str, until: &str) -> Vec<String> {
         let spans = zone(name).spans(period, at(from), at(until));
         spans.iter().map(|span| format!("{} {}", span.date, span.from.format("%dT%H:%M:%S"))).collect()
@@ -231,7 +230,7 @@ mod tests {
     fn zones_are_off_by_any_part_of_an_hour() {
         let kathmandu = spans("Asia/Kathmandu", Period::Day, "2026-01-01T18:14:59Z", "2026-01-01T18:15:01Z");
         assert_eq!(kathmandu, ["2026-01-01 31T18:15:00", "2026-01-02 01T18:15:00"]);
-        // Its summer time is half an hour.
+        // Its summer time is shifted by half an hour.
         let lord_howe =
             spans("Australia/Lord_Howe", Period::Day, "2026-04-04T13:00:00Z", "2026-04-05T14:00:00Z");
         assert_eq!(lord_howe, ["2026-04-05 04T13:00:00", "2026-04-06 05T13:30:00"]);
@@ -277,7 +276,7 @@ mod tests {
             let last = zone(name).spans(period, times::LAST - hours, times::LAST);
             let end = last.last().expect("a period");
             assert_eq!(end.until, times::LAST, "{name} {period:?}");
-            // As a caller that looks at whole days of UTC has it.
+            // The same for a caller that asks for whole days of UTC.
             let beyond = zone(name).spans(period, times::LAST - hours, times::LAST + hours);
             assert_eq!(beyond, last, "{name} {period:?}");
             for span in first.iter().chain(&last) {

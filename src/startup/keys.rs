@@ -12,35 +12,35 @@ use crate::pb::AccessScope;
 use crate::rpc::words::Word;
 use crate::server::ServeError;
 
-/// What stands between two columns of the list.
+/// The gap between two columns of the list.
 const GAP: &str = "  ";
 
-/// Why nothing was done with keys. Messages say what to do.
+/// Why a command on keys failed. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// There is no database to keep them in.
+    /// There is no database for keys.
     #[error(transparent)]
     Database(#[from] ServeError),
-    /// What is kept there would be gone with this command.
+    /// The keys would be lost when this command ends.
     #[error("An ephemeral database ends with this command, and its keys too. Leave --ephemeral out.")]
     Ephemeral,
-    /// There is no such key.
+    /// The key does not exist.
     #[error("There is no API key with the id {0}; `crm-backend keys list` lists all there are.")]
     Unknown(Uuid),
 }
 
-/// Makes, lists or revokes keys, in the database that the settings name, also while a service runs on it.
+/// Creates, lists or revokes keys in the database of the settings, also while a service runs on it.
 ///
 /// # Errors
 ///
-/// Why not, in a sentence that says what to do.
+/// Why that failed, in a sentence that says what to do.
 pub async fn keys(config: KeysConfig) -> Result<(), KeysError> {
     let database = config.command.database();
     if database.ephemeral {
         return Err(KeysError::Ephemeral);
     }
     let (target, embedded) = join(database).await?;
-    // The same as at a start, so that keys can be made before the first one.
+    // The same as at a start, so that keys can be created before the first one.
     bring_up_to_date(&target, database).await?;
     let place = target.place().to_owned();
     let failed = |cause: String| ServeError::Database { place: place.clone(), cause };
@@ -52,7 +52,7 @@ pub async fn keys(config: KeysConfig) -> Result<(), KeysError> {
     done
 }
 
-/// What the database said, and within it what came of the command.
+/// Runs the command. The outer error is the database's, and the inner result the command's.
 async fn perform(
     connection: &mut AsyncPgConnection,
     command: &KeysCommand,
@@ -81,7 +81,7 @@ fn new_key(create: &CreateKey) -> NewKey {
     }
 }
 
-/// The columns of the list, and what a key has in each.
+/// The columns of the list, and the cells of a key.
 const COLUMNS: [&str; 8] = ["ID", "NAME", "TENANTS", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "REVOKED"];
 
 fn cells(key: &ApiKey) -> [String; COLUMNS.len()] {
@@ -105,18 +105,18 @@ fn join_words(words: impl Iterator<Item = String>) -> String {
     words.collect::<Vec<_>>().join(",")
 }
 
-/// To the second; `-` for never.
+/// Formats a time to the second; `-` means never.
 fn time(time: Option<DateTime<Utc>>) -> String {
     time.map_or_else(|| "-".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-/// A key, a line for each of what there is to say.
+/// Describes a key, with one line per column.
 fn described(key: &ApiKey) -> String {
     let lines = COLUMNS.iter().zip(cells(key));
     lines.map(|(column, cell)| format!("{:<10} {cell}\n", column.to_lowercase())).collect()
 }
 
-/// Keys, a line each, in columns.
+/// Lists keys in columns, with one line per key.
 fn table(keys: &[ApiKey]) -> String {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     rows.extend(keys.iter().map(cells));

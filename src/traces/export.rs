@@ -1,7 +1,7 @@
-//! The way of spans to the collector, on which no call ever waits.
+//! Sends spans to the collector. No call ever waits for it.
 //!
-//! Spans that have ended wait in the queue of the SDK's batch processor, and a thread of its own sends them. The
-//! queue is bounded here and not there, because the SDK does not count what it drops.
+//! Ended spans wait in the queue of the SDK's batch processor, whose own thread sends them. The queue is limited here
+//! and not in the SDK, because the SDK does not count what it drops.
 
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
@@ -26,27 +26,27 @@ use super::settings::Settings;
 use crate::config::TracesConfig;
 use crate::metrics::{Metrics, SpanEnd};
 
-/// Spans that are sent at once.
+/// The maximum number of spans that are sent together.
 const AT_ONCE: usize = 512;
 
-/// How often what waits is sent, where it is not enough to be sent at once.
+/// How often waiting spans are sent if there are fewer.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How long the end of the service may take for the last spans. A collector in health takes milliseconds.
+/// How long the last spans may take when the service ends. A healthy collector needs milliseconds.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// How often the log says that spans are lost.
+/// How often the log reports lost spans.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// Spans that go to a collector, until this is ended.
+/// The export of spans to a collector, until this is ended.
 pub struct Exporting {
     provider: SdkTracerProvider,
-    /// Cancelled when nothing is to be sent any more.
+    /// Cancelled when no more spans must be sent.
     stop: CancellationToken,
     place: String,
 }
 
-/// Begins to take spans, if a collector is named. Must be called in the runtime.
+/// Starts the export, if a collector is named. Must be called in the runtime.
 ///
 /// # Errors
 ///
@@ -86,15 +86,15 @@ pub fn start(config: &TracesConfig, metrics: &Metrics) -> Result<Option<(Traces,
 }
 
 impl Exporting {
-    /// Where spans go, for the operator to read.
+    /// Where spans are sent, for the operator.
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// Sends what waits, but not for ever.
+    /// Sends the waiting spans, up to a time limit.
     pub async fn end(self) {
         let Self { provider, stop, place: _ } = self;
-        // Beyond the limit every batch that is left fails at once.
+        // After the limit every remaining batch fails at once.
         let last = stop.drop_guard();
         let mut ended = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH * 2));
         if tokio::time::timeout(FLUSH, &mut ended).await.is_err() {
@@ -104,15 +104,15 @@ impl Exporting {
     }
 }
 
-/// What became of spans.
+/// Counts the outcomes of spans.
 struct Fate {
     metrics: Metrics,
-    /// Spans that wait to be sent.
+    /// The spans that wait to be sent.
     waiting: AtomicUsize,
-    /// Spans that were lost and not told of.
+    /// The lost spans that are not logged yet.
     lost: AtomicU64,
     began: Instant,
-    /// When the log may say next that spans are lost, in milliseconds since then.
+    /// When the log may next report lost spans, in milliseconds since `began`.
     tell_from: AtomicU64,
 }
 
@@ -122,7 +122,7 @@ impl Fate {
         Self { metrics, waiting, lost, began: Instant::now(), tell_from }
     }
 
-    /// Counts spans that were lost, and says so once in a while.
+    /// Counts lost spans, and logs them once in a while.
     fn lose(&self, end: SpanEnd, count: usize, cause: &dyn fmt::Display) {
         self.metrics.spans[end].inc_by(count as u64);
         self.lost.fetch_add(count as u64, Ordering::Relaxed);
@@ -146,7 +146,7 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The SDK's queue, with a count of what waits in it.
+/// The SDK's queue, with a count of the waiting spans.
 struct Queue {
     inner: BatchSpanProcessor,
     room: usize,
@@ -188,7 +188,7 @@ impl SpanProcessor for Queue {
 struct Sender {
     exporter: Arc<opentelemetry_otlp::SpanExporter>,
     runtime: Handle,
-    /// How long a batch may take, with all attempts.
+    /// How long a batch may take, all attempts included.
     timeout: Duration,
     stop: CancellationToken,
     fate: Arc<Fate>,
@@ -201,8 +201,8 @@ impl Debug for Sender {
 }
 
 impl SpanExporter for Sender {
-    /// Sends a batch in the runtime, and not on the thread of the SDK that asks for it: only there the pauses between
-    /// attempts, and the wait for a collector that says nothing, end when the time is over.
+    /// Sends a batch in the runtime, and not on the SDK's thread that asks for it. Only in the runtime do pauses
+    /// between attempts, and waits for a silent collector, end at the time limit.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
         self.fate.waiting.fetch_sub(count, Ordering::Relaxed);
@@ -227,7 +227,7 @@ impl SpanExporter for Sender {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        // Nothing is sent before it is known.
+        // This is called before anything is sent.
         if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
             exporter.set_resource(resource);
         }

@@ -1,12 +1,12 @@
 //! Spans of calls, for distributed traces (OpenTelemetry).
 //!
-//! A call that is sampled has a span ([`CallSpan`]), and what is done for it carries a [`Trace`], which its [`Caller`]
-//! has: waits and flights to Postgres are its children. Work of many calls that goes together has a span of its own
-//! ([`Batch`]), which links to those of the calls. A stream may stay open for days, so it has one span and no children,
-//! however many messages go through it.
+//! A sampled call has a span ([`CallSpan`]), and the work for it carries a [`Trace`] through its [`Caller`]: waits
+//! and flights to Postgres are its children. Work for many calls together has a span of its own ([`Batch`]), which
+//! links to those of the calls. A stream may stay open for days, so it has one span without children, however many
+//! messages it has.
 //!
-//! Where traces are off, or a call is not sampled, a [`Trace`] is `None` and nothing else is made. Spans carry ids, names of
-//! the contract, codes and counts, never what a client says.
+//! If traces are off, or a call is not sampled, a [`Trace`] is `None` and nothing else is created. Spans carry ids,
+//! names of the contract, codes and counts, but never a client's content.
 //!
 //! docs/operations.md lists spans and attributes.
 //!
@@ -35,13 +35,14 @@ use crate::metrics::{Closed, Lane, code_word};
 
 pub use export::{Exporting, start};
 
-/// Calls that a batch links to at most: enough to find some, and no more than collectors take by default (128).
+/// The maximum number of calls that a batch links to: enough to find some of them, and fewer than collectors accept
+/// by default (128).
 const MAX_LINKS: usize = 64;
 
-/// Shorter waits are not told: nearly all calls wait for some microseconds, and a span costs more.
+/// The shortest wait that gets a span: nearly all calls wait for some microseconds, and a span costs more than that.
 const WORTH_TELLING: Duration = Duration::from_millis(1);
 
-/// Where spans of calls are made; nowhere where traces are off. Cheap to clone.
+/// Creates the spans of calls; none if traces are off. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Traces(Option<SdkTracer>);
 
@@ -56,12 +57,12 @@ impl Traces {
         Self(Some(tracer))
     }
 
-    /// Whether a call may have a span.
+    /// Whether traces are on, so that a call may have a span.
     pub(crate) fn are_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The span of a call, as a child of its client's, if the call is sampled.
+    /// Starts the span of a call, as a child of its client's span, if the call is sampled.
     pub(crate) fn call(
         &self,
         method: &'static str,
@@ -79,12 +80,12 @@ impl Traces {
     }
 }
 
-/// What is done as a part of this span.
+/// Returns the context for children of this span.
 fn context_of(span: &SpanContext) -> Context {
     Context::new().with_remote_span_context(span.clone())
 }
 
-/// The span of a call that has not ended. It ends when this is dropped.
+/// The span of a call in progress. It ends when this is dropped.
 pub(crate) struct CallSpan {
     span: SdkSpan,
     trace: Trace,
@@ -95,12 +96,12 @@ impl CallSpan {
         self.span.span_context().trace_id()
     }
 
-    /// For what is done for the call.
+    /// The trace for the work of the call.
     pub(crate) fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Ends it.
+    /// Ends the span.
     pub(crate) fn end(mut self, code: Code, request_id: Uuid, tenant: Option<TenantId>) {
         self.span.set_attribute(KeyValue::new("rpc.response.status_code", code_word(code)));
         self.span.set_attribute(KeyValue::new("crm.request_id", request_id.to_string()));
@@ -111,8 +112,8 @@ impl CallSpan {
     }
 }
 
-/// Notes what a span ended with, unless all went well. Only what is the service's fault makes it an error, by
-/// OpenTelemetry's conventions for servers: a caller that asks for what is not there is none.
+/// Records the code with which a span ended, unless it is OK. Only faults of the service mark the span as an error,
+/// by OpenTelemetry's conventions for servers. A request for a missing resource is not such a fault.
 fn fail(span: &mut SdkSpan, code: Code) {
     if code != Code::Ok {
         span.set_attribute(KeyValue::new("error.type", code_word(code)));
@@ -131,7 +132,7 @@ fn fail(span: &mut SdkSpan, code: Code) {
     }
 }
 
-/// The span within which something is done, if it has one. Cheap to clone.
+/// The span within which some work is done, if it has one. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Trace(Option<Arc<Within>>);
 
@@ -160,7 +161,7 @@ impl Within {
 }
 
 impl Trace {
-    /// Within no span.
+    /// Outside of any span.
     pub(crate) const NONE: Self = Self(None);
 
     /// Within this span, if it is sampled.
@@ -169,18 +170,18 @@ impl Trace {
         Some(Self(Some(Arc::new(Within { tracer: tracer.clone(), context, is_stream }))))
     }
 
-    /// What has children.
+    /// Returns the span if it may have children.
     fn parent(&self) -> Option<&Arc<Within>> {
         self.0.as_ref().filter(|within| !within.is_stream)
     }
 
-    /// Tells of a wait that lasts until this is dropped, if that is long enough.
+    /// Records a wait that lasts until this is dropped, if it is long enough.
     pub(crate) fn wait(&self, name: &'static str) -> Option<Wait> {
         let within = Arc::clone(self.parent()?);
         Some(Wait { within, name, began: SystemTime::now(), since: Instant::now() })
     }
 
-    /// Tells of statements that go to Postgres, and of nothing that they say but the code of an error.
+    /// Records a round trip to Postgres. The only content of the span is the code of an error.
     pub(crate) async fn flight<R>(
         &self,
         name: &'static str,
@@ -199,7 +200,7 @@ impl Trace {
     }
 }
 
-/// A wait that has not ended.
+/// A wait in progress.
 pub(crate) struct Wait {
     within: Arc<Within>,
     name: &'static str,
@@ -215,17 +216,17 @@ impl Drop for Wait {
     }
 }
 
-/// The span of what is done for many calls at once, until this is dropped. It has one where one of them has.
+/// The span of work for many calls at once, until this is dropped. It exists if one of the calls has a span.
 #[derive(Default)]
 pub(crate) struct Batch {
     span: Option<SdkSpan>,
     trace: Trace,
-    /// A span of each call that waits for nothing else.
+    /// The span of each call's wait for the batch.
     _waits: Vec<SdkSpan>,
 }
 
 impl Batch {
-    /// Begins a batch of items, each with the trace that asked for it, and when.
+    /// Begins a batch of items, each with the trace of its call and the time at which it was requested.
     pub(crate) fn begin<'t>(lane: Lane, items: impl Iterator<Item = (&'t Trace, Instant)>) -> Self {
         let (mut count, mut traced) = (0_i64, Vec::new());
         for (Trace(within), asked) in items {
@@ -265,12 +266,12 @@ impl Batch {
         Self { span: Some(span), trace, _waits: waits }
     }
 
-    /// For what is done for the batch.
+    /// The trace for the work of the batch.
     pub(crate) fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Notes how many items are left to be done apart.
+    /// Records how many items are left to be handled apart.
     pub(crate) fn left(&mut self, count: usize) {
         if let Some(span) = self.span.as_mut().filter(|_| count > 0) {
             span.set_attribute(KeyValue::new("crm.batch.apart", i64::try_from(count).unwrap_or(i64::MAX)));

@@ -1,10 +1,11 @@
-//! Which spans are made.
+//! Decides which spans are created.
 
 use opentelemetry::trace::{Link, SpanKind, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 
-/// What a setting says of calls; and the span of a batch is made where it serves a call that has one.
+/// The sampler of the settings for calls. The span of a batch is created if it serves a call that
+/// has one.
 #[derive(Debug, Clone)]
 pub(super) struct Linked(pub(super) Box<dyn ShouldSample>);
 

@@ -1,4 +1,4 @@
-//! What the settings of traces say, or why they say nothing that can be done.
+//! Reads the settings of traces, or says what is wrong with them.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -14,31 +14,31 @@ use uuid::Uuid;
 
 use crate::config::TracesConfig;
 
-/// Spans that may wait, at most: a gigabyte of them, about.
+/// The maximum number of waiting spans: about a gigabyte of them.
 const MAX_QUEUE: usize = 1 << 20;
 
 /// The attribute that names the service.
 const SERVICE_NAME: &str = "service.name";
 
-/// Settings of traces that are on.
+/// The settings of traces that are on.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// Where spans go.
+    /// Where spans are sent.
     pub(super) endpoint: Url,
     pub(super) headers: HeaderMap,
     /// How long sending a batch may take.
     pub(super) timeout: Duration,
     pub(super) gzip: bool,
-    /// Who sends them.
+    /// The service's attributes.
     pub(super) resource: Resource,
     pub(super) sampler: Sampler,
-    /// Spans that may wait.
+    /// The number of spans that may wait.
     pub(super) queue: usize,
 }
 
 impl Settings {
-    /// What is set; `None` if traces are off, and then nothing else is looked at: the variables are common to all
-    /// programs of a machine, and may be meant for others.
+    /// Reads the settings; `None` if traces are off. Then no other variable is checked: the variables are common to
+    /// all programs of a machine, and may be meant for others.
     ///
     /// # Errors
     ///
@@ -69,12 +69,12 @@ impl Settings {
     }
 }
 
-/// A value that is not empty: OpenTelemetry takes an empty variable for one that is not there.
+/// Returns a value unless it is empty: OpenTelemetry treats an empty variable as unset.
 fn said(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|value| !value.is_empty())
 }
 
-/// What one of these words means; the first is for a variable that is empty.
+/// Returns the meaning of one of these words; an empty variable means the first one.
 fn word<T: Copy>(variable: &str, value: &str, words: &[(&str, T)]) -> Result<T, String> {
     let value = said(Some(value));
     let found = words.iter().find(|(word, _)| value.is_none_or(|value| value == *word));
@@ -103,14 +103,14 @@ fn number<N: FromStr + PartialOrd + Display>(
 
 fn endpoint_of(value: &str) -> Result<Url, String> {
     let url = Url::parse(value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    // What is wrong with it is not repeated: it may have a password in it.
+    // The value is not repeated, because it may contain a password.
     url.ok_or_else(|| {
         "OTEL_EXPORTER_OTLP_ENDPOINT is not the URL of a collector: write one such as http://127.0.0.1:4317."
             .to_owned()
     })
 }
 
-/// Pairs of a list, whose values may have `%20` for a space and the like.
+/// Parses the pairs of a list, whose values may contain escapes such as `%20` for a space.
 fn pairs<'v>(
     variable: &'v str,
     value: Option<&'v str>,
@@ -120,7 +120,7 @@ fn pairs<'v>(
         let pair = item.split_once('=').map(|(key, value)| (key.trim(), percent_decode_str(value.trim()).decode_utf8()));
         match pair {
             Some((key, Ok(value))) if !key.is_empty() => Ok((key, value.into_owned())),
-            // The item is not repeated: it may be a secret.
+            // The item is not repeated, because it may be a secret.
             _ => Err(format!(
                 "{variable} is not a list of pairs: write key=value,key=value, with %2C for a comma and %3D for =."
             )),
@@ -142,12 +142,12 @@ fn headers(value: Option<&str>) -> Result<HeaderMap, String> {
     pairs(VARIABLE, value).map(header).collect()
 }
 
-/// Who the service is. What was set counts more than what it says by itself.
+/// Returns the service's attributes. Configured attributes override its own.
 fn resource(config: &TracesConfig) -> Result<Resource, String> {
     let own = [
         KeyValue::new(SERVICE_NAME, "crm-backend"),
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-        // Tells replicas apart where nothing better does.
+        // Distinguishes replicas if no attribute is configured.
         KeyValue::new("service.instance.id", Uuid::new_v4().to_string()),
         KeyValue::new("telemetry.sdk.language", "rust"),
         KeyValue::new("telemetry.sdk.name", "opentelemetry"),

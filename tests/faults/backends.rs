@@ -1,4 +1,4 @@
-//! A look into Postgres: the processes that serve the program's connections.
+//! The Postgres processes that serve the program's connections.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::client::{PAUSE, within};
 use super::meter;
 
-/// Those of this database, but for the one that asks.
+/// The processes of this database, except the one that asks.
 const OURS: &str = "FROM pg_stat_activity WHERE datname = current_database() \
                     AND application_name = 'crm-backend' AND pid <> pg_backend_pid()";
 
@@ -32,12 +32,12 @@ struct Seconds {
 struct Backend {
     #[diesel(sql_type = Integer)]
     pid: i32,
-    /// Whether it waits for its client or for a lock of a row: then it holds nothing that all of Postgres needs.
+    /// Whether it waits for its client or for a row lock: then it holds nothing that all of Postgres needs.
     #[diesel(sql_type = Bool)]
     waits: bool,
 }
 
-/// Processes that are stopped until this is dropped.
+/// Processes that stay stopped until this is dropped.
 #[derive(Default)]
 pub(crate) struct Stopped(HashSet<Pid>);
 
@@ -74,7 +74,7 @@ impl Drop for Stopped {
     }
 }
 
-/// A connection of an operator's.
+/// An operator's connection.
 pub(crate) struct Operator(AsyncPgConnection);
 
 impl Operator {
@@ -83,7 +83,7 @@ impl Operator {
         Self(within(target.open_bare()).await.expect("a connection"))
     }
 
-    /// Runs statements that answer nothing.
+    /// Runs statements without results.
     pub(crate) async fn execute(&mut self, sql: &str) {
         within(self.0.batch_execute(sql)).await.expect(sql);
     }
@@ -93,13 +93,13 @@ impl Operator {
         usize::try_from(count.count).expect("a count")
     }
 
-    /// Ends all connections of the program, and says how many there were.
+    /// Ends all connections of the program, and returns how many there were.
     pub(crate) async fn terminate(&mut self) -> usize {
         self.count(&format!("SELECT count(pg_terminate_backend(pid)) {OURS}")).await
     }
 
-    /// Stops the processes of all connections of the program, each where it holds nothing that all of
-    /// Postgres needs: what is to be shown is that new connections work.
+    /// Stops the processes of all connections of the program, each when it holds nothing that all of Postgres needs:
+    /// new connections must still work.
     pub(crate) async fn stop(&mut self) -> Stopped {
         let mut stopped = Stopped::default();
         within(async {
@@ -124,7 +124,7 @@ impl Operator {
         stopped
     }
 
-    /// How many of the processes that are stopped have written or locked a row, and keep that to themselves.
+    /// Returns how many stopped processes have written or locked a row without committing.
     pub(crate) async fn holding(&mut self, stopped: &Stopped) -> usize {
         let ids: Vec<_> = stopped.0.iter().map(|pid| pid.as_raw_pid().to_string()).collect();
         self.count(&format!(
@@ -134,12 +134,12 @@ impl Operator {
         .await
     }
 
-    /// How many wait for a lock.
+    /// Returns how many processes wait for a lock.
     pub(crate) async fn waiting(&mut self) -> usize {
         self.count(&format!("SELECT count(*) {OURS} AND wait_event_type = 'Lock'")).await
     }
 
-    /// How long the one that has been longest is idle in a transaction.
+    /// Returns the longest time that a process has been idle in a transaction.
     pub(crate) async fn longest_idle_in_transaction(&mut self) -> Duration {
         let sql = format!(
             "SELECT coalesce(extract(epoch FROM max(clock_timestamp() - state_change)), 0)::float8 AS seconds \

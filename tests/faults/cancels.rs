@@ -1,4 +1,4 @@
-//! Clients that give calls up while they are answered.
+//! Clients that cancel calls while they are answered.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -15,28 +15,28 @@ use super::proxy::Proxy;
 use super::run::{Run, Scenario};
 use super::service::Service;
 
-/// Connections of the clients.
+/// The connections of the clients.
 const CLIENTS: usize = 8;
 
-/// Calls that begin together, and the time to the next ones: what is promised is for 1,000 cancels a
-/// second, and some calls are answered first.
+/// The calls that begin together, and the time between two such groups. The promise is for 1,000
+/// cancels per second, and some calls are answered first.
 const AT_ONCE: usize = 2;
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// Calls in flight at most, so that a slow machine is not buried under them.
+/// The maximum number of calls in flight, so that a slow machine is not overloaded.
 const IN_FLIGHT: usize = 128;
 
-/// When a call is given up, in microseconds after it began: from before the service has it to about
-/// when it answers.
+/// When a call is cancelled, in microseconds after its beginning: from before the service receives
+/// it to about the time of its answer.
 const GIVEN_UP: Range<usize> = 0..2_500;
 
-/// Calls at once that make the pool open its connections before any is counted.
+/// The number of parallel calls that make the pool open its connections before any is counted.
 const WARM_UP: usize = 128;
 
-/// How often to look for transactions that nobody goes on with.
+/// How often to look for abandoned transactions.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What is promised: one new connection to Postgres for so many cancels at most.
+/// The promise: at most one new connection to Postgres per this many cancels.
 const CANCELS_PER_CONNECTION: usize = 100;
 
 pub(crate) const MANY: Scenario = Scenario {
@@ -46,11 +46,11 @@ pub(crate) const MANY: Scenario = Scenario {
     play: |run| Box::pin(cancel(run)),
 };
 
-/// Creates a customer, unless that takes too long. Whether it was given up.
+/// Creates a customer, unless that takes too long. Returns whether the call was cancelled.
 async fn give_up_after(mut client: Client, request_id: Uuid, patience: Duration) -> bool {
     match tokio::time::timeout(patience, client.create_customer(request_id)).await {
         Ok(Ok(_)) => false,
-        // A connection on which much is cancelled may be closed, which the next call sees.
+        // A connection with many cancels may be closed, and then the next call fails.
         Ok(Err(status)) => {
             assert!(is_passing(&status), "{status:?}");
             false
@@ -59,7 +59,7 @@ async fn give_up_after(mut client: Client, request_id: Uuid, patience: Duration)
     }
 }
 
-/// The longest that a transaction was seen idle until `stop`.
+/// Returns the longest time that a transaction was seen idle until `stop`.
 async fn watch_for_idle(mut operator: Operator, stop: watch::Receiver<bool>) -> Duration {
     let mut longest = Duration::ZERO;
     while !*stop.borrow() {
@@ -69,7 +69,8 @@ async fn watch_for_idle(mut operator: Operator, stop: watch::Receiver<bool>) -> 
     longest
 }
 
-/// Makes calls at an even pace until `count` were given up. Their ids, and how long it took.
+/// Makes calls at an even pace until `count` were cancelled. Returns their ids, and how long it
+/// took.
 async fn storm(run: &mut Run, clients: &[Client], count: usize) -> (Vec<Uuid>, Duration) {
     let (mut ids, mut cancelled, mut calls) = (Vec::new(), 0, JoinSet::new());
     let mut pace = tokio::time::interval(INTERVAL);

@@ -1,4 +1,4 @@
-//! Holds what clients wrote down against what the database has and what watchers were told.
+//! Compares the logs of clients with the database and with the events of watchers.
 //!
 //! No I/O: the same logs give the same verdict.
 
@@ -16,39 +16,39 @@ use super::log::{Copy, Log, Watched};
 /// The messages of each conversation, in the order in which they were read.
 pub(crate) type Stored = BTreeMap<Arc<str>, Vec<Copy>>;
 
-/// A broken promise. The text says where.
+/// A broken promise. The text says where it was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
     pub(crate) text: String,
 }
 
-/// Which promise.
+/// The promise that was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// It was acked, and is not there, or not as acked.
+    /// A message was acked, and is missing or differs from its ack.
     Lost,
     /// One key had two effects.
     Twice,
-    /// Sequences are not 1, 2, 3 ….
+    /// The sequences are not 1, 2, 3 ….
     Hole,
-    /// It is there, and nobody sent it, or it was refused.
+    /// A message is stored that was never sent, or that was refused.
     Unsent,
-    /// The text is not what was sent.
+    /// The text differs from what was sent.
     Text,
     /// Answers do not come in the order of the requests.
     Order,
-    /// A watcher was not told something.
+    /// A watcher missed an event.
     Skipped,
-    /// A watcher was told something again.
+    /// A watcher got an event again.
     Repeated,
     /// A watcher's pieces do not fit together.
     Pieces,
-    /// A client saw something that no client may see.
+    /// A client saw something that the contract forbids.
     Client,
 }
 
-/// What there was to check.
+/// The numbers of what was checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
     pub(crate) sent: usize,
@@ -58,7 +58,7 @@ pub(crate) struct Figures {
     pub(crate) stored: usize,
     pub(crate) told: usize,
     pub(crate) resumed: usize,
-    /// Why requests are unknown, where the service said so.
+    /// Why requests have an unknown outcome, if the service said so.
     pub(crate) excuses: BTreeMap<String, usize>,
 }
 
@@ -78,8 +78,8 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Checks acked ⊆ stored ⊆ acked ∪ unknown, one row for each key, sequences 1..n, texts, and
-/// that every watcher was told everything once and in order.
+/// Checks acked ⊆ stored ⊆ acked ∪ unknown, one row for each key, sequences 1..n, texts, and that
+/// every watcher got every event once and in order.
 pub(crate) fn check(logs: &[Log], stored: &Stored, watched: &[Watched]) -> Result<Figures, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut figures = Figures::default();
@@ -91,7 +91,7 @@ pub(crate) fn check(logs: &[Log], stored: &Stored, watched: &[Watched]) -> Resul
     if faults.is_empty() { Ok(figures) } else { Err(faults) }
 }
 
-/// The first faults, and how many of each kind there are.
+/// Returns the first faults, and the number of each kind.
 pub(crate) fn describe(faults: &[Fault]) -> String {
     /// Enough to see the cause.
     const FIRST: usize = 12;

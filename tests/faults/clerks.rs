@@ -1,5 +1,4 @@
-//! Clients of unary calls that follow the retry policy of docs/promises.md, and write down how it
-//! went.
+//! Clients of unary calls that follow the retry policy of docs/promises.md, and record the results.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,13 +13,13 @@ use super::client::{Client, is_passing};
 use super::random::Random;
 use super::workload::Place;
 
-/// The pause of the policy after a first failure; it doubles with each further one.
+/// The policy's pause after a first failure; it doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Attempts after which the policy gives a call up.
+/// The number of attempts after which the policy gives a call up.
 const ATTEMPTS: usize = 15;
 
 /// A unary call.
@@ -32,7 +31,7 @@ enum Call {
 }
 
 impl Call {
-    /// Asks for it once, and says the customer's id.
+    /// Makes the call once, and returns the customer's id.
     async fn ask(&self, client: &mut Client) -> Result<String, Status> {
         match self {
             Self::Create(request_id) => client.create_customer(*request_id).await,
@@ -41,18 +40,18 @@ impl Call {
     }
 }
 
-/// What clerks saw.
+/// The results of clerks.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// Calls that were answered as they should be.
+    /// Calls that got the right answer.
     pub(crate) answered: usize,
-    /// Customers among them that were created.
+    /// The customers among them that were created.
     pub(crate) created: usize,
-    /// Attempts that failed.
+    /// Failed attempts.
     pub(crate) retries: usize,
-    /// The most attempts that a call needed.
+    /// The largest number of attempts of a call.
     pub(crate) attempts: usize,
-    /// Calls that failed for good.
+    /// Calls that failed finally.
     pub(crate) failed: Vec<Status>,
 }
 
@@ -64,7 +63,7 @@ impl fmt::Display for Record {
     }
 }
 
-/// One client. It knows where the replicas are, and goes to the next one when one fails it.
+/// One client. It knows the addresses of the replicas, and uses the next one after a failure.
 struct Clerk {
     tenant: Uuid,
     places: Vec<Place>,
@@ -86,7 +85,7 @@ impl Clerk {
         self.record
     }
 
-    /// Makes a call until it is answered, as the policy has it.
+    /// Makes a call until it is answered, by the policy.
     async fn persist(&mut self, call: &Call) -> Option<String> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=ATTEMPTS {
@@ -105,7 +104,7 @@ impl Clerk {
             self.record.retries += 1;
             self.client = None;
             self.turn += 1;
-            // Between half of it and all, so that those who failed together do not come back together.
+            // Between half of the pause and all of it, so that clients that failed together do not retry together.
             tokio::time::sleep(pause.mul_f64(0.5 + self.random.share() / 2.0)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -132,7 +131,7 @@ pub(crate) struct Clerks {
 }
 
 impl Clerks {
-    /// Starts `count` of them, who go to all of `places`.
+    /// Starts `count` clerks, which use all of `places`.
     pub(crate) fn begin(count: usize, places: &[Place], random: &mut Random) -> Self {
         let (tenant, stop) = (Uuid::new_v4(), watch::Sender::new(false));
         let mut clerks = JoinSet::new();
@@ -150,7 +149,7 @@ impl Clerks {
         Self { tenant, clerks, stop }
     }
 
-    /// Lets them finish, and holds what they saw against what is there.
+    /// Lets them finish, and compares their results with the database.
     pub(crate) async fn finish(self, address: SocketAddr) -> Record {
         let Self { tenant, clerks, stop } = self;
         stop.send_replace(true);
@@ -163,7 +162,7 @@ impl Clerks {
             all.failed.extend(failed);
         }
         let there = Client::connect(address, tenant).await.count_customers().await;
-        // A call that failed for good may have happened.
+        // A call that failed finally may have happened.
         let most = all.created + all.failed.len();
         assert!((all.created..=most).contains(&there), "{} created, {there} there", all.created);
         all

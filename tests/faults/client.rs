@@ -1,4 +1,4 @@
-//! A connection of one tenant, over which calls may fail.
+//! A connection of one tenant, on which calls may fail.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,31 +23,31 @@ use uuid::Uuid;
 use super::harness::LIMIT;
 use super::log::Copy;
 
-/// How long a client waits before it tries again: short, so that what is measured is the service.
+/// How long a client waits before a retry: short, so that the service is measured.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
-/// A connection, or the beginning of a stream, takes milliseconds where somebody answers.
+/// How long a connection, or the beginning of a stream, may take: milliseconds if the service answers.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How often a silent connection is asked for life, and how long it may take to show it: a
-/// connection that is only half there is noticed within the sum.
+/// How often a silent connection is pinged, and how long the answer may take. A half-open connection is noticed
+/// within the sum.
 const KEEPALIVE: Duration = Duration::from_millis(1_500);
 
-/// What HTTP/2 has by default, and most clients with it.
+/// The default of HTTP/2, and of most clients.
 const STREAM_WINDOW: u32 = 65_535;
 
-/// Requests that a client may be ahead of its stream; the rest of the pipeline is in HTTP/2.
+/// How many requests a client may be ahead of its stream; the rest of the pipeline is in HTTP/2.
 const AHEAD: usize = 16;
 
-/// As many messages as a page has at most.
+/// The maximum number of messages of a page.
 const PAGE: i32 = 500;
 
-/// The result of `future`, which must not take for ever.
+/// Returns the result of `future`, within a time limit.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("an answer in time")
 }
 
-/// Says the tenant with every call.
+/// Sends the tenant with every call.
 #[derive(Clone)]
 pub(crate) struct Tenant(AsciiMetadataValue);
 
@@ -73,7 +73,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects, or says why not.
+    /// Connects, or returns the reason why that failed.
     pub(crate) async fn try_connect(address: SocketAddr, tenant: Uuid) -> Result<Self, Status> {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let endpoint = endpoint
@@ -92,24 +92,24 @@ impl Client {
         })
     }
 
-    /// Connects to a service that is there.
+    /// Connects to a running service.
     pub(crate) async fn connect(address: SocketAddr, tenant: Uuid) -> Self {
         Self::try_connect(address, tenant).await.expect("a connection")
     }
 
-    /// The connection, for calls that the contract does not have.
+    /// Returns the connection, for calls outside of the contract.
     pub(crate) fn tenanted(&self) -> Tenanted {
         InterceptedService::new(self.channel.clone(), self.tenant.clone())
     }
 
-    /// What health says of the service as a whole.
+    /// Returns the health of the service as a whole.
     pub(crate) async fn health(&self) -> ServingStatus {
         let mut health = HealthClient::new(self.channel.clone());
         let response = within(health.check(HealthCheckRequest::default())).await;
         response.expect("a status").into_inner().status()
     }
 
-    /// Watches health, which has said SERVING by then.
+    /// Watches health, and waits until it is SERVING.
     pub(crate) async fn watch_health(&self) -> Streaming<HealthCheckResponse> {
         let mut health = HealthClient::new(self.channel.clone());
         let response = within(health.watch(HealthCheckRequest::default())).await;
@@ -120,7 +120,7 @@ impl Client {
         statuses
     }
 
-    /// A new customer, one for each id, whose id it says.
+    /// Creates a customer, one per id, and returns the customer's id.
     pub(crate) async fn create_customer(&mut self, request_id: Uuid) -> Result<String, Status> {
         let response = soon(self.customers.create_customer(customer(request_id))).await??;
         Ok(response.into_inner().customer.expect("a customer").id)
@@ -132,8 +132,7 @@ impl Client {
         Ok(response.into_inner().customer.expect("a customer"))
     }
 
-    /// Gives a customer's contact another name, for as long as the customer is as it was read; with an
-    /// empty etag, in any case.
+    /// Renames a customer's contact, if the customer still has this etag; with an empty etag in any case.
     pub(crate) async fn rename_customer(
         &mut self,
         id: &str,
@@ -175,7 +174,7 @@ impl Client {
         .await
     }
 
-    /// A new customer, also of a service that is still slow.
+    /// Creates a customer, also if the service is still slow.
     async fn create_customer_at_last(&mut self) -> String {
         let request_id = Uuid::new_v4();
         within(async {
@@ -190,7 +189,7 @@ impl Client {
         .await
     }
 
-    /// New conversations with a new customer.
+    /// Creates conversations with a new customer.
     pub(crate) async fn create_conversations(&mut self, count: usize) -> Vec<Arc<str>> {
         let customer_id = self.create_customer_at_last().await;
         let mut ids = Vec::with_capacity(count);
@@ -200,7 +199,7 @@ impl Client {
         ids
     }
 
-    /// Adds a message, so that the service has read what it reads once, as by which tokens are counted.
+    /// Adds a message, so that the service has loaded what it loads once, such as its tokenizer.
     pub(crate) async fn warm_up(&mut self) {
         let conversation = self.create_conversations(1).await.swap_remove(0);
         within(self.create_message(&conversation)).await.expect("a message");
@@ -227,7 +226,7 @@ impl Client {
         Ok(response.into_inner().conversation.expect("a conversation").message_count)
     }
 
-    /// How many customers the tenant has.
+    /// Returns the number of the tenant's customers.
     pub(crate) async fn count_customers(&mut self) -> usize {
         let mut request = pb::ListCustomersRequest { page_size: PAGE, ..Default::default() };
         let mut count = 0;
@@ -242,7 +241,7 @@ impl Client {
         }
     }
 
-    /// All messages of a conversation, in order.
+    /// Returns all messages of a conversation, in order.
     pub(crate) async fn list_messages(&mut self, conversation: &str) -> Vec<Copy> {
         let mut messages = Vec::new();
         let mut request = pb::ListMessagesRequest {
@@ -277,7 +276,7 @@ impl Client {
     }
 }
 
-/// Of names of their own, so that they do not contend for one slug.
+/// A customer with a unique name, so that requests do not compete for one slug.
 fn customer(request_id: Uuid) -> pb::CreateCustomerRequest {
     let business_name = format!("Café {}", request_id.simple());
     pb::CreateCustomerRequest {
@@ -286,14 +285,14 @@ fn customer(request_id: Uuid) -> pb::CreateCustomerRequest {
     }
 }
 
-/// The result of a call that may be to nobody.
+/// Returns the result of a call whose server may be gone.
 async fn soon<T>(future: impl Future<Output = T>) -> Result<T, Status> {
     tokio::time::timeout(PATIENCE, future).await.map_err(|_| Status::unavailable("nobody answers"))
 }
 
-/// Whether the error may come to everybody who is cut off or too fast, so that the same call again is right.
+/// Whether the error is normal for a client that is cut off or too fast, so that a retry is right.
 pub(crate) fn is_passing(status: &Status) -> bool {
     let passing = [Code::Unavailable, Code::DeadlineExceeded, Code::ResourceExhausted];
-    // What has no details was not said by the service, but by the client for a lost connection.
+    // An error without details does not come from the service, but from the client because of a lost connection.
     passing.contains(&status.code()) || status.details().is_empty()
 }

@@ -1,5 +1,5 @@
-//! The service's clock jumps. Linux only: elsewhere a program's clock cannot be shifted so simply, and
-//! the scenario says that it measured nothing.
+//! The service's clock jumps. Linux only: elsewhere a program's clock cannot be shifted so simply, and the scenario
+//! reports that it measured nothing.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -16,13 +16,13 @@ use super::run::{Run, Scenario};
 use super::service::{Service, Setup};
 use super::stage::{Cast, Play};
 
-/// What is loaded into the service.
+/// The source of the library that is loaded into the service.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/clock/shift.c");
 
 /// How far the clock jumps.
 const HOUR: i64 = 60 * 60;
 
-/// Answers between two jumps at most.
+/// The maximum number of answers between two jumps.
 const ANSWERS: usize = 200;
 
 pub(crate) const JUMPS: Scenario = Scenario {
@@ -32,7 +32,7 @@ pub(crate) const JUMPS: Scenario = Scenario {
     play: |run| Box::pin(jump(run)),
 };
 
-/// How far the clock is off, in a file that the service looks at with every look at its clock.
+/// The shift of the clock, in a file that the service reads with every look at its clock.
 struct Shift(PathBuf);
 
 impl Shift {
@@ -42,14 +42,14 @@ impl Shift {
         shift
     }
 
-    /// The file is written in place, because the service has it in its memory.
+    /// The file is written in place, because the service has mapped it.
     fn set(&self, seconds: i64) {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.0);
         file.and_then(|mut file| file.write_all(&seconds.to_ne_bytes())).expect("a file");
     }
 }
 
-/// Compiles what shifts the clock.
+/// Compiles the library that shifts the clock.
 fn compile(scratch: &Scratch) -> PathBuf {
     let library = scratch.path("shift.so");
     let mut compiler = Command::new("cc");
@@ -63,8 +63,8 @@ fn setup(url: &str, library: &Path, shift: &Shift) -> Setup {
     Setup::of(url).variable("LD_PRELOAD", library).variable("CLOCK_SHIFT_FILE", &shift.0)
 }
 
-/// Somebody whose conversation begins before a jump and ends after it, and who repeats a request of
-/// before the first one.
+/// A client whose conversation begins before a jump and ends after it, and that repeats a request from before the
+/// first jump.
 struct Regular {
     client: Client,
     request_id: Uuid,
@@ -81,8 +81,8 @@ impl Regular {
         Self { client, request_id, customer_id, conversation }
     }
 
-    /// Ends the conversation of before the jump, and begins the next. By how many seconds the service's
-    /// clock went on.
+    /// Ends the conversation from before the jump, and begins the next one. Returns by how many seconds the service's
+    /// clock advanced.
     async fn go_on(&mut self) -> i64 {
         let again = self.client.create_customer(self.request_id).await.expect("a customer");
         assert_eq!(again, self.customer_id, "a retry answers what the first call answered");
@@ -119,7 +119,7 @@ async fn jump(mut run: Run) {
     let mut shifted = 0;
     for _ in 0..jumps {
         play.answers(1 + run.random.within(0..ANSWERS)).await;
-        // An hour ahead, an hour behind, or as it is, but always elsewhere than before.
+        // An hour ahead, an hour behind, or unshifted, but always different from before.
         let places = [-HOUR, 0, HOUR];
         let others: Vec<i64> = places.into_iter().filter(|place| *place != shifted).collect();
         let next = *run.random.choose(&others);

@@ -24,19 +24,19 @@ use super::workload::Work;
 /// Writers of one conversation.
 const CROWD: usize = 64;
 
-/// Streams of the storm, half of them through each replica.
+/// The streams of the storm, half of them through each replica.
 const STREAMS: usize = 8;
 
-/// Conversations that the storm is about.
+/// The conversations of the storm.
 const CONVERSATIONS: usize = 4;
 
 /// How often each key is sent, on average.
 const SENDS: usize = 20;
 
-/// Requests of one stream that are ahead of what was read of its answers.
+/// How far a stream's requests may be ahead of its answers.
 const AHEAD: usize = 512;
 
-/// The message of a subject, which is the same whoever sends it.
+/// Returns the message of a subject, which is the same for every sender.
 fn message(subject: &Subject) -> pb::AddMessageRequest {
     let message = pb::Message {
         message_key: subject.key.to_string(),
@@ -52,7 +52,7 @@ fn text(subject: &Subject) -> String {
     format!("The words of {}.", subject.key)
 }
 
-/// Sends some of the subjects at random, `count` in all, and reads every answer.
+/// Sends `count` random subjects, and reads every answer.
 async fn storm(mut client: Client, subjects: Arc<[Subject]>, count: usize, mut random: Random) -> Log {
     let (requests, mut responses) = client.add_messages().await.expect("a stream");
     let (sent, mut waiting) = mpsc::channel::<Subject>(AHEAD);
@@ -71,7 +71,7 @@ async fn storm(mut client: Client, subjects: Arc<[Subject]>, count: usize, mut r
                 Answer::Ack(ack) => ack,
                 other => panic!("no ack: {other:?}"),
             };
-            // An answer can be faster than the note of its request.
+            // An answer can be faster than the record of its request.
             if unanswered.is_empty() {
                 unanswered.push_back(waiting.recv().await.expect("a request"));
             }
@@ -87,7 +87,7 @@ async fn storm(mut client: Client, subjects: Arc<[Subject]>, count: usize, mut r
     log
 }
 
-/// Writes a request and its answer down; that they are about the same is for the checker to see.
+/// Records a request and its answer. The checker compares their subjects.
 fn write_down(log: &mut Log, asked: Subject, ack: &pb::MessageAck) {
     log.meant.entry(asked.clone()).or_insert_with(|| Meant::whole(text(&asked)));
     let subject = Subject::of(&ack.conversation_id, &ack.message_key);
@@ -132,7 +132,7 @@ async fn duplicate_storm(mut run: Run) {
     }
 }
 
-/// Nothing failed, so of the acks of each key exactly one says that it added the message.
+/// No request failed, so exactly one ack of each key says that it added the message.
 fn check_made(logs: &[Log], stored: usize) {
     let mut made = BTreeMap::<&Subject, usize>::new();
     for entry in logs.iter().flat_map(|log| &log.entries) {

@@ -1,4 +1,4 @@
-//! Connections that are cut: to Postgres at a COMMIT, and of clients anywhere.
+//! Connections that are cut: to Postgres at a COMMIT, and of clients at any point.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -16,19 +16,19 @@ use super::service::Service;
 use super::stage::{Cast, Play};
 use super::watchers::Watcher;
 
-/// COMMITs that pass between two cuts.
+/// The number of COMMITs between two cuts.
 const SPACING: Range<usize> = 0..8;
 
-/// Bytes of one direction of a connection before it is cut: from within the greeting of HTTP/2 to
-/// far into the work.
+/// The bytes of one direction of a connection before it is cut: from within the preface of HTTP/2
+/// to far into the work.
 const BUDGET: Range<usize> = 10..20_000;
 
-/// Answers after the last cut, and while connections are slow.
+/// The answers after the last cut, and while connections are slow.
 const ANSWERS: usize = 300;
 
-/// Waits until a proxy has cut so many connections.
+/// Waits until a proxy has cut this many connections.
 async fn cuts(proxy: &Proxy, count: usize) {
-    /// Clients that are cut off by half a connection need seconds to notice.
+    /// Clients of a half-open connection need seconds to notice.
     const STALL: Duration = Duration::from_secs(60);
     let mut cuts = proxy.cuts();
     while *cuts.borrow_and_update() < count {
@@ -36,7 +36,7 @@ async fn cuts(proxy: &Proxy, count: usize) {
     }
 }
 
-/// Creates customers one by one, each with one `request_id` until it is answered, and says how many
+/// Creates customers one by one, each with one `request_id` until it is answered. Returns how many
 /// there should be.
 async fn create_customers(mut client: Client, stop: watch::Receiver<bool>) -> (usize, usize) {
     let (mut wanted, mut unknown) = (0, 0);
@@ -98,7 +98,7 @@ pub(crate) const OF_CLIENTS: Scenario = Scenario {
 };
 
 async fn cut_clients(mut run: Run) {
-    /// Longer than clients take to give up a connection on which nothing comes.
+    /// Longer than clients take to give up a silent connection.
     const LOST: Duration = Duration::from_secs(4);
     let database = Database::new().await;
     let service = Service::start(&database.url());
@@ -134,13 +134,13 @@ pub(crate) const HALF_OPEN: Scenario = Scenario {
     play: |run| Box::pin(lose_clients(run)),
 };
 
-/// Streams of all kinds, on a connection each, whose clients are lost without a word.
+/// Streams of all kinds, on a connection each, whose clients vanish without closing.
 async fn lose_clients(run: Run) {
-    /// What is promised.
+    /// The promise.
     const FREED: Duration = Duration::from_secs(40);
-    /// What a measurement is off by.
+    /// The error of the measurement.
     const SLACK: Duration = Duration::from_secs(1);
-    /// A stream that was not freed would hold the end up for 20 s.
+    /// A stream that was not freed would delay the end by 20 s.
     const SOON: Duration = Duration::from_secs(10);
     let database = Database::new().await;
     let mut service = Service::start(&database.url());
@@ -173,7 +173,7 @@ async fn lose_clients(run: Run) {
     drop(streams);
 }
 
-/// It waits for most of its time, and costs nothing meanwhile.
+/// It waits most of the time, and costs nothing meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_of_clients_that_are_lost_without_a_word_are_freed() {
     HALF_OPEN.short_beside_others().await;

@@ -1,4 +1,4 @@
-//! Postgres goes away under calls, in several ways: each ends with its deadline.
+//! Postgres becomes unavailable during calls, in several ways: each call ends at its deadline.
 
 use std::time::{Duration, Instant};
 
@@ -17,27 +17,27 @@ use super::run::{Run, Scenario};
 use super::service::{Service, Setup};
 use super::stage::{Cast, Play};
 
-/// The deadline of the calls. It is the service's own, because the client would keep one of its own by
+/// The deadline of the calls. It is the service's own default, because a client would enforce its own deadline
 /// itself.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// What is promised: how much later than its deadline a call is answered at most.
+/// The promise: how much later than its deadline a call is answered at most.
 const SLACK: Duration = Duration::from_millis(100);
 
-/// The same where the programs are slow ones, and other tests run at the same time.
+/// The same for debug programs beside other tests.
 const SLACK_IN_TESTS: Duration = Duration::from_secs(2);
 
-/// Callers at once: more than the pool has connections.
+/// The number of parallel callers: more than the pool has connections.
 const CALLERS: usize = 24;
 
-/// Answers between two faults at most.
+/// The maximum number of answers between two faults.
 const ANSWERS: usize = 100;
 
 fn setup(url: &str) -> Setup {
     Setup::of(url).with(&["--default-deadline", &DEADLINE.as_millis().to_string()])
 }
 
-/// What callers saw.
+/// The results of callers.
 #[derive(Debug, Default)]
 struct Seen {
     answered: usize,
@@ -45,7 +45,7 @@ struct Seen {
     slowest: Duration,
 }
 
-/// Calls one after the other until `stop`, writes and reads in turn, and takes the time of each.
+/// Makes calls one after the other until `stop`, writes and reads in turn, and measures each.
 async fn call(mut client: Client, stop: watch::Receiver<bool>) -> Seen {
     let mut seen = Seen::default();
     let mut known: Option<String> = None;
@@ -72,7 +72,7 @@ async fn call(mut client: Client, stop: watch::Receiver<bool>) -> Seen {
     seen
 }
 
-/// Callers at work.
+/// The running callers.
 struct Callers {
     callers: JoinSet<Seen>,
     stop: watch::Sender<bool>,
@@ -100,7 +100,7 @@ impl Callers {
     }
 }
 
-/// Holds the slowest answer to what is promised.
+/// Compares the slowest answer with the promise.
 fn in_time(run: &Run, slowest: Duration) {
     let limit = DEADLINE + run.size.pick(SLACK_IN_TESTS, SLACK);
     assert!(slowest <= limit, "an answer after {slowest:?}");
@@ -113,7 +113,7 @@ pub(crate) const TERMINATED: Scenario = Scenario {
     play: |run| Box::pin(terminate(run)),
 };
 
-/// All connections are ended by Postgres, again and again; then Postgres is restarted as often.
+/// Postgres ends all connections, again and again; then Postgres is restarted as often.
 async fn terminate(mut run: Run) {
     let scratch = Scratch::new();
     let mut postgres = durable_postgres(&scratch);
@@ -171,7 +171,7 @@ async fn fall_silent(run: Run) {
     let mut slowest_to_heal = Duration::ZERO;
     for _ in 0..silences {
         proxy.set(Mode::BlackHole);
-        // So that calls of all kinds begin in it and end in it.
+        // So that calls of all kinds begin and end in it.
         tokio::time::sleep(DEADLINE * 2).await;
         proxy.set(Mode::Open);
         let began = Instant::now();

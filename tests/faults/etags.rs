@@ -24,15 +24,15 @@ pub(crate) const CONTENDED: Scenario = Scenario {
     play: |run| Box::pin(contend(run)),
 };
 
-/// The versions that a writer replaced, and how often it came too late.
+/// The versions that a writer replaced, and how often it was too late.
 #[derive(Default)]
 struct Written {
     replaced: Vec<String>,
     stale: usize,
 }
 
-/// Counts one on, as often as it is told: reads the count, and writes the next one for as long as
-/// nobody else did in the meantime.
+/// Increments a counter a number of times: reads it, and writes the next value if no other writer
+/// has changed it in between.
 async fn count_on(mut client: Client, id: String, times: usize) -> Written {
     let mut written = Written::default();
     while written.replaced.len() < times {
@@ -52,7 +52,7 @@ async fn count_on(mut client: Client, id: String, times: usize) -> Written {
                     is_stale(&status);
                     written.stale += 1;
                 }
-                // It may have happened; the same request finds out.
+                // It may have happened; the same request shows it.
                 Err(status) => {
                     pause_after(&status).await;
                     continue;

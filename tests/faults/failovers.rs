@@ -1,5 +1,5 @@
-//! A Postgres with a standby that every COMMIT waits for: the primary is killed, or its host falls silent, and the
-//! standby is promoted; or the standby is lost.
+//! A Postgres with a synchronous standby. The primary is killed or its host falls silent, and the standby is
+//! promoted; or the standby is lost.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -19,40 +19,40 @@ use super::service::{Service, Setup};
 use super::stage::{Cast, Play};
 use super::standby::{Admin, Standby};
 
-/// What is promised: everything goes on within this time of the promotion.
+/// The promise: everything goes on within this time after the promotion.
 const HEALED: Duration = Duration::from_secs(1);
 
-/// The same where connections to a host have to be found silent first.
+/// The same if connections to a host must first be recognized as silent.
 const HEALED_OF_SILENCE: Duration = Duration::from_secs(15);
 
-/// The same where the programs are slow ones, and other tests run at the same time.
+/// The same for debug programs beside other tests.
 const HEALED_OF_SILENCE_IN_TESTS: Duration = Duration::from_secs(40);
 
-/// What is promised: a program starts with the second host although the first is silent.
+/// The promise: a program starts with the second host although the first is silent.
 const STARTED: Duration = Duration::from_secs(6);
 
-/// How long a silent host is waited for.
+/// How long the service waits for a silent host.
 const SILENT: Duration = Duration::from_secs(2);
 
-/// How long nobody takes writes before the standby is promoted.
+/// How long no server accepts writes before the standby is promoted.
 const GONE: Duration = Duration::from_secs(1);
 
-/// Answers before a fault at most.
+/// The maximum number of answers before a fault.
 const ANSWERS: usize = 300;
 
 /// Clients of unary calls.
 const CLERKS: usize = 4;
 
-/// Clients that write while the standby is lost: more than a pool has connections.
+/// Clients that write while the standby is lost: more than the pool has connections.
 const WRITERS: usize = 40;
 
-/// How long the standby is lost: longer than a COMMIT is waited for.
+/// How long the standby is lost: longer than the service waits for a COMMIT.
 const LOST: Duration = Duration::from_secs(14);
 
-/// The longest that a read may take meanwhile.
+/// How long a read may take meanwhile.
 const READ: Duration = Duration::from_secs(1);
 
-/// The same where the programs are slow ones, and other tests run at the same time.
+/// The same for debug programs beside other tests.
 const READ_IN_TESTS: Duration = Duration::from_secs(10);
 
 pub(crate) const PROMOTE: Scenario = Scenario {
@@ -121,7 +121,7 @@ async fn silence_the_host(mut run: Run) {
         let play = Play::begin(&Cast::usual(), &mut run.random, service.address(), places).await;
         let mut client = Client::connect(service.address(), Uuid::new_v4()).await;
         play.answers(1 + run.random.within(0..ANSWERS)).await;
-        // The primary itself goes on, and nobody hears of it; nothing is refused.
+        // The primary itself keeps running, but cannot be reached; nothing is refused.
         host.set(Mode::HalfOpen);
         standby.promote().await;
         let promoted = Instant::now();
@@ -196,7 +196,7 @@ async fn lose_the_standby(run: Run) {
     let (lost, mut reads, mut slowest) = (Instant::now(), 0, Duration::ZERO);
     while lost.elapsed() < LOST {
         let began = Instant::now();
-        // One that goes in a batch, and one that takes a connection for itself.
+        // One read that goes in a batch, and one that takes a connection of its own.
         let read = reader.count_messages(&conversation).await;
         let is_slow = |status: &Status| run.size == Size::Short && status.code() == Code::DeadlineExceeded;
         if let Err(status) = read.as_ref()

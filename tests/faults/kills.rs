@@ -17,19 +17,20 @@ use super::run::{Run, Scenario};
 use super::service::Service;
 use super::stage::{Cast, Play};
 
-/// What is promised: the service serves again, or has healed, within this time.
+/// The promise: the service serves again, or has recovered, within this time.
 const READY: Duration = Duration::from_secs(2);
 
-/// The same where the programs are slow ones, and other tests run at the same time.
+/// The same for debug programs beside other tests.
 pub(crate) const READY_IN_TESTS: Duration = Duration::from_secs(20);
 
-/// Answers between two kills at most: some come before anything is acked, some far into the work.
+/// The maximum number of answers between two kills: some kills come before anything is acked, some
+/// far into the work.
 const ANSWERS: usize = 300;
 
 /// Clients of unary calls.
 const CLERKS: usize = 4;
 
-/// Connections of the Postgres that is killed: a pool's, and a few more.
+/// The connections of the Postgres that is killed: those of a pool, and a few more.
 const CONNECTIONS: u16 = 60;
 
 pub(crate) const SERVER: Scenario = Scenario {
@@ -63,7 +64,7 @@ async fn a_killed_server_loses_nothing() {
     SERVER.short().await;
 }
 
-/// A Postgres of a test's own that waits for the disk.
+/// Starts a Postgres for one test, which waits for the disk.
 pub(crate) fn durable_postgres(scratch: &Scratch) -> Embedded {
     let options = Options {
         storage: Storage::Persistent(scratch.path("postgres")),
@@ -74,7 +75,7 @@ pub(crate) fn durable_postgres(scratch: &Scratch) -> Embedded {
     Embedded::start(&options).expect("a Postgres")
 }
 
-/// Kills Postgres: its first process alone, whose others end when they notice, or all of them.
+/// Kills Postgres: only its first process, whose children end when they notice it, or all of them.
 pub(crate) fn kill_postgres(postgres: &Embedded, all: bool) {
     let first = Pid::from_raw(postgres.pid().cast_signed()).expect("a process id");
     let others = if all { meter::children(first) } else { Vec::new() };
@@ -85,7 +86,7 @@ pub(crate) fn kill_postgres(postgres: &Embedded, all: bool) {
     }
 }
 
-/// How long a change takes to succeed from now on. Until then it is UNAVAILABLE.
+/// Returns how long it takes until a change succeeds. Until then it is UNAVAILABLE.
 pub(crate) async fn heals(client: &mut Client) -> Duration {
     let began = Instant::now();
     while let Err(status) = client.create_customer(Uuid::new_v4()).await {
@@ -106,7 +107,7 @@ pub(crate) const POSTGRES: Scenario = Scenario {
 async fn kill_all_of_postgres(mut run: Run) {
     let scratch = Scratch::new();
     let mut postgres = durable_postgres(&scratch);
-    // Postgres comes back on another port, which the service must not see.
+    // Postgres gets another port after its restart, which the service must not see.
     let proxy = Proxy::start(([127, 0, 0, 1], postgres.port()).into()).await;
     let service = Service::start(&proxy.url(postgres.url()));
     let places = (service.place(), service.place());
@@ -119,7 +120,8 @@ async fn kill_all_of_postgres(mut run: Run) {
         kill_postgres(&postgres, run.random.once_in(2));
         postgres.stop();
         match client.create_customer(Uuid::new_v4()).await {
-            // One of the others had not noticed yet, and what it committed is there all the same.
+            // One of the other processes had not noticed yet, and what it committed is stored
+            // anyway.
             Ok(_) => created += 1,
             Err(refused) => {
                 let code = refused.code();
@@ -190,8 +192,8 @@ pub(crate) const REPLICA: Scenario = Scenario {
     play: |run| Box::pin(kill_one_of_two_replicas(run)),
 };
 
-/// One replica takes messages, the other is watched; the first is killed, the second does both, and
-/// with the next kill they change places.
+/// One replica gets the messages, and the other is watched. The first is killed, and the second
+/// does both. With the next kill they swap roles.
 async fn kill_one_of_two_replicas(mut run: Run) {
     let database = Database::new().await;
     let mut replicas = [Service::start(&database.url()), Service::start(&database.url())];
@@ -207,7 +209,7 @@ async fn kill_one_of_two_replicas(mut run: Run) {
         writes.send_replace(replicas[other].address());
         play.answers(1 + run.random.within(0..ANSWERS)).await;
         replicas[killed].restart();
-        // From here on the one that takes messages and the one that is watched are two again.
+        // From here on messages and watches use two different replicas again.
         watches.send_replace(replicas[killed].address());
     }
     play.answers(ANSWERS).await;

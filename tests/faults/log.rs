@@ -1,4 +1,4 @@
-//! What clients wrote down: of what they sent, and of what they were told.
+//! The logs of clients: what they sent, and what they received.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,14 +6,15 @@ use std::sync::Arc;
 use crm_backend::pb::{self, MessageStatus};
 use tonic::Code;
 
-/// A message as its client names it.
+/// A message, as its client names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Subject {
     pub(crate) conversation: Arc<str>,
     pub(crate) key: Arc<str>,
 }
 
-/// What a client asked for. Pieces of text are not here, because they have no answers of their own.
+/// The request of a client. Pieces of text are not listed, because they have no answers of their
+/// own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
     Whole,
@@ -25,20 +26,20 @@ pub(crate) enum Request {
 /// A line of a client's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// It was sent.
+    /// The request was sent.
     Invoke(Request),
-    /// It was acked.
+    /// The request was acked.
     Ok(Ack),
-    /// It was refused, and so must have had no effect.
+    /// The request was refused, and so must have had no effect.
     Fail(Code),
-    /// Nobody told whether it happened.
+    /// It is unknown whether the request had an effect.
     Unknown,
 }
 
-/// What an ack said.
+/// The content of an ack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ack {
-    /// What it answers; none where it answers pieces of text.
+    /// The request that it answers; `None` if it answers pieces of text.
     pub(crate) request: Option<Request>,
     pub(crate) sequence: i32,
     pub(crate) durable: i32,
@@ -46,7 +47,7 @@ pub(crate) struct Ack {
     pub(crate) status: MessageStatus,
 }
 
-/// One line, of one stream of the client.
+/// One entry, of one stream of the client.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) stream: u32,
@@ -54,14 +55,14 @@ pub(crate) struct Entry {
     pub(crate) event: Event,
 }
 
-/// What a client meant a message to be.
+/// A message as its client intends it.
 #[derive(Debug, Clone)]
 pub(crate) struct Meant {
-    /// Its text when it ended, or, without an end, so far.
+    /// Its final text, or its text so far.
     pub(crate) text: String,
-    /// COMPLETED or INCOMPLETE; nothing while the client does not know.
+    /// COMPLETED or INCOMPLETE; `None` while the client does not know.
     pub(crate) end: Option<MessageStatus>,
-    /// It was given up once, and gone on with.
+    /// Whether it was abandoned once and then continued.
     pub(crate) reopened: bool,
 }
 
@@ -70,13 +71,13 @@ pub(crate) struct Meant {
 pub(crate) struct Log {
     pub(crate) entries: Vec<Entry>,
     pub(crate) meant: HashMap<Subject, Meant>,
-    /// What it saw that no client may see, in words.
+    /// Forbidden observations, in words.
     pub(crate) faults: Vec<String>,
-    /// Why the service did not answer for what became of requests, in its words, and how often.
+    /// Why the service did not report the outcome of requests, in its words, and how often.
     pub(crate) excuses: BTreeMap<String, usize>,
 }
 
-/// A message as it was read or told.
+/// A message as it was read, or as an event had it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Copy {
     pub(crate) sequence: i32,
@@ -85,10 +86,10 @@ pub(crate) struct Copy {
     pub(crate) text: String,
 }
 
-/// Something that a watcher was told.
+/// An event of a watcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// Nothing yet: a stream began, from the start or from where the last one ended.
+    /// A stream began, from the start or from where the last one ended. It has no event yet.
     Began,
     Added(Copy),
     Started(Copy),
@@ -104,7 +105,7 @@ pub(crate) enum Told {
     Finished(Copy),
     Aborted(Copy),
     Checkpoint(i32),
-    /// The stream ended with an error that the contract does not have for it.
+    /// The stream ended with an error that the contract does not allow.
     Refused(String),
 }
 
@@ -116,21 +117,21 @@ pub(crate) struct Watched {
 }
 
 impl Subject {
-    /// What an answer is about.
+    /// Returns the subject of an answer.
     pub(crate) fn of(conversation_id: &str, message_key: &str) -> Self {
         Self { conversation: conversation_id.into(), key: message_key.into() }
     }
 }
 
 impl Meant {
-    /// A message that comes whole, and so ends as it begins.
+    /// A message that is sent whole, and so is final from its beginning.
     pub(crate) fn whole(text: String) -> Self {
         Self { text, end: Some(MessageStatus::Completed), reopened: false }
     }
 }
 
 impl Event {
-    /// An ack, as the answer to this request.
+    /// Returns the ack of this request.
     pub(crate) fn acked(request: Option<Request>, ack: &pb::MessageAck) -> Self {
         Self::Ok(Ack {
             request,

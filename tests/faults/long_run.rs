@@ -1,5 +1,4 @@
-//! All scenarios one after the other, each with as much as is promised, and the table of what they
-//! reached.
+//! Runs all scenarios one after the other, each at the promised size, and makes the table of results.
 
 use std::any::Any;
 use std::fmt::Write as _;
@@ -48,13 +47,13 @@ const ALL: &[&Scenario] = &[
     &versions::VERSION_BEFORE,
 ];
 
-/// Asks for some scenarios by their names, with commas between them.
+/// The variable that selects scenarios by name, separated by commas.
 const ONLY: &str = "CRM_FAULTS_ONLY";
 
-/// Where the table is left, below `target/tmp`.
+/// The file of the table, below `target/tmp`.
 const FILE: &str = "faults.md";
 
-/// When a scenario is given up: several times what the longest takes.
+/// When a scenario is aborted: several times the duration of the longest one.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// A line of the table.
@@ -66,7 +65,7 @@ struct Row {
     seed: u64,
 }
 
-/// The scenarios that were asked for.
+/// Returns the selected scenarios.
 fn chosen() -> Vec<&'static Scenario> {
     let Ok(names) = std::env::var(ONLY) else { return ALL.to_vec() };
     let find = |name: &str| {
@@ -80,13 +79,13 @@ fn known() -> String {
     ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ")
 }
 
-/// Runs a scenario to its end, however it ends.
+/// Runs a scenario until it ends or fails.
 async fn measure(scenario: &'static Scenario) -> Row {
     let run = Run::begin(scenario, Size::Long);
     let (seed, told) = (run.seed, run.told());
     let began = Instant::now();
-    // Not as a task: a scenario blocks its thread while it starts a program, and a worker of the runtime
-    // would keep from running what it has in line, as the proxy that the program connects to.
+    // Not as a task: a scenario blocks its thread while it starts a program. A worker of the runtime would then not
+    // run its queued tasks, such as the proxy to which the program connects.
     let playing = AssertUnwindSafe((scenario.play)(run)).catch_unwind();
     let broken = match tokio::time::timeout(LIMIT, playing).await {
         Ok(Ok(())) => None,
@@ -101,7 +100,7 @@ async fn measure(scenario: &'static Scenario) -> Row {
     Row { scenario, reached, kept: broken.is_none(), took, seed }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 fn words(panic: Box<dyn Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(text) => *text,
@@ -127,7 +126,7 @@ async fn the_long_run() {
     let mut rows = Vec::new();
     for scenario in chosen() {
         rows.push(measure(scenario).await);
-        // After each, so that a run that is stopped leaves what it has.
+        // After each scenario, so that an interrupted run leaves its results.
         std::fs::write(&file, table(&rows)).expect("a file for the table");
     }
     let broken: Vec<&str> = rows.iter().filter(|row| !row.kept).map(|row| row.scenario.name).collect();

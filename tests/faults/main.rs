@@ -1,9 +1,8 @@
-//! Faults of every kind, while clients write and watch: what is promised holds all the same.
+//! Faults of every kind while clients write and watch: all promises must still be kept.
 //!
-//! Each scenario runs twice: a short one with all other tests, and a long one, with as many faults as
-//! are promised to do no harm. `cargo test --release --test faults -- --ignored` runs all long ones, one
-//! after the other, and ends with a table of what they reached; `CRM_FAULTS_ONLY` asks for some of them by
-//! their names. A run prints its seed; `CRM_FAULTS_SEED` asks for the same run again.
+//! Each scenario runs twice: a short run with all other tests, and a long one with the promised number of faults.
+//! `cargo test --release --test faults -- --ignored` runs all long ones, one after the other, and ends with a table
+//! of results. `CRM_FAULTS_ONLY` selects some by name. A run prints its seed; `CRM_FAULTS_SEED` repeats a run.
 #![expect(
     clippy::expect_used,
     clippy::panic,

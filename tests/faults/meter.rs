@@ -1,14 +1,14 @@
-//! What a process uses, as Linux counts it; elsewhere nothing is measured.
+//! The resource usage of a process, as Linux counts it; elsewhere nothing is measured.
 
 use std::fs;
 use std::time::Duration;
 
 use rustix::process::Pid;
 
-/// Ticks of a second in `/proc/<pid>/stat`, the same on every Linux.
+/// The ticks per second in `/proc/<pid>/stat`, the same on every Linux.
 const TICKS: u64 = 100;
 
-/// Memory that is there for the process now, in bytes.
+/// Returns the resident memory of the process in bytes.
 pub(crate) fn memory(pid: Pid) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -16,30 +16,30 @@ pub(crate) fn memory(pid: Pid) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// Time that the process spent on processors.
+/// Returns the time that the process used processors.
 pub(crate) fn busy(pid: Pid) -> Option<Duration> {
-    /// Places of the times in user and in kernel mode, counted from the state on.
+    /// The indexes of the times in user and in kernel mode, counted from the state on.
     const USER: usize = 11;
     const KERNEL: usize = 12;
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    // The state comes after the name, which is in brackets and may have anything in it.
+    // The state comes after the name, which is in brackets and may contain anything.
     let (_, fields) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = fields.split(' ').collect();
     let ticks = fields.get(USER)?.parse::<u64>().ok()? + fields.get(KERNEL)?.parse::<u64>().ok()?;
     Some(Duration::from_millis(ticks * 1000 / TICKS))
 }
 
-/// The processes that this one started, and that have not ended.
+/// Returns the running child processes of this process.
 pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     numbers.filter(|number| parent(*number) == Some(pid.as_raw_pid())).filter_map(Pid::from_raw).collect()
 }
 
-/// What a process does, as one letter: `T` where it is stopped.
+/// Returns the state of a process as a letter: `T` if it is stopped.
 pub(crate) fn state(pid: Pid) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    // The state comes after the name, which is in brackets and may have anything in it.
+    // The state comes after the name, which is in brackets and may contain anything.
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
@@ -49,7 +49,7 @@ fn parent(pid: i32) -> Option<i32> {
     fields.split(' ').nth(1)?.parse().ok()
 }
 
-/// Bytes as people read them.
+/// Formats bytes for people.
 pub(crate) fn mebibytes(bytes: u64) -> String {
     let tenths = bytes * 10 / (1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)

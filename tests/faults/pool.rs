@@ -1,4 +1,4 @@
-//! All connections to Postgres that calls may have are in use.
+//! All connections to Postgres that calls may use are busy.
 
 use std::time::{Duration, Instant};
 
@@ -14,25 +14,25 @@ use super::cluster::Database;
 use super::run::{Run, Scenario};
 use super::service::{Service, Setup};
 
-/// Connections of the pool. One is kept for what goes in batches, and of the others a tenant has two at most.
+/// The connections of the pool. One is kept for batches, and a tenant has at most two of the others.
 const CONNECTIONS: usize = 4;
 
-/// Calls that hold them, by tenant.
+/// The calls that hold connections, by tenant.
 const HOLDING: [usize; 2] = [2, 1];
 
-/// How long calls wait for one.
+/// How long calls wait for a connection.
 const WAIT: Duration = Duration::from_millis(300);
 
-/// What is promised: how much later than that the refusal comes at most.
+/// The promise: how much later than that the refusal comes at most.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// The same where the programs are slow ones, and other tests run at the same time.
+/// The same for debug programs beside other tests.
 const SLACK_IN_TESTS: Duration = Duration::from_secs(2);
 
-/// How long the calls may take that hold the connections: longer than the scenario.
+/// How long the calls that hold the connections may take: longer than the scenario.
 const HELD: Duration = Duration::from_secs(300);
 
-/// Calls of each kind that are refused at once.
+/// The number of calls of each kind that are refused at the same time.
 const TOGETHER: usize = 20;
 
 pub(crate) const EXHAUSTED: Scenario = Scenario {
@@ -42,7 +42,7 @@ pub(crate) const EXHAUSTED: Scenario = Scenario {
     play: |run| Box::pin(exhaust(run)),
 };
 
-/// Holds a refusal to the contract.
+/// Checks a refusal against the contract.
 #[track_caller]
 fn is_refused_early(status: &Status) {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
@@ -52,7 +52,7 @@ fn is_refused_early(status: &Status) {
     assert!(retry.is_some(), "no RetryInfo: {status:?}");
 }
 
-/// Calls that find no connection, and how long the slowest waited for its refusal.
+/// Makes calls that find no connection. Returns how long the slowest waited for its refusal.
 async fn refusals(client: &Client) -> Duration {
     let mut calls = JoinSet::new();
     for _ in 0..TOGETHER {
@@ -68,8 +68,7 @@ async fn refusals(client: &Client) -> Duration {
     calls.join_all().await.into_iter().max().expect("calls")
 }
 
-/// Lookups and appends go in batches, for which a connection is kept; where the machine is slow, not at the first
-/// attempt.
+/// Lookups and appends go in batches, for which a connection is kept. On a slow machine the first attempt may fail.
 async fn batches_go_on(client: &mut Client, (customer, conversation): (&str, &str)) {
     within(async {
         while client.get_customer(customer).await.is_err() {
@@ -82,7 +81,7 @@ async fn batches_go_on(client: &mut Client, (customer, conversation): (&str, &st
     .await;
 }
 
-/// A customer of a tenant of its own.
+/// Creates a customer of a new tenant.
 async fn customer(service: &Service) -> (Client, String) {
     let client = Client::connect(service.address(), Uuid::new_v4()).await;
     let id = client.clone().create_customer(Uuid::new_v4()).await.expect("a customer");
@@ -140,7 +139,7 @@ async fn exhaust(run: Run) {
         update.expect("what held the connections goes on");
     }
     client.clone().create_customer(Uuid::new_v4()).await.expect("connections are free again");
-    // Each has a key of its own, so one that was refused though it is stored would count twice.
+    // Each has a key of its own, so a refused message that is stored anyway would count twice.
     assert_eq!(client.count_messages(&conversation).await.expect("the conversation"), appended);
     let refused = rounds * TOGETHER;
     run.say(&format_args!(

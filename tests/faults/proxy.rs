@@ -20,40 +20,40 @@ use super::random::Random;
 use frames::Frames;
 use plan::{ByteCut, CommitCut, Plan};
 
-/// Bytes that are moved at once.
+/// The number of bytes that are moved at once.
 const CHUNK: usize = 16 * 1024;
 
-/// How long a COMMIT may take whose answer is awaited before the cut.
+/// How long the answer to a COMMIT is awaited before the cut.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Bytes that a slow connection moves between two pauses, and how long those are.
+/// How many bytes a slow connection moves between two pauses, and the length of a pause.
 const SLOW: (usize, Duration) = (1024, Duration::from_millis(2));
 
-/// What happens to all connections, from when it is set on.
+/// How the proxy treats all connections from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Bytes go through.
+    /// Bytes are passed on.
     Open,
-    /// Bytes go through, a few at a time.
+    /// Bytes are passed on, a few at a time.
     Slow,
-    /// Connections are taken, and nothing goes through, as with a lost network. Those that had
-    /// something to say end with it.
+    /// Connections are accepted, and no bytes are passed on, as in a network failure. Connections
+    /// that tried to send end together with this mode.
     BlackHole,
-    /// What both sides say is lost, and neither learns that the other has gone. Connections of this
-    /// time stay so.
+    /// The bytes of both sides are lost, and neither side learns that the other has gone.
+    /// Connections of this time stay so.
     HalfOpen,
     /// All connections are closed, and new ones at once.
     Closed,
 }
 
-/// What becomes of the answers on a connection that is about to end.
+/// What happens to the answers on a connection that is about to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answers {
-    /// They go through.
+    /// They are passed on.
     Pass,
-    /// They go nowhere.
+    /// They are lost.
     Vanish,
-    /// One has gone nowhere.
+    /// One was lost.
     Vanished,
 }
 
@@ -63,12 +63,12 @@ struct Shared {
     plan: Mutex<Plan>,
     cuts: watch::Sender<usize>,
     taken: AtomicUsize,
-    /// How often all connections were lost. One knows how often before it began.
+    /// How often all connections were lost. A connection knows the count at its beginning.
     losses: AtomicUsize,
     open: watch::Sender<usize>,
 }
 
-/// A proxy, which ends with all its connections when it is dropped.
+/// A proxy. It ends with all its connections when it is dropped.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
@@ -76,7 +76,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one in front of `upstream`.
+    /// Starts a proxy in front of `upstream`.
     pub(crate) async fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -94,14 +94,15 @@ impl Proxy {
         Self { address, shared, _accepting: accepting }
     }
 
-    /// The URL of a database, by way of the proxy, and in the clear, so that it can be read.
+    /// Returns the URL of a database through the proxy, without TLS, so that the proxy can read the
+    /// messages.
     pub(crate) fn url(&self, url: &str) -> String {
         let (user, place) = url.split_once('@').expect("a URL with a user");
         let (_, database) = place.split_once('/').expect("a URL with a database");
         format!("{user}@{}/{database}?sslmode=disable", self.address)
     }
 
-    /// From here on, new connections go there.
+    /// Sends new connections to `upstream`.
     pub(crate) fn redirect(&self, upstream: SocketAddr) {
         *self.shared.upstream.lock().expect("a lock") = upstream;
     }
@@ -110,8 +111,7 @@ impl Proxy {
         self.shared.mode.send_replace(mode);
     }
 
-    /// Cuts `count` connections right when a COMMIT goes through, with `spacing` of them between two
-    /// cuts.
+    /// Cuts `count` connections exactly at a COMMIT, with `spacing` COMMITs between two cuts.
     pub(crate) fn cut_at_commits(&self, mut random: Random, count: usize, spacing: Range<usize>) {
         let pass = random.within(spacing.clone());
         self.plan(Plan::Commits { random, pass, spacing, left: count });
@@ -122,7 +122,7 @@ impl Proxy {
         self.plan(Plan::Bytes { random, budget, left: count });
     }
 
-    /// Makes all connections that there are half-open, for as long as they last. New ones are whole.
+    /// Makes all existing connections half-open until they end. New ones are not affected.
     pub(crate) fn lose(&self) {
         self.shared.losses.fetch_add(1, Ordering::Relaxed);
     }
@@ -136,29 +136,30 @@ impl Proxy {
         self.shared.cuts.subscribe()
     }
 
-    /// How many connections came in all.
+    /// The total number of accepted connections.
     pub(crate) fn taken(&self) -> usize {
         self.shared.taken.load(Ordering::Relaxed)
     }
 
-    /// How many connections the other side has not closed.
+    /// The number of connections that the other side has not closed.
     pub(crate) fn open(&self) -> watch::Receiver<usize> {
         self.shared.open.subscribe()
     }
 }
 
 impl Shared {
-    /// What to do with a COMMIT that came by.
+    /// Returns what to do with a COMMIT.
     fn at_commit(&self) -> Option<CommitCut> {
         self.plan.lock().expect("a lock").at_commit()
     }
 
-    /// After how many bytes a direction of a connection ends, if that is still the plan by then.
+    /// Returns after how many bytes a direction of a connection ends, if the plan has not changed
+    /// by then.
     fn budget(&self) -> Option<usize> {
         self.plan.lock().expect("a lock").budget()
     }
 
-    /// What to do with a connection whose budget is spent.
+    /// Returns what to do with a connection whose budget is used up.
     fn at_limit(&self) -> Option<ByteCut> {
         let cut = self.plan.lock().expect("a lock").at_limit()?;
         self.count();
@@ -180,19 +181,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     shared.taken.fetch_add(1, Ordering::Relaxed);
                     connections.spawn(async move {
                         shared.open.send_modify(|open| *open += 1);
-                        // How it ends is for the two sides to see.
+                        // The two sides see how it ends.
                         let _ = serve(client, &shared).await;
                         shared.open.send_modify(|open| *open -= 1);
                     });
                 }
             }
-            // So that those that have ended do not pile up.
+            // So that ended connections do not accumulate.
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-/// Moves bytes between a client and the other side until one of them, or the plan, ends it.
+/// Moves bytes between a client and the server until one of them, or the plan, ends it.
 async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
     let mode = shared.mode.subscribe();
     if *mode.borrow() == Mode::Closed {
@@ -214,16 +215,16 @@ async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// A connection, as both of its directions know it.
+/// A connection, shared by its two directions.
 struct Link<'a> {
     shared: &'a Shared,
-    /// How often others had been lost when it began.
+    /// How often connections had been lost when it began.
     losses: usize,
     answers: watch::Sender<Answers>,
 }
 
 impl Link<'_> {
-    /// Moves what the client says, until the plan has another idea.
+    /// Moves the client's bytes, until the plan ends it.
     async fn forward(
         &self,
         mut from: OwnedReadHalf,
@@ -237,7 +238,7 @@ impl Link<'_> {
             let count = from.read(&mut buffer).await?;
             if count == 0 {
                 if *self.answers.borrow() == Answers::Pass {
-                    // The other half may still have something to say.
+                    // The other half may still have bytes to send.
                     to.shutdown().await?;
                 }
                 return std::future::pending().await;
@@ -250,7 +251,7 @@ impl Link<'_> {
             if let Some(cut) = self.spend(&mut budget, bytes, &mut to).await? {
                 return self.cut(cut).await;
             }
-            // Of two in one chunk only the first is looked at, which is rare.
+            // Of two COMMITs in one chunk only the first is seen, which is rare.
             if let Some(end) = frames.feed(bytes)
                 && let Some(cut) = self.shared.at_commit()
             {
@@ -260,7 +261,7 @@ impl Link<'_> {
         }
     }
 
-    /// Moves what the server says, until it is to go nowhere.
+    /// Moves the server's bytes, until they must be lost.
     async fn answer(
         &self,
         mut from: OwnedReadHalf,
@@ -287,7 +288,7 @@ impl Link<'_> {
         }
     }
 
-    /// From a half-open time on, nothing goes through.
+    /// In and after a half-open time, no bytes are passed on.
     fn lose_in(&self, mode: Mode) {
         let lost = self.shared.losses.load(Ordering::Relaxed) > self.losses;
         if mode == Mode::HalfOpen || lost {
@@ -295,7 +296,7 @@ impl Link<'_> {
         }
     }
 
-    /// Takes bytes off a budget. When it does not last, what it lasts for is written, and the
+    /// Takes bytes from a budget. If it is too small, only that many bytes are written, and the
     /// connection ends.
     async fn spend(
         &self,
@@ -303,7 +304,7 @@ impl Link<'_> {
         bytes: &[u8],
         to: &mut OwnedWriteHalf,
     ) -> io::Result<Option<ByteCut>> {
-        // Also a connection that is older than the plan gets one.
+        // A connection that is older than the plan gets a budget too.
         let Some(left) = budget.or_else(|| self.shared.budget()) else { return Ok(None) };
         *budget = left.checked_sub(bytes.len());
         if budget.is_some() {
@@ -326,18 +327,19 @@ impl Link<'_> {
         }
     }
 
-    /// Ends a connection at the COMMIT that `bytes` end with.
+    /// Ends a connection at the COMMIT at the end of `bytes`.
     async fn cut_commit(&self, cut: CommitCut, bytes: &[u8], to: &mut OwnedWriteHalf) -> io::Result<()> {
         self.answers.send_replace(Answers::Vanish);
         match cut {
-            // A message without its last byte does nothing.
+            // A message without its last byte has no effect.
             CommitCut::Before => to.write_all(&bytes[..bytes.len() - 1]).await?,
             CommitCut::Racing => to.write_all(bytes).await?,
             CommitCut::After => {
                 to.write_all(bytes).await?;
                 let mut vanished = self.answers.subscribe();
                 let vanished = vanished.wait_for(|answers| *answers == Answers::Vanished);
-                // One that takes longer is cut as well: then it is a race.
+                // If the answer takes longer, the connection is cut as well: then the outcome is
+                // open.
                 let _ = tokio::time::timeout(ANSWER, vanished).await;
             }
         }
@@ -346,10 +348,10 @@ impl Link<'_> {
     }
 }
 
-/// Writes at the pace of the mode.
+/// Writes at the speed of the mode.
 async fn pass(to: &mut OwnedWriteHalf, bytes: &[u8], mode: &mut watch::Receiver<Mode>) -> io::Result<()> {
     if *mode.borrow() == Mode::BlackHole {
-        // What is lost once is not delivered later, so the connection ends with the black hole.
+        // Lost bytes are not delivered later, so the connection ends with the black hole.
         mode.wait_for(|mode| *mode != Mode::BlackHole).await.map_err(io::Error::other)?;
         return Err(io::ErrorKind::ConnectionReset.into());
     }

@@ -1,11 +1,11 @@
-//! Chance that can be had again: everything that a run leaves to chance comes from its seed.
+//! Repeatable randomness: all random choices of a run come from its seed.
 
 use std::ops::Range;
 
-/// Names the seed of a run, to have what a failed one said again.
+/// The variable with the seed of a run, to repeat a failed run.
 const SEED: &str = "CRM_FAULTS_SEED";
 
-/// The seed of this run: the one that was asked for, or a new one.
+/// Returns the seed of this run: the requested one, or a new one.
 pub(crate) fn seed() -> u64 {
     match std::env::var(SEED) {
         Ok(text) => text.trim().parse().unwrap_or_else(|_| panic!("{SEED} is a whole number")),
@@ -14,7 +14,7 @@ pub(crate) fn seed() -> u64 {
     }
 }
 
-/// SplitMix64. Not a crate's generator, whose numbers may change with its version.
+/// SplitMix64. It is not a crate's generator, because those numbers may change with the version.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
@@ -23,7 +23,8 @@ impl Random {
         Self(seed)
     }
 
-    /// One for somebody else, so that what it draws does not depend on who draws when.
+    /// Returns a generator for another user, so that its numbers do not depend on the order of
+    /// draws.
     pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -36,31 +37,32 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number of the range, which is not empty.
+    /// Returns a number of the range, which is not empty.
     pub(crate) fn within(&mut self, range: Range<usize>) -> usize {
         let count = range.end.checked_sub(range.start).filter(|count| *count > 0).expect("a range");
         // The bias is far below what any test can see.
         range.start + usize::try_from(self.next() % count as u64).expect("below a usize")
     }
 
-    /// True once in `count` times.
+    /// Returns true once in `count` times.
     pub(crate) fn once_in(&mut self, count: usize) -> bool {
         self.within(0..count) == 0
     }
 
-    /// A share, from nothing to nearly all.
+    /// Returns a share, from 0 to nearly 1.
     pub(crate) fn share(&mut self) -> f64 {
         const STEPS: u16 = 1_000;
         let step = self.within(0..usize::from(STEPS));
         f64::from(u16::try_from(step).expect("a step")) / f64::from(STEPS)
     }
 
-    /// One of them.
+    /// Returns one of the items.
     pub(crate) fn choose<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.within(0..all.len())]
     }
 
-    /// Words with letters of one to four bytes, so that an offset in characters would be noticed.
+    /// Returns words with letters of one to four bytes, so that an offset in characters would be
+    /// noticed.
     pub(crate) fn words(&mut self, characters: usize) -> String {
         const LETTERS: [char; 16] =
             ['a', 'b', 'e', 'i', 'n', 'o', 'r', 's', 't', ' ', '\n', 'é', 'ß', '€', '語', '😀'];

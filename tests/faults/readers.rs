@@ -1,4 +1,4 @@
-//! Clients that do not read what they are told, and many that are told nothing.
+//! Clients that do not read their events or acks, and many idle watchers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,11 +20,12 @@ use super::stage::{Cast, Play, read, verdict};
 use super::watchers::{End, Watcher};
 use super::workload::Work;
 
-/// What a measurement of memory is off by: what the allocator keeps, and buffers of connections to
+/// The error of a memory measurement: what the allocator keeps, and buffers of connections to
 /// Postgres that grow with the first large messages.
 const NOISE: u64 = 24 << 20;
 
-/// Holds the growth of a process's memory to a limit, where it can be measured. Says it in words.
+/// Checks the growth of a process's memory against a limit, if it can be measured. Returns it as
+/// text.
 fn bounded(pid: Pid, before: Option<u64>, limit: u64) -> String {
     let (Some(before), Some(now)) = (before, meter::memory(pid)) else { return "not measured".to_owned() };
     let growth = now.saturating_sub(before);
@@ -32,10 +33,10 @@ fn bounded(pid: Pid, before: Option<u64>, limit: u64) -> String {
     format!("{} grew by {}", mebibytes(before), mebibytes(growth))
 }
 
-/// Producers that fill one conversation with so many messages.
+/// Producers that fill one conversation with this many messages.
 fn filling(messages: usize) -> Cast {
     const PRODUCERS: usize = 2;
-    // Whole messages, as fast as they are taken.
+    // Whole messages, as fast as the service accepts them.
     let work = Work {
         window: 128..129,
         messages: messages / PRODUCERS,
@@ -46,7 +47,7 @@ fn filling(messages: usize) -> Cast {
     Cast { tenants: 1, conversations: 1, producers: PRODUCERS, watchers: 0, work }
 }
 
-/// A watch that is open, and that nobody reads.
+/// An open watch that is not read.
 struct Stalled {
     client: Client,
     watcher: Watcher,
@@ -54,14 +55,14 @@ struct Stalled {
 }
 
 impl Stalled {
-    /// Opens one on this connection.
+    /// Opens a watch on this connection.
     async fn open(mut client: Client, tenant: Uuid, conversation: &Arc<str>) -> Self {
         let watcher = Watcher::new(tenant, Arc::clone(conversation));
         let events = watcher.open(&mut client).await.expect("a watch");
         Self { client, watcher, events }
     }
 
-    /// Reads what it missed.
+    /// Reads the missed events.
     async fn catch_up(mut self, mut end: End) -> Watched {
         self.watcher.begin(self.events, &mut end).await;
         drop(self.client);
@@ -78,17 +79,17 @@ pub(crate) const WATCHERS: Scenario = Scenario {
 
 /// Watchers of a conversation do not read while it is filled; then they do.
 async fn stalled_watchers(mut run: Run) {
-    /// What is promised for each of them.
+    /// The promised memory of each watcher.
     const EACH: u64 = 64 << 10;
     /// A connection has buffers of its own, which its streams share.
     const ON_EACH_CONNECTION: u64 = 10;
-    /// The others hang up: what each is told is kept for the checker, which has memory for some.
+    /// The others are closed: the checker keeps all events, and has memory only for some watchers.
     const CATCH_UP: usize = 10;
     let database = Database::new().await;
     let service = Service::start(&database.url());
     let (address, places) = (service.address(), (service.place(), service.place()));
     let messages = run.size.pick(3_000, 100_000);
-    // As much before as is measured after it, so that nothing is left that only grows once.
+    // As many before as are measured afterwards, so that everything has grown that only grows once.
     let warm = Play::begin(&filling(messages), &mut run.random, address, places.clone()).await;
     warm.complete(address).await;
 
@@ -108,7 +109,7 @@ async fn stalled_watchers(mut run: Run) {
     let arrived = began.elapsed();
     let stall = run.size.pick(Duration::ZERO, Duration::from_secs(60));
     tokio::time::sleep(stall.saturating_sub(arrived)).await;
-    // So many that what a measurement is off by is within what they may cost.
+    // So many watchers that the error of the measurement is within their allowed memory.
     let memory = bounded(service.pid(), before, EACH * count + run.size.pick(NOISE, 0));
 
     let began = Instant::now();
@@ -129,7 +130,7 @@ async fn a_watcher_that_does_not_read_misses_nothing() {
     WATCHERS.short().await;
 }
 
-/// A stream that sends, and whose answers wait to be read.
+/// A stream that sends, and whose answers are not read.
 struct Unread {
     subjects: Vec<Subject>,
     responses: tonic::Streaming<pb::AddMessageResponse>,
@@ -163,7 +164,7 @@ impl Unread {
         Self { subjects, responses, sender }
     }
 
-    /// Reads all answers, and writes down what it sees.
+    /// Reads all answers, and logs them.
     async fn read(mut self, content: String) -> Log {
         let mut log = Log::default();
         let stream = 0;
@@ -186,7 +187,7 @@ impl Unread {
     }
 }
 
-/// Waits until a conversation grows no more, because nothing more is read from its sender.
+/// Waits until a conversation no longer grows, because the service has stopped reading its sender.
 async fn stands_still(client: &mut Client, conversation: &str) -> i32 {
     const UNCHANGED: usize = 25;
     const INTERVAL: Duration = Duration::from_millis(20);
@@ -208,8 +209,8 @@ pub(crate) const SENDERS: Scenario = Scenario {
 };
 
 async fn unread_acks(mut run: Run) {
-    /// What one such stream may hold: a window of 4 MiB, as it was read, as messages, as values of a
-    /// statement, and as bytes for Postgres.
+    /// The memory that one such stream may hold: a window of 4 MiB, as received, as messages, as
+    /// values of a statement, and as bytes for Postgres.
     const EACH: u64 = 16 << 20;
     let database = Database::new().await;
     let service = Service::start(&database.url());
@@ -287,7 +288,7 @@ async fn idle_watchers(run: Run) {
         let busy = after - before;
         run.say(&format_args!("{} idle: {}, busy {busy:?} of {time:?}", idle.len(), mebibytes(memory)));
         assert!(memory <= MEMORY, "{}", mebibytes(memory));
-        // A twentieth of a core; in a slow program that has just begun, half of one.
+        // A twentieth of a core; half a core in a debug program that has just started.
         assert!(busy <= time / run.size.pick(2, 20), "busy {busy:?} of {time:?}");
     }
     drop(idle);

@@ -1,4 +1,4 @@
-//! Reads at a standby: of callers that allow what is a little old, and never without what they wrote themselves.
+//! Reads at a standby: for callers that accept slightly old data, and never without their own writes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Reader {
         position.to_str().expect("a text").to_owned()
     }
 
-    /// The names of all customers, as a call with this metadata sees them.
+    /// Returns the names of all customers, as a call with this metadata sees them.
     async fn names(&mut self, metadata: &[(&'static str, &str)]) -> Result<BTreeSet<String>, Status> {
         let mut request = Request::new(ListCustomersRequest::default());
         for (key, value) in metadata {
@@ -113,12 +113,12 @@ async fn what_may_be_old_is_read_at_the_standby_and_ones_own_writes_are_never_mi
         assert!(refused.message().contains(wrong.0), "{refused:?}");
     }
 
-    // A standby that falls silent holds up neither writes nor, soon, reads.
+    // A silent standby delays neither writes nor, after a moment, reads.
     host.set(Mode::HalfOpen);
     reader.create("silent").await;
     reader.sees_soon("silent", &stale).await;
     host.set(Mode::Closed);
-    // What cannot be read there any more is read at the primary.
+    // Reads that the standby can no longer serve go to the primary.
     drop(replay);
     standby.end();
     let position = reader.create("alone").await;

@@ -1,4 +1,4 @@
-//! Replicas that are restarted one after the other, as a deployment does it.
+//! Replicas that are restarted one after the other, as in a deployment.
 
 use tokio::sync::watch;
 
@@ -8,7 +8,7 @@ use super::run::{Run, Scenario};
 use super::service::Service;
 use super::stage::{Cast, Play};
 
-/// Answers between two steps at most.
+/// The maximum number of answers between two steps.
 const ANSWERS: usize = 300;
 
 /// Clients of unary calls.
@@ -33,8 +33,7 @@ async fn roll(mut run: Run) {
     for restart in 0..restarts {
         play.answers(1 + run.random.within(0..ANSWERS)).await;
         let [stopped, other] = [restart % 2, (restart + 1) % 2];
-        // As a balancer does it that hears of the end from health; those that are late are told by the
-        // service.
+        // As with a load balancer that learns of the end from health; the service tells clients that are late.
         if run.random.once_in(2) {
             writes.send_replace(replicas[other].address());
         }

@@ -1,4 +1,4 @@
-//! A scenario, and one run of it: its size, its seed, and what it reached.
+//! A scenario, and one run of it: its size, its seed, and its results.
 
 use std::fmt;
 use std::io::Write;
@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use super::random::{self, Random};
 
-/// How much of something a scenario does.
+/// The size of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// As much as shows that it works, in seconds.
+    /// Large enough to show that the promise is kept, in seconds.
     Short,
-    /// As much as is promised.
+    /// As large as promised.
     Long,
 }
 
@@ -25,36 +25,36 @@ impl Size {
     }
 }
 
-/// A scenario at work. It panics where a promise is broken.
+/// A running scenario. It panics if a promise is broken.
 pub(crate) type Playing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A fault, and what is promised to hold all the same.
+/// A fault, and the promise that must hold during it.
 pub(crate) struct Scenario {
-    /// How it is asked for.
+    /// The name by which it is selected.
     pub(crate) name: &'static str,
     /// What is done to the service.
     pub(crate) fault: &'static str,
-    /// What a long run has to reach.
+    /// The number that a long run must reach.
     pub(crate) promised: &'static str,
     pub(crate) play: fn(Run) -> Playing,
 }
 
 impl Scenario {
-    /// As much as shows that it works, one scenario after the other: each is work for the whole machine, and
-    /// two at once would take each other's processor for a fault.
+    /// Runs a short run, one scenario at a time: each uses the whole machine, and two at once would mistake each
+    /// other's load for a fault.
     pub(crate) async fn short(&self) {
         static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let _alone = ALONE.lock().await;
         self.short_beside_others().await;
     }
 
-    /// The same for one that mostly waits.
+    /// The same for a scenario that mostly waits.
     pub(crate) async fn short_beside_others(&self) {
         (self.play)(Run::begin(self, Size::Short)).await;
     }
 }
 
-/// What a run told, a line each.
+/// The results of a run, one line each.
 pub(crate) type Told = Arc<Mutex<Vec<String>>>;
 
 /// One run of a scenario.
@@ -75,19 +75,19 @@ impl Run {
         run
     }
 
-    /// Tells what was reached. Said before it is held against what is promised, so that a run that
-    /// fails tells it too.
+    /// Reports a result. It is called before the result is compared with the promise, so that a failed run reports it
+    /// too.
     pub(crate) fn say(&self, words: &dyn fmt::Display) {
         self.told.lock().expect("a lock").push(words.to_string());
         self.print(words);
     }
 
-    /// What will have been told, for who lets the scenario run.
+    /// Returns the results so far and to come, for the caller that runs the scenario.
     pub(crate) fn told(&self) -> Told {
         Arc::clone(&self.told)
     }
 
-    /// What a long run says is seen also when it succeeds.
+    /// The results of a long run are printed even if it succeeds.
     fn print(&self, words: &dyn fmt::Display) {
         let line = format!("{} (seed {}): {words}", self.name, self.seed);
         match self.size {

@@ -1,5 +1,4 @@
-//! Clients that ask the service for one thing again and again, without a limit of their own, and take the time
-//! of each answer.
+//! Clients that make the same call again and again, without a limit of their own, and measure each answer.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,19 +17,19 @@ use uuid::Uuid;
 
 use super::client::{Client, Tenanted};
 
-/// How long a sentry waits before it asks again: it watches, and is no load.
+/// How long a sentry waits before the next call: it watches, and must not be a load.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is asked for.
+/// The call of a sentry.
 #[derive(Debug, Clone)]
 enum Question {
-    /// A customer that is there.
+    /// Reads an existing customer.
     Lookup { tenant: Uuid, customer: String },
-    /// A new customer of a new tenant, who waits for nobody else.
+    /// Creates a customer of a new tenant, which competes with no other call.
     Write,
-    /// A message in a stream of its own, to a new conversation.
+    /// Adds a message on a stream of its own, to a new conversation.
     Append,
-    /// A watch of a conversation from its beginning, until it tells the first message.
+    /// Watches a conversation from its beginning, until the event of the first message.
     Watch { tenant: Uuid, conversation: String },
 }
 
@@ -58,7 +57,7 @@ fn customers(client: &Client) -> CustomerServiceClient<Tenanted> {
     CustomerServiceClient::new(client.tenanted())
 }
 
-/// A new customer.
+/// Creates a customer.
 async fn create(client: &Client) -> Result<String, Status> {
     let business_name = format!("Café {}", Uuid::new_v4().simple());
     let customer = Some(pb::Customer { business_name, ..Default::default() });
@@ -67,7 +66,7 @@ async fn create(client: &Client) -> Result<String, Status> {
     Ok(response.into_inner().customer.expect("a customer").id)
 }
 
-/// A new conversation with one message, which came through a stream.
+/// Creates a conversation with one message that came through a stream.
 async fn append(client: &mut Client) -> Result<String, Status> {
     let customer_id = create(client).await?;
     let conversation = Some(pb::Conversation { customer_id, ..Default::default() });
@@ -115,12 +114,12 @@ async fn watch_first(client: &mut Client, conversation_id: &str) -> Result<(), S
 struct Sentry {
     question: Question,
     address: SocketAddr,
-    /// When the last question was asked that was answered as it should be.
+    /// When the last call with the right answer was made.
     well_since: watch::Sender<Instant>,
 }
 
 impl Sentry {
-    /// Asks until `stop`, and says how long the slowest answer took.
+    /// Makes calls until `stop`, and returns how long the slowest answer took.
     async fn stand(self, stop: watch::Receiver<bool>) -> Duration {
         let mut slowest = Duration::ZERO;
         while !*stop.borrow() {
@@ -140,11 +139,11 @@ impl Sentry {
     }
 }
 
-/// Sentries for everything that the service asks Postgres for, and for its health.
+/// Sentries for every kind of work in Postgres, and for health.
 pub(crate) struct Sentries {
     sentries: JoinSet<Duration>,
     well_since: Vec<watch::Receiver<Instant>>,
-    /// What health said last, and since when.
+    /// The states of health, each with the time of its beginning.
     health: watch::Receiver<Vec<(Instant, ServingStatus)>>,
     _asking: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -186,8 +185,8 @@ impl Sentries {
         Self { sentries, well_since, health, _asking: asking, stop }
     }
 
-    /// Waits until everything that was asked for since `fault` is answered as it should be, and health has
-    /// said NOT_SERVING and then SERVING; and says how long each took.
+    /// Waits until every kind of call made since `fault` gets the right answer, and health has been NOT_SERVING and
+    /// then SERVING. Returns how long each took.
     pub(crate) async fn healed(&self, fault: Instant, limit: Duration) -> Vec<(&'static str, Duration)> {
         let mut healed = Vec::new();
         for (name, well_since) in Question::NAMES.into_iter().zip(&self.well_since) {
@@ -209,7 +208,7 @@ impl Sentries {
         healed
     }
 
-    /// Lets them finish, and says how long the slowest answer took.
+    /// Lets them finish, and returns how long the slowest answer took.
     pub(crate) async fn finish(self) -> Duration {
         self.stop.send_replace(true);
         self.sentries.join_all().await.into_iter().max().expect("sentries")

@@ -1,4 +1,4 @@
-//! The program under test, which is killed, stopped and started again.
+//! The program under test, which is killed, stopped and restarted.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// The present program, on this database.
+    /// This build's program, on this database.
     pub(crate) fn of(url: &str) -> Self {
         let arguments = vec!["--database-url".to_owned(), url.to_owned()];
         Self { program: PROGRAM.into(), arguments, environment: Vec::new() }
@@ -36,7 +36,7 @@ impl Setup {
         self
     }
 
-    /// Another program, which has the same settings.
+    /// Another program, with the same settings.
     pub(crate) fn program(mut self, program: &Path) -> Self {
         self.program = program.to_owned();
         self
@@ -53,7 +53,7 @@ impl Setup {
     }
 }
 
-/// A program that serves from a database, and is started again when it has ended.
+/// A program that serves from a database, and can be restarted.
 pub(crate) struct Service {
     scratch: Scratch,
     setup: Setup,
@@ -81,7 +81,7 @@ impl Service {
         self.server().address
     }
 
-    /// Where it answers `GET /metrics`. It was started with `--metrics-listen`, and this is asked once.
+    /// Returns the address of `GET /metrics`. It needs `--metrics-listen`, and may be called once.
     pub(crate) fn metrics(&mut self) -> SocketAddr {
         self.server.as_mut().expect("it is ended only to be started").metrics()
     }
@@ -90,7 +90,7 @@ impl Service {
         self.server().program.pid()
     }
 
-    /// Where it is, also after it was started again.
+    /// Returns its address, which follows restarts.
     pub(crate) fn place(&self) -> Place {
         self.place.subscribe()
     }
@@ -102,7 +102,7 @@ impl Service {
         }
     }
 
-    /// SIGTERM, and a clean end, in a thread of its own: clients go on meanwhile.
+    /// Sends SIGTERM and waits for a clean end, in a thread of its own: clients continue meanwhile.
     pub(crate) async fn stop(&mut self) -> Ended {
         let server = self.server.take().expect("it runs");
         let ended = tokio::task::spawn_blocking(move || server.terminate()).await.expect("an end");
@@ -110,7 +110,7 @@ impl Service {
         ended
     }
 
-    /// Starts it again, and says how long it took until it served.
+    /// Restarts it, and returns how long it took until it served.
     pub(crate) fn restart(&mut self) -> Duration {
         let began = Instant::now();
         let server = self.setup.start(&self.scratch);
@@ -120,7 +120,7 @@ impl Service {
         took
     }
 
-    /// SIGTERM, and a clean end.
+    /// Sends SIGTERM, and waits for a clean end.
     pub(crate) fn terminate(mut self) {
         if let Some(server) = self.server.take() {
             server.terminate().succeeded();

@@ -1,6 +1,5 @@
-//! Postgres is there, and on the connections that the service has no answer comes any more: the processes at
-//! their other end are stopped, or what is said on them is lost, and nobody says so. What is asked on new
-//! connections is answered.
+//! Postgres runs, but the service's connections get no answers any more: the processes at their other end are
+//! stopped, or the bytes on them are lost, and neither is reported. New connections work.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +11,23 @@ use super::sentries::Sentries;
 use super::service::{Service, Setup};
 use super::stage::{Cast, Play};
 
-/// What is promised: everything is answered, and goes on, within this time.
+/// The promise: every call is answered, and works again, within this time.
 const HEALED: Duration = Duration::from_secs(15);
 
-/// The same where the programs are slow ones, and other tests run at the same time.
+/// The same for debug programs beside other tests.
 const HEALED_IN_TESTS: Duration = Duration::from_secs(40);
 
-/// The deadline of calls: far more than is promised, so that it is not what ends them.
+/// The deadline of calls: much longer than the promise, so that it does not end them.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Connections of the pool. Postgres keeps its end of those that are lost.
+/// The connections of the pool. Postgres keeps its end of lost connections.
 const CONNECTIONS: &str = "8";
 
-/// Answers between two faults at most.
+/// The maximum number of answers between two faults.
 const ANSWERS: usize = 300;
 
-/// Answers of streams whose conversations may all be held by processes that are stopped in a transaction: as many as
-/// there are streams. Nobody can take from such a process what it holds, so these are refused in time and not done.
+/// The number of answers to streams whose conversations may all be locked by processes that are stopped in a
+/// transaction: as many as there are streams. Such locks cannot be taken away, so these requests are refused in time.
 const REFUSALS: usize = 4;
 
 fn setup(url: &str) -> Setup {
@@ -36,10 +35,10 @@ fn setup(url: &str) -> Setup {
     Setup::of(url).with(&["--default-deadline", &deadline, "--database-connections", CONNECTIONS])
 }
 
-/// What was reached.
+/// The results.
 #[derive(Default)]
 struct Reached {
-    /// How long everything took to go on, and what took longest.
+    /// How long everything took to recover, and which call took longest.
     slowest_to_heal: (Duration, &'static str),
 }
 
@@ -51,7 +50,7 @@ impl Reached {
     }
 }
 
-/// Waits until everything goes on after a fault of this moment, streams that were open before it too.
+/// Waits until all calls work again after a fault at this moment, including streams that were open before it.
 async fn all_go_on(
     (play, answers): (&Play, usize),
     sentries: &Sentries,
@@ -68,7 +67,7 @@ async fn all_go_on(
     healed
 }
 
-/// Lets all finish, tells what was reached, and holds it against what is promised.
+/// Lets all clients finish, reports the results, and compares them with the promise.
 async fn conclude(
     run: &Run,
     faults: &str,
@@ -112,7 +111,7 @@ async fn stop_backends(mut run: Run) {
         let answers = if operator.holding(&still).await > 0 { REFUSALS } else { ANSWERS };
         held += usize::from(answers == REFUSALS);
         reached.note(all_go_on((&play, answers), &sentries, limit).await);
-        // Now they do what they were told before they were given up, COMMIT among it.
+        // Now the processes finish the work that they had before they were given up, COMMIT included.
         drop(still);
         play.answers(ANSWERS).await;
     }

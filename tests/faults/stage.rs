@@ -1,4 +1,4 @@
-//! What the scenarios have in common: the clients at work, and what is made of their logs.
+//! The common parts of scenarios: the running clients, and the check of their logs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,27 +15,27 @@ use super::random::Random;
 use super::watchers::{End, Watcher};
 use super::workload::{Place, Producer, Work};
 
-/// Longer than watchers take to learn of the end, on a machine with much else to do.
+/// Longer than watchers need to learn of the end on a busy machine.
 const END: Duration = Duration::from_secs(120);
 
-/// Without an answer for so long, something hangs.
+/// If there is no answer for this long, something hangs.
 const STALL: Duration = Duration::from_secs(60);
 
-/// How many clients there are of each kind.
+/// The number of clients of each kind.
 #[derive(Debug, Clone)]
 pub(crate) struct Cast {
     pub(crate) tenants: usize,
-    /// Conversations of each tenant.
+    /// The conversations of each tenant.
     pub(crate) conversations: usize,
-    /// Producers of each tenant, which write to all of its conversations.
+    /// The producers of each tenant, which write to all of its conversations.
     pub(crate) producers: usize,
-    /// Watchers of each conversation.
+    /// The watchers of each conversation.
     pub(crate) watchers: usize,
     pub(crate) work: Work,
 }
 
 impl Cast {
-    /// Several of everything, for faults that hit them all.
+    /// Several clients of every kind, for faults that affect them all.
     pub(crate) fn usual() -> Self {
         let work = Work {
             window: 1..24,
@@ -48,7 +48,7 @@ impl Cast {
     }
 }
 
-/// Clients at work.
+/// The running clients.
 pub(crate) struct Play {
     tenants: Vec<(Uuid, Vec<Arc<str>>)>,
     producers: JoinSet<Log>,
@@ -59,8 +59,8 @@ pub(crate) struct Play {
 }
 
 impl Play {
-    /// Starts them on new conversations, which are made at `address`. Producers write to one place
-    /// and watchers look at another, which may be the same.
+    /// Starts clients on new conversations, which are created at `address`. Producers write to one
+    /// place and watchers watch another, which may be the same.
     pub(crate) async fn begin(
         cast: &Cast,
         random: &mut Random,
@@ -96,13 +96,13 @@ impl Play {
         play
     }
 
-    /// Waits until producers got so many more answers.
+    /// Waits until producers got this many more answers.
     pub(crate) async fn answers(&self, more: usize) {
         let wanted = *self.progress.borrow() + more;
         self.answers_in_all(wanted).await;
     }
 
-    /// Waits until producers have so many answers since they began.
+    /// Waits until producers got this many answers since their beginning.
     pub(crate) async fn answers_in_all(&self, wanted: usize) {
         let mut progress = self.progress.subscribe();
         while *progress.borrow_and_update() < wanted {
@@ -111,23 +111,23 @@ impl Play {
         }
     }
 
-    /// The first tenant, and its first conversation.
+    /// Returns the first tenant, and its first conversation.
     pub(crate) fn first_conversation(&self) -> (Uuid, Arc<str>) {
         let (tenant, conversations) = self.tenants.first().expect("a tenant");
         (*tenant, Arc::clone(conversations.first().expect("a conversation")))
     }
 
-    /// Tells what there is in the end, for watchers that a scenario has of its own.
+    /// Returns the final messages once known, for a scenario's own watchers.
     pub(crate) fn end(&self) -> End {
         self.end.subscribe()
     }
 
-    /// Takes a watcher of the scenario's own in, for [`Play::finish`] to wait for and to check.
+    /// Adds a scenario's own watcher, which [`Play::finish`] awaits and checks.
     pub(crate) fn admit(&mut self, watching: impl Future<Output = Watched> + Send + 'static) {
         self.watchers.spawn(watching);
     }
 
-    /// The logs of the producers, when all have ended.
+    /// Returns the logs of the producers, after all have ended.
     async fn produced(&mut self) -> Vec<Log> {
         let mut progress = self.progress.subscribe();
         let mut logs = Vec::new();
@@ -143,14 +143,14 @@ impl Play {
         }
     }
 
-    /// Lets producers finish what they began, and the watchers learn of it, and checks all that they
-    /// wrote down.
+    /// Lets producers finish what they began, and the watchers see it. Then checks all of their
+    /// logs.
     pub(crate) async fn finish(self, address: SocketAddr) -> Figures {
         self.stop.send_replace(true);
         self.complete(address).await
     }
 
-    /// As [`Play::finish`], for producers that have an end of their own.
+    /// As [`Play::finish`], for producers that end by themselves.
     pub(crate) async fn complete(mut self, address: SocketAddr) -> Figures {
         let logs = self.produced().await;
         let stored = Arc::new(read(&self.tenants, address).await);
@@ -173,7 +173,7 @@ pub(crate) async fn read(tenants: &[(Uuid, Vec<Arc<str>>)], address: SocketAddr)
     stored
 }
 
-/// The figures, when all promises were kept.
+/// Returns the figures if all promises were kept.
 #[track_caller]
 pub(crate) fn verdict(logs: &[Log], stored: &Stored, watched: &[Watched]) -> Figures {
     match checker::check(logs, stored, watched) {

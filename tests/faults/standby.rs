@@ -18,7 +18,7 @@ use super::harness::{Program, Scratch, eventually};
 /// The name under which it follows.
 const NAME: &str = "standby";
 
-/// Superusers' SQL, which answers one text at most.
+/// Runs a superuser's SQL whose answer is at most one text.
 pub(crate) struct Admin {
     client: tokio_postgres::Client,
     _driver: JoinSet<()>,
@@ -39,7 +39,7 @@ impl Admin {
         .await
     }
 
-    /// The first value of the first row, empty where there is none.
+    /// Returns the first value of the first row; empty if there is none.
     pub(crate) async fn text(&self, sql: &str) -> String {
         let messages = within(self.client.simple_query(sql)).await.expect(sql);
         let row = messages.iter().find_map(|message| match message {
@@ -49,7 +49,7 @@ impl Admin {
         row.unwrap_or_default()
     }
 
-    /// Waits until a question is answered so.
+    /// Waits until a query has this answer.
     pub(crate) async fn until(&self, sql: &str, answer: &str) {
         within(async {
             while self.text(sql).await != answer {
@@ -72,7 +72,7 @@ impl Standby {
     pub(crate) async fn of(primary: &Embedded, scratch: &Scratch) -> Self {
         let admin = Admin::connect(primary.url()).await;
         let (of_primary, copy) = (primary.data_dir().join("pgdata"), scratch.path(NAME));
-        // Each in two ways, of which one is that of Postgres 14.
+        // Each step in two ways, of which one is that of Postgres 14.
         let is_old = admin.text("SHOW server_version_num").await.starts_with("14");
         admin
             .text(if is_old {
@@ -82,7 +82,7 @@ impl Standby {
             })
             .await;
         let copied = Command::new("cp").arg("-a").arg(&of_primary).arg(&copy).output().expect("cp runs");
-        // What Postgres made and removed meanwhile does not belong to a copy.
+        // Files that Postgres created and removed meanwhile do not belong to the copy.
         assert!(copy.join("PG_VERSION").exists(), "{}", String::from_utf8_lossy(&copied.stderr));
         let label = admin
             .text(if is_old {
@@ -115,7 +115,7 @@ impl Standby {
         standby
     }
 
-    /// Where it listens.
+    /// The address.
     pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
@@ -125,7 +125,7 @@ impl Standby {
         &self.url
     }
 
-    /// Has every COMMIT of the primary wait for it.
+    /// Makes every COMMIT of the primary wait for the standby.
     pub(crate) async fn synchronize(&self, primary: &Embedded) {
         let admin = Admin::connect(primary.url()).await;
         admin.text("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
@@ -133,13 +133,13 @@ impl Standby {
         admin.until("SELECT sync_state FROM pg_stat_replication", "sync").await;
     }
 
-    /// The URL of the database that is first at one place, and then here.
+    /// Returns a URL of the database with two hosts: the given one first, and this one second.
     pub(crate) fn url_after(&self, first: SocketAddr) -> String {
         let (user, password) = credentials(&self.url);
         format!("postgres://{user}:{password}@{first},127.0.0.1:{}/crm?sslmode=disable", self.port)
     }
 
-    /// Makes it the one that takes writes, and returns when it does.
+    /// Promotes it, and returns once it accepts writes.
     pub(crate) async fn promote(&self) {
         let admin = Admin::connect(&self.url).await;
         assert_eq!(admin.text("SELECT pg_promote(true, 60)").await, "t");

@@ -1,4 +1,4 @@
-//! SIGTERM in the middle of much work.
+//! SIGTERM during heavy work.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use super::service::Service;
 use super::stage::{Cast, Play};
 use super::workload::Work;
 
-/// What is promised: the end comes within this time.
+/// The promise: the program ends within this time.
 const END: Duration = Duration::from_secs(25);
 
 /// Clients of unary calls.
 const CLERKS: usize = 8;
 
-/// Tenants whose streams they are.
+/// The tenants of the streams.
 const TENANTS: usize = 5;
 
-/// Answers of each stream before the signal, on average: all are at work by then.
+/// The average number of answers per stream before the signal: all are at work by then.
 const ANSWERS_EACH: usize = 4;
 
 pub(crate) const SIGTERM: Scenario = Scenario {
@@ -34,13 +34,13 @@ pub(crate) const SIGTERM: Scenario = Scenario {
     play: |run| Box::pin(terminate(run)),
 };
 
-/// Streams that write as long as they are let.
+/// Streams that write as long as they may.
 fn cast(streams: usize) -> Cast {
     let work = Work { window: 1..8, drops_once_in: None, ..Cast::usual().work };
     Cast { tenants: TENANTS, conversations: 4, producers: streams / TENANTS, watchers: 1, work }
 }
 
-/// What a health watch tells until it ends.
+/// Returns the last status of a health watch.
 async fn last_status(mut statuses: Streaming<HealthCheckResponse>) -> Option<ServingStatus> {
     let mut last = None;
     while let Ok(Some(response)) = within(statuses.message()).await {

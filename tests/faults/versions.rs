@@ -1,4 +1,4 @@
-//! Two versions at once: a program of the version before on the schema of the version after.
+//! Two versions at the same time: a program of the previous version on the schema of the next version.
 
 use std::path::PathBuf;
 
@@ -16,17 +16,17 @@ use super::run::{Run, Scenario};
 use super::service::{Service, Setup};
 use super::stage::{Cast, Play};
 
-/// Answers between two steps.
+/// The number of answers between two steps.
 const ANSWERS: usize = 300;
 
 /// Clients of unary calls.
 const CLERKS: usize = 4;
 
-/// Names a program of the version before, which is built from the commit that was released.
+/// The variable with the program of the previous version, built from the released commit.
 const BEFORE: &str = "CRM_FAULTS_BEFORE";
 
-/// What a version after may do to the schema while this one serves: columns with and without a default
-/// in every table, one table after the other, as more locks at once would meet those of calls.
+/// What the next version may do to the schema while this one serves: columns with and without a default in every
+/// table. One table after the other, because several locks at once could deadlock with those of calls.
 const COLUMNS: &str = "
     DO $$ DECLARE name text; BEGIN
         FOR name IN SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -38,7 +38,7 @@ const COLUMNS: &str = "
         END LOOP;
     END $$";
 
-/// And a table, an index, and the mark of a migration that this program does not know.
+/// A table, an index, and the record of a migration that this program does not know.
 const TABLE: &str = "
     CREATE TABLE after_things (tenant_id uuid NOT NULL, id uuid NOT NULL, PRIMARY KEY (tenant_id, id));
     ALTER TABLE after_things ENABLE ROW LEVEL SECURITY;
@@ -89,9 +89,9 @@ pub(crate) const VERSION_BEFORE: Scenario = Scenario {
     play: |run| Box::pin(serve_beside_the_version_before(run)),
 };
 
-/// A rolling upgrade, and back: the program of before makes its schema and serves; the present one
-/// migrates it and serves beside it, one of them written to and the other watched, in both ways; then
-/// the former is started again on what is no longer its schema.
+/// A rolling upgrade, and back. The previous program creates its schema and serves. The present one migrates it and
+/// serves beside it: one is written to and the other watched, in both ways. Then the previous one is restarted on the
+/// newer schema.
 async fn serve_beside_the_version_before(mut run: Run) {
     let Some(program) = std::env::var_os(BEFORE).map(PathBuf::from) else {
         run.say(&format_args!("not run: {BEFORE} names no program of the version before"));
@@ -131,7 +131,7 @@ async fn a_replica_of_the_version_before_serves_beside_this_one() {
     VERSION_BEFORE.short().await;
 }
 
-/// A request as a client of another version has it: with fields that this service does not know.
+/// A request of a client of another version: it has fields that this service does not know.
 #[derive(Clone, PartialEq, Message)]
 struct OtherRequest {
     #[prost(message, optional, tag = "1")]
@@ -148,7 +148,7 @@ struct OtherNew {
     unknown: String,
 }
 
-/// An answer as a client knows it whose contract has little in it.
+/// An answer, as a client with a smaller contract knows it.
 #[derive(Clone, PartialEq, Message)]
 struct OtherResponse {
     #[prost(message, optional, tag = "1")]
@@ -161,8 +161,7 @@ struct OtherCustomer {
     id: String,
 }
 
-/// Fields that one side does not know are passed over by the other, and an RPC that it does not know is
-/// said to be unknown.
+/// Each side ignores fields that it does not know, and an unknown RPC is reported as unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_other_versions_are_served() {
     let database = Database::new().await;

@@ -1,4 +1,4 @@
-//! Clients that watch conversations, go on where a stream ended, and write down what they are told.
+//! Clients that watch conversations, continue where a stream ended, and log their events.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,24 +18,24 @@ use super::client::{Client, PAUSE, is_passing};
 use super::log::{Copy, Told, Watched};
 use super::workload::Place;
 
-/// There is a checkpoint every 15 s when nothing else happens; twice that is a watch that sleeps.
+/// There is a checkpoint every 15 s if nothing else happens; after twice that the watch hangs.
 const SILENCE: Duration = Duration::from_secs(35);
 
-/// Once everything has been told, a checkpoint says so: who still misses something then has lost it.
+/// Checkpoints after the final event: a watcher that still misses something then has lost it.
 const LAST_WORDS: usize = 2;
 
-/// What there is in the end, as soon as that is known.
+/// The final messages, as soon as they are known.
 pub(crate) type End = watch::Receiver<Option<Arc<Stored>>>;
 
 /// Watches one conversation.
 pub(crate) struct Watcher {
     tenant: Uuid,
     watched: Watched,
-    /// The point after the last event.
+    /// The position after the last event.
     resume_token: Option<String>,
-    /// How far each message had come when it was last told of.
+    /// The status of each message in its last event.
     known: BTreeMap<i32, MessageStatus>,
-    /// Checkpoints since the end is known.
+    /// The checkpoints since the end is known.
     last_words: usize,
 }
 
@@ -45,7 +45,7 @@ impl Watcher {
         Self { tenant, watched, resume_token: None, known: BTreeMap::new(), last_words: 0 }
     }
 
-    /// Watches until it knows all that there is in the end.
+    /// Watches until it knows all final messages.
     pub(crate) async fn run(mut self, place: Place, mut end: End) -> Watched {
         let mut client: Option<(SocketAddr, Client)> = None;
         while !self.knows_all(&end) {
@@ -73,7 +73,7 @@ impl Watcher {
         self.watched
     }
 
-    /// Begins at the first message, or after the last event.
+    /// Opens a watch from the first message, or after the last event.
     pub(crate) async fn open(
         &self,
         client: &mut Client,
@@ -90,18 +90,18 @@ impl Watcher {
         client.watch(request).await
     }
 
-    /// Writes down what a first stream tells until it ends, or there is nothing more to come.
+    /// Logs the events of a first stream until it ends, or no more can come.
     pub(crate) async fn begin(&mut self, events: Streaming<pb::WatchConversationResponse>, end: &mut End) {
         self.watched.told.push(Told::Began);
         self.follow(events, end).await;
     }
 
-    /// Writes down what a stream tells until it ends, or there is nothing more to come.
+    /// Logs the events of a stream until it ends, or no more can come.
     async fn follow(&mut self, mut events: Streaming<pb::WatchConversationResponse>, end: &mut End) {
         while !self.knows_all(end) {
             let told = tokio::select! {
                 told = tokio::time::timeout(SILENCE, events.message()) => told,
-                // The end became known; what is looked for is another thing from here on.
+                // The end became known, which changes the condition of the loop.
                 Ok(()) = end.changed() => continue,
             };
             match told {
@@ -151,7 +151,7 @@ impl Watcher {
             Event::Checkpoint(checkpoint) => Told::Checkpoint(checkpoint.last_sequence),
             // The stream ends by itself after it.
             Event::GoAway(_) => return,
-            // Nothing of it is promised to come once for each change.
+            // These are not promised once for each change.
             Event::ConversationUpdated(_) | Event::ConversationEnded(_) | Event::AnalysisRecorded(_) => {
                 return;
             }
@@ -159,7 +159,7 @@ impl Watcher {
         self.watched.told.push(told);
     }
 
-    /// Keeps in mind how far the message has come.
+    /// Remembers the status of the message.
     fn know(&mut self, message: Option<pb::Message>) -> Copy {
         let copy = Copy::from(message.expect("a message"));
         self.known.insert(copy.sequence, copy.status);

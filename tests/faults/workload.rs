@@ -1,5 +1,5 @@
-//! Clients that add messages, whole and in pieces, whatever happens to their connections, and write
-//! down what they asked for and what became of it.
+//! Clients that add messages, whole and in pieces, in spite of all connection failures, and log
+//! requests and outcomes.
 
 mod job;
 mod session;
@@ -19,30 +19,30 @@ use super::log::{Entry, Event, Log, Meant, Subject};
 use super::random::Random;
 use job::{Job, Kind};
 
-/// Characters of a usual text, of a text in pieces, and of a large one, which is seldom.
+/// The characters of a usual text, of a text in pieces, and of a large one, which is rare.
 const SHORT: Range<usize> = 1..120;
 const IN_PIECES: Range<usize> = 1..300;
 const LARGE: Range<usize> = 2_000..20_000;
 const LARGE_ONCE_IN: usize = 100;
 
-/// Acked messages that are kept to be sent again.
+/// The acked messages that are kept to be sent again.
 const PAST: usize = 64;
 
-/// Where the service is; it moves when a server is started again, or another goes on.
+/// The address of the service; it changes when a server is restarted or another one takes over.
 pub(crate) type Place = watch::Receiver<SocketAddr>;
 
-/// What a producer does.
+/// The parameters of a producer.
 #[derive(Debug, Clone)]
 pub(crate) struct Work {
-    /// Messages that it is busy with at once, drawn anew for each stream.
+    /// The number of messages in progress, drawn anew for each stream.
     pub(crate) window: Range<usize>,
-    /// Messages in all, if it is not stopped before.
+    /// The total number of messages, unless it is stopped before.
     pub(crate) messages: usize,
-    /// One of so many messages comes in pieces.
+    /// One in this many messages comes in pieces.
     pub(crate) pieces_once_in: Option<usize>,
-    /// One of so many requests is for a message that was acked before.
+    /// One in this many requests repeats a message that was acked.
     pub(crate) again_once_in: usize,
-    /// After one of so many requests it drops its stream.
+    /// It drops its stream after one in this many requests.
     pub(crate) drops_once_in: Option<usize>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Producer {
     work: Work,
     random: Random,
     log: Log,
-    /// What it is busy with.
+    /// The messages in progress.
     jobs: BTreeMap<u32, Job>,
     past: Vec<(Subject, String)>,
     next_number: u32,
@@ -89,7 +89,8 @@ impl Producer {
         }
     }
 
-    /// Works until all that it began is acked, and it is stopped or at its last message.
+    /// Works until everything that it began is acked, and it is stopped or has sent its last
+    /// message.
     pub(crate) async fn run(mut self, place: Place) -> Log {
         let mut client = None;
         while !self.is_done() {
@@ -121,7 +122,7 @@ impl Producer {
         !*self.stop.borrow() && (self.next_number as usize) < self.work.messages
     }
 
-    /// Begins as many messages as it may be busy with.
+    /// Begins as many messages as may be in progress.
     fn refill(&mut self, window: usize) {
         while self.jobs.len() < window && self.takes_more() {
             let number = self.next_number;
@@ -159,7 +160,7 @@ impl Producer {
         Job::new(subject, text, Kind::Again)
     }
 
-    /// A job is done: the message has ended so, with this text.
+    /// Ends a job: the message has this status and a text of this length.
     fn close(&mut self, number: u32, end: MessageStatus, length: usize) {
         let Some(job) = self.jobs.remove(&number) else { return };
         let meant = self.log.meant.get_mut(&job.subject).expect("it was meant");
@@ -183,14 +184,15 @@ impl Producer {
     }
 }
 
-/// The conversation of a request, which may be left out where it is that of the one before.
+/// Returns the conversation of a request, which is sometimes left out if it is that of the previous
+/// request.
 fn named(subject: &Subject, before: &mut Option<Arc<str>>, random: &mut Random) -> String {
     let same = before.as_ref() == Some(&subject.conversation);
     *before = Some(Arc::clone(&subject.conversation));
     if same && random.once_in(2) { String::new() } else { subject.conversation.to_string() }
 }
 
-/// The code and the words of an error in a stream.
+/// Returns the code and the text of an error in a stream.
 fn refusal(error: pb::MessageError) -> (Subject, tonic::Code, String) {
     let pb::MessageError { message_key, status, conversation_id } = error;
     let status = status.expect("a status");

@@ -1,4 +1,4 @@
-//! A real PgBouncer in front of a database, which hands its sessions around from transaction to transaction.
+//! A real PgBouncer in front of a database, which assigns its sessions per transaction.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,13 +11,13 @@ use rustix::process::geteuid;
 use super::cluster::Database;
 use super::harness::{Program, Scratch, eventually};
 
-/// Names a PgBouncer to test with.
+/// The variable that names a PgBouncer for tests.
 const VARIABLE: &str = "CRM_TEST_PGBOUNCER";
 
-/// From this version on it can keep prepared statements.
+/// The first version that can keep prepared statements.
 const KEEPS_STATEMENTS: (u32, u32) = (1, 21);
 
-/// Sessions that it has: less than there are clients, and more than one does at a time.
+/// Its sessions: fewer than clients, and more than a single client needs at a time.
 const SESSIONS: u16 = 4;
 
 /// An account that every system has and that owns nothing. PgBouncer does not run as root.
@@ -44,7 +44,7 @@ impl Installation {
         self.version >= KEEPS_STATEMENTS
     }
 
-    /// Those that there are: the one that is named, those in PATH, and that of a Debian package.
+    /// Returns all installations: the named one, those in PATH, and that of a Debian package.
     fn all() -> Vec<Self> {
         let named = std::env::var_os(VARIABLE).map(PathBuf::from);
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -53,7 +53,7 @@ impl Installation {
         places.filter_map(Self::of).collect()
     }
 
-    /// One that can keep prepared statements. Says so where there is none.
+    /// Returns one that can keep prepared statements. Prints a note if there is none.
     pub(crate) fn new() -> Option<Self> {
         let found = Self::all().into_iter().find(Self::keeps_statements);
         if found.is_none() {
@@ -62,7 +62,7 @@ impl Installation {
         found
     }
 
-    /// One that cannot.
+    /// Returns one that cannot.
     pub(crate) fn old() -> Option<Self> {
         let found = Self::all().into_iter().find(|found| !found.keeps_statements());
         if found.is_none() {
@@ -71,7 +71,7 @@ impl Installation {
         found
     }
 
-    /// Starts it in front of a database, with so many prepared statements that it keeps for a session.
+    /// Starts it in front of a database, with this number of prepared statements per session.
     pub(crate) fn start(&self, scratch: &Scratch, database: &Database, statements: u16) -> Bouncer {
         let port = free_port();
         let (user, password) = database.credentials();
@@ -102,7 +102,7 @@ impl Installation {
     }
 }
 
-/// A running PgBouncer; it ends when it is dropped.
+/// A running PgBouncer, which ends when it is dropped.
 pub(crate) struct Bouncer {
     program: Program,
     url: String,
@@ -113,13 +113,13 @@ impl Bouncer {
         &self.url
     }
 
-    /// What it wrote.
+    /// Returns its log.
     pub(crate) fn log(&self) -> String {
         self.program.stderr()
     }
 }
 
-/// Says why a test did not happen, also where the output of tests is not shown.
+/// Prints why a test was skipped, even if the output of tests is hidden.
 fn skipped(reason: &str) {
     writeln!(std::io::stderr(), "SKIPPED: {reason}").expect("standard error");
 }

@@ -1,4 +1,4 @@
-//! A CA, what it signs, and clients that trust it.
+//! A CA, its certificates, and clients that trust it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-/// Whoever signs.
+/// A certificate authority.
 pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key.
@@ -31,7 +31,7 @@ impl Ca {
         self.0.pem()
     }
 
-    /// A certificate for this name, good for servers and for clients.
+    /// Signs a certificate for this name, valid for servers and clients.
     pub(crate) fn sign(&self, name: &str) -> Identity {
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         params.extended_key_usages =
@@ -45,12 +45,12 @@ impl Ca {
         }
     }
 
-    /// A client that trusts this CA, and shows what it has.
+    /// Returns a client that trusts this CA and has this identity.
     pub(crate) fn client(&self, identity: Option<&Identity>) -> ClientConfig {
         self.client_of(rustls::ALL_VERSIONS, identity)
     }
 
-    /// The same, of these versions of TLS.
+    /// The same, with these versions of TLS.
     pub(crate) fn client_of(
         &self,
         versions: &[&'static SupportedProtocolVersion],
@@ -74,7 +74,7 @@ impl Ca {
     }
 }
 
-/// The files that a server is told of.
+/// The files of a server's settings.
 pub(crate) struct Files {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,

@@ -1,4 +1,4 @@
-//! A client of one tenant, in the few calls that these tests make.
+//! A client of one tenant, with the few calls that these tests need.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,18 +22,18 @@ use uuid::Uuid;
 
 use super::harness::LIMIT;
 
-/// Requests that a writer may be ahead of its stream; the rest of the pipeline is in HTTP/2.
+/// How many requests a writer may be ahead of its stream; the rest of the pipeline is in HTTP/2.
 const AHEAD: usize = 16;
 
-/// What HTTP/2 has by default, and most clients with it.
+/// The default of HTTP/2, and of most clients.
 const STREAM_WINDOW: u32 = 65_535;
 
-/// The result of `future`, which must not take for ever.
+/// Returns the result of `future`, within a time limit.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("an answer in time")
 }
 
-/// Says the tenant with every call.
+/// Sends the tenant with every call.
 #[derive(Clone)]
 pub(crate) struct Tenant(AsciiMetadataValue);
 
@@ -55,7 +55,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects for a tenant that nobody else has.
+    /// Connects for a new tenant.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::connect_as(address, Uuid::new_v4()).await
     }
@@ -94,7 +94,7 @@ impl Client {
         within(self.customers.list_customers(request)).await.expect("a page").into_inner().customers
     }
 
-    /// A new conversation with a new customer.
+    /// Creates a conversation with a new customer.
     pub(crate) async fn create_conversation(&mut self) -> String {
         let customer = self.create_customer("Café Zoë").await;
         let conversation = Some(pb::Conversation { customer_id: customer.id, ..Default::default() });
@@ -109,7 +109,7 @@ impl Client {
         Ok(response.into_inner().conversation.expect("a conversation").message_count)
     }
 
-    /// All messages of a conversation, in order.
+    /// Returns all messages of a conversation, in order.
     pub(crate) async fn list_messages(&mut self, conversation_id: &str) -> Vec<pb::Message> {
         let mut messages = Vec::new();
         let mut request = pb::ListMessagesRequest {
@@ -138,7 +138,7 @@ impl Client {
     }
 }
 
-/// A request that adds the message of this key; the same key is always the same message.
+/// Returns a request that adds the message of this key; the same key always has the same message.
 pub(crate) fn message(conversation_id: &str, key: &str) -> pb::AddMessageRequest {
     let message = pb::Message {
         message_key: key.to_owned(),
@@ -152,21 +152,20 @@ pub(crate) fn message(conversation_id: &str, key: &str) -> pb::AddMessageRequest
     }
 }
 
-/// Writes to one conversation through stream after stream, and keeps a log of what was sent and
-/// what was acked.
+/// Writes to one conversation through a series of streams, and logs what was sent and acked.
 pub(crate) struct Writer {
     pub(crate) conversation_id: String,
     /// Keys, in the order in which they were first sent.
     sent: Vec<String>,
-    /// Key → sequence.
+    /// The sequence of each acked key.
     acked: BTreeMap<String, i32>,
 }
 
 /// How a stream ended.
 pub(crate) struct Session {
-    /// The last thing that it said, if it said nothing after it.
+    /// Whether the last response of the stream was a GoAway.
     pub(crate) go_away: bool,
-    /// The end: OK, or why not.
+    /// The end: OK, or an error.
     pub(crate) end: Result<(), Status>,
 }
 
@@ -176,8 +175,8 @@ impl Writer {
         Self { conversation_id, sent: Vec::new(), acked: BTreeMap::new() }
     }
 
-    /// Sends what was sent before without an ack, `repeats` of what was acked, and `fresh` new
-    /// messages, without waiting for acks; then closes its side, and reads until the stream ends.
+    /// Sends unacked messages again, `repeats` of the acked ones, and `fresh` new messages, without
+    /// waiting for acks. Then closes its side, and reads until the stream ends.
     ///
     /// `progress` counts the acks of all writers that share it.
     pub(crate) async fn write(
@@ -207,7 +206,7 @@ impl Writer {
         let conversation_id = self.conversation_id.clone();
         let send = async {
             for key in &keys {
-                // A stream that has ended takes no more.
+                // An ended stream accepts no more requests.
                 if requests.send(message(&conversation_id, key)).await.is_err() {
                     break;
                 }
@@ -288,13 +287,13 @@ pub(crate) async fn acks(progress: &mut watch::Receiver<usize>, count: usize) {
     within(progress.wait_for(|acks| *acks >= count)).await.expect("writers");
 }
 
-/// So often in a row is the count of messages the same when a sender is held back.
+/// How often in a row the count of messages is the same once a sender is held back.
 const UNCHANGED: usize = 25;
 
-/// How far apart.
+/// The time between two counts.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// More acks than fit between here and there.
+/// More acks than fit into all buffers on the way.
 const FAR_TOO_MANY: i32 = 50_000;
 
 /// A stream that sends without end, and reads nothing.

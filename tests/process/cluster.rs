@@ -1,4 +1,4 @@
-//! A Postgres that somebody else runs, for DATABASE_URL.
+//! A separately run Postgres, for DATABASE_URL.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::client::within;
 use super::harness::scratch_root;
 
-/// Enough for the programs of all tests that run at once.
+/// Enough for the programs of all tests that run at the same time.
 const CONNECTIONS: u16 = 200;
 
-/// Starts one that no other test sees, for what is true of the whole cluster, such as roles.
+/// Starts one for a single test, for properties of the whole cluster, such as roles.
 pub(crate) fn own() -> Embedded {
     let options = Options {
         storage: Storage::Ephemeral(scratch_root()),
@@ -26,7 +26,7 @@ pub(crate) fn own() -> Embedded {
     Embedded::start(&options).expect("a Postgres")
 }
 
-/// A database of its own in a cluster that tests share while any of them runs.
+/// A database of its own, in a cluster that tests share while any of them runs.
 pub(crate) struct Database {
     cluster: Arc<Embedded>,
     name: String,
@@ -77,7 +77,7 @@ fn shared() -> Arc<Embedded> {
     })
 }
 
-/// Runs statements that answer nothing.
+/// Runs statements without results.
 pub(crate) async fn execute(url: &str, sql: &str) {
     let target = Target::parse(url).expect("a URL");
     let mut connection = within(target.open_bare()).await.expect("a connection");
@@ -90,7 +90,7 @@ struct Count {
     count: i64,
 }
 
-/// The number that a statement answers, as `count`.
+/// Returns the number that a statement returns as `count`.
 pub(crate) async fn count(url: &str, sql: &str) -> i64 {
     let target = Target::parse(url).expect("a URL");
     let mut connection = within(target.open_bare()).await.expect("a connection");

@@ -1,4 +1,4 @@
-//! A collector of spans, as far as tests need one: it takes what is exported over OTLP, and keeps it.
+//! A collector of spans for tests: it accepts OTLP exports, and keeps them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-/// It listens until this is dropped.
+/// The collector, which listens until this is dropped.
 pub(crate) struct Collector {
     address: SocketAddr,
     taken: Taken,
@@ -45,12 +45,12 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    /// All that was sent, with all that surrounds it.
+    /// Returns everything that was sent, with all metadata.
     pub(crate) fn told(&self) -> String {
         format!("{:?}", self.taken.lock().expect("a lock"))
     }
 
-    /// The value of a header that came with all of it.
+    /// Returns the value of a header that came with every export.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let taken = self.taken.lock().expect("a lock");
         let mut values = taken.iter().map(|request| {
@@ -60,14 +60,14 @@ impl Collector {
         values.all(|value| value == first).then_some(first).flatten()
     }
 
-    /// An attribute of the service that sent it.
+    /// Returns an attribute of the sending service.
     pub(crate) fn resource(&self, key: &str) -> Option<String> {
         let taken = self.taken.lock().expect("a lock");
         let resource = taken.first()?.get_ref().resource_spans.first()?.resource.as_ref()?;
         text(&resource.attributes, key)
     }
 
-    /// All spans that were sent.
+    /// Returns all spans that were sent.
     pub(crate) fn spans(&self) -> Spans {
         let taken = self.taken.lock().expect("a lock");
         let scopes = taken.iter().flat_map(|request| &request.get_ref().resource_spans);
@@ -88,7 +88,7 @@ impl TraceService for Sink {
     }
 }
 
-/// Spans that a collector took.
+/// The spans that a collector received.
 pub(crate) struct Spans(Vec<Span>);
 
 impl Spans {
@@ -100,7 +100,7 @@ impl Spans {
         self.0.iter().filter(|span| span.name == name).collect()
     }
 
-    /// The only one of this name.
+    /// Returns the only span with this name.
     #[track_caller]
     pub(crate) fn one(&self, name: &str) -> &Span {
         let found = self.named(name);
@@ -108,7 +108,7 @@ impl Spans {
         found.into_iter().next().expect("was just there")
     }
 
-    /// The children of a span, in the order in which they began.
+    /// Returns the children of a span, in the order in which they began.
     pub(crate) fn children(&self, parent: &Span) -> Vec<&Span> {
         let is_child =
             |span: &&Span| span.parent_span_id == parent.span_id && span.trace_id == parent.trace_id;
@@ -118,7 +118,7 @@ impl Spans {
     }
 }
 
-/// The value of an attribute, as text.
+/// Returns the value of an attribute, as text.
 pub(crate) fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {
@@ -128,7 +128,7 @@ pub(crate) fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     }
 }
 
-/// An id, as a `traceparent` writes it.
+/// Formats an id as in a `traceparent`.
 pub(crate) fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,11 +1,11 @@
-//! What the program says about itself.
+//! The program's own help and version.
 
 use clap::CommandFactory;
 use crm_backend::config::Cli;
 
 use super::harness::{Scratch, run};
 
-/// Every setting of a command, as its flag and its variable.
+/// Returns every setting of a command, as its flag and its variable.
 fn settings(command: &clap::Command) -> Vec<String> {
     let arguments = command.get_arguments();
     let names = arguments.flat_map(|argument| {
@@ -16,7 +16,7 @@ fn settings(command: &clap::Command) -> Vec<String> {
     names.collect()
 }
 
-/// Every command that does something, with the words that call it.
+/// Returns every command that runs, with the words that call it.
 fn commands<'c>(command: &'c clap::Command, called: Vec<&'c str>) -> Vec<(&'c clap::Command, Vec<&'c str>)> {
     let below = command
         .get_subcommands()

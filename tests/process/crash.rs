@@ -1,4 +1,4 @@
-//! `kill -9`: what was acked is there, once, whoever is killed.
+//! `kill -9`: acked messages are stored exactly once, whichever process is killed.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use super::harness::{LIMIT, Scratch, Server, eventually};
 /// Streams that write while the server is killed, each to a conversation of its own.
 const WRITERS: usize = 3;
 
-/// New messages of each writer in each round: more than are acked before the kill.
+/// The new messages of each writer in each round: more than are acked before the kill.
 const FRESH: usize = 400;
 
 /// Acked messages that each writer sends again in each round.
@@ -28,11 +28,11 @@ const REPEATS: usize = 7;
 /// Kills in the tests that always run.
 const ROUNDS: usize = 3;
 
-/// Kills in the test that shows it.
+/// Kills in the long test.
 const MANY_ROUNDS: usize = 200;
 
-/// What becomes of acked messages over `rounds` kills of the server, and how long the slowest
-/// start after one took.
+/// Checks the acked messages over `rounds` kills of the server, and returns how long the slowest
+/// start after a kill took.
 async fn survives_kills_of_the_server(rounds: usize) -> Duration {
     let scratch = Scratch::new();
     let tenant = uuid::Uuid::new_v4();
@@ -55,7 +55,7 @@ async fn survives_kills_of_the_server(rounds: usize) -> Duration {
                 writer
             });
         }
-        // At another point of the work each time: from before the first ack to far into it.
+        // Each kill comes at another point of the work: from before the first ack to far into it.
         acks(&mut counted, round * 131 % 500).await;
         server.kill();
         writers = within(sessions.join_all()).await;
@@ -94,7 +94,7 @@ async fn nothing_acked_is_lost_or_doubled_over_many_kills_of_the_server() {
     eprintln!("{MANY_ROUNDS} kills; the slowest start after one took {slowest:?}");
 }
 
-/// Elsewhere the kernel does not tell it, and the next start stops it.
+/// On other systems the kernel does not signal it, and the next start stops it.
 #[cfg(target_os = "linux")]
 #[test]
 fn postgres_does_not_outlive_a_killed_server() {
@@ -120,7 +120,7 @@ async fn health_becomes(client: &Client, status: ServingStatus) {
     tokio::time::timeout(LIMIT, became).await.expect("health in time");
 }
 
-/// The whole of Postgres is gone, and the service does not start another.
+/// All of Postgres is gone, and the service does not start another one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn when_postgres_is_killed_calls_are_unavailable_and_nothing_acked_is_lost() {
     let scratch = Scratch::new();
@@ -140,7 +140,7 @@ async fn when_postgres_is_killed_calls_are_unavailable_and_nothing_acked_is_lost
     scratch.postgres().kill();
     let (mut writer, session) = within(writing.join_next()).await.expect("a writer").expect("no panic");
     assert!(session.end.is_ok(), "a stream outlives the database: {:?}", session.end);
-    // Its other processes end as soon as they look up from their work, which they may finish.
+    // Its other processes end when they next check, and may finish their work before that.
     let mut acked = None;
     while acked != Some(writer.count_acked()) {
         acked = Some(writer.count_acked());
@@ -176,7 +176,7 @@ struct Backend {
     pid: i32,
 }
 
-/// The process ids of Postgres that serve the program's connections.
+/// Returns the ids of the Postgres processes that serve the program's connections.
 async fn backends(url: &str) -> Vec<i32> {
     let target = Target::parse(url).expect("a URL");
     let mut connection = within(target.open_bare()).await.expect("a connection");
@@ -186,7 +186,7 @@ async fn backends(url: &str) -> Vec<i32> {
     found.into_iter().map(|backend| backend.pid).collect()
 }
 
-/// A process of Postgres that is killed takes all connections with it; Postgres itself comes back.
+/// If a Postgres process is killed, all connections are lost; Postgres itself restarts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn when_postgres_restarts_the_service_heals_by_itself() {
     let scratch = Scratch::new();

@@ -1,4 +1,4 @@
-//! A Postgres that somebody else runs: its schema, its users, its walls, its TLS.
+//! A separately run Postgres: its schema, its users, its walls, its TLS.
 
 use std::path::Path;
 
@@ -11,25 +11,25 @@ use super::client::{Client, within};
 use super::cluster::{self, Database, as_user};
 use super::harness::{Ended, Program, Scratch, Server, command, eventually, run};
 
-/// Runs `migrate` with the URL in the environment, as deployments have it.
+/// Runs `migrate` with the URL in the environment, as in deployments.
 fn migrate(scratch: &Scratch, url: &str) -> Ended {
     let mut command = command(scratch, &["migrate"]);
     command.env("DATABASE_URL", url);
     Program::spawn(command).wait()
 }
 
-/// A refused start on the database.
+/// Runs a start that is refused because of the database.
 fn refusal(scratch: &Scratch, url: &str) -> Ended {
     run(scratch, &["--listen", "127.0.0.1:0", "--database-url", url])
 }
 
-/// How many migrations there are.
+/// Returns the number of migrations.
 fn migrations() -> usize {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     std::fs::read_dir(files).expect("the migrations").count()
 }
 
-/// Creates a row of one tenant, and looks for it as another.
+/// Creates a row of one tenant, and looks for it as another tenant.
 async fn keeps_tenants_apart(server: &Server) {
     let mut ours = Client::connect_as(server.address, Uuid::new_v4()).await;
     let mut theirs = Client::connect_as(server.address, Uuid::new_v4()).await;
@@ -96,7 +96,7 @@ fn migrate_makes_the_services_own_postgres_as_well() {
     assert!(ended.stdout.contains("schema     up to date\n"), "{}", ended.stdout);
 }
 
-/// What the operator reads must not depend on somebody reading it.
+/// The command must not fail if its output is not read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn migrate_succeeds_when_nobody_reads_what_it_says() {
     let scratch = Scratch::new();
@@ -108,7 +108,7 @@ async fn migrate_succeeds_when_nobody_reads_what_it_says() {
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
-/// As in production: the owner of the database, who is no superuser.
+/// As in production: the owner of the database, without superuser rights.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_owner_without_superuser_rights_migrates_and_serves() {
     let scratch = Scratch::new();
@@ -122,7 +122,7 @@ async fn an_owner_without_superuser_rights_migrates_and_serves() {
     server.terminate().succeeded();
 }
 
-/// The same owner may not make roles, but was given the one that it needs.
+/// The same owner may not create roles, but was granted the one that it needs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_owner_who_was_given_the_role_migrates_and_serves() {
     let scratch = Scratch::new();
@@ -148,7 +148,7 @@ async fn a_user_without_rights_is_told_which_it_needs() {
     let scratch = Scratch::new();
     let database = Database::new().await;
     let user = format!("poor_{}", Uuid::new_v4().simple());
-    // What newer versions of Postgres have from the start.
+    // The default of newer versions of Postgres.
     database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
     database.execute(&format!("CREATE ROLE {user} LOGIN PASSWORD 'secret'")).await;
     let poor = as_user(&database.url(), &user, "secret");
@@ -161,7 +161,7 @@ async fn a_user_without_rights_is_told_which_it_needs() {
     let words = ended.refused(&[&place, &user, "password", "DATABASE_URL"]);
     assert!(!words.contains("hunter2"), "{words}");
 
-    // A schema that others brought up to date does not make the user fit to serve from it.
+    // If another user migrates the schema, this user still may not serve from it.
     migrate(&scratch, &database.url()).succeeded();
     refusal(&scratch, &poor).refused(&[&place, "DATABASE_URL"]);
     database.execute(&format!("DROP OWNED BY {user}; DROP ROLE {user}")).await;
@@ -190,7 +190,7 @@ async fn a_database_of_another_encoding_is_refused_with_what_to_do() {
     database.execute(&format!("DROP DATABASE {latin} WITH (FORCE)")).await;
 }
 
-/// As libpq and its documentation have it: `%20` is a blank.
+/// As in libpq and its documentation: `%20` is a space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn options_of_the_url_reach_postgres_as_they_were_written() {
     let scratch = Scratch::new();
@@ -200,7 +200,8 @@ async fn options_of_the_url_reach_postgres_as_they_were_written() {
     migrate(&scratch, &url("-c%20lock_timeout%3Dsoon")).refused(&["lock_timeout", "soon"]);
 }
 
-/// A session's lock would be left behind a pooler that hands sessions around, and nobody would know.
+/// A session lock would be left behind by a pooler that moves clients between sessions, without any
+/// sign.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn migrations_wait_for_their_turn_and_for_locks_and_say_so() {
     let scratch = Scratch::new();
@@ -224,13 +225,13 @@ async fn migrations_wait_for_their_turn_and_for_locks_and_say_so() {
     eventually("it waits for a lock", || program.stderr().contains("others hold a lock"));
     within(lock.batch_execute("ROLLBACK")).await.expect("an end");
     program.wait().succeeded();
-    // It fails where the lock was left.
+    // It fails if the lock was left behind.
     within(lock.batch_execute("BEGIN; DO 'BEGIN ASSERT pg_try_advisory_xact_lock(6517357); END'; ROLLBACK"))
         .await
         .expect("the turn is over");
 }
 
-/// Breaks a wall of a migrated database, and expects a refusal that names what was broken.
+/// Breaks a wall of a migrated database, and expects a refusal that names it.
 async fn refuses_after(sql: &str, mentions: &[&str]) {
     let scratch = Scratch::new();
     let database = Database::new().await;
@@ -263,7 +264,7 @@ async fn a_table_whose_policy_lets_everything_through_is_not_served_from() {
     refuses_after(sql, &["customers", "tenant_isolation"]).await;
 }
 
-/// Roles belong to the whole cluster, so it is one that no other test sees.
+/// Roles belong to the whole cluster, so this test has a cluster of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_role_that_bypasses_the_policies_is_not_served_with() {
     let scratch = Scratch::new();

@@ -1,4 +1,4 @@
-//! What is in `deploy/`: each series that it names is there, and each alert has its section in the runbook.
+//! The contents of `deploy/`: each series that it names exists, and each alert has a section in the runbook.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -12,15 +12,15 @@ const RULES: &str = include_str!("../../deploy/prometheus/rules.yaml");
 const DASHBOARD: &str = include_str!("../../deploy/grafana/crm.json");
 const RUNBOOK: &str = include_str!("../../docs/runbook.md");
 
-/// The series that Prometheus makes itself for each scrape.
+/// The series that Prometheus itself creates for each scrape.
 const UP: &str = "up";
 
-/// A name of a series, with its matchers where it has any.
+/// The name of a series, with its matchers if it has any.
 static SERIES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"\b(up|(?:crm|grpc|rpc|process|tokio)_\w+)\b(?:\{([^}]*)\})?"#).expect("a pattern")
 });
 
-/// A matcher of a label.
+/// The matcher of a label.
 static MATCHER: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"(\w+)(=~|!~|!=|=)"([^"]*)""#).expect("a pattern"));
 
@@ -38,7 +38,7 @@ fn panels() -> Vec<String> {
     targets.map(|target| target["expr"].as_str().expect("a query").to_owned()).collect()
 }
 
-/// What is written for each alert, after its name.
+/// The lines of each alert, after its name.
 fn alerts() -> Vec<(String, Vec<String>)> {
     let blocks = RULES.split("- alert: ").skip(1);
     blocks
@@ -84,7 +84,7 @@ async fn every_series_that_is_named_is_there_after_some_calls() {
                     assert!(set.contains(values), "{label} is never {values}: {query}");
                     continue;
                 }
-                // Prometheus takes the whole value.
+                // Prometheus matches the whole value.
                 let pattern = Regex::new(&format!("^(?:{values})$")).expect("a pattern");
                 assert!(
                     set.iter().any(|value| pattern.is_match(value)),

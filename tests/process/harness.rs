@@ -1,5 +1,4 @@
-//! The program as a child process, in a directory of its own. Both are gone when a test ends,
-//! however it ends.
+//! The program as a child process, in a directory of its own. Both are removed when a test ends or fails.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -16,18 +15,18 @@ use rustix::fs::statvfs;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use tempfile::TempDir;
 
-/// Longer than anything takes that is not broken, on a machine with much else to do.
+/// Longer than any working step takes on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// How often is looked: seldom enough to cost nothing, often enough not to be felt.
+/// The time between two checks: long enough to cost nothing, short enough not to be noticed.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Waits until `condition` holds, and fails when it does not in [`LIMIT`].
+/// Waits until `condition` is true, and fails if it is not within [`LIMIT`].
 pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) {
     assert!(holds_within(LIMIT, condition), "{what}: not after {} s", LIMIT.as_secs());
 }
 
-/// Whether `condition` comes to hold.
+/// Whether `condition` becomes true.
 #[expect(clippy::disallowed_methods, reason = "the thread of a test, which is no worker of a runtime")]
 fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
@@ -40,23 +39,23 @@ fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Room in memory from which on the databases of all tests that run at once have it.
+/// How much free memory the databases of all parallel tests need.
 const ROOM: u64 = 4 << 30;
 
-/// Where tests put what they throw away: where `TMPDIR` says, or in memory, or where that has no room, on the
-/// disk. A database is a thousand small files, and a disk may take a millisecond to make each.
+/// The directory for temporary data of tests: that of `TMPDIR`, or memory, or the disk if memory is too small. A
+/// database is a thousand small files, and a disk may take a millisecond to create each.
 pub(crate) fn scratch_root() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let room = statvfs(memory).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
     if std::env::var_os("TMPDIR").is_none() && room >= ROOM { memory.into() } else { std::env::temp_dir() }
 }
 
-/// A directory for one test: a data directory that is not there yet, and one for temporary files.
+/// The directories of one test: a data directory that does not exist yet, and one for temporary files.
 pub(crate) struct Scratch(TempDir);
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        // Where tests run as root, Postgres runs as somebody else, who must pass.
+        // If tests run as root, Postgres runs as another account, which must be able to reach it.
         let open = fs::Permissions::from_mode(0o755);
         let dir =
             tempfile::Builder::new().prefix("crm-process-").permissions(open).tempdir_in(scratch_root());
@@ -80,18 +79,18 @@ impl Scratch {
         self.path("tmp")
     }
 
-    /// What the child left among the temporary files.
+    /// Returns the temporary files that the child left.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.temporary()).expect("the directory");
         entries.map(|entry| entry.expect("an entry").path()).collect()
     }
 
-    /// The service's own Postgres on [`Scratch::data_dir`], as it wrote itself down.
+    /// Returns the service's own Postgres on [`Scratch::data_dir`], from its pid file.
     pub(crate) fn postgres(&self) -> Postgres {
         Postgres::of(&self.data_dir()).expect("a running Postgres")
     }
 
-    /// The URL of that Postgres, for a look into it.
+    /// Returns the URL of that Postgres.
     pub(crate) fn postgres_url(&self) -> String {
         let password = fs::read_to_string(self.data_dir().join("password")).expect("a password");
         format!("postgres://crm:{}@127.0.0.1:{}/crm", password.trim(), self.postgres().port)
@@ -100,7 +99,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A test that failed may leave a Postgres here, which would write while its files go.
+        // A failed test may leave a Postgres here, which would write while its files are removed.
         let storages = self.leftovers().into_iter().chain([self.data_dir()]);
         for postgres in storages.filter_map(|storage| Postgres::of(&storage)) {
             let _ = kill_process(postgres.pid, Signal::QUIT);
@@ -128,7 +127,7 @@ impl Postgres {
         kill_process(self.pid, Signal::KILL).expect("a process to kill");
     }
 
-    /// Whether the process has ended; one that nobody has asked about yet has.
+    /// Whether the process has ended, even if it was not reaped yet.
     pub(crate) fn is_gone(self) -> bool {
         if test_kill_process(self.pid).is_err() {
             return true;
@@ -142,12 +141,12 @@ impl Postgres {
 /// The program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_crm-backend");
 
-/// The program with its arguments, in an environment without settings.
+/// Returns the program with its arguments, in an environment without settings.
 pub(crate) fn command(scratch: &Scratch, arguments: &[&str]) -> Command {
     command_of(Path::new(PROGRAM), scratch, arguments)
 }
 
-/// The same of a program of another version.
+/// The same for the program of another version.
 pub(crate) fn command_of(program: &Path, scratch: &Scratch, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -161,7 +160,7 @@ pub(crate) fn command_of(program: &Path, scratch: &Scratch, arguments: &[&str]) 
             command.env_remove(name);
         }
     }
-    // As a shell does it: Ctrl-C reaches the group, not the process alone.
+    // As in a shell: Ctrl-C reaches the group, not only the process.
     command.process_group(0);
     command
 }
@@ -171,13 +170,13 @@ pub(crate) fn run(scratch: &Scratch, arguments: &[&str]) -> Ended {
     Program::spawn(command(scratch, arguments)).wait()
 }
 
-/// How a program ended, and what it said.
+/// How a program ended, and its output.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// From the signal, or else from the wait, to the end.
+    /// The time from the signal, or otherwise from the wait, to the end.
     pub(crate) took: Duration,
 }
 
@@ -187,7 +186,7 @@ impl Ended {
         assert_eq!(self.status.code(), Some(0), "{}\n{}", self.stdout, self.stderr);
     }
 
-    /// Asserts a refusal in words that name all of `mentions`, and returns the words.
+    /// Asserts a refusal whose text names all of `mentions`, and returns the text.
     #[track_caller]
     pub(crate) fn refused(&self, mentions: &[&str]) -> &str {
         assert_eq!(self.status.code(), Some(1), "{}\n{}", self.stdout, self.stderr);
@@ -219,7 +218,7 @@ impl Program {
         Pid::from_child(&self.child)
     }
 
-    /// What is after `prefix` in the first such line of standard output.
+    /// Returns the rest of the first line of standard output that begins with `prefix`.
     pub(crate) fn says(&mut self, prefix: &str) -> String {
         let mut found = None;
         eventually(prefix, || {
@@ -269,7 +268,7 @@ impl Drop for Program {
     }
 }
 
-/// What a child writes, read as it comes so that the pipe is never full.
+/// A child's output, read at once so that the pipe is never full.
 struct Output {
     text: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
@@ -299,7 +298,7 @@ impl Output {
         text.lines().find_map(|line| line.strip_prefix(prefix).map(str::to_owned))
     }
 
-    /// All of it, once the child has ended.
+    /// Returns all of it, once the child has ended.
     fn finish(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("a reader");
@@ -321,7 +320,7 @@ impl Server {
         Self::start_with(scratch, &["--data-dir", data_dir.to_str().expect("a path of letters")])
     }
 
-    /// Starts with these arguments, and a port of its own.
+    /// Starts with these arguments, on a port of its own.
     pub(crate) fn start_with(scratch: &Scratch, arguments: &[&str]) -> Self {
         let arguments = [&["--listen", "127.0.0.1:0"], arguments].concat();
         Self::of(Program::spawn(command(scratch, &arguments)))
@@ -334,26 +333,26 @@ impl Server {
         Self { program, address: address.parse().expect("an address") }
     }
 
-    /// Where it answers `GET /metrics`, as it says after its address.
+    /// Returns the address of `GET /metrics`, which the program prints after its own address.
     pub(crate) fn metrics(&mut self) -> SocketAddr {
         let url = self.program.says("  metrics    ");
         let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics"));
         address.and_then(|address| address.parse().ok()).expect("an address")
     }
 
-    /// SIGTERM, and the end.
+    /// Sends SIGTERM, and waits for the end.
     pub(crate) fn terminate(self) -> Ended {
         self.program.signal(Signal::TERM);
         self.program.wait()
     }
 
-    /// Ctrl-C in a terminal, and the end.
+    /// Sends Ctrl-C as a terminal does, and waits for the end.
     pub(crate) fn interrupt(self) -> Ended {
         kill_process_group(self.program.pid(), Signal::INT).expect("a running program");
         self.program.wait()
     }
 
-    /// `kill -9`, and the end.
+    /// Sends SIGKILL, and waits for the end.
     pub(crate) fn kill(self) {
         self.program.signal(Signal::KILL);
         let ended = self.program.wait();

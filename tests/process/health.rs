@@ -1,4 +1,4 @@
-//! A service that serves but is not as it should says so, and says why.
+//! A service that serves but has a problem reports it, with the cause.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use super::client::{Client, within};
 use super::harness::{LIMIT, Scratch};
 use super::metrics::Scraped;
 
-/// How often is looked.
+/// The time between two checks.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Keeps whoever reads customers waiting.
+/// Blocks calls that read customers.
 const LOCK: &str = "BEGIN; LOCK TABLE customers IN ACCESS EXCLUSIVE MODE";
 
-/// What a probe is told that asks by this name.
+/// Returns the health status for this name.
 async fn status(client: &Client, name: &str) -> ServingStatus {
     let mut health = HealthClient::new(client.channel.clone());
     let request = HealthCheckRequest { service: name.to_owned() };
     within(health.check(request)).await.expect("a known name").into_inner().status()
 }
 
-/// Waits until the state and the causes that hold are these.
+/// Waits until this state and these causes are reported.
 async fn becomes(scraped: &Scraped, state: &str, causes: &[&str]) {
     let holds = || {
         let scrape = scraped.scrape();
@@ -45,7 +45,7 @@ async fn becomes(scraped: &Scraped, state: &str, causes: &[&str]) {
     assert!(waited.is_ok(), "not {state} for {causes:?}: {}", scraped.server.program.stderr());
 }
 
-/// A connection of the database's owner, which ends with the tasks.
+/// Opens a connection as the database's owner, which ends with the tasks.
 async fn sql(scratch: &Scratch, tasks: &mut JoinSet<()>) -> Sql {
     let connected = within(tokio_postgres::connect(&scratch.postgres_url(), NoTls)).await;
     let (sql, connection) = connected.expect("a connection");
@@ -124,7 +124,7 @@ async fn a_commit_that_waits_for_a_lost_standby_is_told() {
     execute("SELECT pg_reload_conf()").await;
     let mut writes = client.clone();
     tasks.spawn(async move {
-        // The settings are read a moment after they were made.
+        // The settings take effect a moment after they were changed.
         for number in 0.. {
             let added =
                 tokio::time::timeout(LIMIT, writes.try_create_customer(&format!("Zoë {number}"))).await;

@@ -1,4 +1,4 @@
-//! `keys`: API keys as an operator makes and revokes them.
+//! `keys`: API keys, as an operator creates and revokes them.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::client::within;
 use super::cluster::Database;
 use super::harness::{Ended, Scratch, Server, run};
 
-/// Where keys are kept: the arguments that say so.
+/// The arguments that name the database of the keys.
 struct Place(Vec<String>);
 
 impl Place {
@@ -31,7 +31,7 @@ impl Place {
         run(scratch, &arguments)
     }
 
-    /// Makes a key, and gives its secret and its id.
+    /// Creates a key, and returns its secret and its id.
     fn create(&self, scratch: &Scratch, arguments: &[&str]) -> (String, String) {
         let ended = self.keys(scratch, &[&["create", "--name", "Zoë's worker"], arguments].concat());
         ended.succeeded();
@@ -42,7 +42,7 @@ impl Place {
         (secret.to_owned(), id.trim().to_owned())
     }
 
-    /// The line of the list that has a key.
+    /// Returns the line of the list for a key.
     fn listed(&self, scratch: &Scratch, id: &str) -> String {
         let ended = self.keys(scratch, &["list"]);
         ended.succeeded();
@@ -56,7 +56,7 @@ impl Place {
     }
 }
 
-/// What a call of a tenant with this credential is answered.
+/// Returns the code of a tenant's call with this credential.
 async fn call(server: &Server, tenant: Uuid, secret: &str) -> Code {
     let endpoint =
         tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).expect("an address");

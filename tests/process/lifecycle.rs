@@ -1,4 +1,4 @@
-//! Started with nothing, stopped, and started again.
+//! The program starts without settings, stops, and starts again.
 
 use super::client::Client;
 use super::harness::{Program, Scratch, Server, command};

@@ -1,4 +1,4 @@
-//! The log, as collectors read it: a JSON object in each line, and one line for each call.
+//! The log, as collectors read it: a JSON object per line, and one line for each call.
 
 use serde_json::Value;
 use tonic::{Code, Request};
@@ -19,7 +19,7 @@ async fn get(client: &mut Client, traceparent: &str) {
     assert_eq!(refusal.code(), Code::NotFound);
 }
 
-/// Three calls of a tenant, and the end.
+/// Makes three calls of a tenant, and ends the program.
 async fn calls(tenant: Uuid, arguments: &[&str]) -> Ended {
     let scratch = Scratch::new();
     let server = Server::start_with(&scratch, &[&["--ephemeral"], arguments].concat());

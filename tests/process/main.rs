@@ -1,4 +1,4 @@
-//! The program as its operator sees it: started, called, stopped, killed and started again.
+//! The program from its operator's view: started, called, stopped, killed and restarted.
 #![expect(
     clippy::expect_used,
     reason = "what helps a test fails it in the same way; clippy knows only the functions of tests themselves"

@@ -1,4 +1,4 @@
-//! What Prometheus finds at `--metrics-listen`.
+//! The metrics that Prometheus scrapes at `--metrics-listen`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -16,7 +16,7 @@ use super::client::{Client, message, within};
 use super::harness::{Scratch, Server, eventually, run};
 use super::scrape::Scrape;
 
-/// A serving program, and where it is scraped.
+/// A serving program, and the address of its metrics.
 pub(crate) struct Scraped {
     pub(crate) server: Server,
     address: SocketAddr,
@@ -42,7 +42,7 @@ impl Scraped {
     }
 }
 
-/// Some calls of all kinds.
+/// Makes calls of all kinds.
 pub(crate) async fn smoke(address: SocketAddr) {
     let mut client = Client::connect(address).await;
     let customer = client.create_customer("Café Zoë").await;
@@ -65,7 +65,7 @@ pub(crate) async fn smoke(address: SocketAddr) {
     drop(watch);
 }
 
-/// A scrape after [`smoke`], whose client has left, which is noticed a moment later.
+/// Returns a scrape after [`smoke`], once the service has noticed that the client left.
 fn settled(scraped: &Scraped) -> Scrape {
     let left = "grpc_server_handled_total{grpc_type=\"server_stream\",grpc_service=\"crm.v1.ConversationService\",\
                 grpc_method=\"WatchConversation\",grpc_code=\"Canceled\"}";
@@ -196,7 +196,7 @@ pub(crate) fn closed_sets() -> BTreeMap<&'static str, BTreeSet<String>> {
     sets
 }
 
-/// Calls a path with metadata that a client makes up.
+/// Calls a path with invented metadata.
 async fn call_odd(address: SocketAddr, path: &str) -> Code {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
     let channel = endpoint.connect().await.expect("it listens");

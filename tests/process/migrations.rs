@@ -1,4 +1,4 @@
-//! Migrations as an operator has them: looked at before they run, run past a pooler, waited for.
+//! Migrations, as an operator runs them: shown before they run, run past a pooler, and awaited.
 
 use crm_backend::db::Target;
 use diesel_async::SimpleAsyncConnection;
@@ -58,11 +58,11 @@ async fn migrations_go_through_a_url_of_their_own_if_there_is_something_to_do() 
     start("crm").wait().refused(&["CRM_MIGRATE_DATABASE_URL is not as it must be"]);
     assert_eq!(count(&url, TABLES).await, 0);
     Server::of(start(&url)).terminate().succeeded();
-    // What is up to date needs none.
+    // An up-to-date schema needs no migration.
     Server::of(start(nowhere)).terminate().succeeded();
 }
 
-/// A replica that starts has nothing to wait for where nothing is missing, whoever holds the turn.
+/// A starting replica does not wait if no migration is missing, even if another process has the turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_start_waits_for_nobody_where_nothing_is_missing() {
     let (scratch, database) = (Scratch::new(), Database::new().await);
@@ -74,7 +74,7 @@ async fn a_start_waits_for_nobody_where_nothing_is_missing() {
     server.terminate().succeeded();
 }
 
-/// A snapshot that is held for as long as a slow migration takes would keep all tables from being cleaned up.
+/// A snapshot held during a slow migration would keep all tables from being vacuumed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn replicas_that_wait_for_migrations_say_so_hold_no_snapshot_and_all_serve_in_the_end() {
     let (scratch, database) = (Scratch::new(), Database::new().await);
@@ -100,7 +100,7 @@ async fn replicas_that_wait_for_migrations_say_so_hold_no_snapshot_and_all_serve
     }
 }
 
-/// Where two do it at once, or one beside a migration, the second waits.
+/// If two distributions run at once, or one beside a migration, the second waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_distribution_waits_for_its_turn_and_says_so() {
     let (scratch, database) = (Scratch::new(), Database::new().await);
@@ -114,11 +114,11 @@ async fn a_distribution_waits_for_its_turn_and_says_so() {
         program.stderr().contains("waits for another replica's migrations or distribution")
     });
     within(turn.batch_execute("ROLLBACK")).await.expect("an end");
-    // This Postgres has no Citus, which is found out in its turn.
+    // This Postgres has no Citus, which the command finds out in its turn.
     program.wait().refused(&["CREATE EXTENSION citus"]);
 }
 
-/// Its first host takes the connection and says nothing, as one does that lost its power.
+/// Its first host accepts the connection and sends nothing, like a host without power.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_service_starts_with_the_second_host_if_the_first_is_silent() {
     let (scratch, database) = (Scratch::new(), Database::new().await);
@@ -139,7 +139,8 @@ async fn a_service_starts_with_the_second_host_if_the_first_is_silent() {
         let began = std::time::Instant::now();
         let server = Server::start_with(&scratch, &["--database-url", &url]);
         let took = began.elapsed();
-        // The first is left after 2 s, and then asked last. Migrations and a slow machine are in it too.
+        // The first host is given up after 2 s, and then tried last. The time also includes migrations on a slow
+        // machine.
         assert!(took < std::time::Duration::from_secs(20), "{took:?}");
         let ended = server.terminate();
         ended.succeeded();

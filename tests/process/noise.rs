@@ -1,5 +1,5 @@
-//! Bytes that are no HTTP/2, no gRPC, or no request, over raw connections: the service goes on serving
-//! all others, and its memory is where it was.
+//! Bytes that are not HTTP/2, not gRPC, or not a request, over raw connections: the service keeps serving all other
+//! clients, and its memory does not grow.
 
 mod frames;
 
@@ -17,25 +17,25 @@ use frames::{
     WINDOW_UPDATE, call, call_headers, claimed, frame, literal, opening,
 };
 
-/// Connections of every kind of noise in a round.
+/// The connections per kind of noise in a round.
 const CONNECTIONS: usize = 8;
 
-/// Rounds of everything that are measured, after one that is not.
+/// The rounds that are measured, after one that is not.
 const ROUNDS: usize = 3;
 
-/// What memory may grow by: what an allocator keeps for itself, far less than what the noise asks for.
+/// How much memory may grow: what an allocator keeps, far less than the noise tries to use.
 const GROWTH: u64 = 24 << 20;
 
-/// How long the service may go on answering noise before the client has enough.
+/// How long the client listens to the service's answers to noise.
 const ENOUGH: Duration = Duration::from_millis(100);
 
-/// Streams that are opened and reset on one connection: more than may be open at once.
+/// The streams that are opened and reset on one connection: more than may be open at once.
 const RESETS: u32 = 600;
 
 const GET: &str = "/crm.v1.CustomerService/GetCustomer";
 const ADD: &str = "/crm.v1.ConversationService/AddMessage";
 
-/// Numbers that look random and are the same in every run (xorshift).
+/// Pseudorandom numbers, the same in every run (xorshift).
 struct Noise(u64);
 
 impl Noise {
@@ -58,7 +58,7 @@ impl Noise {
     }
 }
 
-/// Calls whose bodies are no requests, each on a stream of its own.
+/// Calls whose bodies are not requests, each on a stream of its own.
 fn calls() -> Vec<u8> {
     let bodies = [
         frames::message(u32::MAX, &[]),
@@ -101,7 +101,7 @@ fn continuations() -> Vec<u8> {
     bytes
 }
 
-/// Frames that cost a client little: each of them asks for an answer or changes the connection.
+/// Frames that cost a client little, while each asks for an answer or changes the connection.
 fn chatter() -> Vec<u8> {
     let mut bytes = opening();
     for number in 0..500_u32 {
@@ -112,7 +112,7 @@ fn chatter() -> Vec<u8> {
     bytes
 }
 
-/// One connection's worth of every kind of noise.
+/// One connection's bytes for every kind of noise.
 fn noises(noise: &mut Noise) -> Vec<(&'static str, Vec<u8>)> {
     let after_opening = |frames: &[Vec<u8>]| [&[opening()], frames].concat().concat();
     vec![
@@ -167,12 +167,12 @@ fn noises(noise: &mut Noise) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Says the bytes on a connection of its own, and listens until the service has had enough, or we have.
+/// Sends the bytes on a connection of its own, and listens until the service closes it or the time is up.
 async fn make(address: SocketAddr, bytes: Vec<u8>) {
     let mut connection = within(TcpStream::connect(address)).await.expect("the service accepts");
     let (mut answers, mut requests) = connection.split();
     let say = async {
-        // The service may close before it has heard all.
+        // The service may close before it has read everything.
         let _ = requests.write_all(&bytes).await;
     };
     let listen = async {
@@ -182,7 +182,7 @@ async fn make(address: SocketAddr, bytes: Vec<u8>) {
     let _ = tokio::time::timeout(ENOUGH, async { tokio::join!(say, listen) }).await;
 }
 
-/// All of it, several connections at once.
+/// Sends all kinds, with several connections at once.
 async fn round(address: SocketAddr, noise: &mut Noise) {
     for kind in 0..noises(noise).len() {
         let mut connections = tokio::task::JoinSet::new();
@@ -205,7 +205,7 @@ async fn noise_of_any_kind_harms_nobody_else_and_costs_no_memory() {
     let mut before = None;
     for number in 0..=ROUNDS {
         round(server.address, &mut noise).await;
-        // The stream that was open before, and a connection that comes after.
+        // The stream that was open before, and a new connection.
         let key = format!("message-{number}");
         requests.send(message(&conversation_id, &key)).await.expect("the stream is open");
         within(responses.message()).await.expect("the stream lives").expect("an ack");

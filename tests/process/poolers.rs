@@ -16,10 +16,10 @@ use super::harness::{Program, Scratch, Server, command, run};
 /// What docs/operations.md advises.
 const STATEMENTS: u16 = 500;
 
-/// Replicas that start at once: more than the pooler has sessions.
+/// Replicas that start at the same time: more than the pooler has sessions.
 const REPLICAS: usize = 6;
 
-/// What is promised for text that another replica stores, with time for a busy machine.
+/// The promise for text that another replica stores, with extra time for a busy machine.
 const A_SECOND_OR_SO: Duration = Duration::from_secs(5);
 
 fn begin(url: &str, scratch: &Scratch) -> Program {
@@ -49,7 +49,7 @@ async fn replicas_start_at_once_and_serve_through_a_pooler_and_leave_nothing_on_
             assert!(!ended.stderr.contains("ERROR"), "{}", ended.stderr);
         }
     }
-    // The sessions are still there, and what is on them would be too.
+    // The sessions still exist, so a leftover lock on them would too.
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                     AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
     assert!(count(&database.url(), sessions).await > 0);
@@ -121,7 +121,7 @@ async fn text_reaches_the_watchers_of_other_replicas_through_a_pooler_within_a_s
     }
 }
 
-/// An old one cannot keep prepared statements, and a new one may be told not to.
+/// An old version cannot keep prepared statements, and a new one may be set not to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_that_forgets_prepared_statements_is_refused_with_what_to_set() {
     for (installation, statements) in [(Installation::old(), STATEMENTS), (Installation::new(), 0)] {

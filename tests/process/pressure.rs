@@ -1,4 +1,4 @@
-//! One client's trouble is not another's.
+//! Overload by one client does not affect another client.
 
 use super::client::{Client, Unread};
 use super::harness::{Scratch, Server};

@@ -1,4 +1,4 @@
-//! One answer of `--metrics-listen`.
+//! One answer from `--metrics-listen`.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -6,11 +6,11 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::harness::LIMIT;
 
-/// What was scraped.
+/// The text of a scrape.
 pub(crate) struct Scrape(String);
 
 impl Scrape {
-    /// What is answered at this address.
+    /// Scrapes this address.
     pub(crate) fn of(address: SocketAddr) -> Self {
         let mut tcp = TcpStream::connect(address).expect("it listens");
         tcp.set_read_timeout(Some(LIMIT)).expect("a limit");
@@ -28,18 +28,18 @@ impl Scrape {
         &self.0
     }
 
-    /// The value of a series, written as it is there.
+    /// Returns the value of a series, written as in the text.
     pub(crate) fn value(&self, series: &str) -> Option<f64> {
         let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map(|value| value.parse().expect("a number"))
     }
 
-    /// Names of all series.
+    /// Returns the names of all series.
     pub(crate) fn names(&self) -> BTreeSet<&str> {
         self.samples().map(|(name, _)| name).collect()
     }
 
-    /// Each series: its name, and its labels.
+    /// Returns each series: its name, and its labels.
     pub(crate) fn samples(&self) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
         self.0.lines().filter(|line| !line.starts_with('#')).map(|line| {
             let name = line.split([' ', '{']).next().expect("a name");

@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C: everything received is answered, nothing is lost, and the end comes soon.
+//! SIGTERM and Ctrl-C: everything received is answered, nothing is lost, and the program ends soon.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -19,8 +19,8 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 use super::client::{Client, Unread, Writer, acks, message, within};
 use super::harness::{Ended, Program, Scratch, Server, command, eventually};
 
-/// Far more than an end takes to which nobody objects, and far less than the 20 s that calls may
-/// take to finish.
+/// Far more than an end takes if no call delays it, and far less than the 20 s that calls may take
+/// to finish.
 const SOON: Duration = Duration::from_secs(8);
 
 #[track_caller]
@@ -29,7 +29,7 @@ fn ended_soon(ended: &Ended) {
     assert!(ended.took < SOON, "took {:?}: {}", ended.took, ended.stderr);
 }
 
-/// An open stream that was told everything acked, and then nothing more.
+/// Opens a stream that has got all its acks, and then stays idle.
 async fn idle_stream_is_told_to_go_away(stop: fn(Server) -> Ended) {
     let scratch = Scratch::new();
     let server = Server::start_with(&scratch, &["--ephemeral"]);
@@ -66,7 +66,7 @@ async fn ctrl_c_tells_an_idle_stream_to_go_away() {
     idle_stream_is_told_to_go_away(Server::interrupt).await;
 }
 
-/// A health watch that has been told SERVING.
+/// Opens a health watch, and waits for SERVING.
 async fn watch_health(client: &Client) -> Streaming<HealthCheckResponse> {
     let mut health = HealthClient::new(client.channel.clone());
     let response = within(health.watch(HealthCheckRequest::default())).await;
@@ -77,7 +77,7 @@ async fn watch_health(client: &Client) -> Streaming<HealthCheckResponse> {
     statuses
 }
 
-/// A reflection stream that has answered once, and whose other half is open.
+/// Opens a reflection stream that has answered once, and whose other half is open.
 async fn reflect(client: &Client) -> Streaming<ServerReflectionResponse> {
     let mut reflection = ServerReflectionClient::new(client.channel.clone());
     let list = ServerReflectionRequest {
@@ -157,10 +157,10 @@ async fn a_second_signal_ends_what_waits_for_a_client() {
 /// Writers at once on one server.
 const WRITERS: usize = 4;
 
-/// So many that they never run out before the signal.
+/// So many that no writer finishes before the signal.
 const MESSAGES: usize = 20_000;
 
-/// When to send the signal: so many acks of each writer, so that each has an open stream.
+/// When to send the signal: after this many acks per writer, so that each has an open stream.
 const ACKS: usize = 75;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -198,7 +198,7 @@ async fn sigterm_under_load_loses_nothing_and_stores_nothing_unsaid() {
     server.terminate().succeeded();
 }
 
-/// `println!` of the address and taking the signal over are two steps of the program.
+/// The program prints its address and installs the signal handler in two steps.
 #[test]
 fn sigterm_right_after_the_greeting_is_a_clean_end() {
     let scratch = Scratch::new();
@@ -212,7 +212,7 @@ fn sigterm_during_the_start_leaves_no_process_and_no_half_made_data() {
     let data_dir = scratch.data_dir();
     let arguments = ["--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().expect("letters")];
     let program = Program::spawn(command(&scratch, &arguments));
-    // Postgres is being made.
+    // Postgres is being created.
     eventually("the lock", || data_dir.join("lock").exists());
     program.signal(Signal::TERM);
     program.wait();

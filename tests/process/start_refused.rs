@@ -1,4 +1,4 @@
-//! What stands in the way of a start is said at once, with what to do about it.
+//! A problem at the start is reported at once, with what to do about it.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -98,7 +98,7 @@ fn a_database_that_is_not_there_is_named_without_its_password() {
     }
 }
 
-/// It takes connections and says nothing, as behind a firewall or in front of a stopped process.
+/// The host accepts connections and sends nothing, as behind a firewall or with a stopped process.
 #[test]
 fn a_database_that_says_nothing_is_given_up() {
     let scratch = Scratch::new();

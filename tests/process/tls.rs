@@ -1,4 +1,4 @@
-//! TLS as its operator sees it: on, with other files, and with bad ones.
+//! TLS from its operator's view: on, with replaced files, and with invalid files.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path of letters")
 }
 
-/// Whether somebody who trusts this CA comes to a server that it has signed.
+/// Whether a client that trusts this CA can connect to the server.
 async fn trusts(ca: &Ca, server: &Server) -> bool {
     let connector = TlsConnector::from(std::sync::Arc::new(ca.client(None)));
     let tcp = TcpStream::connect(server.address).await.expect("it listens");

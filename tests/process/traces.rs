@@ -1,4 +1,4 @@
-//! Spans of calls, as a collector takes them.
+//! Spans of calls, as a collector receives them.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
@@ -23,7 +23,7 @@ const PARENT: &str = "b7ad6b7169203331";
 /// Far more than an end takes, and far less than the 20 s that calls may take to finish.
 const SOON: Duration = Duration::from_secs(8);
 
-/// A serving program that sends spans there.
+/// Starts a serving program that sends spans to this endpoint.
 fn start(scratch: &Scratch, endpoint: &str, variables: &[(&str, &str)]) -> Server {
     let mut command = command(scratch, &["--listen", "127.0.0.1:0", "--ephemeral"]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).envs(variables.iter().copied());
@@ -110,7 +110,7 @@ async fn a_call_is_a_child_of_its_clients_span_and_has_its_flights_as_children()
     assert_eq!(collector.resource("deployment.environment.name").as_deref(), Some("test"));
 }
 
-/// A call that went to Postgres in a batch: each leads to the other.
+/// A call that went to Postgres in a batch: the spans of the call and of the batch link to each other.
 fn one_that_was_looked_up(spans: &Spans) {
     let call = spans.one("crm.v1.CustomerService/GetCustomer");
     assert_eq!(of(call, "rpc.response.status_code").as_deref(), Some("NOT_FOUND"));
@@ -131,7 +131,7 @@ fn one_that_was_looked_up(spans: &Spans) {
     assert!(names(&spans.children(batch)).contains(&"postgresql begin"), "{:#?}", spans.all());
 }
 
-/// A word that no code has.
+/// A word that no code contains.
 const BIRD: &str = "Kanarienvogel";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -180,7 +180,7 @@ async fn batches_link_to_their_streams_and_no_span_has_what_a_client_says() {
     assert!(!collector.told().to_lowercase().contains(&BIRD.to_lowercase()), "{}", collector.told());
 }
 
-/// Calls are answered and the end comes in time, whatever is at this endpoint. Returns what the log says.
+/// Checks that calls are answered and the program ends in time, whatever is at this endpoint. Returns the log.
 async fn is_none_the_worse(endpoint: &str) -> String {
     let scratch = Scratch::new();
     let server = start(&scratch, endpoint, &[("OTEL_BSP_MAX_QUEUE_SIZE", "4")]);

@@ -1,4 +1,4 @@
-//! What happened to a tenant in some months, evenly spread.
+//! Events of a tenant in some months, evenly spread.
 
 use std::time::Duration;
 
@@ -11,28 +11,28 @@ use super::{Ids, conversation, copy, message, numbers};
 use crate::Result;
 use crate::scenarios::analyse;
 
-/// Messages of each conversation.
+/// The messages of each conversation.
 const MESSAGES: u64 = 10;
 
-/// What a tenant's months are made of.
+/// The parameters of a tenant's months.
 pub(crate) struct Month {
     pub(crate) tenant: Uuid,
-    /// The customer of the rows that are copied.
+    /// The customer whose rows are copied.
     pub(crate) first: Uuid,
-    /// The customers that everything is dealt out to.
+    /// The customers to whom the rows are distributed.
     pub(crate) customers: Ids,
     pub(crate) campaign: Uuid,
-    /// When they end.
+    /// The end of the months.
     pub(crate) until: DateTime<Utc>,
-    /// How long they are.
+    /// The length of the months.
     pub(crate) span: Duration,
-    /// In how long a time, which ends with them, the customers came.
+    /// The length of the time, with the same end, in which the customers were created.
     pub(crate) arrivals: Duration,
 }
 
 impl Month {
-    /// So many conversations with ten messages each, as many campaign events, half as many interest events,
-    /// and a purchase for every ten.
+    /// Adds `count` conversations with ten messages each, as many campaign events, half as many interest events, and
+    /// a purchase for every ten.
     pub(crate) async fn fill(&self, sql: &Client, channel: &Channel, count: u64) -> Result<()> {
         self.customers(sql).await?;
         let ids = self.conversations(sql, channel, count).await?;
@@ -104,7 +104,7 @@ impl Month {
         Ok(ids)
     }
 
-    /// Messages of a customer and of a model in turn.
+    /// Adds messages of the customer and of a model in turn.
     async fn messages(&self, sql: &Client, channel: &Channel, conversations: Ids) -> Result<()> {
         let first = message(channel, self.tenant, self.first).await?;
         let ids = Ids::new(MESSAGES * conversations.count);
@@ -130,14 +130,14 @@ impl Month {
         copy(sql, "conversation_messages", (self.tenant, first), &numbers, &changes).await
     }
 
-    /// Whom the row `n` is of. A prime deals them out in no order, and another one for each table, so that
-    /// a customer's rows of one do not follow on those of another always or never.
+    /// Returns the customer of the row `n`. A prime distributes the rows in an irregular order. Each table has
+    /// another prime, so that a customer's rows of two tables are not always or never adjacent.
     fn customer(&self, prime: u64) -> String {
         let (prefix, count) = (self.customers.prefix(), self.customers.count);
         format!("('{prefix}' || lpad(to_hex(n::bigint * {prime} % {count} + 1), 16, '0'))::uuid")
     }
 
-    /// Customers came evenly too.
+    /// Spreads the creation of customers evenly too.
     async fn customers(&self, sql: &Client) -> Result<()> {
         let Ids { count, .. } = self.customers;
         sql.batch_execute(&format!(
@@ -152,7 +152,7 @@ impl Month {
         Ok(())
     }
 
-    /// When the row `n` of so many happened.
+    /// Returns the time of the row `n` of `count`.
     fn time(&self, count: u64) -> String {
         self.time_within(self.span, count)
     }

@@ -1,4 +1,4 @@
-//! Adding whole messages: spread over conversations, all to one, and one at a time.
+//! Adding whole messages: to many conversations, to a single one, and one at a time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use crate::stage::Stage;
 use crate::writers::{Keys, Patient, Writer};
 use crate::{Result, client};
 
-/// Streams at once: a middling fleet of agents.
+/// The number of streams: as for a fleet of agents of medium size.
 const STREAMS: usize = 64;
 
-/// Connections that they share: some agents in a process.
+/// The connections that the streams share, as agents in a process do.
 const CONNECTIONS: usize = 8;
 
-/// Clients of pgbench: what is best on few cores, and on more. The best of them counts.
+/// The numbers of pgbench clients that are best on few and on more cores. The best result counts.
 const CLIENTS: [usize; 2] = [8, 32];
 
-/// The same where all are in each other's way, and one alone may be best.
+/// The same if all clients block each other, and a single client may be best.
 const CLIENTS_ON_ONE: [usize; 3] = [1, 8, 32];
 
-/// Clients that write batches: on few cores more are no faster.
+/// The clients that write batches: on few cores more are no faster.
 const BATCH_CLIENTS: usize = 2;
 
 /// `append` and `append_vs_unnest`.
@@ -58,7 +58,7 @@ pub(crate) async fn hot(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let tenant = stage.tenants.first().ok_or("no tenant")?;
     let (mut values, mut singles) = (Vec::new(), Best::new(&CLIENTS_ON_ONE));
     for _ in 0..stage.options.rounds {
-        // A new one each time, so that no round has longer indexes than the one before.
+        // A new conversation each time, so that no round has larger indexes than the previous one.
         let mine = stage.one_conversation(tenant).await?;
         values.push(append(stage, &[Arc::new(mine.texts())]).await?);
         if let Some(pgbench) = &stage.pgbench {
@@ -92,7 +92,7 @@ pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     Ok(vec![Measured { name: "append_idle_p50", value: median(&values)?, baseline }])
 }
 
-/// Acks in a second.
+/// Returns the acks per second.
 async fn append(stage: &Stage<'_>, conversations: &[Arc<Vec<String>>]) -> Result<f64> {
     stage.settle().await?;
     let (load, refused) = appending(stage, stage.address, conversations).await?;
@@ -104,12 +104,13 @@ async fn append(stage: &Stage<'_>, conversations: &[Arc<Vec<String>>]) -> Result
     Ok(rate)
 }
 
-/// The conversations of each tenant.
+/// Returns the conversations of each tenant.
 pub(super) fn conversations(stage: &Stage<'_>) -> Vec<Arc<Vec<String>>> {
     stage.tenants.iter().map(|tenant| Arc::new(tenant.conversations.texts())).collect()
 }
 
-/// Streams that never wait, each to the conversations of one tenant in turn, and where it is counted what was refused.
+/// Starts streams that never wait, each to the conversations of one tenant in turn. Returns them with the count of
+/// refusals.
 pub(super) async fn appending(
     stage: &Stage<'_>,
     address: SocketAddr,
@@ -135,7 +136,7 @@ pub(super) async fn appending(
     Ok((load, refused))
 }
 
-/// Rates of pgbench by the number of its clients.
+/// The rates of pgbench by the number of its clients.
 struct Best {
     rates: Vec<(usize, Vec<f64>)>,
 }
@@ -153,7 +154,7 @@ impl Best {
         Ok(())
     }
 
-    /// The median of the number of clients that does best.
+    /// Returns the median for the best number of clients.
     fn best(&self) -> Option<f64> {
         self.rates.iter().filter_map(|(_, rates)| median(rates).ok()).max_by(f64::total_cmp)
     }

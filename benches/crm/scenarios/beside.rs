@@ -9,17 +9,18 @@ use crate::report::Measured;
 use crate::service::Service;
 use crate::stage::Stage;
 
-/// A part of a round: short, so that whatever else happens on the machine happens to both.
+/// The length of a turn: short, so that other load on the machine affects both replicas equally.
 const TURN: Duration = Duration::from_secs(1);
 
-/// A replica beside the one of the stage.
+/// A second replica, beside the one of the stage.
 pub(super) struct Beside {
     pub(super) service: Service,
     pub(super) server: Server,
 }
 
 impl Beside {
-    /// The rates of both replicas, in as many turns as the rounds of other scenarios have seconds.
+    /// Measures the rates of both replicas, in as many turns as the rounds of other scenarios have
+    /// seconds.
     pub(super) async fn compare(
         &self,
         stage: &Stage<'_>,
@@ -30,7 +31,7 @@ impl Beside {
         stage.settle().await?;
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for turn in 0..stage.options.seconds() * u64::from(stage.options.rounds) {
-            // The replica that comes first in one turn comes last in the next.
+            // The replica that is first in one turn is last in the next.
             let mut pair = [(&self.server, &mut with), (&usual, &mut without)];
             if turn % 2 == 1 {
                 pair.reverse();

@@ -1,4 +1,4 @@
-//! Recording what happened in campaigns, against a bare insert of as many events.
+//! Recording events of campaigns, compared with a plain insert of as many events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,17 +16,17 @@ use crate::report::Measured;
 use crate::stage::Stage;
 use crate::{Result, client};
 
-/// Customers whom each campaign is for.
+/// The number of customers of each campaign.
 const CUSTOMERS: u64 = 2_500;
 
-/// Connections, and calls in flight on each.
+/// The connections, and the calls in flight on each.
 const CONNECTIONS: usize = 4;
 const CALLS: usize = 2;
 
-/// Clients of pgbench that write batches: on few cores more are no faster.
+/// The pgbench clients that write batches: on few cores more are no faster.
 const CLIENTS: usize = 2;
 
-/// A tenant's campaign, and whom it is for.
+/// A tenant's campaign with its customers.
 #[derive(Clone, Copy)]
 struct Campaign {
     tenant: Uuid,
@@ -61,7 +61,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     Ok(vec![Measured { name: "campaign_events", value: median(&values)?, baseline: median(&baselines).ok() }])
 }
 
-/// A new campaign for all customers of a tenant.
+/// Creates a campaign for all customers of a tenant.
 pub(crate) async fn campaign(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
     let mut client = client::campaigns(channel, tenant)?;
     let request = pb::CreateCampaignRequest {
@@ -79,7 +79,7 @@ pub(crate) async fn campaign(channel: &Channel, tenant: Uuid) -> Result<Uuid> {
     Ok(Uuid::parse_str(&id)?)
 }
 
-/// Calls with a batch each, for the campaigns in turn.
+/// Starts calls with one batch each, for the campaigns in turn.
 async fn load(stage: &Stage<'_>, campaigns: &[Campaign], round: u32) -> Result<Load> {
     let channels = client::channels(stage.address, CONNECTIONS).await?;
     let mut load = Load::new();
@@ -104,7 +104,7 @@ async fn load(stage: &Stage<'_>, campaigns: &[Campaign], round: u32) -> Result<L
     Ok(load)
 }
 
-/// The events from this number on, of customers in turn.
+/// Returns the events from this number on, of the customers in turn.
 fn batch(campaign: Campaign, round: u32, first: u64) -> pb::RecordCampaignEventsRequest {
     let events = (first..first + BATCH).map(|number| pb::CampaignEvent {
         event_id: format!("{round}-{number}"),

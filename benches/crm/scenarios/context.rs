@@ -1,4 +1,4 @@
-//! GetAiContext, against a page of messages of the same customer.
+//! GetAiContext, compared with a page of messages of the same customer.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::report::Measured;
 use crate::stage::Stage;
 use crate::{Result, client};
 
-/// What a customer has.
+/// How much is known about a customer.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     conversations: u64,
@@ -22,16 +22,16 @@ struct Known {
     questions: usize,
 }
 
-/// A customer that is known well.
+/// A customer about whom much is known.
 const MUCH: Known = Known { conversations: 200, faqs: 200, questions: 50 };
 
-/// One that has ten times as much.
+/// A customer about whom ten times as much is known.
 const MORE: Known = Known { conversations: 2_000, faqs: 2_000, questions: 500 };
 
-/// Messages of each conversation.
+/// The messages of each conversation.
 const MESSAGES: u64 = 50;
 
-/// Calls at once that fill the tables.
+/// The number of calls at the same time that fill the tables.
 const CALLS: usize = 16;
 
 /// The budget of a context.
@@ -63,7 +63,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
-/// A customer of a tenant of its own.
+/// A customer in a tenant of its own.
 struct Customer {
     tenant: Uuid,
     id: Uuid,
@@ -84,7 +84,7 @@ impl Customer {
         Ok(Self { tenant, id, conversations })
     }
 
-    /// The milliseconds of a context.
+    /// Returns the milliseconds of a context.
     async fn context(&self, stage: &Stage<'_>, channel: &Channel) -> Result<f64> {
         let mut client = client::customers(channel, self.tenant)?;
         let request = pb::GetAiContextRequest {
@@ -101,7 +101,7 @@ impl Customer {
         median(&took.await?)
     }
 
-    /// The milliseconds of the last page of messages.
+    /// Returns the milliseconds of the last page of messages.
     async fn list_messages(&self, stage: &Stage<'_>, channel: &Channel) -> Result<f64> {
         let mut client = client::conversations(channel, self.tenant)?;
         let request = last_messages(self.conversations.text(1));
@@ -113,7 +113,7 @@ impl Customer {
     }
 }
 
-/// Has a conversation, and so its copies, say what came of it.
+/// Adds an analysis to a conversation, which its copies get too.
 pub(crate) async fn analyse(channel: &Channel, tenant: Uuid, conversation: Uuid) -> Result<()> {
     let analysis = pb::ConversationAnalysis {
         conversation_id: conversation.to_string(),
@@ -126,11 +126,11 @@ pub(crate) async fn analyse(channel: &Channel, tenant: Uuid, conversation: Uuid)
     Ok(())
 }
 
-/// What a clientele asks about, in turn; with the number, every FAQ is another one.
+/// The topics of questions, in turn; with the number, every FAQ is different.
 const MATTERS: [&str; 8] =
     ["bread", "opening hours", "delivery", "gluten", "birthday cakes", "prices", "parking", "allergies"];
 
-/// Has a customer have FAQs and questions, all of them through the service, many at once.
+/// Adds FAQs and questions to a customer through the service, with many calls at the same time.
 async fn learn(channel: &Channel, whose: (Uuid, Uuid), known: Known) -> Result<()> {
     learn_faqs(channel, whose, known.faqs).await?;
     let (tenant, customer) = whose;
@@ -154,7 +154,7 @@ async fn learn(channel: &Channel, whose: (Uuid, Uuid), known: Known) -> Result<(
     at_once((0..known.questions).map(ask)).await
 }
 
-/// Has a customer have so many FAQs, which share most of their words.
+/// Adds FAQs to a customer, which share most of their words.
 pub(super) async fn learn_faqs(
     channel: &Channel,
     (tenant, customer): (Uuid, Uuid),
@@ -182,10 +182,10 @@ pub(super) async fn learn_faqs(
     at_once((0..count).map(observe)).await
 }
 
-/// What the answers of FAQs go on with, so that they are as long as answers are.
+/// The rest of each answer, so that answers have a realistic length.
 const CONTENT_OF_ANSWER: &str = "ask at the counter, write to us, or look at the board beside the door.";
 
-/// Calls, as many at once as fill the service.
+/// Makes calls, as many at the same time as keep the service busy.
 async fn at_once<F>(calls: impl Iterator<Item = F>) -> Result<()>
 where
     F: Future<Output = std::result::Result<(), tonic::Status>>,

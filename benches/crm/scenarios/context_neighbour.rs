@@ -1,4 +1,4 @@
-//! A calm tenant beside one whose agents read contexts of a conversation full of results of tools.
+//! A calm tenant beside one whose agents read contexts of a conversation with many results of tools.
 
 use crm_backend::pb;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -11,25 +11,24 @@ use crate::report::Measured;
 use crate::stage::Stage;
 use crate::{Result, client};
 
-/// Messages of the conversation, and results of tools of each, with their bytes.
+/// The messages of the conversation, the results of tools per message, and the bytes of each.
 const MESSAGES: usize = 500;
 const RESULTS: usize = 3;
 const RESULT_BYTES: usize = 250_000;
 
-/// Messages that are added at once.
+/// The number of messages that are added at the same time.
 const ADDED_AT_ONCE: usize = 8;
 
-/// Agents that read contexts at once, one after the other each.
+/// The number of agents, which each read contexts one after the other.
 const AGENTS: usize = 32;
 
-/// Connections that they share.
+/// The connections that the agents share.
 const CONNECTIONS: usize = 8;
 
-/// Budgets: the default, and the largest.
+/// The budgets: the default, and the largest.
 const BUDGETS: [i32; 2] = [4_000, 200_000];
 
-/// `context_neighbour`: the worst of what the calm tenant waits for, at each budget, beside what it waits for
-/// alone.
+/// `context_neighbour`: the worst latency of the calm tenant over the budgets, compared with its latency alone.
 pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let busy = stage.tenant().await?;
     let channel = client::channel(stage.address).await?;
@@ -52,7 +51,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     beside(stage, "context_neighbour", &BUDGETS, begin).await
 }
 
-/// Has a conversation have messages with results of tools.
+/// Adds messages with results of tools to a conversation.
 async fn fill(channel: &Channel, tenant: Uuid, conversation: &str) -> Result<()> {
     let client = client::conversations(channel, tenant)?;
     let add = |number: usize| {
@@ -79,7 +78,7 @@ async fn fill(channel: &Channel, tenant: Uuid, conversation: &str) -> Result<()>
     Ok(added.try_collect::<Vec<()>>().await.map(|_| ())?)
 }
 
-/// Reads a context, again and again.
+/// Reads a context again and again.
 async fn read_again(channel: Channel, tenant: Uuid, request: pb::GetAiContextRequest) -> Result<()> {
     let mut client = client::customers(&channel, tenant)?;
     loop {

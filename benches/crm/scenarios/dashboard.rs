@@ -1,4 +1,4 @@
-//! What a dashboard shows of a month, where a tenant has that month alone, and where it has ten.
+//! A dashboard of one month, for a tenant with only that month, and for one with ten months.
 
 use std::time::{Duration, Instant};
 
@@ -14,23 +14,23 @@ use crate::report::Measured;
 use crate::stage::Stage;
 use crate::{Result, client};
 
-/// Months of the large tenant.
+/// The months of the large tenant.
 const MONTHS: u64 = 10;
 
-/// Days of each.
+/// The days of each month.
 const DAYS: u64 = 30;
 
-/// Messages of each customer in all months.
+/// The messages of each customer in all months.
 const MESSAGES_PER_CUSTOMER: u64 = 100;
 
 /// The answers that share a round.
 pub(super) const CALLS: [Answer; 4] =
     [Answer::Customers, Answer::Conversations, Answer::Campaigns, Answer::Funnel];
 
-/// Calls that are timed where all months are counted, which is not what a round is made for.
+/// The number of timed calls over all months. They are too slow for a round.
 const WHOLE_CALLS: usize = 5;
 
-/// What is asked for.
+/// A kind of answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
     Customers,
@@ -39,7 +39,7 @@ pub(super) enum Answer {
     Funnel,
 }
 
-/// A tenant, and when its last month begins and ends.
+/// A tenant, and the beginning and end of its last month.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filled {
     tenant: Uuid,
@@ -51,7 +51,7 @@ pub(super) struct Filled {
 pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
     let rows = stage.options.grown_rows();
-    // The same customers, as many of each in the last month: only what lies before it is different.
+    // The same customers, with as many rows each in the last month: only the months before it differ.
     let customers = rows / MESSAGES_PER_CUSTOMER;
     let large = fill_months(stage, &channel, customers, MONTHS, rows).await?;
     let small = fill_months(stage, &channel, customers, 1, rows / MONTHS).await?;
@@ -82,13 +82,13 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
 }
 
 impl Filled {
-    /// The milliseconds of an answer about the last month, in a share of a round.
+    /// Returns the milliseconds of an answer about the last month, in a share of a round.
     async fn times(&self, stage: &Stage<'_>, channel: &Channel, answer: Answer) -> Result<Vec<f64>> {
         let share = stage.options.round() / u32::try_from(CALLS.len())?;
         one_by_one(share, async || self.last_month(channel, answer).await).await
     }
 
-    /// The milliseconds of the slowest answer about all months.
+    /// Returns the milliseconds of the slowest answer about all months.
     async fn whole(&self, channel: &Channel) -> Result<f64> {
         let seconds = i64::try_from((MONTHS - 1) * DAYS * 86_400)?;
         let from = Timestamp { seconds: self.from.seconds - seconds, nanos: 0 };
@@ -107,7 +107,7 @@ impl Filled {
         Ok(slowest)
     }
 
-    /// One answer about the last month.
+    /// Requests an answer about the last month.
     pub(super) async fn last_month(&self, channel: &Channel, answer: Answer) -> Result<()> {
         self.ask(channel, answer, self.from).await
     }
@@ -143,8 +143,8 @@ impl Filled {
     }
 }
 
-/// A new tenant with so many customers, who came in [`MONTHS`], and with so many messages in so many months,
-/// ten to a conversation, and as many events as conversations.
+/// Creates a tenant with customers that came in [`MONTHS`]. It has `messages` messages in `months` months, ten to a
+/// conversation, and as many events as conversations.
 pub(super) async fn fill_months(
     stage: &Stage<'_>,
     channel: &Channel,
@@ -155,7 +155,7 @@ pub(super) async fn fill_months(
     let began = Instant::now();
     let tenant = stage.tenant().await?;
     let conversations = messages / 10;
-    // Before there are too many customers to assign at once: what is counted are events.
+    // Before there are too many customers to assign in one call: only events are counted.
     let campaign = campaign(channel, tenant.id).await?;
     let customers = fill::customers(&stage.sql, tenant.id, tenant.customer, customers).await?;
     let until = crm_backend::rpc::times::now();

@@ -1,4 +1,4 @@
-//! A search where a customer has thousands of FAQs that share most of their words.
+//! A search with thousands of FAQs of one customer, which share most of their words.
 
 use crm_backend::pb;
 
@@ -8,7 +8,7 @@ use crate::report::Measured;
 use crate::stage::Stage;
 use crate::{Result, client, fill};
 
-/// What is asked: words that every FAQ has, the words of one of them within others, and the very question of one.
+/// The queries: words that every FAQ has, the words of one FAQ among others, and the exact question of one.
 const QUERIES: [&str; 3] = [
     "What about the day?",
     "Hello! Could you tell me what you have about birthday cakes on day 4, please?",

@@ -1,4 +1,4 @@
-//! What a call costs where there is much, against the same where there is little.
+//! The latency of a call with much data, compared with the same call with little data.
 
 use std::time::Instant;
 
@@ -14,14 +14,14 @@ use crate::stage::{Stage, Tenant};
 use crate::writers::Patient;
 use crate::{Result, client};
 
-/// Rows of the small table.
+/// The rows of the small table.
 const SMALL: u64 = 1_000;
 
-/// Customers that are searched for, evenly spread over all: as many where there is much, so that what is
-/// compared is the cost of a search and not the size of the caches.
+/// The number of customers that are searched for, evenly spread over all. It is the same for the large table, so that
+/// the cost of a search is compared, and not the size of the caches.
 const SEARCHED: u64 = 1_000;
 
-/// Pages that are read one after the other before the list is begun again.
+/// The number of pages that are read one after the other before the list begins again.
 const PAGES: usize = 10;
 
 /// `growth_append` and `growth_list_messages`.
@@ -33,7 +33,7 @@ pub(crate) async fn conversation(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     fill::tidy(&stage.sql).await?;
     let mut pages = Pair::new("growth_list_messages");
     let mut appends = Pair::new("growth_append");
-    // The lists come first: appending makes the small one larger.
+    // The lists come first: appending makes the small conversation larger.
     for _ in 0..stage.options.rounds {
         for (ids, times) in [(large, &mut pages.large), (small, &mut pages.small)] {
             if stage.options.wants("growth_list_messages") {
@@ -80,7 +80,7 @@ pub(crate) async fn tenant(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
-/// Times of calls where there is much, and where there is little: a number for each round.
+/// The latencies with much and with little data: a number for each round.
 struct Pair {
     name: &'static str,
     large: Vec<f64>,
@@ -92,14 +92,14 @@ impl Pair {
         Self { name, large: Vec::new(), small: Vec::new() }
     }
 
-    /// Nothing where it was not asked for.
+    /// Returns `None` if the scenario was not requested.
     fn measured(&self) -> Option<Measured> {
         let value = median(&self.large).ok()?;
         Some(Measured { name: self.name, value, baseline: median(&self.small).ok() })
     }
 }
 
-/// A conversation with so many messages.
+/// Creates a conversation with `count` messages.
 async fn conversation_of(stage: &Stage<'_>, channel: &Channel, tenant: &Tenant, count: u64) -> Result<Ids> {
     let began = Instant::now();
     let ids = stage.one_conversation(tenant).await?;
@@ -108,7 +108,7 @@ async fn conversation_of(stage: &Stage<'_>, channel: &Channel, tenant: &Tenant, 
     Ok(ids)
 }
 
-/// A new tenant with so many customers.
+/// Creates a tenant with `count` customers.
 async fn customers_of(stage: &Stage<'_>, count: u64) -> Result<(Uuid, Ids)> {
     let began = Instant::now();
     let tenant = stage.tenant().await?;
@@ -117,7 +117,7 @@ async fn customers_of(stage: &Stage<'_>, count: u64) -> Result<(Uuid, Ids)> {
     Ok((tenant.id, ids))
 }
 
-/// The milliseconds of a page of messages, walking from the end.
+/// Returns the milliseconds of a page of messages, reading backwards from the end.
 async fn list_messages(
     stage: &Stage<'_>,
     channel: &Channel,
@@ -139,18 +139,18 @@ async fn list_messages(
     median(&took.await?)
 }
 
-/// What is asked for of the customers.
+/// A query for customers.
 #[derive(Debug, Clone, Copy)]
 enum Query {
-    /// All, page after page.
+    /// All customers, page after page.
     All,
-    /// Who has a word that one customer has, and one that a handful have, in turn.
+    /// In turn, customers with a word that only one has, and with a word that a handful have.
     Rare,
-    /// Who has a word that all have.
+    /// Customers with a word that all have.
     Common,
 }
 
-/// The milliseconds of a page of customers.
+/// Returns the milliseconds of a page of customers.
 async fn list_customers(
     stage: &Stage<'_>,
     channel: &Channel,
@@ -178,13 +178,13 @@ async fn list_customers(
     });
     let took = took.await?;
     match query {
-        // Two kinds in turn have no one middle; their mean is what a call costs.
+        // The median of two mixed kinds means nothing; their mean is the cost of a call.
         Query::Rare => mean(&took),
         Query::All | Query::Common => median(&took),
     }
 }
 
-/// What to look for in a call.
+/// Returns the word to search for in a call.
 fn word(query: Query, ids: Ids, call: u64) -> String {
     let [one, handful] = fill::words(call % SEARCHED * (ids.count / SEARCHED) + 1);
     match query {

@@ -1,4 +1,4 @@
-//! The memory that watchers take while nothing happens.
+//! The memory of watchers while nothing happens.
 
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use crate::report::Measured;
 use crate::stage::Stage;
 use crate::{NotAvailable, Result, client};
 
-/// Connections that the streams share, open from the start: it is streams that are weighed.
+/// The connections that the streams share. They are open from the start, because only the streams
+/// are measured.
 const CONNECTIONS: usize = 100;
 
-/// How long after the last stream was opened memory is read: queries are answered, and buffers that
-/// opening needed are given back.
+/// The time between the opening of the last stream and the reading of memory: queries are answered
+/// by then, and buffers for the opening are released.
 const REST: Duration = Duration::from_secs(3);
 
 /// `idle_watch_memory`.
@@ -52,7 +53,7 @@ async fn open(
     Ok(opened)
 }
 
-/// Bytes of memory that a process has.
+/// Returns the resident memory of a process in bytes.
 fn resident(pid: Pid) -> Result<i64> {
     let path = format!("/proc/{}/status", pid.as_raw_pid());
     let status = std::fs::read_to_string(&path)

@@ -1,5 +1,5 @@
-//! Calls of clients that prove who they are by an API key, against the same calls of clients that need not: two
-//! replicas of the service on one database, in turn.
+//! Calls with an API key, compared with the same calls without a credential: two replicas of the service on one
+//! database, in turn.
 
 use super::beside::Beside;
 use super::reads;
@@ -25,7 +25,7 @@ pub(crate) async fn list_messages(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     wary.compare(stage, "key_list_messages", async |server| reads::listing(server, &shares).await).await
 }
 
-/// A replica that wants to know who calls.
+/// A replica that requires a credential.
 struct Wary(Beside);
 
 impl Wary {

@@ -1,5 +1,5 @@
-//! Calls about what is another tenant's, against calls about what is nobody's: who is not told which of
-//! them it is must not be able to measure it either.
+//! Calls with the id of another tenant's resource, compared with calls with an unknown id. A caller that is not told
+//! which of them it is must not be able to measure it either.
 
 use std::future::Future;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::report::Measured;
 use crate::stage::Stage;
 use crate::{Result, client};
 
-/// Whose an id is.
+/// The owner of an id.
 #[derive(Debug, Clone, Copy)]
 enum Whose {
     Another,
@@ -73,7 +73,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     Ok(vec![Measured { name: "miss_timing", value: another, baseline: Some(nobody) }])
 }
 
-/// The median milliseconds of both kinds of call, taken in turn, so that whatever else happens happens to
+/// Returns the median milliseconds of both kinds of call, taken in turn, so that other load on the machine affects
 /// both.
 async fn compare(stage: &Stage<'_>, call: impl AsyncFn(Whose) -> Result<()>) -> Result<(f64, f64)> {
     let warm = Instant::now() + WARM_UP;

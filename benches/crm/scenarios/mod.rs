@@ -137,7 +137,7 @@ impl Group {
     }
 }
 
-/// Measures all that was asked for. What fails does not keep the others from being measured.
+/// Measures all requested scenarios. After a failure the others are still measured.
 pub(crate) async fn run_all(stage: &Stage<'_>) -> Report {
     let mut report = Report::new(stage.options.caveat());
     for group in Group::ALL {

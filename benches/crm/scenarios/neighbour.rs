@@ -26,53 +26,53 @@ use crate::stage::{Stage, Tenant};
 use crate::writers::{self, CONTENT, Keys};
 use crate::{Result, client};
 
-/// From one call of the calm tenant to the next, of each kind: a person at a desk, and an agent that talks.
+/// The time between two calls of the calm tenant, for each kind: as for a person at a desk, and an agent that talks.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long the flood goes on before the calm tenant is measured in it: longer than what is first refused
-/// takes to come back.
+/// How long the flood runs before the calm tenant is measured: longer than the retry delay of the first refused
+/// calls.
 const RISE: Duration = Duration::from_secs(2);
 
 /// How long the calm tenant waits for one answer.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Streams that write to conversations that do not exist.
+/// The streams that write to conversations that do not exist.
 const STREAMS: usize = 100;
 
-/// Connections that they share.
+/// The connections that these streams share.
 const CONNECTIONS: usize = 10;
 
-/// Messages of such a stream that wait for their answer.
+/// The messages of such a stream that wait for their answer.
 const WINDOW: usize = 200;
 
-/// Watchers that fall behind.
+/// The watchers that fall behind.
 const WATCHERS: usize = 10_000;
 
-/// Connections that they share.
+/// The connections that the watchers share.
 const WATCHING_CONNECTIONS: usize = 100;
 
-/// Conversations that they watch, and messages of each: some twenty pages for every watcher.
+/// The watched conversations, and the messages of each: some twenty pages for every watcher.
 const WATCHED: (u64, u64) = (100, 240);
 
-/// What the calm tenant does.
+/// The kinds of work of the calm tenant.
 const KINDS: [&str; 3] = ["acks", "GetCustomer", "watch"];
 
-/// The floods.
+/// A flood.
 #[derive(Debug, Clone, Copy)]
 enum Flood {
     /// Messages to conversations that do not exist, on 100 streams.
     UnknownConversations,
     /// 10,000 watchers that read conversations from their beginning, again and again.
     Watchers,
-    /// So many calls of dashboards at once.
+    /// This many dashboard calls at the same time.
     Dashboards(usize),
 }
 
-/// All of them.
+/// All floods.
 const FLOODS: [Flood; 4] =
     [Flood::UnknownConversations, Flood::Watchers, Flood::Dashboards(32), Flood::Dashboards(256)];
 
-/// What floods are made with.
+/// The data for floods.
 struct Neighbour {
     address: SocketAddr,
     tenant: Uuid,
@@ -80,15 +80,14 @@ struct Neighbour {
     filled: Filled,
 }
 
-/// `noisy_neighbour`: the worst of what the calm tenant waits for, in each flood, beside what it waits for
-/// alone.
+/// `noisy_neighbour`: the worst latency of the calm tenant over the floods, compared with its latency alone.
 pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let neighbour = Neighbour::new(stage).await?;
     let begin = async |flood: Flood| neighbour.begin(flood).await;
     beside(stage, "noisy_neighbour", &FLOODS, begin).await
 }
 
-/// The worst of what a calm tenant waits for beside each flood that `begin` begins, under this name.
+/// Returns the worst latency of a calm tenant beside each flood that `begin` starts, under this name.
 pub(super) async fn beside<F: Copy + Debug>(
     stage: &Stage<'_>,
     name: &'static str,
@@ -123,16 +122,16 @@ pub(super) async fn beside<F: Copy + Debug>(
     Ok(worst.into_iter().collect())
 }
 
-/// How much of what is allowed something takes.
+/// Returns how much of the allowed limit a result uses.
 fn excess(measured: &Measured) -> f64 {
     let (ratio, milliseconds) = NEIGHBOUR;
     measured.value / milliseconds.max(measured.baseline.unwrap_or(0.0) * ratio)
 }
 
-/// Milliseconds of what a tenant waits for, by kind, in a round.
+/// The latencies of a tenant in milliseconds, by kind, in a round.
 type Waited = [Vec<f64>; 3];
 
-/// Measures the calm tenant in a thread of its own, so that the flood's clients do not hold it up.
+/// Measures the calm tenant in a thread of its own, so that the flood's clients do not delay it.
 async fn in_a_thread(stage: &Stage<'_>, calm: &Tenant) -> Result<Waited> {
     let (address, round) = (stage.address, stage.options.round());
     let (tenant, customer) = (calm.id, calm.customer.to_string());
@@ -144,7 +143,7 @@ async fn in_a_thread(stage: &Stage<'_>, calm: &Tenant) -> Result<Waited> {
     measured.await?
 }
 
-/// What one tenant waits for in a round: it writes, reads a customer, and watches what it writes.
+/// Returns the latencies of one tenant in a round: it writes, reads a customer, and watches its own messages.
 async fn wait(
     address: SocketAddr,
     tenant: Uuid,
@@ -179,7 +178,7 @@ async fn wait(
     });
     let told = async {
         let mut told = Vec::new();
-        // What is written last is told after the round, and does not count.
+        // The event of the last message comes after the round, and does not count.
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             let Ok(event) = timeout(left, watch::next(&mut events, end + LIMIT)).await else { break };
             if let Event::MessageAdded(added) = event? {
@@ -194,8 +193,7 @@ async fn wait(
     Ok([acks, customers, told])
 }
 
-/// Does something once in an interval until the end, and says how many milliseconds each took after the
-/// warm-up.
+/// Makes a call once in each interval until the end. Returns the milliseconds of each call after the warm-up.
 async fn every_interval(
     warm: Instant,
     end: Instant,
@@ -224,14 +222,14 @@ impl Neighbour {
         let (conversations, messages) = WATCHED;
         let watched = fill::conversations(&stage.sql, busy.id, busy.conversation, conversations).await?;
         fill::messages(&stage.sql, &channel, (busy.id, busy.customer), watched, messages).await?;
-        // A tenth of what the dashboards' own scenario has: a month.
+        // A month, with a tenth of the rows of the dashboards' own scenario.
         let rows = stage.options.grown_rows() / 10;
         let filled = fill_months(stage, &channel, rows / 10, 1, rows).await?;
         fill::tidy(&stage.sql).await?;
         Ok(Self { address: stage.address, tenant: busy.id, watched: watched.texts(), filled })
     }
 
-    /// Begins a flood, which goes on until its tasks are stopped.
+    /// Starts a flood, which runs until its tasks are stopped.
     async fn begin(&self, flood: Flood) -> Result<JoinSet<Result<()>>> {
         let mut tasks = JoinSet::new();
         match flood {
@@ -317,7 +315,7 @@ async fn read_again(channel: Channel, tenant: Uuid, conversation_id: String) -> 
     }
 }
 
-/// Asks for a dashboard, again and again.
+/// Requests a dashboard again and again.
 async fn ask_again(filled: Filled, channel: Channel, answer: Answer) -> Result<()> {
     loop {
         if let Err(error) = filled.last_month(&channel, answer).await {
@@ -326,7 +324,7 @@ async fn ask_again(filled: Filled, channel: Channel, answer: Answer) -> Result<(
     }
 }
 
-/// Waits as a client does that was refused.
+/// Waits as a refused client does.
 pub(super) async fn come_back(status: Status) -> Result<()> {
     let retry = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
     match (status.code(), retry) {

@@ -1,4 +1,4 @@
-//! Calls that read, against the same select.
+//! Calls that read, compared with the same select.
 
 use crm_backend::pb;
 use tonic::transport::Channel;
@@ -12,22 +12,23 @@ use crate::report::Measured;
 use crate::stage::{Stage, Tenant};
 use crate::{Result, client, fill};
 
-/// Connections of the clients, and as many clients of pgbench.
+/// The connections of the clients, and the number of pgbench clients.
 const CONNECTIONS: usize = 8;
 
-/// Calls in flight on each connection that read a customer.
+/// The calls in flight on each connection that read a customer.
 const GETS: usize = 16;
 
-/// Calls in flight on each connection that list messages: a page is 50 times as much.
+/// The calls in flight on each connection that list messages: a page is 50 times as much work.
 const LISTS: usize = 4;
 
-/// Customers of each tenant: far more than are read at once, and all in memory, as with pgbench.
+/// The customers of each tenant: far more than are read at once, and all in memory, as with
+/// pgbench.
 const CUSTOMERS: u64 = 2_500;
 
-/// Messages of each conversation: a page, and as many before it.
+/// The messages of each conversation: a page, and as many before it.
 const MESSAGES: u64 = 100;
 
-/// A page, when nothing is said of its size.
+/// The default size of a page.
 const PAGE: usize = 50;
 
 /// `get_customer`.
@@ -44,7 +45,7 @@ pub(crate) async fn list_messages(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     compare(stage, "list_messages", &script, async || listing(&stage.server(), &shares).await).await
 }
 
-/// Customers to read, of some tenants.
+/// Creates customers to read, for some tenants.
 pub(super) async fn customers(stage: &Stage<'_>) -> Result<Vec<Share>> {
     let mut shares = Vec::new();
     for tenant in stage.fresh_tenants().await? {
@@ -55,7 +56,7 @@ pub(super) async fn customers(stage: &Stage<'_>) -> Result<Vec<Share>> {
     Ok(shares)
 }
 
-/// Conversations to read, of some tenants.
+/// Creates conversations to read, for some tenants.
 pub(super) async fn messages(stage: &Stage<'_>) -> Result<Vec<Share>> {
     let channel = client::channel(stage.address).await?;
     let mut shares = Vec::new();
@@ -68,7 +69,7 @@ pub(super) async fn messages(stage: &Stage<'_>) -> Result<Vec<Share>> {
     Ok(shares)
 }
 
-/// Clients that read customers.
+/// Starts clients that read customers.
 pub(super) async fn getting(server: &Server, shares: &[Share]) -> Result<Load> {
     let mut load = Load::new();
     for (channel, tenant, mut ids) in clients(server, shares, GETS).await? {
@@ -85,7 +86,7 @@ pub(super) async fn getting(server: &Server, shares: &[Share]) -> Result<Load> {
     Ok(load)
 }
 
-/// Clients that read the last page of conversations.
+/// Starts clients that read the last page of conversations.
 pub(super) async fn listing(server: &Server, shares: &[Share]) -> Result<Load> {
     let mut load = Load::new();
     for (channel, tenant, mut ids) in clients(server, shares, LISTS).await? {
@@ -101,7 +102,7 @@ pub(super) async fn listing(server: &Server, shares: &[Share]) -> Result<Load> {
     Ok(load)
 }
 
-/// The request for the last page of a conversation.
+/// Returns the request for the last page of a conversation.
 pub(crate) fn last_messages(conversation_id: String) -> pb::ListMessagesRequest {
     pb::ListMessagesRequest {
         conversation_id,
@@ -111,7 +112,8 @@ pub(crate) fn last_messages(conversation_id: String) -> pb::ListMessagesRequest 
     }
 }
 
-/// So many clients on each of some connections, for the tenants in turn, and which rows each reads.
+/// Returns `in_flight` clients on each connection, for the tenants in turn, with the rows that each
+/// reads.
 async fn clients(
     server: &Server,
     shares: &[Share],
@@ -122,7 +124,7 @@ async fn clients(
     Ok(clients.map(|((number, channel), share)| (channel, share.tenant, Turn::new(share.ids, number))))
 }
 
-/// Rounds of calls, and of pgbench with as many clients as there are connections.
+/// Runs rounds of calls, and of pgbench with as many clients as there are connections.
 async fn compare(
     stage: &Stage<'_>,
     name: &'static str,
@@ -140,14 +142,14 @@ async fn compare(
     Ok(vec![Measured { name, value: median(&values)?, baseline: median(&baselines).ok() }])
 }
 
-/// Numbers of rows that jump about as random ones do, and cost nothing to make.
+/// Row numbers that jump like random ones, and cost nothing to compute.
 struct Turn {
     ids: Ids,
     next: u64,
 }
 
 impl Turn {
-    /// A prime, so that all numbers come up before one comes again.
+    /// A prime, so that every number occurs before one repeats.
     const STEP: u64 = 7_919;
 
     fn new(ids: Ids, first: usize) -> Self {

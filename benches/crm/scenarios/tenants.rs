@@ -1,4 +1,4 @@
-//! What many tenants cost that do little, or nothing.
+//! The cost of many tenants that do little or nothing.
 
 use std::time::Duration;
 
@@ -15,27 +15,27 @@ use crate::report::Measured;
 use crate::stage::{Stage, Tenant};
 use crate::{NotAvailable, Result, client};
 
-/// Connections that the watches share.
+/// The connections that the watches share.
 const CONNECTIONS: usize = 100;
 
-/// How long after the last watch was opened the idle time begins: what opening cost is over.
+/// The time between the opening of the last watch and the idle time: the cost of opening is over by then.
 const REST: Duration = Duration::from_secs(3);
 
 /// How long the watches are idle: what comes every 10 s (looks at the database) and every 15 s (checkpoints to
 /// watchers) comes a whole number of times.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Messages of each of many tenants.
+/// The messages of each of many tenants.
 const MESSAGES: u64 = 5;
 
-/// How far the next tenant is from the one before: a prime, so that calls go through all of them in no order that
-/// the tables have.
+/// The distance between the tenants of two calls: a prime, so that calls reach all tenants in an order that differs
+/// from that of the tables.
 const STRIDE: u64 = 7_919;
 
-/// Ticks of a second in `/proc/<pid>/stat`, the same on every Linux.
+/// The ticks per second in `/proc/<pid>/stat`, the same on every Linux.
 const TICKS: f64 = 100.0;
 
-/// `idle_tenants` and `idle_tenants_p95`: a watch of each of many tenants, in which nothing happens.
+/// `idle_tenants` and `idle_tenants_p95`: each of many tenants has an idle watch.
 pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let count = stage.options.idle_tenants();
     let calm = stage.tenant().await?;
@@ -65,7 +65,7 @@ pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     Ok(vec![Measured { name: "idle_tenants", value, baseline: None }, p95])
 }
 
-/// `many_tenants`: the call that suffers most from tenants beside it, of which each call goes to another one.
+/// `many_tenants`: the call that suffers most from many tenants, if each call is for another one.
 ///
 /// Each tenant has what the one has, and Postgres writes no checkpoint between the copies and the calls. After a
 /// checkpoint, the first write to a page writes all of the page, and each tenant has pages of its own: that is
@@ -97,10 +97,10 @@ pub(crate) async fn many(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     Ok(measured.into_iter().collect())
 }
 
-/// The calls of [`many`].
+/// The kinds of calls of [`many`].
 const KINDS: [&str; 4] = ["GetCustomer", "CreateMessage", "CreateCustomer", "GetAiContext"];
 
-/// A tenant, or many that have what it has.
+/// One tenant, or many tenants with the same data.
 struct Tenants<'t> {
     calm: &'t Tenant,
     ids: Option<Ids>,
@@ -108,12 +108,12 @@ struct Tenants<'t> {
 }
 
 impl Tenants<'_> {
-    /// The tenant of a call.
+    /// Returns the tenant of a call.
     fn of(&self, number: u64) -> Uuid {
         self.ids.map_or(self.calm.id, |ids| ids.id(1 + number * STRIDE % ids.count))
     }
 
-    /// The median of each kind of call, in milliseconds.
+    /// Returns the median of each kind of call, in milliseconds.
     async fn medians(&self, stage: &Stage<'_>, channel: &Channel) -> Result<[f64; 4]> {
         let round = stage.options.round();
         let mut number = 0;
@@ -144,7 +144,7 @@ impl Tenants<'_> {
         });
         let messages = quantile(&messages.await?, 0.5)?;
         let customers = one_by_one(round, async || {
-            // A name that many have takes longer for its slug.
+            // A name that many customers share takes longer, because of its slug.
             let business_name = Uuid::new_v4().to_string();
             let customer = Some(pb::Customer { business_name, ..Default::default() });
             let request = pb::CreateCustomerRequest { customer, ..Default::default() };
@@ -167,7 +167,7 @@ impl Tenants<'_> {
     }
 }
 
-/// The milliseconds of each lookup of a customer in a round.
+/// Returns the milliseconds of each lookup of a customer in a round.
 async fn get_customer(stage: &Stage<'_>, channel: &Channel, calm: &Tenant) -> Result<Vec<f64>> {
     stage.settle().await?;
     let request = pb::GetCustomerRequest { id: calm.customer.to_string(), ..Default::default() };
@@ -179,8 +179,8 @@ async fn get_customer(stage: &Stage<'_>, channel: &Channel, calm: &Tenant) -> Re
     .await
 }
 
-/// Seconds that the service and the processes of Postgres that serve it were busy so far. A process that ends
-/// meanwhile is not counted.
+/// Returns the seconds that the service and its Postgres processes were busy so far. A process that ends meanwhile is
+/// not counted.
 async fn busy(stage: &Stage<'_>) -> Result<f64> {
     let backends = stage
         .sql
@@ -198,10 +198,10 @@ async fn busy(stage: &Stage<'_>) -> Result<f64> {
     Ok(sum)
 }
 
-/// The same of one process; none where it is gone, or the system does not tell.
+/// Returns the same for one process; `None` if it has ended, or the system has no such number.
 fn busy_of(pid: Pid) -> Option<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    // The name is in parentheses and may have blanks; the times are the 12th and 13th field after it.
+    // The name is in parentheses and may contain spaces; the times are the 12th and 13th field after it.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some((user + system) / TICKS)

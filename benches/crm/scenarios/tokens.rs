@@ -1,4 +1,4 @@
-//! Messages that arrive as a model writes them, each with a watcher.
+//! Messages that arrive while a model writes them, each with a watcher.
 
 use std::time::Duration;
 
@@ -22,26 +22,26 @@ use crate::report::Measured;
 use crate::stage::Stage;
 use crate::{Result, client, writers};
 
-/// Messages in progress at once.
+/// The number of messages in progress.
 const MESSAGES: u32 = 200;
 
-/// From one delta of a message to the next: 50 in a second, a quick model.
+/// The time between two deltas of a message: 50 per second, as from a fast model.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Bytes of the deltas in turn, as tokens have them.
+/// The bytes of the deltas in turn, as tokens have them.
 const LENGTHS: [u32; 5] = [5, 12, 20, 8, 15];
 
-/// Connections of the writers, and as many of the watchers.
+/// The connections of the writers, and also of the watchers.
 const CONNECTIONS: usize = 8;
 
-/// Requests of a writer that wait to be sent. They never do, but a task must not wait for another
-/// before its next delta is due.
+/// The requests of a writer that may wait to be sent. In practice none waits, but a task must not wait for another
+/// one before its next delta is due.
 const AHEAD: usize = 64;
 
-/// How long Postgres may keep what an idle connection counted to itself: 10 s, and a bit.
+/// How long Postgres may keep the counts of an idle connection to itself: 10 s, and a bit.
 const STATISTICS_DELAY: Duration = Duration::from_secs(11);
 
-/// The key of a message that is alone in its conversation.
+/// The key of the only message in its conversation.
 const KEY: &str = "tokens";
 
 /// `token_delta_p99` and `token_rows_per_delta`.
@@ -64,17 +64,17 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
-/// Rows of text that were ever written.
+/// Returns the number of text rows that were ever written.
 async fn rows(stage: &Stage<'_>) -> Result<f64> {
     let sql = "SELECT n_tup_ins::float8 FROM pg_stat_user_tables WHERE relname = 'message_pieces'";
     Ok(stage.sql.query_one(sql, &[]).await?.get(0))
 }
 
-/// What is sent of every message.
+/// The deltas of every message.
 #[derive(Clone, Copy)]
 struct Script {
     deltas: u32,
-    /// Deltas that come first and do not count.
+    /// The first deltas, which do not count.
     warm: u32,
 }
 
@@ -84,20 +84,20 @@ impl Script {
         Self { deltas: count(WARM_UP + round), warm: count(WARM_UP) }
     }
 
-    /// Bytes of the text before a delta.
+    /// Returns the bytes of the text before a delta.
     fn offset(number: u32) -> u32 {
         let turns = LENGTHS.len() as u32;
         let whole = number / turns * LENGTHS.iter().sum::<u32>();
         whole + LENGTHS.iter().take((number % turns) as usize).sum::<u32>()
     }
 
-    /// Bytes of the whole text.
+    /// Returns the bytes of the whole text.
     fn length(self) -> u32 {
         Self::offset(self.deltas)
     }
 }
 
-/// When the deltas of a message are due.
+/// The times at which the deltas of a message are due.
 #[derive(Clone, Copy)]
 struct Schedule {
     script: Script,
@@ -114,7 +114,7 @@ impl Schedule {
     }
 }
 
-/// How late every delta was told in a round, in milliseconds.
+/// Returns how late every delta reached its watcher in a round, in milliseconds.
 async fn round(stage: &Stage<'_>, script: Script) -> Result<Vec<f64>> {
     let conversations = stage.fresh_conversations(MESSAGES.into()).await?;
     let watching = client::channels(stage.address, CONNECTIONS).await?;
@@ -147,8 +147,8 @@ async fn round(stage: &Stage<'_>, script: Script) -> Result<Vec<f64>> {
     Ok(late)
 }
 
-/// Takes the text of a message until it is finished, and says how late each delta was told. A delta is
-/// told when its last byte is, however it was put together with others.
+/// Receives the text of a message until it is finished, and returns how late each delta came. A delta has come when
+/// its last byte has, however the service combined it with others.
 async fn watch(mut events: Events, schedule: Schedule) -> Result<Vec<f64>> {
     let mut late = Vec::with_capacity(schedule.script.deltas as usize);
     let mut told = 0;
@@ -178,7 +178,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Opens a message, and waits until it is there.
+    /// Starts a message, and waits until it is stored.
     async fn start(channel: &Channel, tenant: Uuid, conversation_id: String) -> Result<Self> {
         let (requests, outgoing) = mpsc::channel(AHEAD);
         let mut client = client::conversations(channel, tenant)?;
@@ -193,7 +193,7 @@ impl Writer {
         Ok(Self { requests, answers })
     }
 
-    /// Sends every delta when it is due, then finishes the message.
+    /// Sends every delta when it is due, and then finishes the message.
     async fn write(self, schedule: Schedule) -> Result<()> {
         let Self { requests, mut answers } = self;
         let send = async move {
@@ -226,7 +226,7 @@ impl Writer {
     }
 }
 
-/// A request for the conversation of the one before.
+/// Returns a request for the conversation of the previous request.
 fn request(action: Command) -> AddMessageRequest {
     AddMessageRequest { conversation_id: String::new(), command: Some(action) }
 }

@@ -1,4 +1,4 @@
-//! From the ack of a message to those who watch its conversation.
+//! The time from the ack of a message to the watchers of its conversation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,29 +22,31 @@ use crate::stage::{Stage, TENANTS};
 use crate::writers::{self, Keys};
 use crate::{Result, client};
 
-/// Conversations that are watched.
+/// The number of watched conversations.
 const CONVERSATIONS: usize = 100;
 
-/// Watchers in all: ten of each conversation.
+/// The total number of watchers: ten of each conversation.
 const WATCHERS: usize = 1_000;
 
-/// Connections that the watchers share: some tens of watchers on each.
+/// The connections that the watchers share, with some tens of watchers each.
 const CONNECTIONS: usize = 20;
 
-/// Streams that write, each to five conversations. They are dealt out to the tenants in turn, so that
-/// with a multiple of those, the conversations of a stream are of one tenant.
+/// The streams that write, each to five conversations. They are assigned to the tenants in turn.
+/// Their number is a multiple of the tenants', so the conversations of a stream belong to one
+/// tenant.
 const WRITERS: usize = 5 * TENANTS;
 
-/// From one message to the next, of all streams together: 1,000 in a second.
+/// The time between two messages, over all streams together: 1,000 per second.
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// Watches that are being opened at once: each asks the database, which answers some at a time.
+/// The watches that are opened at the same time: each queries the database, which answers some at a
+/// time.
 pub(super) const OPENING: usize = 16;
 
-/// How long before the first message is due: no stream is late with it.
+/// The time before the first message is due, so that no stream is late with it.
 pub(super) const LEAD: Duration = Duration::from_millis(200);
 
-/// How long after the last message is due it may be told: beyond that it is lost.
+/// How long after the last message is due its event may come. After that it is lost.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
 
 /// A watch of a conversation.
@@ -72,7 +74,7 @@ pub(super) async fn open_whole(
     conversation_id: String,
     include_deltas: bool,
 ) -> Result<Events> {
-    // Whatever the answer to "from now on" means while it is on its way: nothing is missed.
+    // So nothing is missed, whatever "from now on" means while the request is on its way.
     let start = Some(Start::AfterSequence(0));
     open(channel, tenant, WatchConversationRequest { conversation_id, start, include_deltas }).await
 }
@@ -81,7 +83,7 @@ async fn open(channel: &Channel, tenant: Uuid, request: WatchConversationRequest
     Ok(client::conversations(channel, tenant)?.watch_conversation(request).await?.into_inner())
 }
 
-/// The next event of a watch, which must not end.
+/// Returns the next event of a watch, which must not end.
 pub(super) async fn next(events: &mut Events, limit: Instant) -> Result<Event> {
     loop {
         let response = timeout_at(limit, events.message()).await;
@@ -93,17 +95,17 @@ pub(super) async fn next(events: &mut Events, limit: Instant) -> Result<Event> {
     }
 }
 
-/// When messages are due, and when their acks were here.
+/// When messages are due, and when their acks came.
 struct Schedule {
     begin: Instant,
-    /// Microseconds from the beginning, by the number of the message; 0 where there is no ack.
+    /// Microseconds from the beginning, by the number of the message; 0 if there is no ack.
     acked: Vec<AtomicU64>,
 }
 
 impl Schedule {
     fn new(round: Duration) -> Result<Self> {
         let messages = (WARM_UP + round).as_millis() / INTERVAL.as_millis();
-        // Each conversation has as many as the others.
+        // All conversations have the same number of messages.
         let messages = usize::try_from(messages)?.next_multiple_of(CONVERSATIONS);
         let acked = (0..messages).map(|_| AtomicU64::new(0)).collect();
         Ok(Self { begin: Instant::now() + LEAD, acked })
@@ -113,28 +115,28 @@ impl Schedule {
         Ok(self.begin + INTERVAL * u32::try_from(number)?)
     }
 
-    /// Microseconds from the beginning to now.
+    /// Returns the microseconds from the beginning to now.
     fn now(&self) -> u64 {
         u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// When nobody waits for anything any more.
+    /// Returns the time at which all waits end.
     fn limit(&self) -> Result<Instant> {
         Ok(self.due(self.acked.len())? + GRACE)
     }
 
-    /// Milliseconds from the ack of a message to a watcher who was told at `told`; none where the
-    /// watcher was told first.
+    /// Returns the milliseconds from the ack of a message to the event at `told`; 0 if the event
+    /// came first.
     fn lateness(&self, number: usize, told: u64) -> Result<f64> {
         let acked = self.acked.get(number).ok_or("a message that nobody sent")?.load(Ordering::Relaxed);
         Ok(milliseconds(Duration::from_micros(told.saturating_sub(acked))))
     }
 }
 
-/// What a watcher was told: numbers of messages, and when.
+/// The events of a watcher: numbers of messages, with times.
 type Told = Vec<(usize, u64)>;
 
-/// How late everything was told in a round, in milliseconds.
+/// Returns how late every event came in a round, in milliseconds.
 async fn round(stage: &Stage<'_>) -> Result<Vec<f64>> {
     let conversations = stage.fresh_conversations(CONVERSATIONS as u64).await?;
     let channels = client::channels(stage.address, CONNECTIONS).await?;
@@ -162,7 +164,7 @@ async fn round(stage: &Stage<'_>) -> Result<Vec<f64>> {
     Ok(late)
 }
 
-/// Takes all messages of a conversation.
+/// Receives all messages of a conversation.
 async fn watch(mut events: Events, schedule: Arc<Schedule>) -> Result<Told> {
     let (expected, limit) = (schedule.acked.len() / CONVERSATIONS, schedule.limit()?);
     let mut told = Vec::with_capacity(expected);
@@ -175,7 +177,7 @@ async fn watch(mut events: Events, schedule: Arc<Schedule>) -> Result<Told> {
     Ok(told)
 }
 
-/// Sends all messages when they are due, and takes their acks.
+/// Sends all messages when they are due, and receives their acks.
 async fn write_all(
     stage: &Stage<'_>,
     conversations: &[(Uuid, String)],
@@ -185,7 +187,7 @@ async fn write_all(
     let keys = Keys::new();
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
-        // Messages go round the conversations, so those of a writer stay the same.
+        // Messages go to the conversations in turn, so a writer always has the same ones.
         let mine: Vec<_> = conversations.iter().skip(writer).step_by(WRITERS).cloned().collect();
         writers.spawn(write(channel.clone(), mine, writer, keys, Arc::clone(schedule)));
     }

@@ -1,5 +1,5 @@
-//! What it costs to be watched: a replica whose metrics are scraped, and one that has a span for each call and sends it to a
-//! collector, each against a replica that is not watched.
+//! The cost of observation: a replica whose metrics are scraped, and one that sends a span of each call to a
+//! collector, each compared with a replica without either.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -24,10 +24,10 @@ use crate::report::Measured;
 use crate::service::Service;
 use crate::stage::Stage;
 
-/// How often metrics are scraped: fifteen times as often as Prometheus does it by default.
+/// The time between two scrapes: fifteen times as often as Prometheus does it by default.
 const SCRAPED_EVERY: Duration = Duration::from_secs(1);
 
-/// What the service says before the address of its metrics.
+/// The service's output before the address of its metrics.
 const METRICS: &str = "  metrics    http://";
 
 /// `metered_append` and `metered_get_customer`.
@@ -77,7 +77,7 @@ async fn compare(
     Ok(measured)
 }
 
-/// Scrapes until it is dropped, or nobody answers any more.
+/// Scrapes until it is dropped, or the service refuses the connection.
 async fn scrape(address: SocketAddr) -> std::io::Result<()> {
     loop {
         let mut tcp = TcpStream::connect(address).await?;
@@ -87,7 +87,7 @@ async fn scrape(address: SocketAddr) -> std::io::Result<()> {
     }
 }
 
-/// A collector that takes everything and keeps nothing.
+/// A collector that accepts everything and stores nothing.
 struct Collector;
 
 #[tonic::async_trait]

@@ -1,4 +1,4 @@
-//! What an operator does with keys.
+//! What an operator does with API keys.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use super::secret::Secret;
 use super::store::{self, ApiKey, NewRow};
 use crate::auth::{Scopes, Tenants};
 
-/// A key to make.
+/// A key to create.
 #[derive(Debug, Clone)]
 pub struct NewKey {
-    /// Whose it is, in the words of the operator.
+    /// The key's holder, in the words of the operator.
     pub name: String,
     /// The tenants that it may be used for.
     pub tenants: Tenants,
     /// What it may be used for.
     pub scopes: Scopes,
-    /// How long; for ever where not said.
+    /// How long the key is valid; without an end if `None`.
     pub lifetime: Option<Duration>,
 }
 
-/// Makes a key, and gives its secret, which nobody can find out again.
+/// Creates a key and returns its secret, which cannot be read again later.
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn create(
     connection: &mut AsyncPgConnection,
     new: &NewKey,
@@ -46,20 +46,20 @@ pub async fn create(
     Ok((store::insert(connection, row).await?, secret))
 }
 
-/// All keys, the oldest first.
+/// Returns all keys, the oldest first.
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn list(connection: &mut AsyncPgConnection) -> diesel::QueryResult<Vec<ApiKey>> {
     store::list(connection).await
 }
 
-/// Revokes a key, and gives it; `None` where there is none with this id.
+/// Revokes a key and returns it; `None` if no key has this id.
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn revoke(connection: &mut AsyncPgConnection, id: Uuid) -> diesel::QueryResult<Option<ApiKey>> {
     store::revoke(connection, id).await
 }

@@ -1,7 +1,7 @@
-//! Looks keys up in the database, many at a time, and looks at those that are in use again and again.
+//! Looks keys up in the database, many at a time, and checks the keys in use again and again.
 //!
-//! One task with one connection, which is none of those that serve tenants. So a key is looked up once
-//! however many calls bring it, guesses cost one statement at a time, and a full pool locks nobody out.
+//! It is one task with a connection of its own, not one of those that serve tenants. So a key is looked up once for
+//! all calls that use it, guesses cost one statement at a time, and a full pool locks no caller out.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,20 +22,20 @@ use crate::auth::Bounds;
 use crate::db::{Target, Wire};
 use crate::error::{Error, Result};
 
-/// Keys of one statement.
+/// The maximum number of keys per statement.
 const AT_ONCE: usize = 1_000;
 
-/// How long a statement, or a connection, may take. Calls wait for it.
+/// How long a statement, or opening a connection, may take. Calls wait for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Postgres keeps that time too: a statement that waits for a lock does not notice that its client has
-/// left, and the next would wait beside it.
+/// Postgres enforces the same limit: a statement that waits for a lock does not notice that its client has left, and
+/// the next statement would wait beside it.
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '2s'";
 
-/// How often the use of a key is written down.
+/// How often the use of a key is stored.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
-/// Somebody calls with this key.
+/// A call's question about the key with this hash.
 pub(super) struct Question {
     pub(super) hash: Hash,
     pub(super) reply: oneshot::Sender<Result<Found>>,
@@ -50,13 +50,13 @@ pub(super) struct Clerk {
     in_use: HashMap<Hash, InUse>,
 }
 
-/// A key that is remembered, or that somebody has a stream open with, or whose use is not written down.
+/// A key that is remembered, that has an open stream, or whose use is not stored yet.
 struct InUse {
     id: Uuid,
     revision: i64,
     known: Weak<Known>,
     revoked: Weak<CancellationToken>,
-    /// Whether it was used since that was last written down.
+    /// Whether the key was used since its use was last stored.
     used: Arc<AtomicBool>,
     touched: Option<Instant>,
 }
@@ -73,7 +73,7 @@ impl Clerk {
         Self { target, bounds, memory, wire: None, in_use: HashMap::new() }
     }
 
-    /// Answers until nobody can ask any more.
+    /// Answers until all senders of questions are dropped.
     pub(super) async fn run(mut self, questions: &mut mpsc::Receiver<Question>) {
         // Twice within the bound, so that one look may be late.
         let mut look = interval(self.bounds.revocation / 2);
@@ -107,12 +107,12 @@ impl Clerk {
                 Ok(found) => Ok(found.get(&hash).cloned().unwrap_or(Found::Nobody { asked })),
                 Err(cause) => Err(Error::database_unavailable(cause.clone())),
             };
-            // Whoever does not wait any more does not need it.
+            // A caller that has stopped waiting does not need the answer.
             let _ = reply.send(found);
         }
     }
 
-    /// Remembers what there is of these keys, and what there is not.
+    /// Remembers which of these keys exist, and which do not.
     fn learn(&mut self, hashes: &[Hash], rows: &[ApiKey], asked: Instant) -> HashMap<Hash, Found> {
         let mut rows: HashMap<_, _> = rows.iter().filter_map(|row| Some((row.hash()?, row))).collect();
         let found = hashes.iter().map(|hash| {
@@ -126,7 +126,7 @@ impl Clerk {
         found.collect()
     }
 
-    /// A key as its row says, the same one for all who have it.
+    /// Returns the key of a row. All holders of an unchanged row share its revocation.
     fn know(&mut self, hash: Hash, row: &ApiKey, asked: Instant) -> Arc<Known> {
         let former = self.in_use.remove(&hash).filter(|former| former.is(row));
         let revoked = former.as_ref().and_then(|former| former.revoked.upgrade()).unwrap_or_default();
@@ -144,7 +144,7 @@ impl Clerk {
         known
     }
 
-    /// Looks whether the keys that are in use are still what they were, and writes down that they are.
+    /// Stores the use of keys, and checks whether the keys in use are unchanged.
     async fn look_again(&mut self) {
         self.touch().await;
         self.in_use
@@ -172,7 +172,7 @@ impl Clerk {
                 }
                 continue;
             }
-            // Revoked, or changed or deleted by hand: who calls next is looked up anew.
+            // Revoked, or changed or deleted by hand: the next call looks the key up again.
             if let Some(revoked) = in_use.revoked.upgrade() {
                 revoked.cancel();
             }
@@ -211,7 +211,7 @@ impl Clerk {
         self.commit(wire).await
     }
 
-    /// A connection in a transaction: the one that there is, or a new one where it was lost.
+    /// Returns a connection in a transaction: the existing one, or a new one if it was lost.
     async fn begin(&mut self) -> Result<Wire, String> {
         if let Some(mut wire) = self.wire.take().filter(|wire| !wire.is_given_up())
             && begin(&mut wire).await.is_ok()
@@ -225,7 +225,7 @@ impl Clerk {
         Ok(wire)
     }
 
-    /// Ends the transaction, and keeps the connection, which is given up where anything failed.
+    /// Ends the transaction and keeps the connection. After an error the connection is dropped.
     async fn commit(&mut self, mut wire: Wire) -> Result<(), String> {
         ask(&mut wire, async |connection| connection.batch_execute("COMMIT").await).await?;
         self.wire = Some(wire);

@@ -24,18 +24,18 @@ pub use actions::{NewKey, create, list, revoke};
 pub use secret::Secret;
 pub use store::ApiKey;
 
-/// Calls that wait until their key is looked up. More are refused: the database does not keep up.
+/// How many calls may wait until their key is looked up. More are refused: the database is too slow then.
 const WAITING: usize = 1_024;
 
-/// What was found of keys, by the hashes of their secrets.
+/// The results of lookups, by the hash of the secret.
 type Memory = Cache<Hash, Found>;
 
-/// Takes API keys.
+/// Accepts API keys.
 pub(super) struct ApiKeys {
     bounds: Bounds,
     memory: Arc<Memory>,
     questions: mpsc::Sender<Question>,
-    /// The other end, for who answers.
+    /// The receiving end, for the task that answers.
     asked: Mutex<mpsc::Receiver<Question>>,
 }
 
@@ -46,23 +46,23 @@ impl ApiKeys {
         Self { bounds, memory, questions, asked: Mutex::new(asked) }
     }
 
-    /// How often something was remembered, and how often not.
+    /// Returns how often a key was found in memory, and how often not.
     pub(super) fn lookups(&self) -> (u64, u64) {
         (self.memory.hits(), self.memory.misses())
     }
 
-    /// Looks keys up for those who wait.
+    /// Looks keys up for the calls that wait.
     pub(super) async fn look_up(&self, target: Target) {
         let mut asked = self.asked.lock().await;
         Clerk::new(target, self.bounds, Arc::clone(&self.memory)).run(&mut asked).await;
     }
 
-    /// Who has the key with this secret.
+    /// Returns the principal whose key has this secret.
     ///
     /// # Errors
     ///
-    /// `CREDENTIAL_INVALID`, `CREDENTIAL_REVOKED`, `CREDENTIAL_EXPIRED`; UNAVAILABLE where the database
-    /// does not answer.
+    /// `CREDENTIAL_INVALID`, `CREDENTIAL_REVOKED`, `CREDENTIAL_EXPIRED`; UNAVAILABLE if the database does not answer,
+    /// or too many calls wait.
     pub(super) async fn admit(&self, secret: &str) -> Result<Admitted> {
         let hash =
             secret::hash(secret).ok_or_else(|| invalid("the API key is malformed; was all of it copied?"))?;
@@ -87,18 +87,18 @@ impl ApiKeys {
     }
 }
 
-/// What there is of a key.
+/// The result of a lookup.
 #[derive(Clone)]
 enum Found {
     Key(Arc<Known>),
-    /// Nothing, when it was last asked for.
+    /// There was no key when it was last looked up.
     Nobody {
         asked: Instant,
     },
 }
 
 impl Found {
-    /// For how long it has not been looked at.
+    /// The time since the last lookup.
     fn age(&self) -> Duration {
         match self {
             Self::Key(known) => known.age(),
@@ -107,14 +107,14 @@ impl Found {
     }
 }
 
-/// A key that is there, as it was when it was first looked at.
+/// An existing key, as it was when it was first looked up.
 struct Known {
     admitted: Admitted,
     born: Instant,
-    /// Milliseconds after `born` at which it was last found to be still so.
+    /// The milliseconds after `born` at which the key was last found unchanged.
     seen: AtomicU64,
-    /// Whether it was used since that was last written down. Who writes it down has it too, also when the key is no
-    /// longer remembered.
+    /// Whether the key was used since its use was last stored. The clerk, which stores it, shares this flag, even
+    /// when the key is no longer remembered.
     used: Arc<AtomicBool>,
 }
 

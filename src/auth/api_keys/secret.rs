@@ -7,30 +7,30 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::bearer::KEY_PREFIX;
 
-/// Random bytes of a secret: nobody can guess 256 bits, nor find them by their hash.
+/// The random bytes of a secret: 256 bits can neither be guessed nor found from their hash.
 const BYTES: usize = 32;
 
-/// What of a secret is kept. Neither salt nor stretching would add anything: they are for secrets that
-/// people choose. That it is looked up by an index tells nobody anything either, since whoever does not
-/// know a secret cannot choose what its hash begins with.
+/// What is stored of a secret. Salt and stretching would add nothing: they protect secrets that people choose. The
+/// lookup by an index leaks nothing either, since a caller that does not know a secret cannot choose the first bytes
+/// of its hash.
 pub(super) type Hash = [u8; 32];
 
-/// What somebody who calls with a key has to know. Shown once, and kept nowhere.
+/// The text that a caller must send to use a key. It is shown once and stored nowhere.
 pub struct Secret(String);
 
 impl Secret {
-    /// A new one, of the operating system's randomness.
+    /// Creates a secret from the operating system's randomness.
     ///
     /// # Errors
     ///
-    /// Where there is none to be had.
+    /// If the system has no randomness.
     pub(super) fn new() -> Result<Self, ring::error::Unspecified> {
         let mut bytes = [0; BYTES];
         SystemRandom::new().fill(&mut bytes)?;
         Ok(Self(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// The text that is sent.
+    /// The text that a caller sends.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -40,8 +40,8 @@ impl Secret {
     }
 }
 
-/// The hash of a text that may be a secret; none for one that no secret looks like, which nobody has to
-/// look up.
+/// Returns the hash of a text that may be a secret; `None` if the text cannot be a secret, so that no lookup is
+/// needed.
 pub(super) fn hash(text: &str) -> Option<Hash> {
     let decoded = URL_SAFE_NO_PAD.decode(text.strip_prefix(KEY_PREFIX)?).ok()?;
     (decoded.len() == BYTES).then(|| Sha256::digest(text).into())

@@ -1,4 +1,4 @@
-//! `api_keys`: rows of the service, not of a tenant, on a connection of its owner.
+//! `api_keys`: rows of the service, not of a tenant, read on a connection with the owner's rights.
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::now;
@@ -12,31 +12,31 @@ use crate::db::schema::api_keys::{self, dsl};
 use crate::pb::AccessScope;
 use crate::rpc::words::Word;
 
-/// A key, without what could be used as one.
+/// A key, without its secret or anything else that could be used as a key.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = api_keys, check_for_backend(diesel::pg::Pg))]
 pub struct ApiKey {
-    /// Its name in logs.
+    /// The key's id, by which logs name it.
     pub id: Uuid,
-    /// Whose it is, in the words of the operator.
+    /// The key's holder, in the words of the operator.
     pub name: String,
     secret_hash: Vec<u8>,
     all_tenants: bool,
     tenants: Vec<Option<Uuid>>,
     scopes: Vec<Option<String>>,
-    /// When it ends, if it does.
+    /// When the key expires; `None` if it does not.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was last used, to about a minute.
+    /// When the key was last used, to about a minute.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// When it was revoked, if it was.
+    /// When the key was revoked; `None` if it was not.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: DateTime<Utc>,
     pub(super) revision: i64,
 }
 
 impl ApiKey {
-    /// The tenants that it may be used for.
+    /// The tenants that the key may be used for.
     pub fn tenants(&self) -> Tenants {
         if self.all_tenants {
             return Tenants::All;
@@ -44,18 +44,18 @@ impl ApiKey {
         Tenants::Only(self.tenants.iter().flatten().map(|tenant| TenantId(*tenant)).collect())
     }
 
-    /// What it may be used for.
+    /// What the key may be used for.
     pub fn scopes(&self) -> Scopes {
         Scopes::of(self.scopes.iter().flatten().filter_map(|word| grants::scope(word)))
     }
 
-    /// The hash of its secret; none where the row is broken.
+    /// The hash of the key's secret; `None` if the row is corrupt.
     pub(super) fn hash(&self) -> Option<Hash> {
         Hash::try_from(self.secret_hash.as_slice()).ok()
     }
 }
 
-/// What a key is made of.
+/// The values of a new key.
 pub(super) struct NewRow<'a> {
     pub(super) id: Uuid,
     pub(super) name: &'a str,
@@ -90,13 +90,13 @@ pub(super) async fn list(connection: &mut AsyncPgConnection) -> QueryResult<Vec<
     dsl::api_keys.select(ApiKey::as_select()).order(dsl::id).load(connection).await
 }
 
-/// Those with these hashes, as far as there are any.
+/// Returns the keys with these hashes that exist.
 pub(super) async fn find(connection: &mut AsyncPgConnection, hashes: &[Hash]) -> QueryResult<Vec<ApiKey>> {
     let hashes: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
     dsl::api_keys.filter(dsl::secret_hash.eq_any(hashes)).select(ApiKey::as_select()).load(connection).await
 }
 
-/// Revokes a key, and gives it; one that was revoked stays as it was. `None` where there is none.
+/// Revokes a key and returns it; a revoked key stays as it was. `None` if no key has this id.
 pub(super) async fn revoke(connection: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Option<ApiKey>> {
     diesel::update(dsl::api_keys.find(id).filter(dsl::revoked_at.is_null()))
         .set((dsl::revoked_at.eq(now), dsl::updated_at.eq(now), dsl::revision.eq(dsl::revision + 1)))
@@ -105,7 +105,7 @@ pub(super) async fn revoke(connection: &mut AsyncPgConnection, id: Uuid) -> Quer
     dsl::api_keys.find(id).select(ApiKey::as_select()).first(connection).await.optional()
 }
 
-/// Writes down that keys were used just now.
+/// Stores that keys were used just now.
 pub(super) async fn touch(connection: &mut AsyncPgConnection, ids: &[Uuid]) -> QueryResult<usize> {
     diesel::update(dsl::api_keys.filter(dsl::id.eq_any(ids)))
         .set(dsl::last_used_at.eq(now))

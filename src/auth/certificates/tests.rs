@@ -6,7 +6,7 @@ use crate::pb::{AccessScope, ErrorReason};
 
 const TENANT: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
-/// A certificate for these names, until the end of a year.
+/// A certificate for these names, valid until the end of a year.
 fn certificate(names: &[SanType], last_year: i32) -> PeerCertificate {
     let mut params = CertificateParams::default();
     params.subject_alt_names = names.to_vec();

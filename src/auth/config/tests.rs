@@ -20,7 +20,7 @@ fn at_home() -> Surroundings {
     Surroundings { listen, tls: false, client_ca: false, trust_tenant_header: false }
 }
 
-/// On an address that others reach.
+/// On an address that other machines can reach.
 fn outside() -> Surroundings {
     Surroundings { listen: "0.0.0.0:50051".parse().expect("an address"), ..at_home() }
 }
@@ -47,7 +47,7 @@ fn callers_are_believed_only_where_nobody_else_can_be_one() {
     accepted("", Surroundings { listen: "[::1]:50051".parse().expect("an address"), ..at_home() });
     accepted("", Surroundings { trust_tenant_header: true, ..outside() });
     refused("", outside(), &["0.0.0.0:50051", "--listen 127.0.0.1:50051", "--auth", "--trust-tenant-header"]);
-    // Also behind TLS, which says who the server is and not who its clients are.
+    // Also with TLS, which proves the server's identity and not that of its clients.
     refused("", Surroundings { tls: true, ..outside() }, &["--trust-tenant-header"]);
 }
 

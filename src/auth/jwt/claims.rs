@@ -1,4 +1,4 @@
-//! What a token says of whoever has it.
+//! What a token says about its holder.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use crate::auth::{Principal, Scopes, grants, invalid};
 use crate::error::Result;
 
-/// Characters of a subject: what OpenID Connect allows, and what the audit log has room for.
+/// The maximum number of characters of a subject: what OpenID Connect allows, and what fits into
+/// the audit log.
 const MAX_SUBJECT: usize = 255;
 
-/// What the claims of grants are called.
+/// The names of the claims with grants.
 pub(super) struct Names {
     pub(super) tenants: String,
     pub(super) scope: String,
@@ -22,7 +23,7 @@ pub(super) struct Names {
 pub(super) struct Claims(Map<String, Value>);
 
 impl Claims {
-    /// When the token ends. jsonwebtoken has made sure that it says so.
+    /// When the token ends. jsonwebtoken has checked that the claim exists.
     pub(super) fn expiry(&self) -> Option<SystemTime> {
         let expiry = self.0.get("exp")?;
         let seconds = match expiry.as_u64() {
@@ -32,11 +33,11 @@ impl Claims {
         SystemTime::UNIX_EPOCH.checked_add(seconds)
     }
 
-    /// Who has the token, and what it grants.
+    /// Returns the holder of the token, and what the token grants.
     ///
     /// # Errors
     ///
-    /// `CREDENTIAL_INVALID` for a subject that is no name.
+    /// `CREDENTIAL_INVALID` for a subject that cannot be a name.
     pub(super) fn principal(&self, names: &Names) -> Result<Principal> {
         let subject = self.0.get("sub").and_then(Value::as_str).unwrap_or_default();
         if subject.is_empty() || subject.chars().count() > MAX_SUBJECT || subject.contains(char::is_control) {
@@ -50,7 +51,8 @@ impl Claims {
     }
 }
 
-/// A claim that is one text with words in it, or a list of them. Anything else grants nothing.
+/// Returns the words of a claim that is one text, or a list of words. Any other claim grants
+/// nothing.
 fn words(claim: Option<&Value>) -> impl Iterator<Item = &str> {
     let listed = claim.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let text = claim.and_then(Value::as_str).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The cryptography of tokens, by ring: it is in the service for TLS anyway, and needs neither the `rsa`
-//! crate of jsonwebtoken's pure Rust, which has an open advisory, nor the long C build of aws-lc.
+//! The cryptography of tokens, by ring. The service has ring for TLS anyway. It needs neither the `rsa` crate of
+//! jsonwebtoken's pure Rust variant, which has an open advisory, nor the long C build of aws-lc.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind;
@@ -11,7 +11,7 @@ use ring::signature::{
     VerificationAlgorithm,
 };
 
-/// What verifies tokens. It signs none, and makes no JWKs.
+/// Verifies tokens. It signs none, and creates no JWKs.
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
     verifier_factory: |algorithm, key| {
@@ -20,7 +20,7 @@ static RING: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Has jsonwebtoken use ring. A second call changes nothing.
+/// Makes jsonwebtoken use ring. A second call changes nothing.
 pub(super) fn install() {
     let _ = RING.install_default();
 }
@@ -33,8 +33,8 @@ enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme of an algorithm, for a key of its kind and no other: a public key that passed for a
-    /// secret would make everybody an issuer.
+    /// Returns the scheme of an algorithm, and only for a key of its kind. If a public key were accepted as a secret,
+    /// every caller could issue tokens.
     fn of(algorithm: Algorithm, key: &DecodingKey) -> jsonwebtoken::errors::Result<Self> {
         if key.family() != algorithm.family() {
             return Err(ErrorKind::InvalidAlgorithm.into());

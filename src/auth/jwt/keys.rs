@@ -9,10 +9,10 @@ use x509_cert::spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::auth::validity::Revocation;
 
-/// Bytes of the secret of HS256: as many as its hash has, below which it is the weaker part.
+/// The minimum length of the secret of HS256: that of its hash. A shorter secret would be the weaker part.
 const MIN_SECRET: usize = 32;
 
-/// Bytes of the modulus of an RSA key: 2,048 bits, which is the least that is still safe.
+/// The minimum length of the modulus of an RSA key in bytes: 2,048 bits, the least that is still safe.
 const MIN_RSA: usize = 256;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -25,9 +25,9 @@ pub(super) struct Key {
     kid: Option<String>,
     algorithm: Algorithm,
     decoding: DecodingKey,
-    /// Tells whether a key that was read again is the same.
+    /// Shows whether a key that was read again is the same.
     fingerprint: [u8; 32],
-    /// Cancelled when the issuer has it no more.
+    /// Cancelled when the issuer no longer has the key.
     retired: Revocation,
 }
 
@@ -49,7 +49,7 @@ impl Key {
         &self.decoding
     }
 
-    /// Cancelled when what this key has signed holds no more.
+    /// Cancelled when tokens signed with this key are no longer valid.
     pub(super) fn retired(&self) -> &Revocation {
         &self.retired
     }
@@ -62,9 +62,9 @@ impl Key {
 /// Why there is no key for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Miss {
-    /// No key that it could have been signed with.
+    /// No key could have signed the token.
     Unknown,
-    /// More than one, and the token does not say which.
+    /// More than one key could have signed it, and the token does not say which.
     Ambiguous,
 }
 
@@ -72,7 +72,7 @@ pub(super) enum Miss {
 pub(super) struct Keys(Vec<Key>);
 
 impl Keys {
-    /// Those of a JSON Web Key Set that sign by one of these algorithms. Others in it are for others.
+    /// Reads the keys of a JSON Web Key Set that sign by one of these algorithms. Other keys in it are ignored.
     pub(super) fn of_jwks(text: &[u8], algorithms: &[Algorithm]) -> Result<Self, String> {
         #[derive(serde::Deserialize)]
         struct Set {
@@ -88,7 +88,7 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// The one public key of a PEM file.
+    /// Reads the single public key of a PEM file.
     pub(super) fn of_pem(text: &[u8], algorithms: &[Algorithm]) -> Result<Self, String> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(text)
             .map_err(|_| "it is no PEM file that begins with -----BEGIN PUBLIC KEY-----".to_owned())?;
@@ -99,7 +99,7 @@ impl Keys {
         Ok(Self(vec![key]))
     }
 
-    /// The secret of HS256. A line break at its end is the editor's.
+    /// Reads the secret of HS256. A line break at its end, which editors add, does not belong to it.
     pub(super) fn of_secret(bytes: &[u8]) -> Result<Self, String> {
         let secret = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         if secret.len() < MIN_SECRET {
@@ -108,8 +108,8 @@ impl Keys {
         Ok(Self(vec![Key::new(None, Algorithm::HS256, DecodingKey::from_secret(secret))]))
     }
 
-    /// The key that a token of this algorithm says it is signed with: the one of the same name, or without a name as
-    /// the token is. Where there is none, and the token or the key has no name, the algorithm must tell.
+    /// Returns the key for a token of this algorithm: the key with the token's `kid`, or without a name if the token
+    /// has none. If there is no such key, and the token or the key has no name, the algorithm decides.
     pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&Key, Miss> {
         let of_algorithm = || self.0.iter().filter(move |key| key.algorithm == algorithm);
         let exact = of_algorithm().filter(|key| key.kid.as_deref() == kid);
@@ -120,8 +120,7 @@ impl Keys {
         }
     }
 
-    /// Takes the place of former keys: what was verified with one that is here as well still holds, and
-    /// nothing else.
+    /// Replaces earlier keys. Tokens verified with an earlier key that is still there stay valid; all others end.
     pub(super) fn replace(&mut self, former: &Self) {
         for old in &former.0 {
             match self.0.iter_mut().find(|key| key.is(old)) {
@@ -140,7 +139,7 @@ fn only<'k>(mut keys: impl Iterator<Item = &'k Key>) -> Result<&'k Key, Miss> {
     }
 }
 
-/// A public key of a set, if it verifies signatures by an algorithm that we know.
+/// Returns a public key of a set, if it verifies signatures by a known algorithm.
 fn of_jwk(jwk: &Jwk) -> Option<Key> {
     if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
         return None;
@@ -153,7 +152,7 @@ fn of_jwk(jwk: &Jwk) -> Option<Key> {
         AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
             (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
         }
-        // A secret is no public key, whoever published it.
+        // A secret in a published set is never used as a key.
         _ => return None,
     };
     if jwk.common.key_algorithm.is_some_and(|algorithm| algorithm != named) {

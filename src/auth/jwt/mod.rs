@@ -21,20 +21,20 @@ use claims::{Claims, Names};
 use keys::Miss;
 use source::Source;
 
-/// Tokens that are known to be good. One takes about a kilobyte, a token of 8 KiB that names two hundred
-/// tenants twenty.
+/// The number of verified tokens that are remembered. A token takes about a kilobyte; a token of 8 KiB that names two
+/// hundred tenants takes twenty.
 const REMEMBERED: usize = 10_000;
 
-/// Takes tokens.
+/// Accepts tokens.
 pub(super) struct Tokens {
     source: Source,
     rules: Rules,
     names: Names,
-    /// Tokens that were verified, by their hashes: a token is verified once and not with every call.
+    /// The results for verified tokens, by their hashes: a token is verified once, and not with every call.
     verified: Cache<[u8; 32], Admitted>,
 }
 
-/// What a token must be.
+/// The checks on a token.
 struct Rules {
     algorithms: Vec<Algorithm>,
     issuer: String,
@@ -47,7 +47,7 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// Why there are none, and what to do.
+    /// Why there are no keys, and what to do.
     pub(super) async fn open(config: &AuthConfig, bounds: Bounds) -> Result<Self, String> {
         crypto::install();
         let rules = Rules {
@@ -62,7 +62,7 @@ impl Tokens {
         Ok(Self { source, rules, names, verified: Cache::new(REMEMBERED) })
     }
 
-    /// How often something was remembered, and how often not.
+    /// Returns how often a token was found in memory, and how often not.
     pub(super) fn lookups(&self) -> (u64, u64) {
         (self.verified.hits(), self.verified.misses())
     }
@@ -77,7 +77,7 @@ impl Tokens {
         self.source.follow().await;
     }
 
-    /// Who has this token.
+    /// Returns the principal that has this token.
     ///
     /// # Errors
     ///
@@ -88,11 +88,11 @@ impl Tokens {
             if known.validity.check().is_ok() {
                 return Ok(known);
             }
-            // Verified anew, it is refused for what is wrong with it now.
+            // It is verified again, so that the error names its present fault.
             self.verified.remove(&hash);
         }
         let admitted = self.verify(token).await?;
-        // To the second, jsonwebtoken would take it a little longer than its streams may stay.
+        // jsonwebtoken rounds to seconds, and would accept the token slightly longer than its streams may stay open.
         admitted.validity.check()?;
         self.verified.insert(hash, admitted.clone());
         Ok(admitted)
@@ -115,14 +115,14 @@ impl Tokens {
 }
 
 impl Rules {
-    /// Refuses what no key could make good.
+    /// Refuses tokens that no key can make valid.
     fn check(&self, header: &Header) -> Result<()> {
         if !self.algorithms.contains(&header.alg) {
             return Err(invalid(
                 "the token is signed by an algorithm that this server does not take; have your issuer use one that it takes",
             ));
         }
-        // It says what must be understood, and there is nothing that we would understand.
+        // The header `crit` lists extensions that must be understood; this server supports none.
         if header.crit.is_some() {
             return Err(invalid(
                 "the token has the header crit, which this server does not take; leave it out",
@@ -131,7 +131,7 @@ impl Rules {
         Ok(())
     }
 
-    /// What jsonwebtoken checks.
+    /// Returns the checks for jsonwebtoken.
     fn of(&self, algorithm: Algorithm) -> Validation {
         let mut validation = Validation::new(algorithm);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
@@ -155,7 +155,7 @@ fn unknown(miss: Miss, header: &Header) -> Error {
     }
 }
 
-/// Which check a token failed. What the token says is repeated nowhere.
+/// Returns the error for the check that a token failed. It repeats nothing of the token.
 fn refusal(error: &jsonwebtoken::errors::Error) -> Error {
     match error.kind() {
         ErrorKind::ExpiredSignature => expired(),

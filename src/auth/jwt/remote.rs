@@ -22,7 +22,7 @@ use crate::db::connect;
 /// How long a fetch may take. A call may wait for it, so it is shorter than most deadlines.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Bytes of a set: hundreds of keys with their certificates.
+/// The maximum size of a set in bytes: hundreds of keys with their certificates.
 const MAX_BYTES: usize = 1 << 20;
 
 /// See the module.
@@ -30,14 +30,14 @@ pub(super) struct Remote {
     url: Uri,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     bounds: Bounds,
-    /// Somebody has a token whose key is not known.
+    /// Notified when a token names an unknown key, or an operator asks for a refresh.
     wanted: Notify,
-    /// When the set was last asked for, successfully or not.
+    /// When the set was last requested, successfully or not.
     asked: watch::Sender<Instant>,
 }
 
 impl Remote {
-    /// Nothing is fetched yet.
+    /// Creates it without fetching anything yet.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Remote {
             .with_no_client_auth();
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        // A connection that is used every five minutes is not worth keeping.
+        // A connection that is used every five minutes is not worth keeping open.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self {
             url: uri,
@@ -78,11 +78,11 @@ impl Remote {
         })
     }
 
-    /// The bytes of the set as they are now.
+    /// Fetches the current bytes of the set.
     ///
     /// # Errors
     ///
-    /// Why not, for an operator.
+    /// Why that failed, for an operator.
     pub(super) async fn fetch(&self) -> Result<Bytes, String> {
         let fetched = tokio::time::timeout(PATIENCE, self.get()).await;
         self.asked.send_replace(Instant::now());
@@ -103,8 +103,8 @@ impl Remote {
         body.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
     }
 
-    /// Resolves when it is time to fetch again: sooner where the last time failed, and at once where
-    /// somebody wants a key that is not there.
+    /// Resolves when it is time to fetch again: sooner if the last fetch failed, and at once if a token needs an
+    /// unknown key.
     pub(super) async fn due(&self, failed: bool) {
         let pause = if failed { self.bounds.jwks_pause } else { self.bounds.jwks_refresh };
         tokio::select! {
@@ -113,8 +113,8 @@ impl Remote {
         }
     }
 
-    /// Has the set fetched again for a key that is not known, unless that was done a moment ago: whoever
-    /// makes keys up must not make us ask for each.
+    /// Requests a fetch for an unknown key and waits for it, unless the last fetch was a moment ago. Otherwise a
+    /// client that invents keys could make us fetch for each of them.
     pub(super) async fn want(&self) {
         let mut asked = self.asked.subscribe();
         let last = *asked.borrow_and_update();
@@ -122,11 +122,11 @@ impl Remote {
             return;
         }
         self.wanted.notify_one();
-        // Where nobody fetches, because the service stops, there is nothing to wait for.
+        // If no task fetches, because the service stops, the wait ends at the timeout.
         let _ = tokio::time::timeout(PATIENCE, asked.changed()).await;
     }
 
-    /// Has the set fetched again, because an operator says so.
+    /// Requests a fetch because an operator asks for it.
     pub(super) fn refresh(&self) {
         self.wanted.notify_one();
     }
@@ -141,7 +141,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The client's text says only that it could not connect; its causes say why.
+/// Returns an error with its causes. The client's own text says only that it could not connect.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Where the keys of tokens come from, and those that it gave last.
+//! The place from which the keys of tokens come, and the last keys from there.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,7 +9,7 @@ use super::keys::{Keys, Miss};
 use super::remote::Remote;
 use crate::auth::{AuthConfig, Bounds};
 
-/// Where keys come from.
+/// The place from which keys come.
 enum Place {
     Jwks(PathBuf),
     PublicKey(PathBuf),
@@ -21,7 +21,7 @@ enum Place {
 pub(super) struct Source {
     place: Place,
     algorithms: Vec<Algorithm>,
-    /// The last that were good.
+    /// The last valid keys.
     keys: RwLock<Arc<Keys>>,
 }
 
@@ -30,7 +30,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// Why there are none, and what to do.
+    /// Why there are no keys, and what to do.
     pub(super) async fn open(config: &AuthConfig, bounds: Bounds) -> Result<Self, String> {
         let algorithms: Vec<_> =
             config.jwt_algorithms.iter().map(|signature| signature.algorithm()).collect();
@@ -45,12 +45,12 @@ impl Source {
         Ok(Self { place, algorithms, keys: RwLock::new(Arc::new(keys)) })
     }
 
-    /// The keys as they are known now.
+    /// The current keys.
     pub(super) fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The keys, asked for again where one that a token names is not among them.
+    /// Returns the keys, after fetching them again if the key that a token names is unknown.
     pub(super) async fn keys_with(&self, kid: Option<&str>, algorithm: Algorithm) -> Arc<Keys> {
         let keys = self.keys();
         match (&self.place, keys.find(kid, algorithm)) {
@@ -62,11 +62,11 @@ impl Source {
         }
     }
 
-    /// Reads a file again; has a URL read again.
+    /// Reads a file again, or requests a fetch of a URL.
     ///
     /// # Errors
     ///
-    /// What is wrong with it. The keys stay those that they were.
+    /// What is wrong with the file. The earlier keys stay valid.
     pub(super) fn reload(&self) -> Result<(), String> {
         match &self.place {
             Place::Url(remote) => remote.refresh(),
@@ -75,7 +75,7 @@ impl Source {
         Ok(())
     }
 
-    /// Keeps up with a URL.
+    /// Fetches the keys of a URL again and again.
     pub(super) async fn follow(&self) {
         let Place::Url(remote) = &self.place else { return };
         let mut failed = false;
@@ -110,7 +110,7 @@ impl Place {
             .ok_or_else(|| "There is no place that the keys of tokens come from.".to_owned())
     }
 
-    /// The keys of a file.
+    /// Reads the keys of a file.
     fn read(&self, algorithms: &[Algorithm]) -> Result<Keys, String> {
         let (setting, path): (_, &Path) = match self {
             Self::Jwks(path) => ("--jwt-jwks-file", path),

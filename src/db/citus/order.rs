@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-/// Tables, each after those that it refers to; those that refer to each other in a circle come last, as they are.
-/// Among equals they stay in their order.
+/// Returns tables, each after those that it refers to. Tables that refer to each other in a circle come last, as they
+/// are. Otherwise the order is kept.
 pub(in crate::db) fn by_references(tables: &[String], references: &BTreeSet<(&str, &str)>) -> Vec<String> {
     let mut waiting: Vec<&str> = tables.iter().map(String::as_str).collect();
     let mut ordered: Vec<&str> = Vec::with_capacity(tables.len());

@@ -1,4 +1,4 @@
-//! Whether the service can serve from the tables that are distributed, asked before it does.
+//! Checks whether the service can serve from distributed tables, before it does.
 
 use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
@@ -14,8 +14,8 @@ const COMPLETE: &str = "
           AND NOT EXISTS (SELECT FROM pg_dist_partition AS p WHERE p.logicalrelid = c.oid)
     ) AS answer";
 
-/// One transaction as the service makes them, of a tenant that nobody else has. The first statement that is not of
-/// the transaction itself goes to every shard of a table, the second one to the tenant's.
+/// A transaction like those of the service, of a tenant id that no real tenant has. Its first own statement goes to
+/// every shard of a table, the second one to the tenant's shard.
 const PROBE: [&str; 5] = [
     "BEGIN",
     "SET LOCAL ROLE crm_app",
@@ -26,11 +26,11 @@ const PROBE: [&str; 5] = [
      decode(repeat('00', 32), 'hex'), '-infinity')",
 ];
 
-/// What to do where a node does not let another one in.
+/// What to do if a node refuses another node.
 const LET_IN: &str = "The nodes of Citus must let each other in as crm_app: crm-backend migrate --distribute prints \
                       the lines for pg_hba.conf.";
 
-/// What the words of an error of Citus mean for an operator.
+/// What the texts of Citus's errors mean for an operator.
 const REMEDIES: [(&str, &str); 5] = [
     (
         "is not permitted to log in",
@@ -46,11 +46,12 @@ const REMEDIES: [(&str, &str); 5] = [
     ),
 ];
 
-/// What is wrong with the distribution, a sentence each that says what to do; nothing where nothing is distributed.
+/// Returns what is wrong with the distribution, one sentence each that says what to do. Returns nothing if no table
+/// is distributed.
 ///
 /// # Errors
 ///
-/// What Postgres said to the questions.
+/// The answer of Postgres to the questions.
 pub async fn breaches(connection: &AsyncPgConnection) -> QueryResult<Vec<String>> {
     if !is_distributed(connection).await? {
         return Ok(Vec::new());
@@ -69,11 +70,11 @@ pub async fn breaches(connection: &AsyncPgConnection) -> QueryResult<Vec<String>
     Ok(probed.err().map(|error| remedy(&error.to_string())).into_iter().collect())
 }
 
-/// Whether a table with a tenant is local to the coordinator; false where there is no Citus.
+/// Whether a table with a tenant is local to the coordinator; false if there is no Citus.
 ///
 /// # Errors
 ///
-/// What can happen to any statement.
+/// Any error that a statement may have.
 pub async fn has_local_tables(connection: &AsyncPgConnection) -> QueryResult<bool> {
     Ok(is_there(connection).await? && !ask(connection, COMPLETE).await?)
 }
@@ -85,7 +86,7 @@ async fn probe(mut connection: &AsyncPgConnection) -> QueryResult<()> {
     Ok(())
 }
 
-/// What to do about an error of the probe.
+/// Returns what to do about an error of the probe.
 fn remedy(error: &str) -> String {
     match REMEDIES.iter().find(|(words, _)| error.contains(words)) {
         Some((_, remedy)) => (*remedy).to_owned(),

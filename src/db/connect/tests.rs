@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// What Postgres says to a start that it refuses: an error with a severity, a code and a text.
+/// What Postgres sends when it refuses a start: an error with a severity, a code and a text.
 const REFUSAL: &[u8] = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0";
 
 fn target(url: &str) -> Target {
@@ -16,7 +16,7 @@ fn target(url: &str) -> Target {
 
 #[test]
 fn a_host_that_is_lost_shows_before_anybody_waits_for_it() {
-    // Also where the URL says otherwise.
+    // Also if the URL says otherwise.
     let target = target("postgres://u@h/db?keepalives=0&tcp_user_timeout=0");
     assert!(target.settings.get_keepalives());
     let longest = target.settings.get_keepalives_idle()
@@ -58,7 +58,7 @@ fn each_host_has_its_time_and_all_of_them_together() {
     }
 }
 
-/// Listens, and says nothing to anybody.
+/// Listens, and sends nothing.
 async fn silent() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -68,7 +68,7 @@ async fn silent() -> (TcpListener, SocketAddr) {
 /// A server that refuses every start.
 struct Refusing {
     address: SocketAddr,
-    /// How many it has refused.
+    /// How many starts it has refused.
     count: watch::Receiver<usize>,
     _accepting: JoinSet<()>,
 }
@@ -104,7 +104,7 @@ async fn a_silent_host_is_left_for_the_next_and_tried_last_for_a_while() {
     assert!(EACH_HOST <= took && took < EACH_HOST * 2, "{took:?}");
     assert!(error.contains(&format!("{first}: no answer in 2s; {second}: ")), "{error}");
     assert!(error.contains("the database system is starting up"), "{error}");
-    // Now it is the other that is asked first.
+    // Now the other host is asked first.
     let began = Instant::now();
     let asked = async {
         refusing.count.wait_for(|count| *count == 2).await.expect("it goes on");
@@ -136,7 +136,7 @@ async fn a_random_order_begins_with_either() {
     let (one, other) = (first.address, second.address);
     let target = target(&format!("postgres://u@{one},{other}/db?sslmode=disable&load_balance_hosts=random"));
     let mut begun_with = std::collections::HashSet::new();
-    // One in two, so that all of these begin with the same once in half a million million runs.
+    // A chance of one in two: all 40 begin with the same host once in half a million million runs.
     for _ in 0..40 {
         let (error, _) = refusal(&target).await;
         begun_with.insert(error.find(&one.to_string()) < error.find(&other.to_string()));

@@ -13,23 +13,23 @@ use tokio_postgres::config::SslMode;
 
 use super::ConnectError;
 
-/// What of the server's certificate is checked: libpq's `sslmode`.
+/// What is checked of the server's certificate: libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verification {
     /// `disable`: no TLS.
     Disabled,
-    /// `prefer`: TLS where the server has it, unchecked.
+    /// `prefer`: TLS if the server offers it, unchecked.
     Preferred,
     /// `require`: TLS, unchecked.
     Nothing,
-    /// `verify-ca`: who issued it.
+    /// `verify-ca`: the issuer.
     Issuer,
-    /// `verify-full`: who issued it, and for which host.
+    /// `verify-full`: the issuer and the host.
     Full,
 }
 
 impl Verification {
-    /// How much of it the driver sees to.
+    /// The part of it that the driver does.
     pub(super) fn mode(self) -> SslMode {
         match self {
             Self::Disabled => SslMode::Disable,
@@ -39,7 +39,7 @@ impl Verification {
     }
 }
 
-/// How TLS is set up for what is to be checked.
+/// Returns the TLS settings for these checks.
 pub(super) fn config(
     verification: Verification,
     root_certificates: Option<&str>,
@@ -74,7 +74,7 @@ pub(super) fn config(
 ///
 /// # Errors
 ///
-/// Why the file is of no use.
+/// Why the file cannot be used.
 pub(crate) fn roots(path: Option<&Path>) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
     let Some(path) = path else {
@@ -92,11 +92,11 @@ pub(crate) fn roots(path: Option<&Path>) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
-/// libpq's weaker modes, which rustls has no switch for: a certificate from anybody (`require`), or
-/// for any host (`verify-ca`).
+/// The weaker modes of libpq, for which rustls has no setting: any certificate (`require`), or any host
+/// (`verify-ca`).
 ///
-/// Where the certificate may be anybody's, signatures are not checked either: that would prove nothing, and rustls
-/// cannot read the keys of some certificates, such as those of version 1 that Citus makes for its nodes.
+/// If any certificate is accepted, signatures are not checked either. They would prove nothing, and rustls cannot
+/// read the keys of some certificates, such as those of version 1 that Citus makes for its nodes.
 #[derive(Debug)]
 struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -165,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that shows this certificate, whatever is in it.
+    /// A server that shows this certificate, even an invalid one.
     #[derive(Debug)]
     struct Shows(Arc<CertifiedKey>);
 

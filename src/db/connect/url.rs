@@ -1,8 +1,8 @@
-//! What DATABASE_URL says, in the forms that libpq takes: a URL, or words of the form `key=value`.
+//! Parses DATABASE_URL, in the forms that libpq accepts: a URL, or words of the form `key=value`.
 //!
-//! The driver reads users, passwords, hosts and most parameters. Its reader of URLs takes no lists of hosts in
-//! parameters, and adds them to those of the URL, so parameters are taken apart here: hosts, as libpq has them,
-//! and what the driver does not know. The others are handed to it.
+//! The driver reads users, passwords, hosts and most parameters. But its parser of URLs accepts no lists of hosts in
+//! parameters, and adds such hosts to those of the URL. So this module parses the parameters: it handles hosts, as
+//! libpq does, and what the driver does not know, and passes the others on.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ const PORT: u16 = 5432;
 /// How a URL begins.
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
-/// The parameters that are understood here, and not by the driver.
+/// The parameters that are handled here, and not by the driver.
 const OURS: [&str; 8] = [
     "host",
     "hostaddr",
@@ -33,34 +33,34 @@ const OURS: [&str; 8] = [
     "load_balance_hosts",
 ];
 
-/// What a URL says.
+/// The settings of a URL.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// All that is the same for every host.
+    /// The settings that are the same for every host.
     pub(super) settings: Config,
-    /// One at least.
+    /// At least one.
     pub(super) hosts: Vec<Server>,
     /// Whether hosts are tried in a random order.
     pub(super) shuffled: bool,
-    /// How long to wait for a host, if it is said.
+    /// How long to wait for a host, if the URL says so.
     pub(super) connect_timeout: Option<Duration>,
     pub(super) verification: Verification,
-    /// A PEM file.
+    /// The path of a PEM file.
     pub(super) root_certificates: Option<String>,
 }
 
 /// A place where Postgres may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Server {
-    /// What its certificate has to name, and what its addresses are found by.
+    /// The name that its certificate must have, and by which its addresses are found.
     pub(super) host: Host,
-    /// Its address, if it is said.
+    /// Its address, if the URL has one.
     pub(super) address: Option<IpAddr>,
     pub(super) port: u16,
 }
 
 impl Server {
-    /// The host for people.
+    /// The host's name, for messages.
     pub(super) fn name(&self) -> String {
         match &self.host {
             Host::Tcp(name) if name.contains(':') => format!("[{name}]"),
@@ -70,16 +70,16 @@ impl Server {
     }
 }
 
-/// Understands a URL or words.
+/// Parses a URL or words.
 ///
 /// # Errors
 ///
-/// What is wrong, without a value: one may be a password.
+/// What is wrong, without any value: a value may be a password.
 pub(super) fn parse(text: &str) -> Result<Wanted, String> {
     parse_with(text, session_attributes)
 }
 
-/// The same for a standby that is read.
+/// As [`parse`], for a standby that serves reads.
 pub(super) fn parse_reading(text: &str) -> Result<Wanted, String> {
     parse_with(text, reading_attributes)
 }
@@ -112,7 +112,7 @@ fn parse_with(
     let hosts = servers(&head, said)?;
     settings.target_session_attrs(attributes(said("target_session_attrs"), hosts.len())?);
     let root_certificates = said("sslrootcert").map(str::to_owned);
-    // As with libpq, naming certificates to trust makes `require` check them.
+    // As with libpq, `require` checks certificates if trusted ones are named.
     let verification = match verification(said("sslmode"))? {
         Verification::Nothing if root_certificates.is_some() => Verification::Issuer,
         verification => verification,
@@ -127,15 +127,15 @@ fn parse_with(
     })
 }
 
-/// What of a URL is before its parameters, as the driver reads it, and its parameters.
+/// Returns what comes before the parameters of a URL, as the driver reads it, and the parameters.
 fn parse_url(rest: &str) -> Result<(Config, HashMap<String, String>), String> {
-    // As libpq has it: a `?` in a password is not the beginning of the parameters.
+    // As with libpq, a `?` in a password does not begin the parameters.
     let user = rest.find(['@', '/']).filter(|at| rest[*at..].starts_with('@')).map_or(0, |at| at + 1);
     let (head, query) = match rest[user..].find('?') {
         Some(at) => (&rest[..user + at], &rest[user + at + 1..]),
         None => (rest, ""),
     };
-    // The driver takes any `@` for the end of a user.
+    // The driver takes any `@` as the end of a user.
     let path = head[user..].find('/').map_or(head.len(), |at| user + at);
     let head = format!("{}{}{}", SCHEMES[0], &head[..path], head[path..].replace('@', "%40"));
     let mut parameters = HashMap::new();
@@ -146,13 +146,13 @@ fn parse_url(rest: &str) -> Result<(Config, HashMap<String, String>), String> {
     Ok((read(&head)?, parameters))
 }
 
-/// The text of a key or a value. A `+` is a plus to libpq, and no blank.
+/// Decodes a key or a value. In libpq a `+` is a plus, not a space.
 fn decoded(text: &str) -> Result<String, String> {
     let decoded = percent_decode_str(text).decode_utf8();
     decoded.map(std::borrow::Cow::into_owned).map_err(|error| error.to_string())
 }
 
-/// The pairs of a text like `host=a,b user='o''\ clock'`, without the quotes.
+/// Returns the pairs of a text like `host=a,b user='o''\ clock'`, without the quotes.
 fn parse_words(mut text: &str) -> Result<HashMap<String, String>, String> {
     let mut parameters = HashMap::new();
     loop {
@@ -169,7 +169,7 @@ fn parse_words(mut text: &str) -> Result<HashMap<String, String>, String> {
     }
 }
 
-/// A value, and what comes after it.
+/// Returns a value, and the text after it.
 fn word(text: &str) -> Result<(String, &str), String> {
     let quoted = text.strip_prefix('\'');
     let body = quoted.unwrap_or(text);
@@ -189,7 +189,7 @@ fn word(text: &str) -> Result<(String, &str), String> {
     Ok((value, ""))
 }
 
-/// The pairs as a text that the driver reads.
+/// Returns the pairs as a text that the driver reads.
 fn words(parameters: &HashMap<String, String>) -> String {
     let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
     parameters.iter().map(|(key, value)| format!("{key}='{}' ", quoted(value))).collect()
@@ -203,7 +203,7 @@ fn is_of_key(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte == b'_'
 }
 
-/// Where to connect to. As with libpq, parameters stand for what is before them.
+/// Returns the servers to connect to. As with libpq, parameters override what comes before them.
 fn servers<'p>(head: &Config, said: impl Fn(&str) -> Option<&'p str>) -> Result<Vec<Server>, String> {
     let list = |text: &'p str| text.split(',').filter(move |_| !text.is_empty());
     let hosts: Vec<Host> = match said("host") {
@@ -254,8 +254,8 @@ fn host(name: &str) -> Host {
     if name.starts_with('/') { Host::Unix(PathBuf::from(name)) } else { Host::Tcp(name.to_owned()) }
 }
 
-/// Which of several servers is the right one. The service writes, so that it is one that takes writes if nothing
-/// else is said; a single one need not be asked.
+/// Which of several servers to use. The service writes, so by default it uses a server that accepts writes. If there
+/// is only one server, there is nothing to choose.
 fn session_attributes(said: Option<&str>, hosts: usize) -> Result<TargetSessionAttrs, String> {
     match said {
         None if hosts > 1 => Ok(TargetSessionAttrs::ReadWrite),
@@ -267,7 +267,7 @@ fn session_attributes(said: Option<&str>, hosts: usize) -> Result<TargetSessionA
     }
 }
 
-/// The same for a standby that is read: any server, so that one that was promoted is read on.
+/// As [`session_attributes`], for a standby that serves reads: any server, so that reads go on if it is promoted.
 fn reading_attributes(said: Option<&str>, hosts: usize) -> Result<TargetSessionAttrs, String> {
     match said {
         _ if hosts > 1 => Err("it names one host: one standby may be older than another".to_owned()),
@@ -285,7 +285,7 @@ fn is_shuffled(said: Option<&str>) -> Result<bool, String> {
     }
 }
 
-/// A time; as with libpq, none where it is not positive.
+/// Parses a time. As with libpq, there is no limit if it is not positive.
 fn seconds(said: Option<&str>) -> Result<Option<Duration>, String> {
     let Some(text) = said else { return Ok(None) };
     let seconds: i64 = text.parse().map_err(|_| "connect_timeout is a number of seconds")?;
@@ -313,7 +313,7 @@ mod tests {
         parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// Hosts with addresses and ports, as people write them.
+    /// Returns hosts with addresses and ports, as people write them.
     fn places(text: &str) -> Vec<String> {
         let place = |server: &Server| {
             let address = server.address.map(|address| format!("({address})")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Which account Postgres runs as: our own, or an unprivileged one when we are root.
+//! The account that Postgres runs as: our own, or an unprivileged one if we are root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -8,13 +8,14 @@ use std::process::Command;
 
 use super::error::EmbeddedError;
 
-/// Accounts that root tries in this order: the one that packages make for this, then the one that every system has.
+/// The accounts that root tries in this order: the one that packages create for Postgres, then one that every system
+/// has.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
 /// The account that `initdb` and `postgres` run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Account {
-    /// We are not root: as ourselves.
+    /// We are not root: Postgres runs as us.
     Own,
     /// We are root, and Postgres refuses to run as root.
     Other {
@@ -28,12 +29,13 @@ pub(super) enum Account {
 }
 
 impl Account {
-    /// The account for a new data directory, or the owner of one that is there already.
+    /// Returns the account for a new data directory, or the owner of an existing one.
     pub(super) fn choose(pgdata: &Path) -> Result<Self, EmbeddedError> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self::Own);
         }
-        // Postgres insists on owning its directory, so storage that an ordinary user began is served as that user.
+        // Postgres requires that it owns its directory, so storage that an ordinary user created is served as that
+        // user.
         if let Ok(found) = fs::metadata(pgdata)
             && found.uid() != 0
         {
@@ -63,7 +65,8 @@ impl Account {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
     }
 
-    /// The mode of directories around the data: root's must let the account through, ours let nobody.
+    /// The mode of directories around the data. Root's directories must let the account through; ours let no other
+    /// account in.
     pub(super) fn outer_mode(&self) -> u32 {
         match self {
             Self::Own => 0o700,
@@ -71,12 +74,12 @@ impl Account {
         }
     }
 
-    /// Sets [`Account::outer_mode`] on a directory of ours, whatever the umask was.
+    /// Sets [`Account::outer_mode`] on one of our directories, regardless of the umask.
     pub(super) fn own_outer(&self, dir: &Path) -> std::io::Result<()> {
         fs::set_permissions(dir, fs::Permissions::from_mode(self.outer_mode()))
     }
 
-    /// Fails when some directory from the root down to `dir` is closed to this account.
+    /// Fails if a directory from the root down to `dir` is closed to this account.
     pub(super) fn check_reach(&self, dir: &Path) -> Result<(), EmbeddedError> {
         let Self::Other { name, uid, gid } = self else {
             return Ok(());
@@ -85,7 +88,7 @@ impl Account {
             fs::metadata(ancestor)
                 .is_ok_and(|found| !may_pass(found.mode(), found.uid() == *uid, found.gid() == *gid))
         });
-        // The outermost closed directory is the one to speak of.
+        // The message names the outermost closed directory.
         match blocked.last() {
             None => Ok(()),
             Some(blocked) => Err(EmbeddedError::Unreachable {
@@ -120,7 +123,7 @@ fn unprivileged(passwd: &str) -> Option<Account> {
     })
 }
 
-/// An id of a passwd file; macOS writes nobody's as -2.
+/// Parses an id of a passwd file. macOS writes the id of `nobody` as -2.
 fn id(text: &str) -> Option<u32> {
     text.parse::<u32>().ok().or_else(|| text.parse::<i32>().ok().map(i32::cast_unsigned))
 }

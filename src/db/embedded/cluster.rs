@@ -1,4 +1,4 @@
-//! Making the Postgres data directory: whole or not at all.
+//! Creates the Postgres data directory: completely or not at all.
 
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -11,16 +11,16 @@ use super::find::Installation;
 use super::run::{self, Done};
 use super::storage::Place;
 
-/// The superuser and owner of everything; the service itself steps down to a role without rights.
+/// The superuser and owner of everything. The service itself switches to a role without rights.
 pub(super) const USER: &str = "crm";
 /// The database that the service uses.
 pub(super) const DATABASE: &str = "crm";
-/// What a data directory that is not finished is called, before its random part.
+/// The name of an unfinished data directory, before its random part.
 const UNFINISHED: &str = "pgdata.new-";
-/// From this version on Postgres brings a Unicode locale of its own, the same on every system.
+/// From this version on Postgres has its own Unicode locale, which is the same on every system.
 const FIRST_WITH_BUILTIN_LOCALE: u32 = 17;
 
-/// The major version that made the storage, or `None` when it has not been made.
+/// Returns the major version that made the storage, or `None` if there is no storage yet.
 pub(super) fn major(place: &Place) -> Result<Option<u32>, EmbeddedError> {
     let path = place.pgdata().join("PG_VERSION");
     match fs::read_to_string(&path) {
@@ -30,7 +30,7 @@ pub(super) fn major(place: &Place) -> Result<Option<u32>, EmbeddedError> {
     }
 }
 
-/// Makes the data directory under another name and renames it; returns the password.
+/// Creates the data directory under another name and renames it. Returns the password.
 pub(super) fn make(
     place: &Place,
     binaries: &Installation,
@@ -51,7 +51,7 @@ pub(super) fn make(
     Ok(password)
 }
 
-/// Gives the superuser a new password, for storage whose password file was lost.
+/// Gives the superuser a new password if the password file was lost.
 pub(super) fn reset_password(
     place: &Place,
     binaries: &Installation,
@@ -60,21 +60,21 @@ pub(super) fn reset_password(
     let password = place.new_password()?;
     let statement = format!("ALTER ROLE {USER} PASSWORD '{password}'");
     single(place, binaries, &place.pgdata(), durability, &statement).inspect_err(|_| {
-        // A password that Postgres does not know must not be taken for the right one next time.
+        // A password that Postgres does not know must not be used as the right one next time.
         let _ = fs::remove_file(place.password_file());
     })?;
     Ok(password)
 }
 
-/// Runs `initdb` with the best locale that is to be had.
+/// Runs `initdb` with the best locale that is available.
 fn initdb(
     place: &Place,
     binaries: &Installation,
     dir: &Path,
     durability: Durability,
 ) -> Result<(), EmbeddedError> {
-    // Text is ordered by bytes everywhere, as indexes of prefixes want it; what is a letter, and its
-    // lower case, comes from Unicode where the system or Postgres knows it.
+    // Text is ordered by bytes everywhere, as indexes of prefixes need it. Letters and lower case
+    // follow Unicode if the system or Postgres supports it.
     let locales: &[&[&str]] = if binaries.major >= FIRST_WITH_BUILTIN_LOCALE {
         &[&["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]]
     } else {
@@ -101,7 +101,7 @@ fn initdb(
     Err(failed(place, "initdb", last))
 }
 
-/// Runs one statement without a server, so that no client library is needed; returns what it printed.
+/// Runs one statement without a server, so that no client library is needed. Returns its output.
 pub(super) fn single(
     place: &Place,
     binaries: &Installation,
@@ -121,14 +121,15 @@ pub(super) fn single(
     if done.ok { Ok(done.output) } else { Err(failed(place, "postgres --single", Some(done))) }
 }
 
-/// A program of the installation, as the account that owns the data, in a plain environment.
+/// Returns a command for a program of the installation, as the account that owns the data, in a
+/// plain environment.
 pub(super) fn helper(place: &Place, binaries: &Installation, program: &str) -> Command {
     let mut command = Command::new(binaries.bin_dir.join(program));
     place.account().apply(&mut command);
     // Messages are read by this module, and finding a time zone costs a tenth of a second.
     command.env("LC_ALL", "C").env("TZ", "UTC");
     command.env_remove("PGDATA").env_remove("PGPORT");
-    // Ours may be closed to that account.
+    // Our own working directory may be closed to that account.
     command.current_dir(place.root());
     command
 }
@@ -154,11 +155,12 @@ fn failed(place: &Place, step: &'static str, done: Option<Done>) -> EmbeddedErro
     }
 }
 
-/// Removes half-made directories of runs that were killed; the lock is held, so none is being made.
+/// Removes unfinished directories of runs that were killed. The caller holds the lock, so no other
+/// run is creating one.
 pub(super) fn sweep(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            // A helper that is still dying may write to it; the next start sweeps again.
+            // A dying helper may still write to it; the next start sweeps again.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -1,4 +1,4 @@
-//! Temporary storage: made fresh, removed at stop, and swept when its process was killed.
+//! Temporary storage: created at start, removed at stop, and swept later if its process was killed.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -9,12 +9,12 @@ use super::error::EmbeddedError;
 use super::orphan;
 use super::storage::Place;
 
-/// What the names of our temporary directories begin with; a random part follows.
+/// The prefix of the names of temporary directories; a random part follows.
 const PREFIX: &str = "crm-backend-ephemeral-";
-/// A new directory is lost only to a sweep at the very moment it is made; twice in a row does not happen.
+/// A new directory can be lost only to a sweep at the very moment it is created. That does not happen twice in a row.
 const TRIES: usize = 5;
 
-/// Makes a new directory and holds it, after sweeping those of dead processes.
+/// Creates a new directory and holds it, after sweeping those of dead processes.
 pub(super) fn make(parent: &Path) -> Result<Place, EmbeddedError> {
     sweep(parent);
     let mut lost = None;
@@ -33,7 +33,7 @@ pub(super) fn make(parent: &Path) -> Result<Place, EmbeddedError> {
             Ok(place) if place.is_in_place() => return Ok(place),
             Ok(_) => {}
             Err(error) => {
-                // A refusal leaves nothing behind; a sweeper that has it will remove it itself.
+                // After a refusal nothing is left behind. A sweeper that holds the directory removes it itself.
                 if !matches!(error, EmbeddedError::Held { .. }) {
                     let _ = fs::remove_dir_all(&dir);
                     return Err(error);
@@ -48,14 +48,15 @@ pub(super) fn make(parent: &Path) -> Result<Place, EmbeddedError> {
     }))
 }
 
-/// Removes a directory whose lock is held; the lock goes last, so that a sweep can finish what a kill cut short.
+/// Removes a directory whose lock is held. The lock file goes last, so that a sweep can finish what a kill
+/// interrupted.
 pub(super) fn remove(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_name() == "lock" {
             continue;
         }
         let path = entry.path();
-        // What stays is left to the next sweep.
+        // What remains is left to the next sweep.
         let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
     }
     if let Err(error) = fs::remove_dir_all(dir) {
@@ -63,7 +64,7 @@ pub(super) fn remove(dir: &Path) {
     }
 }
 
-/// Removes the directories of processes that were killed: ours by name, owner and lock file, and the lock free.
+/// Removes the directories of killed processes. They are recognized by name, owner and a free lock file.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {

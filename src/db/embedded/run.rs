@@ -1,4 +1,4 @@
-//! Running helper programs to their end, with a limit, and tying children to our life.
+//! Runs helper programs to their end, with a limit, and ties child processes to this process's life.
 
 use std::fs;
 use std::io::{self, Read, Seek, Write};
@@ -11,16 +11,16 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 /// `postgres --version` takes milliseconds; a program that hangs must not hang the start.
 pub(super) const PROBE_LIMIT: Duration = Duration::from_secs(10);
-/// Half a second on a laptop, many on a loaded machine with a slow disk.
+/// Half a second on a laptop, much more on a loaded machine with a slow disk.
 pub(super) const INIT_LIMIT: Duration = Duration::from_mins(3);
 /// 23 to 55 MB over a slow line, and the client's own retries.
 pub(super) const FETCH_LIMIT: Duration = Duration::from_mins(10);
-/// How often a running helper is looked at: well under its own time.
+/// How often a running helper is checked: much shorter than its own time.
 const POLL: Duration = Duration::from_millis(3);
-/// Lines of output that an error carries: enough for the cause, few enough to read.
+/// The number of output lines that an error carries: enough for the cause, few enough to read.
 const TAIL_LINES: usize = 20;
 
-/// What a helper left behind.
+/// The result of a helper.
 #[derive(Debug)]
 pub(super) struct Done {
     /// Whether it ended with success and within its limit.
@@ -44,7 +44,7 @@ pub(super) fn tail(text: &str) -> String {
 
 /// Runs a command to its end, or kills it and its children at the limit.
 pub(super) fn run(mut command: Command, input: Option<&str>, limit: Duration) -> io::Result<Done> {
-    // A file and not a pipe: nothing has to read it while the program runs, and a full pipe cannot stop it.
+    // A file and not a pipe: it need not be read while the program runs, and a full pipe would block the program.
     let mut output = scratch_file()?;
     command
         .stdin(input.map_or_else(Stdio::null, |_| Stdio::piped()))
@@ -53,7 +53,7 @@ pub(super) fn run(mut command: Command, input: Option<&str>, limit: Duration) ->
     end_with_us(&mut command, Signal::KILL);
     let mut child = command.spawn()?;
     if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
-        // A program that died early shows in its status; the broken pipe says nothing more.
+        // If the program died early, its status says so; the broken pipe adds nothing.
         let _ = stdin.write_all(text.as_bytes());
     }
     let status = wait(&mut child, limit)?;
@@ -67,7 +67,7 @@ pub(super) fn run(mut command: Command, input: Option<&str>, limit: Duration) ->
     Ok(Done { ok: status.is_some_and(|status| status.success()), output: text })
 }
 
-/// A file that is gone from the directory as soon as it is open.
+/// Opens a temporary file, and removes its name from the directory at once.
 fn scratch_file() -> io::Result<fs::File> {
     let path = std::env::temp_dir().join(format!("crm-backend-{}", uuid::Uuid::new_v4()));
     let file = fs::File::options().read(true).write(true).create_new(true).open(&path)?;
@@ -75,7 +75,7 @@ fn scratch_file() -> io::Result<fs::File> {
     Ok(file)
 }
 
-/// The status, or `None` when the limit passed and the program was killed.
+/// Returns the status, or `None` if the limit passed and the program was killed.
 fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<std::process::ExitStatus>> {
     let deadline = Instant::now() + limit;
     loop {
@@ -83,7 +83,7 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<std::process::E
             return Ok(Some(status));
         }
         if Instant::now() >= deadline {
-            // It leads its own group, so this ends what it started as well.
+            // It leads its own process group, so this ends its children as well.
             let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
             child.wait()?;
             return Ok(None);
@@ -92,11 +92,11 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<std::process::E
     }
 }
 
-/// Puts a command in its own process group, and has the kernel send it `signal` when the thread that spawns it ends.
+/// Puts a command in its own process group, and makes the kernel send it `signal` when the spawning thread ends.
 ///
-/// Its own group keeps a Ctrl-C in the terminal from reaching it before we have drained. The
-/// signal is for a death that leaves us no time, such as `kill -9`; only Linux has it, and
-/// elsewhere the next start stops what was left.
+/// Because of its own group, a Ctrl-C in the terminal does not reach it before we have drained. The signal is for a
+/// death without time to clean up, such as `kill -9`. Only Linux has it; elsewhere the next start stops what was
+/// left.
 pub(super) fn end_with_us(command: &mut Command, signal: Signal) {
     command.process_group(0);
     #[cfg(target_os = "linux")]
@@ -114,7 +114,7 @@ fn set_death_signal(command: &mut Command, signal: Signal) {
     let parent = std::process::id();
     let set = move || {
         rustix::process::set_parent_process_death_signal(Some(signal))?;
-        // We may have died before the call above, and then no signal would ever come.
+        // The parent may have died before the call above, and then no signal would ever come.
         let alive =
             rustix::process::getppid().is_some_and(|found| found.as_raw_pid().cast_unsigned() == parent);
         if alive { Ok(()) } else { Err(io::Error::from(io::ErrorKind::Interrupted)) }

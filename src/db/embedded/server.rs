@@ -1,4 +1,4 @@
-//! The running server: started by a thread that lives as long as it, watched, stopped.
+//! The running server: spawned by a thread that lives as long as it, watched, and stopped.
 
 use std::fs;
 use std::io;
@@ -17,17 +17,17 @@ use super::run;
 use super::storage::Place;
 use super::{Durability, Options};
 
-/// Usually ready in 40 ms; after a crash the log is replayed first, a gigabyte of it at most.
+/// Usually ready in 40 ms. After a crash Postgres first replays the log, at most a gigabyte.
 const START_LIMIT: Duration = Duration::from_mins(5);
-/// How often the state is read: a tenth of what a start takes.
+/// How often the state is read: a tenth of the time of a start.
 const READY_POLL: Duration = Duration::from_millis(3);
-/// Somebody else may take the free port before Postgres does; five times in a row is not bad luck.
+/// Another process may take the free port before Postgres does; five times in a row is not bad luck.
 const PORT_TRIES: u32 = 5;
 /// A fast shutdown writes a checkpoint, which a slow disk may need this long for.
 const FAST_LIMIT: Duration = Duration::from_secs(20);
 /// An immediate shutdown writes nothing.
 const IMMEDIATE_LIMIT: Duration = Duration::from_secs(5);
-/// The line of `postmaster.pid`, counted from 0, that says how far the start has come.
+/// The line of `postmaster.pid`, counted from 0, that says how far the start is.
 const STATUS_LINE: usize = 7;
 
 /// A Postgres that is ready; [`Server::stop`] must be called before it is dropped.
@@ -67,8 +67,8 @@ impl Server {
             command.arg("-c").arg(setting);
         }
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
-        // SIGINT is a fast shutdown: its clients die with us anyway, and it leaves nothing to
-        // recover, where SIGTERM would wait for clients and SIGQUIT would skip the checkpoint.
+        // SIGINT is a fast shutdown: its clients die with us anyway, and nothing is left to recover. SIGTERM would
+        // wait for clients, and SIGQUIT would skip the checkpoint.
         run::end_with_us(&mut command, Signal::INT);
         let keeper = Keeper::spawn(command).map_err(EmbeddedError::io("run postgres", &binaries.bin_dir))?;
         let mut server = Self { port, keeper };
@@ -86,7 +86,7 @@ impl Server {
         }
     }
 
-    /// Postgres says in its pid file when it takes connections; the error is how it failed to.
+    /// Waits until the pid file says that Postgres accepts connections. The error says how it ended instead.
     fn wait_ready(&self, pgdata: &Path) -> Result<(), String> {
         let file = pgdata.join("postmaster.pid");
         let deadline = Instant::now() + START_LIMIT;
@@ -106,7 +106,8 @@ impl Server {
         self.keeper.pid()
     }
 
-    /// Ends the server and waits for it: fast, then immediate, then killed. Data that is thrown away needs no fast end.
+    /// Ends the server and waits for it: first a fast shutdown, then an immediate one, then a kill. Temporary data
+    /// skips the fast one.
     pub(super) fn stop(&mut self, throwaway: bool) {
         let steps = [(Signal::INT, FAST_LIMIT), (Signal::QUIT, IMMEDIATE_LIMIT)];
         for (signal, limit) in &steps[usize::from(throwaway)..] {
@@ -117,28 +118,28 @@ impl Server {
             tracing::warn!(pid = self.pid(), ?signal, "Postgres does not stop");
         }
         self.keeper.end_by(Signal::KILL);
-        // After SIGKILL it is gone as soon as the kernel gets to it.
+        // The kernel removes a process after SIGKILL as soon as it can.
         self.keeper.join();
     }
 }
 
-/// What is set on the command line, over what `initdb` wrote.
+/// The settings on the command line, which override those that `initdb` wrote.
 fn settings(port: u16, options: &Options) -> Vec<String> {
     let mut settings = vec![
-        // Nobody outside of this machine.
+        // No access from other machines.
         "listen_addresses=127.0.0.1".to_owned(),
         format!("port={port}"),
-        // A socket file would need a directory that both accounts can write, with a short path.
+        // A socket file would need a directory with a short path that both accounts can write.
         "unix_socket_directories=".to_owned(),
         format!("max_connections={}", options.max_connections),
-        // Enough for a small working set, little enough for a laptop and for a container.
+        // Enough for a small working set, and little enough for a laptop or a container.
         "shared_buffers=128MB".to_owned(),
-        // Tables of a new database grow a thousandfold within a minute, which is how often Postgres
-        // looks at them otherwise: until then its plans are for empty ones.
+        // Tables of a new database may grow a thousandfold within a minute, the default interval. Until Postgres
+        // analyses them, its plans are for empty tables.
         "autovacuum_naptime=5s".to_owned(),
-        // Compiling takes longer than the short queries of a service run.
+        // Compiling takes longer than the short queries of a service.
         "jit=off".to_owned(),
-        // Our file, opened before the start, so that the first lines are in it as well.
+        // The log is our file, opened before the start, so that it has the first lines as well.
         "logging_collector=off".to_owned(),
         "log_destination=stderr".to_owned(),
         // Values of rows and texts of statements are customers' data and do not belong in a log.
@@ -155,13 +156,13 @@ fn settings(port: u16, options: &Options) -> Vec<String> {
     settings
 }
 
-/// A port that is free now.
+/// Returns a port that is free now.
 pub(super) fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }
 
-/// Whether the text of a pid file is this process's and says that it takes connections.
+/// Whether the text of a pid file belongs to this process and says that it accepts connections.
 fn is_ready(text: &str, pid: u32) -> bool {
     let line = |number| text.lines().nth(number).map(str::trim);
     line(0) == Some(pid.to_string().as_str()) && line(STATUS_LINE) == Some("ready")

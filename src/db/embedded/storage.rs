@@ -1,4 +1,4 @@
-//! The storage directory: where it is, what lies in it, and that one process holds it.
+//! The storage directory: where it is, what it contains, and how one process holds it.
 //!
 //! ```text
 //! <data-dir>/lock            held (flock) for the life of the handle; says who holds it
@@ -21,13 +21,13 @@ use super::account::Account;
 use super::error::EmbeddedError;
 use super::{Storage, ephemeral};
 
-/// Only we and the account that runs Postgres may read what lies in the storage.
+/// Only we and the account that runs Postgres may read the storage.
 const PRIVATE: u32 = 0o600;
-/// A process that was killed keeps its lock until the kernel has taken it down.
+/// How long to wait for the lock: a killed process keeps it until the kernel has removed the process.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How often the lock is tried meanwhile.
+/// The time between two tries.
 const POLL: Duration = Duration::from_millis(5);
-/// Longer than any holder's note, so that a wrong file at this place is not read whole.
+/// Longer than any holder's note, so that a wrong file at this path is not read completely.
 const NOTE_LIMIT: u64 = 200;
 
 /// A storage directory that this process holds.
@@ -36,12 +36,12 @@ pub(super) struct Place {
     root: PathBuf,
     account: Account,
     ephemeral: bool,
-    /// Releasing it gives the directory to others, so it is released last.
+    /// Releasing the lock lets other processes in, so it is released last.
     lock: File,
 }
 
 impl Place {
-    /// Makes the directory if need be, and holds it.
+    /// Creates the directory if needed, and holds it.
     pub(super) fn open(storage: &Storage) -> Result<Self, EmbeddedError> {
         match storage {
             Storage::Ephemeral(parent) => ephemeral::make(parent),
@@ -57,7 +57,7 @@ impl Place {
         }
     }
 
-    /// Takes the lock, giving a holder that is just dying the time to be gone.
+    /// Takes the lock, and gives a dying holder time to end.
     fn hold_patiently(dir: &Path, account: &Account) -> Result<Self, EmbeddedError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -68,9 +68,9 @@ impl Place {
         }
     }
 
-    /// Takes the lock of a directory that is there.
+    /// Takes the lock of an existing directory.
     pub(super) fn hold(dir: &Path, account: Account, ephemeral: bool) -> Result<Self, EmbeddedError> {
-        // Postgres shows its real directory, which is how one that was left behind is known.
+        // A running Postgres shows its real directory; that is how a leftover process is recognized.
         let root = fs::canonicalize(dir).map_err(EmbeddedError::storage(dir))?;
         account.check_reach(&root)?;
         let path = root.join("lock");
@@ -86,7 +86,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Writes down who holds the directory, and the port once there is one.
+    /// Notes in the lock file who holds the directory, and the port once there is one.
     pub(super) fn note(&self, port: Option<u16>) -> Result<(), EmbeddedError> {
         let port = port.map_or_else(String::new, |port| format!("port {port}\n"));
         let note = format!("pid {}\n{port}", std::process::id());
@@ -130,23 +130,23 @@ impl Place {
         password_file(&self.root)
     }
 
-    /// A new log; the one before is kept, since it may say why the last run ended.
+    /// Opens a new log. The previous log is kept, since it may say why the last run ended.
     pub(super) fn new_log(&self) -> Result<File, EmbeddedError> {
         let log = self.log();
-        // There is none at the first start.
+        // At the first start there is no log to rename.
         let _ = fs::rename(&log, self.root.join("postgres.log.1"));
         open_private(&log, OpenOptions::new().append(true).create(true)).map_err(EmbeddedError::storage(&log))
     }
 
-    /// The password that is kept, or `None` when there is none.
+    /// The stored password, or `None` if there is none.
     pub(super) fn read_password(&self) -> Result<Option<String>, EmbeddedError> {
         read_password(&self.root)
     }
 
-    /// Makes a password and keeps it where `initdb` can read it and nobody else can.
+    /// Creates a password and stores it so that only we and the account of `initdb` can read it.
     pub(super) fn new_password(&self) -> Result<String, EmbeddedError> {
         let path = self.password_file();
-        // 244 random bits of the system's generator, in letters that need no escaping in a URL.
+        // 244 random bits from the system's generator, in letters that need no escaping in a URL.
         let (one, two) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
         let password = format!("{}{}", one.simple(), two.simple());
         let _ = fs::remove_file(&path);
@@ -163,8 +163,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Closing is not enough: a child that another thread is just starting has a copy until its
-        // exec. If it fails, the copy's end releases it a moment later.
+        // Closing is not enough: a child process that another thread is starting has a copy of the file until its
+        // exec. If unlocking fails, the end of that copy releases the lock a moment later.
         let _ = self.lock.unlock();
     }
 }
@@ -173,7 +173,7 @@ fn password_file(root: &Path) -> PathBuf {
     root.join("password")
 }
 
-/// The password that is kept in a storage directory, whoever holds it; `None` when there is none.
+/// The password stored in a storage directory, whichever process holds it; `None` if there is none.
 pub(super) fn read_password(root: &Path) -> Result<Option<String>, EmbeddedError> {
     let path = password_file(root);
     match fs::read_to_string(&path) {
@@ -183,12 +183,12 @@ pub(super) fn read_password(root: &Path) -> Result<Option<String>, EmbeddedError
     }
 }
 
-/// Opens a file of ours: private, and never through a link that somebody else put there.
+/// Opens one of our files: private, and never through a symbolic link, which another user may have put there.
 fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.mode(PRIVATE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }
 
-/// Makes the directories that are missing, each with this mode whatever the umask is.
+/// Creates the missing directories, each with this mode regardless of the umask.
 fn make_dirs(dir: &Path, mode: u32) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -198,16 +198,16 @@ fn make_dirs(dir: &Path, mode: u32) -> io::Result<()> {
     }
     match fs::DirBuilder::new().mode(mode).create(dir) {
         Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(mode)),
-        // Another process was quicker; it makes it the same way.
+        // Another process was faster; it creates the directory in the same way.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// The error that names the holder as it wrote itself down.
+/// Returns the error that names the holder, as its note says.
 fn held(path: PathBuf, lock: &mut File) -> EmbeddedError {
     let mut note = String::new();
-    // A note that cannot be read leaves the holder unknown, and the refusal stands all the same.
+    // If the note cannot be read, the holder is unknown, and the error is returned anyway.
     let _ = lock.take(NOTE_LIMIT).read_to_string(&mut note);
     let value = |key: &str| note.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
     EmbeddedError::Held {

@@ -1,4 +1,4 @@
-//! The real thing, with whatever Postgres the module finds; no client is needed.
+//! Tests with a real Postgres, any version that the module finds; they need no client.
 
 use std::env;
 use std::fs;
@@ -54,7 +54,7 @@ fn binaries(place: &Place) -> Installation {
     find::find(place.account(), None, cluster::major(place).unwrap()).unwrap()
 }
 
-/// Whether a Postgres answers: to a request for TLS it says one letter, yes or no.
+/// Whether a Postgres answers: its answer to a request for TLS is one letter, yes or no.
 fn answers(port: u16) -> bool {
     let request = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
     let mut answer = [0];
@@ -131,7 +131,7 @@ fn an_orphan_is_stopped_first() {
     let place = Place::open(&scratch.options().storage).unwrap();
     let mut command = cluster::helper(&place, &binaries(&place), "postgres");
     command.arg("-D").arg(place.pgdata());
-    // Without the death signal that ours have.
+    // Without the death signal that our own processes have.
     command.args(["-c", "unix_socket_directories="]);
     command.args(["-c", "listen_addresses=127.0.0.1"]);
     let port = server::free_port().unwrap();
@@ -217,7 +217,7 @@ fn what_a_killed_process_left_is_swept_and_what_is_held_is_not() {
     let left_dir = left.root().to_owned();
     let held = ephemeral::make(&env::temp_dir()).unwrap();
     assert!(left_dir.exists());
-    // A process that is killed drops its lock and removes nothing.
+    // A killed process releases its lock and removes nothing.
     drop(left);
     let next = ephemeral::make(&env::temp_dir()).unwrap();
     assert!(!left_dir.exists() && held.root().exists());

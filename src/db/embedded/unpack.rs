@@ -1,4 +1,4 @@
-//! Running the programs of a package client, and unpacking what it fetched.
+//! Runs the programs of a package client, and unpacks what they fetched.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ pub(super) fn words(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// The same arguments for each name that the Python interpreter goes by.
+/// The same arguments for each name of the Python interpreter.
 pub(super) fn python(arguments: &str) -> impl Iterator<Item = Vec<String>> + use<> {
     let arguments = words(arguments);
     ["python3", "python"].into_iter().map(move |program| {
@@ -23,7 +23,7 @@ pub(super) fn python(arguments: &str) -> impl Iterator<Item = Vec<String>> + use
     })
 }
 
-/// Runs the first of these programs that exists and succeeds; the error is that of the last one that exists.
+/// Runs the first of these programs that exists and succeeds. The error is that of the last program that exists.
 pub(super) fn any_of(
     programs: impl IntoIterator<Item = Vec<String>>,
     complete: impl Fn(&mut Command),
@@ -48,14 +48,14 @@ pub(super) fn any_of(
     Err(io::Error::other(why))
 }
 
-/// Unpacks with the system's tar (`o`: the files are ours, whoever packed them).
+/// Unpacks with the system's tar. Option `o` makes the files ours, regardless of the owner in the archive.
 pub(super) fn untar(archive: &Path, into: &Path) -> io::Result<()> {
     any_of([words("tar -xozf")], |tar| {
         tar.arg(archive).arg("-C").arg(into);
     })
 }
 
-/// Makes the symlinks that an npm package cannot hold and lists in a file instead.
+/// Creates the symlinks that an npm package cannot contain and lists in a file instead.
 pub(super) fn make_links(package: &Path) -> io::Result<()> {
     let list = fs::read(package.join("native").join("pg-symlinks.json"))?;
     let list: serde_json::Value = serde_json::from_slice(&list)?;
@@ -64,7 +64,7 @@ pub(super) fn make_links(package: &Path) -> io::Result<()> {
             continue;
         };
         let (source, target) = (Path::new(source), Path::new(target));
-        // Links lie beside what they point to, so that the whole tree can be moved.
+        // Each link is beside its target, so that the whole tree can be moved.
         if let (Some(file), true) = (source.file_name(), source.parent() == target.parent())
             && target.components().all(|part| matches!(part, Component::Normal(_)))
         {
@@ -74,7 +74,7 @@ pub(super) fn make_links(package: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The one entry of a directory that must have one.
+/// Returns the only entry of a directory.
 pub(super) fn only_entry(dir: &Path) -> io::Result<PathBuf> {
     let entries: Vec<_> = fs::read_dir(dir)?.collect::<io::Result<_>>()?;
     match entries.as_slice() {
@@ -91,7 +91,7 @@ pub(super) fn archive_in(dir: &Path) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("the wheel holds no archive"))
 }
 
-/// Lets every account read a tree, whatever the umask was: root's download is run by another account.
+/// Lets every account read a tree, regardless of the umask: what root downloads is run by another account.
 pub(super) fn open_to_all(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_symlink() {

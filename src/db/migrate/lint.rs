@@ -1,10 +1,10 @@
-//! What no migration may do to a table that others use, because it may be large: hold a lock that readers or writers
-//! wait for while it reads or writes all of it.
+//! What a migration must not do to a table that is in use, because the table may be large: hold a lock that readers
+//! or writers wait for, while it reads or writes the whole table.
 //!
-//! A table that the same migration makes is empty, and nobody waits for it. Everything else is done in steps: a
-//! column without a default that has to be computed; a constraint that is NOT VALID, and in another migration VALIDATE
-//! CONSTRAINT; an index with CONCURRENTLY, alone in a migration that says `run_in_transaction = false`; rows by the
-//! service, in batches (see `reindex`).
+//! A table that the same migration creates is empty, and no other transaction waits for it. All other changes are
+//! made in steps. A new column has no default that must be computed. A constraint is NOT VALID, and another migration
+//! has VALIDATE CONSTRAINT. An index is built with CONCURRENTLY, alone in a migration that says `run_in_transaction =
+//! false`. Rows are changed by the service, in batches (see `reindex`).
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
@@ -16,29 +16,29 @@ use regex::Regex;
 use super::MIGRATIONS;
 use super::pending::TEXTS;
 
-/// What a migration does that it must not.
+/// A forbidden action of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Breach {
     /// CREATE INDEX or DROP INDEX without CONCURRENTLY: writers wait while it is built.
     Index,
-    /// All rows are written anew under ACCESS EXCLUSIVE.
+    /// All rows are rewritten under ACCESS EXCLUSIVE.
     Rewrite,
-    /// All rows are read under a lock that writers wait for, to see that they keep a constraint.
+    /// All rows are read to check a constraint, under a lock that writers wait for.
     Scan,
-    /// UNIQUE or PRIMARY KEY that is not made of an index that is there.
+    /// UNIQUE or PRIMARY KEY that does not use an existing index.
     Unique,
     /// Rows of all tenants are changed in one transaction.
     Rows,
-    /// A lock of a whole table, for its own sake or for long.
+    /// A lock of a whole table, taken explicitly or held for long.
     Lock,
     /// CONCURRENTLY beside other statements or in a transaction, where Postgres refuses it.
     Concurrently,
-    /// A setting that stays on the session, which a pooler gives to others.
+    /// A setting that stays on the session, which a pooler passes on to other clients.
     Session,
 }
 
-/// Migrations that may, what they do, and why. All are from before the first release, when no table was large. From the
-/// one after [`LAST_EXCEPTION`] on there is none, and those that are rewritten leave the list.
+/// Migrations that may do so, what they do, and why. All are from before the first release, when no table was large.
+/// Migrations after [`LAST_EXCEPTION`] get no exception, and a migration that is rewritten leaves the list.
 const EXCEPTIONS: &[(&str, &[Breach], &str)] = &[
     ("2026-11-22-000005_streams", &[Breach::Index, Breach::Scan], "messages got changes in the first days"),
     (
@@ -83,10 +83,10 @@ const EXCEPTIONS: &[(&str, &[Breach], &str)] = &[
     ("2026-11-29-000020_sessions", &[Breach::Index], "sessions of conversations that have not ended"),
 ];
 
-/// The newest migration that may be excepted.
+/// The newest migration that may have an exception.
 const LAST_EXCEPTION: &str = "2026-11-29-000021_written_answers";
 
-/// Statements without comments, in capitals but for what is quoted, with single blanks.
+/// Returns statements without comments, in capitals outside of quotes, with single spaces.
 fn statements(sql: &str) -> Vec<String> {
     let (mut all, mut one, mut rest) = (Vec::new(), String::new(), sql);
     while let Some(letter) = rest.chars().next() {
@@ -121,7 +121,7 @@ fn statements(sql: &str) -> Vec<String> {
     all.into_iter().map(squeezed).filter(|text| !text.is_empty()).collect()
 }
 
-/// Copies what is between two marks, and says how long it is with them.
+/// Copies what is between two marks, and returns its length with the marks.
 fn quoted(text: &str, mark: &str, into: &mut String) -> usize {
     let end = text[mark.len()..].find(mark).map_or(text.len(), |at| at + 2 * mark.len());
     into.push_str(&text[..end]);
@@ -161,7 +161,7 @@ static UNIQUES: LazyLock<Regex> = LazyLock::new(|| {
 });
 static NOT_VALID: LazyLock<Regex> = LazyLock::new(|| pattern(r"NOT VALID"));
 
-/// What a migration does that it must not, where these tables are there.
+/// Returns the forbidden actions of a migration, if these tables exist.
 fn breaches(sql: &str, tables: &mut HashSet<String>, in_transaction: bool) -> BTreeSet<Breach> {
     let mut found = BTreeSet::new();
     let there = tables.clone();

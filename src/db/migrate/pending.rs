@@ -1,4 +1,4 @@
-//! What a database does not have yet.
+//! The migrations that a database lacks.
 
 use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
@@ -14,13 +14,13 @@ use crate::db::Wire;
 
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
-/// A migration that a database does not have yet. Displayed, it is SQL that applies it as the service would.
+/// A migration that a database lacks. Its display is SQL that applies it as the service would.
 #[derive(Debug)]
 pub struct Pending {
     /// Its name.
     pub name: String,
     version: String,
-    /// Whether it is a transaction.
+    /// Whether it runs in a transaction.
     in_transaction: bool,
 }
 
@@ -37,7 +37,7 @@ impl Display for Pending {
     }
 }
 
-/// SQL that applies migrations, for a person to read or for psql.
+/// Returns SQL that applies migrations, for people or for psql.
 pub fn script(pending: &[Pending]) -> String {
     let texts: String = pending.iter().map(|migration| format!("\n{migration}")).collect();
     if texts.is_empty() {
@@ -47,7 +47,7 @@ pub fn script(pending: &[Pending]) -> String {
     }
 }
 
-/// Those that are missing, in their order. It asks and changes nothing, so that it needs no rights but to read.
+/// Returns the missing migrations in order. It changes nothing, so it needs only the right to read.
 pub(super) async fn list(wire: &mut Wire) -> Result<Vec<Pending>, String> {
     #[derive(QueryableByName)]
     struct Table {

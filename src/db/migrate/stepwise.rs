@@ -1,4 +1,4 @@
-//! A migration, statement by statement: Citus passes the whole text of a message on to its workers, for each
+//! Runs a migration statement by statement. Citus passes the whole text of a message on to its workers for each
 //! statement in it.
 
 use std::any::Any;
@@ -28,7 +28,7 @@ impl Migration<Pg> for Stepwise<'_> {
     }
 }
 
-/// Sends what a migration would run, statement by statement.
+/// Sends the text that a migration would run, statement by statement.
 fn step_by_step(
     connection: &mut dyn BoxableConnection<Pg>,
     gather: impl FnOnce(&mut Gathered) -> diesel::migration::Result<()>,
@@ -41,7 +41,7 @@ fn step_by_step(
     Ok(())
 }
 
-/// What a migration would run: the text has no other way out of it.
+/// The text that a migration would run: it is collected here instead.
 #[derive(Default)]
 struct Gathered(String);
 
@@ -62,7 +62,7 @@ impl BoxableConnection<Pg> for Gathered {
     }
 }
 
-/// The statements of a text, each without its semicolon. The body of a function must be quoted.
+/// Returns the statements of a text, each without its semicolon. The body of a function must be quoted.
 fn statements(sql: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let (mut begin, mut at) = (0, 0);
@@ -81,8 +81,8 @@ fn statements(sql: &str) -> Vec<&str> {
     found.into_iter().map(str::trim).collect()
 }
 
-/// The bytes of what a text begins with, in which a semicolon ends nothing: something quoted, a comment, or a
-/// character.
+/// Returns the length in bytes of the first part of a text in which a semicolon ends nothing: a quoted part, a
+/// comment, or a character.
 fn word(sql: &str) -> usize {
     let through = |end: &str, skipped: usize| {
         sql.get(skipped..).and_then(|rest| rest.find(end)).map_or(sql.len(), |at| skipped + at + end.len())
@@ -100,7 +100,7 @@ fn word(sql: &str) -> usize {
     }
 }
 
-/// The quote `$name$` that a text begins with.
+/// Returns the quote `$name$` that a text begins with.
 fn dollar_quote(sql: &str) -> Option<&str> {
     let end = sql.get(1..)?.find('$')? + 1;
     let name = sql.get(1..end)?;
@@ -143,7 +143,7 @@ mod tests {
             let statements = statements(&gathered.0);
             assert!(!statements.is_empty(), "{}", migration.name());
             for statement in statements {
-                // Citus takes a constraint only where nothing else changes with it.
+                // Citus accepts a constraint only if nothing else changes in the same statement.
                 let adds = statement.contains("ADD CONSTRAINT") || statement.contains("VALIDATE CONSTRAINT");
                 let changes = ["ADD ", "DROP ", "VALIDATE ", "ALTER COLUMN"];
                 let count: usize =

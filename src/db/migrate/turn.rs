@@ -11,33 +11,33 @@ use tokio_util::task::TaskTracker;
 use super::{PATIENCE, pending};
 use crate::db::Wire;
 
-/// The advisory lock that replicas which start together take in turn: any number that nobody else
-/// uses in this database, here the letters `crm`.
+/// The advisory lock that replicas which start together take in turn. Any number that nothing else uses in this
+/// database works; this is the letters `crm`.
 const LOCK: i64 = 0x63_72_6d;
 
-/// How often a replica looks whether it is its turn. In between it holds nothing: a snapshot would keep all of the
-/// database from being cleaned up.
+/// How often a replica checks whether it can have the turn. In between it holds no transaction: a snapshot would keep
+/// the whole database from being vacuumed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often it says that it still waits.
+/// How often it logs that it still waits.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
-/// How often a replica whose turn it is shows that it is still there.
+/// How often the replica that has the turn shows that it is alive.
 const BEAT: Duration = Duration::from_secs(10);
 
-/// Takes the turn of a replica that does not show itself any more: it holds a transaction, so that it loses
-/// the lock with its connection, also behind a pooler that hands sessions around.
+/// Begins a transaction that ends if the replica stops showing that it is alive. The lock belongs to the transaction,
+/// so it is lost with the connection, even behind a pooler that moves clients between sessions.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// This process's turn to change the schema, until it ends or is dropped.
 pub(super) struct Turn {
     tasks: TaskTracker,
-    /// Ends the turn.
+    /// Ends the turn when dropped.
     over: DropGuard,
 }
 
 impl Turn {
-    /// Waits for it.
+    /// Waits for the turn.
     pub(super) async fn wait(mut wire: Wire) -> Result<Self, String> {
         let mut waiting = Waiting::default();
         while !take_lock(&mut wire).await? {
@@ -46,7 +46,7 @@ impl Turn {
         Ok(Self::held_by(wire))
     }
 
-    /// Waits for it as long as migrations are missing. Returns `None` if none is.
+    /// Waits for the turn as long as migrations are missing. Returns `None` if none is missing.
     pub(super) async fn wait_to_migrate(mut wire: Wire) -> Result<Option<Self>, String> {
         let mut waiting = Waiting::default();
         loop {
@@ -74,15 +74,15 @@ impl Turn {
     }
 }
 
-/// A wait for the turn of another process to end, which the log is told.
+/// A wait for another process's turn to end, with lines in the log.
 #[derive(Default)]
 pub(super) struct Waiting {
-    /// When it was told last.
+    /// When the wait was last logged.
     said: Option<Instant>,
 }
 
 impl Waiting {
-    /// Waits until it is time to look again.
+    /// Waits until it is time to check again.
     pub(super) async fn look_again(&mut self) {
         if self.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
             tracing::info!("waits for another replica's migrations or distribution");
@@ -92,9 +92,9 @@ impl Waiting {
     }
 }
 
-/// Whether it is another process's turn. Takes no turn.
+/// Whether another process has the turn. Does not take the turn.
 pub(super) async fn is_taken(wire: &mut Wire) -> Result<bool, String> {
-    // The lock ends with the statement.
+    // The lock is released at the end of the statement.
     let question = format!("SELECT pg_try_advisory_xact_lock_shared({LOCK}) AS taken");
     let free = wire.ask(PATIENCE, async |connection| is_locked_by(connection, question).await);
     free.await.map(|free| !free).map_err(|error| error.to_string())
@@ -133,6 +133,6 @@ async fn hold(mut wire: Wire, over: CancellationToken) {
             return;
         }
     }
-    // Where that fails, the lock ends with the connection.
+    // If that fails, the lock ends with the connection.
     let _ = wire.ask(PATIENCE, async |connection| connection.batch_execute("COMMIT").await).await;
 }

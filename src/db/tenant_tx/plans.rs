@@ -1,26 +1,26 @@
-//! How Postgres is to plan what comes next in a transaction, where it would be wrong about it by itself.
+//! How Postgres must plan the next statements of a transaction, where its own choice would be bad.
 
 use super::TenantTx;
 use crate::error::Result;
 
 impl TenantTx {
-    /// From here on every statement is planned for the values that it comes with. For lists with
-    /// filters: a plan for any value knows neither rare words nor common ones, and is cached.
+    /// From here on every statement is planned for its actual values. For lists with filters: a plan for any value
+    /// considers neither rare words nor common ones, and is cached.
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_for_values(&self) -> Result<()> {
         Ok(self.connection.run("SET LOCAL plan_cache_mode = force_custom_plan").await?)
     }
 
-    /// From here on, and for the values at hand, rows are found through a bitmap of an index: what a
-    /// GIN index gives, whatever the planner thinks of it. Entries of indexes count as dear, so that it does
-    /// not read all keys of a tenant as well to have fewer rows to look at.
+    /// From here on rows are found through a bitmap of an index, and plans are for the actual values. Only a bitmap
+    /// can use a GIN index, which the planner may underestimate. Index entries count as expensive, so that the
+    /// planner does not also read all keys of a tenant to check fewer rows.
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_by_bitmap(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; \
@@ -28,11 +28,11 @@ impl TenantTx {
         Ok(self.connection.run(SQL).await?)
     }
 
-    /// From here on, and for the values at hand, rows are read in the order of an index.
+    /// From here on rows are read in the order of an index, and plans are for the actual values.
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_by_order(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = off; \
@@ -40,13 +40,13 @@ impl TenantTx {
         Ok(self.connection.run(SQL).await?)
     }
 
-    /// From here on, and for the values at hand, rows are found by index and added up in whatever way costs
-    /// least. For numbers that are made of many rows: they are never so many that all others should be read
-    /// too, and it takes longer to compile such a statement than to run it.
+    /// From here on rows are found by index and added up in the cheapest way, and plans are for the actual values.
+    /// For numbers that are made of many rows: never so many that a whole table should be read. Compiling such a
+    /// statement would take longer than running it.
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_for_sums(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; \
@@ -54,13 +54,12 @@ impl TenantTx {
         Ok(self.connection.run(SQL).await?)
     }
 
-    /// From here on rows are looked up by their keys, one after the other, however many the planner takes
-    /// them to be, and a statement is planned for all values, anew every second. For batches, which cost
-    /// more to plan than to run.
+    /// From here on rows are looked up by key, one after the other, however many the planner expects. A statement is
+    /// planned for all values, and anew every second. For batches, which cost more to plan than to run.
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_by_key(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
                            SET LOCAL enable_mergejoin = off";
@@ -68,11 +67,11 @@ impl TenantTx {
         Ok(self.connection.run(&format!("{}; {SQL}{replan}", self.connection.generic_plans())).await?)
     }
 
-    /// From here on the planner is free again.
+    /// From here on the planner chooses freely again.
     ///
     /// # Errors
     ///
-    /// What can happen to any statement.
+    /// Any error that a statement may have.
     pub async fn plan_as_usual(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = DEFAULT; SET LOCAL enable_seqscan = DEFAULT; \
                            SET LOCAL enable_indexscan = DEFAULT; SET LOCAL enable_indexonlyscan = DEFAULT; \

@@ -12,7 +12,7 @@ fn tenant(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-/// Callers of tenants, in the order in which they came.
+/// Callers of several tenants, in the order in which they came.
 struct Callers {
     turns: Turns,
     waits: Vec<(Uuid, Wait)>,
@@ -24,7 +24,7 @@ impl Callers {
         Self { turns: Turns::new(room), waits: Vec::new(), held: Vec::new() }
     }
 
-    /// One more caller; whether it may wait.
+    /// Adds one caller; returns whether it may wait.
     fn come(&mut self, tenant: Uuid) -> bool {
         let turns = self.turns.clone();
         let mut wait: Wait = Box::pin(async move { turns.take(tenant).await });
@@ -36,7 +36,7 @@ impl Callers {
         true
     }
 
-    /// The tenants whose callers have got a place meanwhile.
+    /// Returns the tenants whose callers have got a place meanwhile.
     fn served(&mut self) -> Vec<Uuid> {
         let mut served = Vec::new();
         for (tenant, mut wait) in std::mem::take(&mut self.waits) {
@@ -51,7 +51,7 @@ impl Callers {
         served
     }
 
-    /// The first place that the tenant took is free again.
+    /// Frees the first place that the tenant took.
     fn leave(&mut self, tenant: Uuid) {
         let index = self.held.iter().position(|turn| turn.tenant == tenant).expect("it has a place");
         drop(self.held.remove(index));
@@ -117,7 +117,7 @@ fn a_caller_that_has_left_takes_no_place() {
     for number in [1, 2, 3] {
         callers.come(tenant(number));
     }
-    // One leaves while it waits, and one with its place on the way to it.
+    // One caller leaves while it waits, and one after it was given a place.
     drop(callers.waits.remove(0));
     callers.leave(tenant(1));
     callers.waits.clear();
@@ -145,8 +145,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens, no place is lost or taken twice, shares and bounds hold, nobody waits for a place
-    /// that it may have, and a tenant gets a second place only where none without one waits.
+    /// In every sequence of steps no place is lost or taken twice, and shares and limits hold. No caller waits for a
+    /// place that it may have. A tenant gets a second place only if no tenant without a place waits.
     #[test]
     fn places_are_shared(
         (places, share, waiting) in (1..5usize, 1..5usize, 0..6usize),
@@ -162,7 +162,7 @@ proptest! {
                 }
                 Step::Leave(index) if !callers.held.is_empty() => {
                     drop(callers.held.swap_remove(index.index(callers.held.len())));
-                    // What became free goes to a tenant with the fewest places of those that waited.
+                    // A freed place goes to a tenant with the fewest places among those that waited.
                     let waited: BTreeSet<Uuid> = callers.waits.iter().map(|(tenant, _)| *tenant).collect();
                     let fewest = waited.iter().map(|tenant| callers.held_by(*tenant)).min();
                     for served in callers.served() {

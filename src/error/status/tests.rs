@@ -14,7 +14,7 @@ fn violation(field: &str, description: &str) -> Violation {
     Violation { field: field.to_owned(), rule: "rule", description: description.to_owned() }
 }
 
-/// An error of every variant that has a text of its own, with this one.
+/// An error of every variant that has a text of its own, with this text.
 fn with_text(text: &str) -> Vec<Error> {
     let (message, name, subject) = (text.to_owned(), text.to_owned(), text.to_owned());
     let limit = Limit { name: "limit", value: 3 };
@@ -51,7 +51,7 @@ fn with_text(text: &str) -> Vec<Error> {
     ]
 }
 
-/// Holds a status to what every client takes, and to its reason.
+/// Checks that every client accepts a status, and that it has a reason.
 #[track_caller]
 fn arrives(status: &Status) {
     let bytes = trailers(status);
@@ -68,7 +68,7 @@ fn an_error_with_ten_kilobytes_of_text_arrives() {
             let status = Status::from(error);
             assert!(!name.is_empty());
             arrives(&status);
-            // The layer adds the id of the call, which fits as well.
+            // The layer adds the id of the call, which must fit as well.
             let mut details = status.get_error_details();
             details.set_request_info(uuid::Uuid::now_v7().to_string(), "");
             arrives(&super::status(status.code(), status.message(), details, status.metadata()));

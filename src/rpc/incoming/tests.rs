@@ -8,24 +8,24 @@ use super::*;
 use crate::fuzzing::every_request;
 use crate::pb::{self, CONTRACT};
 
-/// As many bytes as a request may have.
+/// The maximum size of a request.
 const MEBIBYTE: usize = 1 << 20;
 
-/// Bytes of memory for each byte that was sent, at most.
+/// The maximum bytes of memory for each byte that was sent.
 const FACTOR: u64 = 20;
 
-/// Bytes that a request is taken to have at least: lists that are as long as they may be are decoded, and
-/// 10,000 empty texts take more than 20 times the bytes that they have on the wire.
+/// The smallest request size that counts. Lists of the maximum length are decoded, and 10,000 empty texts take more
+/// than 20 times the bytes that they have on the wire.
 const AT_LEAST: u64 = 128 << 10;
 
-/// Allocations for a request of a mebibyte at most: so much work is done for it. A list of 10,000 texts that
-/// is allowed takes as many.
+/// The maximum number of allocations for a request of a mebibyte, as a measure of the work for it. A list of 10,000
+/// texts, which is allowed, needs as many.
 const ALLOCATIONS: u64 = 60_000;
 
-/// The fields on the way to a list.
+/// The fields on the path to a list.
 type Way = Vec<FieldDescriptor>;
 
-/// The ways to all lists, maps and open objects of a request.
+/// The paths to all lists, maps and open objects of a request.
 fn lists(message: &MessageDescriptor) -> Vec<Way> {
     let mut ways = Vec::new();
     for field in message.fields() {
@@ -47,7 +47,7 @@ fn lists(message: &MessageDescriptor) -> Vec<Way> {
     ways
 }
 
-/// The most items that the rules let a list have.
+/// The maximum number of items of a list, by the rules.
 fn limit(field: &FieldDescriptor) -> usize {
     let rules = CONTRACT.get_extension_by_name("buf.validate.field").expect("the rules");
     let options = field.options();
@@ -67,7 +67,7 @@ fn framed(number: u32, inner: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// As many empty items of a list as fit into so many bytes, or fewer.
+/// As many empty items of a list as fit into this many bytes, and at most `most`.
 fn items(field: &FieldDescriptor, bytes: usize, most: usize) -> Vec<u8> {
     match field.kind() {
         Of::Message(inner) if inner.full_name() == "google.protobuf.Struct" => {
@@ -82,8 +82,8 @@ fn items(field: &FieldDescriptor, bytes: usize, most: usize) -> Vec<u8> {
     }
 }
 
-/// A request of a mebibyte with as many empty items at the end of the way; with `bounded` as many as are
-/// allowed there, in as many of the lists around as fit.
+/// A request of a mebibyte with as many empty items at the end of the path as possible. With `bounded`, only as many
+/// as are allowed there, in as many of the lists around them as fit.
 fn filled(way: &[FieldDescriptor], bounded: bool) -> Vec<u8> {
     let Some((last, outer)) = way.split_last() else { return Vec::new() };
     let most = if bounded { limit(last) } else { usize::MAX };
@@ -126,7 +126,7 @@ fn a_mebibyte_of_empty_items_costs_little_memory_in_every_list_of_every_request(
     assert!(wrong.is_empty(), "{} of {seen}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The code, and the violations as field and description.
+/// The reason, and the violations as field and description.
 fn refused<M: Incoming>(bytes: &[u8]) -> (ErrorReason, Vec<(String, String)>) {
     match read::<M>(bytes) {
         Err(Error::Invalid { reason, violations }) => {
@@ -232,14 +232,14 @@ fn bytes_that_are_no_request_are_told_apart() {
     );
 }
 
-/// Walks over bytes as [`malformed`] does, and says whether they are in order.
+/// Walks over bytes as [`malformed`] does, and returns whether they are valid.
 fn is_in_order<M: Incoming>(bytes: &[u8]) -> bool {
     let mut walk = Walk { looks_inside: true, ..Walk::default() };
     let shape = M::SHAPE.expect("a request");
     walk.message(shape, bytes, &Path::ROOT, 0).is_ok()
 }
 
-/// Numbers of fields and lengths that often fit together, so that much of it is taken.
+/// Random numbers of fields, with lengths that often fit, so that many of the bytes are accepted.
 fn somewhat_like_a_message() -> impl Strategy<Value = Vec<u8>> {
     let field = (1_u32..40, prop::collection::vec(any::<u8>(), 0..6))
         .prop_map(|(number, bytes)| framed(number, &bytes));

@@ -1,18 +1,18 @@
-//! The wire format of protobuf, as far as it can be read without knowing the message.
+//! The wire format of protobuf, as far as it can be read without the message's definition.
 
-/// How a value stands on the wire.
+/// How a value is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wire {
     Varint,
     Fixed64,
     /// Bytes with their length before them: texts, messages, packed numbers.
     Bytes,
-    /// A group, which proto3 does not have, with its number.
+    /// A group with its number. proto3 has no groups.
     Group(u32),
     Fixed32,
 }
 
-/// What keeps bytes from being protobuf, or from being this message.
+/// Why bytes are not protobuf, or not this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Truncated,
@@ -24,7 +24,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// What people read of it, after the name of the field.
+    /// The text for people, after the name of the field.
     pub(super) fn description(self) -> &'static str {
         match self {
             Self::Truncated => "ends in the middle of a value: the bytes of the request were cut off",
@@ -46,7 +46,7 @@ impl Fault {
 /// The most bytes of a varint.
 const MAX_VARINT: usize = 10;
 
-/// How deep groups may be in each other, as with prost.
+/// How deep groups may be nested, as with prost.
 const MAX_GROUPS: usize = 100;
 
 /// The lowest and the highest number of a field.
@@ -64,7 +64,7 @@ impl<'b> Cursor<'b> {
         self.0.is_empty()
     }
 
-    /// The number of a field, and how its value stands there.
+    /// Reads the number of a field, and how its value is encoded.
     #[inline]
     pub(super) fn tag(&mut self) -> Result<(u32, Wire), Fault> {
         match self.tag_or_end()? {
@@ -73,14 +73,14 @@ impl<'b> Cursor<'b> {
         }
     }
 
-    /// The bytes of a value that has its length before it.
+    /// Reads the bytes of a value with a length.
     #[inline]
     pub(super) fn bytes(&mut self) -> Result<&'b [u8], Fault> {
         let length = usize::try_from(self.varint()?).map_err(|_| Fault::Truncated)?;
         self.take(length)
     }
 
-    /// Passes over a value.
+    /// Skips a value.
     #[inline]
     pub(super) fn skip(&mut self, wire: Wire) -> Result<(), Fault> {
         match wire {
@@ -150,7 +150,7 @@ impl<'b> Cursor<'b> {
     }
 }
 
-/// What stands before a value.
+/// The tag before a value.
 enum Tag {
     Value(u32, Wire),
     EndOfGroup(u32),

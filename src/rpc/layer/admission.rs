@@ -1,9 +1,8 @@
-//! Admission: a call is let in while there is room for it, in all and for its tenant, and otherwise
-//! refused before anything of it is read.
+//! Admission: a call is admitted while there is room, both overall and for its tenant. Otherwise it is refused before
+//! any of it is read.
 //!
-//! A unary call has its place until its answer was taken and nothing of it runs any more; a stream
-//! until its end. What a stream sends is not counted here: its session holds it back, and the queue of
-//! writes is fair to tenants.
+//! A unary call has its place until its answer was taken and its task has ended; a stream has it until its end. The
+//! messages of a stream are not counted here: its session limits them, and the queue of writes is fair to tenants.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -22,20 +21,20 @@ use crate::error::{Error, Limit, Result};
 use crate::metrics::{CallKind, Limit as Refused, Metrics};
 use crate::pb::ErrorReason;
 
-/// When to come back after a refusal for want of room: places are free again within milliseconds, and
-/// this keeps those that wait for one from being the load.
+/// When to retry after a refusal. Places become free within milliseconds, but a longer wait keeps retries from being
+/// the load.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// After so many calls, tenants that may make as many at once as ever are forgotten: looking through all
-/// of them costs each call next to nothing then, and no more than these are kept beside those that call.
+/// How many calls pass between two cleanups of tenants with a full allowance. Scanning all of them then costs each
+/// call next to nothing, and at most this many are kept beside the active tenants.
 const FORGET_EVERY: u32 = 4_096;
 
-/// What is counted apart, because one takes long and the other much.
+/// The two kinds that are counted separately: unary calls are many, and streams last long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It has an answer.
+    /// A call with one answer.
     Unary,
-    /// It stays open.
+    /// A call that stays open.
     Stream,
 }
 
@@ -53,7 +52,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Taken {
     in_all: Counts,
-    /// Only of tenants that have something in flight.
+    /// The counts of tenants that have a call or a stream.
     by_tenant: HashMap<TenantId, Counts>,
 }
 
@@ -79,20 +78,20 @@ impl fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// Room as these limits say.
+    /// Creates the limits of these settings.
     pub fn new(limits: CallLimits, metrics: Metrics) -> Self {
         let rate = NonZeroU32::new(limits.tenant_rate)
             .map(|rate| Rate::new(rate, limits.tenant_burst.and_then(NonZeroU32::new).unwrap_or(rate)));
         Self(Arc::new(Shared { limits, rate, taken: Mutex::default(), metrics }))
     }
 
-    /// How many calls and streams have a place.
+    /// The numbers of calls and streams that have a place.
     pub fn count(&self) -> [(CallKind, u32); 2] {
         let Counts { unary, streams } = self.taken().in_all;
         [(CallKind::Unary, unary), (CallKind::Stream, streams)]
     }
 
-    /// A place among all calls, for one of which nothing is known yet.
+    /// Takes a place among all calls, for a call about which nothing is known yet.
     ///
     /// # Errors
     ///
@@ -123,7 +122,7 @@ impl Admission {
         Ok(Place { admission: self.clone(), kind, tenant: None })
     }
 
-    /// The counts are whole at any moment, so a panic elsewhere does not make them wrong.
+    /// The counts are consistent at any moment, so a panic elsewhere does not make them wrong.
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,14 +146,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes it one of the tenant's.
+    /// Counts the place for the tenant too.
     ///
     /// # Errors
     ///
     /// `TENANT_QUOTA_EXCEEDED`, `TENANT_RATE_EXCEEDED`.
     pub(super) fn assign(&mut self, tenant: TenantId) -> Result<()> {
         self.take(tenant)?;
-        // Whoever is refused for want of a place has not made a call.
+        // A call that is refused for lack of a place does not count against the rate.
         match &self.admission.0.rate {
             Some(rate) => rate.take(tenant).inspect_err(|_| {
                 self.admission.0.metrics.refusals[Refused::TenantRate].inc();
@@ -210,7 +209,7 @@ impl Drop for Place {
     }
 }
 
-/// Calls of each tenant in a second.
+/// The rate limit of each tenant's calls.
 struct Rate {
     buckets: DefaultKeyedRateLimiter<TenantId>,
     rate: NonZeroU32,
@@ -270,7 +269,7 @@ pub(crate) mod tests {
         })
     }
 
-    /// An error of this room, as a call meets it.
+    /// Returns an error of this module, as a call gets it.
     pub(crate) fn refused(reason: ErrorReason) -> Error {
         let arguments: &[&str] = match reason {
             ErrorReason::Overloaded => &["--max-calls", "1"],

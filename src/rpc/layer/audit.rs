@@ -1,4 +1,4 @@
-//! What becomes of calls that would have changed something, for the audit log.
+//! Reports to the audit log how calls that would have changed something ended.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,19 +14,19 @@ use crate::pb::ErrorReason;
 use crate::rpc::method::Method;
 use crate::rpc::times;
 
-/// A call, as far as it has come.
+/// A call, as far as it is known.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    /// What it would do; nothing for one that only reads.
+    /// What it would change; `None` for a call that only reads.
     operation: Option<Operation>,
-    /// Who calls, once it has proved a right to a tenant.
+    /// The caller, once it has proved its right to a tenant.
     by: OnceLock<(Arc<Principal>, TenantId)>,
-    /// What its request says, once it was read.
+    /// The content of its request, once it was read.
     pub(super) asking: Asking,
 }
 
 impl Attempt {
-    /// A call of a method, if there is such a one.
+    /// Creates the attempt of a call; `method` is `None` if there is no such RPC.
     pub(super) fn new(method: Option<&'static Method>, call_id: Uuid) -> Self {
         let operation = method.and_then(|method| {
             let Method { name, resource_type, .. } = method;
@@ -35,11 +35,11 @@ impl Attempt {
         Self { operation, by: OnceLock::new(), asking: Asking::default() }
     }
 
-    /// Notes who calls for which tenant, unless its credential does not grant the tenant: nobody may write
-    /// into the log of a tenant that is not theirs.
+    /// Stores the caller and the tenant, unless the caller's credential does not grant the tenant: a caller may not
+    /// write into the log of a tenant that is not its own.
     pub(super) fn admit(&self, principal: &Arc<Principal>, tenant: TenantId, refusal: Option<&Error>) {
         if refusal.is_none_or(|error| error.reason() == ErrorReason::ScopeNotGranted) {
-            // A call is admitted once.
+            // A call is admitted only once.
             let _ = self.by.set((Arc::clone(principal), tenant));
         }
     }
@@ -69,7 +69,7 @@ mod tests {
     const CREATE: &str = "/crm.v1.CustomerService/CreateCustomer";
     const GET: &str = "/crm.v1.CustomerService/GetCustomer";
 
-    /// How many events there are of a call of `path` that was admitted or refused so.
+    /// The number of events of a call of `path` that was admitted, or refused for this reason.
     async fn events(path: &str, refusal: Option<ErrorReason>) -> usize {
         let recorder = Recorder::default();
         let attempt = Attempt::new(Method::find(path), Uuid::now_v7());

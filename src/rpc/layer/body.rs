@@ -1,5 +1,5 @@
-//! The body of an answer: it has its call's place until it is taken. The two bodies of a stream end at a
-//! deadline, with the caller's credential, or when the server stops; and the error of a response is complete.
+//! The body of an answer, which keeps the call's place until it is taken. Both bodies of a stream end at a deadline,
+//! with the caller's credential, or when the server stops. Errors of a response are completed.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -19,27 +19,27 @@ use super::repair;
 use crate::auth::Validity;
 use crate::error::Error;
 
-/// What ends a stream whether its handler wants it or not.
+/// What ends a stream, regardless of its handler.
 #[derive(Clone)]
 pub(super) struct Ends {
-    /// How much longer the client waits, where it says.
+    /// How much longer the client waits, if it has a deadline.
     pub(super) deadline: Option<Duration>,
-    /// Cancelled when the server stops, where the handler does not know of it.
+    /// Cancelled when the server stops; for handlers that do not know about the stop.
     pub(super) stop: Option<CancellationToken>,
-    /// How long the client's credential holds.
+    /// How long the client's credential is valid.
     pub(super) validity: Validity,
 }
 
-/// Resolves with why a stream ends.
+/// Resolves with the reason why a stream ends.
 type End = Pin<Box<dyn Future<Output = Error> + Send>>;
 
 impl Ends {
-    /// The body of a response, complete with the id of its call where the errors are ours to complete.
+    /// Returns the body of a response. With an `id`, its errors are completed with the id of the call.
     pub(super) fn response(self, inner: Body, id: Option<Uuid>, place: Option<Place>) -> Body {
         Body::new(Bounded { inner, end: self.end(), id, is_response: true, _place: place, ended: false })
     }
 
-    /// The body of a request. A client that reads no response could otherwise go on sending.
+    /// Returns the body of a request. Without a limit, a client that does not read the response could go on sending.
     pub(super) fn request(&self, inner: Body) -> Body {
         match self.clone().end() {
             Some(end) => Body::new(Bounded {
@@ -54,7 +54,7 @@ impl Ends {
         }
     }
 
-    /// Nothing where nothing can end it.
+    /// Returns `None` if nothing can end the stream.
     fn end(self) -> Option<End> {
         let Self { deadline, stop, validity } = self;
         if deadline.is_none() && stop.is_none() && validity.is_unlimited() {
@@ -82,7 +82,7 @@ impl Ends {
     }
 }
 
-/// The answer of a unary call, which is there already, and has its place until it is taken.
+/// Returns the body of a finished unary answer, which keeps its place until it is taken.
 pub(super) fn answer(inner: Body, place: Place) -> Body {
     let place = Some(place);
     Body::new(Bounded { inner, end: None, id: None, is_response: true, _place: place, ended: false })
@@ -92,10 +92,10 @@ pub(super) fn answer(inner: Body, place: Place) -> Body {
 struct Bounded {
     inner: Body,
     end: Option<End>,
-    /// The call's id, where its errors are ours to complete.
+    /// The call's id, if its errors must be completed.
     id: Option<Uuid>,
     is_response: bool,
-    /// Free when the body is dropped: taken, reset, or its connection gone.
+    /// Released when the body is dropped: taken, reset, or its connection lost.
     _place: Option<Place>,
     ended: bool,
 }
@@ -109,8 +109,8 @@ impl Bounded {
         }
     }
 
-    /// Whether what is there is told before the end: who watches health is to hear that it is over. Health
-    /// and reflection do not always have more.
+    /// Whether a frame that is ready is sent before the end: a client that watches health must learn that the service
+    /// stops. Health and reflection do not always have more frames.
     fn has_last_word(&self) -> bool {
         self.is_response && self.id.is_none()
     }
@@ -120,7 +120,7 @@ impl Bounded {
         frame.map(|frame| frame.map(|frame| frame.map(|frame| self.complete(frame))))
     }
 
-    /// The last that is told: to the client as trailers, to a handler as an error of what it reads.
+    /// Returns the last frame: for the client as trailers, for a handler as an error of its request stream.
     fn last(&self, error: Error) -> Result<Frame<Bytes>, Status> {
         let status = Status::from(error);
         if !self.is_response {
@@ -148,12 +148,12 @@ impl http_body::Body for Bounded {
         if matches!(&last_word, Poll::Ready(Some(Ok(frame))) if frame.is_data()) {
             return last_word;
         }
-        // Before the body, so that one that always has more does not outlive its end.
+        // Checked before the body, so that a body that always has more does not outlive its end.
         let Some(Poll::Ready(error)) = this.end.as_mut().map(|end| end.as_mut().poll(context)) else {
             return if this.has_last_word() { last_word } else { this.poll_inner(context) };
         };
         this.ended = true;
-        // Whoever is at the other end of it learns of it by the drop.
+        // Dropping the body tells the other side of it.
         this.inner = Body::empty();
         Poll::Ready(Some(this.last(error)))
     }

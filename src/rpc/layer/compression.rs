@@ -1,9 +1,9 @@
-//! Answers in gzip, for clients that take it (`grpc-accept-encoding`).
+//! Compresses answers by gzip, for clients that accept it (`grpc-accept-encoding`).
 //!
-//! tonic compresses every message of a call or none, on the thread that serves it. Most clients always say that they
-//! take gzip, and most messages here are acks and pieces of text, which gzip makes longer. So this compresses what
-//! tonic has framed, message by message, where it is worth it, and what takes long away from the runtime's threads.
-//! (Requests in gzip are tonic's to take; see `server`.)
+//! tonic compresses every message of a call or none, on the thread that serves it. Most clients always accept gzip,
+//! and most messages here are acks and pieces of text, which gzip makes longer. So this layer compresses what tonic
+//! has framed, message by message, and only where it saves bytes. Large messages are compressed on other threads than
+//! those of the runtime. (tonic itself handles gzip of requests; see `server`.)
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -18,29 +18,29 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 
-/// What a client takes.
+/// The header that lists what a client accepts.
 const ACCEPTS: &str = "grpc-accept-encoding";
-/// How the answer's messages may be encoded.
+/// The header that names the encoding of the answer's messages.
 const ENCODING: &str = "grpc-encoding";
-/// The only encoding that is made here.
+/// The only encoding that is used here.
 const GZIP: &str = "gzip";
 
-/// Bytes of a message from which on it is compressed: shorter ones fit into one packet anyway.
+/// Messages from this size on are compressed: shorter ones fit into one packet anyway.
 const WORTH_IT: usize = 1 << 10;
 
-/// Bytes from which on compressing, at some 100 MB a second, would hold up the calls that share the thread.
+/// From this size on, compressing at some 100 MB a second would block the calls that share the thread.
 const TAKES_LONG: usize = 64 << 10;
 
-/// Bytes before each message: whether it is compressed, and its length.
+/// The bytes before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// Whether the client of a call takes answers in gzip.
+/// Whether the client of a call accepts answers in gzip.
 pub(super) fn is_taken(headers: &HeaderMap) -> bool {
     let lists = headers.get_all(ACCEPTS).iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|encoding| encoding.trim().eq_ignore_ascii_case(GZIP))
 }
 
-/// The answer, with its long messages in gzip. One that is an error alone has no message.
+/// Returns the answer with its long messages in gzip. An answer that is only an error has no message.
 pub(super) fn compressed(mut response: Response<Body>) -> Response<Body> {
     if Status::from_header_map(response.headers()).is_some() {
         return response;
@@ -52,9 +52,9 @@ pub(super) fn compressed(mut response: Response<Body>) -> Response<Body> {
 /// See the module.
 struct Compressed {
     inner: Body,
-    /// What is being compressed elsewhere.
+    /// The task that compresses a frame on another thread.
     job: Option<JoinHandle<Bytes>>,
-    /// Whether every frame so far had whole messages, as tonic makes them. Anything else is passed on as it is.
+    /// Whether every frame so far had whole messages, as tonic makes them. Other frames are passed on unchanged.
     is_framed: bool,
 }
 
@@ -112,7 +112,7 @@ fn longest(mut data: &[u8]) -> Option<usize> {
     Some(longest)
 }
 
-/// The same messages, long ones in gzip where that makes them shorter.
+/// Returns the same messages, with the long ones in gzip if that makes them shorter.
 fn shortened(mut data: Bytes) -> Bytes {
     let mut out = BytesMut::with_capacity(data.len());
     while data.remaining() >= PREFIX {
@@ -120,7 +120,7 @@ fn shortened(mut data: Bytes) -> Bytes {
         let message = data.split_to(data.len().min(length as usize));
         let gzip = (flag == 0 && message.len() >= WORTH_IT).then(|| gzip(&message).ok()).flatten();
         match gzip.filter(|gzip| gzip.len() < message.len()) {
-            // No longer than the message, whose length has four bytes.
+            // It is shorter than the message, so its length fits into four bytes.
             Some(gzip) => put(&mut out, 1, &gzip),
             None => put(&mut out, flag, &message),
         }

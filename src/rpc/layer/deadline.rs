@@ -1,4 +1,4 @@
-//! `grpc-timeout`, as the gRPC over HTTP/2 protocol writes it: up to 8 digits and a unit.
+//! Parses `grpc-timeout`, as the gRPC over HTTP/2 protocol defines it: up to 8 digits and a unit.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::pb::ErrorReason;
 /// The header.
 const HEADER: &str = "grpc-timeout";
 
-/// What the protocol allows.
+/// The maximum number of digits in the protocol.
 const MAX_DIGITS: usize = 8;
 
-/// How much earlier than the client's own limit we answer. Most clients have a timer for the same limit,
-/// and this one comes before it, with all that an error of ours says.
+/// How much earlier than the client's own limit the service answers. Most clients have a timer for the same limit.
+/// The answer comes before it, with all details of the error.
 const HEAD_START: Duration = Duration::from_millis(1);
 
-/// How long the client waits; `None` when it does not say.
+/// Returns how long the client waits; `None` if it sets no limit.
 ///
 /// # Errors
 ///
-/// For what the protocol does not know: whoever asks for a limit and gets none would not expect it.
+/// For an invalid value: a client that asks for a limit would not expect to get none.
 pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     let Some(limit) = value.to_str().ok().and_then(parse) else {
@@ -35,7 +35,7 @@ pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>> {
     Ok(Some(limit))
 }
 
-/// When we answer for a client that waits for `allowed`.
+/// Returns when the service answers a client that waits for `allowed`.
 pub(super) fn ours(allowed: Duration) -> Duration {
     allowed.saturating_sub(HEAD_START)
 }

@@ -1,4 +1,4 @@
-//! How old what a call reads may be, as its metadata says.
+//! How old the data that a call reads may be, as its metadata says.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use http::HeaderMap;
 use crate::db::standby::{Freshness, Position};
 use crate::error::{Error, Result};
 
-/// The key of how old it may be, in milliseconds.
+/// The key of the maximum age in milliseconds.
 pub(super) const MAX_STALENESS: &str = "x-max-staleness-ms";
 
-/// The key of the position that an answer had, up to which all must be there.
+/// The key of a position from an earlier answer: all writes up to it must be visible.
 pub(in crate::rpc) const POSITION: &str = "x-read-position";
 
-/// The longest that a caller can allow: a standby that is a day behind is not meant to be read.
+/// The longest age that a caller can allow: a standby that is a day behind is not meant to be read.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the metadata says; nothing where what is read must be as new as can be.
+/// Returns what the metadata allows; `None` if the call must read the newest data.
 ///
 /// # Errors
 ///
-/// `FIELD_INVALID` for what is no number or no position.
+/// `FIELD_INVALID` for an invalid number or position.
 pub(super) fn of(headers: &HeaderMap) -> Result<Option<Freshness>> {
     let text = |key| headers.get(key).map(|value| value.to_str().unwrap_or_default().trim());
     let position = match text(POSITION) {

@@ -1,5 +1,5 @@
-//! A call from its first byte to its end, whichever way it ends: it is counted, measured, and has one line in
-//! the log, and a span if it is sampled.
+//! A call from its first byte to its end, however it ends: it is counted and measured, has one log line, and a span
+//! if it is sampled.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,10 +17,10 @@ use crate::auth::TenantId;
 use crate::metrics::{Called, Metrics, code_word};
 use crate::traces::CallSpan;
 
-/// Where gRPC says how a call ended.
+/// The header or trailer in which gRPC says how a call ended.
 const STATUS: &str = "grpc-status";
 
-/// A call that has not ended. Dropped before it ends, it was given up by its client.
+/// A call that has not ended. If it is dropped before its end, its client gave it up.
 pub(super) struct Going {
     metrics: Metrics,
     called: Called,
@@ -30,7 +30,7 @@ pub(super) struct Going {
     span: Option<CallSpan>,
 }
 
-/// What the log says of a call.
+/// The log line of a call.
 pub(super) struct Line {
     pub(super) id: Uuid,
     pub(super) tenant: Option<TenantId>,
@@ -38,28 +38,28 @@ pub(super) struct Line {
 }
 
 impl Going {
-    /// A call begins.
+    /// Starts a call.
     pub(super) fn begin(metrics: Metrics, called: Called) -> Self {
         metrics.calls.began(called);
         Self { metrics, called, began: Instant::now(), is_over: false, line: None, span: None }
     }
 
-    /// What the log says when it ends. Without it, nothing, and there is no span.
+    /// Sets the log line for its end. Without it there is neither a line nor a span.
     pub(super) fn tell(&mut self, line: Line) {
         self.line = Some(line);
     }
 
-    /// The span that ends with it.
+    /// Sets the span that ends with the call.
     pub(super) fn trace(&mut self, span: Option<CallSpan>) {
         self.span = span;
     }
 
-    /// What is called.
+    /// The RPC that is called.
     pub(super) fn called(&self) -> Called {
         self.called
     }
 
-    /// Ends the call with its response, or with the body of that where it stays open.
+    /// Ends the call with its response, or with the response's body if the call stays open.
     pub(super) fn until_end_of(mut self, response: Response<Body>) -> Response<Body> {
         match code(response.headers()) {
             Some(code) => self.end(code),
@@ -100,7 +100,7 @@ impl Drop for Going {
     }
 }
 
-/// How a call ended, where these headers or trailers say so.
+/// Returns how a call ended, if these headers or trailers say so.
 fn code(headers: &HeaderMap) -> Option<Code> {
     headers.get(STATUS).map(|value| Code::from_bytes(value.as_bytes()))
 }

@@ -1,8 +1,8 @@
 //! How much metadata a call may have.
 //!
-//! HTTP/2 takes far more than is allowed here (`connection::serve`), so that a call with too much is refused in
-//! words of gRPC, by its own stream. A limit of HTTP/2 alone would answer with a status of HTTP, which gRPC
-//! clients show as UNKNOWN, or end the connection with every other call on it.
+//! HTTP/2 accepts far more than is allowed here (`connection::serve`), so that a call with too much is refused by a
+//! gRPC error on its own stream. A limit of HTTP/2 alone would answer with an HTTP status, which gRPC clients show as
+//! UNKNOWN, or end the connection with every other call on it.
 
 use http::HeaderMap;
 use tonic::Status;
@@ -12,8 +12,8 @@ use crate::error::DOMAIN;
 use crate::pb::ErrorReason;
 use crate::rpc::words::Word;
 
-/// Bytes of names and values of a call's metadata: 16 KiB for the caller, whose token may have 8 KiB, and 1 KiB for
-/// what a gRPC client sends with every call.
+/// The maximum bytes of names and values of a call's metadata: 16 KiB for the caller, whose token may have 8 KiB, and
+/// 1 KiB for what gRPC clients add to every call.
 pub(super) const MAX_BYTES: usize = (16 << 10) + (1 << 10);
 
 /// Refuses a call with more metadata than [`MAX_BYTES`].

@@ -1,4 +1,4 @@
-//! The body of a stream's requests, which reads on while there is room for it.
+//! The body of a stream's requests, which is read only while there is room for it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,5 +1,5 @@
-//! Errors that tonic made before a handler ran, put into the contract's words; and the request id
-//! on all of them.
+//! Rewrites errors that tonic made before a handler ran in the contract's terms, and adds the
+//! request id to all errors.
 
 use http::{HeaderMap, Response};
 use tonic::body::Body;
@@ -11,7 +11,7 @@ use crate::error::{self, DOMAIN, TOO_LATE};
 use crate::pb::ErrorReason;
 use crate::rpc::words::Word;
 
-/// Makes an error that ended a call complete. Answers that are no error stay as they are.
+/// Completes an error that ended a call. Other answers stay as they are.
 pub(super) fn response(response: Response<Body>, id: Uuid) -> Response<Body> {
     match Status::from_header_map(response.headers()) {
         Some(status) if status.code() != Code::Ok => complete(&status, id).into_http(),
@@ -19,7 +19,7 @@ pub(super) fn response(response: Response<Body>, id: Uuid) -> Response<Body> {
     }
 }
 
-/// Makes an error that ended a stream complete.
+/// Completes an error that ended a stream.
 pub(super) fn trailers(trailers: HeaderMap, id: Uuid) -> HeaderMap {
     let Some(status) = Status::from_header_map(&trailers).filter(|status| status.code() != Code::Ok) else {
         return trailers;
@@ -46,17 +46,18 @@ pub(crate) fn complete(status: &Status, id: Uuid) -> Status {
     error::status(code, &message, details, status.metadata())
 }
 
-/// What tonic says of a unary call without a message.
+/// tonic's text for a unary call without a message.
 const NO_MESSAGE: &str = "Missing request message";
 
-/// The limit that tonic names where a message is too large: "… the limit is: 1048576 bytes".
+/// Returns the limit that tonic names if a message is too large: "… the limit is: 1048576 bytes".
 fn limit(text: &str) -> Option<&str> {
     let number = text.rsplit("limit is: ").next()?;
     let digits = number.find(|char: char| !char.is_ascii_digit()).unwrap_or(number.len());
     number.get(..digits).filter(|digits| !digits.is_empty())
 }
 
-/// An error without our details comes from tonic, and is about bytes that never became a request.
+/// Translates an error without our details. It comes from tonic, and is about bytes that never
+/// became a request.
 fn translate(status: &Status) -> (Code, ErrorReason, String) {
     let text = status.message();
     match status.code() {

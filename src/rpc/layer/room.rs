@@ -1,17 +1,17 @@
-//! Bytes that streams have read and not answered, of a tenant and in all.
+//! Limits the bytes that streams have read and not answered, per tenant and overall.
 //!
-//! A stream holds its client back by itself (`messages::session`), but there may be ten thousands of streams. So
-//! the body of each asks here before it takes more from its connection, and what it does not take, HTTP/2 holds
-//! back. Counted is what a body has given out: parts of a message that is not whole yet, which wait for the
-//! rest, and whole ones until they are answered.
+//! Each stream limits its own client (`messages::session`), but there may be tens of thousands of streams. So the
+//! body of each asks here before it takes more from its connection, and HTTP/2 holds back the rest. The counted bytes
+//! are those that a body has passed on: parts of an incomplete message until it is complete, and complete messages
+//! until they are answered.
 //!
-//! Whole messages are answered whatever other streams do, so a stream that waits for them never waits for ever.
-//! Parts could wait for each other: where a tenant has nothing but parts, one stream at a time goes on reading
-//! until its message is whole. So a tenant is never more than one message above its limit, beside a frame, and
-//! streams of other tenants are never kept from going on.
+//! Complete messages are answered independently of other streams, so a stream that waits for them never waits for
+//! ever. Parts could wait for each other. If a tenant has nothing but parts, one stream at a time reads on until its
+//! message is complete. So a tenant is never more than one message and one frame above its limit, and it never blocks
+//! streams of other tenants.
 //!
-//! When there is room again, all streams that wait are woken, and not one that would wake the next: a stream that
-//! is woken may have other things to do than to read, for as long as its client likes.
+//! When there is room again, all waiting streams are woken, and not one that would wake the next: a woken stream may
+//! have other things to do than reading, for as long as its client likes.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -20,14 +20,14 @@ use std::task::{Context, Poll, Waker};
 
 use uuid::Uuid;
 
-/// The part of the bytes, in all and of a tenant, that must be free again before streams that waited for them read
-/// on, so that they are not all woken for every answer.
+/// The fraction of a limit that must be free again before waiting streams read on, so that they are not all woken for
+/// every answer.
 const FREE_AGAIN: usize = 4;
 
-/// Bytes before a message in a body: whether it is compressed, and how long it is.
+/// The header of a message in a body: whether it is compressed, and its length.
 const HEADER: usize = 5;
 
-/// Bytes that streams share. Cheap to clone.
+/// The room that streams share. Cheap to clone.
 #[derive(Clone)]
 pub struct Room(Arc<Shared>);
 
@@ -49,24 +49,24 @@ struct Taken {
 struct Tenant {
     streams: usize,
     level: Level,
-    /// Of its bytes, those of whole messages.
+    /// The bytes of complete messages among those of `level`.
     whole: usize,
-    /// The stream that reads on where there is nothing but parts.
+    /// The stream that may read on although the tenant has nothing but parts.
     turn: Option<u64>,
-    /// Streams that may not read.
+    /// The streams that wait until they may read.
     waiting: HashMap<u64, Waker>,
 }
 
-/// Bytes that are counted against a limit.
+/// Bytes that count against a limit.
 #[derive(Default)]
 struct Level {
     bytes: usize,
-    /// Whether nothing is read until enough is free again.
+    /// Whether reading is stopped until enough bytes are free again.
     is_full: bool,
 }
 
 impl Level {
-    /// Counts a change. Returns whether there is room now where there was none.
+    /// Counts a change. Returns whether there is room now although there was none before.
     fn change(&mut self, limit: usize, (before, after): (Held, Held)) -> bool {
         self.bytes = self.bytes + after.sum() - before.sum();
         let was_full = self.is_full;
@@ -83,17 +83,17 @@ impl fmt::Debug for Room {
 }
 
 impl Room {
-    /// Room for so many bytes in all, and of a tenant.
+    /// Creates room for this many bytes overall, and per tenant.
     pub fn new(in_all: usize, of_tenant: usize) -> Self {
         Self(Arc::new(Shared { in_all, of_tenant, taken: Mutex::default() }))
     }
 
-    /// Bytes of all streams.
+    /// The bytes of all streams.
     pub fn bytes(&self) -> usize {
         self.taken().all.bytes
     }
 
-    /// A stream of a tenant that has read nothing.
+    /// Adds a stream of a tenant, which has read nothing yet.
     pub fn stream(&self, tenant: Uuid) -> Meter {
         let mut taken = self.taken();
         let id = taken.next;
@@ -102,12 +102,12 @@ impl Room {
         Meter(Arc::new(Stream { room: self.clone(), tenant, id, read: Mutex::default() }))
     }
 
-    /// The counts are whole at any moment, so a panic elsewhere does not make them wrong.
+    /// The counts are consistent at any moment, so a panic elsewhere does not make them wrong.
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a change of what a stream holds, and wakes the streams that may read after it.
+    /// Counts a change of a stream's bytes, and wakes the streams that may read after it.
     fn change(&self, tenant: Uuid, id: u64, change: (Held, Held)) {
         let (before, after) = change;
         let mut taken = self.taken();
@@ -137,12 +137,12 @@ impl Tenant {
     }
 }
 
-/// What a stream holds.
+/// The bytes of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Held {
-    /// Bytes that its body gave out, of messages that nobody took yet.
+    /// The bytes that its body passed on, of messages that the handler has not taken yet.
     parts: usize,
-    /// Bytes of messages that were taken and not answered.
+    /// The bytes of messages that were taken and are not answered yet.
     whole: usize,
 }
 
@@ -152,7 +152,7 @@ impl Held {
     }
 }
 
-/// Counts what a stream has read. Both its body and its handler have it; when the last of them is dropped, the
+/// Counts what a stream has read. Both its body and its handler have a clone. When the last clone is dropped, the
 /// stream holds nothing.
 #[derive(Clone)]
 pub struct Meter(Arc<Stream>);
@@ -164,19 +164,19 @@ struct Stream {
     read: Mutex<Read>,
 }
 
-/// What a stream has read.
+/// What a stream has read so far.
 #[derive(Default)]
 struct Read {
     held: Held,
-    /// The messages that began and were not taken, with their headers.
+    /// The sizes of messages that began and were not taken, with their headers.
     sizes: VecDeque<usize>,
     header: Vec<u8>,
-    /// Bytes of the present message that are yet to come.
+    /// The missing bytes of the current message.
     left: usize,
 }
 
 impl Read {
-    /// Whether a part of a message is all there is, so that only more can make it whole.
+    /// Whether there is only a part of one message, which needs more bytes to be complete.
     fn is_amid(&self) -> bool {
         match self.sizes.len() {
             0 => !self.header.is_empty(),
@@ -187,7 +187,7 @@ impl Read {
 }
 
 impl Meter {
-    /// Whether the body may give out more. Wakes the task when that may have changed.
+    /// Whether the body may read more. Wakes the task when that may have changed.
     pub fn poll_may_read(&self, context: &Context<'_>) -> Poll<()> {
         let Stream { room, tenant, id, read: _ } = &*self.0;
         let is_amid = self.read().is_amid();
@@ -198,8 +198,8 @@ impl Meter {
         if has_room || of_tenant.level.bytes == 0 {
             return Poll::Ready(());
         }
-        // Nobody answers parts of messages. A turn lasts until the message is whole, also where others have whole
-        // ones by then.
+        // Parts of messages are not answered, so they free nothing. A turn lasts until the message is complete, even
+        // if other streams have complete messages by then.
         let may_take_turn = of_tenant.whole == 0 && of_tenant.turn.is_none();
         if is_amid && (may_take_turn || of_tenant.turn == Some(*id)) {
             of_tenant.turn = Some(*id);
@@ -209,7 +209,7 @@ impl Meter {
         Poll::Pending
     }
 
-    /// Counts what the body gives out.
+    /// Counts bytes that the body passes on.
     pub fn read_on(&self, mut data: &[u8]) {
         let bytes = data.len();
         let mut read = self.read();
@@ -246,7 +246,7 @@ impl Meter {
         });
     }
 
-    /// Says how many bytes of the messages that were taken are not answered.
+    /// Sets how many bytes of the taken messages are not answered.
     pub fn hold(&self, bytes: usize) {
         self.update(self.read(), |held| held.whole = bytes);
     }
@@ -269,7 +269,7 @@ impl Meter {
 impl Drop for Stream {
     fn drop(&mut self) {
         let held = self.read.get_mut().unwrap_or_else(PoisonError::into_inner).held;
-        // What it held in parts is gone, so a turn of its own ends with this.
+        // Its parts are gone, so this also ends its turn.
         self.room.change(self.tenant, self.id, (held, Held::default()));
         let mut taken = self.room.taken();
         let Some(of_tenant) = taken.tenants.get_mut(&self.tenant) else { return };

@@ -7,21 +7,22 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// Bytes of a `traceparent` of the only version that there is. Later ones may go on after a dash.
+/// The length of a `traceparent` of the only existing version. Later versions may continue after a dash.
 const LENGTH: usize = 55;
 
-/// Bytes of a `tracestate` that is kept: every span of the call has it, and so many must be passed on.
+/// The longest `tracestate` that is kept: every span of the call carries it. The standard requires that this many
+/// bytes are passed on.
 const MAX_STATE: usize = 512;
 
-/// The client's span, where it says one and it is valid. A call is as good without.
+/// Returns the client's span, if it sends a valid one. A call does not need one.
 pub(super) fn parent(headers: &HeaderMap) -> Option<SpanContext> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     let text = values.next()?.to_str().ok()?;
-    // Of two, nobody knows which is meant.
+    // If there are two, it is unknown which one is meant.
     values.next().is_none().then(|| parse(text))?
 }
 
-/// The same span, with what vendors say of it, as far as that is valid and short.
+/// Returns the same span with its vendors' state, if that is valid and short.
 pub(super) fn with_state(parent: &SpanContext, headers: &HeaderMap) -> SpanContext {
     let values: Vec<_> = headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok()).collect();
     let state = values.join(",");
@@ -29,7 +30,7 @@ pub(super) fn with_state(parent: &SpanContext, headers: &HeaderMap) -> SpanConte
     SpanContext::new(parent.trace_id(), parent.span_id(), parent.trace_flags(), true, state)
 }
 
-/// A span, of 32 and 16 hexadecimal digits, and nothing else that a client could send.
+/// Parses a span: 32 and 16 hexadecimal digits, and nothing else that a client could send.
 fn parse(text: &str) -> Option<SpanContext> {
     let (known, rest) = text.split_at_checked(LENGTH)?;
     let mut parts = known.split('-');

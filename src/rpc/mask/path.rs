@@ -1,4 +1,4 @@
-//! Paths of field masks: which fields of a message they name, and what is said where they name none.
+//! Paths of field masks: the fields of a message that they name, and the errors for invalid paths.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -20,18 +20,18 @@ const IMMUTABLE: i32 = 5;
 /// The type of open objects, whose keys a path may name.
 const OBJECT: &str = "google.protobuf.Struct";
 
-/// Characters of a path that an error shows.
+/// How many characters of a path an error shows.
 const SHOWN: usize = 64;
 
-/// How alike a name must be to be the one that was meant: two slips.
+/// How many typing errors a suggested name may differ by.
 const SLIPS: usize = 2;
 
-/// What a path names: a field, and perhaps a key within the open object that the field has.
+/// The target of a path: a field, and optionally a key within the field's open object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    /// The fields on the way.
+    /// The fields along the path.
     pub(super) fields: Vec<FieldDescriptor>,
-    /// The keys on the way from there.
+    /// The keys along the path after them.
     pub(super) keys: Vec<String>,
 }
 
@@ -45,21 +45,21 @@ impl Target {
 /// What is wrong with a path.
 #[derive(Debug)]
 pub(super) enum Wrong {
-    /// The star is not alone.
+    /// The star is not the only path.
     Star,
-    /// The quotes of a key do not fit together.
+    /// The backticks around a key are not balanced.
     Quotes,
     /// A key is empty.
     EmptyKey,
-    /// The path goes into a value that is one.
+    /// The path continues into a value that has no fields.
     Whole(FieldDescriptor),
     /// The message has no such field.
     Unknown { path: String, message: MessageDescriptor },
 }
 
 impl Wrong {
-    /// What people read of it. `resource` is the field of the request that has the message. The fields that
-    /// there are are listed once in an answer, while `lists` is true.
+    /// Returns the text for people. `resource` is the field of the request that has the message. An answer lists the
+    /// existing fields only once, while `lists` is true.
     pub(super) fn describe(&self, resource: &str, root: &MessageDescriptor, lists: &mut bool) -> String {
         match self {
             Self::Star => "names * beside other paths; * must stand alone".to_owned(),
@@ -90,11 +90,11 @@ impl Wrong {
     }
 }
 
-/// The fields along the path of a value of `M` that a client may write. A group of fields is no value.
+/// Returns the fields along the path of a value of `M` that a client may write. A group of fields is not a value.
 ///
 /// # Errors
 ///
-/// What is wrong with the path, in words.
+/// What is wrong with the path, as text.
 pub fn writable_value<M: Name>(path: &str) -> Result<Vec<FieldDescriptor>, String> {
     let root = CONTRACT.get_message_by_name(&M::full_name());
     let root = root.ok_or_else(|| format!("{} is not in the contract", M::full_name()))?;
@@ -119,7 +119,7 @@ pub fn writable_value<M: Name>(path: &str) -> Result<Vec<FieldDescriptor>, Strin
     }
 }
 
-/// What a path names in a message.
+/// Resolves a path in a message.
 pub(super) fn resolve(descriptor: &MessageDescriptor, path: &str) -> Result<Target, Wrong> {
     let segments = segments(path)?;
     if path == ALL {
@@ -154,8 +154,8 @@ struct Segment {
     quoted: bool,
 }
 
-/// The parts of a path. One that begins with a backtick goes on to the next one, and two of them there are
-/// a backtick of the part itself.
+/// Returns the parts of a path. A part that begins with a backtick ends at the next one; two backticks in it stand
+/// for one.
 fn segments(path: &str) -> Result<Vec<Segment>, Wrong> {
     let mut segments = Vec::new();
     let mut rest = path;
@@ -176,7 +176,7 @@ fn segments(path: &str) -> Result<Vec<Segment>, Wrong> {
     }
 }
 
-/// The part up to the closing backtick, and what follows.
+/// Returns the part up to the closing backtick, and the text after it.
 fn unquoted(quoted: &str) -> Result<(Segment, &str), Wrong> {
     let (mut text, mut rest) = (String::new(), quoted);
     loop {
@@ -192,8 +192,8 @@ fn unquoted(quoted: &str) -> Result<(Segment, &str), Wrong> {
     }
 }
 
-/// The path that was meant by one that names nothing: without the name of the resource before it, in the
-/// case of the contract, or without a slip.
+/// Returns the path that an invalid path probably means: without the resource's name in front, in the contract's
+/// case, or without typing errors.
 fn meant(resource: &str, root: &MessageDescriptor, path: &str) -> Option<String> {
     let exists = |path: &str| resolve(root, path).is_ok();
     let snaked = snake(path);
@@ -217,7 +217,7 @@ fn meant(resource: &str, root: &MessageDescriptor, path: &str) -> Option<String>
     exists(&found).then_some(found)
 }
 
-/// `businessName` and `BusinessName` are `business_name`. Long texts are not names.
+/// Converts `businessName` and `BusinessName` to `business_name`. Long texts are cut, as they are not names.
 fn snake(path: &str) -> String {
     let mut snaked = String::new();
     for character in path.chars().take(2 * SHOWN) {
@@ -239,8 +239,8 @@ fn names(message: &MessageDescriptor) -> Vec<String> {
     writable(message).map(|field| field.name().to_owned()).collect()
 }
 
-/// Whether a mask may go into the field: one message of ours. Well-known types are values, and so is an
-/// amount of money: units without the nanos beside them would be another one.
+/// Whether a mask may go into the field: a single message of this package. Well-known types are values, and so is an
+/// amount of money: units without the nanos beside them would be another amount.
 pub(super) fn opens(field: &FieldDescriptor) -> bool {
     match field.kind() {
         Kind::Message(inner) => {
@@ -253,15 +253,15 @@ pub(super) fn opens(field: &FieldDescriptor) -> bool {
     }
 }
 
-/// Whether a mask may name a key of what the field has.
+/// Whether a mask may name a key of the field's value.
 fn has_keys(field: &FieldDescriptor) -> bool {
     !field.is_list() && field.kind().as_message().is_some_and(|inner| inner.full_name() == OBJECT)
 }
 
-/// The full names of the fields of which the contract says that only the server writes them.
+/// The full names of the fields that only the server writes, by the contract.
 static OUTPUT_ONLY_FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| fields_that_are(OUTPUT_ONLY));
 
-/// The full names of the fields of which the contract says that they cannot be changed.
+/// The full names of the fields that cannot be changed, by the contract.
 static IMMUTABLE_FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| fields_that_are(IMMUTABLE));
 
 /// The full names of the fields with this `google.api.field_behavior`.
@@ -277,12 +277,12 @@ fn fields_that_are(behavior: i32) -> HashSet<String> {
     fields.filter(behaves).map(|field| field.full_name().to_owned()).collect()
 }
 
-/// Whether the contract says that only the server writes the field.
+/// Whether only the server writes the field, by the contract.
 pub(super) fn is_output_only(field: &FieldDescriptor) -> bool {
     OUTPUT_ONLY_FIELDS.contains(field.full_name())
 }
 
-/// Whether the contract says that the field is what its resource was made with.
+/// Whether the field is set only when its resource is created, by the contract.
 pub(super) fn is_immutable(field: &FieldDescriptor) -> bool {
     IMMUTABLE_FIELDS.contains(field.full_name())
 }

@@ -166,7 +166,7 @@ fn a_change_touches_its_fields_and_their_parts() {
     }
 }
 
-/// An object of texts, some of them within another object.
+/// An object of texts, some of them in a nested object.
 fn object(texts: &[(&str, &str)], inner: &[(&str, &str)]) -> Struct {
     let text = |text: &str| prost_types::Value { kind: Some(Json::StringValue(text.to_owned())) };
     let mut fields: std::collections::BTreeMap<_, _> =

@@ -1,5 +1,5 @@
-//! The checks that the generated code calls. Each returns whether nothing was wrong, so that the code stops
-//! at the first that finds something in a value.
+//! The checks that the generated code calls. Each returns true if it found nothing wrong, so that the code stops at
+//! the first violation of a value.
 //!
 //! `must` is the text of the rule, written at build time: "must be at most 256 characters".
 
@@ -15,11 +15,11 @@ use regex::Regex;
 
 use super::{Path, Report, Validate};
 
-/// A pattern of a `pattern` rule, compiled when it is first needed. The build compiled it too and
-/// fails on a bad one; should it still be bad here, nothing matches it.
+/// A pattern of a `pattern` rule, compiled when it is first needed. The build has compiled it too and fails on an
+/// invalid one. If it is invalid here all the same, no text matches it.
 pub type Pattern = LazyLock<Option<Regex>>;
 
-/// Up to this many items are compared each with each, which allocates nothing.
+/// Up to this many items are compared pairwise, which allocates nothing.
 const UNIQUE_BY_COMPARING: usize = 16;
 
 /// Checks the message at a field.
@@ -30,8 +30,8 @@ pub fn message<T: Validate>(value: &T, at: &Path<'_>, report: &mut Report) -> bo
     report.violations.len() == before
 }
 
-/// Checks the message at a field with `ignore = IGNORE_ALWAYS`: only what holds without rules.
-/// Such a message is a part of something, like the resource of an update beside its mask.
+/// Checks the message at a field with `ignore = IGNORE_ALWAYS`: only by checks that need no rule. Such a message is
+/// partial, like the resource of an update with a mask.
 pub fn without_rules<T: Validate>(value: &T, at: &Path<'_>, report: &mut Report) -> bool {
     let before = mem::replace(&mut report.without_rules, true);
     let ok = message(value, at, report);
@@ -39,21 +39,21 @@ pub fn without_rules<T: Validate>(value: &T, at: &Path<'_>, report: &mut Report)
     ok
 }
 
-/// Reports a field that is not set and has to be.
+/// Reports a required field that is not set.
 #[cold]
 pub fn missing(at: &Path<'_>, report: &mut Report) -> bool {
     report.add(at, "required", format_args!("must be set"));
     false
 }
 
-/// Reports a oneof of which no field is set, and one has to be.
+/// Reports a required oneof of which no field is set.
 #[cold]
 pub fn missing_one_of(at: &Path<'_>, fields: &'static str, report: &mut Report) -> bool {
     report.add(at, "required", format_args!("must be set, by one of {fields}"));
     false
 }
 
-/// Checks a condition of a rule.
+/// Checks the condition of a rule.
 #[inline]
 pub fn holds(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
     if !ok {
@@ -62,7 +62,7 @@ pub fn holds(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, re
     ok
 }
 
-/// Checks a condition that holds without any rule.
+/// Checks a condition that holds without a rule.
 #[inline]
 pub fn insist(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
     if !ok {
@@ -78,7 +78,7 @@ pub fn no_nul(value: &str, at: &Path<'_>, report: &mut Report) -> bool {
     insist(ok, "string.no_nul", "must not contain the character U+0000", at, report)
 }
 
-/// Checks that a number is neither NaN nor an infinity: JSON has no word for them.
+/// Checks that a number is neither NaN nor infinite: JSON cannot represent these.
 #[inline]
 pub fn finite(value: f64, rule: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
     insist(value.is_finite(), rule, "must be a finite number", at, report)
@@ -101,7 +101,7 @@ pub fn range<T: PartialOrd + Display>(
     ok
 }
 
-/// Checks how many bytes, items or entries there are.
+/// Checks the number of bytes, items or entries.
 #[inline]
 pub fn size(
     count: usize,
@@ -121,7 +121,7 @@ pub fn size(
 /// Checks that a text has at least `min` characters (Unicode code points).
 #[inline]
 pub fn min_len(value: &str, min: usize, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
-    // A character has at most four bytes, so that long texts need no counting.
+    // A character has at most four bytes, so long texts need no counting.
     value.len() >= min.saturating_mul(4)
         || size(value.chars().count(), min.., "string.min_len", must, at, report)
 }
@@ -129,7 +129,7 @@ pub fn min_len(value: &str, min: usize, must: &'static str, at: &Path<'_>, repor
 /// Checks that a text has at most `max` characters (Unicode code points).
 #[inline]
 pub fn max_len(value: &str, max: usize, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
-    // A character has at least one byte, so that short texts need no counting.
+    // A character has at least one byte, so short texts need no counting.
     value.len() <= max || size(value.chars().count(), ..=max, "string.max_len", must, at, report)
 }
 
@@ -152,7 +152,7 @@ pub fn pattern(
     holds(ok, "string.pattern", must, at, report)
 }
 
-/// Checks that no two items are the same.
+/// Checks that all items are different.
 pub fn unique<T: Hash + Eq>(items: &[T], at: &Path<'_>, report: &mut Report) -> bool {
     let ok = if items.len() <= UNIQUE_BY_COMPARING {
         let mut rest = items.iter();
@@ -164,14 +164,14 @@ pub fn unique<T: Hash + Eq>(items: &[T], at: &Path<'_>, report: &mut Report) -> 
     holds(ok, "repeated.unique", "must not name an item twice", at, report)
 }
 
-/// A timestamp or a duration as a number that can be compared. One that is out of range, which
-/// has its own check, still has a place in the order.
+/// Returns a timestamp or a duration as a number that can be compared. A value out of range, which has its own check,
+/// is still ordered correctly.
 #[inline]
 pub fn nanos(seconds: i64, nanos: i32) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
 }
 
-/// The time now in the terms of [`nanos`].
+/// Returns the current time as [`nanos`] does.
 pub fn now() -> i128 {
     let nanos = |elapsed: std::time::Duration| i128::try_from(elapsed.as_nanos());
     match SystemTime::now().duration_since(UNIX_EPOCH) {

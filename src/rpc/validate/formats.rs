@@ -2,14 +2,14 @@
 
 use std::net::Ipv6Addr;
 
-/// The longest host name, as DNS has it.
+/// The longest host name in DNS.
 const MAX_HOSTNAME: usize = 253;
 
 /// The longest label between the dots of a host name.
 const MAX_LABEL: usize = 63;
 
-/// Whether a text is an e-mail address by the definition of HTML, which browsers check too: the
-/// part before the `@` is not quoted and holds no space, and the rest is a host name.
+/// Whether a text is an e-mail address as HTML defines it, which browsers check too: the part
+/// before the `@` is not quoted and has no space, and the rest is a host name.
 pub fn is_email(value: &str) -> bool {
     let Some((local, domain)) = value.split_once('@') else {
         return false;
@@ -30,8 +30,8 @@ pub fn is_uuid(value: &str) -> bool {
         })
 }
 
-/// Whether a text is a host name: labels of letters, digits and hyphens, the last of them not a
-/// number; a dot may end it.
+/// Whether a text is a host name: labels of letters, digits and hyphens, of which the last is not a
+/// number. It may end in a dot.
 pub fn is_hostname(value: &str) -> bool {
     let name = value.strip_suffix('.').unwrap_or(value);
     let last = name.rsplit('.').next().unwrap_or_default();
@@ -40,7 +40,7 @@ pub fn is_hostname(value: &str) -> bool {
         && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a text is a URI by RFC 3986: with a scheme, and nothing that has to be encoded.
+/// Whether a text is a URI by RFC 3986: with a scheme, and without characters that must be encoded.
 pub fn is_uri(value: &str) -> bool {
     let Some((scheme, rest)) = value.split_once(':') else {
         return false;
@@ -89,8 +89,8 @@ fn is_authority(authority: &str) -> bool {
     host_ok && port_ok && is_encoded(user, b":")
 }
 
-/// Whether a part of a URI holds only unreserved characters, sub-delimiters, escapes (`%20`) and
-/// what `also` allows.
+/// Whether a part of a URI has only unreserved characters, sub-delimiters, escapes (`%20`) and
+/// those in `also`.
 fn is_encoded(part: &str, also: &[u8]) -> bool {
     let mut bytes = part.bytes();
     while let Some(byte) = bytes.next() {

@@ -1,4 +1,4 @@
-//! The well-known types of protobuf: what they must be whatever the rules say.
+//! The well-known types of protobuf: their checks that need no rule.
 
 use prost_types::value::Kind;
 use prost_types::{Any, Duration, FieldMask, ListValue, Struct, Timestamp, Value};
@@ -6,22 +6,22 @@ use prost_types::{Any, Duration, FieldMask, ListValue, Struct, Timestamp, Value}
 use super::{Path, Report, Validate, check};
 use crate::rpc::times::{FIRST_SECOND, LAST_SECOND};
 
-/// How deep a `google.protobuf.Struct` may nest, the outermost object being the first level: what
-/// people write by hand has five, and prost stops decoding 33 messages down, which is about here.
+/// How deep a `google.protobuf.Struct` may nest, with the outermost object as the first level. Objects written by
+/// hand have five levels, and prost stops decoding 33 messages down, which is about here.
 pub const MAX_STRUCT_DEPTH: usize = 16;
 
-/// How many keys and items a `google.protobuf.Struct` may have in all its levels: each costs some
-/// 100 bytes once decoded, and far less on the wire.
+/// How many keys and items a `google.protobuf.Struct` may have on all levels together: each takes some 100 bytes once
+/// decoded, and far less on the wire.
 pub const MAX_STRUCT_ENTRIES: usize = 10_000;
 
-/// How many paths a `google.protobuf.FieldMask` may have: more than any resource has fields, so that single
-/// keys of open objects can be named beside them.
+/// How many paths a `google.protobuf.FieldMask` may have: more than any resource has fields, so that it can also name
+/// single keys of open objects.
 pub const MAX_MASK_PATHS: usize = 256;
 
 /// The longest `google.protobuf.Duration`, about 10,000 years.
 const LONGEST_DURATION: i64 = 315_576_000_000;
 
-/// The most nanoseconds beside whole seconds.
+/// The maximum nanoseconds beside whole seconds.
 const MAX_NANOS: i32 = 999_999_999;
 
 impl Validate for Timestamp {
@@ -90,7 +90,7 @@ impl Validate for Value {
     }
 }
 
-/// Why a `Struct`, `ListValue` or `Value` is refused. The first reason ends the walk.
+/// Why a `Struct`, `ListValue` or `Value` is refused. The walk ends at the first reason.
 enum Refused {
     TooDeep,
     TooManyEntries,
@@ -128,7 +128,7 @@ fn tell(walked: Result<(), Refused>, at: &Path<'_>, report: &mut Report) {
     }
 }
 
-/// One walk over an open object, counting its keys and items.
+/// One walk over an open object, which counts its keys and items.
 #[derive(Default)]
 struct Walk {
     entries: usize,
@@ -148,8 +148,8 @@ impl Walk {
         list.values.iter().try_for_each(|value| self.value(value, depth))
     }
 
-    /// A value without a kind is refused, as its definition asks, rather than read as null: it
-    /// would come back as something else than was sent.
+    /// Refuses a value without a kind, as the type's definition requires. Read as null, it would come back different
+    /// from what was sent.
     fn value(&mut self, value: &Value, outer: usize) -> Result<(), Refused> {
         match value.kind.as_ref().ok_or(Refused::NoKind)? {
             Kind::NullValue(_) | Kind::BoolValue(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! What producers sent and were answered, against what is stored.
+//! Compares the requests and answers of producers with the stored messages.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -7,19 +7,19 @@ use crm_backend::pb::MessageStatus;
 use super::{Fault, Figures, Kind, Stored};
 use crate::log::{Ack, Copy, Entry, Event, Log, Meant, Request, Subject};
 
-/// What all clients together know of one message.
+/// What all clients together know about one message.
 #[derive(Default)]
 struct Known {
     sequences: BTreeSet<i32>,
-    /// Acks that said that this request was the one that made it.
+    /// The number of acks which say that their request created the message.
     made: usize,
-    /// It was sent, and not every time refused.
+    /// Whether a request was sent and not always refused.
     maybe: bool,
-    /// The most of its text that was said to be durable.
+    /// The longest part of its text that an ack called durable.
     durable: i32,
 }
 
-/// What clients meant; of those who mean one message, all mean the same.
+/// Returns the intended message of each subject. All clients of one subject intend the same.
 pub(super) fn meant(logs: &[Log]) -> HashMap<&Subject, &Meant> {
     logs.iter().flat_map(|log| &log.meant).collect()
 }
@@ -60,7 +60,7 @@ fn learn(entry: &Entry, known: &mut Known, figures: &mut Figures, faults: &mut V
                 faults.push(Fault { kind: Kind::Lost, text });
             }
             known.durable = known.durable.max(durable);
-            // The start of a message that was given up changes something as well.
+            // The start of an abandoned message is an effect too.
             known.made += usize::from(request == Some(Request::Whole) && !deduplicated);
             figures.acked += usize::from(request.is_some());
         }
@@ -72,7 +72,7 @@ fn learn(entry: &Entry, known: &mut Known, figures: &mut Figures, faults: &mut V
     }
 }
 
-/// On each stream, answers come in the order of the requests.
+/// On each stream, answers must come in the order of the requests.
 fn check_order(entries: &[Entry], faults: &mut Vec<Fault>) {
     let mut waiting = HashMap::<u32, VecDeque<(&Subject, Request)>>::new();
     for Entry { stream, subject, event } in entries {
@@ -92,7 +92,7 @@ fn check_order(entries: &[Entry], faults: &mut Vec<Fault>) {
                 front
             }
             Event::Fail(_) | Event::Unknown => {
-                // Those that nobody answers may be told of in any order.
+                // Requests without an answer may be logged in any order.
                 let place = waiting.iter().position(|(other, _)| *other == subject);
                 place.and_then(|place| waiting.remove(place));
                 continue;
@@ -103,7 +103,7 @@ fn check_order(entries: &[Entry], faults: &mut Vec<Fault>) {
     }
 }
 
-/// The rows by key, after a look at their sequences.
+/// Returns the rows by key, after a check of their sequences.
 fn index<'a>(stored: &'a Stored, faults: &mut Vec<Fault>) -> BTreeMap<Subject, &'a Copy> {
     let mut rows = BTreeMap::new();
     for (conversation, copies) in stored {

@@ -1,4 +1,4 @@
-//! The checker finds each kind of fault, in logs that are right but for it.
+//! The checker finds each kind of fault in logs that are otherwise correct.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ fn meant(text: &str, end: Option<MessageStatus>) -> Meant {
     Meant { text: text.to_owned(), end, reopened: false }
 }
 
-/// A whole message, one in pieces, and one of which nobody knows whether it is there.
+/// A whole message, one in pieces, and one with an unknown outcome.
 fn right() -> Case {
     use MessageStatus::{Completed, InProgress};
     let entries = vec![
@@ -85,7 +85,7 @@ fn kinds(case: Case) -> Vec<Kind> {
     }
 }
 
-/// Spoils logs that are right, and expects a fault of this kind among what is found.
+/// Spoils correct logs, and expects that a fault of this kind is found.
 #[track_caller]
 fn finds(kind: Kind, spoil: impl FnOnce(&mut Case)) {
     let mut case = right();
@@ -199,7 +199,7 @@ fn a_skipped_event_is_found() {
         (8, Kind::Skipped),
     ] {
         let mut case = right();
-        // Without it, it does not matter from where on the rest was told.
+        // Without it, the point at which the rest begins does not matter.
         if place == 3 {
             case.told.remove(5);
         }
@@ -253,7 +253,7 @@ fn text_that_is_lost_is_taken_back_before_the_end_by_the_stream_that_told_it() {
     lost(&mut case);
     case.told.insert(8, Told::Snapshot { sequence: 2, text: "twotwo".to_owned() });
     assert_eq!(kinds(case), []);
-    // A stream that came after it does not know what was told.
+    // A stream that begins afterwards does not know the earlier events.
     let mut case = right();
     lost(&mut case);
     case.told.insert(8, Told::Began);

@@ -1,4 +1,4 @@
-//! What a watcher was told, against what is stored and what was meant.
+//! Compares the events of a watcher with the stored and the intended messages.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,17 +7,17 @@ use crm_backend::pb::MessageStatus;
 use super::{Fault, Figures, Kind, Stored};
 use crate::log::{Copy, Meant, Subject, Told, Watched};
 
-/// A message as a watcher knows it.
+/// A message as the watcher knows it.
 struct Seen {
     key: String,
     text: String,
     status: MessageStatus,
-    /// Whether this stream told the text. What one before it told may have been lost since, and then the next
+    /// Whether the text came on this stream. Text from an earlier stream may have been lost since; then the next
     /// snapshot, start or end replaces it.
     told_here: bool,
 }
 
-/// One watcher's knowledge, as it grows.
+/// The knowledge of one watcher, as it grows.
 struct Watcher<'a> {
     watched: &'a Watched,
     meant: &'a HashMap<&'a Subject, &'a Meant>,
@@ -55,7 +55,7 @@ impl Watcher<'_> {
             Told::Started(copy) => self.start(copy),
             Told::Delta { sequence, offset, text } => self.append(*sequence, *offset, text),
             Told::Snapshot { sequence, text } => match self.seen.get_mut(sequence) {
-                // Of one that was given up: it has begun anew, and ended again.
+                // For an abandoned message: it has restarted, and ended again.
                 Some(seen)
                     if seen.status == MessageStatus::InProgress
                         || seen.status == MessageStatus::Incomplete && text.is_empty() =>
@@ -84,13 +84,13 @@ impl Watcher<'_> {
         self.seen.last_key_value().map_or(0, |(sequence, _)| *sequence)
     }
 
-    /// Whether the message was given up and gone on with, so that it may be told more than once.
+    /// Whether the message was abandoned and continued, so that it may be reported more than once.
     fn is_reopened(&self, key: &str) -> bool {
         let subject = Subject { conversation: self.watched.conversation.clone(), key: key.into() };
         self.meant.get(&subject).is_some_and(|meant| meant.reopened)
     }
 
-    /// A message that is told for the first time comes right after the one before.
+    /// The first event of a message must follow directly on the message before.
     fn first(&mut self, copy: &Copy) {
         let expected = self.last() + 1;
         if copy.sequence != expected {
@@ -119,7 +119,7 @@ impl Watcher<'_> {
         let reopened = self.is_reopened(&copy.key);
         match self.seen.get_mut(&copy.sequence) {
             None => self.first(copy),
-            // Also when an end between two beginnings was too short to be seen.
+            // Also if an end between two starts was too short to be seen.
             Some(seen) if seen.status != MessageStatus::Completed && reopened => {
                 seen.status = copy.status;
                 seen.text.clone_from(&copy.text);
@@ -160,14 +160,14 @@ impl Watcher<'_> {
         if again {
             self.fault(Kind::Repeated, &format!("was told the end of {} again", copy.sequence));
         }
-        // Text that was lost is taken back by a snapshot before the end, whatever became of it.
+        // Lost text is corrected by a snapshot before the end, however the message ends.
         if told_here && !copy.text.starts_with(&text) {
             let words = format!("put {} together as {text:?}, which ended as {:?}", copy.sequence, copy.text);
             self.fault(Kind::Pieces, &words);
         }
     }
 
-    /// In the end it knows what is there.
+    /// At the end the watcher must know the stored messages.
     fn compare(mut self, rows: &[Copy]) {
         for row in rows {
             match self.seen.remove(&row.sequence) {

@@ -1,33 +1,33 @@
-//! The messages that a client sends to Postgres, as far as a proxy needs to know them.
+//! The messages that a client sends to Postgres, as far as the proxy must know them.
 
 /// The text of a simple query that ends a transaction, as the driver writes it.
 const COMMIT: &[u8] = b"COMMIT\0";
 
-/// What the text of a transaction that writes nothing begins with.
+/// The beginning of a read-only transaction.
 const READ_ONLY: &[u8] = b"BEGIN READ ONLY";
 
-/// Bytes of a query that are looked at: more than either of the texts has.
+/// The number of bytes of a query that are compared: more than either text has.
 const LOOK: usize = 16;
 
-/// Bytes before the contents of a message: one for its kind, four for its length.
+/// The bytes before the content of a message: one for its kind, four for its length.
 const HEADER: usize = 5;
 
-/// A client's half of a connection, cut into messages as its bytes come.
+/// A client's half of a connection, split into messages.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     /// The first message has no kind.
     greeted: bool,
-    /// The beginning of the message that is being read.
+    /// The beginning of the current message.
     head: Vec<u8>,
-    /// Its length in all, once that is known, and how much of it has come.
+    /// Its total length, once known, and how much of it has come.
     length: Option<usize>,
     seen: usize,
     reads_only: bool,
 }
 
 impl Frames {
-    /// Takes the next bytes, and says after how many of them the message is whole that commits a
-    /// transaction that may have written, if it is among them.
+    /// Takes the next bytes. If they contain the end of a message that commits a transaction which
+    /// may have written, returns the number of bytes up to there.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut found = None;
         for (place, byte) in bytes.iter().enumerate() {
@@ -38,7 +38,7 @@ impl Frames {
         found
     }
 
-    /// Whether this byte is the last of such a message.
+    /// Whether this byte is the last one of such a message.
     fn take(&mut self, byte: u8) -> bool {
         let header = if self.greeted { HEADER } else { HEADER - 1 };
         if self.head.len() < header + LOOK {
@@ -47,7 +47,7 @@ impl Frames {
         self.seen += 1;
         if self.seen == header {
             let length = self.head.last_chunk::<4>().expect("a header");
-            // The length counts itself, but not the kind.
+            // The length includes itself, but not the kind.
             self.length = Some(u32::from_be_bytes(*length) as usize + header - 4);
         }
         if self.length != Some(self.seen) {
@@ -82,7 +82,7 @@ mod tests {
 
     fn writes() -> Vec<u8> {
         let begin = message(b'Q', b"BEGIN READ WRITE; SET LOCAL ROLE crm_app\0");
-        // A piece of text that looks like what is sought.
+        // A piece of text that looks like a COMMIT.
         let bind = message(b'B', b"Q\0\0\0\x0bCOMMIT\0");
         [begin, bind, message(b'S', b"")].concat()
     }

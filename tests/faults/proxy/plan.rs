@@ -1,21 +1,21 @@
-//! Which connections of a proxy end, when, and how.
+//! Decides which connections of a proxy end, when, and how.
 
 use std::ops::Range;
 
 use crate::random::Random;
 
-/// What is to happen to single connections.
+/// What happens to single connections.
 #[derive(Debug)]
 pub(super) enum Plan {
     Nothing,
-    /// Cuts at a COMMIT, after so many that pass.
+    /// Cuts at a COMMIT, after a number of COMMITs that pass.
     Commits {
         random: Random,
         pass: usize,
         spacing: Range<usize>,
         left: usize,
     },
-    /// Ends each connection after so many bytes from the client.
+    /// Ends each connection after a number of bytes from the client.
     Bytes {
         random: Random,
         budget: Range<usize>,
@@ -26,9 +26,9 @@ pub(super) enum Plan {
 /// How a connection ends at a COMMIT.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum CommitCut {
-    /// Postgres does not get it.
+    /// Postgres does not receive it.
     Before,
-    /// Postgres gets it, and nobody waits for what becomes of it.
+    /// Postgres receives it, and its outcome is not awaited.
     Racing,
     /// Postgres answers it, and the answer is lost.
     After,
@@ -37,14 +37,14 @@ pub(super) enum CommitCut {
 /// How a connection ends after its last byte.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ByteCut {
-    /// Both sides learn it.
+    /// Both sides notice it.
     Closed,
-    /// Nobody does: it stays open, and nothing goes through any more.
+    /// Neither side notices it: the connection stays open, and no bytes are passed on any more.
     HalfOpen,
 }
 
 impl Plan {
-    /// What to do with a COMMIT that came by.
+    /// Returns what to do with a COMMIT.
     pub(super) fn at_commit(&mut self) -> Option<CommitCut> {
         let Self::Commits { random, pass, spacing, left: left @ 1.. } = self else { return None };
         if *pass > 0 {
@@ -56,17 +56,18 @@ impl Plan {
         Some(*random.choose(&[CommitCut::Before, CommitCut::Racing, CommitCut::After]))
     }
 
-    /// After how many bytes a direction of a connection ends, if that is still the plan by then.
+    /// Returns after how many bytes a direction of a connection ends, if the plan has not changed
+    /// by then.
     pub(super) fn budget(&mut self) -> Option<usize> {
         let Self::Bytes { random, budget, left: 1.. } = self else { return None };
         Some(random.within(budget.clone()))
     }
 
-    /// What to do with a connection whose budget is spent.
+    /// Returns what to do with a connection whose budget is used up.
     pub(super) fn at_limit(&mut self) -> Option<ByteCut> {
         let Self::Bytes { random, left: left @ 1.., .. } = self else { return None };
         *left -= 1;
-        // Half-open ones take the client a while to notice, so they are fewer.
+        // Clients need a while to notice half-open connections, so these are fewer.
         Some(if random.once_in(5) { ByteCut::HalfOpen } else { ByteCut::Closed })
     }
 }

@@ -1,4 +1,4 @@
-//! One message that a producer has to add, and how far it has come.
+//! One message that a producer must add, and its progress.
 
 use crm_backend::pb;
 use crm_backend::pb::add_message_request::Command;
@@ -6,33 +6,33 @@ use crm_backend::pb::add_message_request::Command;
 use crate::log::{Request, Subject};
 use crate::random::Random;
 
-/// Characters of one piece of text at most: about what a model writes at once.
+/// The maximum number of characters of one piece: about what a model writes at once.
 const PIECE: usize = 12;
 
-/// How a job's message comes.
+/// How a job's message is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// At once.
+    /// Whole.
     Whole,
-    /// At once, though it was acked before.
+    /// Whole, although it was acked before.
     Again,
     /// In pieces.
     Pieces {
-        /// It is given up after so many bytes.
+        /// The number of bytes after which it is abandoned.
         aborts: Option<usize>,
-        /// And then gone on with.
+        /// Whether it is continued after that.
         reopens: bool,
     },
 }
 
-/// What the present stream was asked for.
+/// What the current stream was asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nothing.
+    /// To say how much of the text is stored.
     Idle,
-    /// How much of the text is there.
+    /// To store the text up to this byte.
     Resuming,
-    /// The text up to this byte.
+    /// To end the message.
     Writing(usize),
     /// All.
     Ending,
@@ -45,16 +45,16 @@ pub(super) struct Job {
     pub(super) text: String,
     pub(super) kind: Kind,
     pub(super) stage: Stage,
-    /// How much of the text the present stream has, or had when it was asked to end it.
+    /// How much of the text the current stream has, or had when it was asked to end it.
     pub(super) written: usize,
-    /// Some stream was asked for its start.
+    /// Whether a stream was asked to start it.
     pub(super) started: bool,
-    /// An earlier stream was, whose last words may still be under way.
+    /// Whether an earlier stream was, whose last requests may still be in progress.
     pub(super) resumed: bool,
-    /// The start that an earlier stream was asked for may still be to come, and take the message
-    /// away from this one: the service does what a lost connection brought.
+    /// Whether the start from an earlier stream may still be carried out, and take the message away
+    /// from this stream. The service carries out what it received on a lost connection.
     pub(super) haunted: bool,
-    /// Some stream was asked to give it up.
+    /// Whether a stream was asked to abort it.
     pub(super) aborted: bool,
 }
 
@@ -73,17 +73,17 @@ impl Job {
         }
     }
 
-    /// Nothing is known of what an ended stream was asked for.
+    /// The outcome of the ended stream's requests is unknown.
     pub(super) fn lose_stream(&mut self) {
         self.stage = Stage::Idle;
     }
 
-    /// Whether there is something to ask for before the next answer.
+    /// Whether a request can be sent before the next answer.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.stage, Stage::Idle | Stage::Writing(_))
     }
 
-    /// The next thing to ask for, and what of it has an answer of its own.
+    /// Returns the next request, and what of it gets an answer of its own.
     pub(super) fn next(&mut self, producer: &str, random: &mut Random) -> (Command, Option<Request>) {
         let message_key = self.subject.key.to_string();
         let Kind::Pieces { aborts, .. } = self.kind else {
@@ -96,7 +96,7 @@ impl Job {
             self.started = true;
             return (self.start(producer), Some(Request::Start));
         };
-        // A late start would open it again when nobody is there to end it.
+        // A late start would reopen it when no stream is left to end it.
         if aborts.is_some_and(|limit| offset >= limit) && !self.haunted {
             self.stage = Stage::Ending;
             self.aborted = true;
@@ -129,7 +129,7 @@ impl Job {
         })
     }
 
-    /// The next piece, which sometimes begins with what was sent before.
+    /// Returns the next piece, which sometimes repeats the end of what was sent before.
     fn piece(&mut self, offset: usize, random: &mut Random) -> Command {
         let from = if random.once_in(6) { self.boundary(offset.saturating_sub(PIECE)) } else { offset };
         let count = random.within(1..PIECE);
@@ -144,7 +144,7 @@ impl Job {
         })
     }
 
-    /// The first beginning of a character from there on.
+    /// Returns the first beginning of a character from there on.
     pub(super) fn boundary(&self, from: usize) -> usize {
         (from..).find(|place| self.text.is_char_boundary(*place)).expect("the end is one")
     }

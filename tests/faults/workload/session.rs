@@ -1,4 +1,4 @@
-//! One stream of a producer, from its beginning to whatever ends it.
+//! One stream of a producer, from its beginning to its end.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -14,32 +14,32 @@ use super::{Producer, named, refusal};
 use crate::client::{Adding, PAUSE, is_passing};
 use crate::log::{Event, Request, Subject};
 
-/// A service that owes an answer and says nothing for so long has lost it: a batch may take 10 s.
+/// A service that does not send a due answer for this long has lost it: a batch may take 10 s.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// After a message was given up or its connection lost, one in so many goes on with other words.
+/// After a message was abandoned or its connection lost, one in this many continues with other words.
 const REWRITES_ONCE_IN: usize = 3;
 
-/// What a producer knows of its stream.
+/// A producer's knowledge about its stream.
 struct Session {
     stream: u32,
     window: usize,
-    /// What has an answer of its own and waits for it, in the order sent.
+    /// The requests that wait for an answer of their own, in the order sent.
     waiting: VecDeque<(u32, Subject, Request)>,
-    /// Messages of which pieces were sent, which are acked at any time.
+    /// The messages of which pieces were sent, which are acked at any time.
     pieces: HashSet<Subject>,
-    /// Messages in pieces that an error was told of. What else is told of them belongs to it.
+    /// The messages in pieces that had an error. Later errors of them belong to it.
     broken: HashSet<Subject>,
     /// The conversation of the last request.
     conversation: Option<Arc<str>>,
-    /// Nothing more is sent.
+    /// Whether no more requests are sent.
     closing: bool,
-    /// The server ends it, and does not answer what it did not receive.
+    /// Whether the server ends the stream, and does not answer what it did not receive.
     going_away: bool,
 }
 
 impl Producer {
-    /// Sends and reads until the stream ends, or until all is done.
+    /// Sends and reads until the stream ends, or all work is done.
     pub(super) async fn serve(&mut self, (requests, mut responses): Adding) {
         let mut session = self.begin();
         let mut requests = Some(requests);
@@ -54,12 +54,12 @@ impl Producer {
                         if sender.is_some() && !ready.is_empty() => {
                     match permit {
                         Ok(permit) => permit.send(self.draw(&ready, &mut session)),
-                        // It has ended, and says why where answers are read.
+                        // The stream has ended; reading the answers gives the reason.
                         Err(_) => session.closing = true,
                     }
                     let drops = self.work.drops_once_in;
                     if drops.is_some_and(|count| self.random.once_in(count)) {
-                        // Half of the time what is under way still gets its answers.
+                        // In half of the cases the requests in progress still get their answers.
                         session.closing = true;
                         if self.random.once_in(2) {
                             break;
@@ -93,7 +93,7 @@ impl Producer {
         }
     }
 
-    /// Jobs that can go on; without any, there is nothing left to do, or only to read.
+    /// Returns the jobs that can continue. If there are none, all work is done, or only answers are missing.
     fn ready(&mut self, session: &mut Session) -> Vec<u32> {
         self.refill(session.window);
         if self.jobs.is_empty() {
@@ -102,7 +102,7 @@ impl Producer {
         self.jobs.iter().filter(|(_, job)| job.is_ready()).map(|(number, _)| *number).collect()
     }
 
-    /// The next request of one of these jobs.
+    /// Returns the next request of one of these jobs.
     fn draw(&mut self, ready: &[u32], session: &mut Session) -> pb::AddMessageRequest {
         let number = *self.random.choose(ready);
         let job = self.jobs.get_mut(&number).expect("a job");
@@ -124,7 +124,7 @@ impl Producer {
         pb::AddMessageRequest { conversation_id, command: Some(action) }
     }
 
-    /// Takes what the stream said. Whether it goes on.
+    /// Handles a response of the stream. Returns whether the stream goes on.
     async fn hear(
         &mut self,
         answer: Result<Option<pb::AddMessageResponse>, Status>,
@@ -188,7 +188,7 @@ impl Producer {
         }
     }
 
-    /// Goes on with a job after the answer to this request of it.
+    /// Continues a job after the answer to this request.
     fn advance(&mut self, number: u32, request: Request, status: MessageStatus, durable: usize) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
         let length = job.text.len();
@@ -219,19 +219,19 @@ impl Producer {
         }
     }
 
-    /// Goes on with a text from there, sometimes in other words.
+    /// Continues a text from there, sometimes with other words.
     fn resume(&mut self, number: u32, durable: usize) {
         let job = self.jobs.get_mut(&number).expect("a job");
         if !job.text.is_char_boundary(durable) {
             let words = format!("{:?} is said to have {durable} bytes of {:?}", job.subject, job.text);
             self.fault(words);
-            // It would never end.
+            // Otherwise it would never end.
             self.jobs.remove(&number);
             return;
         }
         job.stage = Stage::Writing(durable);
         job.written = durable;
-        // With a late start, words of the former text would come.
+        // With a late start, words of the earlier text could come.
         if !job.haunted && self.random.once_in(REWRITES_ONCE_IN) {
             job.text.truncate(durable);
             job.text.push_str(&self.random.words(20));
@@ -245,7 +245,7 @@ impl Producer {
         let passing = matches!(code, Code::Unavailable | Code::DeadlineExceeded);
         *self.log.excuses.entry(format!("{code:?}: {words}")).or_default() += 1;
         if session.pieces.contains(&about) || self.is_in_pieces(&about) {
-            // Which of its requests is refused cannot be seen, and those after it are refused with it.
+            // It is unknown which of its requests is refused, and those after it are refused with it.
             let first = session.broken.insert(about.clone());
             let rival = code == Code::FailedPrecondition && self.is_resumed(&about);
             if first && !passing && !rival && code != Code::Aborted {
@@ -277,13 +277,13 @@ impl Producer {
         jobs.any(|job| job.subject == *about && matches!(job.kind, Kind::Pieces { .. }))
     }
 
-    /// Whether the end of an earlier stream may come after the beginning of this one, and take its
-    /// message away from it: the service still does what a lost connection brought.
+    /// Whether the end of an earlier stream may come after the beginning of this one, and take its message away. The
+    /// service still carries out what it received on a lost connection.
     fn is_resumed(&self, about: &Subject) -> bool {
         self.jobs.values().any(|job| job.subject == *about && job.resumed)
     }
 
-    /// What was not answered may have happened, or may still happen.
+    /// Requests without an answer may have happened, or may still happen.
     fn lose(&mut self, stream: u32, lost: VecDeque<(u32, Subject, Request)>) {
         for (number, subject, request) in lost {
             if let Some(job) = self.jobs.get_mut(&number) {
@@ -294,7 +294,7 @@ impl Producer {
     }
 }
 
-/// Whether an ack of this status can be the answer to this request, or is one for pieces before it.
+/// Whether an ack with this status can be the answer to this request, and not one for pieces before it.
 fn fits(request: Request, status: MessageStatus) -> bool {
     match request {
         Request::Whole | Request::Start => true,

@@ -1,6 +1,6 @@
-//! Bytes of HTTP/2 and gRPC, made by hand, in order and out of it.
+//! Handmade bytes of HTTP/2 and gRPC, valid and invalid.
 
-/// What a client of HTTP/2 says first (RFC 9113, 3.4).
+/// The first bytes of an HTTP/2 client (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Types of frames.
@@ -17,13 +17,13 @@ pub(super) const CONTINUATION: u8 = 9;
 pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
-/// A frame as it should be.
+/// Returns a valid frame.
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a short payload");
     claimed(length, kind, flags, stream, payload)
 }
 
-/// A frame that says that it is so long, whatever it is.
+/// Returns a frame that claims this length.
 pub(super) fn claimed(length: u32, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = length.to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
@@ -37,7 +37,7 @@ pub(super) fn opening() -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
 }
 
-/// The headers of a call, as HPACK writes what it has no table for (RFC 7541, 6.2.2).
+/// Returns the headers of a call, in the HPACK form without a table (RFC 7541, 6.2.2).
 pub(super) fn call_headers(path: &str) -> Vec<u8> {
     let tenant = uuid::Uuid::from_u128(1).to_string();
     let headers = [
@@ -70,7 +70,7 @@ pub(super) fn call(stream: u32, path: &str, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A message of gRPC that says that it is so long.
+/// Returns a gRPC message that claims this length.
 pub(super) fn message(length: u32, bytes: &[u8]) -> Vec<u8> {
     [&[0][..], &length.to_be_bytes(), bytes].concat()
 }

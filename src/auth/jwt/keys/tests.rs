@@ -4,7 +4,7 @@ use super::*;
 
 const ALL: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
-/// An Ed25519 key of a set, whose every byte is this.
+/// An Ed25519 key of a set, made of this repeated letter.
 fn ed(kid: &str, byte: &str) -> String {
     let x = byte.repeat(43);
     format!(r#"{{"kty": "OKP", "crv": "Ed25519", "kid": "{kid}", "x": "{x}"}}"#)
@@ -103,7 +103,7 @@ fn what_a_key_has_signed_holds_as_long_as_it_is_the_same_key() {
         |keys: &Keys, kid| keys.find(Some(kid), Algorithm::EdDSA).is_ok_and(|key| key.retired.is_cancelled());
     assert_eq!(["kept", "gone", "changed"].map(|kid| retired(&former, kid)), [false, true, true]);
     assert_eq!(["kept", "changed", "new"].map(|kid| retired(&keys, kid)), [false; 3]);
-    // And later on, through those that took its place.
+    // The same holds later, through the keys that replaced them.
     let mut last = set(&[ed("new", "Q")]).expect("a key");
     last.replace(&keys);
     assert!(retired(&former, "kept"));

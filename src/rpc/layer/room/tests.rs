@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Bytes of a message with its header.
+/// The size of a message with its header.
 const MESSAGE: usize = 100;
 
 fn framed(bytes: usize) -> Vec<u8> {
@@ -29,9 +29,9 @@ impl Wake for Woken {
 struct Client {
     meter: Meter,
     woken: Arc<Woken>,
-    /// Bytes that it sent of its present message.
+    /// The bytes of its current message that it has sent.
     sent: usize,
-    /// Messages that are whole and not taken, and those that are not answered.
+    /// The number of complete messages that are not taken; and of taken ones that are not answered.
     whole: usize,
     unanswered: usize,
     /// How often it had been woken when it began to wait.
@@ -44,7 +44,7 @@ impl Client {
         Self { meter, woken: Arc::default(), sent: 0, whole: 0, unanswered: 0, waits: None }
     }
 
-    /// Sends so many bytes if it may.
+    /// Sends up to this many bytes if it may.
     fn send(&mut self, bytes: usize) -> bool {
         let waker = Waker::from(Arc::clone(&self.woken));
         let waits = self.meter.poll_may_read(&Context::from_waker(&waker)).is_pending();
@@ -60,7 +60,7 @@ impl Client {
         !waits
     }
 
-    /// Whether it would look again whether it may send: it does not wait, or was woken.
+    /// Whether it would check again whether it may send: it does not wait, or was woken.
     fn looks(&self) -> bool {
         self.waits.is_none_or(|before| woken(self) > before)
     }
@@ -101,7 +101,7 @@ proptest! {
             }
             prop_assert!(held(&room) <= 2 * (of_tenant + MESSAGE + frame));
         }
-        // From here on every stream sends the rest of its message, as soon as it is told that it may.
+        // From here on every stream sends the rest of its message once it may.
         let mut rounds = 0;
         while clients.iter().any(|client| client.sent + client.whole + client.unanswered > 0) {
             for client in &mut clients {
