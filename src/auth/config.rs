@@ -62,8 +62,8 @@ pub struct AuthConfig {
     #[arg(long, env = "CRM_JWT_SECRET_FILE", value_name = "FILE")]
     pub jwt_secret_file: Option<PathBuf>,
 
-    /// Seconds that the clocks of issuers may differ from ours: a token is accepted so much longer, and so much
-    /// sooner.
+    /// Seconds that the clocks of issuers may differ from ours: a token is accepted for this long after it ends, and
+    /// before it begins.
     #[arg(long, env = "CRM_JWT_LEEWAY_S", default_value_t = 10, value_name = "SECONDS",
           value_parser = clap::value_parser!(u16).range(0..=300))]
     pub jwt_leeway: u16,

@@ -1,4 +1,4 @@
-//! Every answer of every RPC is smaller than the default limit of gRPC clients, whatever is stored. Each resource is
+//! Every answer of every RPC is smaller than the default limit of gRPC clients, for any stored data. Each resource is
 //! filled to its limit here, and then requested in every possible way.
 
 use std::collections::BTreeMap;

@@ -71,7 +71,7 @@ fn what_takes_many_items_says_that_they_stand_for_themselves() {
     assert!(batches.is_superset(&expected.map(str::to_owned).into()), "{batches:?}");
 }
 
-/// Returns values that an item's field does not accept, whatever is stored: broken rules, times and numbers that
+/// Returns values that an item's field does not accept, for any stored data: broken rules, times and numbers that
 /// cannot be represented, texts that cannot be stored, and unknown ids.
 fn bad(field: &FieldDescriptor) -> Vec<Value> {
     let text = |text: &str| Value::String(text.to_owned());

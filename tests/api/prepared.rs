@@ -1,4 +1,4 @@
-//! The prepared statements that a connection to Postgres keeps, whatever clients ask for.
+//! The prepared statements that a connection to Postgres keeps, for any requests of clients.
 
 use std::collections::BTreeMap;
 

@@ -43,7 +43,7 @@ impl Http2 {
         Self { sender, socket, _driver: driver }
     }
 
-    /// Cuts the connection, whatever is in progress.
+    /// Cuts the connection, with calls in progress or not.
     pub(crate) fn vanish(self) {
         self.socket.shutdown(Shutdown::Both).expect("it was open");
     }
