@@ -1,4 +1,5 @@
-//! What the build makes of the protos, tested here because a build script has no tests of its own.
+//! Tests of the code that the build generates; they are here because a build script has no tests of
+//! its own.
 
 #[path = "../build/ids.rs"]
 mod ids;

@@ -11,8 +11,8 @@ use jsonwebtoken::Algorithm;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Callers")]
 pub struct AuthConfig {
-    /// What proves who is calling: `insecure` (nothing: `x-tenant-id` is believed), or one or more of
-    /// `jwt`, `mtls` and `api-key`, with commas between.
+    /// How callers prove who they are: `insecure` (no proof: `x-tenant-id` is trusted), or one or more of `jwt`,
+    /// `mtls` and `api-key`, separated by commas.
     #[arg(long, env = "CRM_AUTH", value_delimiter = ',', default_value = "insecure", value_name = "MODE,…")]
     pub auth: Vec<Mode>,
 
@@ -62,8 +62,8 @@ pub struct AuthConfig {
     #[arg(long, env = "CRM_JWT_SECRET_FILE", value_name = "FILE")]
     pub jwt_secret_file: Option<PathBuf>,
 
-    /// Seconds that the clocks of issuers may differ from ours: a token is accepted so much longer, and so much
-    /// sooner.
+    /// Seconds that the clocks of issuers may differ from ours: a token is accepted for this long after it ends, and
+    /// before it begins.
     #[arg(long, env = "CRM_JWT_LEEWAY_S", default_value_t = 10, value_name = "SECONDS",
           value_parser = clap::value_parser!(u16).range(0..=300))]
     pub jwt_leeway: u16,
@@ -82,10 +82,10 @@ pub struct AuthConfig {
     pub mtls_principals: Option<PathBuf>,
 }
 
-/// What proves who is calling.
+/// A way for callers to prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// Nothing: the tenant that a caller names is believed.
+    /// No proof: the tenant that a caller names is trusted.
     Insecure,
     /// A token that an issuer signed.
     Jwt,

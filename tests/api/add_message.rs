@@ -92,7 +92,8 @@ async fn a_bad_request_gets_an_error_and_the_stream_lives() {
         (&talk.id, unknown_role, Code::InvalidArgument, "FIELD_INVALID", "message.role"),
         (&talk.id, no_role, Code::InvalidArgument, "FIELD_INVALID", "message.role"),
     ];
-    // All at once, each with a good one after it, so that bad and good share transactions.
+    // All at once, each with a valid one after it, so that invalid and valid ones share
+    // transactions.
     for (number, (conversation, bad, ..)) in cases.iter().enumerate() {
         stream.send(conversation, bad.clone());
         stream.send(&talk.id, message(&format!("good {number}"), "Hello"));
@@ -178,7 +179,7 @@ async fn many_streams_into_the_same_conversations_leave_no_hole() {
         async move {
             let mut stream = tenant.stream().await;
             for number in 0..60 {
-                // Neighbours take the conversations in opposite order.
+                // Neighbouring writers take the conversations in opposite orders.
                 let turn = if writer % 2 == 0 { number % 3 } else { 2 - number % 3 };
                 stream.send(&talks[turn], message(&format!("{writer}/{number}"), "Hello"));
             }
@@ -210,7 +211,8 @@ async fn what_was_sent_is_committed_although_the_client_went_away() {
     }
     stream.outcome().await.expect("the first of them is acked");
     drop(stream);
-    // Which of the rest arrived nobody knows; what did is a run without a hole.
+    // It is unknown which of the rest arrived; the stored messages must be a sequence without a
+    // gap.
     let stored = async || tenant.messages(&talk.id, 0).await;
     let keys =
         |messages: &[Message]| messages.iter().map(|message| message.message_key.clone()).collect::<Vec<_>>();

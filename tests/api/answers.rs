@@ -1,5 +1,5 @@
-//! Every answer of every RPC is below what gRPC clients take by default, whatever is stored: each resource is
-//! filled to its limit here, and then asked for in every way that there is.
+//! Every answer of every RPC is smaller than the default limit of gRPC clients, for any stored data. Each resource is
+//! filled to its limit here, and then requested in every possible way.
 
 use std::collections::BTreeMap;
 
@@ -18,26 +18,26 @@ use crate::support::conversations::{delta, finish, message, start};
 use crate::support::raw::{call_bytes, rpc, rpcs};
 use crate::support::{Crm, PATIENCE, Settings, Tenant};
 
-/// What gRPC clients take by default.
+/// The default limit of gRPC clients.
 const ANSWER: usize = 4 << 20;
 
-/// Requests at once: so many get a connection in time, also where other tests run.
+/// The number of parallel requests: few enough that all get a connection in time beside other tests.
 const AT_ONCE: usize = 4;
 
-/// What a resource, and a request, may have.
+/// The limit of a resource, and of a request.
 const RESOURCE: usize = 1 << 20;
 
-/// The longest text of so many characters.
+/// Returns the longest text of this many characters.
 fn wide(characters: usize) -> String {
     "\u{1f600}".repeat(characters)
 }
 
-/// So many different texts of so many characters.
+/// Returns this many different texts of this many characters.
 fn texts(count: usize, characters: usize) -> Vec<String> {
     (0..count).map(|number| format!("{number:0>4}{}", wide(characters - 4))).collect()
 }
 
-/// Asks, and keeps how large answers are.
+/// Makes calls, and records the sizes of the answers.
 struct Asker {
     tenant: Tenant,
     largest: BTreeMap<&'static str, usize>,
@@ -51,7 +51,7 @@ impl Asker {
         decode(&answer)
     }
 
-    /// Asks each of these, several at once.
+    /// Makes these calls, several at the same time.
     async fn ask_all<R: Message + Default>(
         &mut self,
         name: &'static str,
@@ -80,20 +80,20 @@ async fn ask(tenant: &Tenant, name: &str, request: impl Message) -> Vec<u8> {
     answer
 }
 
-/// An object with one text of so many bytes.
+/// Returns an object with one text of this many bytes.
 fn blanks(bytes: usize) -> Struct {
     let kind = Some(Kind::StringValue(" ".repeat(bytes)));
     Struct { fields: [("text".to_owned(), Value { kind })].into() }
 }
 
-/// An object that takes the most bytes for what it is as JSON: many small numbers.
+/// Returns an object that takes the most bytes for its JSON: many small numbers.
 fn numbers(count: usize) -> Struct {
     let number = |_| Value { kind: Some(Kind::NumberValue(1.0)) };
     let list = prost_types::ListValue { values: (0..count).map(number).collect() };
     Struct { fields: [("n".to_owned(), Value { kind: Some(Kind::ListValue(list)) })].into() }
 }
 
-/// A customer as large as it may be.
+/// Returns a customer of the maximum size.
 fn customer(number: usize) -> pb::CreateCustomerRequest {
     let mut customer = pb::Customer {
         business_name: format!("{number}{}", wide(250)),
@@ -177,7 +177,7 @@ async fn of_customers(asker: &mut Asker) -> pb::Customer {
     first
 }
 
-/// An analysis of so many bytes, at least.
+/// Returns an analysis of at least this many bytes.
 fn analysis(conversation_id: &str, objections: usize) -> pb::RecordAnalysisRequest {
     let analysis = pb::ConversationAnalysis {
         conversation_id: conversation_id.to_owned(),
@@ -261,7 +261,7 @@ fn actions() -> Vec<pb::MessageAction> {
     (0..2).map(action).collect()
 }
 
-/// Messages as large as they may be: in parts they have most.
+/// Messages of the maximum size: those in parts are largest.
 async fn of_messages(asker: &mut Asker, conversation_id: &str) {
     let id = conversation_id.to_owned();
     let whole = |number: usize| pb::CreateMessageRequest {
@@ -302,7 +302,7 @@ async fn of_messages(asker: &mut Asker, conversation_id: &str) {
         };
         let _: pb::ListMessagesResponse = asker.ask("ListMessages", list).await;
     }
-    // Its first event is the one that is largest.
+    // Its first event is the largest.
     let after = ack.sequence - 1;
     let start = Some(Start::AfterSequence(after));
     let watch = pb::WatchConversationRequest { conversation_id: id, start, ..Default::default() };
@@ -334,7 +334,7 @@ async fn of_questions(asker: &mut Asker, customer_id: &str, conversation_id: &st
     let (answered, open) = ids.split_at(60);
     let _: Vec<pb::MarkPendingQuestionAnsweredResponse> =
         asker.ask_all("MarkPendingQuestionAnswered", answered.iter().map(answer)).await;
-    // With the customer, which is as large as it may be.
+    // With the customer, which has the maximum size.
     let question = request(pb::PendingQuestion {
         customer_id: customer_id.to_owned(),
         question: "In which city?".to_owned(),
@@ -499,7 +499,7 @@ async fn of_campaigns(asker: &mut Asker, customer_id: &str) -> String {
         kind: pb::CampaignEventKind::Sent.into(),
         ..Default::default()
     };
-    // Nearly every field of every event is wrong.
+    // Nearly every field of every event is invalid.
     let bad = |number: usize| {
         let mut event = good(number);
         event.event_id = format!("{number}{}", wide(260));
@@ -550,7 +550,7 @@ async fn of_engagement(asker: &mut Asker, customer_id: &str) {
         subject: format!("{number}{}", wide(110)),
         ..Default::default()
     };
-    // Nearly every field of every event is wrong.
+    // Nearly every field of every event is invalid.
     let bad = |number: usize| {
         let mut event = good(number);
         event.event_id = format!("{number}{}", wide(260));
@@ -654,7 +654,7 @@ async fn of_contexts(asker: &mut Asker, customer_id: &str, conversation_id: &str
     }
 }
 
-/// Which answers are large, so that a test that fills nothing would be seen.
+/// The answers that are large, so that a test without data would be noticed.
 const LARGE: [&str; 11] = [
     "CreateCustomer",
     "GetConversation",
@@ -671,7 +671,7 @@ const LARGE: [&str; 11] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_of_any_rpc_is_larger_than_clients_take() {
-    // Large answers take long where much else is done.
+    // Large answers take long on a busy machine.
     let crm = Crm::with(Settings { transaction: PATIENCE, ..Settings::default() }).await;
     let mut asker = Asker { tenant: crm.tenant(), largest: BTreeMap::new() };
     let customer = of_customers(&mut asker).await;

@@ -1,4 +1,4 @@
-//! API keys: what they grant, how they end, and what looking them up costs.
+//! API keys: what they grant, how they end, and the cost of looking them up.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::credentials::{ALL, SOON, bounds, with_keys};
 use crate::support::issuer::base64;
 use crate::support::{Crm, Refusal, Tenant, at_once, eventually};
 
-/// A key that nobody has.
+/// Returns a key that does not exist.
 fn made_up() -> String {
     let random = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
     format!("crm_{}", base64(random))
@@ -100,7 +100,7 @@ async fn a_key_that_is_made_while_the_service_runs_is_taken() {
     }
 }
 
-/// How often the database looked keys up, of a service that had a moment to tell.
+/// Returns how often the database looked keys up, after the service had a moment to report it.
 async fn lookups(crm: &Crm) -> i64 {
     let sql = crm.sql().await;
     sql.number(
@@ -118,7 +118,7 @@ async fn calls_with_a_key_that_is_known_cost_no_lookup_and_guesses_few() {
     let guessed = tenant.with(&made_up());
     call(&tenant).await.expect("granted");
     call(&guessed).await.expect_err("nobody's");
-    // Postgres tells its counts when a session has been idle for a while, or ends.
+    // Postgres reports its counts when a session has been idle for a while, or ends.
     let before = lookups(&crm).await;
     for _ in 0..200 {
         call(&tenant).await.expect("granted");

@@ -1,4 +1,4 @@
-//! The audit log: every call that changes something is in it, with what came of it and nothing else.
+//! The audit log: it has every call that changes something, with its outcome and nothing else.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::support::raw::{CONTRACT, call, call_bytes, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, micros};
 
-/// What the contract says that an RPC changes: the kind of thing, and where its id stands.
+/// Returns what an RPC changes by the contract: the kind of resource, and the path of its id.
 fn resource(rpc: &MethodDescriptor) -> Option<(ResourceType, String)> {
     let access = CONTRACT.get_extension_by_name("crm.v1.access").expect("the option");
     let options = rpc.options();
@@ -34,7 +34,7 @@ fn resource(rpc: &MethodDescriptor) -> Option<(ResourceType, String)> {
     Some((ResourceType::try_from(kind).expect("a kind of this version"), id))
 }
 
-/// The text that stands at a path of a request or a response; empty where there is no response.
+/// Returns the text at a path of a request or a response; empty if there is no response.
 fn at(path: &str, request: &DynamicMessage, response: Option<&DynamicMessage>) -> String {
     let (from, path) = path.split_once('.').expect("from request or response");
     let Some(message) = (if from == "request" { Some(request) } else { response }) else {
@@ -83,7 +83,7 @@ async fn every_call_that_changes_something_leaves_one_event() {
         );
         assert_eq!(event.principal, "anybody");
         assert!(Uuid::try_parse(&event.call_id).is_ok() && event.messages.is_none());
-        // A retry is answered, and nothing was done.
+        // A retry is answered, and does nothing.
         call(&tenant, &request, &rpc).await.expect("the first answer");
         let events = tenant.events_of(&full_name(&rpc)).await;
         assert_eq!(events.iter().filter(|event| event.request_id == about.request_id).count(), 1);
@@ -96,10 +96,10 @@ async fn a_call_that_only_reads_leaves_none() {
     let tenant = crm.tenant();
     let reads = rpcs().into_iter().filter(|rpc| resource(rpc).is_none() && !rpc.is_server_streaming());
     for rpc in reads {
-        // An answer or an error: neither is an event.
+        // Neither an answer nor an error of it is an event.
         let _ = call(&tenant, &samples::request(&rpc, &About::nothing()), &rpc).await;
     }
-    // What fails after them is stored after them.
+    // A later failure is stored after them.
     let refused = tenant.create(named(" ")).await.expect_err("no name");
     tenant.event_of_error(&refused).await;
     assert_eq!(tenant.events(Default::default()).await.len(), 1);
@@ -161,10 +161,10 @@ async fn a_write_whose_end_nobody_knows_says_so() {
         events.retain(|event| event.outcome() == AuditOutcome::Unknown);
         events
     };
-    // On a busy machine the time of a call may be over before it arrives, and nothing was done then.
+    // On a busy machine the deadline may pass before the call arrives, and then nothing was done.
     eventually("a call came as far as the lock", async || {
         let code = update().await.code();
-        // Whichever timer is first, the client's own or the service's.
+        // Either timer may be first, the client's own or the service's.
         assert!(matches!(code, Code::Cancelled | Code::DeadlineExceeded), "{code:?}");
         !found().await.is_empty()
     })
@@ -197,7 +197,7 @@ async fn an_event_and_its_effect_are_stored_together_or_not_at_all() {
     assert_eq!(done.await.len(), 1);
 }
 
-/// A connection as the service uses it, in a transaction of this tenant.
+/// Returns a connection as the service uses it, in a transaction of this tenant.
 async fn as_the_service(crm: &Crm, tenant: &Tenant) -> Sql {
     let sql = crm.sql().await;
     sql.run(&format!("BEGIN; SET LOCAL ROLE crm_app; SET LOCAL app.tenant_id = '{}'", tenant.id)).await;
@@ -254,7 +254,7 @@ async fn pages_show_every_event_once_the_newest_first() {
     let tenant = crm.tenant();
     for number in 0..7 {
         tenant.customer(&format!("Zoe {number}")).await;
-        // Events of one millisecond are in no particular order.
+        // Events within one millisecond have no fixed order.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let all = tenant.events(Default::default()).await;
@@ -380,7 +380,7 @@ async fn what_is_recorded_later_waits_for_a_database_that_is_away() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let sql = crm.sql().await;
-    // Refused before the database is asked, so that only the event waits.
+    // Refused before the database is needed, so only the event waits.
     sql.run("BEGIN; LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE").await;
     let refused = tenant.create(named(" ")).await.expect_err("no name");
     sql.run(
@@ -391,7 +391,7 @@ async fn what_is_recorded_later_waits_for_a_database_that_is_away() {
     assert_eq!(tenant.event_of_error(&refused).await.reason(), ErrorReason::FieldInvalid);
 }
 
-/// Adds events of the past and of the future to tenants.
+/// Adds past and future events to tenants.
 async fn fill(sql: &Sql, tenants: &[&Tenant], count: u32) {
     for tenant in tenants {
         sql.run(&format!(
@@ -411,7 +411,7 @@ async fn what_is_older_than_its_retention_goes_from_all_tenants_and_nothing_else
     let crm = Crm::start().await;
     let (ana, ben) = (crm.tenant(), crm.tenant());
     let sql = crm.sql().await;
-    // More than a transaction of the sweeper takes.
+    // More than one transaction of the sweeper deletes.
     fill(&sql, &[&ana, &ben], 2_500).await;
     let settings = Settings { audit_retention: Duration::from_secs(2), ..Settings::default() };
     let mut replicas = vec![crm.replica_with(settings.clone()).await, crm.replica_with(settings).await];

@@ -1,4 +1,4 @@
-//! Messages in the audit log: an event for the first, which covers those that follow for a while.
+//! Messages in the audit log: an event for the first one, which covers the next ones for a while.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, micros
 const ADD: &str = "crm.v1.ConversationService/AddMessage";
 const CREATE: &str = "crm.v1.ConversationService/CreateMessage";
 
-/// Messages that were stored and that no event covers.
+/// Returns the number of stored messages that no event covers.
 async fn uncovered(sql: &Sql) -> i64 {
     sql.number(
         "SELECT count(*) FROM conversation_messages m WHERE NOT EXISTS (
@@ -47,7 +47,7 @@ async fn the_first_message_has_an_event_that_covers_those_that_follow() {
     stream.send(&other, message("a", "Hello"));
     stream.outcome().await.expect("an ack");
     assert_eq!(tenant.events_of(ADD).await.len(), 2, "another conversation has its own");
-    // Unary calls are covered too, whoever of one principal wrote first.
+    // Unary calls of the same principal are covered too.
     tenant.add(&talk, message("unary", "Hello")).await.expect("added");
     assert_eq!(tenant.events_of(CREATE).await, []);
     assert_eq!(uncovered(&crm.sql().await).await, 0);
@@ -91,7 +91,7 @@ async fn every_message_that_is_acked_is_covered_by_an_event() {
     assert!(events >= 6, "each conversation has one: {events}");
 }
 
-/// A hundred messages, pipelined and then all acked.
+/// Writes a hundred messages without waiting, and then receives all acks.
 async fn write(tenant: Tenant, talk: String, writer: usize) {
     let mut stream = tenant.stream().await;
     for number in 0..100 {

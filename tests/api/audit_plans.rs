@@ -7,7 +7,7 @@ use crate::plans::hold;
 use crate::support::sql::settle;
 use crate::support::{Crm, Tenant};
 
-/// A thing of which there are few events.
+/// A resource with few events.
 const RARE: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
 /// Two tenants with 20,000 events each, one every ten seconds, among them 20 rare ones.

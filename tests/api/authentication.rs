@@ -1,4 +1,4 @@
-//! Nobody is answered who did not say who it is, and nobody more than it may.
+//! Every call must prove its caller's identity, and gets no more than its caller may have.
 
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::pb::AccessScope;
@@ -27,13 +27,13 @@ fn scope(rpc: &MethodDescriptor) -> AccessScope {
     Method::find(path(rpc).as_str()).expect("an RPC").scope
 }
 
-/// Every scope but one.
+/// Returns every scope except one.
 fn all_but(scope: AccessScope) -> String {
     let others = ["read", "write", "admin"].into_iter();
     others.filter(|word| !format!("{scope:?}").eq_ignore_ascii_case(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// Requests that are in order, and bytes that no handler would get past.
+/// Returns a valid request, and bytes that no handler would accept.
 fn bodies(rpc: &MethodDescriptor) -> [Vec<u8>; 2] {
     [sample(rpc), vec![0xff; 16]]
 }

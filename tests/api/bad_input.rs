@@ -1,4 +1,4 @@
-//! Values that no field takes: planted into every field of every request, the ones to come included.
+//! Invalid values, in every field of every request, future ones included.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::support::raw::{CONTRACT, call, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal};
 
-/// The number that a rule of a string field says.
+/// Returns the limit in a rule of a string field.
 fn limit(field: &FieldDescriptor, rule: &str) -> Option<usize> {
     let extension = CONTRACT.get_extension_by_name("buf.validate.field").expect("the rules");
     let options = field.options();
@@ -58,7 +58,7 @@ fn bad_structs() -> Vec<Struct> {
     ]
 }
 
-/// What the field does not take.
+/// Returns the invalid values of a field.
 fn bad(field: &FieldDescriptor) -> Vec<Value> {
     let encoded = |descriptor: &MessageDescriptor, bytes: Vec<u8>| {
         Value::Message(

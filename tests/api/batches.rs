@@ -1,5 +1,5 @@
-//! One bad item of a batch harms only itself: every RPC that takes many items, by every way in which one of
-//! them can fail, those to come included.
+//! An invalid item of a batch affects only itself: for every RPC with many items, and for every way in which an item
+//! can fail, future ones included.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +18,10 @@ use crate::support::raw::{CONTRACT, call, rpcs};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Tenant};
 
-/// From how many items on a request is a batch: a thing may have some hundred of something, and no more.
+/// The number of items from which on a request is a batch: other lists have at most some hundred items.
 const MANY: u64 = 1_000;
 
-/// The lists of an RPC's request whose items stand for themselves, and those that are long.
+/// Returns the lists of a request whose items are handled separately, and the lists that are long.
 fn lists(rpc: &MethodDescriptor) -> (Vec<Path>, Vec<Path>) {
     let mut below = vec![(Vec::new(), rpc.input())];
     let (mut batches, mut long) = (Vec::new(), Vec::new());
@@ -71,8 +71,8 @@ fn what_takes_many_items_says_that_they_stand_for_themselves() {
     assert!(batches.is_superset(&expected.map(str::to_owned).into()), "{batches:?}");
 }
 
-/// Values that a field of an item does not take, whatever is stored: broken rules, times and numbers that
-/// nobody can write down, texts that nobody can store, and ids of nothing.
+/// Returns values that an item's field does not accept, for any stored data: broken rules, times and numbers that
+/// cannot be represented, texts that cannot be stored, and unknown ids.
 fn bad(field: &FieldDescriptor) -> Vec<Value> {
     let text = |text: &str| Value::String(text.to_owned());
     match field.kind() {
@@ -85,7 +85,7 @@ fn bad(field: &FieldDescriptor) -> Vec<Value> {
         Kind::Int32 => [-1, i32::MIN].map(Value::I32).into(),
         Kind::Int64 => [i64::MIN, i64::MAX].map(Value::I64).into(),
         Kind::Message(inner) if inner.full_name() == "google.protobuf.Timestamp" => {
-            // Milliseconds where seconds belong; before and after all calendars; nanos of no second; next year.
+            // Milliseconds instead of seconds; before and after any calendar; invalid nanos; next year.
             let times = [(1_795_000_000_000, 0), (i64::MIN, 0), (i64::MAX, 0), (0, -1), (0, i32::MAX)];
             let next_year = chrono::Utc::now().timestamp() + 365 * 86_400;
             let times = times.into_iter().chain([(next_year, 0)]);
@@ -97,7 +97,7 @@ fn bad(field: &FieldDescriptor) -> Vec<Value> {
     }
 }
 
-/// A tenant with something that each sample is about.
+/// Creates a tenant with the resources that the samples need.
 async fn about(tenant: &Tenant) -> About {
     let talk = tenant.conversation().await;
     let planned = crm_backend::pb::Campaign { budget: Some(euros(5)), ..planned("Spring") };
@@ -109,7 +109,7 @@ async fn about(tenant: &Tenant) -> About {
     }
 }
 
-/// Puts these items where the batch of a request is.
+/// Replaces the items of a request's batch.
 fn with_items(request: &DynamicMessage, path: &[FieldDescriptor], items: &[Value]) -> DynamicMessage {
     let mut request = request.clone();
     let (list, outer) = path.split_last().expect("a field");
@@ -121,7 +121,7 @@ fn with_items(request: &DynamicMessage, path: &[FieldDescriptor], items: &[Value
     request
 }
 
-/// The items of a message's batch, as its sample has them.
+/// Returns the items of a request's batch.
 fn items(request: &DynamicMessage, path: &[FieldDescriptor]) -> Vec<Value> {
     let (list, outer) = path.split_last().expect("a field");
     let mut inner = request.clone();
@@ -131,7 +131,7 @@ fn items(request: &DynamicMessage, path: &[FieldDescriptor]) -> Vec<Value> {
     inner.get_field(list).as_list().expect("a list").to_vec()
 }
 
-/// Every bad item there is, with what is bad about it.
+/// Returns every invalid item, with the name of what is wrong.
 fn bad_items(good: &Value, list: &FieldDescriptor) -> Vec<(String, Value)> {
     let Kind::Message(message) = list.kind() else {
         let texts = ["x", "\0", "", "0199d1c000007000800000000000000f", "{}"].map(str::to_owned);
@@ -150,7 +150,7 @@ fn bad_items(good: &Value, list: &FieldDescriptor) -> Vec<(String, Value)> {
     found
 }
 
-/// What an answer says of each item of a batch of messages, or how many ids it refuses.
+/// Returns whether each item of a batch was refused.
 fn refused(answer: &DynamicMessage) -> Vec<bool> {
     let list =
         |name: &str| answer.get_field_by_name(name).map(|list| list.as_list().expect("a list").to_vec());
@@ -194,7 +194,7 @@ async fn a_bad_item_of_any_batch_is_refused_alone_in_whatever_way_it_is_bad() {
     assert_eq!(tenant.assignments(&about.campaign).await, [], "assigned, and then not any more");
 }
 
-/// What a rule alone cannot tell: another's, another currency, another content, twice in a call.
+/// Errors that no rule can detect: another tenant's id, another currency, another content, the same item twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_of_an_item_is_its_own() {
     let crm = Crm::start().await;

@@ -1,4 +1,4 @@
-//! Where RPCs are over HTTP: no URL is meant for two of them.
+//! The HTTP bindings of RPCs: no URL belongs to two of them.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::support::customers::named;
 use crate::support::raw::{CONTRACT, rpcs};
 use crate::support::{Crm, Refusal};
 
-/// A way to call an RPC over HTTP.
+/// An HTTP binding of an RPC.
 #[derive(Debug, Clone)]
 struct Binding {
     rpc: String,
@@ -18,11 +18,12 @@ struct Binding {
     body: String,
 }
 
-/// A part of a path between two slashes: nothing where it is a variable.
+/// A part of a path between two slashes; `None` for a variable.
 type Segment = Option<String>;
 
 impl Binding {
-    /// Its segments, and the custom verb after the last one, e.g. `undelete`. No id and no slug has a colon.
+    /// Returns its segments, and the custom verb after the last one, e.g. `undelete`. No id and no slug contains a
+    /// colon.
     fn parts(&self) -> (Vec<Segment>, Option<&str>) {
         let (path, custom) = match self.path.rsplit_once(':') {
             Some((path, custom)) => (path, Some(custom)),
@@ -32,7 +33,7 @@ impl Binding {
         (path.trim_start_matches('/').split('/').map(segment).collect(), custom)
     }
 
-    /// Whether there is a URL that both match.
+    /// Whether a URL exists that both match.
     fn overlaps(&self, other: &Self) -> bool {
         let ((mine, my_verb), (theirs, their_verb)) = (self.parts(), other.parts());
         let may_be_same =
@@ -44,7 +45,7 @@ impl Binding {
     }
 }
 
-/// All bindings of an RPC, the first one first.
+/// Returns all bindings of an RPC, the main one first.
 fn bindings(rpc: &MethodDescriptor) -> Vec<Binding> {
     let http = CONTRACT.get_extension_by_name("google.api.http").expect("the extension");
     let options = rpc.options();
@@ -74,8 +75,8 @@ fn all() -> Vec<Binding> {
     all
 }
 
-/// Where two paths match the same URL, the first segment that is a literal in one of them and a variable in the other
-/// decides for the literal. Two paths without such a segment are the same to a router.
+/// If two paths match the same URL, the first segment that is a literal in only one of them decides for the literal.
+/// Two paths without such a segment cannot be told apart by a router.
 #[test]
 fn literal_segments_decide_between_all_paths_that_match_the_same_url() {
     let all = all();
@@ -104,7 +105,7 @@ fn an_update_is_a_patch_and_a_put_beside() {
     }
 }
 
-/// The names that stand after a customer's id, or in the place of one.
+/// Returns the names that appear after a customer's id, or instead of one.
 fn beside_ids() -> BTreeSet<String> {
     let after = |binding: &Binding| {
         let (segments, _) = binding.parts();

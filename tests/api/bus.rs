@@ -1,4 +1,4 @@
-//! What replicas tell each other through Postgres.
+//! Signals between replicas, through Postgres.
 
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,17 @@ use uuid::Uuid;
 use crate::support::postgres::{Database, Sql};
 use crate::support::{PATIENCE, eventually, soon};
 
-/// Connections of buses that listen.
+/// The connections of listening buses.
 const LISTENERS: &str = "SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
     WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()";
 
-/// What tests send until somebody hears it.
+/// The signal that tests send until another replica receives it.
 const PROBE: &[u8] = b"probe";
 
-/// Longer than a bus collects signals, and than Postgres needs to deliver them.
+/// Longer than a bus collects signals, and than Postgres takes to deliver them.
 const A_WHILE: Duration = Duration::from_millis(300);
 
-/// A replica's end of the bus.
+/// One replica's end of the bus.
 struct End {
     bus: PostgresBus,
     incoming: mpsc::Receiver<Signal>,
@@ -41,7 +41,7 @@ impl End {
         Self { bus, incoming, stop, tracker }
     }
 
-    /// Two of them that hear each other.
+    /// Starts two ends that can hear each other.
     async fn pair(database: &Database) -> (Self, Self) {
         let (mut one, mut two) = (Self::start(database), Self::start(database));
         one.is_heard_by(&mut two).await;
@@ -53,7 +53,7 @@ impl End {
         self.bus.publish(signal(payload));
     }
 
-    /// Waits until what this one publishes comes out there.
+    /// Waits until the other end receives what this end publishes.
     async fn is_heard_by(&self, other: &mut Self) {
         let started = Instant::now();
         loop {
@@ -65,7 +65,7 @@ impl End {
         }
     }
 
-    /// The next signal that is no probe.
+    /// Returns the next signal that is not a probe.
     async fn next(&mut self) -> Signal {
         loop {
             let signal = soon(self.incoming.recv()).await.expect("the bus goes on");
@@ -75,7 +75,7 @@ impl End {
         }
     }
 
-    /// Whether nothing comes but probes.
+    /// Whether only probes come.
     async fn hears_nothing(&mut self) -> bool {
         loop {
             match timeout(A_WHILE, self.incoming.recv()).await {
@@ -130,7 +130,7 @@ async fn many_signals_all_arrive() {
     for number in 0..5_000_u32 {
         one.publish(number.to_be_bytes());
     }
-    // Some that are equal to each other, and to nothing that Postgres may leave out for that.
+    // Some equal payloads, which Postgres must not merge.
     for _ in 0..1_000 {
         one.publish([7; 100]);
     }
@@ -171,7 +171,7 @@ async fn a_lost_connection_is_healed() {
     assert_eq!(two.next().await, signal("again"));
 }
 
-/// Whether a connection that is no replica hears a notification that another one caused.
+/// Whether a connection that is not a replica receives a notification from another connection.
 async fn hears_of(outsider: &mut AsyncPgConnection, publish: impl Fn()) -> bool {
     publish();
     let mut notifications = std::pin::pin!(outsider.notifications_stream());
@@ -185,7 +185,7 @@ async fn a_single_replica_tells_nobody() {
     let mut outsider = database.target().open_bare().await.expect("a connection");
     outsider.batch_execute("LISTEN crm_live").await.expect("it listens");
     let one = End::start(&database);
-    // The last question of the start; before its answer, somebody may be there.
+    // The last question at the start; before its answer, another replica may be there.
     let asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'
         AND query LIKE 'SELECT EXISTS (SELECT FROM pg_locks%'";
     eventually("it has asked", async || sql.number(asked).await == 1).await;
@@ -203,7 +203,7 @@ async fn a_single_replica_tells_nobody() {
     assert!(!hears_of(&mut outsider, || one.publish("4")).await);
 }
 
-/// How long it takes until a replica that arrives is told what the first one publishes.
+/// Returns how long it takes until a new replica receives the first one's signals.
 async fn arrival() -> Duration {
     let database = Database::create().await;
     let one = End::start(&database);
@@ -217,8 +217,8 @@ async fn arrival() -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_arrives_is_told_at_once() {
-    // Without being told, the first would find it after 700 ms, when it asks again. A machine that
-    // does much else may be slow, but not every time.
+    // Without the notification, the first replica would find it after 700 ms, at its next check. A
+    // busy machine may be slow, but not every time.
     for _ in 0..10 {
         if arrival().await < Duration::from_millis(500) {
             return;

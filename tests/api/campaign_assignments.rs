@@ -1,4 +1,4 @@
-//! Whom campaigns are for.
+//! The customers of campaigns.
 
 use crm_backend::pb::{
     AssignCustomersResponse, AssignmentRefusal, AssignmentStatus, Campaign, CampaignEventKind,
@@ -13,7 +13,7 @@ use crate::support::customers::named;
 use crate::support::sql::multiply_customers;
 use crate::support::{Crm, Refusal, Tenant, micros};
 
-/// How many were added, how many were there, and why others were refused.
+/// Returns how many were added, how many were assigned already, and the reasons of refusals.
 fn counts(response: &AssignCustomersResponse) -> (i32, i32, Vec<AssignmentRefusal>) {
     let refusals = response.refused.iter().map(|refused| refused.reason()).collect();
     (response.added_count, response.existing_count, refusals)
@@ -27,7 +27,7 @@ async fn customers(tenant: &Tenant, names: &[&str]) -> Vec<String> {
     ids
 }
 
-/// A campaign of a channel.
+/// Creates a campaign on a channel.
 async fn through(tenant: &Tenant, channel: ContactChannel) -> String {
     let request = Campaign { channel: channel.into(), ..planned("A campaign") };
     tenant.plan(request).await.expect("created").id
@@ -87,7 +87,8 @@ async fn nobody_is_assigned_who_is_not_there_or_blocked() {
     assert_eq!(refused, expected, "in the order of the ids");
     let error = other.assign(&campaign, &[&foreign]).await.expect_err("not theirs");
     error.is(Code::NotFound, "CAMPAIGN_NOT_FOUND");
-    // Whom the campaign is for already stays, whatever became of them; that they may not be sent to is told.
+    // An assigned customer stays assigned in every later state; the answer tells that the customer may not be
+    // contacted.
     tenant.delete(&fine).await.expect("deleted");
     let response = tenant.assign(&campaign, &[&fine]).await.expect("there");
     assert_eq!(counts(&response), (0, 0, vec![AssignmentRefusal::CustomerNotFound]));
@@ -112,7 +113,7 @@ async fn who_opted_out_hears_no_more_through_that_channel() {
         let response = tenant.assign(&campaign, &[&zoe]).await.expect("an answer");
         assert_eq!(counts(&response), expected, "{channel:?}");
     }
-    // A campaign without a channel uses another one.
+    // A campaign without a channel has no common channel with it.
     let quiet = through(&tenant, ContactChannel::Unspecified).await;
     tenant.record(&quiet, &[event("b", &zoe, CampaignEventKind::OptedOut)]).await.expect("recorded");
     for channel in [ContactChannel::Unspecified, ContactChannel::Other] {

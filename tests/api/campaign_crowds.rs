@@ -1,4 +1,4 @@
-//! Many at once: events and assignments of the same customers, the same events from many sides.
+//! Parallel events and assignments of the same customers, and the same events from many clients.
 
 use crm_backend::pb::{CampaignEvent, CampaignEventKind};
 
@@ -20,7 +20,7 @@ const KINDS: [CampaignEventKind; 7] = [
     CampaignEventKind::Converted,
 ];
 
-/// Numbers that look random and are always the same.
+/// Pseudorandom numbers, always the same.
 struct Numbers(u64);
 
 impl Numbers {
@@ -36,14 +36,14 @@ impl Numbers {
     }
 }
 
-/// A tenant's customers, so many.
+/// Creates this many customers of a tenant.
 async fn customers(tenant: &Tenant, sql: &Sql, count: u32) -> Vec<String> {
     tenant.customer("Bakery").await;
     multiply_customers(sql, tenant, count - 1).await;
     sql.texts(&format!("SELECT id FROM customers WHERE tenant_id = '{}' ORDER BY id", tenant.id)).await
 }
 
-/// Assignments that have not come as far as their events say, or further.
+/// The number of assignments whose progress differs from that of their events.
 const ASTRAY: &str = "SELECT count(*) FROM campaign_customers a WHERE a.progress <> (
     SELECT coalesce(max(10 + 10 * array_position(ARRAY['SENT', 'BOUNCED', 'DELIVERED', 'OPENED', 'CLICKED',
         'REPLIED', 'CONVERTED'], e.kind)), 10)

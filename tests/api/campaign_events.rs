@@ -1,4 +1,4 @@
-//! What happened in campaigns: each event by itself, once.
+//! The events of campaigns: each is handled by itself, once.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::support::campaigns::{Outcome, at, euros, event, event_at, money, planned, refusal};
 use crate::support::{Crm, Refusal, Tenant, micros};
 
-/// How a batch went: the ids of those that were recorded, and which of them were before.
+/// Returns the ids of a batch's recorded events, and whether each was recorded before.
 #[track_caller]
 fn recorded(results: &[CampaignEventResult]) -> Vec<(&str, bool)> {
     results
@@ -128,7 +128,7 @@ async fn an_id_with_other_content_is_refused_and_keeps_nothing_else_from_being_r
         CampaignEvent { conversation_id: talk.id.clone(), ..said.clone() },
         CampaignEvent { cost: Some(euros(0)), ..said.clone() },
         CampaignEvent { occur_time: said.occur_time, ..unsaid },
-        // Of two new ones it is the first.
+        // Of two new ones the first is recorded.
         event("c", zoe, CampaignEventKind::Sent),
         event("c", zoe, CampaignEventKind::Delivered),
     ];
@@ -213,7 +213,7 @@ async fn an_event_may_follow_one_with_its_id_that_was_refused() {
         event("a", &zoe, CampaignEventKind::Opened),
     ];
     let results = tenant.record(&campaign, &batch).await.expect("an answer");
-    // Its id stands for another event now.
+    // Its id belongs to another event now.
     refusal(&results[0]).is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
     let fine = recorded(&results[1..]);
     assert_eq!(fine, [(fine[0].0, false), (fine[0].0, true)]);
@@ -267,7 +267,7 @@ async fn events_come_late_in_any_order_and_of_anybody() {
         recorded(&tenant.record(&campaign, &events).await.expect("recorded"));
         assert_eq!(tenant.progress(&campaign, &zoe).await, expected);
         let after = tenant.assignments(&campaign).await;
-        // A refusal to be contacted is shown with the assignment, and is no step of it.
+        // A refusal of contact is shown with the assignment, and does not change its progress.
         let stays = furthest == expected && kind != CampaignEventKind::OptedOut;
         assert_eq!(after == before, stays, "what does not go further changes nothing: {kind:?}");
         furthest = expected;
@@ -311,7 +311,7 @@ async fn events_are_listed_by_what_they_are_about_and_when_they_happened() {
         let event = event_at(&format!("{number:x}"), customer, kinds[number % 3], &time);
         recorded(&tenant.record(&campaigns[number / 6], &[event]).await.expect("recorded"));
     }
-    // The same moment, so that the id decides.
+    // The same time, so that the id decides.
     let twins = ["y", "z"].map(|id| event_at(id, &zoe, CampaignEventKind::Converted, "2026-03-01T08:30:00Z"));
     recorded(&tenant.record(&campaigns[1], &twins).await.expect("recorded"));
     let all = ListCampaignEventsRequest::default;
@@ -398,7 +398,7 @@ async fn a_call_may_have_events_of_several_campaigns() {
     assert_eq!((all_of(&tenant, &paid).await.len(), all_of(&tenant, &free).await.len()), (2, 1));
     assert_eq!(tenant.progress(&paid, &zoe).await, AssignmentStatus::Bounced);
     assert_eq!(tenant.progress(&free, &zoe).await, AssignmentStatus::Opened);
-    // Of too many campaigns at once.
+    // Events of too many campaigns in one call.
     let events = (0..101).map(|n| of(&Uuid::now_v7().to_string(), &format!("{n}"), CampaignEventKind::Sent));
     let request = RecordCampaignEventsRequest { events: events.collect(), ..Default::default() };
     let error = tenant.campaigns().record_campaign_events(request).await.expect_err("too many");

@@ -1,4 +1,4 @@
-//! What came of campaigns, counted.
+//! The counts of campaigns.
 
 use crm_backend::pb::{
     Campaign, CampaignEvent, CampaignEventKind, CampaignPerformance, GetCampaignPerformanceRequest,
@@ -36,7 +36,7 @@ pub(crate) async fn record(tenant: &Tenant, campaign: &Campaign, events: &[Campa
     }
 }
 
-/// Every number agrees with the list of the rows behind it.
+/// Checks that every number agrees with the list of its rows.
 pub(crate) async fn rows_agree(tenant: &Tenant, answer: &GetCampaignPerformanceResponse) {
     let days = answer.days.iter().map(|day| day.performance.as_ref().expect("a performance"));
     for performance in days.chain(&answer.total) {
@@ -138,7 +138,7 @@ async fn every_event_twice_and_shuffled_gives_the_same_numbers() {
         let mut events = events(&campaign.id);
         if !tidy {
             events.extend(events.clone());
-            // A step that meets all of them.
+            // A step that reaches every index.
             events = (0..events.len()).map(|number| events[number * 149 % events.len()].clone()).collect();
         }
         for batch in events.chunks(37) {
@@ -164,7 +164,7 @@ async fn every_event_twice_and_shuffled_gives_the_same_numbers() {
     assert_eq!(answers[0].days.len(), 20);
 }
 
-/// The numbers alone: rows name the campaign.
+/// Returns only the numbers: rows name the campaign.
 fn without_rows(mut answer: GetCampaignPerformanceResponse) -> GetCampaignPerformanceResponse {
     let days = answer.days.iter_mut().filter_map(|day| day.performance.as_mut());
     for performance in days.chain(&mut answer.total) {
@@ -181,12 +181,12 @@ async fn days_are_those_of_the_time_zone_also_where_clocks_change() {
     let zoe = tenant.customer("Zoe").await.id;
     let campaign = tenant.campaign("Spring").await;
     let times = [
-        // Winter time ends on 2026-03-29 at 01:00Z, so that this day has 23 hours.
+        // Winter time ends on 2026-03-29 at 01:00Z, so this day has 23 hours.
         ("2026-03-28T22:59:59.999999Z", "2026-03-28"),
         ("2026-03-28T23:00:00Z", "2026-03-29"),
         ("2026-03-29T21:59:59.999999Z", "2026-03-29"),
         ("2026-03-29T22:00:00Z", "2026-03-30"),
-        // It comes back on 2026-10-25, which has 25.
+        // Winter time returns on 2026-10-25, which has 25 hours.
         ("2026-10-24T21:59:59Z", "2026-10-24"),
         ("2026-10-24T22:00:00Z", "2026-10-25"),
         ("2026-10-25T22:59:59.999999Z", "2026-10-25"),
@@ -210,7 +210,7 @@ async fn days_are_those_of_the_time_zone_also_where_clocks_change() {
     let in_utc = tenant.performance(of(&campaign)).await.expect("counted");
     let shown: Vec<_> = in_utc.days.iter().map(|day| day.date.as_str()).collect();
     assert_eq!(shown, ["2026-03-28", "2026-03-29", "2026-10-24", "2026-10-25"]);
-    // A window that begins and ends within a day: the rows are of the window, too.
+    // A window that begins and ends within a day: the rows are limited to the window too.
     let part = GetCampaignPerformanceRequest {
         time_from: Some(at("2026-03-29T00:00:00Z")),
         time_until: Some(at("2026-10-25T12:00:00Z")),
@@ -230,7 +230,7 @@ async fn the_last_thousand_days_are_shown_and_all_are_counted() {
     let sql = crm.sql().await;
     let zoe = tenant.customer("Zoe").await.id;
     let campaign = tenant.campaign("Always").await;
-    // Late in one day of UTC and early in the next, which is one day in Berlin; then eight days of nothing.
+    // Late in one UTC day and early in the next, which is one day in Berlin; then eight days without events.
     sql.run(&format!(
         "INSERT INTO campaign_events (tenant_id, id, campaign_id, event_id, customer_id, kind, occurred_at,
              has_occurred_at)
@@ -261,7 +261,7 @@ async fn costs_are_added_up_exactly_with_what_was_spent_in_the_total() {
         cost: Some(cost),
         ..event_at(&format!("{number}"), &ids[number % 3], kind, "2026-03-01T08:00:00Z")
     };
-    // Ten of the largest are more than 64 bits of millionths hold.
+    // The sum of ten of the largest amounts exceeds 64 bits of millionths.
     let mut events: Vec<_> = (0..10).map(|number| costly(number, Sent, largest.clone())).collect();
     events.push(costly(10, Converted, money("EUR", 0, 1_000)));
     events.push(costly(11, Converted, money("EUR", 0, 2_000)));

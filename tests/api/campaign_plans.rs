@@ -1,5 +1,5 @@
-//! What is read of campaigns: lists read a page of an index, a batch looks up what it is about, and counts
-//! read an index and no rows.
+//! The reads of campaigns: lists read a page of an index, a batch looks up its own rows, and counts read an index
+//! without rows.
 
 use crm_backend::pb::{
     AssignmentStatus, Campaign, CampaignEventKind, CampaignStatus, ContactChannel, Customer,
@@ -15,8 +15,8 @@ use crate::support::customers::named;
 use crate::support::sql::{multiply_conversations, multiply_customers, settle};
 use crate::support::{Crm, Tenant};
 
-/// A tenant with 2,000 customers and two campaigns, for all of which each customer has five events, and
-/// many campaigns in which nothing happened; beside another tenant with as much.
+/// A tenant with 2,000 customers and two campaigns for all of them, with five events per customer and campaign, and
+/// with many campaigns without events; beside another tenant with as much.
 struct Large {
     crm: Crm,
     tenant: Tenant,
@@ -46,7 +46,7 @@ impl Large {
         tenant.revise_campaign(as_status(&rare, CampaignStatus::Active), &[]).await.expect("active");
         tenant.conversation().await;
         multiply_conversations(&sql, &tenant, 1_000).await;
-        // The customer of the conversation came later, and is in no campaign.
+        // The customer of the conversation was created later, and is in no campaign.
         let assigned = format!(
             "SELECT DISTINCT customer_id FROM campaign_customers WHERE campaign_id = '{campaign}' ORDER BY 1"
         );
@@ -68,7 +68,7 @@ impl Large {
     }
 }
 
-/// Five events of every customer of a campaign, of which one in all is a conversion.
+/// Adds five events for every customer of a campaign, with one conversion overall.
 async fn fill(sql: &crate::support::postgres::Sql, campaign: &str) {
     sql.run(&format!(
         "INSERT INTO campaign_events (tenant_id, id, campaign_id, event_id, customer_id, kind, occurred_at,
@@ -88,7 +88,7 @@ async fn fill(sql: &crate::support::postgres::Sql, campaign: &str) {
     .await;
 }
 
-/// Adds `copies` of a campaign, a millisecond younger each.
+/// Adds `copies` of a campaign, each a millisecond younger.
 async fn multiply_campaigns(sql: &crate::support::postgres::Sql, campaign: &str, copies: u32) {
     sql.run(&format!(
         "INSERT INTO campaigns SELECT copy.* FROM campaigns c, generate_series(1, {copies}) n,
@@ -168,7 +168,7 @@ async fn a_page_of_assignments_reads_a_page_of_an_index() {
             let page = tenant.assignment_page(request.clone()).await.expect("a page");
             assert_eq!(page.campaign_customers.len(), count);
         };
-        // Whether a customer may be sent to is looked up, of each on the page.
+        // For each customer on the page, it is looked up whether the customer may be contacted.
         let indexes = [index, "campaigns_pkey", "customers_pkey", "customer_consents_pkey"];
         hold(&crm, &tenant, &what, list, &indexes, 60).await;
     }
@@ -206,7 +206,7 @@ async fn a_page_of_events_reads_a_page_of_an_index() {
         };
         hold(&crm, &tenant, &what, list, &[index, "campaign_events_pkey", "campaigns_pkey"], 60).await;
     }
-    // A rare kind is found in the index alone: its one row is read, and none of the others.
+    // A rare kind is found in the index alone: only its single row is read.
     let rare = ListCampaignEventsRequest { kinds: vec![CampaignEventKind::Converted.into()], ..of() };
     let list = async |tenant: &Tenant| {
         let page = tenant.event_page(rare.clone()).await.expect("a page");
@@ -219,7 +219,7 @@ async fn a_page_of_events_reads_a_page_of_an_index() {
     }
     let fetched =
         "SELECT idx_tup_fetch FROM pg_stat_user_indexes WHERE indexrelname = 'campaign_events_campaign_idx'";
-    // But for a page that changed just before: whether its rows are there is not in the index.
+    // Except a page that changed just before: the index does not show whether its rows are visible.
     assert!(crm.sql().await.number(fetched).await < 1_200, "rows are read to look at their kind");
 }
 
@@ -234,7 +234,7 @@ async fn a_batch_of_events_looks_up_what_it_is_about() {
         let results = tenant.record(&campaign, &batch).await.expect("recorded");
         assert!(results.iter().all(|result| result.error().is_none()), "{results:?}");
     };
-    // A campaign is looked up once, and by every event's foreign key.
+    // A campaign is looked up once, and again by every event's foreign key.
     let indexes = [
         "campaign_events_event_id_key",
         "customers_pkey",
@@ -269,7 +269,7 @@ async fn assigning_looks_customers_up() {
     let indexes = [
         "customers_pkey",
         "campaigns_pkey",
-        // Both have all of the key.
+        // Both contain the whole key.
         "campaign_customers_pkey",
         "campaign_customers_customer_idx",
         "campaign_events_customer_idx",
@@ -295,7 +295,7 @@ async fn counting_reads_an_index_and_no_rows() {
         "purchases_campaign_idx",
         "interest_events_campaign_idx",
     ];
-    // Three counts of ten thousand events of this campaign, and one of its customers; none of the others.
+    // Three counts of ten thousand events of this campaign, and one of its customers; no rows of other campaigns.
     hold(&crm, &tenant, "GetCampaignPerformance", count, &indexes, 3 * 10_005 + 2_001 + 10).await;
     let window = GetCampaignPerformanceRequest {
         time_from: Some(at("2026-03-01T08:10:00Z")),

@@ -1,4 +1,4 @@
-//! What campaigns brought in.
+//! The revenue of campaigns.
 
 use crm_backend::pb::{
     Campaign, CampaignAttribution, CampaignEventKind, GetCampaignPerformanceRequest, Money, PurchaseRevenue,
@@ -11,7 +11,7 @@ use crate::support::{Crm, Tenant};
 
 use CampaignEventKind::{Clicked, Converted, Opened, Replied, Sent};
 
-/// A purchase that somebody recorded, and what was paid back of it, in whole euros or another currency.
+/// A recorded purchase and its refund, in whole euros or another currency.
 pub(crate) struct Purchase<'p> {
     pub(crate) customer: &'p str,
     pub(crate) campaign: Option<&'p Campaign>,
@@ -36,7 +36,7 @@ impl Purchase<'_> {
     }
 }
 
-/// Revenues in short: currency, purchases, customers, gross, refunded, net.
+/// Returns revenues in short: currency, purchases, customers, gross, refunded, net.
 fn revenues(found: &[PurchaseRevenue]) -> Vec<(String, i64, i64, i64, i64, i64)> {
     let units = |amount: &Option<Money>| amount.as_ref().expect("an amount").units;
     let short = |revenue: &PurchaseRevenue| {
@@ -62,16 +62,16 @@ async fn purchases_are_a_campaigns_directly_or_by_the_first_or_last_touch() {
         )
         .await;
     };
-    // Recorded late and in no order; what was only sent touches nobody.
+    // Recorded late and out of order; a message that was only sent is not a touch.
     touch(&last, 0, Clicked, "2026-03-10T08:00:00Z").await;
     touch(&first, 0, Opened, "2026-03-01T08:00:00Z").await;
     touch(&last, 0, Sent, "2026-02-01T08:00:00Z").await;
     touch(&first, 0, Replied, "2026-03-11T08:00:01Z").await;
-    // At the purchase is not after it, and 90 days before are not more than that.
+    // The time of the purchase itself counts, and so do exactly 90 days before.
     touch(&last, 1, Converted, "2026-03-11T08:00:00Z").await;
     touch(&first, 1, Opened, "2025-12-11T08:00:00Z").await;
     touch(&first, 2, Opened, "2025-12-11T07:59:59.999999Z").await;
-    // At the same moment the ids decide.
+    // At the same time the ids decide.
     touch(&last, 3, Opened, "2026-03-05T08:00:00Z").await;
     touch(&first, 3, Opened, "2026-03-05T08:00:00Z").await;
     assert!(first.id < last.id);
@@ -104,7 +104,7 @@ async fn purchases_are_a_campaigns_directly_or_by_the_first_or_last_touch() {
         let answer = tenant.performance(request.clone()).await.expect("counted");
         let total = answer.total.expect("a total");
         assert_eq!(revenues(&total.revenues), expected, "{} by {attribution:?}", campaign.name);
-        // They are of the day of the purchase, whatever happened on it.
+        // They belong to the day of the purchase, regardless of that day's events.
         let on_the_day = answer.days.iter().find(|day| day.date == "2026-03-11");
         let of_the_day = on_the_day.and_then(|day| day.performance.as_ref());
         let of_the_day = of_the_day.map_or(vec![], |performance| revenues(&performance.revenues));
@@ -114,7 +114,7 @@ async fn purchases_are_a_campaigns_directly_or_by_the_first_or_last_touch() {
         let total = tenant.performance(before).await.expect("counted").total.expect("a total");
         assert_eq!(total.revenues, [], "before they were paid");
     }
-    // What is not paid, or taken back, counts nowhere.
+    // Purchases that are unpaid or voided do not count.
     for status in ["PENDING", "FAILED", "VOIDED"] {
         sql.run(&format!("UPDATE purchases SET status = '{status}'")).await;
         for attribution in [CampaignAttribution::Direct, CampaignAttribution::LastTouch] {

@@ -1,4 +1,4 @@
-//! Campaigns: their steps, their fields, their lists.
+//! Campaigns: their status changes, their fields, their lists.
 
 use crm_backend::pb::{
     Campaign, CampaignEventKind, CampaignStatus, ContactChannel, CreateCampaignRequest, ListCampaignsRequest,
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::support::campaigns::{Outcome, as_status, at, euros, event, money, planned};
 use crate::support::{Crm, Refusal, Tenant, micros};
 
-/// A campaign with everything that a client may say.
+/// Returns a campaign with every field that a client may set.
 fn whole() -> Campaign {
     Campaign {
         name: "Spring".to_owned(),
@@ -48,7 +48,7 @@ async fn a_campaign_reads_back_as_it_was_created() {
     assert_eq!(said, request);
     assert_eq!(Uuid::try_parse(&campaign.id).expect("a UUID").get_version_num(), 7);
     assert_eq!(micros(campaign.create_time), micros(campaign.update_time));
-    // What the server makes is ignored in a new one.
+    // Fields that the server sets are ignored in a new campaign.
     let made = Campaign { create_time: Some(at("2020-01-01T00:00:00Z")), ..campaign.clone() };
     let another = tenant.plan(made).await.expect("created");
     assert_ne!((&another.id, another.create_time), (&campaign.id, Some(at("2020-01-01T00:00:00Z"))));
@@ -167,7 +167,7 @@ async fn a_campaign_that_something_came_of_is_not_deleted() {
     assert_eq!(sql.number("SELECT count(*) FROM campaign_customers").await, 0);
 }
 
-/// Amounts that are none, and the field that is wrong.
+/// Returns invalid amounts, each with the invalid field.
 fn bad_amounts() -> Vec<(Money, &'static str)> {
     vec![
         (money("EUR", -1, 0), "units"),
@@ -219,7 +219,7 @@ async fn a_campaign_has_one_currency() {
     let change = |budget, spent| Campaign { id: campaign.id.clone(), budget, spent, ..Default::default() };
     let error = tenant.revise_campaign(change(Some(money("USD", 1, 0)), None), &[]).await;
     error.expect_err("spent is in EUR").is_invalid(&["campaign.spent.currency_code"]);
-    // An amount changes as a whole: units alone leave no nanos of the amount before.
+    // An amount changes as a whole: new units do not keep the nanos of the earlier amount.
     let changed = tenant.revise_campaign(change(Some(euros(7)), None), &[]).await.expect("changed");
     assert_eq!((changed.budget, changed.spent), (Some(euros(7)), campaign.spent.clone()));
     let error = tenant.revise_campaign(change(Some(euros(7)), None), &["budget.units"]).await;
@@ -288,7 +288,7 @@ async fn lists_filter_and_go_on_where_the_page_before_ended() {
     }
 }
 
-/// The names of all campaigns of a list, in one, and when they were created.
+/// Returns the names of all campaigns of a list, joined, and when they were created.
 async fn names(tenant: &Tenant, mut request: ListCampaignsRequest) -> (String, Vec<prost_types::Timestamp>) {
     let mut found = (String::new(), Vec::new());
     loop {

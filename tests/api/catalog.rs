@@ -1,4 +1,4 @@
-//! The database's own walls: what must be true of every table, the ones to come included.
+//! The walls in the database: properties that every table must have, future ones included.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,14 @@ use crate::support::Crm;
 use crate::support::citus::Citus;
 use crate::support::postgres::{Database, Row, Sql};
 
-/// Tables of the whole service, which no tenant reads.
+/// Tables of the whole service, which no tenant can read.
 const SHARED: [&str; 3] = ["__diesel_schema_migrations", "api_keys", "service_keys"];
 
-/// Tables whose rows never change, so that they say neither when they did nor how often.
+/// Tables whose rows never change, so they have no columns for the time and the number of changes.
 const APPEND_ONLY: &str = "'audit_events', 'campaign_events', 'interest_events', 'purchase_refunds'";
 
-/// What every query here starts from. An extension, as Citus is one, has objects of its own.
+/// The beginning of every query here. An extension such as Citus has objects of its own, which are
+/// left out.
 const TABLES: &str = "WITH extended AS (SELECT objid FROM pg_depend WHERE deptype = 'e'), tables AS (
     SELECT c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity, c.relacl FROM pg_class c
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
@@ -212,7 +213,7 @@ async fn the_service_refuses_a_database_whose_walls_have_a_hole() {
     }
 }
 
-/// Everything that a migration makes, in words.
+/// Returns everything that migrations create, as text.
 async fn snapshot(sql: &Sql) -> Vec<Row> {
     sql.rows(
         "SELECT 'column', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
@@ -266,7 +267,7 @@ async fn replicas_that_migrate_at_once_take_turns() {
     assert_eq!(applied.iter().filter(|count| **count > 0).count(), 1, "{applied:?}");
 }
 
-/// Tables of schema.rs: their columns, with types and documentation.
+/// Returns the tables of schema.rs: their columns with types and documentation.
 fn written() -> BTreeMap<String, Vec<String>> {
     let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let (mut table, mut comment) = (String::new(), String::new());

@@ -1,5 +1,5 @@
-//! The schema on Citus, where there is one to test with: how it comes to be distributed, and that the service does not
-//! serve where it is not as it must be. What it answers there, all other tests say.
+//! The schema on Citus, if one is available for tests: its distribution, and the refusal to serve if it is wrong. All
+//! other tests check the service's answers on it.
 
 use crm_backend::db::{Target, migrate};
 use crm_backend::server;
@@ -19,7 +19,7 @@ async fn distribute(target: &Target) -> Vec<String> {
     distributed.tables
 }
 
-/// Why the service does not serve from a database.
+/// Returns why the service does not serve from a database.
 async fn refusal(target: Target) -> String {
     match server::open(target, &defaults().database).await {
         Ok(_) => panic!("it would serve"),
@@ -48,7 +48,7 @@ async fn tables_are_distributed_with_their_rows_once_and_migrated_on() {
     sql.run("VACUUM customers").await;
     assert_eq!(sql.number(left).await, 0, "the coordinator has no rows of its own");
 
-    // A migration of a later version, which adds a table and writes into others.
+    // A migration of a later version, which adds a table and writes to others.
     sql.run("DROP TABLE reindexing; DELETE FROM __diesel_schema_migrations WHERE version = '20261129000015'")
         .await;
     let applied = migrate::run(&target).await.expect("migrated");
@@ -89,7 +89,7 @@ async fn the_service_does_not_serve_from_a_citus_that_is_not_set_up() {
     server::open(database.target(), &defaults().database).await.expect("it serves again");
 }
 
-/// Two operators who do the same, and a replica that starts meanwhile.
+/// Two operators who distribute, and a replica that starts meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_distributes_or_starts_waits_for_who_distributes() {
     if Citus::is_missing() {

@@ -31,7 +31,7 @@ const GET: &str = "CustomerService/GetCustomer";
 const ADD_MESSAGE: &str = "ConversationService/AddMessage";
 const WATCH: &str = "ConversationService/WatchConversation";
 const SENDS: (&str, &str) = ("grpc-encoding", "gzip");
-/// What most clients say with every call.
+/// What most clients send with every call.
 const ACCEPTS: (&str, &str) = ("grpc-accept-encoding", "identity, deflate, gzip");
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -40,13 +40,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("gzip")
 }
 
-/// A frame that says that it is compressed.
+/// Returns a frame that is marked as compressed.
 fn compressed(gzip: &[u8]) -> Vec<u8> {
     let length = u32::try_from(gzip.len()).expect("a short message");
     [&[1][..], &length.to_be_bytes(), gzip].concat()
 }
 
-/// The next message of an answer, and whether it came compressed.
+/// Returns the next message of an answer, and whether it was compressed.
 async fn next(body: &mut Incoming, buffer: &mut Vec<u8>) -> (bool, Vec<u8>) {
     loop {
         if let Some((prefix, rest)) = buffer.split_at_checked(5) {
@@ -154,7 +154,7 @@ async fn what_is_inflated_is_within_the_limit_of_any_request() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
     let mut client = Http2::connect(crm.address()).await;
-    // 1,000 times the size of what is sent.
+    // 1,000 times the size of the sent bytes.
     let bomb = gzip(&vec![0; 32 * LIMIT]);
     assert!(bomb.len() < LIMIT / 4, "{} bytes", bomb.len());
     let text = creation(named(&"x".repeat(LIMIT))).encode_to_vec();
@@ -164,7 +164,8 @@ async fn what_is_inflated_is_within_the_limit_of_any_request() {
             error.is(Code::ResourceExhausted, "REQUEST_TOO_LARGE");
         }
     }
-    // Sizes are those of the message: so much text is no customer, but a request.
+    // The limits are those of the inflated message: this text is too long for a customer, but not
+    // for a request.
     let text = creation(named(&"x".repeat(LIMIT - 100)));
     let error =
         client.refusal(whole(CREATE, tenant.id, &[SENDS], compressed(&gzip(&text.encode_to_vec())))).await;
@@ -175,7 +176,7 @@ async fn what_is_inflated_is_within_the_limit_of_any_request() {
             error.is(Code::InvalidArgument, "REQUEST_MALFORMED");
         }
     }
-    // One that says that it is compressed, and not how.
+    // A frame that is marked as compressed, without the name of the encoding.
     let error = client.refusal(begun(CREATE, tenant.id, &[], compressed(&gzip(b"\x0a\x03Zoe")))).await;
     error.is(Code::InvalidArgument, "REQUEST_MALFORMED");
     tenant.add(&talk, message("a", "Others are served")).await.expect("added");
@@ -209,7 +210,7 @@ async fn long_answers_are_compressed_where_the_client_takes_it_and_short_ones_ar
     let error = client.refusal(get(Uuid::new_v4(), &[ACCEPTS])).await;
     error.is(Code::NotFound, "CUSTOMER_NOT_FOUND");
 
-    // A stream has both.
+    // A stream has both directions.
     let talk = tenant.conversation().await.id;
     let add = crm_backend::pb::AddMessageRequest {
         conversation_id: talk.clone(),

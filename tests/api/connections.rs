@@ -1,4 +1,4 @@
-//! Connections: how they begin, how many there may be, and how old they get.
+//! Connections: how they begin, how many there may be, and how old they become.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::support::dial::Dialer;
 use crate::support::watch::BEGINNING;
 use crate::support::{Crm, PATIENCE, Settings, eventually, soon};
 
-/// What every client of HTTP/2 says first.
+/// The first bytes of every HTTP/2 client.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A frame of HTTP/2 without a payload: the settings, all as they are.
+/// An HTTP/2 frame without a payload: settings without changes.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
-/// What the server says until it ends the connection; a reset is an end too.
+/// Returns the server's bytes until it ends the connection; a reset is an end too.
 async fn answer(tcp: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = soon(tcp.read_to_end(&mut answer)).await;
@@ -41,7 +41,7 @@ async fn whoever_does_not_begin_in_time_is_gone() {
         assert_eq!(answer(&mut tcp).await, b"", "{words:?}");
         assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
     }
-    // Byte by byte is as good as any other way.
+    // Single bytes are as valid as any other split.
     let mut slow = TcpStream::connect(crm.address()).await.expect("a connection");
     for byte in PREFACE.iter().chain(SETTINGS) {
         slow.write_all(&[*byte]).await.expect("it is there");
@@ -83,7 +83,7 @@ async fn http_1_is_told_what_to_use() {
     is_well(&crm).await;
 }
 
-/// Opens a connection that is served.
+/// Opens a connection that the server serves.
 async fn connect(crm: &Crm) -> io::Result<TcpStream> {
     let mut tcp = TcpStream::connect(crm.address()).await?;
     tcp.write_all(&[PREFACE, SETTINGS].concat()).await?;
@@ -96,7 +96,7 @@ async fn connect(crm: &Crm) -> io::Result<TcpStream> {
 
 async fn at_most(limits: fn(&mut Limits), count: usize) {
     let crm = Crm::with(Settings { limits, ..Settings::default() }).await;
-    // The tenant's own is one of them.
+    // The tenant's own connection is one of them.
     let mut connections = Vec::new();
     for _ in 1..count {
         connections.push(connect(&crm).await.expect("there is room"));
@@ -137,11 +137,11 @@ async fn an_old_connection_takes_no_new_calls_and_ends_with_those_that_it_has() 
     let before = dialer.connections();
     let mut sent = 0;
     eventually("calls go over another connection", async || {
-        // What is open goes on, whichever connection new calls take.
+        // Open streams continue, whichever connection new calls use.
         sent += 1;
         stream.send(&talk, message(&sent.to_string(), "Hello"));
         stream.outcome().await.expect("an ack");
-        // A call that this client had not sent yet when its connection ended, it gives back as CANCELLED.
+        // If a connection ends before this client has sent a call on it, the client reports CANCELLED.
         let answer = tenant.read(&talk).await.map_err(|error| error.code());
         assert!(matches!(answer, Ok(_) | Err(Code::Cancelled)), "{answer:?}");
         dialer.connections() > before + 1
@@ -150,9 +150,9 @@ async fn an_old_connection_takes_no_new_calls_and_ends_with_those_that_it_has() 
     watch.until_messages(sent).await;
 }
 
-/// Begins HTTP/2, opens streams and resets them, all in one go.
+/// Returns an HTTP/2 opening, and frames that open streams and reset them.
 fn resets(count: u32) -> Vec<u8> {
-    // POST, http, / of the static table.
+    // POST, http, and / from the static table.
     const HEADERS: [u8; 3] = [0x83, 0x86, 0x84];
     let mut frames = Vec::new();
     for stream in (0..count).map(|number| (2 * number + 1).to_be_bytes()) {

@@ -1,4 +1,4 @@
-//! What customers said about being contacted: a state of customer and channel, whatever order events come in.
+//! Customers' consents to being contacted: a state per customer and channel, independent of the order of events.
 
 use std::collections::BTreeMap;
 
@@ -17,20 +17,20 @@ use crate::support::{Crm, Refusal, Tenant, at_once};
 use CampaignEventKind::{Deferred, Delivered, Dropped, OptedIn, OptedOut, Sent, SpamReported};
 
 impl Tenant {
-    /// A new campaign on a channel.
+    /// Creates a campaign on a channel.
     async fn campaign_on(&self, channel: ContactChannel) -> Campaign {
         let request = Campaign { channel: channel.into(), ..planned("Spring") };
         self.plan(request).await.expect("a campaign")
     }
 
-    /// What a customer said, as it is shown with it.
+    /// Returns a customer's consents, as the customer shows them.
     async fn consents(&self, customer_id: &str) -> Vec<Consent> {
         let request =
             GetCustomerRequest { id: customer_id.to_owned(), show_deleted: true, ..Default::default() };
         self.customers().get_customer(request).await.expect("the customer").into_inner().consents
     }
 
-    /// All pages of a list of consents.
+    /// Returns all pages of a list of consents.
     async fn all_consents(&self, mut request: ListConsentsRequest) -> Vec<Consent> {
         let mut found = Vec::new();
         loop {
@@ -49,7 +49,7 @@ impl Tenant {
         }
     }
 
-    /// Why customers of a campaign may not be sent to, as it is listed.
+    /// Returns why customers of a campaign may not be contacted, as its list shows it.
     async fn refusals(&self, campaign: &Campaign, exclude_refused: bool) -> Vec<(String, AssignmentRefusal)> {
         let request = ListCampaignCustomersRequest {
             campaign_id: campaign.id.clone(),
@@ -61,7 +61,7 @@ impl Tenant {
     }
 }
 
-/// Channels, states and since when.
+/// Returns channels and states, each with its time.
 fn said(consents: &[Consent]) -> Vec<(ContactChannel, ConsentState, String)> {
     let since = |consent: &Consent| consent.since_time.expect("a time").to_string();
     consents.iter().map(|consent| (consent.channel(), consent.state(), since(consent))).collect()
@@ -88,7 +88,7 @@ async fn an_opt_out_is_of_the_channel_on_which_it_happened_whatever_the_campaign
     }
     let events = tenant.all_events(Default::default()).await;
     assert_eq!(events[0].channel(), ContactChannel::Email, "it stays on the event");
-    // An event may come after the change: the client knows how it was sent.
+    // An event may come after the change: the client knows the channel that was used.
     let late = [
         CampaignEvent {
             channel: ContactChannel::Email.into(),
@@ -171,7 +171,7 @@ async fn who_is_blocked_or_deleted_is_not_sent_to_either_and_the_list_says_why()
     let expected: Vec<_> = ids.iter().cloned().zip(reasons).collect();
     assert_eq!(tenant.refusals(&campaign, false).await, expected);
     assert_eq!(tenant.refusals(&campaign, true).await, expected[..1]);
-    // Of a customer, each campaign is judged by its own channel; and pages hold what they should.
+    // Each campaign of a customer is judged by its own channel, and pages have the right size.
     let post = tenant.campaign_on(ContactChannel::Post).await;
     tenant.assign(&post.id, &[&ids[3]]).await.expect("assigned");
     let of = ListCampaignCustomersRequest { customer_id: ids[3].clone(), ..Default::default() };
@@ -262,17 +262,17 @@ async fn consents_are_shown_with_the_customer_listed_and_told_in_its_context() {
     assert!(context.contains(lines), "{context}");
 }
 
-/// What happens in a case: for each event the campaign, the customer, the kind and the minute.
+/// The events of a case: for each the campaign, the customer, the kind and the minute.
 type Story = Vec<(usize, usize, CampaignEventKind, u8)>;
 
-/// Stories with many events at the same time, and the order in which they come, some of them again.
+/// Cases with many events at the same time, and the order in which they are sent, some of them again.
 fn story() -> impl Strategy<Value = (Story, Vec<prop::sample::Index>)> {
     let kind = prop::sample::select(vec![OptedIn, OptedOut, SpamReported, Sent]);
     let event = (0..3_usize, 0..2_usize, kind, 0..4_u8);
     (prop::collection::vec(event, 1..24), prop::collection::vec(any::<prop::sample::Index>(), 48))
 }
 
-/// Tells a story to a tenant of its own, in batches of an order, all at once; gives the states.
+/// Sends a case's events to a new tenant, in batches of an order, all at once. Returns the states.
 async fn tell(crm: &Crm, story: &Story, order: &[usize]) -> BTreeMap<(usize, ContactChannel), String> {
     let tenant = crm.tenant();
     let channels = [ContactChannel::Email, ContactChannel::Email, ContactChannel::Unspecified];
@@ -309,7 +309,7 @@ async fn tell(crm: &Crm, story: &Story, order: &[usize]) -> BTreeMap<(usize, Con
     states.collect()
 }
 
-/// The states that the contract asks for.
+/// Returns the states that the contract requires.
 fn expected(story: &Story) -> BTreeMap<(usize, ContactChannel), String> {
     let mut decided: BTreeMap<(usize, ContactChannel), (u8, ConsentState, usize, String)> = BTreeMap::new();
     for (number, (campaign, customer, kind, minute)) in story.iter().enumerate() {
@@ -339,7 +339,7 @@ async fn the_same_events_give_the_same_consents_in_whatever_order_and_however_of
     for _ in 0..CASES {
         let (story, picks) = story().new_tree(&mut runner).expect("a story").current();
         let in_order: Vec<_> = (0..story.len()).collect();
-        // Each once, and then more of them again, in any order.
+        // Each event once, and then some of them again, in any order.
         let mut shuffled: Vec<_> = in_order.iter().rev().copied().collect();
         shuffled.extend(picks.iter().map(|pick| pick.index(story.len())));
         for (place, pick) in picks.iter().enumerate() {
@@ -353,7 +353,7 @@ async fn the_same_events_give_the_same_consents_in_whatever_order_and_however_of
     }
 }
 
-/// A time is only said where the test needs one.
+/// The samples have a time only where a test needs one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_without_a_time_is_said_when_it_is_recorded() {
     let crm = Crm::start().await;

@@ -1,6 +1,6 @@
-//! The contract as clients rely on it, written down as text. `buf breaking` compares names, numbers and types; it does
-//! not see paths of HTTP, rules, behaviours, scopes or numbers of options. A change of this snapshot is a change for
-//! clients: it is read like a migration, and has its line in CHANGELOG.md.
+//! The contract on which clients rely, as a text snapshot. `buf breaking` compares names, numbers and types, but not
+//! HTTP paths, rules, behaviours, scopes or the values of options. A change of this snapshot is a change for clients.
+//! It is reviewed like a migration, and has a line in CHANGELOG.md.
 
 use std::fmt::Write as _;
 
@@ -67,7 +67,7 @@ fn of_message(message: &MessageDescriptor) -> String {
     text
 }
 
-/// `repeated string tags`, and the oneof that the field is of.
+/// Returns a field such as `repeated string tags`, with its oneof.
 fn of_field(field: &FieldDescriptor) -> String {
     let kind = match field.kind() {
         Kind::Message(message) => message.full_name().to_owned(),
@@ -89,7 +89,7 @@ fn of_enum(words: &EnumDescriptor) -> String {
     format!("  enum {}\n", words.name()) + &values.collect::<String>()
 }
 
-/// What the options of a thing say, one after the other.
+/// Returns the options of an element, one after the other.
 fn options(options: &DynamicMessage) -> String {
     let mut said: Vec<_> = options
         .fields()

@@ -33,7 +33,8 @@ fn sessions(conversations: &[Conversation]) -> String {
     conversations.iter().map(|talk| talk.session_id.as_str()).collect()
 }
 
-/// Conversations a to e: begun in another order than they were made, two at the same moment.
+/// Creates conversations a to e: their start times differ from their order of creation, and two are
+/// equal.
 async fn five(tenant: &Tenant) -> Vec<Conversation> {
     let customer_id = tenant.customer("Zoe").await.id;
     let mut made = Vec::new();

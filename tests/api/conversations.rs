@@ -207,7 +207,7 @@ async fn an_ended_conversation_is_imported_in_one_call() {
         outcome_notes: "Wanted a person.".to_owned(),
         handoff_reason: HandoffReason::CustomerRequest.into(),
         follow_up: Some(follow_up),
-        // The server makes these.
+        // The server sets these.
         id: UNKNOWN.to_owned(),
         message_count: 7,
         last_sequence: 7,

@@ -1,4 +1,4 @@
-//! How many customers there are: numbers that are off refuse nothing, and are counted anew.
+//! The number of customers: wrong counts refuse nothing, and are counted again.
 
 use clap::Parser;
 use crm_backend::config::{Cli, Command};
@@ -10,7 +10,7 @@ use crate::support::customers::named;
 use crate::support::postgres::{Database, Sql};
 use crate::support::{Crm, Refusal, Settings, at_once, begin, eventually};
 
-/// Values whose number is not what counting gives.
+/// Returns the values whose stored number differs from the real one.
 async fn wrong(sql: &Sql) -> Vec<String> {
     sql.texts(
         "SELECT k.dimension || ' ' || k.value || ': ' || coalesce(c.customers, 0) || ' and not ' || coalesce(k.customers, 0)
@@ -35,7 +35,7 @@ async fn numbers_that_are_off_refuse_no_change_and_are_counted_anew() {
     let request = Customer { industry_category: "food".to_owned(), ..named("Zoe") };
     let zoe = tenant.create(request.clone()).await.expect("created").id;
     let ana = tenant.create(request).await.expect("created").id;
-    // As when a replica that does not count has made them: a number of nothing, and none at all.
+    // As if a replica without counting had created them: a wrong number, and no number.
     for drift in ["UPDATE customer_counts SET customers = 0", "DELETE FROM customer_counts"] {
         sql.run(drift).await;
         for status in [CustomerStatus::Active, CustomerStatus::Prospect, CustomerStatus::Lead] {
@@ -61,10 +61,11 @@ async fn numbers_that_are_off_refuse_no_change_and_are_counted_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
     const SHARDS: usize = 16;
-    // A tenant has a part of them.
+    // A tenant may use only a part of them.
     let crm = Crm::with(Settings { connections: 60, ..Settings::default() }).await;
     let (tenant, holder) = (crm.tenant(), crm.sql().await);
-    // One customer for each shard of the counts, so that one of them counts where the new one does.
+    // One customer for each shard of the counts, so that one of them is in the new customer's
+    // shard.
     let mut of_shards = vec![None; SHARDS];
     while of_shards.iter().any(Option::is_none) {
         let id = tenant.customer("Zoe").await.id;
@@ -80,7 +81,7 @@ async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
             tenant.id
         ))
         .await;
-    // It has the slug, and waits for its first count.
+    // It has taken the slug, and waits for its first count.
     let request =
         Customer { slug: "wanted".to_owned(), industry_category: "food".to_owned(), ..named("Ana") };
     let create = begin({

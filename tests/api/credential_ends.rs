@@ -1,4 +1,4 @@
-//! A stream ends with the credential that it was opened with, and loses nothing that was received.
+//! A stream ends with its credential, and loses nothing that was received.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::support::issuer::{SigningKey, jwks};
 use crate::support::watch::{BEGINNING, Watch};
 use crate::support::{Crm, Refusal, Settings, Tenant, eventually, soon};
 
-/// How an AddMessage stream ends, whatever it says before.
+/// Returns how an AddMessage stream ends, after all other answers.
 async fn end_of(stream: &mut Stream) -> Status {
     loop {
         match soon(stream.answer()).await {
@@ -28,12 +28,12 @@ async fn end_of(stream: &mut Stream) -> Status {
     }
 }
 
-/// How long a credential is good for that ends by itself, in seconds: longer than what goes before its end takes.
+/// Returns the lifetime of a credential in seconds: longer than the steps before its end take.
 fn lifetime() -> u32 {
     if Citus::is_there() { 10 } else { 3 }
 }
 
-/// How a watch ends.
+/// Returns how a watch ends.
 async fn end_of_watch(watch: &mut Watch) -> Status {
     loop {
         match soon(watch.try_next()).await {
@@ -44,7 +44,7 @@ async fn end_of_watch(watch: &mut Watch) -> Status {
     }
 }
 
-/// Both streams of somebody who has this credential, with a message on its way, end for this reason.
+/// Checks that both streams with a credential, and a message in progress, end for this reason.
 async fn streams_end(tenant: &Tenant, ending: &Tenant, end: impl AsyncFnOnce(), reason: &str) {
     let talk = tenant.conversation().await;
     let mut watch = ending.watch(&talk.id, BEGINNING).await;

@@ -13,12 +13,12 @@ use crate::support::{Crm, Refusal, Tenant, at_once, micros};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
-/// An id in another system.
+/// Returns an id in another system.
 fn external(source: &str, id: &str) -> ExternalId {
     ExternalId { source: source.to_owned(), id: id.to_owned() }
 }
 
-/// A customer with something in every field.
+/// Returns a customer with a value in every field.
 fn full() -> Customer {
     let text = |text: &str| text.to_owned();
     Customer {
@@ -458,7 +458,7 @@ async fn an_external_id_belongs_to_one_customer() {
     let ana = tenant.create(with("Ana", &[external("shop", "4712")])).await.expect("free");
     let change = Customer { id: ana.id.clone(), external_ids: vec![crm_id.clone()], ..Default::default() };
     taken(tenant.update(change.clone(), &["external_ids"]).await.expect_err("taken"), &zoe);
-    // Given up, it is free.
+    // After it was given up, it is free.
     let fewer = Customer { id: zoe.id.clone(), external_ids: vec![shop.clone()], ..Default::default() };
     tenant.update(fewer, &["external_ids"]).await.expect("updated");
     assert_eq!(tenant.update(change, &["external_ids"]).await.expect("free").external_ids, [crm_id]);
@@ -502,7 +502,7 @@ async fn of_many_creates_with_one_external_id_one_wins() {
     let tenant = crm.tenant();
     let creates = (0..16).map(|number| {
         let tenant = tenant.clone();
-        // In both orders, so that transactions would wait for each other if they took ids as they come.
+        // In both orders, so that transactions would block each other if they took ids in the given order.
         let mut external_ids = vec![external("shop", "1"), external("shop", "2")];
         if number % 2 == 0 {
             external_ids.reverse();

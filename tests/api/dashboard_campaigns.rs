@@ -18,7 +18,7 @@ fn january() -> GetCampaignStatisticsRequest {
     }
 }
 
-/// A tenant whose campaigns had events around January.
+/// Creates a tenant whose campaigns had events around January.
 async fn busy(tenant: &Tenant) -> [String; 3] {
     let (ana, ben) = (tenant.customer("Ana").await.id, tenant.customer("Ben").await.id);
     let spring = Campaign { budget: Some(euros(100)), ..planned("spring") };
@@ -41,7 +41,7 @@ async fn busy(tenant: &Tenant) -> [String; 3] {
     [spring.id, summer.id, silent.id]
 }
 
-/// Kinds, with their events and customers.
+/// Returns kinds with their events and customers.
 fn counts(performance: &CampaignPerformance) -> Vec<(CampaignEventKind, i64, i64)> {
     let counts = performance.counts.iter();
     counts.map(|count| (count.kind(), count.event_count, count.customer_count)).collect()

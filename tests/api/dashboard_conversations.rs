@@ -24,12 +24,12 @@ fn january() -> GetConversationStatisticsRequest {
     }
 }
 
-/// A conversation of January.
+/// Returns a conversation of January.
 fn talk(customer_id: &str, start: &str) -> Conversation {
     Conversation { customer_id: customer_id.to_owned(), start_time: Some(at(start)), ..Default::default() }
 }
 
-/// A message that a model made.
+/// Returns a message from a model.
 fn made(key: &str, ai: AiMetadata) -> Message {
     Message { role: MessageRole::Assistant.into(), ai: Some(ai), ..message(key, "Yes.") }
 }
@@ -57,7 +57,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 
-/// A tenant with some of everything in January, and more around it.
+/// Fills a tenant with rows of all kinds in January, and more around it.
 async fn busy(tenant: &Tenant) {
     let customer = tenant.customer("Café Zoë").await.id;
     let begin = async |request: Conversation| tenant.open(request).await.expect("a conversation");
@@ -131,7 +131,7 @@ async fn busy(tenant: &Tenant) {
     tenant.end(end(&before, UNTIL, ConversationOutcome::Spam)).await.expect("ended");
 }
 
-/// The conversations of a window with their messages, as lists show them.
+/// Returns the conversations of a window with their messages, as lists show them.
 async fn read(
     tenant: &Tenant,
     request: &GetConversationStatisticsRequest,
@@ -155,7 +155,7 @@ fn pairs(counts: &[DashboardCount]) -> Vec<(&str, i64)> {
     counts.iter().map(|count| (count.value.as_str(), count.row_count)).collect()
 }
 
-/// Holds every number to the rows that its own request lists.
+/// Compares every number with the rows that its own request lists.
 async fn lists_its_rows(tenant: &Tenant, answer: &GetConversationStatisticsResponse) {
     let lists = [
         &answer.statuses,

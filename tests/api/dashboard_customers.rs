@@ -12,19 +12,19 @@ use crate::support::customers::named;
 use crate::support::postgres::Sql;
 use crate::support::{Crm, Refusal, Tenant};
 
-/// Values and how many have them.
+/// Returns values with their counts.
 fn pairs(counts: &[DashboardCount]) -> Vec<(&str, i64)> {
     counts.iter().map(|count| (count.value.as_str(), count.row_count)).collect()
 }
 
-/// Every number of an answer, with the request that lists its rows.
+/// Returns every number of an answer, with the request that lists its rows.
 fn numbers(answer: &GetCustomerStatisticsResponse) -> impl Iterator<Item = &DashboardCount> {
     let all = [&answer.statuses, &answer.industry_categories, &answer.sources].into_iter().flatten();
     let growth = answer.growth.iter().filter_map(|growth| growth.created.as_ref());
     all.chain(&answer.total).chain(&answer.created).chain(growth)
 }
 
-/// Holds every number to the rows that its own request lists.
+/// Compares every number with the rows that its own request lists.
 async fn lists_its_rows(tenant: &Tenant, answer: &GetCustomerStatisticsResponse) {
     for number in numbers(answer) {
         match &number.rows {
@@ -156,7 +156,7 @@ async fn active_customers_are_those_with_a_real_conversation_in_the_window() {
     }
 }
 
-/// Gives a tenant customers that were created at these times.
+/// Creates customers with these creation times.
 async fn created_at(sql: &Sql, tenant: &Tenant, times: &[&str]) {
     for time in times {
         let id = tenant.customer("Zoe").await.id;
@@ -178,7 +178,8 @@ async fn growth_goes_by_the_days_of_the_time_zone() {
     let crm = Crm::start().await;
     let sql = crm.sql().await;
     let cases = [
-        // Clocks go forward on the 29th, which has 23 hours, and back on October 25th, which has 25.
+        // Clocks go forward on the 29th, which has 23 hours, and back on October 25th, which has
+        // 25.
         (
             ("Europe/Berlin", "2026-03-27T23:00:00Z", "2026-03-31T00:00:00Z"),
             vec![
@@ -194,7 +195,7 @@ async fn growth_goes_by_the_days_of_the_time_zone() {
             vec!["2026-10-24T22:00:00Z", "2026-10-25T22:59:59Z", "2026-10-25T23:00:00Z"],
             vec![("2026-10-25", 2), ("2026-10-26", 1)],
         ),
-        // Half an hour off, and an hour later in summer.
+        // An offset with half an hour, and an hour more in summer.
         (
             ("America/St_Johns", "2026-03-07T12:00:00Z", "2026-03-09T12:00:00Z"),
             vec![

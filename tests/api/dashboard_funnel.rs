@@ -1,4 +1,4 @@
-//! GetConversionFunnel, against customers that are followed one by one.
+//! GetConversionFunnel, compared with a computation for each customer.
 
 use crm_backend::pb::{
     ConversionFunnel, EntryPoint, FunnelGrouping, FunnelStep, GetConversionFunnelRequest,
@@ -21,7 +21,7 @@ const STEPS: [FunnelStep; 6] = [
     FunnelStep::Purchased,
 ];
 
-/// Seconds in which everything happens: few, so that much happens at once.
+/// The seconds in which everything happens: few, so that many events have the same time.
 const SECONDS: u64 = 60;
 
 fn second(second: i64) -> Option<Timestamp> {
@@ -41,7 +41,7 @@ fn request(question: &Question) -> GetConversionFunnelRequest {
     }
 }
 
-/// An answer as `follow` gives it.
+/// Returns an answer in the form of `follow`.
 fn found(answer: &GetConversionFunnelResponse) -> Vec<(String, Vec<Reached>)> {
     let group = |funnel: &ConversionFunnel| match funnel.entry_point() {
         EntryPoint::Unspecified => funnel.campaign_id.clone(),
@@ -56,7 +56,7 @@ fn found(answer: &GetConversionFunnelResponse) -> Vec<(String, Vec<Reached>)> {
     answer.funnels.iter().map(|funnel| (group(funnel), reached(funnel))).collect()
 }
 
-/// Rates are those of the numbers beside them.
+/// Checks that rates agree with the numbers beside them.
 fn check_rates(funnel: &ConversionFunnel) {
     let entered = funnel.steps[0].customer_count;
     let share = |part: i64, whole: i64| (whole > 0).then(|| part as f64 / whole as f64);
@@ -68,7 +68,7 @@ fn check_rates(funnel: &ConversionFunnel) {
     }
 }
 
-/// Steps in any order.
+/// Returns steps in random order.
 fn steps(dice: &mut Dice) -> Vec<FunnelStep> {
     let mut left = STEPS.to_vec();
     let count = 2 + dice.roll(5);
@@ -81,7 +81,7 @@ fn steps(dice: &mut Dice) -> Vec<FunnelStep> {
     steps
 }
 
-/// A tenant with events of some customers.
+/// Creates a tenant with events of some customers.
 async fn eventful(crm: &Crm, tenant: &Tenant, dice: &mut Dice) -> (Vec<Event>, Vec<Uuid>) {
     let sql = crm.sql().await;
     let mut customers = Vec::new();

@@ -1,4 +1,4 @@
-//! What a window costs: what lies in it, whatever lies outside.
+//! The cost of a window depends on its own rows, and not on those outside.
 
 use crm_backend::pb::{
     AiMetadata, GetConversationStatisticsRequest, GetConversionFunnelRequest, GetCustomerStatisticsRequest,
@@ -12,15 +12,15 @@ use crate::support::postgres::Sql;
 use crate::support::sql::{multiply_conversations, multiply_customers, settle};
 use crate::support::{Crm, Tenant};
 
-/// Rows of each table outside of the window.
+/// The rows of each table outside of the window.
 const OUTSIDE: u32 = 10_000;
 
-/// The seconds from which on rows are in the window: a year after the others.
+/// Returns the second from which on rows are in the window: a year after the others.
 async fn year_later(sql: &Sql) -> i64 {
     sql.number("SELECT extract(epoch FROM date_trunc('second', now()) - interval '1 day')::bigint").await
 }
 
-/// A tenant with much that was a year ago, and with little since yesterday.
+/// Creates a tenant with many rows from a year ago, and few since yesterday.
 async fn with_history(crm: &Crm) -> (Tenant, Timestamp) {
     let sql = crm.sql().await;
     let (tenant, other) = (crm.tenant(), crm.tenant());
@@ -48,7 +48,8 @@ async fn with_history(crm: &Crm) -> (Tenant, Timestamp) {
         ))
         .await;
     }
-    // Whether a day of a time zone is longer than another is no matter, and not to be known on another node.
+    // Computed in UTC: the lengths of a zone's days do not matter here, and the result must be the
+    // same on every node.
     sql.run(
         "UPDATE customers SET created_at = (created_at AT TIME ZONE 'UTC' - interval '1 year') AT TIME ZONE 'UTC';
          UPDATE conversations SET started_at = (started_at AT TIME ZONE 'UTC' - interval '1 year') AT TIME ZONE 'UTC';

@@ -1,4 +1,4 @@
-//! Whatever happens, and whoever does it at once: the dashboard says what a recount says.
+//! After any operations by any number of clients, the dashboard agrees with a recount.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,16 +20,16 @@ use crate::support::funnel::Dice;
 use crate::support::recount::{bare, recount};
 use crate::support::{Crm, Tenant, at_once};
 
-/// Who works at once.
+/// The number of parallel clients.
 const CLIENTS: u64 = 8;
 
-/// What all of them do.
+/// The number of all operations together.
 const OPERATIONS: u64 = 10_000;
 
-/// Campaigns in which things happen.
+/// The campaigns with events.
 const CAMPAIGNS: usize = 3;
 
-/// Customers and conversations that the clients share, so that they get into each other's way.
+/// Customers and conversations that the clients share, so that they conflict.
 #[derive(Default)]
 struct Shared {
     campaigns: Vec<String>,
@@ -44,13 +44,13 @@ impl Shared {
 
     fn any(list: &Mutex<Vec<String>>, dice: &mut Dice) -> Option<String> {
         let list = list.lock().unwrap_or_else(PoisonError::into_inner);
-        // The last ones most of all: everybody is there at once.
+        // Mostly the latest ones, so that all clients use them at the same time.
         let newest = &list[list.len().saturating_sub(200)..];
         (!newest.is_empty()).then(|| dice.pick(newest))
     }
 }
 
-/// What may be in the way of an operation: what another client did before.
+/// Checks that an error is one that another client's operation explains.
 fn harmless(error: &Status) {
     assert!(
         matches!(error.code(), Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition),
@@ -116,7 +116,7 @@ async fn open(tenant: &Tenant, shared: &Shared, customer_id: String, dice: &mut 
 }
 
 async fn say(tenant: &Tenant, id: &str, dice: &mut Dice) -> Result<(), Status> {
-    // Half of them say no number of tokens.
+    // Half of them have no number of tokens.
     let tokens = |dice: &mut Dice| i32::try_from(dice.roll(5_000)).ok().filter(|tokens| tokens % 2 == 0);
     let micros = i32::try_from(dice.roll(1_000_000)).expect("less than a second");
     let ai = AiMetadata {
@@ -170,7 +170,7 @@ async fn move_on(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Sta
     tenant.revise(wanted, &[dice.pick(&["status", "outcome", "entry_point"])]).await.map(drop)
 }
 
-/// Something that happens between a campaign and a customer, sometimes with an id that was there before.
+/// Records an event between a campaign and a customer, sometimes with an existing id.
 async fn react(tenant: &Tenant, campaign_id: &str, customer_id: &str, dice: &mut Dice) -> Result<(), Status> {
     if dice.roll(4) == 0 {
         return tenant.assign(campaign_id, &[customer_id]).await.map(drop);
@@ -182,7 +182,7 @@ async fn react(tenant: &Tenant, campaign_id: &str, customer_id: &str, dice: &mut
     results.iter().filter(|result| result.error().is_some()).map(refusal).try_for_each(Err)
 }
 
-/// One operation of a client.
+/// Runs one operation of a client.
 async fn operate(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(), Status> {
     let roll = dice.roll(24);
     let customer = Shared::any(&shared.customers, dice);
@@ -200,7 +200,7 @@ async fn operate(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<()
     }
 }
 
-/// Statuses, industries and sources of customers with how many have them, as a list shows them.
+/// Returns statuses, industries and sources of customers with their counts, from a list.
 async fn recount_customers(tenant: &Tenant) -> BTreeMap<(&'static str, String), i64> {
     let mut counts = BTreeMap::new();
     let request = crm_backend::pb::ListCustomersRequest { page_size: 500, ..Default::default() };
@@ -218,7 +218,7 @@ async fn recount_customers(tenant: &Tenant) -> BTreeMap<(&'static str, String), 
     counts
 }
 
-/// The same, as the dashboard says it.
+/// The same, from the dashboard.
 async fn counted_customers(tenant: &Tenant) -> BTreeMap<(&'static str, String), i64> {
     let answer = tenant.customer_statistics(Default::default()).await.expect("an answer");
     let lists = [
@@ -231,7 +231,7 @@ async fn counted_customers(tenant: &Tenant) -> BTreeMap<(&'static str, String), 
     all.map(|(name, count)| ((name, count.value), count.row_count)).collect()
 }
 
-/// The conversations that are real and began in the last 30 days, with their messages.
+/// Returns the real conversations of the last 30 days, with their messages.
 async fn read_all(
     tenant: &Tenant,
     from: Option<Timestamp>,

@@ -1,5 +1,5 @@
-//! Text of messages in progress reaches watchers of another replica also where replicas cannot tell each other
-//! anything, as behind a pooler.
+//! Text of messages in progress reaches watchers at another replica even if replicas cannot send signals, as behind a
+//! pooler.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use crate::support::postgres::Database;
 use crate::support::watch::BEGINNING;
 use crate::support::{Crm, Settings};
 
-/// Keeps every bus of this database from taking part: no replica listens before it has this lock, too.
+/// Keeps every bus of this database from starting: a replica listens only after it has this lock too.
 const NO_BUS: &str = "SELECT pg_advisory_lock(6517357, 1818850917)";
 
-/// What is promised is a second; a machine with much else to do has more.
+/// The promise is a second; a busy machine has more.
 const LATE: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +39,7 @@ async fn text_is_told_within_a_second_without_the_bus() {
         slowest = slowest.max(stored.elapsed());
     }
     assert!(slowest < LATE, "{slowest:?}");
-    // Nothing more is told of text that stays as it is, and its end is told as ever.
+    // Unchanged text causes no more events, and its end is reported as usual.
     stream.tell(&talk.id, [finish("a", text.len())]);
     stream.acked(text.len()).await;
     let events = watch.until_closed(1).await;

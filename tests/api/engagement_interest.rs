@@ -1,4 +1,4 @@
-//! Events of interest: each once, each with a result of its own.
+//! Interest events: each is recorded once, with a result of its own.
 
 use std::collections::BTreeSet;
 
@@ -169,7 +169,7 @@ async fn one_event_that_is_refused_keeps_no_other_from_being_recorded() {
     let recorded = tenant.all_interest(Default::default()).await;
     assert_eq!(recorded.len(), bad.len());
     assert!(recorded.iter().all(|event| event.event_id.starts_with('g')), "{recorded:?}");
-    // What was refused may be sent again when it is put right.
+    // A refused event may be sent again after a correction.
     let results = tenant.show(&talk.customer_id, &[good("b1"), good("b16")]).await;
     assert!(results.iter().all(|result| !result.deduplicated));
 }
@@ -210,7 +210,7 @@ async fn a_customer_that_is_deleted_may_have_events() {
     tenant.scores(&zoe, None).await.expect_err("deleted").is(Code::NotFound, "CUSTOMER_NOT_FOUND");
 }
 
-/// Events without what differs between two recordings of the same ones.
+/// Returns events without the fields that differ between two recordings.
 async fn recorded(tenant: &Tenant) -> Vec<InterestEvent> {
     let mut events = tenant.all_interest(Default::default()).await;
     for event in &mut events {
@@ -231,7 +231,7 @@ async fn every_event_twice_and_shuffled_from_eight_clients_gives_the_same_rows_a
     let shown: Vec<_> = (0..200_i64)
         .map(|number| {
             let subject = subjects[usize::try_from(number * 7 % 5).expect("small")];
-            // Many happen at the same moment.
+            // Many have the same time.
             let event = viewed(&format!("e{}", number * 131 % 200), subject, number / 4 * 500);
             InterestEvent { weight: Some(0.1 * (number % 23) as f64 - 0.7), ..event }
         })
@@ -270,7 +270,7 @@ async fn every_event_twice_and_shuffled_from_eight_clients_gives_the_same_rows_a
     assert_eq!(scores.interest_scores.iter().map(|score| score.event_count).sum::<i32>(), 200);
 }
 
-/// That a conversation got this outcome, as a watcher is told.
+/// Returns a conversation's outcome in an event of a watch.
 fn outcome_of(event: &Event) -> ConversationOutcome {
     match event {
         Event::ConversationUpdated(ConversationUpdated {
@@ -308,7 +308,7 @@ async fn a_new_event_sets_the_outcome_of_its_conversation_and_watchers_hear_of_i
     }
     let after = tenant.read(&talk.id).await.expect("there");
     assert_eq!(after.outcome(), ConversationOutcome::MeetingBooked);
-    // A person knows better, and a resend does not take it back.
+    // A person's value counts more, and a resend does not undo it.
     let better = Conversation { outcome: ConversationOutcome::Disqualified.into(), ..after };
     let better = tenant.revise(better, &["outcome"]).await.expect("revised");
     assert_eq!(outcome_of(&watch.next().await), ConversationOutcome::Disqualified);
@@ -318,7 +318,7 @@ async fn a_new_event_sets_the_outcome_of_its_conversation_and_watchers_hear_of_i
     let other = [with("e1", ConversationOutcome::Purchased)];
     let results = tenant.record_interest(events(&talk.customer_id, &other)).await.expect("a result");
     refusal(&results[0]).is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
-    // Also of a conversation that has ended; its end stays what it was.
+    // Also for an ended conversation; its end does not change.
     let ended = tenant.finish(&talk.id).await;
     tenant.show(&talk.customer_id, &[with("e4", ConversationOutcome::Purchased)]).await;
     let after = tenant.read(&talk.id).await.expect("there");

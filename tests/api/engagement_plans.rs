@@ -1,5 +1,4 @@
-//! How interest and purchases are found: a page reads a page of an index, and scores read the events of one
-//! customer.
+//! The reads of interest and purchases: a page reads a page of an index, and scores read the events of one customer.
 
 use crm_backend::pb::{
     CampaignEventKind, InterestEvent, InterestKind, ListInterestEventsRequest, ListPurchasesRequest, Money,
@@ -15,14 +14,14 @@ use crate::support::engagement::{
 use crate::support::sql::{multiply_conversations, multiply_customers, settle};
 use crate::support::{Crm, Tenant};
 
-/// What few rows of a tenant have.
+/// Values that few rows of a tenant have.
 struct Rare {
     customer: String,
     conversation: String,
     campaign: String,
 }
 
-/// A tenant with 10,000 events and purchases, beside another with as many.
+/// Creates a tenant with 10,000 events and purchases, beside another with as many.
 async fn large() -> (Crm, Tenant, Rare) {
     let crm = Crm::start().await;
     let sql = crm.sql().await;
@@ -147,7 +146,7 @@ async fn a_page_of_purchases_reads_a_page_of_an_index_and_what_belongs_to_it() {
             let page = tenant.purchase_page(request.clone()).await.expect("a page");
             assert_eq!(page.purchases.len(), count, "{what}");
         };
-        // The first and the last touch of each are a step into the index each, past what is no touch.
+        // The first and the last touch of each need one step into an index, past events that are not touches.
         let indexes = [
             index,
             "purchase_refunds_purchase_idx",
@@ -196,6 +195,6 @@ async fn a_batch_of_events_is_recorded_by_keys() {
         "campaigns_pkey",
         "audit_events_pkey",
     ];
-    // Each event is looked up once, and the foreign keys look at their rows once more.
+    // Each event is looked up once, and the foreign keys look up their rows again.
     hold(&crm, &tenant, "RecordInterestEvents", record, &indexes, 2 * 110).await;
 }

@@ -1,4 +1,4 @@
-//! What customers bought and paid.
+//! The purchases and payments of customers.
 
 use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::{
@@ -85,7 +85,7 @@ async fn money_is_exact_and_nothing_else_is_taken_for_it() {
         money("EUR", 0, 1_000),
         money("JPY", 1, 0),
         money("EUR", 1_000_000_000_000, 999_999_000),
-        // What a double would not keep.
+        // Values that a double could not hold.
         money("EUR", 9_007_199_254, 740_993_000),
         money("EUR", 123_456_789_012, 345_678_000),
     ] {
@@ -227,7 +227,7 @@ async fn an_order_with_other_content_is_refused_by_what_differs() {
     let first = tenant.buy(order.clone()).await.expect("recorded");
     assert_eq!((&first.metadata, first.conversation_outcome), (&order.metadata, 0), "INPUT_ONLY");
     let paid = tenant.refund(back(&first, Some(1))).await.expect("refunded");
-    // Its customer is gone, and it is as it is now: with the refund.
+    // Its customer is gone, and the answer has the current state: with the refund.
     tenant.delete(&talk.customer_id).await.expect("deleted");
     let (again, deduplicated) = tenant.buy_again(order.clone()).await.expect("the same");
     assert!(deduplicated);
@@ -280,7 +280,7 @@ async fn a_purchase_sets_the_outcome_of_its_conversation_or_neither_is_there() {
         conversation_outcome: ConversationOutcome::Purchased.into(),
         ..bought(&talk.customer_id, 10)
     };
-    // The purchase is refused: the conversation stays as it is.
+    // The purchase is refused: the conversation does not change.
     let taken = tenant.customer("Ana").await.id;
     tenant.buy(Purchase { order_id: "A-1".to_owned(), ..bought(&taken, 1) }).await.expect("first");
     tenant.buy(request.clone()).await.expect_err("taken").is(Code::AlreadyExists, "ORDER_ID_TAKEN");
@@ -295,7 +295,7 @@ async fn a_purchase_sets_the_outcome_of_its_conversation_or_neither_is_there() {
     }
     let after = tenant.read(&talk.id).await.expect("there");
     assert_eq!(after.outcome(), ConversationOutcome::Purchased);
-    // The outcome cannot be written: the purchase is not there either.
+    // The outcome cannot be written: the purchase is not stored either.
     let sql = crm.sql().await;
     sql.run("ALTER TABLE conversations ADD CONSTRAINT full_disk CHECK (outcome <> 'QUALIFIED')").await;
     let refused = Purchase {
@@ -340,7 +340,7 @@ async fn the_first_and_the_last_campaign_are_those_of_the_90_days_before() {
         touches(&purchases.remove(0))
     };
     assert_eq!(read().await, (String::new(), String::new()));
-    // At the edges.
+    // Exactly at the limits.
     tenant.react((autumn, &zoe), Converted, 0).await;
     assert_eq!(read().await, (autumn.clone(), autumn.clone()));
     tenant.react((summer, &zoe), Opened, -90 * DAY).await;
@@ -351,7 +351,7 @@ async fn the_first_and_the_last_campaign_are_those_of_the_90_days_before() {
     assert_eq!(touches(&buy(1).await), (winter.clone(), spring.clone()));
 }
 
-/// Purchases with something of everything that a list asks for.
+/// Creates purchases with different values for all filters of a list.
 async fn a_few(tenant: &Tenant, autumn: &str) -> (String, String) {
     let talk = tenant.conversation().await;
     let ana = tenant.customer("Ana").await.id;
@@ -475,7 +475,7 @@ async fn a_purchase_is_settled_and_voided_step_by_step() {
     }
     refused(tenant.settle(&pending, Paid, "pi_3").await.expect_err("paid twice"), "another payment_id");
     refused(tenant.settle(&pending, Failed, "pi_2").await.expect_err("it is paid"), "the step to FAILED");
-    // The order that is sent again is as it was recorded, whatever became of it.
+    // A resent order must be as it was recorded, regardless of its later state.
     let resent = Purchase { order_id: "A-1".to_owned(), status: Pending.into(), ..bought(&zoe, 10) };
     let (now, again) = tenant.buy_again(resent.clone()).await.expect("the same");
     assert_eq!((&now, again), (&paid, true));

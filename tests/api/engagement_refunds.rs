@@ -1,4 +1,4 @@
-//! What was paid back, which is never more than was paid.
+//! Refunds, which never exceed the payment.
 
 use crm_backend::pb::{Purchase, PurchaseStatus, RefundPurchaseRequest};
 use tonic::{Code, Status};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::support::engagement::{back, bought, euros};
 use crate::support::{Crm, Refusal, at_once};
 
-/// What a refusal says about the state of the purchase.
+/// Returns the refundable rest in a refusal.
 fn left(error: &Status) -> String {
     error.is(Code::FailedPrecondition, "REFUND_EXCEEDS_PAYMENT");
     let details = error.get_error_details();
@@ -111,7 +111,7 @@ async fn eight_clients_at_once_never_pay_back_more_than_was_paid() {
     assert_eq!(after.refunded, Some(euros(paid, 0)));
     let refunds = after.refunds.iter().map(|refund| refund.amount.as_ref().expect("one").units);
     assert_eq!(refunds.sum::<i64>(), paid);
-    // They wanted 200 of 100, seven at once at most: whoever was refused wanted more than what was left.
+    // They wanted 200 of 100, at most seven at a time: a refused client wanted more than the rest.
     assert!((94..=100).contains(&paid), "{paid}");
     assert_ne!(after.etag, purchase.etag);
 }
@@ -193,7 +193,7 @@ async fn a_refund_with_an_id_of_its_own_is_made_once() {
     };
     let clients = (0..4).map(|_| {
         let (tenant, request) = (tenant.clone(), refund(&purchase, Some(4)));
-        // The etag is of before the refund.
+        // The etag is from before the refund.
         async move { tenant.engagement().refund_purchase(request).await.expect("refunded").into_inner() }
     });
     let answers = at_once(clients).await;

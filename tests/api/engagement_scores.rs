@@ -1,4 +1,4 @@
-//! What a customer is interested in, computed from its events.
+//! A customer's interests, computed from events.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::support::{Crm, Refusal, micros};
 
 const DAY: i64 = 24 * 60;
 
-/// How far two ways of adding up may be apart.
+/// The largest difference between two orders of summation.
 const TOLERANCE: f64 = 1e-9;
 
-/// The scores of events, by the formula of the contract and nothing of the service's.
+/// Returns the scores of events, by the formula of the contract, without code of the service.
 fn by_hand(events: &[InterestEvent], as_of: i64) -> Vec<InterestScore> {
     let mut subjects: BTreeMap<String, InterestScore> = BTreeMap::new();
     for event in events {
@@ -83,7 +83,7 @@ async fn an_event_counts_half_after_30_days_and_a_quarter_after_60() {
         let scores = tenant.scores(&zoe, at(days * DAY)).await.expect("scores").interest_scores;
         assert!((scores[0].score - score).abs() < TOLERANCE, "{days}: {scores:?}");
     }
-    // Before it happens, and when 360 days have passed, it does not count.
+    // Before its time, and after 360 days, an event does not count.
     let before = at(0).map(|time| Timestamp { seconds: time.seconds - 1, nanos: 999_999_000 });
     for as_of in [before, at(360 * DAY)] {
         assert_eq!(tenant.scores(&zoe, as_of).await.expect("scores").interest_scores, []);
@@ -124,7 +124,7 @@ async fn the_highest_come_first_in_the_words_of_their_latest_events() {
     let first = page(2).await.expect("scores").into_inner().interest_scores;
     assert_eq!(first, scores[..2]);
     page(-1).await.expect_err("negative").is_invalid(&["limit"]);
-    // Without a time, it is now: all of this was months ago.
+    // Without a time, the scores are as of now: all events were months ago.
     let now = tenant.scores(&zoe, None).await.expect("scores");
     assert!(micros(now.as_of_time) > micros(at(5)));
 }
@@ -150,7 +150,7 @@ async fn only_the_last_10000_events_count() {
     let tenant = crm.tenant();
     let zoe = tenant.customer("Zoe").await.id;
     tenant.show(&zoe, &[viewed("new", "Beans", 0)]).await;
-    // A minute older each, which is within the year.
+    // Each a minute older, which is within the year.
     multiply_interest(&crm.sql().await, &tenant, 9_998).await;
     tenant.show(&zoe, &[viewed("old", "Cups", -20_000), viewed("older", "Mugs", -20_001)]).await;
     let scores = tenant.scores(&zoe, at(0)).await.expect("scores").interest_scores;

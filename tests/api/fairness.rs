@@ -1,4 +1,4 @@
-//! Work of one tenant keeps no other tenant waiting, wherever it is stuck.
+//! Blocked work of one tenant delays no other tenant, wherever it is blocked.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::support::raw::{call, path, rpcs};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Settings, Tenant, eventually, soon};
 
-/// More than there are places for anything that a test gets stuck: connections, readers, topics apart.
+/// More than the places of any kind that a test blocks: connections, readers, separate topics.
 const MANY: usize = 12;
 
-/// Conversations of a tenant that another transaction holds, each with a message on its way.
+/// Conversations of a tenant that another transaction locks, each with a message in progress.
 struct Held {
     sql: Sql,
     stream: Stream,
@@ -39,7 +39,7 @@ impl Held {
         Self { sql, stream }
     }
 
-    /// Whether nothing became of any message yet.
+    /// Whether no message has an outcome yet.
     fn waits(&mut self) -> bool {
         self.stream.outcome().now_or_never().is_none()
     }
@@ -57,7 +57,7 @@ async fn talks(tenant: &Tenant, count: usize) -> Vec<Conversation> {
     talks
 }
 
-/// Waits until so many statements wait for a lock.
+/// Waits until this many statements wait for a lock.
 async fn waiting(crm: &Crm, count: i64) {
     let sql = crm.sql().await;
     eventually("statements wait", async || sql.waiting().await >= count).await;
@@ -87,7 +87,7 @@ async fn a_tenant_whose_conversations_are_held_keeps_no_other_waiting() {
     let (busy, other) = (crm.tenant(), crm.tenant());
     let mut held = Held::new(&crm, &busy, MANY).await;
     waiting(&crm, 3).await;
-    // The same happens to one conversation of another tenant, and passes.
+    // The same happens to one conversation of another tenant, and ends.
     let mut one = Held::new(&crm, &other, 1).await;
     waiting(&crm, 4).await;
     one.release().await;
@@ -99,11 +99,11 @@ async fn a_tenant_whose_conversations_are_held_keeps_no_other_waiting() {
     }
 }
 
-/// Makes every read of the tenant's conversations wait, until the lock that this holds is given up.
+/// Makes every read of the tenant's conversations wait, until this lock is released.
 async fn stop_reads(crm: &Crm, tenant: &Tenant) -> Vec<Sql> {
     let nodes = crm.nodes().await;
     let sql = nodes.last().expect("a node");
-    // Citus takes no function in the policy of a table that is said to change its answer.
+    // Citus accepts no volatile function in the policy of a table.
     sql.run(&format!(
         "CREATE FUNCTION passes(tenant uuid) RETURNS boolean LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER AS $$
          BEGIN
@@ -113,7 +113,7 @@ async fn stop_reads(crm: &Crm, tenant: &Tenant) -> Vec<Sql> {
         tenant.id
     ))
     .await;
-    // Not a policy beside it: on its workers, Citus makes a restrictive policy a permissive one.
+    // Not as a second policy: on its workers, Citus turns a restrictive policy into a permissive one.
     sql.run(
         "ALTER POLICY tenant_isolation ON conversations
          USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid AND passes(tenant_id))",
@@ -125,7 +125,7 @@ async fn stop_reads(crm: &Crm, tenant: &Tenant) -> Vec<Sql> {
     nodes
 }
 
-/// Lets them go on.
+/// Lets the reads continue.
 async fn go_on(nodes: &[Sql]) {
     for node in nodes {
         node.run("COMMIT").await;
@@ -166,7 +166,7 @@ async fn calls_of_a_tenant_that_are_stuck_leave_connections_to_others() {
         stuck.spawn(async move { busy.conversation_page(ListConversationsRequest::default()).await });
     }
     waiting(&crm, 3).await;
-    // What needs a connection of its own, and what goes with others.
+    // Work that needs a connection of its own, and work in batches.
     let talk = other.conversation().await.id;
     other.add(&talk, message("a", "Hello")).await.expect("added");
     let zoe = other.customer("Zoe").await;
@@ -178,15 +178,15 @@ async fn calls_of_a_tenant_that_are_stuck_leave_connections_to_others() {
     }
 }
 
-/// The RPCs that are much work, as the contract says.
+/// Returns the costly RPCs, by the contract.
 fn costly() -> Vec<(MethodDescriptor, AccessCost)> {
     let cost = |rpc: &MethodDescriptor| Method::find(path(rpc).as_str()).expect("in the table").cost;
     let all = rpcs().into_iter().map(|rpc| (cost(&rpc), rpc));
     all.filter(|(cost, _)| *cost != AccessCost::Low).map(|(cost, rpc)| (rpc, cost)).collect()
 }
 
-/// Calls of a tenant, of which one more than may are made: how many are in order, and what the refused one
-/// was told. The others wait all the time, because nobody can read any table.
+/// Makes one call more than a tenant may have, and returns the error of the refused one. The other calls wait all the
+/// time, because the tables are locked.
 async fn one_too_many(crm: &Crm, rpc: &MethodDescriptor, most: usize) -> Status {
     let (tenant, sql) = (crm.tenant(), crm.sql().await);
     let tables = sql.texts(
@@ -221,8 +221,8 @@ async fn every_call_that_is_much_work_waits_for_its_turn_and_one_too_many_is_ref
     let costly = costly();
     assert!(costly.len() >= 12, "dashboards, rankings, batches: {costly:?}");
     for (rpc, cost) in costly {
-        // One has the place and one waits; of cost MEDIUM there are four times as many, and half of the
-        // places are a tenant's.
+        // One call has the place and one waits. For cost MEDIUM there are four times as many, and a tenant has half
+        // of the places.
         let most = if cost == AccessCost::High { 2 } else { 2 + 4 };
         let error = one_too_many(&crm, &rpc, most).await;
         error.is(Code::ResourceExhausted, "TENANT_QUOTA_EXCEEDED");

@@ -1,4 +1,4 @@
-//! What is observed of FAQs: questions that are asked, answers that conflict, uses.
+//! Observations of FAQs: asked questions, conflicting answers, uses.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::support::{Crm, Refusal, Tenant, at_once, micros};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
-/// That a FAQ was used.
+/// Returns an observation that a FAQ was used.
 fn used(faq: &CustomerFaq) -> RecordFaqObservationRequest {
     observed(
         &faq.customer_id,
@@ -344,6 +344,6 @@ async fn large_observations_come_as_far_as_an_answer_goes() {
         tenant.observe(asked(&zoe, "Cake?", &answer)).await.expect("observed");
     }
     let (observations, sizes) = tenant.all_observations(&faq.id, i32::MAX).await;
-    // 2 MiB have room for 31 of 64 KiB and what stands beside each.
+    // 2 MiB have room for 31 observations of 64 KiB with their other fields.
     assert_eq!((observations.len(), sizes), (41, vec![31, 10]));
 }

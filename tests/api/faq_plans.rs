@@ -1,5 +1,4 @@
-//! What is read of FAQs: a search and a page read a bounded number of entries, however many FAQs there
-//! are.
+//! The reads of FAQs: a search and a page read a bounded number of entries, however many FAQs exist.
 
 use crm_backend::pb::{
     FaqStatus, FaqVerificationStatus, ListCustomerFaqsRequest, ListFaqObservationsRequest,
@@ -48,14 +47,13 @@ async fn a_search_reads_the_entries_of_its_words_and_ranks_twenty_faqs() {
         "customer_faqs_question_key",
         "customer_faq_terms_pkey",
     ];
-    // A word is looked up as it is written and by its stem; of those that match best, twice as many FAQs
-    // are read as are asked for.
+    // A word is looked up as written and by its stem. Of the best matches, twice as many FAQs are read as requested.
     for (text, count, entries) in [
         ("quetzal", 1, 10),
         ("nothing that anybody has", 0, 4),
         ("hours", 10, 2_000 + 40),
         ("Quetzal food", 1, 10),
-        // All that have a word, until thousands do.
+        // All FAQs with a word, up to some thousands.
         ("quetzal hours open holidays", 10, 4_096 + 40),
         ("the hours of opening and closing on holidays and at noon or at eight", 10, 4_096 + 40),
     ] {

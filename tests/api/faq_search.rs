@@ -1,4 +1,4 @@
-//! SearchCustomerFaqs: what is found, and in which order.
+//! SearchCustomerFaqs: the results, and their order.
 
 use crm_backend::pb::{
     ContentPreferences, Customer, CustomerFaq, CustomerFaqMatch, FaqStatus, FaqVerificationStatus,
@@ -12,7 +12,7 @@ use crate::support::{Crm, Refusal, Tenant};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
-/// A customer who wants this language.
+/// Creates a customer with this language.
 async fn speaks(tenant: &Tenant, language: &str) -> String {
     let preferences = ContentPreferences { languages: vec![language.to_owned()], ..Default::default() };
     let request = Customer { content_preferences: Some(preferences), ..named("Zoe") };
@@ -126,7 +126,7 @@ async fn of_equals_the_surer_and_the_newer_come_first() {
     assert_eq!(questions(&found), ["Cake two?", "Cake three?", "Cake one?"]);
     assert!((found[2].recency_score - 0.5).abs() < 0.001, "{found:?}");
     assert!((found[0].confidence_score - 0.9).abs() < 1e-6, "{found:?}");
-    // Equal in all: two that were written in the same microsecond.
+    // Equal in all respects: two that were written in the same microsecond.
     sql.run("UPDATE customer_faqs SET active_at = now(), derived_confidence = 0.5").await;
     let found = tenant.search_faqs(query(&zoe, "cake")).await.expect("an answer");
     assert_eq!(questions(&found), ["Cake one?", "Cake two?", "Cake three?"], "by id, which is by age");
@@ -280,7 +280,7 @@ async fn a_customer_that_is_not_there_has_no_faqs_to_search() {
     error.is(Code::NotFound, "CUSTOMER_NOT_FOUND");
 }
 
-/// A customer with these questions, the later ones newer, and many others that have nothing to do with them.
+/// Creates a customer with these questions, the later ones newer, and many unrelated ones.
 async fn asks(tenant: &Tenant, language: &str, questions: &[&str]) -> String {
     let id = speaks(tenant, language).await;
     for asked in questions {

@@ -1,4 +1,4 @@
-//! FAQs that somebody writes, changes, checks, lists and deletes.
+//! FAQs that clients create, change, verify, list and delete.
 
 use crm_backend::pb::{
     CreateCustomerFaqRequest, CustomerFaq, FaqSource, FaqStatus, FaqVerificationStatus,

@@ -18,7 +18,8 @@ pub(crate) fn mutations() -> Vec<MethodDescriptor> {
     rpcs().into_iter().filter(|rpc| rpc.input().get_field_by_name("request_id").is_some()).collect()
 }
 
-/// A customer in the state that the RPC needs, with a conversation, a message and a question.
+/// Creates a customer in the state that the RPC needs, with a conversation, a message and a
+/// question.
 pub(crate) async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
@@ -53,7 +54,7 @@ fn every_rpc_that_changes_something_takes_a_request_id() {
         .map(|rpc| rpc.name().to_owned())
         .filter(|name| !names.contains(name) && !name.starts_with("Get") && !name.starts_with("List"))
         .collect();
-    // A stream has the message_key, and the others change nothing.
+    // A stream has the message_key, and the other RPCs change nothing.
     let reads = ["WatchConversation", "SearchCustomerFaqs", "NextPendingQuestions"];
     assert_eq!(others, [&["AddMessage"], &reads[..]].concat());
 }
@@ -70,7 +71,7 @@ async fn a_retry_answers_what_the_first_call_answered() {
         for tenant in [&tenant, &tenant.through(&replica)] {
             let again = call(tenant, &request, &rpc).await.expect("done");
             if rpc.name() == "CreateMessage" {
-                // Its own `deduplicated` says so, and the rest is the same.
+                // Its own field `deduplicated` differs, and the rest is equal.
                 let first: crm_backend::pb::CreateMessageResponse = first.transcode_to().expect("it");
                 let again: crm_backend::pb::CreateMessageResponse = again.transcode_to().expect("it");
                 assert_eq!(again.message, first.message);
@@ -89,7 +90,7 @@ async fn a_request_id_with_another_request_is_refused() {
         let about = ready_for(&tenant, &rpc).await;
         call(&tenant, &samples::request(&rpc, &about), &rpc).await.expect("done");
         let other = About { request_id: about.request_id.clone(), ..ready_for(&tenant, &rpc).await };
-        // The unary twin of a stream: the key belongs to a conversation.
+        // The unary variant of a stream: the key belongs to a conversation.
         let other = match rpc.name() {
             "CreateMessage" => About { conversation: about.conversation, ..other },
             _ => other,

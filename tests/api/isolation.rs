@@ -1,4 +1,4 @@
-//! Two tenants: neither sees, changes or learns of what the other has.
+//! Two tenants: neither sees, changes or learns about the other's data.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ use crate::support::raw::{call, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Tenant};
 
-/// A tenant's customer, conversation, message and question.
+/// Creates a tenant's customer, conversation, message and question.
 pub(crate) async fn everything(tenant: &Tenant) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
@@ -62,7 +62,7 @@ pub(crate) async fn everything(tenant: &Tenant) -> About {
 async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     let crm = Crm::start().await;
     let (ana, ben) = (crm.tenant(), crm.tenant());
-    // Different slugs, so that a miss of one does not hit the other.
+    // With different slugs, so that a query for one cannot find the other.
     let zoe = ana.customer("Unmistakable").await;
     let foreign = About { customer: zoe.id, slug: zoe.slug, ..everything(&ana).await };
     let unknown = About::nothing();
@@ -179,7 +179,7 @@ async fn two_tenants_may_use_the_same_request_ids_and_message_keys() {
     assert_eq!(ids.len(), 2);
 }
 
-/// The tables and views that have tenants.
+/// Returns the tables and views with tenants.
 async fn tables(sql: &Sql) -> Vec<String> {
     sql.texts(
         "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
@@ -189,7 +189,7 @@ async fn tables(sql: &Sql) -> Vec<String> {
     .await
 }
 
-/// A connection as the service uses it, in a transaction of this tenant.
+/// Returns a connection as the service uses it, in a transaction of this tenant.
 async fn as_the_service(crm: &Crm, tenant: &str) -> Sql {
     let sql = crm.sql().await;
     sql.run(&format!("BEGIN; SET LOCAL ROLE crm_app; SET LOCAL app.tenant_id = '{tenant}'")).await;
@@ -284,7 +284,7 @@ async fn rows_of_another_tenant_cannot_be_written() {
         let sql = as_the_service(&crm, &ben_id).await;
         let error = sql.try_rows(&attempt).await.expect_err(&attempt);
         let code = error.code().expect("an answer of Postgres").code().to_owned();
-        // No right, or no such row for the foreign key. Citus changes the tenant of no row, whoever asks.
+        // No right, or no such row for the foreign key. Citus never changes the tenant of a row.
         let changes_tenant = Citus::is_there() && attempt.contains("SET tenant_id");
         let codes = if changes_tenant { vec!["0A000"] } else { vec!["42501", "23503"] };
         assert!(codes.contains(&&*code), "{attempt}: {error:?}");

@@ -1,5 +1,5 @@
-//! What the log tells of what clients say: nothing. The program runs with everything logged, its own and
-//! its libraries', while canaries go through every field of every RPC, and into every fault.
+//! The log reveals nothing of what clients send. The program logs everything, its own events and those of its
+//! libraries, while canary texts are in every field of every RPC, and in every fault.
 
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::pb::{
@@ -20,16 +20,16 @@ use crate::support::raw::{call_bytes, rpcs};
 use crate::support::samples::{self, About};
 use crate::support::{Refusal, Tenant};
 
-/// Is in everything that a client says here, and in nothing else.
+/// A word in everything that a client sends here, and nowhere else.
 const CANARY: &str = "kanarienvogel";
 
-/// What misfortune's errors of Postgres quote.
+/// The word that the errors of misfortune quote.
 const QUOTED: &str = misfortune::CANARY;
 
-/// Metadata in which credentials travel.
+/// The metadata that carries credentials.
 const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "cookie", "x-forwarded-client-cert"];
 
-/// The ways in which a library may show bytes.
+/// Returns the forms in which a library may print bytes.
 fn disguises(text: &str) -> Vec<String> {
     let join =
         |separator: &str, show: fn(u8) -> String| text.bytes().map(show).collect::<Vec<_>>().join(separator);
@@ -47,7 +47,7 @@ async fn channel(server: &Server) -> Channel {
     endpoint.connect().await.expect("the service listens")
 }
 
-/// Calls with canaries for credentials, and gives nothing back: it may fail or not.
+/// Makes a call with canaries as credentials, and ignores the outcome.
 async fn call(tenant: &Tenant, rpc: &MethodDescriptor, bytes: Vec<u8>) {
     let id = tenant.id.to_string();
     let mut metadata = vec![(TENANT_HEADER, id.as_str()), ("grpc-timeout", "5S")];
@@ -56,7 +56,7 @@ async fn call(tenant: &Tenant, rpc: &MethodDescriptor, bytes: Vec<u8>) {
     drop(call_bytes(tenant.channel(), rpc, &metadata, bytes).await);
 }
 
-/// Everything that a tenant has, said in canaries.
+/// Creates all resources of a tenant, with canaries as texts.
 async fn everything(tenant: &Tenant) -> About {
     let text = || format!("Zoë {CANARY}");
     let request = Customer {
@@ -111,9 +111,9 @@ async fn everything(tenant: &Tenant) -> About {
     }
 }
 
-/// Every RPC: in order, again as a retry, without its tenant, with every field wrong, and cut off.
+/// Calls every RPC: valid, again as a retry, without its tenant, with every field invalid, and truncated.
 async fn every_rpc(tenant: &Tenant, about: &About) {
-    // What is deleted or ended comes last, so that the others find something.
+    // Deletes and ends come last, so that the other calls find their resources.
     let mut rpcs = rpcs();
     rpcs.sort_by_key(|rpc| {
         (rpc.name().starts_with("Delete") || rpc.name() == "EndConversation", rpc.index())
@@ -139,7 +139,7 @@ async fn every_rpc(tenant: &Tenant, about: &About) {
     }
 }
 
-/// Faults, whose causes are logged.
+/// Causes faults whose causes are logged.
 async fn every_fault(tenant: &Tenant, conversation_id: &str) {
     for what in ["22P02", "22001", "40P01", "42P01", "42501", "42501 policy", "57P01", "23514"] {
         let request = Customer { owner: what.to_owned(), ..named(CANARY) };
@@ -150,7 +150,7 @@ async fn every_fault(tenant: &Tenant, conversation_id: &str) {
     }
 }
 
-/// What the program logs while all this happens.
+/// Returns the program's log of all this.
 async fn log(format: &str) -> Ended {
     let (scratch, database) = (Scratch::new(), Database::create().await);
     misfortune::prepare(&database.nodes().await).await;
@@ -176,7 +176,7 @@ async fn tells_nothing(format: &str) {
             assert_eq!(line, None, "{place} has {canary:?}");
         }
     }
-    // It did log, ours and theirs, and raised the alarm.
+    // It did log, from us and from libraries, and raised the alarm.
     for line in
         ["answered", "CreateCustomer", "frame=", "internal error", "Postgres refused a right", "alarm"]
     {

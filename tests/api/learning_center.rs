@@ -1,4 +1,4 @@
-//! Conversions in another system count for campaigns: the examples of docs/engagement.md, as they are written there.
+//! Conversions from another system count for campaigns: the examples of docs/engagement.md, exactly as printed there.
 
 use crm_backend::pb::{
     CampaignEventKind, GetCampaignPerformanceResponse, GetConversionFunnelResponse,
@@ -13,7 +13,7 @@ use crate::support::{Crm, Tenant};
 
 const PAGE: &str = include_str!("../../docs/engagement.md");
 
-/// The request that the page shows for an RPC, with these ids.
+/// Returns the page's request for an RPC, with these ids.
 fn example(rpc: &str, customer: &str, campaign: &str) -> Json {
     let (_, after) = PAGE.split_once(&format!("/{rpc}`\n\n```json\n")).expect("an example");
     let (text, _) = after.split_once("```").expect("its end");
@@ -22,7 +22,7 @@ fn example(rpc: &str, customer: &str, campaign: &str) -> Json {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// A message of JSON, as far as the examples need it.
+/// Returns a message from JSON, as far as the examples need it.
 fn message(descriptor: &MessageDescriptor, json: &Json) -> DynamicMessage {
     let mut message = DynamicMessage::new(descriptor.clone());
     for (name, value) in json.as_object().expect("an object") {
@@ -56,7 +56,7 @@ fn value(field: &FieldDescriptor, json: &Json) -> Value {
     }
 }
 
-/// Makes the call that the page shows.
+/// Makes the call of the page.
 async fn run<R: prost::Message + Default>(tenant: &Tenant, rpc: &str, ids: (&str, &str)) -> R {
     let method = rpcs().into_iter().find(|method| method.name() == rpc).expect("an RPC");
     let request = message(&method.input(), &example(rpc, ids.0, ids.1));
@@ -72,7 +72,7 @@ async fn a_course_that_was_completed_counts_for_the_campaign_and_in_the_funnel_o
     let sent = |id: &str, who: &str| event_at(id, who, CampaignEventKind::Sent, "2026-03-01T08:00:00Z");
     let before = [sent("1", &zoe), sent("2", &ana)];
     tenant.record(&campaign, &before).await.expect("recorded");
-    // What was before the campaign's event is not how Zoe entered.
+    // Events before the campaign's event do not count as Zoe's entry.
     let other = tenant.campaign("Another").await.id;
     let earlier = event_at("0", &zoe, CampaignEventKind::Delivered, "2026-03-01T07:00:00Z");
     tenant.record(&other, &[earlier]).await.expect("recorded");
@@ -110,7 +110,7 @@ async fn a_course_that_was_completed_counts_for_the_campaign_and_in_the_funnel_o
             assert_eq!(tenant.all_events(rows).await.len(), 1);
             break;
         }
-        // The campaign tells of the same conversion.
+        // The campaign reports the same conversion.
         let converted = event_at("3", &zoe, CampaignEventKind::Converted, "2026-03-20T17:00:00Z");
         tenant.record(&campaign, &[converted]).await.expect("recorded");
         campaign_events += 1;
@@ -119,7 +119,7 @@ async fn a_course_that_was_completed_counts_for_the_campaign_and_in_the_funnel_o
     assert_eq!(tenant.all_events(of_campaign).await.len(), 3);
     let all = tenant.all_interest(ListInterestEventsRequest::default()).await;
     assert_eq!(all[0].value.as_ref().map(|value| value.units), Some(290));
-    // In the statistics of all campaigns too.
+    // The same in the statistics of all campaigns.
     let request = crm_backend::pb::GetCampaignStatisticsRequest {
         time_from: Some(crate::support::campaigns::at("2026-03-01T00:00:00Z")),
         time_until: Some(crate::support::campaigns::at("2026-04-01T00:00:00Z")),

@@ -1,4 +1,4 @@
-//! Health, reflection, overload, clients that leave, and the end of the service.
+//! Health, reflection, overload, clients that leave, and the shutdown of the service.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ async fn watch(crm: &Crm, service: &str) -> Streaming<HealthCheckResponse> {
     HealthClient::new(crm.channel()).watch(request).await.expect("health is open").into_inner()
 }
 
-/// Waits for the service that is announced last.
+/// Waits for the service whose health is reported last.
 async fn healthy(crm: &Crm) {
     let mut health = watch(crm, SERVICES[SERVICES.len() - 1]).await;
     loop {
@@ -60,7 +60,7 @@ async fn every_service_is_healthy_until_the_shutdown() {
     for mut health in watches {
         let first = soon(health.next()).await.expect("the state of the start").expect("an answer");
         assert_eq!(first.status(), ServingStatus::Serving);
-        // NOT_SERVING or the end of the stream, whichever comes first; never SERVING again.
+        // NOT_SERVING or the end of the stream, whichever comes first; but never SERVING again.
         while let Some(Ok(answer)) = soon(health.next()).await {
             assert_eq!(answer.status(), ServingStatus::NotServing);
         }
@@ -228,13 +228,13 @@ async fn calls_that_clients_gave_up_leave_nothing_open() {
     let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                 AND application_name = 'crm-backend' AND state <> 'idle'";
     eventually("nothing is open", async || {
-        // The health probe asks now and then, which is not what is meant.
+        // The health probe asks from time to time; it does not count here.
         other.number(open).await == 0
     })
     .await;
     // The pool has 8; health, the bus and the caretaker have one each.
     assert!(connections(&other).await <= before.max(11), "no connection was lost and made anew");
-    // What was given up happened or did not; either way it is whole.
+    // An abandoned call happened completely or not at all.
     let customers = tenant.list_all(Default::default()).await;
     assert!(
         customers

@@ -1,4 +1,5 @@
-//! Calls and streams within limits: refused early and in words, for nobody but whom they are about.
+//! Limits of calls and streams: refusals come early, with an explanation, and affect only their
+//! tenant.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::support::postgres::Sql;
 use crate::support::watch::BEGINNING;
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, soon};
 
-/// Calls of a tenant that cannot end, because somebody has the customer that they are about.
+/// Calls of a tenant that cannot end, because another transaction locks their customer.
 struct Stuck {
     sql: Sql,
     customer: Customer,
@@ -47,14 +48,14 @@ impl Stuck {
         self.calls.spawn(async move { tenant.update(changed, &["business_name"]).await });
     }
 
-    /// Waits until so many of them wait.
+    /// Waits until this many of them wait.
     async fn are(&self, crm: &Crm, count: usize) {
         let count = i64::try_from(count).expect("a few");
         let sql = crm.sql().await;
         eventually("calls wait for the customer", async || sql.waiting().await >= count).await;
     }
 
-    /// Lets them end, and makes sure that they do.
+    /// Lets them end, and checks that they do.
     async fn end(mut self) {
         self.sql.run("COMMIT").await;
         while let Some(ended) = soon(self.calls.join_next()).await {
@@ -63,7 +64,7 @@ impl Stuck {
     }
 }
 
-/// Holds a refusal to its limit, and to saying when to come back.
+/// Checks that a refusal names its limit and when to retry.
 #[track_caller]
 fn is_refused_by(error: &Status, reason: &str, limit: &str, value: i64) {
     error.is(Code::ResourceExhausted, reason);
@@ -74,7 +75,7 @@ fn is_refused_by(error: &Status, reason: &str, limit: &str, value: i64) {
     assert!(!retry.is_zero() && retry <= Duration::from_secs(60), "{retry:?}");
 }
 
-/// Waits until what was refused is taken again, as a client does that comes back.
+/// Waits until the service accepts the call again, as a client does that retries.
 async fn is_taken_again<T>(call: impl AsyncFn() -> Result<T, Status>) {
     eventually("there is room again", async || match call().await {
         Ok(_) => true,
@@ -146,7 +147,7 @@ async fn when_the_whole_is_full_all_are_refused_but_health() {
         let error = tenant.create(named("Ana")).await.expect_err("no place is free");
         is_refused_by(&error, "OVERLOADED", "max_calls", 4);
     }
-    // Nobody is even asked who they are.
+    // The caller is not even authenticated.
     let error = Http2::connect(crm.address())
         .await
         .refusal(begun("CustomerService/GetCustomer", Uuid::nil(), &[], Vec::new()))
@@ -175,7 +176,7 @@ async fn a_tenant_with_all_its_streams_open_is_refused_and_another_is_not() {
     let talk_of_other = other.conversation().await.id;
     other.watch(&talk_of_other, BEGINNING).await;
     busy.customer("Calls are counted apart").await;
-    // A client that resets its stream, and one that ends it as it should.
+    // One client resets its stream, and one ends it properly.
     drop(watch);
     is_taken_again(&open).await;
     let mut stream = stream;
@@ -225,7 +226,7 @@ async fn a_tenant_that_calls_too_often_is_told_so_and_another_is_not() {
     };
     let crm = Crm::with(Settings { limits, ..Settings::default() }).await;
     let (busy, other) = (crm.tenant(), crm.tenant());
-    // At one a second, it would take a minute for all of them to be taken.
+    // At one per second, it would take a minute until all of them were accepted.
     let calls = at_once((0..60).map(|_| {
         let busy = busy.clone();
         async move { busy.create(named("Zoe")).await }

@@ -1,7 +1,7 @@
-//! The service as its clients see it, against a Postgres of its own.
+//! The service from its clients' view, with a Postgres of its own.
 //!
-//! One binary, so that all tests of a run share one Postgres; every test has a database of its own
-//! in it. Tests say what is true: their names are sentences.
+//! One binary, so that all tests of a run share one Postgres, in which every test has its own
+//! database. Test names are sentences that state what is true.
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests say what they expect by failing")]
 
 #[expect(dead_code, reason = "the tests of the process use the rest of it")]

@@ -1,4 +1,4 @@
-//! Update masks: every field of a resource is in its mask, the ones to come included.
+//! Update masks: every field of a resource can be named in its mask, future ones included.
 
 use crm_backend::pb::Campaign;
 use prost::Message;
@@ -80,14 +80,14 @@ async fn resources(crm: &Crm) -> [Resource; 5] {
     ]
 }
 
-/// A campaign that has a start, so that it may be scheduled.
+/// Creates a campaign with a start, so that it may be scheduled.
 async fn started(tenant: &Tenant) -> String {
     let start_time = Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 });
     let request = Campaign { start_time, ..planned("Before") };
     tenant.plan(request).await.expect("a campaign").id
 }
 
-/// A value that the field does not have by default.
+/// Returns a value that differs from the field's default.
 fn sample(field: &FieldDescriptor) -> Value {
     if field.is_list() {
         return Value::List(vec![one(field)]);
@@ -133,7 +133,7 @@ fn of(descriptor: &MessageDescriptor, message: &impl Message) -> DynamicMessage 
     DynamicMessage::decode(descriptor.clone(), message.encode_to_vec().as_slice()).expect("the same message")
 }
 
-/// A message with a sample in every field that a client may write.
+/// Returns a message with a sample in every writable field.
 fn filled(descriptor: &MessageDescriptor) -> DynamicMessage {
     let mut message = DynamicMessage::new(descriptor.clone());
     for field in writable(descriptor) {
@@ -147,7 +147,7 @@ fn writable(descriptor: &MessageDescriptor) -> Vec<FieldDescriptor> {
     descriptor.fields().filter(|field| !is_fixed(field) && field.name() != "etag").collect()
 }
 
-/// The paths of all fields that a client may write, the parts of messages of ours as well.
+/// Returns the paths of all writable fields, including the parts of our own messages.
 fn paths(descriptor: &MessageDescriptor) -> Vec<Vec<FieldDescriptor>> {
     let mut found = Vec::new();
     for field in writable(descriptor) {
@@ -171,7 +171,7 @@ fn dotted(path: &[FieldDescriptor]) -> String {
     path.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
 }
 
-/// Takes the field at `path` over from another message.
+/// Copies the field at `path` from another message.
 fn take(target: &mut DynamicMessage, source: &DynamicMessage, path: &[FieldDescriptor]) {
     match path {
         [field] => target.set_field(field, source.get_field(field).into_owned()),
@@ -184,7 +184,7 @@ fn take(target: &mut DynamicMessage, source: &DynamicMessage, path: &[FieldDescr
     }
 }
 
-/// Without what changes with every change, or follows from other fields.
+/// Removes fields that change with every update, or that depend on other fields.
 fn without_version(mut message: DynamicMessage) -> DynamicMessage {
     for field in ["etag", "update_time", "phone_e164", "anonymous"] {
         message.clear_field_by_name(field);
@@ -246,7 +246,7 @@ async fn without_a_mask_all_that_is_set_changes_and_with_a_star_the_rest_is_empt
         let emptied = resource.update(bare.clone(), &["*"]).await.expect("updated");
         for field in writable(&resource.descriptor()) {
             match field.name() {
-                // They cannot be empty.
+                // These cannot be empty.
                 name if cannot_be_empty(resource.name, name) => {
                     assert_eq!(emptied.get_field(&field), after.get_field(&field), "{}", field.name());
                 }
@@ -257,7 +257,7 @@ async fn without_a_mask_all_that_is_set_changes_and_with_a_star_the_rest_is_empt
     }
 }
 
-/// Whether a field stays as it is that an update would empty.
+/// Whether an update cannot empty the field.
 fn cannot_be_empty(resource: &str, field: &str) -> bool {
     ["slug", "status", "priority", "timing"].contains(&field)
         || [("customer_faq", "source"), ("conversation", "modality")].contains(&(resource, field))
@@ -297,7 +297,7 @@ async fn what_cannot_change_is_named_unless_it_stays() {
             let mut patch = DynamicMessage::new(resource.descriptor());
             let is_set = before.has_field(&field);
             if is_set {
-                // Nothing to say: emptied by its name, kept by a star.
+                // Empty in the patch: cleared if it is named, kept with a star.
                 let error = resource.update(patch.clone(), &[field.name()]).await.expect_err(&path);
                 assert_eq!(error.is(Code::InvalidArgument, "FIELD_INVALID").fields(), [&*path]);
             }
@@ -312,7 +312,7 @@ async fn what_cannot_change_is_named_unless_it_stays() {
                 assert_eq!(resource.update(patch.clone(), mask).await.expect("the same"), before, "{path}");
             }
         }
-        // What was read may be sent back.
+        // A resource that was read may be sent back.
         assert_eq!(resource.update(before.clone(), &["*"]).await.expect("the same"), before);
     }
     assert_eq!(seen, 10, "all that are made with something that they keep");
@@ -337,7 +337,7 @@ async fn a_path_that_is_no_field_is_named() {
     }
 }
 
-/// The fields of a resource that are open objects.
+/// Returns the fields of a resource that are open objects.
 fn open_objects(descriptor: &MessageDescriptor) -> Vec<FieldDescriptor> {
     let is_open = |field: &FieldDescriptor| {
         let message = field.kind().as_message().map(|message| message.full_name().to_owned());

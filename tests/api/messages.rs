@@ -92,7 +92,7 @@ async fn every_field_comes_back_as_it_was_sent() {
     assert_eq!(tenant.messages(&talk.id, 0).await, [expected]);
 }
 
-/// The answer to a call that adds a message is made of what was written, and not read.
+/// The answer to an added message is made from the written row, and not read again.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answer_to_an_added_message_is_what_a_reader_gets() {
     let crm = Crm::start().await;

@@ -1,4 +1,4 @@
-//! How much metadata a call may have, and what becomes of one that has more.
+//! The limit of a call's metadata, and the refusal of calls above it.
 
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,17 +15,17 @@ use crate::support::{Crm, Refusal, soon};
 const CREATE: &str = "CustomerService/CreateCustomer";
 const ADD_MESSAGE: &str = "ConversationService/AddMessage";
 
-/// What a caller may send, beside what gRPC itself needs.
+/// What a caller may send, in addition to what gRPC itself needs.
 const TAKEN: usize = 16 << 10;
 
-/// The limit as errors tell it: a kibibyte more.
+/// The limit in errors: a kibibyte more.
 const LIMIT: &str = "17408";
 
 fn zoe() -> Vec<u8> {
     framed(&creation(named("Zoe")))
 }
 
-/// A call with a header of so many bytes.
+/// Returns a call with a header of this many bytes.
 fn with(rpc: &str, tenant: Uuid, bytes: usize) -> Request<Body> {
     whole(rpc, tenant, &[("x-trace", &"x".repeat(bytes))], zoe())
 }
@@ -35,7 +35,7 @@ async fn what_a_token_may_take_is_taken_and_more_is_refused_with_the_limit_in_wo
     let crm = Crm::start().await;
     let tenant = crm.tenant().id;
     let mut client = Http2::connect(crm.address()).await;
-    // A stream of the same connection, which is to live.
+    // A stream on the same connection, which must survive.
     let mut stream = client.call(begun(ADD_MESSAGE, tenant, &[], Vec::new())).await;
     assert_eq!(stream.status().as_u16(), 200);
 
@@ -61,14 +61,14 @@ async fn what_a_token_may_take_is_taken_and_more_is_refused_with_the_limit_in_wo
             assert_eq!(details.error_info().expect("an ErrorInfo").metadata["limit_bytes"], LIMIT);
         }
     }
-    // Many small ones count as one long one does.
+    // Many small headers count like a long one.
     let mut request = with(CREATE, tenant, 0);
     for number in 0..2_000 {
         request.headers_mut().append("x-many", format!("{number:08}").parse().expect("a value"));
     }
     client.refusal(request).await.is(Code::ResourceExhausted, "REQUEST_TOO_LARGE");
 
-    // What is more than HTTP/2 takes is no call, but costs none of the others anything.
+    // A request with more than HTTP/2 accepts is not a call, but affects no other call.
     let answer = client.call(with(CREATE, tenant, 300_000)).await;
     assert_eq!(answer.status().as_u16(), 431);
     let error = client.refusal(with(CREATE, tenant, 0)).await;
@@ -80,13 +80,13 @@ async fn what_a_token_may_take_is_taken_and_more_is_refused_with_the_limit_in_wo
     assert!(!soon(more).await, "the stream lives");
 }
 
-/// Begins HTTP/2, and a request whose headers do not end.
+/// Returns the beginning of HTTP/2, and of a request whose headers do not end.
 fn endless(fragment: &[u8]) -> Vec<u8> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     [PREFACE, &frame(1, fragment)].concat()
 }
 
-/// A frame of headers (1) or their continuation (9) of stream 1, without an end.
+/// Returns a frame of headers (1) or their continuation (9) on stream 1, without an end.
 fn frame(kind: u8, fragment: &[u8]) -> Vec<u8> {
     let length = u32::try_from(fragment.len()).expect("a short frame").to_be_bytes();
     [&length[1..], &[kind, 0, 0, 0, 0, 1], fragment].concat()
@@ -94,11 +94,11 @@ fn frame(kind: u8, fragment: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_without_end_are_ended_long_before_they_fill_memory() {
-    /// Frames of 15 KB each, of which there may be 20.
+    /// The number of frames of 15 KB each, of which 20 are allowed.
     const FRAMES: usize = 24;
     const GO_AWAY: u8 = 7;
     let crm = Crm::start().await;
-    // A name and a value of one letter each, without index.
+    // A name and a value of one letter each, without an index.
     let small = [0, 1, b'a', 1, b'b'].repeat(3_000);
     // A value of 256 MiB, of which each frame has a part.
     let long = [&[0, 1, b'a', 0x7f, 0x81, 0xff, 0xff, 0x7f][..], &[b'x'; 15_000]].concat();

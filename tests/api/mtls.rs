@@ -1,4 +1,4 @@
-//! Client certificates as credentials: what they grant, and who is in the audit log.
+//! Client certificates as credentials: what they grant, and their names in the audit log.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::support::customers::named;
 use crate::support::dial::{Dialer, NAME};
 use crate::support::{Crm, Refusal, Settings, Tenant};
 
-/// What certificates grant.
+/// The file with the grants of certificates.
 const PRINCIPALS: &str = "principals.json";
 
-/// A service that takes certificates and API keys.
+/// A service that accepts certificates and API keys.
 struct Mutual {
     crm: Crm,
     ca: Ca,
@@ -54,14 +54,14 @@ impl Mutual {
         Self { crm: Crm::with(settings).await, ca, authenticator, directory }
     }
 
-    /// The tenant, as somebody who shows a certificate of this name, or none.
+    /// Returns the tenant, for a client with a certificate of this name, or without one.
     async fn shown(&self, tenant: &Tenant, name: Option<&str>) -> Tenant {
         let identity = name.map(|name| self.ca.sign(name));
         let dialer = Dialer::tls(self.crm.address(), self.ca.client(identity.as_ref()));
         tenant.over(dialer.channel().await.expect("a connection"))
     }
 
-    /// Writes the file anew, and has it read again.
+    /// Writes the file again, and makes the service reload it.
     fn grant(&self, principals: &Value) {
         std::fs::write(self.directory.path().join(PRINCIPALS), principals.to_string()).expect("a file");
         self.authenticator.reload().expect("a good file");

@@ -1,4 +1,4 @@
-//! Input that is wrong in a way of its own, for every RPC that could take it, those to come included.
+//! Special kinds of invalid input, for every RPC that could get it, future ones included.
 
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::pb;
@@ -12,7 +12,7 @@ use crate::support::raw::{CONTRACT, call, call_bytes, rpc, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, STALE_ETAG, Tenant, soon};
 
-/// A tenant that has one of everything.
+/// Creates a tenant with one resource of every kind.
 async fn everything(tenant: &Tenant) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
@@ -34,12 +34,12 @@ async fn refusal(tenant: &Tenant, request: &DynamicMessage, rpc: &MethodDescript
     call(tenant, request, rpc).await.map_or_else(Some, |answer| stream_error(&answer))
 }
 
-/// The error that a request must be answered with.
+/// Returns the error of a request that must be refused.
 async fn refused(tenant: &Tenant, request: &DynamicMessage, rpc: &MethodDescriptor) -> Status {
     refusal(tenant, request, rpc).await.unwrap_or_else(|| panic!("{} takes it", rpc.name()))
 }
 
-/// Every request with a field for which `of` gives values, with each of these values in it.
+/// Returns every request with a field for which `of` returns values, once for each of these values.
 fn planted(about: &About, of: impl Fn(&Path) -> Vec<Value>) -> Vec<(MethodDescriptor, Path, DynamicMessage)> {
     let mut requests = Vec::new();
     for rpc in rpcs() {
@@ -56,7 +56,7 @@ fn planted(about: &About, of: impl Fn(&Path) -> Vec<Value>) -> Vec<(MethodDescri
     requests
 }
 
-/// Whether the rules of a field ask for a UUID.
+/// Whether the rules of a field require a UUID.
 fn is_id(field: &FieldDescriptor) -> bool {
     let extension = CONTRACT.get_extension_by_name("buf.validate.field").expect("the rules");
     let options = field.options();
@@ -101,7 +101,7 @@ async fn an_id_has_one_form() {
     assert_eq!(tenant.get(&id.to_uppercase()).await.expect("the same").id, *id);
 }
 
-/// What of `about` an id is, by the name of its field: the thing that is named, or the one that has it.
+/// Returns the id in `about` for a field's name: that of the named resource, or of its owner.
 fn named<'a>(about: &'a About, path: &Path, rpc: &MethodDescriptor) -> &'a str {
     let names = [last(path).name().to_owned(), rpc.name().to_lowercase()];
     let things = [
@@ -131,26 +131,26 @@ async fn an_id_in_capitals_is_the_same_id_everywhere() {
             paths.map(|path| (rpc.clone(), path)).collect::<Vec<_>>()
         })
         .collect();
-    // What is deleted is of no use to those after it.
+    // Deletes come last, because later calls would find nothing.
     ids.sort_by_key(|(rpc, _)| rpc.name().starts_with("Delete"));
     assert!(ids.len() > 80, "{}", ids.len());
-    // The tenant.
+    // The tenant's own id.
     let capitals = tenant.id.to_string().to_uppercase();
     let get = rpc("GetCustomer");
     let request = samples::request(&get, &about);
     let metadata = [(TENANT_HEADER, &*capitals)];
     let answer = call_bytes(tenant.channel(), &get, &metadata, request.encode_to_vec()).await;
     assert!(!answer.expect("the same tenant").is_empty());
-    // A conversation that a stream names, in what it is told.
+    // A conversation that a stream names, and its events.
     let mut stream = tenant.stream().await;
     stream.send(&about.conversation.to_uppercase(), message("in capitals", "Hello"));
     assert_eq!(stream.outcome().await.expect("an ack").conversation_id, about.conversation);
     for (rpc, path) in &ids {
         let mut answers = Vec::new();
-        // A request of its own for each, and then the same in capitals: its retry.
+        // A request of its own for each, and then the same in capitals as its retry.
         let own = uuid::Uuid::new_v4().to_string();
         if rpc.is_client_streaming() {
-            // A resend says that it is one.
+            // A resend is marked as one.
             call(&tenant, &samples::request(rpc, &about), rpc).await.expect("added");
         }
         for capitals in [false, true, false] {
@@ -164,18 +164,18 @@ async fn an_id_in_capitals_is_the_same_id_everywhere() {
             answers.push(answer.map_err(|error| said(&error)));
         }
         let [first, capitals, again] = answers.try_into().expect("three answers");
-        // What is answered in other words each time (a score as of now, a resume token) is at least answered.
+        // An answer that differs each time (a score as of now, a resume token) must at least come.
         let same = if first == again { capitals == first } else { capitals.is_ok() && first.is_ok() };
         assert!(same, "{} {}: {first:?} and {capitals:?}", rpc.name(), dotted(path));
     }
 }
 
-/// An error without what differs from call to call.
+/// Returns an error without the parts that differ between calls.
 fn said(error: &Status) -> (Code, String) {
     (error.code(), error.message().to_owned())
 }
 
-/// Whether the rules of a field, or of its items, ask for a UUID.
+/// Whether the rules of a field, or of its items, require a UUID.
 fn is_id_or_ids(field: &FieldDescriptor) -> bool {
     let extension = CONTRACT.get_extension_by_name("buf.validate.field").expect("the rules");
     let options = field.options();
@@ -188,7 +188,7 @@ async fn an_etag_that_nobody_made_is_refused_and_a_stale_one_aborts() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let about = everything(&tenant).await;
-    // Of what is created, there is none yet.
+    // New resources have no etag yet.
     let is_etag = |path: &Path| {
         let creates = path[0].parent_message().name().starts_with("Create");
         last(path).name() == "etag" && !creates
@@ -219,12 +219,13 @@ async fn an_etag_that_nobody_made_is_refused_and_a_stale_one_aborts() {
         if rpc.name() == "ReopenConversation" {
             tenant.finish(&about.conversation).await;
         }
-        // It is paid, so that there is nothing to do, whatever the etag.
+        // It is paid, so there is nothing to do, regardless of the etag.
         if rpc.name() == "SettlePurchase" {
             continue;
         }
         let error = refused(&tenant, &request, &rpc).await;
-        // Steps are refused before their etags are looked at, and what is not deleted is not undeleted.
+        // Status changes are refused before etags are compared, and a resource that is not deleted cannot be
+        // undeleted.
         let codes = [Code::Aborted, Code::FailedPrecondition, Code::AlreadyExists];
         assert!(codes.contains(&error.code()), "{}: {error:?}", rpc.name());
     }
@@ -290,7 +291,7 @@ async fn a_time_may_be_any_that_a_calendar_has() {
     };
     for (rpc, path, request) in planted(&about, time) {
         if let Some(error) = refusal(&tenant, &request, &rpc).await {
-            // It may be the wrong time for this; that is for the service to say, not for Postgres.
+            // The state may be wrong for this call; the service must say so, and not Postgres.
             let codes = [Code::InvalidArgument, Code::FailedPrecondition, Code::AlreadyExists];
             assert!(codes.contains(&error.code()), "{} {}: {error:?}", rpc.name(), dotted(&path));
             assert_ne!(error.fields(), [""], "{} {}: {error:?}", rpc.name(), dotted(&path));
@@ -318,15 +319,14 @@ async fn fields_that_nobody_knows_are_passed_over() {
     }
 }
 
-/// A field that is a message of these bytes.
+/// Returns a field with a message of these bytes.
 fn within(field: u32, inner: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     prost::encoding::bytes::encode(field, &inner.to_vec(), &mut bytes);
     bytes
 }
 
-/// The numbers of the fields on the way from a value of a Struct to one within it: in a list, or in an
-/// object.
+/// The field numbers on the path from a value of a Struct to a value within it: in a list, or in an object.
 const WAYS_IN: [&[u32]; 2] = [&[6, 1], &[5, 1, 2]];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -354,11 +354,11 @@ async fn messages_nested_without_end_cost_no_stack() {
                 call(within(customer, &[named.clone(), object].concat())).await.expect_err("too deep");
             assert_eq!(error.code(), Code::InvalidArgument, "{depth} by {way:?}: {error:?}");
         }
-        // What nobody knows is not looked into.
+        // Unknown fields are not inspected.
         let unknown = (0..depth).fold(Vec::new(), |inner, _| within(15_000, &inner));
         call(within(customer, &[named.clone(), unknown].concat())).await.expect("an unknown field");
     }
-    // Groups, which proto3 does not have, can be nested as well.
+    // Groups can be nested as well, although proto3 does not have them.
     let start_group = |field: u32| (field << 3) | 3;
     let mut bytes = Vec::new();
     (0..50_000).for_each(|_| prost::encoding::encode_varint(start_group(15_000).into(), &mut bytes));

@@ -1,4 +1,4 @@
-//! Texts that look like others, or like something that they are not.
+//! Texts that look like other texts, or like something else.
 
 use crm_backend::pb::{Customer, ListCustomersRequest, SearchCustomerFaqsRequest};
 use prost_types::value::Kind as Json;
@@ -40,7 +40,7 @@ async fn a_name_that_nobody_can_see_is_no_name() {
     {
         tenant.create(named(name)).await.expect_err(name).is_invalid(&["customer.business_name"]);
     }
-    // With something to see they are part of it, as in emoji and Persian.
+    // With visible characters they are allowed, as in emoji and Persian.
     for name in [
         "می\u{200c}خواهم",
         "👩\u{200d}🚀",
@@ -59,7 +59,7 @@ fn object(texts: &[&str]) -> Struct {
     Struct { fields: texts.iter().map(|text| ((*text).to_owned(), value(text))).collect() }
 }
 
-/// What JSON would read as something else stays what it is.
+/// Texts that JSON could read as something else stay unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_of_a_struct_are_no_escapes() {
     let crm = Crm::start().await;
@@ -111,7 +111,7 @@ async fn numbers_of_a_struct_come_back_as_they_were() {
     assert_eq!(tenant.get(&created.id).await.expect("there").custom_attributes, attributes);
 }
 
-/// A search for FAQs takes whole messages, and those may be anything.
+/// A search for FAQs accepts whole messages, which may be any text.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_for_nothing_in_particular_finds_nothing_or_is_too_long() {
     let crm = Crm::start().await;

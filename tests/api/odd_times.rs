@@ -1,5 +1,5 @@
-//! The ends of all times: whatever times, windows and zones are asked for, every answer can be printed, and
-//! every request in it that lists rows is taken.
+//! The limits of times: for all times, windows and zones, every answer can be printed, and every request for rows in
+//! it is accepted.
 
 use std::collections::HashSet;
 
@@ -24,21 +24,21 @@ const LAST: i64 = 253_402_300_799;
 
 const DAY: i64 = 86_400;
 
-/// Far east and far west of UTC, also before there were time zones, and a clock that is off by seconds.
+/// Zones far east and west of UTC, some from before time zones existed, and one whose clock is off by seconds.
 const ZONES: [&str; 5] = ["", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Manila", "Africa/Monrovia"];
 
 fn time(seconds: i64, nanos: i32) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 
-/// The fields of a request that are times.
+/// Returns the time fields of a request.
 fn times(rpc: &MethodDescriptor) -> Vec<Path> {
     let is_time = |field: &FieldDescriptor| matches!(field.kind(), Kind::Message(inner) if inner.full_name() == "google.protobuf.Timestamp");
     let last = |path: &Path| path.last().is_some_and(is_time);
     fields(&rpc.input()).into_iter().filter(last).collect()
 }
 
-/// Sets a field of a request, in the first item of a list that it has.
+/// Sets a field of a request, in the first item of each list on the path.
 fn set(request: &mut DynamicMessage, path: &[FieldDescriptor], value: Value) {
     let [field, rest @ ..] = path else { return };
     if rest.is_empty() {
@@ -66,7 +66,7 @@ fn with_times(request: &DynamicMessage, values: &[(&Path, Timestamp)]) -> Dynami
     request
 }
 
-/// The request at the ends of all times: each time alone, and each two that follow on each other as a window.
+/// Returns the request at the limits of times: each time alone, and each two consecutive ones as a window.
 fn at_the_ends(rpc: &MethodDescriptor, sample: &DynamicMessage) -> Vec<DynamicMessage> {
     let paths = times(rpc);
     let alone = [(FIRST, 0), (FIRST, 1_000), (FIRST + 14 * DAY, 0), (LAST - DAY / 2, 0), (LAST, 999_999_999)];
@@ -87,7 +87,7 @@ fn at_the_ends(rpc: &MethodDescriptor, sample: &DynamicMessage) -> Vec<DynamicMe
     requests
 }
 
-/// The request in every zone and by every period, where it says one.
+/// Returns the request in every zone and with every period, if it has them.
 fn everywhere(request: DynamicMessage) -> Vec<DynamicMessage> {
     let descriptor = request.descriptor();
     let mut requests = vec![request];
@@ -114,7 +114,7 @@ fn everywhere(request: DynamicMessage) -> Vec<DynamicMessage> {
     requests
 }
 
-/// Holds every time and every day of an answer to what can be printed, and collects the requests in it.
+/// Checks that every time and day of an answer can be printed, and collects the requests in it.
 fn look(value: &Value, name: &str, requests: &mut Vec<DynamicMessage>) {
     match value {
         Value::Message(message) => {
@@ -143,12 +143,12 @@ fn look(value: &Value, name: &str, requests: &mut Vec<DynamicMessage>) {
     }
 }
 
-/// What was asked already: most answers have the same requests.
+/// The requests that were made already: most answers contain the same ones.
 #[derive(Default)]
 struct Asked(HashSet<(String, Vec<u8>)>);
 
 impl Asked {
-    /// Calls an RPC, and every request of its answer, and looks at all answers. Gives whether it was taken.
+    /// Calls an RPC and every request in its answer, and checks all answers. Returns whether the call was accepted.
     async fn ask(&mut self, tenant: &Tenant, rpc: &MethodDescriptor, request: &DynamicMessage) -> bool {
         let answer = match call(tenant, request, rpc).await {
             Ok(answer) => answer,
@@ -173,7 +173,7 @@ impl Asked {
     }
 }
 
-/// A tenant with one of everything.
+/// Creates a tenant with one resource of every kind.
 async fn about(tenant: &Tenant) -> About {
     let talk = tenant.conversation().await;
     let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
@@ -200,10 +200,10 @@ async fn every_answer_at_the_ends_of_all_times_can_be_printed_and_its_rows_liste
     let (mut calls, mut taken) = (0, 0);
     let (writing, reading): (Vec<_>, Vec<_>) = rpcs()
         .into_iter()
-        // What is deleted could not be read any more, and a watch has nothing to tell.
+        // Deleted resources could not be read any more, and a watch would have no events.
         .filter(|rpc| !rpc.name().starts_with("Delete") && rpc.name() != "WatchConversation")
         .partition(|rpc| rpc.input().get_field_by_name("request_id").is_some() || rpc.is_client_streaming());
-    // What is written first is read then.
+    // Written first, read afterwards.
     for rpc in writing.into_iter().chain(reading) {
         let sample = samples::request(&rpc, &about);
         for request in at_the_ends(&rpc, &sample).into_iter().chain([sample]).flat_map(everywhere) {

@@ -1,4 +1,4 @@
-//! The token of a page is taken by the list that gave it, whatever the row is at which the page ends.
+//! The list that gave a page token accepts it, for every row at which a page may end.
 
 use crm_backend::pb::{Campaign, CampaignEventKind, ContactChannel, Conversation, Customer};
 use prost_reflect::{FieldDescriptor, MethodDescriptor, Value};
@@ -12,10 +12,10 @@ use crate::support::raw::{CONTRACT, call, rpcs};
 use crate::support::samples::{About, analysis, whole_list};
 use crate::support::{Crm, Tenant};
 
-/// What a token may have at most.
+/// The maximum length of a token.
 const LIMIT: usize = 1_024;
 
-/// Names whose folded forms are as long as can be, take most room as JSON, or are not of whole bytes where they are cut.
+/// Names whose folded forms are as long as possible, take the most room as JSON, or are cut within a character.
 fn names() -> [String; 5] {
     let long = |character: char| String::from(character).repeat(256);
     [
@@ -27,13 +27,13 @@ fn names() -> [String; 5] {
     ]
 }
 
-/// Several rows of everything that is listed, with values as large and as far off as they may be.
+/// Creates several rows for every list, with values of maximum size and distance.
 async fn extremes(tenant: &Tenant) -> About {
     let mut customers = Vec::new();
     for name in names() {
         let request = Customer { business_name: name, ..Default::default() };
         customers.push(tenant.create(request).await.expect("a customer").id);
-        // One that folds to the same is after or before it by its id.
+        // A name with the same folding comes before or after it by its id.
         customers.push(tenant.create(named(&names()[0])).await.expect("a customer").id);
     }
     let customer = customers[0].clone();
@@ -85,7 +85,7 @@ async fn extremes(tenant: &Tenant) -> About {
     About { customer, conversation, campaign, faq, purchase: purchase.id, ..About::nothing() }
 }
 
-/// The orders in which a list may be asked for.
+/// Returns the orders that a list accepts.
 fn orders(rpc: &MethodDescriptor) -> Vec<String> {
     let Some(field) = rpc.input().get_field_by_name("order_by") else { return vec![String::new()] };
     let text = rule(&field);
@@ -98,7 +98,7 @@ fn orders(rpc: &MethodDescriptor) -> Vec<String> {
     orders
 }
 
-/// What the contract says of a text.
+/// Returns the rules of a text field in the contract.
 fn rule(field: &FieldDescriptor) -> Value {
     let rules = CONTRACT.get_extension_by_name("buf.validate.field").expect("the rules");
     let options = field.options();

@@ -22,7 +22,7 @@ fn by(order_by: &str) -> ListCustomersRequest {
     ListCustomersRequest { order_by: order_by.to_owned(), ..Default::default() }
 }
 
-/// Customers whose three orders differ, two of them with the same name.
+/// Creates customers whose three orders differ, two of them with the same name.
 async fn a_few(tenant: &Tenant) -> Vec<Customer> {
     let mut customers = Vec::new();
     for name in ["banana", "Éclair", "apple", "Zoë", "Zoe", "zebra", "Äpfel", "cherry", "Zoe"] {
@@ -36,7 +36,7 @@ async fn a_few(tenant: &Tenant) -> Vec<Customer> {
     customers
 }
 
-/// The ids in the order that the list should have.
+/// Returns the ids in the expected order of the list.
 fn expected(customers: &[Customer], order_by: &str) -> Vec<String> {
     let fold = |name: &str| name.to_lowercase().replace(['é', 'ë'], "e").replace('ä', "a");
     let mut sorted = customers.to_vec();
@@ -94,7 +94,7 @@ async fn customers_that_come_and_go_make_no_page_skip_or_repeat_others() {
         loop {
             let page = tenant.list(request.clone()).await.expect("a page");
             seen.extend(ids(&page.customers));
-            // The row that the next page starts after goes, and others come at both ends.
+            // The row after which the next page starts is deleted, and new rows come at both ends.
             let last = page.customers.last().expect("no page is empty").id.clone();
             tenant.delete(&last).await.expect("deleted");
             gone.insert(last);
@@ -183,7 +183,7 @@ async fn an_unknown_order_is_refused() {
     }
 }
 
-/// An id in the shop.
+/// Returns an id in the shop.
 fn shop(id: &str) -> ExternalId {
     ExternalId { source: "shop".to_owned(), id: id.to_owned() }
 }

@@ -1,8 +1,8 @@
-//! How the database finds what the service asks for: by index, in the order that is wanted, and
-//! without reading more than a page.
+//! How the database finds what the service asks for: by index, in the wanted order, and without reading more than a
+//! page.
 //!
-//! Counted by Postgres itself, while the real service makes its calls: how often each index and each
-//! whole table was read, and how many entries that were.
+//! Postgres itself counts, while the real service makes its calls: how often each index and each whole table was
+//! read, and how many entries.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ use crate::support::sql::{
 };
 use crate::support::{Crm, Settings, Tenant, eventually};
 
-/// Calls that are counted together. More than five, after which Postgres may change to a plan that
-/// does not know the parameters.
+/// The number of calls that are counted together: more than five, after which Postgres may change to a plan that does
+/// not know the parameters.
 const CALLS: i64 = 12;
 
 /// A tenant with 20,000 customers, beside another with as many.
@@ -51,19 +51,19 @@ async fn large() -> (Crm, Tenant) {
     (crm, tenant)
 }
 
-/// How often an index or a table was read, and how many entries that were.
+/// How often an index or a table was read, and how many entries.
 type Counts = BTreeMap<String, (i64, i64)>;
 
-/// What is read while `calls` run, through a replica of their own with one connection.
+/// Returns what is read while `calls` run, through a separate replica with one connection.
 async fn reads(crm: &Crm, tenant: &Tenant, calls: impl AsyncFn(&Tenant)) -> Counts {
     let settings = Settings { connections: 1, ..Settings::default() };
     let sql = crm.sql().await;
-    // What was read before is told before the count begins.
+    // Earlier reads are reported before the count begins.
     end_connections(&sql).await;
     let mut replica = crm.replica_with(settings).await;
     sql.run("SELECT pg_stat_reset()").await;
     calls(&tenant.through(&replica)).await;
-    // A connection that ends tells its counts; those of the first replica ended before.
+    // A connection reports its counts when it ends; those of the first replica ended before.
     let backends =
         sql.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()").await;
     replica.shut_down().await.expect("a clean end");
@@ -72,8 +72,8 @@ async fn reads(crm: &Crm, tenant: &Tenant, calls: impl AsyncFn(&Tenant)) -> Coun
         sql.number(now).await < backends
     })
     .await;
-    // The replica read its keys and what is to be made anew when it started, which may be told after the reset;
-    // and it looks for messages that nobody goes on with, whoever calls.
+    // At its start the replica read its keys and the rows to recompute, which may be reported after the reset. It
+    // also looks for abandoned messages, independently of calls.
     let counts = "SELECT indexrelname, idx_scan, idx_tup_read FROM pg_stat_user_indexes
                   WHERE idx_scan > 0 AND relname NOT IN ('service_keys', 'message_drafts', 'reindexing')
                   UNION ALL
@@ -95,7 +95,7 @@ fn found_in(rows: &[Vec<Option<String>>]) -> Counts {
     found
 }
 
-/// Holds some lists to the indexes that they may use, and to a number of entries per call.
+/// Checks that some lists use only these indexes, and read at most this many entries per call.
 pub(crate) async fn hold(
     crm: &Crm,
     tenant: &Tenant,
@@ -134,7 +134,7 @@ async fn a_page_of_customers_reads_a_page_of_an_index() {
     ] {
         for order_by in [order_by.to_owned(), format!("{order_by} desc")] {
             hold(&crm, &tenant, &order_by, list(by(&order_by)), &[index], 60).await;
-            // A page after 2,000 customers costs what the first one costs.
+            // A page after 2,000 customers costs as much as the first page.
             let mut deep = ListCustomersRequest { page_size: 500, ..by(&order_by) };
             for _ in 0..4 {
                 deep.page_token = tenant.list(deep.clone()).await.expect("a page").next_page_token;
@@ -174,7 +174,7 @@ async fn a_filter_that_leaves_few_customers_reads_few_entries() {
     hold(&crm, &tenant, "an id", list, &["customer_external_ids_pkey", "customers_pkey"], 2).await;
 }
 
-/// An id in the shop.
+/// Returns an id in the shop.
 fn shop(id: &str) -> ExternalId {
     ExternalId { source: "shop".to_owned(), id: id.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! What a connection to Postgres keeps prepared, whatever a client asks for.
+//! The prepared statements that a connection to Postgres keeps, for any requests of clients.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ use crate::support::raw::{call, rpcs};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, PATIENCE, Settings, Tenant, at_once};
 
-/// Statements that a connection may keep prepared, in all: each takes Postgres some 50 KB. The service has
-/// about as many that do not depend on what a client asks for.
+/// The maximum number of statements that a connection may keep: each takes Postgres some 50 KB. The service has about
+/// this many that do not depend on a client's request.
 const KEPT: usize = 160;
 
-/// Requests of each list, each with another set of filters.
+/// The number of requests per list, each with another set of filters.
 const SHAPES: usize = 150;
 
-/// Words that order a list somewhere.
+/// The orders of lists.
 const ORDERS: [&str; 6] =
     ["create_time", "update_time desc", "business_name", "start_time", "occur_time", "purchase_time"];
 
@@ -52,7 +52,7 @@ async fn a_connection_keeps_few_statements_whatever_filters_lists_are_asked_with
     assert!(kept.len() <= KEPT, "{} statements are kept:\n{}", kept.len(), kept.join("\n"));
 }
 
-/// Whether a request comes to the database: it keeps the rules of the contract.
+/// Whether a request reaches the database, because it follows the rules of the contract.
 async fn is_asked(tenant: &Tenant, list: &MethodDescriptor, request: &DynamicMessage) -> bool {
     match call(tenant, request, list).await {
         Ok(_) => true,
@@ -60,12 +60,12 @@ async fn is_asked(tenant: &Tenant, list: &MethodDescriptor, request: &DynamicMes
     }
 }
 
-/// Whether an RPC gives pages.
+/// Whether an RPC returns pages.
 fn is_list(rpc: &MethodDescriptor) -> bool {
     rpc.input().get_field_by_name("page_token").is_some()
 }
 
-/// The values that may be asked for, by field: those that the list takes alone.
+/// Returns the values of each field that the list accepts alone.
 async fn choices(tenant: &Tenant, list: &MethodDescriptor) -> Vec<(FieldDescriptor, Vec<Value>)> {
     let input = list.input();
     let fields = input.fields().filter(|field| !field.name().starts_with("page_"));
@@ -86,7 +86,7 @@ async fn choices(tenant: &Tenant, list: &MethodDescriptor) -> Vec<(FieldDescript
     taken.into_values().collect()
 }
 
-/// Values that a field may have.
+/// Returns possible values of a field.
 fn values(field: &FieldDescriptor) -> Vec<Value> {
     let texts = || {
         let others = ["x".to_owned(), "EUR".to_owned(), uuid::Uuid::now_v7().to_string()];
@@ -113,14 +113,14 @@ fn values(field: &FieldDescriptor) -> Vec<Value> {
     one.take(1).chain([all]).collect()
 }
 
-/// The `number`th request of a list: the digits of the number say which value each field has.
+/// Returns the `number`th request of a list: the digits of the number choose the value of each field.
 fn shape(
     list: &MethodDescriptor,
     choices: &[(FieldDescriptor, Vec<Value>)],
     number: usize,
 ) -> DynamicMessage {
     let mut request = samples::request(list, &About::nothing());
-    // Numbers that are far from each other, so that no field has the same value in all requests.
+    // The numbers are far from each other, so that no field has the same value in all requests.
     let mut rest = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 8;
     for (field, values) in choices {
         let choice = rest % (values.len() + 1);
@@ -132,7 +132,7 @@ fn shape(
     request
 }
 
-/// The statements that the pool's only connection keeps prepared.
+/// Returns the statements that the pool's only connection keeps prepared.
 async fn prepared(db: &Db, tenant: &Tenant) -> Vec<String> {
     #[derive(QueryableByName)]
     struct Prepared {

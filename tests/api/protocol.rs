@@ -1,4 +1,4 @@
-//! What gRPC says about calls that are not as they should be, to a client that does not help itself.
+//! gRPC errors for invalid calls, with a client that adds nothing of its own.
 
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ async fn a_message_that_is_too_large_ends_a_stream_in_the_same_words_as_a_call()
         conversation_id: talk.clone(),
         command: Some(crm_backend::pb::add_message_request::Command::Message(message("a", "Hello"))),
     };
-    // Nothing follows what the frame announces.
+    // The frame announces bytes that do not come.
     let announced = [&[0][..], &(1_u32 << 20).wrapping_add(1).to_be_bytes()].concat();
     let mut client = Http2::connect(crm.address()).await;
     for (rpc, bytes) in [

@@ -1,4 +1,4 @@
-//! Answers that are written into the customer.
+//! Answers that are written into the customer's fields.
 
 use crm_backend::pb::{
     BusinessContext, Customer, CustomerStatus, ListCustomersRequest, MarkPendingQuestionAnsweredRequest,
@@ -21,7 +21,7 @@ fn write_time(question: &PendingQuestion) -> Option<Timestamp> {
     question.answer.as_ref().expect("an answer").write_time
 }
 
-/// The customer after a question for the field was answered so.
+/// Returns the customer after a question for the field got this answer.
 async fn fill(tenant: &Tenant, customer: &str, field: &str, text: &str) -> Customer {
     let id = tenant.create_question(about(customer, field)).await.expect("created").0.id;
     let response =
@@ -76,7 +76,7 @@ async fn what_does_not_fit_is_refused_and_nothing_is_written() {
         let error = tenant.mark_answered(written(&first.id, text)).await.expect_err(field);
         is_about(&error, "answer");
         assert_eq!(tenant.read_question(&first.id).await.expect("there"), first, "{field}");
-        // Without writing it, it is an answer like any other.
+        // If it is not written, it is an answer like any other.
         tenant.answer(&first.id, text).await.expect("answered");
     }
     assert_eq!(tenant.get(&before.id).await.expect("there"), before);
@@ -119,7 +119,7 @@ async fn another_value_is_replaced_only_where_it_may() {
     let repeated = tenant.mark_answered(over).await.expect("no step");
     assert!(repeated.deduplicated && !after.deduplicated);
     assert_eq!((repeated.pending_question, repeated.customer), (after.pending_question, after.customer));
-    // A verified answer that was not written may still be.
+    // A verified answer that was not written may still be written.
     let phone = tenant.create_question(about(&before.id, "phone")).await.expect("created").0.id;
     tenant.answer(&phone, "+43 1 23456").await.expect("answered");
     let verified = tenant.verify(&phone, "ana").await.expect("verified");
@@ -167,7 +167,7 @@ async fn an_answer_that_is_sent_again_does_not_undo_what_came_after_it() {
             assert_eq!(tenant.get(&zoe).await.expect("there"), newer);
         }
     }
-    // Another answer is another step.
+    // Another answer is a new change.
     let id = tenant.create_question(about(&zoe, "city")).await.expect("created").0.id;
     for text in ["Bonn", "Wien"] {
         let request = MarkPendingQuestionAnsweredRequest { overwrite: true, ..written(&id, text) };

@@ -1,4 +1,4 @@
-//! How pending questions are found: by index, and without reading more than is looked at.
+//! The reads of pending questions: by index, and without reading more than needed.
 
 use crm_backend::pb::{
     ListPendingQuestionsRequest, NextPendingQuestionsRequest, PendingQuestion,
@@ -11,7 +11,7 @@ use crate::support::questions::{about, lapse, question};
 use crate::support::sql::{multiply_conversations, settle};
 use crate::support::{Crm, Tenant};
 
-/// Adds `copies` of every question of a customer, a millisecond younger each.
+/// Adds `copies` of every question of a customer, each a millisecond younger.
 async fn multiply(sql: &Sql, customer_id: &str, copies: u32) {
     sql.run(&format!(
         "INSERT INTO pending_questions SELECT copy.* FROM pending_questions q, generate_series(1, {copies}) n,
@@ -23,7 +23,8 @@ async fn multiply(sql: &Sql, customer_id: &str, copies: u32) {
     .await;
 }
 
-/// A customer with 2,000 questions of every state among 10,000 with one each, and a conversation.
+/// Creates a customer with 2,000 questions of every state among 10,000 with one each, and a
+/// conversation.
 async fn large() -> (Crm, Tenant, Sql, crm_backend::pb::Conversation) {
     let crm = Crm::start().await;
     let sql = crm.sql().await;

@@ -1,4 +1,4 @@
-//! The steps of pending questions: asked, answered, verified, put aside.
+//! The status changes of pending questions: asked, answered, verified, skipped.
 
 use crm_backend::pb::{
     MarkPendingQuestionAnsweredRequest, MarkPendingQuestionAskedRequest, MarkPendingQuestionVerifiedRequest,
@@ -21,18 +21,18 @@ fn asking(question: &PendingQuestion) -> &QuestionAsking {
     question.last_asking.as_ref().expect("it was asked")
 }
 
-/// How long a question is not to be asked, in microseconds.
+/// Returns how long a question must not be asked, in microseconds.
 fn cooldown_of(question: &PendingQuestion) -> i64 {
     micros(asking(question).cooldown_end_time) - micros(asking(question).ask_time)
 }
 
-/// Whether the question was declined, and why it was put aside or declined.
+/// Returns whether the question was declined, and why it was skipped or declined.
 fn why(question: &PendingQuestion) -> (bool, &str) {
     let skip = question.last_skip.as_ref().expect("a skip");
     (skip.declined, &skip.reason)
 }
 
-/// A question that has come this far.
+/// Returns a question with this status.
 async fn that_is(crm: &Crm, tenant: &Tenant, status: Status) -> PendingQuestion {
     let customer = tenant.customer("Zoe").await.id;
     let id = tenant.question(&customer, "Why?").await.id;
@@ -58,7 +58,7 @@ async fn every_step_is_allowed_where_the_contract_says_so() {
     use Status::{Answered, Asked, Declined, Expired, Pending, Skipped, Verified};
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    // ask, answer, verify, skip, decline; the same step again is no step.
+    // ask, answer, verify, skip, decline; a repeated step changes nothing.
     let table = [
         (Pending, [Some(Asked), Some(Answered), None, Some(Skipped), Some(Declined)]),
         (Asked, [Some(Asked), Some(Answered), None, Some(Skipped), Some(Declined)]),
@@ -125,7 +125,7 @@ async fn asking_takes_down_where_and_starts_the_cooldown() {
     assert_eq!(once, expected);
     let day = 24 * 3_600 * 1_000_000;
     assert_eq!(cooldown_of(&once), day, "24 hours by default");
-    // The same message again is the same time, whatever the etag.
+    // The same message again counts as the same time, regardless of the etag.
     let again = MarkPendingQuestionAskedRequest { etag: first.etag.clone(), ..request.clone() };
     assert_eq!(tenant.mark_asked(again.clone()).await.expect("no step"), once);
     let again =
@@ -141,7 +141,7 @@ async fn asking_takes_down_where_and_starts_the_cooldown() {
     assert_eq!(asking(&twice).attempt_count, 2);
     assert!(twice.etag != once.etag && once.etag != first.etag);
     assert_eq!(cooldown_of(&twice), 1_000_000);
-    // Without a message every time counts.
+    // Without a message every call counts.
     for count in [3, 4] {
         assert_eq!(asking(&tenant.ask(&first.id).await.expect("asked")).attempt_count, count);
     }

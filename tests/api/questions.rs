@@ -17,7 +17,7 @@ fn far() -> Option<Timestamp> {
     Some(Timestamp { seconds: 4_100_000_000, nanos: 0 })
 }
 
-/// Holds an error to another open question for the field, which it names.
+/// Checks that an error names the other open question for the field.
 #[track_caller]
 fn is_taken_by(error: &tonic::Status, other: &str) {
     error.is(Code::AlreadyExists, "TARGET_FIELD_TAKEN");
@@ -171,13 +171,13 @@ async fn an_open_question_for_the_same_field_is_answered_instead_of_a_second_one
     let asked = tenant.ask(&first.id).await.expect("asked");
     assert_eq!(create(&ana).await, (asked, true), "also when it was asked");
     assert!(!create(&ben).await.1, "another customer's is another one");
-    // One that has expired makes way, and is stored as expired.
+    // An expired question makes room, and is stored as expired.
     lapse(&sql, &first.id).await;
     let (second, existing) = create(&ana).await;
     assert!(!existing && second.id != first.id);
     let stored = sql.texts(&format!("SELECT status FROM pending_questions WHERE id = '{}'", first.id)).await;
     assert_eq!(stored, ["EXPIRED"]);
-    // One that is closed does as well.
+    // So does a closed question.
     tenant.answer(&second.id, "zoe@cafe.example").await.expect("answered");
     let (third, existing) = create(&ana).await;
     assert!(!existing);
@@ -197,7 +197,7 @@ async fn a_lapsed_question_that_is_deleted_meanwhile_makes_way_too() {
     let customer = tenant.customer("Zoe").await.id;
     let lapsed = tenant.create_question(about(&customer, "email")).await.expect("created").0.id;
     lapse(&holder, &lapsed).await;
-    // Deleted, but not yet for all.
+    // Deleted, but not committed yet.
     holder.run(&format!("BEGIN; DELETE FROM pending_questions WHERE id = '{lapsed}'")).await;
     let create = begin({
         let (tenant, request) = (tenant.clone(), about(&customer, "email"));
@@ -425,13 +425,13 @@ async fn a_change_does_not_make_two_open_questions_for_one_field() {
     let change = || PendingQuestion { target_field: "email".to_owned(), ..second.clone() };
     let error = tenant.revise_question(change(), &["target_field"]).await.expect_err("taken");
     is_taken_by(&error, &first.id);
-    // One that has expired makes way.
+    // An expired question makes room.
     lapse(&sql, &first.id).await;
     assert_eq!(
         tenant.revise_question(change(), &["target_field"]).await.expect("free").target_field,
         "email"
     );
-    // What was put aside cannot come back beside another one.
+    // A skipped question cannot return beside another one.
     let third = tenant.create_question(about(&customer, "phone")).await.expect("created").0;
     tenant.skip(&third.id, false).await.expect("skipped");
     let fourth = tenant.create_question(about(&customer, "phone")).await.expect("created").0;
@@ -462,7 +462,7 @@ async fn a_deleted_question_is_gone() {
         error.is(Code::NotFound, "PENDING_QUESTION_NOT_FOUND");
     }
     assert_eq!(tenant.all_questions(Default::default()).await, []);
-    // Those of a customer that is deleted stay, as its conversations do.
+    // The questions of a deleted customer stay, as its conversations do.
     let second = tenant.question(&customer, "Why?").await;
     tenant.delete(&customer).await.expect("deleted");
     assert_eq!(tenant.read_question(&second.id).await.expect("there"), second);

@@ -1,4 +1,4 @@
-//! NextPendingQuestions: what to ask, what not, and why.
+//! NextPendingQuestions: which questions to ask, which not, and why.
 
 use crm_backend::pb::{
     Customer, CustomerStatus, MarkPendingQuestionAskedRequest, Message, MessageRole,
@@ -38,7 +38,7 @@ async fn timed(tenant: &Tenant, customer: &str, text: &str, timing: QuestionTimi
     make(tenant, customer, text, Priority::Normal, timing).await
 }
 
-/// Takes down that it was asked, without a cooldown.
+/// Marks a question as asked, without a cooldown.
 async fn ask(tenant: &Tenant, id: &str, conversation_id: &str) {
     let request = MarkPendingQuestionAskedRequest {
         id: id.to_owned(),
@@ -93,7 +93,7 @@ async fn fifty_questions_are_the_most_and_a_hundred_are_looked_at() {
     let next = tenant.next_of(request.clone()).await.expect("an answer");
     assert_eq!(next.questions.len(), 50);
     assert_eq!(to_ask(&next)[..3], ["urgent", "Question 0", "Question 1"]);
-    // Those of higher priority are looked at, however many others there are; what has expired is not.
+    // Questions of higher priority are considered, however many others exist; expired ones are not.
     sql.run(&format!(
         "UPDATE pending_questions SET attempt_count = 5, asked_at = now() WHERE id <> '{urgent}'"
     ))
@@ -257,7 +257,7 @@ async fn a_question_is_relevant_when_the_customer_speaks_of_it() {
     let next = ask("", "Our HOURS are on the door").await;
     assert_eq!(next.questions[0].score, 2_060);
     assert!(next.questions[0].reason.ends_with("in common with the talk: hours"));
-    // What somebody else says is not what the customer speaks of.
+    // Words of other speakers do not count as the customer's topics.
     let say = async |role: MessageRole, key: &str, text: &str| {
         let said = Message { role: role.into(), ..message(key, text) };
         tenant.add(&talk.id, said).await.expect("added");

@@ -1,5 +1,5 @@
-//! Rates are shares: whatever happens, in whatever order and however often it is told, each is between 0 and
-//! 1, and what the contract says that it is.
+//! Rates are shares: for all events, in any order and with repetitions, each is between 0 and 1 and has the value
+//! that the contract defines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::support::{Crm, Tenant};
 
 use CampaignEventKind::{Bounced, Clicked, Delivered, Opened, Sent, SpamReported};
 
-/// An event: of which campaign and customer, of which kind, on which day of March.
+/// An event: the campaign, the customer, the kind, and the day of March.
 type Event = (usize, usize, CampaignEventKind, usize);
 
 const CAMPAIGNS: usize = 2;
@@ -47,7 +47,7 @@ fn rates(of: &CampaignPerformance) -> [Option<f64>; 8] {
     ]
 }
 
-/// The kinds of which the rates are, in the same order: shares of whom it was sent to, or of whom it reached.
+/// The kinds of the rates, in the same order: shares of the sent or of the reached customers.
 fn kinds() -> [(CampaignEventKind, bool); 8] {
     use CampaignEventKind::{Converted, OptedOut, Replied};
     [
@@ -62,7 +62,7 @@ fn kinds() -> [(CampaignEventKind, bool); 8] {
     ]
 }
 
-/// The customers of a campaign that had a kind of event, each with the day of the first.
+/// Returns the customers of a campaign with a kind of event, each with the day of the first one.
 fn first(events: &[Event], campaign: usize, kind: CampaignEventKind) -> BTreeMap<usize, usize> {
     let mut days = BTreeMap::new();
     for event in events.iter().filter(|event| (event.0, event.2) == (campaign, kind)) {
@@ -72,7 +72,7 @@ fn first(events: &[Event], campaign: usize, kind: CampaignEventKind) -> BTreeMap
     days
 }
 
-/// Whom a campaign was sent to and whom it reached, in all or on a day.
+/// Returns to whom a campaign was sent and whom it reached, overall or on a day.
 fn cohorts(events: &[Event], campaign: usize, day: Option<usize>) -> [BTreeSet<usize>; 2] {
     let on = |days: BTreeMap<usize, usize>| {
         days.into_iter().filter(|(_, on)| day.is_none_or(|day| day == *on)).map(|(who, _)| who).collect()
@@ -82,7 +82,7 @@ fn cohorts(events: &[Event], campaign: usize, day: Option<usize>) -> [BTreeSet<u
     [on(first(events, campaign, Sent)), on(first(events, campaign, reaching))]
 }
 
-/// The rates of campaigns together, worked out from the events.
+/// Returns the rates of several campaigns together, computed from the events.
 fn expected(events: &[Event], campaigns: &[usize], day: Option<usize>) -> [Option<f64>; 8] {
     kinds().map(|(kind, of_sent)| {
         let (mut part, mut whole) = (0, 0);
@@ -113,7 +113,7 @@ fn story() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec((0..CAMPAIGNS, 0..CUSTOMERS, kind, 1..6_usize), 1..40).prop_shuffle()
 }
 
-/// Tells the events to a new tenant, each twice; gives the campaigns.
+/// Sends the events to a new tenant, each twice. Returns the campaigns.
 async fn tell(tenant: &Tenant, events: &[Event]) -> Vec<String> {
     let (mut campaigns, mut customers) = (Vec::new(), Vec::new());
     for number in 0..CAMPAIGNS {
@@ -201,7 +201,7 @@ async fn every_rate_of_every_answer_is_the_share_that_the_contract_says() {
 async fn who_opens_what_was_not_delivered_makes_no_rate_of_two_and_tuesday_counts_for_monday() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    // Customer 0 is reached on the second and opens it on the third; customer 1 opens what nobody delivered.
+    // Customer 0 is reached on the second and opens it on the third; customer 1 opens it without a delivery.
     let events = [(0, 0, Delivered, 2), (0, 0, Opened, 3), (0, 1, Opened, 3)];
     let campaign_id = tell(&tenant, &events).await.swap_remove(0);
     let request = GetCampaignPerformanceRequest { campaign_id, ..Default::default() };

@@ -1,4 +1,4 @@
-//! Reflection answers every question, those that it cannot answer included, and goes on.
+//! Reflection answers every question, also invalid ones, and continues.
 
 use prost::Message;
 use prost_reflect::DescriptorPool;
@@ -8,7 +8,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::support::raw::CONTRACT;
 use crate::support::{Crm, soon};
 
-/// Asks all of these in one stream, in one version, and gives what was answered.
+/// Asks all of these on one stream, in one version, and returns the answers.
 macro_rules! ask {
     ($version:ident, $crm:expr, $questions:expr) => {{
         use $version::server_reflection_request::MessageRequest;
@@ -95,7 +95,7 @@ macro_rules! version {
         for service in ["crm.v1.CustomerService", "grpc.health.v1.Health"] {
             assert!(names.iter().any(|name| name == service), "{names:?}");
         }
-        // What is served is whole: options that are extensions included.
+        // The served files are complete: options with extensions included.
         let mut pool = DescriptorPool::new();
         let mut files = CONTRACT.files().map(|file| file.name().to_owned()).collect::<Vec<_>>();
         while !files.is_empty() {
@@ -104,7 +104,7 @@ macro_rules! version {
             let mut set = prost_types::FileDescriptorSet::default().encode_to_vec();
             for answer in answers {
                 let MessageResponse::FileDescriptorResponse(file) = answer else { panic!("{answer:?}") };
-                // Field 1 of a set.
+                // Field 1 of a FileDescriptorSet.
                 prost::encoding::bytes::encode(1, &file.file_descriptor_proto[0], &mut set);
             }
             pool.decode_file_descriptor_set(&set[..]).expect("all files");

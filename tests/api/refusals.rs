@@ -1,4 +1,4 @@
-//! What is refused: cheaply, in one round, in words that say what to do, and in trailers that arrive.
+//! Refusals: cheap, in one round, with instructions, and in trailers that arrive.
 
 use crm_backend::auth::TENANT_HEADER;
 use crm_backend::pb;
@@ -18,10 +18,10 @@ use crate::support::raw::{call, call_bytes, rpc, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Tenant};
 
-/// Bytes of trailers at most, as the service promises, with what travels beside an error.
+/// The promised maximum of trailers, including the headers beside an error.
 const MAX_TRAILERS: usize = 6 << 10;
 
-/// Bytes of headers as HTTP/2 counts them.
+/// Returns the bytes of headers as HTTP/2 counts them.
 fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
@@ -31,7 +31,7 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
     [&[0][..], &length.to_be_bytes(), bytes].concat()
 }
 
-/// The head of the answer to a request, which has the error.
+/// Returns the head of the answer to a request, which has the error.
 async fn head(crm: &Crm, tenant: &Tenant, rpc: &MethodDescriptor, bytes: &[u8]) -> Response<()> {
     let path = format!("{}/{}", rpc.parent_service().name(), rpc.name());
     let request = if rpc.is_client_streaming() { begun } else { whole };
@@ -39,7 +39,7 @@ async fn head(crm: &Crm, tenant: &Tenant, rpc: &MethodDescriptor, bytes: &[u8]) 
     Http2::connect(crm.address()).await.call(request).await.map(|_| ())
 }
 
-/// A value that breaks a rule and makes a long error.
+/// Returns a value that breaks a rule and causes a long error.
 fn odd(field: &prost_reflect::FieldDescriptor) -> Option<Value> {
     Some(match field.kind() {
         Kind::String => Value::String("\0\n\u{1f600}".repeat(100)),
@@ -60,7 +60,7 @@ fn odd(field: &prost_reflect::FieldDescriptor) -> Option<Value> {
     })
 }
 
-/// A message of which every field is wrong, lists with several items.
+/// Returns a message in which every field is invalid, with several items in lists.
 fn all_wrong(descriptor: &MessageDescriptor) -> DynamicMessage {
     let mut message = DynamicMessage::new(descriptor.clone());
     for field in descriptor.fields() {
@@ -114,7 +114,7 @@ async fn thirty_paths_that_begin_with_the_resource_are_told_what_was_meant() {
     assert!(status.message().contains("write \"business_name\""), "{}", status.message());
 }
 
-/// A mebibyte of empty items in the field of this number, and how many they are.
+/// Returns a mebibyte of empty items in the field of this number, and their count.
 fn empty_items(number: u32) -> (Vec<u8>, usize) {
     let mut item = Vec::new();
     prost::encoding::bytes::encode(number, &Vec::<u8>::new(), &mut item);
@@ -156,7 +156,7 @@ async fn a_mebibyte_of_empty_items_is_refused_by_its_number() {
         let count = format!("has {count}");
         assert!(error.message().ends_with(&count), "{name}: {} ({count})", error.message());
     }
-    // A stream ends with it, after what came before it.
+    // A stream ends with it, after the answers to earlier requests.
     let talk = tenant.conversation().await.id;
     let mut new = message("a", "Hello").encode_to_vec();
     let actions = rpc("CreateMessage").input().get_field_by_name("message").expect("a message");
@@ -171,7 +171,8 @@ async fn a_mebibyte_of_empty_items_is_refused_by_its_number() {
     answer.expect_err("far too many actions").is_invalid(&["message.actions"]);
 }
 
-/// Values that are wrong in a way that no rule of the contract says, by the name of the field.
+/// Returns a value that is invalid although no rule of the contract says so, by the name of the
+/// field.
 fn beyond(path: &Path) -> Option<Value> {
     let field = path.last().expect("a field");
     match field.name() {
@@ -205,7 +206,7 @@ async fn what_lies_beyond_the_rules_is_told_in_the_same_round() {
         };
         for path in fields(&input).into_iter().filter(|path| path.len() <= 2) {
             let Some(value) = beyond(&path) else { continue };
-            // Of what is created, there is no etag yet.
+            // New resources have no etag yet.
             if rpc.name().starts_with("Create") && path.last().is_some_and(|field| field.name() == "etag") {
                 continue;
             }
@@ -296,7 +297,7 @@ async fn rules_between_fields_are_told_with_those_of_single_ones() {
     }
 }
 
-/// The fields on the way that a dotted name says.
+/// Returns the fields on the path of a dotted name.
 fn path_of(descriptor: &MessageDescriptor, name: &str) -> Path {
     let mut message = descriptor.clone();
     let mut path = Path::new();

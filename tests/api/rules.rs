@@ -1,4 +1,4 @@
-//! What holds for every RPC of the contract, the ones to come included.
+//! Properties of every RPC of the contract, future ones included.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::raw::{call, call_bytes, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal};
 
-/// A request that is in order, about nothing that exists.
+/// Returns a valid request with unknown ids.
 fn sample(rpc: &MethodDescriptor) -> Vec<u8> {
     samples::request(rpc, &About::nothing()).encode_to_vec()
 }
@@ -93,7 +93,7 @@ async fn more_than_a_mebibyte_is_too_large_for_every_rpc() {
     let id = tenant.id.to_string();
     let mut wrong = Vec::new();
     for rpc in rpcs() {
-        // A field that nobody knows, so that only its size counts.
+        // An unknown field, so that only its size counts.
         let mut bytes = Vec::new();
         prost::encoding::bytes::encode(15_000, &vec![0_u8; 1 << 20], &mut bytes);
         let answer = call_bytes(tenant.channel(), &rpc, &[(TENANT_HEADER, &id)], bytes).await;
@@ -129,7 +129,7 @@ async fn a_deadline_is_kept_by_every_rpc() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let sql = crm.sql().await;
-    // Nobody gets past this, so that no call can finish.
+    // These locks block every call, so that none can finish.
     let tables = "idempotency_keys, customers, conversations, conversation_messages, conversation_analyses, \
                   pending_questions, customer_faqs, campaigns, campaign_customers, campaign_events, interest_events, \
                   purchases, audit_events, customer_consents, customer_external_ids, faq_observations, purchase_refunds";

@@ -18,7 +18,7 @@ fn call_of(customer_id: &str) -> Conversation {
     Conversation { customer_id: customer_id.to_owned(), session_id: NUMBER.to_owned(), ..Default::default() }
 }
 
-/// Opens a conversation, or reuses the one that is open.
+/// Creates a conversation, or reuses the open one.
 fn reuse(conversation: Conversation) -> CreateConversationRequest {
     CreateConversationRequest { conversation: Some(conversation), reuse_open: true, ..Default::default() }
 }
@@ -33,7 +33,7 @@ async fn create(tenant: &Tenant, request: CreateConversationRequest) -> Result<(
     Ok((conversation.expect("the conversation"), reused))
 }
 
-/// Holds an error to naming the conversation that has the session.
+/// Checks that an error names the conversation that has the session.
 #[track_caller]
 fn is_taken_by(error: &Status, id: &str) {
     error.is(Code::AlreadyExists, "SESSION_ID_TAKEN");
@@ -177,7 +177,7 @@ async fn what_has_no_way_back_is_not_reopened() {
     let second = tenant.open(call_of(&zoe)).await.expect("another one").id;
     is_taken_by(&tenant.reopen(reopening(&first)).await.expect_err("the session is taken"), &second);
     tenant.finish(&second).await;
-    // Whoever is first has the session.
+    // The first of the two gets the session.
     let reopened = at_once([&first, &second].map(|id| {
         let (tenant, request) = (tenant.clone(), reopening(id));
         async move { tenant.reopen(request).await }
@@ -212,7 +212,7 @@ async fn watchers_are_told_of_the_end_the_reopening_and_what_follows() {
     }
     tenant.reopen(reopening(&talk)).await.expect("reopened");
     tenant.add(&talk, message("b", "Again")).await.expect("added");
-    // One that comes back later hears the same.
+    // A later watcher gets the same events.
     let start = crm_backend::pb::watch_conversation_request::Start::ResumeToken(token);
     let late = tenant.watch(&talk, Some(start)).await;
     for mut watch in [live, late] {

@@ -1,4 +1,4 @@
-//! What is bounded is bounded in bytes: pages, resources as a whole, and what is read for them.
+//! Limits are limits in bytes: of pages, of whole resources, and of the rows read for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,17 +26,17 @@ use crate::support::relay::Relay;
 use crate::support::sql::multiply_messages;
 use crate::support::{Crm, Refusal, Settings, Tenant, eventually, soon};
 
-/// What a resource may have, and a page.
+/// The limits of a resource and of a page.
 const RESOURCE: usize = 1 << 20;
 const PAGE: usize = 2 << 20;
 
-/// An object with one long text, which compresses to nothing.
+/// Returns an object with one long text, which compresses to almost nothing.
 fn blanks(bytes: usize) -> Option<Struct> {
     let kind = Some(Kind::StringValue(" ".repeat(bytes)));
     Some(Struct { fields: [("text".to_owned(), Value { kind })].into() })
 }
 
-/// A customer of nearly so many bytes.
+/// Creates a customer of nearly this many bytes.
 async fn large(tenant: &Tenant, bytes: usize) -> Customer {
     let customer = tenant.customer("Zoe").await;
     let custom_attributes = blanks(bytes - 1_000);
@@ -44,7 +44,7 @@ async fn large(tenant: &Tenant, bytes: usize) -> Customer {
     tenant.update(wanted, &["custom_attributes"]).await.expect("not too large")
 }
 
-/// Through this service, bytes that come from Postgres are counted.
+/// Starts a replica whose bytes from Postgres are counted.
 async fn counted(crm: &Crm) -> (Relay, crate::support::service::Replica) {
     let relay = Relay::to(crm.database_address()).await;
     let settings = Settings { connections: 1, relay: Some(relay.port()), ..Settings::default() };
@@ -80,7 +80,7 @@ async fn a_list_reads_no_more_than_a_page_and_every_page_can_be_read() {
     assert!(pages.iter().all(|customers| (1..=2).contains(customers)), "{pages:?}");
 }
 
-/// A message with results of tools that compress to nothing.
+/// Returns a message with results of tools that compress to almost nothing.
 fn with_results(key: usize, results: usize, bytes: usize) -> Message {
     let action =
         || MessageAction { name: "look_up".to_owned(), result: "a".repeat(bytes), ..Default::default() };
@@ -147,7 +147,7 @@ async fn a_watch_reads_no_more_than_its_page() {
     let mut events =
         replicated.conversations().watch_conversation(watch).await.expect("a watch").into_inner();
     soon(events.message()).await.expect("the watch goes on").expect("an event");
-    // A message of a page, the one that told that there are more, and what is read ahead for the connection.
+    // A message of a page, the one that showed that there are more, and what the connection read ahead.
     let read = relay.take_read();
     assert!(read <= 500_000, "{read} bytes of Postgres");
 }
@@ -183,7 +183,7 @@ async fn a_customer_grows_to_its_limit_and_no_further_by_whatever_way() {
     assert!(error.message().contains("1048576"), "{error:?}");
     let violations = error.get_error_details().bad_request().expect("a BadRequest").field_violations.clone();
     assert_eq!(violations.len(), 1);
-    // By a mask too; what makes it smaller is taken.
+    // By a mask too; a change that makes it smaller is accepted.
     let id = || customer.id.clone();
     let brand_voice = Some(crm_backend::pb::BrandVoice {
         sample_texts: (0..4).map(|n| format!("{n}{}", "a".repeat(8_000))).collect(),
@@ -239,7 +239,7 @@ async fn context_and_bytes(
 ) -> (GetAiContextResponse, usize) {
     let (relay, replica) = counted(crm).await;
     let replicated = tenant.through(&replica);
-    // A connection that is new costs some bytes as well.
+    // A new connection costs some bytes as well.
     replicated.context(request.clone()).await.expect("a context");
     relay.take_read();
     let context = replicated.context(request).await.expect("a context");
@@ -318,7 +318,7 @@ async fn streams_of_a_tenant_hold_so_many_bytes_and_no_other_tenant_waits_for_th
     let (busy, calm) = (crm.tenant(), crm.tenant());
     let conversation = busy.conversation().await.id;
     let calms = calm.conversation().await.id;
-    // Nothing that is sent to it is answered.
+    // No request to it is answered.
     let sql = crm.sql().await;
     sql.run(&format!(
         "BEGIN; SELECT FROM conversations WHERE tenant_id = '{}' AND id = '{conversation}' FOR UPDATE",
@@ -340,8 +340,8 @@ async fn streams_of_a_tenant_hold_so_many_bytes_and_no_other_tenant_waits_for_th
     let mut other = calm.stream().await;
     other.send(&calms, message("1", &"y".repeat(200_000)));
     assert_eq!(other.outcome().await.expect("an ack").sequence, 1);
-    // Beside what is read, every stream has what HTTP/2 has taken, and a message that its client is about to send.
-    // What is read is above the limit by a message, and by a frame of each stream.
+    // In addition to the read bytes, every stream has what HTTP/2 has accepted, and a message that its client is
+    // about to send. The read bytes exceed the limit by a message, and by a frame of each stream.
     let mut before = 0;
     eventually("nothing more is read", async || {
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -1,5 +1,5 @@
-//! What Postgres refuses, as clients are told. Triggers make it refuse what it would never be asked to;
-//! wherever that is possible, it does so by itself.
+//! Errors of Postgres, as clients get them. Triggers cause errors that normal calls never cause; where possible,
+//! Postgres fails by itself.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const CONFLICT: (Code, &str) = (Code::Aborted, "CONFLICT");
 const UNSTORABLE: (Code, &str) = (Code::InvalidArgument, "FIELD_INVALID");
 const FAULT: (Code, &str) = (Code::Internal, "INTERNAL");
 
-/// How each misfortune is answered.
+/// The answer to each misfortune.
 const ANSWERS: [(&str, (Code, &str)); 31] = [
     ("08006 pgbouncer", AWAY),
     ("08P01 pgbouncer", AWAY),
@@ -54,10 +54,10 @@ const ANSWERS: [(&str, (Code, &str)); 31] = [
     ("42P01", FAULT),
 ];
 
-/// Attempts of a call whose transaction is in the way of others.
+/// The attempts of a call whose transaction conflicts with others.
 const ATTEMPTS: i64 = 3;
 
-/// Holds an error to what the misfortune is answered with, and to saying no more.
+/// Checks that an error is the answer to the misfortune, and reveals nothing more.
 fn answers(error: &Status, what: &str, (code, reason): (Code, &str)) {
     assert_eq!((error.code(), error.reason()), (code, reason.to_owned()), "{what}: {error:?}");
     assert!(!format!("{error:?}{:?}", error.get_error_details()).contains(CANARY), "{what}: {error:?}");
@@ -110,7 +110,7 @@ async fn in_a_stream_a_refusal_of_postgres_is_the_error_of_its_message_alone() {
     }
 }
 
-/// A Postgres that was the first, and follows another one now, answers and stores nothing.
+/// A Postgres that was the primary and now follows another one answers, and stores nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_that_only_reads_is_unavailable_and_its_connections_are_given_up() {
     let crm = Crm::with(Settings { connections: 1, ..Settings::default() }).await;
@@ -127,7 +127,7 @@ async fn a_postgres_that_only_reads_is_unavailable_and_its_connections_are_given
          WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
     .await;
-    // The first may still meet with a connection that was lost.
+    // The first call may still use a connection that was lost.
     for _ in 0..3 {
         answers(&tenant.create(named("Zoe")).await.expect_err("only reads"), "25006", AWAY);
     }
@@ -136,7 +136,7 @@ async fn a_postgres_that_only_reads_is_unavailable_and_its_connections_are_given
     assert_eq!(stream.outcome().await.expect_err("only reads").code(), Code::Unavailable);
     tenant.read(&talk.id).await.expect("reading goes on");
     read_only("off").await;
-    // Connections that are open still only read, until somebody wants to write.
+    // Open connections stay read-only until a client writes.
     let writes = async || tenant.create(named("Zoe")).await.is_ok();
     eventually("what only reads is given up", writes).await;
     stream.send(&talk.id, message("a", "Hello"));
@@ -155,7 +155,7 @@ async fn a_postgres_that_takes_no_more_connections_is_unavailable() {
     answers(&tenant.create(named("Zoe")).await.expect_err("no connection"), "53300", AWAY);
     sql.run(&format!("ALTER ROLE {role} CONNECTION LIMIT -1")).await;
     tenant.customer("All is well").await;
-    // Before the service, with which the database may go, and its connections.
+    // Before the service, whose end may remove the database and its connections.
     sql.run(&format!("DROP ROLE {role}")).await;
 }
 

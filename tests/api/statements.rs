@@ -1,4 +1,5 @@
-//! That all statements are judged: each rule finds a statement that breaks it, and what the service runs is seen.
+//! Checks the check of statements: each rule detects a statement that breaks it, and the service's statements are
+//! seen.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use crate::support::samples::{self, About};
 use crate::support::statements::{OF_ALL_TENANTS, count, faults, judge, tables};
 use crate::support::{Crm, at_once};
 
-/// Different statements about tenants that one call of each RPC makes at least, on nothing but a new tenant.
+/// The minimum number of different statements about tenants in one call of each RPC with a new tenant.
 const OF_ALL_RPCS: usize = 40;
 
 fn some_tables() -> BTreeSet<String> {

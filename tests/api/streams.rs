@@ -1,4 +1,4 @@
-//! AddMessage: texts that arrive piece by piece, and streams that share the database.
+//! AddMessage: texts that arrive in pieces, and streams that share the database.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
-/// Every answer until the stream ends with OK.
+/// Returns every answer until the stream ends with OK.
 async fn rest(stream: &mut Stream) -> Vec<Result<MessageAck, Status>> {
     stream.close();
     let mut answers = Vec::new();
@@ -35,7 +35,7 @@ async fn rest(stream: &mut Stream) -> Vec<Result<MessageAck, Status>> {
     answers
 }
 
-/// Where the text ends, as an error says.
+/// Returns the end of the text from an error.
 #[track_caller]
 fn expected_offset(error: &Status) -> String {
     error.is(Code::OutOfRange, "OFFSET_OUT_OF_RANGE");
@@ -44,7 +44,7 @@ fn expected_offset(error: &Status) -> String {
     info.metadata.get("expected_offset").expect("where the text ends").clone()
 }
 
-/// From which byte on the text is another one, as an error says.
+/// Returns the first byte at which the text differs, from an error.
 #[track_caller]
 fn differs_from(error: &Status) -> String {
     error.is(Code::FailedPrecondition, "TEXT_DIFFERS");
@@ -176,7 +176,7 @@ async fn a_text_that_broke_off_goes_on_through_another_replica() {
     stream.tell(&talk.id, [start("a", "p")]);
     let again = stream.acked(6).await;
     assert_eq!((&again.message_id, again.deduplicated), (&first.message_id, true));
-    // What was sent and maybe not stored is sent again, from any point before.
+    // Text that was sent and maybe not stored is sent again, from any earlier point.
     stream.tell(&talk.id, [delta("a", 4, "ß d"), delta("a", 8, "ich"), finish("a", 11)]);
     stream.acked(11).await;
     assert_eq!(stream.acked(11).await.status(), MessageStatus::Completed);
@@ -186,8 +186,7 @@ async fn a_text_that_broke_off_goes_on_through_another_replica() {
     assert_eq!((done.status(), done.deduplicated), (MessageStatus::Completed, true));
 }
 
-/// The first start of a message, which says all that can be said, and the one of a process that knows
-/// nothing of it but its key.
+/// Returns the first start of a message, with all fields, and that of a process that knows only the message's key.
 fn full_and_bare(key: &str) -> (Ask, Ask) {
     let bare = MessageStart {
         message_key: key.to_owned(),
@@ -224,7 +223,7 @@ async fn whoever_has_the_key_goes_on_with_a_message() {
     assert!(rest(&mut stream).await.iter().all(Result::is_ok));
     let message = tenant.message_named(&talk, Name::MessageKey("a".to_owned())).await.expect("there");
     assert_eq!((message.status(), &*message.content), (MessageStatus::Completed, "Hello"));
-    // What it is was said by its first start, also where the later ones say something else.
+    // Its properties come from its first start, even if later ones say something else.
     let mut stream = tenant.stream().await;
     let later = MessageStart {
         message_key: "a".to_owned(),
@@ -276,7 +275,7 @@ async fn a_turn_needs_a_text_or_actions_however_it_comes() {
     stream.send(&talk, message("nothing", ""));
     stream.outcome().await.expect_err("nothing at all").is_invalid(&["message.content"]);
     stream.tell(&talk, [start("nothing", "p"), close("nothing", &[])]);
-    // A rule that is broken needs no commit, but answers come in order.
+    // A broken rule needs no commit, but answers come in order.
     stream.acked(0).await;
     stream.outcome().await.expect_err("nothing at all").is_invalid(&["finish.length"]);
     tenant
@@ -335,7 +334,7 @@ async fn a_message_that_nobody_goes_on_with_is_incomplete_until_somebody_does() 
     assert_eq!(seen(&tenant.messages(&talk.id, 0).await), [(1, MessageStatus::Incomplete, "Hel")]);
     stream.tell(&talk.id, [delta("a", 3, "lo")]);
     stream.outcome().await.expect_err("given up").is(Code::FailedPrecondition, "MESSAGE_NOT_STARTED");
-    // Anybody may go on with it now. What makes this test slow could make it run out again.
+    // Any producer may continue it now. A slow machine could let it expire again.
     stream.tell(&talk.id, [start("a", "q"), delta("a", 3, "lo"), finish("a", 5)]);
     let answers: Vec<_> = rest(&mut stream).await.into_iter().map(|answer| answer.expect("an ack")).collect();
     assert_eq!(answers.last().map(MessageAck::status), Some(MessageStatus::Completed));
@@ -351,7 +350,7 @@ async fn an_offset_that_is_not_the_end_is_skipped_or_sent_back() {
     let mut stream = tenant.stream().await;
     stream.tell(&talk.id, [start("a", "p"), delta("a", 0, "aä"), delta("a", 4, "x")]);
     stream.acked(0).await;
-    // The one that is refused needs no commit, so its answer may come first.
+    // The refused one needs no commit, so its answer may come first.
     let mut answers = [stream.outcome().await, stream.outcome().await];
     answers.sort_by_key(Result::is_err);
     let [Ok(ack), Err(error)] = answers else { panic!("an ack and an error: {answers:?}") };
@@ -382,7 +381,7 @@ async fn two_answers_are_never_welded() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
     let (yes, no) = ("Yes, we do.", "No, unfortunately not.");
-    // All at once; when the first is stored; through another replica; when the message was given up.
+    // All at once; after the first is stored; through another replica; after the message was abandoned.
     for (number, key) in ["at once", "stored", "elsewhere", "given up"].into_iter().enumerate() {
         let mut stream = tenant.stream().await;
         stream.tell(&talk, [start(key, "p"), delta(key, 0, yes)]);
@@ -400,7 +399,7 @@ async fn two_answers_are_never_welded() {
             stream.acked(11).await;
             stream.acked(11).await;
         }
-        // What comes after it is of the other text too.
+        // The following text belongs to the other text too.
         stream.tell(&talk, [delta(key, 0, no), finish(key, 22)]);
         if number == 0 {
             stream.acked(11).await;
@@ -418,7 +417,7 @@ async fn two_answers_are_never_welded() {
         stream.acked(22).await;
         assert_eq!(stream.acked(22).await.status(), MessageStatus::Completed);
         assert_eq!(differs_from(&stream.outcome().await.expect_err("not any more")), "0");
-        // What is whole stays as it is.
+        // A complete message stays unchanged.
         stream.tell(&talk, [restart(key, "p")]);
         assert_eq!(stream.acked(22).await.status(), MessageStatus::Completed);
     }
@@ -431,7 +430,7 @@ async fn text_that_is_sent_again_is_compared_byte_by_byte() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
-    // Of many pieces, characters of all lengths, and a part that was there before it was gone on with.
+    // Many pieces, characters of all lengths, and a part that was stored before the message was continued.
     let text: String = "aß€👋".chars().cycle().take(400).collect();
     let half = text.char_indices().nth(200).expect("a half").0;
     let mut stream = tenant.stream().await;
@@ -488,7 +487,7 @@ async fn an_end_is_an_end_and_may_be_sent_again() {
     }
     let end = |key| if key == "a" { finish("a", 5) } else { abort("b") };
     stream.tell(&talk.id, ["a", "b", "a", "b"].map(end));
-    // Sent again without waiting: what is there already is acked.
+    // Sent again without waiting: stored text is acked.
     stream.tell(&talk.id, [delta("a", 0, "Hello"), delta("b", 2, "llo")]);
     let answers = rest(&mut stream).await;
     assert_eq!(answers.len(), 10, "{answers:?}");
@@ -539,7 +538,7 @@ async fn a_finish_with_other_content_is_refused_and_says_what_differs() {
         actions: vec![action("found")],
     };
     let mut stream = tenant.stream().await;
-    // The same again, without waiting: in the same batch as the first, maybe.
+    // The same again, without waiting: possibly in the same batch as the first.
     let again = || Ask::Finish(first.clone());
     stream.tell(&talk.id, [start("a", "p"), delta("a", 0, "Hello"), again(), again()]);
     assert!(rest(&mut stream).await.iter().all(Result::is_ok));
@@ -609,7 +608,7 @@ async fn a_text_in_a_wrong_place_gets_an_error_and_the_stream_lives() {
         stream.send(&talk, message(&format!("good {number}"), "Hello"));
         stream.acked(5).await;
     }
-    // What was begun before its conversation ended may be written to its end.
+    // A message that began before its conversation ended may be written to its end.
     stream.tell(&ended, [start("done", "p"), start("open", "p"), delta("open", 0, "Bye"), finish("open", 3)]);
     assert!(rest(&mut stream).await.iter().all(Result::is_ok));
 }
@@ -712,7 +711,7 @@ async fn tenants_that_share_transactions_share_nothing_else() {
     }
     let streams = talks.iter().cloned().map(|(tenant, id)| async move {
         let mut stream = tenant.stream().await;
-        // The same keys for all, and a text that says whose it is.
+        // The same keys for all, and a text that names its owner.
         let text = tenant.id.to_string();
         for turn in 0..20 {
             let (whole, pieces, open) = (format!("w{turn}"), format!("p{turn}"), format!("o{turn}"));
@@ -803,7 +802,7 @@ async fn a_poison_write_harms_only_itself() {
     assert_eq!(tenant.messages(&other, 0).await.len(), 40);
 }
 
-/// Every answer until the end, errors with the key that they are about.
+/// Returns every answer until the end, errors with their key.
 async fn rest_with_errors(stream: &mut Stream) -> Vec<Result<MessageAck, (String, Status)>> {
     stream.close();
     let mut answers = Vec::new();
@@ -817,8 +816,8 @@ async fn rest_with_errors(stream: &mut Stream) -> Vec<Result<MessageAck, (String
     answers
 }
 
-/// Adds messages without end, so many under way at a time, until the other tenant is `done`; says how
-/// many were acked.
+/// Adds messages without end, with this many in progress, until the other tenant is `done`. Returns how many were
+/// acked.
 async fn keep_adding(mut stream: Stream, id: String, name: usize, done: Arc<AtomicBool>) -> usize {
     const UNDER_WAY: usize = 200;
     let mut sent = 0;

@@ -1,6 +1,5 @@
-//! No statement runs without its tenant. The pool's connections log in as a role that may do nothing
-//! but become `crm_app`: what is said outside of a transaction that names its tenant is refused, on
-//! connections of any age.
+//! No statement runs without its tenant. The pool's connections log in as a role that may only become `crm_app`. So a
+//! statement outside of a transaction with a tenant is refused, on connections of any age.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,7 +21,7 @@ use crate::support::raw::{call, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, soon};
 
-/// The service over connections without rights of their own, and their role.
+/// Creates the service with connections of a role without rights, and returns the role.
 async fn powerless(connections: u16) -> (Crm, String) {
     let database = Database::create().await;
     let role = database.role();
@@ -32,7 +31,7 @@ async fn powerless(connections: u16) -> (Crm, String) {
     (Crm::over(database, settings).await, role)
 }
 
-/// What such a role may do by itself: nothing.
+/// Checks that such a role has no rights of its own.
 async fn has_no_rights(sql: &Sql, role: &str) {
     for attempt in ["SELECT count(*) FROM conversations", "INSERT INTO message_pieces DEFAULT VALUES"] {
         let error = sql.try_rows(&format!("SET SESSION AUTHORIZATION {role}; {attempt}")).await;
@@ -42,7 +41,7 @@ async fn has_no_rights(sql: &Sql, role: &str) {
     }
 }
 
-/// Everything that a tenant does, again and again: streams of texts, and every RPC.
+/// Does everything that a tenant can do, again and again: streams of texts, and every RPC.
 async fn everything(tenant: Tenant, rounds: usize) {
     for round in 0..rounds {
         let talk = retry(|| tenant.open_some()).await;
@@ -55,7 +54,7 @@ async fn everything(tenant: Tenant, rounds: usize) {
             campaign: retry(|| tenant.plan(planned(&tenant.id.to_string()))).await.id,
             ..About::nothing()
         };
-        // A watch from now on would only say that nothing happens.
+        // A watch from now on would have no events.
         for rpc in rpcs().into_iter().filter(|rpc| rpc.name() != "WatchConversation") {
             about.request_id = Uuid::new_v4().to_string();
             let error = match call(&tenant, &samples::request(&rpc, &about), &rpc).await {
@@ -70,7 +69,7 @@ async fn everything(tenant: Tenant, rounds: usize) {
     }
 }
 
-/// Reads what was said from the beginning.
+/// Reads all events from the beginning.
 async fn watch(tenant: &Tenant, conversation_id: &str) -> Result<(), Status> {
     let request = WatchConversationRequest {
         conversation_id: conversation_id.to_owned(),
@@ -88,7 +87,7 @@ async fn watch(tenant: &Tenant, conversation_id: &str) -> Result<(), Status> {
     Ok(())
 }
 
-/// Messages whole and in pieces, whose text says whose they are.
+/// Writes messages whole and in pieces, whose text names their owner.
 async fn write(tenant: &Tenant, conversation_id: &str, round: usize) {
     let text = tenant.id.to_string();
     loop {
@@ -109,8 +108,8 @@ async fn write(tenant: &Tenant, conversation_id: &str, round: usize) {
     }
 }
 
-/// What a statement without its tenant would be answered with is INTERNAL. Lost connections are part
-/// of this test, and what was ended or deleted by another sample is no harm.
+/// A statement without its tenant would cause INTERNAL. Lost connections are part of this test, and resources that
+/// another sample ended or deleted are harmless.
 #[track_caller]
 fn harmless(error: &Status, rpc: &str) {
     let fine = [
@@ -133,9 +132,9 @@ async fn retry<T, F: Future<Output = Result<T, Status>>>(mut attempt: impl FnMut
     }
 }
 
-/// Ends connections of the pool again and again, so that others take their place.
+/// Ends connections of the pool again and again, so that new ones replace them.
 async fn renew(sql: Sql, role: String) {
-    // Longer than it takes to open one, or nothing else would happen. Citus opens some to other nodes too.
+    // Longer than opening one takes, or nothing else would happen. Citus opens some to other nodes too.
     let between = if Citus::is_there() { Duration::from_secs(2) } else { Duration::from_millis(250) };
     let mut turns = tokio::time::interval(between);
     loop {
@@ -149,7 +148,7 @@ async fn renew(sql: Sql, role: String) {
     }
 }
 
-/// Every row that says whose it is says the truth.
+/// Checks that every row which names its owner belongs to that tenant.
 async fn every_row_is_at_home(sql: &Sql) {
     let mut counts = BTreeMap::new();
     for (table, column) in [
@@ -169,7 +168,7 @@ async fn every_row_is_at_home(sql: &Sql) {
     assert!(counts.values().all(|count| *count > 0), "every table was looked at: {counts:?}");
 }
 
-/// Nobody leaves a transaction open, also not one that only read.
+/// Checks that no transaction is left open, not even one that only read.
 async fn nothing_is_open(sql: &Sql) {
     let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                 AND application_name = 'crm-backend' AND (state LIKE 'idle in transaction%'
@@ -188,7 +187,7 @@ async fn storm(connections: u16, tenants: usize, rounds: usize) {
     let mut renewal = JoinSet::new();
     renewal.spawn(renew(crm.sql().await, role.clone()));
     let tenants: Vec<Tenant> = (0..tenants).map(|_| crm.tenant()).collect();
-    // Two callers of each, so that statements of one tenant follow on each other too.
+    // Two callers of each tenant, so that statements of one tenant also follow each other.
     at_once(tenants.iter().chain(&tenants).map(|tenant| everything(tenant.clone(), rounds))).await;
     renewal.shutdown().await;
     every_row_is_at_home(&sql).await;
@@ -218,7 +217,7 @@ async fn the_first_call_on_a_fresh_connection_is_like_every_other() {
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{role}'"
             ))
             .await;
-            // The first statement of the new connection is one of a read, a write or a batch.
+            // The first statement of the new connection belongs to a read, a write or a batch.
             match round % 3 {
                 0 => drop(retry(|| tenant.read(id)).await),
                 1 => drop(retry(|| tenant.create(named("Zoe"))).await),
@@ -239,13 +238,13 @@ async fn the_first_call_on_a_fresh_connection_is_like_every_other() {
 }
 
 impl Tenant {
-    /// A new question of a customer, or why not.
+    /// Creates a question of a customer, or returns the error.
     async fn ask_of(&self, customer_id: &str) -> Result<crm_backend::pb::PendingQuestion, Status> {
         let question = crate::support::questions::question(customer_id, &self.id.to_string());
         Ok(self.create_question(question).await?.0)
     }
 
-    /// A new conversation with a new customer, or why not.
+    /// Creates a conversation with a new customer, or returns the error.
     async fn open_some(&self) -> Result<crm_backend::pb::Conversation, Status> {
         let customer_id = self.create(named(&self.id.to_string())).await?.id;
         self.open(crm_backend::pb::Conversation { customer_id, ..Default::default() }).await

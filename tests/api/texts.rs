@@ -1,4 +1,4 @@
-//! Texts of a customer: what is taken, and what is not.
+//! Texts of a customer: which are accepted, and which are not.
 
 use crm_backend::pb::{BusinessContext, CreateCustomerRequest, Customer, GetCustomerBySlugRequest};
 

@@ -1,4 +1,4 @@
-//! TLS: who gets in, who does not, and that it is nobody else's trouble.
+//! TLS: which clients are accepted, which are refused, and that refused ones do not affect others.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use crate::support::certificates::{Ca, Files};
 use crate::support::dial::{Dialer, NAME};
 use crate::support::{Crm, PATIENCE, Settings, Tenant, soon};
 
-/// A service under TLS, and whose certificates it trusts.
+/// A service with TLS, and the CA that it trusts.
 struct Secure {
     crm: Crm,
     ca: Ca,
@@ -27,7 +27,7 @@ struct Secure {
 }
 
 impl Secure {
-    /// A server that asks for no certificates, or as `--tls-client-auth` says.
+    /// Starts a server that asks for no certificates, or as `--tls-client-auth` says.
     async fn start(client_auth: Option<ClientAuth>) -> Self {
         Self::with(client_auth, |_| ()).await
     }
@@ -45,13 +45,13 @@ impl Secure {
         self.crm.address()
     }
 
-    /// A tenant over a connection of its own.
+    /// Returns a tenant on a connection of its own.
     async fn tenant(&self, config: ClientConfig) -> Tenant {
         let channel = Dialer::tls(self.address(), config).channel().await;
         self.crm.tenant().over(channel.expect("a connection"))
     }
 
-    /// How a connection of this client ends that says the first words of HTTP/2.
+    /// Returns the error of a client's connection that sends the preface of HTTP/2.
     async fn refusal(&self, config: ClientConfig) -> io::Error {
         let refused = async {
             let mut socket = Dialer::tls(self.address(), config).dial().await?;
@@ -92,7 +92,7 @@ async fn where_a_certificate_is_required_nobody_gets_in_without_a_good_one() {
     assert!(error.to_string().contains("CertificateRequired"), "{error}");
     let forged = Ca::new().sign("agent.example");
     let error = secure.refusal(secure.ca.client(Some(&forged))).await;
-    // The alert that says what is wrong with it.
+    // The alert with the reason.
     assert!(error.to_string().contains("received fatal alert"), "{error}");
     tenant.customer("Those that are in stay in").await;
 }

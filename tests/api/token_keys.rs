@@ -1,4 +1,4 @@
-//! Keys of tokens come and go: in files, and behind URLs.
+//! Keys of tokens that are added and removed: in files, and behind URLs.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn call_with(tenant: &Tenant, token: &str) -> Result<(), Status> {
     tenant.with(token).list(Default::default()).await.map(drop)
 }
 
-/// What a set behind a URL needs, trusted by its certificate.
+/// Creates an authenticator for a set behind a URL, which trusts its certificate.
 async fn following(published: &Published, bounds: Bounds) -> Authenticator {
     let files = Files::new();
     let ca = files.write("ca.pem", &published.ca);

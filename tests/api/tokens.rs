@@ -1,4 +1,4 @@
-//! Tokens: what is taken, and what each is refused for.
+//! Tokens: which are accepted, and why others are refused.
 
 use serde_json::{Value, json};
 use tonic::Code;
@@ -10,7 +10,7 @@ use crate::support::credentials::{
 use crate::support::issuer::{SigningKey, base64, jwks};
 use crate::support::{Crm, Refusal, Tenant, credentials};
 
-/// Why a tenant's customers are not listed to somebody with this token; nothing where they are.
+/// Returns why a token may not list a tenant's customers; `None` if it may.
 async fn refusal(tenant: &Tenant, token: &str) -> Option<String> {
     match tenant.with(token).list(Default::default()).await {
         Ok(_) => None,
@@ -39,7 +39,7 @@ async fn every_kind_of_key_signs_tokens_that_are_taken() {
         for _ in 0..2 {
             assert_eq!(refusal(&tenant, &token).await, None);
         }
-        // The last letter of a signature may have bits that count for nothing; one in the middle has none.
+        // The last letter of a signature may have unused bits; one in the middle has none.
         let at = token.len() - 20;
         let flipped = if &token[at..=at] == "A" { "B" } else { "A" };
         let forged = format!("{}{flipped}{}", &token[..at], &token[at + 1..]);
@@ -153,7 +153,7 @@ async fn a_header_cannot_choose_how_it_is_verified() {
     let crm = Crm::with(asking(&tokens_by(&["--jwt-jwks-file", &set]), bounds()).await).await;
     let tenant = crm.tenant();
     let wanted = claims(tenant.id, "read");
-    // The public key, which everybody has, as the secret of HS256.
+    // The public key, which is known to all, as the secret of HS256.
     let confused = |key: &SigningKey, kid| {
         SigningKey::hs256(&key.public_bytes()).sign_with(&json!({"alg": "HS256", "kid": kid}), &wanted)
     };
@@ -169,7 +169,7 @@ async fn a_header_cannot_choose_how_it_is_verified() {
         key.sign_with(&json!({"alg": "ES256", "kid": "3"}), &wanted),
         key.sign_with(&json!({"alg": "ES256", "kid": "1", "crit": ["exp"]}), &wanted),
         key.sign_with(&json!({"kid": "1"}), &wanted),
-        // A key of its own, which it brings itself.
+        // A key of its own, inside the token.
         SigningKey::es256("1").sign_with(&json!({"alg": "ES256", "jwk": key.jwk()}), &wanted),
         "..".to_owned(),
         "eyJ".to_owned(),

@@ -1,4 +1,4 @@
-//! WatchConversation: what happened, then what happens.
+//! WatchConversation: past events, then new ones.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, soon};
 
 const UNKNOWN: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
-/// Connections of replicas that hear each other.
+/// The connections of replicas that hear each other.
 const LISTENERS: &str = "SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
     WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()";
 
@@ -44,7 +44,7 @@ fn resume(token: &str) -> Option<Start> {
     Some(Start::ResumeToken(token.to_owned()))
 }
 
-/// What kind of event it is, and which message it is about.
+/// Returns the kind of an event, and its message.
 fn name(event: &Event) -> String {
     let of = |kind: &str, message: &Option<Message>| {
         let message = message.as_ref().expect("a message");
@@ -65,7 +65,7 @@ fn name(event: &Event) -> String {
     }
 }
 
-/// The next events, as names.
+/// Returns the next events, as names.
 async fn names(watch: &mut Watch, count: usize) -> Vec<String> {
     let mut names = Vec::new();
     for _ in 0..count {
@@ -168,7 +168,7 @@ async fn a_resume_token_fits_one_conversation_of_one_tenant() {
     assert!(tenant.try_watch(&talk, resume(&ours), true).await.is_ok());
     for place in 0..ours.len() {
         let mut bytes = ours.clone().into_bytes();
-        // Another letter of the same alphabet, so that it is a token but for one bit or some.
+        // Another letter of the same alphabet, so that only some bits of the token differ.
         bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
         tokens.push(String::from_utf8(bytes).expect("text"));
     }
@@ -182,7 +182,7 @@ async fn a_resume_token_fits_one_conversation_of_one_tenant() {
     long.is_invalid(&["resume_token"]);
 }
 
-/// A conversation in which everything happens that is told. Ends with the message "end".
+/// Creates a conversation with every kind of event. It ends with the message "end".
 async fn eventful(tenant: &Tenant) -> String {
     let talk = tenant.conversation().await.id;
     let mut stream = tenant.stream().await;
@@ -207,7 +207,7 @@ async fn eventful(tenant: &Tenant) -> String {
     talk
 }
 
-/// A message in which everything is set.
+/// Returns a message with every field set.
 fn rich(key: &str) -> Message {
     let text = |text: &str| text.to_owned();
     let number = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(0.1)) };
@@ -253,7 +253,7 @@ async fn everything_is_told_as_it_stands() {
     let ended = tenant.end(request).await.expect("ended");
     let Event::ConversationEnded(told) = watch.next().await else { panic!("no end") };
     assert_eq!(told.conversation, Some(ended));
-    // The watch goes on after the end, and one may begin there. The end is not told again.
+    // The watch continues after the end, and a watch may begin there. The end is not reported again.
     let mut late = tenant.watch(&talk, None).await;
     let notes = Conversation { id: talk.clone(), outcome_notes: "Newer.".to_owned(), ..Default::default() };
     let revised = tenant.revise(notes, &[]).await.expect("updated");
@@ -301,7 +301,7 @@ async fn a_message_in_progress_is_told_from_start_to_end() {
 async fn a_watch_resumes_exactly_after_every_event() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    // Everything happens while it is watched, so that every kind of event is told.
+    // Everything happens during the watch, so that every kind of event comes.
     let talk = tenant.conversation().await.id;
     let mut live = tenant.watch(&talk, None).await;
     let mut stream = tenant.stream().await;
@@ -327,7 +327,7 @@ async fn a_watch_resumes_exactly_after_every_event() {
     tenant.finish(&talk).await;
     tokens.push(live.next_with_token().await.0);
 
-    // After each of them, what was told next is told again, but for what was overtaken.
+    // After each of them, the next events come again, except those that were superseded.
     let rest: Vec<&[&str]> = vec![
         &["aborted 2 \"Well\"", "finished 3 \"Well\"", "added 4 \"Hello\"", "ended"],
         &["finished 3 \"Well\"", "added 4 \"Hello\"", "ended"],
@@ -353,7 +353,7 @@ async fn a_watch_of_the_past_resumes_exactly_after_every_event() {
     let replica = crm.replica().await;
     let tenant = crm.tenant();
     let talk = eventful(&tenant).await;
-    // From before there was anything, which only a token can say: history tells a message as it is.
+    // From before the first event, which only a token can name: history has a message in its final state.
     let mut watch = tenant.watch(&talk, BEGINNING).await;
     let stored = tenant.messages(&talk, 0).await;
     let mut tokens = Vec::new();
@@ -420,8 +420,7 @@ async fn a_watch_resumes_in_the_middle_of_a_message() {
     }
 }
 
-/// Comes while text is on its way that is not stored, shortly before the end; says how late the end is
-/// told.
+/// Joins while unstored text is on its way, shortly before the end. Returns how late the end comes.
 async fn lateness_of_the_end(tenant: &Tenant) -> Duration {
     let talk = tenant.conversation().await.id;
     let mut first = tenant.watch(&talk, None).await;
@@ -430,7 +429,7 @@ async fn lateness_of_the_end(tenant: &Tenant) -> Duration {
     stream.delta(&talk, "a", 0, "Not stored yet, ");
     first.until(|log| log.messages.first().is_some_and(|message| !message.content.is_empty())).await;
     let mut late = tenant.watch(&talk, None).await;
-    // This goes on where the late one does not stand.
+    // This continues after a point that the late watcher does not know.
     stream.delta(&talk, "a", 16, "nor is this.");
     first.until(|log| log.messages[0].content.len() == 28).await;
     stream.finish(&talk, "a", 28);
@@ -451,8 +450,8 @@ async fn who_comes_just_before_the_end_is_told_of_it_at_once() {
         lateness.push(lateness_of_the_end(&tenant).await);
     }
     lateness.sort_unstable();
-    // Without its care it would ask for text that is no more for more than a second, nearly every time. A
-    // machine that does much else may be slow, but not most of the time.
+    // Without its special handling it would nearly always ask for obsolete text for more than a second. A busy
+    // machine may be slow, but not most of the time.
     assert!(lateness[4] < Duration::from_millis(1_000), "{lateness:?}");
 }
 
@@ -465,7 +464,7 @@ async fn text_is_told_before_it_is_stored_and_acked() {
     let mut stream = tenant.stream().await;
     stream.start(&talk, "a").await;
     let sql = crm.sql().await;
-    // Nothing more is stored while this is held.
+    // Nothing more is stored while this lock is held.
     sql.run("BEGIN; LOCK TABLE message_pieces IN ACCESS EXCLUSIVE MODE").await;
     for number in 0..20_usize {
         stream.delta(&talk, "a", 2 * number, "ab");
@@ -503,7 +502,7 @@ async fn another_stream_that_goes_on_with_a_message_replaces_what_was_not_stored
     first.say(&talk, "a", 0, "One, ").await;
     let mut second = tenant.through(&replica).stream().await;
     assert_eq!(second.start(&talk, "a").await.durable_offset, 5);
-    // The first stream does not know yet. What it sends is shown, and then taken back.
+    // The first stream does not know yet. Its text is shown, and then taken back.
     first.delta(&talk, "a", 5, "nonsense");
     first.outcome().await.expect_err("taken over").is(Code::FailedPrecondition, "MESSAGE_NOT_STARTED");
     second.say(&talk, "a", 5, "two.").await;
@@ -524,7 +523,7 @@ async fn a_restart_is_told_as_a_snapshot_of_nothing() {
     let mut stream = tenant.stream().await;
     stream.start(&talk, "a").await;
     stream.say(&talk, "a", 0, "Yes, we do.").await;
-    // Something that is not stored when it begins anew.
+    // Text that is not stored when the message restarts.
     stream.delta(&talk, "a", 11, " Indeed");
     let (token, _) = {
         watch.until(|log| log.messages.first().is_some_and(|it| it.content.ends_with("eed"))).await;
@@ -540,7 +539,7 @@ async fn a_restart_is_told_as_a_snapshot_of_nothing() {
     stream.acked(22).await;
     let end = "finished 1 \"No, unfortunately not.\"";
     assert_eq!(names(&mut watch, 1).await, [end]);
-    // Without deltas it is told as a start again; by another replica it is found out, at the latest by its end.
+    // Without deltas the restart comes as another start; another replica notices it, at the latest by its end.
     assert_eq!(names(&mut brief, 3).await, ["started 1 \"\"", "started 1 \"\"", end]);
     far.until_closed(1).await;
     assert_eq!(far.log.messages, watch.log.messages);
@@ -554,7 +553,7 @@ async fn text_that_was_told_and_lost_is_taken_back_before_the_end() {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
     let sql = crm.sql().await;
-    // What is lost with the database is text that was told and is not committed.
+    // The database loses text that watchers have and that is not committed.
     sql.run("ALTER TABLE message_pieces ADD CHECK (text NOT LIKE '%lost%')").await;
     let mut watch = tenant.watch(&talk, None).await;
     let mut stream = tenant.stream().await;
@@ -566,7 +565,7 @@ async fn text_that_was_told_and_lost_is_taken_back_before_the_end() {
     stream.abort(&talk, "a").await;
     assert_eq!(names(&mut watch, 2).await, ["snapshot 1 \"Well, \"", "aborted 1 \"Well, \""]);
 
-    // The same stream goes on in other words of the same length.
+    // The same stream continues with other words of the same length.
     stream.start(&talk, "b").await;
     stream.delta(&talk, "b", 0, "lost!");
     watch.until(|log| log.messages.get(1).is_some_and(|it| it.content == "lost!")).await;
@@ -593,7 +592,7 @@ async fn what_is_written_through_one_replica_is_seen_through_the_other() {
     stream.start(&talk, "a").await;
     let long = "ä".repeat(20_000);
     stream.say(&talk, "a", 0, "Short, ").await;
-    // More than replicas tell each other at once.
+    // More than replicas send each other at once.
     stream.say(&talk, "a", 7, &long).await;
     stream.say(&talk, "a", 40_007, ".").await;
     stream.finish(&talk, "a", 40_008);
@@ -618,7 +617,7 @@ async fn what_nobody_tells_is_found_by_looking() {
     tenant.add(&talk, message("1", "Hello")).await.expect("added");
     watch.until_messages(1).await;
     let columns = columns(&sql, "conversation_messages").await;
-    // As a replica would that cannot tell: without a word.
+    // As from a replica that cannot send signals.
     for number in 2..=3 {
         sql.run(&format!(
             "BEGIN; INSERT INTO conversation_messages ({columns}) SELECT {columns} FROM (
@@ -690,7 +689,7 @@ async fn at_the_shutdown_a_watch_is_told_to_go_also_while_the_database_does_not_
     let sql = crm.sql().await;
     let talk = tenant.conversation().await.id;
     let mut watch = tenant.watch(&talk, None).await;
-    // From here on no page can be read, which is what the analysis makes the watch want.
+    // From here on no page can be read, which the analysis makes the watch do.
     sql.run("BEGIN; LOCK TABLE conversation_messages IN ACCESS EXCLUSIVE MODE").await;
     tenant.analyse(analysis(&talk)).await.expect("recorded");
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -761,8 +760,7 @@ async fn many_watchers_all_are_told_everything() {
     soon(reading.join_all()).await;
 }
 
-/// Whether a connection of the service comes to look at conversations in more than the time between
-/// two looks.
+/// Whether a connection of the service looks at conversations within more than the time between two looks.
 async fn is_looked_at(sql: &Sql, other: &Sql) -> bool {
     sql.run("BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE").await;
     let began = Instant::now();

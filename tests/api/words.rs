@@ -1,4 +1,4 @@
-//! Words of enums in the database: those of the contract, and those of a newer version.
+//! The words of enums in the database: those of the contract, and those of a newer version.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ struct Listed {
     words: BTreeSet<String>,
 }
 
-/// Every column of which a CHECK says that it has one of some words.
+/// Returns every column whose CHECK allows only some words.
 async fn listed(sql: &Sql) -> Vec<Listed> {
     let rows = sql
         .rows(
@@ -73,7 +73,7 @@ async fn every_list_of_words_is_that_of_an_enum_of_the_contract() {
     }
 }
 
-/// Whether the contract says that an RPC only reads, and it ends by itself.
+/// Whether an RPC only reads, by the contract, and ends by itself.
 fn only_reads(rpc: &MethodDescriptor) -> bool {
     let options = rpc.options();
     let level = options.get_field_by_name("idempotency_level").expect("an option").into_owned();
@@ -101,7 +101,7 @@ async fn words_of_a_newer_version_are_passed_over_by_everything_that_reads() {
     for check in &checks {
         sql.run(check).await;
     }
-    // All of a customer's consents get the same channel, of which there is one each.
+    // All consents of a customer get the same channel, and each channel has one.
     sql.run(
         "DELETE FROM customer_consents a USING customer_consents b
          WHERE a.tenant_id = b.tenant_id AND a.customer_id = b.customer_id AND a.channel > b.channel",
@@ -132,7 +132,7 @@ async fn words_of_a_newer_version_are_passed_over_by_everything_that_reads() {
     watch.until_messages(1).await;
     assert_eq!(watch.log.messages[0].role, 0);
 
-    // What would lose the word is left to a replica that knows it.
+    // A change that would lose the word is left to a replica that knows it.
     let change = Customer { id: about.customer.clone(), city: "Bonn".to_owned(), ..Default::default() };
     let refused = tenant.update(change, &[]).await.expect_err("its status is not known here");
     refused.is(Code::Unavailable, "NEWER_VERSION");

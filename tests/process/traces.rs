@@ -180,7 +180,7 @@ async fn batches_link_to_their_streams_and_no_span_has_what_a_client_says() {
     assert!(!collector.told().to_lowercase().contains(&BIRD.to_lowercase()), "{}", collector.told());
 }
 
-/// Checks that calls are answered and the program ends in time, whatever is at this endpoint. Returns the log.
+/// Checks that calls are answered and the program ends in time, with any server at this endpoint. Returns the log.
 async fn is_none_the_worse(endpoint: &str) -> String {
     let scratch = Scratch::new();
     let server = start(&scratch, endpoint, &[("OTEL_BSP_MAX_QUEUE_SIZE", "4")]);

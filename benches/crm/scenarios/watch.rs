@@ -74,7 +74,7 @@ pub(super) async fn open_whole(
     conversation_id: String,
     include_deltas: bool,
 ) -> Result<Events> {
-    // So nothing is missed, whatever "from now on" means while the request is on its way.
+    // So nothing is missed: "from now on" would leave out events while the request is on its way.
     let start = Some(Start::AfterSequence(0));
     open(channel, tenant, WatchConversationRequest { conversation_id, start, include_deltas }).await
 }

@@ -21,7 +21,7 @@ const HASH_BLOCK: usize = 16 * 1024;
 /// The prefix of directories of unfinished downloads.
 const UNFINISHED: &str = "unfinished-";
 
-/// The packages for this machine, best first; only those of the `wanted` major version if there is one.
+/// The packages for this machine, best first; with `wanted`, only those of this major version.
 pub(super) fn packages(wanted: Option<u32>) -> impl Iterator<Item = &'static Package> {
     PACKAGES.iter().filter(move |package| {
         package.os == env::consts::OS

@@ -138,7 +138,8 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, dir)| dir).collect()
 }
 
-/// Runs `postgres --version` as the account that will run it, which also catches missing libraries and closed directories.
+/// Runs `postgres --version` as the account that will run it. This also detects missing libraries and closed
+/// directories.
 fn probe(account: &Account, dir: &Path, wanted: Option<u32>) -> Result<Installation, String> {
     let bin_dir = fs::canonicalize(dir).map_err(|error| error.to_string())?;
     if !bin_dir.join("initdb").is_file() {

@@ -41,10 +41,10 @@ use find::Installation;
 use server::Server;
 use storage::Place;
 
-/// What to start.
+/// The settings of [`Embedded::start`].
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the data lies.
+    /// The place of the data.
     pub storage: Storage,
     /// Where `postgres` and `initdb` are; `None` to search for them.
     pub bin_dir: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub struct Options {
     pub max_connections: u16,
 }
 
-/// Where the data lies, and for how long.
+/// The place of the data, and how long it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
     /// In this directory, created if needed, and kept between runs.
@@ -178,7 +178,7 @@ impl Embedded {
         &self.binaries.version
     }
 
-    /// Where its binaries are.
+    /// The directory of its binaries.
     #[must_use]
     pub fn bin_dir(&self) -> &Path {
         &self.binaries.bin_dir

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::error::EmbeddedError;
 
-/// A fast shutdown writes a checkpoint, which a slow disk may need this long for.
+/// A fast shutdown writes a checkpoint, which may take this long on a slow disk.
 const FAST_LIMIT: Duration = Duration::from_secs(20);
 /// An immediate shutdown writes nothing; after this the process is killed.
 const IMMEDIATE_LIMIT: Duration = Duration::from_secs(5);

@@ -23,7 +23,7 @@ const START_LIMIT: Duration = Duration::from_mins(5);
 const READY_POLL: Duration = Duration::from_millis(3);
 /// Another process may take the free port before Postgres does; five times in a row is not bad luck.
 const PORT_TRIES: u32 = 5;
-/// A fast shutdown writes a checkpoint, which a slow disk may need this long for.
+/// A fast shutdown writes a checkpoint, which may take this long on a slow disk.
 const FAST_LIMIT: Duration = Duration::from_secs(20);
 /// An immediate shutdown writes nothing.
 const IMMEDIATE_LIMIT: Duration = Duration::from_secs(5);

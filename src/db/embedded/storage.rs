@@ -3,9 +3,9 @@
 //! ```text
 //! <data-dir>/lock            held (flock) for the life of the handle; says who holds it
 //! <data-dir>/password        the superuser's password, mode 0600
-//! <data-dir>/pgdata          the Postgres data directory, whole or not there
-//! <data-dir>/pgdata.new-*    one that is being made, or that was when its maker was killed
-//! <data-dir>/postgres.log    of this run; postgres.log.1 is of the run before
+//! <data-dir>/pgdata          the Postgres data directory, complete or missing
+//! <data-dir>/pgdata.new-*    an unfinished one, which a killed process may have left
+//! <data-dir>/postgres.log    the log of this run; postgres.log.1 is that of the previous run
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};

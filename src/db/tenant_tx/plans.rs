@@ -41,8 +41,8 @@ impl TenantTx {
     }
 
     /// From here on rows are found by index and added up in the cheapest way, and plans are for the actual values.
-    /// For numbers that are made of many rows: never so many that a whole table should be read. Compiling such a
-    /// statement would take longer than running it.
+    /// For numbers that are made of many rows, but always of a small part of a table. Compiling such a statement
+    /// would take longer than running it.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The audit log in few words.
+//! Helpers for the audit log.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ impl Tenant {
         Ok(self.audit().list_audit_events(request).await?.into_inner())
     }
 
-    /// All events that a request asks for, page by page.
+    /// Returns all events of a request, page by page.
     pub(crate) async fn events(&self, mut request: ListAuditEventsRequest) -> Vec<AuditEvent> {
         let mut events = Vec::new();
         loop {
@@ -29,17 +29,18 @@ impl Tenant {
         }
     }
 
-    /// The events of a method.
+    /// Returns the events of a method.
     pub(crate) async fn events_of(&self, method: &str) -> Vec<AuditEvent> {
         self.events(ListAuditEventsRequest { method: method.to_owned(), ..Default::default() }).await
     }
 
-    /// The one event of the call that was answered with this error, which comes a little later.
+    /// Returns the single event of the call that failed with this error. The event comes a little
+    /// later.
     pub(crate) async fn event_of_error(&self, error: &Status) -> AuditEvent {
         self.events_of_errors([error]).await.remove(0)
     }
 
-    /// The one event of each call that was answered with one of these errors.
+    /// Returns the single event of each call that failed with one of these errors.
     pub(crate) async fn events_of_errors(
         &self,
         errors: impl IntoIterator<Item = &Status>,
@@ -59,7 +60,7 @@ impl Tenant {
     }
 }
 
-/// The id of the call that was answered with this error.
+/// Returns the id of the call that failed with this error.
 fn call_id(error: &Status) -> String {
     error.get_error_details().request_info().expect("the id of the call").request_id.clone()
 }

@@ -1,4 +1,4 @@
-//! Campaigns in few words.
+//! Helpers for campaigns.
 
 use crm_backend::pb::assign_customers_request::Customers;
 use crm_backend::pb::{
@@ -20,17 +20,17 @@ use tonic_types::pb as google_rpc;
 use super::Tenant;
 use super::customers::mask;
 
-/// A campaign to create, of this name.
+/// Returns a campaign of this name, to be created.
 pub(crate) fn planned(name: &str) -> Campaign {
     Campaign { name: name.to_owned(), ..Default::default() }
 }
 
-/// The campaign with a status.
+/// Returns the campaign with a status.
 pub(crate) fn as_status(campaign: &Campaign, status: CampaignStatus) -> Campaign {
     Campaign { id: campaign.id.clone(), status: status.into(), ..Default::default() }
 }
 
-/// An event to record, of this moment.
+/// Returns an event of this moment, to be recorded.
 pub(crate) fn event(event_id: &str, customer_id: &str, kind: CampaignEventKind) -> CampaignEvent {
     CampaignEvent {
         event_id: event_id.to_owned(),
@@ -40,7 +40,7 @@ pub(crate) fn event(event_id: &str, customer_id: &str, kind: CampaignEventKind) 
     }
 }
 
-/// The same at a time, e.g. `2026-03-29T01:30:00Z`.
+/// The same at a given time, e.g. `2026-03-29T01:30:00Z`.
 pub(crate) fn event_at(
     event_id: &str,
     customer_id: &str,
@@ -50,23 +50,23 @@ pub(crate) fn event_at(
     CampaignEvent { occur_time: Some(at(time)), ..event(event_id, customer_id, kind) }
 }
 
-/// A time.
+/// Parses a time.
 pub(crate) fn at(text: &str) -> prost_types::Timestamp {
     text.parse().expect("a time")
 }
 
-/// An amount.
+/// Returns an amount.
 pub(crate) fn money(currency_code: &str, units: i64, nanos: i32) -> Money {
     Money { currency_code: currency_code.to_owned(), units, nanos }
 }
 
-/// So many euros.
+/// Returns an amount of euros.
 pub(crate) fn euros(units: i64) -> Money {
     money("EUR", units, 0)
 }
 
 impl Tenant {
-    /// A new campaign of this name.
+    /// Creates a campaign of this name.
     pub(crate) async fn campaign(&self, name: &str) -> Campaign {
         self.plan(planned(name)).await.expect("a campaign")
     }
@@ -90,7 +90,7 @@ impl Tenant {
         Ok(self.campaigns().list_campaigns(request).await?.into_inner())
     }
 
-    /// Changes the fields of a campaign that `paths` names; with no paths, those that are set.
+    /// Changes the fields of a campaign that `paths` names; without paths, the fields that are set.
     pub(crate) async fn revise_campaign(&self, wanted: Campaign, paths: &[&str]) -> Result<Campaign, Status> {
         let update_mask = (!paths.is_empty()).then(|| mask(paths));
         let request = UpdateCampaignRequest { campaign: Some(wanted), update_mask, ..Default::default() };
@@ -157,7 +157,7 @@ impl Tenant {
         Ok(self.campaigns().list_campaign_customers(request).await?.into_inner())
     }
 
-    /// Whom a campaign is for, page by page.
+    /// Returns the customers of a campaign, page by page.
     pub(crate) async fn assignments(&self, campaign_id: &str) -> Vec<CampaignCustomer> {
         let mut request = ListCampaignCustomersRequest {
             campaign_id: campaign_id.to_owned(),
@@ -175,7 +175,7 @@ impl Tenant {
         }
     }
 
-    /// How far a customer has come that a campaign is for.
+    /// Returns the status of a customer in a campaign.
     pub(crate) async fn progress(&self, campaign_id: &str, customer_id: &str) -> AssignmentStatus {
         let request = ListCampaignCustomersRequest {
             campaign_id: campaign_id.to_owned(),
@@ -213,7 +213,7 @@ impl Tenant {
         Ok(self.campaigns().list_campaign_events(request).await?.into_inner())
     }
 
-    /// All pages of a list.
+    /// Returns all pages of a list.
     pub(crate) async fn all_events(&self, mut request: ListCampaignEventsRequest) -> Vec<CampaignEvent> {
         let mut events = Vec::new();
         loop {
@@ -296,7 +296,7 @@ impl Outcome for InterestEventResult {
     }
 }
 
-/// Why an event was refused.
+/// Returns why an event was refused.
 #[track_caller]
 pub(crate) fn refusal<R: Outcome + std::fmt::Debug>(result: &R) -> Status {
     let error = result.error().unwrap_or_else(|| panic!("not refused: {result:?}"));

@@ -1,28 +1,28 @@
-//! A Citus that runs beside the tests, where `CRM_TEST_CITUS_URL` names a database of its coordinator that knows its
-//! workers. Then every test has a database of its own on all of its nodes.
+//! A Citus cluster for tests, if `CRM_TEST_CITUS_URL` names a database of its coordinator that knows its workers.
+//! Then every test has a database of its own on all nodes.
 
 use crm_backend::db::{Target, migrate};
 use tokio_postgres::error::SqlState;
 
 use super::postgres::Sql;
 
-/// Names the coordinator.
+/// The variable with the coordinator.
 const VARIABLE: &str = "CRM_TEST_CITUS_URL";
 
-/// Shards of a table: enough that tenants of a test are on different nodes, and few, since each test makes all.
+/// The shards of a table: enough that tenants of a test are on different nodes, and few, since each test creates all.
 const SHARDS: u32 = 4;
 
-/// How often a database is tried to be dropped. Postgres waits some seconds each time for sessions to end.
+/// How often dropping a database is tried. Each time Postgres waits some seconds for sessions to end.
 const DROP_ATTEMPTS: u32 = 20;
 
-/// The nodes, by a database that is on each.
+/// The nodes, each as the URL of a database there.
 pub(crate) struct Citus {
     coordinator: url::Url,
     workers: Vec<url::Url>,
 }
 
 impl Citus {
-    /// The one that the environment names.
+    /// Returns the cluster that the environment names.
     pub(crate) async fn of_environment() -> Option<Self> {
         let url = std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())?;
         let coordinator: url::Url = url.parse().expect("a URL");
@@ -41,12 +41,12 @@ impl Citus {
         Some(Self { coordinator, workers })
     }
 
-    /// Whether the tests run against one.
+    /// Whether the tests run on Citus.
     pub(crate) fn is_there() -> bool {
         std::env::var(VARIABLE).is_ok_and(|url| !url.is_empty())
     }
 
-    /// Says that a test has nothing to run against; false where there is a Citus.
+    /// Prints that a test needs Citus, and returns true if there is none.
     pub(crate) fn is_missing() -> bool {
         if !Self::is_there() {
             println!("SKIPPED: {VARIABLE} names no coordinator of Citus");
@@ -54,7 +54,7 @@ impl Citus {
         !Self::is_there()
     }
 
-    /// Says that a test is about one Postgres and no Citus; false where there is no Citus.
+    /// Prints that a test is for a single Postgres, and returns true if there is Citus.
     pub(crate) fn is_another(what: &str) -> bool {
         if Self::is_there() {
             println!("SKIPPED: {what} of one Postgres, and not of Citus");
@@ -62,12 +62,12 @@ impl Citus {
         Self::is_there()
     }
 
-    /// Where a database is.
+    /// Returns the URL of a database.
     pub(crate) fn url_of(&self, database: &str) -> String {
         of(&self.coordinator, database)
     }
 
-    /// Makes a database on every node, which know each other.
+    /// Creates a database on every node, and connects the nodes.
     pub(crate) async fn create(&self, database: &str) {
         for node in self.nodes() {
             Sql::connect(node.as_str()).await.run(&format!("CREATE DATABASE {database}")).await;
@@ -84,14 +84,14 @@ impl Citus {
         sql.run(&format!("ALTER DATABASE {database} SET citus.shard_count = {SHARDS}")).await;
     }
 
-    /// Makes a database whose tables are distributed, from which others can be copied.
+    /// Creates a database with distributed tables, as a template for copies.
     pub(crate) async fn create_template(&self, database: &str) {
         self.create(database).await;
         let target = Target::parse(&self.url_of(database)).expect("a URL");
         migrate::run(&target).await.expect("the migrations run");
         let distributed = migrate::distribute(&target).await.expect("the tables are distributed");
         assert_eq!(distributed.left, Vec::<String>::new(), "the user of {VARIABLE} is a superuser");
-        // A database that is connected to cannot be copied, and Citus connects to its own.
+        // A database with connections cannot be copied, and Citus connects to its own databases.
         for node in self.nodes() {
             let admin = Sql::connect(node.as_str()).await;
             admin.run(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await;
@@ -103,13 +103,13 @@ impl Citus {
         }
     }
 
-    /// Copies a database on every node: each has its part of it.
+    /// Copies a database on every node: each node has its part.
     pub(crate) async fn copy(&self, template: &str, database: &str) {
         for node in self.nodes() {
             let admin = Sql::connect(node.as_str()).await;
             admin.run(&format!("CREATE DATABASE {database} TEMPLATE {template}")).await;
         }
-        // What is set for a database is not copied with it.
+        // Settings of a database are not copied with it.
         let admin = Sql::connect(self.coordinator.as_str()).await;
         admin.run(&format!("ALTER DATABASE {database} SET citus.propagate_set_commands = 'local'")).await;
         admin.run(&format!("ALTER DATABASE {database} SET citus.shard_count = {SHARDS}")).await;
@@ -119,7 +119,7 @@ impl Citus {
     ///
     /// # Errors
     ///
-    /// What Postgres said to the last of [`DROP_ATTEMPTS`].
+    /// The answer of Postgres to the last of [`DROP_ATTEMPTS`].
     pub(crate) async fn drop(&self, database: &str) -> Result<(), String> {
         for node in self.nodes() {
             drop_from(node, database).await?;
@@ -127,18 +127,18 @@ impl Citus {
         Ok(())
     }
 
-    /// Where the workers' parts of a database are.
+    /// Returns the URLs of the workers' parts of a database.
     pub(crate) fn urls_of_workers(&self, database: &str) -> Vec<String> {
         self.workers.iter().map(|worker| of(worker, database)).collect()
     }
 
-    /// The coordinator last: it refers to the others.
+    /// The coordinator comes last, because it refers to the others.
     fn nodes(&self) -> impl Iterator<Item = &url::Url> {
         self.workers.iter().chain([&self.coordinator])
     }
 }
 
-/// Drops a database from a node. A daemon of Citus may connect to it meanwhile, so this is tried several times.
+/// Drops a database from a node. A Citus daemon may connect to it meanwhile, so this is tried several times.
 async fn drop_from(node: &url::Url, database: &str) -> Result<(), String> {
     let admin = Sql::connect(node.as_str()).await;
     let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
@@ -153,15 +153,15 @@ async fn drop_from(node: &url::Url, database: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Ends the transactions that a coordinator prepared on a node and did not come to commit: a connection that was cut
-/// leaves them to a daemon, and until then they hold the database.
+/// Ends the transactions that a coordinator prepared on a node and never committed. After a lost connection a daemon
+/// would end them, and until then they block the database.
 async fn roll_back_prepared(node: &url::Url, admin: &Sql, database: &str) {
     let prepared = format!("SELECT gid FROM pg_prepared_xacts WHERE database = '{database}'");
     let prepared = admin.texts(&prepared).await;
     if prepared.is_empty() {
         return;
     }
-    // FORCE has ended the other sessions, and only a session of the same database may do this.
+    // FORCE has ended the other sessions, and only a session of the same database can do this.
     let sql = Sql::connect(&of(node, database)).await;
     for transaction in prepared {
         // The daemon may have been faster.

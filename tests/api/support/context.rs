@@ -1,4 +1,4 @@
-//! Contexts in few words, and a judge of them that shares nothing with the service.
+//! Helpers for contexts, and a check of them that shares no code with the service.
 
 use crm_backend::pb::{
     ActionStatus, BrandVoice, BusinessContext, ChatToolCall, ContentPreferences, ContextFormat,
@@ -11,17 +11,17 @@ use tonic::Status;
 
 use super::Tenant;
 
-/// A context of 4,000 tokens.
+/// Returns a request for a context of 4,000 tokens.
 pub(crate) fn of(customer_id: &str) -> GetAiContextRequest {
     GetAiContextRequest { customer_id: customer_id.to_owned(), ..Default::default() }
 }
 
-/// So many minutes after nine o'clock on a day in 2026.
+/// Returns a time: this many minutes after nine o'clock on a day in 2026.
 pub(crate) fn at(minutes: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds: 1_779_699_600 + minutes * 60, nanos: 0 })
 }
 
-/// A message that was said so many minutes after nine.
+/// Returns a message of this many minutes after nine.
 pub(crate) fn said(role: MessageRole, minutes: i64, content: &str) -> Message {
     Message {
         message_key: format!("{minutes}"),
@@ -32,7 +32,7 @@ pub(crate) fn said(role: MessageRole, minutes: i64, content: &str) -> Message {
     }
 }
 
-/// Something that was done for a message.
+/// Returns an action of a message.
 pub(crate) fn action(name: &str, status: ActionStatus, result: &str) -> MessageAction {
     MessageAction {
         name: name.to_owned(),
@@ -43,7 +43,7 @@ pub(crate) fn action(name: &str, status: ActionStatus, result: &str) -> MessageA
     }
 }
 
-/// A customer about whom much is known.
+/// Returns a customer about whom much is known.
 pub(crate) fn cafe() -> Customer {
     let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
     Customer {
@@ -73,7 +73,7 @@ pub(crate) fn cafe() -> Customer {
     }
 }
 
-/// An analysis with a summary and an objection in this state.
+/// Returns an analysis with a summary and an objection in this state.
 pub(crate) fn analysis(conversation_id: &str, covers: i32, status: ObjectionStatus) -> ConversationAnalysis {
     ConversationAnalysis {
         conversation_id: conversation_id.to_owned(),
@@ -94,7 +94,7 @@ impl Tenant {
         Ok(self.customers().get_ai_context(request).await?.into_inner())
     }
 
-    /// A conversation with a customer that began so many minutes after nine, with these messages.
+    /// Creates a conversation that began this many minutes after nine, with these messages.
     pub(crate) async fn talk(&self, customer_id: &str, minutes: i64, messages: Vec<Message>) -> String {
         let request = Conversation {
             customer_id: customer_id.to_owned(),
@@ -109,7 +109,7 @@ impl Tenant {
         id
     }
 
-    /// Writes down what came of a conversation, and what is left to do.
+    /// Records the outcome of a conversation, and the next step.
     pub(crate) async fn conclude(&self, id: &str, outcome: ConversationOutcome, to_do: &str) {
         let mut conversation = self.read(id).await.expect("the conversation");
         conversation.set_outcome(outcome);
@@ -119,7 +119,7 @@ impl Tenant {
     }
 }
 
-/// Tokens of a text, by the reference of the encoding.
+/// Counts the tokens of a text by the reference implementation.
 pub(crate) fn tokens(tokenizer: Tokenizer, text: &str) -> i32 {
     let encoding = match tokenizer {
         Tokenizer::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
@@ -128,7 +128,7 @@ pub(crate) fn tokens(tokenizer: Tokenizer, text: &str) -> i32 {
     i32::try_from(encoding.encode_ordinary(text).len()).expect("a short text")
 }
 
-/// Tokens of all that a context says, counted anew.
+/// Counts all tokens of a context again.
 pub(crate) fn recount(context: &GetAiContextResponse, format: ContextFormat) -> i32 {
     let tokenizer = context.tokenizer();
     match format {
@@ -155,7 +155,7 @@ pub(crate) fn recount(context: &GetAiContextResponse, format: ContextFormat) -> 
     }
 }
 
-/// How much of a section is left out, as a context says.
+/// Returns how much of a section was left out, by the context's explanation.
 pub(crate) fn omitted(
     context: &GetAiContextResponse,
     section: ContextSectionKind,

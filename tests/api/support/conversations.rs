@@ -1,4 +1,4 @@
-//! Conversations and their messages in few words.
+//! Helpers for conversations and messages.
 
 use std::future::Future;
 
@@ -18,7 +18,7 @@ use super::customers::mask;
 use super::raw::unary;
 use super::{Tenant, soon};
 
-/// A message of the customer's, under this key.
+/// Returns a customer's message with this key.
 pub(crate) fn message(key: &str, content: &str) -> Message {
     Message {
         message_key: key.to_owned(),
@@ -28,7 +28,7 @@ pub(crate) fn message(key: &str, content: &str) -> Message {
     }
 }
 
-/// Opens a message of the AI's, written by this producer.
+/// Starts an AI message, written by this producer.
 pub(crate) fn start(key: &str, producer: &str) -> Command {
     Command::Start(MessageStart {
         message_key: key.to_owned(),
@@ -38,7 +38,7 @@ pub(crate) fn start(key: &str, producer: &str) -> Command {
     })
 }
 
-/// Begins a message of the AI's anew, written by this producer.
+/// Restarts an AI message, written by this producer.
 pub(crate) fn restart(key: &str, producer: &str) -> Command {
     Command::Start(MessageStart {
         message_key: key.to_owned(),
@@ -55,19 +55,19 @@ pub(crate) fn delta(key: &str, offset: usize, text: &str) -> Command {
     Command::Delta(MessageDelta { message_key: key.to_owned(), offset, text: text.to_owned() })
 }
 
-/// Closes a message with so many bytes.
+/// Finishes a message with this many bytes.
 pub(crate) fn finish(key: &str, length: usize) -> Command {
     let length = i32::try_from(length).expect("a short text");
     Command::Finish(MessageFinish { message_key: key.to_owned(), length, ..Default::default() })
 }
 
-/// Gives a message up.
+/// Aborts a message.
 pub(crate) fn abort(key: &str) -> Command {
     Command::Abort(MessageAbort { message_key: key.to_owned() })
 }
 
 impl Tenant {
-    /// A new conversation with a new customer.
+    /// Creates a conversation with a new customer.
     pub(crate) async fn conversation(&self) -> Conversation {
         let customer_id = self.customer("Café Zoë").await.id;
         self.open(Conversation { customer_id, ..Default::default() }).await.expect("a conversation")
@@ -85,7 +85,8 @@ impl Tenant {
         Ok(response.conversation.expect("the conversation"))
     }
 
-    /// Changes the fields of a conversation that `paths` names; with no paths, those that are set.
+    /// Changes the fields of a conversation that `paths` names; without paths, the fields that are
+    /// set.
     pub(crate) async fn revise(&self, wanted: Conversation, paths: &[&str]) -> Result<Conversation, Status> {
         let update_mask = (!paths.is_empty()).then(|| mask(paths));
         let request =
@@ -104,7 +105,7 @@ impl Tenant {
         Ok(response.conversation.expect("the conversation"))
     }
 
-    /// Ends a conversation and says no more about it.
+    /// Ends a conversation without further fields.
     pub(crate) async fn finish(&self, id: &str) -> Conversation {
         self.end(EndConversationRequest { id: id.to_owned(), ..Default::default() }).await.expect("ended")
     }
@@ -116,7 +117,7 @@ impl Tenant {
         Ok(self.conversations().list_conversations(request).await?.into_inner())
     }
 
-    /// All pages of a list.
+    /// Returns all pages of a list.
     pub(crate) async fn all_conversations(&self, mut request: ListConversationsRequest) -> Vec<Conversation> {
         let mut conversations = Vec::new();
         request.page_size = 500;
@@ -131,7 +132,7 @@ impl Tenant {
         }
     }
 
-    /// Adds a message, and says whether it was there already.
+    /// Adds a message, and returns whether it existed already.
     pub(crate) async fn add(&self, id: &str, message: Message) -> Result<(Message, bool), Status> {
         let request = CreateMessageRequest {
             conversation_id: id.to_owned(),
@@ -162,7 +163,7 @@ impl Tenant {
         Ok(self.conversations().list_messages(request).await?.into_inner())
     }
 
-    /// All messages of a conversation in their order, read by pages of this size.
+    /// Returns all messages of a conversation in order, read in pages of this size.
     pub(crate) async fn messages(&self, id: &str, page_size: i32) -> Vec<Message> {
         let mut request =
             ListMessagesRequest { conversation_id: id.to_owned(), page_size, ..Default::default() };
@@ -186,7 +187,7 @@ impl Tenant {
         Ok(response.analysis.expect("the analysis"))
     }
 
-    /// An AddMessage stream.
+    /// Opens an AddMessage stream.
     pub(crate) async fn stream(&self) -> Stream {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let outgoing = UnboundedReceiverStream::new(outgoing);
@@ -202,7 +203,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Sends a message without waiting for its answer; an empty id means the conversation before.
+    /// Sends a message without waiting for its answer; an empty id means the previous conversation.
     pub(crate) fn send(&self, conversation_id: &str, message: Message) {
         self.send_request(AddMessageRequest {
             conversation_id: conversation_id.to_owned(),
@@ -210,7 +211,7 @@ impl Stream {
         });
     }
 
-    /// Sends what is to be done with messages in progress.
+    /// Sends commands for messages in progress.
     pub(crate) fn tell(&self, conversation_id: &str, actions: impl IntoIterator<Item = Command>) {
         for action in actions {
             let conversation_id = conversation_id.to_owned();
@@ -218,7 +219,7 @@ impl Stream {
         }
     }
 
-    /// The next answer, which is an ack of so much text.
+    /// Returns the next answer, which must be an ack of this much text.
     #[track_caller]
     pub(crate) fn acked(&mut self, length: usize) -> impl Future<Output = MessageAck> {
         let caller = std::panic::Location::caller();
@@ -246,22 +247,22 @@ impl Stream {
 
     pub(crate) fn send_request(&self, request: AddMessageRequest) {
         let requests = self.requests.as_ref().expect("the sending side is open");
-        // A stream that has ended says so where its answer is read.
+        // If the stream has ended, reading its answers shows it.
         let _ = requests.send(request);
     }
 
-    /// Says that no more requests come.
+    /// Closes the sending side.
     pub(crate) fn close(&mut self) {
         self.requests = None;
     }
 
-    /// The next answer; nothing when the stream ended with OK.
+    /// Returns the next answer; `None` if the stream ended with OK.
     pub(crate) async fn answer(&mut self) -> Result<Option<Answer>, Status> {
         let response = soon(self.responses.message()).await?;
         Ok(response.map(|response| response.result.expect("an answer")))
     }
 
-    /// The next answer, which is an ack or an error.
+    /// Returns the next answer, which is an ack or an error.
     pub(crate) async fn outcome(&mut self) -> Result<MessageAck, Status> {
         match self.answer().await.expect("the stream lives") {
             Some(Answer::Ack(ack)) => Ok(ack),

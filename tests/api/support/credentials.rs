@@ -1,4 +1,4 @@
-//! Credentials in few words.
+//! Helpers for credentials.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -19,16 +19,16 @@ use super::{Crm, Settings, Tenant};
 pub(crate) const ISSUER: &str = "https://issuer.example";
 pub(crate) const AUDIENCE: &str = "crm";
 
-/// A bound that a test can wait for, and that is kept on a slow machine.
+/// A bound that tests can wait for, and that a slow machine can keep.
 pub(crate) const SOON: Duration = Duration::from_millis(500);
 
-/// Bounds that a test can wait for.
+/// Returns bounds that tests can wait for.
 pub(crate) fn bounds() -> Bounds {
     let jwks_refresh = Duration::from_secs(3600);
     Bounds { revocation: SOON, jwks_refresh, jwks_pause: Duration::ZERO, ..Bounds::default() }
 }
 
-/// The settings of a server that was told this.
+/// Returns the settings of a server with these arguments.
 pub(crate) fn config(arguments: &[&str]) -> AuthConfig {
     let arguments = ["crm-backend", "--jwt-leeway", "0"].iter().chain(arguments);
     match Cli::try_parse_from(arguments).expect("settings").into_command() {
@@ -40,30 +40,30 @@ pub(crate) fn config(arguments: &[&str]) -> AuthConfig {
     }
 }
 
-/// Settings of callers with tokens whose keys come from there.
+/// Returns settings for tokens, with the keys from these arguments.
 pub(crate) fn tokens_by(arguments: &[&str]) -> AuthConfig {
     config(&[&["--auth", "jwt", "--jwt-issuer", ISSUER, "--jwt-audience", AUDIENCE], arguments].concat())
 }
 
-/// Settings of a service that takes this as proof.
+/// Returns the settings of a service that requires these credentials.
 pub(crate) async fn asking(auth: &AuthConfig, bounds: Bounds) -> Settings {
     let authenticator = Authenticator::open(auth, bounds).await.expect("good settings");
     Settings { authenticator, ..Settings::default() }
 }
 
-/// A service whose callers need keys.
+/// Starts a service that requires keys.
 pub(crate) async fn with_keys() -> Crm {
     Crm::with(asking(&config(&["--auth", "api-key"]), bounds()).await).await
 }
 
-/// A service whose callers need tokens, signed by this key.
+/// Starts a service that requires tokens signed by this key.
 pub(crate) async fn with_tokens(key: &SigningKey) -> Crm {
     let files = Files::new();
     let set = files.write("keys.json", jwks(&[key]));
     Crm::with(asking(&tokens_by(&["--jwt-jwks-file", &set]), bounds()).await).await
 }
 
-/// Files of a test.
+/// The files of a test.
 pub(crate) struct Files(TempDir);
 
 impl Files {
@@ -71,7 +71,7 @@ impl Files {
         Self(tempfile::tempdir().expect("a directory"))
     }
 
-    /// Writes a file, and gives its path.
+    /// Writes a file, and returns its path.
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
         let path: PathBuf = self.0.path().join(name);
         std::fs::write(&path, text).expect("written");
@@ -79,13 +79,13 @@ impl Files {
     }
 }
 
-/// Seconds since 1970, some time from now.
+/// Returns a time relative to now, in seconds since 1970.
 pub(crate) fn in_seconds(seconds: i64) -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     i64::try_from(now.as_secs()).expect("a near time") + seconds
 }
 
-/// The claims of somebody who may do all this for a tenant, for an hour.
+/// Returns the claims of a token that grants these scopes for a tenant, for an hour.
 pub(crate) fn claims(tenant: Uuid, scope: &str) -> Value {
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "sub": "zoe", "exp": in_seconds(3600),
@@ -93,7 +93,7 @@ pub(crate) fn claims(tenant: Uuid, scope: &str) -> Value {
     })
 }
 
-/// The same with another value for one of them; null leaves it out.
+/// The same with another value for one claim; null removes it.
 pub(crate) fn claims_but(tenant: Uuid, name: &str, value: Value) -> Value {
     let mut claims = claims(tenant, "read write");
     let all = claims.as_object_mut().expect("an object");
@@ -108,7 +108,7 @@ pub(crate) fn claims_but(tenant: Uuid, name: &str, value: Value) -> Value {
 pub(crate) const ALL: [AccessScope; 3] = [AccessScope::Read, AccessScope::Write, AccessScope::Admin];
 
 impl Crm {
-    /// A key for a tenant, and its id.
+    /// Creates a key for a tenant, and returns it with its id.
     pub(crate) async fn key(
         &self,
         tenant: &Tenant,
@@ -127,7 +127,7 @@ impl Crm {
         (key.id, secret.expose().to_owned())
     }
 
-    /// A new tenant, as somebody with a key for it.
+    /// Returns a new tenant, for a client with a key for it.
     pub(crate) async fn tenant_with_key(&self) -> Tenant {
         let tenant = self.tenant();
         let (_, secret) = self.key(&tenant, ALL, None).await;

@@ -1,4 +1,4 @@
-//! Customers in few words.
+//! Helpers for customers.
 
 use crm_backend::pb::{
     CreateCustomerRequest, Customer, CustomerView, DeleteCustomerRequest, GetCustomerRequest,
@@ -10,33 +10,33 @@ use uuid::Uuid;
 
 use super::Tenant;
 
-/// A customer to create, of this name.
+/// Returns a customer of this name, to be created.
 pub(crate) fn named(business_name: &str) -> Customer {
     Customer { business_name: business_name.to_owned(), ..Default::default() }
 }
 
-/// The request that creates a customer.
+/// Returns the request that creates a customer.
 pub(crate) fn creation(customer: Customer) -> CreateCustomerRequest {
     CreateCustomerRequest { customer: Some(customer), request_id: String::new() }
 }
 
-/// The request that creates a customer, and may be sent again.
+/// Returns the request that creates a customer, and that may be retried.
 pub(crate) fn repeatable(customer: Customer) -> CreateCustomerRequest {
     CreateCustomerRequest { request_id: Uuid::new_v4().to_string(), ..creation(customer) }
 }
 
-/// A mask of these paths.
+/// Returns a mask of these paths.
 pub(crate) fn mask(paths: &[&str]) -> FieldMask {
     FieldMask { paths: paths.iter().map(ToString::to_string).collect() }
 }
 
-/// The names of customers, in their order.
+/// Returns the names of customers, in order.
 pub(crate) fn names(customers: &[Customer]) -> Vec<&str> {
     customers.iter().map(|customer| customer.business_name.as_str()).collect()
 }
 
 impl Tenant {
-    /// A new customer of this name.
+    /// Creates a customer of this name.
     pub(crate) async fn customer(&self, business_name: &str) -> Customer {
         self.create(named(business_name)).await.expect("a customer")
     }
@@ -56,14 +56,14 @@ impl Tenant {
         Ok(self.customers().get_customer(request).await?.into_inner().customer.expect("the customer"))
     }
 
-    /// A page of a list, of whole customers unless the request says otherwise.
+    /// Returns a page of a list, with whole customers unless the request says otherwise.
     pub(crate) async fn list(&self, request: ListCustomersRequest) -> Result<ListCustomersResponse, Status> {
         let view = if request.view == 0 { CustomerView::Full.into() } else { request.view };
         let request = ListCustomersRequest { view, ..request };
         Ok(self.customers().list_customers(request).await?.into_inner())
     }
 
-    /// All pages of a list.
+    /// Returns all pages of a list.
     pub(crate) async fn list_all(&self, mut request: ListCustomersRequest) -> Vec<Customer> {
         let mut customers = Vec::new();
         loop {
@@ -76,7 +76,7 @@ impl Tenant {
         }
     }
 
-    /// Changes the fields of a customer that `paths` names; with no paths, those that are set.
+    /// Changes the fields of a customer that `paths` names; without paths, the fields that are set.
     pub(crate) async fn update(&self, customer: Customer, paths: &[&str]) -> Result<Customer, Status> {
         let update_mask = (!paths.is_empty()).then(|| mask(paths));
         let request =

@@ -1,4 +1,4 @@
-//! The dashboard in few words, and what tests hold it against.
+//! Helpers for the dashboard and for the checks of its numbers.
 
 use crm_backend::pb::{
     DashboardRows, GetCampaignStatisticsRequest, GetCampaignStatisticsResponse,
@@ -39,7 +39,7 @@ impl Tenant {
         Ok(self.dashboard().get_conversion_funnel(request).await?.into_inner())
     }
 
-    /// How many rows a number's own request lists.
+    /// Returns how many rows a number's own request lists.
     pub(crate) async fn listed(&self, rows: &DashboardRows) -> i64 {
         let count = match rows.list.clone().expect("a request") {
             List::Customers(request) => self.list_all(request).await.len(),

@@ -1,4 +1,4 @@
-//! A client's own way to the service: with or without TLS, and counted.
+//! A client's own connections to the service: with or without TLS, and counted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint, Error};
 use tower::service_fn;
 
-/// The name that the tests' servers have.
+/// The host name of the tests' servers.
 pub(crate) const NAME: &str = "localhost";
 
-/// What a client reads and writes.
+/// The stream of a client.
 pub(crate) type Socket = Either<TcpStream, TlsStream<TcpStream>>;
 
 /// See the module.
@@ -40,12 +40,12 @@ impl Dialer {
         Self { tls: Some(Arc::new(config).into()), ..Self::plain(address) }
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// A connection.
+    /// Opens a connection.
     pub(crate) async fn dial(&self) -> io::Result<Socket> {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let tcp = TcpStream::connect(self.address).await?;
@@ -54,7 +54,7 @@ impl Dialer {
         tls.connect(name, tcp).await.map(Either::Right)
     }
 
-    /// A channel that dials once now, and again whenever its connection has ended.
+    /// Returns a channel that connects now, and again whenever its connection has ended.
     pub(crate) async fn channel(&self) -> Result<Channel, Error> {
         let dialer = self.clone();
         let dial = service_fn(move |_| {

@@ -1,4 +1,4 @@
-//! Interest and purchases in few words.
+//! Helpers for interest and purchases.
 
 use crm_backend::pb::{
     CampaignEvent, CampaignEventKind, GetInterestEventRequest, GetInterestScoresRequest,
@@ -16,12 +16,12 @@ use super::campaigns::{Outcome, event};
 use super::context::at;
 use super::postgres::Sql;
 
-/// An amount of euros.
+/// Returns an amount of euros.
 pub(crate) fn euros(units: i64, cents: i32) -> Money {
     Money { currency_code: "EUR".to_owned(), units, nanos: cents * 10_000_000 }
 }
 
-/// That somebody looked at something, so many minutes after nine o'clock on a day in 2026.
+/// Returns an event that a customer viewed something, this many minutes after nine o'clock on a day in 2026.
 pub(crate) fn viewed(event_id: &str, subject: &str, minutes: i64) -> InterestEvent {
     InterestEvent {
         event_id: event_id.to_owned(),
@@ -32,7 +32,7 @@ pub(crate) fn viewed(event_id: &str, subject: &str, minutes: i64) -> InterestEve
     }
 }
 
-/// Events of one customer.
+/// Returns a request with events of one customer.
 pub(crate) fn events(customer_id: &str, events: &[InterestEvent]) -> RecordInterestEventsRequest {
     RecordInterestEventsRequest {
         customer_id: customer_id.to_owned(),
@@ -41,12 +41,12 @@ pub(crate) fn events(customer_id: &str, events: &[InterestEvent]) -> RecordInter
     }
 }
 
-/// Something for so many euros.
+/// Returns a purchase for this many euros.
 pub(crate) fn bought(customer_id: &str, units: i64) -> Purchase {
     Purchase { customer_id: customer_id.to_owned(), amount: Some(euros(units, 0)), ..Default::default() }
 }
 
-/// So many euros back; all that is left where none is said.
+/// Returns a refund of this many euros; without a number, of the rest.
 pub(crate) fn back(purchase: &Purchase, units: Option<i64>) -> RefundPurchaseRequest {
     RefundPurchaseRequest {
         id: purchase.id.clone(),
@@ -55,7 +55,7 @@ pub(crate) fn back(purchase: &Purchase, units: Option<i64>) -> RefundPurchaseReq
     }
 }
 
-/// Adds `copies` of every event of interest of a tenant: another id and event_id, a minute older each.
+/// Adds `copies` of every interest event of a tenant: with another id and event_id, each a minute older.
 pub(crate) async fn multiply_interest(sql: &Sql, tenant: &Tenant, copies: u32) {
     let tenant = tenant.id;
     sql.run(&format!(
@@ -68,7 +68,7 @@ pub(crate) async fn multiply_interest(sql: &Sql, tenant: &Tenant, copies: u32) {
     .await;
 }
 
-/// Adds `copies` of every purchase of a tenant, a minute older each, and a refund to all of them.
+/// Adds `copies` of every purchase of a tenant, each a minute older, and a refund to all of them.
 pub(crate) async fn multiply_purchases(sql: &Sql, tenant: &Tenant, copies: u32) {
     let tenant = tenant.id;
     sql.run(&format!(
@@ -83,7 +83,7 @@ pub(crate) async fn multiply_purchases(sql: &Sql, tenant: &Tenant, copies: u32) 
     .await;
 }
 
-/// Adds `copies` of every campaign of a tenant, and of every event of campaigns, a minute older each.
+/// Adds `copies` of every campaign of a tenant, and of every campaign event, each a minute older.
 pub(crate) async fn multiply_campaigns(sql: &Sql, tenant: &Tenant, copies: u32) {
     let tenant = tenant.id;
     sql.run(&format!(
@@ -100,7 +100,7 @@ pub(crate) async fn multiply_campaigns(sql: &Sql, tenant: &Tenant, copies: u32) 
 }
 
 impl Tenant {
-    /// What a customer did with a campaign, so many minutes after nine.
+    /// Records a campaign event of a customer, this many minutes after nine.
     pub(crate) async fn react(
         &self,
         (campaign_id, customer_id): (&str, &str),
@@ -113,7 +113,7 @@ impl Tenant {
         assert!(results.iter().all(|result| result.error().is_none()), "{results:?}");
     }
 
-    /// Records events, and says what became of each.
+    /// Records events, and returns the result of each.
     pub(crate) async fn record_interest(
         &self,
         request: RecordInterestEventsRequest,
@@ -121,7 +121,7 @@ impl Tenant {
         Ok(self.engagement().record_interest_events(request).await?.into_inner().results)
     }
 
-    /// Records events that are all taken.
+    /// Records events, none of which may be refused.
     pub(crate) async fn show(&self, customer_id: &str, shown: &[InterestEvent]) -> Vec<InterestEventResult> {
         let results = self.record_interest(events(customer_id, shown)).await.expect("recorded");
         let refused: Vec<_> = results.iter().filter(|result| result.error().is_some()).collect();
@@ -129,7 +129,7 @@ impl Tenant {
         results
     }
 
-    /// Records that a customer looked at something.
+    /// Records that a customer viewed something.
     pub(crate) async fn show_interest(&self, customer_id: &str, subject: &str) {
         self.show(customer_id, &[viewed(&Uuid::new_v4().to_string(), subject, 0)]).await;
     }
@@ -147,7 +147,7 @@ impl Tenant {
         Ok(self.engagement().list_interest_events(request).await?.into_inner())
     }
 
-    /// All pages of a list.
+    /// Returns all pages of a list.
     pub(crate) async fn all_interest(&self, mut request: ListInterestEventsRequest) -> Vec<InterestEvent> {
         let mut events = Vec::new();
         loop {
@@ -170,7 +170,7 @@ impl Tenant {
         Ok(self.engagement().get_interest_scores(request).await?.into_inner())
     }
 
-    /// A new purchase for ten euros.
+    /// Records a purchase for ten euros.
     pub(crate) async fn purchase(&self, customer_id: &str) -> Purchase {
         self.buy(bought(customer_id, 10)).await.expect("a purchase")
     }
@@ -179,7 +179,7 @@ impl Tenant {
         Ok(self.buy_again(purchase).await?.0)
     }
 
-    /// Records a purchase, and says whether it was recorded before.
+    /// Records a purchase, and returns whether it was recorded before.
     pub(crate) async fn buy_again(&self, purchase: Purchase) -> Result<(Purchase, bool), Status> {
         let request = RecordPurchaseRequest { purchase: Some(purchase), ..Default::default() };
         let response = self.engagement().record_purchase(request).await?.into_inner();
@@ -192,7 +192,7 @@ impl Tenant {
         Ok(response.purchase.expect("the purchase"))
     }
 
-    /// Settles a purchase, and says whether it was settled so before.
+    /// Settles a purchase, and returns whether it was settled in this way before.
     pub(crate) async fn settle(
         &self,
         purchase: &Purchase,
@@ -209,7 +209,7 @@ impl Tenant {
         Ok((response.purchase.expect("the purchase"), response.deduplicated))
     }
 
-    /// Voids a purchase, and says whether it was voided before.
+    /// Voids a purchase, and returns whether it was voided before.
     pub(crate) async fn void(&self, purchase: &Purchase, reason: &str) -> Result<(Purchase, bool), Status> {
         let request =
             VoidPurchaseRequest { id: purchase.id.clone(), reason: reason.to_owned(), ..Default::default() };
@@ -217,7 +217,7 @@ impl Tenant {
         Ok((response.purchase.expect("the purchase"), response.deduplicated))
     }
 
-    /// All pages of the refunds of a purchase.
+    /// Returns all pages of the refunds of a purchase.
     pub(crate) async fn all_refunds(&self, purchase_id: &str, page_size: i32) -> Result<Vec<Refund>, Status> {
         let purchase_id = purchase_id.to_owned();
         let mut request = ListRefundsRequest { page_size, purchase_id, ..Default::default() };
@@ -244,7 +244,7 @@ impl Tenant {
         Ok(self.engagement().list_purchases(request).await?.into_inner())
     }
 
-    /// All pages of a list.
+    /// Returns all pages of a list.
     pub(crate) async fn all_purchases(&self, mut request: ListPurchasesRequest) -> Vec<Purchase> {
         let mut purchases = Vec::new();
         loop {

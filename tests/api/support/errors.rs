@@ -1,4 +1,4 @@
-//! What an error says, and what it never does.
+//! Checks of errors: what they must say, and what they must not reveal.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -11,19 +11,20 @@ use super::raw::CONTRACT;
 
 /// Reads errors.
 pub(crate) trait Refusal {
-    /// The reason that a program reads, of this service's domain.
+    /// Returns the reason for programs, in this service's domain.
     fn reason(&self) -> String;
 
-    /// The paths of the fields that are wrong.
+    /// Returns the paths of the invalid fields.
     fn fields(&self) -> Vec<String>;
 
-    /// Holds the error to a code and a reason.
+    /// Expects this code and this reason.
     fn is(&self, code: Code, reason: &str) -> &Self;
 
-    /// Holds the error to INVALID_ARGUMENT because of exactly these fields.
+    /// Expects INVALID_ARGUMENT because of exactly these fields.
     fn is_invalid(&self, fields: &[&str]) -> &Self;
 
-    /// Code, message and details but for the id of the request, with `from` written as `to`.
+    /// Returns code, message and details without the id of the request, with `from` replaced by
+    /// `to`.
     fn seen(&self, from: &str, to: &str) -> String;
 }
 
@@ -66,7 +67,7 @@ impl Refusal for Status {
     }
 }
 
-/// What only Postgres, or the code that speaks to it, would say.
+/// Texts that only Postgres, or the code that talks to it, would use.
 static SECRET: LazyLock<Regex> = LazyLock::new(|| {
     let names = tables_and_columns().into_iter().collect::<Vec<_>>().join("|");
     let pattern = format!(
@@ -76,7 +77,7 @@ static SECRET: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&pattern.replace("\n          ", "")).expect("a pattern")
 });
 
-/// Tables and columns of the schema whose names are no names of the contract.
+/// Returns the tables and columns of the schema whose names are not in the contract.
 fn tables_and_columns() -> BTreeSet<String> {
     let schema = include_str!("../../../src/db/schema.rs");
     let declared = Regex::new(r"(?m)^ +(\w+) (?:\(|-> )").expect("a pattern");
@@ -84,13 +85,13 @@ fn tables_and_columns() -> BTreeSet<String> {
     let fields = messages.iter().flat_map(|message| message.fields().collect::<Vec<_>>());
     let public: BTreeSet<String> = fields.map(|field| field.name().to_owned()).collect();
     let names = declared.captures_iter(schema).map(|name| name[1].to_owned());
-    // A name of one word is also a word of people.
+    // A name of one word is also an ordinary word.
     let names: BTreeSet<_> = names.filter(|name| name.contains('_') && !public.contains(name)).collect();
     assert!(names.contains("conversation_messages") && names.contains("created_at"), "{names:?}");
     names
 }
 
-/// No error tells how the service keeps what it keeps.
+/// Checks that an error reveals nothing about how the service stores its data.
 #[track_caller]
 pub(crate) fn tells_no_secret(error: &Status) {
     let said = format!("{} {:?}", error.message(), error.get_error_details_vec());

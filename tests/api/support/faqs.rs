@@ -1,4 +1,4 @@
-//! FAQs in few words.
+//! Helpers for FAQs.
 
 use crm_backend::pb::{
     Conversation, CreateCustomerFaqRequest, CustomerFaq, CustomerFaqMatch, DeleteCustomerFaqRequest,
@@ -13,7 +13,7 @@ use super::Tenant;
 use super::customers::mask;
 use super::postgres::Sql;
 
-/// A FAQ to create.
+/// Returns a FAQ, to be created.
 pub(crate) fn question(customer_id: &str, question: &str, answer: &str) -> CustomerFaq {
     CustomerFaq {
         customer_id: customer_id.to_owned(),
@@ -23,7 +23,7 @@ pub(crate) fn question(customer_id: &str, question: &str, answer: &str) -> Custo
     }
 }
 
-/// That a question was asked.
+/// Returns an observation that a question was asked.
 pub(crate) fn asked(customer_id: &str, question: &str, answer: &str) -> RecordFaqObservationRequest {
     observed(
         customer_id,
@@ -31,7 +31,7 @@ pub(crate) fn asked(customer_id: &str, question: &str, answer: &str) -> RecordFa
     )
 }
 
-/// An observation to record.
+/// Returns an observation, to be recorded.
 pub(crate) fn observed(customer_id: &str, observation: FaqObservation) -> RecordFaqObservationRequest {
     RecordFaqObservationRequest {
         customer_id: customer_id.to_owned(),
@@ -49,7 +49,7 @@ pub(crate) fn with(
     request
 }
 
-/// That a question was asked with a message.
+/// Returns an observation that a question was asked with a message.
 pub(crate) fn about_message(
     talk: &Conversation,
     message: &Message,
@@ -62,7 +62,7 @@ pub(crate) fn about_message(
     })
 }
 
-/// What to look for.
+/// Returns a search.
 pub(crate) fn query(customer_id: &str, query: &str) -> SearchCustomerFaqsRequest {
     SearchCustomerFaqsRequest {
         customer_id: customer_id.to_owned(),
@@ -71,7 +71,7 @@ pub(crate) fn query(customer_id: &str, query: &str) -> SearchCustomerFaqsRequest
     }
 }
 
-/// What a check came to.
+/// Returns the result of a verification.
 pub(crate) fn checked(
     faq: &CustomerFaq,
     verification: FaqVerificationStatus,
@@ -84,18 +84,18 @@ pub(crate) fn checked(
     }
 }
 
-/// The FAQ with a status.
+/// Returns the FAQ with a status.
 pub(crate) fn as_status(faq: &CustomerFaq, status: FaqStatus) -> CustomerFaq {
     CustomerFaq { id: faq.id.clone(), status: status.into(), ..Default::default() }
 }
 
-/// The questions that a search found, in their order.
+/// Returns the questions of search results, in order.
 pub(crate) fn questions(matches: &[CustomerFaqMatch]) -> Vec<&str> {
     matches.iter().map(|found| found.customer_faq.as_ref().expect("a FAQ").question.as_str()).collect()
 }
 
-/// Adds `copies` of every FAQ of a customer with its words: another id and question, a millisecond
-/// younger each.
+/// Adds `copies` of every FAQ of a customer with its words: with another id and question, each a
+/// millisecond younger.
 pub(crate) async fn multiply_faqs(sql: &Sql, customer_id: &str, copies: u32) {
     multiply(sql, &format!("f.customer_id = '{customer_id}'"), copies).await;
 }
@@ -123,7 +123,7 @@ async fn multiply(sql: &Sql, which: &str, copies: u32) {
 }
 
 impl Tenant {
-    /// A new FAQ.
+    /// Creates a FAQ.
     pub(crate) async fn faq(&self, customer_id: &str, asked: &str, answer: &str) -> CustomerFaq {
         self.create_faq(question(customer_id, asked, answer)).await.expect("a FAQ")
     }
@@ -147,7 +147,7 @@ impl Tenant {
         Ok(self.faqs().list_faq_observations(request).await?.into_inner())
     }
 
-    /// All observations of a FAQ, the newest first, and how many each page had.
+    /// Returns all observations of a FAQ, the newest first, and the size of each page.
     pub(crate) async fn all_observations(
         &self,
         id: &str,
@@ -174,7 +174,7 @@ impl Tenant {
         Ok(self.faqs().list_customer_faqs(request).await?.into_inner())
     }
 
-    /// All pages of a list.
+    /// Returns all pages of a list.
     pub(crate) async fn all_faqs(&self, mut request: ListCustomerFaqsRequest) -> Vec<CustomerFaq> {
         let mut faqs = Vec::new();
         loop {
@@ -194,7 +194,7 @@ impl Tenant {
         Ok(self.faqs().search_customer_faqs(request).await?.into_inner().matches)
     }
 
-    /// Changes the fields of a FAQ that `paths` names; with no paths, those that are set.
+    /// Changes the fields of a FAQ that `paths` names; without paths, the fields that are set.
     pub(crate) async fn revise_faq(
         &self,
         wanted: CustomerFaq,
@@ -222,7 +222,7 @@ impl Tenant {
         Ok(response.customer_faq.expect("the FAQ"))
     }
 
-    /// Records an observation: the FAQ, and whether it was there before.
+    /// Records an observation. Returns the FAQ, and whether it existed before.
     pub(crate) async fn observe(
         &self,
         request: RecordFaqObservationRequest,

@@ -1,4 +1,4 @@
-//! Fields of requests, however deep, so that tests can go through all of them.
+//! The fields of requests at any depth, so that tests can go through all of them.
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
@@ -7,11 +7,11 @@ use tonic::Status;
 use super::Refusal;
 use super::raw::{is_immutable, is_output_only};
 
-/// The fields on the way to a field, from the request.
+/// The fields from the request to a field.
 pub(crate) type Path = Vec<FieldDescriptor>;
 
-/// Every field of a request that a client may set, down to those that are no messages of ours. What cannot change is
-/// set by a create, and not by an update.
+/// Returns every field of a request that a client may set, down to values that are not messages of this contract.
+/// Immutable fields are set by a create, and not by an update.
 pub(crate) fn fields(descriptor: &MessageDescriptor) -> Vec<Path> {
     within(descriptor, descriptor.name().starts_with("Update"))
 }
@@ -33,21 +33,21 @@ fn within(descriptor: &MessageDescriptor, updates: bool) -> Vec<Path> {
     found
 }
 
-/// The path as a violation says it, where lists have one item.
+/// Returns the path as a violation writes it, with one item per list.
 pub(crate) fn dotted(path: &Path) -> String {
     let name =
         |field: &FieldDescriptor| format!("{}{}", field.name(), if field.is_list() { "[0]" } else { "" });
     path.iter().map(name).collect::<Vec<_>>().join(".")
 }
 
-/// Whether an error is about the field at `path`; what is wrong with one of many is said from that one on.
+/// Whether an error is about the field at `path`. In an error of one item among many, paths begin at the item.
 pub(crate) fn is_about(error: &Status, path: &Path) -> bool {
     let at = dotted(path);
     let within = at.strip_prefix("events[0].").unwrap_or(&at);
     error.fields().iter().any(|field| *field == at || field == within)
 }
 
-/// Puts a value into the field at `path`, making the messages on the way.
+/// Puts a value into the field at `path`, and creates the messages on the path.
 pub(crate) fn plant(message: &mut DynamicMessage, path: &[FieldDescriptor], value: Value) {
     let [field, rest @ ..] = path else { return };
     if rest.is_empty() {

@@ -1,4 +1,5 @@
-//! Events of customers, written past the service, and a funnel that is followed by hand.
+//! Events of customers, written directly to the database, and a funnel that is computed
+//! independently.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +10,14 @@ use uuid::Uuid;
 use super::Tenant;
 use super::postgres::Sql;
 
-/// When events begin, in seconds since 1970: 2026-01-01.
+/// The beginning of all events, in seconds since 1970: 2026-01-01.
 pub(crate) const EPOCH: i64 = 1_767_225_600;
 
-/// Numbers that look random and are the same each time.
+/// Pseudorandom numbers, the same each time.
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    /// A number below `sides`.
+    /// Returns a number below `sides`.
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -25,14 +26,14 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % sides
     }
 
-    /// One of these.
+    /// Returns one of these.
     pub(crate) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
         let sides = u64::try_from(of.len()).expect("few");
         of[usize::try_from(self.roll(sides)).expect("few")].clone()
     }
 }
 
-/// Where an event is.
+/// The table of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Table {
     CampaignEvents,
@@ -41,27 +42,27 @@ pub(crate) enum Table {
     Purchases,
 }
 
-/// Something that happened to a customer.
+/// An event of a customer.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) table: Table,
     pub(crate) id: Uuid,
     pub(crate) customer: Uuid,
-    /// Seconds after [`EPOCH`].
+    /// The seconds after [`EPOCH`].
     pub(crate) second: i64,
-    /// The kind of an event, the environment of a conversation.
+    /// The kind of an event, or the environment of a conversation.
     pub(crate) kind: &'static str,
     pub(crate) campaign: Option<Uuid>,
     pub(crate) entry_point: Option<EntryPoint>,
 }
 
-/// Kinds, as tables have them.
+/// The kinds, as the tables store them.
 const CAMPAIGN_KINDS: [&str; 8] =
     ["SENT", "BOUNCED", "DELIVERED", "OPENED", "CLICKED", "REPLIED", "CONVERTED", "OPTED_OUT"];
 const INTEREST_KINDS: [&str; 5] = ["VIEWED", "ASKED", "DECLINED", "CONVERTED", "OTHER"];
 
 impl Event {
-    /// Any event of one of these customers and campaigns, within so many seconds.
+    /// Returns a random event of one of these customers and campaigns, within this many seconds.
     pub(crate) fn any(dice: &mut Dice, customers: &[Uuid], campaigns: &[Uuid], seconds: u64) -> Self {
         let table = dice.pick(&[
             Table::CampaignEvents,
@@ -78,13 +79,14 @@ impl Event {
         };
         let entry_points = [None, Some(EntryPoint::Whatsapp), Some(EntryPoint::Email)];
         let entry_point = (table == Table::Conversations).then(|| dice.pick(&entry_points)).flatten();
-        // Ids decide between events at one moment, so they are made of the dice too.
+        // Ids decide between events at the same time, so they are random numbers of the same
+        // source.
         let id = Uuid::from_u64_pair(dice.roll(u64::MAX), dice.roll(u64::MAX));
         let second = i64::try_from(dice.roll(seconds)).expect("few");
         Self { table, id, customer: dice.pick(customers), second, kind, campaign, entry_point }
     }
 
-    /// Writes the event.
+    /// Returns the statement that inserts the event.
     fn insert(&self, tenant: Uuid) -> String {
         let Self { table, id, customer, second, kind, campaign, entry_point } = self;
         let at = format!("to_timestamp({})", EPOCH + second);
@@ -114,7 +116,7 @@ impl Event {
         }
     }
 
-    /// Whether it takes a step.
+    /// Whether the event reaches a step.
     fn takes(&self, step: FunnelStep) -> bool {
         let Self { table, kind, .. } = self;
         let talk = (*table, *kind) == (Table::Conversations, "LIVE");
@@ -133,13 +135,13 @@ impl Event {
     }
 }
 
-/// Writes events.
+/// Inserts events.
 pub(crate) async fn insert_all(sql: &Sql, tenant: &Tenant, events: &[Event]) {
     let inserts: Vec<String> = events.iter().map(|event| event.insert(tenant.id)).collect();
     sql.run(&inserts.join(";\n")).await;
 }
 
-/// New campaigns.
+/// Creates campaigns.
 pub(crate) async fn campaigns(sql: &Sql, tenant: &Tenant, count: usize) -> Vec<Uuid> {
     let ids: Vec<Uuid> = (0..count).map(|_| Uuid::now_v7()).collect();
     for id in &ids {
@@ -152,7 +154,7 @@ pub(crate) async fn campaigns(sql: &Sql, tenant: &Tenant, count: usize) -> Vec<U
     ids
 }
 
-/// What is asked of a funnel, in seconds after [`EPOCH`].
+/// The parameters of a funnel, in seconds after [`EPOCH`].
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) window: (i64, i64),
@@ -163,7 +165,7 @@ pub(crate) struct Question {
     pub(crate) entry_points: Vec<EntryPoint>,
 }
 
-/// How many reached a step, and the median of the seconds from the one before.
+/// How many customers reached a step, and the median of the seconds since the previous step.
 pub(crate) type Reached = (i64, Option<i64>);
 
 /// Follows each customer from event to event.
@@ -192,7 +194,7 @@ pub(crate) fn follow(events: &[Event], question: &Question) -> Vec<(String, Vec<
         .collect()
 }
 
-/// The group that a customer enters, and how long each step took that it reached.
+/// Returns the group that a customer enters, and the duration of each reached step.
 fn follow_one(events: &[&Event], question: &Question) -> Option<(String, Vec<i64>)> {
     let (from, until) = question.window;
     let enters = |event: &&&Event| event.takes(question.steps[0]) && (from..until).contains(&event.second);

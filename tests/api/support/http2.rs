@@ -1,4 +1,4 @@
-//! A client that does what it is told, and nothing by itself: it has no timers, and no idea of gRPC.
+//! A client that adds nothing of its own: it has no timers, and knows nothing of gRPC.
 
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use super::soon;
 /// A connection.
 pub(crate) struct Http2 {
     sender: SendRequest<Body>,
-    /// The same socket, for an end that HTTP/2 knows nothing of.
+    /// The same socket, for an end of which HTTP/2 is not told.
     socket: std::net::TcpStream,
     _driver: JoinSet<()>,
 }
@@ -43,7 +43,7 @@ impl Http2 {
         Self { sender, socket, _driver: driver }
     }
 
-    /// Cuts the connection in the middle of everything.
+    /// Cuts the connection, with calls in progress or not.
     pub(crate) fn vanish(self) {
         self.socket.shutdown(Shutdown::Both).expect("it was open");
     }
@@ -54,7 +54,7 @@ impl Http2 {
         soon(self.sender.send_request(request)).await.expect("an answer")
     }
 
-    /// Sends a request, and waits for the error that is its answer.
+    /// Sends a request, and returns the error that answers it.
     pub(crate) async fn refusal(&mut self, request: Request<Body>) -> Status {
         let mut response = self.call(request).await;
         if let Some(status) = Status::from_header_map(response.headers()) {
@@ -65,7 +65,7 @@ impl Http2 {
     }
 }
 
-/// What a body ends with.
+/// Returns the trailers at the end of a body.
 async fn trailers(body: &mut Incoming) -> HeaderMap {
     loop {
         let frame = soon(std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context))).await;
@@ -76,7 +76,7 @@ async fn trailers(body: &mut Incoming) -> HeaderMap {
     }
 }
 
-/// A call of a tenant, with a body that begins so and never ends.
+/// Returns a call of a tenant, with a body that begins with these bytes and never ends.
 pub(crate) fn begun(
     rpc: &str,
     tenant: Uuid,
@@ -86,7 +86,7 @@ pub(crate) fn begun(
     request(rpc, tenant, headers, Body::new(Begun(Some(bytes))))
 }
 
-/// A call of a tenant, with this body and no more.
+/// Returns a call of a tenant, with exactly this body.
 pub(crate) fn whole(
     rpc: &str,
     tenant: Uuid,
@@ -109,13 +109,13 @@ fn request(rpc: &str, tenant: Uuid, headers: &[(&'static str, &str)], body: Body
     request.body(body).expect("a request")
 }
 
-/// A message as gRPC frames it.
+/// Returns a message in a gRPC frame.
 pub(crate) fn framed(message: &impl prost::Message) -> Vec<u8> {
     let length = u32::try_from(message.encoded_len()).expect("a short message");
     [&[0][..], &length.to_be_bytes(), &message.encode_to_vec()].concat()
 }
 
-/// A body of these bytes, after which it says nothing.
+/// A body of these bytes that never ends.
 struct Begun(Option<Vec<u8>>);
 
 impl http_body::Body for Begun {

@@ -1,4 +1,4 @@
-//! An issuer of tokens: its keys, its tokens, and where it publishes its keys.
+//! An issuer of tokens: its keys, its tokens, and the server that publishes its keys.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// A key for these tests and nothing else: ring makes no RSA keys.
+/// A key for these tests only: ring cannot create RSA keys.
 const RSA: &[u8] = include_bytes!("data/rsa.pk8");
 
 /// A key that signs tokens.
@@ -67,7 +67,7 @@ impl SigningKey {
         Self { kid: kid.to_owned(), pair }
     }
 
-    /// The public half as a set has it.
+    /// Returns the public key as an entry of a set.
     pub(crate) fn jwk(&self) -> Value {
         let kid = &self.kid;
         match &self.pair {
@@ -88,7 +88,7 @@ impl SigningKey {
         }
     }
 
-    /// The bytes of the public half.
+    /// Returns the bytes of the public key.
     pub(crate) fn public_bytes(&self) -> Vec<u8> {
         match &self.pair {
             Pair::Rsa(pair) => pair.public_key().as_ref().to_vec(),
@@ -98,12 +98,12 @@ impl SigningKey {
         }
     }
 
-    /// A token with these claims.
+    /// Returns a token with these claims.
     pub(crate) fn sign(&self, claims: &Value) -> String {
         self.sign_with(&json!({"alg": self.algorithm(), "typ": "JWT", "kid": self.kid}), claims)
     }
 
-    /// A token with this header, whatever it says.
+    /// Returns a token with this header, valid or not.
     pub(crate) fn sign_with(&self, header: &Value, claims: &Value) -> String {
         let message = format!("{}.{}", base64(header.to_string()), base64(claims.to_string()));
         format!("{message}.{}", base64(self.signature(message.as_bytes())))
@@ -133,7 +133,7 @@ impl SigningKey {
     }
 }
 
-/// A set of the public halves.
+/// Returns a set of the public keys.
 pub(crate) fn jwks(keys: &[&SigningKey]) -> String {
     json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()}).to_string()
 }
@@ -148,18 +148,18 @@ pub(crate) struct Published {
     scheme: &'static str,
     answer: Arc<Mutex<String>>,
     requests: Arc<AtomicUsize>,
-    /// The certificate by which its own is trusted.
+    /// The CA certificate to trust for this server.
     pub(crate) ca: String,
     _server: JoinSet<()>,
 }
 
 impl Published {
-    /// Over TLS.
+    /// Starts it with TLS.
     pub(crate) async fn new(set: &str) -> Self {
         Self::start(set, "https").await
     }
 
-    /// In plain text.
+    /// Starts it with plain text.
     pub(crate) async fn in_plain_text(set: &str) -> Self {
         Self::start(set, "http").await
     }
@@ -194,13 +194,13 @@ impl Published {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = ok(set);
     }
 
-    /// Is broken from now on.
+    /// Answers with errors from now on.
     pub(crate) fn break_down(&self) {
         let answer = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer.to_owned();
     }
 
-    /// How often it was asked.
+    /// Returns the number of requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
@@ -220,12 +220,12 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str, re
         }
     }
     requests.fetch_add(1, Ordering::SeqCst);
-    // A client that is gone does not read it.
+    // A client that has gone does not read it.
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }
 
-/// A server's side of TLS for this machine, and who issued its certificate.
+/// Returns the server's side of TLS for this machine, and its CA certificate.
 fn tls() -> (TlsAcceptor, String) {
     let ca_key = KeyPair::generate().expect("a key");
     let mut ca = CertificateParams::default();

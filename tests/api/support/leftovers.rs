@@ -1,8 +1,8 @@
-//! What statements leave on their sessions. Each is looked at when it is sent for the first time, while any test runs
-//! (see [`statements`](super::statements)). One that leaves something on its session ends the run, because behind a pooler
-//! the session is another client's a moment later.
+//! Checks what statements leave on their sessions. Each statement is checked when it is first sent, in every test
+//! (see [`statements`](super::statements)). A statement that leaves something on its session ends the run: behind a
+//! pooler another client gets the session next.
 //!
-//! What goes past this is the bus of replicas, which has a connection of its own and leaves it where nothing is heard.
+//! The bus of replicas is not checked. It has a connection of its own, and drops it if it hears nothing.
 
 use std::io::Write as _;
 use std::sync::LazyLock;
@@ -10,31 +10,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use regex::Regex;
 
-/// What may be said all the same. This list may only shrink.
+/// The allowed exceptions. This list may only shrink.
 const EXCEPTIONS: [&str; 3] = [
-    // What diesel says first on each connection. Poolers keep both for each client, as they do with what a client
-    // says when it connects.
+    // The first statements of diesel on each connection. Poolers keep both settings for each client, like those that
+    // a client sends when it connects.
     "SET TIME ZONE 'UTC'",
     "SET CLIENT_ENCODING TO 'UTF8'",
-    // A test's own, which listens to what replicas tell each other.
+    // A test's own statement, to hear the signals between replicas.
     "LISTEN crm_live",
 ];
 
-/// How many statements came by for the first time.
+/// The number of different statements so far.
 static SEEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Looks at a statement that comes by for the first time, without its values.
+/// Checks a statement that comes for the first time, without its values.
 pub(super) fn look_at(statement: &str) {
     SEEN.fetch_add(1, Ordering::Relaxed);
     if let Some(what) = left_behind(statement) {
-        // A panic would be the end of a call, and perhaps what its test expects.
+        // A panic would only end a call, which its test might even expect.
         let line = format!("a statement leaves {what} on its session: {statement}");
         writeln!(std::io::stderr(), "{line}").expect("standard error");
         std::process::abort();
     }
 }
 
-/// What a statement, or several with semicolons, leaves on the session.
+/// Returns what a statement, or several separated by semicolons, leaves on the session.
 fn left_behind(statement: &str) -> Option<&'static str> {
     static LEFT: LazyLock<Vec<(&str, Regex)>> = LazyLock::new(|| {
         let begins = |words: &str| format!(r"(?i)(?:^|;)\s*{words}");
@@ -58,7 +58,7 @@ fn left_behind(statement: &str) -> Option<&'static str> {
     if EXCEPTIONS.contains(&statement.trim()) {
         return None;
     }
-    // Ends with its transaction.
+    // This ends with its transaction.
     let is_local =
         |word: &str| ["LOCAL", "TRANSACTION", "CONSTRAINTS"].contains(&word.to_uppercase().as_str());
     if SETTING.captures_iter(statement).any(|setting| !is_local(&setting[1])) {
@@ -95,7 +95,7 @@ fn what_is_left_on_a_session_is_known() {
     }
 }
 
-/// Otherwise what is above would look at nothing.
+/// Checks that the check above sees the service's statements.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_service_sends_is_looked_at() {
     let crm = super::Crm::start().await;

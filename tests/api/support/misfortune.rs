@@ -1,14 +1,14 @@
-//! What can happen to a statement, made to happen: a customer whose owner, or a message whose content, is
-//! a SQLSTATE, meets with it when it is inserted.
+//! Causes every error that a statement can have: a customer whose owner is an SQLSTATE, or a message whose content is
+//! one, gets this error when it is inserted.
 
 use super::citus::Citus;
 use super::postgres::Sql;
 
-/// Is in every text of Postgres that could have a value in it.
+/// A word in every text of Postgres that could contain a value.
 pub(crate) const CANARY: &str = "canary";
 
-/// What befalls, on every node that has rows. Where Postgres can be made to refuse by itself, it is; elsewhere its own
-/// words are said for it. The sequence counts attempts, which no rollback takes back.
+/// The errors, on every node that has rows. If possible, Postgres fails by itself; otherwise its message is raised.
+/// The sequence counts attempts, because a rollback does not undo it.
 const MISFORTUNES: &str = r#"
 CREATE SEQUENCE misfortunes;
 SELECT nextval('misfortunes');
@@ -75,7 +75,7 @@ BEGIN
 END $$;
 "#;
 
-/// Whom it befalls.
+/// The constraints and triggers that cause the errors.
 const VICTIMS: [&str; 4] = [
     "ALTER TABLE customers ADD CONSTRAINT fortunate CHECK (owner <> '23514')",
     "ALTER TABLE conversation_messages ADD CONSTRAINT fortunate CHECK (content <> '23514')",
@@ -83,7 +83,7 @@ const VICTIMS: [&str; 4] = [
     "CREATE TRIGGER befall BEFORE INSERT ON conversation_messages FOR EACH ROW EXECUTE FUNCTION befall_message()",
 ];
 
-/// Has misfortunes befall a database, which is on these nodes.
+/// Installs the errors in a database on these nodes.
 pub(crate) async fn prepare(nodes: &[Sql]) {
     for node in nodes {
         if Citus::is_there() {
@@ -101,7 +101,7 @@ pub(crate) async fn prepare(nodes: &[Sql]) {
     }
 }
 
-/// How many there were so far.
+/// Returns the number of errors so far.
 pub(crate) async fn count(nodes: &[Sql]) -> i64 {
     let mut count = 0;
     for node in nodes {

@@ -1,4 +1,4 @@
-//! What every test stands on: a service of its own, over a database of its own.
+//! The environment of every test: a service of its own, on a database of its own.
 
 pub(crate) mod audit;
 pub(crate) mod campaigns;
@@ -38,20 +38,20 @@ use std::time::{Duration, Instant};
 pub(crate) use errors::Refusal;
 pub(crate) use service::{Crm, Settings, Tenant};
 
-/// An etag that no resource has.
+/// An etag that matches no resource.
 pub(crate) const STALE_ETAG: &str = "AAAAAAAAAAAAAAAA";
 
-/// Longer than anything here takes, also on a machine that does much else, and on Citus.
+/// Longer than any step here takes on a busy machine or on Citus.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A time in microseconds since 1970.
+/// Converts a time to microseconds since 1970.
 pub(crate) fn micros(time: Option<prost_types::Timestamp>) -> i64 {
     let time = time.expect("a time");
     assert_eq!(time.nanos % 1_000, 0, "times are kept to the microsecond");
     time.seconds * 1_000_000 + i64::from(time.nanos / 1_000)
 }
 
-/// Waits for something that nobody announces.
+/// Waits for a condition that causes no event.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
@@ -60,15 +60,15 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     }
 }
 
-/// What a future gives, unless it takes too long.
+/// Returns the result of a future, within a time limit.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("takes too long")
 }
 
-/// Something that goes on beside the test, and ends with it at the latest.
+/// A background task of a test, which ends with the test at the latest.
 pub(crate) struct Begun<T>(tokio::task::JoinSet<T>);
 
-/// Begins something that is to go on beside the test.
+/// Starts a background task of a test.
 pub(crate) fn begin<F>(future: F) -> Begun<F::Output>
 where
     F: Future + Send + 'static,
@@ -80,13 +80,13 @@ where
 }
 
 impl<T: 'static> Begun<T> {
-    /// What it gives when it has ended.
+    /// Waits for its end, and returns its result.
     pub(crate) async fn end(mut self) -> T {
         soon(self.0.join_next()).await.expect("one task").expect("no panic")
     }
 }
 
-/// Runs all of these at once, each as a task, and gives what they gave, in their order.
+/// Runs these futures in parallel, each as a task, and returns their results in order.
 pub(crate) async fn at_once<F>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future + Send + 'static,

@@ -13,24 +13,24 @@ use super::citus::Citus;
 use super::statements;
 use crate::harness::scratch_root;
 
-/// Connections in all: some twenty for every test that runs at the same time.
+/// The total number of connections: some twenty for every parallel test.
 const CONNECTIONS: u16 = 400;
 
-/// The tables with a tenant, and views of them.
+/// The tables with a tenant, and the views of them.
 const TENANT_TABLES: &str = "
     SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v')";
 
-/// libtest has no last word, so the last test that uses Postgres stops it.
+/// libtest has no hook for the end of a run, so the last test that uses Postgres stops it.
 static SHARED: tokio::sync::Mutex<Weak<Cluster>> = tokio::sync::Mutex::const_new(Weak::new());
 
 /// A running Postgres.
 struct Cluster {
     server: Server,
-    /// The migrated database that those of the tests are copies of.
+    /// The migrated database from which the databases of tests are copied.
     template: String,
     databases: AtomicU64,
-    /// Databases of tests that have ended, for the next test to drop.
+    /// The databases of ended tests, which the next test drops.
     discarded: Mutex<Vec<String>>,
 }
 
@@ -46,13 +46,13 @@ impl Cluster {
     }
 
     async fn start() -> Self {
-        // Before the first connection to it.
+        // Before the first connection.
         statements::watch();
         let server = match Citus::of_environment().await {
             Some(citus) => Server::Citus(citus),
             None => Server::Embedded(Self::start_embedded().await),
         };
-        // Databases of a Citus outlive this process, and those of a cluster before this one may still be there.
+        // Databases on Citus outlive this process, and those of an earlier cluster may still exist.
         static CLUSTERS: AtomicU64 = AtomicU64::new(0);
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let template = format!("tests_{}_{number}", std::process::id());
@@ -84,7 +84,7 @@ impl Cluster {
         }
     }
 
-    /// The name of a database that is not there yet.
+    /// Returns an unused database name.
     fn next_name(&self) -> String {
         format!("{}_{}", self.template, self.databases.fetch_add(1, Ordering::Relaxed))
     }
@@ -120,18 +120,18 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    /// Leaves nothing behind on a server that goes on.
+    /// Removes everything from a server that keeps running.
     fn drop(&mut self) {
         let Self { server: Server::Citus(citus), template, discarded, .. } = self else { return };
         let mut left = std::mem::take(&mut *lock(discarded));
         left.push(std::mem::take(template));
-        // The test that ends may be within a runtime, which cannot wait.
+        // The ending test may be within a runtime, where waiting is not possible.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime.expect("a runtime").block_on(async {
                     for database in left {
-                        // A test that failed is to be seen, and not this.
+                        // This must not hide the failure of a test.
                         if let Err(error) = citus.drop(&database).await {
                             eprintln!("a database of the tests is left: {error}");
                         }
@@ -142,7 +142,7 @@ impl Drop for Cluster {
     }
 }
 
-/// What the databases are in.
+/// The server of the databases.
 enum Server {
     Embedded(Embedded),
     Citus(Citus),
@@ -155,7 +155,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// A new one. Drops those that other tests left.
+    /// Creates a database. Drops those that ended tests left.
     pub(crate) async fn create() -> Self {
         let cluster = Cluster::shared().await;
         let name = cluster.next_name();
@@ -169,7 +169,7 @@ impl Database {
         database
     }
 
-    /// A migrated database of Citus whose tables are not distributed.
+    /// Creates a migrated database on Citus whose tables are not distributed.
     pub(crate) async fn create_local() -> Self {
         let cluster = Cluster::shared().await;
         let name = cluster.next_name();
@@ -180,48 +180,48 @@ impl Database {
         database
     }
 
-    /// Where a worker's part of it is.
+    /// Returns the URL of a worker's part of it.
     pub(crate) fn url_of_worker(&self) -> String {
         let Server::Citus(citus) = &self.cluster.server else { panic!("there is no Citus") };
         citus.urls_of_workers(&self.name).remove(0)
     }
 
-    /// Where it is.
+    /// Returns its target.
     pub(crate) fn target(&self) -> Target {
         Target::parse(&self.cluster.url_of(&self.name)).expect("a URL")
     }
 
-    /// Where it is, as DATABASE_URL says it.
+    /// Returns its URL, as for DATABASE_URL.
     pub(crate) fn url(&self) -> String {
         self.cluster.url_of(&self.name)
     }
 
-    /// Where it is, for somebody who logs in as this role, whose password is its name.
+    /// Returns its target for a login with this role, whose password is its name.
     pub(crate) fn target_of(&self, role: &str) -> Target {
         let mut url: url::Url = self.cluster.url_of(&self.name).parse().expect("a URL");
         url.set_username(role).and_then(|()| url.set_password(Some(role))).expect("a URL with a user");
         Target::parse(url.as_str()).expect("a URL")
     }
 
-    /// Where its server listens.
+    /// Returns the address of its server.
     pub(crate) fn address(&self) -> SocketAddr {
         let url: url::Url = self.url().parse().expect("a URL");
         (Ipv4Addr::LOCALHOST, url.port().expect("a port")).into()
     }
 
-    /// Where it is, by a relay that listens at this port.
+    /// Returns its target through a relay at this port.
     pub(crate) fn target_by(&self, port: u16) -> Target {
         let mut url: url::Url = self.url().parse().expect("a URL");
         url.set_port(Some(port)).expect("a URL with a host");
         Target::parse(url.as_str()).expect("a URL")
     }
 
-    /// The name of a role of this database's test; roles belong to all databases.
+    /// Returns the name of a role for this database's test; roles belong to the whole cluster.
     pub(crate) fn role(&self) -> String {
         format!("role_of_{}", self.name)
     }
 
-    /// A connection of the owner to every node, the one that the service connects to last.
+    /// Opens a connection as the owner to every node; the node of the service's connections comes last.
     pub(crate) async fn nodes(&self) -> Vec<Sql> {
         let mut nodes = Vec::new();
         if let Server::Citus(citus) = &self.cluster.server {
@@ -233,7 +233,7 @@ impl Database {
         nodes
     }
 
-    /// A connection of the owner.
+    /// Opens a connection as the owner.
     pub(crate) async fn sql(&self) -> Sql {
         Sql::connect(&self.cluster.url_of(&self.name)).await
     }
@@ -252,10 +252,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection for SQL of the test's own.
+/// A connection for a test's own SQL.
 pub(crate) struct Sql {
     client: tokio_postgres::Client,
-    /// Moves the bytes, until it is dropped.
+    /// Moves the bytes until it is dropped.
     _driver: JoinSet<()>,
 }
 
@@ -270,7 +270,7 @@ impl Sql {
         Self { client, _driver: driver }
     }
 
-    /// Runs statements, or says why not.
+    /// Runs statements, and returns the rows or the error.
     pub(crate) async fn try_rows(&self, sql: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
         let messages = self.client.simple_query(sql).await?;
         let rows = messages.iter().filter_map(|message| match message {
@@ -282,7 +282,7 @@ impl Sql {
         Ok(rows.collect())
     }
 
-    /// The rows of all these statements.
+    /// Returns the rows of these statements.
     pub(crate) async fn rows(&self, sql: &str) -> Vec<Row> {
         self.try_rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
     }
@@ -292,14 +292,14 @@ impl Sql {
         self.rows(sql).await;
     }
 
-    /// The first column, with nulls left out.
+    /// Returns the first column without nulls.
     pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         self.rows(sql).await.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()
     }
 
-    /// How many statements of the service wait for a lock, on any node.
+    /// Returns how many statements of the service wait for a lock, on all nodes.
     pub(crate) async fn waiting(&self) -> i64 {
-        // A node of Citus calls itself by another name where the coordinator connects to it.
+        // On a Citus node, connections from other nodes have another application name.
         const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event_type = 'Lock'
                AND (application_name = 'crm-backend' OR application_name LIKE 'citus_internal%')";
@@ -310,7 +310,7 @@ impl Sql {
         self.number(WAITING).await
     }
 
-    /// The one number that the statement gives.
+    /// Returns the single number of the result.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let texts = self.texts(sql).await;
         texts.first().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{sql} gave {texts:?}"))

@@ -1,4 +1,4 @@
-//! Pending questions in few words.
+//! Helpers for pending questions.
 
 use crm_backend::pb::{
     Conversation, CreatePendingQuestionRequest, DeletePendingQuestionRequest, GetPendingQuestionRequest,
@@ -13,7 +13,7 @@ use super::customers::mask;
 use super::postgres::Sql;
 use super::{Refusal, Tenant};
 
-/// A question to create.
+/// Returns a question, to be created.
 pub(crate) fn question(customer_id: &str, question: &str) -> PendingQuestion {
     PendingQuestion {
         customer_id: customer_id.to_owned(),
@@ -22,29 +22,29 @@ pub(crate) fn question(customer_id: &str, question: &str) -> PendingQuestion {
     }
 }
 
-/// A question to create, whose answer fills a field.
+/// Returns a question whose answer fills a field, to be created.
 pub(crate) fn about(customer_id: &str, target_field: &str) -> PendingQuestion {
     let text = format!("What is your {target_field}?");
     PendingQuestion { target_field: target_field.to_owned(), ..question(customer_id, &text) }
 }
 
-/// An answer to take down.
+/// Returns an answer, to be recorded.
 pub(crate) fn answer(id: &str, answer: &str) -> MarkPendingQuestionAnsweredRequest {
     MarkPendingQuestionAnsweredRequest { id: id.to_owned(), answer: answer.to_owned(), ..Default::default() }
 }
 
-/// An answer to take down and to write into the customer.
+/// Returns an answer, to be recorded and written into the customer.
 pub(crate) fn written(id: &str, text: &str) -> MarkPendingQuestionAnsweredRequest {
     MarkPendingQuestionAnsweredRequest { write_to_customer: true, ..answer(id, text) }
 }
 
-/// Lets the time of a question that waits run out.
+/// Makes a waiting question expire.
 pub(crate) async fn lapse(sql: &Sql, id: &str) {
     sql.run(&format!("UPDATE pending_questions SET expires_at = now() - interval '1 s' WHERE id = '{id}'"))
         .await;
 }
 
-/// Holds an error to INVALID_ARGUMENT because of this field, whatever rules of it are broken.
+/// Expects INVALID_ARGUMENT because of this field, for any of its rules.
 #[track_caller]
 pub(crate) fn is_about(error: &Status, field: &str) {
     error.is(Code::InvalidArgument, "FIELD_INVALID");
@@ -53,18 +53,18 @@ pub(crate) fn is_about(error: &Status, field: &str) {
 }
 
 impl Tenant {
-    /// A new question.
+    /// Creates a question.
     pub(crate) async fn question(&self, customer_id: &str, text: &str) -> PendingQuestion {
         self.create_question(question(customer_id, text)).await.expect("a question").0
     }
 
-    /// Another conversation of a customer.
+    /// Creates another conversation of a customer.
     pub(crate) async fn talk_of(&self, customer_id: &str) -> String {
         let request = Conversation { customer_id: customer_id.to_owned(), ..Default::default() };
         self.open(request).await.expect("a conversation").id
     }
 
-    /// A question, and whether it was there already.
+    /// Creates a question, and returns whether it existed already.
     pub(crate) async fn create_question(
         &self,
         question: PendingQuestion,
@@ -99,7 +99,7 @@ impl Tenant {
         Ok(self.questions().list_pending_questions(request).await?.into_inner())
     }
 
-    /// All pages of a list.
+    /// Returns all pages of a list.
     pub(crate) async fn all_questions(
         &self,
         mut request: ListPendingQuestionsRequest,
@@ -115,7 +115,7 @@ impl Tenant {
         }
     }
 
-    /// Changes the fields of a question that `paths` names; with no paths, those that are set.
+    /// Changes the fields of a question that `paths` names; without paths, the fields that are set.
     pub(crate) async fn revise_question(
         &self,
         wanted: PendingQuestion,
@@ -138,7 +138,7 @@ impl Tenant {
         Ok(response.pending_question.expect("the question"))
     }
 
-    /// Takes down that a question was asked, nowhere in particular.
+    /// Marks a question as asked, without a conversation.
     pub(crate) async fn ask(&self, id: &str) -> Result<PendingQuestion, Status> {
         self.mark_asked(MarkPendingQuestionAskedRequest { id: id.to_owned(), ..Default::default() }).await
     }
@@ -194,14 +194,14 @@ impl Tenant {
         Ok(response.pending_question.expect("the question"))
     }
 
-    /// What to ask this customer next, and what not.
+    /// Returns the next questions for this customer, and those that were left out.
     pub(crate) async fn next(&self, customer_id: &str) -> NextPendingQuestionsResponse {
         let request =
             NextPendingQuestionsRequest { customer_id: customer_id.to_owned(), ..Default::default() };
         self.next_of(request).await.expect("an answer")
     }
 
-    /// The same of any request, which need not ask for what not to ask.
+    /// The same for any request, which need not include the questions that were left out.
     pub(crate) async fn next_of(
         &self,
         request: NextPendingQuestionsRequest,

@@ -1,4 +1,4 @@
-//! Calls by their descriptors, with any bytes.
+//! Calls by descriptor, with any bytes.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -33,18 +33,18 @@ pub(crate) fn rpcs() -> Vec<MethodDescriptor> {
     rpcs
 }
 
-/// The RPC of this name.
+/// Returns the RPC of this name.
 pub(crate) fn rpc(name: &str) -> MethodDescriptor {
     rpcs().into_iter().find(|rpc| rpc.name() == name).expect("an RPC")
 }
 
-/// Where an RPC is called.
+/// Returns the path of an RPC.
 pub(crate) fn path(rpc: &MethodDescriptor) -> PathAndQuery {
     let path = format!("/{}/{}", rpc.parent_service().full_name(), rpc.name());
     path.parse().expect("a path")
 }
 
-/// Calls an RPC, a stream included, with one message of these bytes, and gives the first answer.
+/// Calls an RPC, unary or stream, with one message of these bytes. Returns the first answer.
 pub(crate) async fn call_bytes(
     channel: Channel,
     rpc: &MethodDescriptor,
@@ -61,7 +61,7 @@ pub(crate) async fn call_bytes(
     send(channel, path(rpc), metadata, messages).await.inspect_err(tells_no_secret)
 }
 
-/// Calls whatever is there with an empty message.
+/// Calls a path with an empty message.
 pub(crate) async fn call_path(
     channel: Channel,
     path: PathAndQuery,
@@ -89,7 +89,7 @@ async fn send(
     Ok(answer.unwrap_or_default())
 }
 
-/// Calls an RPC for a tenant, and gives its first answer.
+/// Calls an RPC for a tenant, and returns its first answer.
 pub(crate) async fn call(
     tenant: &Tenant,
     request: &DynamicMessage,
@@ -100,8 +100,8 @@ pub(crate) async fn call(
     Ok(DynamicMessage::decode(rpc.output(), answer.as_slice()).expect("the answer that the contract says"))
 }
 
-/// The error that the first answer of a stream has, or the first of several results, as the status that a
-/// unary call would have.
+/// Returns the error in the first answer of a stream, or in the first of several results, as a unary call would have
+/// it.
 pub(crate) fn stream_error(answer: &DynamicMessage) -> Option<Status> {
     if answer.descriptor().name() != "AddMessageResponse" {
         return result_error(answer);
@@ -113,7 +113,7 @@ pub(crate) fn stream_error(answer: &DynamicMessage) -> Option<Status> {
     }
 }
 
-/// The error of the first of several results. Fields that are wrong are named as the request has them.
+/// Returns the error of the first of several results. Paths of invalid fields begin at the request.
 fn result_error(answer: &DynamicMessage) -> Option<Status> {
     if let Some(id) = answer.get_field_by_name("refused").and_then(|refused| invalid_id(answer, &refused)) {
         return Some(id);
@@ -134,7 +134,7 @@ fn result_error(answer: &DynamicMessage) -> Option<Status> {
     Some(Status::with_error_details(status.code(), status.message(), details))
 }
 
-/// That the first of several ids is no UUID, as the error that a call with this id alone would have.
+/// Returns the error that a call with only this id would have, if the first of several ids is not a UUID.
 fn invalid_id(answer: &DynamicMessage, refused: &Value) -> Option<Status> {
     let refused: pb::RefusedCustomer =
         refused.as_list()?.first()?.as_message()?.transcode_to().expect("the same message");
@@ -148,18 +148,18 @@ fn invalid_id(answer: &DynamicMessage, refused: &Value) -> Option<Status> {
     is_invalid.then(|| Status::with_error_details(tonic::Code::InvalidArgument, "no UUID", details))
 }
 
-/// The error of a message as a unary call would have it.
+/// Returns the error of a message as a unary call would have it.
 pub(crate) fn unary(error: pb::MessageError) -> Status {
     of_result(&error.status.expect("a status"))
 }
 
-/// The error of one of many as a unary call would have it.
+/// Returns the error of one item among many as a unary call would have it.
 pub(crate) fn of_result(status: &tonic_types::pb::Status) -> Status {
     let details = status.encode_to_vec();
     Status::with_details(status.code.into(), status.message.clone(), details.into())
 }
 
-/// Messages as they are.
+/// A codec of raw bytes.
 #[derive(Clone, Copy)]
 struct Bytes;
 
@@ -199,12 +199,12 @@ impl Decoder for Bytes {
     }
 }
 
-/// Whether the contract says that only the server writes the field.
+/// Whether only the server writes the field, by the contract.
 pub(crate) fn is_output_only(field: &FieldDescriptor) -> bool {
     behaves(field, 3)
 }
 
-/// Whether the contract says that the field is what its resource was made with.
+/// Whether the field is set only when its resource is created, by the contract.
 pub(crate) fn is_immutable(field: &FieldDescriptor) -> bool {
     behaves(field, 5)
 }

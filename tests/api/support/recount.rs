@@ -1,4 +1,4 @@
-//! Statistics of conversations, counted by hand from what lists show.
+//! Statistics of conversations, computed independently from lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crm_backend::rpc::fold::fold;
 use crm_backend::rpc::times;
 use crm_backend::rpc::words::Word;
 
-/// The answer without windows and rows, so that it can be held against a recount.
+/// Returns the answer without windows and rows, so that it can be compared with a recount.
 pub(crate) fn bare(answer: &GetConversationStatisticsResponse) -> GetConversationStatisticsResponse {
     let mut bare = answer.clone();
     bare.window = None;
@@ -31,7 +31,7 @@ pub(crate) fn bare(answer: &GetConversationStatisticsResponse) -> GetConversatio
     bare
 }
 
-/// What conversations come to, each with its messages.
+/// Returns the statistics of conversations with their messages.
 pub(crate) fn recount(talks: &[(Conversation, Vec<Message>)]) -> GetConversationStatisticsResponse {
     let conversations: Vec<&Conversation> = talks.iter().map(|(talk, _)| talk).collect();
     let messages: Vec<&Message> = talks.iter().flat_map(|(_, messages)| messages).collect();
@@ -79,7 +79,7 @@ fn presenter(talk: &Conversation) -> String {
     talk.presenter.as_ref().map(|presenter| presenter.id.clone()).unwrap_or_default()
 }
 
-/// By word, in the order of the words; what says none comes first and has no word.
+/// Counts by word, in the order of the words; the missing value comes first and has no word.
 fn by_word<E: Word>(words: impl Iterator<Item = E>) -> Vec<DashboardCount> {
     let mut found: BTreeMap<i32, (E, usize)> = BTreeMap::new();
     for word in words {
@@ -91,7 +91,7 @@ fn by_word<E: Word>(words: impl Iterator<Item = E>) -> Vec<DashboardCount> {
     counts.collect()
 }
 
-/// By value, the most first.
+/// Counts by value, the largest first.
 fn most_first(values: impl Iterator<Item = String>) -> Vec<DashboardCount> {
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     for value in values {
@@ -102,7 +102,7 @@ fn most_first(values: impl Iterator<Item = String>) -> Vec<DashboardCount> {
     counts
 }
 
-/// By texts whatever their case, each by how many lists have it, with the first spelling by its bytes.
+/// Counts lists by the texts in them, ignoring case, with the first spelling in byte order.
 fn by_text<'a>(lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<DashboardCount> {
     let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for list in lists {
@@ -122,7 +122,7 @@ fn response_duration(ai: &AiMetadata) -> Option<i64> {
     ai.response_duration.as_ref().map(times::duration_to_micros)
 }
 
-/// The smallest value that is not exceeded by so many in a hundred.
+/// Returns the smallest value that this percentage of the values does not exceed.
 fn percentile(sorted: &[i64], percent: usize) -> i64 {
     sorted[(sorted.len() * percent).div_ceil(100) - 1]
 }

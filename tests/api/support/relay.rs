@@ -1,4 +1,4 @@
-//! A way to Postgres that counts what comes back.
+//! A relay to Postgres that counts the bytes of the answers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// Passes connections on, until it is dropped.
+/// Relays connections until it is dropped.
 pub(crate) struct Relay {
     address: SocketAddr,
     read: Arc<AtomicU64>,
@@ -16,7 +16,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// A way to this place.
+    /// Starts a relay to this address.
     pub(crate) async fn to(place: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -30,7 +30,7 @@ impl Relay {
         self.address.port()
     }
 
-    /// Bytes that came back since the last time that this was asked.
+    /// Returns the bytes of answers since the last call.
     pub(crate) fn take_read(&self) -> u64 {
         self.read.swap(0, Ordering::SeqCst)
     }
@@ -54,7 +54,7 @@ async fn serve(listener: TcpListener, place: SocketAddr, read: Arc<AtomicU64>) {
                     }
                 }
             };
-            // Either end ends both.
+            // The end of either side ends both.
             tokio::select! {
                 () = answers => {}
                 _ = copy(&mut from_client, &mut to_server) => {}

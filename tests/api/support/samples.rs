@@ -4,7 +4,7 @@ use crm_backend::pb;
 use prost::Message;
 use prost_reflect::{DynamicMessage, MethodDescriptor};
 
-/// What a sample is about.
+/// The resources of a sample.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     pub(crate) customer: String,
@@ -20,14 +20,14 @@ pub(crate) struct About {
     pub(crate) audit_event: String,
     pub(crate) campaign_event: String,
     pub(crate) interest_event: String,
-    /// A text that may be anything.
+    /// A free text.
     pub(crate) text: String,
-    /// The `request_id` of a mutation; empty for none.
+    /// The `request_id` of a mutation; empty if there is none.
     pub(crate) request_id: String,
 }
 
 impl About {
-    /// About nothing that exists.
+    /// Returns ids that do not exist.
     pub(crate) fn nothing() -> Self {
         Self {
             customer: uuid::Uuid::now_v7().to_string(),
@@ -49,7 +49,7 @@ impl About {
     }
 }
 
-/// A request that keeps all rules. An RPC without one here fails the tests that go through all.
+/// Returns a valid request. An RPC without a sample here fails the tests that go through all RPCs.
 pub(crate) fn request(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
     let bytes = match rpc.parent_service().name() {
         "CustomerService" => of_customers(rpc.name(), about.clone()),
@@ -373,7 +373,7 @@ fn of_dashboard(rpc: &str) -> Vec<u8> {
     }
 }
 
-/// An analysis of a whole conversation.
+/// Returns an analysis of a whole conversation.
 pub(crate) fn analysis(conversation_id: &str) -> pb::ConversationAnalysis {
     pb::ConversationAnalysis {
         conversation_id: conversation_id.to_owned(),
@@ -382,7 +382,7 @@ pub(crate) fn analysis(conversation_id: &str) -> pb::ConversationAnalysis {
     }
 }
 
-/// A request for all that a list has, where it needs no more than to be told of what.
+/// Returns a request for all rows of a list; only the parent is set if the list needs one.
 pub(crate) fn whole_list(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
     let mut request = DynamicMessage::new(rpc.input());
     let of = match rpc.name() {

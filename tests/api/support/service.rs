@@ -1,4 +1,4 @@
-//! The service in this process, and its tenants' clients.
+//! The service in this process, and the clients of its tenants.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -32,30 +32,30 @@ use uuid::Uuid;
 use super::postgres::{Database, Sql};
 use super::soon;
 
-/// What a test may want otherwise.
+/// The settings that a test may change.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// Connections of the pool.
+    /// The connections of the pool.
     pub(crate) connections: u16,
-    /// How long a call waits for one.
+    /// How long a call waits for a connection.
     pub(crate) wait: Duration,
     /// How long a transaction may take.
     pub(crate) transaction: Duration,
-    /// How long calls may go on after the shutdown began.
+    /// How long calls may continue after the shutdown began.
     pub(crate) drain: Duration,
-    /// How long a message stays in progress after the last that was written of it.
+    /// How long a message stays in progress after its last write.
     pub(crate) lease: Duration,
     /// How long events of the audit log are kept.
     pub(crate) audit_retention: Duration,
-    /// How long an event of the audit log stands for the messages that follow.
+    /// How long an audit event covers later messages.
     pub(crate) audit_cover: Duration,
-    /// Who the pool's connections log in as; the owner when not said.
+    /// The role with which the pool's connections log in; by default the owner.
     pub(crate) login: Option<String>,
-    /// The port of a relay by which the pool's connections reach the database.
+    /// The port of a relay between the pool's connections and the database.
     pub(crate) relay: Option<u16>,
     /// Changes limits.
     pub(crate) limits: fn(&mut Limits),
-    /// How connections are secured; then the client is the test's own.
+    /// How connections are secured; the test then provides its own client.
     pub(crate) tls: Option<Arc<Tls>>,
     /// How callers prove who they are.
     pub(crate) authenticator: Authenticator,
@@ -80,80 +80,80 @@ impl Default for Settings {
     }
 }
 
-/// The service over a database of its own.
+/// The service, on a database of its own.
 pub(crate) struct Crm {
     first: Replica,
     database: Database,
 }
 
 impl Crm {
-    /// One replica with usual settings.
+    /// Starts one replica with the default settings.
     pub(crate) async fn start() -> Self {
         Self::with(Settings::default()).await
     }
 
-    /// One replica with these settings.
+    /// Starts one replica with these settings.
     pub(crate) async fn with(settings: Settings) -> Self {
         Self::over(Database::create().await, settings).await
     }
 
-    /// One replica over a database that the test has prepared.
+    /// Starts one replica on a database that the test has prepared.
     pub(crate) async fn over(database: Database, settings: Settings) -> Self {
         let first = Replica::start(&database, settings).await;
         Self { first, database }
     }
 
-    /// Another replica over the same database.
+    /// Starts another replica on the same database.
     pub(crate) async fn replica(&self) -> Replica {
         self.replica_with(Settings::default()).await
     }
 
-    /// Another replica over the same database, with these settings.
+    /// Starts another replica on the same database, with these settings.
     pub(crate) async fn replica_with(&self, settings: Settings) -> Replica {
         Replica::start(&self.database, settings).await
     }
 
-    /// A new tenant.
+    /// Returns a new tenant.
     pub(crate) fn tenant(&self) -> Tenant {
         Tenant::new(self.channel())
     }
 
-    /// A connection without a tenant.
+    /// Returns a connection without a tenant.
     pub(crate) fn channel(&self) -> Channel {
         self.first.channel.clone()
     }
 
-    /// Where it listens.
+    /// Returns the address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.first.address
     }
 
-    /// Where the server of the database listens.
+    /// Returns the address of the database server.
     pub(crate) fn database_address(&self) -> SocketAddr {
         self.database.address()
     }
 
-    /// Where the database is.
+    /// Returns the target of the database.
     pub(crate) fn target(&self) -> Target {
         self.database.target()
     }
 
-    /// The pool of the replica.
+    /// Returns the pool of the replica.
     pub(crate) fn db(&self) -> Db {
         self.first.db.clone()
     }
 
-    /// A connection of the database's owner.
+    /// Opens a connection as the database's owner.
     pub(crate) async fn sql(&self) -> Sql {
         self.database.sql().await
     }
 
-    /// The same on every node that has rows, the one that the service connects to last.
+    /// The same for every node that has rows; the node of the service's connections comes last.
     pub(crate) async fn nodes(&self) -> Vec<Sql> {
         self.database.nodes().await
     }
 
-    /// Begins the shutdown.
+    /// Starts the shutdown.
     pub(crate) fn begin_shutdown(&self) {
         self.first.begin_shutdown();
     }
@@ -243,7 +243,7 @@ impl Replica {
     }
 }
 
-/// The settings of a server that was told nothing.
+/// Returns the default settings of a server.
 pub(crate) fn defaults() -> Config {
     match Cli::parse_from(["crm-backend"]).into_command() {
         Command::Serve(config) => *config,
@@ -263,28 +263,28 @@ pub(crate) struct Tenant {
 pub(crate) type Service = InterceptedService<Channel, NameTenant>;
 
 impl Tenant {
-    /// A new tenant through this connection.
+    /// Returns a new tenant on this connection.
     pub(crate) fn new(channel: Channel) -> Self {
         Self { id: Uuid::new_v4(), channel, authorization: None }
     }
 
-    /// The same tenant through another replica.
+    /// Returns the same tenant, through another replica.
     pub(crate) fn through(&self, replica: &Replica) -> Self {
         Self { channel: replica.channel(), ..self.clone() }
     }
 
-    /// The same tenant, for somebody who has this token or key.
+    /// Returns the same tenant, with this token or key.
     pub(crate) fn with(&self, credential: &str) -> Self {
         let bearer = format!("Bearer {credential}").parse().expect("a header value");
         Self { authorization: Some(bearer), ..self.clone() }
     }
 
-    /// The same tenant over another connection.
+    /// Returns the same tenant, on another connection.
     pub(crate) fn over(&self, channel: Channel) -> Self {
         Self { channel, ..self.clone() }
     }
 
-    /// The connection, without the tenant's name.
+    /// Returns the connection, without the tenant.
     pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
     }
@@ -327,7 +327,7 @@ impl Tenant {
     }
 }
 
-/// Adds the tenant's name to every call, and the credential where there is one.
+/// Adds the tenant to every call, and the credential if there is one.
 #[derive(Clone)]
 pub(crate) struct NameTenant {
     tenant: MetadataValue<Ascii>,

@@ -1,4 +1,4 @@
-//! What a statement must say so that Citus can run it, and can run it in one shard.
+//! The rules for statements that let Citus run them, and run them in one shard.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -16,12 +16,12 @@ use sqlparser::parser::Parser;
 /// The column by which tables are distributed.
 const TENANT: &str = "tenant_id";
 
-/// Functions that Citus does not tell its workers of, or that are of one node alone.
+/// Functions that Citus does not pass to its workers, or that belong to a single node.
 const REFUSED: [&str; 4] = ["set_config", "nextval", "currval", "current_tenant"];
 
-/// What is wrong with a statement about these tables.
+/// Returns what is wrong with a statement about these tables.
 pub(crate) fn violations(statement: &str, tables: &BTreeSet<String>) -> Vec<String> {
-    // The parser does not know all ways in which rows are locked, nor that OFFSET may come after them.
+    // The parser does not know all forms of row locks, nor that OFFSET may come after them.
     static LOCKS: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"FOR (NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)\b( OF \w+)?( SKIP LOCKED)?")
             .expect("an expression")
@@ -95,7 +95,7 @@ impl Visitor for Judge<'_> {
 }
 
 impl Judge<'_> {
-    /// Holds each table of a FROM to a condition that names its tenant as a value.
+    /// Checks that each table of a FROM has a condition that names its tenant as a value.
     fn relations(&mut self, of: &[TableWithJoins], more: &[TableWithJoins], selection: Option<&Expr>) {
         let (mut names, mut conditions) = (Vec::new(), Vec::new());
         for table in of.iter().chain(more) {
@@ -114,7 +114,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Gathers the names of tables with a tenant, and the conditions of joins.
+    /// Collects the names of tables with a tenant, and the conditions of joins.
     fn table<'e>(&self, table: &'e TableWithJoins, names: &mut Vec<String>, conditions: &mut Vec<&'e Expr>) {
         self.factor(&table.relation, names, conditions);
         for join in &table.joins {
@@ -142,7 +142,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Holds what is inserted to a tenant that is a value, and to a way that is not COPY.
+    /// Checks that an insert has the tenant as a value, and does not become a COPY.
     fn insert(&mut self, insert: &Insert) {
         let TableObject::TableName(name) = &insert.table else { return };
         let name = last(name);
@@ -168,7 +168,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether a table with a tenant is read within an expression.
+    /// Whether an expression reads a table with a tenant.
     fn reads(&self, expr: &Expr) -> bool {
         struct Reads<'t>(&'t BTreeSet<String>);
         impl Visitor for Reads<'_> {
@@ -185,7 +185,7 @@ impl Judge<'_> {
     }
 }
 
-/// The SELECTs of which a query is the union.
+/// Returns the SELECTs of a union.
 fn selects(body: &SetExpr) -> Vec<&Select> {
     match body {
         SetExpr::Select(select) => vec![select.as_ref()],
@@ -195,7 +195,7 @@ fn selects(body: &SetExpr) -> Vec<&Select> {
     }
 }
 
-/// What a query is without its WITH and ORDER BY.
+/// A query without its WITH and ORDER BY.
 trait Body {
     fn body(&self) -> &SetExpr;
 }
@@ -206,7 +206,7 @@ impl Body for Query {
     }
 }
 
-/// What a SELECT gives in a column, if nothing before it may be several.
+/// Returns the expression of a column in a SELECT, if each earlier item is a single column.
 fn item(select: &Select, place: usize) -> Option<&Expr> {
     let single =
         |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
@@ -219,7 +219,7 @@ fn item(select: &Select, place: usize) -> Option<&Expr> {
     }
 }
 
-/// Whose tenant a condition names as a value, wherever it holds: the table as it is written before the column.
+/// Returns the tables, as written before the column, whose tenant a condition requires to be a value.
 fn tenants(condition: &Expr) -> Vec<Option<String>> {
     match condition {
         Expr::Nested(within) => tenants(within),
@@ -233,7 +233,7 @@ fn tenants(condition: &Expr) -> Vec<Option<String>> {
     }
 }
 
-/// The table of a column `tenant_id`, if it is one.
+/// Returns the table of a column `tenant_id`, if it is one.
 fn tenant_of(column: &Expr) -> Option<Option<String>> {
     match column {
         Expr::Identifier(name) => (name.value == TENANT).then_some(None),
@@ -262,7 +262,7 @@ fn sets_tenant(assignment: &Assignment) -> bool {
     }
 }
 
-/// The last part of a name, without quotes.
+/// Returns the last part of a name, without quotes.
 fn last(name: &ObjectName) -> String {
     let part = name.0.last().and_then(|part| part.as_ident());
     part.map_or_else(String::new, |name| name.value.clone())

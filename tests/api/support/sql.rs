@@ -1,4 +1,4 @@
-//! Rows that would take too long to make through the service.
+//! Rows that would take too long to create through the service.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Tenant;
 use super::postgres::Sql;
 
-/// Adds `copies` of every customer of a tenant: another id, slug and name, a millisecond younger each.
+/// Adds `copies` of every customer of a tenant: with another id, slug and name, each a millisecond younger.
 pub(crate) async fn multiply_customers(sql: &Sql, tenant: &Tenant, copies: u32) {
     let tenant = tenant.id;
     sql.run(&format!(
@@ -22,7 +22,7 @@ pub(crate) async fn multiply_customers(sql: &Sql, tenant: &Tenant, copies: u32) 
     count_customers(sql, tenant).await;
 }
 
-/// Counts the customers of a tenant that were not made through the service.
+/// Counts the customers of a tenant that were not created through the service.
 async fn count_customers(sql: &Sql, tenant: Uuid) {
     sql.run(&format!(
         "DELETE FROM customer_counts WHERE tenant_id = '{tenant}';
@@ -36,7 +36,7 @@ async fn count_customers(sql: &Sql, tenant: Uuid) {
     .await;
 }
 
-/// Adds `copies` of every conversation of a tenant: another id and session, a millisecond younger each.
+/// Adds `copies` of every conversation of a tenant: with another id and session, each a millisecond younger.
 pub(crate) async fn multiply_conversations(sql: &Sql, tenant: &Tenant, copies: u32) {
     let tenant = tenant.id;
     sql.run(&format!(
@@ -63,7 +63,7 @@ pub(crate) async fn multiply_messages(sql: &Sql, conversation_id: &str, copies: 
     .await;
 }
 
-/// The columns of a table that are written, and not made of others.
+/// Returns the columns of a table that are not generated.
 pub(crate) async fn columns(sql: &Sql, table: &str) -> String {
     let written = format!(
         "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = '{table}'::regclass
@@ -72,19 +72,19 @@ pub(crate) async fn columns(sql: &Sql, table: &str) -> String {
     sql.texts(&written).await.join(", ")
 }
 
-/// How often a table is vacuumed at most: whether a few of its rows are looked at matters to few tests.
+/// How often a table is vacuumed at most. For most tests it does not matter if a few of its rows must still be read.
 const ATTEMPTS: usize = 20;
 
-/// Plans for these tables are made for what is in them, and an index alone says what it has. What the service
-/// and this connection have read so far has been counted: a connection counts when it ends or is told to, and
-/// else some seconds late.
+/// Updates the statistics and the visibility map of these tables, so that plans fit their rows and index-only scans
+/// read no rows. It also makes earlier reads of the service and of this connection count: a connection reports its
+/// counts when it ends or is asked to, and otherwise some seconds late.
 pub(crate) async fn settle(sql: &Sql, tables: &[&str]) {
     end_connections(sql).await;
     for table in tables {
         let unsettled =
             format!("SELECT relpages - relallvisible FROM pg_class WHERE oid = '{table}'::regclass");
-        // Whoever looks at the database meanwhile keeps rows from being marked as seen by all, and few dead
-        // ones are left where they are unless told otherwise.
+        // Parallel snapshots keep rows from being marked as visible to all, and a few dead rows stay unless the
+        // cleanup is forced.
         for _ in 0..ATTEMPTS {
             sql.run(&format!("VACUUM (ANALYZE, INDEX_CLEANUP ON) {table}")).await;
             if sql.number(&unsettled).await == 0 {
@@ -93,11 +93,11 @@ pub(crate) async fn settle(sql: &Sql, tables: &[&str]) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    // Postgres 14 has no such function: there this connection counts when it ends, or sooner.
+    // Postgres 14 has no such function: there this connection reports when it ends, or sooner.
     let _ = sql.try_rows("SELECT pg_stat_force_next_flush()").await;
 }
 
-/// Ends the service's connections, which tell what they have read when they end. The service opens others.
+/// Ends the service's connections, which then report their reads. The service opens new ones.
 pub(crate) async fn end_connections(sql: &Sql) {
     sql.run(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity

@@ -1,8 +1,8 @@
-//! Every statement that the service runs in these tests, held to what a database must be able to see in it that is
-//! distributed by tenant.
+//! Checks every statement that the service runs in these tests: a database that is distributed by tenant must see the
+//! tenant in it.
 //!
-//! They are collected from all connections of this process. Each test judges at its end what is new since the last
-//! one did, so that none goes by whatever tests a run has.
+//! Statements are collected from all connections of this process. At its end each test checks those that are new
+//! since the last check. So every statement is checked, in any selection of tests.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashSet};
@@ -16,7 +16,7 @@ use regex::Regex;
 use super::leftovers;
 use super::shards::violations;
 
-/// Statements that are about all tenants, by how they begin: the only ones that may be. The list may only shrink.
+/// The statements about all tenants, by their beginning: no others are allowed. The list may only shrink.
 pub(crate) const OF_ALL_TENANTS: [(&str, &str); 8] = [
     (
         "the look at what is watched asks how far conversations have come",
@@ -43,12 +43,12 @@ pub(crate) const OF_ALL_TENANTS: [(&str, &str); 8] = [
     ("the start on Citus asks every node", "SELECT count(*) FROM idempotency_keys WHERE request_id ="),
 ];
 
-/// The tables with a tenant, and views of them, as the first database of the run has them.
+/// The tables with a tenant, and the views of them, from the first database of the run.
 static TABLES: OnceLock<BTreeSet<String>> = OnceLock::new();
 
 static COLLECTED: LazyLock<Mutex<Collected>> = LazyLock::new(Mutex::default);
 
-/// All migrations, which are about all tenants by their nature.
+/// All migrations, which concern all tenants.
 static MIGRATIONS: LazyLock<String> = LazyLock::new(|| {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
     let folders =
@@ -60,24 +60,24 @@ static MIGRATIONS: LazyLock<String> = LazyLock::new(|| {
 
 #[derive(Default)]
 struct Collected {
-    /// What came by, by its [`shape`]: nearly all of it is known, and to look at it takes long.
+    /// The [`shape`]s of all statements so far: most statements are known, and checking one takes long.
     shapes: HashSet<u64>,
     seen: HashSet<String>,
-    /// Those that no test has judged yet.
+    /// The statements that no test has checked yet.
     new: Vec<String>,
 }
 
-/// From here on, statements of connections that are opened are collected.
+/// Collects the statements of all connections that are opened from now on.
 pub(crate) fn watch() {
     set_default_instrumentation(|| Some(Box::new(Collector))).expect("no other instrumentation");
 }
 
-/// Which tables have a tenant.
+/// Sets the tables with a tenant.
 pub(crate) fn know(tables: Vec<String>) {
     let _ = TABLES.set(tables.into_iter().collect());
 }
 
-/// Holds what is new to the rules.
+/// Checks the new statements.
 pub(crate) fn judge() {
     let Some(tables) = TABLES.get() else { return };
     let new = std::mem::take(&mut collected().new);
@@ -85,7 +85,7 @@ pub(crate) fn judge() {
     assert!(faults.is_empty(), "a test of this run made the service run\n{}", faults.join("\n"));
 }
 
-/// What is wrong with a message, of which statements are parted by semicolons.
+/// Returns what is wrong with a message, whose statements are separated by semicolons.
 pub(crate) fn faults(message: &str, tables: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
     for statement in message.split(';').map(str::trim).filter(|statement| mentions(statement, tables)) {
@@ -100,7 +100,7 @@ pub(crate) fn faults(message: &str, tables: &BTreeSet<String>) -> Vec<String> {
     faults
 }
 
-/// How many different statements about tables with a tenant the tests have collected so far.
+/// Returns how many different statements about tables with a tenant were collected so far.
 pub(crate) fn count() -> usize {
     let Some(tables) = TABLES.get() else { return 0 };
     collected().seen.iter().filter(|statement| mentions(statement, tables)).count()
@@ -111,7 +111,7 @@ pub(crate) fn tables() -> BTreeSet<String> {
     TABLES.get().cloned().unwrap_or_default()
 }
 
-/// Whether a statement has the name of such a table in it.
+/// Whether a statement contains the name of such a table.
 fn mentions(statement: &str, tables: &BTreeSet<String>) -> bool {
     let words = statement.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
     words.into_iter().any(|word| tables.contains(word))
@@ -121,14 +121,14 @@ fn collected() -> std::sync::MutexGuard<'static, Collected> {
     COLLECTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Collects what a connection is told.
+/// Collects the statements of a connection.
 struct Collector;
 
 impl Instrumentation for Collector {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         let InstrumentationEvent::StartQuery { query, .. } = event else { return };
         let mut sql = WithoutBinds(String::new());
-        // An error says that the values begin, which nobody needs.
+        // The error marks the beginning of the values, which are not needed.
         let _ = write!(sql, "{query}");
         let WithoutBinds(sql) = sql;
         if !collected().shapes.insert(shape(&sql)) {
@@ -147,9 +147,9 @@ impl Instrumentation for Collector {
     }
 }
 
-/// What a statement has in common with others that differ from it in literals alone.
+/// Returns a hash that is the same for statements that differ only in literals.
 fn shape(sql: &str) -> u64 {
-    /// Stands for a digit of a number.
+    /// A placeholder for a digit.
     const DIGIT: u8 = 0;
     let mut hasher = DefaultHasher::new();
     let (mut is_text, mut before) = (false, b' ');
@@ -178,8 +178,8 @@ impl Write for WithoutBinds {
     }
 }
 
-/// A statement with the same literal wherever it has one, and the same space between words: the audit log has its
-/// values in the text.
+/// Returns a statement with all literals replaced and single spaces between words: the audit log has its values in
+/// the text.
 fn without_values(sql: &str) -> String {
     static LITERALS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"'[^']*'").expect("an expression"));
     static NUMBERS: LazyLock<Regex> =
@@ -188,7 +188,7 @@ fn without_values(sql: &str) -> String {
     in_a_line(&NUMBERS.replace_all(&sql, "${1}1"))
 }
 
-/// A text with the same space between all words.
+/// Returns a text with single spaces between words.
 fn in_a_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! Watching conversations in few words.
+//! Helpers for watches of conversations.
 
 use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::conversation_event::Event;
@@ -12,11 +12,11 @@ use tonic::{Status, Streaming};
 use super::conversations::Stream;
 use super::{Tenant, soon};
 
-/// From the first message on.
+/// Starts at the first message.
 pub(crate) const BEGINNING: Option<Start> = Some(Start::AfterSequence(0));
 
 impl Tenant {
-    /// A watch of a conversation with the text of messages in progress.
+    /// Watches a conversation with the text of messages in progress.
     pub(crate) async fn watch(&self, id: &str, start: Option<Start>) -> Watch {
         self.try_watch(id, start, true).await.expect("a watch")
     }
@@ -36,12 +36,12 @@ impl Tenant {
 /// The client's side of a watch.
 pub(crate) struct Watch {
     events: Streaming<WatchConversationResponse>,
-    /// What it was told so far.
+    /// The events so far.
     pub(crate) log: Log,
 }
 
 impl Watch {
-    /// The next event and its token; nothing when the stream ended with OK.
+    /// Returns the next event and its token; `None` if the stream ended with OK.
     pub(crate) async fn try_next(&mut self) -> Result<Option<(String, Event)>, Status> {
         let Some(response) = soon(self.events.message()).await? else { return Ok(None) };
         let event = response.event.expect("an event");
@@ -59,20 +59,20 @@ impl Watch {
         self.try_next().await.expect("the watch goes on").expect("the watch does not end")
     }
 
-    /// Reads until what was told is so.
+    /// Reads until the log fulfils a condition.
     pub(crate) async fn until(&mut self, holds: impl Fn(&Log) -> bool) {
         while !holds(&self.log) {
             self.next().await;
         }
     }
 
-    /// Reads until so many messages were told.
+    /// Reads until this many messages came.
     pub(crate) async fn until_messages(&mut self, count: usize) {
         self.until(|log| log.messages.len() >= count).await;
         assert_eq!(self.log.messages.len(), count);
     }
 
-    /// Reads until the message is closed, and gives the events up to there.
+    /// Reads until the message is closed, and returns the events up to there.
     pub(crate) async fn until_closed(&mut self, sequence: i32) -> Vec<Event> {
         let mut events = Vec::new();
         while !self.log.is_closed(sequence) {
@@ -82,14 +82,14 @@ impl Watch {
     }
 }
 
-/// What a client makes of what it is told. It complains where that does not fit together.
+/// A client's view of the events. It fails if they do not fit together.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     /// The sequence after which the watch began.
     pub(crate) after: i32,
-    /// The messages as they stand.
+    /// The messages in their current state.
     pub(crate) messages: Vec<Message>,
-    /// Whether it is told text of messages in progress.
+    /// Whether it gets the text of messages in progress.
     with_text: bool,
 }
 
