@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, MethodDescriptor};
 use super::methods::{self, Resource};
 use super::validation::names;
 
-/// Generates `impl Mutation` for the request of every unary RPC that changes something, `impl Asks` for the requests
+/// Generates `impl Mutation` for the request of every unary RPC that changes something, `impl HasSubject` for the requests
 /// of all RPCs with one request, and `impl Paged` for every request with a `page_token`.
 ///
 /// # Errors
@@ -30,7 +30,10 @@ pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, S
 fn asks(method: &MethodDescriptor, resource: Option<&Resource>) -> Result<String, String> {
     let (request, response) = (method.input(), method.output());
     let Some(Resource { id, .. }) = resource else {
-        return Ok(format!("impl crate::rpc::Asks for crate::pb::{name} {{}}\n", name = request.name()));
+        return Ok(format!(
+            "impl crate::rpc::HasSubject for crate::pb::{name} {{}}\n",
+            name = request.name()
+        ));
     };
     request.get_field_by_name("request_id").ok_or_else(|| {
         format!("{}: changes something, so its request needs a request_id", method.full_name())
@@ -48,9 +51,9 @@ fn asks(method: &MethodDescriptor, resource: Option<&Resource>) -> Result<String
              fn resource_id<'m>(&'m self, {parameter}: Option<&'m Self::Response>) -> &'m str {{\n        \
                  {value}\n    }}\n\
          }}\n\
-         impl crate::rpc::Asks for crate::pb::{request} {{\n    \
-             fn asked(&self) -> crate::audit::Asked {{\n        \
-                 crate::audit::Asked::new(crate::rpc::Mutation::resource_id(self, None), &self.request_id)\n    }}\n\
+         impl crate::rpc::HasSubject for crate::pb::{request} {{\n    \
+             fn subject(&self) -> crate::audit::Subject {{\n        \
+                 crate::audit::Subject::new(crate::rpc::Mutation::resource_id(self, None), &self.request_id)\n    }}\n\
          }}\n",
         request = request.name(),
         response = response.name(),

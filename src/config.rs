@@ -1,24 +1,22 @@
 //! All settings, each with its flag, environment variable, default and one line of help.
 
 mod keys;
-mod limits;
-mod tls;
-mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::auth::{AuthConfig, Surroundings};
 use crate::db::{PoolLimits, embedded};
 use crate::rpc::size::MAX_RESOURCE_BYTES;
+use crate::settings::milliseconds;
 
+pub use crate::settings::{
+    CallLimits, ClientAuth, ConnectionLimits, LogConfig, LogFormat, TlsConfig, TracesConfig,
+};
 pub use keys::{CreateKey, KeysCommand, KeysConfig, ListKeys, RevokeKey};
-pub use limits::{CallLimits, ConnectionLimits};
-pub use tls::{ClientAuth, TlsConfig};
-pub use traces::TracesConfig;
 
 /// A multi-tenant, AI-first CRM backend over gRPC.
 ///
@@ -252,30 +250,6 @@ pub struct Limits {
     pub calls: CallLimits,
 }
 
-/// What the log contains, and its format.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Log")]
-pub struct LogConfig {
-    /// What to log, e.g. `warn`, `info,crm_backend::calls=off` (without a line per call) or `info,crm_backend=debug`.
-    #[arg(long, env = "CRM_LOG", default_value = "info", value_name = "FILTER")]
-    pub log: String,
-
-    /// One line of text, or one JSON object, per event; `auto` is text on a terminal and JSON elsewhere.
-    #[arg(long, env = "CRM_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
-    pub log_format: LogFormat,
-}
-
-/// The format of a log event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// Text, for people.
-    Text,
-    /// JSON, for log collectors.
-    Json,
-}
-
 impl Cli {
     /// The command to run, with its settings.
     pub fn into_command(self) -> Command {
@@ -318,13 +292,6 @@ fn days(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(days @ 1..=MAX_DAYS) => Ok(Duration::from_secs(days * 24 * 60 * 60)),
         Ok(_) | Err(_) => Err(format!("must be a whole number of days, 1 to {MAX_DAYS}")),
-    }
-}
-
-fn milliseconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("must be a whole number of milliseconds, 1 or more".to_owned()),
-        Ok(milliseconds) => Ok(Duration::from_millis(milliseconds)),
     }
 }
 

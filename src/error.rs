@@ -1,8 +1,6 @@
 //! Errors, classified by what the client does next, and the only conversion of them to a `Status`.
 
 mod postgres;
-#[cfg(test)]
-mod reasons;
 mod status;
 
 use std::error::Error as StdError;
@@ -11,9 +9,9 @@ use std::time::Duration;
 use tonic::Code;
 use tonic_types::QuotaViolation;
 
+use crate::contract::validate::{MAX_VIOLATIONS, Violation};
+use crate::contract::words::Word;
 use crate::pb::ErrorReason;
-use crate::rpc::validate::{MAX_VIOLATIONS, Violation};
-use crate::rpc::words::Word;
 
 pub use postgres::OnConstraint;
 #[cfg(any(test, fuzzing))]
@@ -386,7 +384,7 @@ impl Error {
         }
     }
 
-    fn newer_version() -> Self {
+    pub(crate) fn newer_version() -> Self {
         Self::Unavailable {
             reason: ErrorReason::NewerVersion,
             message: "a newer version of the service has written there what this replica does not know, and would lose; \

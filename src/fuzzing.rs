@@ -9,19 +9,19 @@ use prost::{Message, Name};
 use prost_types::{FieldMask, Struct};
 use uuid::Uuid;
 
-use crate::audit::rules::Asking;
-use crate::auth::Caller;
+use crate::audit::rules::SubjectSlot;
+use crate::contract::validate::{MAX_VIOLATIONS, Validate, validate};
 use crate::conversations::messages::{quote, session};
 use crate::customers::words::{self, Asked};
 use crate::customers::{field, rules as customers};
 use crate::db::Deadline;
 use crate::faqs::rules as faqs;
 use crate::idempotency::fingerprint;
+use crate::identity::Caller;
 use crate::rpc::etag::Etag;
 use crate::rpc::incoming::{self, Incoming};
 use crate::rpc::mask::Change;
 use crate::rpc::method::Method;
-use crate::rpc::validate::{MAX_VIOLATIONS, Validate, validate};
 use crate::rpc::{self, Call, Context, PageKey, Paged, layer, structs};
 use crate::{error, pb};
 
@@ -117,7 +117,7 @@ fn page_token(text: &str) {
             method,
             deadline: Deadline::after(Duration::from_secs(1)),
             id: Uuid::nil(),
-            asking: Asking::default(),
+            subject: SubjectSlot::default(),
             costs: Default::default(),
         },
         message: pb::ListCustomersRequest { page_token: page_token.to_owned(), ..Default::default() },

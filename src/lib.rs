@@ -7,6 +7,7 @@
 //! statement per function). [`context`] and [`dashboard`] build on them.
 //! docs/architecture/README.md describes the whole.
 
+pub mod contract;
 pub mod pb;
 
 pub mod config;
@@ -31,15 +32,20 @@ mod reindex;
 pub mod live;
 
 pub mod audit;
+pub mod audit_events;
 pub mod auth;
 pub mod db;
 pub mod error;
 pub mod idempotency;
+pub mod identity;
 pub mod metrics;
 pub mod rpc;
+pub mod settings;
 pub mod telemetry;
 mod tokens;
 pub mod traces;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(test)]
+mod reasons;

@@ -14,7 +14,8 @@ use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer a
 use tonic_reflection::pb::v1alpha::server_reflection_server::ServerReflectionServer as ServerReflectionV1Alpha;
 use tower::Layer;
 
-use crate::audit::{self, AuditLog, Recorder};
+use crate::audit::{self, Recorder};
+use crate::audit_events::AuditLog;
 use crate::auth::Authenticator;
 use crate::campaigns::Campaigns;
 use crate::config::{DatabaseConfig, Limits};

@@ -12,7 +12,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{LogConfig, LogFormat};
+use crate::settings::{LogConfig, LogFormat};
 
 /// The driver of Postgres. It logs statements with their values at `debug`, and notices that may quote values at
 /// `info`. No filter shows more of it than its warnings.

@@ -8,9 +8,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crm_backend::auth::api_keys::{self, NewKey, Secret};
-use crm_backend::auth::{Scopes, Tenants};
 use crm_backend::db::Target;
 use crm_backend::db::embedded::{self, Durability, Embedded, Storage};
+use crm_backend::identity::{Scopes, Tenants};
 use crm_backend::pb::AccessScope;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;

@@ -8,12 +8,9 @@ pub(crate) mod ledger;
 pub mod recorder;
 mod retention;
 pub(crate) mod rules;
-pub mod service;
 pub(crate) mod store;
-mod wire;
 
 pub use recorder::Recorder;
 pub(crate) use retention::run as retain;
-pub use rules::Asked;
 pub(crate) use rules::Operation;
-pub use service::AuditLog;
+pub use rules::Subject;

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::store::{self, Event};
-use crate::auth::{Caller, TenantId};
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::Result;
+use crate::identity::{Caller, TenantId};
 use crate::metrics::Metrics;
 
 /// The limit of waiting events: some two megabytes, and more than come in between two rounds unless a client
@@ -182,7 +182,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::audit::rules::{self, Asked, Operation};
+    use crate::audit::rules::{self, Operation, Subject};
     use crate::pb::ResourceType;
 
     /// Returns an event whose principal is different for each number.
@@ -194,7 +194,12 @@ mod tests {
         let operation = Operation { method: "S/M", resource_type: ResourceType::Customer, call_id: None };
         let caller = Caller::caretaker(Uuid::from_u128(1));
         let answer = (Code::NotFound, "CUSTOMER_NOT_FOUND".to_owned());
-        rules::failed((caller.principal(), operation), Asked::default(), answer, DateTime::<Utc>::UNIX_EPOCH)
+        rules::failed(
+            (caller.principal(), operation),
+            Subject::default(),
+            answer,
+            DateTime::<Utc>::UNIX_EPOCH,
+        )
     }
 
     #[test]

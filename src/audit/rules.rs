@@ -7,10 +7,9 @@ use tonic::Code;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::store::Event;
-use crate::auth::Principal;
-use crate::error::Error;
-use crate::pb::{AuditOutcome, ErrorReason, ResourceType};
-use crate::rpc::words::Text;
+use crate::contract::words::Text;
+use crate::identity::Principal;
+use crate::pb::{AuditOutcome, ResourceType};
 
 /// The number of characters of a principal's name that are kept, as in the contract: more than a readable name
 /// has.
@@ -30,14 +29,14 @@ pub(crate) struct Operation {
 /// The ids that a request has for the log. Only UUIDs are kept: any other text of a client must not get into
 /// the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct Subject {
     /// The id of the resource that the call changes.
     pub(crate) resource_id: Option<Uuid>,
     /// The id that the client gave the call.
     pub(crate) request_id: Option<Uuid>,
 }
 
-impl Asked {
+impl Subject {
     /// Returns the ids in these fields of a request. The fields are not validated yet.
     pub(crate) fn new(resource_id: &str, request_id: &str) -> Self {
         let id = |text: &str| Uuid::try_parse(text).ok();
@@ -47,17 +46,17 @@ impl Asked {
 
 /// The place from which the layer of a call gets the ids, once the request was read.
 #[derive(Debug, Clone, Default)]
-pub struct Asking(Arc<OnceLock<Asked>>);
+pub struct SubjectSlot(Arc<OnceLock<Subject>>);
 
-impl Asking {
+impl SubjectSlot {
     /// Notes the ids of a request.
-    pub(crate) fn note(&self, asked: Asked) {
+    pub(crate) fn note(&self, subject: Subject) {
         // A call has one request.
-        let _ = self.0.set(asked);
+        let _ = self.0.set(subject);
     }
 
     /// Returns the noted ids; empty if the request was never read.
-    pub(crate) fn asked(&self) -> Asked {
+    pub(crate) fn get(&self) -> Subject {
         self.0.get().copied().unwrap_or_default()
     }
 }
@@ -74,7 +73,7 @@ pub(crate) struct Messages {
 /// Returns the event of an operation that was done.
 pub(crate) fn succeeded(
     (principal, operation): (&Principal, Operation),
-    asked: Asked,
+    subject: Subject,
     messages: Option<Messages>,
     now: DateTime<Utc>,
 ) -> Event {
@@ -82,28 +81,28 @@ pub(crate) fn succeeded(
         first_sequence: messages.map(|messages| messages.sequences.0),
         last_sequence: messages.map(|messages| messages.sequences.1),
         covers_until: messages.map(|messages| messages.covers_until),
-        ..event((principal, operation), asked, (Code::Ok, None), now)
+        ..event((principal, operation), subject, (Code::Ok, None), now)
     }
 }
 
 /// Returns the event of an operation that failed, or whose outcome is unknown, by its answer.
 pub(crate) fn failed(
     (principal, operation): (&Principal, Operation),
-    asked: Asked,
+    subject: Subject,
     (code, reason): (Code, String),
     now: DateTime<Utc>,
 ) -> Event {
-    event((principal, operation), asked, (code, Some(reason)), now)
+    event((principal, operation), subject, (code, Some(reason)), now)
 }
 
 fn event(
     (principal, operation): (&Principal, Operation),
-    asked: Asked,
+    subject: Subject,
     (code, reason): (Code, Option<String>),
     now: DateTime<Utc>,
 ) -> Event {
     let Operation { method, resource_type, call_id } = operation;
-    let Asked { resource_id, request_id } = asked;
+    let Subject { resource_id, request_id } = subject;
     Event {
         id: id_at(now),
         created_at: now,
@@ -120,11 +119,6 @@ fn event(
         last_sequence: None,
         covers_until: None,
     }
-}
-
-/// Returns the error for an event that does not exist.
-pub(crate) fn not_found(id: Uuid) -> Error {
-    Error::NotFound { reason: ErrorReason::AuditEventNotFound, kind: "audit_event", name: id.to_string() }
 }
 
 /// Returns the effect of a call with this code, as the contract promises.
@@ -168,7 +162,7 @@ pub(crate) fn end_id(time: DateTime<Utc>) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Caller;
+    use crate::identity::Caller;
 
     const OPERATION: Operation =
         Operation { method: "S/M", resource_type: ResourceType::Customer, call_id: None };
@@ -192,9 +186,9 @@ mod tests {
     #[test]
     fn only_ids_of_a_request_are_kept() {
         let id = Uuid::now_v7();
-        assert_eq!(Asked::new("zoe@cafe.example", "Café Zoë"), Asked::default());
-        let asked = Asked::new(&id.to_string(), "");
-        assert_eq!(asked, Asked { resource_id: Some(id), request_id: None });
+        assert_eq!(Subject::new("zoe@cafe.example", "Café Zoë"), Subject::default());
+        let subject = Subject::new(&id.to_string(), "");
+        assert_eq!(subject, Subject { resource_id: Some(id), request_id: None });
     }
 
     #[test]
@@ -217,7 +211,7 @@ mod tests {
     #[test]
     fn what_succeeded_has_no_reason() {
         let caller = Caller::caretaker(Uuid::from_u128(1));
-        let done = succeeded((caller.principal(), OPERATION), Asked::default(), None, at(5));
+        let done = succeeded((caller.principal(), OPERATION), Subject::default(), None, at(5));
         assert_eq!((done.principal.as_str(), done.code, done.reason), ("service", 0, None));
     }
 }

@@ -12,10 +12,11 @@ use super::bearer::Bearer;
 use super::certificates::Certificates;
 use super::jwt::Tokens;
 use super::validity::Revocation;
-use super::{AuthConfig, Mode, Principal, Validity, invalid};
+use super::{AuthConfig, Mode, Validity, invalid};
 use crate::connection::PeerCertificate;
 use crate::db::Target;
 use crate::error::{Error, Result};
+use crate::identity::Principal;
 use crate::metrics::{CacheName, Families};
 use crate::pb::ErrorReason;
 

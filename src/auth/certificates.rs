@@ -14,9 +14,10 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::validity::Revocation;
-use super::{Admitted, Principal, Scopes, Tenants, grants, invalid};
+use super::{Admitted, invalid};
 use crate::connection::PeerCertificate;
 use crate::error::{Error, Result};
+use crate::identity::{Principal, Scopes, Tenants, grants};
 
 /// The number of parsed certificates that are remembered: a client shows the same one with every call.
 const REMEMBERED: usize = 10_000;

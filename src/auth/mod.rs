@@ -1,125 +1,21 @@
-//! The caller of a call, and its tenant. [`Authenticator::authenticate`] identifies the principal. [`Principal::act`]
-//! is the only place that makes a [`Caller`] of a call, and a [`Caller`] is the only way to a connection.
+//! How callers prove who they are. [`Authenticator::authenticate`] makes a [`Principal`] of a credential.
+//!
+//! [`Principal`]: crate::identity::Principal
 
 pub mod api_keys;
 mod authenticator;
 mod bearer;
 mod certificates;
 mod config;
-pub mod grants;
 mod jwt;
-mod principal;
 mod validity;
 
-use std::fmt;
-use std::sync::Arc;
-
-use http::HeaderMap;
-use uuid::Uuid;
-
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::pb::ErrorReason;
-use crate::traces::Trace;
 
 pub use authenticator::{Admitted, Authenticator, Bounds};
 pub use config::{AuthConfig, Mode, Signature, Surroundings};
-pub use principal::{Principal, Scopes, Tenants};
 pub use validity::Validity;
-
-/// The metadata that selects the tenant of a call.
-pub const TENANT_HEADER: &str = "x-tenant-id";
-
-/// The length of a UUID with hyphens: the only accepted form, so that a tenant has one spelling.
-const HYPHENATED: usize = 36;
-
-/// The tenant whose rows a call may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TenantId(Uuid);
-
-impl TenantId {
-    /// Returns the tenant of this id in the accepted form; `None` for any other text.
-    pub fn parse(text: &str) -> Option<Self> {
-        let id = if text.len() == HYPHENATED { Uuid::try_parse(text).ok() } else { None };
-        id.filter(|id| !id.is_nil()).map(Self)
-    }
-
-    /// Returns the tenant that the metadata of a call selects.
-    ///
-    /// # Errors
-    ///
-    /// `TENANT_REQUIRED` without the header, `TENANT_INVALID` unless it is one UUID.
-    pub fn selected_by(metadata: &HeaderMap) -> Result<Self> {
-        let mut values = metadata.get_all(TENANT_HEADER).iter();
-        let Some(value) = values.next() else {
-            return Err(Error::Unauthenticated {
-                reason: ErrorReason::TenantRequired,
-                message: format!("send the metadata {TENANT_HEADER} with the UUID of your tenant"),
-            });
-        };
-        let tenant = match (value.to_str(), values.next()) {
-            (Ok(text), None) => Self::parse(text),
-            _ => None,
-        };
-        tenant.ok_or_else(|| {
-            Error::invalid_because(
-                ErrorReason::TenantInvalid,
-                TENANT_HEADER,
-                "string.uuid",
-                "must be one UUID, such as 018f4e0a-7b7c-7000-8000-000000000000, and not the nil UUID",
-            )
-        })
-    }
-
-    /// The id as it is stored in every table.
-    pub fn as_uuid(self) -> Uuid {
-        self.0
-    }
-}
-
-impl fmt::Display for TenantId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}
-
-/// An authenticated caller, and the tenant that it acts for.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    tenant: TenantId,
-    principal: Arc<Principal>,
-    /// The trace of the work for the caller.
-    trace: Trace,
-}
-
-impl Caller {
-    /// The service itself, acting for a tenant that it found in the database, or for which a principal proved its
-    /// right. It does what is due by time on the tenant's rows, and writes the tenant's audit log. No client asked
-    /// for this work, and none gets an answer.
-    pub(crate) fn caretaker(tenant: Uuid) -> Self {
-        Self { tenant: TenantId(tenant), principal: Principal::service(), trace: Trace::default() }
-    }
-
-    /// The tenant that the caller acts for.
-    pub fn tenant(&self) -> TenantId {
-        self.tenant
-    }
-
-    /// The principal of the caller.
-    pub fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// The trace of the work for the caller.
-    pub(crate) fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
-    /// Returns the same caller, with its work recorded in this trace.
-    #[must_use]
-    pub(crate) fn within(self, trace: &Trace) -> Self {
-        Self { trace: trace.clone(), ..self }
-    }
-}
 
 /// The error for an invalid credential. The client learns which check failed, and nothing of what we know.
 fn invalid(message: impl Into<String>) -> Error {
@@ -128,44 +24,13 @@ fn invalid(message: impl Into<String>) -> Error {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use http::HeaderValue;
+    use std::sync::Arc;
+
+    use http::HeaderMap;
 
     use super::*;
+    use crate::identity::{Principal, Scopes, TENANT_HEADER, TenantId, Tenants};
     use crate::pb::AccessScope;
-
-    const TENANT: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
-
-    fn selected(values: &[&str]) -> Result<TenantId, ErrorReason> {
-        let mut metadata = HeaderMap::new();
-        for value in values {
-            let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
-            metadata.append(TENANT_HEADER, value);
-        }
-        TenantId::selected_by(&metadata).map_err(|error| error.reason())
-    }
-
-    #[test]
-    fn one_uuid_is_a_tenant() {
-        assert_eq!(selected(&[TENANT]).map(|tenant| tenant.to_string()), Ok(TENANT.to_owned()));
-        assert_eq!(selected(&[&TENANT.to_uppercase()]), selected(&[TENANT]));
-    }
-
-    #[test]
-    fn anything_else_is_none() {
-        assert_eq!(selected(&[]), Err(ErrorReason::TenantRequired));
-        for bad in [
-            vec![""],
-            vec![TENANT, TENANT],
-            vec!["{01939a3c-7d4e-7000-8000-0123456789ab}"],
-            vec!["01939a3c-7d4e-7000-8000-0123456789abc"],
-            vec!["01939a3c7d4e700080000123456789ab"],
-            vec!["00000000-0000-0000-0000-000000000000"],
-            vec!["'; DROP TABLE customers; --"],
-            vec!["01939a3c-7d4e-7000-8000-0123456789ä"],
-        ] {
-            assert_eq!(selected(&bad), Err(ErrorReason::TenantInvalid), "{bad:?}");
-        }
-    }
 
     /// Returns an error of this module, as a call gets it.
     pub(crate) fn refused(reason: ErrorReason) -> Error {

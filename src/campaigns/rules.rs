@@ -5,9 +5,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::store::Campaign;
+use crate::contract::words::Word;
 use crate::error::{Error, Result};
 use crate::pb::{CampaignStatus as Status, ErrorReason};
-use crate::rpc::words::Word;
 
 /// Returns the statuses that may follow a status, as in the contract.
 fn steps(from: Status) -> &'static [Status] {

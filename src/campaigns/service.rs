@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::store::{Campaign, Cursor};
 use super::{actions, assignments, events, performance, wire};
+use crate::contract::times;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
@@ -12,7 +13,7 @@ use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, page, times};
+use crate::rpc::{self, Call, PageKey, page};
 
 /// `CampaignService`.
 pub struct Campaigns {
@@ -197,9 +198,9 @@ impl pb::campaign_service_server::CampaignService for Campaigns {
         &self,
         request: Request<pb::GetCampaignPerformanceRequest>,
     ) -> Result<Response<pb::GetCampaignPerformanceResponse>, Status> {
-        let (call, wish) = Call::read(request, |call| performance::wire::wish(&call.message))?;
+        let (call, params) = Call::read(request, |call| performance::wire::params(&call.message))?;
         let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
-            Ok(performance::wire::performance(&wish, performance::actions::read(tx, &wish).await?))
+            Ok(performance::wire::performance(&params, performance::actions::read(tx, &params).await?))
         });
         Ok(response.await?)
     }

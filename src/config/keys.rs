@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use uuid::Uuid;
 
 use super::{DatabaseConfig, LogConfig};
-use crate::auth::grants::{self, Grant};
+use crate::identity::grants::{self, Grant};
 use crate::pb::AccessScope;
 
 /// The longest lifetime of a key: a key that lasts longer should be created as one that never expires.

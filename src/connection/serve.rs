@@ -19,8 +19,8 @@ use tower::{Service, ServiceExt};
 use super::gate::{Gate, Place};
 use super::stream::Connection;
 use super::{Listener, Tls, opening};
-use crate::config::ConnectionLimits;
 use crate::metrics::{Metrics, Open};
+use crate::settings::ConnectionLimits;
 
 /// The maximum size of a request's headers in bytes, as HTTP/2 counts them. It is far more than a call may have
 /// (`rpc::layer::metadata`), so that a call with too much gets a gRPC error. Above this limit the stream is answered

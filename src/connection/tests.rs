@@ -20,8 +20,9 @@ use tonic::body::Body;
 
 use super::certificates::{Ca, Files};
 use super::{Listener, PeerCertificate, Tls, serve};
-use crate::config::{Cli, ClientAuth, Command, ConnectionLimits, TlsConfig};
+use crate::config::{Cli, Command};
 use crate::metrics::Metrics;
+use crate::settings::{ClientAuth, ConnectionLimits, TlsConfig};
 
 /// The name of the server.
 const NAME: &str = "localhost";

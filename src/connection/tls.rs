@@ -9,7 +9,7 @@ use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientV
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{ClientAuth, TlsConfig};
+use crate::settings::{ClientAuth, TlsConfig};
 
 /// The only protocol that is spoken over TLS.
 const HTTP_2: &[u8] = b"h2";

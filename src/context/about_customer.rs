@@ -3,12 +3,12 @@
 use super::about_conversations::day;
 use super::item::{Item, Section};
 use super::words::Words;
+use crate::contract::words::Word;
 use crate::customers::consents::store::Consent;
-use crate::customers::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
+use crate::customers::model::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
 use crate::pb::{ConsentState, ContextSectionKind, ResourceType, Tokenizer};
-use crate::rpc::words::Word;
 
 /// The number of profile fields that come before all others: the customer's name, and its relation to the
 /// tenant.

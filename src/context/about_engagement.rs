@@ -2,10 +2,11 @@
 //! context.
 
 use super::about_conversations::{day, outcomes};
-use super::actions::{MAX_CAMPAIGNS, MAX_INTERESTS, MAX_PURCHASES};
 use super::item::{Item, Section};
+use super::model::{MAX_CAMPAIGNS, MAX_INTERESTS, MAX_PURCHASES};
 use super::words::Words;
 use crate::campaigns::assignments::store::Reached;
+use crate::contract::words::{Text, Word};
 use crate::conversations::store::briefs::Brief;
 use crate::db::json::Json;
 use crate::engagement::actions::Engagement;
@@ -13,7 +14,6 @@ use crate::engagement::interest::store::scores::Score;
 use crate::engagement::purchases::store::{Bought, Item as Thing};
 use crate::pb::{AssignmentStatus, ContextSectionKind, ResourceType, Tokenizer};
 use crate::rpc::money;
-use crate::rpc::words::{Text, Word};
 
 /// The limit of items of a purchase that are named. The statement reads the same number.
 const MAX_THINGS: usize = 5;

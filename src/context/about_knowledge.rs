@@ -1,7 +1,7 @@
 //! The FAQs and the questions of a customer, as sections of a context.
 
-use super::actions::MAX_QUESTIONS;
 use super::item::{Item, Section};
+use super::model::MAX_QUESTIONS;
 use super::words::Words;
 use crate::faqs::actions::Found;
 use crate::faqs::search::rules::Scores;

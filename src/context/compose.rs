@@ -2,12 +2,10 @@
 
 use std::ops::Add;
 
-use uuid::Uuid;
-
-use super::actions::{Known, MAX_COUNTED, MAX_QUESTIONS, MAX_TASKS, Snapshot, Wish};
 use super::budget::Cost;
 use super::item::{Item, Section};
 use super::messages::When;
+use super::model::{Context, Known, MAX_COUNTED, MAX_QUESTIONS, MAX_TASKS, Omission, Params, Part, Snapshot};
 use super::{
     about_conversations, about_customer, about_engagement, about_knowledge, budget, messages, prompt,
 };
@@ -18,88 +16,22 @@ use crate::tokens;
 /// The bytes of an answer for an item, or a turn, beside its text: ids, roles, counts, a reference.
 const BESIDE_TEXT: usize = 128;
 
-/// The part of the budget that a section may take.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Options {
-    /// The priority. The section with the highest one has its turn first.
-    pub(super) priority: i32,
-    /// The part of the budget that is reserved for it.
-    pub(super) share: f64,
-    /// Whether it is left out.
-    pub(super) excluded: bool,
-}
-
-/// A context.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Context {
-    /// The sections in their order, also empty ones.
-    pub(super) parts: Vec<Part>,
-    pub(super) omissions: Vec<Omission>,
-}
-
-/// A section of a context, with all items that could be in it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Part {
-    pub(super) kind: ContextSectionKind,
-    pub(super) priority: i32,
-    /// The number of tokens that are reserved for it.
-    pub(super) share: i64,
-    /// The number of tokens that it takes, with its heading.
-    pub(super) used: i64,
-    pub(super) items: Vec<Item>,
-    /// Which of the items are in the context.
-    pub(super) chosen: Vec<bool>,
-    /// Which of the items are left out because of their bytes, although there are tokens for them.
-    pub(super) oversize: Vec<bool>,
-}
-
-/// Items that are not in a context.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Omission {
-    pub(super) section: ContextSectionKind,
-    pub(super) reason: OmissionReason,
-    pub(super) count: i64,
-    pub(super) at_least: bool,
-    /// The number of tokens that they would take; `None` if they were not read.
-    pub(super) tokens: Option<i64>,
-    /// The kind of the items, if their section has several kinds.
-    pub(super) about: Option<ResourceType>,
-    /// For messages: the conversation, and the first and the last sequence.
-    pub(super) messages: Option<(Uuid, i64, i64)>,
-}
-
-/// The sections in their order, each with its default priority and share.
-pub(super) const DEFAULTS: [(ContextSectionKind, i32, f64); 12] = [
-    (ContextSectionKind::Profile, 100, 0.10),
-    (ContextSectionKind::BusinessContext, 60, 0.10),
-    (ContextSectionKind::BrandVoice, 60, 0.10),
-    (ContextSectionKind::ContentPreferences, 50, 0.05),
-    (ContextSectionKind::Summary, 80, 0.10),
-    (ContextSectionKind::Objections, 70, 0.05),
-    (ContextSectionKind::FollowUps, 70, 0.05),
-    (ContextSectionKind::Interest, 40, 0.05),
-    (ContextSectionKind::Faqs, 70, 0.15),
-    (ContextSectionKind::QuestionsToAsk, 80, 0.05),
-    (ContextSectionKind::QuestionsNotToAsk, 50, 0.05),
-    (ContextSectionKind::RecentMessages, 90, 0.40),
-];
-
 /// Selects a context from a snapshot.
-pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
-    let mut parts: Vec<Part> = sections(wish, snapshot)
+pub(super) fn compose(params: &Params, snapshot: &Snapshot) -> Context {
+    let mut parts: Vec<Part> = sections(params, snapshot)
         .into_iter()
         .filter_map(|section| {
             let Section { kind, items } = section;
-            let options = wish.options(kind);
-            let share = part_of(wish.max_tokens, options.share);
+            let options = params.options(kind);
+            let share = part_of(params.max_tokens, options.share);
             let chosen = vec![false; items.len()];
             let priority = options.priority;
             let oversize = chosen.clone();
             (!options.excluded).then_some(Part { kind, priority, share, used: 0, items, chosen, oversize })
         })
         .collect();
-    let bids: Vec<budget::Section> = parts.iter().map(|part| bid(part, wish)).collect();
-    let budget = Cost { tokens: wish.max_tokens - prompt::frame(wish.format), bytes: wish.bytes() };
+    let bids: Vec<budget::Section> = parts.iter().map(|part| bid(part, params)).collect();
+    let budget = Cost { tokens: params.max_tokens - prompt::frame(params.format), bytes: params.bytes() };
     let chosen = budget::choose(budget, &bids);
     let used = bids.iter().zip(&chosen).map(|(bid, chosen)| bid.used(chosen));
     let left = budget - used.fold(Cost::default(), Cost::add);
@@ -108,7 +40,7 @@ pub(super) fn compose(wish: &Wish, snapshot: &Snapshot) -> Context {
         part.oversize = oversize(bid, &chosen, left);
         part.chosen = chosen;
     }
-    let omissions = parts.iter().flat_map(|part| omissions(part, wish, snapshot)).collect();
+    let omissions = parts.iter().flat_map(|part| omissions(part, params, snapshot)).collect();
     Context { parts, omissions }
 }
 
@@ -123,8 +55,8 @@ fn oversize(bid: &budget::Section, chosen: &[bool], left: Cost) -> Vec<bool> {
     items().map(|(cost, chosen)| !chosen && is_oversize(cost)).collect()
 }
 
-fn sections(wish: &Wish, snapshot: &Snapshot) -> Vec<Section> {
-    let tokenizer = wish.tokenizer;
+fn sections(params: &Params, snapshot: &Snapshot) -> Vec<Section> {
+    let tokenizer = params.tokenizer;
     let Snapshot { customer, consents, present, others, older: _, tasks, engagement, said, known } = snapshot;
     let present = present.as_ref();
     let tasks = tasks.get(..MAX_TASKS).unwrap_or(tasks);
@@ -134,7 +66,7 @@ fn sections(wish: &Wish, snapshot: &Snapshot) -> Vec<Section> {
     sections.push(about_conversations::objections(present, others, tokenizer));
     sections.push(about_conversations::follow_ups(tasks, tokenizer));
     sections.push(about_engagement::section(engagement, (present, others), tokenizer));
-    let faqs = faqs.get(..wish.faqs()).unwrap_or(faqs);
+    let faqs = faqs.get(..params.faqs()).unwrap_or(faqs);
     sections.push(about_knowledge::faqs(faqs, tokenizer));
     sections.extend(about_knowledge::questions(ranking, tokenizer));
     let mut items = Vec::new();
@@ -159,13 +91,13 @@ fn part_of(budget: i64, share: f64) -> i64 {
     (budget as f64 * share) as i64
 }
 
-fn bid(part: &Part, wish: &Wish) -> budget::Section {
-    let heading = match wish.format {
+fn bid(part: &Part, params: &Params) -> budget::Section {
+    let heading = match params.format {
         ContextFormat::Structured | ContextFormat::Unspecified => 0,
-        _ => tokens::recall(wish.tokenizer, prompt::heading(part.kind)),
+        _ => tokens::recall(params.tokenizer, prompt::heading(part.kind)),
     };
-    let tokens = |item: &Item| match (wish.format, &item.turns) {
-        (ContextFormat::ChatMessages, Some(turns)) => prompt::cost(turns, wish.tokenizer),
+    let tokens = |item: &Item| match (params.format, &item.turns) {
+        (ContextFormat::ChatMessages, Some(turns)) => prompt::cost(turns, params.tokenizer),
         _ => item.tokens,
     };
     let cost = |item: &Item| Cost { tokens: tokens(item), bytes: bytes_of(item) };
@@ -185,11 +117,11 @@ fn bytes_of(item: &Item) -> i64 {
 }
 
 /// Returns the parts of a section that are not in the context.
-fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
+fn omissions(part: &Part, params: &Params, snapshot: &Snapshot) -> Vec<Omission> {
     let section = part.kind;
     if section == ContextSectionKind::RecentMessages {
         let briefs = snapshot.present.iter().chain(&snapshot.others);
-        let why = why_no_more(part, wish);
+        let why = why_no_more(part, params);
         return briefs.flat_map(|brief| omitted_messages(part, brief, snapshot, why)).collect();
     }
     if section == ContextSectionKind::Interest {
@@ -221,7 +153,7 @@ fn omissions(part: &Part, wish: &Wish, snapshot: &Snapshot) -> Vec<Omission> {
             omissions.push(beyond(more, more > 0));
         }
         ContextSectionKind::Faqs => {
-            let more = snapshot.known.faqs.len().saturating_sub(wish.faqs());
+            let more = snapshot.known.faqs.len().saturating_sub(params.faqs());
             omissions.push(beyond(more, more > 0));
         }
         ContextSectionKind::QuestionsToAsk => {
@@ -281,13 +213,13 @@ impl Part {
 /// Returns why a context has no earlier messages: the reason of the first message that is left out. If all
 /// messages that were read are in the context, it is the limit, of bytes or of tokens, that they came nearer
 /// to.
-fn why_no_more(part: &Part, wish: &Wish) -> OmissionReason {
+fn why_no_more(part: &Part, params: &Params) -> OmissionReason {
     let first = part.chosen.iter().position(|chosen| !chosen);
     let is_size = match first.and_then(|first| part.oversize.get(first)) {
         Some(oversize) => *oversize,
         None => {
             let bytes: i64 = part.items.iter().map(bytes_of).sum();
-            bytes.saturating_mul(wish.max_tokens) > part.used.saturating_mul(wish.bytes())
+            bytes.saturating_mul(params.max_tokens) > part.used.saturating_mul(params.bytes())
         }
     };
     if is_size { OmissionReason::Size } else { OmissionReason::Budget }

@@ -4,7 +4,7 @@
 //! at all. So one such text would keep out a message, and all messages before it. These texts are cut, always
 //! to the same lengths, whether Postgres has cut them before or not. A text that is cut ends with `…`.
 
-use super::actions::Wish;
+use super::model::Params;
 use crate::conversations::analyses::store::Analysis;
 use crate::conversations::messages::store::latest::Said;
 use crate::conversations::store::briefs::{ANALYSIS, Brief};
@@ -25,7 +25,7 @@ const CHARACTERS: (i64, i64) = (500, 8_000);
 /// The end of a text that is cut.
 const MARK: char = '…';
 
-impl Wish {
+impl Params {
     /// Returns how many characters of an action's arguments, and of its result, are shown.
     pub(super) fn characters(&self) -> usize {
         let (least, most) = CHARACTERS;
@@ -34,15 +34,16 @@ impl Wish {
 }
 
 /// Cuts a message to the part that is shown.
-pub(super) fn message(said: &mut Said, wish: &Wish) {
+pub(super) fn message(said: &mut Said, params: &Params) {
     let Json(actions) = &mut said.actions;
     actions.truncate(ACTIONS);
     for action in actions {
         // In a chat, arguments must be JSON.
-        if shorten(&mut action.arguments, wish.characters()) && wish.format == ContextFormat::ChatMessages {
+        if shorten(&mut action.arguments, params.characters()) && params.format == ContextFormat::ChatMessages
+        {
             action.arguments = serde_json::json!({ "cut": action.arguments }).to_string();
         }
-        shorten(&mut action.result, wish.characters());
+        shorten(&mut action.result, params.characters());
     }
 }
 

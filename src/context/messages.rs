@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use super::item::{Item, Place};
-use super::turns::{self, Ids};
+use super::turns::{self, Ids, is_done, is_open};
 use super::words::Words;
+use crate::contract::words::{Text, Word};
 use crate::conversations::messages::quote::quote;
 use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
-use crate::pb::{ActionStatus, MessageRole, MessageStatus, ResourceType, Tokenizer};
-use crate::rpc::words::{Text, Word};
+use crate::pb::{MessageRole, MessageStatus, ResourceType, Tokenizer};
 use crate::tokens;
 
 /// The conversation of a message.
@@ -87,10 +87,6 @@ impl Unit<'_> {
     }
 }
 
-pub(super) fn is_open(message: &Said) -> bool {
-    message.status.0 == MessageStatus::InProgress
-}
-
 /// Returns the line above a message. It ends with a digit, so that its tokens do not merge with those of the
 /// text.
 fn head(message: &Said, when: When) -> String {
@@ -128,11 +124,6 @@ fn actions(message: &Said) -> impl Iterator<Item = String> {
         }
         words.into_text()
     })
-}
-
-pub(super) fn is_done(action: &Action) -> bool {
-    let open = matches!(action.status, Some(Text(ActionStatus::Requested | ActionStatus::Running)));
-    !open || !action.result.is_empty()
 }
 
 fn place(message: &Said) -> Place {

@@ -15,6 +15,7 @@ mod compose;
 mod cut;
 mod item;
 mod messages;
+mod model;
 mod prompt;
 mod service;
 mod turns;

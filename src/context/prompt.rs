@@ -1,7 +1,7 @@
 //! A context as text for a model.
 
-use super::compose::{Context, Part};
 use super::item::{Call, Item, Turn};
+use super::model::{Context, Part};
 use crate::pb::{ContextFormat, ContextSectionKind, Tokenizer};
 use crate::tokens;
 

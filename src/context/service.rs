@@ -6,12 +6,13 @@ use std::thread::available_parallelism;
 use tonic::async_trait;
 
 use super::{actions, compose, wire};
+use crate::contract::times;
 use crate::customers::Contexts;
 use crate::db::turns::{Room, Turns};
 use crate::db::{Access, Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::pb;
-use crate::rpc::{Call, times};
+use crate::rpc::Call;
 use crate::tokens;
 
 /// Answers `GetAiContext`.
@@ -38,15 +39,16 @@ impl AiContexts {
 #[async_trait]
 impl Contexts for AiContexts {
     async fn get(&self, call: Call<pb::GetAiContextRequest>) -> Result<pb::GetAiContextResponse> {
-        let wish = Arc::new(wire::wish(&call.message, times::now())?);
+        let params = Arc::new(wire::params(&call.message, times::now())?);
         let _place = call.context.place().await?;
         let (caller, deadline) = (&call.context.caller, call.context.deadline);
-        let read = async |tx: &TenantTx| actions::read(tx, &wish).await;
+        let read = async |tx: &TenantTx| actions::read(tx, &params).await;
         let how = (Access::Snapshot, call.context.freshness);
         let snapshot = self.db.read(caller, how, deadline, read).await?;
-        let uncounted = snapshot.uncounted(&wish);
+        let uncounted = snapshot.uncounted(&params);
         let request = call.message;
-        let answer = move || wire::answer(&request, &wish, &snapshot, &compose::compose(&wish, &snapshot));
+        let answer =
+            move || wire::answer(&request, &params, &snapshot, &compose::compose(&params, &snapshot));
         if uncounted <= tokens::IN_PASSING {
             return Ok(answer());
         }

@@ -7,17 +7,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::actions::{Known, Snapshot, Wish};
-use super::compose::{Options, compose};
+use super::compose::compose;
+use super::model::{Known, Options, Params, Snapshot};
 use super::wire;
 use crate::campaigns::assignments::store::Reached;
+use crate::contract::words::Text;
 use crate::conversations::analyses::store::{Analysis, Objection};
 use crate::conversations::messages::quote;
 use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
 use crate::conversations::store::briefs::Brief;
 use crate::customers::consents::store::Consent;
-use crate::customers::store::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
+use crate::customers::model::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
 use crate::engagement::actions::Engagement;
@@ -30,7 +31,6 @@ use crate::pb::{
     Tokenizer,
 };
 use crate::questions::rules::{LeftOut, Ranking};
-use crate::rpc::words::Text;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -264,7 +264,7 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
     )
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+fn params() -> impl Strategy<Value = Params> {
     let formats = [ContextFormat::Structured, ContextFormat::Markdown, ContextFormat::ChatMessages];
     let tokenizers = [Tokenizer::O200kBase, Tokenizer::O200kBase, Tokenizer::Cl100kBase];
     let budget = prop_oneof![50..200_i64, 200..2_000_i64, Just(200_000_i64)];
@@ -280,7 +280,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         proptest::sample::select(tokenizers.to_vec()),
         options,
     )
-        .prop_map(|(max_tokens, format, tokenizer, options)| Wish {
+        .prop_map(|(max_tokens, format, tokenizer, options)| Params {
             customer_id: Uuid::from_u128(7),
             conversation_id: None,
             query: String::new(),
@@ -546,7 +546,7 @@ proptest! {
 
     #[test]
     fn no_text_from_data_begins_a_heading_or_an_item(text in hostile()) {
-        let wish = Wish {
+        let params = Params {
             customer_id: Uuid::from_u128(7),
             conversation_id: None,
             query: String::new(),
@@ -558,9 +558,9 @@ proptest! {
         };
         let snapshot = in_words(&text);
         for format in [ContextFormat::Markdown, ContextFormat::ChatMessages] {
-            let wish = Wish { format, ..wish.clone() };
-            let context = compose(&wish, &snapshot);
-            let response = wire::answer(&GetAiContextRequest::default(), &wish, &snapshot, &context);
+            let params = Params { format, ..params.clone() };
+            let context = compose(&params, &snapshot);
+            let response = wire::answer(&GetAiContextRequest::default(), &params, &snapshot, &context);
             let system = response.chat_messages.first().map(|turn| turn.content.as_str());
             let known = system.unwrap_or(&response.markdown);
             prop_assert!(known.matches('◆').count() > 40, "{}", known);
@@ -570,18 +570,18 @@ proptest! {
     }
 
     #[test]
-    fn the_budget_holds_and_what_is_left_out_is_reported(snapshot in snapshot(), wish in wish()) {
+    fn the_budget_holds_and_what_is_left_out_is_reported(snapshot in snapshot(), params in params()) {
         let request = GetAiContextRequest { explain: true, ..Default::default() };
-        let context = compose(&wish, &snapshot);
-        let response = wire::answer(&request, &wish, &snapshot, &context);
-        let tokens = recount(&response, wish.format);
+        let context = compose(&params, &snapshot);
+        let response = wire::answer(&request, &params, &snapshot, &context);
+        let tokens = recount(&response, params.format);
         prop_assert_eq!(i64::from(response.token_count), tokens);
-        prop_assert!(tokens <= wish.max_tokens, "{} of {}", tokens, wish.max_tokens);
+        prop_assert!(tokens <= params.max_tokens, "{} of {}", tokens, params.max_tokens);
         is_taken_by_providers(&response.chat_messages).map_err(TestCaseError::fail)?;
-        let again = wire::answer(&request, &wish, &snapshot, &compose(&wish, &snapshot));
+        let again = wire::answer(&request, &params, &snapshot, &compose(&params, &snapshot));
         prop_assert_eq!(&again, &response);
 
-        if !wish.options(ContextSectionKind::RecentMessages).excluded {
+        if !params.options(ContextSectionKind::RecentMessages).excluded {
             let accounted = accounted(&response, &snapshot);
             for (id, said) in &snapshot.said {
                 let count = accounted.get(&id.to_string()).copied().unwrap_or(0);
@@ -600,7 +600,7 @@ proptest! {
                 prop_assert_eq!(told + usize::try_from(left_out)?, part.items.len());
             }
         }
-        if wish.max_tokens == 200_000 {
+        if params.max_tokens == 200_000 {
             let budget = response.omitted.iter().filter(|omission| omission.reason() == OmissionReason::Budget);
             prop_assert_eq!(budget.count(), 0);
         }

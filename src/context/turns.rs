@@ -6,11 +6,10 @@
 use std::collections::HashSet;
 
 use super::item::{Call, Turn};
-use super::messages::{is_done, is_open};
+use crate::contract::words::{Text, Word};
 use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
-use crate::pb::MessageRole;
-use crate::rpc::words::{Text, Word};
+use crate::pb::{ActionStatus, MessageRole, MessageStatus};
 
 /// The longest id of a call that every provider accepts: OpenAI's, whose ids have some 30 characters.
 const MAX_ID: usize = 40;
@@ -183,4 +182,13 @@ fn derived(message: &Said, number: usize) -> String {
 fn is_derived(id: &str) -> bool {
     let rest = id.strip_prefix(DERIVED);
     rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_'))
+}
+
+pub(super) fn is_open(message: &Said) -> bool {
+    message.status.0 == MessageStatus::InProgress
+}
+
+pub(super) fn is_done(action: &Action) -> bool {
+    let open = matches!(action.status, Some(Text(ActionStatus::Requested | ActionStatus::Running)));
+    !open || !action.result.is_empty()
 }

@@ -6,9 +6,8 @@ use chrono::{DateTime, Utc};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::actions::{Snapshot, Wish, default_options};
-use super::compose::{Context, Omission, Options, Part};
 use super::item::{Call, Item, Turn};
+use super::model::{Context, Omission, Options, Params, Part, Snapshot, default_options};
 use super::prompt;
 use crate::error::{Error, Result};
 use crate::pb;
@@ -22,7 +21,7 @@ const DEFAULT_TOKENS: i32 = 4_000;
 const ETAG_BYTES: usize = 16;
 
 /// Returns the parameters of a request.
-pub(super) fn wish(request: &pb::GetAiContextRequest, now: DateTime<Utc>) -> Result<Wish> {
+pub(super) fn params(request: &pb::GetAiContextRequest, now: DateTime<Utc>) -> Result<Params> {
     let pb::GetAiContextRequest {
         customer_id,
         conversation_id,
@@ -34,7 +33,7 @@ pub(super) fn wish(request: &pb::GetAiContextRequest, now: DateTime<Utc>) -> Res
         if_none_match: _,
         explain: _,
     } = request;
-    Ok(Wish {
+    Ok(Params {
         customer_id: rpc::id("customer_id", customer_id)?,
         conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
         query: query.trim().to_owned(),
@@ -74,7 +73,7 @@ fn options(sections: &[pb::ContextSectionOptions]) -> Result<HashMap<ContextSect
 /// Returns the response: the context, unless the client has it already.
 pub(super) fn answer(
     request: &pb::GetAiContextRequest,
-    wish: &Wish,
+    params: &Params,
     snapshot: &Snapshot,
     context: &Context,
 ) -> pb::GetAiContextResponse {
@@ -82,9 +81,9 @@ pub(super) fn answer(
         context_etag: String::new(),
         not_modified: false,
         conversation_id: snapshot.present.as_ref().map_or_else(String::new, |brief| brief.id.to_string()),
-        max_tokens: to_i32(wish.max_tokens),
+        max_tokens: to_i32(params.max_tokens),
         token_count: 0,
-        tokenizer: wish.tokenizer.into(),
+        tokenizer: params.tokenizer.into(),
         sections: Vec::new(),
         markdown: String::new(),
         chat_messages: Vec::new(),
@@ -92,7 +91,7 @@ pub(super) fn answer(
         omitted: context.omissions.iter().map(Into::into).collect(),
         explanation: request.explain.then(|| explanation(context, &snapshot.known.query)),
     };
-    match wish.format {
+    match params.format {
         ContextFormat::Unspecified | ContextFormat::Structured => {
             response.sections = context.parts.iter().filter_map(section).collect();
             response.token_count = response.sections.iter().map(|section| section.token_count).sum();
@@ -103,7 +102,7 @@ pub(super) fn answer(
         }
         ContextFormat::ChatMessages => {
             let turns = prompt::chat(context);
-            response.token_count = to_i32(prompt::cost_of_chat(&turns, wish.tokenizer));
+            response.token_count = to_i32(prompt::cost_of_chat(&turns, params.tokenizer));
             response.chat_messages = turns.into_iter().map(Into::into).collect();
         }
     }

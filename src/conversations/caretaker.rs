@@ -15,9 +15,9 @@ use super::messages::drafts::store::{self, Expired};
 use super::messages::rules::{Change, Write};
 use super::messages::writer::{Pending, Reply, Writer};
 use crate::audit::Operation;
-use crate::auth::Caller;
 use crate::db::Target;
 use crate::db::kept::Kept;
+use crate::identity::Caller;
 use crate::live::lanes::Lanes;
 use crate::pb::{MessageStatus, ResourceType};
 

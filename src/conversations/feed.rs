@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::auth::Caller;
 use crate::db::Target;
+use crate::identity::Caller;
 use crate::live::bus::{Bus, Signal, Topic};
 use crate::live::hub::{self, Hub, Subscription};
 use crate::pb;

@@ -4,10 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::store::{Conversation, Filter};
+use crate::contract::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::{ConversationStatus, ErrorReason};
 use crate::rpc::together::Together;
-use crate::rpc::words::Text;
 
 /// The limit of how far a client's clock may be ahead of the server's. It admits any mistake with a time zone,
 /// and refuses nonsense.

@@ -22,6 +22,7 @@ use super::watch::Watches;
 use super::{actions, analyses, caretaker, messages, watch, wire};
 use crate::audit::Recorder;
 use crate::audit::ledger::Ledger;
+use crate::contract::times;
 use crate::db::keyset::Direction;
 use crate::db::{Db, Target, TenantTx};
 use crate::error::Result;
@@ -34,7 +35,7 @@ use crate::rpc::etag::Etag;
 use crate::rpc::layer::room::Meter;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, Context, PageKey, page, times};
+use crate::rpc::{self, Call, Context, PageKey, page};
 
 /// `ConversationService`.
 pub struct Conversations {
@@ -310,8 +311,8 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let Call { context, message } = Call::open(request)?;
         let pb::WatchConversationRequest { conversation_id, start, include_deltas } = message;
         let conversation_id = rpc::id("conversation_id", &conversation_id)?;
-        let wish = watch::Wish { conversation_id, start, include_deltas };
-        Ok(Response::new(watch::open(self.watches.clone(), context.caller, wish).await?))
+        let params = watch::Params { conversation_id, start, include_deltas };
+        Ok(Response::new(watch::open(self.watches.clone(), context.caller, params).await?))
     }
 
     async fn record_analysis(

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use self::analysed::Analysed;
 use super::analyses::store::Analysis;
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
@@ -32,7 +33,6 @@ use crate::pb::{
 use crate::rpc::Page;
 use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
-use crate::rpc::words::Text;
 
 literal! {
     /// The condition of the index of sessions. It is literal, so that a plan for any value can use the index.

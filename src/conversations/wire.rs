@@ -6,14 +6,15 @@ use uuid::Uuid;
 use super::rules::{self, Ending, FollowUp};
 use super::store::analysed::Analysed;
 use super::store::{Conversation, Filter, OrderKey};
+use crate::contract::times;
+use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::fold::fold;
 use crate::rpc::together::Together;
-use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, structs, times};
+use crate::rpc::{self, structs};
 
 impl From<Conversation> for pb::Conversation {
     fn from(row: Conversation) -> Self {

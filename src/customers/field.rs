@@ -8,12 +8,12 @@ use prost_types::FieldMask;
 use prost_types::value::Kind as Json;
 use uuid::Uuid;
 
-use super::store::Customer;
+use super::model::Customer;
 use super::wire;
+use crate::contract::validate::Violation;
 use crate::error::{Error, Result};
 use crate::pb::{self, CONTRACT, CustomerStatus, ErrorReason};
 use crate::rpc::mask::{self, Change};
-use crate::rpc::validate::Violation;
 
 /// The first part of the path of a tenant's own field.
 const ATTRIBUTES: &str = "custom_attributes";

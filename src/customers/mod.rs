@@ -4,6 +4,7 @@ pub(crate) mod actions;
 pub(crate) mod consents;
 pub(crate) mod counts;
 pub(crate) mod field;
+pub(crate) mod model;
 pub(crate) mod phone;
 pub(crate) mod rules;
 mod service;

@@ -4,7 +4,7 @@ use deunicode::deunicode;
 
 use uuid::Uuid;
 
-use super::store::{ContentPreferences, ExternalId};
+use super::model::{ContentPreferences, ExternalId};
 use crate::error::{Error, Result};
 use crate::rpc::fold::fold;
 
@@ -153,8 +153,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::contract::validate::validate;
     use crate::pb;
-    use crate::rpc::validate::validate;
 
     #[test]
     fn what_names_are_ordered_by_is_bounded_in_whole_characters() {

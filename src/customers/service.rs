@@ -5,8 +5,10 @@ use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::actions::{self, ById, Deleted};
-use super::store::{Cursor, Customer};
+use super::model::Customer;
+use super::store::Cursor;
 use super::{consents, rules, wire};
+use crate::contract::times;
 use crate::db::texts::Texts;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
@@ -15,7 +17,7 @@ use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, page, times};
+use crate::rpc::{self, Call, PageKey, page};
 
 /// Answers `GetAiContext`. It is an RPC of customers, but needs more than customers have: modules above this
 /// one implement it.

@@ -4,18 +4,18 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::store::{
-    Address, BrandVoice, BusinessContext, ContentPreferences, Customer, ExternalId, Filter, OrderKey, View,
-};
+use super::model::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer, ExternalId};
+use super::store::{Filter, OrderKey, View};
 use super::words::{self, Asked};
 use super::{phone, rules};
+use crate::contract::times;
+use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::db::json::Json;
 use crate::db::keyset::Direction;
 use crate::db::texts::Texts;
 use crate::pb;
 use crate::rpc::etag::Etag;
-use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, structs, times};
+use crate::rpc::{self, structs};
 
 impl From<Customer> for pb::Customer {
     fn from(row: Customer) -> Self {

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use unicode_normalization::char::is_combining_mark;
 use uuid::Uuid;
 
+use super::model::Customer;
 use super::phone::{self, Form};
-use super::store::Customer;
 use crate::rpc::fold::{self, fold};
 use crate::rpc::split::{self, Piece};
 

@@ -11,23 +11,23 @@ use crate::pb::{self, CampaignAttribution};
 
 /// The parameters of a request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wish {
+pub(super) struct Params {
     window: Window,
     attribution: CampaignAttribution,
 }
 
 /// Returns the parameters of a request.
-pub(super) fn wish(request: &pb::GetCampaignStatisticsRequest, now: DateTime<Utc>) -> Result<Wish> {
+pub(super) fn params(request: &pb::GetCampaignStatisticsRequest, now: DateTime<Utc>) -> Result<Params> {
     let pb::GetCampaignStatisticsRequest { time_from, time_until, attribution } = request;
-    Ok(Wish {
+    Ok(Params {
         window: window(time_from.as_ref(), time_until.as_ref(), now)?,
         attribution: wire::attribution(*attribution),
     })
 }
 
 /// Counts the results of campaigns.
-pub(super) async fn read(tx: &TenantTx, wish: &Wish) -> Result<pb::GetCampaignStatisticsResponse> {
-    let Wish { window, attribution } = *wish;
+pub(super) async fn read(tx: &TenantTx, params: &Params) -> Result<pb::GetCampaignStatisticsResponse> {
+    let Params { window, attribution } = *params;
     let times = (window.from, window.until);
     let statistics = actions::read_all(tx, times, attribution).await?;
     Ok(wire::statistics(window_of(window, ""), times, statistics))

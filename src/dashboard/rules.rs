@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::contract::times;
 use crate::error::{Error, Result};
-use crate::rpc::times;
 use crate::rpc::zones::Span;
 
 /// The length of a window if the request sets none: what people look at.

@@ -3,9 +3,10 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{campaigns, conversations, customers, funnel};
+use crate::contract::times;
 use crate::db::{Db, TenantTx};
 use crate::pb;
-use crate::rpc::{self, Call, times};
+use crate::rpc::{self, Call};
 
 /// `DashboardService`.
 pub struct Dashboard {
@@ -25,9 +26,10 @@ impl pb::dashboard_service_server::DashboardService for Dashboard {
         &self,
         request: Request<pb::GetCustomerStatisticsRequest>,
     ) -> Result<Response<pb::GetCustomerStatisticsResponse>, Status> {
-        let (call, wish) = Call::read(request, |call| customers::wire::wish(&call.message, times::now()))?;
+        let (call, params) =
+            Call::read(request, |call| customers::wire::params(&call.message, times::now()))?;
         let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
-            Ok(customers::wire::answer(&wish, customers::actions::read(tx, &wish).await?))
+            Ok(customers::wire::answer(&params, customers::actions::read(tx, &params).await?))
         });
         Ok(response.await?)
     }
@@ -36,10 +38,10 @@ impl pb::dashboard_service_server::DashboardService for Dashboard {
         &self,
         request: Request<pb::GetConversationStatisticsRequest>,
     ) -> Result<Response<pb::GetConversationStatisticsResponse>, Status> {
-        let (call, wish) =
-            Call::read(request, |call| conversations::wire::wish(&call.message, times::now()))?;
+        let (call, params) =
+            Call::read(request, |call| conversations::wire::params(&call.message, times::now()))?;
         let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
-            Ok(conversations::wire::answer(&wish, &conversations::actions::read(tx, &wish).await?))
+            Ok(conversations::wire::answer(&params, &conversations::actions::read(tx, &params).await?))
         });
         Ok(response.await?)
     }
@@ -48,8 +50,9 @@ impl pb::dashboard_service_server::DashboardService for Dashboard {
         &self,
         request: Request<pb::GetCampaignStatisticsRequest>,
     ) -> Result<Response<pb::GetCampaignStatisticsResponse>, Status> {
-        let (call, wish) = Call::read(request, |call| campaigns::wish(&call.message, times::now()))?;
-        let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| campaigns::read(tx, &wish).await);
+        let (call, params) = Call::read(request, |call| campaigns::params(&call.message, times::now()))?;
+        let response =
+            rpc::snapshot(&self.db, &call, async |tx: &TenantTx| campaigns::read(tx, &params).await);
         Ok(response.await?)
     }
 
@@ -57,9 +60,9 @@ impl pb::dashboard_service_server::DashboardService for Dashboard {
         &self,
         request: Request<pb::GetConversionFunnelRequest>,
     ) -> Result<Response<pb::GetConversionFunnelResponse>, Status> {
-        let (call, wish) = Call::read(request, |call| funnel::wire::wish(&call.message, times::now()))?;
+        let (call, params) = Call::read(request, |call| funnel::wire::params(&call.message, times::now()))?;
         let response = rpc::snapshot(&self.db, &call, async |tx: &TenantTx| {
-            Ok(funnel::wire::answer(&wish, funnel::actions::read(tx, &wish).await?))
+            Ok(funnel::wire::answer(&params, funnel::actions::read(tx, &params).await?))
         });
         Ok(response.await?)
     }

@@ -32,8 +32,8 @@ use deadpool::managed::{BuildError, Pool, PoolError, TimeoutType};
 use diesel_async::SimpleAsyncConnection;
 use tonic::Code;
 
-use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
+use crate::identity::{Caller, TenantId};
 use crate::metrics::{self, Limit as Refused, Looking, Metrics, ReadPlace, Use};
 use crate::traces::Trace;
 use commits::Commits;

@@ -26,8 +26,8 @@ use tonic::Code;
 use super::pool::{Connection, Lent};
 use super::wire::{Limit, Missed};
 use super::{Db, Whose};
-use crate::auth::{Caller, TenantId};
 use crate::error::{Error, Result};
+use crate::identity::{Caller, TenantId};
 use crate::metrics::{Flight, Metrics};
 use crate::traces::Trace;
 

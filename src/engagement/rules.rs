@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::ConversationOutcome;
-use crate::rpc::words::Text;
 
 /// Refuses an outcome without a conversation. `field` is the field of the conversation's id.
 pub(crate) fn check_outcome(

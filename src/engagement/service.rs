@@ -5,16 +5,17 @@ use uuid::Uuid;
 
 use super::interest;
 use super::interest::store::scores::AsOf;
-use super::interest::wire::Wish;
+use super::interest::wire::Params;
 use super::purchases;
 use super::purchases::actions::Receipt;
+use crate::contract::times;
 use crate::conversations::feed::Feed;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, page, times};
+use crate::rpc::{self, Call, PageKey, page};
 
 /// `EngagementService`.
 pub struct Engagements {
@@ -88,7 +89,7 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         request: Request<pb::GetInterestScoresRequest>,
     ) -> Result<Response<pb::GetInterestScoresResponse>, Status> {
         let call = Call::open(request)?;
-        let Wish { customer_id, as_of, limit } = interest::wire::wish(&call.message, times::now())?;
+        let Params { customer_id, as_of, limit } = interest::wire::params(&call.message, times::now())?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let scores = interest::actions::score(tx, customer_id, AsOf::Time(as_of), limit).await?;
             Ok(pb::GetInterestScoresResponse {

@@ -8,7 +8,7 @@
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
 use super::{Error, Result};
-use crate::rpc::words::UNKNOWN_WORD;
+use crate::contract::words::UNKNOWN_WORD;
 
 /// What an error of Postgres means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

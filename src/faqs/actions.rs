@@ -10,14 +10,15 @@ use super::rules::{self, Check, Sighting};
 use super::search::rules::{self as ranking, Candidate, MAX_PROBED, Matches, Scores};
 use super::search::store as terms;
 use super::store::{self, Cursor, Faq, Filter};
+use crate::contract::times;
+use crate::contract::words::Text;
 use crate::customers::actions::Deleted;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb::FaqStatus;
+use crate::rpc::Page;
 use crate::rpc::etag::{self, Etag};
-use crate::rpc::words::Text;
-use crate::rpc::{Page, times};
 use crate::{conversations, customers};
 
 /// The number of attempts to lock or insert a FAQ that other calls insert or delete in between.
@@ -44,7 +45,7 @@ pub(crate) struct Done {
 
 /// The parameters of a search.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Wish {
+pub(crate) struct Params {
     pub(crate) customer_id: Uuid,
     /// The BCP 47 tag of the query's language; empty for none. Without a language, words are found only as they
     /// are written.
@@ -120,8 +121,8 @@ pub(crate) async fn list(
 
 /// Returns the FAQs that match a text, the best first. It takes two flights, one if nothing is found, and three
 /// if thousands of FAQs have the same words.
-pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
-    let Wish { customer_id, language, query, statuses, limit } = wish;
+pub(crate) async fn search(tx: &TenantTx, params: &Params) -> Result<Vec<Found>> {
+    let Params { customer_id, language, query, statuses, limit } = params;
     let (words, questions) = (ranking::asked(query), ranking::questions(query));
     let (postings, same) = try_join!(
         terms::list_postings(tx, *customer_id, ranking::config(language), &words),
@@ -166,12 +167,12 @@ pub(crate) async fn search(tx: &TenantTx, wish: &Wish) -> Result<Vec<Found>> {
 
 /// Returns the FAQs of a customer that match a text. The language is that of the request, or else the
 /// customer's.
-pub(crate) async fn search_customer(tx: &TenantTx, mut wish: Wish) -> Result<Vec<Found>> {
-    let language = customers::actions::language(tx, wish.customer_id, Deleted::Hidden).await?;
-    if wish.language.is_empty() {
-        wish.language = language;
+pub(crate) async fn search_customer(tx: &TenantTx, mut params: Params) -> Result<Vec<Found>> {
+    let language = customers::actions::language(tx, params.customer_id, Deleted::Hidden).await?;
+    if params.language.is_empty() {
+        params.language = language;
     }
-    search(tx, &wish).await
+    search(tx, &params).await
 }
 
 /// Applies `change` to a FAQ. If the result is the same, nothing is written, and the etag stays.

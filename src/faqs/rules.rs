@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::observations::store::Observation;
 use super::store::Faq;
+use crate::contract::validate::Violation;
+use crate::contract::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, FaqAgreement, FaqObservationKind, FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc::fold;
-use crate::rpc::validate::Violation;
-use crate::rpc::words::Text;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::actions::{self, Done, Recorded};
 use super::store::{Cursor, Faq};
 use super::{observations, wire};
+use crate::contract::times;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
@@ -13,7 +14,7 @@ use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, page, times};
+use crate::rpc::{self, Call, PageKey, page};
 
 /// `CustomerFaqService`.
 pub struct Faqs {
@@ -79,9 +80,9 @@ impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
         &self,
         request: Request<pb::SearchCustomerFaqsRequest>,
     ) -> Result<Response<pb::SearchCustomerFaqsResponse>, Status> {
-        let (call, wish) = Call::read(request, |call| wire::wish(&call.message))?;
+        let (call, params) = Call::read(request, |call| wire::params(&call.message))?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let found = actions::search_customer(tx, wish.clone()).await?;
+            let found = actions::search_customer(tx, params.clone()).await?;
             let (matches, _) = page::fit(found, None, |_| ());
             Ok(pb::SearchCustomerFaqsResponse { matches })
         });

@@ -9,6 +9,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
@@ -20,7 +21,6 @@ use crate::pb::{FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc::Page;
 use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
-use crate::rpc::words::Text;
 
 /// A row of `customer_faqs`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]

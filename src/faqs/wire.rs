@@ -3,16 +3,17 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::actions::{Found, Wish};
+use super::actions::{Found, Params};
 use super::rules::{self, Check};
 use super::search::rules::Scores;
 use super::store::{Faq, Filter};
+use crate::contract::times;
+use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::error::Result;
 use crate::pb::{self, FaqSource, FaqStatus, FaqVerificationStatus};
+use crate::rpc;
 use crate::rpc::etag::Etag;
 use crate::rpc::together::Together;
-use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, times};
 
 /// The number of FAQs that a search returns if the client sets none: what fits into a prompt.
 const DEFAULT_LIMIT: usize = 10;
@@ -203,12 +204,12 @@ pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
 }
 
 /// Returns the parameters of a search.
-pub(crate) fn wish(request: &pb::SearchCustomerFaqsRequest) -> Result<Wish> {
+pub(crate) fn params(request: &pb::SearchCustomerFaqsRequest) -> Result<Params> {
     let limit = match usize::try_from(request.limit).unwrap_or(0) {
         0 => DEFAULT_LIMIT,
         limit => limit.min(MAX_LIMIT),
     };
-    Ok(Wish {
+    Ok(Params {
         customer_id: rpc::id("customer_id", &request.customer_id)?,
         language: request.language.clone(),
         query: request.query.clone(),

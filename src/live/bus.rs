@@ -9,7 +9,7 @@ mod postgres;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::auth::Caller;
+use crate::identity::Caller;
 
 pub use envelope::MAX_PAYLOAD;
 pub use postgres::PostgresBus;

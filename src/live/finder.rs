@@ -17,9 +17,9 @@ use uuid::Uuid;
 use super::bus::Topic;
 use super::drought::Drought;
 use super::lanes::{Commit, Lanes, Width};
-use crate::auth::Caller;
 use crate::db::{Db, Deadline, TenantTx, Whose, one_flight};
 use crate::error::{Error, Result};
+use crate::identity::Caller;
 use crate::metrics::Lane;
 use crate::traces::Trace;
 

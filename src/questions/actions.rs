@@ -9,14 +9,15 @@ use uuid::Uuid;
 
 use super::rules::{self, Candidates, Ranking, Situation, Source, Step};
 use super::store::{self, Cursor, Filter, Question};
+use crate::contract::times;
 use crate::customers::field;
-use crate::customers::store::Customer;
+use crate::customers::model::Customer;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
+use crate::rpc::Page;
 use crate::rpc::etag::{self, Etag};
-use crate::rpc::{Page, times};
 use crate::{conversations, customers};
 
 /// The limit of open questions of a customer that are read to find what to ask next. It is far more than are
@@ -29,7 +30,7 @@ const CLOSED: i64 = 50;
 
 /// The parameters of a request for what to ask next.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
+pub(crate) struct Params {
     pub(crate) customer_id: Uuid,
     /// The conversation in which to ask; `None` for one that has not begun.
     pub(crate) conversation_id: Option<Uuid>,
@@ -204,8 +205,8 @@ async fn fill(tx: &TenantTx, question: &Question, overwrite: bool) -> Result<Cus
 }
 
 /// Returns the questions to ask a customer next, and those not to ask.
-pub(crate) async fn next(tx: &TenantTx, wish: &Wish) -> Result<Ranking> {
-    let Wish { customer_id, conversation_id, limit, query, include_left_out } = wish;
+pub(crate) async fn next(tx: &TenantTx, params: &Params) -> Result<Ranking> {
+    let Params { customer_id, conversation_id, limit, query, include_left_out } = params;
     let now = times::now();
     let (customer, said, candidates) = join!(
         customers::actions::read(tx, *customer_id),

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::actions::{self, Done};
 use super::store::{Cursor, Question};
 use super::wire;
+use crate::contract::times;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
@@ -13,7 +14,7 @@ use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, page, times};
+use crate::rpc::{self, Call, PageKey, page};
 
 /// `PendingQuestionService`.
 pub struct PendingQuestions {
@@ -110,9 +111,9 @@ impl pb::pending_question_service_server::PendingQuestionService for PendingQues
         &self,
         request: Request<pb::NextPendingQuestionsRequest>,
     ) -> Result<Response<pb::NextPendingQuestionsResponse>, Status> {
-        let (call, wish) = Call::read(request, |call| wire::wish(&call.message))?;
+        let (call, params) = Call::read(request, |call| wire::params(&call.message))?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let ranking = actions::next(tx, &wish).await?;
+            let ranking = actions::next(tx, &params).await?;
             Ok(ranking.into())
         });
         Ok(response.await?)

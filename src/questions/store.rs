@@ -9,6 +9,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
@@ -20,7 +21,6 @@ use crate::pb::{PendingQuestionStatus as Status, Priority, QuestionTiming};
 use crate::rpc::Page;
 use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
-use crate::rpc::words::Text;
 
 literal! {
     /// The condition of the index of open questions by target field. It is literal, so that a plan for any

@@ -3,15 +3,16 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::actions::Wish;
+use super::actions::Params;
 use super::rules::{self, LeftOut, Next, Ranking, Source, Step};
 use super::store::{Filter, Question};
+use crate::contract::times;
+use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::error::{Error, Result};
 use crate::pb;
+use crate::rpc;
 use crate::rpc::etag::Etag;
 use crate::rpc::together::Together;
-use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, times};
 
 /// The time for which a question is not asked again, if the request sets none. With a day, a customer is not
 /// asked the same question twice in one day.
@@ -267,10 +268,10 @@ pub(crate) fn skipping(request: &pb::SkipPendingQuestionRequest) -> Step {
 }
 
 /// Returns the parameters of a request for what to ask next.
-pub(crate) fn wish(request: &pb::NextPendingQuestionsRequest) -> Result<Wish> {
+pub(crate) fn params(request: &pb::NextPendingQuestionsRequest) -> Result<Params> {
     let pb::NextPendingQuestionsRequest { customer_id, conversation_id, limit, query, include_left_out } =
         request;
-    Ok(Wish {
+    Ok(Params {
         customer_id: rpc::id("customer_id", customer_id)?,
         conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
         limit: match usize::try_from(*limit).unwrap_or(0) {

@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::auth::Caller;
 use crate::conversations::analyses;
 use crate::customers;
 use crate::db::{Db, Deadline, Target, TenantTx};
 use crate::error::{Error, Result};
 use crate::faqs;
+use crate::identity::Caller;
 
 /// The rows per transaction: some milliseconds of work, and some megabytes if all rows are large.
 const BATCH: i64 = 32;

@@ -7,13 +7,13 @@
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use crate::auth::TenantId;
-use crate::config::CallLimits;
 use crate::db::Deadline;
 use crate::db::turns::{Room, Turn, Turns};
 use crate::error::{Error, Limit, Result};
+use crate::identity::TenantId;
 use crate::metrics::{Limit as Refused, Metrics};
 use crate::pb::{AccessCost, ErrorReason};
+use crate::settings::CallLimits;
 
 /// The number of cores per place of cost HIGH: half of them are left for all other calls.
 const CORES_PER_PLACE: usize = 2;

@@ -4,7 +4,7 @@
 //! page tokens, in message keys made from a `request_id`. So the codec folds them before any other code sees a
 //! message, and no RPC can forget it.
 
-use super::validate::formats::is_uuid;
+use crate::contract::validate::formats::is_uuid;
 
 /// The code that the build generated.
 mod generated {

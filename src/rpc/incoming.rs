@@ -8,7 +8,7 @@
 
 use prost::Message;
 
-use super::validate::{MAX_STRUCT_DEPTH, MAX_STRUCT_ENTRIES, MAX_VIOLATIONS, Path, Violation};
+use crate::contract::validate::{MAX_STRUCT_DEPTH, MAX_STRUCT_ENTRIES, MAX_VIOLATIONS, Path, Violation};
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 use wire::{Cursor, Fault, Wire};

@@ -45,10 +45,11 @@ use super::Context;
 use super::cost::Costs;
 use super::method::Method;
 use crate::audit::Recorder;
-use crate::auth::{Admitted, Authenticator, Caller, TenantId, Validity};
+use crate::auth::{Admitted, Authenticator, Validity};
 use crate::db::Deadline;
 use crate::db::standby::Freshness;
 use crate::error::Error;
+use crate::identity::{Caller, TenantId};
 use crate::metrics::{Called, Limit, Metrics};
 use crate::traces::{CallSpan, Trace, Traces};
 use admission::{Kind, Place};
@@ -273,9 +274,9 @@ impl CallLayer {
         let meter = stream.map(|(_, caller)| self.room.stream(caller.tenant().as_uuid()));
         let allowed = time.left();
         if let Some((method, caller)) = call {
-            let (deadline, asking) = (Deadline::after(allowed), attempt.asking.clone());
+            let (deadline, subject) = (Deadline::after(allowed), attempt.subject.clone());
             let costs = self.costs.clone();
-            let context = Context { caller, method, deadline, id, asking, freshness, costs };
+            let context = Context { caller, method, deadline, id, subject, freshness, costs };
             request.extensions_mut().insert(context);
         }
         let ends = Ends { deadline: time.asked.map(|_| allowed), stop: None, validity };

@@ -10,7 +10,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor, ReflectM
 use prost_types::value::Kind as Json;
 use prost_types::{FieldMask, Struct};
 
-use super::validate::{self, Validate, Violation};
+use crate::contract::validate::{self, Validate, Violation};
 use crate::error::{Error, Result};
 use crate::pb::{CONTRACT, ErrorReason};
 use path::{ALL, Target, is_immutable, is_output_only, opens, resolve, writable};

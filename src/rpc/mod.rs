@@ -14,30 +14,28 @@ pub mod page;
 pub mod size;
 pub mod split;
 pub mod structs;
-pub mod times;
 pub mod together;
-pub mod validate;
-pub mod words;
 pub mod zones;
 
 use prost::Message;
 use tonic::{Request, Response};
 use uuid::Uuid;
 
-use crate::audit::rules::Asking;
-use crate::audit::{self, Asked, Operation};
-use crate::auth::Caller;
+use crate::audit::rules::SubjectSlot;
+use crate::audit::{self, Operation, Subject};
+use crate::contract::times;
+use crate::contract::validate::{self, Validate};
 use crate::db::standby::Freshness;
 use crate::db::turns::Turn;
 use crate::db::{Access, Db, Deadline, TenantTx, Work};
 use crate::error::{Error, Result};
 use crate::idempotency;
+use crate::identity::Caller;
 use crate::pb::ErrorReason;
 use cost::Costs;
 use etag::Etag;
 use method::Method;
 use together::Together;
-use validate::Validate;
 
 pub use page::{Page, PageKey, Paged};
 
@@ -60,10 +58,10 @@ pub trait Mutation: Message {
 }
 
 /// A request, as the audit log sees it.
-pub trait Asks {
+pub trait HasSubject {
     /// The resource that the request names; empty if the call changes nothing.
-    fn asked(&self) -> Asked {
-        Asked::default()
+    fn subject(&self) -> Subject {
+        Subject::default()
     }
 }
 
@@ -79,7 +77,7 @@ pub struct Context {
     /// The id of the call.
     pub id: Uuid,
     /// Passes the content of the message to the layers.
-    pub asking: Asking,
+    pub subject: SubjectSlot,
     /// How old the data that the call reads may be; `None` if it must be the newest.
     pub freshness: Option<Freshness>,
     /// Where a costly call waits for its place.
@@ -135,7 +133,7 @@ pub struct Call<T> {
     pub message: T,
 }
 
-impl<T: Validate + Asks> Call<T> {
+impl<T: Validate + HasSubject> Call<T> {
     /// Opens a request: takes its context and checks its message.
     ///
     /// # Errors
@@ -145,7 +143,7 @@ impl<T: Validate + Asks> Call<T> {
         let context = Context::of(&mut request)?;
         let message = request.into_inner();
         // Also for a message that is refused below.
-        context.asking.note(message.asked());
+        context.subject.note(message.subject());
         check(&message)?;
         Ok(Self { context, message })
     }
@@ -161,7 +159,7 @@ impl<T: Validate + Asks> Call<T> {
     {
         let context = Context::of(&mut request)?;
         let call = Self { context, message: request.into_inner() };
-        call.context.asking.note(call.message.asked());
+        call.context.subject.note(call.message.subject());
         let read = together::checked(&call.message, || read(&call))?;
         Ok((call, read))
     }
@@ -246,8 +244,8 @@ where
     };
     let event = |answer: &Answer<T::Response>| {
         let Answer::First(answer) = answer else { return None };
-        let asked = Asked::new(call.message.resource_id(Some(answer)), call.message.request_id());
-        let event = audit::rules::succeeded((caller.principal(), operation), asked, None, times::now());
+        let subject = Subject::new(call.message.resource_id(Some(answer)), call.message.request_id());
+        let event = audit::rules::succeeded((caller.principal(), operation), subject, None, times::now());
         Some(audit::store::insert_last(caller.tenant().as_uuid(), &event))
     };
     let (Answer::First(answer) | Answer::Again(answer)) =

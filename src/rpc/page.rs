@@ -15,10 +15,10 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use super::{Call, Context};
-use crate::auth::Caller;
 use crate::db::fitted::Rows;
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint;
+use crate::identity::Caller;
 use crate::pb::ErrorReason;
 
 /// The rows of a page if the client sets no size: a screenful.
@@ -202,8 +202,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::auth::Caller;
     use crate::db::Deadline;
+    use crate::identity::Caller;
     use crate::pb::{ListConversationAnalysesRequest, ListCustomersRequest};
     use crate::rpc::method::Method;
 
@@ -222,7 +222,7 @@ mod tests {
                 method,
                 deadline,
                 id: Uuid::nil(),
-                asking: Default::default(),
+                subject: Default::default(),
                 costs: Default::default(),
             },
             message,

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::validate::{self, Validate};
+use crate::contract::validate::{self, Validate};
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 

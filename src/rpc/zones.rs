@@ -8,7 +8,7 @@ use chrono::{
 };
 use chrono_tz::Tz;
 
-use super::times;
+use crate::contract::times;
 use crate::error::{Error, Result};
 
 /// The first day with a year of four digits, `0001-01-01`. It begins at the first time, in every zone.

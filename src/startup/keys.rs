@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::{bring_up_to_date, join, say};
 use crate::auth::api_keys::{self, ApiKey, NewKey};
-use crate::auth::{Scopes, Tenants};
 use crate::config::{CreateKey, KeysCommand, KeysConfig};
+use crate::contract::words::Word;
+use crate::identity::{Scopes, Tenants};
 use crate::pb::AccessScope;
-use crate::rpc::words::Word;
 use crate::server::ServeError;
 
 /// The gap between two columns of the list.

@@ -23,8 +23,8 @@ use tonic::metadata::MetadataMap;
 use super::Traces;
 use super::sampler::Linked;
 use super::settings::Settings;
-use crate::config::TracesConfig;
 use crate::metrics::{Metrics, SpanEnd};
+use crate::settings::TracesConfig;
 
 /// The maximum number of spans that are sent together.
 const AT_ONCE: usize = 512;

@@ -10,7 +10,7 @@
 //!
 //! docs/operations.md lists spans and attributes.
 //!
-//! [`Caller`]: crate::auth::Caller
+//! [`Caller`]: crate::identity::Caller
 
 mod export;
 mod sampler;
@@ -30,7 +30,6 @@ use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::auth::TenantId;
 use crate::metrics::{Closed, Lane, code_word};
 
 pub use export::{Exporting, start};
@@ -102,7 +101,7 @@ impl CallSpan {
     }
 
     /// Ends the span.
-    pub(crate) fn end(mut self, code: Code, request_id: Uuid, tenant: Option<TenantId>) {
+    pub(crate) fn end(mut self, code: Code, request_id: Uuid, tenant: Option<Uuid>) {
         self.span.set_attribute(KeyValue::new("rpc.response.status_code", code_word(code)));
         self.span.set_attribute(KeyValue::new("crm.request_id", request_id.to_string()));
         if let Some(tenant) = tenant {

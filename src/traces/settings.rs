@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 use uuid::Uuid;
 
-use crate::config::TracesConfig;
+use crate::settings::TracesConfig;
 
 /// The maximum number of waiting spans: about a gigabyte of them.
 const MAX_QUEUE: usize = 1 << 20;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crm_backend::auth::TENANT_HEADER;
+use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb;
 use crm_backend::pb::add_message_request::Command as Ask;
 use crm_backend::pb::assign_customers_request::Customers;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crm_backend::auth::TENANT_HEADER;
+use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb::{
     AuditOutcome, ErrorReason, ListAuditEventsRequest, ResourceType, UpdateCustomerRequest,
 };

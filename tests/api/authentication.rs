@@ -1,6 +1,6 @@
 //! Every call must prove its caller's identity, and gets no more than its caller may have.
 
-use crm_backend::auth::TENANT_HEADER;
+use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb::AccessScope;
 use crm_backend::rpc::method::Method;
 use prost::Message;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::pin::Pin;
 
 use bytes::Buf;
-use crm_backend::auth::TENANT_HEADER;
+use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb::{
     AddMessageResponse, Customer, GetCustomerRequest, GetCustomerResponse, WatchConversationRequest,
 };

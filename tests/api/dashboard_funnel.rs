@@ -1,10 +1,10 @@
 //! GetConversionFunnel, compared with a computation for each customer.
 
+use crm_backend::contract::words::Word;
 use crm_backend::pb::{
     ConversionFunnel, EntryPoint, FunnelGrouping, FunnelStep, GetConversionFunnelRequest,
     GetConversionFunnelResponse, dashboard_rows::List,
 };
-use crm_backend::rpc::words::Word;
 use prost_types::{Duration, Timestamp};
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! The log reveals nothing of what clients send. The program logs everything, its own events and those of its
 //! libraries, while canary texts are in every field of every RPC, and in every fault.
 
-use crm_backend::auth::TENANT_HEADER;
+use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb::{
     BrandVoice, BusinessContext, ContentPreferences, Conversation, ConversationAnalysis, Customer, ExternalId,
 };

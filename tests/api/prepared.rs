@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crm_backend::auth::{Authenticator, TenantId};
+use crm_backend::auth::Authenticator;
 use crm_backend::db::{Db, Deadline, TenantTx};
 use crm_backend::error::Error;
+use crm_backend::identity::TenantId;
 use crm_backend::pb::AccessScope;
 use diesel::QueryableByName;
 use diesel::sql_types::Text;

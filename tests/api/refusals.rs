@@ -1,6 +1,6 @@
 //! Refusals: cheap, in one round, with instructions, and in trailers that arrive.
 
-use crm_backend::auth::TENANT_HEADER;
+use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb;
 use http::{HeaderMap, Response};
 use prost::Message;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crm_backend::auth::TENANT_HEADER;
+use crm_backend::identity::TENANT_HEADER;
 use prost::Message;
 use prost_reflect::MethodDescriptor;
 use tonic::{Code, Status};

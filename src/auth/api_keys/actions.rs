@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::secret::Secret;
 use super::store::{self, ApiKey, NewRow};
-use crate::auth::{Scopes, Tenants};
+use crate::identity::{Scopes, Tenants};
 
 /// A key to create.
 #[derive(Debug, Clone)]

@@ -13,9 +13,10 @@ use quick_cache::sync::Cache;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::validity::Revocation;
-use super::{Admitted, Bounds, Principal, invalid};
+use super::{Admitted, Bounds, invalid};
 use crate::db::Target;
 use crate::error::{Error, Result};
+use crate::identity::Principal;
 use crate::pb::ErrorReason;
 use clerk::{Clerk, Question};
 use secret::Hash;

@@ -7,10 +7,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::secret::Hash;
-use crate::auth::{Scopes, TenantId, Tenants, grants};
+use crate::contract::words::Word;
 use crate::db::schema::api_keys::{self, dsl};
+use crate::identity::{Scopes, TenantId, Tenants, grants};
 use crate::pb::AccessScope;
-use crate::rpc::words::Word;
 
 /// A key, without its secret or anything else that could be used as a key.
 #[derive(Debug, Clone, Queryable, Selectable)]
@@ -41,7 +41,7 @@ impl ApiKey {
         if self.all_tenants {
             return Tenants::All;
         }
-        Tenants::Only(self.tenants.iter().flatten().map(|tenant| TenantId(*tenant)).collect())
+        Tenants::Only(self.tenants.iter().flatten().copied().map(TenantId::of_row).collect())
     }
 
     /// What the key may be used for.

@@ -1,7 +1,7 @@
 use rcgen::{CertificateParams, KeyPair, SanType, date_time_ymd};
 
 use super::*;
-use crate::auth::TenantId;
+use crate::identity::TenantId;
 use crate::pb::{AccessScope, ErrorReason};
 
 const TENANT: &str = "01939a3c-7d4e-7000-8000-0123456789ab";

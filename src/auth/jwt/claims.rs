@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::auth::{Principal, Scopes, grants, invalid};
+use crate::auth::invalid;
 use crate::error::Result;
+use crate::identity::{Principal, Scopes, grants};
 
 /// The maximum number of characters of a subject: what OpenID Connect allows, and what fits into
 /// the audit log.

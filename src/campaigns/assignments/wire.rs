@@ -6,12 +6,13 @@ use uuid::Uuid;
 
 use super::actions::Whom;
 use super::store::{Assigned, Assignment, Filter, Of, Refused};
+use crate::contract::times;
+use crate::contract::validate::Violation;
 use crate::customers;
 use crate::error::{Error, Result};
 use crate::pb::assign_customers_request::Customers;
 use crate::pb::{self, AssignmentRefusal, ErrorReason};
-use crate::rpc::validate::Violation;
-use crate::rpc::{self, times};
+use crate::rpc;
 
 /// The customers that a call names.
 #[derive(Debug, Default, PartialEq)]

@@ -5,14 +5,16 @@ use std::collections::{BTreeSet, HashMap};
 use futures_util::future::{join3, try_join4};
 use uuid::Uuid;
 
+use super::model::{Cursor, Event, Filter, NewEvent};
 use super::rules::{self, Findings, Recorded};
-use super::store::{self, Cursor, Event, Filter, NewEvent};
+use super::store;
 use crate::campaigns;
 use crate::campaigns::store::Gate;
+use crate::contract::times;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::Result;
-use crate::rpc::{Page, times};
+use crate::rpc::Page;
 use crate::{conversations, customers};
 
 /// Records events, each by itself, in one flight. A second flight follows if some were not recorded.

@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::store::{Event, Known, NewEvent};
+use super::model::{Event, Known, NewEvent};
+use crate::contract::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::{AssignmentStatus, CampaignEventKind as Kind, ConsentState, ContactChannel, ErrorReason};
-use crate::rpc::words::Text;
 use crate::{campaigns, conversations, customers};
 
 /// The kinds of events, in the order of the contract.
@@ -269,7 +269,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::rpc::words::Word;
+    use crate::contract::words::Word;
 
     fn event() -> NewEvent {
         NewEvent {

@@ -6,15 +6,16 @@ use chrono::{DateTime, Utc};
 use tonic_types::pb as google_rpc;
 use uuid::Uuid;
 
+use super::model::{Event, Filter, NewEvent};
 use super::rules::{MAX_CAMPAIGNS, Recorded};
-use super::store::{Event, Filter, NewEvent};
+use crate::contract::times;
+use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::conversations;
 use crate::error::{Error, Result};
 use crate::pb;
 use crate::pb::campaign_event_result::Result as Outcome;
 use crate::rpc::together::{self, Together};
-use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, money, times};
+use crate::rpc::{self, money};
 
 /// The events of a call: each ready to be recorded, or its error.
 pub(crate) struct Batch {

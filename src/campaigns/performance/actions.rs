@@ -10,10 +10,10 @@ use super::rules::{self, Tally};
 use super::store::{self, Group, Scope};
 use crate::campaigns::store::Campaign;
 use crate::campaigns::{self, assignments};
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::error::Result;
 use crate::pb::{CampaignAttribution, CampaignStatus};
-use crate::rpc::words::Text;
 use crate::rpc::zones::{Span, Zone};
 
 /// The limit of days that are shown, as in the contract: nearly three years.
@@ -28,7 +28,7 @@ const MAX_CAMPAIGNS: usize = 100;
 
 /// The parameters of a request for the performance of a campaign.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Wish {
+pub(crate) struct Params {
     pub(crate) campaign_id: Uuid,
     pub(crate) from: Option<DateTime<Utc>>,
     pub(crate) until: Option<DateTime<Utc>>,
@@ -58,8 +58,8 @@ pub(crate) struct Statistics {
 }
 
 /// Returns the performance of a campaign, as a total and by day.
-pub(crate) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Performance> {
-    let Wish { campaign_id, from, until, zone, attribution } = wish;
+pub(crate) async fn read(tx: &TenantTx, params: &Params) -> Result<Performance> {
+    let Params { campaign_id, from, until, zone, attribution } = params;
     let mut scope = Scope {
         campaign_id: Some(*campaign_id),
         from: *from,

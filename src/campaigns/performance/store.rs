@@ -18,10 +18,10 @@ use uuid::Uuid;
 pub(crate) use purchases::{Bought, list_bought};
 
 use crate::campaigns::events::rules::KINDS;
+use crate::contract::words::{Text, Word};
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
 use crate::pb::{CampaignAttribution, CampaignEventKind, InterestKind};
-use crate::rpc::words::{Text, Word};
 
 /// The events and purchases that are counted.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,15 +2,16 @@
 
 use chrono::{DateTime, Utc};
 
-use super::actions::{Performance, Statistics, Wish};
+use super::actions::{Params, Performance, Statistics};
 use super::rules::{Rates, Revenue, Tally};
 use crate::campaigns::events::rules::KINDS;
+use crate::contract::times;
+use crate::contract::words::{Word, wire};
 use crate::error::Result;
 use crate::pb::{self, CampaignAttribution};
 use crate::rpc::together::Together;
-use crate::rpc::words::{Word, wire};
 use crate::rpc::zones::Zone;
-use crate::rpc::{self, money, times};
+use crate::rpc::{self, money};
 
 /// The campaign and the period of the events that a number counts. An empty field does not limit them.
 #[derive(Debug, Clone, Default)]
@@ -57,12 +58,12 @@ fn conversions(tally: &Tally, rows: &Rows) -> Option<pb::CampaignConversions> {
 }
 
 /// Returns the parameters of a request.
-pub(crate) fn wish(request: &pb::GetCampaignPerformanceRequest) -> Result<Wish> {
+pub(crate) fn params(request: &pb::GetCampaignPerformanceRequest) -> Result<Params> {
     let pb::GetCampaignPerformanceRequest { campaign_id, time_from, time_until, time_zone, attribution } =
         request;
     let (campaign_id, zone) =
         (rpc::id("campaign_id", campaign_id), Zone::parse("time_zone", time_zone)).together()?;
-    Ok(Wish {
+    Ok(Params {
         campaign_id,
         from: times::optional(time_from.as_ref()),
         until: times::optional(time_until.as_ref()),
@@ -80,10 +81,10 @@ pub(crate) fn attribution(value: i32) -> CampaignAttribution {
 }
 
 /// Returns the answer about a campaign.
-pub(crate) fn performance(wish: &Wish, performance: Performance) -> pb::GetCampaignPerformanceResponse {
+pub(crate) fn performance(params: &Params, performance: Performance) -> pb::GetCampaignPerformanceResponse {
     let Performance { campaign, assigned, total, days } = performance;
     let currency = campaign.currency.as_deref();
-    let rows = Rows { campaign_id: wish.campaign_id.to_string(), from: wish.from, until: wish.until };
+    let rows = Rows { campaign_id: params.campaign_id.to_string(), from: params.from, until: params.until };
     let cost = total.cost + i128::from(campaign.spent_micros.unwrap_or(0));
     let days = days.into_iter().map(|(day, tally)| {
         // The window may begin or end within the day.

@@ -5,8 +5,8 @@
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 
+use crate::contract::words::Word;
 use crate::pb::PurchaseStatus;
-use crate::rpc::words::Word;
 
 /// The statuses of purchases that are paid, refunded or not.
 pub(crate) const PAID: [PurchaseStatus; 3] =

@@ -7,6 +7,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::json::Json;
@@ -17,7 +18,6 @@ use crate::pb::{ObjectionKind, ObjectionStatus, SentimentLabel, SentimentTrend};
 use crate::rpc::Page;
 use crate::rpc::fold::fold;
 use crate::rpc::page::MAX_PAGE_BYTES;
-use crate::rpc::words::Text;
 
 /// An analysis as it is stored: a row of its table, or a copy in its conversation.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use super::drafts::store as drafts;
 use super::rules::{self, Compared, Found, Placed, Plan, Repeat, Span, Stored, Write};
 use super::store::{self, Message, append, repeats, spans};
 use crate::audit::store::{self as audit, Event};
+use crate::contract::times;
 use crate::conversations::rules::not_found;
 use crate::conversations::store as conversations;
 use crate::db::TenantTx;
@@ -17,8 +18,8 @@ use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, MessageStatus};
+use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
-use crate::rpc::{Page, times};
 
 /// The conversations of a batch to lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,16 +8,16 @@ use tonic_types::RpcStatusExt;
 use uuid::Uuid;
 
 use super::rules::{Effect, Placed};
-use super::writer::Pending;
 use crate::audit::ledger::{Ledger, Writing};
 use crate::audit::rules::{self, Messages};
 use crate::audit::store::Event;
-use crate::audit::{Asked, Operation, Recorder};
-use crate::auth::Caller;
+use crate::audit::{Operation, Recorder, Subject};
+use crate::contract::times;
+use crate::contract::words::Word;
 use crate::error::Result;
+use crate::identity::Caller;
 use crate::pb::{self, ErrorReason};
-use crate::rpc::words::Word;
-use crate::rpc::{Context, times};
+use crate::rpc::Context;
 
 /// The caller and the operation that write a message.
 #[derive(Debug, Clone)]
@@ -62,21 +62,21 @@ impl Audit {
     /// event of the log covers them.
     pub(crate) fn due<'p>(
         &self,
-        writes: impl Iterator<Item = (&'p Pending, &'p Placed)>,
+        writes: impl Iterator<Item = (&'p Author, &'p Placed)>,
         now: DateTime<Utc>,
     ) -> Due<'p> {
         let mut due = Due::default();
         // The index of the event for each principal and conversation; `None` if an event of the log covers
         // them.
         let mut seen: HashMap<(Uuid, &str), Option<usize>> = HashMap::new();
-        for (pending, placed) in writes.filter(|(_, placed)| placed.effect != Effect::None) {
-            let writing = writing(&pending.author.caller, placed.conversation_id, None);
+        for (author, placed) in writes.filter(|(_, placed)| placed.effect != Effect::None) {
+            let writing = writing(&author.caller, placed.conversation_id, None);
             let place = *seen.entry((placed.conversation_id, writing.principal)).or_insert_with(|| {
                 if self.ledger.covers(writing, now) {
                     return None;
                 }
                 due.writings.push(writing);
-                due.events.push(self.event(&pending.author, placed, now));
+                due.events.push(self.event(author, placed, now));
                 Some(due.events.len() - 1)
             });
             if let Some(event) = place.and_then(|place| due.events.get_mut(place)) {
@@ -88,13 +88,13 @@ impl Audit {
     }
 
     fn event(&self, author: &Author, placed: &Placed, now: DateTime<Utc>) -> Event {
-        let asked = Asked { resource_id: Some(placed.conversation_id), request_id: None };
+        let subject = Subject { resource_id: Some(placed.conversation_id), request_id: None };
         let messages = Messages {
             sequences: (placed.sequence, placed.sequence),
             covers_until: self.ledger.covers_until(now),
         };
         let by = (author.caller.principal(), author.operation);
-        rules::succeeded(by, asked, Some(messages), now)
+        rules::succeeded(by, subject, Some(messages), now)
     }
 
     /// Enters committed events in the ledger.
@@ -109,7 +109,7 @@ impl Audit {
     pub(crate) fn note(&self, Author { caller, operation }: &Author, answer: &pb::AddMessageResponse) {
         let Some(pb::add_message_response::Result::Error(error)) = &answer.result else { return };
         let Some(status) = &error.status else { return };
-        let conversation = Asked::new(&error.conversation_id, "");
+        let conversation = Subject::new(&error.conversation_id, "");
         let reason = reason(status);
         let now = times::now();
         let id = conversation.resource_id.unwrap_or_default();

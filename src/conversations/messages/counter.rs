@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use super::quote;
 use super::store::{self, Counted};
-use crate::auth::{Caller, TenantId};
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::{Error, Result};
+use crate::identity::{Caller, TenantId};
 
 /// The number of messages that may wait to be counted. Beyond it a message is counted when it is read, so that
 /// texts do not pile up in memory.

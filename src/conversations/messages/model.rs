@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::rules::{self, Compared, Found, Outcome, Plan, Repeat, Said, Span, Stored, Write};
 use super::store::{Action, Known};
+use crate::contract::words::Text;
 use crate::conversations::store::Head;
 use crate::pb::{ConversationStatus, MessageRole, MessageStatus};
-use crate::rpc::words::Text;
 
 /// Conversations and their messages.
 #[derive(Debug)]

@@ -15,12 +15,12 @@ pub(crate) use repeats::{Compared, Repeat, Said, repeats};
 use parts::Parts;
 
 use super::store::{Action, Ai, Known, NewMessage};
+use crate::contract::words::Text;
 use crate::conversations::rules::{ended, is_over, not_found};
 use crate::conversations::store::Head;
 use crate::db::json::Json;
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, MessageStatus};
-use crate::rpc::words::Text;
 
 /// The limit of the bytes of a message's text, as in the contract.
 pub(crate) const MAX_CONTENT_BYTES: i64 = 262_144;

@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 use super::rules::{self, Change, Effect, Outcome, Placed, Write, length};
 use super::wire;
+use crate::contract::validate::{Violation, validate};
 use crate::conversations::feed::{Mark, Text as Shown};
 use crate::error::{Error, Result};
 use crate::pb::add_message_request::Command;
 use crate::pb::{self, AddMessageRequest, AddMessageResponse, ErrorReason, MessageStatus};
 use crate::rpc;
-use crate::rpc::validate::{Violation, validate};
 
 /// The limit of requests of one stream that were read and not answered: enough to keep a batch full while the
 /// one before commits.

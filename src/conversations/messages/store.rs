@@ -17,6 +17,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, Size, fitted_by};
 use crate::db::json::Json;
@@ -26,7 +27,6 @@ use crate::db::schema::conversation_messages::{self, dsl};
 use crate::db::shown::{shown, shown_or};
 use crate::error::Result;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
-use crate::rpc::words::Text;
 
 diesel::define_sql_function! {
     /// Returns the first characters of a text.

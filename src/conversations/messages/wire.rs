@@ -6,6 +6,8 @@ use super::actions::Name;
 use super::quote;
 use super::rules::{Change, Placed, Write};
 use super::store::{Action, Ai, Message, NewMessage};
+use crate::contract::times;
+use crate::contract::words::{Text, stored, wire};
 use crate::db::json::Json;
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint;
@@ -13,8 +15,7 @@ use crate::pb;
 use crate::pb::add_message_response::Result as Answer;
 use crate::pb::get_message_request::Name as Named;
 use crate::rpc::etag::Etag;
-use crate::rpc::words::{Text, stored, wire};
-use crate::rpc::{self, structs, times};
+use crate::rpc::{self, structs};
 
 /// The media type of a text whose client sets none.
 const PLAIN: &str = "text/plain";

@@ -15,15 +15,15 @@ use super::audited::{Audit, Author, Due};
 use super::counter::{Counter, Uncounted};
 use super::rules::{self, Change, Effect, Found, Outcome, Placed, Write};
 use super::store::Message;
-use crate::auth::Caller;
+use crate::contract::times;
 use crate::conversations::feed::{Event, Feed, Mark};
 use crate::db::{BatchTx, Db, Deadline, TenantTx, Whose, one_flight, retried};
 use crate::error::{Error, Result};
+use crate::identity::Caller;
 use crate::live::bus::Topic;
 use crate::live::drought::Drought;
 use crate::live::lanes::{Commit, Lanes};
 use crate::metrics::{Lane, Written};
-use crate::rpc::times;
 use crate::traces::Trace;
 
 /// The limit of a batch, with the waits for a connection and for locks. A stream has no deadline of its own
@@ -306,7 +306,7 @@ impl Writer {
         let placed =
             |outcome: &'p Option<Outcome>| outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
         let writes = share.pending.iter().copied().zip(&plan.outcomes);
-        self.audit.due(writes.filter_map(|(pending, outcome)| Some((pending, placed(outcome)?))), now)
+        self.audit.due(writes.filter_map(|(pending, outcome)| Some((&pending.author, placed(outcome)?))), now)
     }
 
     /// Tells the outcomes of writes: first to the watchers, then to the writers. Returns the writes that must

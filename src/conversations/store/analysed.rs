@@ -10,9 +10,9 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Bool, Text as SqlText};
 use diesel::{AppearsOnTable, Expression, QueryResult, SelectableExpression};
 
+use crate::contract::words::Text;
 use crate::db::schema::conversations;
 use crate::pb::{ObjectionKind, SentimentLabel};
-use crate::rpc::words::Text;
 
 /// Conditions on the latest analysis. All that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]

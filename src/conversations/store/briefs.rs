@@ -8,12 +8,12 @@ use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, Text as SqlText, Times
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::conversations::analyses::store::Analysis;
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::error::Result;
 use crate::pb::{ConversationOutcome, EntryPoint, Modality};
-use crate::rpc::words::Text;
 
 /// The columns of a conversation that a context uses.
 #[derive(Debug, Clone, PartialEq, Queryable)]

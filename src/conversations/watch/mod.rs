@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 pub(crate) use stream::foreign_token;
-pub(super) use stream::{Responses, Watches, Wish, open};
+pub(super) use stream::{Params, Responses, Watches, open};
 
 /// A point in a conversation. A watcher at this point knows every message up to `sequence`, as it was after the
 /// change `change` of the conversation.

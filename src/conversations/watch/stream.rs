@@ -13,13 +13,13 @@ use uuid::Uuid;
 use super::Position;
 use super::actions::{self, Draft, Opening, Page};
 use super::follower::{Follower, Next};
-use crate::auth::Caller;
 use crate::conversations::feed::{Event, Feed};
 use crate::conversations::messages::actions::check_position;
 use crate::conversations::rules::is_over;
 use crate::db::turns::{Room, Turns};
 use crate::db::{Db, Deadline, TenantTx};
 use crate::error::{Error, Result};
+use crate::identity::Caller;
 use crate::live::hub::{RecvError, Subscription};
 use crate::metrics::{Open, WatchStart};
 use crate::pb::conversation_event::Event as Told;
@@ -91,15 +91,15 @@ pub(crate) type Responses = Pin<Box<dyn Stream<Item = Result<WatchConversationRe
 
 /// The request of a client to watch a conversation.
 #[derive(Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Params {
     pub(crate) conversation_id: Uuid,
     pub(crate) start: Option<Start>,
     pub(crate) include_deltas: bool,
 }
 
 /// Begins to watch a conversation.
-pub(crate) async fn open(shared: Watches, caller: Caller, wish: Wish) -> Result<Responses> {
-    let Wish { conversation_id, start, include_deltas } = wish;
+pub(crate) async fn open(shared: Watches, caller: Caller, params: Params) -> Result<Responses> {
+    let Params { conversation_id, start, include_deltas } = params;
     // Subscribes first and reads then, so that no event between the two is missed.
     let events = shared.feed.watch(&caller, conversation_id);
     let reader = Reader { shared, caller, conversation_id };

@@ -7,6 +7,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
@@ -16,7 +17,6 @@ use crate::error::Result;
 use crate::pb::{ConsentState, ContactChannel};
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
-use crate::rpc::words::Text;
 
 /// The latest statement of a customer about being contacted on a channel.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]

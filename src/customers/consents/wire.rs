@@ -1,10 +1,11 @@
 //! Consents: messages ⇄ rows.
 
 use super::store::{Consent, Filter};
+use crate::contract::times;
+use crate::contract::words::{stored_each, wire};
 use crate::error::Result;
 use crate::pb;
-use crate::rpc::words::{stored_each, wire};
-use crate::rpc::{self, times};
+use crate::rpc;
 
 impl From<Consent> for pb::Consent {
     fn from(row: Consent) -> Self {

@@ -10,8 +10,8 @@ use diesel::sql_types::{Array, BigInt, Bool, SmallInt, Text as SqlText, Timestam
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use uuid::Uuid;
 
-use super::Customer;
 use crate::customers::counts::Step;
+use crate::customers::model::Customer;
 use crate::db::TenantTx;
 use crate::error::Result;
 

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::ExternalId;
+use crate::customers::model::ExternalId;
 use crate::db::TenantTx;
 use crate::db::schema::customer_external_ids::dsl;
 use crate::error::Result;

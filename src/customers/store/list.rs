@@ -9,7 +9,8 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Customer, ExternalId};
+use crate::contract::words::Text;
+use crate::customers::model::{Customer, ExternalId};
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
@@ -19,7 +20,6 @@ use crate::error::Result;
 use crate::pb::CustomerStatus;
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
-use crate::rpc::words::Text;
 
 diesel::table! {
     /// The view through which customers are listed: a policy would keep `@@` from using an index.

@@ -12,7 +12,7 @@ use crate::error::Result;
 
 /// The parameters of a request.
 #[derive(Debug, Clone)]
-pub(in crate::dashboard) struct Wish {
+pub(in crate::dashboard) struct Params {
     pub(in crate::dashboard) scope: Scope,
 }
 
@@ -28,8 +28,8 @@ pub(in crate::dashboard) struct Statistics {
 }
 
 /// Counts conversations.
-pub(in crate::dashboard) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Statistics> {
-    let scope = &wish.scope;
+pub(in crate::dashboard) async fn read(tx: &TenantTx, params: &Params) -> Result<Statistics> {
+    let scope = &params.scope;
     tx.plan_for_sums().await?;
     let (groups, duration, (response_duration, usages), sayings) = try_join!(
         store::list_groups(tx, scope),

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::store::analyses::{Analysis, Compared, Objection};
+use crate::contract::words::Word;
 use crate::error::{Error, Result};
 use crate::pb::ObjectionStatus;
-use crate::rpc::words::Word;
 
 /// The limit of topics, and of questions, in an answer: as many as a person can read.
 const MAX_TEXTS: usize = 20;

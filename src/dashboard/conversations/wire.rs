@@ -2,43 +2,43 @@
 
 use chrono::{DateTime, Utc};
 
-use super::actions::{Statistics, Wish};
+use super::actions::{Params, Statistics};
 use super::store::models::Usage;
 use super::store::{Group, Part, Scope};
 use super::tally::{Said, Saying};
+use crate::contract::times;
+use crate::contract::words::{Text, Word, stored_each};
 use crate::dashboard::wire::{conversations, count, count_of, full_name, window, window_of};
 use crate::error::Result;
 use crate::pb::{
     self, ConversationEnvironment, ConversationOutcome, ConversationStatus, EntryPoint,
     ListConversationsRequest, Modality, ObjectionKind, SentimentLabel,
 };
-use crate::rpc::times;
-use crate::rpc::words::{Text, Word, stored_each};
 
 /// Returns the parameters of a request.
-pub(in crate::dashboard) fn wish(
+pub(in crate::dashboard) fn params(
     request: &pb::GetConversationStatisticsRequest,
     now: DateTime<Utc>,
-) -> Result<Wish> {
+) -> Result<Params> {
     let pb::GetConversationStatisticsRequest { time_from, time_until, environments } = request;
     let mut environments: Vec<_> = stored_each(environments);
     if environments.is_empty() {
         environments.push(Text(ConversationEnvironment::Live));
     }
     let window = window(time_from.as_ref(), time_until.as_ref(), now)?;
-    Ok(Wish { scope: Scope { window, environments } })
+    Ok(Params { scope: Scope { window, environments } })
 }
 
 /// Returns the answer.
 pub(in crate::dashboard) fn answer(
-    wish: &Wish,
+    params: &Params,
     statistics: &Statistics,
 ) -> pb::GetConversationStatisticsResponse {
     let Statistics { groups, duration, response_duration, usages, sayings } = statistics;
-    let Scope { window, environments: _ } = wish.scope;
+    let Scope { window, environments: _ } = params.scope;
     let all = groups.iter().find(|group| group.is_of(Part::All));
     let (total, message_count) = all.map_or((0, 0), |all| (all.conversations, all.messages));
-    let counted = Counted(&wish.scope);
+    let counted = Counted(&params.scope);
     pb::GetConversationStatisticsResponse {
         window: Some(window_of(window, "")),
         total: Some(count("", total, Some(conversations(counted.all())))),

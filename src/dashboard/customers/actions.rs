@@ -14,7 +14,7 @@ use crate::rpc::zones::{Period, Span, Zone};
 
 /// The parameters of a request.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::dashboard) struct Wish {
+pub(in crate::dashboard) struct Params {
     pub(in crate::dashboard) window: Window,
     pub(in crate::dashboard) zone: Zone,
     pub(in crate::dashboard) period: Period,
@@ -41,8 +41,8 @@ pub(in crate::dashboard) struct Growth {
 }
 
 /// Counts customers.
-pub(in crate::dashboard) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Statistics> {
-    let Wish { window, zone, period } = *wish;
+pub(in crate::dashboard) async fn read(tx: &TenantTx, params: &Params) -> Result<Statistics> {
+    let Params { window, zone, period } = *params;
     tx.plan_for_sums().await?;
     let spans = zone.spans(period, window.from, window.until);
     let starts: Vec<_> = spans.iter().map(|span| span.from).collect();

@@ -9,12 +9,12 @@ use diesel::sql_types::{Array, BigInt, Integer, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::dashboard::rules::Window;
 use crate::db::TenantTx;
 use crate::db::schema::conversations::dsl;
 use crate::error::Result;
 use crate::pb::ConversationEnvironment;
-use crate::rpc::words::Text;
 
 /// Returns how many customers were created in each period of a window, without deleted ones. `starts` has the
 /// times at which the periods begin. Each count has the number of its period, from 1; a period without

@@ -2,23 +2,23 @@
 
 use chrono::{DateTime, Utc};
 
-use super::actions::{Growth, Statistics, Wish};
+use super::actions::{Growth, Params, Statistics};
+use crate::contract::times;
+use crate::contract::words::Word;
 use crate::customers::counts::Dimension;
 use crate::customers::store::counts::Total;
 use crate::dashboard::rules::Window;
 use crate::dashboard::wire::{conversations, count, count_of, customers, window, window_of};
 use crate::error::Result;
 use crate::pb::{self, ConversationEnvironment, CustomerStatus, GrowthPeriod};
-use crate::rpc::times;
 use crate::rpc::together::Together;
-use crate::rpc::words::Word;
 use crate::rpc::zones::{Period, Zone};
 
 /// Returns the parameters of a request.
-pub(in crate::dashboard) fn wish(
+pub(in crate::dashboard) fn params(
     request: &pb::GetCustomerStatisticsRequest,
     now: DateTime<Utc>,
-) -> Result<Wish> {
+) -> Result<Params> {
     let pb::GetCustomerStatisticsRequest { time_from, time_until, time_zone, growth_period: _ } = request;
     let period = match request.growth_period() {
         GrowthPeriod::Unspecified | GrowthPeriod::Day => Period::Day,
@@ -27,12 +27,15 @@ pub(in crate::dashboard) fn wish(
     };
     let window = window(time_from.as_ref(), time_until.as_ref(), now);
     let (window, zone) = (window, Zone::parse("time_zone", time_zone)).together()?;
-    Ok(Wish { window, zone, period })
+    Ok(Params { window, zone, period })
 }
 
 /// Returns the answer.
-pub(in crate::dashboard) fn answer(wish: &Wish, statistics: Statistics) -> pb::GetCustomerStatisticsResponse {
-    let Wish { window, zone, period: _ } = *wish;
+pub(in crate::dashboard) fn answer(
+    params: &Params,
+    statistics: Statistics,
+) -> pb::GetCustomerStatisticsResponse {
+    let Params { window, zone, period: _ } = *params;
     let Statistics { totals, growth, active } = statistics;
     let created = growth.iter().map(|growth| growth.created).sum();
     let statuses = statuses(&totals);

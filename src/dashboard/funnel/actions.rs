@@ -2,37 +2,11 @@
 
 use std::collections::HashMap;
 
-use chrono::TimeDelta;
-use uuid::Uuid;
-
+use super::model::Params;
 use super::store::{self, Reached};
-use crate::dashboard::rules::Window;
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::pb::{EntryPoint, FunnelGrouping, FunnelStep};
-use crate::rpc::words::Text;
-
-/// The parameters of a request.
-#[derive(Debug, Clone)]
-pub(in crate::dashboard) struct Wish {
-    /// The window in which customers enter.
-    pub(in crate::dashboard) window: Window,
-    pub(in crate::dashboard) steps: Vec<FunnelStep>,
-    /// The time for which a customer is followed.
-    pub(in crate::dashboard) max_duration: TimeDelta,
-    pub(in crate::dashboard) grouping: FunnelGrouping,
-    /// The campaign through which customers entered.
-    pub(in crate::dashboard) campaign_id: Option<Uuid>,
-    /// The entry points of the conversations with which customers entered.
-    pub(in crate::dashboard) entry_points: Vec<Text<EntryPoint>>,
-}
-
-impl Wish {
-    /// Returns the window in which customers that entered are followed.
-    pub(super) fn followed(&self) -> Window {
-        self.window.longer(self.max_duration)
-    }
-}
+use crate::pb::FunnelGrouping;
 
 /// How far the customers of a group came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,12 +20,12 @@ pub(in crate::dashboard) struct Funnel {
 
 /// Returns how far the customers of each group came, the largest group first. Without a grouping there is one
 /// group, even if no customer entered.
-pub(in crate::dashboard) async fn read(tx: &TenantTx, wish: &Wish) -> Result<Vec<Funnel>> {
+pub(in crate::dashboard) async fn read(tx: &TenantTx, params: &Params) -> Result<Vec<Funnel>> {
     tx.plan_for_sums().await?;
-    let reached = store::list_reached(tx, wish).await?;
-    let nobody = |group: &str| Funnel { group: group.to_owned(), steps: vec![(0, None); wish.steps.len()] };
+    let reached = store::list_reached(tx, params).await?;
+    let nobody = |group: &str| Funnel { group: group.to_owned(), steps: vec![(0, None); params.steps.len()] };
     let mut groups: HashMap<String, Funnel> = HashMap::new();
-    if wish.grouping == FunnelGrouping::Unspecified {
+    if params.grouping == FunnelGrouping::Unspecified {
         groups.insert(String::new(), nobody(""));
     }
     for Reached { step, group, customers, median } in reached {

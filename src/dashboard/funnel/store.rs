@@ -10,16 +10,16 @@ use diesel::sql_types::{
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::actions::Wish;
+use super::model::Params;
 use super::rules::{Source, sources};
 use crate::campaigns::touches::paid::push_paid;
+use crate::contract::words::Text;
 use crate::dashboard::rules::{MAX_VALUES, Window};
 use crate::db::TenantTx;
 use crate::error::Result;
 use crate::pb::{
     CampaignEventKind, ConversationEnvironment, EntryPoint, FunnelGrouping, FunnelStep, InterestKind,
 };
-use crate::rpc::words::Text;
 
 /// How many customers of a group reached a step.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -33,14 +33,14 @@ pub(super) struct Reached {
 }
 
 /// Returns how many customers reached each step, for the groups with the most entries.
-pub(super) async fn list_reached(tx: &TenantTx, wish: &Wish) -> Result<Vec<Reached>> {
-    let Wish { window, steps, max_duration, grouping, campaign_id, entry_points } = wish;
+pub(super) async fn list_reached(tx: &TenantTx, params: &Params) -> Result<Vec<Reached>> {
+    let Params { window, steps, max_duration, grouping, campaign_id, entry_points } = params;
     let list = ListReached {
         tenant: tx.tenant(),
         live: Text(ConversationEnvironment::Live),
         steps: steps.iter().enumerate().map(|(place, step)| Step::new(place, *step)).collect(),
         window: *window,
-        later: wish.followed(),
+        later: params.followed(),
         max_duration: PgInterval::from_microseconds(max_duration.num_microseconds().unwrap_or(i64::MAX)),
         grouping: *grouping,
         campaign_id: *campaign_id,

@@ -2,26 +2,28 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::actions::{Funnel, Wish};
+use super::actions::Funnel;
+use super::model::Params;
 use super::rules::{DEFAULT_STEPS, Source, sources};
 use crate::campaigns::touches::paid::PAID;
+use crate::contract::times;
+use crate::contract::words::{Word, stored_each};
 use crate::dashboard::rules::{Window, share};
 use crate::dashboard::wire::{conversations, window, window_of};
 use crate::error::Result;
 use crate::pb::{
     self, ConversationEnvironment, EntryPoint, FunnelGrouping, FunnelStep, dashboard_rows::List,
 };
-use crate::rpc::words::{Word, stored_each};
-use crate::rpc::{self, times};
+use crate::rpc;
 
 /// The time for which a customer is followed if the request sets none.
 const DEFAULT_DURATION: TimeDelta = TimeDelta::days(30);
 
 /// Returns the parameters of a request.
-pub(in crate::dashboard) fn wish(
+pub(in crate::dashboard) fn params(
     request: &pb::GetConversionFunnelRequest,
     now: DateTime<Utc>,
-) -> Result<Wish> {
+) -> Result<Params> {
     let pb::GetConversionFunnelRequest {
         time_from,
         time_until,
@@ -33,7 +35,7 @@ pub(in crate::dashboard) fn wish(
     } = request;
     let steps: Vec<_> = request.steps().collect();
     let max_duration = max_duration.as_ref().map(times::duration_to_micros).map(TimeDelta::microseconds);
-    Ok(Wish {
+    Ok(Params {
         window: window(time_from.as_ref(), time_until.as_ref(), now)?,
         steps: if steps.is_empty() { DEFAULT_STEPS.to_vec() } else { steps },
         max_duration: max_duration.unwrap_or(DEFAULT_DURATION),
@@ -44,16 +46,16 @@ pub(in crate::dashboard) fn wish(
 }
 
 /// Returns the answer.
-pub(in crate::dashboard) fn answer(wish: &Wish, funnels: Vec<Funnel>) -> pb::GetConversionFunnelResponse {
+pub(in crate::dashboard) fn answer(params: &Params, funnels: Vec<Funnel>) -> pb::GetConversionFunnelResponse {
     pb::GetConversionFunnelResponse {
-        window: Some(window_of(wish.window, "")),
-        funnels: funnels.iter().map(|found| funnel(wish, found)).collect(),
+        window: Some(window_of(params.window, "")),
+        funnels: funnels.iter().map(|found| funnel(params, found)).collect(),
     }
 }
 
-fn funnel(wish: &Wish, found: &Funnel) -> pb::ConversionFunnel {
+fn funnel(params: &Params, found: &Funnel) -> pb::ConversionFunnel {
     let Funnel { group, steps } = found;
-    let (of_campaign, entry_point) = match wish.grouping {
+    let (of_campaign, entry_point) = match params.grouping {
         FunnelGrouping::Unspecified => (String::new(), EntryPoint::Unspecified),
         FunnelGrouping::Campaign => (group.clone(), EntryPoint::Unspecified),
         FunnelGrouping::EntryPoint => {
@@ -62,13 +64,13 @@ fn funnel(wish: &Wish, found: &Funnel) -> pb::ConversionFunnel {
     };
     let entered = steps.first().map_or(0, |(customers, _)| *customers);
     let before = std::iter::once(None).chain(steps.iter().map(|(customers, _)| Some(*customers)));
-    let campaign_id = rpc::optional_text(wish.campaign_id);
-    let counts = wish.steps.iter().zip(steps).zip(before).map(|((step, reached), before)| {
+    let campaign_id = rpc::optional_text(params.campaign_id);
+    let counts = params.steps.iter().zip(steps).zip(before).map(|((step, reached), before)| {
         let (customer_count, median) = *reached;
         // The first step has no step before it, and customers enter within the window.
         let (looked_for, of) = match before {
-            Some(_) => (wish.followed(), ""),
-            None => (wish.window, campaign_id.as_str()),
+            Some(_) => (params.followed(), ""),
+            None => (params.window, campaign_id.as_str()),
         };
         pb::FunnelStepCount {
             step: (*step).into(),

@@ -1,9 +1,11 @@
 //! What can go wrong, each with what to do next.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use super::find::SUPPORTED;
+/// The major versions that the migrations and settings are known to work with.
+pub(super) const SUPPORTED: RangeInclusive<u32> = 14..=18;
 
 /// Why the embedded Postgres could not be started. Every message says what to do about it.
 #[derive(Debug, thiserror::Error)]

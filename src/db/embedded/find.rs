@@ -3,17 +3,13 @@
 use std::collections::HashSet;
 use std::env;
 use std::fs;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::account::Account;
-use super::error::EmbeddedError;
+use super::error::{EmbeddedError, SUPPORTED};
 use super::fetch;
 use super::run;
-
-/// The major versions that the migrations and settings are known to work with.
-pub(super) const SUPPORTED: RangeInclusive<u32> = 14..=18;
 
 /// Where packages put binaries that are not in PATH; a `*` stands for a directory with a version in its name.
 const PLACES: [&str; 6] = [

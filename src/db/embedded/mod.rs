@@ -120,7 +120,10 @@ impl Embedded {
     ///
     /// Every [`EmbeddedError`] says what is wrong and what to do about it.
     pub fn start(options: &Options) -> Result<Self, EmbeddedError> {
-        let place = Place::open(&options.storage)?;
+        let place = match &options.storage {
+            Storage::Ephemeral(parent) => ephemeral::make(parent)?,
+            Storage::Persistent(dir) => Place::open(dir)?,
+        };
         let started = Self::start_in(&place, options);
         if started.is_err() && place.is_ephemeral() {
             ephemeral::remove(place.root());

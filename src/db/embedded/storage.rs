@@ -19,7 +19,6 @@ use rustix::fs::OFlags;
 
 use super::account::Account;
 use super::error::EmbeddedError;
-use super::{Storage, ephemeral};
 
 /// Only we and the account that runs Postgres may read the storage.
 const PRIVATE: u32 = 0o600;
@@ -41,20 +40,15 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Creates the directory if needed, and holds it.
-    pub(super) fn open(storage: &Storage) -> Result<Self, EmbeddedError> {
-        match storage {
-            Storage::Ephemeral(parent) => ephemeral::make(parent),
-            Storage::Persistent(dir) => {
-                let dir = std::path::absolute(dir).map_err(EmbeddedError::storage(dir))?;
-                if dir.join("PG_VERSION").exists() {
-                    return Err(EmbeddedError::ForeignCluster { path: dir });
-                }
-                let account = Account::choose(&dir.join("pgdata"))?;
-                make_dirs(&dir, account.outer_mode()).map_err(EmbeddedError::storage(&dir))?;
-                Self::hold_patiently(&dir, &account)
-            }
+    /// Makes a directory that stays, if need be, and holds it.
+    pub(super) fn open(dir: &Path) -> Result<Self, EmbeddedError> {
+        let dir = std::path::absolute(dir).map_err(EmbeddedError::storage(dir))?;
+        if dir.join("PG_VERSION").exists() {
+            return Err(EmbeddedError::ForeignCluster { path: dir });
         }
+        let account = Account::choose(&dir.join("pgdata"))?;
+        make_dirs(&dir, account.outer_mode()).map_err(EmbeddedError::storage(&dir))?;
+        Self::hold_patiently(&dir, &account)
     }
 
     /// Takes the lock, and gives a dying holder time to end.

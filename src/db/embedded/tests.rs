@@ -29,7 +29,7 @@ impl Scratch {
 
     /// Runs a statement while no server runs.
     fn single(&self, statement: &str) -> String {
-        let place = Place::open(&Storage::Persistent(self.0.clone())).unwrap();
+        let place = Place::open(&self.0).unwrap();
         let binaries = binaries(&place);
         cluster::single(&place, &binaries, &place.pgdata(), Durability::Off, statement).unwrap()
     }
@@ -128,7 +128,7 @@ fn a_killed_postgres_is_started_again() {
 fn an_orphan_is_stopped_first() {
     let scratch = Scratch::new();
     Embedded::start(&scratch.options()).unwrap().stop();
-    let place = Place::open(&scratch.options().storage).unwrap();
+    let place = Place::open(&scratch.0).unwrap();
     let mut command = cluster::helper(&place, &binaries(&place), "postgres");
     command.arg("-D").arg(place.pgdata());
     // Without the death signal that our own processes have.
@@ -152,7 +152,7 @@ fn an_orphan_is_stopped_first() {
 fn a_stale_pid_file_with_a_number_in_use_does_not_hinder() {
     let scratch = Scratch::new();
     Embedded::start(&scratch.options()).unwrap().stop();
-    let place = Place::open(&scratch.options().storage).unwrap();
+    let place = Place::open(&scratch.0).unwrap();
     let mut sleep = Command::new("sleep");
     sleep.arg("60");
     place.account().apply(&mut sleep);

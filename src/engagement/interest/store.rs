@@ -10,6 +10,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
@@ -19,7 +20,6 @@ use crate::error::Result;
 use crate::pb::{ConversationOutcome, InterestKind};
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
-use crate::rpc::words::Text;
 
 /// A row of `interest_events`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]

@@ -9,14 +9,15 @@ use super::actions::Recorded;
 use super::rules;
 use super::store::scores::Score;
 use super::store::{Filter, InterestEvent};
+use crate::contract::times;
+use crate::contract::words::{stored, stored_each, wire};
 use crate::conversations::rules::check_not_ahead;
 use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::pb;
 use crate::pb::interest_event_result::Result as Outcome;
 use crate::rpc::together::{self, Together};
-use crate::rpc::words::{stored, stored_each, wire};
-use crate::rpc::{self, money, times};
+use crate::rpc::{self, money};
 
 /// The number of scores that are returned if the client sets none: what a person reads at a glance.
 const DEFAULT_SCORES: i64 = 20;
@@ -77,16 +78,16 @@ impl From<Score> for pb::InterestScore {
 }
 
 /// The parameters of a request for scores.
-pub(crate) struct Wish {
+pub(crate) struct Params {
     pub(crate) customer_id: Uuid,
     pub(crate) as_of: DateTime<Utc>,
     pub(crate) limit: i64,
 }
 
 /// Returns the parameters of a request for scores that came at this time.
-pub(crate) fn wish(request: &pb::GetInterestScoresRequest, now: DateTime<Utc>) -> Result<Wish> {
+pub(crate) fn params(request: &pb::GetInterestScoresRequest, now: DateTime<Utc>) -> Result<Params> {
     let pb::GetInterestScoresRequest { customer_id, as_of_time, limit } = request;
-    Ok(Wish {
+    Ok(Params {
         customer_id: rpc::id("customer_id", customer_id)?,
         as_of: times::optional(as_of_time.as_ref()).unwrap_or(now),
         limit: match i64::from(*limit) {

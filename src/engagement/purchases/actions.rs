@@ -9,11 +9,12 @@ use super::rules::{self, Refunding, Settling};
 use super::store::refunds::{self, Refund};
 use super::store::{self, Cursor, Filter, Purchase};
 use crate::campaigns::touches::store::list_touches;
+use crate::contract::times;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
+use crate::rpc::Page;
 use crate::rpc::etag::{self, Etag};
-use crate::rpc::{Page, times};
 use crate::{campaigns, conversations, customers};
 
 /// The limit of refunds that are returned with a purchase; `ListRefunds` has all of them.

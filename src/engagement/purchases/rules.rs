@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::store::Purchase;
 use super::store::refunds::Refund;
 use crate::campaigns::touches::paid::PAID;
+use crate::contract::words::{Text, Word};
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, PurchaseStatus as Status};
-use crate::rpc::words::{Text, Word};
 use crate::rpc::{money, structs};
 
 /// The end of a payment.

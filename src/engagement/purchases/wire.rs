@@ -7,6 +7,8 @@ use super::actions::{Done, Receipt};
 use super::rules::{Refunding, Settling};
 use super::store::refunds::Refund;
 use super::store::{Filter, Item, Purchase};
+use crate::contract::times;
+use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::conversations::rules::check_not_ahead;
 use crate::db::json::Json;
 use crate::engagement::rules::check_outcome;
@@ -14,8 +16,7 @@ use crate::error::{Error, Result};
 use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::together::{self, Together};
-use crate::rpc::words::{Text, stored, stored_each, wire};
-use crate::rpc::{self, money, structs, times};
+use crate::rpc::{self, money, structs};
 
 impl From<Receipt> for pb::Purchase {
     fn from(value: Receipt) -> Self {

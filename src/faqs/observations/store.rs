@@ -7,6 +7,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
@@ -16,7 +17,6 @@ use crate::error::Result;
 use crate::pb::{FaqAgreement, FaqObservationKind};
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
-use crate::rpc::words::Text;
 
 /// A row of `faq_observations`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable)]

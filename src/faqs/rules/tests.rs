@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use unicode_normalization::UnicodeNormalization;
 
 use super::*;
-use crate::rpc::times;
+use crate::contract::times;
 
 fn faq(answer: &str) -> Faq {
     Faq {

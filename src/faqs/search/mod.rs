@@ -1,4 +1,5 @@
 //! The words of FAQs, and the search for FAQs by words.
 
+pub(crate) mod model;
 pub(crate) mod rules;
 pub(super) mod store;

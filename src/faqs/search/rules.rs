@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 use uuid::Uuid;
 
-use super::store::Posting;
+use super::model::Posting;
 use crate::faqs::rules::question_key;
 use crate::rpc::fold::fold;
 use crate::rpc::split::{self, Piece};

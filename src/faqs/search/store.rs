@@ -11,6 +11,7 @@ use diesel::sql_types::{Array, BigInt, Float, Integer, Text as SqlText, Uuid as 
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::model::Posting;
 use super::rules::{self, MAX_POSTINGS, MAX_TERMS, Terms, Word};
 use crate::db::TenantTx;
 use crate::db::literal::NO_COPY;
@@ -20,19 +21,6 @@ use crate::faqs::store::Faq;
 
 /// The limit of words of a query that count: the first words of a long text say what it is about.
 const MAX_WORDS: i64 = 32;
-
-/// A form of a word of a query, as it is written or as a stem, and the FAQs that have it. The number of FAQs is
-/// limited.
-#[derive(Debug, Clone, PartialEq, Queryable)]
-pub(crate) struct Posting {
-    /// The number of the word, from 1.
-    pub(crate) word: i64,
-    /// The form of the word that is looked up.
-    pub(crate) term: String,
-    pub(crate) faq_ids: Vec<Uuid>,
-    /// The weight of the word in each of these FAQs.
-    pub(crate) weights: Vec<f32>,
-}
 
 /// Inserts the words of a FAQ.
 pub(crate) async fn insert(tx: &TenantTx, faq: &Faq) -> Result<()> {

@@ -7,8 +7,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 use super::{as_of, is_open};
+use crate::contract::words::Word;
 use crate::customers::field::{Field, Known};
-use crate::customers::store::Customer;
+use crate::customers::model::Customer;
 use crate::error::Result;
 use crate::pb::{
     CustomerStatus, PendingQuestionStatus as Status, Priority, QuestionLeftOutReason as Reason,
@@ -17,7 +18,6 @@ use crate::pb::{
 use crate::questions::store::Question;
 use crate::rpc::fold::fold;
 use crate::rpc::split::{self, Piece};
-use crate::rpc::words::Word;
 
 /// The score of a step of priority: more than all other parts together, so that priority decides first.
 const PRIORITY: i32 = 1_000;

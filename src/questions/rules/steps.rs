@@ -4,10 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{differing, status};
+use crate::contract::words::{Text, Word};
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, PendingQuestionStatus as Status};
 use crate::questions::store::Question;
-use crate::rpc::words::{Text, Word};
 
 /// The conversation and the message of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -15,11 +15,11 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::auth::TenantId;
-use crate::config::CallLimits;
 use crate::error::{Error, Limit, Result};
+use crate::identity::TenantId;
 use crate::metrics::{CallKind, Limit as Refused, Metrics};
 use crate::pb::ErrorReason;
+use crate::settings::CallLimits;
 
 /// When to retry after a refusal. Places become free within milliseconds, but a longer wait keeps retries from being
 /// the load.

@@ -6,13 +6,13 @@ use tonic::Status;
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-use crate::audit::rules::{self, Asking};
+use crate::audit::rules::{self, SubjectSlot};
 use crate::audit::{Operation, Recorder};
-use crate::auth::{Principal, TenantId};
+use crate::contract::times;
 use crate::error::Error;
+use crate::identity::{Principal, TenantId};
 use crate::pb::ErrorReason;
 use crate::rpc::method::Method;
-use crate::rpc::times;
 
 /// A call, as far as it is known.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Attempt {
     /// The caller, once it has proved its right to a tenant.
     by: OnceLock<(Arc<Principal>, TenantId)>,
     /// The content of its request, once it was read.
-    pub(super) asking: Asking,
+    pub(super) subject: SubjectSlot,
 }
 
 impl Attempt {
@@ -32,7 +32,7 @@ impl Attempt {
             let Method { name, resource_type, .. } = method;
             Some(Operation { method: name, resource_type: (*resource_type)?, call_id: Some(call_id) })
         });
-        Self { operation, by: OnceLock::new(), asking: Asking::default() }
+        Self { operation, by: OnceLock::new(), subject: SubjectSlot::default() }
     }
 
     /// Stores the caller and the tenant, unless the caller's credential does not grant the tenant: a caller may not
@@ -54,7 +54,7 @@ impl Attempt {
             return;
         };
         let answer = (status.code(), reason);
-        let event = rules::failed((principal, operation), self.asking.asked(), answer, times::now());
+        let event = rules::failed((principal, operation), self.subject.get(), answer, times::now());
         recorder.record(*tenant, event);
     }
 }

@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::auth::TenantId;
+use crate::identity::TenantId;
 use crate::metrics::{Called, Metrics, code_word};
 use crate::traces::CallSpan;
 
@@ -77,7 +77,7 @@ impl Going {
         self.metrics.calls.ended(self.called, code, took);
         if let Some(Line { id, tenant, trace }) = &self.line {
             if let Some(span) = self.span.take() {
-                span.end(code, *id, *tenant);
+                span.end(code, *id, tenant.map(TenantId::as_uuid));
             }
             tracing::info!(
                 target: "crm_backend::calls",

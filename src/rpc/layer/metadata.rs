@@ -8,9 +8,9 @@ use http::HeaderMap;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::contract::words::Word;
 use crate::error::DOMAIN;
 use crate::pb::ErrorReason;
-use crate::rpc::words::Word;
 
 /// The maximum bytes of names and values of a call's metadata: 16 KiB for the caller, whose token may have 8 KiB, and
 /// 1 KiB for what gRPC clients add to every call.

@@ -7,9 +7,9 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use uuid::Uuid;
 
+use crate::contract::words::Word;
 use crate::error::{self, DOMAIN, TOO_LATE};
 use crate::pb::ErrorReason;
-use crate::rpc::words::Word;
 
 /// Completes an error that ended a call. Other answers stay as they are.
 pub(super) fn response(response: Response<Body>, id: Uuid) -> Response<Body> {

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 use crm_backend::auth::api_keys::{self, NewKey};
-use crm_backend::auth::{AuthConfig, Authenticator, Bounds, Scopes, TenantId, Tenants};
+use crm_backend::auth::{AuthConfig, Authenticator, Bounds};
 use crm_backend::config::{Cli, Command};
+use crm_backend::identity::{Scopes, TenantId, Tenants};
 use crm_backend::pb::AccessScope;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crm_backend::contract::words::Word;
 use crm_backend::pb::{EntryPoint, FunnelGrouping, FunnelStep};
-use crm_backend::rpc::words::Word;
 use uuid::Uuid;
 
 use super::Tenant;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::LazyLock;
 
 use bytes::{Buf, BufMut};
-use crm_backend::auth::TENANT_HEADER;
+use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb;
 use http::uri::PathAndQuery;
 use prost::Message;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use crm_backend::auth::{Authenticator, TENANT_HEADER};
+use crm_backend::auth::Authenticator;
 use crm_backend::config::{Cli, Command, Config, Limits};
 use crm_backend::connection::{Listener, Tls};
 use crm_backend::db::{Db, Target};
+use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb::audit_service_client::AuditServiceClient;
 use crm_backend::pb::campaign_service_client::CampaignServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;

@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use super::refusal;
 use crate::campaigns::events::store::push_progress;
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 use crate::pb::{AssignmentStatus, ContactChannel};
-use crate::rpc::words::Text;
 
 /// The result of assigning customers.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,9 +5,9 @@ use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use uuid::Uuid;
 
+use crate::contract::words::Word;
 use crate::db::literal::push_of_tenant;
 use crate::pb::{AssignmentRefusal, ConsentState, ContactChannel, CustomerStatus};
-use crate::rpc::words::Word;
 
 /// The reasons in their order, each with its condition on the rows that [`push_lookups`] finds.
 const REASONS: [(AssignmentRefusal, &str); 3] = [

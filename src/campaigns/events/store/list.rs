@@ -9,7 +9,7 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text as SqlText, Timestamptz, U
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::{Cursor, Event, Filter};
+use crate::campaigns::events::model::{Cursor, Event, Filter};
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::Direction;

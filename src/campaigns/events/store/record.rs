@@ -10,12 +10,13 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text as SqlText, Timestam
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::{NewEvent, push_consents, push_progress};
+use super::{push_consents, push_progress};
+use crate::campaigns::events::model::NewEvent;
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::literal::push_of_tenant;
 use crate::error::Result;
 use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
-use crate::rpc::words::Text;
 
 /// Records events, raises the progress of customers that are assigned to the campaigns, and stores the consents
 /// of the events. A recorded event is new, and its campaign, customer and conversation exist and belong

@@ -15,13 +15,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Action, Ai, Message, NewMessage};
+use crate::contract::words::Text;
 use crate::conversations::messages::rules::{Addition, Closing, Reopening};
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::db::literal::{NO_COPY, push_of_tenant};
 use crate::error::Result;
 use crate::pb::{MessageRole, MessageStatus};
-use crate::rpc::words::Text;
 
 /// Inserts messages at their places.
 pub(crate) async fn insert(tx: &TenantTx, additions: &[Addition<'_>], now: DateTime<Utc>) -> Result<()> {

@@ -11,11 +11,11 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::Action;
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::error::Result;
 use crate::pb::{MessageRole, MessageStatus};
-use crate::rpc::words::Text;
 
 /// The columns of a message that a context uses.
 #[derive(Debug, Clone, PartialEq, Queryable)]

@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::append::said;
 use super::{Action, Ai, NewMessage};
+use crate::contract::words::Text;
 use crate::conversations::messages::rules::{Compared, Repeat, Said};
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::error::Result;
 use crate::pb::MessageStatus;
-use crate::rpc::words::Text;
 
 /// Compares what these say with the messages that they are about. Postgres does it, message by message: texts
 /// and actions may be long, and there may be many.

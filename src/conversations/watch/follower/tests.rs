@@ -6,12 +6,12 @@ use chrono::DateTime;
 use proptest::prelude::*;
 
 use super::*;
+use crate::contract::words::Text as Word;
 use crate::conversations::analyses::store::Analysis;
 use crate::conversations::store::{Conversation, Head};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
 use crate::pb::{ConversationEnvironment, ConversationStatus, MessageRole, Modality, PresenterKind};
-use crate::rpc::words::Text as Word;
 
 /// The limit of messages and of changes in a page of the model: small, so that most reads take several pages.
 const PAGE: (usize, usize) = (3, 2);

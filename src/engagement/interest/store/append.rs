@@ -14,10 +14,10 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::InterestEvent;
+use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::error::Result;
 use crate::pb::{ConversationOutcome, InterestKind};
-use crate::rpc::words::Text;
 
 /// Returns the events with these ids of clients.
 pub(crate) async fn list_known(tx: &TenantTx, event_ids: &[String]) -> Result<Vec<InterestEvent>> {

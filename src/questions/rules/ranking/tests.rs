@@ -2,8 +2,8 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
+use crate::contract::words::Text;
 use crate::pb::{self, PendingQuestionStatus as Status};
-use crate::rpc::words::Text;
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)

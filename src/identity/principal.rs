@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use super::{Caller, TenantId};
+use crate::contract::words::Word;
 use crate::error::{Error, Result};
 use crate::pb::{AccessScope, ErrorReason};
-use crate::rpc::words::Word;
 use crate::traces::Trace;
 
 /// The rights of a principal. No right includes another.
@@ -72,12 +72,12 @@ pub struct Principal {
 
 impl Principal {
     /// Creates the holder of a credential. The name says which kind of credential it is, and whose.
-    pub(super) fn new(name: String, tenants: Tenants, scopes: Scopes) -> Self {
+    pub(crate) fn new(name: String, tenants: Tenants, scopes: Scopes) -> Self {
         Self { name, tenants, scopes }
     }
 
     /// The principal of every caller if no proof of identity is required.
-    pub(super) fn anybody() -> Arc<Self> {
+    pub(crate) fn anybody() -> Arc<Self> {
         static ANYBODY: LazyLock<Arc<Principal>> =
             LazyLock::new(|| Arc::new(Principal::new("anybody".to_owned(), Tenants::All, Scopes::ALL)));
         Arc::clone(&ANYBODY)

@@ -1,8 +1,8 @@
 //! The written form of what a credential grants, for people and issuers.
 
 use super::{TenantId, Tenants};
+use crate::contract::words::Word;
 use crate::pb::AccessScope;
-use crate::rpc::words::Word;
 
 /// The word for all tenants, future ones included.
 const ALL: &str = "*";

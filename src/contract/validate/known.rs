@@ -4,7 +4,7 @@ use prost_types::value::Kind;
 use prost_types::{Any, Duration, FieldMask, ListValue, Struct, Timestamp, Value};
 
 use super::{Path, Report, Validate, check};
-use crate::rpc::times::{FIRST_SECOND, LAST_SECOND};
+use crate::contract::times::{FIRST_SECOND, LAST_SECOND};
 
 /// How deep a `google.protobuf.Struct` may nest, with the outermost object as the first level. Objects written by
 /// hand have five levels, and prost stops decoding 33 messages down, which is about here.

@@ -1,11 +1,13 @@
 //! The audit log: messages ⇄ rows.
 
-use super::rules;
-use super::store::{Event, Filter};
+use super::store::Filter;
+use crate::audit::rules;
+use crate::audit::store::Event;
+use crate::contract::times;
+use crate::contract::words::{Word, stored_each, wire};
 use crate::error::Result;
 use crate::pb::{self, ErrorReason};
-use crate::rpc::words::{Word, stored_each, wire};
-use crate::rpc::{self, times};
+use crate::rpc;
 
 impl From<Event> for pb::AuditEvent {
     fn from(row: Event) -> Self {

@@ -10,18 +10,18 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetail, StatusExt};
 use uuid::Uuid;
 
-use super::*;
-use crate::audit::rules::Asking;
-use crate::auth::Caller;
+use crate::audit::rules::SubjectSlot;
+use crate::contract::words::{Text, Word};
 use crate::conversations::messages;
 use crate::conversations::messages::store::Known;
 use crate::customers::field::Field;
 use crate::db::Deadline;
+use crate::error::*;
+use crate::identity::Caller;
 use crate::pb::{self, ErrorReason as Reason, MessageStatus};
 use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
 use crate::rpc::method::Method;
-use crate::rpc::words::Text;
 use crate::rpc::{Call, Context, PageKey, etag, incoming, layer, size};
 use crate::{auth, campaigns, conversations, customers, db, engagement, faqs, idempotency, questions};
 
@@ -75,7 +75,7 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
         Reason::Conflict => of(Error::conflict()),
         Reason::Overloaded => of(layer::refused(reason)),
         Reason::DatabaseBusy => of(db::none_free("the cause")),
-        Reason::AuditEventNotFound => of(crate::audit::rules::not_found(ONE)),
+        Reason::AuditEventNotFound => of(crate::audit_events::rules::not_found(ONE)),
         Reason::DatabaseUnavailable => of(Error::database_unavailable("connection refused")),
         Reason::DeadlineExceeded => of(Error::DeadlineExceeded),
         Reason::ShuttingDown => of(Error::shutting_down()),
@@ -135,7 +135,7 @@ fn refusal<T: std::fmt::Debug>(result: Result<T>) -> Status {
 }
 
 fn external_id_taken() -> Error {
-    let id = customers::store::ExternalId { source: "shop".to_owned(), id: "4711".to_owned() };
+    let id = customers::model::ExternalId { source: "shop".to_owned(), id: "4711".to_owned() };
     customers::actions::external_id_taken(&id, ONE)
 }
 
@@ -182,7 +182,7 @@ fn page_token() -> Error {
             method: Method::find("/crm.v1.CustomerService/ListCustomers").expect("an RPC"),
             deadline: Deadline::after(Duration::from_secs(1)),
             id: Uuid::nil(),
-            asking: Asking::default(),
+            subject: SubjectSlot::default(),
             costs: Default::default(),
         },
         message: pb::ListCustomersRequest { page_token: "50".to_owned(), ..Default::default() },
