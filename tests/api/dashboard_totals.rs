@@ -58,9 +58,13 @@ fn harmless(error: &Status) {
     );
 }
 
-fn word<E: TryFrom<i32> + Into<i32>>(dice: &mut Dice, words: u64) -> i32 {
-    let number = i32::try_from(1 + dice.roll(words)).expect("few");
-    E::try_from(number).map(Into::into).unwrap_or_else(|_| panic!("{number} is no word"))
+/// Numbers of the words of every enum are smaller.
+const LAST_WORD: i32 = 99;
+
+/// One of all words of an enum, but for the one that says nothing.
+fn word<E: TryFrom<i32> + Into<i32>>(dice: &mut Dice) -> i32 {
+    let words: Vec<i32> = (1..=LAST_WORD).filter_map(|number| E::try_from(number).ok()).map(Into::into).collect();
+    dice.pick(&words)
 }
 
 fn texts(dice: &mut Dice, of: &[&str]) -> Vec<String> {
@@ -77,7 +81,7 @@ fn source(dice: &mut Dice) -> String {
 
 async fn create(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(), Status> {
     let request = Customer {
-        status: word::<CustomerStatus>(dice, 6),
+        status: word::<CustomerStatus>(dice),
         industry_category: industry(dice),
         source: source(dice),
         ..named(dice.pick(&["Ana", "Ben", "Zoe"]))
@@ -89,7 +93,7 @@ async fn create(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(),
 async fn change(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Status> {
     let wanted = Customer {
         id,
-        status: word::<CustomerStatus>(dice, 6),
+        status: word::<CustomerStatus>(dice),
         industry_category: industry(dice),
         source: source(dice),
         ..Default::default()
@@ -105,8 +109,8 @@ async fn open(tenant: &Tenant, shared: &Shared, customer_id: String, dice: &mut 
     let request = Conversation {
         customer_id,
         entry_point: i32::try_from(dice.roll(19)).expect("few"),
-        modality: word::<Modality>(dice, 5),
-        environment: word::<ConversationEnvironment>(dice, 3),
+        modality: word::<Modality>(dice),
+        environment: word::<ConversationEnvironment>(dice),
         presenter: Some(Presenter { id, ..Default::default() }),
         start_time: Some(Timestamp { seconds: start.timestamp(), nanos: 0 }),
         ..Default::default()
@@ -137,8 +141,8 @@ async fn say(tenant: &Tenant, id: &str, dice: &mut Dice) -> Result<(), Status> {
 
 async fn analyse(tenant: &Tenant, conversation_id: String, dice: &mut Dice) -> Result<(), Status> {
     let objections = (0..dice.roll(4)).map(|_| Objection {
-        kind: word::<ObjectionKind>(dice, 10),
-        status: word::<ObjectionStatus>(dice, 4),
+        kind: word::<ObjectionKind>(dice),
+        status: word::<ObjectionStatus>(dice),
         evidence: String::new(),
     });
     let objections = objections.collect();
@@ -157,15 +161,20 @@ async fn analyse(tenant: &Tenant, conversation_id: String, dice: &mut Dice) -> R
 }
 
 async fn move_on(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Status> {
-    let outcome = i32::try_from(dice.roll(13)).expect("few");
-    assert!(ConversationOutcome::try_from(outcome).is_ok());
+    let outcome = if dice.roll(13) == 0 { 0 } else { word::<ConversationOutcome>(dice) };
     if dice.roll(3) == 0 {
         let status = dice.pick(&[ConversationStatus::Ended, ConversationStatus::Abandoned]);
         let request = EndConversationRequest { id, status: status.into(), outcome, ..Default::default() };
         return tenant.end(request).await.map(drop);
     }
-    let status = word::<ConversationStatus>(dice, 4);
-    let entry_point = word::<EntryPoint>(dice, 18);
+    // An update cannot end a conversation.
+    let status = loop {
+        let status = word::<ConversationStatus>(dice);
+        if ![ConversationStatus::Ended.into(), ConversationStatus::Abandoned.into()].contains(&status) {
+            break status;
+        }
+    };
+    let entry_point = word::<EntryPoint>(dice);
     let wanted = Conversation { id, status, outcome, entry_point, ..Default::default() };
     tenant.revise(wanted, &[dice.pick(&["status", "outcome", "entry_point"])]).await.map(drop)
 }
@@ -176,7 +185,7 @@ async fn react(tenant: &Tenant, campaign_id: &str, customer_id: &str, dice: &mut
         return tenant.assign(campaign_id, &[customer_id]).await.map(drop);
     }
     let event_id = dice.roll(OPERATIONS).to_string();
-    let kind = word::<CampaignEventKind>(dice, 8);
+    let kind = word::<CampaignEventKind>(dice);
     let reaction = CampaignEvent { kind, ..event(&event_id, customer_id, Default::default()) };
     let results = tenant.record(campaign_id, &[reaction]).await?;
     results.iter().filter(|result| result.error().is_some()).map(refusal).try_for_each(Err)
