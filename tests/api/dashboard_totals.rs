@@ -63,7 +63,8 @@ const LAST_WORD: i32 = 99;
 
 /// One of all words of an enum, but for the one that says nothing.
 fn word<E: TryFrom<i32> + Into<i32>>(dice: &mut Dice) -> i32 {
-    let words: Vec<i32> = (1..=LAST_WORD).filter_map(|number| E::try_from(number).ok()).map(Into::into).collect();
+    let words: Vec<i32> =
+        (1..=LAST_WORD).filter_map(|number| E::try_from(number).ok()).map(Into::into).collect();
     dice.pick(&words)
 }
 

@@ -67,13 +67,22 @@ pub(crate) async fn recall(
     said_again: &[Span],
     repeated: &[Repeat<'_>],
 ) -> Result<(Vec<Stored>, Vec<Compared>)> {
+    recall_as(tx, Run::Needed, said_again, repeated).await
+}
+
+async fn recall_as(
+    tx: &TenantTx,
+    run: Run,
+    said_again: &[Span],
+    repeated: &[Repeat<'_>],
+) -> Result<(Vec<Stored>, Vec<Compared>)> {
     let (mut texts, mut compared) = (Vec::new(), Vec::new());
     tx.in_order([
-        Box::pin(unless(said_again.is_empty(), async {
+        Box::pin(run.unless(said_again.is_empty(), async {
             texts = spans::list(tx, said_again).await?;
             Ok(())
         })),
-        Box::pin(unless(repeated.is_empty(), async {
+        Box::pin(run.unless(repeated.is_empty(), async {
             compared = repeats::compare(tx, repeated).await?;
             Ok(())
         })),
@@ -84,10 +93,17 @@ pub(crate) async fn recall(
 
 /// Returns which of the conversations that [`find`] did not lock exist: another transaction has them locked.
 pub(crate) async fn find_held(tx: &TenantTx, missing: &[Uuid]) -> Result<Vec<Uuid>> {
-    match missing {
-        [] => Ok(Vec::new()),
-        missing => conversations::list_existing(tx, missing).await,
-    }
+    find_held_as(tx, Run::Needed, missing).await
+}
+
+async fn find_held_as(tx: &TenantTx, run: Run, missing: &[Uuid]) -> Result<Vec<Uuid>> {
+    let mut held = Vec::new();
+    let list = async {
+        held = conversations::list_existing(tx, missing).await?;
+        Ok(())
+    };
+    run.unless(missing.is_empty(), list).await?;
+    Ok(held)
 }
 
 /// Applies a plan, with its events of the audit log. Returns the messages that it closed.
@@ -97,25 +113,34 @@ pub(crate) async fn apply(
     events: &[Event],
     now: DateTime<Utc>,
 ) -> Result<Vec<Message>> {
+    apply_as(tx, Run::Needed, (plan, events), now).await
+}
+
+async fn apply_as(
+    tx: &TenantTx,
+    run: Run,
+    (plan, events): (&Plan<'_>, &[Event]),
+    now: DateTime<Utc>,
+) -> Result<Vec<Message>> {
     let Plan { outcomes: _, additions, reopenings, holds, pieces, closings, heads } = plan;
     let closing: Vec<Uuid> = closings.iter().map(|closing| closing.message_id).collect();
     let emptied = reopenings.iter().filter(|reopening| reopening.emptied);
     let emptied: Vec<Uuid> = emptied.map(|reopening| reopening.message_id).collect();
     let mut closed = Vec::new();
     tx.in_order([
-        Box::pin(unless(additions.is_empty(), append::insert(tx, additions, now))),
-        Box::pin(unless(reopenings.is_empty(), append::reopen(tx, reopenings, now))),
-        Box::pin(unless(emptied.is_empty(), drafts::delete_pieces(tx, &emptied))),
-        Box::pin(unless(holds.is_empty(), drafts::hold(tx, holds))),
-        Box::pin(unless(pieces.is_empty(), drafts::extend(tx, pieces))),
-        Box::pin(unless(closing.is_empty(), async {
+        Box::pin(run.unless(additions.is_empty(), append::insert(tx, additions, now))),
+        Box::pin(run.unless(reopenings.is_empty(), append::reopen(tx, reopenings, now))),
+        Box::pin(run.unless(emptied.is_empty(), drafts::delete_pieces(tx, &emptied))),
+        Box::pin(run.unless(holds.is_empty(), drafts::hold(tx, holds))),
+        Box::pin(run.unless(pieces.is_empty(), drafts::extend(tx, pieces))),
+        Box::pin(run.unless(closing.is_empty(), async {
             closed = append::close(tx, closings, now).await?;
             Ok(())
         })),
-        Box::pin(unless(closing.is_empty(), drafts::delete_pieces(tx, &closing))),
-        Box::pin(unless(closing.is_empty(), drafts::delete(tx, &closing))),
-        Box::pin(unless(heads.is_empty(), conversations::advance(tx, heads, now))),
-        Box::pin(unless(events.is_empty(), audit::insert(tx, events))),
+        Box::pin(run.unless(closing.is_empty(), drafts::delete_pieces(tx, &closing))),
+        Box::pin(run.unless(closing.is_empty(), drafts::delete(tx, &closing))),
+        Box::pin(run.unless(heads.is_empty(), conversations::advance(tx, heads, now))),
+        Box::pin(run.unless(events.is_empty(), audit::insert(tx, events))),
     ])
     .await?;
     Ok(closed)
@@ -132,28 +157,30 @@ pub(crate) async fn write(tx: &TenantTx, write: &Write, lease: Duration) -> Resu
     plan.outcomes.pop().flatten().unwrap_or_else(|| Err(Error::internal("a plan lost a write")))
 }
 
-/// Runs every statement of [`find`] and [`apply`] once, on no rows, so that they are prepared.
+/// Runs every statement of a batch once, on no rows, so that they are prepared.
 pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
-    conversations::lock_free_heads(tx, &[]).await?;
-    conversations::list_existing(tx, &[]).await?;
-    conversations::lock_head(tx, Uuid::nil()).await?;
-    store::list_known(tx, &[]).await?;
-    spans::list(tx, &[]).await?;
-    repeats::compare(tx, &[]).await?;
-    let now = times::now();
-    append::insert(tx, &[], now).await?;
-    append::reopen(tx, &[], now).await?;
-    drafts::hold(tx, &[]).await?;
-    drafts::extend(tx, &[]).await?;
-    append::close(tx, &[], now).await?;
-    drafts::delete_pieces(tx, &[]).await?;
-    drafts::delete(tx, &[]).await?;
-    conversations::advance(tx, &[], now).await?;
-    audit::insert(tx, &[]).await
+    for holding in [Holding::Free, Holding::Only(Uuid::nil())] {
+        find(tx, &[], holding).await?;
+    }
+    find_held_as(tx, Run::All, &[]).await?;
+    recall_as(tx, Run::All, &[], &[]).await?;
+    apply_as(tx, Run::All, (&Plan::default(), &[]), times::now()).await?;
+    Ok(())
 }
 
-async fn unless(nothing_to_do: bool, statement: impl Future<Output = Result<()>>) -> Result<()> {
-    if nothing_to_do { Ok(()) } else { statement.await }
+/// Which statements of a step are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    /// Those that have something to do.
+    Needed,
+    /// All of them.
+    All,
+}
+
+impl Run {
+    async fn unless(self, nothing_to_do: bool, statement: impl Future<Output = Result<()>>) -> Result<()> {
+        if nothing_to_do && self == Self::Needed { Ok(()) } else { statement.await }
+    }
 }
 
 /// The name of a message within its conversation.
