@@ -1,4 +1,4 @@
-//! Generates one `Validate` (`src/rpc/validate.rs`) for every message of a package, from the
+//! Generates one `Validate` (`src/contract/validate.rs`) for every message of a package, from the
 //! `buf.validate` rules of its fields.
 //!
 //! An unsupported rule fails the build: a limit that the proto shows to clients and that the

@@ -1,4 +1,4 @@
-//! Generates one `Word` (`src/rpc/words.rs`) for every enum of a package.
+//! Generates one `Word` (`src/contract/words.rs`) for every enum of a package.
 
 use std::fmt::Write as _;
 

@@ -3,8 +3,8 @@
 //! Modules in reading order. A noun of the business ([`customers`], [`conversations`], [`questions`],
 //! [`faqs`], [`campaigns`], [`engagement`]) has the same modules everywhere: `service` (the generated
 //! trait: opens a call, runs one action, answers), `wire` (messages ⇄ rows), `actions` (what one
-//! transaction does), `rules` (decisions without I/O) and `store` (SQL through diesel, as a rule one
-//! statement per function). [`context`] and [`dashboard`] build on them.
+//! transaction does), `rules` (decisions without I/O), `store` (SQL through diesel, as a rule one
+//! statement per function) and `model` (rows that several of these need). [`context`] and [`dashboard`] build on them.
 //! docs/architecture/README.md describes the whole.
 
 pub mod contract;
