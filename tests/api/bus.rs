@@ -187,7 +187,7 @@ async fn a_single_replica_tells_nobody() {
     let one = End::start(&database);
     // The last question at the start; before its answer, another replica may be there.
     let asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'
-        AND query LIKE 'SELECT EXISTS (SELECT FROM pg_locks%'";
+        AND query LIKE 'SELECT EXISTS (SELECT FROM pg_lock_status%'";
     eventually("it has asked", async || sql.number(asked).await == 1).await;
     assert!(!hears_of(&mut outsider, || one.publish("1")).await);
 
@@ -217,7 +217,7 @@ async fn arrival() -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_arrives_is_told_at_once() {
-    // Without the notification, the first replica would find it after 700 ms, at its next check. A
+    // Without the notification, the first replica would find it after 1.7 s, at its next check. A
     // busy machine may be slow, but not every time.
     for _ in 0..10 {
         if arrival().await < Duration::from_millis(500) {

@@ -18,8 +18,9 @@ use crate::{NotAvailable, Result, client};
 /// The connections that the watches share.
 const CONNECTIONS: usize = 100;
 
-/// The time between the opening of the last watch and the idle time: the cost of opening is over by then.
-const REST: Duration = Duration::from_secs(3);
+/// The time between the opening of the last watch and the idle time: the cost of opening, and of the first look at all
+/// of them, is over by then.
+const REST: Duration = Duration::from_secs(12);
 
 /// How long the watches are idle: what comes every 10 s (looks at the database) and every 15 s (checkpoints to
 /// watchers) comes a whole number of times.

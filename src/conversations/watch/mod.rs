@@ -8,6 +8,7 @@
 mod actions;
 mod follower;
 mod stream;
+mod ticks;
 
 use serde::{Deserialize, Serialize};
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Position;
 use super::actions::{self, Draft, Opening, Page};
 use super::follower::{Follower, Next};
+use super::ticks::{self, Ticks};
 use crate::conversations::feed::{Event, Feed};
 use crate::conversations::messages::actions::check_position;
 use crate::conversations::rules::is_over;
@@ -26,13 +27,6 @@ use crate::pb::conversation_event::Event as Told;
 use crate::pb::watch_conversation_request::Start;
 use crate::pb::{self, ErrorReason, WatchConversationResponse};
 use crate::rpc::PageKey;
-
-/// The time without an event after which a stream tells a checkpoint.
-const CHECKPOINT_AFTER: Duration = Duration::from_secs(15);
-
-/// Watchers that are due within one tick are told together. So thousands of idle watchers wake the process a
-/// few times a second, and not once each.
-const CHECKPOINT_TICK: Duration = Duration::from_millis(250);
 
 /// The limit of one read of the database.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
@@ -62,8 +56,8 @@ pub(crate) struct Watches {
     /// The turns to read. They are shared between tenants, so that a tenant whose watchers fall behind does not
     /// keep the others waiting.
     readers: Turns,
-    /// The time from which ticks are counted.
-    began: Instant,
+    /// The times of checkpoints.
+    ticks: Ticks,
 }
 
 impl Watches {
@@ -74,15 +68,10 @@ impl Watches {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        Self {
-            db,
-            feed,
-            page_key,
-            tracker,
-            stop,
-            readers: Turns::new(Room::halved(READERS, READERS_WAITING)),
-            began: Instant::now(),
-        }
+        let ticks = Ticks::new();
+        tracker.spawn(ticks.clone().run(stop.clone()));
+        let readers = Turns::new(Room::halved(READERS, READERS_WAITING));
+        Self { db, feed, page_key, tracker, stop, readers, ticks }
     }
 }
 
@@ -191,7 +180,8 @@ impl Watcher {
         if let Some(event) = self.heard.take() {
             return self.hear(event).await;
         }
-        let checkpoint = self.checkpoint_time();
+        // The time without an event after which a stream tells a checkpoint.
+        let checkpoint = self.quiet_since + ticks::LONGEST;
         tokio::select! {
             // A checkpoint says that nothing happened, so it comes only if no event waits.
             biased;
@@ -206,16 +196,9 @@ impl Watcher {
                     self.doubt().await?;
                 }
             },
-            () = tokio::time::sleep_until(checkpoint) => self.follower.checkpoint(),
+            () = self.reader.shared.ticks.before(checkpoint) => self.follower.checkpoint(),
         }
         Ok(())
-    }
-
-    /// Returns when the next checkpoint is told, if nothing happens: at the last tick before it is due.
-    fn checkpoint_time(&self) -> Instant {
-        let due = (self.quiet_since + CHECKPOINT_AFTER).duration_since(self.reader.shared.began);
-        let ticks = due.as_nanos() / CHECKPOINT_TICK.as_nanos();
-        self.reader.shared.began + CHECKPOINT_TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
     /// Handles an event. An event that cannot be told yet waits for what comes before it.

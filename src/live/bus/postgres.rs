@@ -52,7 +52,7 @@ const COLLECT: Duration = Duration::from_millis(10);
 const BATCH: usize = 1_024;
 
 /// The pause between two checks of which other processes listen. A check also shows whether the connection lives.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT: Duration = Duration::from_secs(2);
 
 /// The limit of any answer of Postgres. After it the connection counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -306,7 +306,7 @@ impl Link {
     async fn ask(&self, wire: &Wire<Client>) -> Result<bool, Lost> {
         let (class, key) = LOCK;
         let question = format!(
-            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
+            "SELECT EXISTS (SELECT FROM pg_lock_status() WHERE locktype = 'advisory' AND granted
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                  AND classid = {class} AND objid = {key} AND objsubid = 2 AND pid <> pg_backend_pid())"
         );

@@ -1,0 +1,113 @@
+//! The times at which idle watchers tell checkpoints. All watchers share them, because a timer of its own for each of
+//! thousands costs more than what it is for.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+/// The time between two ticks. Watchers that are due within one are told together, so that thousands of them wake the
+/// process a few times a second.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The number of ticks that can be waited for. A watcher waits for one that comes within this many.
+const AHEAD: usize = 64;
+
+/// The longest time that can be waited.
+pub(super) const LONGEST: Duration = Duration::from_secs(15);
+
+/// The ticks to come.
+#[derive(Debug, Clone)]
+pub(super) struct Ticks {
+    /// The time of tick 0.
+    began: Instant,
+    /// The watchers that wait for a tick, by its number modulo [`AHEAD`].
+    waiting: Arc<[Notify; AHEAD]>,
+}
+
+impl Ticks {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), waiting: Arc::new(std::array::from_fn(|_| Notify::new())) }
+    }
+
+    /// Wakes the watchers of each tick, until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut interval = tokio::time::interval_at(self.began, TICK);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut next = 0;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            let now = self.last(Instant::now());
+            // A busy process may have missed some.
+            for tick in next..=now {
+                self.notify(tick).notify_waiters();
+            }
+            next = now + 1;
+        }
+    }
+
+    /// Waits until the last tick before `time`, which is at most [`LONGEST`] away.
+    pub(super) async fn before(&self, time: Instant) {
+        let tick = self.last(time);
+        let mut woken = pin!(self.notify(tick).notified());
+        // From here on no tick is missed.
+        woken.as_mut().enable();
+        if self.last(Instant::now()) < tick {
+            woken.await;
+        }
+    }
+
+    /// The number of the last tick that is not after this time.
+    fn last(&self, time: Instant) -> u64 {
+        let ticks = time.saturating_duration_since(self.began).as_millis() / TICK.as_millis();
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    fn notify(&self, tick: u64) -> &Notify {
+        let place = usize::try_from(tick % AHEAD as u64).unwrap_or(0);
+        &self.waiting[place]
+    }
+}
+
+/// A tick within the longest time has a place of its own.
+const _: () = assert!(LONGEST.as_millis() / TICK.as_millis() < AHEAD as u128);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watcher_is_woken_at_the_last_tick_before_its_time() {
+        let ticks = Ticks::new();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(ticks.clone().run(stop.clone()));
+        for wait in [0, 1, 249, 250, 251, 600].map(Duration::from_millis) {
+            let began = Instant::now();
+            ticks.before(began + wait).await;
+            assert!(began.elapsed() + TICK > wait, "{:?} of {wait:?}", began.elapsed());
+        }
+        // A time that is over is not waited for.
+        ticks.before(ticks.began).await;
+        stop.cancel();
+        running.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn ticks_that_a_busy_process_misses_are_made_up_for() {
+        let ticks = Ticks::new();
+        let stop = CancellationToken::new();
+        let waits = ticks.before(ticks.began + TICK);
+        let mut waits = pin!(waits);
+        assert!(futures_util::poll!(waits.as_mut()).is_pending());
+        tokio::time::sleep(3 * TICK).await;
+        tokio::spawn(ticks.clone().run(stop.clone()));
+        waits.await;
+        stop.cancel();
+    }
+}
