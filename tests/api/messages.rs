@@ -137,6 +137,9 @@ async fn a_message_is_plain_text_when_not_said_and_may_be_as_long_as_allowed() {
     assert_eq!(second.sequence, 2);
 }
 
+/// Changes one field of a message.
+type Edit = fn(&mut Message);
+
 /// Names of the fields that an error says to differ.
 fn differing(error: &Status) -> Vec<String> {
     let (_, fields) = error.message().split_once(" in: ").expect("a list of fields");
@@ -151,7 +154,7 @@ async fn a_message_with_a_key_that_has_another_one_is_told_every_field_that_diff
     let talk = tenant.conversation().await;
     let first = full("a");
     let stored = tenant.add(&talk.id, first.clone()).await.expect("added");
-    let others: [(&str, fn(&mut Message)); 8] = [
+    let others: [(&str, Edit); 8] = [
         ("role", |message| message.set_role(MessageRole::Agent)),
         ("author", |message| message.author.push('x')),
         ("content", |message| message.content.push('x')),

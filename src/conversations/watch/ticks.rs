@@ -80,13 +80,16 @@ const _: () = assert!(LONGEST.as_millis() / TICK.as_millis() < AHEAD as u128);
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::task::TaskTracker;
+
     use super::*;
 
     #[tokio::test]
     async fn a_watcher_is_woken_at_the_last_tick_before_its_time() {
         let ticks = Ticks::new();
         let stop = CancellationToken::new();
-        let running = tokio::spawn(ticks.clone().run(stop.clone()));
+        let tasks = TaskTracker::new();
+        tasks.spawn(ticks.clone().run(stop.clone()));
         for wait in [0, 1, 249, 250, 251, 600].map(Duration::from_millis) {
             let began = Instant::now();
             ticks.before(began + wait).await;
@@ -95,7 +98,8 @@ mod tests {
         // A time that is over is not waited for.
         ticks.before(ticks.began).await;
         stop.cancel();
-        running.await.expect("it ends");
+        tasks.close();
+        tasks.wait().await;
     }
 
     #[tokio::test]
@@ -106,7 +110,7 @@ mod tests {
         let mut waits = pin!(waits);
         assert!(futures_util::poll!(waits.as_mut()).is_pending());
         tokio::time::sleep(3 * TICK).await;
-        tokio::spawn(ticks.clone().run(stop.clone()));
+        TaskTracker::new().spawn(ticks.clone().run(stop.clone()));
         waits.await;
         stop.cancel();
     }
