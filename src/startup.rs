@@ -359,7 +359,7 @@ fn missing_line(pending: &[String]) -> String {
 
 fn callers_line(auth: &AuthConfig) -> String {
     if auth.takes(Mode::Insecure) {
-        return "are believed: whoever reaches the address may name any tenant".to_owned();
+        return "are believed: every client that reaches the address may name any tenant".to_owned();
     }
     let modes: Vec<_> = auth.auth.iter().map(ToString::to_string).collect();
     format!("prove who they are: {}", modes.join(", "))

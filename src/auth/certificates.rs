@@ -121,7 +121,7 @@ impl Principals {
         let file: BTreeMap<String, Granted> =
             serde_json::from_slice(text).map_err(|error| format!("{error}; it looks like {example}"))?;
         if file.is_empty() {
-            return Err(format!("it names nobody; it looks like {example}"));
+            return Err(format!("it names no principal; it looks like {example}"));
         }
         let mut principals = Self::default();
         for (name, Granted { tenants, scopes }) in file {
@@ -180,7 +180,7 @@ fn canonical(name: &str) -> String {
 }
 
 fn nobody(names: &[String]) -> Error {
-    tracing::debug!(?names, "nobody has a certificate with such a name");
+    tracing::debug!(?names, "no principal has a certificate with such a name");
     invalid("no principal has a name of the client certificate; connect with another one, or have it added")
 }
 

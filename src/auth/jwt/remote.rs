@@ -50,7 +50,7 @@ impl Remote {
             "http" if is_loopback(&parsed) => {}
             _ => {
                 return Err(refused(
-                    "must begin with https://, or whoever sits in between could pass for the issuer",
+                    "must begin with https://, or a machine in between could pass for the issuer",
                 ));
             }
         }

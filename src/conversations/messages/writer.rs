@@ -185,7 +185,7 @@ pub(crate) async fn write(
     let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
     match tokio::time::timeout(remaining, settled).await {
         Ok(Ok(settled)) => settled,
-        Ok(Err(_)) => Err(Error::internal("nobody said what became of a write")),
+        Ok(Err(_)) => Err(Error::internal("a write has no outcome")),
         Err(_) => Err(Error::DeadlineExceeded),
     }
 }
