@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{Compression, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
@@ -61,6 +62,10 @@ pub fn start(config: &TracesConfig, metrics: &Metrics) -> Result<Option<(Traces,
         .with_metadata(MetadataMap::from_headers(headers));
     if gzip {
         exporter = exporter.with_compression(Compression::Gzip);
+    }
+    if endpoint.scheme() == "https" {
+        // Without this the exporter trusts no certificate at all.
+        exporter = exporter.with_tls_config(ClientTlsConfig::new().with_native_roots());
     }
     let exporter = exporter.build().map_err(|error| {
         format!("OTEL_EXPORTER_OTLP_ENDPOINT: spans cannot be sent there: {error}. Write one such as http://127.0.0.1:4317.")

@@ -13,13 +13,16 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
+
+use super::certificates::Identity;
 
 /// The collector, which listens until this is dropped.
 pub(crate) struct Collector {
     address: SocketAddr,
+    scheme: &'static str,
     taken: Taken,
     _server: JoinSet<()>,
 }
@@ -29,20 +32,31 @@ type Taken = Arc<Mutex<Vec<Request<ExportTraceServiceRequest>>>>;
 impl Collector {
     /// Listens on a port of its own.
     pub(crate) async fn start() -> Self {
+        Self::serve(Server::builder(), "http").await
+    }
+
+    /// The same with TLS, as `localhost`.
+    pub(crate) async fn start_with_tls(identity: &Identity) -> Self {
+        let identity = tonic::transport::Identity::from_pem(&identity.certificate_pem, &identity.key_pem);
+        let tls = ServerTlsConfig::new().identity(identity);
+        Self::serve(Server::builder().tls_config(tls).expect("a certificate"), "https").await
+    }
+
+    async fn serve(mut builder: Server, scheme: &'static str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let (address, taken) = (listener.local_addr().expect("an address"), Taken::default());
         let service = TraceServiceServer::new(Sink(Arc::clone(&taken)));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let incoming = TcpIncoming::from(listener);
-            Server::builder().add_service(service).serve_with_incoming(incoming).await.expect("it serves");
+            builder.add_service(service).serve_with_incoming(incoming).await.expect("it serves");
         });
-        Self { address, taken, _server: server }
+        Self { address, scheme, taken, _server: server }
     }
 
     /// The value of `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://localhost:{}", self.scheme, self.address.port())
     }
 
     /// Returns everything that was sent, with all metadata.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
+use super::certificates::Ca;
 use super::client::{Client, message, within};
 use super::collector::{Collector, Spans, hex, text};
 use super::harness::{Program, Scratch, Server, command};
@@ -226,4 +227,34 @@ fn what_is_not_understood_is_refused_before_anything_is_made() {
         Program::spawn(command).wait().refused(&[variable, word]);
     }
     assert!(!data_dir.exists());
+}
+
+/// Makes a call, stops the service, and returns its log.
+async fn one_call(endpoint: &str, variables: &[(&str, &str)]) -> String {
+    let scratch = Scratch::new();
+    let server = start(&scratch, endpoint, variables);
+    let mut client = Client::connect_as(server.address, Uuid::new_v4()).await;
+    client.list_customers().await;
+    drop(client);
+    let ended = server.terminate();
+    ended.succeeded();
+    ended.stderr
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_collector_behind_tls_is_sent_spans_if_the_system_trusts_its_certificate() {
+    let ca = Ca::new();
+    let collector = Collector::start_with_tls(&ca.sign("localhost")).await;
+    let directory = Scratch::new();
+    let trusted = directory.path("ca.pem");
+    std::fs::write(&trusted, ca.pem()).expect("a file");
+    let trusted = [("SSL_CERT_FILE", trusted.to_str().expect("letters"))];
+    one_call(&collector.endpoint(), &trusted).await;
+    collector.spans().one("crm.v1.CustomerService/ListCustomers");
+
+    // Without its CA no span is sent, and no call fails.
+    let unknown = Collector::start_with_tls(&Ca::new().sign("localhost")).await;
+    let log = one_call(&unknown.endpoint(), &trusted).await;
+    assert!(unknown.spans().all().is_empty());
+    assert!(log.contains("spans are lost on their way to the collector"), "{log}");
 }
