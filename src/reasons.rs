@@ -57,7 +57,13 @@ fn cases(reason: Reason) -> Vec<(&'static str, Status)> {
         Reason::EtagStale => {
             of(etag::check(Some(Etag::of(ONE, 1, now())), Etag::of(ONE, 2, now())).expect_err("stale"))
         }
-        Reason::IdempotencyKeyReused => of(idempotency::reused(ONE)),
+        Reason::IdempotencyKeyReused => vec![
+            ("of a request", idempotency::reused(ONE).into()),
+            ("of a message", {
+                let differing = ["content", "role"].map(str::to_owned);
+                messages::rules::has_another(&known(), &differing).into()
+            }),
+        ],
         Reason::CustomerNotFound => vec![
             ("unknown", customers::actions::not_found(ONE).into()),
             ("deleted", customers::actions::is_deleted(ONE).into()),

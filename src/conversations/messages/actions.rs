@@ -93,17 +93,7 @@ async fn recall_as(
 
 /// Returns which of the conversations that [`find`] did not lock exist: another transaction has them locked.
 pub(crate) async fn find_held(tx: &TenantTx, missing: &[Uuid]) -> Result<Vec<Uuid>> {
-    find_held_as(tx, Run::Needed, missing).await
-}
-
-async fn find_held_as(tx: &TenantTx, run: Run, missing: &[Uuid]) -> Result<Vec<Uuid>> {
-    let mut held = Vec::new();
-    let list = async {
-        held = conversations::list_existing(tx, missing).await?;
-        Ok(())
-    };
-    run.unless(missing.is_empty(), list).await?;
-    Ok(held)
+    conversations::list_existing(tx, missing).await
 }
 
 /// Applies a plan, with its events of the audit log. Returns the messages that it closed.
@@ -162,7 +152,7 @@ pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     for holding in [Holding::Free, Holding::Only(Uuid::nil())] {
         find(tx, &[], holding).await?;
     }
-    find_held_as(tx, Run::All, &[]).await?;
+    find_held(tx, &[]).await?;
     recall_as(tx, Run::All, &[], &[]).await?;
     apply_as(tx, Run::All, (&Plan::default(), &[]), times::now()).await?;
     Ok(())

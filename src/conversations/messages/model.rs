@@ -142,7 +142,6 @@ impl Tables {
                 ("actions", row.actions != message.actions.0),
                 ("content", row.text() != message.content),
                 ("role", row.role != message.role),
-                ("status", row.status != MessageStatus::Completed),
             ],
             Said::Start(message) => vec![("role", row.role != message.role)],
             Said::Finish { ai: _, actions } => vec![("actions", row.actions != actions.0)],

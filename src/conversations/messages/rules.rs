@@ -1,6 +1,7 @@
 //! Decides the outcomes of writes to messages: which are placed, which are repeats, which are refused.
 
 mod parts;
+mod refusals;
 mod repeats;
 
 use std::borrow::Cow;
@@ -10,9 +11,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub(crate) use parts::{Span, Stored, said_again};
+pub(crate) use refusals::{beyond, closed, differs, has_another, held, taken_over};
 pub(crate) use repeats::{Compared, Repeat, Said, repeats};
 
 use parts::Parts;
+use refusals::{finished_otherwise, full, given_up, not_started};
 
 use super::store::{Action, Ai, Known, NewMessage};
 use crate::contract::words::Text;
@@ -20,7 +23,7 @@ use crate::conversations::rules::{ended, is_over, not_found};
 use crate::conversations::store::Head;
 use crate::db::json::Json;
 use crate::error::{Error, Result};
-use crate::pb::{ErrorReason, MessageStatus};
+use crate::pb::MessageStatus;
 
 /// The limit of the bytes of a message's text, as in the contract.
 pub(crate) const MAX_CONTENT_BYTES: i64 = 262_144;
@@ -366,6 +369,10 @@ fn meet<'w>(
     match change {
         // A resend is acknowledged also after the conversation ended: its first ack may have been lost.
         Change::Add(message) if message.fingerprint == state.known.fingerprint => Some(state.as_it_is()),
+        // Only the end of a message tells what it is. It was not compared if this batch ended it.
+        Change::Add(_) if state.known.status.0 != MessageStatus::Completed => {
+            Some(Err(has_another(&state.known, &["status".to_owned()])))
+        }
         Change::Add(_) => Some(match differing? {
             differing if differing.is_empty() => state.as_it_is(),
             differing => Err(has_another(&state.known, &differing)),
@@ -571,101 +578,6 @@ fn lease_left(known: &Known, lease: Duration) -> Option<Duration> {
 /// Returns the length of a text in bytes, as the contract counts it.
 pub(crate) fn length(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn held(left: Duration) -> Error {
-    Error::Held { retry_after: left }
-}
-
-/// Returns the error for a conversation that has the largest number of messages.
-fn full() -> Error {
-    let description =
-        format!("must be a conversation with fewer than {MAX_SEQUENCE} messages; create a new one");
-    Error::invalid_because(
-        ErrorReason::ResourceTooLarge,
-        "conversation_id",
-        "conversation.max_messages",
-        description,
-    )
-}
-
-fn not_started(write: &Write, message: &str) -> Error {
-    Error::FailedPrecondition {
-        reason: ErrorReason::MessageNotStarted,
-        message: message.to_owned(),
-        subject: format!("conversation/{}", write.conversation_id),
-    }
-}
-
-pub(crate) fn taken_over(known: &Known) -> Error {
-    Error::FailedPrecondition {
-        reason: ErrorReason::MessageNotStarted,
-        message:
-            "this stream does not write the message, or another one has taken it over; send start to go on"
-                .to_owned(),
-        subject: format!("message/{}", known.id),
-    }
-}
-
-fn given_up(known: &Known) -> Error {
-    Error::FailedPrecondition {
-        reason: ErrorReason::MessageNotStarted,
-        message: "the message was given up; send start to go on with it".to_owned(),
-        subject: format!("message/{}", known.id),
-    }
-}
-
-pub(crate) fn closed(known: &Known) -> Error {
-    Error::FailedPrecondition {
-        reason: ErrorReason::MessageClosed,
-        message: format!(
-            "the message is closed with {} bytes of text; write another one, with another message_key",
-            known.durable_offset
-        ),
-        subject: format!("message/{}", known.id),
-    }
-}
-
-/// Returns the error for a message_key that has another message: one that differs in these fields, or, if there are
-/// none, one that was sent whole and is started now.
-fn has_another(known: &Known, differing: &[String]) -> Error {
-    let message = match differing {
-        [] => "this message_key has a message that was sent whole; use a new message_key".to_owned(),
-        differing => format!(
-            "this message_key has a message that differs from this one in: {}; send the same message, or use a new \
-             message_key",
-            differing.join(", ")
-        ),
-    };
-    Error::AlreadyExists {
-        reason: ErrorReason::IdempotencyKeyReused,
-        message,
-        kind: "message",
-        name: known.id.to_string(),
-    }
-}
-
-/// Returns the error for a message that was finished with other content.
-pub(crate) fn finished_otherwise(known: &Known, differing: &[String]) -> Error {
-    Error::AlreadyExists {
-        reason: ErrorReason::IdempotencyKeyReused,
-        message: format!(
-            "the message is complete already, and differs from this finish in: {}; nothing was changed",
-            differing.join(", ")
-        ),
-        kind: "message",
-        name: known.id.to_string(),
-    }
-}
-
-/// Returns the error for an offset or a length that is not the end of the text.
-pub(crate) fn beyond(field: &'static str, durable: i64) -> Error {
-    Error::Offset { field, expected: durable }
-}
-
-/// Returns the error for text that differs from the stored text.
-pub(crate) fn differs(from: i64) -> Error {
-    Error::TextDiffers { field: "delta.text", from }
 }
 
 #[cfg(test)]

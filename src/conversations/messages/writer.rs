@@ -285,7 +285,8 @@ impl Writer {
         if missing.iter().all(Vec::is_empty) {
             return Ok(Vec::new());
         }
-        let find = shares.iter().zip(&missing).map(|(share, missing)| {
+        let some = shares.iter().zip(&missing).filter(|(_, missing)| !missing.is_empty());
+        let find = some.map(|(share, missing)| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::find_held(tx, missing).await)
         });
         match tx.flight(one_flight(find)).await {

@@ -45,12 +45,15 @@ pub(crate) fn repeats<'w>(writes: &[&'w Write], known: &[Known]) -> Vec<Repeat<'
     }
     let known: HashMap<_, _> =
         known.iter().map(|known| ((known.conversation_id, known.message_key.as_str()), known)).collect();
+    let is_complete = |known: &Known| known.status.0 == MessageStatus::Completed;
     let repeats = writes.iter().enumerate().filter_map(|(place, write)| {
         let known = known.get(&(write.conversation_id, write.message_key.as_str()))?;
         let said = match &write.change {
-            Change::Add(message) if message.fingerprint != known.fingerprint => Said::Message(message),
+            Change::Add(message) if message.fingerprint != known.fingerprint && is_complete(known) => {
+                Said::Message(message)
+            }
             Change::Start { message, .. } if message.fingerprint != known.fingerprint => Said::Start(message),
-            Change::Finish { ai, actions, .. } if known.status.0 == MessageStatus::Completed => {
+            Change::Finish { ai, actions, .. } if is_complete(known) => {
                 Said::Finish { ai: ai.as_ref().map(|ai| &ai.0), actions }
             }
             _ => return None,

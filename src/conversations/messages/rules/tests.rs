@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::conversations::messages::model::Tables;
 use crate::db::json::Json;
-use crate::pb::{ConversationStatus, MessageRole};
+use crate::pb::{ConversationStatus, ErrorReason, MessageRole};
 
 fn message(conversation: u128, key: &str, text: &str) -> Write {
     let message = NewMessage {

@@ -11,12 +11,10 @@ use uuid::Uuid;
 
 use super::append::said;
 use super::{Action, Ai, NewMessage};
-use crate::contract::words::Text;
 use crate::conversations::messages::rules::{Compared, Repeat, Said};
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::error::Result;
-use crate::pb::MessageStatus;
 
 /// Compares what these say with the messages that they are about. Postgres does it, message by message: texts
 /// and actions may be long, and there may be many.
@@ -34,7 +32,7 @@ pub(crate) async fn compare(tx: &TenantTx, repeats: &[Repeat<'_>]) -> Result<Vec
     Ok(compared.collect())
 }
 
-/// The fields of a write under their names in the contract, with the values that their columns have.
+/// The fields of a write under their names in the contract, but for units, with the values that their columns have.
 fn fields(said: &Said<'_>) -> Value {
     match said {
         Said::Message(message) => of_message(message),
@@ -62,8 +60,6 @@ fn of_message(message: &NewMessage) -> Value {
     json!({
         "role": role,
         "author": author,
-        // One that is in progress, or was given up, is not the whole message.
-        "status": Text(MessageStatus::Completed),
         "content": content,
         "content_type": content_type,
         "ai": ai,
@@ -77,9 +73,7 @@ fn of_message(message: &NewMessage) -> Value {
 fn of_finish(ai: Option<&Ai>, actions: &Json<Vec<Action>>) -> Value {
     let mut fields = Map::new();
     if let Some(Value::Object(said)) = ai.map(said) {
-        // A column that holds microseconds is named in the contract without its unit.
-        let named = |(name, value): (String, Value)| (format!("ai.{}", name.trim_end_matches("_us")), value);
-        fields.extend(said.into_iter().map(named));
+        fields.extend(said.into_iter().map(|(name, value)| (format!("ai.{name}"), value)));
     }
     fields.insert("actions".to_owned(), json!(actions));
     Value::Object(fields)
@@ -104,8 +98,9 @@ impl Query for Compare {
 
 impl QueryFragment<Pg> for Compare {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // A field of `ai` that holds microseconds is named in the contract without its unit.
         out.push_sql(
-            "SELECT r.place, ARRAY(SELECT e.key FROM jsonb_each(r.said) AS e \
+            "SELECT r.place, ARRAY(SELECT regexp_replace(e.key, '_us$', '') FROM jsonb_each(r.said) AS e \
              WHERE (m.stored -> e.key) IS DISTINCT FROM e.value ORDER BY e.key) \
              FROM unnest(",
         );
@@ -116,10 +111,10 @@ impl QueryFragment<Pg> for Compare {
         out.push_bind_param::<Array<Jsonb>, _>(&self.saids)?;
         out.push_sql(
             ") AS r (place, id, said) CROSS JOIN LATERAL (SELECT jsonb_build_object('role', role, \
-             'author', author, 'status', status, 'content', content, 'content_type', content_type, 'ai', ai, \
+             'author', author, 'content', content, 'content_type', content_type, 'ai', ai, \
              'actions', actions, 'metadata', metadata, \
              'sent_time', (extract(epoch FROM sent_at) * 1000000)::bigint) || \
-             coalesce((SELECT jsonb_object_agg('ai.' || regexp_replace(a.key, '_us$', ''), a.value) \
+             coalesce((SELECT jsonb_object_agg('ai.' || a.key, a.value) \
              FROM jsonb_each(ai) AS a), '{}') AS stored \
              FROM conversation_messages WHERE id = r.id AND tenant_id = ",
         );
