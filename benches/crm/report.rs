@@ -84,7 +84,7 @@ pub(crate) const SCENARIOS: [Scenario; 34] = [
 pub(crate) struct Measured {
     pub(crate) name: &'static str,
     pub(crate) value: f64,
-    /// The value for comparison; `None` if there is none, or no pgbench.
+    /// The value for comparison; `None` if the scenario has no such value, or if pgbench is missing.
     pub(crate) baseline: Option<f64>,
 }
 

@@ -89,7 +89,7 @@ struct Agent {
 }
 
 impl Agent {
-    /// Creates a customer, about whom questions are open, and a conversation with the customer.
+    /// Creates a customer with open questions, and a conversation with the customer.
     async fn meet(channel: &Channel, tenant: Tenant) -> Result<Self, Error> {
         let with_tenant = || (channel.clone(), tenant.clone());
         let (channel_of, tenant_of) = with_tenant();

@@ -106,7 +106,7 @@ pub fn stored_each<E: Word>(values: &[i32]) -> Vec<Text<E>> {
     values.iter().filter_map(|value| stored(*value)).collect()
 }
 
-/// Returns the field of a message for a stored word: `UNSPECIFIED` if there is none.
+/// Returns the field of a message for a stored word; `UNSPECIFIED` if the column is NULL.
 pub fn wire<E: Word>(text: Option<Text<E>>) -> i32 {
     text.map_or(0, |Text(value)| value.into())
 }

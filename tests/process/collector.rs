@@ -1,6 +1,6 @@
 //! A collector of spans for tests: it accepts OTLP exports, and keeps them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -21,8 +21,7 @@ use super::certificates::Identity;
 
 /// The collector, which listens until this is dropped.
 pub(crate) struct Collector {
-    address: SocketAddr,
-    scheme: &'static str,
+    endpoint: String,
     taken: Taken,
     _server: JoinSet<()>,
 }
@@ -42,21 +41,22 @@ impl Collector {
         Self::serve(Server::builder().tls_config(tls).expect("a certificate"), "https").await
     }
 
-    async fn serve(mut builder: Server, scheme: &'static str) -> Self {
+    async fn serve(mut builder: Server, scheme: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-        let (address, taken) = (listener.local_addr().expect("an address"), Taken::default());
+        let port = listener.local_addr().expect("an address").port();
+        let (endpoint, taken) = (format!("{scheme}://localhost:{port}"), Taken::default());
         let service = TraceServiceServer::new(Sink(Arc::clone(&taken)));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let incoming = TcpIncoming::from(listener);
             builder.add_service(service).serve_with_incoming(incoming).await.expect("it serves");
         });
-        Self { address, scheme, taken, _server: server }
+        Self { endpoint, taken, _server: server }
     }
 
     /// The value of `OTEL_EXPORTER_OTLP_ENDPOINT`.
-    pub(crate) fn endpoint(&self) -> String {
-        format!("{}://localhost:{}", self.scheme, self.address.port())
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// Returns everything that was sent, with all metadata.

@@ -64,7 +64,7 @@ async fn a_call_is_a_child_of_its_clients_span_and_has_its_flights_as_children()
         ("OTEL_SERVICE_NAME", "crm-of-a-test"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", ""),
     ];
-    let server = start(&scratch, &collector.endpoint(), &variables);
+    let server = start(&scratch, collector.endpoint(), &variables);
     let tenant = Uuid::new_v4();
     let mut client = Client::connect_as(server.address, tenant).await;
     let customer = pb::Customer { business_name: "Café Zoë".to_owned(), ..Default::default() };
@@ -139,7 +139,7 @@ const BIRD: &str = "Kanarienvogel";
 async fn batches_link_to_their_streams_and_no_span_has_what_a_client_says() {
     let collector = Collector::start().await;
     let scratch = Scratch::new();
-    let server = start(&scratch, &collector.endpoint(), &[]);
+    let server = start(&scratch, collector.endpoint(), &[]);
     let mut client = Client::connect(server.address).await;
     let customer = pb::Customer {
         business_name: BIRD.to_owned(),
@@ -249,12 +249,12 @@ async fn a_collector_behind_tls_is_sent_spans_if_the_system_trusts_its_certifica
     let trusted = directory.path("ca.pem");
     std::fs::write(&trusted, ca.pem()).expect("a file");
     let trusted = [("SSL_CERT_FILE", trusted.to_str().expect("letters"))];
-    one_call(&collector.endpoint(), &trusted).await;
+    one_call(collector.endpoint(), &trusted).await;
     collector.spans().one("crm.v1.CustomerService/ListCustomers");
 
     // Without its CA no span is sent, and no call fails.
     let unknown = Collector::start_with_tls(&Ca::new().sign("localhost")).await;
-    let log = one_call(&unknown.endpoint(), &trusted).await;
+    let log = one_call(unknown.endpoint(), &trusted).await;
     assert!(unknown.spans().all().is_empty());
     assert!(log.contains("spans are lost on their way to the collector"), "{log}");
 }

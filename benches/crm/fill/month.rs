@@ -19,7 +19,7 @@ pub(crate) struct Month {
     pub(crate) tenant: Uuid,
     /// The customer whose rows are copied.
     pub(crate) first: Uuid,
-    /// The customers to whom the rows are distributed.
+    /// The customers that the rows belong to.
     pub(crate) customers: Ids,
     pub(crate) campaign: Uuid,
     /// The end of the months.

@@ -22,10 +22,10 @@ struct Known {
     questions: usize,
 }
 
-/// A customer about whom much is known.
+/// A customer with many conversations, FAQs and questions.
 const MUCH: Known = Known { conversations: 200, faqs: 200, questions: 50 };
 
-/// A customer about whom ten times as much is known.
+/// A customer with ten times as many.
 const MORE: Known = Known { conversations: 2_000, faqs: 2_000, questions: 500 };
 
 /// The messages of each conversation.

@@ -28,6 +28,11 @@ use crate::pb::watch_conversation_request::Start;
 use crate::pb::{self, ErrorReason, WatchConversationResponse};
 use crate::rpc::PageKey;
 
+/// The time without an event after which a stream tells a checkpoint.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(15);
+
+const _: () = assert!(CHECKPOINT_AFTER.as_millis() <= ticks::LONGEST.as_millis());
+
 /// The limit of one read of the database.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -180,8 +185,7 @@ impl Watcher {
         if let Some(event) = self.heard.take() {
             return self.hear(event).await;
         }
-        // The time without an event after which a stream tells a checkpoint.
-        let checkpoint = self.quiet_since + ticks::LONGEST;
+        let checkpoint = self.quiet_since + CHECKPOINT_AFTER;
         tokio::select! {
             // A checkpoint says that nothing happened, so it comes only if no event waits.
             biased;

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 /// process a few times a second.
 const TICK: Duration = Duration::from_millis(250);
 
-/// The number of ticks that can be waited for. A watcher waits for one that comes within this many.
-const AHEAD: usize = 64;
+/// The number of ticks that can be waited for, each with a place of its own.
+const AHEAD: u32 = 64;
 
 /// The longest time that can be waited.
-pub(super) const LONGEST: Duration = Duration::from_secs(15);
+pub(super) const LONGEST: Duration = TICK.saturating_mul(AHEAD - 1);
 
 /// The ticks to come.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub(super) struct Ticks {
     /// The time of tick 0.
     began: Instant,
     /// The watchers that wait for a tick, by its number modulo [`AHEAD`].
-    waiting: Arc<[Notify; AHEAD]>,
+    waiting: Arc<[Notify; AHEAD as usize]>,
 }
 
 impl Ticks {
@@ -46,7 +46,7 @@ impl Ticks {
             let now = self.last(Instant::now());
             // A busy process may have missed some.
             for tick in next..=now {
-                self.notify(tick).notify_waiters();
+                self.watchers(tick).notify_waiters();
             }
             next = now + 1;
         }
@@ -55,7 +55,7 @@ impl Ticks {
     /// Waits until the last tick before `time`, which is at most [`LONGEST`] away.
     pub(super) async fn before(&self, time: Instant) {
         let tick = self.last(time);
-        let mut woken = pin!(self.notify(tick).notified());
+        let mut woken = pin!(self.watchers(tick).notified());
         // From here on no tick is missed.
         woken.as_mut().enable();
         if self.last(Instant::now()) < tick {
@@ -63,20 +63,17 @@ impl Ticks {
         }
     }
 
-    /// The number of the last tick that is not after this time.
-    fn last(&self, time: Instant) -> u64 {
+    /// Returns the number of the last tick that is not after this time.
+    fn last(&self, time: Instant) -> usize {
         let ticks = time.saturating_duration_since(self.began).as_millis() / TICK.as_millis();
-        u64::try_from(ticks).unwrap_or(u64::MAX)
+        usize::try_from(ticks).unwrap_or(usize::MAX)
     }
 
-    fn notify(&self, tick: u64) -> &Notify {
-        let place = usize::try_from(tick % AHEAD as u64).unwrap_or(0);
-        &self.waiting[place]
+    /// Returns the place where the watchers of a tick wait.
+    fn watchers(&self, tick: usize) -> &Notify {
+        &self.waiting[tick % self.waiting.len()]
     }
 }
-
-/// A tick within the longest time has a place of its own.
-const _: () = assert!(LONGEST.as_millis() / TICK.as_millis() < AHEAD as u128);
 
 #[cfg(test)]
 mod tests {

@@ -23,13 +23,13 @@ pub(in crate::dashboard) struct Funnel {
 pub(in crate::dashboard) async fn read(tx: &TenantTx, params: &Params) -> Result<Vec<Funnel>> {
     tx.plan_for_sums().await?;
     let reached = store::list_reached(tx, params).await?;
-    let nobody = |group: &str| Funnel { group: group.to_owned(), steps: vec![(0, None); params.steps.len()] };
+    let empty = |group: &str| Funnel { group: group.to_owned(), steps: vec![(0, None); params.steps.len()] };
     let mut groups: HashMap<String, Funnel> = HashMap::new();
     if params.grouping == FunnelGrouping::Unspecified {
-        groups.insert(String::new(), nobody(""));
+        groups.insert(String::new(), empty(""));
     }
     for Reached { step, group, customers, median } in reached {
-        let funnel = groups.entry(group).or_insert_with_key(|group| nobody(group));
+        let funnel = groups.entry(group).or_insert_with_key(|group| empty(group));
         let step = usize::try_from(step).ok().and_then(|step| funnel.steps.get_mut(step));
         if let Some(step) = step {
             *step = (customers, median);

@@ -43,7 +43,7 @@ pub(crate) fn action(name: &str, status: ActionStatus, result: &str) -> MessageA
     }
 }
 
-/// Returns a customer about whom much is known.
+/// Returns a customer with many fields set.
 pub(crate) fn cafe() -> Customer {
     let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
     Customer {
