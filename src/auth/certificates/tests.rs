@@ -114,7 +114,7 @@ fn a_file_that_cannot_be_understood_is_refused_with_what_is_wrong() {
     for (text, mention) in [
         ("", "--mtls-principals"),
         ("[]", "spiffe://example/agent"),
-        ("{}", "nobody"),
+        ("{}", "no principal"),
         (r#"{"a": {"tenants": ["x"], "scopes": []}}"#, "\"x\" of a is no tenant"),
         (r#"{"a": {"tenants": ["*"], "scopes": ["all"]}}"#, "\"all\" of a is not read"),
         (r#"{"a": {"tenants": ["*"]}}"#, "scopes"),
