@@ -65,8 +65,9 @@ pub(crate) struct Session {
     conversation_id: String,
     texts: HashMap<Key, Text>,
     slots: VecDeque<Slot>,
-    /// The ticket of the first slot.
+    /// The ticket of the first slot, and of the next one to open.
     first: u64,
+    next: u64,
     /// The number of requests that are not answered, and their bytes.
     requests: usize,
     bytes: usize,
@@ -76,6 +77,20 @@ pub(crate) struct Session {
 
 /// A message of a conversation, by its key.
 type Key = (Uuid, String);
+
+/// How large a request is, and when it arrived.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    bytes: usize,
+    at: Instant,
+}
+
+/// How much of the window requests take.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    requests: usize,
+    bytes: usize,
+}
 
 /// Requests that are answered together.
 #[derive(Debug)]
@@ -111,8 +126,8 @@ struct Text {
     end: Option<i64>,
     /// The number of bytes of it that are known to be stored.
     durable: i64,
-    /// The end of the text that watchers were shown; `None` after some was lost.
-    shown: Option<i64>,
+    /// The text that watchers were shown; `None` after some was lost.
+    shown: Option<Seen>,
     /// The text that is not stored.
     buffer: Buffer,
     /// How often the client was sent back to an earlier point.
@@ -126,6 +141,16 @@ struct Held {
     sequence: i64,
     /// The number of the change that put it in progress; 0 if it is in progress since it was added.
     since: i64,
+}
+
+/// Text that watchers were shown.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// The message as it was then. Text from before a restart says nothing about the text after it, even if the
+    /// outcome of the restart was never known.
+    message: Held,
+    holder: Uuid,
+    end: i64,
 }
 
 /// Pieces that are stored together.
@@ -172,6 +197,12 @@ impl Buffer {
     }
 }
 
+impl Held {
+    fn of(placed: &Placed) -> Self {
+        Self { id: placed.id, sequence: placed.sequence, since: placed.since }
+    }
+}
+
 impl Text {
     fn new(holder: Uuid) -> Self {
         Self {
@@ -184,6 +215,13 @@ impl Text {
             buffer: Buffer::default(),
             rewinds: 0,
         }
+    }
+
+    /// Notes that watchers were told of the stored text, beyond what they had seen of it.
+    fn see(&mut self, placed: &Placed, seen: Option<Seen>) {
+        let message = Held::of(placed);
+        let seen = seen.filter(|seen| seen.message.since == message.since).map_or(0, |seen| seen.end);
+        self.shown = Some(Seen { message, holder: self.holder, end: seen.max(placed.durable_offset) });
     }
 
     /// Returns the end of the text that this stream knows.
@@ -201,6 +239,7 @@ impl Session {
             texts: HashMap::new(),
             slots: VecDeque::new(),
             first: 0,
+            next: 0,
             requests: 0,
             bytes: 0,
             due: None,
@@ -235,7 +274,9 @@ impl Session {
         self.bytes += bytes;
         let key = key_of(&request);
         match checked(request) {
-            Ok((conversation_id, action)) => self.act(conversation_id, action, (bytes, now), steps),
+            Ok((conversation_id, action)) => {
+                self.act(conversation_id, action, Arrival { bytes, at: now }, steps)
+            }
             Err(refusal) => {
                 let answer = wire::error(self.conversation_id.clone(), key, refusal);
                 self.open(Slot { requests: 1, bytes, key: None, kind: Kind::Other, answer: Some(answer) });
@@ -310,16 +351,11 @@ impl Session {
         self.due = None;
     }
 
-    fn act(
-        &mut self,
-        conversation_id: Uuid,
-        action: Command,
-        (bytes, now): (usize, Instant),
-        steps: &mut Vec<Step>,
-    ) {
+    fn act(&mut self, conversation_id: Uuid, action: Command, arrival: Arrival, steps: &mut Vec<Step>) {
+        let load = Load { requests: 1, bytes: arrival.bytes };
         match action {
             Command::Message(message) => {
-                self.write(wire::add(conversation_id, message), Kind::Other, (1, bytes), steps);
+                self.write(wire::add(conversation_id, message), Kind::Other, load, steps);
             }
             Command::Start(start) => {
                 let key = (conversation_id, start.message_key.clone());
@@ -337,16 +373,16 @@ impl Session {
                     text.durable = 0;
                 }
                 let write = wire::start(conversation_id, start, text.holder);
-                self.write(write, Kind::Start, (1, bytes), steps);
+                self.write(write, Kind::Start, load, steps);
             }
-            Command::Delta(delta) => self.take(conversation_id, delta, (bytes, now), steps),
+            Command::Delta(delta) => self.take(conversation_id, delta, arrival, steps),
             Command::Finish(finish) => {
                 let holder = self.holder_of(conversation_id, &finish.message_key);
-                self.close(wire::finish(conversation_id, finish, holder), bytes, steps);
+                self.close(wire::finish(conversation_id, finish, holder), load, steps);
             }
             Command::Abort(pb::MessageAbort { message_key }) => {
                 let change = Change::Abort { holder: self.holder_of(conversation_id, &message_key) };
-                self.close(Write { conversation_id, message_key, change }, bytes, steps);
+                self.close(Write { conversation_id, message_key, change }, load, steps);
             }
         }
     }
@@ -361,9 +397,9 @@ impl Session {
         text.map_or(self.holder, |text| text.holder)
     }
 
-    fn close(&mut self, write: Write, bytes: usize, steps: &mut Vec<Step>) {
+    fn close(&mut self, write: Write, load: Load, steps: &mut Vec<Step>) {
         self.flush(&(write.conversation_id, write.message_key.clone()), steps);
-        self.write(write, Kind::Close, (1, bytes), steps);
+        self.write(write, Kind::Close, load, steps);
     }
 
     /// Takes in a piece of text.
@@ -371,7 +407,7 @@ impl Session {
         &mut self,
         conversation_id: Uuid,
         delta: pb::MessageDelta,
-        (bytes, now): (usize, Instant),
+        Arrival { bytes, at }: Arrival,
         steps: &mut Vec<Step>,
     ) {
         let pb::MessageDelta { message_key, offset, text: piece } = delta;
@@ -398,7 +434,7 @@ impl Session {
         let buffer = &mut text.buffer;
         buffer.deltas += 1;
         buffer.bytes += bytes;
-        buffer.since = Some((buffer.since.map_or(now, |(first, _)| first), now));
+        buffer.since = Some((buffer.since.map_or(at, |(first, _)| first), at));
         let due = buffer.due();
         show(conversation_id, text, steps);
         if text.starts == 0 && text.buffer.is_full() {
@@ -420,29 +456,20 @@ impl Session {
         let (conversation_id, message_key) = key.clone();
         let change = Change::Extend { holder, offset, text: piece };
         let write = Write { conversation_id, message_key, change };
-        self.write(write, Kind::Extend(rewinds), (deltas, bytes), steps);
+        self.write(write, Kind::Extend(rewinds), Load { requests: deltas, bytes }, steps);
     }
 
     fn started(&mut self, key: &Key, outcome: &Outcome, steps: &mut Vec<Step>) {
         let Some(text) = self.texts.get_mut(key) else { return };
         text.starts = text.starts.saturating_sub(1);
         match outcome {
-            Ok(Placed {
-                id,
-                sequence,
-                status: MessageStatus::InProgress,
-                durable_offset,
-                since,
-                effect,
-                ..
-            }) => {
+            Ok(placed) if placed.status == MessageStatus::InProgress => {
                 // A repeated start changes nothing for watchers that have seen text that is not stored yet.
-                let seen = text.shown.filter(|_| *effect == Effect::None);
-                text.shown = Some(seen.unwrap_or(0).max(*durable_offset));
-                text.message = Some(Held { id: *id, sequence: *sequence, since: *since });
-                text.durable = *durable_offset;
-                text.end = text.end.or(Some(*durable_offset));
-                text.buffer.again |= text.buffer.offset < *durable_offset;
+                text.see(placed, text.shown.filter(|_| placed.effect == Effect::None));
+                text.message = Some(Held::of(placed));
+                text.durable = placed.durable_offset;
+                text.end = text.end.or(Some(placed.durable_offset));
+                text.buffer.again |= text.buffer.offset < placed.durable_offset;
                 show(key.0, text, steps);
             }
             _ => text.message = None,
@@ -462,18 +489,20 @@ impl Session {
                 }
                 if current {
                     // Watchers were told how much is stored, and read the text that they were not shown.
-                    text.shown = Some(text.shown.unwrap_or(0).max(placed.durable_offset));
+                    text.see(placed, text.shown);
                     show(key.0, text, steps);
                 }
                 return;
             }
             Err(error) => error,
         };
-        if let Some(Held { id: _, sequence, since }) = text.message
-            && text.shown.is_none_or(|shown| shown > text.durable)
-        {
-            let (offset, since, holder) = (text.durable, Some(since), Some(text.holder));
-            let mark = Mark { sequence, offset, since, holder };
+        // Even if a start is not decided: watchers have seen the text.
+        let lost = match text.shown {
+            Some(seen) => Some((seen.message, seen.holder)).filter(|_| seen.end > text.durable),
+            None => text.message.map(|message| (message, text.holder)),
+        };
+        if let Some((Held { id: _, sequence, since }, holder)) = lost {
+            let mark = Mark { sequence, offset: text.durable, since: Some(since), holder: Some(holder) };
             steps.push(Step::Lose(key.0, mark));
         }
         text.shown = None;
@@ -510,15 +539,18 @@ impl Session {
     }
 
     /// Opens a slot for a write.
-    fn write(&mut self, write: Write, kind: Kind, (requests, bytes): (usize, usize), steps: &mut Vec<Step>) {
+    fn write(&mut self, write: Write, kind: Kind, load: Load, steps: &mut Vec<Step>) {
+        let Load { requests, bytes } = load;
         let key = Some((write.conversation_id, write.message_key.clone()));
         let ticket = self.open(Slot { requests, bytes, key, kind, answer: None });
         steps.push(Step::Write(ticket, write));
     }
 
     fn open(&mut self, slot: Slot) -> u64 {
+        let ticket = self.next;
         self.slots.push_back(slot);
-        self.first + u64::try_from(self.slots.len()).unwrap_or(u64::MAX) - 1
+        self.next += 1;
+        ticket
     }
 
     /// Makes room for one more message.
@@ -532,14 +564,24 @@ impl Session {
 
 /// Shows the text that watchers have not seen, if it follows directly on the text that they have.
 fn show(conversation_id: Uuid, text: &mut Text, steps: &mut Vec<Step>) {
-    let (Some(Held { id, sequence, since }), Some(shown)) = (text.message, text.shown) else { return };
-    let seen = shown.checked_sub(text.buffer.offset).and_then(|seen| usize::try_from(seen).ok());
-    let fresh = seen.filter(|_| !text.buffer.again).and_then(|seen| text.buffer.text.get(seen..));
+    let (Some(Held { id, sequence, since }), Some(seen)) = (text.message, text.shown) else { return };
+    if seen.message.since != since {
+        return;
+    }
+    let offset = seen.end;
+    let known = offset.checked_sub(text.buffer.offset).and_then(|known| usize::try_from(known).ok());
+    let fresh = known.filter(|_| !text.buffer.again).and_then(|known| text.buffer.text.get(known..));
     let Some(fresh) = fresh.filter(|fresh| !fresh.is_empty()) else { return };
-    let (text_of, since, holder) = (Arc::from(fresh), Some(since), Some(text.holder));
-    let shown = Shown { message_id: id, sequence, offset: shown, text: text_of, since, holder };
+    let shown = Shown {
+        message_id: id,
+        sequence,
+        offset,
+        text: Arc::from(fresh),
+        since: Some(since),
+        holder: Some(text.holder),
+    };
     steps.push(Step::Show(conversation_id, shown));
-    text.shown = Some(text.buffer.end());
+    text.shown = Some(Seen { end: text.buffer.end(), ..seen });
 }
 
 fn key_of(request: &AddMessageRequest) -> String {

@@ -56,8 +56,9 @@ struct Connection {
     buffered: BTreeMap<String, Vec<Sent>>,
     /// The ticket that is answered next.
     next_answer: u64,
-    /// The end of the text that watchers were shown, for each text of which they may be shown more.
-    shown: BTreeMap<String, i64>,
+    /// The text that watchers were shown, for each text of which they may be shown more: the change that put the
+    /// message in progress, and the end.
+    shown: BTreeMap<String, (i64, i64)>,
     /// The outcomes that the session has not received yet.
     outcomes: VecDeque<(u64, Write, Outcome)>,
 }
@@ -363,8 +364,12 @@ impl World {
                         .iter()
                         .find(|((id, _), row)| *id == talk && row.sequence == mark.sequence);
                     let ((_, key), _) = row.expect("what is lost was shown");
-                    let shown = self.connections[index].shown.entry(key.clone()).or_insert(mark.offset);
-                    *shown = mark.offset.min(*shown);
+                    let since = mark.since.expect("a stream knows it");
+                    let shown =
+                        self.connections[index].shown.entry(key.clone()).or_insert((since, mark.offset));
+                    if shown.0 == since {
+                        shown.1 = mark.offset.min(shown.1);
+                    }
                 }
             }
         }
@@ -379,10 +384,14 @@ impl World {
         let from = usize::try_from(shown.offset).expect("not before the text");
         let has = |text: &String| text.get(from..from + shown.text.len()) == Some(&*shown.text);
         assert!(wish.texts().any(has), "another text");
-        let expected = self.connections[index].shown.get_mut(key).expect("a message that was started");
+        let (since, expected) =
+            self.connections[index].shown.get_mut(key).expect("a message that was started");
+        assert_eq!(shown.since, Some(*since), "text of another attempt");
         assert!(shown.offset >= *expected, "a repeat");
-        // Text that is skipped is stored, and watchers are told so.
-        assert!(shown.offset == *expected || shown.offset <= length(&row.text()), "a gap");
+        // Text that is skipped is stored, and watchers are told so. If the message has restarted since, in another
+        // stream, watchers pass over this text.
+        let is_former = shown.since < row.change.or(Some(0));
+        assert!(shown.offset == *expected || shown.offset <= length(&row.text()) || is_former, "a gap");
         *expected = shown.offset + length(&shown.text);
     }
 
@@ -429,9 +438,10 @@ impl World {
                 if let (Change::Start { .. }, Ok(placed)) = (&write.change, &outcome)
                     && placed.status == MessageStatus::InProgress
                 {
-                    let durable = placed.durable_offset;
-                    let shown = connection.shown.entry(write.message_key.clone()).or_insert(durable);
-                    *shown = if placed.effect == rules::Effect::None { durable.max(*shown) } else { durable };
+                    let (since, durable) = (placed.since, placed.durable_offset);
+                    let shown = connection.shown.entry(write.message_key.clone()).or_insert((since, durable));
+                    let goes_on = placed.effect == rules::Effect::None && shown.0 == since;
+                    *shown = (since, if goes_on { durable.max(shown.1) } else { durable });
                 }
                 if let (Change::Finish { .. } | Change::Abort { .. }, Ok(_)) = (&write.change, &outcome) {
                     // After the close, watchers are told the stored text. They are shown text from there on
