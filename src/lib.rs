@@ -39,6 +39,7 @@ pub mod error;
 pub mod idempotency;
 pub mod identity;
 pub mod metrics;
+pub mod numbers;
 pub mod rpc;
 pub mod settings;
 pub mod telemetry;

@@ -295,7 +295,8 @@ pub async fn run(
         listener,
         calls.layer(routes),
         limits.connections,
-        (&connections, &metrics),
+        &connections,
+        &metrics,
         stop.clone(),
     );
     let health = Health::new(reporter, metrics.clone(), &SERVICES);

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use bpe_openai::{cl100k_base, o200k_base};
 use quick_cache::sync::Cache;
 
+use crate::numbers;
 use crate::pb::Tokenizer;
 
 /// The largest text in bytes that is counted on the calling thread, which takes a third of a millisecond. A longer
@@ -21,7 +22,7 @@ pub(crate) fn count(tokenizer: Tokenizer, text: &str) -> i64 {
         Tokenizer::Cl100kBase => cl100k_base(),
         Tokenizer::O200kBase | Tokenizer::Unspecified => o200k_base(),
     };
-    i64::try_from(encoding.count(text)).unwrap_or(i64::MAX)
+    numbers::count(encoding.count(text))
 }
 
 /// The number of counts that are remembered. One takes some 50 bytes. A context has about a hundred texts, so these

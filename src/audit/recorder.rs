@@ -193,11 +193,12 @@ mod tests {
     fn event() -> Event {
         let operation = Operation { method: "S/M", resource_type: ResourceType::Customer, call_id: None };
         let caller = Caller::caretaker(Uuid::from_u128(1));
-        let answer = (Code::NotFound, "CUSTOMER_NOT_FOUND".to_owned());
         rules::failed(
-            (caller.principal(), operation),
+            caller.principal(),
+            operation,
             Subject::default(),
-            answer,
+            Code::NotFound,
+            "CUSTOMER_NOT_FOUND".to_owned(),
             DateTime::<Utc>::UNIX_EPOCH,
         )
     }

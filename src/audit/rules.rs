@@ -72,7 +72,8 @@ pub(crate) struct Messages {
 
 /// Returns the event of an operation that was done.
 pub(crate) fn succeeded(
-    (principal, operation): (&Principal, Operation),
+    principal: &Principal,
+    operation: Operation,
     subject: Subject,
     messages: Option<Messages>,
     now: DateTime<Utc>,
@@ -81,24 +82,28 @@ pub(crate) fn succeeded(
         first_sequence: messages.map(|messages| messages.sequences.0),
         last_sequence: messages.map(|messages| messages.sequences.1),
         covers_until: messages.map(|messages| messages.covers_until),
-        ..event((principal, operation), subject, (Code::Ok, None), now)
+        ..event(principal, operation, subject, Code::Ok, None, now)
     }
 }
 
 /// Returns the event of an operation that failed, or whose outcome is unknown, by its answer.
 pub(crate) fn failed(
-    (principal, operation): (&Principal, Operation),
+    principal: &Principal,
+    operation: Operation,
     subject: Subject,
-    (code, reason): (Code, String),
+    code: Code,
+    reason: String,
     now: DateTime<Utc>,
 ) -> Event {
-    event((principal, operation), subject, (code, Some(reason)), now)
+    event(principal, operation, subject, code, Some(reason), now)
 }
 
 fn event(
-    (principal, operation): (&Principal, Operation),
+    principal: &Principal,
+    operation: Operation,
     subject: Subject,
-    (code, reason): (Code, Option<String>),
+    code: Code,
+    reason: Option<String>,
     now: DateTime<Utc>,
 ) -> Event {
     let Operation { method, resource_type, call_id } = operation;
@@ -211,7 +216,7 @@ mod tests {
     #[test]
     fn what_succeeded_has_no_reason() {
         let caller = Caller::caretaker(Uuid::from_u128(1));
-        let done = succeeded((caller.principal(), OPERATION), Subject::default(), None, at(5));
+        let done = succeeded(caller.principal(), OPERATION, Subject::default(), None, at(5));
         assert_eq!((done.principal.as_str(), done.code, done.reason), ("service", 0, None));
     }
 }

@@ -6,6 +6,7 @@ use crate::audit::store::Event;
 use crate::contract::times;
 use crate::contract::words::{Word, stored_each, wire};
 use crate::error::Result;
+use crate::numbers;
 use crate::pb::{self, ErrorReason};
 use crate::rpc;
 
@@ -28,8 +29,8 @@ impl From<Event> for pb::AuditEvent {
             covers_until,
         } = row;
         let messages = first_sequence.map(|first_sequence| pb::AuditedMessages {
-            first_sequence: rpc::to_int32(first_sequence),
-            last_sequence: rpc::to_int32(last_sequence.unwrap_or(first_sequence)),
+            first_sequence: numbers::int32(first_sequence),
+            last_sequence: numbers::int32(last_sequence.unwrap_or(first_sequence)),
             cover_end_time: covers_until.map(times::to_wire),
         });
         Self {

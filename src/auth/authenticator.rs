@@ -183,20 +183,31 @@ impl Authenticator {
 
 impl Ways {
     fn required(&self) -> Error {
-        required((self.tokens.is_some(), self.keys.is_some()), self.certificates.is_some())
+        required(&Accepted {
+            tokens: self.tokens.is_some(),
+            keys: self.keys.is_some(),
+            certificates: self.certificates.is_some(),
+        })
     }
 }
 
-/// The error for a call without a credential, where tokens, keys or certificates are accepted.
-pub(super) fn required((tokens, keys): (bool, bool), certificates: bool) -> Error {
-    let kinds = match (tokens, keys) {
+/// The kinds of credentials that are accepted.
+pub(super) struct Accepted {
+    pub(super) tokens: bool,
+    pub(super) keys: bool,
+    pub(super) certificates: bool,
+}
+
+/// Returns the error for a call without a credential.
+pub(super) fn required(accepted: &Accepted) -> Error {
+    let kinds = match (accepted.tokens, accepted.keys) {
         (true, true) => Some("a token or an API key"),
         (true, false) => Some("a token of your issuer"),
         (false, true) => Some("an API key"),
         (false, false) => None,
     };
     let bearer = kinds.map(|kinds| format!("send the metadata \"authorization: Bearer …\" with {kinds}"));
-    let certificate = certificates.then(|| "connect with a client certificate".to_owned());
+    let certificate = accepted.certificates.then(|| "connect with a client certificate".to_owned());
     let ways: Vec<_> = bearer.into_iter().chain(certificate).collect();
     Error::Unauthenticated { reason: ErrorReason::CredentialRequired, message: ways.join(", or ") }
 }

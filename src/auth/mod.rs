@@ -50,7 +50,11 @@ pub(crate) mod tests {
             ErrorReason::TenantInvalid => {
                 TenantId::selected_by(&headers(TENANT_HEADER, "acme")).expect_err("no UUID")
             }
-            ErrorReason::CredentialRequired => authenticator::required((true, true), true),
+            ErrorReason::CredentialRequired => authenticator::required(&authenticator::Accepted {
+                tokens: true,
+                keys: true,
+                certificates: true,
+            }),
             ErrorReason::CredentialInvalid => {
                 bearer::Bearer::of(&headers("authorization", "Basic eA==")).err().expect("no bearer")
             }

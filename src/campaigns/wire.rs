@@ -72,7 +72,10 @@ pub(crate) fn create(request: &pb::CreateCampaignRequest, id: Uuid, now: DateTim
     let status = stored(*status).unwrap_or(Text(CampaignStatus::Draft));
     let (starts_at, ends_at) = (times::optional(start_time.as_ref()), times::optional(end_time.as_ref()));
     let (Amounts { currency, budget_micros, spent_micros }, (), ()) = (
-        amounts(("campaign.budget", budget.as_ref()), ("campaign.spent", spent.as_ref())),
+        amounts(
+            Amount { field: "campaign.budget", money: budget.as_ref() },
+            Amount { field: "campaign.spent", money: spent.as_ref() },
+        ),
         rules::check_begins(status.0),
         rules::check(status.0, (starts_at, ends_at)),
     )
@@ -113,8 +116,10 @@ pub(crate) fn update(wanted: pb::Campaign, current: &Campaign) -> Result<Campaig
         update_time: _,
         etag: _,
     } = wanted;
-    let Amounts { currency, budget_micros, spent_micros } =
-        amounts(("campaign.budget", budget.as_ref()), ("campaign.spent", spent.as_ref()))?;
+    let Amounts { currency, budget_micros, spent_micros } = amounts(
+        Amount { field: "campaign.budget", money: budget.as_ref() },
+        Amount { field: "campaign.spent", money: spent.as_ref() },
+    )?;
     Ok(Campaign {
         name,
         goal,
@@ -147,21 +152,24 @@ struct Amounts {
     spent_micros: Option<i64>,
 }
 
+/// An amount of a request, and the path of its field.
+struct Amount<'m> {
+    field: &'static str,
+    money: Option<&'m pb::Money>,
+}
+
 /// Returns the amounts in these fields. The currency is that of the budget, if there is one.
-fn amounts(
-    (budget_field, budget): (&str, Option<&pb::Money>),
-    (spent_field, spent): (&str, Option<&pb::Money>),
-) -> Result<Amounts> {
-    let one_currency = match (budget, spent) {
-        (Some(budget), Some(spent)) => money::check_currency(spent_field, spent, &budget.currency_code),
+fn amounts(budget: Amount<'_>, spent: Amount<'_>) -> Result<Amounts> {
+    let one_currency = match (budget.money, spent.money) {
+        (Some(budget), Some(money)) => money::check_currency(spent.field, money, &budget.currency_code),
         _ => Ok(()),
     };
     let (budget_micros, spent_micros, ()) = (
-        budget.map(|amount| money::to_micros(budget_field, amount)).transpose(),
-        spent.map(|amount| money::to_micros(spent_field, amount)).transpose(),
+        budget.money.map(|money| money::to_micros(budget.field, money)).transpose(),
+        spent.money.map(|money| money::to_micros(spent.field, money)).transpose(),
         one_currency,
     )
         .together()?;
-    let currency = budget.or(spent).map(|amount| amount.currency_code.clone());
+    let currency = budget.money.or(spent.money).map(|money| money.currency_code.clone());
     Ok(Amounts { currency, budget_micros, spent_micros })
 }

@@ -66,7 +66,8 @@ pub(crate) async fn serve<S>(
     listener: Listener,
     service: S,
     limits: ConnectionLimits,
-    (connections, metrics): (&TaskTracker, &Metrics),
+    connections: &TaskTracker,
+    metrics: &Metrics,
     stop: CancellationToken,
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,

@@ -73,7 +73,7 @@ async fn every_request_has_the_certificate_of_its_connection() {
     let mut server = JoinSet::new();
     server.spawn(async move {
         let stop = CancellationToken::new();
-        serve(Listener::new(tcp, tls), service, limits(), (&TaskTracker::new(), &Metrics::default()), stop)
+        serve(Listener::new(tcp, tls), service, limits(), &TaskTracker::new(), &Metrics::default(), stop)
             .await;
     });
     let identity = ca.sign("agent.example");

@@ -12,6 +12,7 @@ use crate::db::json::Json;
 use crate::engagement::actions::Engagement;
 use crate::engagement::interest::store::scores::Score;
 use crate::engagement::purchases::store::{Bought, Item as Thing};
+use crate::numbers;
 use crate::pb::{AssignmentStatus, ContextSectionKind, ResourceType, Tokenizer};
 use crate::rpc::money;
 
@@ -22,7 +23,8 @@ const MAX_THINGS: usize = 5;
 /// some of all.
 pub(super) fn section(
     engagement: &Engagement,
-    (present, others): (Option<&Brief>, &[Brief]),
+    present: Option<&Brief>,
+    others: &[Brief],
     tokenizer: Tokenizer,
 ) -> Section {
     let Engagement { interests, purchases, campaigns } = engagement;
@@ -78,7 +80,7 @@ fn purchase(bought: &Bought, tokenizer: Tokenizer) -> Item {
         item_count,
         purchased_at,
     } = bought;
-    let count = usize::try_from(*item_count).unwrap_or(0);
+    let count = numbers::size(*item_count);
     let mut parts: Vec<String> = things
         .iter()
         .take(MAX_THINGS)

@@ -18,6 +18,7 @@ use crate::db::TenantTx;
 use crate::engagement::actions as engagement;
 use crate::error::Result;
 use crate::faqs::actions::{self as faqs, Found};
+use crate::numbers;
 use crate::pb::ContextFormat;
 use crate::questions::actions as question_actions;
 use crate::questions::rules::{self as questions, Situation};
@@ -42,8 +43,8 @@ impl Params {
         let (least, most) = CONVERSATIONS;
         Limits {
             newest: (self.max_tokens / TOKENS_PER_CONVERSATION).clamp(least, most) + 1,
-            to_do: limit(MAX_TASKS) + 1,
-            older: limit(MAX_COUNTED),
+            to_do: numbers::count(MAX_TASKS) + 1,
+            older: numbers::count(MAX_COUNTED),
             bytes: self.bytes(),
         }
     }
@@ -56,8 +57,8 @@ impl Params {
             tokens: self.max_tokens,
             overhead,
             bytes: self.bytes(),
-            actions: limit(cut::ACTIONS),
-            characters: i32::try_from(self.characters()).unwrap_or(i32::MAX),
+            actions: numbers::count(cut::ACTIONS),
+            characters: numbers::int32(numbers::count(self.characters())),
         }
     }
 }
@@ -159,7 +160,7 @@ async fn search(tx: &TenantTx, params: &Params, customer: &Customer, query: &str
 #[expect(clippy::type_complexity, reason = "it takes one value apart")]
 fn place(params: &Params, briefs: Briefs) -> Result<(Option<Brief>, Vec<Brief>, usize, Vec<Brief>)> {
     let Briefs { newest: mut others, to_do, named, older } = briefs;
-    let mut older = usize::try_from(older).unwrap_or(usize::MAX);
+    let mut older = numbers::size(older);
     let present = match params.conversation_id {
         Some(id) => {
             let named = named.filter(|brief| brief.customer_id == params.customer_id);
@@ -173,7 +174,7 @@ fn place(params: &Params, briefs: Briefs) -> Result<(Option<Brief>, Vec<Brief>, 
         None if others.is_empty() => None,
         None => Some(others.remove(0)),
     };
-    let looked_at = usize::try_from(params.conversations().newest - 1).unwrap_or(usize::MAX);
+    let looked_at = numbers::size(params.conversations().newest - 1);
     let cut = others.len().saturating_sub(looked_at);
     others.truncate(looked_at);
     Ok((present, others, older + cut, to_do))
@@ -181,7 +182,7 @@ fn place(params: &Params, briefs: Briefs) -> Result<(Option<Brief>, Vec<Brief>, 
 
 /// Returns the conversations whose messages may still fit after those that were read, the newest first.
 fn earlier(params: &Params, said: &[Said], present: Option<&Brief>, others: &[Brief]) -> Vec<Uuid> {
-    let read = limit(said.len());
+    let read = numbers::count(said.len());
     if present.is_some_and(|present| read < present.last_sequence) {
         return Vec::new();
     }
@@ -198,8 +199,4 @@ fn earlier(params: &Params, said: &[Said], present: Option<&Brief>, others: &[Br
         ids.push(brief.id);
     }
     ids
-}
-
-fn limit(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

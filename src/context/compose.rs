@@ -10,6 +10,7 @@ use super::{
     about_conversations, about_customer, about_engagement, about_knowledge, budget, messages, prompt,
 };
 use crate::conversations::store::briefs::Brief;
+use crate::numbers;
 use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason, ResourceType};
 use crate::tokens;
 
@@ -65,7 +66,7 @@ fn sections(params: &Params, snapshot: &Snapshot) -> Vec<Section> {
     sections.push(about_conversations::summary(present, others, tokenizer));
     sections.push(about_conversations::objections(present, others, tokenizer));
     sections.push(about_conversations::follow_ups(tasks, tokenizer));
-    sections.push(about_engagement::section(engagement, (present, others), tokenizer));
+    sections.push(about_engagement::section(engagement, present, others, tokenizer));
     let faqs = faqs.get(..params.faqs()).unwrap_or(faqs);
     sections.push(about_knowledge::faqs(faqs, tokenizer));
     sections.extend(about_knowledge::questions(ranking, tokenizer));
@@ -113,7 +114,7 @@ fn bid(part: &Part, params: &Params) -> budget::Section {
 /// Returns the bytes of an answer for an item, in any format: its text, once, and the fields beside it.
 fn bytes_of(item: &Item) -> i64 {
     let beside = BESIDE_TEXT * (1 + item.turns.as_ref().map_or(0, Vec::len));
-    i64::try_from(item.text.len() + beside).unwrap_or(i64::MAX)
+    numbers::count(item.text.len() + beside)
 }
 
 /// Returns the parts of a section that are not in the context.
@@ -130,7 +131,7 @@ fn omissions(part: &Part, params: &Params, snapshot: &Snapshot) -> Vec<Omission>
     let omission = |reason, count: usize| Omission {
         section,
         reason,
-        count: i64::try_from(count).unwrap_or(i64::MAX),
+        count: numbers::count(count),
         at_least: false,
         tokens: None,
         about: None,
@@ -177,7 +178,7 @@ fn omitted_engagement(part: &Part, snapshot: &Snapshot) -> Vec<Omission> {
         let omission = |reason, at_least, count: usize, tokens| Omission {
             section: part.kind,
             reason,
-            count: i64::try_from(count).unwrap_or(i64::MAX),
+            count: numbers::count(count),
             at_least,
             tokens,
             about: Some(kind),
@@ -248,7 +249,7 @@ fn omitted_messages(part: &Part, brief: &Brief, snapshot: &Snapshot, why: Omissi
         omissions.push(omission(why, first - 1, 1, first - 1));
     }
     if let (Some(from), Some(to)) = (open_after.iter().min(), open_after.iter().max()) {
-        let count = i64::try_from(open_after.len()).unwrap_or(i64::MAX);
+        let count = numbers::count(open_after.len());
         omissions.push(omission(OmissionReason::InProgress, count, *from, *to));
     }
     omissions

@@ -10,6 +10,7 @@ use crate::conversations::messages::store::latest::Said;
 use crate::conversations::store::briefs::{ANALYSIS, Brief};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
+use crate::numbers;
 use crate::pb::ContextFormat;
 
 /// The limit of actions of a message that are shown. An agent that called more tools at once says in its text
@@ -29,7 +30,7 @@ impl Params {
     /// Returns how many characters of an action's arguments, and of its result, are shown.
     pub(super) fn characters(&self) -> usize {
         let (least, most) = CHARACTERS;
-        usize::try_from((self.max_tokens / TOKENS_PER_CHARACTER).clamp(least, most)).unwrap_or(0)
+        numbers::size((self.max_tokens / TOKENS_PER_CHARACTER).clamp(least, most))
     }
 }
 

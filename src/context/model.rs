@@ -13,6 +13,7 @@ use crate::customers::consents::store::Consent;
 use crate::customers::model::Customer;
 use crate::engagement::actions::Engagement;
 use crate::faqs::actions::Found;
+use crate::numbers;
 use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason, ResourceType, Tokenizer};
 use crate::questions::rules::Ranking;
 
@@ -88,7 +89,7 @@ impl Params {
     /// Returns how many FAQs are shown.
     pub(super) fn faqs(&self) -> usize {
         let (least, most) = FAQS;
-        usize::try_from((self.max_tokens / TOKENS_PER_FAQ).clamp(least, most)).unwrap_or(0)
+        numbers::size((self.max_tokens / TOKENS_PER_FAQ).clamp(least, most))
     }
 
     /// Returns the limit of bytes of text that are read of messages, and of conversations, and that the whole

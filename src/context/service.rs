@@ -43,8 +43,8 @@ impl Contexts for AiContexts {
         let _place = call.context.place().await?;
         let (caller, deadline) = (&call.context.caller, call.context.deadline);
         let read = async |tx: &TenantTx| actions::read(tx, &params).await;
-        let how = (Access::Snapshot, call.context.freshness);
-        let snapshot = self.db.read(caller, how, deadline, read).await?;
+        let freshness = call.context.freshness;
+        let snapshot = self.db.read(caller, Access::Snapshot, freshness, deadline, read).await?;
         let uncounted = snapshot.uncounted(&params);
         let request = call.message;
         let answer =

@@ -10,6 +10,7 @@ use super::item::{Call, Item, Turn};
 use super::model::{Context, Omission, Options, Params, Part, Snapshot, default_options};
 use super::prompt;
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::pb;
 use crate::pb::{ContextFormat, ContextSectionKind, ResourceType};
 use crate::rpc;
@@ -81,7 +82,7 @@ pub(super) fn answer(
         context_etag: String::new(),
         not_modified: false,
         conversation_id: snapshot.present.as_ref().map_or_else(String::new, |brief| brief.id.to_string()),
-        max_tokens: to_i32(params.max_tokens),
+        max_tokens: numbers::int32(params.max_tokens),
         token_count: 0,
         tokenizer: params.tokenizer.into(),
         sections: Vec::new(),
@@ -98,11 +99,11 @@ pub(super) fn answer(
         }
         ContextFormat::Markdown => {
             response.markdown = prompt::markdown(context);
-            response.token_count = to_i32(context.parts.iter().map(|part| part.used).sum());
+            response.token_count = numbers::int32(context.parts.iter().map(|part| part.used).sum());
         }
         ContextFormat::ChatMessages => {
             let turns = prompt::chat(context);
-            response.token_count = to_i32(prompt::cost_of_chat(&turns, params.tokenizer));
+            response.token_count = numbers::int32(prompt::cost_of_chat(&turns, params.tokenizer));
             response.chat_messages = turns.into_iter().map(Into::into).collect();
         }
     }
@@ -130,7 +131,12 @@ fn section(part: &Part) -> Option<pb::ContextSection> {
 
 fn item(item: &Item) -> pb::ContextItem {
     let (resource_type, resource_id) = about(item);
-    pb::ContextItem { text: item.text.clone(), token_count: to_i32(item.tokens), resource_type, resource_id }
+    pb::ContextItem {
+        text: item.text.clone(),
+        token_count: numbers::int32(item.tokens),
+        resource_type,
+        resource_id,
+    }
 }
 
 fn references(part: &Part) -> Vec<pb::ContextReference> {
@@ -155,7 +161,7 @@ fn explained(part: &Part) -> pb::ContextSectionExplanation {
         pb::ContextItemExplanation {
             resource_type,
             resource_id,
-            token_count: to_i32(item.tokens),
+            token_count: numbers::int32(item.tokens),
             included: *included,
             score: item.score,
             reason: item.reason.clone(),
@@ -164,8 +170,8 @@ fn explained(part: &Part) -> pb::ContextSectionExplanation {
     pb::ContextSectionExplanation {
         section: (*kind).into(),
         priority: *priority,
-        share_tokens: to_i32(*share),
-        used_tokens: to_i32(*used),
+        share_tokens: numbers::int32(*share),
+        used_tokens: numbers::int32(*used),
         items: items.collect(),
     }
 }
@@ -183,13 +189,13 @@ impl From<&Omission> for pb::ContextOmission {
             section: (*section).into(),
             resource_type: about.unwrap_or_else(|| subject(*section)).into(),
             reason: (*reason).into(),
-            count: to_i32(*count),
+            count: numbers::int32(*count),
             count_is_lower_bound: *at_least,
             token_count: *tokens,
             rpc: reader(*section, *about).to_owned(),
             conversation_id,
-            first_sequence: to_i32(first_sequence),
-            last_sequence: to_i32(last_sequence),
+            first_sequence: numbers::int32(first_sequence),
+            last_sequence: numbers::int32(last_sequence),
         }
     }
 }
@@ -261,8 +267,4 @@ fn reader(kind: ContextSectionKind, about: Option<ResourceType>) -> &'static str
         }
         ContextSectionKind::RecentMessages => "crm.v1.ConversationService/ListMessages",
     }
-}
-
-fn to_i32(count: i64) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -10,6 +10,7 @@ use crate::contract::times;
 use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::db::keyset::Direction;
 use crate::error::Result;
+use crate::numbers;
 use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::fold::fold;
@@ -69,8 +70,8 @@ impl From<Conversation> for pb::Conversation {
             start_time: Some(times::to_wire(started_at)),
             end_time: ended_at.map(times::to_wire),
             duration: ended_at.map(|ended_at| times::duration_to_wire(ended_at - started_at)),
-            message_count: rpc::to_int32(last_sequence),
-            last_sequence: rpc::to_int32(last_sequence),
+            message_count: numbers::int32(last_sequence),
+            last_sequence: numbers::int32(last_sequence),
             last_message_time: last_message_at.map(times::to_wire),
             latest_analysis: latest_analysis.map(|analysis| analysis.0.into()),
             outcome: wire(outcome),

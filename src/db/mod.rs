@@ -39,11 +39,14 @@ use crate::traces::Trace;
 use commits::Commits;
 use pool::{Connector, Lent};
 use standby::{Freshness, Position, Standby};
+use tenant_tx::Need;
 use turns::{Full, Room, Turn, Turns};
 use wire::Limit;
 
 pub use connect::{ConnectError, Target};
-pub use tenant_tx::{Access, BatchTx, Deadline, LastStatement, TenantTx, Work, one_flight, retried};
+pub use tenant_tx::{
+    Access, BatchTx, Deadline, LastStatement, Statements, TenantTx, Work, one_flight, retried,
+};
 pub use wire::{Missed, NoAnswer, Pulse, Wire};
 
 /// The limits of a pool.
@@ -204,7 +207,8 @@ impl Db {
     pub async fn read<R, F>(
         &self,
         caller: &Caller,
-        (access, freshness): (Access, Option<Freshness>),
+        access: Access,
+        freshness: Option<Freshness>,
         deadline: Deadline,
         work: F,
     ) -> Result<R>
@@ -251,7 +255,7 @@ impl Db {
         F: for<'t> Work<&'t TenantTx, Result<R>>,
         R: Send,
     {
-        self.read(caller, (Access::Snapshot, None), deadline, work).await
+        self.read(caller, Access::Snapshot, None, deadline, work).await
     }
 
     /// Opens a transaction for one tenant or several, on a connection on which the named `statements` are prepared.
@@ -266,14 +270,16 @@ impl Db {
     pub async fn batch<F>(
         &self,
         caller: &Caller,
-        (whose, waited): (Whose, Duration),
+        whose: Whose,
+        waited: Duration,
         deadline: Deadline,
-        statements: (&'static str, F),
+        statements: Statements<F>,
     ) -> Result<BatchTx>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        BatchTx::open(self, caller, (Access::ReadWrite, whose, waited), deadline, statements).await
+        BatchTx::open(self, caller, Need { access: Access::ReadWrite, whose, waited }, deadline, statements)
+            .await
     }
 
     /// As [`Db::batch`], for a transaction that only reads.
@@ -284,14 +290,16 @@ impl Db {
     pub async fn batch_of_reads<F>(
         &self,
         caller: &Caller,
-        (whose, waited): (Whose, Duration),
+        whose: Whose,
+        waited: Duration,
         deadline: Deadline,
-        statements: (&'static str, F),
+        statements: Statements<F>,
     ) -> Result<BatchTx>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
-        BatchTx::open(self, caller, (Access::ReadOnly, whose, waited), deadline, statements).await
+        BatchTx::open(self, caller, Need { access: Access::ReadOnly, whose, waited }, deadline, statements)
+            .await
     }
 
     /// Whether an idle connection answers within `patience`; `None` if no connection is idle.

@@ -16,6 +16,7 @@ use super::turns::Turn;
 use super::wire::Wire;
 use super::{Target, citus};
 use crate::error::Error;
+use crate::numbers;
 
 /// How long the plans of a batch are kept, in milliseconds. Making them takes one or two: little enough to do it
 /// every second, and often enough that a table does not grow much meanwhile.
@@ -104,7 +105,7 @@ impl Connection {
     /// Whether the plans are so old that tables may have outgrown them. If so, it counts them as renewed: the caller
     /// discards them.
     pub(super) fn outgrows_plans(&self) -> bool {
-        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = numbers::milliseconds(self.opened.elapsed());
         let old = now.saturating_sub(self.planned_ms.load(Ordering::Relaxed)) >= PLANS_LAST_MS;
         if old {
             self.planned_ms.store(now, Ordering::Relaxed);

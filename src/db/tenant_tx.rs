@@ -183,19 +183,38 @@ pub struct BatchTx {
     trace: Trace,
 }
 
+/// The connection that a batch needs.
+pub(super) struct Need {
+    pub(super) access: Access,
+    pub(super) whose: Whose,
+    /// How long the callers of the batch have waited already.
+    pub(super) waited: Duration,
+}
+
+/// All statements of a kind of batch, by the name under which a connection knows that it has prepared them.
+#[derive(Debug, Clone, Copy)]
+pub struct Statements<F> {
+    /// The name.
+    pub name: &'static str,
+    /// Runs each of the statements once, on no rows.
+    pub run: F,
+}
+
 impl BatchTx {
     /// Opens a connection that has prepared the named statements; the transaction has not begun. It begins as the
     /// caller's tenant.
     pub(super) async fn open<F>(
         db: &Db,
         caller: &Caller,
-        (access, whose, waited): (Access, Whose, Duration),
+        need: Need,
         deadline: Deadline,
-        (name, statements): (&'static str, F),
+        statements: Statements<F>,
     ) -> Result<Self>
     where
         F: for<'t> Work<&'t TenantTx, Result<()>>,
     {
+        let Need { access, whose, waited } = need;
+        let Statements { name, run } = statements;
         let connection = Arc::new(db.connection(whose.tenant(caller), access, waited, caller.trace()).await?);
         let deadline = deadline.at_most(db.transaction_limit / BATCH_SHARE);
         let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
@@ -212,7 +231,7 @@ impl BatchTx {
         let (named, metrics, trace) = (Mutex::new(tenant), db.metrics.clone(), caller.trace().clone());
         let mut tx = Self { connection, begin, limit, named, in_flight: false, metrics, trace };
         if !knows {
-            tx.begin(tx.as_tenant(caller, statements)).await?;
+            tx.begin(tx.as_tenant(caller, run)).await?;
             rollback(&tx.connection).await;
             tx.connection.learn(name);
         }
@@ -421,7 +440,7 @@ where
     F: for<'t> Work<&'t TenantTx, Result<R>>,
     R: Send,
 {
-    retried(deadline, || run_once(db, caller, (access, deadline), &work, &last)).await
+    retried(deadline, || run_once(db, caller, access, deadline, &work, &last)).await
 }
 
 /// Runs a transaction, and again after a pause, if other transactions kept it from finishing.
@@ -448,7 +467,8 @@ where
 async fn run_once<R, F>(
     db: &Db,
     caller: &Caller,
-    (access, deadline): (Access, Deadline),
+    access: Access,
+    deadline: Deadline,
     work: &F,
     last: &(impl Fn(&R) -> Option<LastStatement> + Send + Sync),
 ) -> Result<R>

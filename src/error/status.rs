@@ -48,12 +48,13 @@ const LEFT_OUT: &str = "violations_left_out";
 /// Creates a status of at most [`MAX_TRAILERS`]. If it is too large, violations are cut from the end, with their
 /// number in `ErrorInfo`; then the message is cut.
 pub(crate) fn status(code: Code, message: &str, details: ErrorDetails, metadata: &MetadataMap) -> Status {
-    within(MAX_TRAILERS, (code, message), details, metadata)
+    within(MAX_TRAILERS, code, message, details, metadata)
 }
 
 fn within(
     max: usize,
-    (code, message): (Code, &str),
+    code: Code,
+    message: &str,
     mut details: ErrorDetails,
     metadata: &MetadataMap,
 ) -> Status {
@@ -87,8 +88,8 @@ impl From<Error> for Status {
 impl From<Error> for google_rpc::Status {
     fn from(error: Error) -> Self {
         error.log();
-        let said = (error.code(), &*error.to_string());
-        let status = within(MAX_OF_MANY, said, details(&error), &MetadataMap::new());
+        let (code, message) = (error.code(), error.to_string());
+        let status = within(MAX_OF_MANY, code, &message, details(&error), &MetadataMap::new());
         let details: Option<Self> = prost::Message::decode(status.details()).ok();
         Self {
             code: status.code().into(),

@@ -10,6 +10,7 @@ use super::store::{Faq, Filter};
 use crate::contract::times;
 use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::error::Result;
+use crate::numbers;
 use crate::pb::{self, FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc;
 use crate::rpc::etag::Etag;
@@ -69,11 +70,11 @@ impl From<Faq> for pb::CustomerFaq {
             verification: last_check,
             reported_confidence,
             derived_confidence,
-            observation_count: count(observation_count),
-            agreeing_answer_count: count(agreeing_count),
-            conflicting_answer_count: count(conflicting_count),
+            observation_count: numbers::int32(observation_count),
+            agreeing_answer_count: numbers::int32(agreeing_count),
+            conflicting_answer_count: numbers::int32(conflicting_count),
             last_observed_time: last_observed_at.map(times::to_wire),
-            usage_count: count(usage_count),
+            usage_count: numbers::int32(usage_count),
             last_used_time: last_used_at.map(times::to_wire),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
@@ -93,11 +94,6 @@ impl From<Found> for pb::CustomerFaqMatch {
             recency_score: recency,
         }
     }
-}
-
-/// Returns a count of the contract. A larger count becomes the largest one of the contract.
-fn count(count: i64) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 /// Returns the row of a new FAQ that a client wrote. Fields that only the server writes are ignored.
@@ -205,7 +201,7 @@ pub(crate) fn check(request: &pb::MarkCustomerFaqVerifiedRequest) -> Check {
 
 /// Returns the parameters of a search.
 pub(crate) fn params(request: &pb::SearchCustomerFaqsRequest) -> Result<Params> {
-    let limit = match usize::try_from(request.limit).unwrap_or(0) {
+    let limit = match numbers::size(request.limit) {
         0 => DEFAULT_LIMIT,
         limit => limit.min(MAX_LIMIT),
     };

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::bus::Topic;
 use super::drought::Drought;
 use super::lanes::{Commit, Lanes, Width};
-use crate::db::{Db, Deadline, TenantTx, Whose, one_flight};
+use crate::db::{Db, Deadline, Statements, TenantTx, Whose, one_flight};
 use crate::error::{Error, Result};
 use crate::identity::Caller;
 use crate::metrics::Lane;
@@ -149,7 +149,8 @@ impl<F: Find> Lookups<F> {
         let warm = async |tx: &TenantTx| F::find(tx, &[]).await.map(|_| ());
         let deadline = Deadline::after(DEADLINE);
         let waited = self.drought.endured(first);
-        let tx = self.db.batch_of_reads(caller, (whose, waited), deadline, (F::NAME, warm)).await;
+        let statements = Statements { name: F::NAME, run: warm };
+        let tx = self.db.batch_of_reads(caller, whose, waited, deadline, statements).await;
         // A tenant without a free connection says nothing about other tenants.
         if whose == Whose::Many {
             self.drought.note(tx.is_ok(), began);

@@ -19,6 +19,7 @@ use super::bus::Topic;
 use super::queue::{Batch, Queue};
 use crate::db::turns::{Room, Turns};
 use crate::metrics::{self, Lane, LaneHandles};
+use crate::numbers;
 use crate::traces::{Batch as Told, Trace};
 
 /// The number of topics that are committed apart at the same time, at most half of them of one tenant. Each
@@ -114,14 +115,15 @@ impl<C: Commit> Clone for Lanes<C> {
 impl<C: Commit> Lanes<C> {
     /// Creates lanes whose writers are tasks of `tracker`, and whose metrics are `handles`.
     pub fn new(commit: C, width: Width, tracker: TaskTracker, handles: LaneHandles) -> Self {
-        Self::with_patience(commit, width, tracker, (handles, STUCK))
+        Self::with_patience(commit, width, tracker, handles, STUCK)
     }
 
     fn with_patience(
         commit: C,
         width: Width,
         tracker: TaskTracker,
-        (handles, patience): (LaneHandles, Duration),
+        handles: LaneHandles,
+        patience: Duration,
     ) -> Self {
         let state = Mutex::new(State { queue: Queue::new(), writers: 0, stuck: 0 });
         let apart = Turns::new(Room::halved(APART, APART_WAITING));
@@ -181,7 +183,7 @@ impl<C: Commit> Shared<C> {
             (!batch.items.is_empty()).then_some(batch)
         }) {
             let (count, began) = (items.len(), Instant::now());
-            self.handles.queue.dec_by(i64::try_from(count).unwrap_or(i64::MAX));
+            self.handles.queue.dec_by(numbers::count(count));
             let mut turn = Turn { shared: Arc::clone(&self), topics, is_writer: true, is_stuck: false };
             let mut told = Told::begin(C::LANE, items.iter().map(|item| self.commit.asked(item)));
             let trace = told.trace().clone();
@@ -314,7 +316,7 @@ mod tests {
         let (began, mut begins) = mpsc::unbounded_channel();
         let held = Held { began, at_once: AtomicUsize::new(0) };
         let width = Width { writers: 2, batch: 64, tenants: 16 };
-        let lanes = Lanes::with_patience(held, width, TaskTracker::new(), (LaneHandles::default(), PATIENCE));
+        let lanes = Lanes::with_patience(held, width, TaskTracker::new(), LaneHandles::default(), PATIENCE);
         let mut ends = Vec::new();
         // Each item is far less than a batch, and yet it waits for none of the stuck writers.
         for item in 0..4 {

@@ -32,6 +32,8 @@ use families::{Label, Registrar};
 use groups::Runtime;
 use process::Process;
 
+use crate::numbers;
+
 pub use calls::{Called, Calls, code_word};
 pub use closed::{
     BusState, CacheName, CallKind, Cause, Closed, Flight, Lane, Limit, Lookup, LostSignals, ReadPlace,
@@ -231,7 +233,7 @@ impl Drop for Open {
 
 /// Sets a gauge to a count.
 pub fn set(gauge: &Gauge, count: usize) {
-    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    gauge.set(numbers::count(count));
 }
 
 /// Sets a counter to a total that was counted elsewhere, which never decreases.

@@ -10,6 +10,7 @@ use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
 use super::families::set_seconds;
+use crate::numbers;
 
 /// The indexes of fields of `/proc/self/stat` after the process's name, which is in brackets: the first is the state.
 const USER_TICKS: usize = 11;
@@ -78,7 +79,7 @@ impl Process {
         }
         if let Ok(files) = fs::read_dir("/proc/self/fd") {
             // One of them is the directory itself, which is open for this count.
-            self.open_files.set(i64::try_from(files.count()).unwrap_or(i64::MAX).saturating_sub(1));
+            self.open_files.set(numbers::count(files.count()) - 1);
         }
         if let Some(max) = getrlimit(Resource::Nofile).current {
             self.max_files.set(i64::try_from(max).unwrap_or(i64::MAX));

@@ -9,6 +9,7 @@ use super::store::{Filter, Question};
 use crate::contract::times;
 use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::pb;
 use crate::rpc;
 use crate::rpc::etag::Etag;
@@ -274,7 +275,7 @@ pub(crate) fn params(request: &pb::NextPendingQuestionsRequest) -> Result<Params
     Ok(Params {
         customer_id: rpc::id("customer_id", customer_id)?,
         conversation_id: rpc::optional_id("conversation_id", conversation_id)?,
-        limit: match usize::try_from(*limit).unwrap_or(0) {
+        limit: match numbers::size(*limit) {
             0 => DEFAULT_NEXT,
             limit => limit.min(MAX_NEXT),
         },

@@ -118,6 +118,12 @@ impl Flaw {
     }
 }
 
+/// The items of a list.
+struct Items {
+    kind: Kind,
+    max: usize,
+}
+
 /// A list that has too many items.
 struct TooLong {
     field: String,
@@ -190,7 +196,7 @@ impl Walk {
             let (at, slot) = (&at.field(field.name), base + field.slot);
             match field.many {
                 None => self.value(field.kind, wire, &mut cursor, at, slot)?,
-                Some(max) => self.item((field.kind, max), wire, &mut cursor, at, slot)?,
+                Some(max) => self.item(Items { kind: field.kind, max }, wire, &mut cursor, at, slot)?,
             }
         }
         Ok(())
@@ -199,7 +205,7 @@ impl Walk {
     /// Walks over one item of a list, or over all numbers of a packed list.
     fn item(
         &mut self,
-        (kind, max): (Kind, usize),
+        Items { kind, max }: Items,
         wire: Wire,
         cursor: &mut Cursor<'_>,
         at: &Path<'_>,
@@ -282,7 +288,7 @@ impl Walk {
             (Kind::Open(open), Wire::Bytes) => {
                 let bytes = cursor.bytes().map_err(&flaw)?;
                 let (mut entries, level) = (0, usize::from(!matches!(open, Open::Value)));
-                self.open(open, bytes, at, (&mut entries, level)).map_err(flaw)?;
+                self.open(open, bytes, at, &mut entries, level).map_err(flaw)?;
                 self.count_entries(entries, at);
                 Ok(())
             }
@@ -303,7 +309,8 @@ impl Walk {
         open: Open,
         bytes: &[u8],
         at: &Path<'_>,
-        (entries, level): (&mut usize, usize),
+        entries: &mut usize,
+        level: usize,
     ) -> std::result::Result<(), Fault> {
         if level > MAX_STRUCT_DEPTH {
             self.too_deep.get_or_insert_with(|| Violation {
@@ -324,16 +331,16 @@ impl Walk {
                         continue;
                     }
                     match open {
-                        Open::Struct => self.entry(inner, at, (entries, level))?,
-                        _ => self.open(Open::Value, inner, at, (entries, level))?,
+                        Open::Struct => self.entry(inner, at, entries, level)?,
+                        _ => self.open(Open::Value, inner, at, entries, level)?,
                     }
                 }
                 (Open::Value, 3, Wire::Bytes) => self.text(cursor.bytes()?)?,
                 (Open::Value, 5, Wire::Bytes) => {
-                    self.open(Open::Struct, cursor.bytes()?, at, (entries, level + 1))?;
+                    self.open(Open::Struct, cursor.bytes()?, at, entries, level + 1)?;
                 }
                 (Open::Value, 6, Wire::Bytes) => {
-                    self.open(Open::List, cursor.bytes()?, at, (entries, level + 1))?;
+                    self.open(Open::List, cursor.bytes()?, at, entries, level + 1)?;
                 }
                 (Open::Value, 1 | 4, Wire::Varint) | (Open::Value, 2, Wire::Fixed64) => cursor.skip(wire)?,
                 (Open::Struct | Open::List, 1, _) | (Open::Value, 1..=6, _) => return Err(Fault::WireType),
@@ -348,13 +355,14 @@ impl Walk {
         &mut self,
         bytes: &[u8],
         at: &Path<'_>,
-        (entries, level): (&mut usize, usize),
+        entries: &mut usize,
+        level: usize,
     ) -> std::result::Result<(), Fault> {
         let mut cursor = Cursor::new(bytes);
         while !cursor.is_empty() {
             match cursor.tag()? {
                 (1, Wire::Bytes) => self.text(cursor.bytes()?)?,
-                (2, Wire::Bytes) => self.open(Open::Value, cursor.bytes()?, at, (entries, level))?,
+                (2, Wire::Bytes) => self.open(Open::Value, cursor.bytes()?, at, entries, level)?,
                 (1 | 2, _) => return Err(Fault::WireType),
                 (_, wire) => cursor.skip(wire)?,
             }

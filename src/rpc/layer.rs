@@ -197,7 +197,7 @@ impl CallLayer {
         let outcome = match admitted {
             Ok(grant) => {
                 let request = Request::from_parts(head, body);
-                self.run(inner, request, (id, &attempt), grant.within(&told)).instrument(span.clone()).await
+                self.run(inner, request, id, &attempt, grant.within(&told)).instrument(span.clone()).await
             }
             Err(error) => Err(error),
         };
@@ -262,7 +262,8 @@ impl CallLayer {
         &self,
         mut inner: S,
         mut request: Request<Body>,
-        (id, attempt): (Uuid, &Attempt),
+        id: Uuid,
+        attempt: &Attempt,
         Grant { time, call, freshness, validity, place }: Grant,
     ) -> Result<Response<Body>, Error>
     where

@@ -211,7 +211,7 @@ where
 {
     let _place = call.context.place().await?;
     let Context { caller, deadline, freshness, .. } = &call.context;
-    db.read(caller, (access, *freshness), *deadline, work).await.map(Response::new)
+    db.read(caller, access, *freshness, *deadline, work).await.map(Response::new)
 }
 
 /// Answers a call that changes something, in one transaction of its tenant, which also stores the audit event. With a
@@ -245,7 +245,7 @@ where
     let event = |answer: &Answer<T::Response>| {
         let Answer::First(answer) = answer else { return None };
         let subject = Subject::new(call.message.resource_id(Some(answer)), call.message.request_id());
-        let event = audit::rules::succeeded((caller.principal(), operation), subject, None, times::now());
+        let event = audit::rules::succeeded(caller.principal(), operation, subject, None, times::now());
         Some(audit::store::insert_last(caller.tenant().as_uuid(), &event))
     };
     let (Answer::First(answer) | Answer::Again(answer)) =
@@ -319,12 +319,6 @@ pub fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>> {
 /// The text of an optional UUID: empty if there is none.
 pub fn optional_text(id: Option<Uuid>) -> String {
     id.map_or_else(String::new, |id| id.to_string())
-}
-
-/// Converts a count or an index to the 32 bits of the contract. The service writes no larger one (see
-/// `messages::rules`).
-pub fn to_int32(number: i64) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// Returns `None` for a text that the client left empty.

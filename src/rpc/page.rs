@@ -19,6 +19,7 @@ use crate::db::fitted::Rows;
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint;
 use crate::identity::Caller;
+use crate::numbers;
 use crate::pb::ErrorReason;
 
 /// The rows of a page if the client sets no size: a screenful.
@@ -57,7 +58,7 @@ pub struct Page<C> {
 impl<C> Page<C> {
     /// The number of rows to read: one more than the page has, to know whether there are more.
     pub fn limit(&self) -> i64 {
-        i64::try_from(self.size).unwrap_or(i64::MAX).saturating_add(1)
+        numbers::count(self.size) + 1
     }
 
     /// Cuts the rows to the page, and returns whether there are more.
@@ -113,7 +114,7 @@ impl PageKey {
     ///
     /// `PAGE_TOKEN_INVALID` if the token is not from this service, or not for this list of this tenant.
     pub fn open<T: Paged, C: DeserializeOwned>(&self, call: &Call<T>) -> Result<Page<C>> {
-        let size = match usize::try_from(call.message.page_size()).unwrap_or(0) {
+        let size = match numbers::size(call.message.page_size()) {
             0 => DEFAULT_PAGE_SIZE,
             size => size.min(MAX_PAGE_SIZE),
         };
@@ -175,7 +176,7 @@ impl PageKey {
         let mut mac = self.new_mac();
         mac.update(context.caller.tenant().as_uuid().as_bytes());
         mac.update(&fingerprint(&message.without_page()));
-        mac.update(&u64::try_from(context.method.name.len()).unwrap_or(u64::MAX).to_be_bytes());
+        mac.update(&numbers::count(context.method.name.len()).to_be_bytes());
         mac.update(context.method.name.as_bytes());
         mac.update(cursor);
         mac

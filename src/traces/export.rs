@@ -25,6 +25,7 @@ use super::Traces;
 use super::sampler::Linked;
 use super::settings::Settings;
 use crate::metrics::{Metrics, SpanEnd};
+use crate::numbers;
 use crate::settings::TracesConfig;
 
 /// The maximum number of spans that are sent together.
@@ -132,7 +133,7 @@ impl Fate {
         self.metrics.spans[end].inc_by(count as u64);
         self.lost.fetch_add(count as u64, Ordering::Relaxed);
         let now = self.began.elapsed();
-        let (now, next) = (milliseconds(now), milliseconds(now + TELL_EVERY));
+        let (now, next) = (numbers::milliseconds(now), numbers::milliseconds(now + TELL_EVERY));
         let from = self.tell_from.load(Ordering::Relaxed);
         let may_tell = now >= from
             && self.tell_from.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
@@ -145,10 +146,6 @@ impl Fate {
             );
         }
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The SDK's queue, with a count of the waiting spans.

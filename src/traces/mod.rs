@@ -31,6 +31,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::metrics::{Closed, Lane, code_word};
+use crate::numbers;
 
 pub use export::{Exporting, start};
 
@@ -248,7 +249,7 @@ impl Batch {
         let builder = SpanBuilder::from_name(batch_name).with_links(links).with_attributes([
             KeyValue::new("crm.lane", lane.word()),
             KeyValue::new("crm.batch.items", count),
-            KeyValue::new("crm.batch.calls", i64::try_from(calls.len()).unwrap_or(i64::MAX)),
+            KeyValue::new("crm.batch.calls", numbers::count(calls.len())),
         ]);
         let tracer = &first.tracer;
         let span = tracer.build_with_context(builder, &Context::new());
@@ -273,7 +274,7 @@ impl Batch {
     /// Records how many items are left to be handled apart.
     pub(crate) fn left(&mut self, count: usize) {
         if let Some(span) = self.span.as_mut().filter(|_| count > 0) {
-            span.set_attribute(KeyValue::new("crm.batch.apart", i64::try_from(count).unwrap_or(i64::MAX)));
+            span.set_attribute(KeyValue::new("crm.batch.apart", numbers::count(count)));
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{Admitted, Bounds, invalid};
 use crate::db::Target;
 use crate::error::{Error, Result};
 use crate::identity::Principal;
+use crate::numbers;
 use crate::pb::ErrorReason;
 use clerk::{Clerk, Question};
 use secret::Hash;
@@ -140,8 +141,8 @@ impl Known {
     }
 
     fn seen(&self, at: Instant) {
-        let after = at.saturating_duration_since(self.born).as_millis();
-        self.seen.store(u64::try_from(after).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let after = numbers::milliseconds(at.saturating_duration_since(self.born));
+        self.seen.store(after, Ordering::Relaxed);
     }
 
     fn age(&self) -> Duration {

@@ -12,6 +12,7 @@ use crate::customers;
 use crate::db::TenantTx;
 use crate::db::fitted::Rows;
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::rpc::Page;
 
 /// The limit of customers that are assigned in one call, as in the contract. It is a few hundred milliseconds
@@ -45,7 +46,7 @@ pub(crate) async fn assign(tx: &TenantTx, campaign_id: Uuid, whom: &Whom) -> Res
 /// Returns the ids of the customers that match a filter, if they are not too many.
 async fn list_found(tx: &TenantTx, filter: Option<&customers::store::Filter>) -> Result<Vec<Uuid>> {
     let Some(filter) = filter else { return Ok(Vec::new()) };
-    let one_more = i64::try_from(MAX_CUSTOMERS + 1).unwrap_or(i64::MAX);
+    let one_more = numbers::count(MAX_CUSTOMERS + 1);
     let ids = customers::actions::list_ids(tx, filter, one_more).await?;
     if ids.len() > MAX_CUSTOMERS {
         return Err(Error::invalid(

@@ -10,6 +10,7 @@ use crate::contract::times;
 use crate::contract::validate::Violation;
 use crate::customers;
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::pb::assign_customers_request::Customers;
 use crate::pb::{self, AssignmentRefusal, ErrorReason};
 use crate::rpc;
@@ -76,7 +77,7 @@ pub(crate) fn leaving(request: &pb::UnassignCustomersRequest) -> Named {
 /// Returns the answer if `removed` of the named customers were in the campaign.
 pub(crate) fn left(named: &Named, removed: usize) -> pb::UnassignCustomersResponse {
     // No more than a call may name.
-    let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let count = |count: usize| numbers::int32(numbers::count(count));
     pb::UnassignCustomersResponse {
         removed_count: count(removed),
         absent_count: count(named.ids.len().saturating_sub(removed)),
@@ -112,14 +113,12 @@ fn check_filter(filter: &pb::ListCustomersRequest) -> Result<()> {
 /// Returns the answer. `invalid` has the ids that were refused without a look at the database.
 pub(crate) fn assigned(assigned: Assigned, invalid: Vec<pb::RefusedCustomer>) -> pb::AssignCustomersResponse {
     let Assigned { added, existing, refused } = assigned;
-    // No more than a call may name.
-    let count = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
     let refused = refused.into_iter().map(|Refused { customer_id, reason, is_assigned }| {
         pb::RefusedCustomer { customer_id: customer_id.to_string(), reason: reason.into(), is_assigned }
     });
     pb::AssignCustomersResponse {
-        added_count: count(added),
-        existing_count: count(existing),
+        added_count: numbers::int32(added),
+        existing_count: numbers::int32(existing),
         refused: refused.chain(invalid).collect(),
     }
 }

@@ -13,6 +13,7 @@ use crate::campaigns::{self, assignments};
 use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::error::Result;
+use crate::numbers;
 use crate::pb::{CampaignAttribution, CampaignStatus};
 use crate::rpc::zones::{Span, Zone};
 
@@ -69,7 +70,7 @@ pub(crate) async fn read(tx: &TenantTx, params: &Params) -> Result<Performance> 
     };
     let campaign = campaigns::actions::get(tx, *campaign_id).await?;
     tx.plan_for_sums().await?;
-    let limit = i64::try_from(MAX_DATES).unwrap_or(i64::MAX);
+    let limit = numbers::count(MAX_DATES);
     let dates = store::list_dates(tx, &scope, limit).await?;
     let days = rules::days(*zone, &dates, dates.len() >= MAX_DATES);
     scope.days = days.iter().map(|day| day.from).collect();

@@ -8,6 +8,7 @@ use crate::campaigns::events::rules::KINDS;
 use crate::contract::times;
 use crate::contract::words::{Word, wire};
 use crate::error::Result;
+use crate::numbers;
 use crate::pb::{self, CampaignAttribution};
 use crate::rpc::together::Together;
 use crate::rpc::zones::Zone;
@@ -99,7 +100,7 @@ pub(crate) fn performance(params: &Params, performance: Performance) -> pb::GetC
     pb::GetCampaignPerformanceResponse {
         days: days.collect(),
         total: Some(tallied(&total, currency.map(|currency| (currency, cost)), &rows)),
-        assigned_count: i32::try_from(assigned).unwrap_or(i32::MAX),
+        assigned_count: numbers::int32(assigned),
     }
 }
 

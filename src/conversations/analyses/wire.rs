@@ -9,6 +9,7 @@ use crate::contract::words::{stored, wire};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
 use crate::error::Result;
+use crate::numbers;
 use crate::pb;
 use crate::rpc;
 
@@ -33,7 +34,7 @@ impl From<Analysis> for pb::ConversationAnalysis {
             conversation_id: conversation_id.to_string(),
             version,
             model,
-            covers_through_sequence: rpc::to_int32(covers_through_sequence),
+            covers_through_sequence: numbers::int32(covers_through_sequence),
             topics,
             questions,
             objections: objections.into_iter().map(Into::into).collect(),

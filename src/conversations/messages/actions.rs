@@ -103,13 +103,14 @@ pub(crate) async fn apply(
     events: &[Event],
     now: DateTime<Utc>,
 ) -> Result<Vec<Message>> {
-    apply_as(tx, Run::Needed, (plan, events), now).await
+    apply_as(tx, Run::Needed, plan, events, now).await
 }
 
 async fn apply_as(
     tx: &TenantTx,
     run: Run,
-    (plan, events): (&Plan<'_>, &[Event]),
+    plan: &Plan<'_>,
+    events: &[Event],
     now: DateTime<Utc>,
 ) -> Result<Vec<Message>> {
     let Plan { outcomes: _, additions, reopenings, holds, pieces, closings, heads } = plan;
@@ -154,7 +155,7 @@ pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     }
     find_held(tx, &[]).await?;
     recall_as(tx, Run::All, &[], &[]).await?;
-    apply_as(tx, Run::All, (&Plan::default(), &[]), times::now()).await?;
+    apply_as(tx, Run::All, &Plan::default(), &[], times::now()).await?;
     Ok(())
 }
 

@@ -93,8 +93,7 @@ impl Audit {
             sequences: (placed.sequence, placed.sequence),
             covers_until: self.ledger.covers_until(now),
         };
-        let by = (author.caller.principal(), author.operation);
-        rules::succeeded(by, subject, Some(messages), now)
+        rules::succeeded(author.caller.principal(), author.operation, subject, Some(messages), now)
     }
 
     /// Enters committed events in the ledger.
@@ -117,8 +116,8 @@ impl Audit {
         if self.ledger.covers(writing, now) {
             return;
         }
-        let answer = (status.code.into(), reason.word().to_owned());
-        let event = rules::failed((caller.principal(), *operation), conversation, answer, now);
+        let (code, reason) = (status.code.into(), reason.word().to_owned());
+        let event = rules::failed(caller.principal(), *operation, conversation, code, reason, now);
         if self.recorder.record(caller.tenant(), event) {
             self.ledger.enter(writing, now);
         }

@@ -201,8 +201,8 @@ impl Tables {
             row.pieces.clear();
             row.draft = None;
             row.status = closing.status.0;
-            if !closing.actions.is_empty() {
-                row.actions = closing.actions.to_vec();
+            if !closing.content.actions.is_empty() {
+                row.actions = closing.content.actions.to_vec();
             }
             row.change = Some(closing.change);
             assert!(length(&row.content) <= rules::MAX_CONTENT_BYTES, "a message is within its bounds");

@@ -4,6 +4,7 @@
 //! It begins and ends with a line break that no text can swallow. So its tokens do not depend on the text
 //! before and after it, and can be counted once, when the message is written.
 
+use crate::numbers;
 use crate::pb::Tokenizer;
 use crate::tokens;
 
@@ -32,7 +33,7 @@ pub(crate) fn quote(content: &str) -> String {
 
 /// Returns the number of tokens of the quotation.
 pub(crate) fn count(content: &str) -> i32 {
-    i32::try_from(tokens::count(Tokenizer::O200kBase, &quote(content))).unwrap_or(i32::MAX)
+    numbers::int32(tokens::count(Tokenizer::O200kBase, &quote(content)))
 }
 
 /// Returns the same for a text that is short enough to count at once; `None` for a longer one.

@@ -23,6 +23,7 @@ use crate::conversations::rules::{ended, is_over, not_found};
 use crate::conversations::store::Head;
 use crate::db::json::Json;
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::pb::MessageStatus;
 
 /// The limit of the bytes of a message's text, as in the contract.
@@ -161,7 +162,15 @@ pub(crate) struct Closing<'w> {
     pub(crate) message_id: Uuid,
     pub(crate) status: Text<MessageStatus>,
     pub(crate) change: i64,
+    pub(crate) content: Content<'w>,
+}
+
+/// What the end of a message tells beside its text.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Content<'w> {
+    /// The fields that are set here replace those of the start.
     pub(crate) ai: Option<&'w Ai>,
+    /// Empty if the actions of the start stay.
     pub(crate) actions: &'w [Action],
 }
 
@@ -304,7 +313,7 @@ impl<'w> Planner<'w> {
         }
         let key = (write.conversation_id, write.message_key.clone());
         if let Some(state) = known.get_mut(&key) {
-            let outcome = meet(standing, state, (&write.change, differing), *lease, plan);
+            let outcome = meet(standing, state, &write.change, differing, *lease, plan);
             standing.waits = outcome.is_none();
             return outcome;
         }
@@ -362,7 +371,8 @@ fn add<'w>(
 fn meet<'w>(
     standing: &mut Standing,
     state: &mut State<'w>,
-    (change, differing): (&'w Change, Option<Vec<String>>),
+    change: &'w Change,
+    differing: Option<Vec<String>>,
     lease: Duration,
     plan: &mut Plan<'w>,
 ) -> Option<Outcome> {
@@ -380,12 +390,12 @@ fn meet<'w>(
         Change::Start { message, producer_id, holder, restart }
             if message.fingerprint == state.known.fingerprint =>
         {
-            start(standing, state, (producer_id, *holder, *restart), lease, plan)
+            start(standing, state, Claim { producer_id, holder: *holder, restart: *restart }, lease, plan)
         }
         Change::Start { .. } => Some(Err(has_another(&state.known, &differing?))),
-        Change::Extend { holder, offset, text } => Some(extend(state, *holder, (*offset, text), plan)),
+        Change::Extend { holder, offset, text } => Some(extend(state, *holder, *offset, text, plan)),
         Change::Finish { holder, length, ai, actions } => {
-            let content = (ai.as_ref().map(|ai| &ai.0), actions.0.as_slice());
+            let content = Content { ai: ai.as_ref().map(|ai| &ai.0), actions: &actions.0 };
             match state.known.status.0 {
                 MessageStatus::Completed => finish_again(state, *length, differing?),
                 _ => finish(standing, state, *holder, *length, content, plan),
@@ -393,16 +403,23 @@ fn meet<'w>(
         }
         Change::Abort { holder } => Some(abort(standing, state, *holder, plan)),
         Change::Expire if state.is_open() && lease_left(&state.known, lease).is_none() => {
-            Some(Ok(close(standing, state, MessageStatus::Incomplete, (None, &[]), plan)))
+            Some(Ok(close(standing, state, MessageStatus::Incomplete, Content::default(), plan)))
         }
         Change::Expire => Some(state.as_it_is()),
     }
 }
 
+/// A stream that starts a message, or goes on with one.
+struct Claim<'w> {
+    producer_id: &'w str,
+    holder: Uuid,
+    restart: bool,
+}
+
 fn start<'w>(
     standing: &mut Standing,
     state: &mut State<'w>,
-    (producer_id, holder, restart): (&'w str, Uuid, bool),
+    Claim { producer_id, holder, restart }: Claim<'w>,
     lease: Duration,
     plan: &mut Plan<'w>,
 ) -> Option<Outcome> {
@@ -471,7 +488,8 @@ fn release<'w>(state: &mut State<'w>, plan: &mut Plan<'w>) {
 fn extend<'w>(
     state: &mut State<'w>,
     holder: Uuid,
-    (offset, text): (i64, &'w str),
+    offset: i64,
+    text: &'w str,
     plan: &mut Plan<'w>,
 ) -> Outcome {
     let durable = state.known.durable_offset;
@@ -499,7 +517,7 @@ fn extend<'w>(
         let description = format!("must leave the whole text within {MAX_CONTENT_BYTES} bytes");
         return Err(Error::invalid("delta.text", "string.max_bytes", description));
     }
-    let skipped = usize::try_from(durable - offset).unwrap_or(usize::MAX);
+    let skipped = numbers::size(durable - offset);
     // The skipped part is the stored text, which ends at the end of a character.
     let rest = text.get(skipped..).ok_or_else(|| differs(durable))?;
     plan.pieces.push(Piece { message_id: state.known.id, offset: durable, text: rest });
@@ -514,7 +532,7 @@ fn finish<'w>(
     state: &mut State<'w>,
     holder: Uuid,
     length: i64,
-    content: (Option<&'w Ai>, &'w [Action]),
+    content: Content<'w>,
     plan: &mut Plan<'w>,
 ) -> Option<Outcome> {
     let durable = state.known.durable_offset;
@@ -551,18 +569,18 @@ fn abort<'w>(standing: &mut Standing, state: &mut State<'w>, holder: Uuid, plan:
         MessageStatus::Incomplete => return state.as_it_is(),
         _ => return Err(closed(&state.known)),
     }
-    Ok(close(standing, state, MessageStatus::Incomplete, (None, &[]), plan))
+    Ok(close(standing, state, MessageStatus::Incomplete, Content::default(), plan))
 }
 
 fn close<'w>(
     standing: &mut Standing,
     state: &mut State<'w>,
     status: MessageStatus,
-    (ai, actions): (Option<&'w Ai>, &'w [Action]),
+    content: Content<'w>,
     plan: &mut Plan<'w>,
 ) -> Placed {
     let change = standing.next_change();
-    plan.closings.push(Closing { message_id: state.known.id, status: Text(status), change, ai, actions });
+    plan.closings.push(Closing { message_id: state.known.id, status: Text(status), change, content });
     state.known.status = Text(status);
     state.known.since = change;
     state.closed = true;
@@ -577,7 +595,7 @@ fn lease_left(known: &Known, lease: Duration) -> Option<Duration> {
 
 /// Returns the length of a text in bytes, as the contract counts it.
 pub(crate) fn length(text: &str) -> i64 {
-    i64::try_from(text.len()).unwrap_or(i64::MAX)
+    numbers::count(text.len())
 }
 
 #[cfg(test)]

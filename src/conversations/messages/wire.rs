@@ -11,6 +11,7 @@ use crate::contract::words::{Text, stored, wire};
 use crate::db::json::Json;
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint;
+use crate::numbers;
 use crate::pb;
 use crate::pb::add_message_response::Result as Answer;
 use crate::pb::get_message_request::Name as Named;
@@ -43,7 +44,7 @@ impl From<Message> for pb::Message {
         Self {
             id: id.to_string(),
             conversation_id: conversation_id.to_string(),
-            sequence: rpc::to_int32(sequence),
+            sequence: numbers::int32(sequence),
             message_key,
             role: wire(Some(role)),
             author,
@@ -267,8 +268,8 @@ pub(crate) fn ack(placed: Placed) -> pb::AddMessageResponse {
     answer(Answer::Ack(pb::MessageAck {
         message_key,
         message_id: id.to_string(),
-        sequence: rpc::to_int32(sequence),
-        durable_offset: rpc::to_int32(durable_offset),
+        sequence: numbers::int32(sequence),
+        durable_offset: numbers::int32(durable_offset),
         deduplicated,
         conversation_id: conversation_id.to_string(),
         status: status.into(),

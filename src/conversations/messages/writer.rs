@@ -17,7 +17,7 @@ use super::rules::{self, Change, Effect, Found, Outcome, Placed, Write};
 use super::store::Message;
 use crate::contract::times;
 use crate::conversations::feed::{Event, Feed, Mark};
-use crate::db::{BatchTx, Db, Deadline, TenantTx, Whose, one_flight, retried};
+use crate::db::{BatchTx, Db, Deadline, Statements, TenantTx, Whose, one_flight, retried};
 use crate::error::{Error, Result};
 use crate::identity::Caller;
 use crate::live::bus::Topic;
@@ -263,12 +263,13 @@ impl Writer {
         let asked = pending.iter().map(|pending| pending.reply.asked).min().unwrap_or(began);
         let waited = self.drought.endured(asked);
         let deadline = Deadline::after(BATCH_DEADLINE);
-        let statements = ("messages", async |tx: &TenantTx| actions::warm(tx).await);
+        let run = async |tx: &TenantTx| actions::warm(tx).await;
+        let statements = Statements { name: "messages", run };
         let whose = match holding {
             Holding::Free => Whose::Many,
             Holding::Only(_) => Whose::One,
         };
-        let tx = self.db.batch(caller, (whose, waited), deadline, statements).await;
+        let tx = self.db.batch(caller, whose, waited, deadline, statements).await;
         // A tenant without a free connection says nothing about other tenants.
         if whose == Whose::Many {
             self.drought.note(tx.is_ok(), began);
@@ -327,7 +328,7 @@ impl Writer {
             {
                 let topic = Topic::of(&pending.author.caller, placed.conversation_id);
                 self.count(&pending, placed, &closed);
-                self.tell(topic, (&pending.write, now), placed, &mut closed);
+                self.tell(topic, &pending.write, now, placed, &mut closed);
                 note(&mut moved, topic, placed);
             }
             let Pending { write, reply, author: _ } = &mut pending;
@@ -362,7 +363,8 @@ impl Writer {
     fn tell(
         &self,
         topic: Topic,
-        (write, now): (&Write, DateTime<Utc>),
+        write: &Write,
+        now: DateTime<Utc>,
         placed: &Placed,
         closed: &mut Vec<Message>,
     ) {

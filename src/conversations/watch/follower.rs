@@ -16,9 +16,9 @@ use crate::conversations::messages::rules::length;
 use crate::conversations::messages::store::Message;
 use crate::conversations::rules::is_over;
 use crate::conversations::store::Conversation;
+use crate::numbers;
 use crate::pb::conversation_event::Event as Told;
 use crate::pb::{self, MessageStatus};
-use crate::rpc;
 
 /// What the watcher must do about an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,7 +292,7 @@ impl Follower {
 
     /// Tells that nothing happened.
     pub(super) fn checkpoint(&mut self) {
-        let last_sequence = rpc::to_int32(self.position.sequence);
+        let last_sequence = numbers::int32(self.position.sequence);
         self.tell(Told::Checkpoint(pb::Checkpoint { last_sequence }));
     }
 
@@ -500,12 +500,12 @@ fn closed(message: &Arc<pb::Message>) -> Told {
 }
 
 fn snapshot(message_id: Uuid, sequence: i64, text: String) -> Told {
-    let sequence = rpc::to_int32(sequence);
+    let sequence = numbers::int32(sequence);
     Told::MessageSnapshot(pb::MessageText { message_id: message_id.to_string(), sequence, offset: 0, text })
 }
 
 fn delta(message_id: Uuid, sequence: i64, offset: i64, text: String) -> Told {
-    let (sequence, offset) = (rpc::to_int32(sequence), rpc::to_int32(offset));
+    let (sequence, offset) = (numbers::int32(sequence), numbers::int32(offset));
     Told::MessageDelta(pb::MessageText { message_id: message_id.to_string(), sequence, offset, text })
 }
 

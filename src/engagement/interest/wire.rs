@@ -14,6 +14,7 @@ use crate::contract::words::{stored, stored_each, wire};
 use crate::conversations::rules::check_not_ahead;
 use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::pb;
 use crate::pb::interest_event_result::Result as Outcome;
 use crate::rpc::together::{self, Together};
@@ -72,7 +73,7 @@ impl From<Score> for pb::InterestScore {
     fn from(row: Score) -> Self {
         let Score { subject, score, event_count, last_occurred_at, last_id: _ } = row;
         // No more than `MAX_SCORED`.
-        let event_count = i32::try_from(event_count).unwrap_or(i32::MAX);
+        let event_count = numbers::int32(event_count);
         Self { subject, score, event_count, last_occur_time: Some(times::to_wire(last_occurred_at)) }
     }
 }

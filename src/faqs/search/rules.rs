@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::model::Posting;
 use crate::faqs::rules::question_key;
+use crate::numbers;
 use crate::rpc::fold::fold;
 use crate::rpc::split::{self, Piece};
 
@@ -247,8 +248,7 @@ impl Matches {
     pub(crate) fn of(postings: Vec<Posting>) -> Self {
         let limit = MAX_POSTINGS / postings.len().max(1);
         let words = postings.iter().map(|posting| posting.word).max().unwrap_or(0);
-        let mut matches =
-            Self { frequencies: vec![0; usize::try_from(words).unwrap_or(0)], ..Self::default() };
+        let mut matches = Self { frequencies: vec![0; numbers::size(words)], ..Self::default() };
         for Posting { word, term, faq_ids, weights } in postings {
             let is_cut = faq_ids.len() >= limit;
             let place = usize::try_from(word - 1).ok().and_then(|index| matches.frequencies.get_mut(index));

@@ -53,8 +53,8 @@ impl Attempt {
             recorder.warn_of_stranger(operation.method, &reason);
             return;
         };
-        let answer = (status.code(), reason);
-        let event = rules::failed((principal, operation), self.subject.get(), answer, times::now());
+        let subject = self.subject.get();
+        let event = rules::failed(principal, operation, subject, status.code(), reason, times::now());
         recorder.record(*tenant, event);
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Change, Write, length};
 use crate::conversations::messages::store::Known;
+use crate::numbers;
 
 /// The bytes of a text that must be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +63,12 @@ impl<'w> Parts<'w> {
         let said = text.as_bytes().get(..known.min(text.len()))?;
         let differences = self.0.iter().filter_map(|(start, part)| {
             // Both slices begin at the first byte that both have.
-            let skip = |from: i64| usize::try_from(from.saturating_sub(*start)).unwrap_or(0);
-            let ahead = usize::try_from(start.saturating_sub(offset)).unwrap_or(0);
+            let skip = |from: i64| numbers::size(from.saturating_sub(*start));
+            let ahead = numbers::size(start.saturating_sub(offset));
             let (ours, theirs) = (said.get(ahead..)?, part.get(skip(offset)..)?);
             let same = ours.iter().zip(theirs).take_while(|(one, other)| one == other).count();
             let differs = same < ours.len().min(theirs.len());
-            differs.then(|| offset.max(*start).saturating_add(i64::try_from(same).unwrap_or(i64::MAX)))
+            differs.then(|| offset.max(*start).saturating_add(numbers::count(same)))
         });
         differences.min()
     }

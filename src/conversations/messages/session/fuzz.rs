@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
 use crate::conversations::messages::model::Tables;
+use crate::numbers;
 use crate::pb::add_message_response::Result as Answer;
 use crate::pb::{Message, MessageAbort, MessageDelta, MessageFinish, MessageStart};
 
@@ -164,7 +165,7 @@ impl World {
         if kind >= 240 {
             text = text.repeat(FLUSH_BYTES);
         }
-        *end = offset.saturating_add(rpc::to_int32(length(&text)));
+        *end = offset.saturating_add(numbers::int32(length(&text)));
         Command::Delta(MessageDelta { message_key, offset, text })
     }
 

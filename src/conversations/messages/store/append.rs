@@ -58,10 +58,12 @@ pub(crate) async fn close(
         ids: closings.iter().map(|closing| closing.message_id).collect(),
         statuses: closings.iter().map(|closing| closing.status).collect(),
         changes: closings.iter().map(|closing| closing.change).collect(),
-        ais: closings.iter().map(|closing| closing.ai.map(said)).collect(),
+        ais: closings.iter().map(|closing| closing.content.ai.map(said)).collect(),
         actions: closings
             .iter()
-            .map(|closing| (!closing.actions.is_empty()).then(|| Json(closing.actions.to_vec())))
+            .map(|closing| {
+                (!closing.content.actions.is_empty()).then(|| Json(closing.content.actions.to_vec()))
+            })
             .collect(),
     };
     Ok(close.load(&mut tx.connection()).await?)
