@@ -129,6 +129,12 @@ pub enum ServeError {
         /// The problems, one sentence each.
         breaches: Vec<String>,
     },
+    /// Statements do not reach Postgres in their order.
+    #[error(
+        "It is not safe to serve: statements of this build do not reach Postgres in their order. Build the service with \
+         the versions of Cargo.lock (cargo build --locked)."
+    )]
+    Order,
     /// The database does not answer as it must.
     #[error("Postgres at {place} does not work: {cause}")]
     Database {
@@ -197,6 +203,9 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
     let pool =
         |target: &Target| Db::new(target, config.pool_limits()).map_err(|error| failed(error.to_string()));
     let mut db = pool(&target)?;
+    if !db::order::is_kept(&db).await.map_err(|error| failed(error.to_string()))? {
+        return Err(ServeError::Order);
+    }
     let mut looks = None;
     if let Some(url) = &config.read_database_url {
         let place = Target::parse_reading(url).map_err(ServeError::ReadTarget)?;

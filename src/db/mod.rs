@@ -13,6 +13,7 @@ pub mod keyset;
 pub mod listing;
 pub mod literal;
 pub mod migrate;
+pub mod order;
 mod pool;
 pub mod pooler;
 #[expect(missing_docs, reason = "generated; the comments in the database are its documentation")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crm_backend::auth::Authenticator;
-use crm_backend::db::{Db, Deadline, TenantTx};
+use crm_backend::db::{Db, Deadline, TenantTx, order};
 use crm_backend::error::Error;
 use crm_backend::identity::TenantId;
 use crm_backend::pb::AccessScope;
@@ -51,6 +51,15 @@ async fn a_connection_keeps_few_statements_whatever_filters_lists_are_asked_with
     let kept = prepared(&crm.db(), &tenant).await;
     println!("{asked} requests of {} lists, {} statements kept", lists.len(), kept.len());
     assert!(kept.len() <= KEPT, "{} statements are kept:\n{}", kept.len(), kept.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_is_sent_late_is_noticed_at_the_start() {
+    let db = Crm::start().await.db();
+    assert!(order::is_kept(&db).await.expect("an answer"));
+    let is_kept = order::is_kept_after(&db, tokio::task::yield_now).await;
+    assert!(!is_kept.expect("an answer"), "the statement ran after COMMIT");
+    assert!(order::is_kept(&db).await.expect("an answer"), "the connection is as it was");
 }
 
 /// Whether a request reaches the database, because it follows the rules of the contract.
