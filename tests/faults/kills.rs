@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crm_backend::db::embedded::{Durability, Embedded, Options, Storage};
+use crm_backend::db::own;
+use embedded_postgres::{Embedded, Options, Storage};
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::Code;
 use uuid::Uuid;
@@ -67,10 +68,8 @@ async fn a_killed_server_loses_nothing() {
 /// Starts a Postgres for one test, which waits for the disk.
 pub(crate) fn durable_postgres(scratch: &Scratch) -> Embedded {
     let options = Options {
-        storage: Storage::Persistent(scratch.path("postgres")),
-        bin_dir: None,
-        durability: Durability::Full,
         max_connections: CONNECTIONS,
+        ..own::options(Storage::Persistent(scratch.path("postgres")))
     };
     Embedded::start(&options).expect("a Postgres")
 }

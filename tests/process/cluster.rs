@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use crm_backend::db::Target;
-use crm_backend::db::embedded::{Durability, Embedded, Options, Storage};
+use crm_backend::db::{Target, own as own_postgres};
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use embedded_postgres::{Durability, Embedded, Options, Storage};
 use uuid::Uuid;
 
 use super::client::within;
@@ -18,10 +18,9 @@ const CONNECTIONS: u16 = 200;
 /// Starts one for a single test, for properties of the whole cluster, such as roles.
 pub(crate) fn own() -> Embedded {
     let options = Options {
-        storage: Storage::Ephemeral(scratch_root()),
-        bin_dir: None,
         durability: Durability::Off,
         max_connections: CONNECTIONS,
+        ..own_postgres::options(Storage::Ephemeral(scratch_root()))
     };
     Embedded::start(&options).expect("a Postgres")
 }

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crm_backend::db::embedded::{Durability, Embedded, Options, Storage};
-use crm_backend::db::{Target, migrate};
+use crm_backend::db::{Target, migrate, own};
+use embedded_postgres::{Durability, Embedded, Options, Storage};
 use tokio::task::JoinSet;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -63,10 +63,9 @@ impl Cluster {
 
     async fn start_embedded() -> Embedded {
         let options = Options {
-            storage: Storage::Ephemeral(scratch_root()),
-            bin_dir: None,
             durability: Durability::Off,
             max_connections: CONNECTIONS,
+            ..own::options(Storage::Ephemeral(scratch_root()))
         };
         let started = tokio::task::spawn_blocking(move || Embedded::start(&options)).await;
         started.expect("no panic").expect("a Postgres to test with")
