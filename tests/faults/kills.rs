@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crm_backend::db::own;
+use crm_testkit::cluster::{self, Database};
+use crm_testkit::{Scratch, meter};
 use embedded_postgres::{Embedded, Options, Storage};
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::Code;
@@ -10,11 +11,9 @@ use uuid::Uuid;
 
 use super::clerks::Clerks;
 use super::client::{Client, PAUSE};
-use super::cluster::Database;
-use super::harness::Scratch;
-use super::meter;
 use super::proxy::Proxy;
 use super::run::{Run, Scenario};
+use super::scratch;
 use super::service::Service;
 use super::stage::{Cast, Play};
 
@@ -69,7 +68,7 @@ async fn a_killed_server_loses_nothing() {
 pub(crate) fn durable_postgres(scratch: &Scratch) -> Embedded {
     let options = Options {
         max_connections: CONNECTIONS,
-        ..own::options(Storage::Persistent(scratch.path("postgres")))
+        ..cluster::options(Storage::Persistent(scratch.path("postgres")))
     };
     Embedded::start(&options).expect("a Postgres")
 }
@@ -104,7 +103,7 @@ pub(crate) const POSTGRES: Scenario = Scenario {
 };
 
 async fn kill_all_of_postgres(mut run: Run) {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let mut postgres = durable_postgres(&scratch);
     // Postgres gets another port after its restart, which the service must not see.
     let proxy = Proxy::start(([127, 0, 0, 1], postgres.port()).into()).await;
@@ -154,7 +153,7 @@ pub(crate) const BOTH: Scenario = Scenario {
 };
 
 async fn kill_both(mut run: Run) {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let mut postgres = durable_postgres(&scratch);
     let proxy = Proxy::start(([127, 0, 0, 1], postgres.port()).into()).await;
     let mut service = Service::start(&proxy.url(postgres.url()));
