@@ -278,7 +278,8 @@ async fn join(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), Ser
     match locate(config).await {
         Err(ServeError::Embedded(error)) => match error.fault() {
             Fault::Held { path, port: Some(port), .. } => {
-                Ok((Target::parse(&own_options(config).url_of_held(path, *port)?)?, None))
+                let url = embedded_postgres::url_of_held(&own_options(config), path, *port)?;
+                Ok((Target::parse(&url)?, None))
             }
             _ => Err(error.into()),
         },

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::error::Fault;
+use crate::fault::Fault;
 
 /// The accounts that root tries in this order: the one that packages create for Postgres, then one that every system
 /// has.

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::error::Fault;
+use crate::fault::Fault;
 use crate::find::Installation;
 use crate::options::{Durability, Options, POSTGRES};
 use crate::run::{self, Done};

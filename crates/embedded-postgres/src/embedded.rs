@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::error::{Error, Fault};
+use crate::error::Error;
+use crate::fault::Fault;
 use crate::find::{self, Installation};
 use crate::options::{Options, Storage};
 use crate::server::Server;
-use crate::storage::Place;
+use crate::storage::{self, Place};
 use crate::{cluster, ephemeral, orphan};
 
 /// A running Postgres that belongs to this process; dropping it stops it, which blocks until it has ended.
@@ -142,4 +143,15 @@ impl Drop for Embedded {
             ephemeral::remove(self.place.root());
         }
     }
+}
+
+/// Returns the URL of [`Options::database`] on the server that another process runs on a storage directory; see
+/// [`Fault::Held`].
+///
+/// # Errors
+///
+/// If the password cannot be read, for example by a user other than the one who runs the server.
+pub fn url_of_held(options: &Options, path: &Path, port: u16) -> Result<String, Error> {
+    let password = storage::read_password(path).map_err(|fault| Error::new(fault, options))?;
+    Ok(options.url(&password.unwrap_or_default(), port, &options.database))
 }

@@ -5,7 +5,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use crate::account::Account;
-use crate::error::{Error, Fault};
+use crate::error::Error;
+use crate::fault::Fault;
 use crate::options::Options;
 use crate::orphan;
 use crate::storage::Place;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::account::Account;
-use crate::error::{Fault, SUPPORTED};
+use crate::fault::{Fault, SUPPORTED};
 use crate::fetch;
 use crate::options::Options;
 use crate::run;

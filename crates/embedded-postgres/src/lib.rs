@@ -41,6 +41,7 @@ mod cluster;
 mod embedded;
 mod ephemeral;
 mod error;
+mod fault;
 mod fetch;
 mod find;
 mod keeper;
@@ -55,6 +56,7 @@ mod storage;
 mod tests;
 mod unpack;
 
-pub use embedded::Embedded;
-pub use error::{Error, Fault};
+pub use embedded::{Embedded, url_of_held};
+pub use error::Error;
+pub use fault::Fault;
 pub use options::{Durability, Options, Storage, Terms, default_data_dir};

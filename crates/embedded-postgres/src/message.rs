@@ -1,6 +1,6 @@
 //! The messages of errors: what is wrong, and what to do about it, in the program's own terms.
 
-use crate::error::{Fault, SUPPORTED};
+use crate::fault::{Fault, SUPPORTED};
 use crate::options::{self, Options, Terms};
 
 /// Returns the message of an error.

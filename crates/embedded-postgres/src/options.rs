@@ -3,8 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Fault};
-use crate::storage;
+use crate::fault::Fault;
 
 /// Postgres's own limit on connections, unless a program chooses another.
 const MAX_CONNECTIONS: u16 = 100;
@@ -87,17 +86,6 @@ impl Options {
             database: POSTGRES.to_owned(),
             terms: Terms::default(),
         }
-    }
-
-    /// Returns the URL of the database on the server that another process runs on a storage directory, with these
-    /// settings; see [`Fault::Held`].
-    ///
-    /// # Errors
-    ///
-    /// If the password cannot be read, for example by a user other than the one who runs the server.
-    pub fn url_of_held(&self, path: &Path, port: u16) -> Result<String, Error> {
-        let password = storage::read_password(path).map_err(|fault| Error::new(fault, self))?;
-        Ok(self.url(&password.unwrap_or_default(), port, &self.database))
     }
 
     /// Fails if a name has characters that a path, a URL or SQL would need escaped.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::error::Fault;
+use crate::fault::Fault;
 
 /// A fast shutdown writes a checkpoint, which may take this long on a slow disk.
 const FAST_LIMIT: Duration = Duration::from_secs(20);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::cluster;
-use crate::error::Fault;
+use crate::fault::Fault;
 use crate::find::Installation;
 use crate::keeper::Keeper;
 use crate::options::{Durability, Options};

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 
 use crate::account::Account;
-use crate::error::Fault;
+use crate::fault::Fault;
 
 /// Only we and the account that runs Postgres may read the storage.
 const PRIVATE: u32 = 0o600;
