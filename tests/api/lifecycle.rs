@@ -199,7 +199,7 @@ async fn a_call_that_does_not_end_does_not_keep_the_service_from_ending() {
 
 /// Waits until a connection of the service waits for a lock.
 async fn waits(sql: &crm_testkit::Sql) {
-    eventually("a call waits for the lock", async || waiting_statements(&sql).await > 0).await;
+    eventually("a call waits for the lock", async || waiting_statements(sql).await > 0).await;
 }
 
 async fn connections(sql: &crm_testkit::Sql) -> i64 {

@@ -768,7 +768,7 @@ async fn is_looked_at(sql: &Sql, other: &Sql) -> bool {
     let mut looked = false;
     while !looked && began.elapsed() < Duration::from_millis(1_500) {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        looked = waiting_statements(&other).await > 0;
+        looked = waiting_statements(other).await > 0;
     }
     sql.run("COMMIT").await;
     looked

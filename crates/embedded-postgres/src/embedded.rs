@@ -18,7 +18,7 @@ pub struct Embedded {
     binaries: Installation,
     pub(crate) password: String,
     url: String,
-    options: Options,
+    user: String,
     place: Place,
 }
 
@@ -54,8 +54,8 @@ impl Embedded {
             ephemeral::remove(place.root());
         }
         let (server, binaries, password) = started?;
-        let url = options.url(&password, server.port, &options.database);
-        Ok(Self { server, binaries, password, url, options: options.clone(), place })
+        let url = url((&options.user, &password), server.port, &options.database);
+        Ok(Self { server, binaries, password, url, user: options.user.clone(), place })
     }
 
     fn start_in(place: &Place, options: &Options) -> Result<(Server, Installation, String), Fault> {
@@ -96,7 +96,7 @@ impl Embedded {
     /// The URL of another database of this server; its name must need no escaping in a URL.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
-        self.options.url(&self.password, self.server.port, database)
+        url((&self.user, &self.password), self.server.port, database)
     }
 
     /// The version of Postgres, such as `18.4`.
@@ -153,5 +153,9 @@ impl Drop for Embedded {
 /// If the password cannot be read, for example by a user other than the one who runs the server.
 pub fn url_of_held(options: &Options, path: &Path, port: u16) -> Result<String, Error> {
     let password = storage::read_password(path).map_err(|fault| Error::new(fault, options))?;
-    Ok(options.url(&password.unwrap_or_default(), port, &options.database))
+    Ok(url((&options.user, &password.unwrap_or_default()), port, &options.database))
+}
+
+fn url((user, password): (&str, &str), port: u16, database: &str) -> String {
+    format!("postgres://{user}:{password}@127.0.0.1:{port}/{database}")
 }

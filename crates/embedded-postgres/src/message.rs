@@ -34,8 +34,7 @@ fn wrong(fault: &Fault, terms: &Terms) -> String {
             path.display()
         ),
         Fault::NoAccount => {
-            "Postgres does not run as root, and there is no account `postgres` or `nobody` to run \
-                             it as"
+            "Postgres does not run as root, and there is no account `postgres` or `nobody` to run it as"
                 .to_owned()
         }
         Fault::NotWritable { path, .. } => {

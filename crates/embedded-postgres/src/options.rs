@@ -100,10 +100,6 @@ impl Options {
             Some((what, name)) => Err(Fault::Name { what, name: name.clone() }),
         }
     }
-
-    pub(crate) fn url(&self, password: &str, port: u16, database: &str) -> String {
-        format!("postgres://{}:{password}@127.0.0.1:{port}/{database}", self.user)
-    }
 }
 
 /// The directory of a program's data if none is given.
