@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::auth::{AuthConfig, Surroundings};
-use crate::db::{PoolLimits, embedded};
+use crate::db::{PoolLimits, own};
 use crate::rpc::size::MAX_RESOURCE_BYTES;
 use crate::settings::milliseconds;
 
@@ -161,7 +161,7 @@ pub struct DatabaseConfig {
     pub read_database_url: Option<String>,
 
     /// Directory of the service's own Postgres.
-    #[arg(long, env = "CRM_DATA_DIR", default_value_os_t = embedded::default_data_dir(), value_name = "DIR")]
+    #[arg(long, env = "CRM_DATA_DIR", default_value_os_t = own::default_data_dir(), value_name = "DIR")]
     pub data_dir: PathBuf,
 
     /// Keep nothing: the service's own Postgres uses a temporary directory.

@@ -25,7 +25,6 @@ use crate::conversations::feed::Feed;
 use crate::conversations::{self, Conversations};
 use crate::customers::Customers;
 use crate::dashboard::Dashboard;
-use crate::db::embedded::EmbeddedError;
 use crate::db::migrate::{self, MigrateError};
 use crate::db::standby::{Looks, Standby};
 use crate::db::{self, ConnectError, Db, Target, pooler, walls};
@@ -98,7 +97,7 @@ pub enum ServeError {
     },
     /// The service's own Postgres does not run.
     #[error(transparent)]
-    Embedded(#[from] EmbeddedError),
+    Embedded(#[from] embedded_postgres::Error),
     /// DATABASE_URL is invalid.
     #[error(transparent)]
     Target(#[from] ConnectError),

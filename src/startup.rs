@@ -7,6 +7,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use embedded_postgres::{Durability, Embedded, Fault, Storage};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,8 +19,7 @@ use crate::config::{ClientAuth, Config, DatabaseConfig, MigrateConfig, RecountCo
 use crate::connection::{Listener, Tls};
 use crate::customers;
 use crate::db::citus::Distributed;
-use crate::db::embedded::{self, Durability, Embedded, EmbeddedError, Storage};
-use crate::db::{Target, migrate};
+use crate::db::{Target, migrate, own};
 use crate::metrics::{self, Metrics};
 use crate::server::{self, Database, ServeError};
 use crate::traces::{self, Exporting};
@@ -264,18 +264,7 @@ async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), S
     if let Some(url) = &config.database_url {
         return Ok((Target::parse(url)?, None));
     }
-    let options = embedded::Options {
-        storage: if config.ephemeral {
-            Storage::Ephemeral(std::env::temp_dir())
-        } else {
-            Storage::Persistent(config.data_dir.clone())
-        },
-        bin_dir: config.postgres_bin_dir.clone(),
-        // Temporary data need not survive a crash of the machine, and without durability Postgres starts in a third
-        // of the time.
-        durability: if config.ephemeral { Durability::Off } else { Durability::Full },
-        max_connections: config.database_connections.saturating_add(SPARE_CONNECTIONS),
-    };
+    let options = own_options(config);
     let started = tokio::task::spawn_blocking(move || Embedded::start(&options)).await;
     let embedded = started.map_err(|panic| ServeError::Database {
         place: "this machine".to_owned(),
@@ -287,10 +276,31 @@ async fn locate(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), S
 /// As [`locate`], or the own database of a service that runs on the same data directory.
 async fn join(config: &DatabaseConfig) -> Result<(Target, Option<Embedded>), ServeError> {
     match locate(config).await {
-        Err(ServeError::Embedded(EmbeddedError::Held { path, port: Some(port), .. })) => {
-            Ok((Target::parse(&embedded::url_of_held(&path, port)?)?, None))
-        }
+        Err(ServeError::Embedded(error)) => match error.fault() {
+            Fault::Held { path, port: Some(port), .. } => {
+                let url = embedded_postgres::url_of_held(&own_options(config), path, *port)?;
+                Ok((Target::parse(&url)?, None))
+            }
+            _ => Err(error.into()),
+        },
         located => located,
+    }
+}
+
+/// The options of the service's own Postgres.
+fn own_options(config: &DatabaseConfig) -> embedded_postgres::Options {
+    let storage = if config.ephemeral {
+        Storage::Ephemeral(std::env::temp_dir())
+    } else {
+        Storage::Persistent(config.data_dir.clone())
+    };
+    embedded_postgres::Options {
+        bin_dir: config.postgres_bin_dir.clone(),
+        // Temporary data need not survive a crash of the machine, and without durability Postgres starts in a third
+        // of the time.
+        durability: if config.ephemeral { Durability::Off } else { Durability::Full },
+        max_connections: config.database_connections.saturating_add(SPARE_CONNECTIONS),
+        ..own::options(storage)
     }
 }
 

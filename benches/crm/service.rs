@@ -8,10 +8,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crm_backend::auth::api_keys::{self, NewKey, Secret};
-use crm_backend::db::Target;
-use crm_backend::db::embedded::{self, Durability, Embedded, Storage};
+use crm_backend::db::{Target, own};
 use crm_backend::identity::{Scopes, Tenants};
 use crm_backend::pb::AccessScope;
+use embedded_postgres::{Embedded, Storage};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -53,11 +53,10 @@ impl Database {
             .map_err(|error| {
                 format!("there is no place for a database in {}: {error}", options.directory.display())
             })?;
-        let embedded = Embedded::start(&embedded::Options {
-            storage: Storage::Persistent(place.path().join("data")),
+        let embedded = Embedded::start(&embedded_postgres::Options {
             bin_dir: options.postgres_bin_dir.clone(),
-            durability: Durability::Full,
             max_connections: MAX_CONNECTIONS,
+            ..own::options(Storage::Persistent(place.path().join("data")))
         })?;
         eprintln!("Postgres {} of {}", embedded.version(), embedded.bin_dir().display());
         Ok(Self { embedded, place })

@@ -9,7 +9,6 @@
 //! run creates a new tenant, unless one is given.
 
 mod month;
-mod random;
 mod words;
 
 use std::fmt;
@@ -25,6 +24,7 @@ use crm_backend::pb::campaign_service_client::CampaignServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
 use crm_backend::pb::engagement_service_client::EngagementServiceClient;
+use crm_testkit::Random;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::service::{Interceptor, interceptor::InterceptedService};
@@ -33,7 +33,6 @@ use tonic::{Request, Status};
 use uuid::Uuid;
 
 use month::{Talk, wire};
-use random::Random;
 
 /// The number of calls at the same time: far below what a server allows on one connection.
 const CALLS: usize = 16;

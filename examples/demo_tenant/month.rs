@@ -5,9 +5,9 @@ use crm_backend::pb;
 use crm_backend::pb::{
     CampaignEventKind, ConversationOutcome, CustomerStatus, EntryPoint, InterestKind, MessageRole, Modality,
 };
+use crm_testkit::Random;
 use prost_types::{Duration, Timestamp};
 
-use crate::random::Random;
 use crate::words::{
     CITIES, CONTACTS, FIRST, INDUSTRIES, MATTERS, MODELS, Matter, OUTCOMES, PRODUCTS, SECOND, SOURCES,
 };
@@ -57,12 +57,12 @@ pub(crate) fn customers(random: &mut Random, count: usize) -> Vec<pb::CreateCust
             ];
             let customer = pb::Customer {
                 business_name: format!("{first} {second}"),
-                contact_name: (*random.one(CONTACTS)).to_owned(),
+                contact_name: (*random.choose(CONTACTS)).to_owned(),
                 email: format!("contact{number}@example.com"),
-                city: (*random.one(CITIES)).to_owned(),
-                industry_category: (*random.one(INDUSTRIES)).to_owned(),
-                source: (*random.one(SOURCES)).to_owned(),
-                status: (*random.one(&status)).into(),
+                city: (*random.choose(CITIES)).to_owned(),
+                industry_category: (*random.choose(INDUSTRIES)).to_owned(),
+                source: (*random.choose(SOURCES)).to_owned(),
+                status: (*random.choose(&status)).into(),
                 tags: if random.percent(30) { vec!["vip".to_owned()] } else { Vec::new() },
                 ..Default::default()
             };
@@ -73,7 +73,7 @@ pub(crate) fn customers(random: &mut Random, count: usize) -> Vec<pb::CreateCust
 
 /// Returns a conversation of the last `days`.
 pub(crate) fn talk(random: &mut Random, now: DateTime<Utc>, days: u64) -> Talk {
-    let matter = random.one(MATTERS);
+    let matter = random.choose(MATTERS);
     let buys = random.percent(28);
     let bought: Vec<_> = match buys {
         true => (0..random.between(1, 3))
@@ -88,10 +88,10 @@ pub(crate) fn talk(random: &mut Random, now: DateTime<Utc>, days: u64) -> Talk {
     let total = cents(&bought);
     Talk {
         start: moment(random, now, days),
-        place: *random.one(PLACES),
+        place: *random.choose(PLACES),
         matter,
-        model: *random.one(MODELS),
-        outcome: if buys { ConversationOutcome::Purchased } else { *random.one(OUTCOMES) },
+        model: *random.choose(MODELS),
+        outcome: if buys { ConversationOutcome::Purchased } else { *random.choose(OUTCOMES) },
         refunded: (buys && random.percent(8)).then(|| if random.percent(50) { total } else { total / 2 }),
         bought,
     }

@@ -185,5 +185,4 @@ fn nobody(names: &[String]) -> Error {
 }
 
 #[cfg(test)]
-#[path = "certificates/tests.rs"]
 mod tests;

@@ -296,5 +296,4 @@ fn refuse(what_to_do: &str) -> Check {
 }
 
 #[cfg(test)]
-#[path = "config/tests.rs"]
 mod tests;

@@ -10,9 +10,6 @@ mod stream;
 mod tls;
 
 #[cfg(test)]
-#[path = "../../tests/process/certificates.rs"]
-mod certificates;
-#[cfg(test)]
 mod tests;
 
 use std::io;

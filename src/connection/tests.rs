@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use clap::Parser;
+use crm_testkit::certificates::{Ca, Files};
 use http::{Request, Response};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -18,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
-use super::certificates::{Ca, Files};
 use super::{Listener, PeerCertificate, Tls, serve};
 use crate::config::{Cli, Command};
 use crate::metrics::Metrics;
@@ -53,7 +53,7 @@ async fn call_twice(listener: std::net::SocketAddr, config: ClientConfig) {
 #[tokio::test]
 async fn every_request_has_the_certificate_of_its_connection() {
     let directory = tempfile::tempdir().expect("a directory");
-    let ca = Ca::new();
+    let ca = Ca::generate();
     let files = Files::write(directory.path(), &ca, NAME);
     let config = TlsConfig {
         tls_cert: Some(files.certificate),

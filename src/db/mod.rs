@@ -4,7 +4,6 @@ pub mod citus;
 mod commits;
 pub mod connect;
 pub mod each;
-pub mod embedded;
 pub mod fitted;
 pub mod health;
 pub mod json;
@@ -14,6 +13,7 @@ pub mod listing;
 pub mod literal;
 pub mod migrate;
 pub mod order;
+pub mod own;
 mod pool;
 pub mod pooler;
 #[expect(missing_docs, reason = "generated; the comments in the database are its documentation")]

@@ -7,13 +7,13 @@ use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb::{
     AuditOutcome, ErrorReason, ListAuditEventsRequest, ResourceType, UpdateCustomerRequest,
 };
+use crm_testkit::Sql;
 use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 use tonic::Code;
 use uuid::Uuid;
 
 use crate::idempotency::{mutations, ready_for};
 use crate::support::customers::{named, repeatable};
-use crate::support::postgres::Sql;
 use crate::support::raw::{CONTRACT, call, call_bytes, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, micros};

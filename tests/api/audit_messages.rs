@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crm_backend::pb::{AuditEvent, AuditOutcome, CreateMessageRequest, MessageStatus};
+use crm_testkit::Sql;
 use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::conversations::{delta, message, start};
-use crate::support::postgres::Sql;
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, micros};
 
 const ADD: &str = "crm.v1.ConversationService/AddMessage";

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crm_backend::live::bus::{Bus, MAX_PAYLOAD, PostgresBus, Signal, Topic};
 use crm_backend::metrics::Metrics;
+use crm_testkit::Sql;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::support::postgres::{Database, Sql};
+use crate::support::postgres::Database;
 use crate::support::{PATIENCE, eventually, soon};
 
 /// The connections of listening buses.

@@ -1,9 +1,9 @@
 //! Parallel events and assignments of the same customers, and the same events from many clients.
 
 use crm_backend::pb::{CampaignEvent, CampaignEventKind};
+use crm_testkit::{Random, Sql};
 
 use crate::support::campaigns::{Outcome, event};
-use crate::support::postgres::Sql;
 use crate::support::sql::multiply_customers;
 use crate::support::{Crm, Tenant, at_once};
 
@@ -19,22 +19,6 @@ const KINDS: [CampaignEventKind; 7] = [
     CampaignEventKind::Replied,
     CampaignEventKind::Converted,
 ];
-
-/// Pseudorandom numbers, always the same.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).expect("it fits") % end
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
-    }
-}
 
 /// Creates this many customers of a tenant.
 async fn customers(tenant: &Tenant, sql: &Sql, count: u32) -> Vec<String> {
@@ -62,12 +46,12 @@ async fn an_event_and_an_assignment_never_miss_each_other() {
         let tenant = if client.is_multiple_of(2) { tenant.clone() } else { tenant.through(&replica) };
         let (ids, campaign) = (ids.clone(), campaign.clone());
         async move {
-            let mut numbers = Numbers(client as u64);
+            let mut random = Random::new(client as u64);
             for batch in 0..25 {
                 let events: Vec<CampaignEvent> = (0..20)
                     .map(|number| {
                         let id = format!("{client} {batch} {number}");
-                        event(&id, &ids[numbers.below(ids.len())], KINDS[numbers.below(KINDS.len())])
+                        event(&id, random.choose::<String>(&ids), *random.choose(&KINDS))
                     })
                     .collect();
                 let results = tenant.record(&campaign, &events).await.expect("recorded");
@@ -112,7 +96,7 @@ async fn the_same_events_from_many_sides_in_any_order_are_recorded_once() {
         let tenant = if client.is_multiple_of(2) { tenant.clone() } else { tenant.through(&replica) };
         let (mut events, campaign) = (events.clone(), campaign.clone());
         async move {
-            Numbers(client as u64).shuffle(&mut events);
+            Random::new(client as u64).shuffle(&mut events);
             let mut new = 0;
             for batch in events.chunks(70) {
                 let results = tenant.record(&campaign, batch).await.expect("recorded");

@@ -69,7 +69,7 @@ impl Large {
 }
 
 /// Adds five events for every customer of a campaign, with one conversion overall.
-async fn fill(sql: &crate::support::postgres::Sql, campaign: &str) {
+async fn fill(sql: &crm_testkit::Sql, campaign: &str) {
     sql.run(&format!(
         "INSERT INTO campaign_events (tenant_id, id, campaign_id, event_id, customer_id, kind, occurred_at,
              has_occurred_at)
@@ -89,7 +89,7 @@ async fn fill(sql: &crate::support::postgres::Sql, campaign: &str) {
 }
 
 /// Adds `copies` of a campaign, each a millisecond younger.
-async fn multiply_campaigns(sql: &crate::support::postgres::Sql, campaign: &str, copies: u32) {
+async fn multiply_campaigns(sql: &crm_testkit::Sql, campaign: &str, copies: u32) {
     sql.run(&format!(
         "INSERT INTO campaigns SELECT copy.* FROM campaigns c, generate_series(1, {copies}) n,
          LATERAL jsonb_populate_record(c, jsonb_build_object(

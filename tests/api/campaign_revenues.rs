@@ -3,10 +3,10 @@
 use crm_backend::pb::{
     Campaign, CampaignAttribution, CampaignEventKind, GetCampaignPerformanceRequest, Money, PurchaseRevenue,
 };
+use crm_testkit::Sql;
 
 use crate::campaign_performance::{customers, of, record};
 use crate::support::campaigns::{at, event_at};
-use crate::support::postgres::Sql;
 use crate::support::{Crm, Tenant};
 
 use CampaignEventKind::{Clicked, Converted, Opened, Replied, Sent};

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crm_backend::db::migrate;
+use crm_testkit::{Row, Sql};
 
 use crate::support::Crm;
 use crate::support::citus::Citus;
-use crate::support::postgres::{Database, Row, Sql};
+use crate::support::postgres::Database;
 
 /// Tables of the whole service, which no tenant can read.
 const SHARED: [&str; 3] = ["__diesel_schema_migrations", "api_keys", "service_keys"];

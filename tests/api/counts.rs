@@ -4,10 +4,11 @@ use clap::Parser;
 use crm_backend::config::{Cli, Command};
 use crm_backend::pb::{Customer, CustomerStatus};
 use crm_backend::startup;
+use crm_testkit::Sql;
 use tonic::Code;
 
 use crate::support::customers::named;
-use crate::support::postgres::{Database, Sql};
+use crate::support::postgres::{Database, waiting_statements};
 use crate::support::{Crm, Refusal, Settings, at_once, begin, eventually};
 
 /// Returns the values whose stored number differs from the real one.
@@ -89,7 +90,7 @@ async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
         async move { tenant.create(request).await }
     });
     let observer = crm.sql().await;
-    eventually("the new customer waits", async || observer.waiting().await == 1).await;
+    eventually("the new customer waits", async || waiting_statements(&observer).await == 1).await;
     let updates = of_shards.into_iter().flatten().map(|id| {
         let tenant = tenant.clone();
         let wanted = Customer {
@@ -101,7 +102,7 @@ async fn a_slug_that_is_taken_at_the_same_time_costs_no_deadlock() {
         async move { tenant.update(wanted, &["slug", "status"]).await }
     });
     let updates = begin(at_once(updates.collect::<Vec<_>>()));
-    eventually("the others wait for its slug", async || observer.waiting().await == 17).await;
+    eventually("the others wait for its slug", async || waiting_statements(&observer).await == 17).await;
     holder.run("COMMIT").await;
     create.end().await.expect("it was first");
     for outcome in updates.end().await {

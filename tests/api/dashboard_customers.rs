@@ -6,10 +6,10 @@ use crm_backend::pb::{
     Conversation, ConversationEnvironment, Customer, CustomerStatus, DashboardCount,
     GetCustomerStatisticsRequest, GetCustomerStatisticsResponse, GrowthPeriod,
 };
+use crm_testkit::Sql;
 
 use crate::support::campaigns::at;
 use crate::support::customers::named;
-use crate::support::postgres::Sql;
 use crate::support::{Crm, Refusal, Tenant};
 
 /// Returns values with their counts.

@@ -5,10 +5,11 @@ use crm_backend::pb::{
     ConversionFunnel, EntryPoint, FunnelGrouping, FunnelStep, GetConversionFunnelRequest,
     GetConversionFunnelResponse, dashboard_rows::List,
 };
+use crm_testkit::Random;
 use prost_types::{Duration, Timestamp};
 use uuid::Uuid;
 
-use crate::support::funnel::{Dice, EPOCH, Event, Question, Reached, campaigns, follow, insert_all};
+use crate::support::funnel::{EPOCH, Event, Question, Reached, campaigns, follow, insert_all};
 use crate::support::{Crm, Refusal, Tenant};
 
 /// All steps.
@@ -69,9 +70,9 @@ fn check_rates(funnel: &ConversionFunnel) {
 }
 
 /// Returns steps in random order.
-fn steps(dice: &mut Dice) -> Vec<FunnelStep> {
+fn steps(dice: &mut Random) -> Vec<FunnelStep> {
     let mut left = STEPS.to_vec();
-    let count = 2 + dice.roll(5);
+    let count = 2 + dice.below(5);
     let mut steps = Vec::new();
     for _ in 0..count {
         let step = dice.pick(&left);
@@ -82,7 +83,7 @@ fn steps(dice: &mut Dice) -> Vec<FunnelStep> {
 }
 
 /// Creates a tenant with events of some customers.
-async fn eventful(crm: &Crm, tenant: &Tenant, dice: &mut Dice) -> (Vec<Event>, Vec<Uuid>) {
+async fn eventful(crm: &Crm, tenant: &Tenant, dice: &mut Random) -> (Vec<Event>, Vec<Uuid>) {
     let sql = crm.sql().await;
     let mut customers = Vec::new();
     for _ in 0..12 {
@@ -98,17 +99,17 @@ async fn eventful(crm: &Crm, tenant: &Tenant, dice: &mut Dice) -> (Vec<Event>, V
 async fn customers_come_as_far_as_whoever_follows_them_one_by_one_sees() {
     let crm = Crm::start().await;
     let other = crm.tenant();
-    eventful(&crm, &other, &mut Dice(99)).await;
+    eventful(&crm, &other, &mut Random::new(99)).await;
     let mut reached_all = 0;
     for seed in 0..4 {
-        let mut dice = Dice(seed);
+        let mut dice = Random::new(seed);
         let tenant = crm.tenant();
         let (events, campaigns) = eventful(&crm, &tenant, &mut dice).await;
         for _ in 0..30 {
-            let from = i64::try_from(dice.roll(SECONDS)).expect("few");
-            let length = 1 + i64::try_from(dice.roll(SECONDS)).expect("few");
-            let campaign = (dice.roll(4) == 0).then(|| dice.pick(&campaigns));
-            let entry_points = match dice.roll(5) {
+            let from = i64::try_from(dice.below(SECONDS)).expect("few");
+            let length = 1 + i64::try_from(dice.below(SECONDS)).expect("few");
+            let campaign = (dice.below(4) == 0).then(|| dice.pick(&campaigns));
+            let entry_points = match dice.below(5) {
                 0 => vec![EntryPoint::Email],
                 1 => vec![EntryPoint::Email, EntryPoint::Whatsapp],
                 _ => Vec::new(),
@@ -118,7 +119,7 @@ async fn customers_come_as_far_as_whoever_follows_them_one_by_one_sees() {
             {
                 let question = Question {
                     window: (from, from + length),
-                    max_seconds: 1 + i64::try_from(dice.roll(40)).expect("few"),
+                    max_seconds: 1 + i64::try_from(dice.below(40)).expect("few"),
                     steps: steps(&mut dice),
                     grouping,
                     campaign,

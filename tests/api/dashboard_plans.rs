@@ -4,11 +4,11 @@ use crm_backend::pb::{
     AiMetadata, GetConversationStatisticsRequest, GetConversionFunnelRequest, GetCustomerStatisticsRequest,
     ListConversationsRequest, Message,
 };
+use crm_testkit::Sql;
 use prost_types::Timestamp;
 
 use crate::plans::hold;
 use crate::support::conversations::message;
-use crate::support::postgres::Sql;
 use crate::support::sql::{multiply_conversations, multiply_customers, settle};
 use crate::support::{Crm, Tenant};
 

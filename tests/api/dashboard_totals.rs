@@ -9,6 +9,7 @@ use crm_backend::pb::{
     EndConversationRequest, EntryPoint, GetCampaignPerformanceRequest, ListConversationsRequest, Message,
     MessageRole, Modality, Objection, ObjectionKind, ObjectionStatus, Presenter, Sentiment, SentimentLabel,
 };
+use crm_testkit::Random;
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};
 
@@ -16,7 +17,6 @@ use crate::campaign_performance::rows_agree;
 use crate::support::campaigns::{Outcome, event, refusal};
 use crate::support::conversations::message;
 use crate::support::customers::named;
-use crate::support::funnel::Dice;
 use crate::support::recount::{bare, recount};
 use crate::support::{Crm, Tenant, at_once};
 
@@ -42,7 +42,7 @@ impl Shared {
         list.lock().unwrap_or_else(PoisonError::into_inner).push(id);
     }
 
-    fn any(list: &Mutex<Vec<String>>, dice: &mut Dice) -> Option<String> {
+    fn any(list: &Mutex<Vec<String>>, dice: &mut Random) -> Option<String> {
         let list = list.lock().unwrap_or_else(PoisonError::into_inner);
         // Mostly the latest ones, so that all clients use them at the same time.
         let newest = &list[list.len().saturating_sub(200)..];
@@ -62,25 +62,25 @@ fn harmless(error: &Status) {
 const LAST_WORD: i32 = 99;
 
 /// One of all words of an enum, but for the one that says nothing.
-fn word<E: TryFrom<i32> + Into<i32>>(dice: &mut Dice) -> i32 {
+fn word<E: TryFrom<i32> + Into<i32>>(dice: &mut Random) -> i32 {
     let words: Vec<i32> =
         (1..=LAST_WORD).filter_map(|number| E::try_from(number).ok()).map(Into::into).collect();
     dice.pick(&words)
 }
 
-fn texts(dice: &mut Dice, of: &[&str]) -> Vec<String> {
-    (0..dice.roll(4)).map(|_| dice.pick(of).to_owned()).collect()
+fn texts(dice: &mut Random, of: &[&str]) -> Vec<String> {
+    (0..dice.below(4)).map(|_| dice.pick(of).to_owned()).collect()
 }
 
-fn industry(dice: &mut Dice) -> String {
+fn industry(dice: &mut Random) -> String {
     dice.pick(&["", "food", "Food", "cars", "ships"]).to_owned()
 }
 
-fn source(dice: &mut Dice) -> String {
+fn source(dice: &mut Random) -> String {
     dice.pick(&["", "web", "fair", "friend"]).to_owned()
 }
 
-async fn create(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(), Status> {
+async fn create(tenant: &Tenant, shared: &Shared, dice: &mut Random) -> Result<(), Status> {
     let request = Customer {
         status: word::<CustomerStatus>(dice),
         industry_category: industry(dice),
@@ -91,7 +91,7 @@ async fn create(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(),
     Ok(())
 }
 
-async fn change(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Status> {
+async fn change(tenant: &Tenant, id: String, dice: &mut Random) -> Result<(), Status> {
     let wanted = Customer {
         id,
         status: word::<CustomerStatus>(dice),
@@ -103,13 +103,18 @@ async fn change(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Stat
     tenant.update(wanted, &[path]).await.map(drop)
 }
 
-async fn open(tenant: &Tenant, shared: &Shared, customer_id: String, dice: &mut Dice) -> Result<(), Status> {
-    let days_ago = i64::try_from(dice.roll(40)).expect("few");
+async fn open(
+    tenant: &Tenant,
+    shared: &Shared,
+    customer_id: String,
+    dice: &mut Random,
+) -> Result<(), Status> {
+    let days_ago = i64::try_from(dice.below(40)).expect("few");
     let start = chrono::Utc::now() - chrono::TimeDelta::days(days_ago);
     let id = dice.pick(&["", "bot", "ben"]).to_owned();
     let request = Conversation {
         customer_id,
-        entry_point: i32::try_from(dice.roll(19)).expect("few"),
+        entry_point: i32::try_from(dice.below(19)).expect("few"),
         modality: word::<Modality>(dice),
         environment: word::<ConversationEnvironment>(dice),
         presenter: Some(Presenter { id, ..Default::default() }),
@@ -120,34 +125,34 @@ async fn open(tenant: &Tenant, shared: &Shared, customer_id: String, dice: &mut 
     Ok(())
 }
 
-async fn say(tenant: &Tenant, id: &str, dice: &mut Dice) -> Result<(), Status> {
+async fn say(tenant: &Tenant, id: &str, dice: &mut Random) -> Result<(), Status> {
     // Half of them have no number of tokens.
-    let tokens = |dice: &mut Dice| i32::try_from(dice.roll(5_000)).ok().filter(|tokens| tokens % 2 == 0);
-    let micros = i32::try_from(dice.roll(1_000_000)).expect("less than a second");
+    let tokens = |dice: &mut Random| i32::try_from(dice.below(5_000)).ok().filter(|tokens| tokens % 2 == 0);
+    let micros = i32::try_from(dice.below(1_000_000)).expect("less than a second");
     let ai = AiMetadata {
         model: dice.pick(&["", "large", "small"]).to_owned(),
         prompt_tokens: tokens(dice),
         completion_tokens: tokens(dice),
         cached_tokens: tokens(dice),
-        response_duration: (dice.roll(3) > 0).then_some(Duration { seconds: 1, nanos: micros * 1_000 }),
+        response_duration: (dice.below(3) > 0).then_some(Duration { seconds: 1, nanos: micros * 1_000 }),
         ..Default::default()
     };
-    let key = format!("{:x}", dice.roll(u64::MAX));
-    let message = match dice.roll(2) {
+    let key = format!("{:x}", dice.below(u64::MAX));
+    let message = match dice.below(2) {
         0 => message(&key, "Hello?"),
         _ => Message { role: MessageRole::Assistant.into(), ai: Some(ai), ..message(&key, "Yes.") },
     };
     tenant.add(id, message).await.map(drop)
 }
 
-async fn analyse(tenant: &Tenant, conversation_id: String, dice: &mut Dice) -> Result<(), Status> {
-    let objections = (0..dice.roll(4)).map(|_| Objection {
+async fn analyse(tenant: &Tenant, conversation_id: String, dice: &mut Random) -> Result<(), Status> {
+    let objections = (0..dice.below(4)).map(|_| Objection {
         kind: word::<ObjectionKind>(dice),
         status: word::<ObjectionStatus>(dice),
         evidence: String::new(),
     });
     let objections = objections.collect();
-    let label = i32::try_from(dice.roll(7)).expect("few");
+    let label = i32::try_from(dice.below(7)).expect("few");
     let request = ConversationAnalysis {
         conversation_id,
         topics: texts(dice, &["price", "Price", "PRICE", "Größe", "größe", "delivery"]),
@@ -161,9 +166,9 @@ async fn analyse(tenant: &Tenant, conversation_id: String, dice: &mut Dice) -> R
     tenant.analyse(request).await.map(drop)
 }
 
-async fn move_on(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Status> {
-    let outcome = if dice.roll(13) == 0 { 0 } else { word::<ConversationOutcome>(dice) };
-    if dice.roll(3) == 0 {
+async fn move_on(tenant: &Tenant, id: String, dice: &mut Random) -> Result<(), Status> {
+    let outcome = if dice.below(13) == 0 { 0 } else { word::<ConversationOutcome>(dice) };
+    if dice.below(3) == 0 {
         let status = dice.pick(&[ConversationStatus::Ended, ConversationStatus::Abandoned]);
         let request = EndConversationRequest { id, status: status.into(), outcome, ..Default::default() };
         return tenant.end(request).await.map(drop);
@@ -181,11 +186,16 @@ async fn move_on(tenant: &Tenant, id: String, dice: &mut Dice) -> Result<(), Sta
 }
 
 /// Records an event between a campaign and a customer, sometimes with an existing id.
-async fn react(tenant: &Tenant, campaign_id: &str, customer_id: &str, dice: &mut Dice) -> Result<(), Status> {
-    if dice.roll(4) == 0 {
+async fn react(
+    tenant: &Tenant,
+    campaign_id: &str,
+    customer_id: &str,
+    dice: &mut Random,
+) -> Result<(), Status> {
+    if dice.below(4) == 0 {
         return tenant.assign(campaign_id, &[customer_id]).await.map(drop);
     }
-    let event_id = dice.roll(OPERATIONS).to_string();
+    let event_id = dice.below(OPERATIONS).to_string();
     let kind = word::<CampaignEventKind>(dice);
     let reaction = CampaignEvent { kind, ..event(&event_id, customer_id, Default::default()) };
     let results = tenant.record(campaign_id, &[reaction]).await?;
@@ -193,8 +203,8 @@ async fn react(tenant: &Tenant, campaign_id: &str, customer_id: &str, dice: &mut
 }
 
 /// Runs one operation of a client.
-async fn operate(tenant: &Tenant, shared: &Shared, dice: &mut Dice) -> Result<(), Status> {
-    let roll = dice.roll(24);
+async fn operate(tenant: &Tenant, shared: &Shared, dice: &mut Random) -> Result<(), Status> {
+    let roll = dice.below(24);
     let customer = Shared::any(&shared.customers, dice);
     let talk = Shared::any(&shared.talks, dice);
     match (roll, customer, talk) {
@@ -277,7 +287,7 @@ async fn totals_are_those_of_a_recount_after_many_changes_at_once() {
     for seed in 0..CLIENTS {
         let (tenant, shared) = (tenant.clone(), Arc::clone(&shared));
         clients.spawn(async move {
-            let mut dice = Dice(seed);
+            let mut dice = Random::new(seed);
             for _ in 0..OPERATIONS / CLIENTS {
                 if let Err(error) = operate(&tenant, &shared, &mut dice).await {
                     harmless(&error);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crm_backend::pb::{AccessCost, Conversation, ListConversationsRequest};
 use crm_backend::rpc::method::Method;
+use crm_testkit::Sql;
 use futures_util::FutureExt;
 use prost_reflect::MethodDescriptor;
 use tokio::task::JoinSet;
@@ -12,7 +13,7 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use crate::support::conversations::{Stream, message};
-use crate::support::postgres::Sql;
+use crate::support::postgres::waiting_statements;
 use crate::support::raw::{call, path, rpcs};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Settings, Tenant, eventually, soon};
@@ -60,7 +61,7 @@ async fn talks(tenant: &Tenant, count: usize) -> Vec<Conversation> {
 /// Waits until this many statements wait for a lock.
 async fn waiting(crm: &Crm, count: i64) {
     let sql = crm.sql().await;
-    eventually("statements wait", async || sql.waiting().await >= count).await;
+    eventually("statements wait", async || waiting_statements(&sql).await >= count).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use crm_backend::pb::{
     CampaignEventKind, Conversation, CreateCustomerRequest, ListConsentsRequest, ListConversationsRequest,
     ListPendingQuestionsRequest,
 };
+use crm_testkit::Sql;
 use prost::Message;
 use prost_reflect::MethodDescriptor;
 use tonic::Code;
@@ -17,7 +18,6 @@ use crate::support::conversations::message;
 use crate::support::customers::{creation, named, repeatable};
 use crate::support::engagement::{back, viewed};
 use crate::support::faqs::about_message;
-use crate::support::postgres::Sql;
 use crate::support::raw::{call, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, Tenant};

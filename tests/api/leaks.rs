@@ -5,12 +5,12 @@ use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb::{
     BrandVoice, BusinessContext, ContentPreferences, Conversation, ConversationAnalysis, Customer, ExternalId,
 };
+use crm_testkit::{Ended, Scratch, Server};
 use prost::Message;
 use prost_reflect::{Kind, MethodDescriptor, ReflectMessage, Value};
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-use crate::harness::{Ended, Scratch, Server};
 use crate::support::conversations::{delta, finish, message, start};
 use crate::support::customers::named;
 use crate::support::fields::{fields, plant};
@@ -152,7 +152,7 @@ async fn every_fault(tenant: &Tenant, conversation_id: &str) {
 
 /// Returns the program's log of all this.
 async fn log(format: &str) -> Ended {
-    let (scratch, database) = (Scratch::new(), Database::create().await);
+    let (scratch, database) = (Scratch::of(env!("CARGO_BIN_EXE_crm-backend")), Database::create().await);
     misfortune::prepare(&database.nodes().await).await;
     let url = database.url();
     let filter = "trace,tokio_postgres=trace,tokio_postgres::query=trace";

@@ -12,6 +12,7 @@ use tonic_types::StatusExt;
 
 use crate::support::conversations::message;
 use crate::support::customers::named;
+use crate::support::postgres::waiting_statements;
 use crate::support::{Crm, PATIENCE, Refusal, Settings, eventually, soon};
 
 const SERVICES: [&str; 9] = [
@@ -197,11 +198,11 @@ async fn a_call_that_does_not_end_does_not_keep_the_service_from_ending() {
 }
 
 /// Waits until a connection of the service waits for a lock.
-async fn waits(sql: &crate::support::postgres::Sql) {
-    eventually("a call waits for the lock", async || sql.waiting().await > 0).await;
+async fn waits(sql: &crm_testkit::Sql) {
+    eventually("a call waits for the lock", async || waiting_statements(sql).await > 0).await;
 }
 
-async fn connections(sql: &crate::support::postgres::Sql) -> i64 {
+async fn connections(sql: &crm_testkit::Sql) -> i64 {
     sql.number(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
          AND application_name = 'crm-backend'",

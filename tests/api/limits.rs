@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crm_backend::pb::Customer;
+use crm_testkit::Sql;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use crate::support::customers::named;
 use crate::support::http2::{Http2, begun};
-use crate::support::postgres::Sql;
+use crate::support::postgres::waiting_statements;
 use crate::support::watch::BEGINNING;
 use crate::support::{Crm, Refusal, Settings, Tenant, at_once, eventually, soon};
 
@@ -52,7 +53,7 @@ impl Stuck {
     async fn are(&self, crm: &Crm, count: usize) {
         let count = i64::try_from(count).expect("a few");
         let sql = crm.sql().await;
-        eventually("calls wait for the customer", async || sql.waiting().await >= count).await;
+        eventually("calls wait for the customer", async || waiting_statements(&sql).await >= count).await;
     }
 
     /// Lets them end, and checks that they do.

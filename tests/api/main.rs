@@ -4,9 +4,6 @@
 //! database. Test names are sentences that state what is true.
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests say what they expect by failing")]
 
-#[expect(dead_code, reason = "the tests of the process use the rest of it")]
-#[path = "../process/harness.rs"]
-mod harness;
 mod support;
 
 mod add_message;

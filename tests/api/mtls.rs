@@ -6,11 +6,11 @@ use crm_backend::auth::Authenticator;
 use crm_backend::config::{ClientAuth, TlsConfig};
 use crm_backend::connection::Tls;
 use crm_backend::pb::{AccessScope, AuditOutcome};
+use crm_testkit::certificates::{Ca, Files};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::Code;
 
-use crate::support::certificates::{Ca, Files};
 use crate::support::credentials::{self, bounds};
 use crate::support::customers::named;
 use crate::support::dial::{Dialer, NAME};
@@ -30,7 +30,7 @@ struct Mutual {
 impl Mutual {
     async fn start(principals: &Value) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let ca = Ca::new();
+        let ca = Ca::generate();
         let files = Files::write(directory.path(), &ca, NAME);
         let tls = TlsConfig {
             tls_cert: Some(files.certificate),

@@ -4,9 +4,9 @@ use crm_backend::pb::{
     ListPendingQuestionsRequest, NextPendingQuestionsRequest, PendingQuestion,
     PendingQuestionStatus as Status, Priority, QuestionTiming,
 };
+use crm_testkit::Sql;
 
 use crate::plans::hold;
-use crate::support::postgres::Sql;
 use crate::support::questions::{about, lapse, question};
 use crate::support::sql::{multiply_conversations, settle};
 use crate::support::{Crm, Tenant};

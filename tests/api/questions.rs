@@ -9,6 +9,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
+use crate::support::postgres::waiting_statements;
 use crate::support::questions::{about, is_about, lapse, question};
 use crate::support::{Crm, Refusal, STALE_ETAG, at_once, begin, eventually};
 
@@ -203,7 +204,7 @@ async fn a_lapsed_question_that_is_deleted_meanwhile_makes_way_too() {
         let (tenant, request) = (tenant.clone(), about(&customer, "email"));
         async move { tenant.create_question(request).await }
     });
-    eventually("it has found the lapsed one", async || observer.waiting().await == 1).await;
+    eventually("it has found the lapsed one", async || waiting_statements(&observer).await == 1).await;
     holder.run("COMMIT").await;
     let (question, existing) = create.end().await.expect("no question is in its way");
     assert!(!existing && question.id != lapsed);

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use crm_backend::pb::Customer;
+use crm_testkit::Sql;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::misfortune::{self, CANARY};
-use crate::support::postgres::{Database, Sql};
+use crate::support::postgres::Database;
 use crate::support::{Crm, Refusal, Settings, Tenant, eventually};
 
 const AWAY: (Code, &str) = (Code::Unavailable, "DATABASE_UNAVAILABLE");

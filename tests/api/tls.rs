@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use crm_backend::config::{ClientAuth, Limits, TlsConfig};
 use crm_backend::connection::Tls;
+use crm_testkit::certificates::{Ca, Files};
 use rustls::ClientConfig;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::certificates::{Ca, Files};
 use crate::support::dial::{Dialer, NAME};
 use crate::support::{Crm, PATIENCE, Settings, Tenant, soon};
 
@@ -34,7 +34,7 @@ impl Secure {
 
     async fn with(client_auth: Option<ClientAuth>, limits: fn(&mut Limits)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let ca = Ca::new();
+        let ca = Ca::generate();
         let files = Files::write(directory.path(), &ca, NAME);
         let tls = Arc::new(load(&files, client_auth));
         let settings = Settings { limits, tls: Some(Arc::clone(&tls)), ..Settings::default() };
@@ -90,7 +90,7 @@ async fn where_a_certificate_is_required_nobody_gets_in_without_a_good_one() {
     tenant.customer("Zoe").await;
     let error = secure.refusal(secure.ca.client(None)).await;
     assert!(error.to_string().contains("CertificateRequired"), "{error}");
-    let forged = Ca::new().sign("agent.example");
+    let forged = Ca::generate().sign("agent.example");
     let error = secure.refusal(secure.ca.client(Some(&forged))).await;
     // The alert with the reason.
     assert!(error.to_string().contains("received fatal alert"), "{error}");
@@ -103,7 +103,7 @@ async fn where_a_certificate_is_optional_a_bad_one_is_still_refused() {
     let trusted = secure.ca.sign("agent.example");
     secure.tenant(secure.ca.client(Some(&trusted))).await.customer("Zoe").await;
     secure.tenant(secure.ca.client(None)).await.customer("Zoe").await;
-    let forged = Ca::new().sign("agent.example");
+    let forged = Ca::generate().sign("agent.example");
     secure.refusal(secure.ca.client(Some(&forged))).await;
 }
 
@@ -111,7 +111,7 @@ async fn where_a_certificate_is_optional_a_bad_one_is_still_refused() {
 async fn a_client_that_does_not_know_the_ca_goes_and_no_other_notices() {
     let secure = Secure::start(None).await;
     let tenant = secure.tenant(secure.ca.client(None)).await;
-    let stranger = Ca::new().client(None);
+    let stranger = Ca::generate().client(None);
     Dialer::tls(secure.address(), stranger).dial().await.expect_err("it does not trust the server");
     tenant.customer("Zoe").await;
 }
@@ -169,7 +169,7 @@ async fn new_files_are_for_new_connections_and_bad_ones_for_none() {
     assert!(error.contains("--tls-key") && error.contains("server.key"), "{error}");
     secure.tenant(secure.ca.client(Some(&old_identity))).await.customer("As it was").await;
 
-    let new = Ca::new();
+    let new = Ca::generate();
     secure.files.renew(&new, NAME);
     secure.tls.reload().expect("good files");
     let old_ca = std::mem::replace(&mut secure.ca, new);

@@ -8,11 +8,12 @@ use crm_backend::pb::{
     AiMetadata, Conversation, ConversationStatus, CreateMessageRequest, EndConversationRequest, Message,
     MessageAction, MessageStatus, WatchConversationRequest,
 };
+use crm_testkit::Sql;
 use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::conversations::{message, restart};
-use crate::support::postgres::Sql;
+use crate::support::postgres::waiting_statements;
 use crate::support::samples::analysis;
 use crate::support::sql::columns;
 use crate::support::watch::{BEGINNING, Watch};
@@ -767,7 +768,7 @@ async fn is_looked_at(sql: &Sql, other: &Sql) -> bool {
     let mut looked = false;
     while !looked && began.elapsed() < Duration::from_millis(1_500) {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        looked = other.waiting().await > 0;
+        looked = waiting_statements(other).await > 0;
     }
     sql.run("COMMIT").await;
     looked

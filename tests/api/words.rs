@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{Campaign, CampaignEventKind, ContactChannel, Conversation, Customer};
+use crm_testkit::Sql;
 use prost_reflect::{MethodDescriptor, Value};
 use tonic::Code;
 
 use crate::isolation::everything;
 use crate::support::campaigns::{event, planned};
-use crate::support::postgres::{Database, Sql};
+use crate::support::postgres::Database;
 use crate::support::raw::{CONTRACT, call, rpcs};
 use crate::support::samples::{request, whole_list};
 use crate::support::watch::BEGINNING;

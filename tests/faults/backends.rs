@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crm_backend::db::Target;
+use crm_testkit::{meter, within};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool, Double, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::client::{PAUSE, within};
-use super::meter;
+use super::client::PAUSE;
 
 /// The processes of this database, except the one that asks.
 const OURS: &str = "FROM pg_stat_activity WHERE datname = current_database() \

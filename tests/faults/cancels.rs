@@ -3,14 +3,15 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use crm_testkit::cluster::Database;
+use crm_testkit::within;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::backends::Operator;
-use super::client::{Client, PAUSE, is_passing, within};
-use super::cluster::Database;
+use super::client::{Client, PAUSE, is_passing};
 use super::proxy::Proxy;
 use super::run::{Run, Scenario};
 use super::service::Service;

@@ -4,13 +4,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crm_testkit::Random;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::client::{Client, is_passing};
-use super::random::Random;
 use super::workload::Place;
 
 /// The policy's pause after a first failure; it doubles with each further failure.

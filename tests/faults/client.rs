@@ -1,6 +1,5 @@
 //! A connection of one tenant, on which calls may fail.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use crm_backend::pb;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_testkit::within;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
@@ -20,7 +20,6 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use uuid::Uuid;
 
-use super::harness::LIMIT;
 use super::log::Copy;
 
 /// How long a client waits before a retry: short, so that the service is measured.
@@ -41,11 +40,6 @@ const AHEAD: usize = 16;
 
 /// The maximum number of messages of a page.
 const PAGE: i32 = 500;
-
-/// Returns the result of `future`, within a time limit.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, future).await.expect("an answer in time")
-}
 
 /// Sends the tenant with every call.
 #[derive(Clone)]

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crm_backend::pb;
+use crm_testkit::cluster::Database;
+use crm_testkit::{Scratch, within};
 use uuid::Uuid;
 
-use super::client::{Client, within};
-use super::cluster::Database;
-use super::harness::Scratch;
+use super::client::Client;
 use super::run::{Run, Scenario};
+use super::scratch;
 use super::service::{Service, Setup};
 use super::stage::{Cast, Play};
 
@@ -107,7 +108,7 @@ async fn jump(mut run: Run) {
         run.say(&"not measured: this is not Linux");
         return;
     }
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let (library, shift) = (compile(&scratch), Shift::new(&scratch));
     let database = Database::new().await;
     let service = Service::launch(setup(&database.url(), &library, &shift));

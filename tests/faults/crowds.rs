@@ -8,14 +8,14 @@ use std::time::Instant;
 use crm_backend::pb;
 use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
+use crm_testkit::Random;
+use crm_testkit::cluster::Database;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::client::Client;
-use super::cluster::Database;
 use super::log::{Ack, Entry, Event, Log, Meant, Request, Subject};
-use super::random::Random;
 use super::run::{Run, Scenario};
 use super::service::Service;
 use super::stage::{self, Cast, Play, verdict};

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use crm_testkit::cluster::Database;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::Code;
 use uuid::Uuid;
 
 use super::client::{Client, PAUSE};
-use super::cluster::Database;
 use super::proxy::{Mode, Proxy};
 use super::run::{Run, Scenario};
 use super::service::Service;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crm_testkit::cluster::Database;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -9,11 +10,10 @@ use uuid::Uuid;
 
 use super::backends::Operator;
 use super::client::{Client, PAUSE};
-use super::cluster::Database;
-use super::harness::Scratch;
 use super::kills::{READY_IN_TESTS, durable_postgres};
 use super::proxy::{Mode, Proxy};
 use super::run::{Run, Scenario};
+use super::scratch;
 use super::service::{Service, Setup};
 use super::stage::{Cast, Play};
 
@@ -115,7 +115,7 @@ pub(crate) const TERMINATED: Scenario = Scenario {
 
 /// Postgres ends all connections, again and again; then Postgres is restarted as often.
 async fn terminate(mut run: Run) {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let mut postgres = durable_postgres(&scratch);
     let proxy = Proxy::start(([127, 0, 0, 1], postgres.port()).into()).await;
     let service = Service::launch(setup(&proxy.url(postgres.url())));

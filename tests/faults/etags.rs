@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crm_testkit::cluster::Database;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::client::{Client, PAUSE, is_passing};
-use super::cluster::Database;
 use super::run::{Run, Scenario};
 use super::service::Service;
 

@@ -4,17 +4,17 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use crm_testkit::Scrape;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::clerks::Clerks;
 use super::client::{Client, PAUSE};
-use super::harness::Scratch;
 use super::kills::{READY_IN_TESTS, durable_postgres, heals, kill_postgres};
 use super::proxy::{Mode, Proxy};
 use super::run::{Run, Scenario, Size};
-use super::scrape::Scrape;
+use super::scratch;
 use super::service::{Service, Setup};
 use super::stage::{Cast, Play};
 use super::standby::{Admin, Standby};
@@ -66,7 +66,7 @@ async fn promote(mut run: Run) {
     let rounds = run.size.pick(1, 5);
     let mut slowest = Duration::ZERO;
     for _ in 0..rounds {
-        let scratch = Scratch::new();
+        let scratch = scratch();
         let primary = durable_postgres(&scratch);
         let standby = Standby::of(&primary, &scratch).await;
         standby.synchronize(&primary).await;
@@ -110,7 +110,7 @@ async fn silence_the_host(mut run: Run) {
     let rounds = run.size.pick(1, 3);
     let (mut slowest, mut started) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..rounds {
-        let scratch = Scratch::new();
+        let scratch = scratch();
         let primary = durable_postgres(&scratch);
         let standby = Standby::of(&primary, &scratch).await;
         standby.synchronize(&primary).await;
@@ -164,7 +164,7 @@ pub(crate) const LOST_STANDBY: Scenario = Scenario {
 };
 
 async fn lose_the_standby(run: Run) {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let primary = durable_postgres(&scratch);
     let mut standby = Standby::of(&primary, &scratch).await;
     standby.synchronize(&primary).await;

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crm_backend::db::embedded::{Durability, Embedded, Options, Storage};
+use crm_testkit::cluster::{self, Database};
+use crm_testkit::{Scratch, meter};
+use embedded_postgres::{Embedded, Options, Storage};
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::Code;
 use uuid::Uuid;
 
 use super::clerks::Clerks;
 use super::client::{Client, PAUSE};
-use super::cluster::Database;
-use super::harness::Scratch;
-use super::meter;
 use super::proxy::Proxy;
 use super::run::{Run, Scenario};
+use super::scratch;
 use super::service::Service;
 use super::stage::{Cast, Play};
 
@@ -67,10 +67,8 @@ async fn a_killed_server_loses_nothing() {
 /// Starts a Postgres for one test, which waits for the disk.
 pub(crate) fn durable_postgres(scratch: &Scratch) -> Embedded {
     let options = Options {
-        storage: Storage::Persistent(scratch.path("postgres")),
-        bin_dir: None,
-        durability: Durability::Full,
         max_connections: CONNECTIONS,
+        ..cluster::options(Storage::Persistent(scratch.path("postgres")))
     };
     Embedded::start(&options).expect("a Postgres")
 }
@@ -105,7 +103,7 @@ pub(crate) const POSTGRES: Scenario = Scenario {
 };
 
 async fn kill_all_of_postgres(mut run: Run) {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let mut postgres = durable_postgres(&scratch);
     // Postgres gets another port after its restart, which the service must not see.
     let proxy = Proxy::start(([127, 0, 0, 1], postgres.port()).into()).await;
@@ -155,7 +153,7 @@ pub(crate) const BOTH: Scenario = Scenario {
 };
 
 async fn kill_both(mut run: Run) {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let mut postgres = durable_postgres(&scratch);
     let proxy = Proxy::start(([127, 0, 0, 1], postgres.port()).into()).await;
     let mut service = Service::start(&proxy.url(postgres.url()));

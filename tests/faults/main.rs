@@ -9,24 +9,12 @@
     reason = "what helps a test fails it in the same way; clippy knows only the functions of tests themselves"
 )]
 
-#[expect(dead_code, reason = "the tests of the process use the rest of it")]
-#[path = "../process/cluster.rs"]
-mod cluster;
-#[expect(dead_code, reason = "the tests of the process use the rest of it")]
-#[path = "../process/harness.rs"]
-mod harness;
-#[expect(dead_code, reason = "the tests of the process use the rest of it")]
-#[path = "../process/scrape.rs"]
-mod scrape;
-
 mod backends;
 mod checker;
 mod clerks;
 mod client;
 mod log;
-mod meter;
 mod proxy;
-mod random;
 mod run;
 mod sentries;
 mod service;
@@ -51,3 +39,10 @@ mod restarts;
 mod silences;
 mod stops;
 mod versions;
+
+use crm_testkit::Scratch;
+
+/// The directories of one test of the program.
+fn scratch() -> Scratch {
+    Scratch::of(env!("CARGO_BIN_EXE_crm-backend"))
+}

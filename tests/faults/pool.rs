@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crm_testkit::cluster::Database;
+use crm_testkit::within;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -9,8 +11,7 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::backends::Operator;
-use super::client::{Client, PAUSE, within};
-use super::cluster::Database;
+use super::client::{Client, PAUSE};
 use super::run::{Run, Scenario};
 use super::service::{Service, Setup};
 

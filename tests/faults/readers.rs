@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use crm_backend::pb;
 use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
+use crm_testkit::cluster::Database;
+use crm_testkit::meter::{self, mebibytes};
 use rustix::process::Pid;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::client::{Adding, Client};
-use super::cluster::Database;
 use super::log::{Entry, Event, Log, Meant, Request, Subject, Watched};
-use super::meter::{self, mebibytes};
 use super::run::{Run, Scenario};
 use super::service::Service;
 use super::stage::{Cast, Play, read, verdict};

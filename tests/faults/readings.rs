@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
 use crm_backend::pb::{CreateCustomerRequest, Customer, ListCustomersRequest};
+use crm_testkit::{Scrape, within};
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
-use super::client::{Client, PAUSE, Tenanted, within};
-use super::harness::Scratch;
+use super::client::{Client, PAUSE, Tenanted};
 use super::kills::durable_postgres;
 use super::proxy::{Mode, Proxy};
-use super::scrape::Scrape;
+use super::scratch;
 use super::service::{Service, Setup};
 use super::standby::{Admin, Standby};
 
@@ -64,7 +64,7 @@ impl Reader {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_be_old_is_read_at_the_standby_and_ones_own_writes_are_never_missed() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let primary = durable_postgres(&scratch);
     let mut standby = Standby::of(&primary, &scratch).await;
     let host = Proxy::start(standby.address()).await;

@@ -1,9 +1,9 @@
 //! Replicas that are restarted one after the other, as in a deployment.
 
+use crm_testkit::cluster::Database;
 use tokio::sync::watch;
 
 use super::clerks::Clerks;
-use super::cluster::Database;
 use super::run::{Run, Scenario};
 use super::service::Service;
 use super::stage::{Cast, Play};

@@ -5,7 +5,10 @@ use std::io::Write;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use super::random::{self, Random};
+use crm_testkit::Random;
+
+/// The variable with the seed of a run, to repeat a failed run.
+const SEED: &str = "CRM_FAULTS_SEED";
 
 /// The size of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,10 +71,10 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn begin(scenario: &Scenario, size: Size) -> Self {
-        let seed = random::seed();
+        let seed = seed();
         let name = scenario.name;
         let run = Self { name, seed, size, random: Random::new(seed), told: Told::default() };
-        run.print(&format_args!("begins with CRM_FAULTS_SEED={seed}"));
+        run.print(&format_args!("begins with {SEED}={seed}"));
         run
     }
 
@@ -94,5 +97,14 @@ impl Run {
             Size::Short => println!("{line}"),
             Size::Long => writeln!(std::io::stderr(), "{line}").expect("standard error"),
         }
+    }
+}
+
+/// Returns the seed of this run: the requested one, or a new one.
+fn seed() -> u64 {
+    match std::env::var(SEED) {
+        Ok(text) => text.trim().parse().unwrap_or_else(|_| panic!("{SEED} is a whole number")),
+        // Short enough to be typed.
+        Err(_) => u64::from(uuid::Uuid::new_v4().as_fields().0),
     }
 }

@@ -5,16 +5,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crm_testkit::{Ended, Program, Scratch, Server, command_of};
 use rustix::process::Pid;
 use tokio::sync::watch;
 
-use super::harness::{Ended, PROGRAM, Program, Scratch, Server, command_of};
+use super::scratch;
 use super::workload::Place;
 
 /// How a program is started.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
-    program: PathBuf,
+    /// `None` for this build's program.
+    program: Option<PathBuf>,
     arguments: Vec<String>,
     environment: Vec<(&'static str, OsString)>,
 }
@@ -23,7 +25,7 @@ impl Setup {
     /// This build's program, on this database.
     pub(crate) fn of(url: &str) -> Self {
         let arguments = vec!["--database-url".to_owned(), url.to_owned()];
-        Self { program: PROGRAM.into(), arguments, environment: Vec::new() }
+        Self { program: None, arguments, environment: Vec::new() }
     }
 
     pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
@@ -38,7 +40,7 @@ impl Setup {
 
     /// Another program, with the same settings.
     pub(crate) fn program(mut self, program: &Path) -> Self {
-        self.program = program.to_owned();
+        self.program = Some(program.to_owned());
         self
     }
 
@@ -47,7 +49,8 @@ impl Setup {
             .into_iter()
             .chain(self.arguments.iter().map(String::as_str))
             .collect();
-        let mut command = command_of(&self.program, scratch, &arguments);
+        let program = self.program.as_deref().unwrap_or(scratch.program());
+        let mut command = command_of(program, scratch, &arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Server::of(Program::spawn(command))
     }
@@ -67,7 +70,7 @@ impl Service {
     }
 
     pub(crate) fn launch(setup: Setup) -> Self {
-        let scratch = Scratch::new();
+        let scratch = scratch();
         let server = setup.start(&scratch);
         let place = watch::Sender::new(server.address);
         Self { scratch, setup, server: Some(server), place }

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use crm_testkit::cluster::Database;
+
 use super::backends::Operator;
-use super::cluster::Database;
 use super::proxy::Proxy;
 use super::run::{Run, Scenario};
 use super::sentries::Sentries;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crm_testkit::Random;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -11,7 +12,6 @@ use uuid::Uuid;
 use super::checker::{self, Figures, Stored};
 use super::client::Client;
 use super::log::{Log, Watched};
-use super::random::Random;
 use super::watchers::{End, Watcher};
 use super::workload::{Place, Producer, Work};
 

@@ -7,13 +7,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crm_backend::db::embedded::Embedded;
+use crm_testkit::{Program, Scratch, eventually, within};
+use embedded_postgres::Embedded;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use super::client::{PAUSE, within};
-use super::harness::{Program, Scratch, eventually};
+use super::client::PAUSE;
 
 /// The name under which it follows.
 const NAME: &str = "standby";

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use crm_testkit::cluster::Database;
+use crm_testkit::within;
 use tonic::Streaming;
 use tonic_health::pb::HealthCheckResponse;
 use tonic_health::pb::health_check_response::ServingStatus;
 use uuid::Uuid;
 
 use super::clerks::Clerks;
-use super::client::{Client, within};
-use super::cluster::Database;
+use super::client::Client;
 use super::run::{Run, Scenario};
 use super::service::Service;
 use super::stage::{Cast, Play};

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crm_testkit::cluster::Database;
+use crm_testkit::within;
 use prost::Message;
 use tokio::sync::watch;
 use tonic::client::Grpc;
@@ -10,8 +12,7 @@ use uuid::Uuid;
 
 use super::backends::Operator;
 use super::clerks::Clerks;
-use super::client::{Client, within};
-use super::cluster::Database;
+use super::client::Client;
 use super::run::{Run, Scenario};
 use super::service::{Service, Setup};
 use super::stage::{Cast, Play};

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use crm_backend::pb;
 use crm_backend::pb::MessageStatus;
+use crm_testkit::Random;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::client::{Client, PAUSE};
 use super::log::{Entry, Event, Log, Meant, Subject};
-use super::random::Random;
 use job::{Job, Kind};
 
 /// The characters of a usual text, of a text in pieces, and of a large one, which is rare.

@@ -6,10 +6,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use crm_testkit::cluster::Database;
+use crm_testkit::{Program, Scratch, eventually};
 use rustix::process::geteuid;
-
-use super::cluster::Database;
-use super::harness::{Program, Scratch, eventually};
 
 /// The variable that names a PgBouncer for tests.
 const VARIABLE: &str = "CRM_TEST_PGBOUNCER";

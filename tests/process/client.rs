@@ -1,7 +1,6 @@
 //! A client of one tenant, with the few calls that these tests need.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_testkit::within;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,18 +20,11 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use uuid::Uuid;
 
-use super::harness::LIMIT;
-
 /// How many requests a writer may be ahead of its stream; the rest of the pipeline is in HTTP/2.
 const AHEAD: usize = 16;
 
 /// The default of HTTP/2, and of most clients.
 const STREAM_WINDOW: u32 = 65_535;
-
-/// Returns the result of `future`, within a time limit.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, future).await.expect("an answer in time")
-}
 
 /// Sends the tenant with every call.
 #[derive(Clone)]

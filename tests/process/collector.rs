@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
+use crm_testkit::certificates::Identity;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -16,8 +17,6 @@ use tokio::task::JoinSet;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
-
-use super::certificates::Identity;
 
 /// The collector, which listens until this is dropped.
 pub(crate) struct Collector {

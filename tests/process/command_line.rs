@@ -2,8 +2,9 @@
 
 use clap::CommandFactory;
 use crm_backend::config::Cli;
+use crm_testkit::run;
 
-use super::harness::{Scratch, run};
+use super::scratch;
 
 /// Returns every setting of a command, as its flag and its variable.
 fn settings(command: &clap::Command) -> Vec<String> {
@@ -27,7 +28,7 @@ fn commands<'c>(command: &'c clap::Command, called: Vec<&'c str>) -> Vec<(&'c cl
 
 #[test]
 fn help_mentions_every_setting() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let cli = Cli::command();
     for (command, called) in commands(&cli, Vec::new()) {
         let arguments = [&called[..], &["--help"]].concat();
@@ -43,7 +44,7 @@ fn help_mentions_every_setting() {
 
 #[test]
 fn help_names_the_commands() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let help = run(&scratch, &["--help"]).stdout;
     for command in Cli::command().get_subcommands() {
         assert!(help.contains(&format!("\n  {} ", command.get_name())), "{help}");
@@ -52,17 +53,17 @@ fn help_names_the_commands() {
 
 #[test]
 fn help_never_shows_the_password_of_the_environment() {
-    let scratch = Scratch::new();
-    let mut command = super::harness::command(&scratch, &["--help"]);
+    let scratch = scratch();
+    let mut command = crm_testkit::command(&scratch, &["--help"]);
     command.env("DATABASE_URL", "postgres://crm:hunter2@db/crm");
-    let ended = super::harness::Program::spawn(command).wait();
+    let ended = crm_testkit::Program::spawn(command).wait();
     ended.succeeded();
     assert!(!ended.stdout.contains("hunter2"), "{}", ended.stdout);
 }
 
 #[test]
 fn the_version_is_that_of_the_package() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let ended = run(&scratch, &["--version"]);
     ended.succeeded();
     assert_eq!(ended.stdout, concat!("crm-backend ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -70,7 +71,7 @@ fn the_version_is_that_of_the_package() {
 
 #[test]
 fn what_is_no_setting_is_refused_with_the_usage() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     for arguments in
         [&["--port", "1"][..], &["--listen", "localhost"], &["migrate", "--listen", "127.0.0.1:1"]]
     {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crm_backend::db::Target;
+use crm_testkit::{LIMIT, Server, eventually, within};
 use diesel::QueryableByName;
 use diesel::sql_types::Integer;
 use diesel_async::RunQueryDsl;
@@ -13,8 +14,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::client::{Client, Writer, acks, within};
-use super::harness::{LIMIT, Scratch, Server, eventually};
+use super::client::{Client, Writer, acks};
+use super::scratch;
 
 /// Streams that write while the server is killed, each to a conversation of its own.
 const WRITERS: usize = 3;
@@ -34,7 +35,7 @@ const MANY_ROUNDS: usize = 200;
 /// Checks the acked messages over `rounds` kills of the server, and returns how long the slowest
 /// start after a kill took.
 async fn survives_kills_of_the_server(rounds: usize) -> Duration {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let tenant = uuid::Uuid::new_v4();
     let mut server = Server::start(&scratch);
     let mut postgres = vec![scratch.postgres()];
@@ -98,7 +99,7 @@ async fn nothing_acked_is_lost_or_doubled_over_many_kills_of_the_server() {
 #[cfg(target_os = "linux")]
 #[test]
 fn postgres_does_not_outlive_a_killed_server() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start(&scratch);
     let postgres = scratch.postgres();
     server.kill();
@@ -123,7 +124,7 @@ async fn health_becomes(client: &Client, status: ServingStatus) {
 /// All of Postgres is gone, and the service does not start another one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn when_postgres_is_killed_calls_are_unavailable_and_nothing_acked_is_lost() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let tenant = uuid::Uuid::new_v4();
     let mut server = Server::start(&scratch);
     let mut client = Client::connect_as(server.address, tenant).await;
@@ -189,7 +190,7 @@ async fn backends(url: &str) -> Vec<i32> {
 /// If a Postgres process is killed, all connections are lost; Postgres itself restarts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn when_postgres_restarts_the_service_heals_by_itself() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start(&scratch);
     let mut client = Client::connect(server.address).await;
     let mut writer = Writer::new(&mut client).await;

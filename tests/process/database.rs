@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use crm_backend::db::Target;
+use crm_testkit::cluster::{self, Database, as_user};
+use crm_testkit::{Ended, Program, Scratch, Server, command, eventually, run, within};
 use diesel_async::SimpleAsyncConnection;
 use tonic::Code;
 use uuid::Uuid;
 
-use super::client::{Client, within};
-use super::cluster::{self, Database, as_user};
-use super::harness::{Ended, Program, Scratch, Server, command, eventually, run};
+use super::client::Client;
+use super::scratch;
 
 /// Runs `migrate` with the URL in the environment, as in deployments.
 fn migrate(scratch: &Scratch, url: &str) -> Ended {
@@ -42,7 +43,7 @@ async fn keeps_tenants_apart(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn migrate_says_what_it_did_and_serve_works_after_it() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let ended = migrate(&scratch, &database.url());
     ended.succeeded();
@@ -67,7 +68,7 @@ async fn migrate_says_what_it_did_and_serve_works_after_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn replicas_that_start_together_on_an_empty_database_all_serve() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let url = database.url();
     let arguments = ["--listen", "127.0.0.1:0", "--database-url", &url];
@@ -86,7 +87,7 @@ async fn replicas_that_start_together_on_an_empty_database_all_serve() {
 
 #[test]
 fn migrate_makes_the_services_own_postgres_as_well() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let data_dir = scratch.data_dir();
     let ended = run(&scratch, &["migrate", "--data-dir", data_dir.to_str().expect("letters")]);
     ended.succeeded();
@@ -99,7 +100,7 @@ fn migrate_makes_the_services_own_postgres_as_well() {
 /// The command must not fail if its output is not read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn migrate_succeeds_when_nobody_reads_what_it_says() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let mut migrate = command(&scratch, &["migrate", "--database-url", &database.url()]);
     let mut child = migrate.spawn().expect("the program starts");
@@ -111,7 +112,7 @@ async fn migrate_succeeds_when_nobody_reads_what_it_says() {
 /// As in production: the owner of the database, without superuser rights.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_owner_without_superuser_rights_migrates_and_serves() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let cluster = cluster::own();
     cluster::execute(cluster.url(), "CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'secret'").await;
     cluster::execute(cluster.url(), "CREATE DATABASE owned OWNER owner").await;
@@ -125,7 +126,7 @@ async fn an_owner_without_superuser_rights_migrates_and_serves() {
 /// The same owner may not create roles, but was granted the one that it needs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_owner_who_was_given_the_role_migrates_and_serves() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let cluster = cluster::own();
     cluster::execute(cluster.url(), "CREATE ROLE owner LOGIN PASSWORD 'secret'").await;
     cluster::execute(cluster.url(), "CREATE DATABASE owned OWNER owner").await;
@@ -145,7 +146,7 @@ async fn an_owner_who_was_given_the_role_migrates_and_serves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_user_without_rights_is_told_which_it_needs() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let user = format!("poor_{}", Uuid::new_v4().simple());
     // The default of newer versions of Postgres.
@@ -169,7 +170,7 @@ async fn a_user_without_rights_is_told_which_it_needs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_database_that_does_not_exist_is_named() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let url = database.url().replace(database.name(), "nowhere");
     refusal(&scratch, &url).refused(&["/nowhere", "does not exist", "DATABASE_URL"]);
@@ -177,7 +178,7 @@ async fn a_database_that_does_not_exist_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_database_of_another_encoding_is_refused_with_what_to_do() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let latin = format!("{}_latin", database.name());
     database
@@ -193,7 +194,7 @@ async fn a_database_of_another_encoding_is_refused_with_what_to_do() {
 /// As in libpq and its documentation: `%20` is a space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn options_of_the_url_reach_postgres_as_they_were_written() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let url = |options: &str| format!("{}?sslmode=prefer&options={options}", database.url());
     migrate(&scratch, &url("-c%20lock_timeout%3D60s")).succeeded();
@@ -204,7 +205,7 @@ async fn options_of_the_url_reach_postgres_as_they_were_written() {
 /// sign.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn migrations_wait_for_their_turn_and_for_locks_and_say_so() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let table = "CREATE TABLE __diesel_schema_migrations \
                  (version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT now())";
@@ -233,7 +234,7 @@ async fn migrations_wait_for_their_turn_and_for_locks_and_say_so() {
 
 /// Breaks a wall of a migrated database, and expects a refusal that names it.
 async fn refuses_after(sql: &str, mentions: &[&str]) {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     migrate(&scratch, &database.url()).succeeded();
     database.execute(sql).await;
@@ -267,7 +268,7 @@ async fn a_table_whose_policy_lets_everything_through_is_not_served_from() {
 /// Roles belong to the whole cluster, so this test has a cluster of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_role_that_bypasses_the_policies_is_not_served_with() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let cluster = cluster::own();
     migrate(&scratch, cluster.url()).succeeded();
     for (sql, undo) in [("BYPASSRLS", "NOBYPASSRLS"), ("SUPERUSER", "NOSUPERUSER")]
@@ -282,7 +283,7 @@ async fn a_role_that_bypasses_the_policies_is_not_served_with() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn sslmode_is_obeyed_where_postgres_has_no_tls() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let url = |mode: &str| format!("{}?sslmode={mode}", database.url());
     for mode in ["require", "verify-ca", "verify-full"] {

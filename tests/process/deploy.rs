@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::harness::Scratch;
 use super::metrics::{Scraped, closed_sets, smoke};
+use super::scratch;
 
 const RULES: &str = include_str!("../../deploy/prometheus/rules.yaml");
 const DASHBOARD: &str = include_str!("../../deploy/grafana/crm.json");
@@ -59,7 +59,7 @@ fn without_groups(query: &str) -> String {
 async fn every_series_that_is_named_is_there_after_some_calls() {
     let queries = [rules(), panels()].concat();
     assert!(queries.len() > 50, "{} queries", queries.len());
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let scraped = Scraped::start(&scratch);
     smoke(scraped.server.address).await;
     let scrape = scraped.scrape();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crm_testkit::{LIMIT, Scratch, within};
 use tokio::task::JoinSet;
 use tokio_postgres::{Client as Sql, NoTls};
 use tonic::Code;
@@ -9,9 +10,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus::{self, NotServing, Serving};
 use tonic_health::pb::health_client::HealthClient;
 
-use super::client::{Client, within};
-use super::harness::{LIMIT, Scratch};
+use super::client::Client;
 use super::metrics::Scraped;
+use super::scratch;
 
 /// The time between two checks.
 const POLL: Duration = Duration::from_millis(50);
@@ -61,7 +62,7 @@ fn start(scratch: &Scratch, more: &[&str]) -> Scraped {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_pool_and_a_stuck_batch_are_told_apart_from_a_lost_database() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let long = "60000";
     let scraped = start(
         &scratch,
@@ -114,7 +115,7 @@ async fn a_full_pool_and_a_stuck_batch_are_told_apart_from_a_lost_database() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_waits_for_a_lost_standby_is_told() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let scraped = start(&scratch, &[]);
     let client = Client::connect(scraped.server.address).await;
     let mut tasks = JoinSet::new();
@@ -150,7 +151,7 @@ async fn a_commit_that_waits_for_a_lost_standby_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_ends_is_draining_as_long_as_calls_finish() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let scraped = start(&scratch, &[]);
     let client = Client::connect(scraped.server.address).await;
     let mut tasks = JoinSet::new();

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use crm_testkit::cluster::Database;
+use crm_testkit::{Ended, Scratch, Server, run, within};
 use tonic::{Code, Request};
 use uuid::Uuid;
 
-use super::client::within;
-use super::cluster::Database;
-use super::harness::{Ended, Scratch, Server, run};
+use super::scratch;
 
 /// The arguments that name the database of the keys.
 struct Place(Vec<String>);
@@ -115,21 +115,21 @@ async fn a_key_lives_and_ends_while_the_service_runs(place: &Place, scratch: &Sc
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn keys_are_made_and_revoked_in_the_services_own_postgres() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let place = Place::own(&scratch.data_dir());
     a_key_lives_and_ends_while_the_service_runs(&place, &scratch).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn keys_are_made_and_revoked_in_a_database_of_somebody_else() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     a_key_lives_and_ends_while_the_service_runs(&Place::of(&database), &scratch).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_key_grants_little_and_ends_unless_told_otherwise() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let place = Place::of(&database);
     let (_, id) = place.create(&scratch, &["--tenants", "*"]);
@@ -145,7 +145,7 @@ async fn a_key_grants_little_and_ends_unless_told_otherwise() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_is_no_key_is_refused_in_words() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let database = Database::new().await;
     let place = Place::of(&database);
     let unknown = Uuid::now_v7().to_string();

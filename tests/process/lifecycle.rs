@@ -1,11 +1,13 @@
 //! The program starts without settings, stops, and starts again.
 
+use crm_testkit::{Program, Server, command};
+
 use super::client::Client;
-use super::harness::{Program, Scratch, Server, command};
+use super::scratch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn data_is_kept_between_runs() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start(&scratch);
     let tenant = uuid::Uuid::new_v4();
     let customer = Client::connect_as(server.address, tenant).await.create_customer("Café Zoë").await;
@@ -26,7 +28,7 @@ async fn data_is_kept_between_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn ephemeral_keeps_nothing_and_leaves_no_directory() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let tenant = uuid::Uuid::new_v4();
     let server = Server::start_with(&scratch, &["--ephemeral"]);
     Client::connect_as(server.address, tenant).await.create_customer("Café Zoë").await;
@@ -44,7 +46,7 @@ async fn ephemeral_keeps_nothing_and_leaves_no_directory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_a_killed_ephemeral_run_left_is_removed_by_the_next() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     Server::start_with(&scratch, &["--ephemeral"]).kill();
     let left = scratch.leftovers();
     assert_eq!(left.len(), 1);
@@ -57,7 +59,7 @@ async fn what_a_killed_ephemeral_run_left_is_removed_by_the_next() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn settings_come_from_the_environment_as_well() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let mut command = command(&scratch, &[]);
     command.env("CRM_LISTEN", "127.0.0.1:0").env("CRM_EPHEMERAL", "true");
     command.env("CRM_LOG_FORMAT", "json");

@@ -1,11 +1,12 @@
 //! The log, as collectors read it: a JSON object per line, and one line for each call.
 
+use crm_testkit::{Ended, Server, within};
 use serde_json::Value;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
-use super::client::{Client, within};
-use super::harness::{Ended, Scratch, Server};
+use super::client::Client;
+use super::scratch;
 use crm_backend::pb::GetCustomerRequest;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -21,7 +22,7 @@ async fn get(client: &mut Client, traceparent: &str) {
 
 /// Makes three calls of a tenant, and ends the program.
 async fn calls(tenant: Uuid, arguments: &[&str]) -> Ended {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start_with(&scratch, &[&["--ephemeral"], arguments].concat());
     let mut client = Client::connect_as(server.address, tenant).await;
     client.create_customer("Café Zoë").await;

@@ -5,15 +5,8 @@
 )]
 
 mod bouncer;
-mod certificates;
 mod client;
-mod cluster;
 mod collector;
-mod harness;
-#[expect(dead_code, reason = "the tests of faults use the rest of it")]
-#[path = "../faults/meter.rs"]
-mod meter;
-mod scrape;
 
 mod command_line;
 mod crash;
@@ -32,3 +25,10 @@ mod shutdown;
 mod start_refused;
 mod tls;
 mod traces;
+
+use crm_testkit::Scratch;
+
+/// The directories of one test of the program.
+fn scratch() -> Scratch {
+    Scratch::of(env!("CARGO_BIN_EXE_crm-backend"))
+}

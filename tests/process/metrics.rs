@@ -8,13 +8,13 @@ use crm_backend::metrics::{
     Signals, SpanEnd, State, Use, WatchStart, Written,
 };
 use crm_backend::pb;
+use crm_testkit::{Scrape, Scratch, Server, eventually, run, within};
 use prost_reflect::DescriptorPool;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
-use super::client::{Client, message, within};
-use super::harness::{Scratch, Server, eventually, run};
-use super::scrape::Scrape;
+use super::client::{Client, message};
+use super::scratch;
 
 /// A serving program, and the address of its metrics.
 pub(crate) struct Scraped {
@@ -78,7 +78,7 @@ fn settled(scraped: &Scraped) -> Scrape {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_scrape_shows_what_clients_did() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let scraped = Scraped::start(&scratch);
     smoke(scraped.server.address).await;
     let customers = |method: &str, code: &str| {
@@ -213,7 +213,7 @@ async fn call_odd(address: SocketAddr, path: &str) -> Code {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_clients_make_up_is_no_label() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let scraped = Scraped::start(&scratch);
     let address = scraped.server.address;
     smoke(address).await;
@@ -255,7 +255,7 @@ async fn what_clients_make_up_is_no_label() {
 
 #[test]
 fn a_port_that_is_taken_is_named_and_no_postgres_is_made() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let data_dir = scratch.data_dir();

@@ -1,17 +1,17 @@
 //! Migrations, as an operator runs them: shown before they run, run past a pooler, and awaited.
 
 use crm_backend::db::Target;
+use crm_testkit::cluster::{Database, as_user, count};
+use crm_testkit::{Program, Server, command, eventually, run, within};
 use diesel_async::SimpleAsyncConnection;
 
-use super::client::within;
-use super::cluster::{Database, as_user, count};
-use super::harness::{Program, Scratch, Server, command, eventually, run};
+use super::scratch;
 
 const TABLES: &str = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_is_missing_is_told_by_the_exit_code_and_by_name_and_nothing_is_done() {
-    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let (scratch, database) = (scratch(), Database::new().await);
     let url = database.url();
     let ended = run(&scratch, &["migrate", "--check", "--database-url", &url]);
     assert_eq!(ended.status.code(), Some(3), "{}\n{}", ended.stdout, ended.stderr);
@@ -29,7 +29,7 @@ async fn what_is_missing_is_told_by_the_exit_code_and_by_name_and_nothing_is_don
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_sql_of_a_dry_run_brings_the_schema_up_to_date() {
-    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let (scratch, database) = (scratch(), Database::new().await);
     let url = database.url();
     let printed = run(&scratch, &["migrate", "--dry-run", "--database-url", &url]);
     printed.succeeded();
@@ -44,7 +44,7 @@ async fn the_sql_of_a_dry_run_brings_the_schema_up_to_date() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn migrations_go_through_a_url_of_their_own_if_there_is_something_to_do() {
-    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let (scratch, database) = (scratch(), Database::new().await);
     let (url, nowhere) = (database.url(), "postgres://crm@127.0.0.1:1/crm");
     let start = |migrations: &str| {
         let arguments =
@@ -65,7 +65,7 @@ async fn migrations_go_through_a_url_of_their_own_if_there_is_something_to_do() 
 /// A starting replica does not wait if no migration is missing, even if another process has the turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_start_waits_for_nobody_where_nothing_is_missing() {
-    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let (scratch, database) = (scratch(), Database::new().await);
     run(&scratch, &["migrate", "--database-url", &database.url()]).succeeded();
     let other = Target::parse(&database.url()).expect("a URL");
     let mut turn = within(other.open_bare()).await.expect("a connection");
@@ -77,7 +77,7 @@ async fn a_start_waits_for_nobody_where_nothing_is_missing() {
 /// A snapshot held during a slow migration would keep all tables from being vacuumed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn replicas_that_wait_for_migrations_say_so_hold_no_snapshot_and_all_serve_in_the_end() {
-    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let (scratch, database) = (scratch(), Database::new().await);
     let url = database.url();
     let other = Target::parse(&url).expect("a URL");
     let mut turn = within(other.open_bare()).await.expect("a connection");
@@ -103,7 +103,7 @@ async fn replicas_that_wait_for_migrations_say_so_hold_no_snapshot_and_all_serve
 /// If two distributions run at once, or one beside a migration, the second waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_distribution_waits_for_its_turn_and_says_so() {
-    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let (scratch, database) = (scratch(), Database::new().await);
     let url = database.url();
     run(&scratch, &["migrate", "--database-url", &url]).succeeded();
     let other = Target::parse(&url).expect("a URL");
@@ -121,7 +121,7 @@ async fn a_distribution_waits_for_its_turn_and_says_so() {
 /// Its first host accepts the connection and sends nothing, like a host without power.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_service_starts_with_the_second_host_if_the_first_is_silent() {
-    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let (scratch, database) = (scratch(), Database::new().await);
     let silent = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let silent = silent.local_addr().map(|address| (address.port(), silent)).expect("an address");
     let (user, password) = database.credentials();

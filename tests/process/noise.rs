@@ -6,12 +6,12 @@ mod frames;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crm_testkit::{Random, Server, meter, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::client::{Client, message, within};
-use super::harness::{Scratch, Server};
-use super::meter;
+use super::client::{Client, message};
+use super::scratch;
 use frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, call, call_headers, claimed, frame, literal, opening,
@@ -35,27 +35,12 @@ const RESETS: u32 = 600;
 const GET: &str = "/crm.v1.CustomerService/GetCustomer";
 const ADD: &str = "/crm.v1.ConversationService/AddMessage";
 
-/// Pseudorandom numbers, the same in every run (xorshift).
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        std::iter::repeat_with(|| self.next().to_be_bytes()).flatten().take(length).collect()
-    }
-
-    fn frame(&mut self) -> Vec<u8> {
-        let length = usize::try_from(self.next() % 64).expect("a small number");
-        let [kind, flags, stream, ..] = self.next().to_be_bytes();
-        let payload = self.bytes(length);
-        frame(kind % 12, flags, u32::from(stream % 8), &payload)
-    }
+/// A frame of any kind, with any bytes.
+fn any_frame(random: &mut Random) -> Vec<u8> {
+    let length = random.within(0..64);
+    let [kind, flags, stream, ..] = random.number().to_be_bytes();
+    let payload = random.bytes(length);
+    frame(kind % 12, flags, u32::from(stream % 8), &payload)
 }
 
 /// Calls whose bodies are not requests, each on a stream of its own.
@@ -113,7 +98,7 @@ fn chatter() -> Vec<u8> {
 }
 
 /// One connection's bytes for every kind of noise.
-fn noises(noise: &mut Noise) -> Vec<(&'static str, Vec<u8>)> {
+fn noises(noise: &mut Random) -> Vec<(&'static str, Vec<u8>)> {
     let after_opening = |frames: &[Vec<u8>]| [&[opening()], frames].concat().concat();
     vec![
         ("nothing", Vec::new()),
@@ -122,7 +107,7 @@ fn noises(noise: &mut Noise) -> Vec<(&'static str, Vec<u8>)> {
         ("the beginning of TLS", [&[0x16, 3, 1, 2, 0, 1][..], &noise.bytes(512)].concat()),
         ("half a preface", PREFACE[..12].to_vec()),
         ("a preface and random bytes", [PREFACE, &noise.bytes(4_096)].concat()),
-        ("random frames", after_opening(&(0..50).map(|_| noise.frame()).collect::<Vec<_>>())),
+        ("random frames", after_opening(&(0..50).map(|_| any_frame(noise)).collect::<Vec<_>>())),
         ("a frame of 16 MiB", after_opening(&[claimed(0x00ff_ffff, DATA, 0, 1, &noise.bytes(20_000))])),
         ("headers of 16 MiB", after_opening(&[claimed(0x00ff_ffff, HEADERS, END_HEADERS, 1, &[])])),
         ("headers that are no HPACK", after_opening(&[frame(HEADERS, END_HEADERS, 1, &noise.bytes(200))])),
@@ -183,7 +168,7 @@ async fn make(address: SocketAddr, bytes: Vec<u8>) {
 }
 
 /// Sends all kinds, with several connections at once.
-async fn round(address: SocketAddr, noise: &mut Noise) {
+async fn round(address: SocketAddr, noise: &mut Random) {
     for kind in 0..noises(noise).len() {
         let mut connections = tokio::task::JoinSet::new();
         for _ in 0..CONNECTIONS {
@@ -196,12 +181,12 @@ async fn round(address: SocketAddr, noise: &mut Noise) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn noise_of_any_kind_harms_nobody_else_and_costs_no_memory() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let mut server = Server::start_with(&scratch, &["--ephemeral"]);
     let mut client = Client::connect(server.address).await;
     let conversation_id = client.create_conversation().await;
     let (requests, mut responses) = client.add_messages().await.expect("a stream");
-    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let mut noise = Random::new(1);
     let mut before = None;
     for number in 0..=ROUNDS {
         round(server.address, &mut noise).await;

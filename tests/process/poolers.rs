@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use crm_backend::pb;
 use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::conversation_event::Event;
+use crm_testkit::cluster::{Database, count};
+use crm_testkit::{Program, Scratch, Server, command, run, within};
 use uuid::Uuid;
 
 use super::bouncer::Installation;
-use super::client::{Client, within};
-use super::cluster::{Database, count};
-use super::harness::{Program, Scratch, Server, command, run};
+use super::client::Client;
+use super::scratch;
 
 /// What docs/operations.md advises.
 const STATEMENTS: u16 = 500;
@@ -29,7 +30,7 @@ fn begin(url: &str, scratch: &Scratch) -> Program {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_start_at_once_and_serve_through_a_pooler_and_leave_nothing_on_its_sessions() {
     let Some(installation) = Installation::new() else { return };
-    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let (scratch, database) = (scratch(), Database::new().await);
     let bouncer = installation.start(&scratch, &database, STATEMENTS);
     // On an empty database, and again on one that is up to date.
     for _ in 0..2 {
@@ -62,7 +63,7 @@ async fn replicas_start_at_once_and_serve_through_a_pooler_and_leave_nothing_on_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn text_reaches_the_watchers_of_other_replicas_through_a_pooler_within_a_second() {
     let Some(installation) = Installation::new() else { return };
-    let (scratch, database) = (Scratch::new(), Database::new().await);
+    let (scratch, database) = (scratch(), Database::new().await);
     let bouncer = installation.start(&scratch, &database, STATEMENTS);
     let servers = [(); 2].map(|()| begin(bouncer.url(), &scratch)).map(Server::of);
     let tenant = Uuid::new_v4();
@@ -126,7 +127,7 @@ async fn text_reaches_the_watchers_of_other_replicas_through_a_pooler_within_a_s
 async fn a_pooler_that_forgets_prepared_statements_is_refused_with_what_to_set() {
     for (installation, statements) in [(Installation::old(), STATEMENTS), (Installation::new(), 0)] {
         let Some(installation) = installation else { continue };
-        let (scratch, database) = (Scratch::new(), Database::new().await);
+        let (scratch, database) = (scratch(), Database::new().await);
         let bouncer = installation.start(&scratch, &database, statements);
         let ended = run(&scratch, &["--listen", "127.0.0.1:0", "--database-url", bouncer.url()]);
         ended.refused(&["PgBouncer 1.21 or newer", "max_prepared_statements = 500"]);

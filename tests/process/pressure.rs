@@ -1,11 +1,13 @@
 //! Overload by one client does not affect another client.
 
+use crm_testkit::Server;
+
 use super::client::{Client, Unread};
-use super::harness::{Scratch, Server};
+use super::scratch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_stream_that_is_not_read_holds_up_no_other_call_of_its_connection() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start_with(&scratch, &["--ephemeral", "--drain", "300"]);
     let tenant = uuid::Uuid::new_v4();
     let mut client = Client::connect_as(server.address, tenant).await;

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crm_backend::pb::add_message_response::Result as Answer;
+use crm_testkit::{Ended, Program, Server, command, eventually, within};
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,8 +17,8 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
-use super::client::{Client, Unread, Writer, acks, message, within};
-use super::harness::{Ended, Program, Scratch, Server, command, eventually};
+use super::client::{Client, Unread, Writer, acks, message};
+use super::scratch;
 
 /// Far more than an end takes if no call delays it, and far less than the 20 s that calls may take
 /// to finish.
@@ -31,7 +32,7 @@ fn ended_soon(ended: &Ended) {
 
 /// Opens a stream that has got all its acks, and then stays idle.
 async fn idle_stream_is_told_to_go_away(stop: fn(Server) -> Ended) {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start_with(&scratch, &["--ephemeral"]);
     let mut client = Client::connect(server.address).await;
     let conversation_id = client.create_conversation().await;
@@ -93,7 +94,7 @@ async fn reflect(client: &Client) -> Streaming<ServerReflectionResponse> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_open_health_watch_does_not_hold_up_the_end() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start_with(&scratch, &["--ephemeral"]);
     let client = Client::connect(server.address).await;
     let mut statuses = watch_health(&client).await;
@@ -108,7 +109,7 @@ async fn an_open_health_watch_does_not_hold_up_the_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_open_reflection_stream_does_not_hold_up_the_end() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start_with(&scratch, &["--ephemeral"]);
     let client = Client::connect(server.address).await;
     let mut answers = reflect(&client).await;
@@ -119,7 +120,7 @@ async fn an_open_reflection_stream_does_not_hold_up_the_end() {
 
 #[test]
 fn a_connection_that_says_nothing_does_not_hold_up_the_end() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start_with(&scratch, &["--ephemeral"]);
     let silent = TcpStream::connect(server.address).expect("a connection");
     ended_soon(&server.terminate());
@@ -128,7 +129,7 @@ fn a_connection_that_says_nothing_does_not_hold_up_the_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_client_that_reads_nothing_holds_up_the_end_for_the_drain_time_at_most() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start_with(&scratch, &["--ephemeral", "--drain", "300"]);
     let tenant = uuid::Uuid::new_v4();
     let mut client = Client::connect_as(server.address, tenant).await;
@@ -143,7 +144,7 @@ async fn a_client_that_reads_nothing_holds_up_the_end_for_the_drain_time_at_most
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_second_signal_ends_what_waits_for_a_client() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start_with(&scratch, &["--ephemeral"]);
     let tenant = uuid::Uuid::new_v4();
     let mut client = Client::connect_as(server.address, tenant).await;
@@ -169,7 +170,7 @@ const ACKS: usize = 75;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn sigterm_under_load_loses_nothing_and_stores_nothing_unsaid() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start(&scratch);
     let tenant = uuid::Uuid::new_v4();
     let mut writers = JoinSet::new();
@@ -205,14 +206,14 @@ async fn sigterm_under_load_loses_nothing_and_stores_nothing_unsaid() {
 /// The program prints its address and installs the signal handler in two steps.
 #[test]
 fn sigterm_right_after_the_greeting_is_a_clean_end() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     Server::start_with(&scratch, &["--ephemeral"]).terminate().succeeded();
     assert!(scratch.leftovers().is_empty(), "{:?}", scratch.leftovers());
 }
 
 #[test]
 fn sigterm_during_the_start_leaves_no_process_and_no_half_made_data() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let data_dir = scratch.data_dir();
     let arguments = ["--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().expect("letters")];
     let program = Program::spawn(command(&scratch, &arguments));

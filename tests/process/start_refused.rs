@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use crm_testkit::{Program, Server, command, run};
+
 use super::client::Client;
-use super::harness::{Program, Scratch, Server, command, run};
+use super::scratch;
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path of letters")
@@ -14,7 +16,7 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn a_port_that_is_taken_is_named_and_no_postgres_is_made() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let ended = run(&scratch, &["--listen", &address, "--data-dir", text(&scratch.data_dir())]);
@@ -24,7 +26,7 @@ fn a_port_that_is_taken_is_named_and_no_postgres_is_made() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_address_that_others_reach_needs_consent() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     for address in ["0.0.0.0:0", "[::]:0"] {
         let ended = run(&scratch, &["--listen", address, "--data-dir", text(&scratch.data_dir())]);
         ended.refused(&[address, "--trust-tenant-header", "--listen 127.0.0.1"]);
@@ -40,7 +42,7 @@ async fn an_address_that_others_reach_needs_consent() {
 
 #[test]
 fn a_second_process_on_a_data_directory_is_told_of_the_first() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = Server::start(&scratch);
     let data_dir = scratch.data_dir();
     let first = server.program.pid().as_raw_pid().to_string();
@@ -54,7 +56,7 @@ fn a_second_process_on_a_data_directory_is_told_of_the_first() {
 
 #[test]
 fn a_data_directory_that_cannot_be_is_named() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let file = scratch.path("file");
     fs::write(&file, "no directory").expect("a file");
     for place in [file.clone(), file.join("below")] {
@@ -66,7 +68,7 @@ fn a_data_directory_that_cannot_be_is_named() {
 
 #[test]
 fn a_directory_without_postgres_is_named() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let empty = scratch.path("empty");
     fs::create_dir(&empty).expect("a directory");
     let ended = run(
@@ -88,7 +90,7 @@ const SECONDS: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_database_that_is_not_there_is_named_without_its_password() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     for command in [&["--listen", "127.0.0.1:0"][..], &["migrate"]] {
         let url = "postgres://crm:hunter2@127.0.0.1:1/crm";
         let ended = run(&scratch, &[command, &["--database-url", url]].concat());
@@ -101,7 +103,7 @@ fn a_database_that_is_not_there_is_named_without_its_password() {
 /// The host accepts connections and sends nothing, as behind a firewall or with a stopped process.
 #[test]
 fn a_database_that_says_nothing_is_given_up() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let place = silent.local_addr().expect("an address");
     let url = format!("postgres://crm@{place}/crm");
@@ -112,7 +114,7 @@ fn a_database_that_says_nothing_is_given_up() {
 
 #[test]
 fn nonsense_for_a_url_is_refused_with_an_example() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     for nonsense in ["", "crm", "hunter2@db", "mysql://db/crm", "postgres://hunter2@db:port/crm"] {
         let ended = run(&scratch, &["--listen", "127.0.0.1:0", "--database-url", nonsense]);
         let words = ended.refused(&["DATABASE_URL", "postgres://user:password@host:5432/database"]);
@@ -122,13 +124,13 @@ fn nonsense_for_a_url_is_refused_with_an_example() {
 
 #[test]
 fn nonsense_for_a_log_filter_is_refused() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     run(&scratch, &["--ephemeral", "--log", "loud=very"]).refused(&["loud=very", "--log info"]);
 }
 
 #[test]
 fn credentials_that_nobody_could_check_are_refused() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let set = scratch.path("keys.json");
     fs::write(&set, r#"{"keys": []}"#).expect("a file");
     let secret = scratch.path("secret");

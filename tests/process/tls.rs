@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use crm_testkit::certificates::{Ca, Files};
+use crm_testkit::{Server, eventually, run, within};
 use rustix::process::Signal;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::certificates::{Ca, Files};
-use super::client::within;
-use super::harness::{Scratch, Server, eventually, run};
+use super::scratch;
 
 /// The name of the server.
 const NAME: &str = "localhost";
@@ -29,8 +29,8 @@ async fn trusts(ca: &Ca, server: &Server) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_hangup_has_the_files_read_again() {
-    let scratch = Scratch::new();
-    let (old, new) = (Ca::new(), Ca::new());
+    let scratch = scratch();
+    let (old, new) = (Ca::generate(), Ca::generate());
     let files = Files::write(&scratch.path(""), &old, NAME);
     let arguments = ["--ephemeral", "--tls-cert", text(&files.certificate), "--tls-key", text(&files.key)];
     let mut server = Server::start_with(&scratch, &arguments);
@@ -54,7 +54,7 @@ async fn a_hangup_has_the_files_read_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_hangup_without_tls_is_survived() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let mut server = Server::start_with(&scratch, &["--ephemeral"]);
     assert_eq!(server.program.says("  TLS        "), "off: plain text");
     server.program.signal(Signal::HUP);
@@ -64,8 +64,8 @@ async fn a_hangup_without_tls_is_survived() {
 
 #[test]
 fn tls_that_cannot_be_is_refused_with_what_to_do() {
-    let scratch = Scratch::new();
-    let ca = Ca::new();
+    let scratch = scratch();
+    let ca = Ca::generate();
     let files = Files::write(&scratch.path(""), &ca, NAME);
     let other = scratch.path("other.key");
     fs::write(&other, ca.sign(NAME).key_pem).expect("a file");

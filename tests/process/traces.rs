@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crm_backend::pb;
 use crm_backend::pb::add_message_response::Result as Answer;
+use crm_testkit::certificates::Ca;
+use crm_testkit::{Program, Scratch, Server, command, within};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -12,10 +14,9 @@ use serde_json::Value;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
-use super::certificates::Ca;
-use super::client::{Client, message, within};
+use super::client::{Client, message};
 use super::collector::{Collector, Spans, hex, text};
-use super::harness::{Program, Scratch, Server, command};
+use super::scratch;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const UNSAMPLED: &str = "1af7651916cd43dd8448eb211c80319c";
@@ -57,7 +58,7 @@ fn logged(stderr: &str) -> Vec<Option<String>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_call_is_a_child_of_its_clients_span_and_has_its_flights_as_children() {
     let collector = Collector::start().await;
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let variables = [
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-team=crm%20team"),
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
@@ -138,7 +139,7 @@ const BIRD: &str = "Kanarienvogel";
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn batches_link_to_their_streams_and_no_span_has_what_a_client_says() {
     let collector = Collector::start().await;
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = start(&scratch, collector.endpoint(), &[]);
     let mut client = Client::connect(server.address).await;
     let customer = pb::Customer {
@@ -183,7 +184,7 @@ async fn batches_link_to_their_streams_and_no_span_has_what_a_client_says() {
 
 /// Checks that calls are answered and the program ends in time, with any server at this endpoint. Returns the log.
 async fn is_none_the_worse(endpoint: &str) -> String {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = start(&scratch, endpoint, &[("OTEL_BSP_MAX_QUEUE_SIZE", "4")]);
     let mut client = Client::connect(server.address).await;
     // More than may wait.
@@ -214,7 +215,7 @@ async fn a_collector_that_is_away_or_says_nothing_harms_no_call() {
 
 #[test]
 fn what_is_not_understood_is_refused_before_anything_is_made() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let data_dir = scratch.data_dir();
     let arguments = ["--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().expect("letters")];
     for (variable, value, word) in [
@@ -231,7 +232,7 @@ fn what_is_not_understood_is_refused_before_anything_is_made() {
 
 /// Makes a call, stops the service, and returns its log.
 async fn one_call(endpoint: &str, variables: &[(&str, &str)]) -> String {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let server = start(&scratch, endpoint, variables);
     let mut client = Client::connect_as(server.address, Uuid::new_v4()).await;
     client.list_customers().await;
@@ -243,9 +244,9 @@ async fn one_call(endpoint: &str, variables: &[(&str, &str)]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_collector_behind_tls_is_sent_spans_if_the_system_trusts_its_certificate() {
-    let ca = Ca::new();
+    let ca = Ca::generate();
     let collector = Collector::start_with_tls(&ca.sign("localhost")).await;
-    let directory = Scratch::new();
+    let directory = scratch();
     let trusted = directory.path("ca.pem");
     std::fs::write(&trusted, ca.pem()).expect("a file");
     let trusted = [("SSL_CERT_FILE", trusted.to_str().expect("letters"))];
@@ -253,7 +254,7 @@ async fn a_collector_behind_tls_is_sent_spans_if_the_system_trusts_its_certifica
     collector.spans().one("crm.v1.CustomerService/ListCustomers");
 
     // Without its CA no span is sent, and no call fails.
-    let unknown = Collector::start_with_tls(&Ca::new().sign("localhost")).await;
+    let unknown = Collector::start_with_tls(&Ca::generate().sign("localhost")).await;
     let log = one_call(unknown.endpoint(), &trusted).await;
     assert!(unknown.spans().all().is_empty());
     assert!(log.contains("spans are lost on their way to the collector"), "{log}");

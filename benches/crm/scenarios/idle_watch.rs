@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crm_backend::pb::WatchConversationResponse;
+use crm_testkit::meter;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rustix::process::Pid;
 use tonic::Streaming;
@@ -55,11 +56,6 @@ async fn open(
 
 /// Returns the resident memory of a process in bytes.
 fn resident(pid: Pid) -> Result<i64> {
-    let path = format!("/proc/{}/status", pid.as_raw_pid());
-    let status = std::fs::read_to_string(&path)
-        .map_err(|error| NotAvailable(format!("memory is read from {path}: {error}")))?;
-    let kilobytes = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<i64>().ok());
-    Ok(kilobytes.ok_or("the system does not say how much memory the service has")? * 1024)
+    let bytes = meter::memory(pid).ok_or_else(|| NotAvailable("memory is read from /proc".to_owned()))?;
+    Ok(i64::try_from(bytes)?)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crm_backend::pb;
+use crm_testkit::meter;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rustix::process::Pid;
 use tonic::transport::Channel;
@@ -32,9 +33,6 @@ const MESSAGES: u64 = 5;
 /// The distance between the tenants of two calls: a prime, so that calls reach all tenants in an order that differs
 /// from that of the tables.
 const STRIDE: u64 = 7_919;
-
-/// The ticks per second in `/proc/<pid>/stat`, the same on every Linux.
-const TICKS: f64 = 100.0;
 
 /// `idle_tenants` and `idle_tenants_p95`: each of many tenants has an idle watch.
 pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
@@ -191,19 +189,10 @@ async fn busy(stage: &Stage<'_>) -> Result<f64> {
             &[],
         )
         .await?;
-    let mut sum = busy_of(stage.pid)
+    let mut sum = meter::busy(stage.pid)
         .ok_or_else(|| NotAvailable("the time of a processor is read from /proc".to_owned()))?;
     for backend in &backends {
-        sum += Pid::from_raw(backend.get(0)).and_then(busy_of).unwrap_or(0.0);
+        sum += Pid::from_raw(backend.get(0)).and_then(meter::busy).unwrap_or_default();
     }
-    Ok(sum)
-}
-
-/// Returns the same for one process; `None` if it has ended, or the system has no such number.
-fn busy_of(pid: Pid) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    // The name is in parentheses and may contain spaces; the times are the 12th and 13th field after it.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some((user + system) / TICKS)
+    Ok(sum.as_secs_f64())
 }

@@ -178,5 +178,4 @@ fn of_spki(der: &[u8]) -> Option<Key> {
 }
 
 #[cfg(test)]
-#[path = "keys/tests.rs"]
 mod tests;

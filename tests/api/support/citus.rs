@@ -2,9 +2,8 @@
 //! Then every test has a database of its own on all nodes.
 
 use crm_backend::db::{Target, migrate};
+use crm_testkit::Sql;
 use tokio_postgres::error::SqlState;
-
-use super::postgres::Sql;
 
 /// The variable with the coordinator.
 const VARIABLE: &str = "CRM_TEST_CITUS_URL";

@@ -7,6 +7,7 @@ use crm_backend::pb::{
     ListRefundsRequest, Money, Purchase, PurchaseStatus, RecordInterestEventsRequest, RecordPurchaseRequest,
     Refund, RefundPurchaseRequest, SettlePurchaseRequest, VoidPurchaseRequest,
 };
+use crm_testkit::Sql;
 use prost_types::Timestamp;
 use tonic::Status;
 use uuid::Uuid;
@@ -14,7 +15,6 @@ use uuid::Uuid;
 use super::Tenant;
 use super::campaigns::{Outcome, event};
 use super::context::at;
-use super::postgres::Sql;
 
 /// Returns an amount of euros.
 pub(crate) fn euros(units: i64, cents: i32) -> Money {

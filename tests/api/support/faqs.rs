@@ -7,11 +7,11 @@ use crm_backend::pb::{
     MarkCustomerFaqVerifiedRequest, Message, RecordFaqObservationRequest, SearchCustomerFaqsRequest,
     UpdateCustomerFaqRequest,
 };
+use crm_testkit::Sql;
 use tonic::Status;
 
 use super::Tenant;
 use super::customers::mask;
-use super::postgres::Sql;
 
 /// Returns a FAQ, to be created.
 pub(crate) fn question(customer_id: &str, question: &str, answer: &str) -> CustomerFaq {

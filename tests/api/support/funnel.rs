@@ -5,33 +5,13 @@ use std::collections::BTreeMap;
 
 use crm_backend::contract::words::Word;
 use crm_backend::pb::{EntryPoint, FunnelGrouping, FunnelStep};
+use crm_testkit::{Random, Sql};
 use uuid::Uuid;
 
 use super::Tenant;
-use super::postgres::Sql;
 
 /// The beginning of all events, in seconds since 1970: 2026-01-01.
 pub(crate) const EPOCH: i64 = 1_767_225_600;
-
-/// Pseudorandom numbers, the same each time.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    /// Returns a number below `sides`.
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    /// Returns one of these.
-    pub(crate) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
-        let sides = u64::try_from(of.len()).expect("few");
-        of[usize::try_from(self.roll(sides)).expect("few")].clone()
-    }
-}
 
 /// The table of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +43,7 @@ const INTEREST_KINDS: [&str; 5] = ["VIEWED", "ASKED", "DECLINED", "CONVERTED", "
 
 impl Event {
     /// Returns a random event of one of these customers and campaigns, within this many seconds.
-    pub(crate) fn any(dice: &mut Dice, customers: &[Uuid], campaigns: &[Uuid], seconds: u64) -> Self {
+    pub(crate) fn any(dice: &mut Random, customers: &[Uuid], campaigns: &[Uuid], seconds: u64) -> Self {
         let table = dice.pick(&[
             Table::CampaignEvents,
             Table::InterestEvents,
@@ -81,8 +61,8 @@ impl Event {
         let entry_point = (table == Table::Conversations).then(|| dice.pick(&entry_points)).flatten();
         // Ids decide between events at the same time, so they are random numbers of the same
         // source.
-        let id = Uuid::from_u64_pair(dice.roll(u64::MAX), dice.roll(u64::MAX));
-        let second = i64::try_from(dice.roll(seconds)).expect("few");
+        let id = Uuid::from_u64_pair(dice.below(u64::MAX), dice.below(u64::MAX));
+        let second = i64::try_from(dice.below(seconds)).expect("few");
         Self { table, id, customer: dice.pick(customers), second, kind, campaign, entry_point }
     }
 

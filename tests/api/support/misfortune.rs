@@ -1,8 +1,9 @@
 //! Causes every error that a statement can have: a customer whose owner is an SQLSTATE, or a message whose content is
 //! one, gets this error when it is inserted.
 
+use crm_testkit::Sql;
+
 use super::citus::Citus;
-use super::postgres::Sql;
 
 /// A word in every text of Postgres that could contain a value.
 pub(crate) const CANARY: &str = "canary";

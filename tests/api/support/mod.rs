@@ -2,8 +2,6 @@
 
 pub(crate) mod audit;
 pub(crate) mod campaigns;
-#[path = "../../process/certificates.rs"]
-pub(crate) mod certificates;
 pub(crate) mod citus;
 pub(crate) mod context;
 pub(crate) mod conversations;

@@ -4,14 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crm_backend::db::embedded::{Durability, Embedded, Options, Storage};
 use crm_backend::db::{Target, migrate};
-use tokio::task::JoinSet;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use crm_testkit::Sql;
+use crm_testkit::cluster::ephemeral_options;
+use embedded_postgres::Embedded;
 
 use super::citus::Citus;
 use super::statements;
-use crate::harness::scratch_root;
 
 /// The total number of connections: some twenty for every parallel test.
 const CONNECTIONS: u16 = 400;
@@ -62,13 +61,8 @@ impl Cluster {
     }
 
     async fn start_embedded() -> Embedded {
-        let options = Options {
-            storage: Storage::Ephemeral(scratch_root()),
-            bin_dir: None,
-            durability: Durability::Off,
-            max_connections: CONNECTIONS,
-        };
-        let started = tokio::task::spawn_blocking(move || Embedded::start(&options)).await;
+        let started =
+            tokio::task::spawn_blocking(move || Embedded::start(&ephemeral_options(CONNECTIONS))).await;
         started.expect("no panic").expect("a Postgres to test with")
     }
 
@@ -252,67 +246,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection for a test's own SQL.
-pub(crate) struct Sql {
-    client: tokio_postgres::Client,
-    /// Moves the bytes until it is dropped.
-    _driver: JoinSet<()>,
-}
-
-/// A row as text; `None` is null.
-pub(crate) type Row = Vec<Option<String>>;
-
-impl Sql {
-    pub(crate) async fn connect(url: &str) -> Self {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres answers");
-        let mut driver = JoinSet::new();
-        driver.spawn(async move { drop(connection.await) });
-        Self { client, _driver: driver }
+/// Returns how many statements of the service wait for a lock, on all nodes.
+pub(crate) async fn waiting_statements(sql: &Sql) -> i64 {
+    // On a Citus node, connections from other nodes have another application name.
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'
+           AND (application_name = 'crm-backend' OR application_name LIKE 'citus_internal%')";
+    if Citus::is_there() {
+        let of_nodes = format!("run_command_on_all_nodes($command${WAITING}$command$)");
+        return sql.number(&format!("SELECT sum(result::bigint) FROM {of_nodes}")).await;
     }
-
-    /// Runs statements, and returns the rows or the error.
-    pub(crate) async fn try_rows(&self, sql: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let messages = self.client.simple_query(sql).await?;
-        let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
-            }
-            _ => None,
-        });
-        Ok(rows.collect())
-    }
-
-    /// Returns the rows of these statements.
-    pub(crate) async fn rows(&self, sql: &str) -> Vec<Row> {
-        self.try_rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
-    }
-
-    /// Runs statements.
-    pub(crate) async fn run(&self, sql: &str) {
-        self.rows(sql).await;
-    }
-
-    /// Returns the first column without nulls.
-    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
-        self.rows(sql).await.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()
-    }
-
-    /// Returns how many statements of the service wait for a lock, on all nodes.
-    pub(crate) async fn waiting(&self) -> i64 {
-        // On a Citus node, connections from other nodes have another application name.
-        const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock'
-               AND (application_name = 'crm-backend' OR application_name LIKE 'citus_internal%')";
-        if Citus::is_there() {
-            let of_nodes = format!("run_command_on_all_nodes($command${WAITING}$command$)");
-            return self.number(&format!("SELECT sum(result::bigint) FROM {of_nodes}")).await;
-        }
-        self.number(WAITING).await
-    }
-
-    /// Returns the single number of the result.
-    pub(crate) async fn number(&self, sql: &str) -> i64 {
-        let texts = self.texts(sql).await;
-        texts.first().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{sql} gave {texts:?}"))
-    }
+    sql.number(WAITING).await
 }

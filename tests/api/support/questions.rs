@@ -7,10 +7,10 @@ use crm_backend::pb::{
     NextPendingQuestionsRequest, NextPendingQuestionsResponse, PendingQuestion, SkipPendingQuestionRequest,
     UpdatePendingQuestionRequest,
 };
+use crm_testkit::Sql;
 use tonic::{Code, Status};
 
 use super::customers::mask;
-use super::postgres::Sql;
 use super::{Refusal, Tenant};
 
 /// Returns a question, to be created.

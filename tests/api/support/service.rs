@@ -20,6 +20,7 @@ use crm_backend::pb::engagement_service_client::EngagementServiceClient;
 use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
 use crm_backend::server::{self, ServeError};
 use crm_backend::traces::Traces;
+use crm_testkit::Sql;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use super::postgres::{Database, Sql};
+use super::postgres::Database;
 use super::soon;
 
 /// The settings that a test may change.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crm_testkit::Sql;
 use uuid::Uuid;
 
 use super::Tenant;
-use super::postgres::Sql;
 
 /// Adds `copies` of every customer of a tenant: with another id, slug and name, each a millisecond younger.
 pub(crate) async fn multiply_customers(sql: &Sql, tenant: &Tenant, copies: u32) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::random::Random;
+use crm_testkit::Random;
 
 /// What happens to single connections.
 #[derive(Debug)]

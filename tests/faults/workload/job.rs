@@ -2,9 +2,9 @@
 
 use crm_backend::pb;
 use crm_backend::pb::add_message_request::Command;
+use crm_testkit::Random;
 
 use crate::log::{Request, Subject};
-use crate::random::Random;
 
 /// The maximum number of characters of one piece: about what a model writes at once.
 const PIECE: usize = 12;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::error::EmbeddedError;
+use crate::fault::Fault;
 
 /// A fast shutdown writes a checkpoint, which may take this long on a slow disk.
 const FAST_LIMIT: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Whether the data is still needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Haste {
+pub(crate) enum Haste {
     /// The data will be used: end with a checkpoint.
     Keep,
     /// The data will be removed: end at once.
@@ -31,7 +31,7 @@ pub(super) enum Haste {
 }
 
 /// Stops every Postgres process on `pgdata`, and removes a `postmaster.pid` that would prevent a new start.
-pub(super) fn clear(pgdata: &Path, haste: Haste) -> Result<(), EmbeddedError> {
+pub(crate) fn clear(pgdata: &Path, haste: Haste) -> Result<(), Fault> {
     let pid_file = pgdata.join("postmaster.pid");
     // A clean end removes the file, so without it no process is left.
     let Ok(text) = fs::read_to_string(&pid_file) else {
@@ -57,7 +57,7 @@ pub(super) fn clear(pgdata: &Path, haste: Haste) -> Result<(), EmbeddedError> {
         wait_gone(pgdata, postmaster, *limit);
     }
     if let Some(pid) = users(pgdata, postmaster).first() {
-        return Err(EmbeddedError::Orphan { path: pgdata.to_owned(), pid: pid.as_raw_pid().cast_unsigned() });
+        return Err(Fault::Orphan { path: pgdata.to_owned(), pid: pid.as_raw_pid().cast_unsigned() });
     }
     match postmaster {
         Some(pid) => remove_misleading(&pid_file, pid),
@@ -67,13 +67,13 @@ pub(super) fn clear(pgdata: &Path, haste: Haste) -> Result<(), EmbeddedError> {
 
 /// Removes the pid file if its number now belongs to another process, which is common in containers. Otherwise
 /// Postgres would believe that it runs already.
-fn remove_misleading(pid_file: &Path, pid: Pid) -> Result<(), EmbeddedError> {
+fn remove_misleading(pid_file: &Path, pid: Pid) -> Result<(), Fault> {
     if test_kill_process(pid).is_err() {
         return Ok(());
     }
     match fs::remove_file(pid_file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(EmbeddedError::io("remove a stale file", pid_file)(error))
+            Err(Fault::io("remove a stale file", pid_file)(error))
         }
         _ => Ok(()),
     }
@@ -110,7 +110,7 @@ fn users(pgdata: &Path, postmaster: Option<Pid>) -> Vec<Pid> {
     let is_ours = |pid: &Pid| {
         let mut ps = std::process::Command::new("ps");
         ps.args(["-ww", "-o", "command=", "-p", &pid.as_raw_pid().to_string()]);
-        super::run::run(ps, None, super::run::PROBE_LIMIT).is_ok_and(|done| {
+        crate::run::run(ps, None, crate::run::PROBE_LIMIT).is_ok_and(|done| {
             let dir = pgdata.display().to_string();
             done.output.contains("postgres") && done.output.contains(&dir)
         })

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::error::EmbeddedError;
+use crate::fault::Fault;
 
 /// The accounts that root tries in this order: the one that packages create for Postgres, then one that every system
 /// has.
@@ -14,7 +14,7 @@ const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
 /// The account that `initdb` and `postgres` run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Account {
+pub(crate) enum Account {
     /// We are not root: Postgres runs as us.
     Own,
     /// We are root, and Postgres refuses to run as root.
@@ -30,7 +30,7 @@ pub(super) enum Account {
 
 impl Account {
     /// Returns the account for a new data directory, or the owner of an existing one.
-    pub(super) fn choose(pgdata: &Path) -> Result<Self, EmbeddedError> {
+    pub(crate) fn choose(pgdata: &Path) -> Result<Self, Fault> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self::Own);
         }
@@ -46,11 +46,11 @@ impl Account {
             });
         }
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        unprivileged(&passwd).ok_or(EmbeddedError::NoAccount)
+        unprivileged(&passwd).ok_or(Fault::NoAccount)
     }
 
     /// Makes the command run as this account.
-    pub(super) fn apply(&self, command: &mut Command) {
+    pub(crate) fn apply(&self, command: &mut Command) {
         if let Self::Other { uid, gid, .. } = self {
             // With a uid and no groups, the standard library also drops root's supplementary groups.
             command.uid(*uid).gid(*gid);
@@ -58,7 +58,7 @@ impl Account {
     }
 
     /// Gives a file or directory of ours to this account, with this mode.
-    pub(super) fn own(&self, path: &Path, mode: u32) -> std::io::Result<()> {
+    pub(crate) fn own(&self, path: &Path, mode: u32) -> std::io::Result<()> {
         if let Self::Other { uid, gid, .. } = self {
             chown(path, Some(*uid), Some(*gid))?;
         }
@@ -67,7 +67,7 @@ impl Account {
 
     /// The mode of directories around the data. Root's directories must let the account through; ours let no other
     /// account in.
-    pub(super) fn outer_mode(&self) -> u32 {
+    pub(crate) fn outer_mode(&self) -> u32 {
         match self {
             Self::Own => 0o700,
             Self::Other { .. } => 0o755,
@@ -75,12 +75,12 @@ impl Account {
     }
 
     /// Sets [`Account::outer_mode`] on one of our directories, regardless of the umask.
-    pub(super) fn own_outer(&self, dir: &Path) -> std::io::Result<()> {
+    pub(crate) fn own_outer(&self, dir: &Path) -> std::io::Result<()> {
         fs::set_permissions(dir, fs::Permissions::from_mode(self.outer_mode()))
     }
 
     /// Fails if a directory from the root down to `dir` is closed to this account.
-    pub(super) fn check_reach(&self, dir: &Path) -> Result<(), EmbeddedError> {
+    pub(crate) fn check_reach(&self, dir: &Path) -> Result<(), Fault> {
         let Self::Other { name, uid, gid } = self else {
             return Ok(());
         };
@@ -91,7 +91,7 @@ impl Account {
         // The message names the outermost closed directory.
         match blocked.last() {
             None => Ok(()),
-            Some(blocked) => Err(EmbeddedError::Unreachable {
+            Some(blocked) => Err(Fault::Unreachable {
                 path: dir.to_owned(),
                 blocked: blocked.to_owned(),
                 account: name.clone(),

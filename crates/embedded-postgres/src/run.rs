@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// `postgres --version` takes milliseconds; a program that hangs must not hang the start.
-pub(super) const PROBE_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// Half a second on a laptop, much more on a loaded machine with a slow disk.
-pub(super) const INIT_LIMIT: Duration = Duration::from_mins(3);
+pub(crate) const INIT_LIMIT: Duration = Duration::from_mins(3);
 /// 23 to 55 MB over a slow line, and the client's own retries.
-pub(super) const FETCH_LIMIT: Duration = Duration::from_mins(10);
+pub(crate) const FETCH_LIMIT: Duration = Duration::from_mins(10);
 /// How often a running helper is checked: much shorter than its own time.
 const POLL: Duration = Duration::from_millis(3);
 /// The number of output lines that an error carries: enough for the cause, few enough to read.
@@ -22,28 +22,28 @@ const TAIL_LINES: usize = 20;
 
 /// The result of a helper.
 #[derive(Debug)]
-pub(super) struct Done {
+pub(crate) struct Done {
     /// Whether it ended with success and within its limit.
-    pub(super) ok: bool,
+    pub(crate) ok: bool,
     /// Its output and errors, in the order they were written.
-    pub(super) output: String,
+    pub(crate) output: String,
 }
 
 impl Done {
     /// The last lines of the output.
-    pub(super) fn tail(&self) -> String {
+    pub(crate) fn tail(&self) -> String {
         tail(&self.output)
     }
 }
 
 /// The last lines of a text, for an error.
-pub(super) fn tail(text: &str) -> String {
+pub(crate) fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
 /// Runs a command to its end, or kills it and its children at the limit.
-pub(super) fn run(mut command: Command, input: Option<&str>, limit: Duration) -> io::Result<Done> {
+pub(crate) fn run(mut command: Command, input: Option<&str>, limit: Duration) -> io::Result<Done> {
     // A file and not a pipe: it need not be read while the program runs, and a full pipe would block the program.
     let mut output = scratch_file()?;
     command
@@ -69,7 +69,7 @@ pub(super) fn run(mut command: Command, input: Option<&str>, limit: Duration) ->
 
 /// Opens a temporary file, and removes its name from the directory at once.
 fn scratch_file() -> io::Result<fs::File> {
-    let path = std::env::temp_dir().join(format!("crm-backend-{}", uuid::Uuid::new_v4()));
+    let path = std::env::temp_dir().join(format!("embedded-postgres-{}", uuid::Uuid::new_v4()));
     let file = fs::File::options().read(true).write(true).create_new(true).open(&path)?;
     fs::remove_file(&path)?;
     Ok(file)
@@ -97,7 +97,7 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<std::process::E
 /// Because of its own group, a Ctrl-C in the terminal does not reach it before we have drained. The signal is for a
 /// death without time to clean up, such as `kill -9`. Only Linux has it; elsewhere the next start stops what was
 /// left.
-pub(super) fn end_with_us(command: &mut Command, signal: Signal) {
+pub(crate) fn end_with_us(command: &mut Command, signal: Signal) {
     command.process_group(0);
     #[cfg(target_os = "linux")]
     set_death_signal(command, signal);

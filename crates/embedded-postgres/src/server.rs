@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::cluster;
-use super::error::EmbeddedError;
-use super::find::Installation;
-use super::keeper::Keeper;
-use super::run;
-use super::storage::Place;
-use super::{Durability, Options};
+use crate::cluster;
+use crate::fault::Fault;
+use crate::find::Installation;
+use crate::keeper::Keeper;
+use crate::options::{Durability, Options};
+use crate::run;
+use crate::storage::Place;
 
 /// Usually ready in 40 ms. After a crash Postgres first replays the log, at most a gigabyte.
 const START_LIMIT: Duration = Duration::from_mins(5);
@@ -32,24 +32,18 @@ const STATUS_LINE: usize = 7;
 
 /// A Postgres that is ready; [`Server::stop`] must be called before it is dropped.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     keeper: Keeper,
 }
 
 impl Server {
     /// Starts Postgres on a free port of the loopback address and waits until it is ready.
-    pub(super) fn start(
-        place: &Place,
-        binaries: &Installation,
-        options: &Options,
-    ) -> Result<Self, EmbeddedError> {
+    pub(crate) fn start(place: &Place, binaries: &Installation, options: &Options) -> Result<Self, Fault> {
         let mut tries = 1;
         loop {
             match Self::try_start(place, binaries, options) {
-                Err(EmbeddedError::Start { tail, .. })
-                    if tries < PORT_TRIES && tail.contains("could not bind") =>
-                {
+                Err(Fault::Start { tail, .. }) if tries < PORT_TRIES && tail.contains("could not bind") => {
                     tries += 1;
                 }
                 done => return done,
@@ -57,10 +51,10 @@ impl Server {
         }
     }
 
-    fn try_start(place: &Place, binaries: &Installation, options: &Options) -> Result<Self, EmbeddedError> {
-        let port = free_port().map_err(EmbeddedError::io("find a free port", place.root()))?;
+    fn try_start(place: &Place, binaries: &Installation, options: &Options) -> Result<Self, Fault> {
+        let port = free_port().map_err(Fault::io("find a free port", place.root()))?;
         let log = place.new_log()?;
-        let errors = log.try_clone().map_err(EmbeddedError::io("open the log", &place.log()))?;
+        let errors = log.try_clone().map_err(Fault::io("open the log", &place.log()))?;
         let mut command = cluster::helper(place, binaries, "postgres");
         command.arg("-D").arg(place.pgdata());
         for setting in settings(port, options) {
@@ -70,18 +64,14 @@ impl Server {
         // SIGINT is a fast shutdown: its clients die with us anyway, and nothing is left to recover. SIGTERM would
         // wait for clients, and SIGQUIT would skip the checkpoint.
         run::end_with_us(&mut command, Signal::INT);
-        let keeper = Keeper::spawn(command).map_err(EmbeddedError::io("run postgres", &binaries.bin_dir))?;
+        let keeper = Keeper::spawn(command).map_err(Fault::io("run postgres", &binaries.bin_dir))?;
         let mut server = Self { port, keeper };
         match server.wait_ready(&place.pgdata()) {
             Ok(()) => Ok(server),
             Err(why) => {
                 server.stop(false);
                 let text = fs::read(place.log()).unwrap_or_default();
-                Err(EmbeddedError::Start {
-                    why,
-                    log: place.log(),
-                    tail: run::tail(&String::from_utf8_lossy(&text)),
-                })
+                Err(Fault::Start { why, log: place.log(), tail: run::tail(&String::from_utf8_lossy(&text)) })
             }
         }
     }
@@ -102,13 +92,13 @@ impl Server {
         Err(format!("it was not ready after {} s", START_LIMIT.as_secs()))
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.keeper.pid()
     }
 
     /// Ends the server and waits for it: first a fast shutdown, then an immediate one, then a kill. Temporary data
     /// skips the fast one.
-    pub(super) fn stop(&mut self, throwaway: bool) {
+    pub(crate) fn stop(&mut self, throwaway: bool) {
         let steps = [(Signal::INT, FAST_LIMIT), (Signal::QUIT, IMMEDIATE_LIMIT)];
         for (signal, limit) in &steps[usize::from(throwaway)..] {
             self.keeper.end_by(*signal);
@@ -142,7 +132,7 @@ fn settings(port: u16, options: &Options) -> Vec<String> {
         // The log is our file, opened before the start, so that it has the first lines as well.
         "logging_collector=off".to_owned(),
         "log_destination=stderr".to_owned(),
-        // Values of rows and texts of statements are customers' data and do not belong in a log.
+        // Values of rows and texts of statements are data of people and do not belong in a log.
         "log_error_verbosity=terse".to_owned(),
         "log_min_error_statement=panic".to_owned(),
     ];
@@ -157,7 +147,7 @@ fn settings(port: u16, options: &Options) -> Vec<String> {
 }
 
 /// Returns a port that is free now.
-pub(super) fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::account::Account;
-use super::error::{EmbeddedError, SUPPORTED};
-use super::fetch;
-use super::run;
+use crate::account::Account;
+use crate::fault::{Fault, SUPPORTED};
+use crate::fetch;
+use crate::options::Options;
+use crate::run;
 
 /// Where packages put binaries that are not in PATH; a `*` stands for a directory with a version in its name.
 const PLACES: [&str; 6] = [
@@ -23,25 +24,25 @@ const PLACES: [&str; 6] = [
 
 /// Binaries that were tried and that run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Installation {
+pub(crate) struct Installation {
     /// The real directory of `postgres` and `initdb`: `share/` is found relative to it.
-    pub(super) bin_dir: PathBuf,
+    pub(crate) bin_dir: PathBuf,
     /// The version as the binaries print it, such as `15.18`.
-    pub(super) version: String,
+    pub(crate) version: String,
     /// The part of the version that decides whether they can read a data directory.
-    pub(super) major: u32,
+    pub(crate) major: u32,
 }
 
 /// Finds binaries that run as `account`. If `wanted` names a major version, they have that version.
 ///
 /// The error's text lists what was tried.
-pub(super) fn find(
+pub(crate) fn find(
     account: &Account,
-    bin_dir: Option<&Path>,
+    options: &Options,
     wanted: Option<u32>,
 ) -> Result<Installation, Refusal> {
     let mut refused = Vec::new();
-    if let Some(dir) = bin_dir {
+    if let Some(dir) = &options.bin_dir {
         // A directory that was asked for is never skipped for another one.
         return probe(account, dir, wanted).map_err(|why| Refusal::BinDir { why });
     }
@@ -59,7 +60,7 @@ pub(super) fn find(
         }
     }
     for package in fetch::packages(wanted) {
-        let tried = package.bin_dir(account).and_then(|dir| probe(account, &dir, wanted));
+        let tried = package.bin_dir(account, &options.program).and_then(|dir| probe(account, &dir, wanted));
         match tried {
             Ok(found) => return Ok(found),
             Err(why) => refused.push(format!("{package}: {why}")),
@@ -71,9 +72,9 @@ pub(super) fn find(
     Err(Refusal::Nothing { tried: refused.join("; ") })
 }
 
-/// Why there are no binaries. [`Refusal::into_error`] adds the storage that needed them.
+/// Why there are no binaries. [`Refusal::into_fault`] adds the storage that needed them.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// The directory of the setting cannot be used.
     BinDir {
         /// The reason.
@@ -87,21 +88,16 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the error for the storage at `path`, made by the major version `wanted` if it exists.
-    pub(super) fn into_error(
-        self,
-        bin_dir: Option<&Path>,
-        path: &Path,
-        wanted: Option<u32>,
-    ) -> EmbeddedError {
+    /// Returns the fault for the storage at `path`, made by the major version `wanted` if it exists.
+    pub(crate) fn into_fault(self, options: &Options, path: &Path, wanted: Option<u32>) -> Fault {
         match (self, wanted) {
             (Self::BinDir { why }, _) => {
-                EmbeddedError::BinDir { path: bin_dir.unwrap_or(path).to_owned(), why }
+                Fault::BinDir { path: options.bin_dir.as_deref().unwrap_or(path).to_owned(), why }
             }
             (Self::Nothing { tried }, Some(storage)) => {
-                EmbeddedError::WrongMajor { path: path.to_owned(), storage, tried }
+                Fault::WrongMajor { path: path.to_owned(), storage, tried }
             }
-            (Self::Nothing { tried }, None) => EmbeddedError::NoPostgres { tried },
+            (Self::Nothing { tried }, None) => Fault::NoPostgres { tried },
         }
     }
 }
@@ -176,6 +172,7 @@ fn leading_number(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Storage;
 
     #[test]
     fn versions_of_all_packagers_are_read() {
@@ -188,13 +185,15 @@ mod tests {
 
     #[test]
     fn a_bin_dir_that_does_not_serve_is_refused_and_nothing_else_is_tried() {
-        let refused = find(&Account::Own, Some(Path::new("/nonexistent")), None);
+        let storage = Storage::Ephemeral(env::temp_dir());
+        let options = Options { bin_dir: Some("/nonexistent".into()), ..Options::new("shop", storage) };
+        let refused = find(&Account::Own, &options, None);
         assert!(matches!(refused, Err(Refusal::BinDir { .. })));
     }
 
     #[test]
     fn newest_versions_come_first_and_by_number() {
-        let root = env::temp_dir().join(format!("crm-backend-find-{}", uuid::Uuid::new_v4()));
+        let root = env::temp_dir().join(format!("embedded-postgres-find-{}", uuid::Uuid::new_v4()));
         for name in ["9.6", "14", "16", "common"] {
             fs::create_dir_all(root.join(name).join("bin")).unwrap();
         }

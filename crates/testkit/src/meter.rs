@@ -9,7 +9,7 @@ use rustix::process::Pid;
 const TICKS: u64 = 100;
 
 /// Returns the resident memory of the process in bytes.
-pub(crate) fn memory(pid: Pid) -> Option<u64> {
+pub fn memory(pid: Pid) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
@@ -17,7 +17,7 @@ pub(crate) fn memory(pid: Pid) -> Option<u64> {
 }
 
 /// Returns the time that the process used processors.
-pub(crate) fn busy(pid: Pid) -> Option<Duration> {
+pub fn busy(pid: Pid) -> Option<Duration> {
     /// The indexes of the times in user and in kernel mode, counted from the state on.
     const USER: usize = 11;
     const KERNEL: usize = 12;
@@ -30,14 +30,14 @@ pub(crate) fn busy(pid: Pid) -> Option<Duration> {
 }
 
 /// Returns the running child processes of this process.
-pub(crate) fn children(pid: Pid) -> Vec<Pid> {
+pub fn children(pid: Pid) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     numbers.filter(|number| parent(*number) == Some(pid.as_raw_pid())).filter_map(Pid::from_raw).collect()
 }
 
 /// Returns the state of a process as a letter: `T` if it is stopped.
-pub(crate) fn state(pid: Pid) -> Option<char> {
+pub fn state(pid: Pid) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
     // The state comes after the name, which is in brackets and may contain anything.
     stat.rsplit_once(") ")?.1.chars().next()
@@ -50,7 +50,7 @@ fn parent(pid: i32) -> Option<i32> {
 }
 
 /// Formats bytes for people.
-pub(crate) fn mebibytes(bytes: u64) -> String {
+pub fn mebibytes(bytes: u64) -> String {
     let tenths = bytes * 10 / (1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }

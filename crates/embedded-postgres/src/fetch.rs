@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::account::Account;
-use super::packages::{Client, PACKAGES, Package};
-use super::unpack::{any_of, archive_in, make_links, only_entry, open_to_all, python, untar, words};
+use crate::account::Account;
+use crate::packages::{Client, PACKAGES, Package};
+use crate::unpack::{any_of, archive_in, make_links, only_entry, open_to_all, python, untar, words};
 
 /// The number of bytes hashed at a time: large enough to be fast, small enough for the stack.
 const HASH_BLOCK: usize = 16 * 1024;
@@ -22,7 +22,7 @@ const HASH_BLOCK: usize = 16 * 1024;
 const UNFINISHED: &str = "unfinished-";
 
 /// The packages for this machine, best first; with `wanted`, only those of this major version.
-pub(super) fn packages(wanted: Option<u32>) -> impl Iterator<Item = &'static Package> {
+pub(crate) fn packages(wanted: Option<u32>) -> impl Iterator<Item = &'static Package> {
     PACKAGES.iter().filter(move |package| {
         package.os == env::consts::OS
             && package.arch == env::consts::ARCH
@@ -33,8 +33,8 @@ pub(super) fn packages(wanted: Option<u32>) -> impl Iterator<Item = &'static Pac
 impl Package {
     /// Returns the directory of the package's binaries, after downloading them if they are not in the cache. The
     /// error is a phrase for a list.
-    pub(super) fn bin_dir(&self, account: &Account) -> Result<PathBuf, String> {
-        let cache = cache_dir(account).ok_or("no home directory for a cache; set XDG_CACHE_HOME")?;
+    pub(crate) fn bin_dir(&self, account: &Account, program: &str) -> Result<PathBuf, String> {
+        let cache = cache_dir(account, program).ok_or("no home directory for a cache; set XDG_CACHE_HOME")?;
         let home = cache.join(format!("{}-{}-{}", self.client, self.version, self.arch));
         let bin = home.join("bin");
         if !bin.is_dir() {
@@ -132,7 +132,7 @@ impl fmt::Display for Package {
 }
 
 /// Where downloads are kept: a place that the account which runs them can read.
-fn cache_dir(account: &Account) -> Option<PathBuf> {
+fn cache_dir(account: &Account, program: &str) -> Option<PathBuf> {
     let base = match account {
         Account::Other { .. } => PathBuf::from("/var/cache"),
         Account::Own => match env::var_os("XDG_CACHE_HOME").map(PathBuf::from) {
@@ -140,7 +140,7 @@ fn cache_dir(account: &Account) -> Option<PathBuf> {
             _ => env::home_dir()?.join(".cache"),
         },
     };
-    Some(base.join("crm-backend"))
+    Some(base.join(program))
 }
 
 /// The sha-256 of a file in lower-case hex.

@@ -10,29 +10,34 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 /// A certificate authority.
-pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
+pub struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key.
-pub(crate) struct Identity {
-    pub(crate) certificate: CertificateDer<'static>,
-    pub(crate) certificate_pem: String,
-    pub(crate) key_pem: String,
+pub struct Identity {
+    /// The certificate, as connections show it.
+    pub certificate: CertificateDer<'static>,
+    /// The certificate, as files have it.
+    pub certificate_pem: String,
+    /// Its key.
+    pub key_pem: String,
 }
 
 impl Ca {
-    pub(crate) fn new() -> Self {
+    /// Makes one of a new key.
+    pub fn generate() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
     }
 
-    pub(crate) fn pem(&self) -> String {
+    /// Its certificate, as files have it.
+    pub fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// Signs a certificate for this name, valid for servers and clients.
-    pub(crate) fn sign(&self, name: &str) -> Identity {
+    pub fn sign(&self, name: &str) -> Identity {
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -46,12 +51,12 @@ impl Ca {
     }
 
     /// Returns a client that trusts this CA and has this identity.
-    pub(crate) fn client(&self, identity: Option<&Identity>) -> ClientConfig {
+    pub fn client(&self, identity: Option<&Identity>) -> ClientConfig {
         self.client_of(rustls::ALL_VERSIONS, identity)
     }
 
     /// The same, with these versions of TLS.
-    pub(crate) fn client_of(
+    pub fn client_of(
         &self,
         versions: &[&'static SupportedProtocolVersion],
         identity: Option<&Identity>,
@@ -75,15 +80,18 @@ impl Ca {
 }
 
 /// The files of a server's settings.
-pub(crate) struct Files {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-    pub(crate) client_ca: PathBuf,
+pub struct Files {
+    /// The server's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The CA of its clients.
+    pub client_ca: PathBuf,
 }
 
 impl Files {
     /// Writes them for a server of this name, whose clients `ca` signs too.
-    pub(crate) fn write(directory: &Path, ca: &Ca, name: &str) -> Self {
+    pub fn write(directory: &Path, ca: &Ca, name: &str) -> Self {
         let files = Self {
             certificate: directory.join("server.pem"),
             key: directory.join("server.key"),
@@ -94,7 +102,7 @@ impl Files {
     }
 
     /// Writes another certificate with another key into the same files.
-    pub(crate) fn renew(&self, ca: &Ca, name: &str) {
+    pub fn renew(&self, ca: &Ca, name: &str) {
         let identity = ca.sign(name);
         fs::write(&self.certificate, identity.certificate_pem).expect("a file");
         fs::write(&self.key, identity.key_pem).expect("a file");

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::harness::LIMIT;
+use crate::patience::LIMIT;
 
 /// The text of a scrape.
-pub(crate) struct Scrape(String);
+pub struct Scrape(String);
 
 impl Scrape {
     /// Scrapes this address.
-    pub(crate) fn of(address: SocketAddr) -> Self {
+    pub fn of(address: SocketAddr) -> Self {
         let mut tcp = TcpStream::connect(address).expect("it listens");
         tcp.set_read_timeout(Some(LIMIT)).expect("a limit");
         tcp.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("room to write");
@@ -24,23 +24,23 @@ impl Scrape {
     }
 
     /// The text of the answer.
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         &self.0
     }
 
     /// Returns the value of a series, written as in the text.
-    pub(crate) fn value(&self, series: &str) -> Option<f64> {
+    pub fn value(&self, series: &str) -> Option<f64> {
         let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map(|value| value.parse().expect("a number"))
     }
 
     /// Returns the names of all series.
-    pub(crate) fn names(&self) -> BTreeSet<&str> {
+    pub fn names(&self) -> BTreeSet<&str> {
         self.samples().map(|(name, _)| name).collect()
     }
 
     /// Returns each series: its name, and its labels.
-    pub(crate) fn samples(&self) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
+    pub fn samples(&self) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
         self.0.lines().filter(|line| !line.starts_with('#')).map(|line| {
             let name = line.split([' ', '{']).next().expect("a name");
             let labels =
@@ -48,5 +48,22 @@ impl Scrape {
             let labels = labels.split("\",").filter_map(|label| label.split_once("=\""));
             (name, labels.map(|(label, value)| (label, value.trim_end_matches('"'))).collect())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_have_names_labels_and_values() {
+        let scrape =
+            Scrape("# TYPE a counter\na_total 3\nb{x=\"1\",y=\"two words\"} 0.5\n# EOF\n".to_owned());
+        assert_eq!(scrape.value("a_total"), Some(3.0));
+        assert_eq!(scrape.value("b{x=\"1\",y=\"two words\"}"), Some(0.5));
+        assert_eq!(scrape.value("c"), None);
+        let samples: Vec<_> = scrape.samples().collect();
+        assert_eq!(samples[1], ("b", vec![("x", "1"), ("y", "two words")]));
+        assert_eq!(scrape.names(), BTreeSet::from(["a_total", "b"]));
     }
 }
