@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use prost_reflect::{DescriptorPool, EnumDescriptor};
 
-use super::validation::names;
+use crate::validation::names;
 
 /// The end of the zero value's name; the part before it is the prefix of all names.
 const ZERO: &str = "UNSPECIFIED";
@@ -79,5 +79,4 @@ fn prefix(descriptor: &EnumDescriptor) -> Result<String, String> {
 }
 
 #[cfg(test)]
-#[path = "words/tests.rs"]
 mod tests;

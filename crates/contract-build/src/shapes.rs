@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
-use super::methods;
-use super::validation::names;
-use super::validation::options::FieldRules;
+use crate::methods;
+use crate::validation::names;
+use crate::validation::options::FieldRules;
 
 /// The open objects of protobuf, whose limits apply to the whole object.
 const OPEN: [(&str, &str); 3] = [
@@ -170,5 +170,4 @@ fn constant(message: &MessageDescriptor) -> String {
 }
 
 #[cfg(test)]
-#[path = "shapes/tests.rs"]
 mod tests;

@@ -1,43 +1,10 @@
 //! Tests of what the build accepts and refuses.
 
-use protox::Compiler;
-use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
-
 use super::*;
-
-const FILE: &str = "test.proto";
-
-/// Resolves the single file with this text.
-struct Source(String);
-
-impl FileResolver for Source {
-    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        if name == FILE { File::from_source(name, &self.0) } else { Err(protox::Error::file_not_found(name)) }
-    }
-}
-
-/// Returns the contract of a service with these methods.
-pub(crate) fn pool_of(methods: &str) -> DescriptorPool {
-    let source = format!(
-        "syntax = \"proto3\"; package crm.v1; import \"crm/v1/access.proto\"; \
-         message Thing {{ string id = 1; int32 size = 2; repeated string names = 3; }} \
-         message M {{ string id = 1; Thing thing = 2; string request_id = 3; }} message N {{}} \
-         message Loop {{ Loop inner = 1; }} \
-         service Things {{ {methods} }}"
-    );
-    let mut files = ChainFileResolver::new();
-    files.add(Source(source));
-    files.add(IncludeFileResolver::new(concat!(env!("CARGO_MANIFEST_DIR"), "/proto").into()));
-    files.add(GoogleFileResolver::new());
-    let mut compiler = Compiler::with_file_resolver(files);
-    compiler.include_imports(true);
-    compiler.open_file(FILE).expect("the test's proto compiles");
-    let set = compiler.encode_file_descriptor_set();
-    DescriptorPool::decode(set.as_slice()).expect("the descriptors fit together")
-}
+use crate::testing;
 
 fn generate_from(methods: &str) -> Result<String, String> {
-    generate(&pool_of(methods), "crm.v1")
+    generate(&testing::service(methods), "crm.v1")
 }
 
 #[test]
@@ -60,7 +27,7 @@ fn an_rpc_with_a_scope_is_in_the_table() {
 #[test]
 fn series_name_an_rpc_by_its_place_in_the_table() {
     let rows = series(
-        &pool_of(
+        &testing::service(
             "rpc Get(M) returns (M); rpc Add(stream M) returns (stream M); rpc Watch(M) returns (stream M);",
         ),
         "crm.v1",

@@ -1,51 +1,13 @@
 //! Tests of what the build accepts and refuses.
 
-use prost_reflect::prost::Message as _;
+use prost::Message as _;
 use prost_reflect::{DynamicMessage, Value};
-use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
-use protox::{Compiler, Error};
 
 use super::*;
-
-const FILE: &str = "crm/v1/test.proto";
-
-/// Resolves the single file with this text.
-struct Source(String);
-
-impl FileResolver for Source {
-    fn open_file(&self, name: &str) -> Result<File, Error> {
-        if name == FILE { File::from_source(name, &self.0) } else { Err(Error::file_not_found(name)) }
-    }
-}
-
-/// Returns the descriptors of a file with these declarations.
-fn compile(declarations: &str) -> Vec<u8> {
-    let head = r#"syntax = "proto3";
-        package crm.v1;
-        import "buf/validate/validate.proto";
-        import "google/protobuf/descriptor.proto";
-        import "google/protobuf/duration.proto";
-        import "google/protobuf/timestamp.proto";
-        import "google/protobuf/wrappers.proto";
-        extend google.protobuf.FieldOptions { bool per_item = 83217; }"#;
-    let mut files = ChainFileResolver::new();
-    files.add(Source(format!("{head}\n{declarations}")));
-    let vendored = concat!(env!("CARGO_MANIFEST_DIR"), "/third_party/proto");
-    files.add(IncludeFileResolver::new(vendored.into()));
-    files.add(GoogleFileResolver::new());
-    let mut compiler = Compiler::with_file_resolver(files);
-    compiler.include_imports(true);
-    compiler.open_file(FILE).expect("the test's proto compiles");
-    compiler.encode_file_descriptor_set()
-}
-
-/// Returns the contract of a file with these declarations.
-pub(crate) fn pool_of(declarations: &str) -> DescriptorPool {
-    DescriptorPool::decode(compile(declarations).as_slice()).expect("the descriptors fit together")
-}
+use crate::testing;
 
 fn generate_from(declarations: &str) -> Result<String, String> {
-    generate(&pool_of(declarations), "crm.v1")
+    generate(&testing::messages(declarations), "crm.v1")
 }
 
 fn field(declaration: &str) -> Result<String, String> {
@@ -219,8 +181,10 @@ fn bad_patterns_and_types_are_refused() {
 
 #[test]
 fn options_that_the_pool_does_not_know_are_refused() {
-    let set = compile("message Thing { string x = 1 [(buf.validate.field).string.max_len = 7]; }");
-    let pool = DescriptorPool::decode(set.as_slice()).expect("the descriptors fit together");
+    let set = testing::compile_messages(
+        "message Thing { string x = 1 [(buf.validate.field).string.max_len = 7]; }",
+    );
+    let pool = testing::pool(&set);
     let of_set = pool.get_message_by_name("google.protobuf.FileDescriptorSet");
     let of_set = of_set.expect("descriptor.proto is imported");
     let mut set = DynamicMessage::decode(of_set, set.as_slice()).expect("it is a set");
@@ -229,7 +193,7 @@ fn options_that_the_pool_does_not_know_are_refused() {
         let file = file.as_message_mut().expect("a file is a message");
         file.clear_field_by_name("extension");
     }
-    let pool = DescriptorPool::decode(set.encode_to_vec().as_slice()).expect("they still fit");
+    let pool = testing::pool(&set.encode_to_vec());
     let error = generate(&pool, "crm.v1").expect_err("an unknown option");
     assert_eq!(error, "crm.v1.Thing.x: the option 1159 is not known");
 }

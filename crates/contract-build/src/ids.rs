@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 
-use super::validation::names::{rust_path, snake};
-use super::validation::variant;
+use crate::validation::names::{rust_path, snake};
+use crate::validation::variant;
 
 /// The module of the trait and the function that the generated code names.
 const IDS: &str = "crate::rpc::ids";
@@ -100,5 +100,4 @@ fn within(rules: &DynamicMessage, name: &str) -> Option<DynamicMessage> {
 }
 
 #[cfg(test)]
-#[path = "ids/tests.rs"]
 mod tests;

@@ -1,10 +1,10 @@
 //! Where ids are found.
 
 use super::*;
-use crate::validation::tests::pool_of;
+use crate::testing;
 
 fn generated(messages: &str) -> String {
-    generate(&pool_of(messages), "crm.v1").expect("messages of the package")
+    generate(&testing::messages(messages), "crm.v1").expect("messages of the package")
 }
 
 #[test]

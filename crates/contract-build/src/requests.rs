@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, MethodDescriptor};
 
-use super::methods::{self, Resource};
-use super::validation::names;
+use crate::methods::{self, Resource};
+use crate::validation::names;
 
 /// Generates `impl Mutation` for the request of every unary RPC that changes something, `impl HasSubject` for the requests
 /// of all RPCs with one request, and `impl Paged` for every request with a `page_token`.
@@ -110,5 +110,4 @@ pub(crate) fn list(pool: &DescriptorPool, package: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "requests/tests.rs"]
 mod tests;

@@ -1,10 +1,10 @@
 //! Tests of what the build accepts and refuses.
 
 use super::*;
-use crate::methods::tests::pool_of;
+use crate::testing;
 
 fn generate_from(request: &str, id: &str) -> Result<String, String> {
-    let pool = pool_of(&format!(
+    let pool = testing::service(&format!(
         "rpc Set({request}) returns (M) {{ \
          option (crm.v1.access) = {{scope: ACCESS_SCOPE_WRITE, resource: {{type: RESOURCE_TYPE_CUSTOMER, id: \"{id}\"}}}}; }}"
     ));
@@ -55,7 +55,7 @@ fn what_changes_something_can_be_repeated_safely() {
 
 #[test]
 fn every_request_is_in_the_list_once() {
-    let pool = pool_of("rpc Get(N) returns (M); rpc Set(M) returns (M); rpc Put(M) returns (N);");
+    let pool = testing::service("rpc Get(N) returns (M); rpc Set(M) returns (M); rpc Put(M) returns (N);");
     let list = list(&pool, "crm.v1");
     let entries: Vec<_> = list.lines().filter_map(|line| line.trim().strip_prefix('(')).collect();
     assert_eq!(

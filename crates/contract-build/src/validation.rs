@@ -15,19 +15,12 @@
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
-#[path = "validation/either.rs"]
 mod either;
-#[path = "validation/fields.rs"]
 mod fields;
-#[path = "validation/names.rs"]
 pub(crate) mod names;
-#[path = "validation/numbers.rs"]
 mod numbers;
-#[path = "validation/options.rs"]
 pub(crate) mod options;
-#[path = "validation/text.rs"]
 mod text;
-#[path = "validation/values.rs"]
 mod values;
 
 pub(crate) use fields::variant;
@@ -75,5 +68,4 @@ impl Validate for {path} {{
 }
 
 #[cfg(test)]
-#[path = "validation/tests.rs"]
-pub(crate) mod tests;
+mod tests;

@@ -1,26 +1,10 @@
 //! Tests of what the build accepts and refuses.
 
-use protox::Compiler;
-use protox::file::{File, FileResolver};
-
 use super::*;
-
-/// Resolves the single file with this text.
-struct Source(String);
-
-impl FileResolver for Source {
-    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        File::from_source(name, &self.0)
-    }
-}
+use crate::testing;
 
 fn generate_from(declarations: &str) -> Result<String, String> {
-    let source = Source(format!("syntax = \"proto3\"; package crm.v1; {declarations}"));
-    let mut compiler = Compiler::with_file_resolver(source);
-    compiler.open_file("test.proto").expect("the test's proto compiles");
-    let set = compiler.encode_file_descriptor_set();
-    let pool = DescriptorPool::decode(set.as_slice()).expect("the descriptors fit together");
-    generate(&pool, "crm.v1")
+    generate(&testing::messages(declarations), "crm.v1")
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Tests of what the build accepts and refuses.
 
 use super::*;
-use crate::methods::tests::pool_of;
+use crate::testing;
 
 fn generate_from(methods: &str) -> Result<String, String> {
-    generate(&pool_of(methods), "crm.v1")
+    generate(&testing::service(methods), "crm.v1")
 }
 
 #[test]

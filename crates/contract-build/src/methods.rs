@@ -3,7 +3,7 @@
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage, Value};
 
-use super::validation::names;
+use crate::validation::names;
 
 /// The option that says what a call needs, what it changes, and what it costs.
 const ACCESS: &str = "crm.v1.access";
@@ -145,5 +145,4 @@ fn reads_only(method: &MethodDescriptor) -> bool {
 }
 
 #[cfg(test)]
-#[path = "methods/tests.rs"]
-pub(crate) mod tests;
+mod tests;
