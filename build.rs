@@ -1,4 +1,5 @@
-//! Generates the Rust code of the contract, and the texts of the migrations.
+//! Generates the servers of the contract, what the service knows about its RPCs and requests, and the texts of the
+//! migrations.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -14,10 +15,7 @@ fn main() -> Result<(), Error> {
         println!("cargo::rerun-if-changed={changed}");
     }
     let contract = Contract::compile(Path::new(""))?;
-    contract.write_descriptor()?;
-    contract.write_messages("crate::rpc::codec::Codec")?;
-    contract.write_validation()?;
-    contract.write_words()?;
+    contract.write_servers("crate::rpc::codec::Codec")?;
     contract.write_methods()?;
     contract.write_requests()?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -61,13 +61,31 @@ impl Contract {
         self.write("descriptor.bin", without_foreign_comments(&self.encoded)?)
     }
 
-    /// Writes `crm.v1.rs`: messages, clients and servers, with the codec of this path.
+    /// Writes `crm.v1.rs`: the messages; the clients, under `feature = "client"`; and the servers, under
+    /// `feature = "server"`. A method that an implementation of a server does not have answers UNIMPLEMENTED.
     ///
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub fn write_messages(&self, codec: &str) -> Result<()> {
-        self.generate(tonic_prost_build::configure().codec_path(codec))
+    pub fn write_messages(&self) -> Result<()> {
+        let builder = tonic_prost_build::configure()
+            .generate_default_stubs(true)
+            .client_mod_attribute(".", "#[cfg(feature = \"client\")]")
+            .server_mod_attribute(".", "#[cfg(feature = \"server\")]");
+        self.generate(builder)
+    }
+
+    /// Writes `crm.v1.rs`: the servers alone, with the codec of this path. An implementation must have every method.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn write_servers(&self, codec: &str) -> Result<()> {
+        let builder = tonic_prost_build::configure()
+            .build_client(false)
+            .extern_path(format!(".{PACKAGE}"), "crate::pb")
+            .codec_path(codec);
+        self.generate(builder)
     }
 
     /// Writes `validation.rs`: a `Validate` for every message.

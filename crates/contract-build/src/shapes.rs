@@ -144,7 +144,7 @@ fn limit(field: &FieldDescriptor) -> Result<String, String> {
         (false, false) => return Ok("None".to_owned()),
     };
     if field.full_name() == "google.protobuf.FieldMask.paths" {
-        return Ok("Some(crate::contract::validate::MAX_MASK_PATHS)".to_owned());
+        return Ok("Some(::crm_contract::validate::MAX_MASK_PATHS)".to_owned());
     }
     let limit = FieldRules::of_field(field)?.into_kind(kind)?.take_size(rule);
     let limit = limit.ok_or_else(|| format!("a list of a request needs a limit: the rule {kind}.{rule}"))?;

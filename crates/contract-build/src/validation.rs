@@ -1,4 +1,4 @@
-//! Generates one `Validate` (`src/contract/validate.rs`) for every message of a package, from the
+//! Generates one `Validate` (`crm_contract::validate`) for every message of a package, from the
 //! `buf.validate` rules of its fields.
 //!
 //! An unsupported rule fails the build: a limit that the proto shows to clients and that the
@@ -32,7 +32,7 @@ pub(crate) use fields::variant;
 /// If a rule is unknown, of the wrong kind, contradicts another rule, or has an invalid pattern; or
 /// if a type has no checks. The text names the message, the field and the rule.
 pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, String> {
-    let mut code = String::from("use crate::contract::validate::{Path, Report, Validate};\n");
+    let mut code = String::from("use crate::validate::{Path, Report, Validate};\n");
     for message in pool.all_messages() {
         if message.package_name() == package && !message.is_map_entry() {
             code += &of_message(&message, package)?;

@@ -1,4 +1,4 @@
-//! Generates one `Word` (`src/contract/words.rs`) for every enum of a package.
+//! Generates one `Word` (`crm_contract::words`) for every enum of a package.
 
 use std::fmt::Write as _;
 
@@ -47,7 +47,7 @@ fn of_enum(descriptor: &EnumDescriptor, package: &str) -> Result<String, String>
     let path = names::rust_path(full_name, package)?;
     let name = full_name.trim_start_matches(package).trim_start_matches('.');
     Ok(format!(
-        "impl crate::contract::words::Word for {path} {{
+        "impl crate::words::Word for {path} {{
     const NAME: &'static str = {name:?};
     const PREFIX: &'static str = {prefix:?};
 

@@ -83,7 +83,7 @@ impl Checks {
             ("uuid", "a UUID, such as 018f4e0a-7b7c-7000-8000-000000000000"),
         ] {
             if rules.take_switch(rule) {
-                let condition = format!("crate::contract::validate::formats::is_{rule}(value)");
+                let condition = format!("crate::validate::formats::is_{rule}(value)");
                 self.holds(rules, rule, &condition, &format!("must be {what}"));
             }
         }

@@ -7,7 +7,7 @@ use super::numbers::{Limit, take_range};
 use super::options::{FieldRules, Ignore, Rules};
 
 /// The module of the functions that the generated code calls.
-pub(crate) const CHECK: &str = "crate::contract::validate::check";
+pub(crate) const CHECK: &str = "crate::validate::check";
 
 /// The well-known types that have checks of their own, in addition to the messages of the package.
 const KNOWN: [&str; 8] =

@@ -12,7 +12,7 @@ fn enums_become_words() {
     let code = generate_from("message Outer { enum Kind { KIND_UNSPECIFIED = 0; KIND_PO_BOX = 1; } }");
     let code = code.expect("a good enum");
     for part in [
-        "impl crate::contract::words::Word for crate::pb::outer::Kind",
+        "impl crate::words::Word for crate::pb::outer::Kind",
         "const NAME: &'static str = \"Outer.Kind\"",
         "const PREFIX: &'static str = \"KIND_\"",
         "\"PO_BOX\" => Self::try_from(1).ok()",

@@ -4,7 +4,12 @@ use prost_types::value::Kind;
 use prost_types::{Any, Duration, FieldMask, ListValue, Struct, Timestamp, Value};
 
 use super::{Path, Report, Validate, check};
-use crate::contract::times::{FIRST_SECOND, LAST_SECOND};
+
+/// 0001-01-01T00:00:00Z, the first time that `google.protobuf.Timestamp` has.
+pub const FIRST_SECOND: i64 = -62_135_596_800;
+
+/// 9999-12-31T23:59:59Z, the last second of `google.protobuf.Timestamp`.
+pub const LAST_SECOND: i64 = 253_402_300_799;
 
 /// How deep a `google.protobuf.Struct` may nest, with the outermost object as the first level. Objects written by
 /// hand have five levels, and prost stops decoding 33 messages down, which is about here.

@@ -1,8 +1,8 @@
 //! Validates what clients send, by the `buf.validate` rules of the protos.
 //!
-//! `build/validation.rs` generates one [`Validate`] for every message of the package, so that limits are defined only
-//! in the proto. The generated code calls this module: the paths, the report, the checks ([`check`]), the string
-//! formats ([`formats`]) and the well-known types of protobuf.
+//! The build generates one [`Validate`] for every message of the package, so that limits are defined only in the
+//! proto. The generated code calls this module: the paths, the report, the checks ([`check`]), the string formats
+//! ([`formats`]) and the well-known types of protobuf.
 //!
 //! Nothing is allocated for a valid message: paths are links on the stack and become text only for a violation.
 //! Descriptions never repeat what the client sent, except numbers and lengths, since they reach logs and error
@@ -14,7 +14,7 @@ pub mod check;
 pub mod formats;
 mod known;
 
-pub use known::{MAX_MASK_PATHS, MAX_STRUCT_DEPTH, MAX_STRUCT_ENTRIES};
+pub use known::{FIRST_SECOND, LAST_SECOND, MAX_MASK_PATHS, MAX_STRUCT_DEPTH, MAX_STRUCT_ENTRIES};
 
 /// The checks that the build generated.
 mod generated {
@@ -25,7 +25,7 @@ mod generated {
 mod tests;
 
 /// The maximum number of violations that are collected for one request: enough to correct a form in one round. An
-/// answer names as many of them as fit into its trailers (`error::status`), and says how many it leaves out.
+/// answer names as many of them as fit into its trailers, and says how many it leaves out.
 pub const MAX_VIOLATIONS: usize = 50;
 
 /// The longest map key that a path shows; longer keys are texts rather than names.

@@ -1,15 +1,13 @@
 //! The enums of the protos as words in text columns.
 //!
 //! The enums that prost generates are the only vocabulary: rows, rules and actions use them directly, and there is no
-//! second list of words to keep in step. `build/words.rs` generates one [`Word`] for every enum of the package. A
-//! column stores the name without its prefix. `UNSPECIFIED` is never stored: it becomes NULL, or the column's
-//! default.
+//! second list of words to keep in step. The build generates one [`Word`] for every enum of the package. A column
+//! stores the name without its prefix. `UNSPECIFIED` is never stored: it becomes NULL, or the column's default.
 //!
 //! An unknown word comes from a newer version, whose replica stored it while this one still serves. It reads as
 //! `UNSPECIFIED`, so that a page with such a row can still be read. It cannot be written back: a change that would
 //! lose it is refused here, and a replica of the newer version can do it.
 
-use std::fmt::Debug;
 use std::io::Write as _;
 
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -19,37 +17,8 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The implementations that the build generated.
-mod generated {
-    include!(concat!(env!("OUT_DIR"), "/words.rs"));
-}
-
-/// An enum of the protos, with its names.
-pub trait Word: Copy + Debug + Eq + TryFrom<i32> + Into<i32> + 'static {
-    /// The enum's name in the proto: `CustomerStatus`.
-    const NAME: &'static str;
-
-    /// The prefix of the full names of all its values: `CUSTOMER_STATUS_`.
-    const PREFIX: &'static str;
-
-    /// The value's name in the proto: `CUSTOMER_STATUS_LEAD`.
-    fn full_name(self) -> &'static str;
-
-    /// Returns the value with this name in the proto.
-    fn from_full_name(name: &str) -> Option<Self>;
-
-    /// Returns the value that a column stores as `word`. No word stands for `UNSPECIFIED`.
-    fn from_word(word: &str) -> Option<Self>;
-
-    /// The name without its prefix: `LEAD`.
-    fn word(self) -> &'static str {
-        let name = self.full_name();
-        name.strip_prefix(Self::PREFIX).unwrap_or(name)
-    }
-}
-
-/// The error for a value that must not be stored: it stands for a word that this build does not know.
-pub(crate) const UNKNOWN_WORD: &str = "a word of a newer version cannot be written by this one";
+use crate::contract::Word;
+use crate::error::UNKNOWN_WORD;
 
 /// The form of an enum in a text column: `Text(CustomerStatus::Lead)` is `LEAD`. `UNSPECIFIED` stands for a word that
 /// this build does not know.

@@ -3,14 +3,10 @@
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use prost_types::{Duration, Timestamp};
 
+use crate::contract::validate::{FIRST_SECOND, LAST_SECOND};
+
 /// The digits of a second that Postgres stores.
 const MICROSECONDS: u16 = 6;
-
-/// 0001-01-01T00:00:00Z, the first time that `google.protobuf.Timestamp` has.
-pub const FIRST_SECOND: i64 = -62_135_596_800;
-
-/// 9999-12-31T23:59:59Z, the last second of `google.protobuf.Timestamp`.
-pub const LAST_SECOND: i64 = 253_402_300_799;
 
 /// The first time.
 pub const FIRST: DateTime<Utc> = at(FIRST_SECOND, 0);
