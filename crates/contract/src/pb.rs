@@ -1,11 +1,11 @@
 //! The contract's generated code: the messages of `crm.v1`, its clients and its servers.
 //!
 //! The protos have the documentation.
-#![expect(
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    clippy::large_enum_variant,
-    reason = "generated; what it means is written in the protos"
+#![expect(clippy::large_enum_variant, reason = "generated; what it means is written in the protos")]
+#![cfg_attr(feature = "server", expect(clippy::allow_attributes, reason = "generated"))]
+#![cfg_attr(
+    any(feature = "client", feature = "server"),
+    expect(clippy::allow_attributes_without_reason, reason = "generated")
 )]
 
 tonic::include_proto!("crm.v1");
