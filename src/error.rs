@@ -9,19 +9,18 @@ use std::time::Duration;
 use tonic::Code;
 use tonic_types::QuotaViolation;
 
+use crate::contract::Word;
 use crate::contract::validate::{MAX_VIOLATIONS, Violation};
-use crate::contract::words::Word;
 use crate::pb::ErrorReason;
 
+pub use crate::contract::ERROR_DOMAIN as DOMAIN;
 pub use postgres::OnConstraint;
+pub(crate) use postgres::UNKNOWN_WORD;
 #[cfg(any(test, fuzzing))]
 pub(crate) use postgres::without_values;
 pub(crate) use status::status;
 #[cfg(any(test, fuzzing))]
 pub(crate) use status::{MAX_TRAILERS, trailers};
-
-/// The `domain` of every `google.rpc.ErrorInfo`.
-pub const DOMAIN: &str = "crm.v1";
 
 /// When to retry after a refusal for lack of a resource: long enough for a pool to change, and short enough not to
 /// waste the client's time.

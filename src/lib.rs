@@ -7,8 +7,8 @@
 //! statement per function) and `model` (rows that several of these need). [`context`] and [`dashboard`] build on them.
 //! docs/architecture/README.md describes the whole.
 
-pub mod contract;
-pub mod pb;
+pub use crm_contract as contract;
+pub use crm_contract::pb;
 
 pub mod config;
 pub mod server;
@@ -43,6 +43,7 @@ pub mod numbers;
 pub mod rpc;
 pub mod settings;
 pub mod telemetry;
+pub mod times;
 mod tokens;
 pub mod traces;
 

@@ -11,11 +11,12 @@ use tonic_types::{ErrorDetail, StatusExt};
 use uuid::Uuid;
 
 use crate::audit::rules::SubjectSlot;
-use crate::contract::words::{Text, Word};
+use crate::contract::Word;
 use crate::conversations::messages;
 use crate::conversations::messages::store::Known;
 use crate::customers::field::Field;
 use crate::db::Deadline;
+use crate::db::words::Text;
 use crate::error::*;
 use crate::identity::Caller;
 use crate::pb::{self, ErrorReason as Reason, MessageStatus};

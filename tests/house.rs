@@ -1,5 +1,6 @@
 //! Arrows between modules point one way, from later floors of the house to earlier ones, and no files of a folder, nor
-//! of another crate, go round in a circle. docs/architecture has the picture.
+//! of another crate, go round in a circle. docs/architecture has the picture. The arrows between crates are held by the
+//! compiler.
 #![expect(clippy::expect_used, reason = "tests say what they expect by failing")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,13 +11,12 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemUse, UseTree};
 
 /// The modules of the crate from the ground up: each takes from those before it, and from no other.
-const FLOORS: [&str; 36] = [
-    // What is said, and what is set.
-    "pb",
-    "contract",
+const FLOORS: [&str; 35] = [
+    // What is set, and values.
     "numbers",
     "settings",
     "telemetry",
+    "times",
     "tokens",
     "metrics",
     "traces",
@@ -64,7 +64,12 @@ type Module = Vec<String>;
 const SERVICE: &str = "src";
 
 /// The sources of all crates that have no floors, since they are small.
-const OTHERS: [&str; 2] = ["crates/embedded-postgres/src", "crates/testkit/src"];
+const OTHERS: [&str; 4] = [
+    "crates/contract/src",
+    "crates/contract-build/src",
+    "crates/embedded-postgres/src",
+    "crates/testkit/src",
+];
 
 /// The modules of these sources that each module takes from, without what only tests take.
 fn arrows(sources: &str) -> BTreeMap<Module, BTreeSet<Module>> {

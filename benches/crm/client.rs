@@ -4,17 +4,15 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use crm_backend::auth::api_keys::Secret;
-use crm_backend::pb::campaign_service_client::CampaignServiceClient;
-use crm_backend::pb::conversation_service_client::ConversationServiceClient;
-use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
-use crm_backend::pb::customer_service_client::CustomerServiceClient;
-use crm_backend::pb::dashboard_service_client::DashboardServiceClient;
-use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
-use tonic::metadata::AsciiMetadataValue;
-use tonic::service::Interceptor;
+use crm_contract::CallerMetadata;
+use crm_contract::pb::campaign_service_client::CampaignServiceClient;
+use crm_contract::pb::conversation_service_client::ConversationServiceClient;
+use crm_contract::pb::customer_faq_service_client::CustomerFaqServiceClient;
+use crm_contract::pb::customer_service_client::CustomerServiceClient;
+use crm_contract::pb::dashboard_service_client::DashboardServiceClient;
+use crm_contract::pb::pending_question_service_client::PendingQuestionServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
 use uuid::Uuid;
 
 use crate::Result;
@@ -24,12 +22,12 @@ static CREDENTIAL: OnceLock<Credential> = OnceLock::new();
 
 /// A credential that a client sends.
 #[derive(Debug, Clone)]
-pub(crate) struct Credential(AsciiMetadataValue);
+pub(crate) struct Credential(String);
 
 impl Credential {
     /// Wraps an API key.
-    pub(crate) fn key(key: &Secret) -> Result<Self> {
-        Ok(Self(format!("Bearer {}", key.expose()).parse()?))
+    pub(crate) fn key(key: &Secret) -> Self {
+        Self(key.expose().to_owned())
     }
 }
 
@@ -38,32 +36,18 @@ pub(crate) fn call_with(credential: Credential) -> Result<()> {
     CREDENTIAL.set(credential).map_err(|_| "clients have a credential already".into())
 }
 
-/// Sends the tenant and the credential with every call.
-#[derive(Clone)]
-pub(crate) struct Says {
-    tenant: AsciiMetadataValue,
-    credential: Option<Credential>,
+/// Returns what a client says with every call.
+fn says(tenant: Uuid, credential: Option<&Credential>) -> Result<CallerMetadata> {
+    let caller = CallerMetadata::of_tenant(&tenant.to_string())?;
+    Ok(match credential {
+        Some(Credential(credential)) => caller.with_credential(credential)?,
+        None => caller,
+    })
 }
 
-impl Says {
-    fn new(tenant: Uuid, credential: Option<Credential>) -> Result<Self> {
-        Ok(Self { tenant: tenant.to_string().parse()?, credential })
-    }
-
-    /// Creates it with the credential of all clients.
-    fn usual(tenant: Uuid) -> Result<Self> {
-        Self::new(tenant, CREDENTIAL.get().cloned())
-    }
-}
-
-impl Interceptor for Says {
-    fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
-        request.metadata_mut().insert("x-tenant-id", self.tenant.clone());
-        if let Some(Credential(credential)) = &self.credential {
-            request.metadata_mut().insert("authorization", credential.clone());
-        }
-        Ok(request)
-    }
+/// The same with the credential of all clients.
+fn says_usual(tenant: Uuid) -> Result<CallerMetadata> {
+    says(tenant, CREDENTIAL.get())
 }
 
 /// A replica, and the credential of its clients.
@@ -80,27 +64,27 @@ impl Server {
     }
 
     pub(crate) fn customers(&self, channel: &Channel, tenant: Uuid) -> Result<Customers> {
-        let says = Says::new(tenant, self.credential.clone())?;
+        let says = says(tenant, self.credential.as_ref())?;
         Ok(CustomerServiceClient::with_interceptor(channel.clone(), says))
     }
 
     pub(crate) fn conversations(&self, channel: &Channel, tenant: Uuid) -> Result<Conversations> {
-        let says = Says::new(tenant, self.credential.clone())?;
+        let says = says(tenant, self.credential.as_ref())?;
         Ok(ConversationServiceClient::with_interceptor(channel.clone(), says))
     }
 }
 
-pub(crate) type Customers = CustomerServiceClient<InterceptedService<Channel, Says>>;
+pub(crate) type Customers = CustomerServiceClient<InterceptedService<Channel, CallerMetadata>>;
 
-pub(crate) type Conversations = ConversationServiceClient<InterceptedService<Channel, Says>>;
+pub(crate) type Conversations = ConversationServiceClient<InterceptedService<Channel, CallerMetadata>>;
 
-pub(crate) type Faqs = CustomerFaqServiceClient<InterceptedService<Channel, Says>>;
+pub(crate) type Faqs = CustomerFaqServiceClient<InterceptedService<Channel, CallerMetadata>>;
 
-pub(crate) type Campaigns = CampaignServiceClient<InterceptedService<Channel, Says>>;
+pub(crate) type Campaigns = CampaignServiceClient<InterceptedService<Channel, CallerMetadata>>;
 
-pub(crate) type Dashboard = DashboardServiceClient<InterceptedService<Channel, Says>>;
+pub(crate) type Dashboard = DashboardServiceClient<InterceptedService<Channel, CallerMetadata>>;
 
-pub(crate) type Questions = PendingQuestionServiceClient<InterceptedService<Channel, Says>>;
+pub(crate) type Questions = PendingQuestionServiceClient<InterceptedService<Channel, CallerMetadata>>;
 
 /// Opens one connection.
 pub(crate) async fn channel(address: SocketAddr) -> Result<Channel> {
@@ -117,25 +101,25 @@ pub(crate) async fn channels(address: SocketAddr, count: usize) -> Result<Vec<Ch
 }
 
 pub(crate) fn customers(channel: &Channel, tenant: Uuid) -> Result<Customers> {
-    Ok(CustomerServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
+    Ok(CustomerServiceClient::with_interceptor(channel.clone(), says_usual(tenant)?))
 }
 
 pub(crate) fn conversations(channel: &Channel, tenant: Uuid) -> Result<Conversations> {
-    Ok(ConversationServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
+    Ok(ConversationServiceClient::with_interceptor(channel.clone(), says_usual(tenant)?))
 }
 
 pub(crate) fn faqs(channel: &Channel, tenant: Uuid) -> Result<Faqs> {
-    Ok(CustomerFaqServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
+    Ok(CustomerFaqServiceClient::with_interceptor(channel.clone(), says_usual(tenant)?))
 }
 
 pub(crate) fn questions(channel: &Channel, tenant: Uuid) -> Result<Questions> {
-    Ok(PendingQuestionServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
+    Ok(PendingQuestionServiceClient::with_interceptor(channel.clone(), says_usual(tenant)?))
 }
 
 pub(crate) fn campaigns(channel: &Channel, tenant: Uuid) -> Result<Campaigns> {
-    Ok(CampaignServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
+    Ok(CampaignServiceClient::with_interceptor(channel.clone(), says_usual(tenant)?))
 }
 
 pub(crate) fn dashboard(channel: &Channel, tenant: Uuid) -> Result<Dashboard> {
-    Ok(DashboardServiceClient::with_interceptor(channel.clone(), Says::usual(tenant)?))
+    Ok(DashboardServiceClient::with_interceptor(channel.clone(), says_usual(tenant)?))
 }

@@ -97,7 +97,7 @@ async fn measure(
     }
     let address = service.address().await?;
     if options.auth == API_KEY {
-        client::call_with(Credential::key(&database.key().await?)?)?;
+        client::call_with(Credential::key(&database.key().await?))?;
     }
     let sql = fill::connect(database.config()?).await?;
     let stage = Stage::new(options, database, address, service.pid(), sql, pgbench).await?;

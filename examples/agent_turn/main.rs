@@ -12,19 +12,18 @@ mod script;
 use std::process::ExitCode;
 
 use clap::Parser;
-use crm_backend::pb;
-use crm_backend::pb::add_message_request::Command;
-use crm_backend::pb::add_message_response::Result as Answer;
-use crm_backend::pb::conversation_service_client::ConversationServiceClient;
-use crm_backend::pb::customer_faq_service_client::CustomerFaqServiceClient;
-use crm_backend::pb::customer_service_client::CustomerServiceClient;
-use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
+use crm_contract::pb::add_message_request::Command;
+use crm_contract::pb::add_message_response::Result as Answer;
+use crm_contract::pb::conversation_service_client::ConversationServiceClient;
+use crm_contract::pb::customer_faq_service_client::CustomerFaqServiceClient;
+use crm_contract::pb::customer_service_client::CustomerServiceClient;
+use crm_contract::pb::pending_question_service_client::PendingQuestionServiceClient;
+use crm_contract::{CallerMetadata, pb};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::metadata::AsciiMetadataValue;
-use tonic::service::{Interceptor, interceptor::InterceptedService};
+use tonic::Streaming;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
 use uuid::Uuid;
 
 use script::{Reply, TURNS, Turn};
@@ -63,7 +62,7 @@ async fn talk(cli: Cli) -> Result<(), Error> {
         let server = cli.server.uri();
         format!("No service answers at {server}. Start it with `cargo run`, or name another with --server.")
     })?;
-    let mut agent = Agent::meet(&channel, Tenant(cli.tenant.to_string().parse()?)).await?;
+    let mut agent = Agent::meet(&channel, CallerMetadata::of_tenant(&cli.tenant.to_string())?).await?;
     for turn in TURNS {
         agent.turn(turn).await?;
     }
@@ -90,7 +89,7 @@ struct Agent {
 
 impl Agent {
     /// Creates a customer with open questions, and a conversation with the customer.
-    async fn meet(channel: &Channel, tenant: Tenant) -> Result<Self, Error> {
+    async fn meet(channel: &Channel, tenant: CallerMetadata) -> Result<Self, Error> {
         let with_tenant = || (channel.clone(), tenant.clone());
         let (channel_of, tenant_of) = with_tenant();
         let mut customers = CustomerServiceClient::with_interceptor(channel_of, tenant_of);
@@ -289,15 +288,4 @@ impl Agent {
     }
 }
 
-type Service = InterceptedService<Channel, Tenant>;
-
-/// Names the tenant in every call.
-#[derive(Clone)]
-struct Tenant(AsciiMetadataValue);
-
-impl Interceptor for Tenant {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("x-tenant-id", self.0.clone());
-        Ok(request)
-    }
-}
+type Service = InterceptedService<Channel, CallerMetadata>;

@@ -1,6 +1,6 @@
 //! The texts of the example. A real agent has a model instead.
 
-use crm_backend::pb;
+use crm_contract::pb;
 use uuid::Uuid;
 
 /// A turn of the conversation.

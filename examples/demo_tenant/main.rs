@@ -17,19 +17,18 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
-use crm_backend::pb;
-use crm_backend::pb::add_message_request::Command;
-use crm_backend::pb::add_message_response::Result as Answer;
-use crm_backend::pb::campaign_service_client::CampaignServiceClient;
-use crm_backend::pb::conversation_service_client::ConversationServiceClient;
-use crm_backend::pb::customer_service_client::CustomerServiceClient;
-use crm_backend::pb::engagement_service_client::EngagementServiceClient;
+use crm_contract::pb::add_message_request::Command;
+use crm_contract::pb::add_message_response::Result as Answer;
+use crm_contract::pb::campaign_service_client::CampaignServiceClient;
+use crm_contract::pb::conversation_service_client::ConversationServiceClient;
+use crm_contract::pb::customer_service_client::CustomerServiceClient;
+use crm_contract::pb::engagement_service_client::EngagementServiceClient;
+use crm_contract::{CallerMetadata, Failure, pb};
 use crm_testkit::Random;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tonic::metadata::AsciiMetadataValue;
-use tonic::service::{Interceptor, interceptor::InterceptedService};
+use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
 use uuid::Uuid;
 
 use month::{Talk, wire};
@@ -154,7 +153,7 @@ const CAMPAIGNS: &[(&str, pb::ContactChannel, Option<&str>)] = &[
     ("Autumn tasting", pb::ContactChannel::Email, None),
 ];
 
-type Client = InterceptedService<Channel, Tenant>;
+type Client = InterceptedService<Channel, CallerMetadata>;
 
 #[derive(Clone)]
 struct Clients {
@@ -177,7 +176,7 @@ impl Clients {
             )
         })?;
         let tenant = cli.tenant.unwrap_or_else(Uuid::now_v7);
-        let says = Tenant(tenant.to_string().parse().map_err(|_| "the tenant cannot be sent")?);
+        let says = CallerMetadata::of_tenant(&tenant.to_string()).map_err(|_| "the tenant cannot be sent")?;
         Ok(Self {
             tenant,
             customers: CustomerServiceClient::with_interceptor(channel.clone(), says.clone()),
@@ -439,16 +438,5 @@ impl fmt::Display for Summary {
 
 /// Returns what failed and why, in a sentence.
 fn failed(what: &str, status: &Status) -> String {
-    format!("{what}: {} ({:?}).", status.message(), status.code())
-}
-
-/// Puts `x-tenant-id` on every call.
-#[derive(Debug, Clone)]
-struct Tenant(AsciiMetadataValue);
-
-impl Interceptor for Tenant {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("x-tenant-id", self.0.clone());
-        Ok(request)
-    }
+    format!("{what}: {}.", Failure::of(status))
 }

@@ -1,8 +1,8 @@
 //! Invented events of a month.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use crm_backend::pb;
-use crm_backend::pb::{
+use crm_contract::pb;
+use crm_contract::pb::{
     CampaignEventKind, ConversationOutcome, CustomerStatus, EntryPoint, InterestKind, MessageRole, Modality,
 };
 use crm_testkit::Random;

@@ -1,6 +1,6 @@
 //! The names, questions and products of a roastery's customers.
 
-use crm_backend::pb::{ConversationOutcome, ObjectionKind, SentimentLabel};
+use crm_contract::pb::{ConversationOutcome, ObjectionKind, SentimentLabel};
 
 pub(crate) const FIRST: &[&str] =
     &["Café", "Bistro", "Bakery", "Hotel", "Roastery", "Kiosk", "Restaurant", "Deli", "Tearoom", "Canteen"];

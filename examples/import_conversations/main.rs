@@ -30,19 +30,17 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use crm_backend::pb;
-use crm_backend::pb::add_message_request::Command as Request;
-use crm_backend::pb::add_message_response::Result as Answer;
-use crm_backend::pb::conversation_service_client::ConversationServiceClient;
-use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_contract::pb::add_message_request::Command as Request;
+use crm_contract::pb::add_message_response::Result as Answer;
+use crm_contract::pb::conversation_service_client::ConversationServiceClient;
+use crm_contract::pb::customer_service_client::CustomerServiceClient;
+use crm_contract::{CallerMetadata, Failure, pb};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::{HumanCount, ProgressBar, ProgressFinish, ProgressStyle};
 use prost_types::{Struct, Value, value::Kind};
-use tonic::metadata::AsciiMetadataValue;
-use tonic::service::{Interceptor, interceptor::InterceptedService};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
-use tonic_types::{RpcStatusExt, StatusExt};
 
 use file::{Action, Conversation, Role};
 
@@ -72,7 +70,7 @@ struct Cli {
     /// Tenant of the conversations.
     #[arg(long, default_value = "0199d1c0-0000-7000-8000-000000000001", value_name = "UUID",
           value_parser = tenant)]
-    tenant: Tenant,
+    tenant: CallerMetadata,
 }
 
 /// A conversation on the server, with its contents from the file.
@@ -95,8 +93,8 @@ struct Summary {
     stream_time: Duration,
 }
 
-type Customers = CustomerServiceClient<InterceptedService<Channel, Tenant>>;
-type Conversations = ConversationServiceClient<InterceptedService<Channel, Tenant>>;
+type Customers = CustomerServiceClient<InterceptedService<Channel, CallerMetadata>>;
+type Conversations = ConversationServiceClient<InterceptedService<Channel, CallerMetadata>>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -282,9 +280,7 @@ fn progress(total: usize, what: &'static str) -> ProgressBar {
 /// Returns what failed and why, in a sentence, and what to do if a retry helps.
 fn failed(what: &str) -> impl FnOnce(Status) -> String {
     move |status| {
-        let reason = status.get_details_error_info().map(|info| info.reason);
-        let reason = reason.unwrap_or_else(|| format!("{:?}", status.code()));
-        let mut text = format!("{what}: {} ({reason}).", status.message());
+        let mut text = format!("{what}: {}.", Failure::of(&status));
         // A lost connection can appear as any of several codes.
         let gone =
             [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled, Code::DeadlineExceeded];
@@ -299,25 +295,13 @@ fn failed(what: &str) -> impl FnOnce(Status) -> String {
 fn refusal(error: pb::MessageError, opened: &[Opened]) -> String {
     let opened = opened.iter().find(|opened| opened.id == error.conversation_id);
     let session_id = opened.map_or(&error.conversation_id, |opened| &opened.conversation.id);
-    let status = error.status.unwrap_or_default();
-    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-    format!("Conversation {session_id}, message {}: {} ({reason}).", error.message_key, status.message)
+    let failure = Failure::of_item(&error.status.unwrap_or_default());
+    format!("Conversation {session_id}, message {}: {failure}.", error.message_key)
 }
 
-/// Puts `x-tenant-id` on every call.
-#[derive(Debug, Clone)]
-struct Tenant(AsciiMetadataValue);
-
-impl Interceptor for Tenant {
-    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
-        request.metadata_mut().insert("x-tenant-id", self.0.clone());
-        Ok(request)
-    }
-}
-
-fn tenant(text: &str) -> Result<Tenant, String> {
+fn tenant(text: &str) -> Result<CallerMetadata, String> {
     let id = uuid::Uuid::parse_str(text).map_err(|error| error.to_string())?;
-    id.to_string().parse().map(Tenant).map_err(|_| "cannot be sent".to_owned())
+    CallerMetadata::of_tenant(&id.to_string()).map_err(|_| "cannot be sent".to_owned())
 }
 
 fn endpoint(url: &str) -> Result<Endpoint, String> {

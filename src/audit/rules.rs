@@ -7,7 +7,7 @@ use tonic::Code;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::store::Event;
-use crate::contract::words::Text;
+use crate::db::words::Text;
 use crate::identity::Principal;
 use crate::pb::{AuditOutcome, ResourceType};
 

@@ -8,8 +8,9 @@ use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text as SqlText, Times
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
-use crate::contract::words::{Text, Word};
+use crate::contract::Word;
 use crate::db::schema::audit_events::{self, dsl};
+use crate::db::words::Text;
 use crate::db::{LastStatement, TenantTx};
 use crate::error::Result;
 use crate::pb::{AuditOutcome, ResourceType};

@@ -6,6 +6,7 @@ use super::{rules, store, wire};
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::pb;
+use crate::rpc::servers::audit_service_server::AuditService;
 use crate::rpc::{self, Call, PageKey, page};
 
 /// `AuditService`.
@@ -22,7 +23,7 @@ impl AuditLog {
 }
 
 #[async_trait]
-impl pb::audit_service_server::AuditService for AuditLog {
+impl AuditService for AuditLog {
     async fn get_audit_event(
         &self,
         request: Request<pb::GetAuditEventRequest>,

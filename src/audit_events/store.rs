@@ -6,12 +6,12 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use crate::audit::store::Event;
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::Direction;
 use crate::db::listing::listing;
 use crate::db::schema::audit_events::dsl;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::AuditOutcome;
 use crate::rpc::Page;

@@ -3,12 +3,13 @@
 use super::store::Filter;
 use crate::audit::rules;
 use crate::audit::store::Event;
-use crate::contract::times;
-use crate::contract::words::{Word, stored_each, wire};
+use crate::contract::Word;
+use crate::db::words::{stored_each, wire};
 use crate::error::Result;
 use crate::numbers;
 use crate::pb::{self, ErrorReason};
 use crate::rpc;
+use crate::times;
 
 impl From<Event> for pb::AuditEvent {
     fn from(row: Event) -> Self {

@@ -12,12 +12,12 @@ use uuid::Uuid;
 use super::assignments::store as assignments;
 use super::rules;
 use super::store::{self, Campaign, Cursor, Filter, Gate};
-use crate::contract::times;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::rpc::Page;
 use crate::rpc::etag::{self, Etag};
+use crate::times;
 
 /// Creates a campaign.
 pub(crate) async fn create(tx: &TenantTx, campaign: Campaign) -> Result<Campaign> {

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::store::Campaign;
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::error::{Error, Result};
 use crate::pb::{CampaignStatus as Status, ErrorReason};
 

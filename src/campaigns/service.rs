@@ -5,15 +5,16 @@ use uuid::Uuid;
 
 use super::store::{Campaign, Cursor};
 use super::{actions, assignments, events, performance, wire};
-use crate::contract::times;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
+use crate::rpc::servers::campaign_service_server::CampaignService;
 use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, page};
+use crate::times;
 
 /// `CampaignService`.
 pub struct Campaigns {
@@ -29,7 +30,7 @@ impl Campaigns {
 }
 
 #[async_trait]
-impl pb::campaign_service_server::CampaignService for Campaigns {
+impl CampaignService for Campaigns {
     async fn create_campaign(
         &self,
         request: Request<pb::CreateCampaignRequest>,

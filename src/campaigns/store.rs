@@ -8,7 +8,6 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
@@ -16,6 +15,7 @@ use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::campaigns::{self, dsl};
 use crate::db::schema::{campaign_events, interest_events, purchases};
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{CampaignStatus, ContactChannel};
 use crate::rpc::Page;

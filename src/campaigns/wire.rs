@@ -5,13 +5,13 @@ use uuid::Uuid;
 
 use super::rules;
 use super::store::{Campaign, Filter};
-use crate::contract::times;
-use crate::contract::words::{Text, stored, stored_each, wire};
+use crate::db::words::{Text, stored, stored_each, wire};
 use crate::error::Result;
 use crate::pb::{self, CampaignStatus};
 use crate::rpc::etag::Etag;
 use crate::rpc::together::Together;
 use crate::rpc::{self, money};
+use crate::times;
 
 impl From<Campaign> for pb::Campaign {
     fn from(row: Campaign) -> Self {

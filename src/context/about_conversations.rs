@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use super::item::{Item, Section};
 use super::messages::minute;
 use super::words::Words;
-use crate::contract::words::{Text, Word};
+use crate::contract::Word;
 use crate::conversations::analyses::store::{Analysis, Objection, Sentiment};
 use crate::conversations::store::briefs::Brief;
 use crate::db::json::Json;
 use crate::db::texts::Texts;
+use crate::db::words::Text;
 use crate::pb::{ContextSectionKind, ObjectionKind, ObjectionStatus, ResourceType, Tokenizer};
 
 /// Returns the conversations in short: the present one, then the others, which come the newest first.

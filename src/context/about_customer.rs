@@ -3,7 +3,7 @@
 use super::about_conversations::day;
 use super::item::{Item, Section};
 use super::words::Words;
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::customers::consents::store::Consent;
 use crate::customers::model::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer};
 use crate::db::json::Json;

@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 use super::item::{Item, Place};
 use super::turns::{self, Ids, is_done, is_open};
 use super::words::Words;
-use crate::contract::words::{Text, Word};
+use crate::contract::Word;
 use crate::conversations::messages::quote::quote;
 use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
+use crate::db::words::Text;
 use crate::pb::{MessageRole, MessageStatus, ResourceType, Tokenizer};
 use crate::tokens;
 

@@ -6,13 +6,13 @@ use std::thread::available_parallelism;
 use tonic::async_trait;
 
 use super::{actions, compose, wire};
-use crate::contract::times;
 use crate::customers::Contexts;
 use crate::db::turns::{Room, Turns};
 use crate::db::{Access, Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::pb;
 use crate::rpc::Call;
+use crate::times;
 use crate::tokens;
 
 /// Answers `GetAiContext`.

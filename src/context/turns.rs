@@ -6,9 +6,10 @@
 use std::collections::HashSet;
 
 use super::item::{Call, Turn};
-use crate::contract::words::{Text, Word};
+use crate::contract::Word;
 use crate::conversations::messages::store::Action;
 use crate::conversations::messages::store::latest::Said;
+use crate::db::words::Text;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
 
 /// The longest id of a call that every provider accepts: OpenAI's, whose ids have some 30 characters.

@@ -8,15 +8,15 @@ use uuid::Uuid;
 use super::messages::store as messages;
 use super::rules::{self, Ending};
 use super::store::{self, Conversation, Cursor, Filter, OrderKey};
-use crate::contract::times;
-use crate::contract::words::Text;
 use crate::customers;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
+use crate::db::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::{self, ConversationOutcome, ErrorReason, MessageRole};
 use crate::rpc::etag::{self, Etag};
 use crate::rpc::{Page, size};
+use crate::times;
 
 /// The number of last messages among which [`list_said`] looks for those of the customer: the current topic.
 const LAST_MESSAGES: i64 = 20;

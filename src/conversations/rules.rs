@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::store::{Conversation, Filter};
-use crate::contract::words::Text;
+use crate::db::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::{ConversationStatus, ErrorReason};
 use crate::rpc::together::Together;

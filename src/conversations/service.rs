@@ -22,7 +22,6 @@ use super::watch::Watches;
 use super::{actions, analyses, caretaker, messages, watch, wire};
 use crate::audit::Recorder;
 use crate::audit::ledger::Ledger;
-use crate::contract::times;
 use crate::db::keyset::Direction;
 use crate::db::{Db, Target, TenantTx};
 use crate::error::Result;
@@ -34,8 +33,10 @@ use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::layer::room::Meter;
 use crate::rpc::mask::Change;
+use crate::rpc::servers::conversation_service_server::ConversationService;
 use crate::rpc::together::Together;
 use crate::rpc::{self, Call, Context, PageKey, page};
+use crate::times;
 
 /// `ConversationService`.
 pub struct Conversations {
@@ -114,7 +115,7 @@ impl Conversations {
 }
 
 #[async_trait]
-impl pb::conversation_service_server::ConversationService for Conversations {
+impl ConversationService for Conversations {
     async fn create_conversation(
         &self,
         request: Request<pb::CreateConversationRequest>,

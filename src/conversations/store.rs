@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 use self::analysed::Analysed;
 use super::analyses::store::Analysis;
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
@@ -25,6 +24,7 @@ use crate::db::listing::listing;
 use crate::db::literal::literal;
 use crate::db::schema::conversations::{self, dsl};
 use crate::db::shown::{shown, shown_or};
+use crate::db::words::Text;
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{
     ContactChannel, ConversationEnvironment, ConversationOutcome, ConversationStatus, EntryPoint,

@@ -6,9 +6,8 @@ use uuid::Uuid;
 use super::rules::{self, Ending, FollowUp};
 use super::store::analysed::Analysed;
 use super::store::{Conversation, Filter, OrderKey};
-use crate::contract::times;
-use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::db::keyset::Direction;
+use crate::db::words::{Text, stored, stored_each, wire};
 use crate::error::Result;
 use crate::numbers;
 use crate::pb;
@@ -16,6 +15,7 @@ use crate::rpc::etag::Etag;
 use crate::rpc::fold::fold;
 use crate::rpc::together::Together;
 use crate::rpc::{self, structs};
+use crate::times;
 
 impl From<Conversation> for pb::Conversation {
     fn from(row: Conversation) -> Self {

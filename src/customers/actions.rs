@@ -10,7 +10,6 @@ use super::counts::Step;
 use super::model::{Customer, ExternalId};
 use super::store::{self, Cursor, Filter, OrderKey, View};
 use super::{consents, counts, rules, wire, words};
-use crate::contract::times;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
@@ -18,6 +17,7 @@ use crate::live::finder::Find;
 use crate::pb::{self, ErrorReason};
 use crate::rpc::etag::{self, Etag};
 use crate::rpc::{Page, size};
+use crate::times;
 
 /// The number of numbered slugs that are looked up together. It is enough for a very common name to need only a
 /// few lookups, and few enough for a rare one to cost nothing.

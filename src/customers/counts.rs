@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::model::Customer;
-use crate::contract::words::Word;
+use crate::contract::Word;
 
 /// A column by whose values customers are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,10 +64,10 @@ fn values(customer: Option<&Customer>) -> BTreeSet<(Dimension, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::times;
-    use crate::contract::words::Text;
     use crate::customers::wire;
+    use crate::db::words::Text;
     use crate::pb::{self, CustomerStatus};
+    use crate::times;
 
     fn bakery() -> Customer {
         let wanted = pb::Customer {

@@ -6,10 +6,10 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::db::json::Json;
 use crate::db::schema::customers;
 use crate::db::texts::Texts;
+use crate::db::words::Text;
 use crate::pb::{ContactChannel, CustomerStatus};
 use crate::rpc::etag::Etag;
 

@@ -8,7 +8,6 @@ use super::actions::{self, ById, Deleted};
 use super::model::Customer;
 use super::store::Cursor;
 use super::{consents, rules, wire};
-use crate::contract::times;
 use crate::db::texts::Texts;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
@@ -16,8 +15,10 @@ use crate::live::finder::Finder;
 use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
+use crate::rpc::servers::customer_service_server::CustomerService;
 use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, page};
+use crate::times;
 
 /// Answers `GetAiContext`. It is an RPC of customers, but needs more than customers have: modules above this
 /// one implement it.
@@ -48,7 +49,7 @@ impl Customers {
 }
 
 #[async_trait]
-impl pb::customer_service_server::CustomerService for Customers {
+impl CustomerService for Customers {
     async fn create_customer(
         &self,
         request: Request<pb::CreateCustomerRequest>,

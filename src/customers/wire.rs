@@ -8,14 +8,14 @@ use super::model::{Address, BrandVoice, BusinessContext, ContentPreferences, Cus
 use super::store::{Filter, OrderKey, View};
 use super::words::{self, Asked};
 use super::{phone, rules};
-use crate::contract::times;
-use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::db::json::Json;
 use crate::db::keyset::Direction;
 use crate::db::texts::Texts;
+use crate::db::words::{Text, stored, stored_each, wire};
 use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::{self, structs};
+use crate::times;
 
 impl From<Customer> for pb::Customer {
     fn from(row: Customer) -> Self {

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::contract::times;
 use crate::error::{Error, Result};
 use crate::rpc::zones::Span;
+use crate::times;
 
 /// The length of a window if the request sets none: what people look at.
 const DEFAULT_WINDOW: TimeDelta = TimeDelta::days(30);

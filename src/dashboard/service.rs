@@ -3,10 +3,11 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{campaigns, conversations, customers, funnel};
-use crate::contract::times;
 use crate::db::{Db, TenantTx};
 use crate::pb;
+use crate::rpc::servers::dashboard_service_server::DashboardService;
 use crate::rpc::{self, Call};
+use crate::times;
 
 /// `DashboardService`.
 pub struct Dashboard {
@@ -21,7 +22,7 @@ impl Dashboard {
 }
 
 #[async_trait]
-impl pb::dashboard_service_server::DashboardService for Dashboard {
+impl DashboardService for Dashboard {
     async fn get_customer_statistics(
         &self,
         request: Request<pb::GetCustomerStatisticsRequest>,

@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 
 use super::rules::{Spread, Window};
-use crate::contract::times;
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::error::Result;
 use crate::pb::{self, dashboard_rows::List};
+use crate::times;
 
 /// Returns the window of a request.
 pub(super) fn window(

@@ -26,6 +26,7 @@ pub mod texts;
 pub mod turns;
 pub mod walls;
 mod wire;
+pub mod words;
 
 use std::time::{Duration, Instant};
 

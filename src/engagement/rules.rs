@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::contract::words::Text;
+use crate::db::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::ConversationOutcome;
 

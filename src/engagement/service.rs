@@ -8,14 +8,15 @@ use super::interest::store::scores::AsOf;
 use super::interest::wire::Params;
 use super::purchases;
 use super::purchases::actions::Receipt;
-use crate::contract::times;
 use crate::conversations::feed::Feed;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
+use crate::rpc::servers::engagement_service_server::EngagementService;
 use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, page};
+use crate::times;
 
 /// `EngagementService`.
 pub struct Engagements {
@@ -33,7 +34,7 @@ impl Engagements {
 }
 
 #[async_trait]
-impl pb::engagement_service_server::EngagementService for Engagements {
+impl EngagementService for Engagements {
     async fn record_interest_events(
         &self,
         request: Request<pb::RecordInterestEventsRequest>,
@@ -197,7 +198,7 @@ impl pb::engagement_service_server::EngagementService for Engagements {
         })?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let (refunds, next) = purchases::actions::list_refunds(tx, purchase_id, &page).await?;
-            let (refunds, next) = page::fit(refunds, next, |(refund, _)| Cursor::at(refund));
+            let (refunds, next) = page::fit(refunds, next, |repayment| Cursor::at(&repayment.refund));
             Ok(pb::ListRefundsResponse { refunds, next_page_token: self.page_key.next(&call, next)? })
         });
         Ok(response.await?)

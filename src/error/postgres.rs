@@ -8,7 +8,6 @@
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
 use super::{Error, Result};
-use crate::contract::words::UNKNOWN_WORD;
 
 /// What an error of Postgres means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +94,9 @@ const NO_ROOM: [&str; 5] = [
     ": Cannot allocate memory",
     ": Input/output error",
 ];
+
+/// The error for a value that must not be stored: it stands for a word of an enum that this build does not know.
+pub(crate) const UNKNOWN_WORD: &str = "a word of a newer version cannot be written by this one";
 
 /// The words after which Postgres quotes a name of the schema, and never a value.
 const BEFORE_NAMES: [&str; 9] =

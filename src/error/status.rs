@@ -9,8 +9,8 @@ use tonic_types::pb as google_rpc;
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::Error;
+use crate::contract::Word;
 use crate::contract::validate::{MAX_VIOLATIONS, Violation};
-use crate::contract::words::Word;
 
 /// The maximum bytes of an error's trailers, as HTTP/2 counts them: 6 KiB together with the other headers. Clients
 /// allow 8 KiB by default, and turn more into RESOURCE_EXHAUSTED, which looks like a reason to retry. The rest is for

@@ -10,15 +10,15 @@ use super::rules::{self, Check, Sighting};
 use super::search::rules::{self as ranking, Candidate, MAX_PROBED, Matches, Scores};
 use super::search::store as terms;
 use super::store::{self, Cursor, Faq, Filter};
-use crate::contract::times;
-use crate::contract::words::Text;
 use crate::customers::actions::Deleted;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::FaqStatus;
 use crate::rpc::Page;
 use crate::rpc::etag::{self, Etag};
+use crate::times;
 use crate::{conversations, customers};
 
 /// The number of attempts to lock or insert a FAQ that other calls insert or delete in between.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::observations::store::Observation;
 use super::store::Faq;
 use crate::contract::validate::Violation;
-use crate::contract::words::Text;
+use crate::db::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, FaqAgreement, FaqObservationKind, FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc::fold;

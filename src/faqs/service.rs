@@ -6,15 +6,16 @@ use uuid::Uuid;
 use super::actions::{self, Done, Recorded};
 use super::store::{Cursor, Faq};
 use super::{observations, wire};
-use crate::contract::times;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
+use crate::rpc::servers::customer_faq_service_server::CustomerFaqService;
 use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, page};
+use crate::times;
 
 /// `CustomerFaqService`.
 pub struct Faqs {
@@ -30,7 +31,7 @@ impl Faqs {
 }
 
 #[async_trait]
-impl pb::customer_faq_service_server::CustomerFaqService for Faqs {
+impl CustomerFaqService for Faqs {
     async fn create_customer_faq(
         &self,
         request: Request<pb::CreateCustomerFaqRequest>,

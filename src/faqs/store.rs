@@ -9,13 +9,13 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::customer_faqs::{self, dsl};
+use crate::db::words::Text;
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc::Page;

@@ -7,14 +7,14 @@ use super::actions::{Found, Params};
 use super::rules::{self, Check};
 use super::search::rules::Scores;
 use super::store::{Faq, Filter};
-use crate::contract::times;
-use crate::contract::words::{Text, stored, stored_each, wire};
+use crate::db::words::{Text, stored, stored_each, wire};
 use crate::error::Result;
 use crate::numbers;
 use crate::pb::{self, FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc;
 use crate::rpc::etag::Etag;
 use crate::rpc::together::Together;
+use crate::times;
 
 /// The number of FAQs that a search returns if the client sets none: what fits into a prompt.
 const DEFAULT_LIMIT: usize = 10;

@@ -1,7 +1,7 @@
 //! The written form of what a credential grants, for people and issuers.
 
 use super::{TenantId, Tenants};
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::pb::AccessScope;
 
 /// The word for all tenants, future ones included.

@@ -14,10 +14,8 @@ use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 use crate::traces::Trace;
 
+pub use crate::contract::TENANT_HEADER;
 pub use principal::{Principal, Scopes, Tenants};
-
-/// The metadata that selects the tenant of a call.
-pub const TENANT_HEADER: &str = "x-tenant-id";
 
 /// The length of a UUID with hyphens: the only accepted form, so that a tenant has one spelling.
 const HYPHENATED: usize = 36;

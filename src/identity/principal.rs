@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use super::{Caller, TenantId};
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::error::{Error, Result};
 use crate::pb::{AccessScope, ErrorReason};
 use crate::traces::Trace;

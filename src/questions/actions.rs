@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use super::rules::{self, Candidates, Ranking, Situation, Source, Step};
 use super::store::{self, Cursor, Filter, Question};
-use crate::contract::times;
 use crate::customers::field;
 use crate::customers::model::Customer;
 use crate::db::TenantTx;
@@ -18,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
 use crate::rpc::Page;
 use crate::rpc::etag::{self, Etag};
+use crate::times;
 use crate::{conversations, customers};
 
 /// The limit of open questions of a customer that are read to find what to ask next. It is far more than are

@@ -6,15 +6,16 @@ use uuid::Uuid;
 use super::actions::{self, Done};
 use super::store::{Cursor, Question};
 use super::wire;
-use crate::contract::times;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::mask::Change;
+use crate::rpc::servers::pending_question_service_server::PendingQuestionService;
 use crate::rpc::together::Together;
 use crate::rpc::{self, Call, PageKey, page};
+use crate::times;
 
 /// `PendingQuestionService`.
 pub struct PendingQuestions {
@@ -30,7 +31,7 @@ impl PendingQuestions {
 }
 
 #[async_trait]
-impl pb::pending_question_service_server::PendingQuestionService for PendingQuestions {
+impl PendingQuestionService for PendingQuestions {
     async fn create_pending_question(
         &self,
         request: Request<pb::CreatePendingQuestionRequest>,

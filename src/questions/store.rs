@@ -9,13 +9,13 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::literal::literal;
 use crate::db::schema::pending_questions::{self, dsl};
+use crate::db::words::Text;
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{PendingQuestionStatus as Status, Priority, QuestionTiming};
 use crate::rpc::Page;

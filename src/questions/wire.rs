@@ -6,14 +6,14 @@ use uuid::Uuid;
 use super::actions::Params;
 use super::rules::{self, LeftOut, Next, Ranking, Source, Step};
 use super::store::{Filter, Question};
-use crate::contract::times;
-use crate::contract::words::{Text, stored, stored_each, wire};
+use crate::db::words::{Text, stored, stored_each, wire};
 use crate::error::{Error, Result};
 use crate::numbers;
 use crate::pb;
 use crate::rpc;
 use crate::rpc::etag::Etag;
 use crate::rpc::together::Together;
+use crate::times;
 
 /// The time for which a question is not asked again, if the request sets none. With a day, a customer is not
 /// asked the same question twice in one day.

@@ -3,8 +3,8 @@
 //!
 //! An empty item of a list takes two bytes on the wire and up to some hundred once it is decoded, so a mebibyte of
 //! them would take a hundred mebibytes. Therefore [`read`] first walks the bytes, along the shapes that the build
-//! made from the contract (`build/shapes.rs`). It refuses a list that is far too long without decoding it. A list
-//! that is slightly too long is decoded, so that the rules can report everything else that is wrong.
+//! made from the contract. It refuses a list that is far too long without decoding it. A list that is slightly too
+//! long is decoded, so that the rules can report everything else that is wrong.
 
 use prost::Message;
 

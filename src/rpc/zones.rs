@@ -8,8 +8,8 @@ use chrono::{
 };
 use chrono_tz::Tz;
 
-use crate::contract::times;
 use crate::error::{Error, Result};
+use crate::times;
 
 /// The first day with a year of four digits, `0001-01-01`. It begins at the first time, in every zone.
 const FIRST_DATE: NaiveDate = day(1, 1, 1);

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{bring_up_to_date, join, say};
 use crate::auth::api_keys::{self, ApiKey, NewKey};
 use crate::config::{CreateKey, KeysCommand, KeysConfig};
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::identity::{Scopes, Tenants};
 use crate::pb::AccessScope;
 use crate::server::ServeError;

@@ -206,8 +206,7 @@ async fn conversations_count_by_what_they_are_and_what_was_said() {
     assert_eq!(objections, [(ObjectionKind::Price, 2, 1), (ObjectionKind::Timing, 1, 0)]);
     assert_eq!(answer.message_count, 8);
     let duration = answer.duration.as_ref().expect("a spread");
-    let micros =
-        |duration: &Option<Duration>| duration.as_ref().map(crm_backend::contract::times::duration_to_micros);
+    let micros = |duration: &Option<Duration>| duration.as_ref().map(crm_backend::times::duration_to_micros);
     assert_eq!((duration.count, micros(&duration.average)), (2, Some(330_000_001)));
     assert_eq!((micros(&duration.p50), micros(&duration.p95)), (Some(60_000_000), Some(600_000_001)));
     lists_its_rows(&tenant, &answer).await;

@@ -1,6 +1,6 @@
 //! GetConversionFunnel, compared with a computation for each customer.
 
-use crm_backend::contract::words::Word;
+use crm_backend::contract::Word;
 use crm_backend::pb::{
     ConversionFunnel, EntryPoint, FunnelGrouping, FunnelStep, GetConversionFunnelRequest,
     GetConversionFunnelResponse, dashboard_rows::List,

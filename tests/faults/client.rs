@@ -7,14 +7,13 @@ use std::time::Duration;
 use crm_backend::pb;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_contract::CallerMetadata;
 use crm_testkit::within;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::AsciiMetadataValue;
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
@@ -41,18 +40,7 @@ const AHEAD: usize = 16;
 /// The maximum number of messages of a page.
 const PAGE: i32 = 500;
 
-/// Sends the tenant with every call.
-#[derive(Clone)]
-pub(crate) struct Tenant(AsciiMetadataValue);
-
-impl Interceptor for Tenant {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("x-tenant-id", self.0.clone());
-        Ok(request)
-    }
-}
-
-pub(crate) type Tenanted = InterceptedService<Channel, Tenant>;
+pub(crate) type Tenanted = InterceptedService<Channel, CallerMetadata>;
 
 /// The two halves of an `AddMessage` stream.
 pub(crate) type Adding = (mpsc::Sender<pb::AddMessageRequest>, Streaming<pb::AddMessageResponse>);
@@ -61,7 +49,7 @@ pub(crate) type Adding = (mpsc::Sender<pb::AddMessageRequest>, Streaming<pb::Add
 #[derive(Clone)]
 pub(crate) struct Client {
     channel: Channel,
-    tenant: Tenant,
+    tenant: CallerMetadata,
     customers: CustomerServiceClient<Tenanted>,
     pub(crate) conversations: ConversationServiceClient<Tenanted>,
 }
@@ -77,7 +65,7 @@ impl Client {
             .keep_alive_while_idle(true);
         let channel =
             soon(endpoint.connect()).await?.map_err(|error| Status::unavailable(error.to_string()))?;
-        let tenant = Tenant(tenant.to_string().parse().expect("a header"));
+        let tenant = CallerMetadata::of_tenant(&tenant.to_string()).expect("a header");
         Ok(Self {
             customers: CustomerServiceClient::with_interceptor(channel.clone(), tenant.clone()),
             conversations: ConversationServiceClient::with_interceptor(channel.clone(), tenant.clone()),

@@ -9,15 +9,14 @@ use crm_backend::pb::add_message_request::Command;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
 use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_contract::CallerMetadata;
 use crm_testkit::within;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::AsciiMetadataValue;
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 /// How many requests a writer may be ahead of its stream; the rest of the pipeline is in HTTP/2.
@@ -26,18 +25,7 @@ const AHEAD: usize = 16;
 /// The default of HTTP/2, and of most clients.
 const STREAM_WINDOW: u32 = 65_535;
 
-/// Sends the tenant with every call.
-#[derive(Clone)]
-pub(crate) struct Tenant(AsciiMetadataValue);
-
-impl Interceptor for Tenant {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("x-tenant-id", self.0.clone());
-        Ok(request)
-    }
-}
-
-type Tenanted = InterceptedService<Channel, Tenant>;
+type Tenanted = InterceptedService<Channel, CallerMetadata>;
 
 /// A connection, and a tenant.
 #[derive(Clone)]
@@ -57,7 +45,7 @@ impl Client {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let endpoint = endpoint.initial_stream_window_size(STREAM_WINDOW);
         let channel = within(endpoint.connect()).await.expect("a connection");
-        let tenant = Tenant(tenant.to_string().parse().expect("a header"));
+        let tenant = CallerMetadata::of_tenant(&tenant.to_string()).expect("a header");
         Self {
             customers: CustomerServiceClient::with_interceptor(channel.clone(), tenant.clone()),
             conversations: ConversationServiceClient::with_interceptor(channel.clone(), tenant),

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use crm_backend::pb::ListCustomersRequest;
+use crm_backend::pb::customer_service_client::CustomerServiceClient;
+use crm_contract::CallerMetadata;
 use crm_testkit::cluster::Database;
 use crm_testkit::{Ended, Scratch, Server, run, within};
-use tonic::{Code, Request};
+use tonic::Code;
 use uuid::Uuid;
 
 use super::scratch;
@@ -61,12 +64,12 @@ async fn call(server: &Server, tenant: Uuid, secret: &str) -> Code {
     let endpoint =
         tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).expect("an address");
     let channel = within(endpoint.connect()).await.expect("a connection");
-    let mut request = Request::new(crm_backend::pb::ListCustomersRequest::default());
-    let metadata = request.metadata_mut();
-    metadata.insert("x-tenant-id", tenant.to_string().parse().expect("a header"));
-    metadata.insert("authorization", format!("Bearer {secret}").parse().expect("a header"));
-    let mut client = crm_backend::pb::customer_service_client::CustomerServiceClient::new(channel);
-    within(client.list_customers(request)).await.map_or_else(|status| status.code(), |_| Code::Ok)
+    let caller =
+        CallerMetadata::of_tenant(&tenant.to_string()).and_then(|caller| caller.with_credential(secret));
+    let mut client = CustomerServiceClient::with_interceptor(channel, caller.expect("headers"));
+    within(client.list_customers(ListCustomersRequest::default()))
+        .await
+        .map_or_else(|status| status.code(), |_| Code::Ok)
 }
 
 async fn a_key_lives_and_ends_while_the_service_runs(place: &Place, scratch: &Scratch) {

@@ -158,7 +158,7 @@ pub(super) async fn fill_months(
     // Before there are too many customers to assign in one call: only events are counted.
     let campaign = campaign(channel, tenant.id).await?;
     let customers = fill::customers(&stage.sql, tenant.id, tenant.customer, customers).await?;
-    let until = crm_backend::contract::times::now();
+    let until = crm_backend::times::now();
     let [span, arrivals] = [months, MONTHS].map(|months| Duration::from_secs(months * DAYS * 86_400));
     let month =
         fill::Month { tenant: tenant.id, first: tenant.customer, customers, campaign, until, span, arrivals };

@@ -35,7 +35,7 @@ impl Wary {
         }
         let service = Service::start(stage.database, API_KEY)?;
         let address = service.address().await?;
-        let credential = Some(Credential::key(&stage.database.key().await?)?);
+        let credential = Some(Credential::key(&stage.database.key().await?));
         Ok(Self(Beside { service, server: Server { address, credential } }))
     }
 

@@ -7,7 +7,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::secret::Hash;
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::db::schema::api_keys::{self, dsl};
 use crate::identity::{Scopes, TenantId, Tenants, grants};
 use crate::pb::AccessScope;

@@ -7,13 +7,13 @@ use uuid::Uuid;
 use super::store::{self, Assigned, Assignment, Cursor, Filter, Of};
 use crate::campaigns;
 use crate::campaigns::rules;
-use crate::contract::times;
 use crate::customers;
 use crate::db::TenantTx;
 use crate::db::fitted::Rows;
 use crate::error::{Error, Result};
 use crate::numbers;
 use crate::rpc::Page;
+use crate::times;
 
 /// The limit of customers that are assigned in one call, as in the contract. It is a few hundred milliseconds
 /// of work, and their ids fit in a request.

@@ -16,10 +16,10 @@ use uuid::Uuid;
 pub(crate) use assign::{Assigned, Refused, assign};
 pub(crate) use list::list;
 
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::schema::campaign_customers::{self, dsl};
 use crate::db::schema::campaigns;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{AssignmentStatus, ContactChannel};
 

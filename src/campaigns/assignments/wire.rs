@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::actions::Whom;
 use super::store::{Assigned, Assignment, Filter, Of, Refused};
-use crate::contract::times;
 use crate::contract::validate::Violation;
 use crate::customers;
 use crate::error::{Error, Result};
@@ -14,6 +13,7 @@ use crate::numbers;
 use crate::pb::assign_customers_request::Customers;
 use crate::pb::{self, AssignmentRefusal, ErrorReason};
 use crate::rpc;
+use crate::times;
 
 /// The customers that a call names.
 #[derive(Debug, Default, PartialEq)]

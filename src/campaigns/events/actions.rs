@@ -10,11 +10,11 @@ use super::rules::{self, Findings, Recorded};
 use super::store;
 use crate::campaigns;
 use crate::campaigns::store::Gate;
-use crate::contract::times;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::rpc::Page;
+use crate::times;
 use crate::{conversations, customers};
 
 /// Records events, each by itself, in one flight. A second flight follows if some were not recorded.

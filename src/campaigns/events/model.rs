@@ -6,8 +6,8 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::db::schema::campaign_events;
+use crate::db::words::Text;
 use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
 
 /// An event to be recorded.

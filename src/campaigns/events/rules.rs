@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::model::{Event, Known, NewEvent};
-use crate::contract::words::Text;
+use crate::db::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::{AssignmentStatus, CampaignEventKind as Kind, ConsentState, ContactChannel, ErrorReason};
 use crate::{campaigns, conversations, customers};
@@ -269,7 +269,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::contract::words::Word;
+    use crate::contract::Word;
 
     fn event() -> NewEvent {
         NewEvent {

@@ -14,7 +14,7 @@ pub(crate) use record::record;
 
 use super::model::Known;
 use super::rules::{KINDS, consent, status_after};
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::db::TenantTx;
 use crate::db::schema::campaign_events::dsl;
 use crate::error::Result;

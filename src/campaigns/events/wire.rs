@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use super::model::{Event, Filter, NewEvent};
 use super::rules::{MAX_CAMPAIGNS, Recorded};
-use crate::contract::times;
-use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::conversations;
+use crate::db::words::{Text, stored, stored_each, wire};
 use crate::error::{Error, Result};
 use crate::pb;
 use crate::pb::campaign_event_result::Result as Outcome;
 use crate::rpc::together::{self, Together};
 use crate::rpc::{self, money};
+use crate::times;
 
 /// The events of a call: each ready to be recorded, or its error.
 pub(crate) struct Batch {

@@ -18,8 +18,9 @@ use uuid::Uuid;
 pub(crate) use purchases::{Bought, list_bought};
 
 use crate::campaigns::events::rules::KINDS;
-use crate::contract::words::{Text, Word};
+use crate::contract::Word;
 use crate::db::TenantTx;
+use crate::db::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::{CampaignAttribution, CampaignEventKind, InterestKind};
 

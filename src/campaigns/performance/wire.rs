@@ -5,14 +5,15 @@ use chrono::{DateTime, Utc};
 use super::actions::{Params, Performance, Statistics};
 use super::rules::{Rates, Revenue, Tally};
 use crate::campaigns::events::rules::KINDS;
-use crate::contract::times;
-use crate::contract::words::{Word, wire};
+use crate::contract::Word;
+use crate::db::words::wire;
 use crate::error::Result;
 use crate::numbers;
 use crate::pb::{self, CampaignAttribution};
 use crate::rpc::together::Together;
 use crate::rpc::zones::Zone;
 use crate::rpc::{self, money};
+use crate::times;
 
 /// The campaign and the period of the events that a number counts. An empty field does not limit them.
 #[derive(Debug, Clone, Default)]

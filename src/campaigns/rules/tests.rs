@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta};
 
 use super::*;
-use crate::contract::words::Text;
+use crate::db::words::Text;
 
 const ALL: [Status; 6] =
     [Status::Draft, Status::Scheduled, Status::Active, Status::Paused, Status::Completed, Status::Archived];

@@ -5,7 +5,7 @@
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::pb::PurchaseStatus;
 
 /// The statuses of purchases that are paid, refunded or not.

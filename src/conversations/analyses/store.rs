@@ -7,12 +7,12 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::json::Json;
 use crate::db::schema::conversation_analyses::{self, dsl};
 use crate::db::texts::Texts;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{ObjectionKind, ObjectionStatus, SentimentLabel, SentimentTrend};
 use crate::rpc::Page;

@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::store::{Analysis, Objection, Sentiment};
-use crate::contract::times;
-use crate::contract::words::{stored, wire};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
+use crate::db::words::{stored, wire};
 use crate::error::Result;
 use crate::numbers;
 use crate::pb;
 use crate::rpc;
+use crate::times;
 
 impl From<Analysis> for pb::ConversationAnalysis {
     fn from(row: Analysis) -> Self {

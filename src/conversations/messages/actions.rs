@@ -10,7 +10,6 @@ use super::drafts::store as drafts;
 use super::rules::{self, Compared, Found, Placed, Plan, Repeat, Span, Stored, Write};
 use super::store::{self, Message, append, repeats, spans};
 use crate::audit::store::{self as audit, Event};
-use crate::contract::times;
 use crate::conversations::rules::not_found;
 use crate::conversations::store as conversations;
 use crate::db::TenantTx;
@@ -20,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, MessageStatus};
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
+use crate::times;
 
 /// The conversations of a batch to lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,12 +12,12 @@ use crate::audit::ledger::{Ledger, Writing};
 use crate::audit::rules::{self, Messages};
 use crate::audit::store::Event;
 use crate::audit::{Operation, Recorder, Subject};
-use crate::contract::times;
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::error::Result;
 use crate::identity::Caller;
 use crate::pb::{self, ErrorReason};
 use crate::rpc::Context;
+use crate::times;
 
 /// The caller and the operation that write a message.
 #[derive(Debug, Clone)]

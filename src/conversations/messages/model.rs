@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::rules::{self, Compared, Found, Outcome, Plan, Repeat, Said, Span, Stored, Write};
 use super::store::{Action, Known};
-use crate::contract::words::Text;
 use crate::conversations::store::Head;
+use crate::db::words::Text;
 use crate::pb::{ConversationStatus, MessageRole, MessageStatus};
 
 /// Conversations and their messages.

@@ -18,10 +18,10 @@ use parts::Parts;
 use refusals::{finished_otherwise, full, given_up, not_started};
 
 use super::store::{Action, Ai, Known, NewMessage};
-use crate::contract::words::Text;
 use crate::conversations::rules::{ended, is_over, not_found};
 use crate::conversations::store::Head;
 use crate::db::json::Json;
+use crate::db::words::Text;
 use crate::error::{Error, Result};
 use crate::numbers;
 use crate::pb::MessageStatus;

@@ -17,7 +17,6 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, Size, fitted_by};
 use crate::db::json::Json;
@@ -25,6 +24,7 @@ use crate::db::keyset::Direction;
 use crate::db::literal::push_of_tenant;
 use crate::db::schema::conversation_messages::{self, dsl};
 use crate::db::shown::{shown, shown_or};
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
 

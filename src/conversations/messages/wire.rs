@@ -6,9 +6,8 @@ use super::actions::Name;
 use super::quote;
 use super::rules::{Change, Placed, Write};
 use super::store::{Action, Ai, Message, NewMessage};
-use crate::contract::times;
-use crate::contract::words::{Text, stored, wire};
 use crate::db::json::Json;
+use crate::db::words::{Text, stored, wire};
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint;
 use crate::numbers;
@@ -17,6 +16,7 @@ use crate::pb::add_message_response::Result as Answer;
 use crate::pb::get_message_request::Name as Named;
 use crate::rpc::etag::Etag;
 use crate::rpc::{self, structs};
+use crate::times;
 
 /// The media type of a text whose client sets none.
 const PLAIN: &str = "text/plain";

@@ -15,7 +15,6 @@ use super::audited::{Audit, Author, Due};
 use super::counter::{Counter, Uncounted};
 use super::rules::{self, Change, Effect, Found, Outcome, Placed, Write};
 use super::store::Message;
-use crate::contract::times;
 use crate::conversations::feed::{Event, Feed, Mark};
 use crate::db::{BatchTx, Db, Deadline, Statements, TenantTx, Whose, one_flight, retried};
 use crate::error::{Error, Result};
@@ -24,6 +23,7 @@ use crate::live::bus::Topic;
 use crate::live::drought::Drought;
 use crate::live::lanes::{Commit, Lanes};
 use crate::metrics::{Lane, Written};
+use crate::times;
 use crate::traces::Trace;
 
 /// The limit of a batch, with the waits for a connection and for locks. A stream has no deadline of its own

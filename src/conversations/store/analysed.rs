@@ -10,8 +10,8 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Bool, Text as SqlText};
 use diesel::{AppearsOnTable, Expression, QueryResult, SelectableExpression};
 
-use crate::contract::words::Text;
 use crate::db::schema::conversations;
+use crate::db::words::Text;
 use crate::pb::{ObjectionKind, SentimentLabel};
 
 /// Conditions on the latest analysis. All that are set must hold.

@@ -8,10 +8,10 @@ use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, Text as SqlText, Times
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::conversations::analyses::store::Analysis;
 use crate::db::TenantTx;
 use crate::db::json::Json;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{ConversationOutcome, EntryPoint, Modality};
 

@@ -7,11 +7,11 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::customer_consents::{self, dsl};
+use crate::db::words::Text;
 use crate::db::{TenantTx, each};
 use crate::error::Result;
 use crate::pb::{ConsentState, ContactChannel};

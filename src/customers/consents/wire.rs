@@ -1,11 +1,11 @@
 //! Consents: messages ⇄ rows.
 
 use super::store::{Consent, Filter};
-use crate::contract::times;
-use crate::contract::words::{stored_each, wire};
+use crate::db::words::{stored_each, wire};
 use crate::error::Result;
 use crate::pb;
 use crate::rpc;
+use crate::times;
 
 impl From<Consent> for pb::Consent {
     fn from(row: Consent) -> Self {

@@ -9,13 +9,13 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::customers::model::{Customer, ExternalId};
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::{Listing, listing};
 use crate::db::schema::customer_external_ids;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::CustomerStatus;
 use crate::rpc::Page;

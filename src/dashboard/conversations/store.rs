@@ -13,9 +13,9 @@ use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text as SqlText, Times
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::dashboard::rules::{MAX_VALUES, Spread, Window};
 use crate::db::TenantTx;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::ConversationEnvironment;
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::store::analyses::{Analysis, Compared, Objection};
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::error::{Error, Result};
 use crate::pb::ObjectionStatus;
 

@@ -6,14 +6,15 @@ use super::actions::{Params, Statistics};
 use super::store::models::Usage;
 use super::store::{Group, Part, Scope};
 use super::tally::{Said, Saying};
-use crate::contract::times;
-use crate::contract::words::{Text, Word, stored_each};
+use crate::contract::Word;
 use crate::dashboard::wire::{conversations, count, count_of, full_name, window, window_of};
+use crate::db::words::{Text, stored_each};
 use crate::error::Result;
 use crate::pb::{
     self, ConversationEnvironment, ConversationOutcome, ConversationStatus, EntryPoint,
     ListConversationsRequest, Modality, ObjectionKind, SentimentLabel,
 };
+use crate::times;
 
 /// Returns the parameters of a request.
 pub(in crate::dashboard) fn params(

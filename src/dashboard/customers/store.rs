@@ -9,10 +9,10 @@ use diesel::sql_types::{Array, BigInt, Integer, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::dashboard::rules::Window;
 use crate::db::TenantTx;
 use crate::db::schema::conversations::dsl;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::ConversationEnvironment;
 

@@ -3,8 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::actions::{Growth, Params, Statistics};
-use crate::contract::times;
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::customers::counts::Dimension;
 use crate::customers::store::counts::Total;
 use crate::dashboard::rules::Window;
@@ -13,6 +12,7 @@ use crate::error::Result;
 use crate::pb::{self, ConversationEnvironment, CustomerStatus, GrowthPeriod};
 use crate::rpc::together::Together;
 use crate::rpc::zones::{Period, Zone};
+use crate::times;
 
 /// Returns the parameters of a request.
 pub(in crate::dashboard) fn params(

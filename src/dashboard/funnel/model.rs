@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::dashboard::rules::Window;
+use crate::db::words::Text;
 use crate::pb::{EntryPoint, FunnelGrouping, FunnelStep};
 
 /// The parameters of a request.

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::model::Params;
 use super::rules::{Source, sources};
 use crate::campaigns::touches::paid::push_paid;
-use crate::contract::words::Text;
 use crate::dashboard::rules::{MAX_VALUES, Window};
 use crate::db::TenantTx;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{
     CampaignEventKind, ConversationEnvironment, EntryPoint, FunnelGrouping, FunnelStep, InterestKind,

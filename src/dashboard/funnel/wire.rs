@@ -6,15 +6,16 @@ use super::actions::Funnel;
 use super::model::Params;
 use super::rules::{DEFAULT_STEPS, Source, sources};
 use crate::campaigns::touches::paid::PAID;
-use crate::contract::times;
-use crate::contract::words::{Word, stored_each};
+use crate::contract::Word;
 use crate::dashboard::rules::{Window, share};
 use crate::dashboard::wire::{conversations, window, window_of};
+use crate::db::words::stored_each;
 use crate::error::Result;
 use crate::pb::{
     self, ConversationEnvironment, EntryPoint, FunnelGrouping, FunnelStep, dashboard_rows::List,
 };
 use crate::rpc;
+use crate::times;
 
 /// The time for which a customer is followed if the request sets none.
 const DEFAULT_DURATION: TimeDelta = TimeDelta::days(30);

@@ -10,12 +10,12 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::interest_events::{self, dsl};
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{ConversationOutcome, InterestKind};
 use crate::rpc::Page;

@@ -9,9 +9,8 @@ use super::actions::Recorded;
 use super::rules;
 use super::store::scores::Score;
 use super::store::{Filter, InterestEvent};
-use crate::contract::times;
-use crate::contract::words::{stored, stored_each, wire};
 use crate::conversations::rules::check_not_ahead;
+use crate::db::words::{stored, stored_each, wire};
 use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::numbers;
@@ -19,6 +18,7 @@ use crate::pb;
 use crate::pb::interest_event_result::Result as Outcome;
 use crate::rpc::together::{self, Together};
 use crate::rpc::{self, money};
+use crate::times;
 
 /// The number of scores that are returned if the client sets none: what a person reads at a glance.
 const DEFAULT_SCORES: i64 = 20;

@@ -9,12 +9,12 @@ use super::rules::{self, Refunding, Settling};
 use super::store::refunds::{self, Refund};
 use super::store::{self, Cursor, Filter, Purchase};
 use crate::campaigns::touches::store::list_touches;
-use crate::contract::times;
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::rpc::Page;
 use crate::rpc::etag::{self, Etag};
+use crate::times;
 use crate::{campaigns, conversations, customers};
 
 /// The limit of refunds that are returned with a purchase; `ListRefunds` has all of them.
@@ -28,6 +28,13 @@ pub(crate) struct Receipt {
     pub(crate) refunds: Vec<Refund>,
     /// The campaigns of the customer's first and last touch before it.
     pub(crate) touches: (Option<Uuid>, Option<Uuid>),
+}
+
+/// A refund, and the currency of its purchase.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Repayment {
+    pub(crate) refund: Refund,
+    pub(crate) currency: String,
 }
 
 /// The result of a call on a purchase.
@@ -138,11 +145,13 @@ pub(crate) async fn list_refunds(
     tx: &TenantTx,
     purchase_id: Uuid,
     page: &Page<refunds::Cursor>,
-) -> Result<(Vec<(Refund, String)>, Option<refunds::Cursor>)> {
+) -> Result<(Vec<Repayment>, Option<refunds::Cursor>)> {
     let purchase = store::find(tx, purchase_id).await?.ok_or_else(|| rules::not_found(purchase_id))?;
     let (refunds, more) = page.cut(refunds::list(tx, purchase_id, page).await?);
     let next = refunds.last().filter(|_| more).map(refunds::Cursor::at);
-    Ok((refunds.into_iter().map(|refund| (refund, purchase.currency.clone())).collect(), next))
+    let currency = purchase.currency;
+    let repayments = refunds.into_iter().map(|refund| Repayment { refund, currency: currency.clone() });
+    Ok((repayments.collect(), next))
 }
 
 /// Returns one page of purchases, and where the next one begins.

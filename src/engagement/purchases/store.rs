@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::campaigns::touches::paid::PAID;
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::json::Json;
@@ -19,6 +18,7 @@ use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::literal::literal;
 use crate::db::schema::purchases::{self, dsl};
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{ConversationOutcome, PurchaseStatus};
 use crate::rpc::Page;

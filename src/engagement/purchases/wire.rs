@@ -3,20 +3,20 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::actions::{Done, Receipt};
+use super::actions::{Done, Receipt, Repayment};
 use super::rules::{Refunding, Settling};
 use super::store::refunds::Refund;
 use super::store::{Filter, Item, Purchase};
-use crate::contract::times;
-use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::conversations::rules::check_not_ahead;
 use crate::db::json::Json;
+use crate::db::words::{Text, stored, stored_each, wire};
 use crate::engagement::rules::check_outcome;
 use crate::error::{Error, Result};
 use crate::pb;
 use crate::rpc::etag::Etag;
 use crate::rpc::together::{self, Together};
 use crate::rpc::{self, money, structs};
+use crate::times;
 
 impl From<Receipt> for pb::Purchase {
     fn from(value: Receipt) -> Self {
@@ -60,7 +60,10 @@ impl From<Receipt> for pb::Purchase {
             conversation_outcome: 0,
             metadata: structs::from_json(&metadata),
             void_reason,
-            refunds: refunds.into_iter().map(|refund| (refund, currency.clone()).into()).collect(),
+            refunds: refunds
+                .into_iter()
+                .map(|refund| Repayment { refund, currency: currency.clone() }.into())
+                .collect(),
             create_time: Some(times::to_wire(created_at)),
             update_time: Some(times::to_wire(updated_at)),
             etag: Etag::of(id, revision, updated_at).to_string(),
@@ -74,9 +77,8 @@ fn item_to_wire(item: Item, currency: &str) -> pb::PurchaseItem {
     pb::PurchaseItem { sku, name, quantity, unit_price }
 }
 
-/// The second value is the currency of the purchase.
-impl From<(Refund, String)> for pb::Refund {
-    fn from((refund, currency): (Refund, String)) -> Self {
+impl From<Repayment> for pb::Refund {
+    fn from(Repayment { refund, currency }: Repayment) -> Self {
         let Refund { id, purchase_id, refund_id, amount_micros, reason, created_at } = refund;
         Self {
             id: id.to_string(),

@@ -4,13 +4,13 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::store::Observation;
-use crate::contract::times;
-use crate::contract::words::{Text, stored, wire};
+use crate::db::words::{Text, stored, wire};
 use crate::error::Result;
 use crate::faqs::rules::{Sighting, check_sighting};
 use crate::pb::{self, FaqObservationKind};
 use crate::rpc;
 use crate::rpc::together::Together;
+use crate::times;
 
 impl From<Observation> for pb::FaqObservation {
     fn from(row: Observation) -> Self {

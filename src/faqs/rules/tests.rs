@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use unicode_normalization::UnicodeNormalization;
 
 use super::*;
-use crate::contract::times;
+use crate::times;
 
 fn faq(answer: &str) -> Faq {
     Faq {

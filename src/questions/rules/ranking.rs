@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 use super::{as_of, is_open};
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::customers::field::{Field, Known};
 use crate::customers::model::Customer;
 use crate::error::Result;

@@ -4,7 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{differing, status};
-use crate::contract::words::{Text, Word};
+use crate::contract::Word;
+use crate::db::words::Text;
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, PendingQuestionStatus as Status};
 use crate::questions::store::Question;

@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use crate::audit::rules::{self, SubjectSlot};
 use crate::audit::{Operation, Recorder};
-use crate::contract::times;
 use crate::error::Error;
 use crate::identity::{Principal, TenantId};
 use crate::pb::ErrorReason;
 use crate::rpc::method::Method;
+use crate::times;
 
 /// A call, as far as it is known.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::error::DOMAIN;
 use crate::pb::ErrorReason;
 

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use uuid::Uuid;
 
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::error::{self, DOMAIN, TOO_LATE};
 use crate::pb::ErrorReason;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crm_backend::contract::words::Word;
+use crm_backend::contract::Word;
 use crm_backend::pb::{EntryPoint, FunnelGrouping, FunnelStep};
 use crm_testkit::{Random, Sql};
 use uuid::Uuid;

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crm_backend::contract::times;
-use crm_backend::contract::words::Word;
+use crm_backend::contract::Word;
 use crm_backend::pb::{
     AiMetadata, Conversation, DashboardCount, DurationSpread, GetConversationStatisticsResponse, Message,
     ModelUsage, ObjectionCount, ObjectionStatus,
 };
 use crm_backend::rpc::fold::fold;
+use crm_backend::times;
 
 /// Returns the answer without windows and rows, so that it can be compared with a recount.
 pub(crate) fn bare(answer: &GetConversationStatisticsResponse) -> GetConversationStatisticsResponse {

@@ -9,7 +9,6 @@ use crm_backend::auth::Authenticator;
 use crm_backend::config::{Cli, Command, Config, Limits};
 use crm_backend::connection::{Listener, Tls};
 use crm_backend::db::{Db, Target};
-use crm_backend::identity::TENANT_HEADER;
 use crm_backend::pb::audit_service_client::AuditServiceClient;
 use crm_backend::pb::campaign_service_client::CampaignServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
@@ -20,15 +19,13 @@ use crm_backend::pb::engagement_service_client::EngagementServiceClient;
 use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
 use crm_backend::server::{self, ServeError};
 use crm_backend::traces::Traces;
+use crm_contract::CallerMetadata;
 use crm_testkit::Sql;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
 use uuid::Uuid;
 
 use super::postgres::Database;
@@ -258,16 +255,16 @@ pub(crate) fn defaults() -> Config {
 pub(crate) struct Tenant {
     pub(crate) id: Uuid,
     channel: Channel,
-    authorization: Option<MetadataValue<Ascii>>,
+    credential: Option<String>,
 }
 
 /// A connection that names its tenant.
-pub(crate) type Service = InterceptedService<Channel, NameTenant>;
+pub(crate) type Service = InterceptedService<Channel, CallerMetadata>;
 
 impl Tenant {
     /// Returns a new tenant on this connection.
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { id: Uuid::new_v4(), channel, authorization: None }
+        Self { id: Uuid::new_v4(), channel, credential: None }
     }
 
     /// Returns the same tenant, through another replica.
@@ -277,8 +274,7 @@ impl Tenant {
 
     /// Returns the same tenant, with this token or key.
     pub(crate) fn with(&self, credential: &str) -> Self {
-        let bearer = format!("Bearer {credential}").parse().expect("a header value");
-        Self { authorization: Some(bearer), ..self.clone() }
+        Self { credential: Some(credential.to_owned()), ..self.clone() }
     }
 
     /// Returns the same tenant, on another connection.
@@ -323,25 +319,11 @@ impl Tenant {
         AuditServiceClient::with_interceptor(self.channel(), self.name())
     }
 
-    fn name(&self) -> NameTenant {
-        let tenant = self.id.to_string().parse().expect("a header value");
-        NameTenant { tenant, authorization: self.authorization.clone() }
-    }
-}
-
-/// Adds the tenant to every call, and the credential if there is one.
-#[derive(Clone)]
-pub(crate) struct NameTenant {
-    tenant: MetadataValue<Ascii>,
-    authorization: Option<MetadataValue<Ascii>>,
-}
-
-impl Interceptor for NameTenant {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert(TENANT_HEADER, self.tenant.clone());
-        if let Some(authorization) = &self.authorization {
-            request.metadata_mut().insert("authorization", authorization.clone());
+    fn name(&self) -> CallerMetadata {
+        let caller = CallerMetadata::of_tenant(&self.id.to_string()).expect("a header value");
+        match &self.credential {
+            Some(credential) => caller.with_credential(credential).expect("a header value"),
+            None => caller,
         }
-        Ok(request)
     }
 }

@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::refusal;
 use crate::campaigns::events::store::push_progress;
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::literal::push_of_tenant;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{AssignmentStatus, ContactChannel};
 

@@ -5,7 +5,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use uuid::Uuid;
 
-use crate::contract::words::Word;
+use crate::contract::Word;
 use crate::db::literal::push_of_tenant;
 use crate::pb::{AssignmentRefusal, ConsentState, ContactChannel, CustomerStatus};
 

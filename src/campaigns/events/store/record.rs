@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{push_consents, push_progress};
 use crate::campaigns::events::model::NewEvent;
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::literal::push_of_tenant;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
 

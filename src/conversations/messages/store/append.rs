@@ -15,11 +15,11 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Action, Ai, Message, NewMessage};
-use crate::contract::words::Text;
 use crate::conversations::messages::rules::{Addition, Closing, Reopening};
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::db::literal::{NO_COPY, push_of_tenant};
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{MessageRole, MessageStatus};
 

@@ -11,9 +11,9 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::Action;
-use crate::contract::words::Text;
 use crate::db::TenantTx;
 use crate::db::json::Json;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{MessageRole, MessageStatus};
 

@@ -6,11 +6,11 @@ use chrono::DateTime;
 use proptest::prelude::*;
 
 use super::*;
-use crate::contract::words::Text as Word;
 use crate::conversations::analyses::store::Analysis;
 use crate::conversations::store::{Conversation, Head};
 use crate::db::json::Json;
 use crate::db::texts::Texts;
+use crate::db::words::Text as Word;
 use crate::pb::{ConversationEnvironment, ConversationStatus, MessageRole, Modality, PresenterKind};
 
 /// The limit of messages and of changes in a page of the model: small, so that most reads take several pages.

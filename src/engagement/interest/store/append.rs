@@ -14,8 +14,8 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::InterestEvent;
-use crate::contract::words::Text;
 use crate::db::TenantTx;
+use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{ConversationOutcome, InterestKind};
 

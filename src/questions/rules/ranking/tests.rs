@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
-use crate::contract::words::Text;
+use crate::db::words::Text;
 use crate::pb::{self, PendingQuestionStatus as Status};
 
 fn at(seconds: i64) -> DateTime<Utc> {

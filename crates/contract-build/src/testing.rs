@@ -1,0 +1,68 @@
+//! Small contracts for the tests.
+
+use std::path::Path;
+
+use prost_reflect::DescriptorPool;
+use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
+use protox::{Compiler, Error};
+
+const FILE: &str = "crm/v1/test.proto";
+
+/// Resolves the single file with this text.
+struct Source(String);
+
+impl FileResolver for Source {
+    fn open_file(&self, name: &str) -> Result<File, Error> {
+        if name == FILE { File::from_source(name, &self.0) } else { Err(Error::file_not_found(name)) }
+    }
+}
+
+/// Returns the descriptors of a file of the package with these imports and declarations.
+pub(crate) fn compile(imports: &[&str], declarations: &str) -> Vec<u8> {
+    let imports: String = imports.iter().map(|name| format!("import {name:?};\n")).collect();
+    let mut files = ChainFileResolver::new();
+    files.add(Source(format!("syntax = \"proto3\";\npackage crm.v1;\n{imports}{declarations}")));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for include in ["proto", "third_party/proto"] {
+        files.add(IncludeFileResolver::new(root.join(include)));
+    }
+    files.add(GoogleFileResolver::new());
+    let mut compiler = Compiler::with_file_resolver(files);
+    compiler.include_imports(true);
+    compiler.open_file(FILE).expect("the test's proto compiles");
+    compiler.encode_file_descriptor_set()
+}
+
+/// Returns the descriptors of a file with these declarations, which may have rules.
+pub(crate) fn compile_messages(declarations: &str) -> Vec<u8> {
+    let imports = [
+        "buf/validate/validate.proto",
+        "google/protobuf/descriptor.proto",
+        "google/protobuf/duration.proto",
+        "google/protobuf/timestamp.proto",
+        "google/protobuf/wrappers.proto",
+    ];
+    let option = "extend google.protobuf.FieldOptions { bool per_item = 83217; }";
+    compile(&imports, &format!("{option}\n{declarations}"))
+}
+
+/// Returns the contract of a file with these declarations, which may have rules.
+pub(crate) fn messages(declarations: &str) -> DescriptorPool {
+    pool(&compile_messages(declarations))
+}
+
+/// Returns the contract of a service with these methods.
+pub(crate) fn service(methods: &str) -> DescriptorPool {
+    let declarations = format!(
+        "message Thing {{ string id = 1; int32 size = 2; repeated string names = 3; }} \
+         message M {{ string id = 1; Thing thing = 2; string request_id = 3; }} message N {{}} \
+         message Loop {{ Loop inner = 1; }} \
+         service Things {{ {methods} }}"
+    );
+    pool(&compile(&["crm/v1/access.proto"], &declarations))
+}
+
+/// Returns the pool of these descriptors.
+pub(crate) fn pool(encoded: &[u8]) -> DescriptorPool {
+    DescriptorPool::decode(encoded).expect("the descriptors fit together")
+}
