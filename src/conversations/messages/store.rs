@@ -34,7 +34,7 @@ diesel::define_sql_function! {
 }
 
 /// A row of `conversation_messages`.
-#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[derive(Debug, Clone, PartialEq, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = conversation_messages, check_for_backend(Pg))]
 pub(crate) struct Message {
     pub(crate) id: Uuid,
