@@ -151,7 +151,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         let order = wire::order(&call.message.order_by);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let is_full = call.message.view() == pb::ConversationView::Full;
-            let (conversations, next) = actions::list(tx, &filter, (order, is_full), &page).await?;
+            let (conversations, next) = actions::list(tx, &filter, order, is_full, &page).await?;
             let (conversations, next) = page::fit(conversations, next, |last| Cursor::at(order.0, last));
             Ok(pb::ListConversationsResponse {
                 conversations,

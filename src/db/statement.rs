@@ -8,15 +8,20 @@
 //! parameters by hand.
 
 mod parts;
+mod varying;
 
 pub(crate) use parts::{Part, count, parts};
+pub(crate) use varying::{Joined, Number, Sql, joined};
 
 /// Defines a statement: a struct of its values, each with its SQL type, and its SQL.
 ///
 /// In the SQL, `:field` stands for the value of that field, as a variable does in psql. It may stand there several
-/// times. The build fails if the SQL names a field that the struct does not have, or leaves one out. A field without
-/// an SQL type is a fragment, from [`fragment!`] or written by hand; its SQL stands at its place. Statements may share
-/// pieces of SQL: a list of texts is joined.
+/// times, and is a parameter of its own each time. The build fails if the SQL names a field that the struct does not
+/// have, or leaves one out. A field without an SQL type is a part of the statement, from [`fragment!`] or of another
+/// type that writes SQL; its SQL stands at its place. Statements may share pieces of SQL: a list of texts is joined.
+///
+/// A relation with a tenant is compared with `:tenant`, and never with the tenant of another relation. So a plan
+/// finds each relation's rows by key, and Citus knows that all of them are in one shard.
 ///
 /// A statement is found again by its type, unless a fragment's text differs from run to run.
 ///
@@ -28,8 +33,10 @@ pub(crate) use parts::{Part, count, parts};
 ///         now: DateTime<Utc> as Timestamptz,
 ///         ids: Vec<Uuid> as Array<SqlUuid>,
 ///     }
-///     "UPDATE conversation_messages AS m SET status = 'IN_PROGRESS', updated_at = :now \
-///      FROM unnest(:ids) AS r (id) WHERE m.id = r.id AND m.tenant_id = :tenant"
+///     "UPDATE conversation_messages AS m
+///      SET status = 'IN_PROGRESS', updated_at = :now
+///      FROM unnest(:ids) AS r (id)
+///      WHERE m.id = r.id AND m.tenant_id = :tenant"
 /// }
 /// ```
 macro_rules! statement {
@@ -51,13 +58,41 @@ macro_rules! statement {
 }
 pub(crate) use statement;
 
-/// Defines a part of statements, in the form of [`statement!`].
+/// Defines a part of statements: a struct, in the form of [`statement!`], or an enum of alternatives.
+///
+/// A statement with an enum is not found by its type, because its text depends on the value. Each variant has the
+/// form of a struct, and one text:
+///
+/// ```text
+/// fragment! {
+///     /// A condition on the events `e`.
+///     enum Condition<'f> {
+///         Kinds { kinds: &'f [Text<CampaignEventKind>] as Array<SqlText> } => "AND e.kind = ANY (:kinds)",
+///         IsOfCampaign => "AND e.campaign_id IS NOT NULL",
+///     }
+/// }
+/// ```
 macro_rules! fragment {
     (@push $out:ident, $value:expr, $sql_type:ty) => {
         $out.push_bind_param::<$sql_type, _>($value)?
     };
     (@push $out:ident, $fragment:expr) => {
         diesel::query_builder::QueryFragment::<diesel::pg::Pg>::walk_ast($fragment, $out.reborrow())?
+    };
+    (@walk $out:ident, [$($sql:expr),+], $(($field:ident = $value:expr $(, $sql_type:ty)?))*) => {
+        const SQL: &[&str] = &[$($sql),+];
+        const FIELDS: &[&str] = &[$(stringify!($field)),*];
+        static PARTS: [$crate::db::statement::Part; $crate::db::statement::count(SQL)] =
+            $crate::db::statement::parts(SQL, FIELDS);
+        for part in &PARTS {
+            match *part {
+                $crate::db::statement::Part::Sql(sql) => $out.push_sql(sql),
+                $($crate::db::statement::Part::Value(field) if field == stringify!($field) => {
+                    $crate::db::statement::fragment!(@push $out, $value $(, $sql_type)?);
+                })*
+                $crate::db::statement::Part::Value(_) => {}
+            }
+        }
     };
     (@is_static $value:ty, $sql_type:ty) => { true };
     (@is_static $fragment:ty) => { <$fragment as diesel::query_builder::QueryId>::HAS_STATIC_QUERY_ID };
@@ -89,19 +124,43 @@ macro_rules! fragment {
                 &'b self,
                 mut out: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
             ) -> diesel::QueryResult<()> {
-                use $crate::db::statement::{Part, count, parts};
+                $crate::db::statement::fragment!(
+                    @walk out, [$($sql),+], $(($field = &self.$field $(, $sql_type)?))*
+                );
+                Ok(())
+            }
+        }
+    };
+    (
+        $(#[$attribute:meta])*
+        $vis:vis enum $name:ident $(<$life:lifetime>)? {
+            $(
+                $(#[$about:meta])*
+                $variant:ident $({ $($field:ident: $value:ty $(as $sql_type:ty)?),* $(,)? })? => $sql:expr
+            ),+ $(,)?
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Debug)]
+        $vis enum $name $(<$life>)? { $($(#[$about])* $variant $({ $($field: $value),* })?,)+ }
 
-                const SQL: &[&str] = &[$($sql),+];
-                const FIELDS: &[&str] = &[$(stringify!($field)),*];
-                static PARTS: [Part; count(SQL)] = parts(SQL, FIELDS);
-                for part in &PARTS {
-                    match *part {
-                        Part::Sql(sql) => out.push_sql(sql),
-                        $(Part::Value(field) if field == stringify!($field) => {
-                            $crate::db::statement::fragment!(@push out, &self.$field $(, $sql_type)?);
-                        })*
-                        Part::Value(_) => {}
-                    }
+        /// Each variant has another text.
+        impl $(<$life>)? diesel::query_builder::QueryId for $name $(<$life>)? {
+            type QueryId = ();
+            const HAS_STATIC_QUERY_ID: bool = false;
+        }
+
+        impl $(<$life>)? diesel::query_builder::QueryFragment<diesel::pg::Pg> for $name $(<$life>)? {
+            fn walk_ast<'b>(
+                &'b self,
+                mut out: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
+            ) -> diesel::QueryResult<()> {
+                match self {
+                    $(Self::$variant $({ $($field),* })? => {
+                        $crate::db::statement::fragment!(
+                            @walk out, [$sql], $($(($field = $field $(, $sql_type)?))*)?
+                        );
+                    })+
                 }
                 Ok(())
             }

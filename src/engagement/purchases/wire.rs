@@ -7,6 +7,7 @@ use super::actions::{Done, Receipt};
 use super::rules::{Refunding, Settling};
 use super::store::refunds::Refund;
 use super::store::{Filter, Item, Purchase};
+use crate::campaigns::touches::store::Touches;
 use crate::contract::times;
 use crate::contract::words::{Text, stored, stored_each, wire};
 use crate::conversations::rules::check_not_ahead;
@@ -20,7 +21,7 @@ use crate::rpc::{self, money, structs};
 
 impl From<Receipt> for pb::Purchase {
     fn from(value: Receipt) -> Self {
-        let Receipt { purchase, refunds, touches: (first, last) } = value;
+        let Receipt { purchase, refunds, touches: Touches { first, last } } = value;
         let Purchase {
             id,
             customer_id,
