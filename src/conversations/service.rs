@@ -295,7 +295,7 @@ impl pb::conversation_service_server::ConversationService for Conversations {
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let is_full = call.message.view() != pb::MessageView::Basic;
-            let (messages, next) = messages::actions::list(tx, range, (direction, is_full), &page).await?;
+            let (messages, next) = messages::actions::list(tx, range, direction, is_full, &page).await?;
             let (messages, next) = page::fit(messages, next, |last| last.sequence);
             Ok(pb::ListMessagesResponse { messages, next_page_token: self.page_key.next(&call, next)? })
         });

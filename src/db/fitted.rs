@@ -14,6 +14,15 @@ use diesel::sql_types::{BigInt, Integer, Untyped};
 /// The bytes of a unit. Every row counts as at least one unit.
 const UNIT: usize = 1 << 10;
 
+/// The limits of a list: it ends with the first one that is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The limit of rows.
+    pub rows: i64,
+    /// The limit of bytes. At least one row is returned.
+    pub bytes: usize,
+}
+
 /// An SQL expression for the size of a row `p` in bytes.
 pub trait Size: 'static {
     /// The expression.

@@ -1,4 +1,4 @@
-//! SQL that diesel cannot express.
+//! Expressions of diesel's queries that are written as SQL. [`statement`](super::statement) has whole statements.
 
 /// The end of an `INSERT … SELECT` that needs no result. On Citus a statement without RETURNING becomes a COPY, which
 /// Postgres does not allow under a policy. Code that executes the statement ignores the returned rows.
@@ -7,7 +7,7 @@ pub(crate) const NO_COPY: &str = " RETURNING tenant_id";
 /// Defines a type that stands for an SQL expression.
 ///
 /// `diesel::dsl::sql` would do the same, but a statement with it has no name, so it is parsed and planned anew on
-/// every run.
+/// every run. An expression with values is a [`fragment!`](super::statement) that is made an [`expression!`].
 macro_rules! literal {
     ($(#[$attribute:meta])* $name:ident: $type:ty = $sql:literal) => {
         $(#[$attribute])*

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::contract::words::Text;
 use crate::db::TenantTx;
-use crate::db::fitted::{Rows, Size, fitted_by};
+use crate::db::fitted::{Limits, Rows, Size, fitted_by};
 use crate::db::json::Json;
 use crate::db::keyset::Direction;
 use crate::db::schema::conversation_messages::{self, dsl};
@@ -274,14 +274,22 @@ pub(crate) async fn list_by_id(
     Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?).rows)
 }
 
-/// Returns the messages between two sequences, without the messages at these, within `limit` and `bytes`; at
-/// least one. Unless `is_full`, without metadata, and without what models and tools did.
+/// The sequences between which messages are listed, without the messages at these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Between {
+    pub(crate) after: i64,
+    pub(crate) before: i64,
+}
+
+/// Returns the messages between two sequences, within the limits. Unless `is_full`, without metadata, and without
+/// what models and tools did.
 pub(crate) async fn list(
     tx: &TenantTx,
     conversation_id: Uuid,
-    (direction, is_full): (Direction, bool),
-    (after, before): (i64, i64),
-    (limit, bytes): (i64, usize),
+    Between { after, before }: Between,
+    direction: Direction,
+    is_full: bool,
+    Limits { rows, bytes }: Limits,
 ) -> Result<Rows<Message>> {
     // The columns of `Message`, in its order.
     let columns = (
@@ -307,7 +315,7 @@ pub(crate) async fn list(
         .filter(dsl::conversation_id.eq(conversation_id))
         .filter(dsl::sequence.gt(after))
         .filter(dsl::sequence.lt(before))
-        .limit(limit)
+        .limit(rows)
         .select(columns);
     match direction {
         Direction::Ascending => Ok(Rows::of(
@@ -323,14 +331,14 @@ pub(crate) async fn list(
     }
 }
 
-/// Returns the messages up to a sequence that changed after a change of the conversation, within `limit` and
-/// `bytes`, in the order of their changes.
+/// Returns the messages up to a sequence that changed after a change of the conversation, within the limits, in the
+/// order of their changes.
 pub(crate) async fn list_changed(
     tx: &TenantTx,
     conversation_id: Uuid,
     after: i64,
     through_sequence: i64,
-    (limit, bytes): (i64, usize),
+    Limits { rows, bytes }: Limits,
 ) -> Result<Rows<Numbered>> {
     let messages = dsl::conversation_messages
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -338,7 +346,7 @@ pub(crate) async fn list_changed(
         .filter(dsl::change.gt(after))
         .filter(dsl::sequence.le(through_sequence))
         .order(dsl::change)
-        .limit(limit)
+        .limit(rows)
         .select(Numbered::as_select());
     Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?))
 }

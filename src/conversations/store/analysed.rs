@@ -1,5 +1,5 @@
-//! The conditions of a list on the latest analysis of its conversations. The SQL is written by hand: diesel has
-//! no functions that take jsonb apart.
+//! The conditions of a list on the latest analysis of its conversations. Diesel has no functions that take jsonb
+//! apart.
 //!
 //! Texts are compared in the form that `rpc::fold` returns. The analysis that a conversation shows has its
 //! texts both in this form and as written.

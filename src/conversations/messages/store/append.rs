@@ -1,7 +1,4 @@
 //! The statements of `conversation_messages` that write a batch: each column is an array.
-//!
-//! They are written by hand: diesel has no UNNEST, and a statement whose type is its name is prepared once per
-//! connection.
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{
