@@ -3,13 +3,13 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use crate::contract::Word;
 use crate::db::schema::audit_events::{self, dsl};
+use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::db::{LastStatement, TenantTx};
 use crate::error::Result;
@@ -89,8 +89,9 @@ pub(crate) fn insert_last(tenant: Uuid, event: &Event) -> LastStatement {
 }
 
 /// The columns, in the order in which [`insert`] and [`insert_last`] have their values.
-const COLUMNS: &str = "tenant_id, id, created_at, principal, method, resource_type, resource_id, outcome, code, \
-                       reason, call_id, request_id, first_sequence, last_sequence, covers_until";
+const COLUMNS: &str =
+    "tenant_id, id, created_at, principal, method, resource_type, resource_id, outcome, code,
+    reason, call_id, request_id, first_sequence, last_sequence, covers_until";
 
 fn literal(value: Option<String>) -> String {
     value.unwrap_or_else(|| "NULL".to_owned())
@@ -139,29 +140,37 @@ pub(crate) async fn delete_before(
     Delete { tenant, end, limit }.execute(owner).await
 }
 
-/// The statement of [`insert`]: each column of the table is an array. It is written by hand, because diesel has
-/// no UNNEST. The type is its name in the cache of prepared statements.
-#[derive(Default, QueryId)]
-struct Insert {
-    tenant: Uuid,
-    ids: Vec<Uuid>,
-    created_ats: Vec<DateTime<Utc>>,
-    principals: Vec<String>,
-    methods: Vec<String>,
-    resource_types: Vec<Text<ResourceType>>,
-    resource_ids: Vec<Option<Uuid>>,
-    outcomes: Vec<Text<AuditOutcome>>,
-    codes: Vec<i32>,
-    reasons: Vec<Option<String>>,
-    call_ids: Vec<Option<Uuid>>,
-    request_ids: Vec<Option<Uuid>>,
-    first_sequences: Vec<Option<i64>>,
-    last_sequences: Vec<Option<i64>>,
-    covers_untils: Vec<Option<DateTime<Utc>>>,
+statement! {
+    /// The statement of [`insert`]: each column of the table is an array.
+    #[derive(Default)]
+    struct Insert<'e> {
+        tenant: Uuid as SqlUuid,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        created_ats: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        principals: Vec<&'e str> as Array<SqlText>,
+        methods: Vec<&'e str> as Array<SqlText>,
+        resource_types: Vec<Text<ResourceType>> as Array<SqlText>,
+        resource_ids: Vec<Option<Uuid>> as Array<Nullable<SqlUuid>>,
+        outcomes: Vec<Text<AuditOutcome>> as Array<SqlText>,
+        codes: Vec<i32> as Array<Integer>,
+        reasons: Vec<Option<&'e str>> as Array<Nullable<SqlText>>,
+        call_ids: Vec<Option<Uuid>> as Array<Nullable<SqlUuid>>,
+        request_ids: Vec<Option<Uuid>> as Array<Nullable<SqlUuid>>,
+        first_sequences: Vec<Option<i64>> as Array<Nullable<BigInt>>,
+        last_sequences: Vec<Option<i64>> as Array<Nullable<BigInt>>,
+        covers_untils: Vec<Option<DateTime<Utc>>> as Array<Nullable<Timestamptz>>,
+    }
+    "INSERT INTO audit_events (", COLUMNS, ")
+     SELECT :tenant, e.*
+     FROM unnest(
+         :ids, :created_ats, :principals, :methods, :resource_types, :resource_ids, :outcomes, :codes,
+         :reasons, :call_ids, :request_ids, :first_sequences, :last_sequences, :covers_untils
+     ) AS e
+     ON CONFLICT (tenant_id, id) DO NOTHING"
 }
 
-impl Insert {
-    fn push(&mut self, event: &Event) {
+impl<'e> Insert<'e> {
+    fn push(&mut self, event: &'e Event) {
         let Event {
             id,
             created_at,
@@ -177,82 +186,36 @@ impl Insert {
             first_sequence,
             last_sequence,
             covers_until,
-        } = event.clone();
-        self.ids.push(id);
-        self.created_ats.push(created_at);
+        } = event;
+        self.ids.push(*id);
+        self.created_ats.push(*created_at);
         self.principals.push(principal);
         self.methods.push(method);
-        self.resource_types.push(resource_type);
-        self.resource_ids.push(resource_id);
-        self.outcomes.push(outcome);
-        self.codes.push(code);
-        self.reasons.push(reason);
-        self.call_ids.push(call_id);
-        self.request_ids.push(request_id);
-        self.first_sequences.push(first_sequence);
-        self.last_sequences.push(last_sequence);
-        self.covers_untils.push(covers_until);
+        self.resource_types.push(*resource_type);
+        self.resource_ids.push(*resource_id);
+        self.outcomes.push(*outcome);
+        self.codes.push(*code);
+        self.reasons.push(reason.as_deref());
+        self.call_ids.push(*call_id);
+        self.request_ids.push(*request_id);
+        self.first_sequences.push(*first_sequence);
+        self.last_sequences.push(*last_sequence);
+        self.covers_untils.push(*covers_until);
     }
 }
 
-impl QueryFragment<Pg> for Insert {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("INSERT INTO audit_events (");
-        out.push_sql(COLUMNS);
-        out.push_sql(") SELECT ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(", e.* FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Timestamptz>, _>(&self.created_ats)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.principals)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.methods)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.resource_types)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.resource_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.outcomes)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Integer>, _>(&self.codes)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.reasons)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.call_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.request_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.first_sequences)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.last_sequences)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&self.covers_untils)?;
-        out.push_sql(") AS e ON CONFLICT (tenant_id, id) DO NOTHING");
-        Ok(())
+statement! {
+    /// The statement of [`delete_before`].
+    struct Delete {
+        tenant: Uuid as SqlUuid,
+        end: Uuid as SqlUuid,
+        limit: i64 as BigInt,
     }
-}
-
-/// The statement of [`delete_before`].
-#[derive(QueryId)]
-struct Delete {
-    tenant: Uuid,
-    end: Uuid,
-    limit: i64,
-}
-
-impl QueryFragment<Pg> for Delete {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("DELETE FROM audit_events WHERE tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" AND id = ANY (ARRAY(SELECT e.id FROM audit_events AS e WHERE e.tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" AND e.id < ");
-        out.push_bind_param::<SqlUuid, _>(&self.end)?;
-        out.push_sql(" ORDER BY e.id LIMIT ");
-        out.push_bind_param::<BigInt, _>(&self.limit)?;
-        out.push_sql(" FOR UPDATE SKIP LOCKED))");
-        Ok(())
-    }
+    "DELETE FROM audit_events
+     WHERE tenant_id = :tenant AND id = ANY (ARRAY(
+         SELECT e.id FROM audit_events AS e WHERE e.tenant_id = :tenant AND e.id < :end
+         ORDER BY e.id
+         LIMIT :limit
+         FOR UPDATE SKIP LOCKED
+     ))"
 }

@@ -58,10 +58,11 @@ pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Conversation> {
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
-    (order, is_full): ((OrderKey, Direction), bool),
+    order: (OrderKey, Direction),
+    is_full: bool,
     page: &Page<Cursor>,
 ) -> Result<(Vec<Conversation>, Option<Cursor>)> {
-    let (conversations, more) = page.cut(store::list(tx, filter, (order, is_full), page).await?);
+    let (conversations, more) = page.cut(store::list(tx, filter, order, is_full, page).await?);
     let next = conversations.last().filter(|_| more).map(|last| Cursor::at(order.0, last));
     Ok((conversations, next))
 }

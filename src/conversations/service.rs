@@ -152,7 +152,7 @@ impl ConversationService for Conversations {
         let order = wire::order(&call.message.order_by);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let is_full = call.message.view() == pb::ConversationView::Full;
-            let (conversations, next) = actions::list(tx, &filter, (order, is_full), &page).await?;
+            let (conversations, next) = actions::list(tx, &filter, order, is_full, &page).await?;
             let (conversations, next) = page::fit(conversations, next, |last| Cursor::at(order.0, last));
             Ok(pb::ListConversationsResponse {
                 conversations,
@@ -296,7 +296,7 @@ impl ConversationService for Conversations {
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let is_full = call.message.view() != pb::MessageView::Basic;
-            let (messages, next) = messages::actions::list(tx, range, (direction, is_full), &page).await?;
+            let (messages, next) = messages::actions::list(tx, range, direction, is_full, &page).await?;
             let (messages, next) = page::fit(messages, next, |last| last.sequence);
             Ok(pb::ListMessagesResponse { messages, next_page_token: self.page_key.next(&call, next)? })
         });

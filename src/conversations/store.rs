@@ -7,7 +7,6 @@ pub(crate) mod positions;
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
@@ -24,6 +23,7 @@ use crate::db::listing::listing;
 use crate::db::literal::literal;
 use crate::db::schema::conversations::{self, dsl};
 use crate::db::shown::{shown, shown_or};
+use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{
@@ -322,10 +322,10 @@ pub(crate) async fn lock_analysed_after(
 pub(crate) async fn advance(tx: &TenantTx, heads: &[Head], now: DateTime<Utc>) -> Result<()> {
     let advance = Advance {
         tenant: tx.tenant(),
+        now,
         ids: heads.iter().map(|head| head.id).collect(),
         last_sequences: heads.iter().map(|head| head.last_sequence).collect(),
         change_counts: heads.iter().map(|head| head.change_count).collect(),
-        now,
     };
     advance.execute(&mut tx.connection()).await?;
     Ok(())
@@ -374,7 +374,8 @@ macro_rules! columns {
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
-    ((key, direction), is_full): ((OrderKey, Direction), bool),
+    (key, direction): (OrderKey, Direction),
+    is_full: bool,
     page: &Page<Cursor>,
 ) -> Result<Rows<Conversation>> {
     if *filter != Filter::default() {
@@ -434,8 +435,8 @@ pub(crate) async fn list(
     if let Some(until) = filter.started_until {
         query = query.filter(dsl::started_at.lt(until));
     }
-    if filter.analysed.is_set() {
-        query = query.filter(filter.analysed.clone());
+    if let Some(condition) = filter.analysed.condition() {
+        query = query.filter(condition);
     }
     let query = match (key, page.after) {
         (OrderKey::StartedAt, Some(Cursor(time, id))) => {
@@ -450,32 +451,18 @@ pub(crate) async fn list(
     Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// The statement of [`advance`]. It is written by hand, because diesel has no UNNEST. The type is its name in
-/// the cache of prepared statements.
-#[derive(QueryId)]
-struct Advance {
-    tenant: Uuid,
-    ids: Vec<Uuid>,
-    last_sequences: Vec<i64>,
-    change_counts: Vec<i64>,
-    now: DateTime<Utc>,
-}
-
-impl QueryFragment<Pg> for Advance {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "UPDATE conversations AS c SET last_sequence = h.last_sequence, change_count = h.change_count, \
-             last_message_at = CASE WHEN h.last_sequence > c.last_sequence THEN ",
-        );
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql(" ELSE c.last_message_at END FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.last_sequences)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.change_counts)?;
-        out.push_sql(") AS h (id, last_sequence, change_count) WHERE c.id = h.id AND c.tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        Ok(())
+statement! {
+    /// The statement of [`advance`].
+    struct Advance {
+        tenant: Uuid as SqlUuid,
+        now: DateTime<Utc> as Timestamptz,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        last_sequences: Vec<i64> as Array<BigInt>,
+        change_counts: Vec<i64> as Array<BigInt>,
     }
+    "UPDATE conversations AS c
+     SET last_sequence = h.last_sequence, change_count = h.change_count,
+         last_message_at = CASE WHEN h.last_sequence > c.last_sequence THEN :now ELSE c.last_message_at END
+     FROM unnest(:ids, :last_sequences, :change_counts) AS h (id, last_sequence, change_count)
+     WHERE c.id = h.id AND c.tenant_id = :tenant"
 }

@@ -38,8 +38,9 @@ pub(crate) async fn insert(
         .on_conflict((dsl::tenant_id, dsl::slug))
         .do_nothing()
         .returning(dsl::id);
-    let inserted: i64 = counts::counted(tx, insert, customer, steps).get_result(&mut tx.connection()).await?;
-    Ok(inserted == 1)
+    let created: counts::Created =
+        counts::counted(tx, insert, customer, steps).get_result(&mut tx.connection()).await?;
+    Ok(created.customers == 1)
 }
 
 /// Returns which of these slugs are taken.

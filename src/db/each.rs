@@ -2,6 +2,8 @@
 //!
 //! `id = ANY(…)` would find the same rows. But then the planner chooses how, and it reads all rows of a tenant if it
 //! expects them to be few.
+//!
+//! The queries are written by hand, because any query of diesel can be in them.
 
 use diesel::expression::{ValidGrouping, is_aggregate};
 use diesel::pg::Pg;

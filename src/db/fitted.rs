@@ -6,13 +6,22 @@
 
 use std::marker::PhantomData;
 
-use diesel::QueryResult;
 use diesel::pg::Pg;
+use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Integer};
+use diesel::sql_types::{BigInt, Integer, Untyped};
 
 /// The bytes of a unit. Every row counts as at least one unit.
 const UNIT: usize = 1 << 10;
+
+/// The limits of a list: it ends with the first one that is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The limit of rows.
+    pub rows: i64,
+    /// The limit of bytes. At least one row is returned.
+    pub bytes: usize,
+}
 
 /// An SQL expression for the size of a row `p` in bytes.
 pub trait Size: 'static {
@@ -42,13 +51,23 @@ pub fn fitted_by<S: Size, Q>(rows: Q, bytes: usize) -> Fitted<Q, S> {
     Fitted { rows, units, size: PhantomData }
 }
 
-/// A query that ends once it has read a given number of bytes.
+/// As [`fitted`], for a statement whose rows are read by name. Its result is the input of [`Rows::of_named`].
+pub fn fitted_by_name<Q>(rows: Q, bytes: usize) -> FittedByName<Q> {
+    FittedByName(fitted(rows, bytes))
+}
+
+/// A query that ends once it has read a given number of bytes. It is written by hand, because any query can be in
+/// it.
 #[derive(Debug, Clone, Copy)]
 pub struct Fitted<Q, S> {
     rows: Q,
     units: i64,
     size: PhantomData<fn() -> S>,
 }
+
+/// A [`Fitted`] statement whose rows are read by name.
+#[derive(Debug, Clone, Copy, QueryId)]
+pub struct FittedByName<Q>(Fitted<Q, WholeRow>);
 
 /// The rows of a query that fit.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +81,21 @@ pub struct Rows<T> {
 
 /// A row as [`Fitted`] returns it: the row, its units, the number of this unit, and the limit in units.
 type Row<T> = (T, i32, i32, i64);
+
+/// A row as [`FittedByName`] returns it.
+#[derive(Debug, QueryableByName)]
+pub struct NamedRow<T> {
+    #[diesel(embed)]
+    values: T,
+    #[diesel(sql_type = Integer)]
+    units: i32,
+    /// The number of this unit.
+    #[diesel(sql_type = Integer)]
+    unit: i32,
+    /// The limit in units.
+    #[diesel(sql_type = BigInt)]
+    room: i64,
+}
 
 impl<T> Rows<T> {
     /// Rows that are complete.
@@ -83,6 +117,16 @@ impl<T> Rows<T> {
         }
         fit
     }
+
+    /// The rows that fit, from what a [`FittedByName`] statement found.
+    pub fn of_named(found: Vec<NamedRow<T>>) -> Self {
+        Self::of(
+            found
+                .into_iter()
+                .map(|NamedRow { values, units, unit, room }| (values, units, unit, room))
+                .collect(),
+        )
+    }
 }
 
 impl<Q: QueryId, S: Size> QueryId for Fitted<Q, S> {
@@ -103,12 +147,22 @@ impl<Q: QueryFragment<Pg>, S: Size> QueryFragment<Pg> for Fitted<Q, S> {
         self.rows.walk_ast(out.reborrow())?;
         out.push_sql(") SELECT p.*, ");
         out.push_bind_param::<BigInt, _>(&self.units)?;
-        out.push_sql(" FROM (SELECT p.*, generate_series(1, p.units) AS unit FROM (SELECT p.*, (");
+        out.push_sql(" AS room FROM (SELECT p.*, generate_series(1, p.units) AS unit FROM (SELECT p.*, (");
         out.push_sql(S::SQL);
         out.push_sql(") / 1024 + 1 AS units FROM fitted AS p OFFSET 0) AS p LIMIT ");
         out.push_bind_param::<BigInt, _>(&self.units)?;
         out.push_sql(") AS p WHERE unit = 1");
         Ok(())
+    }
+}
+
+impl<Q> Query for FittedByName<Q> {
+    type SqlType = Untyped;
+}
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for FittedByName<Q> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.0.walk_ast(out)
     }
 }
 

@@ -9,14 +9,13 @@
 
 use std::time::Duration;
 
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::statement::statement;
 use super::wire::Limit;
 use super::{Db, Target, Wire};
 
@@ -25,12 +24,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long an answer may take. A Postgres that needs longer for `SELECT 1` cannot serve calls.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Asks whether a commit of this service has waited this long for a standby. A healthy standby needs milliseconds, and
-/// without a synchronous one none is waited for.
-const WAITS_FOR_STANDBY: &str = "SELECT current_setting('synchronous_standby_names') <> '' AND EXISTS
-    (SELECT FROM pg_stat_activity WHERE usename = current_user AND datname = current_database()
-    AND wait_event = 'SyncRep' AND state_change < now() - interval '2 s')";
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,24 +71,29 @@ async fn ask(target: &Target, own: &mut Option<Wire>) -> Option<bool> {
     };
     let question = async {
         let mut connection = wire.connection();
-        WaitsForStandby.get_result(&mut connection).await
+        FindWait {}.get_result(&mut connection).await.map(|Wait { waits }| waits)
     };
     let answer = wire.answer(Limit::of_probe(PATIENCE), question).await.ok()?.ok();
     *own = answer.is_some().then_some(wire);
     answer
 }
 
-/// The statement [`WAITS_FOR_STANDBY`]. It is asked every second, so that the connection keeps it prepared.
-#[derive(QueryId)]
-struct WaitsForStandby;
-
-impl Query for WaitsForStandby {
-    type SqlType = Bool;
+statement! {
+    /// Asks whether a commit of this service has waited this long for a standby. A healthy standby needs
+    /// milliseconds, and without a synchronous one none is waited for. It is asked every second, so that the
+    /// connection keeps it prepared.
+    struct FindWait {}
+    "SELECT
+         current_setting('synchronous_standby_names') <> '' AND EXISTS (
+             SELECT FROM pg_stat_activity
+             WHERE usename = current_user AND datname = current_database()
+                 AND wait_event = 'SyncRep' AND state_change < now() - interval '2 s'
+         ) AS waits"
 }
 
-impl QueryFragment<Pg> for WaitsForStandby {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(WAITS_FOR_STANDBY);
-        Ok(())
-    }
+/// The row of [`FindWait`].
+#[derive(QueryableByName)]
+struct Wait {
+    #[diesel(sql_type = Bool)]
+    waits: bool,
 }

@@ -1,4 +1,4 @@
-//! "After this row", for pages.
+//! "After this row", for pages. The condition is written by hand, because any columns can be in it.
 
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};

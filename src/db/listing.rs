@@ -3,6 +3,8 @@
 //! A connection keeps each statement that it prepares, and Postgres keeps some 50 KB for it, as long as the
 //! connection lives. A list has up to hundreds of thousands of different statements, one for each combination of
 //! filters. So none of them is kept: each is prepared, run once, and closed.
+//!
+//! The query is written by hand, because any boxed query of diesel can be in it.
 
 use diesel::QueryResult;
 use diesel::expression::Expression;

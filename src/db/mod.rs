@@ -21,6 +21,7 @@ pub mod schema;
 pub mod service_keys;
 pub mod shown;
 pub mod standby;
+pub(crate) mod statement;
 mod tenant_tx;
 pub mod texts;
 pub mod turns;

@@ -1,4 +1,4 @@
-//! Columns that a view of a resource leaves out.
+//! Columns that a view of a resource leaves out. They are written by hand, because any column can be one.
 
 use diesel::QueryResult;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping};

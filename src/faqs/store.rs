@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::listing;
 use crate::db::schema::customer_faqs::{self, dsl};
+use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::{Error, OnConstraint, Result};
 use crate::pb::{FaqSource, FaqStatus, FaqVerificationStatus};
@@ -141,8 +141,9 @@ pub(crate) async fn list_ids_by_questions(
     customer_id: Uuid,
     normalized_questions: &[String],
 ) -> Result<Vec<Uuid>> {
-    let list = ListByQuestions { tenant: tx.tenant(), customer_id, questions: normalized_questions.to_vec() };
-    Ok(list.load(&mut tx.connection()).await?)
+    let list = ListByQuestions { tenant: tx.tenant(), customer_id, questions: normalized_questions };
+    let asked: Vec<Asked> = list.load(&mut tx.connection()).await?;
+    Ok(asked.into_iter().map(|Asked { id }| id).collect())
 }
 
 /// Returns the FAQ with this id, and locks it until the transaction ends.
@@ -253,31 +254,27 @@ pub(crate) async fn list(
     Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// The statement of [`list_ids_by_questions`], which looks each question up. It is written by hand, because
-/// diesel has no UNNEST.
-#[derive(QueryId)]
-struct ListByQuestions {
-    tenant: Uuid,
-    customer_id: Uuid,
-    questions: Vec<String>,
+/// A row of the statement of [`list_ids_by_questions`].
+#[derive(QueryableByName)]
+struct Asked {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
 }
 
-impl Query for ListByQuestions {
-    type SqlType = SqlUuid;
-}
-
-impl QueryFragment<Pg> for ListByQuestions {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT f.id FROM unnest(");
-        out.push_bind_param::<Array<SqlText>, _>(&self.questions)?;
-        out.push_sql(
-            ") WITH ORDINALITY AS asked (question, position) CROSS JOIN LATERAL (\
-             SELECT c.id FROM customer_faqs AS c WHERE c.tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" AND c.customer_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.customer_id)?;
-        out.push_sql(" AND c.normalized_question = asked.question OFFSET 0) AS f ORDER BY asked.position");
-        Ok(())
+statement! {
+    /// The statement of [`list_ids_by_questions`], which looks each question up.
+    struct ListByQuestions<'q> {
+        tenant: Uuid as SqlUuid,
+        customer_id: Uuid as SqlUuid,
+        questions: &'q [String] as Array<SqlText>,
     }
+    "SELECT f.id
+     FROM unnest(:questions) WITH ORDINALITY AS asked (question, position)
+     CROSS JOIN LATERAL (
+         SELECT c.id FROM customer_faqs AS c
+         WHERE c.tenant_id = :tenant AND c.customer_id = :customer_id
+             AND c.normalized_question = asked.question
+         OFFSET 0
+     ) AS f
+     ORDER BY asked.position"
 }

@@ -40,7 +40,7 @@ pub(crate) async fn assign(tx: &TenantTx, campaign_id: Uuid, whom: &Whom) -> Res
             &found
         }
     };
-    store::assign(tx, (campaign_id, campaign.channel), ids, times::now()).await
+    store::assign(tx, campaign_id, campaign.channel, ids, times::now()).await
 }
 
 /// Returns the ids of the customers that match a filter, if they are not too many.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::sql_types::{Nullable, SmallInt};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -24,7 +25,8 @@ use crate::error::Result;
 use crate::pb::{AssignmentStatus, ContactChannel};
 
 /// A customer of a campaign, in a list.
-#[derive(Debug, Clone, PartialEq, Queryable)]
+#[derive(Debug, Clone, PartialEq, QueryableByName)]
+#[diesel(table_name = campaign_customers, check_for_backend(Pg))]
 pub(crate) struct Assignment {
     pub(crate) campaign_id: Uuid,
     pub(crate) customer_id: Uuid,
@@ -32,6 +34,7 @@ pub(crate) struct Assignment {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     /// The reason why the customer may not be sent to now: a value of `AssignmentRefusal`.
+    #[diesel(sql_type = Nullable<SmallInt>)]
     pub(crate) refusal: Option<i16>,
 }
 

@@ -40,7 +40,8 @@ pub(crate) async fn record(
     .await;
     passed?;
     planned?;
-    let recorded: HashMap<Uuid, _> = recorded?.into_iter().collect();
+    let recorded: HashMap<_, _> =
+        recorded?.into_iter().map(|store::Recorded { id, channel }| (id, channel)).collect();
     let others: Vec<_> = events.iter().filter(|event| !recorded.contains_key(&event.id)).collect();
     let findings = if others.is_empty() && !events.is_empty() {
         Findings::default()

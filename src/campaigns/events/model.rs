@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text as SqlText};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -53,7 +54,8 @@ pub(crate) struct Known {
 }
 
 /// An event in a list.
-#[derive(Debug, Clone, PartialEq, Queryable)]
+#[derive(Debug, Clone, PartialEq, QueryableByName)]
+#[diesel(table_name = campaign_events, check_for_backend(Pg))]
 pub(crate) struct Event {
     pub(crate) id: Uuid,
     pub(crate) campaign_id: Uuid,
@@ -69,6 +71,7 @@ pub(crate) struct Event {
     pub(crate) detail: String,
     pub(crate) url: String,
     /// The currency of the campaign.
+    #[diesel(sql_type = Nullable<SqlText>)]
     pub(crate) currency: Option<String>,
 }
 

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use super::model::{Event, Known, NewEvent};
 use crate::db::words::Text;
 use crate::error::{Error, Result};
-use crate::pb::{AssignmentStatus, CampaignEventKind as Kind, ConsentState, ContactChannel, ErrorReason};
+#[cfg(test)]
+use crate::pb::{AssignmentStatus, ConsentState};
+use crate::pb::{CampaignEventKind as Kind, ContactChannel, ErrorReason};
 use crate::{campaigns, conversations, customers};
 
 /// The kinds of events, in the order of the contract.
@@ -28,7 +30,8 @@ pub(crate) const KINDS: [Kind; 12] = [
 ];
 
 /// Returns the consent that a customer gives by an event; `None` for most kinds. A stored consent has the word
-/// of the kind.
+/// of the kind. The statement that records events has these kinds in its SQL, which a test compares.
+#[cfg(test)]
 pub(crate) const fn consent(kind: Kind) -> Option<ConsentState> {
     match kind {
         Kind::OptedIn => Some(ConsentState::OptedIn),
@@ -47,7 +50,9 @@ pub(crate) const fn consent(kind: Kind) -> Option<ConsentState> {
     }
 }
 
-/// Returns how far an event brings an assigned customer.
+/// Returns how far an event brings an assigned customer. The statements have this in their SQL, which a test
+/// compares.
+#[cfg(test)]
 pub(crate) fn status_after(kind: Kind) -> AssignmentStatus {
     match kind {
         // A statement about being contacted is a consent, and not a stage.

@@ -3,37 +3,37 @@
 mod list;
 mod record;
 
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::AstPass;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 pub(crate) use list::list;
-pub(crate) use record::record;
+pub(crate) use record::{Recorded, record};
 
 use super::model::Known;
-use super::rules::{KINDS, consent, status_after};
-use crate::contract::Word;
 use crate::db::TenantTx;
 use crate::db::schema::campaign_events::dsl;
 use crate::error::Result;
 
-/// Writes how far the event `e` brings a customer, as the number of a status, which is how an assignment stores
-/// it.
-pub(crate) fn push_progress(out: &mut AstPass<'_, '_, Pg>) {
-    out.push_sql("CASE e.kind");
-    for kind in KINDS {
-        out.push_sql(&format!(" WHEN '{}' THEN {}", kind.word(), i32::from(status_after(kind))));
-    }
-    out.push_sql(" END");
-}
+/// How far the event `e` brings a customer, as the number of a status, which is how an assignment stores it.
+pub(crate) const PROGRESS: &str = "
+    CASE e.kind
+        WHEN 'SENT' THEN 20
+        WHEN 'BOUNCED' THEN 30
+        WHEN 'DELIVERED' THEN 40
+        WHEN 'OPENED' THEN 50
+        WHEN 'CLICKED' THEN 60
+        WHEN 'REPLIED' THEN 70
+        WHEN 'CONVERTED' THEN 80
+        WHEN 'OPTED_OUT' THEN 10
+        WHEN 'OPTED_IN' THEN 10
+        WHEN 'SPAM_REPORTED' THEN 10
+        WHEN 'DEFERRED' THEN 20
+        WHEN 'DROPPED' THEN 30
+    END";
 
-/// Writes the kinds of events that are consents of a customer to being contacted, as a list of texts.
-fn push_consents(out: &mut AstPass<'_, '_, Pg>) {
-    let kinds = KINDS.into_iter().filter(|kind| consent(*kind).is_some());
-    out.push_sql(&kinds.map(|kind| format!("'{}'", kind.word())).collect::<Vec<_>>().join(", "));
-}
+/// The kinds of events that are consents of a customer to being contacted.
+const CONSENTS: &str = "'OPTED_OUT', 'OPTED_IN', 'SPAM_REPORTED'";
 
 /// Returns the event with this id.
 pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Known>> {
@@ -55,4 +55,22 @@ pub(crate) async fn find_known(tx: &TenantTx, event_ids: &[&str]) -> Result<Vec<
         .load(&mut tx.connection())
         .await?;
     Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaigns::events::rules::{KINDS, consent, status_after};
+    use crate::contract::Word;
+
+    #[test]
+    fn the_statements_know_every_kind() {
+        let whens =
+            KINDS.map(|kind| format!("WHEN '{}' THEN {}", kind.word(), i32::from(status_after(kind))));
+        let words: Vec<_> = PROGRESS.split_whitespace().collect();
+        assert_eq!(words.join(" "), format!("CASE e.kind {} END", whens.join(" ")));
+        let consents = KINDS.into_iter().filter(|kind| consent(*kind).is_some());
+        let consents: Vec<_> = consents.map(|kind| format!("'{}'", kind.word())).collect();
+        assert_eq!(CONSENTS, consents.join(", "));
+    }
 }

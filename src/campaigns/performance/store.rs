@@ -4,25 +4,23 @@
 //! number. So customers with the same kinds are counted together, and each customer is visited once.
 
 mod purchases;
+mod scope;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{
-    Array, BigInt, Date, Integer, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
-};
+use diesel::sql_types::{BigInt, Date, Integer, Nullable, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 pub(crate) use purchases::{Bought, list_bought};
+use scope::{Conversions, Events, GroupOf, Purchases};
 
 use crate::campaigns::events::rules::KINDS;
-use crate::contract::Word;
 use crate::db::TenantTx;
+use crate::db::statement::{Sql, fragment, statement};
 use crate::db::words::Text;
 use crate::error::{Error, Result};
-use crate::pb::{CampaignAttribution, CampaignEventKind, InterestKind};
+use crate::pb::{CampaignAttribution, CampaignEventKind};
 
 /// The events and purchases that are counted.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,12 +118,17 @@ impl FromIterator<CampaignEventKind> for Kinds {
 
 /// Returns the number of events of a scope, by group and kind.
 pub(crate) async fn list_happened(tx: &TenantTx, scope: &Scope) -> Result<Vec<Happened>> {
-    type Row = (Option<i32>, Option<Uuid>, Option<Text<CampaignEventKind>>, i64, Option<String>);
-    let list = ListHappened { tenant: tx.tenant(), scope };
-    let rows: Vec<Row> = list.load(&mut tx.connection()).await?;
-    let happened = rows.into_iter().map(|(day, campaign, kind, events, cost)| {
+    let list = ListHappened {
+        group_columns: scope.group_columns(),
+        event_group: scope.event_group(),
+        events: scope.events(tx),
+        conversion_group: scope.conversion_group(),
+        conversions: scope.conversions(tx),
+    };
+    let rows: Vec<HappenedRow> = list.load(&mut tx.connection()).await?;
+    let happened = rows.into_iter().map(|HappenedRow { day, campaign_id, kind, events, cost }| {
         let kind = kind.map(|Text(kind)| kind);
-        Ok(Happened { group: group(day, campaign), kind, events, cost: sum(cost.as_deref())? })
+        Ok(Happened { group: group(day, campaign_id), kind, events, cost: sum(cost.as_deref())? })
     });
     happened.collect()
 }
@@ -133,11 +136,18 @@ pub(crate) async fn list_happened(tx: &TenantTx, scope: &Scope) -> Result<Vec<Ha
 /// Returns the number of customers with events in a scope, by group and in total. If the groups are days, it
 /// also returns them by the day of their first SENT, and by the day of their first DELIVERED.
 pub(crate) async fn list_reached(tx: &TenantTx, scope: &Scope) -> Result<Vec<Reached>> {
-    type Row = (Option<i32>, Option<Uuid>, Option<i32>, i32, i64);
-    let list = ListReached { tenant: tx.tenant(), scope };
-    let rows: Vec<Row> = list.load(&mut tx.connection()).await?;
-    let reached = rows.into_iter().map(|(day, campaign, entered, kinds, customers)| {
-        let group = group(day, campaign);
+    let events = CustomerEvents {
+        event_group: scope.event_group(),
+        events: scope.events(tx),
+        conversion_group: scope.conversion_group(),
+        conversions: scope.conversions(tx),
+    };
+    let rows: Vec<ReachedRow> = match scope.campaign_id {
+        Some(_) => ListReachedByDay { events }.load(&mut tx.connection()).await?,
+        None => ListReachedByCampaign { events }.load(&mut tx.connection()).await?,
+    };
+    let reached = rows.into_iter().map(|ReachedRow { day, campaign_id, entered, kinds, customers }| {
+        let group = group(day, campaign_id);
         let of = match (entered, group) {
             (Some(ENTERED_BY_SENT), Group::Day(day)) => Of::SentOn(day),
             (Some(ENTERED_BY_DELIVERED), Group::Day(day)) => Of::DeliveredOn(day),
@@ -150,8 +160,14 @@ pub(crate) async fn list_reached(tx: &TenantTx, scope: &Scope) -> Result<Vec<Rea
 
 /// Returns the days of UTC with events in a scope, the last first, and no more than `limit`.
 pub(crate) async fn list_dates(tx: &TenantTx, scope: &Scope, limit: i64) -> Result<Vec<NaiveDate>> {
-    let list = ListDates { tenant: tx.tenant(), scope, limit };
-    Ok(list.load(&mut tx.connection()).await?)
+    let list = ListDates {
+        events: scope.events(tx),
+        conversions: scope.conversions(tx),
+        purchases: scope.purchases(tx),
+        limit,
+    };
+    let days: Vec<Day> = list.load(&mut tx.connection()).await?;
+    Ok(days.into_iter().map(|Day { date }| date).collect())
 }
 
 /// Returns the group that two columns name.
@@ -168,212 +184,187 @@ fn sum(text: Option<&str>) -> Result<i128> {
     text.map_or(Ok(0), |text| text.parse().map_err(Error::internal))
 }
 
-impl Scope {
-    /// Writes the expression by which the rows are grouped: the column of the time, or that of the campaign.
-    fn push_group<'b>(
-        &'b self,
-        out: &mut AstPass<'_, 'b, Pg>,
-        time: &str,
-        campaign: &str,
-    ) -> QueryResult<()> {
-        if self.campaign_id.is_none() {
-            out.push_sql(campaign);
-            return Ok(());
-        }
-        out.push_sql("width_bucket(");
-        out.push_sql(time);
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Timestamptz>, _>(&self.days)?;
-        out.push_sql(")");
-        Ok(())
-    }
-
-    /// Returns the group `s.grp` as two columns.
-    fn columns(&self) -> &'static str {
-        match self.campaign_id {
-            Some(_) => "s.grp, NULL::uuid",
-            None => "NULL::integer, s.grp",
-        }
-    }
-
-    /// Writes the condition that a time is in the window.
-    fn push_window<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, time: &str) -> QueryResult<()> {
-        for (compared, bound) in [(" >= ", &self.from), (" < ", &self.until)] {
-            if let Some(bound) = bound {
-                out.push_sql(" AND ");
-                out.push_sql(time);
-                out.push_sql(compared);
-                out.push_bind_param::<Timestamptz, _>(bound)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the FROM clause of the scope's events `e`.
-    fn push_events<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult<()> {
-        out.push_sql(" FROM campaign_events AS e WHERE e.tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(tenant)?;
-        if let Some(campaign_id) = &self.campaign_id {
-            out.push_sql(" AND e.campaign_id = ");
-            out.push_bind_param::<SqlUuid, _>(campaign_id)?;
-        }
-        self.push_window(out, "e.occurred_at")
-    }
-
-    /// Writes the FROM clause of the scope's conversions `i` in other systems.
-    fn push_conversions<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult<()> {
-        out.push_sql(" FROM interest_events AS i WHERE i.tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(tenant)?;
-        out.push_sql(&format!(" AND i.kind = '{}' AND i.campaign_id ", InterestKind::Converted.word()));
-        match &self.campaign_id {
-            Some(campaign_id) => {
-                out.push_sql("= ");
-                out.push_bind_param::<SqlUuid, _>(campaign_id)?;
-            }
-            None => out.push_sql("IS NOT NULL"),
-        }
-        self.push_window(out, "i.occurred_at")
-    }
-}
-
-/// The statement of [`list_happened`].
-struct ListHappened<'s> {
-    tenant: Uuid,
-    scope: &'s Scope,
-}
-
-/// The SQL depends on the scope, so the type alone does not name the statement.
-impl QueryId for ListHappened<'_> {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl Query for ListHappened<'_> {
-    type SqlType = (Nullable<Integer>, Nullable<SqlUuid>, Nullable<SqlText>, BigInt, Nullable<SqlText>);
-}
-
-impl QueryFragment<Pg> for ListHappened<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT ");
-        out.push_sql(self.scope.columns());
-        out.push_sql(", s.kind, s.events, s.cost::text FROM (SELECT ");
-        self.scope.push_group(&mut out, "e.occurred_at", "e.campaign_id")?;
-        out.push_sql(" AS grp, e.kind, count(*) AS events, sum(e.cost_micros) AS cost");
-        self.scope.push_events(&mut out, &self.tenant)?;
-        out.push_sql(" GROUP BY 1, 2 UNION ALL SELECT ");
-        self.scope.push_group(&mut out, "i.occurred_at", "i.campaign_id")?;
-        out.push_sql(" AS grp, NULL::text, count(*), NULL::numeric");
-        self.scope.push_conversions(&mut out, &self.tenant)?;
-        out.push_sql(" GROUP BY 1) AS s");
-        Ok(())
-    }
-}
-
-/// The statement of [`list_reached`].
-struct ListReached<'s> {
-    tenant: Uuid,
-    scope: &'s Scope,
-}
-
-/// The SQL depends on the scope, so the type alone does not name the statement.
-impl QueryId for ListReached<'_> {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl Query for ListReached<'_> {
-    type SqlType = (Nullable<Integer>, Nullable<SqlUuid>, Nullable<Integer>, Integer, BigInt);
-}
-
-/// The mark of a row for the customers whose first SENT was on a day, and not for the customers of a group.
-const ENTERED_BY_SENT: i32 = 1;
-
-/// The mark of a row for the customers whose first DELIVERED was on a day.
-const ENTERED_BY_DELIVERED: i32 = 2;
-
-impl QueryFragment<Pg> for ListReached<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let by_day = self.scope.campaign_id.is_some();
-        out.push_sql(if by_day {
-            "SELECT v.day, NULL::uuid, v.entered, s.kinds, sum(s.customers)::bigint FROM \
-             (SELECT p.grp, p.sent, p.delivered, p.kinds, count(*) AS customers FROM ("
-        } else {
-            "SELECT NULL::integer, s.grp, NULL::integer, s.kinds, count(*) FROM ("
-        });
-        out.push_sql("SELECT CASE WHEN grouping(x.grp) = 0 THEN x.grp END AS grp, bit_or(x.kind) AS kinds");
-        if by_day {
-            // Days are numbered in their order, so that the first day of a customer has the smallest number.
-            for (column, kind) in
-                [("sent", CampaignEventKind::Sent), ("delivered", CampaignEventKind::Delivered)]
-            {
-                out.push_sql(&format!(
-                    ", CASE WHEN grouping(x.grp) = 1 THEN min(x.grp) FILTER (WHERE x.kind = {}) END AS {column}",
-                    bit(kind)
-                ));
-            }
-        }
-        out.push_sql(" FROM (SELECT ");
-        self.scope.push_group(&mut out, "e.occurred_at", "e.campaign_id")?;
-        out.push_sql(" AS grp, e.customer_id, CASE e.kind");
-        for kind in KINDS {
-            out.push_sql(&format!(" WHEN '{}' THEN {}", kind.word(), bit(kind)));
-        }
-        // A kind of a newer version gets no bit.
-        out.push_sql(" ELSE 0 END AS kind");
-        self.scope.push_events(&mut out, &self.tenant)?;
-        out.push_sql(" UNION ALL SELECT ");
-        self.scope.push_group(&mut out, "i.occurred_at", "i.campaign_id")?;
-        out.push_sql(&format!(", i.customer_id, {ELSEWHERE}"));
-        self.scope.push_conversions(&mut out, &self.tenant)?;
-        // Sorted once, the rows of a customer are together, both within each group and over all groups.
-        out.push_sql(
-            " ORDER BY 2, 1 OFFSET 0) AS x GROUP BY GROUPING SETS ((x.customer_id, x.grp), (x.customer_id)))",
-        );
-        if by_day {
-            out.push_sql(&format!(
-                " AS p GROUP BY 1, 2, 3, 4) AS s CROSS JOIN LATERAL (VALUES (s.grp, NULL::integer), \
-                 (s.sent, {ENTERED_BY_SENT}), (s.delivered, {ENTERED_BY_DELIVERED})) AS v (day, entered) \
-                 WHERE v.entered IS NULL OR v.day IS NOT NULL GROUP BY 1, 3, 4"
-            ));
-        } else {
-            out.push_sql(" AS s GROUP BY s.grp, s.kinds");
-        }
-        Ok(())
-    }
-}
-
 /// Returns the bit of a kind.
 fn bit(kind: CampaignEventKind) -> i32 {
     KINDS.iter().position(|other| *other == kind).map_or(0, |place| 1 << place)
 }
 
-/// The statement of [`list_dates`].
-struct ListDates<'s> {
-    tenant: Uuid,
-    scope: &'s Scope,
-    limit: i64,
+/// A row of [`ListHappened`].
+#[derive(QueryableByName)]
+struct HappenedRow {
+    #[diesel(sql_type = Nullable<Integer>)]
+    day: Option<i32>,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    campaign_id: Option<Uuid>,
+    #[diesel(sql_type = Nullable<SqlText>)]
+    kind: Option<Text<CampaignEventKind>>,
+    #[diesel(sql_type = BigInt)]
+    events: i64,
+    #[diesel(sql_type = Nullable<SqlText>)]
+    cost: Option<String>,
 }
 
-/// The SQL depends on the scope, so the type alone does not name the statement.
-impl QueryId for ListDates<'_> {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
+statement! {
+    /// The statement of [`list_happened`].
+    struct ListHappened<'s> {
+        group_columns: Sql,
+        event_group: GroupOf<'s>,
+        events: Events,
+        conversion_group: GroupOf<'s>,
+        conversions: Conversions,
+    }
+    "SELECT :group_columns, s.kind, s.events, s.cost::text AS cost
+     FROM (
+         SELECT :event_group AS grp, e.kind, count(*) AS events, sum(e.cost_micros) AS cost
+         FROM :events
+         GROUP BY 1, 2
+         UNION ALL
+         SELECT :conversion_group AS grp, NULL::text, count(*), NULL::numeric
+         FROM :conversions
+         GROUP BY 1
+     ) AS s"
 }
 
-impl Query for ListDates<'_> {
-    type SqlType = Date;
+/// A row of [`ListReachedByDay`] or of [`ListReachedByCampaign`].
+#[derive(QueryableByName)]
+struct ReachedRow {
+    #[diesel(sql_type = Nullable<Integer>)]
+    day: Option<i32>,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    campaign_id: Option<Uuid>,
+    /// The event by which the customers are counted on the day; `None` for the customers of a group.
+    #[diesel(sql_type = Nullable<Integer>)]
+    entered: Option<i32>,
+    #[diesel(sql_type = Integer)]
+    kinds: i32,
+    #[diesel(sql_type = BigInt)]
+    customers: i64,
 }
 
-impl QueryFragment<Pg> for ListDates<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT DISTINCT (e.occurred_at AT TIME ZONE 'UTC')::date");
-        self.scope.push_events(&mut out, &self.tenant)?;
-        out.push_sql(" UNION SELECT (i.occurred_at AT TIME ZONE 'UTC')::date");
-        self.scope.push_conversions(&mut out, &self.tenant)?;
-        out.push_sql(" UNION SELECT (p.purchased_at AT TIME ZONE 'UTC')::date");
-        self.scope.push_purchases(&mut out, &self.tenant)?;
-        out.push_sql(" ORDER BY 1 DESC LIMIT ");
-        out.push_bind_param::<BigInt, _>(&self.limit)?;
-        Ok(())
+/// The mark of a row for the customers whose first SENT was on a day.
+const ENTERED_BY_SENT: i32 = 1;
+
+/// The mark of a row for the customers whose first DELIVERED was on a day.
+const ENTERED_BY_DELIVERED: i32 = 2;
+
+statement! {
+    /// The statement of [`list_reached`] for a campaign. Days are numbered in their order, so that the first day of
+    /// a customer has the smallest number.
+    struct ListReachedByDay<'s> {
+        events: CustomerEvents<'s>,
+    }
+    "SELECT v.day, NULL::uuid AS campaign_id, v.entered, s.kinds, sum(s.customers)::bigint AS customers
+     FROM (
+         SELECT p.grp, p.sent, p.delivered, p.kinds, count(*) AS customers
+         FROM (
+             SELECT
+                 CASE WHEN grouping(x.grp) = 0 THEN x.grp END AS grp,
+                 bit_or(x.kind) AS kinds,
+                 CASE WHEN grouping(x.grp) = 1 THEN min(x.grp) FILTER (WHERE x.kind = 1) END AS sent,
+                 CASE WHEN grouping(x.grp) = 1 THEN min(x.grp) FILTER (WHERE x.kind = 4) END AS delivered
+             FROM :events AS x
+             GROUP BY GROUPING SETS ((x.customer_id, x.grp), (x.customer_id))
+         ) AS p
+         GROUP BY 1, 2, 3, 4
+     ) AS s
+     CROSS JOIN LATERAL (
+         VALUES (s.grp, NULL::integer), (s.sent, 1), (s.delivered, 2)
+     ) AS v (day, entered)
+     WHERE v.entered IS NULL OR v.day IS NOT NULL
+     GROUP BY 1, 3, 4"
+}
+
+statement! {
+    /// The statement of [`list_reached`] for all campaigns.
+    struct ListReachedByCampaign<'s> {
+        events: CustomerEvents<'s>,
+    }
+    "SELECT
+         NULL::integer AS day, s.grp AS campaign_id, NULL::integer AS entered, s.kinds, count(*) AS customers
+     FROM (
+         SELECT CASE WHEN grouping(x.grp) = 0 THEN x.grp END AS grp, bit_or(x.kind) AS kinds
+         FROM :events AS x
+         GROUP BY GROUPING SETS ((x.customer_id, x.grp), (x.customer_id))
+     ) AS s
+     GROUP BY s.grp, s.kinds"
+}
+
+fragment! {
+    /// The kinds of the events of a scope, as bits, with the group and the customer of each. A kind of a newer
+    /// version gets no bit. Sorted once, the rows of a customer are together, both within each group and over all
+    /// groups.
+    struct CustomerEvents<'s> {
+        event_group: GroupOf<'s>,
+        events: Events,
+        conversion_group: GroupOf<'s>,
+        conversions: Conversions,
+    }
+    "(
+         SELECT
+             :event_group AS grp, e.customer_id, ", KIND_BITS, " AS kind
+         FROM :events
+         UNION ALL
+         SELECT :conversion_group, i.customer_id, 4096
+         FROM :conversions
+         ORDER BY 2, 1
+         OFFSET 0
+     )"
+}
+
+/// The bit of the kind of an event `e`.
+const KIND_BITS: &str = "
+    CASE e.kind
+        WHEN 'SENT' THEN 1
+        WHEN 'BOUNCED' THEN 2
+        WHEN 'DELIVERED' THEN 4
+        WHEN 'OPENED' THEN 8
+        WHEN 'CLICKED' THEN 16
+        WHEN 'REPLIED' THEN 32
+        WHEN 'CONVERTED' THEN 64
+        WHEN 'OPTED_OUT' THEN 128
+        WHEN 'OPTED_IN' THEN 256
+        WHEN 'SPAM_REPORTED' THEN 512
+        WHEN 'DEFERRED' THEN 1024
+        WHEN 'DROPPED' THEN 2048
+        ELSE 0
+    END";
+
+/// A row of [`ListDates`].
+#[derive(QueryableByName)]
+struct Day {
+    #[diesel(sql_type = Date)]
+    date: NaiveDate,
+}
+
+statement! {
+    /// The statement of [`list_dates`].
+    struct ListDates {
+        events: Events,
+        conversions: Conversions,
+        purchases: Purchases,
+        limit: i64 as BigInt,
+    }
+    "SELECT DISTINCT (e.occurred_at AT TIME ZONE 'UTC')::date AS date FROM :events
+     UNION
+     SELECT (i.occurred_at AT TIME ZONE 'UTC')::date FROM :conversions
+     UNION
+     SELECT (p.purchased_at AT TIME ZONE 'UTC')::date FROM :purchases
+     ORDER BY 1 DESC
+     LIMIT :limit"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Word;
+
+    #[test]
+    fn the_statements_know_every_kind() {
+        let whens = KINDS.map(|kind| format!("WHEN '{}' THEN {}", kind.word(), bit(kind)));
+        let words: Vec<_> = KIND_BITS.split_whitespace().collect();
+        assert_eq!(words.join(" "), format!("CASE e.kind {} ELSE 0 END", whens.join(" ")));
+        assert_eq!(ELSEWHERE, 4096);
+        assert_eq!((bit(CampaignEventKind::Sent), bit(CampaignEventKind::Delivered)), (1, 4));
+        assert_eq!((ENTERED_BY_SENT, ENTERED_BY_DELIVERED), (1, 2));
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
-use crate::db::fitted::{Rows, fitted};
+use crate::db::fitted::{Limits, Rows, fitted};
 use crate::db::json::Json;
 use crate::db::schema::conversation_analyses::{self, dsl};
 use crate::db::texts::Texts;
@@ -162,20 +162,20 @@ pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, page: &Page<i32>)
     Ok(Rows::of(fitted(analyses, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
-/// Returns the analyses that were recorded after a change of the conversation, in their order, within `limit`
-/// and `bytes`.
+/// Returns the analyses that were recorded after a change of the conversation, in their order, within the
+/// limits.
 pub(crate) async fn list_changed(
     tx: &TenantTx,
     conversation_id: Uuid,
     after: i64,
-    (limit, bytes): (i64, usize),
+    Limits { rows, bytes }: Limits,
 ) -> Result<Rows<Analysis>> {
     let analyses = dsl::conversation_analyses
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::conversation_id.eq(conversation_id))
         .filter(dsl::change.gt(after))
         .order(dsl::change)
-        .limit(limit)
+        .limit(rows)
         .select(Analysis::as_select());
     Ok(Rows::of(fitted(analyses, bytes).load(&mut tx.connection()).await?))
 }

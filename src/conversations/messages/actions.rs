@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::drafts::store as drafts;
 use super::rules::{self, Compared, Found, Placed, Plan, Repeat, Span, Stored, Write};
-use super::store::{self, Message, append, repeats, spans};
+use super::store::{self, Between, Message, append, repeats, spans};
 use crate::audit::store::{self as audit, Event};
 use crate::conversations::rules::not_found;
 use crate::conversations::store as conversations;
 use crate::db::TenantTx;
-use crate::db::fitted::Rows;
+use crate::db::fitted::{Limits, Rows};
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::{ErrorReason, MessageStatus};
@@ -225,18 +225,19 @@ pub(crate) struct Range {
 pub(crate) async fn list(
     tx: &TenantTx,
     range: Range,
-    (direction, is_full): (Direction, bool),
+    direction: Direction,
+    is_full: bool,
     page: &Page<i64>,
 ) -> Result<(Vec<Message>, Option<i64>)> {
     let after = range.after.unwrap_or(0);
     let before = range.before.unwrap_or(i64::MAX);
-    let bounds = match (direction, page.after) {
-        (_, None) => (after, before),
-        (Direction::Ascending, Some(seen)) => (after.max(seen), before),
-        (Direction::Descending, Some(seen)) => (after, before.min(seen)),
+    let between = match (direction, page.after) {
+        (_, None) => Between { after, before },
+        (Direction::Ascending, Some(seen)) => Between { after: after.max(seen), before },
+        (Direction::Descending, Some(seen)) => Between { after, before: before.min(seen) },
     };
-    let limits = (page.limit(), MAX_PAGE_BYTES);
-    let mut listed = store::list(tx, range.conversation_id, (direction, is_full), bounds, limits).await?;
+    let limits = Limits { rows: page.limit(), bytes: MAX_PAGE_BYTES };
+    let mut listed = store::list(tx, range.conversation_id, between, direction, is_full, limits).await?;
     if listed.rows.is_empty() {
         // The reason matters only for an empty page, which is rare. A page with rows shows that the request is
         // valid.

@@ -1,7 +1,4 @@
 //! `conversation_messages`.
-//!
-//! The hot statements are written by hand: diesel has no UNNEST, and a statement whose type is its name is
-//! prepared once per connection.
 
 pub(crate) mod append;
 pub(crate) mod latest;
@@ -11,19 +8,18 @@ pub(crate) mod spans;
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text as SqlText, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
-use crate::db::fitted::{Rows, Size, fitted_by};
+use crate::db::fitted::{Limits, Rows, Size, fitted_by};
 use crate::db::json::Json;
 use crate::db::keyset::Direction;
-use crate::db::literal::push_of_tenant;
 use crate::db::schema::conversation_messages::{self, dsl};
 use crate::db::shown::{shown, shown_or};
+use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
@@ -34,7 +30,7 @@ diesel::define_sql_function! {
 }
 
 /// A row of `conversation_messages`.
-#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[derive(Debug, Clone, PartialEq, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = conversation_messages, check_for_backend(Pg))]
 pub(crate) struct Message {
     pub(crate) id: Uuid,
@@ -152,7 +148,8 @@ impl Message {
 }
 
 /// The stored message with a key.
-#[derive(Debug, Clone, PartialEq, Queryable)]
+#[derive(Debug, Clone, PartialEq, QueryableByName)]
+#[diesel(table_name = conversation_messages, check_for_backend(Pg))]
 pub(crate) struct Known {
     pub(crate) conversation_id: Uuid,
     pub(crate) message_key: String,
@@ -161,14 +158,19 @@ pub(crate) struct Known {
     pub(crate) fingerprint: Vec<u8>,
     pub(crate) status: Text<MessageStatus>,
     /// The length of its text in bytes.
+    #[diesel(sql_type = BigInt)]
     pub(crate) durable_offset: i64,
     /// The number of its last change; 0 if it is as it was added.
+    #[diesel(sql_type = BigInt)]
     pub(crate) since: i64,
     /// The producer that writes it, while it is in progress.
+    #[diesel(sql_type = Nullable<SqlText>)]
     pub(crate) producer_id: Option<String>,
     /// The stream that may write it, while it is in progress.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
     pub(crate) holder: Option<Uuid>,
     /// The milliseconds since the last write to it, by the clock of the database, while it is in progress.
+    #[diesel(sql_type = Nullable<BigInt>)]
     pub(crate) idle_ms: Option<i64>,
 }
 
@@ -194,7 +196,7 @@ impl Size for MessageSize {
 
 /// Returns the messages with these keys, each key with its conversation.
 pub(crate) async fn list_known(tx: &TenantTx, keys: &[(Uuid, &str)]) -> Result<Vec<Known>> {
-    let (conversation_ids, message_keys) = keys.iter().map(|(id, key)| (*id, (*key).to_owned())).unzip();
+    let (conversation_ids, message_keys) = keys.iter().copied().unzip();
     let query = ListKnown { tenant: tx.tenant(), conversation_ids, message_keys };
     Ok(query.load(&mut tx.connection()).await?)
 }
@@ -272,14 +274,22 @@ pub(crate) async fn list_by_id(
     Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?).rows)
 }
 
-/// Returns the messages between two sequences, without the messages at these, within `limit` and `bytes`; at
-/// least one. Unless `is_full`, without metadata, and without what models and tools did.
+/// The sequences between which messages are listed, without the messages at these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Between {
+    pub(crate) after: i64,
+    pub(crate) before: i64,
+}
+
+/// Returns the messages between two sequences, within the limits. Unless `is_full`, without metadata, and without
+/// what models and tools did.
 pub(crate) async fn list(
     tx: &TenantTx,
     conversation_id: Uuid,
-    (direction, is_full): (Direction, bool),
-    (after, before): (i64, i64),
-    (limit, bytes): (i64, usize),
+    Between { after, before }: Between,
+    direction: Direction,
+    is_full: bool,
+    Limits { rows, bytes }: Limits,
 ) -> Result<Rows<Message>> {
     // The columns of `Message`, in its order.
     let columns = (
@@ -305,7 +315,7 @@ pub(crate) async fn list(
         .filter(dsl::conversation_id.eq(conversation_id))
         .filter(dsl::sequence.gt(after))
         .filter(dsl::sequence.lt(before))
-        .limit(limit)
+        .limit(rows)
         .select(columns);
     match direction {
         Direction::Ascending => Ok(Rows::of(
@@ -321,14 +331,14 @@ pub(crate) async fn list(
     }
 }
 
-/// Returns the messages up to a sequence that changed after a change of the conversation, within `limit` and
-/// `bytes`, in the order of their changes.
+/// Returns the messages up to a sequence that changed after a change of the conversation, within the limits, in the
+/// order of their changes.
 pub(crate) async fn list_changed(
     tx: &TenantTx,
     conversation_id: Uuid,
     after: i64,
     through_sequence: i64,
-    (limit, bytes): (i64, usize),
+    Limits { rows, bytes }: Limits,
 ) -> Result<Rows<Numbered>> {
     let messages = dsl::conversation_messages
         .filter(dsl::tenant_id.eq(tx.tenant()))
@@ -336,7 +346,7 @@ pub(crate) async fn list_changed(
         .filter(dsl::change.gt(after))
         .filter(dsl::sequence.le(through_sequence))
         .order(dsl::change)
-        .limit(limit)
+        .limit(rows)
         .select(Numbered::as_select());
     Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?))
 }
@@ -355,79 +365,52 @@ pub(crate) async fn update_token_counts(tx: &TenantTx, counts: &[Counted]) -> Re
     Ok(())
 }
 
-/// The statement of [`list_known`]. It looks up key by key, independent of the planner's statistics: `OFFSET 0`
-/// prevents other joins. The lookup of pieces costs nothing for a message that is not in progress.
-#[derive(QueryId)]
-struct ListKnown {
-    tenant: Uuid,
-    conversation_ids: Vec<Uuid>,
-    message_keys: Vec<String>,
-}
-
-impl Query for ListKnown {
-    type SqlType = (
-        SqlUuid,
-        SqlText,
-        SqlUuid,
-        BigInt,
-        Binary,
-        SqlText,
-        BigInt,
-        BigInt,
-        Nullable<SqlText>,
-        Nullable<SqlUuid>,
-        Nullable<BigInt>,
-    );
-}
-
-impl QueryFragment<Pg> for ListKnown {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "SELECT m.conversation_id, m.message_key, m.id, m.sequence, m.fingerprint, m.status, \
-             coalesce(p.end_offset, octet_length(m.content))::bigint, coalesce(m.change, 0), d.producer_id, d.holder, \
-             (extract(epoch FROM clock_timestamp() - greatest(d.held_at, p.created_at)) * 1000)::bigint \
-             FROM unnest(",
-        );
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.message_keys)?;
-        let sql = ") AS k (conversation_id, message_key) CROSS JOIN LATERAL (SELECT * FROM conversation_messages \
-             WHERE conversation_id = k.conversation_id AND message_key = k.message_key AND tenant_id = {tenant} \
-             OFFSET 0) AS m LEFT JOIN message_drafts AS d ON d.tenant_id = {tenant} AND d.message_id = m.id \
-             LEFT JOIN LATERAL (SELECT start_offset + octet_length(text) AS end_offset, created_at \
-             FROM message_pieces WHERE tenant_id = {tenant} AND message_id = d.message_id \
-             ORDER BY start_offset DESC LIMIT 1) AS p ON true";
-        push_of_tenant(&mut out, sql, &self.tenant)
+statement! {
+    /// The statement of [`list_known`]. It looks up key by key, independent of the planner's statistics: `OFFSET 0`
+    /// prevents other joins. The lookup of pieces costs nothing for a message that is not in progress.
+    struct ListKnown<'k> {
+        tenant: Uuid as SqlUuid,
+        conversation_ids: Vec<Uuid> as Array<SqlUuid>,
+        message_keys: Vec<&'k str> as Array<SqlText>,
     }
+    "SELECT
+         m.conversation_id, m.message_key, m.id, m.sequence, m.fingerprint, m.status,
+         coalesce(p.end_offset, octet_length(m.content))::bigint AS durable_offset,
+         coalesce(m.change, 0) AS since, d.producer_id, d.holder,
+         (extract(epoch FROM clock_timestamp() - greatest(d.held_at, p.created_at)) * 1000)::bigint AS idle_ms
+     FROM unnest(:conversation_ids, :message_keys) AS k (conversation_id, message_key)
+     CROSS JOIN LATERAL (
+         SELECT * FROM conversation_messages
+         WHERE conversation_id = k.conversation_id AND message_key = k.message_key AND tenant_id = :tenant
+         OFFSET 0
+     ) AS m
+     LEFT JOIN message_drafts AS d ON d.tenant_id = :tenant AND d.message_id = m.id
+     LEFT JOIN LATERAL (
+         SELECT start_offset + octet_length(text) AS end_offset, created_at FROM message_pieces
+         WHERE tenant_id = :tenant AND message_id = d.message_id
+         ORDER BY start_offset DESC
+         LIMIT 1
+     ) AS p ON true"
 }
 
-/// The statement of [`update_token_counts`].
-#[derive(QueryId)]
-struct UpdateTokenCounts {
-    tenant: Uuid,
-    ids: Vec<Uuid>,
-    revisions: Vec<i64>,
-    tokens: Vec<i32>,
-}
-
-impl QueryFragment<Pg> for UpdateTokenCounts {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH free AS (SELECT m.id, c.tokens FROM conversation_messages AS m JOIN unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.revisions)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Integer>, _>(&self.tokens)?;
-        out.push_sql(
-            ") AS c (id, revision, tokens) ON m.id = c.id AND m.revision = c.revision WHERE m.tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(
-            " FOR NO KEY UPDATE OF m SKIP LOCKED) \
-             UPDATE conversation_messages AS m SET token_count = f.tokens FROM free AS f \
-             WHERE m.id = f.id AND m.tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        Ok(())
+statement! {
+    /// The statement of [`update_token_counts`].
+    struct UpdateTokenCounts {
+        tenant: Uuid as SqlUuid,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        revisions: Vec<i64> as Array<BigInt>,
+        tokens: Vec<i32> as Array<Integer>,
     }
+    "WITH free AS (
+         SELECT m.id, c.tokens
+         FROM conversation_messages AS m
+         JOIN unnest(:ids, :revisions, :tokens) AS c (id, revision, tokens)
+             ON m.id = c.id AND m.revision = c.revision
+         WHERE m.tenant_id = :tenant
+         FOR NO KEY UPDATE OF m SKIP LOCKED
+     )
+     UPDATE conversation_messages AS m
+     SET token_count = f.tokens
+     FROM free AS f
+     WHERE m.id = f.id AND m.tenant_id = :tenant"
 }

@@ -1,16 +1,13 @@
-//! The conditions of a list on the latest analysis of its conversations. The SQL is written by hand: diesel has
-//! no functions that take jsonb apart.
+//! The conditions of a list on the latest analysis of its conversations. Diesel has no functions that take jsonb
+//! apart.
 //!
 //! Texts are compared in the form that `rpc::fold` returns. The analysis that a conversation shows has its
 //! texts both in this form and as written.
 
-use diesel::expression::{ValidGrouping, is_aggregate};
-use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Bool, Text as SqlText};
-use diesel::{AppearsOnTable, Expression, QueryResult, SelectableExpression};
 
-use crate::db::schema::conversations;
+use crate::db::literal::expression;
+use crate::db::statement::{Joined, fragment, joined};
 use crate::db::words::Text;
 use crate::pb::{ObjectionKind, SentimentLabel};
 
@@ -32,51 +29,43 @@ impl Analysed {
     pub(crate) fn is_set(&self) -> bool {
         *self != Self::default()
     }
-}
 
-/// Each set of conditions makes another statement.
-impl QueryId for Analysed {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl Expression for Analysed {
-    type SqlType = Bool;
-}
-
-impl AppearsOnTable<conversations::table> for Analysed {}
-
-impl SelectableExpression<conversations::table> for Analysed {}
-
-impl<G> ValidGrouping<G> for Analysed {
-    type IsAggregate = is_aggregate::No;
-}
-
-impl QueryFragment<Pg> for Analysed {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Self { topic, question, objection_kinds, sentiments } = self;
-        out.push_sql("(latest_analysis IS NOT NULL");
-        for (list, text) in [("topic_keys", topic), ("question_keys", question)] {
-            let Some(text) = text else { continue };
-            out.push_sql(" AND latest_analysis -> '");
-            out.push_sql(list);
-            out.push_sql("' ? ");
-            out.push_bind_param::<SqlText, _>(text)?;
-        }
-        if !objection_kinds.is_empty() {
-            out.push_sql(
-                " AND EXISTS (SELECT FROM jsonb_array_elements(latest_analysis -> 'objections') AS o \
-                 WHERE o ->> 'kind' = ANY(",
-            );
-            out.push_bind_param::<Array<SqlText>, _>(objection_kinds)?;
-            out.push_sql("))");
-        }
-        if !sentiments.is_empty() {
-            out.push_sql(" AND latest_analysis -> 'sentiment' ->> 'label' = ANY(");
-            out.push_bind_param::<Array<SqlText>, _>(sentiments)?;
-            out.push_sql(")");
-        }
-        out.push_sql(")");
-        Ok(())
+    /// Returns the conditions as a condition of a list; `None` if none is set.
+    pub(super) fn condition(&self) -> Option<Conditions> {
+        let Self { topic, question, objection_kinds, sentiments } = self.clone();
+        let kinds = (!objection_kinds.is_empty()).then_some(objection_kinds);
+        let sentiments = (!sentiments.is_empty()).then_some(sentiments);
+        let conditions = [
+            topic.map(|topic| Condition::Topic { topic }),
+            question.map(|question| Condition::Question { question }),
+            kinds.map(|kinds| Condition::Objections { kinds }),
+            sentiments.map(|sentiments| Condition::Sentiments { sentiments }),
+        ];
+        self.is_set().then(|| Conditions { set: joined(" ", conditions.into_iter().flatten()) })
     }
 }
+
+fragment! {
+    /// The conditions that are set, on the column of `conversations`.
+    pub(super) struct Conditions {
+        set: Joined<Condition>,
+    }
+    "(latest_analysis IS NOT NULL :set)"
+}
+
+fragment! {
+    /// A condition.
+    enum Condition {
+        Topic { topic: String as SqlText } => "AND latest_analysis -> 'topic_keys' ? :topic",
+        Question { question: String as SqlText } => "AND latest_analysis -> 'question_keys' ? :question",
+        Objections { kinds: Vec<Text<ObjectionKind>> as Array<SqlText> } =>
+            "AND EXISTS (
+                 SELECT FROM jsonb_array_elements(latest_analysis -> 'objections') AS o
+                 WHERE o ->> 'kind' = ANY (:kinds)
+             )",
+        Sentiments { sentiments: Vec<Text<SentimentLabel>> as Array<SqlText> } =>
+            "AND latest_analysis -> 'sentiment' ->> 'label' = ANY (:sentiments)",
+    }
+}
+
+expression!(Conditions: Bool);

@@ -3,20 +3,22 @@
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Integer, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use crate::conversations::analyses::store::Analysis;
 use crate::db::TenantTx;
 use crate::db::json::Json;
+use crate::db::schema::conversations;
+use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{ConversationOutcome, EntryPoint, Modality};
 
 /// The columns of a conversation that a context uses.
-#[derive(Debug, Clone, PartialEq, Queryable)]
+#[derive(Debug, Clone, PartialEq, QueryableByName)]
+#[diesel(table_name = conversations, check_for_backend(Pg))]
 pub(crate) struct Brief {
     pub(crate) id: Uuid,
     pub(crate) customer_id: Uuid,
@@ -70,9 +72,6 @@ pub(crate) struct Share {
 /// The part of an analysis that is read: what an agent needs to go on. The whole may be a megabyte.
 pub(crate) const ANALYSIS: Share = Share { texts: 20, summary: 4_000, characters: 500 };
 
-/// The size in bytes up to which an analysis is not cut.
-const SHORT_ANALYSIS: i32 = 2_000;
-
 /// The number of bytes in one unit of [`Limits::bytes`].
 const UNIT: i64 = 1 << 10;
 
@@ -103,11 +102,20 @@ pub(crate) async fn list_briefs(
     named: Option<Uuid>,
     limits: Limits,
 ) -> Result<Briefs> {
-    let list = ListBriefs { tenant: tx.tenant(), customer_id, named: named.unwrap_or_default(), limits };
-    let rows: Vec<(i32, i64, Brief)> = list.load(&mut tx.connection()).await?;
+    let list = ListBriefs {
+        tenant: tx.tenant(),
+        customer_id,
+        named: named.unwrap_or_default(),
+        newest: limits.newest,
+        to_do: limits.to_do,
+        older: limits.older,
+        bytes: limits.bytes,
+        unit: UNIT,
+    };
+    let rows: Vec<Row> = list.load(&mut tx.connection()).await?;
     let mut briefs = Briefs::default();
     let mut all = 0;
-    for (part, count, brief) in rows {
+    for Row { part, count, brief } in rows {
         all = count;
         match part {
             NEWEST => briefs.newest.push(brief),
@@ -123,131 +131,130 @@ pub(crate) async fn list_briefs(
     Ok(briefs)
 }
 
-/// The parts of the statement.
+/// The parts of the statement. The rest is the conversation that the caller names.
 const NEWEST: i32 = 1;
 const TO_DO: i32 = 2;
-const NAMED: i32 = 3;
 
-/// The statement of [`list_briefs`]. It is a single one, because a statement costs more than these rows.
-#[derive(QueryId)]
-struct ListBriefs {
-    tenant: Uuid,
-    customer_id: Uuid,
-    /// Nil if the caller names none: no conversation has that id.
-    named: Uuid,
-    limits: Limits,
+/// A row of the statement of [`list_briefs`].
+#[derive(Debug, QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Integer)]
+    part: i32,
+    /// The number of conversations of the customer, up to a limit.
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+    #[diesel(embed)]
+    brief: Brief,
 }
 
-impl Query for ListBriefs {
-    type SqlType = (
-        Integer,
-        BigInt,
-        (
-            SqlUuid,
-            SqlUuid,
-            Nullable<SqlText>,
-            SqlText,
-            Timestamptz,
-            BigInt,
-            Nullable<Jsonb>,
-            Nullable<SqlText>,
-            SqlText,
-            Nullable<Timestamptz>,
-            SqlText,
-        ),
-    );
-}
-
-impl QueryFragment<Pg> for ListBriefs {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Limits { newest, to_do, older, bytes: _ } = &self.limits;
-        out.push_sql("SELECT part, (SELECT count(*) FROM (SELECT 1 ");
-        self.walk_customer(&mut out)?;
-        out.push_sql(" ORDER BY started_at DESC, id DESC LIMIT ");
-        out.push_bind_param::<BigInt, _>(older)?;
-        out.push_sql(" + ");
-        out.push_bind_param::<BigInt, _>(newest)?;
-        out.push_sql(
-            ") AS o), id, customer_id, entry_point, modality, started_at, last_sequence, told, \
-             outcome, outcome_notes, follow_up_due_at, follow_up_notes FROM (",
-        );
-        self.walk_part(&mut out, &NEWEST, |out| {
-            self.walk_customer(out)?;
-            out.push_sql(" ORDER BY started_at DESC, id DESC LIMIT ");
-            out.push_bind_param::<BigInt, _>(newest)
-        })?;
-        out.push_sql(" UNION ALL ");
-        self.walk_part(&mut out, &TO_DO, |out| {
-            self.walk_customer(out)?;
-            out.push_sql(" AND follow_up_needed ORDER BY follow_up_due_at, id LIMIT ");
-            out.push_bind_param::<BigInt, _>(to_do)
-        })?;
-        out.push_sql(" UNION ALL ");
-        self.walk_part(&mut out, &NAMED, |out| {
-            out.push_sql("FROM conversations WHERE tenant_id = ");
-            out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-            out.push_sql(" AND id = ");
-            out.push_bind_param::<SqlUuid, _>(&self.named)
-        })?;
-        out.push_sql(") AS c");
-        Ok(())
+statement! {
+    /// The statement of [`list_briefs`]. It is a single one, because a statement costs more than these rows.
+    struct ListBriefs {
+        tenant: Uuid as SqlUuid,
+        customer_id: Uuid as SqlUuid,
+        /// Nil if the caller names none: no conversation has that id.
+        named: Uuid as SqlUuid,
+        newest: i64 as BigInt,
+        to_do: i64 as BigInt,
+        older: i64 as BigInt,
+        bytes: i64 as BigInt,
+        unit: i64 as BigInt,
     }
+    "SELECT
+         part,
+         (
+             SELECT count(*) FROM (
+                 SELECT 1 FROM conversations WHERE tenant_id = :tenant AND customer_id = :customer_id
+                 ORDER BY started_at DESC, id DESC LIMIT :older + :newest
+             ) AS o
+         ) AS count,
+         id, customer_id, entry_point, modality, started_at, last_sequence, told AS latest_analysis,
+         outcome, outcome_notes, follow_up_due_at, follow_up_notes
+     FROM (
+         (SELECT 1 AS part, q.* FROM (", CUT_BEGIN, "
+             SELECT * FROM conversations WHERE tenant_id = :tenant AND customer_id = :customer_id
+             ORDER BY started_at DESC, id DESC LIMIT :newest
+         ", CUT_END, ") AS q WHERE unit = 1)
+         UNION ALL
+         (SELECT 2 AS part, q.* FROM (", CUT_BEGIN, "
+             SELECT * FROM conversations WHERE tenant_id = :tenant AND customer_id = :customer_id
+             AND follow_up_needed ORDER BY follow_up_due_at, id LIMIT :to_do
+         ", CUT_END, ") AS q WHERE unit = 1)
+         UNION ALL
+         (SELECT 3 AS part, q.* FROM (", CUT_BEGIN, "
+             SELECT * FROM conversations WHERE tenant_id = :tenant AND id = :named
+         ", CUT_END, ") AS q WHERE unit = 1)
+     ) AS c"
 }
 
-impl ListBriefs {
-    fn walk_customer<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("FROM conversations WHERE tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" AND customer_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.customer_id)
-    }
+/// Before the rows of a part. Each row, with its cut analysis, is repeated once per unit of bytes, until all units
+/// are taken. Of these, the first of each row is returned. Rows beyond the limit are not decompressed.
+const CUT_BEGIN: &str = "
+    SELECT
+        u.*,
+        generate_series(
+            1,
+            (
+                coalesce(octet_length(told::text), 0)
+                + octet_length(outcome_notes) + octet_length(follow_up_notes)
+            ) / :unit::int + 1
+        ) AS unit
+    FROM (
+        SELECT c.*, a.told FROM (";
 
-    /// Writes one part of the statement. Each row, with its cut analysis, is repeated once per unit of bytes,
-    /// until all units are taken. Of these, the first of each row is returned. Rows beyond the limit are not
-    /// decompressed.
-    fn walk_part<'b>(
-        &'b self,
-        out: &mut AstPass<'_, 'b, Pg>,
-        part: &'b i32,
-        rows: impl FnOnce(&mut AstPass<'_, 'b, Pg>) -> QueryResult<()>,
-    ) -> QueryResult<()> {
-        out.push_sql("(SELECT ");
-        out.push_bind_param::<Integer, _>(part)?;
-        out.push_sql(
-            "::int AS part, q.* FROM (SELECT u.*, generate_series(1, (coalesce(octet_length(told::text), 0) \
-             + octet_length(outcome_notes) + octet_length(follow_up_notes)) / ",
-        );
-        out.push_bind_param::<BigInt, _>(&UNIT)?;
-        out.push_sql("::int + 1) AS unit FROM (SELECT c.*, a.told FROM (SELECT * ");
-        rows(out)?;
-        out.push_sql(") AS c CROSS JOIN LATERAL (SELECT ");
-        walk_told(out)?;
-        out.push_sql(" AS told OFFSET 0) AS a OFFSET 0) AS u LIMIT greatest(1, ");
-        out.push_bind_param::<BigInt, _>(&self.limits.bytes)?;
-        out.push_sql(" / ");
-        out.push_bind_param::<BigInt, _>(&UNIT)?;
-        out.push_sql(")) AS q WHERE unit = 1)");
-        Ok(())
-    }
-}
+/// After the rows of a part. The analysis is cut as [`ANALYSIS`] allows, unless it is short.
+const CUT_END: &str = "
+        ) AS c
+        CROSS JOIN LATERAL (
+            SELECT
+                CASE WHEN c.latest_analysis IS NULL
+                    OR (pg_column_compression(c.latest_analysis) IS NULL
+                        AND pg_column_size(c.latest_analysis) <= 2000)
+                THEN c.latest_analysis
+                ELSE c.latest_analysis || jsonb_build_object(
+                    'summary', left(c.latest_analysis ->> 'summary', 4000 + 1),
+                    'topics', jsonb_path_query_array(c.latest_analysis, '$.topics[0 to 19]'),
+                    'questions', (
+                        SELECT coalesce(jsonb_agg(left(t.text, 500 + 1) ORDER BY t.place), '[]')
+                        FROM jsonb_array_elements_text(c.latest_analysis -> 'questions')
+                            WITH ORDINALITY AS t (text, place)
+                        WHERE t.place <= 20
+                    ),
+                    'objections', (
+                        SELECT coalesce(
+                            jsonb_agg(
+                                o.one || jsonb_build_object(
+                                    'evidence', left(coalesce(o.one ->> 'evidence', ''), 500 + 1)
+                                )
+                                ORDER BY o.place
+                            ),
+                            '[]'
+                        )
+                        FROM jsonb_array_elements(c.latest_analysis -> 'objections')
+                            WITH ORDINALITY AS o (one, place)
+                    )
+                ) END AS told
+            OFFSET 0
+        ) AS a
+        OFFSET 0
+    ) AS u
+    LIMIT greatest(1, :bytes / :unit)";
 
-/// Writes the expression for the part of the analysis of `c` that [`ANALYSIS`] allows.
-fn walk_told(out: &mut AstPass<'_, '_, Pg>) -> QueryResult<()> {
-    let Share { texts, summary, characters } = ANALYSIS;
-    // These numbers are the same in every statement, and none comes from a client.
-    out.push_sql(&format!(
-        "CASE WHEN c.latest_analysis IS NULL OR (pg_column_compression(c.latest_analysis) IS NULL \
-         AND pg_column_size(c.latest_analysis) <= {SHORT_ANALYSIS}) THEN c.latest_analysis \
-         ELSE c.latest_analysis || jsonb_build_object(\
-         'summary', left(c.latest_analysis ->> 'summary', {summary} + 1), \
-         'topics', jsonb_path_query_array(c.latest_analysis, '$.topics[0 to {last}]'), \
-         'questions', (SELECT coalesce(jsonb_agg(left(t.text, {characters} + 1) ORDER BY t.place), '[]') \
-         FROM jsonb_array_elements_text(c.latest_analysis -> 'questions') WITH ORDINALITY AS t (text, place) \
-         WHERE t.place <= {texts}), \
-         'objections', (SELECT coalesce(jsonb_agg(o.one || jsonb_build_object('evidence', \
-         left(coalesce(o.one ->> 'evidence', ''), {characters} + 1)) ORDER BY o.place), '[]') \
-         FROM jsonb_array_elements(c.latest_analysis -> 'objections') WITH ORDINALITY AS o (one, place))) END",
-        last = texts - 1,
-    ));
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_analysis_is_cut_as_its_share_allows() {
+        let Share { texts, summary, characters } = ANALYSIS;
+        for cut in [
+            format!("'summary', {summary} + 1)"),
+            format!("$.topics[0 to {}]", texts - 1),
+            format!("left(t.text, {characters} + 1)"),
+            format!("t.place <= {texts}"),
+            format!("'evidence', ''), {characters} + 1)"),
+        ] {
+            assert!(CUT_END.contains(&cut), "{cut}");
+        }
+    }
 }

@@ -8,26 +8,27 @@ use uuid::Uuid;
 use super::Position;
 use crate::conversations::analyses::store::{self as analyses, Analysis};
 use crate::conversations::messages::drafts::store as drafts;
-use crate::conversations::messages::store::{self as messages, Message, Numbered};
+use crate::conversations::messages::store::{self as messages, Between, Message, Numbered};
 use crate::conversations::messages::{self as noun};
 use crate::conversations::rules::{is_over, not_found};
 use crate::conversations::store::{self as conversations, Conversation, Head};
 use crate::db::TenantTx;
+use crate::db::fitted::Limits;
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::pb::MessageStatus;
 
 /// The limit of messages in a page, and of their bytes. A watcher holds this much while its client does not
 /// read. A message takes a kilobyte beside its text.
-const PAGE: (i64, usize) = (12, 16 << 10);
+const PAGE: Limits = Limits { rows: 12, bytes: 16 << 10 };
 
 /// The limit of changes in a page, for each kind, and of their bytes.
-const CHANGES: (i64, usize) = (8, 16 << 10);
+const CHANGES: Limits = Limits { rows: 8, bytes: 16 << 10 };
 
 /// The limit of messages in progress whose text a new watcher is told, and of the bytes of their text. The
 /// newest come first: if there are more, the older ones are, as a rule, no longer written. The watcher is told
 /// of the others when they are closed. The contract promises no more than that for every message.
-const OPEN: (i64, usize) = (32, 512 << 10);
+const OPEN: Limits = Limits { rows: 32, bytes: 512 << 10 };
 
 /// The point where a watch begins.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ pub(crate) struct Page {
 /// Returns how far the conversation has come, and its messages in progress.
 pub(crate) async fn begin(tx: &TenantTx, id: Uuid, with_text: bool) -> Result<Opening> {
     let ids = [id];
-    let (most, bytes) = OPEN;
+    let Limits { rows: most, bytes } = OPEN;
     let most = if with_text { most } else { 0 };
     let (mut heads, drafts) = try_join!(conversations::list_heads(tx, &ids), drafts::list(tx, id, most))?;
     let head = heads.pop().ok_or_else(|| not_found(id))?;
@@ -118,10 +119,10 @@ pub(crate) async fn begin(tx: &TenantTx, id: Uuid, with_text: bool) -> Result<Op
 
 /// Returns one page of the events after a position.
 pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page> {
-    let after = (from.sequence, i64::MAX);
+    let between = Between { after: from.sequence, before: i64::MAX };
     let (conversation, listed) = try_join!(
         conversations::find(tx, id),
-        messages::list(tx, id, (Direction::Ascending, true), after, PAGE)
+        messages::list(tx, id, between, Direction::Ascending, true, PAGE)
     )?;
     let conversation = conversation.ok_or_else(|| not_found(id))?;
     let reopened = from.over && !is_over(conversation.status);
@@ -138,8 +139,7 @@ pub(crate) async fn read(tx: &TenantTx, id: Uuid, from: Position) -> Result<Page
         page.more = page.change < conversation.change_count;
     }
     if !page.more {
-        let (_, bytes) = PAGE;
-        let messages = noun::actions::fill(tx, listed.rows, bytes).await?.rows;
+        let messages = noun::actions::fill(tx, listed.rows, PAGE.bytes).await?.rows;
         page.more = messages.last().is_some_and(|last| last.sequence < conversation.last_sequence);
         page.messages = messages;
     }
@@ -169,17 +169,16 @@ fn apart(Numbered { message, change }: Numbered) -> (Message, Option<i64>) {
 /// which the list is complete.
 async fn changes(tx: &TenantTx, conversation: &Conversation, from: Position) -> Result<(Vec<Changed>, i64)> {
     let id = conversation.id;
-    let (limit, bytes) = CHANGES;
     let (found, recorded) = try_join!(
         messages::list_changed(tx, id, from.change, from.sequence, CHANGES),
         analyses::list_changed(tx, id, from.change, CHANGES)
     )?;
     let is_cut =
-        |count: usize, cut_short| cut_short || i64::try_from(count).is_ok_and(|count| count >= limit);
+        |count: usize, cut_short| cut_short || i64::try_from(count).is_ok_and(|count| count >= CHANGES.rows);
     let messages_are_cut = is_cut(found.rows.len(), found.cut_short);
     let analyses_are_cut = is_cut(recorded.rows.len(), recorded.cut_short);
     let (changed, numbers): (Vec<_>, Vec<_>) = found.rows.into_iter().map(apart).unzip();
-    let filled = noun::actions::fill(tx, changed, bytes).await?;
+    let filled = noun::actions::fill(tx, changed, CHANGES.bytes).await?;
     let messages_are_cut = messages_are_cut || filled.cut_short;
     let numbers = numbers.into_iter().map(|change| change.unwrap_or(from.change));
     let messages = filled.rows.into_iter().zip(numbers);

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Bool, Jsonb, Text as SqlText};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,9 @@ use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::{Listing, listing};
+use crate::db::literal::{expression, literal};
 use crate::db::schema::customer_external_ids;
+use crate::db::statement::fragment;
 use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::CustomerStatus;
@@ -104,7 +105,7 @@ pub(crate) async fn count_found(tx: &TenantTx, tsquery: &str, limit: i64) -> Res
     use customer_list as c;
     let found: Vec<Uuid> = c::table
         .filter(c::tenant_id.eq(tx.tenant()))
-        .filter(Matches { vector: c::search_vector, tsquery: tsquery.to_owned() })
+        .filter(Matches { tsquery: tsquery.to_owned() })
         .select(c::id)
         .limit(limit)
         .load(&mut tx.connection())
@@ -150,10 +151,10 @@ pub(crate) async fn list(
             c::owner,
             c::tags,
             c::external_ids,
-            Nothing("business_context"),
-            Nothing("brand_voice"),
-            Nothing("content_preferences"),
-            Nothing("custom_attributes"),
+            NoBusinessContext,
+            NoBrandVoice,
+            NoContentPreferences,
+            NoCustomAttributes,
             c::deleted_at,
             c::created_at,
             c::updated_at,
@@ -223,7 +224,7 @@ fn filtered<'q, ST>(
         query = query.filter(c::deleted_at.is_null());
     }
     if let Some(search) = &filter.search {
-        query = query.filter(Matches { vector: c::search_vector, tsquery: search.clone() });
+        query = query.filter(Matches { tsquery: search.clone() });
     }
     // A single word is compared with `=`. An index that continues in the list's order can then answer.
     if let [status] = filter.statuses.as_slice() {
@@ -264,60 +265,32 @@ fn filtered<'q, ST>(
     query
 }
 
-/// An empty object in place of the column of this name, which is not read.
-#[derive(Debug, Clone, Copy, QueryId)]
-struct Nothing(&'static str);
-
-impl Expression for Nothing {
-    type SqlType = Jsonb;
+literal! {
+    /// An empty object in place of the column, which is not read.
+    NoBusinessContext: Jsonb = "'{}'::jsonb AS business_context"
 }
 
-impl<T> SelectableExpression<T> for Nothing {}
-
-impl<T> AppearsOnTable<T> for Nothing {}
-
-impl<G> diesel::expression::ValidGrouping<G> for Nothing {
-    type IsAggregate = diesel::expression::is_aggregate::Never;
+literal! {
+    /// An empty object in place of the column, which is not read.
+    NoBrandVoice: Jsonb = "'{}'::jsonb AS brand_voice"
 }
 
-impl QueryFragment<Pg> for Nothing {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("'{}'::jsonb AS ");
-        out.push_sql(self.0);
-        Ok(())
+literal! {
+    /// An empty object in place of the column, which is not read.
+    NoContentPreferences: Jsonb = "'{}'::jsonb AS content_preferences"
+}
+
+literal! {
+    /// An empty object in place of the column, which is not read.
+    NoCustomAttributes: Jsonb = "'{}'::jsonb AS custom_attributes"
+}
+
+fragment! {
+    /// The condition that a customer matches a tsquery.
+    struct Matches {
+        tsquery: String as SqlText,
     }
+    r#""customer_list"."search_vector" @@ :tsquery::tsquery"#
 }
 
-/// `… @@ …`: the vector matches the query.
-#[derive(Debug, Clone)]
-struct Matches<C> {
-    vector: C,
-    tsquery: String,
-}
-
-impl<C: 'static> QueryId for Matches<C> {
-    type QueryId = Matches<C>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl<C: Expression> Expression for Matches<C> {
-    type SqlType = Bool;
-}
-
-impl<C: SelectableExpression<T>, T> SelectableExpression<T> for Matches<C> {}
-
-impl<C: AppearsOnTable<T>, T> AppearsOnTable<T> for Matches<C> {}
-
-impl<C, G> diesel::expression::ValidGrouping<G> for Matches<C> {
-    type IsAggregate = diesel::expression::is_aggregate::No;
-}
-
-impl<C: QueryFragment<Pg>> QueryFragment<Pg> for Matches<C> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        self.vector.walk_ast(out.reborrow())?;
-        out.push_sql(" @@ ");
-        out.push_bind_param::<SqlText, _>(&self.tsquery)?;
-        out.push_sql("::tsquery");
-        Ok(())
-    }
-}
+expression!(Matches: Bool);

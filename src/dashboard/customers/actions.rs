@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::NaiveDate;
 use futures_util::try_join;
 
-use super::store;
+use super::store::{self, Created};
 use crate::customers::store::counts::{self, Total};
 use crate::dashboard::rules::{MAX_VALUES, Window};
 use crate::db::TenantTx;
@@ -54,10 +54,10 @@ pub(in crate::dashboard) async fn read(tx: &TenantTx, params: &Params) -> Result
     Ok(Statistics { totals, growth: growth(window, &spans, created), active })
 }
 
-/// Returns each period with the number of customers created in it. `created` has the counts by the number of
-/// the period, from 1.
-fn growth(window: Window, spans: &[Span], created: Vec<(i32, i64)>) -> Vec<Growth> {
-    let created: HashMap<i32, i64> = created.into_iter().collect();
+/// Returns each period with the number of customers created in it.
+fn growth(window: Window, spans: &[Span], created: Vec<Created>) -> Vec<Growth> {
+    let created: HashMap<i32, i64> =
+        created.into_iter().map(|Created { period, customers }| (period, customers)).collect();
     let growth = (1..).zip(spans).map(|(number, span)| Growth {
         date: span.date,
         part: window.of(*span),

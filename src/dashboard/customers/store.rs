@@ -2,9 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::count;
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Integer, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
@@ -12,19 +10,20 @@ use uuid::Uuid;
 use crate::dashboard::rules::Window;
 use crate::db::TenantTx;
 use crate::db::schema::conversations::dsl;
+use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::ConversationEnvironment;
 
 /// Returns how many customers were created in each period of a window, without deleted ones. `starts` has the
-/// times at which the periods begin. Each count has the number of its period, from 1; a period without
-/// customers is left out.
+/// times at which the periods begin. A period without customers is left out.
 pub(super) async fn count_created(
     tx: &TenantTx,
     window: Window,
     starts: &[DateTime<Utc>],
-) -> Result<Vec<(i32, i64)>> {
-    let count = CountCreated { tenant: tx.tenant(), window, starts: starts.to_vec() };
+) -> Result<Vec<Created>> {
+    let Window { from, until } = window;
+    let count = CountCreated { tenant: tx.tenant(), from, until, starts };
     Ok(count.load(&mut tx.connection()).await?)
 }
 
@@ -41,29 +40,26 @@ pub(super) async fn count_active(tx: &TenantTx, window: Window) -> Result<i64> {
     Ok(active)
 }
 
-/// The statement of [`count_created`]. It is written by hand, because diesel has no `width_bucket`.
-#[derive(QueryId)]
-struct CountCreated {
-    tenant: Uuid,
-    window: Window,
-    starts: Vec<DateTime<Utc>>,
+/// How many customers were created in a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub(super) struct Created {
+    /// The number of the period, from 1.
+    #[diesel(sql_type = Integer)]
+    pub(super) period: i32,
+    #[diesel(sql_type = BigInt)]
+    pub(super) customers: i64,
 }
 
-impl Query for CountCreated {
-    type SqlType = (Integer, BigInt);
-}
-
-impl QueryFragment<Pg> for CountCreated {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT width_bucket(created_at, ");
-        out.push_bind_param::<Array<Timestamptz>, _>(&self.starts)?;
-        out.push_sql(") AS period, count(*) FROM customers WHERE deleted_at IS NULL AND tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" AND created_at >= ");
-        out.push_bind_param::<Timestamptz, _>(&self.window.from)?;
-        out.push_sql(" AND created_at < ");
-        out.push_bind_param::<Timestamptz, _>(&self.window.until)?;
-        out.push_sql(" GROUP BY period");
-        Ok(())
+statement! {
+    /// The statement of [`count_created`].
+    struct CountCreated<'s> {
+        tenant: Uuid as SqlUuid,
+        from: DateTime<Utc> as Timestamptz,
+        until: DateTime<Utc> as Timestamptz,
+        starts: &'s [DateTime<Utc>] as Array<Timestamptz>,
     }
+    "SELECT width_bucket(created_at, :starts) AS period, count(*) AS customers
+     FROM customers
+     WHERE deleted_at IS NULL AND tenant_id = :tenant AND created_at >= :from AND created_at < :until
+     GROUP BY period"
 }

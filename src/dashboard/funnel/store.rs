@@ -1,9 +1,8 @@
-//! The statement of a funnel. It is written by hand, because each list of steps makes another statement.
+//! The statement of a funnel. Each list of steps makes another statement.
 
+use chrono::{DateTime, Utc};
 use diesel::data_types::PgInterval;
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{
     Array, BigInt, Integer, Interval, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
 };
@@ -12,9 +11,10 @@ use uuid::Uuid;
 
 use super::model::Params;
 use super::rules::{Source, sources};
-use crate::campaigns::touches::paid::push_paid;
+use crate::campaigns::touches::paid::IsPaid;
 use crate::dashboard::rules::{MAX_VALUES, Window};
 use crate::db::TenantTx;
+use crate::db::statement::{Joined, Number, Sql, fragment, joined, statement};
 use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{
@@ -22,241 +22,221 @@ use crate::pb::{
 };
 
 /// How many customers of a group reached a step.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub(super) struct Reached {
     /// The index of the step, from 0.
+    #[diesel(sql_type = Integer)]
     pub(super) step: i32,
+    #[diesel(sql_type = SqlText)]
     pub(super) group: String,
+    #[diesel(sql_type = BigInt)]
     pub(super) customers: i64,
     /// The median of the microseconds since the step before.
+    #[diesel(sql_type = Nullable<BigInt>)]
     pub(super) median: Option<i64>,
 }
 
 /// Returns how many customers reached each step, for the groups with the most entries.
 pub(super) async fn list_reached(tx: &TenantTx, params: &Params) -> Result<Vec<Reached>> {
-    let Params { window, steps, max_duration, grouping, campaign_id, entry_points } = params;
+    let Some((entry, later)) = params.steps.split_first() else { return Ok(Vec::new()) };
+    let places = 1..=i64::try_from(later.len()).unwrap_or(i64::MAX);
     let list = ListReached {
-        tenant: tx.tenant(),
-        live: Text(ConversationEnvironment::Live),
-        steps: steps.iter().enumerate().map(|(place, step)| Step::new(place, *step)).collect(),
-        window: *window,
-        later: params.followed(),
-        max_duration: PgInterval::from_microseconds(max_duration.num_microseconds().unwrap_or(i64::MAX)),
-        grouping: *grouping,
-        campaign_id: *campaign_id,
-        entry_points: entry_points.clone(),
+        entry_events: Events::new(tx, 0, *entry, params.window),
+        group: Sql(match params.grouping {
+            FunnelGrouping::Unspecified => "''",
+            FunnelGrouping::Campaign => "coalesce(campaign_id::text, '')",
+            FunnelGrouping::EntryPoint => "coalesce(entry_point, '')",
+        }),
+        of_campaign: joined(" ", params.campaign_id.map(|campaign_id| OfCampaign { campaign_id })),
+        of_entry_points: joined(" ", OfEntryPoints::new(&params.entry_points)),
+        later: joined(
+            " ",
+            places.clone().zip(later).map(|(place, step)| Later::new(tx, place, *step, params)),
+        ),
         limit: MAX_VALUES,
+        counts: joined(" ", places.map(|place| Count { place: Number(place) })),
     };
     Ok(list.load(&mut tx.connection()).await?)
 }
 
-/// The statement of [`list_reached`].
-struct ListReached {
-    tenant: Uuid,
-    live: Text<ConversationEnvironment>,
-    steps: Vec<Step>,
-    window: Window,
-    /// The window in which customers that entered are followed.
-    later: Window,
-    max_duration: PgInterval,
-    grouping: FunnelGrouping,
-    campaign_id: Option<Uuid>,
-    entry_points: Vec<Text<EntryPoint>>,
-    limit: i64,
+statement! {
+    /// The statement of [`list_reached`]. `step_0` has the customers that entered, by the first event of each, of
+    /// the campaign if one is named. Among events at one moment, the one that was recorded first counts. `groups`
+    /// has the groups with the most entries.
+    ///
+    /// There are thousands of lists of steps, and a connection would keep all of their statements. The numbers of
+    /// the steps, which are in the names, prevent that.
+    struct ListReached<'p> {
+        entry_events: Events,
+        group: Sql,
+        of_campaign: Joined<OfCampaign>,
+        of_entry_points: Joined<OfEntryPoints<'p>>,
+        later: Joined<Later>,
+        limit: i64 as BigInt,
+        counts: Joined<Count>,
+    }
+    r#"WITH :entry_events,
+     step_0 AS (
+         SELECT customer_id, at AS entered_at, at, :group AS grp
+         FROM (
+             SELECT DISTINCT ON (customer_id) * FROM events_0 :of_campaign ORDER BY customer_id, at, id
+         ) AS e
+         WHERE true :of_entry_points
+     )
+     :later,
+     groups AS (
+         SELECT grp FROM step_0 GROUP BY grp ORDER BY count(*) DESC, grp COLLATE "C" LIMIT :limit
+     )
+     SELECT step, grp AS "group", customers, median
+     FROM (
+         SELECT 0 AS step, grp, count(*) AS customers, NULL::bigint AS median FROM step_0 GROUP BY grp
+         :counts
+     ) AS s
+     WHERE grp IN (SELECT grp FROM groups)"#
 }
 
-/// A step, and the tables of its events.
-struct Step {
-    place: i32,
-    sources: Vec<Table>,
+fragment! {
+    /// The customers whose first event is of a campaign.
+    struct OfCampaign {
+        campaign_id: Uuid as SqlUuid,
+    }
+    "WHERE campaign_id = :campaign_id"
 }
 
-/// The rows of a table, by their kinds as they are stored.
-enum Table {
-    CampaignEvents(Vec<Text<CampaignEventKind>>),
-    Conversations,
-    InterestEvents(Vec<Text<InterestKind>>),
-    Purchases,
+fragment! {
+    /// The customers whose first event is a conversation with one of these entry points.
+    struct OfEntryPoints<'p> {
+        entry_points: &'p [Text<EntryPoint>] as Array<SqlText>,
+    }
+    "AND entry_point = ANY (:entry_points)"
 }
 
-impl Step {
-    fn new(place: usize, step: FunnelStep) -> Self {
-        let table = |source: &Source| match source {
-            Source::Campaigns(kinds) => Table::CampaignEvents(kinds.iter().copied().map(Text).collect()),
-            Source::Conversations => Table::Conversations,
-            Source::Interest(kinds) => Table::InterestEvents(kinds.iter().copied().map(Text).collect()),
-            Source::Purchases => Table::Purchases,
-        };
-        let place = i32::try_from(place).unwrap_or(i32::MAX);
-        Self { place, sources: sources(step).iter().map(table).collect() }
+impl<'p> OfEntryPoints<'p> {
+    /// Returns `None` if any entry point will do.
+    fn new(entry_points: &'p [Text<EntryPoint>]) -> Option<Self> {
+        (!entry_points.is_empty()).then_some(Self { entry_points })
     }
 }
 
-/// There are thousands of lists of steps, and a connection would keep all of their statements.
-impl QueryId for ListReached {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
+fragment! {
+    /// A later step: the customers of the step before that reached this one, each with its first event at that time
+    /// or later.
+    struct Later {
+        events: Events,
+        before: Number,
+        place: Number,
+        max_duration: PgInterval as Interval,
+    }
+    ", :events,
+     step_:place AS (
+         SELECT s.customer_id, s.entered_at, s.grp, s.at AS before, min(e.at) AS at
+         FROM step_:before AS s
+         JOIN events_:place AS e
+             ON e.customer_id = s.customer_id AND e.at >= s.at AND e.at <= s.entered_at + :max_duration
+         GROUP BY s.customer_id, s.entered_at, s.grp, s.at
+     )"
 }
 
-impl Query for ListReached {
-    type SqlType = (Integer, SqlText, BigInt, Nullable<BigInt>);
-}
-
-impl QueryFragment<Pg> for ListReached {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.unsafe_to_cache_prepared();
-        let Some((entry, later)) = self.steps.split_first() else { return Ok(()) };
-        self.walk_entry(entry, &mut out)?;
-        for step in later {
-            self.walk_step(step, &mut out)?;
-        }
-        self.walk_groups(&mut out)?;
-        out.push_sql(" SELECT step, grp, customers, median FROM (SELECT 0 AS step, grp, ");
-        out.push_sql("count(*) AS customers, NULL::bigint AS median FROM step_0 GROUP BY grp");
-        for Step { place, sources: _ } in later {
-            out.push_sql(" UNION ALL SELECT ");
-            out.push_bind_param::<Integer, _>(place)?;
-            out.push_sql(
-                ", grp, count(*), (extract(epoch FROM \
-                 percentile_disc(0.5) WITHIN GROUP (ORDER BY at - before)) * 1000000)::bigint ",
-            );
-            out.push_sql(&format!("FROM step_{place} GROUP BY grp"));
-        }
-        out.push_sql(") AS s WHERE grp IN (SELECT grp FROM groups)");
-        Ok(())
-    }
-}
-
-impl ListReached {
-    /// Writes `step_0`: the customers that entered, by the first event of each, of the campaign if one is
-    /// named. Among events at one moment, the one that was recorded first counts.
-    fn walk_entry<'b>(&'b self, step: &'b Step, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH ");
-        self.walk_events(step, &self.window, out)?;
-        out.push_sql(", step_0 AS (SELECT customer_id, at AS entered_at, at, ");
-        out.push_sql(match self.grouping {
-            FunnelGrouping::Unspecified => "''",
-            FunnelGrouping::Campaign => "coalesce(campaign_id::text, '')",
-            FunnelGrouping::EntryPoint => "coalesce(entry_point, '')",
-        });
-        out.push_sql(" AS grp FROM (SELECT DISTINCT ON (customer_id) * FROM events_0");
-        if let Some(campaign_id) = &self.campaign_id {
-            out.push_sql(" WHERE campaign_id = ");
-            out.push_bind_param::<SqlUuid, _>(campaign_id)?;
-        }
-        out.push_sql(" ORDER BY customer_id, at, id) AS e WHERE true");
-        if !self.entry_points.is_empty() {
-            out.push_sql(" AND entry_point = ANY(");
-            out.push_bind_param::<Array<SqlText>, _>(&self.entry_points)?;
-            out.push_sql(")");
-        }
-        out.push_sql(")");
-        Ok(())
-    }
-
-    /// Writes `step_n`: the customers of the step before that reached this one, each with its first event at
-    /// that time or later.
-    fn walk_step<'b>(&'b self, step: &'b Step, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Step { place, sources: _ } = step;
-        out.push_sql(", ");
-        self.walk_events(step, &self.later, out)?;
-        out.push_sql(&format!(
-            ", step_{place} AS (SELECT s.customer_id, s.entered_at, s.grp, s.at AS before, min(e.at) AS at \
-             FROM step_{before} AS s JOIN events_{place} AS e ON e.customer_id = s.customer_id \
-             AND e.at >= s.at AND e.at <= s.entered_at + ",
-            before = place - 1
-        ));
-        out.push_bind_param::<Interval, _>(&self.max_duration)?;
-        out.push_sql(" GROUP BY s.customer_id, s.entered_at, s.grp, s.at)");
-        Ok(())
-    }
-
-    /// Writes `groups`: the groups with the most entries.
-    fn walk_groups<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            ", groups AS (SELECT grp FROM step_0 GROUP BY grp ORDER BY count(*) DESC, grp COLLATE \"C\" LIMIT ",
-        );
-        out.push_bind_param::<BigInt, _>(&self.limit)?;
-        out.push_sql(")");
-        Ok(())
-    }
-
-    /// Writes `events_n`: the events of a step in a window. MATERIALIZED makes the planner find them by their
-    /// time. It could otherwise read the events of all times in the order of customers.
-    fn walk_events<'b>(
-        &'b self,
-        step: &'b Step,
-        window: &'b Window,
-        out: &mut AstPass<'_, 'b, Pg>,
-    ) -> QueryResult<()> {
-        out.push_sql(&format!("events_{} AS MATERIALIZED (", step.place));
-        for (index, table) in step.sources.iter().enumerate() {
-            if index > 0 {
-                out.push_sql(" UNION ALL ");
-            }
-            out.push_sql(table.select());
-            out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-            match table {
-                Table::CampaignEvents(kinds) => {
-                    out.push_sql(" AND kind = ANY(");
-                    out.push_bind_param::<Array<SqlText>, _>(kinds)?;
-                    out.push_sql(")");
-                }
-                Table::InterestEvents(kinds) => {
-                    out.push_sql(" AND kind = ANY(");
-                    out.push_bind_param::<Array<SqlText>, _>(kinds)?;
-                    out.push_sql(")");
-                }
-                Table::Conversations => {
-                    out.push_sql(" AND environment = ");
-                    out.push_bind_param::<SqlText, _>(&self.live)?;
-                }
-                Table::Purchases => {
-                    out.push_sql(" AND ");
-                    push_paid(out, "status");
-                }
-            }
-            for (condition, time) in [(" >= ", &window.from), (" < ", &window.until)] {
-                out.push_sql(" AND ");
-                out.push_sql(table.time());
-                out.push_sql(condition);
-                out.push_bind_param::<Timestamptz, _>(time)?;
-            }
-        }
-        out.push_sql(")");
-        Ok(())
-    }
-}
-
-impl Table {
-    /// Returns the columns that are read, up to the value of the tenant.
-    const fn select(&self) -> &'static str {
-        match self {
-            Self::CampaignEvents(_) => {
-                "SELECT customer_id, occurred_at AS at, id, campaign_id, NULL AS entry_point \
-                 FROM campaign_events WHERE tenant_id = "
-            }
-            Self::Conversations => {
-                "SELECT customer_id, started_at AS at, id, NULL::uuid AS campaign_id, entry_point \
-                 FROM conversations WHERE tenant_id = "
-            }
-            Self::InterestEvents(_) => {
-                "SELECT customer_id, occurred_at AS at, id, campaign_id, NULL AS entry_point \
-                 FROM interest_events WHERE tenant_id = "
-            }
-            Self::Purchases => {
-                "SELECT customer_id, purchased_at AS at, id, campaign_id, NULL AS entry_point \
-                 FROM purchases WHERE tenant_id = "
-            }
+impl Later {
+    fn new(tx: &TenantTx, place: i64, step: FunnelStep, params: &Params) -> Self {
+        let max_duration = params.max_duration.num_microseconds().unwrap_or(i64::MAX);
+        Self {
+            events: Events::new(tx, place, step, params.followed()),
+            before: Number(place - 1),
+            place: Number(place),
+            max_duration: PgInterval::from_microseconds(max_duration),
         }
     }
+}
 
-    /// Returns the column of the time.
-    const fn time(&self) -> &'static str {
-        match self {
-            Self::CampaignEvents(_) | Self::InterestEvents(_) => "occurred_at",
-            Self::Conversations => "started_at",
-            Self::Purchases => "purchased_at",
+fragment! {
+    /// The number of customers that reached a later step, and their median.
+    struct Count {
+        place: Number,
+    }
+    "UNION ALL
+     SELECT
+         :place, grp, count(*),
+         (
+             extract(epoch FROM percentile_disc(0.5) WITHIN GROUP (ORDER BY at - before)) * 1000000
+         )::bigint
+     FROM step_:place
+     GROUP BY grp"
+}
+
+fragment! {
+    /// The events of a step in a window. MATERIALIZED makes the planner find them by their time. It could otherwise
+    /// read the events of all times in the order of customers.
+    struct Events {
+        place: Number,
+        rows: Joined<Rows>,
+    }
+    "events_:place AS MATERIALIZED (:rows)"
+}
+
+impl Events {
+    fn new(tx: &TenantTx, place: i64, step: FunnelStep, window: Window) -> Self {
+        let rows = sources(step).iter().map(|source| Rows::new(tx.tenant(), *source, window));
+        Self { place: Number(place), rows: joined(" UNION ALL ", rows) }
+    }
+}
+
+fragment! {
+    /// The rows of a table that are events, by their kinds as they are stored.
+    enum Rows {
+        CampaignEvents {
+            tenant: Uuid as SqlUuid,
+            kinds: Vec<Text<CampaignEventKind>> as Array<SqlText>,
+            from: DateTime<Utc> as Timestamptz,
+            until: DateTime<Utc> as Timestamptz,
+        } =>
+            "SELECT customer_id, occurred_at AS at, id, campaign_id, NULL AS entry_point FROM campaign_events
+             WHERE tenant_id = :tenant AND kind = ANY (:kinds) AND occurred_at >= :from AND occurred_at < :until",
+        Conversations {
+            tenant: Uuid as SqlUuid,
+            environment: Text<ConversationEnvironment> as SqlText,
+            from: DateTime<Utc> as Timestamptz,
+            until: DateTime<Utc> as Timestamptz,
+        } =>
+            "SELECT customer_id, started_at AS at, id, NULL::uuid AS campaign_id, entry_point FROM conversations
+             WHERE tenant_id = :tenant AND environment = :environment
+                 AND started_at >= :from AND started_at < :until",
+        InterestEvents {
+            tenant: Uuid as SqlUuid,
+            kinds: Vec<Text<InterestKind>> as Array<SqlText>,
+            from: DateTime<Utc> as Timestamptz,
+            until: DateTime<Utc> as Timestamptz,
+        } =>
+            "SELECT customer_id, occurred_at AS at, id, campaign_id, NULL AS entry_point FROM interest_events
+             WHERE tenant_id = :tenant AND kind = ANY (:kinds) AND occurred_at >= :from AND occurred_at < :until",
+        Purchases {
+            tenant: Uuid as SqlUuid,
+            is_paid: IsPaid,
+            from: DateTime<Utc> as Timestamptz,
+            until: DateTime<Utc> as Timestamptz,
+        } =>
+            "SELECT customer_id, purchased_at AS at, id, campaign_id, NULL AS entry_point FROM purchases
+             WHERE tenant_id = :tenant AND status :is_paid AND purchased_at >= :from AND purchased_at < :until",
+    }
+}
+
+impl Rows {
+    fn new(tenant: Uuid, source: Source, window: Window) -> Self {
+        let Window { from, until } = window;
+        match source {
+            Source::Campaigns(kinds) => {
+                let kinds = kinds.iter().copied().map(Text).collect();
+                Self::CampaignEvents { tenant, kinds, from, until }
+            }
+            Source::Conversations => {
+                let environment = Text(ConversationEnvironment::Live);
+                Self::Conversations { tenant, environment, from, until }
+            }
+            Source::Interest(kinds) => {
+                let kinds = kinds.iter().copied().map(Text).collect();
+                Self::InterestEvents { tenant, kinds, from, until }
+            }
+            Source::Purchases => Self::Purchases { tenant, is_paid: IsPaid {}, from, until },
         }
     }
 }

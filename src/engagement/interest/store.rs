@@ -22,7 +22,7 @@ use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 
 /// A row of `interest_events`.
-#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[derive(Debug, Clone, PartialEq, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = interest_events, check_for_backend(Pg))]
 pub(crate) struct InterestEvent {
     pub(crate) id: Uuid,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::rules::{self, Refunding, Settling};
 use super::store::refunds::{self, Refund};
 use super::store::{self, Cursor, Filter, Purchase};
-use crate::campaigns::touches::store::list_touches;
+use crate::campaigns::touches::store::{Touches, list_touches};
 use crate::db::TenantTx;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub(crate) struct Receipt {
     /// The refunds, in the order in which they were made.
     pub(crate) refunds: Vec<Refund>,
     /// The campaigns of the customer's first and last touch before it.
-    pub(crate) touches: (Option<Uuid>, Option<Uuid>),
+    pub(crate) touches: Touches,
 }
 
 /// A refund, and the currency of its purchase.

@@ -7,6 +7,7 @@ use super::actions::{Done, Receipt, Repayment};
 use super::rules::{Refunding, Settling};
 use super::store::refunds::Refund;
 use super::store::{Filter, Item, Purchase};
+use crate::campaigns::touches::store::Touches;
 use crate::conversations::rules::check_not_ahead;
 use crate::db::json::Json;
 use crate::db::words::{Text, stored, stored_each, wire};
@@ -20,7 +21,7 @@ use crate::times;
 
 impl From<Receipt> for pb::Purchase {
     fn from(value: Receipt) -> Self {
-        let Receipt { purchase, refunds, touches: (first, last) } = value;
+        let Receipt { purchase, refunds, touches: Touches { first, last } } = value;
         let Purchase {
             id,
             customer_id,

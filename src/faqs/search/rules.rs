@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 use uuid::Uuid;
 
-use super::model::Posting;
+use super::model::{Posting, Weight};
 use crate::faqs::rules::question_key;
 use crate::numbers;
 use crate::rpc::fold::fold;
@@ -277,10 +277,10 @@ impl Matches {
     }
 
     /// Adds the words that were cut, for the FAQs that have them.
-    pub(crate) fn fill(&mut self, weights: Vec<(Uuid, String, f32)>) {
-        for (id, term, weight) in weights {
+    pub(crate) fn fill(&mut self, weights: Vec<Weight>) {
+        for Weight { faq_id, term, weight } in weights {
             let words = self.cut.iter().filter(|(_, cut)| *cut == term).map(|(word, _)| (*word, weight));
-            if let Some(has) = self.words.get_mut(&id) {
+            if let Some(has) = self.words.get_mut(&faq_id) {
                 has.extend(words);
             }
         }
@@ -399,7 +399,8 @@ mod tests {
         let rare = Uuid::from_u128(9_000);
         found.truncate(MAX_PROBED);
         assert_eq!(found.words[&rare], [(2, 1.0)]);
-        found.fill(vec![(rare, "w1".to_owned(), 0.4), (Uuid::from_u128(1 << 99), "w1".to_owned(), 1.0)]);
+        let weight = |faq_id, weight| Weight { faq_id, term: "w1".to_owned(), weight };
+        found.fill(vec![weight(rare, 0.4), weight(Uuid::from_u128(1 << 99), 1.0)]);
         assert_eq!(found.words[&rare], [(2, 1.0), (1, 0.4)]);
     }
 

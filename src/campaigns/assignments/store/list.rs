@@ -1,16 +1,14 @@
-//! The statement that lists assignments. It is written by hand: for each assignment of a page it looks up
-//! whether the customer may be sent to now.
+//! The statements that list assignments. For each assignment of a page they look up whether the customer may be sent
+//! to now.
 
-use diesel::pg::Pg;
-use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Nullable, SmallInt, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, SmallInt, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::{Assignment, Cursor, Filter, Of, refusal};
+use super::refusal::{REFUSAL, lookups};
+use super::{Assignment, Cursor, Filter, Of};
 use crate::db::TenantTx;
-use crate::db::literal::push_of_tenant;
+use crate::db::statement::{Joined, Number, Sql, fragment, joined, statement};
 use crate::error::Result;
 use crate::rpc::Page;
 
@@ -21,115 +19,103 @@ pub(crate) async fn list(
     filter: &Filter,
     page: &Page<Cursor>,
 ) -> Result<Vec<Assignment>> {
-    let after = page.after.map(|Cursor(after)| after);
-    let list = List { tenant: tx.tenant(), of, filter, after, limit: page.limit() };
-    Ok(list.load(&mut tx.connection()).await?)
+    let key = Sql(match of {
+        Of::Campaign(..) => "customer_id",
+        Of::Customer(_) => "campaign_id",
+    });
+    let (tenant, limit) = (tx.tenant(), Number(page.limit()));
+    let conditions = joined(" ", conditions(of, filter, key, page.after));
+    let assignments = if filter.exclude_refused {
+        ListAccepted { tenant, conditions, key, limit }.load(&mut tx.connection()).await?
+    } else {
+        ListAll { tenant, conditions, key, limit }.load(&mut tx.connection()).await?
+    };
+    Ok(assignments)
 }
 
-/// The statement of [`list`].
-struct List<'f> {
-    tenant: Uuid,
-    of: Of,
-    filter: &'f Filter,
-    after: Option<Uuid>,
-    limit: i64,
+statement! {
+    /// The statement of [`list`] if no customer is left out: only the assignments of the page are judged.
+    ///
+    /// The text of this one and of [`ListAccepted`] depends on the conditions that are set, and a connection would
+    /// keep a statement for each combination. The limit, which is in the text, prevents that.
+    struct ListAll<'f> {
+        tenant: Uuid as SqlUuid,
+        conditions: Joined<Condition<'f>>,
+        key: Sql,
+        limit: Number,
+    }
+    "SELECT j.campaign_id, j.customer_id, j.progress, j.created_at, j.updated_at, j.refusal
+     FROM (
+         SELECT a.*, ", REFUSAL, " AS refusal
+         FROM (
+             SELECT a.* FROM campaign_customers AS a
+             WHERE a.tenant_id = :tenant :conditions
+             ORDER BY a.:key
+             LIMIT :limit
+         ) AS a", CHANNEL, lookups!("a.customer_id", "campaign.channel"), "
+     ) AS j
+     ORDER BY j.:key
+     LIMIT :limit"
 }
 
-/// The SQL depends on the conditions that are set. A connection would keep a statement for each combination.
-impl QueryId for List<'_> {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl Query for List<'_> {
-    type SqlType = (SqlUuid, SqlUuid, SmallInt, Timestamptz, Timestamptz, Nullable<SmallInt>);
+statement! {
+    /// The statement of [`list`] without the customers that may not be sent to.
+    struct ListAccepted<'f> {
+        tenant: Uuid as SqlUuid,
+        conditions: Joined<Condition<'f>>,
+        key: Sql,
+        limit: Number,
+    }
+    "SELECT j.campaign_id, j.customer_id, j.progress, j.created_at, j.updated_at, j.refusal
+     FROM (
+         SELECT a.*, ", REFUSAL, " AS refusal
+         FROM campaign_customers AS a", CHANNEL, lookups!("a.customer_id", "campaign.channel"), "
+         WHERE a.tenant_id = :tenant :conditions
+     ) AS j
+     WHERE j.refusal IS NULL
+     ORDER BY j.:key
+     LIMIT :limit"
 }
 
 /// The join that looks up the channel of the campaign of an assignment `a`.
-const CHANNEL: &str = " CROSS JOIN LATERAL (SELECT x.channel FROM campaigns AS x \
-                       WHERE x.tenant_id = {tenant} AND x.id = a.campaign_id OFFSET 0) AS campaign";
+const CHANNEL: &str = "
+     CROSS JOIN LATERAL (
+         SELECT x.channel FROM campaigns AS x WHERE x.tenant_id = :tenant AND x.id = a.campaign_id OFFSET 0
+     ) AS campaign";
 
-impl QueryFragment<Pg> for List<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.unsafe_to_cache_prepared();
-        out.push_sql(
-            "SELECT j.campaign_id, j.customer_id, j.progress, j.created_at, j.updated_at, j.refusal FROM ",
-        );
-        out.push_sql("(SELECT a.*, ");
-        refusal::push_case(&mut out);
-        out.push_sql(" AS refusal FROM ");
-        // If no customer is left out, only the assignments of the page are judged.
-        if self.filter.exclude_refused {
-            out.push_sql("campaign_customers AS a");
-        } else {
-            out.push_sql("(SELECT a.* FROM campaign_customers AS a");
-            self.push_page(&mut out, "a")?;
-            out.push_sql(") AS a");
-        }
-        push_of_tenant(&mut out, CHANNEL, &self.tenant)?;
-        refusal::push_lookups(&mut out, &self.tenant, ("a.customer_id", "campaign.channel"))?;
-        if self.filter.exclude_refused {
-            self.push_conditions(&mut out)?;
-        }
-        out.push_sql(") AS j");
-        if self.filter.exclude_refused {
-            out.push_sql(" WHERE j.refusal IS NULL");
-        }
-        self.push_order(&mut out, "j")
+fragment! {
+    /// A condition on the assignments `a`.
+    enum Condition<'f> {
+        Campaign { campaign_id: Uuid as SqlUuid } => "AND a.campaign_id = :campaign_id",
+        Customer { customer_id: Uuid as SqlUuid } => "AND a.customer_id = :customer_id",
+        /// A single value is compared with `=`. An index that continues in the list's order can then answer.
+        Progress { progress: i16 as SmallInt } => "AND a.progress = :progress",
+        Progresses { progresses: &'f [i16] as Array<SmallInt> } => "AND a.progress = ANY (:progresses)",
+        After { key: Sql, after: Uuid as SqlUuid } => "AND a.:key > :after",
     }
 }
 
-impl List<'_> {
-    /// Writes the conditions on the assignments `a`.
-    fn push_conditions<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(" WHERE a.tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        let (campaign_id, customer_id) = match &self.of {
-            Of::Campaign(campaign_id, customer_id) => (Some(campaign_id), customer_id.as_ref()),
-            Of::Customer(customer_id) => (None, Some(customer_id)),
-        };
-        if let Some(campaign_id) = campaign_id {
-            out.push_sql(" AND a.campaign_id = ");
-            out.push_bind_param::<SqlUuid, _>(campaign_id)?;
-        }
-        if let Some(customer_id) = customer_id {
-            out.push_sql(" AND a.customer_id = ");
-            out.push_bind_param::<SqlUuid, _>(customer_id)?;
-        }
-        // A single value is compared with `=`. An index that continues in the list's order can then answer.
-        if let [progress] = self.filter.progresses.as_slice() {
-            out.push_sql(" AND a.progress = ");
-            out.push_bind_param::<SmallInt, _>(progress)?;
-        } else if !self.filter.progresses.is_empty() {
-            out.push_sql(" AND a.progress = ANY(");
-            out.push_bind_param::<Array<SmallInt>, _>(&self.filter.progresses)?;
-            out.push_sql(")");
-        }
-        if let Some(after) = &self.after {
-            out.push_sql(&format!(" AND a.{} > ", self.key()));
-            out.push_bind_param::<SqlUuid, _>(after)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the conditions on the assignments `a`, with the order and the limit of the page.
-    fn push_page<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, of: &str) -> QueryResult<()> {
-        self.push_conditions(out)?;
-        self.push_order(out, of)
-    }
-
-    /// Writes the order and the limit.
-    fn push_order<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>, of: &str) -> QueryResult<()> {
-        // The limit is text: a plan for any limit expects a tenth of the rows, and reads all of them.
-        out.push_sql(&format!(" ORDER BY {of}.{} LIMIT {}", self.key(), self.limit));
-        Ok(())
-    }
-
-    /// Returns the column that orders the list.
-    fn key(&self) -> &'static str {
-        match self.of {
-            Of::Campaign(..) => "customer_id",
-            Of::Customer(_) => "campaign_id",
-        }
-    }
+/// Returns the conditions that are set, and that the assignments come after the page before.
+fn conditions(
+    of: Of,
+    filter: &Filter,
+    key: Sql,
+    after: Option<Cursor>,
+) -> impl Iterator<Item = Condition<'_>> {
+    let (campaign_id, customer_id) = match of {
+        Of::Campaign(campaign_id, customer_id) => (Some(campaign_id), customer_id),
+        Of::Customer(customer_id) => (None, Some(customer_id)),
+    };
+    let progress = match filter.progresses.as_slice() {
+        [] => None,
+        [progress] => Some(Condition::Progress { progress: *progress }),
+        progresses => Some(Condition::Progresses { progresses }),
+    };
+    let conditions = [
+        campaign_id.map(|campaign_id| Condition::Campaign { campaign_id }),
+        customer_id.map(|customer_id| Condition::Customer { customer_id }),
+        progress,
+        after.map(|Cursor(after)| Condition::After { key, after }),
+    ];
+    conditions.into_iter().flatten()
 }

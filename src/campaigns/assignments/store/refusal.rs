@@ -1,47 +1,64 @@
 //! The reasons why customers may not be sent to now: one rule in SQL, for all statements that need it.
 
-use diesel::QueryResult;
-use diesel::pg::Pg;
-use diesel::query_builder::AstPass;
-use uuid::Uuid;
+/// The number of the reason why a customer may not be sent to; null if it may. It judges the rows that [`lookups`]
+/// finds.
+pub(super) const REFUSAL: &str = "
+    CASE
+        WHEN customer.status IS NULL THEN 1::smallint
+        WHEN customer.is_blocked THEN 2::smallint
+        WHEN consent.is_refused THEN 3::smallint
+    END";
 
-use crate::contract::Word;
-use crate::db::literal::push_of_tenant;
-use crate::pb::{AssignmentRefusal, ConsentState, ContactChannel, CustomerStatus};
-
-/// The reasons in their order, each with its condition on the rows that [`push_lookups`] finds.
-const REASONS: [(AssignmentRefusal, &str); 3] = [
-    (AssignmentRefusal::CustomerNotFound, "customer.status IS NULL"),
-    (AssignmentRefusal::CustomerBlocked, "customer.is_blocked"),
-    (AssignmentRefusal::OptedOut, "consent.is_refused"),
-];
-
-/// Writes the number of the reason why a customer may not be sent to; null if it may.
-pub(super) fn push_case(out: &mut AstPass<'_, '_, Pg>) {
-    out.push_sql("CASE");
-    for (refusal, condition) in REASONS {
-        out.push_sql(&format!(" WHEN {condition} THEN {}::smallint", i32::from(refusal)));
-    }
-    out.push_sql(" END");
+/// The joins that look up the rows that [`REFUSAL`] judges. The customer and the channel are given as columns; the
+/// statement has the field `tenant`. Each join is a lookup by a key.
+macro_rules! lookups {
+    ($customer_id:literal, $channel:literal) => {
+        concat!(
+            "
+     LEFT JOIN LATERAL (
+         SELECT x.status, x.status = 'BLOCKED' AS is_blocked FROM customers AS x
+         WHERE x.tenant_id = :tenant AND x.id = ",
+            $customer_id,
+            " AND x.deleted_at IS NULL
+         OFFSET 0
+     ) AS customer ON true
+     LEFT JOIN LATERAL (
+         SELECT x.state <> 'OPTED_IN' AS is_refused FROM customer_consents AS x
+         WHERE x.tenant_id = :tenant AND x.customer_id = ",
+            $customer_id,
+            " AND x.channel = coalesce(",
+            $channel,
+            ", 'OTHER')
+         OFFSET 0
+     ) AS consent ON true"
+        )
+    };
 }
+pub(super) use lookups;
 
-/// Writes the joins that look up the rows that [`push_case`] judges. The customer and the channel are given as
-/// columns. Each join is a lookup by a key.
-pub(super) fn push_lookups<'b>(
-    out: &mut AstPass<'_, 'b, Pg>,
-    tenant: &'b Uuid,
-    (customer_id, channel): (&str, &str),
-) -> QueryResult<()> {
-    let sql = format!(
-        " LEFT JOIN LATERAL (SELECT x.status, x.status = '{blocked}' AS is_blocked FROM customers AS x \
-         WHERE x.tenant_id = {{tenant}} AND x.id = {customer_id} AND x.deleted_at IS NULL OFFSET 0) \
-         AS customer ON true \
-         LEFT JOIN LATERAL (SELECT x.state <> '{opted_in}' AS is_refused FROM customer_consents AS x \
-         WHERE x.tenant_id = {{tenant}} AND x.customer_id = {customer_id} \
-         AND x.channel = coalesce({channel}, '{other}') OFFSET 0) AS consent ON true",
-        blocked = CustomerStatus::Blocked.word(),
-        opted_in = ConsentState::OptedIn.word(),
-        other = ContactChannel::Other.word(),
-    );
-    push_of_tenant(out, &sql, tenant)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Word;
+    use crate::pb::{AssignmentRefusal, ConsentState, ContactChannel, CustomerStatus};
+
+    #[test]
+    fn the_statements_have_the_numbers_and_words_of_the_contract() {
+        let reasons = [
+            (AssignmentRefusal::CustomerNotFound, "customer.status IS NULL"),
+            (AssignmentRefusal::CustomerBlocked, "customer.is_blocked"),
+            (AssignmentRefusal::OptedOut, "consent.is_refused"),
+        ];
+        let whens = reasons.map(|(reason, is)| format!("WHEN {is} THEN {}::smallint", i32::from(reason)));
+        let words: Vec<_> = REFUSAL.split_whitespace().collect();
+        assert_eq!(words.join(" "), format!("CASE {} END", whens.join(" ")));
+        let (blocked, opted_in) = (CustomerStatus::Blocked.word(), ConsentState::OptedIn.word());
+        for condition in [
+            format!("x.status = '{blocked}' AS is_blocked"),
+            format!("x.state <> '{opted_in}' AS is_refused"),
+            format!("coalesce(c, '{}')", ContactChannel::Other.word()),
+        ] {
+            assert!(lookups!("id", "c").contains(&condition), "{condition}");
+        }
+    }
 }

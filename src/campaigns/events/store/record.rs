@@ -1,19 +1,19 @@
-//! The statement that records events. It is written by hand: each column of the table is an array.
+//! The statement that records events: each column of the table is an array.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::{push_consents, push_progress};
+use super::{CONSENTS, PROGRESS};
 use crate::campaigns::events::model::NewEvent;
 use crate::db::TenantTx;
-use crate::db::literal::push_of_tenant;
+use crate::db::schema::campaign_events;
+use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
@@ -25,11 +25,7 @@ use crate::pb::{BounceKind, CampaignEventKind, ContactChannel};
 ///
 /// Events are recorded in the order of their `event_id`. Then customers are raised, and then consents are
 /// stored, each in the order of their ids. So no two batches wait for each other.
-pub(crate) async fn record(
-    tx: &TenantTx,
-    events: &[NewEvent],
-    now: DateTime<Utc>,
-) -> Result<Vec<(Uuid, Option<Text<ContactChannel>>)>> {
+pub(crate) async fn record(tx: &TenantTx, events: &[NewEvent], now: DateTime<Utc>) -> Result<Vec<Recorded>> {
     let campaigns: BTreeSet<Uuid> = events.iter().map(|event| event.campaign_id).collect();
     let mut record = Record::new(tx.tenant(), now, campaigns, events.len());
     for event in events {
@@ -38,26 +34,133 @@ pub(crate) async fn record(
     Ok(record.load(&mut tx.connection()).await?)
 }
 
-/// The statement of [`record`].
-struct Record<'e> {
-    tenant: Uuid,
-    now: DateTime<Utc>,
-    /// The campaigns of the events, each once.
-    campaigns: Vec<Uuid>,
-    ids: Vec<Uuid>,
-    campaign_ids: Vec<Uuid>,
-    event_ids: Vec<&'e str>,
-    customer_ids: Vec<Uuid>,
-    kinds: Vec<Text<CampaignEventKind>>,
-    occurred_ats: Vec<DateTime<Utc>>,
-    has_occurred_ats: Vec<bool>,
-    conversation_ids: Vec<Option<Uuid>>,
-    costs_micros: Vec<Option<i64>>,
-    currencies: Vec<Option<&'e str>>,
-    channels: Vec<Option<Text<ContactChannel>>>,
-    bounce_kinds: Vec<Option<Text<BounceKind>>>,
-    details: Vec<&'e str>,
-    urls: Vec<&'e str>,
+/// A recorded event.
+#[derive(Debug, Clone, Copy, PartialEq, QueryableByName)]
+#[diesel(table_name = campaign_events, check_for_backend(Pg))]
+pub(crate) struct Recorded {
+    pub(crate) id: Uuid,
+    pub(crate) channel: Option<Text<ContactChannel>>,
+}
+
+statement! {
+    /// The statement of [`record`].
+    ///
+    /// The customers to raise are locked in the order of their ids, and read as the last transaction left them
+    /// (`behind`). Of all that a customer said about a channel, in this batch and before, the last statement holds
+    /// (`said`, `consented`). The order is total, and no part of it depends on when an event was recorded. So the
+    /// result is the same in any order of recording.
+    struct Record<'e> {
+        tenant: Uuid as SqlUuid,
+        now: DateTime<Utc> as Timestamptz,
+        /// The campaigns of the events, each once.
+        campaigns: Vec<Uuid> as Array<SqlUuid>,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        campaign_ids: Vec<Uuid> as Array<SqlUuid>,
+        event_ids: Vec<&'e str> as Array<SqlText>,
+        customer_ids: Vec<Uuid> as Array<SqlUuid>,
+        kinds: Vec<Text<CampaignEventKind>> as Array<SqlText>,
+        occurred_ats: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        has_occurred_ats: Vec<bool> as Array<Bool>,
+        conversation_ids: Vec<Option<Uuid>> as Array<Nullable<SqlUuid>>,
+        costs_micros: Vec<Option<i64>> as Array<Nullable<BigInt>>,
+        currencies: Vec<Option<&'e str>> as Array<Nullable<SqlText>>,
+        channels: Vec<Option<Text<ContactChannel>>> as Array<Nullable<SqlText>>,
+        bounce_kinds: Vec<Option<Text<BounceKind>>> as Array<Nullable<SqlText>>,
+        details: Vec<&'e str> as Array<SqlText>,
+        urls: Vec<&'e str> as Array<SqlText>,
+    }
+    r#"WITH given AS MATERIALIZED (
+         SELECT c.id, k.currency, k.channel, :now::timestamptz AS now
+         FROM unnest(:campaigns) AS c (id)
+         CROSS JOIN LATERAL (
+             SELECT x.currency, x.channel FROM campaigns AS x
+             WHERE x.tenant_id = :tenant AND x.id = c.id
+             OFFSET 0
+         ) AS k
+     ),
+     recorded AS (
+         INSERT INTO campaign_events (
+             tenant_id, created_at, id, campaign_id, event_id, customer_id, kind, occurred_at, has_occurred_at,
+             conversation_id, cost_micros, channel, bounce_kind, detail, url
+         )
+         SELECT
+             :tenant, g.now, e.id, e.campaign_id, e.event_id, e.customer_id, e.kind, e.occurred_at,
+             e.has_occurred_at, e.conversation_id, e.cost_micros, coalesce(e.channel, g.channel),
+             e.bounce_kind, e.detail, e.url
+         FROM unnest(
+             :ids, :campaign_ids, :event_ids, :customer_ids, :kinds, :occurred_ats, :has_occurred_ats,
+             :conversation_ids, :costs_micros, :currencies, :channels, :bounce_kinds, :details, :urls
+         ) WITH ORDINALITY AS e (
+             id, campaign_id, event_id, customer_id, kind, occurred_at, has_occurred_at,
+             conversation_id, cost_micros, currency, channel, bounce_kind, detail, url, place
+         )
+         JOIN given AS g ON g.id = e.campaign_id
+         CROSS JOIN LATERAL (
+             SELECT FROM customers AS c WHERE c.tenant_id = :tenant AND c.id = e.customer_id OFFSET 0
+         ) AS customer
+         LEFT JOIN LATERAL (
+             SELECT true AS is_theirs FROM conversations AS v
+             WHERE v.tenant_id = :tenant AND v.id = e.conversation_id AND v.customer_id = e.customer_id
+             OFFSET 0
+         ) AS conversation ON true
+         WHERE (e.conversation_id IS NULL OR conversation.is_theirs)
+             AND (e.currency IS NULL OR e.currency = g.currency)
+         ORDER BY e.event_id COLLATE "C", e.place
+         ON CONFLICT (tenant_id, event_id) DO NOTHING
+         RETURNING id, campaign_id, event_id, customer_id, kind, occurred_at, channel, created_at
+     ),
+     furthest AS (
+         SELECT e.campaign_id, e.customer_id, max(e.created_at) AS now, max("#, PROGRESS, r#") AS progress
+         FROM recorded AS e
+         GROUP BY e.campaign_id, e.customer_id
+         ORDER BY e.campaign_id, e.customer_id
+     ),
+     behind AS (
+         SELECT f.campaign_id, f.customer_id, f.now, f.progress
+         FROM furthest AS f
+         CROSS JOIN LATERAL (
+             SELECT FROM campaign_customers AS a
+             WHERE a.tenant_id = :tenant AND a.campaign_id = f.campaign_id AND a.customer_id = f.customer_id
+                 AND a.progress < f.progress
+             FOR NO KEY UPDATE
+         ) AS held
+     ),
+     raised AS (
+         UPDATE campaign_customers AS a
+         SET progress = b.progress, revision = a.revision + 1, updated_at = b.now
+         FROM behind AS b
+         WHERE a.tenant_id = :tenant AND a.campaign_id = b.campaign_id AND a.customer_id = b.customer_id
+             AND a.progress < b.progress
+     ),
+     said AS (
+         SELECT DISTINCT ON (r.customer_id, r.on_channel) r.*
+         FROM (
+             SELECT e.*, coalesce(e.channel, 'OTHER') AS on_channel
+             FROM recorded AS e
+             WHERE e.kind IN ("#, CONSENTS, r#")
+         ) AS r
+         ORDER BY
+             r.customer_id, r.on_channel, r.occurred_at DESC, r.kind COLLATE "C" DESC,
+             r.campaign_id DESC, r.event_id DESC
+     ),
+     consented AS (
+         INSERT INTO customer_consents AS c (
+             tenant_id, customer_id, channel, state, occurred_at, campaign_id, campaign_event_id, event_id,
+             created_at, updated_at
+         )
+         SELECT
+             :tenant, s.customer_id, s.on_channel, s.kind, s.occurred_at, s.campaign_id, s.id, s.event_id,
+             s.created_at, s.created_at
+         FROM said AS s
+         ORDER BY s.customer_id, s.on_channel COLLATE "C"
+         ON CONFLICT (tenant_id, customer_id, channel) DO UPDATE
+         SET state = excluded.state, occurred_at = excluded.occurred_at, campaign_id = excluded.campaign_id,
+             campaign_event_id = excluded.campaign_event_id, event_id = excluded.event_id,
+             updated_at = excluded.updated_at, revision = c.revision + 1
+         WHERE (excluded.occurred_at, excluded.state, excluded.campaign_id, excluded.event_id)
+             > (c.occurred_at, c.state, c.campaign_id, c.event_id)
+     )
+     SELECT r.id, r.channel FROM recorded AS r"#
 }
 
 impl<'e> Record<'e> {
@@ -115,118 +218,4 @@ impl<'e> Record<'e> {
         self.details.push(detail);
         self.urls.push(url);
     }
-}
-
-/// The statement is the same for any lifetime.
-impl QueryId for Record<'_> {
-    type QueryId = Record<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for Record<'_> {
-    type SqlType = (SqlUuid, Nullable<SqlText>);
-}
-
-impl QueryFragment<Pg> for Record<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH given AS MATERIALIZED (SELECT c.id, k.currency, k.channel, ");
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql("::timestamptz AS now FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.campaigns)?;
-        let campaigns = ") AS c (id) CROSS JOIN LATERAL (SELECT x.currency, x.channel FROM campaigns AS x \
-             WHERE x.tenant_id = {tenant} AND x.id = c.id OFFSET 0) AS k), ";
-        push_of_tenant(&mut out, campaigns, &self.tenant)?;
-        out.push_sql(
-            "recorded AS (INSERT INTO campaign_events (tenant_id, created_at, id, \
-             campaign_id, event_id, customer_id, kind, occurred_at, has_occurred_at, conversation_id, \
-             cost_micros, channel, bounce_kind, detail, url) SELECT ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(
-            ", g.now, e.id, e.campaign_id, e.event_id, e.customer_id, e.kind, e.occurred_at, \
-             e.has_occurred_at, e.conversation_id, e.cost_micros, coalesce(e.channel, g.channel), \
-             e.bounce_kind, e.detail, e.url FROM unnest(",
-        );
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.campaign_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.event_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.customer_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.kinds)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Timestamptz>, _>(&self.occurred_ats)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Bool>, _>(&self.has_occurred_ats)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.conversation_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.costs_micros)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.currencies)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.channels)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.bounce_kinds)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.details)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.urls)?;
-        let recorded = ") WITH ORDINALITY AS e (id, campaign_id, event_id, customer_id, kind, occurred_at, \
-             has_occurred_at, conversation_id, cost_micros, currency, channel, bounce_kind, detail, url, place) \
-             JOIN given AS g ON g.id = e.campaign_id \
-             CROSS JOIN LATERAL (SELECT FROM customers AS c \
-             WHERE c.tenant_id = {tenant} AND c.id = e.customer_id OFFSET 0) AS customer \
-             LEFT JOIN LATERAL (SELECT true AS is_theirs FROM conversations AS v WHERE v.tenant_id = {tenant} \
-             AND v.id = e.conversation_id AND v.customer_id = e.customer_id OFFSET 0) AS conversation ON true \
-             WHERE (e.conversation_id IS NULL OR conversation.is_theirs) \
-             AND (e.currency IS NULL OR e.currency = g.currency) \
-             ORDER BY e.event_id COLLATE \"C\", e.place \
-             ON CONFLICT (tenant_id, event_id) DO NOTHING \
-             RETURNING id, campaign_id, event_id, customer_id, kind, occurred_at, channel, created_at), \
-             furthest AS (SELECT e.campaign_id, e.customer_id, max(e.created_at) AS now, max(";
-        push_of_tenant(&mut out, recorded, &self.tenant)?;
-        push_progress(&mut out);
-        // The customers to raise are locked in the order of their ids, and read as the last transaction left
-        // them.
-        let raised = ") AS progress FROM recorded AS e GROUP BY e.campaign_id, e.customer_id \
-             ORDER BY e.campaign_id, e.customer_id), \
-             behind AS (SELECT f.campaign_id, f.customer_id, f.now, f.progress FROM furthest AS f \
-             CROSS JOIN LATERAL (SELECT FROM campaign_customers AS a WHERE a.tenant_id = {tenant} \
-             AND a.campaign_id = f.campaign_id AND a.customer_id = f.customer_id AND a.progress < f.progress \
-             FOR NO KEY UPDATE) AS held), \
-             raised AS (UPDATE campaign_customers AS a SET progress = b.progress, revision = a.revision + 1, \
-             updated_at = b.now FROM behind AS b WHERE a.tenant_id = {tenant} \
-             AND a.campaign_id = b.campaign_id AND a.customer_id = b.customer_id AND a.progress < b.progress), ";
-        push_of_tenant(&mut out, raised, &self.tenant)?;
-        push_said(&mut out, &self.tenant)?;
-        out.push_sql(" SELECT r.id, r.channel FROM recorded AS r");
-        Ok(())
-    }
-}
-
-/// Writes the clause that stores consents. Of all that a customer said about a channel, in this batch and
-/// before, the last statement holds. The order is total, and no part of it depends on when an event was
-/// recorded. So the result is the same in any order of recording.
-fn push_said<'b>(out: &mut AstPass<'_, 'b, Pg>, tenant: &'b Uuid) -> QueryResult<()> {
-    out.push_sql(
-        "said AS (SELECT DISTINCT ON (r.customer_id, r.on_channel) r.* FROM (SELECT e.*, \
-         coalesce(e.channel, 'OTHER') AS on_channel FROM recorded AS e WHERE e.kind IN (",
-    );
-    push_consents(out);
-    let sql = ")) AS r ORDER BY r.customer_id, r.on_channel, r.occurred_at DESC, r.kind COLLATE \"C\" DESC, \
-         r.campaign_id DESC, r.event_id DESC), \
-         consented AS (INSERT INTO customer_consents AS c (tenant_id, customer_id, channel, state, occurred_at, \
-         campaign_id, campaign_event_id, event_id, created_at, updated_at) \
-         SELECT {tenant}, s.customer_id, s.on_channel, s.kind, s.occurred_at, s.campaign_id, s.id, s.event_id, \
-         s.created_at, s.created_at FROM said AS s ORDER BY s.customer_id, s.on_channel COLLATE \"C\" \
-         ON CONFLICT (tenant_id, customer_id, channel) DO UPDATE SET state = excluded.state, \
-         occurred_at = excluded.occurred_at, campaign_id = excluded.campaign_id, \
-         campaign_event_id = excluded.campaign_event_id, event_id = excluded.event_id, \
-         updated_at = excluded.updated_at, revision = c.revision + 1 \
-         WHERE (excluded.occurred_at, excluded.state, excluded.campaign_id, excluded.event_id) \
-         > (c.occurred_at, c.state, c.campaign_id, c.event_id))";
-    push_of_tenant(out, sql, tenant)
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Double, Integer, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
@@ -15,6 +13,7 @@ use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::literal::NO_COPY;
 use crate::db::schema::{message_drafts, message_pieces};
+use crate::db::statement::statement;
 use crate::error::Result;
 
 /// The limit of messages that [`list_expired`] returns: a few batches of the lanes, which are used for other
@@ -106,7 +105,7 @@ pub(crate) async fn hold(tx: &TenantTx, holds: &[Hold<'_>]) -> Result<()> {
         tenant: tx.tenant(),
         message_ids: holds.iter().map(|hold| hold.message_id).collect(),
         conversation_ids: holds.iter().map(|hold| hold.conversation_id).collect(),
-        producer_ids: holds.iter().map(|hold| hold.producer_id.clone().into_owned()).collect(),
+        producer_ids: holds.iter().map(|hold| &*hold.producer_id).collect(),
         holders: holds.iter().map(|hold| hold.holder).collect(),
     };
     upsert.execute(&mut tx.connection()).await?;
@@ -119,7 +118,7 @@ pub(crate) async fn extend(tx: &TenantTx, pieces: &[Piece<'_>]) -> Result<()> {
         tenant: tx.tenant(),
         message_ids: pieces.iter().map(|piece| piece.message_id).collect(),
         offsets: pieces.iter().map(|piece| i32::try_from(piece.offset).unwrap_or(i32::MAX)).collect(),
-        texts: pieces.iter().map(|piece| piece.text.to_owned()).collect(),
+        texts: pieces.iter().map(|piece| piece.text).collect(),
     };
     insert.execute(&mut tx.connection()).await?;
     Ok(())
@@ -205,60 +204,31 @@ pub(crate) async fn list_expired(
     query.load(connection).await
 }
 
-/// The statement of [`hold`].
-#[derive(QueryId)]
-struct Upsert {
-    tenant: Uuid,
-    message_ids: Vec<Uuid>,
-    conversation_ids: Vec<Uuid>,
-    producer_ids: Vec<String>,
-    holders: Vec<Uuid>,
-}
-
-impl QueryFragment<Pg> for Upsert {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO message_drafts AS d (tenant_id, message_id, conversation_id, producer_id, holder) SELECT ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(", h.* FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.message_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.producer_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.holders)?;
-        out.push_sql(
-            ") AS h ON CONFLICT (tenant_id, message_id) DO UPDATE SET producer_id = excluded.producer_id, \
-             holder = excluded.holder, held_at = excluded.held_at, updated_at = excluded.updated_at, \
-             revision = d.revision + 1",
-        );
-        Ok(())
+statement! {
+    /// The statement of [`hold`].
+    struct Upsert<'h> {
+        tenant: Uuid as SqlUuid,
+        message_ids: Vec<Uuid> as Array<SqlUuid>,
+        conversation_ids: Vec<Uuid> as Array<SqlUuid>,
+        producer_ids: Vec<&'h str> as Array<SqlText>,
+        holders: Vec<Uuid> as Array<SqlUuid>,
     }
+    "INSERT INTO message_drafts AS d (tenant_id, message_id, conversation_id, producer_id, holder)
+     SELECT :tenant, h.* FROM unnest(:message_ids, :conversation_ids, :producer_ids, :holders) AS h
+     ON CONFLICT (tenant_id, message_id) DO UPDATE
+     SET producer_id = excluded.producer_id, holder = excluded.holder, held_at = excluded.held_at,
+         updated_at = excluded.updated_at, revision = d.revision + 1"
 }
 
-/// The statement of [`extend`].
-#[derive(QueryId)]
-struct Insert {
-    tenant: Uuid,
-    message_ids: Vec<Uuid>,
-    offsets: Vec<i32>,
-    texts: Vec<String>,
-}
-
-impl QueryFragment<Pg> for Insert {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("INSERT INTO message_pieces (tenant_id, message_id, start_offset, text) SELECT ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(", p.* FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.message_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Integer>, _>(&self.offsets)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.texts)?;
-        out.push_sql(") AS p");
-        out.push_sql(NO_COPY);
-        Ok(())
+statement! {
+    /// The statement of [`extend`].
+    struct Insert<'p> {
+        tenant: Uuid as SqlUuid,
+        message_ids: Vec<Uuid> as Array<SqlUuid>,
+        offsets: Vec<i32> as Array<Integer>,
+        texts: Vec<&'p str> as Array<SqlText>,
     }
+    "INSERT INTO message_pieces (tenant_id, message_id, start_offset, text)
+     SELECT :tenant, p.* FROM unnest(:message_ids, :offsets, :texts) AS p",
+    NO_COPY
 }

@@ -1,12 +1,6 @@
 //! The statements of `conversation_messages` that write a batch: each column is an array.
-//!
-//! They are written by hand: diesel has no UNNEST, and a statement whose type is its name is prepared once per
-//! connection.
 
 use chrono::{DateTime, Utc};
-use diesel::pg::Pg;
-use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{
     Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
 };
@@ -18,7 +12,8 @@ use super::{Action, Ai, Message, NewMessage};
 use crate::conversations::messages::rules::{Addition, Closing, Reopening};
 use crate::db::TenantTx;
 use crate::db::json::Json;
-use crate::db::literal::{NO_COPY, push_of_tenant};
+use crate::db::literal::NO_COPY;
+use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{MessageRole, MessageStatus};
@@ -79,25 +74,37 @@ pub(super) fn said(ai: &Ai) -> Value {
     Value::Object(object(ai).into_iter().filter(|(field, value)| open.get(field) != Some(value)).collect())
 }
 
-/// The statement of [`insert`]: each column of the table is an array.
-struct Insert<'m> {
-    tenant: Uuid,
-    now: DateTime<Utc>,
-    statuses: Vec<Text<MessageStatus>>,
-    ids: Vec<Uuid>,
-    conversation_ids: Vec<Uuid>,
-    sequences: Vec<i64>,
-    message_keys: Vec<&'m str>,
-    roles: Vec<Text<MessageRole>>,
-    authors: Vec<&'m str>,
-    contents: Vec<&'m str>,
-    content_types: Vec<&'m str>,
-    ais: Vec<Option<&'m Json<Ai>>>,
-    actions: Vec<&'m Json<Vec<Action>>>,
-    metadata: Vec<&'m Value>,
-    sent_ats: Vec<Option<DateTime<Utc>>>,
-    token_counts: Vec<Option<i32>>,
-    fingerprints: Vec<&'m [u8]>,
+statement! {
+    /// The statement of [`insert`]: each column of the table is an array.
+    struct Insert<'m> {
+        tenant: Uuid as SqlUuid,
+        now: DateTime<Utc> as Timestamptz,
+        statuses: Vec<Text<MessageStatus>> as Array<SqlText>,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        conversation_ids: Vec<Uuid> as Array<SqlUuid>,
+        sequences: Vec<i64> as Array<BigInt>,
+        message_keys: Vec<&'m str> as Array<SqlText>,
+        roles: Vec<Text<MessageRole>> as Array<SqlText>,
+        authors: Vec<&'m str> as Array<SqlText>,
+        contents: Vec<&'m str> as Array<SqlText>,
+        content_types: Vec<&'m str> as Array<SqlText>,
+        ais: Vec<Option<&'m Json<Ai>>> as Array<Nullable<Jsonb>>,
+        actions: Vec<&'m Json<Vec<Action>>> as Array<Jsonb>,
+        metadata: Vec<&'m Value> as Array<Jsonb>,
+        sent_ats: Vec<Option<DateTime<Utc>>> as Array<Nullable<Timestamptz>>,
+        token_counts: Vec<Option<i32>> as Array<Nullable<Integer>>,
+        fingerprints: Vec<&'m [u8]> as Array<Binary>,
+    }
+    "INSERT INTO conversation_messages (
+         tenant_id, created_at, updated_at, status, id, conversation_id, sequence, message_key, role, author,
+         content, content_type, ai, actions, metadata, sent_at, token_count, fingerprint
+     )
+     SELECT :tenant, :now, :now, m.*
+     FROM unnest(
+         :statuses, :ids, :conversation_ids, :sequences, :message_keys, :roles, :authors,
+         :contents, :content_types, :ais, :actions, :metadata, :sent_ats, :token_counts, :fingerprints
+     ) AS m",
+    NO_COPY
 }
 
 impl<'m> Insert<'m> {
@@ -158,131 +165,43 @@ impl<'m> Insert<'m> {
     }
 }
 
-/// The statement is the same for any lifetime.
-impl QueryId for Insert<'_> {
-    type QueryId = Insert<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl QueryFragment<Pg> for Insert<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO conversation_messages (tenant_id, created_at, updated_at, status, id, conversation_id, \
-             sequence, message_key, role, author, content, content_type, ai, actions, metadata, sent_at, token_count, fingerprint) \
-             SELECT ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql(", m.* FROM unnest(");
-        out.push_bind_param::<Array<SqlText>, _>(&self.statuses)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.conversation_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.sequences)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.message_keys)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.roles)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.authors)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.contents)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.content_types)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Jsonb>>, _>(&self.ais)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Jsonb>, _>(&self.actions)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Jsonb>, _>(&self.metadata)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&self.sent_ats)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Integer>>, _>(&self.token_counts)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Binary>, _>(&self.fingerprints)?;
-        out.push_sql(") AS m");
-        out.push_sql(NO_COPY);
-        Ok(())
+statement! {
+    /// The statement of [`reopen`].
+    struct Reopen {
+        tenant: Uuid as SqlUuid,
+        now: DateTime<Utc> as Timestamptz,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        changes: Vec<i64> as Array<BigInt>,
+        emptied: Vec<bool> as Array<Bool>,
     }
+    "UPDATE conversation_messages AS m
+     SET status = 'IN_PROGRESS', change = r.change, content = CASE WHEN r.emptied THEN '' ELSE m.content END,
+         revision = m.revision + 1, updated_at = :now
+     FROM unnest(:ids, :changes, :emptied) AS r (id, change, emptied)
+     WHERE m.id = r.id AND m.tenant_id = :tenant"
 }
 
-/// The statement of [`reopen`].
-#[derive(QueryId)]
-struct Reopen {
-    tenant: Uuid,
-    now: DateTime<Utc>,
-    ids: Vec<Uuid>,
-    changes: Vec<i64>,
-    emptied: Vec<bool>,
-}
-
-impl QueryFragment<Pg> for Reopen {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "UPDATE conversation_messages AS m SET status = 'IN_PROGRESS', change = r.change, \
-             content = CASE WHEN r.emptied THEN '' ELSE m.content END, revision = m.revision + 1, updated_at = ",
-        );
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql(" FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.changes)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Bool>, _>(&self.emptied)?;
-        out.push_sql(") AS r (id, change, emptied) WHERE m.id = r.id AND m.tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        Ok(())
+statement! {
+    /// The statement of [`close`].
+    struct Close {
+        tenant: Uuid as SqlUuid,
+        now: DateTime<Utc> as Timestamptz,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        statuses: Vec<Text<MessageStatus>> as Array<SqlText>,
+        changes: Vec<i64> as Array<BigInt>,
+        ais: Vec<Option<Value>> as Array<Nullable<Jsonb>>,
+        actions: Vec<Option<Json<Vec<Action>>>> as Array<Nullable<Jsonb>>,
     }
-}
-
-/// The statement of [`close`].
-#[derive(QueryId)]
-struct Close {
-    tenant: Uuid,
-    now: DateTime<Utc>,
-    ids: Vec<Uuid>,
-    statuses: Vec<Text<MessageStatus>>,
-    changes: Vec<i64>,
-    ais: Vec<Option<Value>>,
-    actions: Vec<Option<Json<Vec<Action>>>>,
-}
-
-impl Query for Close {
-    type SqlType = <diesel::dsl::AsSelect<Message, Pg> as Expression>::SqlType;
-}
-
-impl QueryFragment<Pg> for Close {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let set = "UPDATE conversation_messages AS m SET status = c.status, change = c.change, token_count = NULL, \
-             content = m.content || (SELECT coalesce(string_agg(p.text, '' ORDER BY p.start_offset), '') \
-             FROM message_pieces AS p WHERE p.tenant_id = {tenant} AND p.message_id = m.id), \
-             ai = CASE WHEN c.ai IS NULL THEN m.ai ELSE coalesce(m.ai, '{}') || c.ai END, \
-             actions = coalesce(c.actions, m.actions), revision = m.revision + 1, updated_at = ";
-        push_of_tenant(&mut out, set, &self.tenant)?;
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
-        out.push_sql(" FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.statuses)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.changes)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Jsonb>>, _>(&self.ais)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Jsonb>>, _>(&self.actions)?;
-        out.push_sql(") AS c (id, status, change, ai, actions) WHERE m.id = c.id AND m.tenant_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(
-            " RETURNING m.id, m.conversation_id, m.sequence, m.message_key, m.role, m.author, m.status, \
-             m.content, m.content_type, m.ai, m.actions, m.metadata, m.sent_at, m.created_at, m.updated_at, \
-             m.revision",
-        );
-        Ok(())
-    }
+    "UPDATE conversation_messages AS m
+     SET status = c.status, change = c.change, token_count = NULL,
+         content = m.content || (
+             SELECT coalesce(string_agg(p.text, '' ORDER BY p.start_offset), '')
+             FROM message_pieces AS p WHERE p.tenant_id = :tenant AND p.message_id = m.id
+         ),
+         ai = CASE WHEN c.ai IS NULL THEN m.ai ELSE coalesce(m.ai, '{}') || c.ai END,
+         actions = coalesce(c.actions, m.actions), revision = m.revision + 1, updated_at = :now
+     FROM unnest(:ids, :statuses, :changes, :ais, :actions) AS c (id, status, change, ai, actions)
+     WHERE m.id = c.id AND m.tenant_id = :tenant
+     RETURNING m.id, m.conversation_id, m.sequence, m.message_key, m.role, m.author, m.status, m.content,
+         m.content_type, m.ai, m.actions, m.metadata, m.sent_at, m.created_at, m.updated_at, m.revision"
 }

@@ -1,9 +1,7 @@
 //! The statement that compares messages with what is said of them again.
 
 use chrono::{DateTime, Utc};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Integer, Jsonb, Text as SqlText, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde_json::{Map, Value, json};
@@ -14,6 +12,7 @@ use super::{Action, Ai, NewMessage};
 use crate::conversations::messages::rules::{Compared, Repeat, Said};
 use crate::db::TenantTx;
 use crate::db::json::Json;
+use crate::db::statement::statement;
 use crate::error::Result;
 
 /// Compares what these say with the messages that they are about. Postgres does it, message by message: texts
@@ -25,10 +24,10 @@ pub(crate) async fn compare(tx: &TenantTx, repeats: &[Repeat<'_>]) -> Result<Vec
         ids: repeats.iter().map(|repeat| repeat.message_id).collect(),
         saids: repeats.iter().map(|repeat| fields(&repeat.said)).collect(),
     };
-    let rows: Vec<(i32, Vec<String>)> = compare.load(&mut tx.connection()).await?;
-    let compared = rows
-        .into_iter()
-        .filter_map(|(place, differing)| Some(Compared { place: usize::try_from(place).ok()?, differing }));
+    let rows: Vec<Row> = compare.load(&mut tx.connection()).await?;
+    let compared = rows.into_iter().filter_map(|Row { place, differing }| {
+        Some(Compared { place: usize::try_from(place).ok()?, differing })
+    });
     Ok(compared.collect())
 }
 
@@ -79,47 +78,43 @@ fn of_finish(ai: Option<&Ai>, actions: &Json<Vec<Action>>) -> Value {
     Value::Object(fields)
 }
 
-/// The statement of [`compare`].
-struct Compare {
-    tenant: Uuid,
-    places: Vec<i32>,
-    ids: Vec<Uuid>,
-    saids: Vec<Value>,
+/// A row of the statement of [`compare`].
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Integer)]
+    place: i32,
+    #[diesel(sql_type = Array<SqlText>)]
+    differing: Vec<String>,
 }
 
-impl QueryId for Compare {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for Compare {
-    type SqlType = (Integer, Array<SqlText>);
-}
-
-impl QueryFragment<Pg> for Compare {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // A field of `ai` that holds microseconds is named in the contract without its unit.
-        out.push_sql(
-            "SELECT r.place, ARRAY(SELECT regexp_replace(e.key, '_us$', '') FROM jsonb_each(r.said) AS e \
-             WHERE (m.stored -> e.key) IS DISTINCT FROM e.value ORDER BY e.key) \
-             FROM unnest(",
-        );
-        out.push_bind_param::<Array<Integer>, _>(&self.places)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Jsonb>, _>(&self.saids)?;
-        out.push_sql(
-            ") AS r (place, id, said) CROSS JOIN LATERAL (SELECT jsonb_build_object('role', role, \
-             'author', author, 'content', content, 'content_type', content_type, 'ai', ai, \
-             'actions', actions, 'metadata', metadata, \
-             'sent_time', (extract(epoch FROM sent_at) * 1000000)::bigint) || \
-             coalesce((SELECT jsonb_object_agg('ai.' || a.key, a.value) \
-             FROM jsonb_each(ai) AS a), '{}') AS stored \
-             FROM conversation_messages WHERE id = r.id AND tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" OFFSET 0) AS m");
-        Ok(())
+statement! {
+    /// The statement of [`compare`]. A field of `ai` that holds microseconds is named in the contract without its
+    /// unit.
+    struct Compare {
+        tenant: Uuid as SqlUuid,
+        places: Vec<i32> as Array<Integer>,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        saids: Vec<Value> as Array<Jsonb>,
     }
+    "SELECT
+         r.place,
+         ARRAY(
+             SELECT regexp_replace(e.key, '_us$', '') FROM jsonb_each(r.said) AS e
+             WHERE (m.stored -> e.key) IS DISTINCT FROM e.value
+             ORDER BY e.key
+         ) AS differing
+     FROM unnest(:places, :ids, :saids) AS r (place, id, said)
+     CROSS JOIN LATERAL (
+         SELECT
+             jsonb_build_object(
+                 'role', role, 'author', author, 'content', content, 'content_type', content_type, 'ai', ai,
+                 'actions', actions, 'metadata', metadata,
+                 'sent_time', (extract(epoch FROM sent_at) * 1000000)::bigint
+             ) || coalesce(
+                 (SELECT jsonb_object_agg('ai.' || a.key, a.value) FROM jsonb_each(ai) AS a), '{}'
+             ) AS stored
+         FROM conversation_messages
+         WHERE id = r.id AND tenant_id = :tenant
+         OFFSET 0
+     ) AS m"
 }

@@ -4,7 +4,6 @@ use std::future::ready;
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Jsonb, Nullable, Text as SqlText};
 use diesel_async::RunQueryDsl;
 use futures_util::TryStreamExt;
@@ -13,6 +12,7 @@ use serde::Deserialize;
 use super::{Conversations, Scope};
 use crate::db::TenantTx;
 use crate::db::json::Json;
+use crate::db::statement::statement;
 use crate::error::{Error, Result};
 use crate::rpc::fold::fold;
 
@@ -47,18 +47,22 @@ pub(in crate::dashboard::conversations) async fn for_each(
     scope: &Scope,
     mut take: impl FnMut(Analysis) -> Result<()>,
 ) -> Result<()> {
-    let list = ListAnalyses { of: Conversations::new(tx, scope) };
+    let list = ListAnalyses { conversations: Conversations::new(tx, scope) };
     let rows = list.load_stream::<Row>(&mut tx.connection()).await?.map_err(Error::from);
     rows.try_for_each(|row| ready(take(row.into()))).await
 }
 
 /// The parts of an analysis; null for a part that is not set.
-#[derive(Debug, Queryable)]
+#[derive(Debug, QueryableByName)]
 #[diesel(check_for_backend(Pg))]
 struct Row {
+    #[diesel(sql_type = Nullable<SqlText>)]
     sentiment: Option<String>,
+    #[diesel(sql_type = Nullable<Jsonb>)]
     topics: Option<Json<Vec<String>>>,
+    #[diesel(sql_type = Nullable<Jsonb>)]
     questions: Option<Json<Vec<String>>>,
+    #[diesel(sql_type = Nullable<Jsonb>)]
     objections: Option<Json<Vec<Objection>>>,
 }
 
@@ -79,25 +83,16 @@ fn compared(texts: Option<Json<Vec<String>>>) -> Vec<Compared> {
     texts.map(|text| Compared { form: fold(&text), text }).collect()
 }
 
-/// The statement of [`for_each`].
-#[derive(QueryId)]
-struct ListAnalyses {
-    of: Conversations,
-}
-
-impl Query for ListAnalyses {
-    type SqlType = (Nullable<SqlText>, Nullable<Jsonb>, Nullable<Jsonb>, Nullable<Jsonb>);
-}
-
-impl QueryFragment<Pg> for ListAnalyses {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "SELECT c.latest_analysis -> 'sentiment' ->> 'label', \
-             c.latest_analysis -> 'topics', c.latest_analysis -> 'questions', \
-             c.latest_analysis -> 'objections'",
-        );
-        self.of.walk_ast(out.reborrow())?;
-        out.push_sql(" WHERE c.latest_analysis IS NOT NULL");
-        Ok(())
+statement! {
+    /// The statement of [`for_each`].
+    struct ListAnalyses<'s> {
+        conversations: Conversations<'s>,
     }
+    "SELECT
+         c.latest_analysis -> 'sentiment' ->> 'label' AS sentiment,
+         c.latest_analysis -> 'topics' AS topics,
+         c.latest_analysis -> 'questions' AS questions,
+         c.latest_analysis -> 'objections' AS objections
+     FROM :conversations AS c
+     WHERE c.latest_analysis IS NOT NULL"
 }

@@ -1,12 +1,7 @@
 //! The statements of `interest_events` that write a batch: each column is an array.
-//!
-//! They are written by hand: diesel has no UNNEST, and a statement whose type is its name is prepared once per
-//! connection.
 
 use chrono::{DateTime, Utc};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{
     Array, BigInt, Bool, Double, Nullable, Text as SqlText, Timestamptz, Uuid as SqlUuid,
 };
@@ -15,14 +10,14 @@ use uuid::Uuid;
 
 use super::InterestEvent;
 use crate::db::TenantTx;
+use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{ConversationOutcome, InterestKind};
 
 /// Returns the events with these ids of clients.
 pub(crate) async fn list_known(tx: &TenantTx, event_ids: &[String]) -> Result<Vec<InterestEvent>> {
-    let query = ListKnown { tenant: tx.tenant(), event_ids: event_ids.to_vec() };
-    Ok(query.load(&mut tx.connection()).await?)
+    Ok(ListKnown { tenant: tx.tenant(), event_ids }.load(&mut tx.connection()).await?)
 }
 
 /// Inserts events, except those whose event_id the tenant has. Returns the ids of the inserted ones. Events are
@@ -34,55 +29,69 @@ pub(crate) async fn insert(tx: &TenantTx, mut events: Vec<InterestEvent>) -> Res
     for event in events {
         insert.push(event);
     }
-    Ok(insert.load(&mut tx.connection()).await?)
+    let inserted: Vec<Inserted> = insert.load(&mut tx.connection()).await?;
+    Ok(inserted.into_iter().map(|Inserted { id }| id).collect())
 }
 
-/// The statement of [`list_known`]. It looks up id by id, independent of the planner's statistics.
-#[derive(QueryId)]
-struct ListKnown {
-    tenant: Uuid,
-    event_ids: Vec<String>,
+/// A row of the statement of [`insert`].
+#[derive(QueryableByName)]
+struct Inserted {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
 }
 
-impl Query for ListKnown {
-    type SqlType = <diesel::dsl::AsSelect<InterestEvent, Pg> as Expression>::SqlType;
-}
-
-impl QueryFragment<Pg> for ListKnown {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT found.* FROM unnest(");
-        out.push_bind_param::<Array<SqlText>, _>(&self.event_ids)?;
-        out.push_sql(
-            ") AS at_hand (event_id) CROSS JOIN LATERAL (SELECT id, event_id, customer_id, kind, subject, \
-             subject_key, weight, value_currency, value_micros, source, occurred_at, has_occurred_at, \
-             conversation_id, campaign_id, outcome, created_at FROM interest_events AS e WHERE e.event_id = at_hand.event_id AND e.tenant_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(" OFFSET 0) AS found");
-        Ok(())
+statement! {
+    /// The statement of [`list_known`]. It looks up id by id, independent of the planner's statistics.
+    struct ListKnown<'e> {
+        tenant: Uuid as SqlUuid,
+        event_ids: &'e [String] as Array<SqlText>,
     }
+    "SELECT found.*
+     FROM unnest(:event_ids) AS at_hand (event_id)
+     CROSS JOIN LATERAL (
+         SELECT
+             id, event_id, customer_id, kind, subject, subject_key, weight, value_currency, value_micros,
+             source, occurred_at, has_occurred_at, conversation_id, campaign_id, outcome, created_at
+         FROM interest_events AS e
+         WHERE e.event_id = at_hand.event_id AND e.tenant_id = :tenant
+         OFFSET 0
+     ) AS found"
 }
 
-/// The statement of [`insert`].
-#[derive(Default, QueryId)]
-struct Insert {
-    tenant: Uuid,
-    ids: Vec<Uuid>,
-    event_ids: Vec<String>,
-    customer_ids: Vec<Uuid>,
-    kinds: Vec<Text<InterestKind>>,
-    subjects: Vec<String>,
-    subject_keys: Vec<String>,
-    weights: Vec<f64>,
-    value_currencies: Vec<Option<String>>,
-    values_micros: Vec<Option<i64>>,
-    sources: Vec<String>,
-    occurred_ats: Vec<DateTime<Utc>>,
-    have_occurred_at: Vec<bool>,
-    conversation_ids: Vec<Option<Uuid>>,
-    campaign_ids: Vec<Option<Uuid>>,
-    outcomes: Vec<Option<Text<ConversationOutcome>>>,
-    created_ats: Vec<DateTime<Utc>>,
+statement! {
+    /// The statement of [`insert`].
+    #[derive(Default)]
+    struct Insert {
+        tenant: Uuid as SqlUuid,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        event_ids: Vec<String> as Array<SqlText>,
+        customer_ids: Vec<Uuid> as Array<SqlUuid>,
+        kinds: Vec<Text<InterestKind>> as Array<SqlText>,
+        subjects: Vec<String> as Array<SqlText>,
+        subject_keys: Vec<String> as Array<SqlText>,
+        weights: Vec<f64> as Array<Double>,
+        value_currencies: Vec<Option<String>> as Array<Nullable<SqlText>>,
+        values_micros: Vec<Option<i64>> as Array<Nullable<BigInt>>,
+        sources: Vec<String> as Array<SqlText>,
+        occurred_ats: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        have_occurred_at: Vec<bool> as Array<Bool>,
+        conversation_ids: Vec<Option<Uuid>> as Array<Nullable<SqlUuid>>,
+        campaign_ids: Vec<Option<Uuid>> as Array<Nullable<SqlUuid>>,
+        outcomes: Vec<Option<Text<ConversationOutcome>>> as Array<Nullable<SqlText>>,
+        created_ats: Vec<DateTime<Utc>> as Array<Timestamptz>,
+    }
+    "INSERT INTO interest_events (
+         tenant_id, id, event_id, customer_id, kind, subject, subject_key, weight, value_currency,
+         value_micros, source, occurred_at, has_occurred_at, conversation_id, campaign_id, outcome, created_at
+     )
+     SELECT :tenant, e.*
+     FROM unnest(
+         :ids, :event_ids, :customer_ids, :kinds, :subjects, :subject_keys, :weights, :value_currencies,
+         :values_micros, :sources, :occurred_ats, :have_occurred_at, :conversation_ids, :campaign_ids,
+         :outcomes, :created_ats
+     ) AS e
+     ON CONFLICT (tenant_id, event_id) DO NOTHING
+     RETURNING id"
 }
 
 impl Insert {
@@ -121,54 +130,5 @@ impl Insert {
         self.campaign_ids.push(campaign_id);
         self.outcomes.push(outcome);
         self.created_ats.push(created_at);
-    }
-}
-
-impl Query for Insert {
-    type SqlType = SqlUuid;
-}
-
-impl QueryFragment<Pg> for Insert {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO interest_events (tenant_id, id, event_id, customer_id, kind, subject, subject_key, weight, \
-             value_currency, value_micros, source, occurred_at, has_occurred_at, conversation_id, campaign_id, \
-             outcome, created_at) SELECT ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.tenant)?;
-        out.push_sql(", e.* FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.event_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.customer_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.kinds)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.subjects)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.subject_keys)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Double>, _>(&self.weights)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.value_currencies)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.values_micros)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlText>, _>(&self.sources)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Timestamptz>, _>(&self.occurred_ats)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Bool>, _>(&self.have_occurred_at)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.conversation_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.campaign_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlText>>, _>(&self.outcomes)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Timestamptz>, _>(&self.created_ats)?;
-        out.push_sql(") AS e ON CONFLICT (tenant_id, event_id) DO NOTHING RETURNING id");
-        Ok(())
     }
 }
