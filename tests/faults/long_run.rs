@@ -4,13 +4,14 @@ use std::any::Any;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
 use super::run::{Run, Scenario, Size};
+use super::table::{self, Row};
 use super::{
     cancels, clock, crowds, cuts, deadlines, etags, failovers, kills, pool, readers, restarts, silences,
     stops, versions,
@@ -50,20 +51,14 @@ const ALL: &[&Scenario] = &[
 /// The variable that selects scenarios by name, separated by commas.
 const ONLY: &str = "CRM_FAULTS_ONLY";
 
-/// The file of the table, below `target/tmp`.
+/// The file of the table, below `target/tmp`, or below `docs` if [`RECORD`] is set.
 const FILE: &str = "faults.md";
+
+/// The variable with which a run writes its rows into the table of docs.
+const RECORD: &str = "CRM_FAULTS_RECORD";
 
 /// When a scenario is aborted: several times the duration of the longest one.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
-
-/// A line of the table.
-struct Row {
-    scenario: &'static Scenario,
-    reached: String,
-    kept: bool,
-    took: Duration,
-    seed: u64,
-}
 
 /// Returns the selected scenarios.
 fn chosen() -> Vec<&'static Scenario> {
@@ -108,31 +103,42 @@ fn words(panic: Box<dyn Any + Send>) -> String {
     }
 }
 
-fn table(rows: &[Row]) -> String {
-    let mut text = "| fault | promised | reached | seconds | seed |\n|---|---|---|---:|---:|\n".to_owned();
-    for Row { scenario, reached, kept: _, took, seed } in rows {
-        let Scenario { name, fault, promised, play: _ } = scenario;
-        let reached = reached.trim().replace('\n', " ").replace('|', "\\|");
-        let seconds = took.as_secs();
-        let _ = writeln!(text, "| {fault} (`{name}`) | {promised} | {reached} | {seconds} | {seed} |");
-    }
-    text
-}
-
 #[ignore = "long: every fault as often as is promised"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_long_run() {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(FILE);
+    let (file, present) = if std::env::var_os(RECORD).is_some() {
+        (recorded(), std::fs::read_to_string(recorded()).expect("the table"))
+    } else {
+        (Path::new(env!("CARGO_TARGET_TMPDIR")).join(FILE), String::new())
+    };
     let mut rows = Vec::new();
     for scenario in chosen() {
         rows.push(measure(scenario).await);
         // After each scenario, so that an interrupted run leaves its results.
-        std::fs::write(&file, table(&rows)).expect("a file for the table");
+        std::fs::write(&file, table::with(&present, ALL, &rows)).expect("a file for the table");
     }
     let broken: Vec<&str> = rows.iter().filter(|row| !row.kept).map(|row| row.scenario.name).collect();
-    writeln!(std::io::stderr(), "\n{}\nThe table is in {} too.", table(&rows), file.display())
+    let table = table::with("", ALL, &rows);
+    writeln!(std::io::stderr(), "\n{table}\nThe table is in {} too.", file.display())
         .expect("standard error");
     assert!(broken.is_empty(), "promises were broken by {broken:?}");
+}
+
+/// Returns the file of the table of docs.
+fn recorded() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(FILE)
+}
+
+#[test]
+fn the_table_has_every_scenario_as_it_is() {
+    let present = std::fs::read_to_string(recorded()).expect("the table");
+    let missing = table::missing(&present, ALL);
+    assert!(
+        missing.is_empty(),
+        "run {missing:?} with {RECORD}=1: their rows are of other scenarios, or not there"
+    );
+    assert_eq!(table::with(&present, ALL, &[]), present, "the table was edited");
+    assert!(!present.contains("**BROKEN**"), "a promise was broken");
 }
 
 #[test]

@@ -38,6 +38,7 @@ mod readings;
 mod restarts;
 mod silences;
 mod stops;
+mod table;
 mod versions;
 
 use crm_testkit::Scratch;
