@@ -1,4 +1,4 @@
--- Null where nobody has counted yet: messages from before this column, messages in
+-- Null where the tokens are not counted yet: messages from before this column, messages in
 -- progress, and long ones for a moment after they were added.
 ALTER TABLE conversation_messages ADD COLUMN token_count integer CHECK (token_count >= 0);
 COMMENT ON COLUMN conversation_messages.token_count IS 'Tokens (o200k_base) of the text as a context quotes it; null while not counted.';

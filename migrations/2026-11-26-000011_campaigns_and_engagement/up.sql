@@ -44,14 +44,14 @@ COMMENT ON COLUMN campaigns.tenant_id IS 'The tenant.';
 COMMENT ON COLUMN campaigns.id IS 'UUID version 7, made by the service.';
 COMMENT ON COLUMN campaigns.name IS 'What the campaign is called.';
 COMMENT ON COLUMN campaigns.goal IS 'What it is for.';
-COMMENT ON COLUMN campaigns.channel IS 'How it reaches its customers; null when not said.';
+COMMENT ON COLUMN campaigns.channel IS 'How it reaches its customers; null if unspecified.';
 COMMENT ON COLUMN campaigns.audience IS 'Whom it is for, in words.';
 COMMENT ON COLUMN campaigns.status IS 'Where it stands.';
-COMMENT ON COLUMN campaigns.starts_at IS 'When it is to begin; null when not said.';
-COMMENT ON COLUMN campaigns.ends_at IS 'When it is to end; null when not said.';
+COMMENT ON COLUMN campaigns.starts_at IS 'When it is to begin; null if unspecified.';
+COMMENT ON COLUMN campaigns.ends_at IS 'When it is to end; null if unspecified.';
 COMMENT ON COLUMN campaigns.currency IS 'The ISO 4217 code of its amounts; null when it has none.';
-COMMENT ON COLUMN campaigns.budget_micros IS 'What it may cost, in millionths; null when not said.';
-COMMENT ON COLUMN campaigns.spent_micros IS 'What it has cost beside its events, in millionths; null when not said.';
+COMMENT ON COLUMN campaigns.budget_micros IS 'What it may cost, in millionths; null if unspecified.';
+COMMENT ON COLUMN campaigns.spent_micros IS 'What it has cost beside its events, in millionths; null if unspecified.';
 COMMENT ON COLUMN campaigns.created_at IS 'When the campaign was created.';
 COMMENT ON COLUMN campaigns.updated_at IS 'When the campaign last changed; assignments and events do not change it.';
 COMMENT ON COLUMN campaigns.revision IS 'Counts the changes of the campaign, from 1; the etag.';
@@ -138,8 +138,8 @@ COMMENT ON COLUMN campaign_events.customer_id IS 'The customer.';
 COMMENT ON COLUMN campaign_events.kind IS 'What happened.';
 COMMENT ON COLUMN campaign_events.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN campaign_events.has_occurred_at IS 'Whether the client said when; else it is when it was recorded.';
-COMMENT ON COLUMN campaign_events.conversation_id IS 'The conversation that it led to or happened in; null when not said.';
-COMMENT ON COLUMN campaign_events.cost_micros IS 'What it cost, in millionths of the campaign''s currency; null when not said.';
+COMMENT ON COLUMN campaign_events.conversation_id IS 'The conversation that it led to or happened in; null if unspecified.';
+COMMENT ON COLUMN campaign_events.cost_micros IS 'What it cost, in millionths of the campaign''s currency; null if unspecified.';
 COMMENT ON COLUMN campaign_events.bounce_kind IS 'Why it bounced; null when unknown, or when it did not.';
 COMMENT ON COLUMN campaign_events.detail IS 'What the sending system said.';
 COMMENT ON COLUMN campaign_events.url IS 'The link that was followed, or the page of the conversion.';
@@ -267,7 +267,7 @@ COMMENT ON TABLE purchases IS 'What customers bought.';
 COMMENT ON COLUMN purchases.tenant_id IS 'The tenant.';
 COMMENT ON COLUMN purchases.id IS 'UUID version 7, made by the service.';
 COMMENT ON COLUMN purchases.customer_id IS 'The customer.';
-COMMENT ON COLUMN purchases.order_id IS 'The order''s id in the tenant''s shop, once in a tenant; null when not said.';
+COMMENT ON COLUMN purchases.order_id IS 'The order''s id in the tenant''s shop, once in a tenant; null if unspecified.';
 COMMENT ON COLUMN purchases.payment_id IS 'The payment''s id at its provider; null when unknown.';
 COMMENT ON COLUMN purchases.currency IS 'The ISO 4217 code of its amounts.';
 COMMENT ON COLUMN purchases.amount_micros IS 'The price, in millionths.';
@@ -317,7 +317,7 @@ COMMENT ON COLUMN purchase_refunds.amount_micros IS 'What was paid back, in mill
 COMMENT ON COLUMN purchase_refunds.reason IS 'Why, in the client''s words.';
 COMMENT ON COLUMN purchase_refunds.created_at IS 'When it was recorded.';
 
--- How many customers there are, so that nobody has to count them all. Each customer
+-- How many customers there are, so that no statement has to count them all. Each customer
 -- counts in one of a few shards, so that those who change different customers seldom
 -- wait for each other.
 CREATE TABLE customer_counts (
@@ -338,7 +338,7 @@ CREATE POLICY tenant_isolation ON customer_counts TO crm_app
     WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
 GRANT SELECT, INSERT, UPDATE ON customer_counts TO crm_app;
 
-COMMENT ON TABLE customer_counts IS 'How many customers that are not deleted have a value, kept by whoever changes them.';
+COMMENT ON TABLE customer_counts IS 'How many customers that are not deleted have a value, updated by each statement that changes customers.';
 COMMENT ON COLUMN customer_counts.tenant_id IS 'The tenant.';
 COMMENT ON COLUMN customer_counts.dimension IS 'The column of customers, in capitals.';
 COMMENT ON COLUMN customer_counts.value IS 'The value in it.';

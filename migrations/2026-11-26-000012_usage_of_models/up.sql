@@ -11,7 +11,7 @@ ALTER TABLE conversation_messages
     ADD CONSTRAINT conversation_messages_sequence_key UNIQUE (tenant_id, conversation_id, sequence)
         INCLUDE (ai_model, ai_prompt_tokens, ai_completion_tokens, ai_cached_tokens, ai_response_duration_us);
 
-COMMENT ON COLUMN conversation_messages.ai_model IS 'The model that made it, empty where ai does not say; null when none did. Of ai, as all columns ai_….';
+COMMENT ON COLUMN conversation_messages.ai_model IS 'The model that made it, empty if ai does not name it; null if no model made it. Of ai, as all columns ai_….';
 COMMENT ON COLUMN conversation_messages.ai_prompt_tokens IS 'Tokens of the prompt.';
 COMMENT ON COLUMN conversation_messages.ai_completion_tokens IS 'Tokens of the answer.';
 COMMENT ON COLUMN conversation_messages.ai_cached_tokens IS 'Tokens of the prompt that came from a cache.';

@@ -1,4 +1,4 @@
--- What the events of before say. Their channel is that of the campaign now, since nobody knows another.
+-- What the events of before say. Their channel is that of the campaign now, since no other is known.
 -- The last two statements may be run again.
 ALTER TABLE campaign_events VALIDATE CONSTRAINT campaign_events_kind_check;
 ALTER TABLE campaign_events VALIDATE CONSTRAINT campaign_events_channel_check;

@@ -111,9 +111,9 @@ diesel::table! {
         occurred_at -> Timestamptz,
         /// Whether the client said when; else it is when it was recorded.
         has_occurred_at -> Bool,
-        /// The conversation that it led to or happened in; null when not said.
+        /// The conversation that it led to or happened in; null if unspecified.
         conversation_id -> Nullable<Uuid>,
-        /// What it cost, in millionths of the campaign's currency; null when not said.
+        /// What it cost, in millionths of the campaign's currency; null if unspecified.
         cost_micros -> Nullable<Int8>,
         /// Why it bounced; null when unknown, or when it did not.
         bounce_kind -> Nullable<Text>,
@@ -139,21 +139,21 @@ diesel::table! {
         name -> Text,
         /// What it is for.
         goal -> Text,
-        /// How it reaches its customers; null when not said.
+        /// How it reaches its customers; null if unspecified.
         channel -> Nullable<Text>,
         /// Whom it is for, in words.
         audience -> Text,
         /// Where it stands.
         status -> Text,
-        /// When it is to begin; null when not said.
+        /// When it is to begin; null if unspecified.
         starts_at -> Nullable<Timestamptz>,
-        /// When it is to end; null when not said.
+        /// When it is to end; null if unspecified.
         ends_at -> Nullable<Timestamptz>,
         /// The ISO 4217 code of its amounts; null when it has none.
         currency -> Nullable<Text>,
-        /// What it may cost, in millionths; null when not said.
+        /// What it may cost, in millionths; null if unspecified.
         budget_micros -> Nullable<Int8>,
-        /// What it has cost beside its events, in millionths; null when not said.
+        /// What it has cost beside its events, in millionths; null if unspecified.
         spent_micros -> Nullable<Int8>,
         /// When the campaign was created.
         created_at -> Timestamptz,
@@ -185,7 +185,7 @@ diesel::table! {
         questions -> Array<Nullable<Text>>,
         /// What the customer had against it: kind, status, evidence.
         objections -> Jsonb,
-        /// The customer's mood: score, magnitude, label, trend; null when not said.
+        /// The customer's mood: score, magnitude, label, trend; null if unspecified.
         sentiment -> Nullable<Jsonb>,
         /// The conversation in short.
         summary -> Text,
@@ -223,7 +223,7 @@ diesel::table! {
         content -> Text,
         /// The media type of the text.
         content_type -> Text,
-        /// How a model made it: provider, model, prompt_tokens, completion_tokens, cached_tokens, response_duration_us, time_to_first_token_us, finish_reason; null when none did.
+        /// How a model made it: provider, model, prompt_tokens, completion_tokens, cached_tokens, response_duration_us, time_to_first_token_us, finish_reason; null if no model made it.
         ai -> Nullable<Jsonb>,
         /// What was done for it, in order: id, name, arguments, result, status; arguments and result are text, kept to the letter.
         actions -> Jsonb,
@@ -243,7 +243,7 @@ diesel::table! {
         change -> Nullable<Int8>,
         /// Tokens (o200k_base) of the text as a context quotes it; null while not counted.
         token_count -> Nullable<Int4>,
-        /// The model that made it, empty where ai does not say; null when none did. Of ai, as all columns ai_….
+        /// The model that made it, empty if ai does not name it; null if no model made it. Of ai, as all columns ai_….
         ai_model -> Nullable<Text>,
         /// Tokens of the prompt.
         ai_prompt_tokens -> Nullable<Int8>,
@@ -267,7 +267,7 @@ diesel::table! {
         customer_id -> Uuid,
         /// Names the conversation in the client's words, one at a time of those that have not ended.
         session_id -> Text,
-        /// Where the conversation began; null when not said.
+        /// Where the conversation began; null if unspecified.
         entry_point -> Nullable<Text>,
         /// The way to the person; null when unspecified.
         contact_channel -> Nullable<Text>,
@@ -291,7 +291,7 @@ diesel::table! {
         ended_at -> Nullable<Timestamptz>,
         /// Sequence of the last message, which is also how many there are.
         last_sequence -> Int8,
-        /// When the last message was added; null when there is none.
+        /// When the last message was added; null if the conversation has no message.
         last_message_at -> Nullable<Timestamptz>,
         /// A copy of the analysis that covers most; analyses never change, so it cannot go stale.
         latest_analysis -> Nullable<Jsonb>,
@@ -299,7 +299,7 @@ diesel::table! {
         outcome -> Nullable<Text>,
         /// More about the outcome.
         outcome_notes -> Text,
-        /// Why somebody else took over; null when nobody did.
+        /// Why a person or another agent took over; null if the conversation was not handed off.
         handoff_reason -> Nullable<Text>,
         /// Whether something is left to do.
         follow_up_needed -> Bool,
@@ -351,7 +351,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    /// How many customers that are not deleted have a value, kept by whoever changes them.
+    /// How many customers that are not deleted have a value, updated by each statement that changes customers.
     customer_counts (tenant_id, dimension, value, shard) {
         /// The tenant.
         tenant_id -> Uuid,
@@ -441,7 +441,7 @@ diesel::table! {
         source_message_id -> Nullable<Uuid>,
         /// Whether it may be used.
         status -> Text,
-        /// Whether somebody checked it.
+        /// Whether the answer was verified, and how.
         verification -> Text,
         /// Who checked it.
         verified_by -> Text,
@@ -556,17 +556,17 @@ diesel::table! {
         faq_id -> Uuid,
         /// What was observed.
         kind -> Text,
-        /// The question as it was asked; empty when not said.
+        /// The question as it was asked; empty if unspecified.
         question -> Text,
         /// The answer that was given; empty when there was none.
         answer -> Text,
         /// How the answer stood to the FAQ's at that moment; null without an answer.
         agreement -> Nullable<Text>,
-        /// The conversation; null when not said.
+        /// The conversation; null if unspecified.
         conversation_id -> Nullable<Uuid>,
-        /// The message; null when not said.
+        /// The message; null if unspecified.
         message_id -> Nullable<Uuid>,
-        /// How sure the observer is, 0 to 1; null when not said.
+        /// How sure the observer is, 0 to 1; null if unspecified.
         confidence -> Nullable<Float8>,
         /// Who observed it, in the client's words.
         observed_by -> Text,
@@ -698,7 +698,7 @@ diesel::table! {
         customer_id -> Uuid,
         /// The question.
         question -> Text,
-        /// The field of the customer that the answer fills, e.g. business_context.goals; empty when none.
+        /// The field of the customer that the answer fills, e.g. business_context.goals; empty if it fills no field.
         target_field -> Text,
         /// What the answer is for.
         purpose -> Text,
@@ -782,7 +782,7 @@ diesel::table! {
         id -> Uuid,
         /// The customer.
         customer_id -> Uuid,
-        /// The order's id in the tenant's shop, once in a tenant; null when not said.
+        /// The order's id in the tenant's shop, once in a tenant; null if unspecified.
         order_id -> Nullable<Text>,
         /// The payment's id at its provider; null when unknown.
         payment_id -> Nullable<Text>,

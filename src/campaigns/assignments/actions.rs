@@ -52,7 +52,7 @@ async fn list_found(tx: &TenantTx, filter: Option<&customers::store::Filter>) ->
         return Err(Error::invalid(
             "filter",
             "max_customers",
-            format!("finds more than {MAX_CUSTOMERS} customers; say more of whom you want"),
+            format!("finds more than {MAX_CUSTOMERS} customers; set more fields of the filter"),
         ));
     }
     Ok(ids)
