@@ -5,14 +5,15 @@
 //! answered in their order, once they are decided. The number of unanswered requests is limited. At the limit
 //! nothing is read, and HTTP/2 holds the client back.
 
+mod text;
+
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::rules::{self, Change, Effect, Outcome, Placed, Write, length};
+use super::rules::{self, Change, Effect, Outcome, Write};
 use super::wire;
 use crate::contract::validate::{Violation, validate};
 use crate::conversations::feed::{Mark, Text as Shown};
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::pb::add_message_request::Command;
 use crate::pb::{self, AddMessageRequest, AddMessageResponse, ErrorReason, MessageStatus};
 use crate::rpc;
+use text::{Buffer, Held, Text};
 
 /// The limit of requests of one stream that were read and not answered: enough to keep a batch full while the
 /// one before commits.
@@ -27,19 +29,6 @@ pub(crate) const WINDOW: usize = 256;
 
 /// The limit of bytes of those requests: some messages of full size, or a whole window of ordinary ones.
 const WINDOW_BYTES: usize = 4 << 20;
-
-/// The number of buffered deltas at which a text is stored.
-const FLUSH_DELTAS: usize = 32;
-
-/// The number of buffered bytes at which a text is stored.
-const FLUSH_BYTES: usize = 4 << 10;
-
-/// A text is stored if nothing came for this long: the burst is over, and the client may wait for the ack.
-const FLUSH_QUIET: Duration = Duration::from_millis(40);
-
-/// A text is stored after this long in any case. A model that writes 50 tokens a second fills a row with a
-/// dozen of them. If the process is lost, the producer has to send this much again.
-const FLUSH_AFTER: Duration = Duration::from_millis(250);
 
 /// The limit of messages that a stream tracks. The text of messages beyond it is shown to watchers only when it
 /// is stored.
@@ -110,124 +99,6 @@ enum Kind {
     Extend(u32),
     Close,
     Other,
-}
-
-/// The text of a message in progress, as this stream writes it.
-#[derive(Debug)]
-struct Text {
-    /// The id under which the stream holds the message. It is the stream's own id, or another one since a
-    /// restart. So nothing of the new text is stored if the restart was lost.
-    holder: Uuid,
-    /// The number of starts that are not decided. Until they are, the end of the text is unknown.
-    starts: usize,
-    /// The message, once this stream may write it.
-    message: Option<Held>,
-    /// The end of the text that this stream has sent; `None` before the first text, and after some was lost.
-    end: Option<i64>,
-    /// The number of bytes of it that are known to be stored.
-    durable: i64,
-    /// The text that watchers were shown; `None` after some was lost.
-    shown: Option<Seen>,
-    /// The text that is not stored.
-    buffer: Buffer,
-    /// How often the client was sent back to an earlier point.
-    rewinds: u32,
-}
-
-/// A message that this stream may write.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    id: Uuid,
-    sequence: i64,
-    /// The number of the change that put it in progress; 0 if it is in progress since it was added.
-    since: i64,
-}
-
-/// Text that watchers were shown.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    /// The message as it was then. Text from before a restart says nothing about the text after it, even if the
-    /// outcome of the restart was never known.
-    message: Held,
-    holder: Uuid,
-    end: i64,
-}
-
-/// Pieces that are stored together.
-#[derive(Debug, Default)]
-struct Buffer {
-    offset: i64,
-    text: String,
-    deltas: usize,
-    bytes: usize,
-    since: Option<(Instant, Instant)>,
-    /// Whether it begins with text that was sent before. The text after it is not shown until it is known that
-    /// it continues the same text.
-    again: bool,
-}
-
-impl Buffer {
-    /// Adds a piece that begins within the text or directly after it. Returns false if the piece differs from
-    /// the text where they overlap, or if it begins elsewhere.
-    fn join(&mut self, offset: i64, piece: &str) -> bool {
-        let at = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
-        let Some(known) = at.and_then(|at| self.text.as_bytes().get(at..)) else { return false };
-        if known.starts_with(piece.as_bytes()) {
-            return true;
-        }
-        let fresh = piece.as_bytes().starts_with(known).then(|| piece.get(known.len()..)).flatten();
-        fresh.is_some_and(|fresh| {
-            self.text.push_str(fresh);
-            true
-        })
-    }
-
-    fn end(&self) -> i64 {
-        self.offset.saturating_add(length(&self.text))
-    }
-
-    /// Returns when it must be stored.
-    fn due(&self) -> Option<Instant> {
-        let (first, last) = self.since?;
-        Some((last + FLUSH_QUIET).min(first + FLUSH_AFTER))
-    }
-
-    fn is_full(&self) -> bool {
-        self.deltas >= FLUSH_DELTAS || self.text.len() >= FLUSH_BYTES
-    }
-}
-
-impl Held {
-    fn of(placed: &Placed) -> Self {
-        Self { id: placed.id, sequence: placed.sequence, since: placed.since }
-    }
-}
-
-impl Text {
-    fn new(holder: Uuid) -> Self {
-        Self {
-            holder,
-            starts: 0,
-            message: None,
-            end: None,
-            durable: 0,
-            shown: None,
-            buffer: Buffer::default(),
-            rewinds: 0,
-        }
-    }
-
-    /// Notes that watchers were told of the stored text, beyond what they had seen of it.
-    fn see(&mut self, placed: &Placed, seen: Option<Seen>) {
-        let message = Held::of(placed);
-        let seen = seen.filter(|seen| seen.message.since == message.since).map_or(0, |seen| seen.end);
-        self.shown = Some(Seen { message, holder: self.holder, end: seen.max(placed.durable_offset) });
-    }
-
-    /// Returns the end of the text that this stream knows.
-    fn end(&self) -> Option<i64> {
-        self.end.map(|end| end.max(self.durable))
-    }
 }
 
 impl Session {
@@ -436,7 +307,7 @@ impl Session {
         buffer.bytes += bytes;
         buffer.since = Some((buffer.since.map_or(at, |(first, _)| first), at));
         let due = buffer.due();
-        show(conversation_id, text, steps);
+        steps.extend(text.show().map(|shown| Step::Show(conversation_id, shown)));
         if text.starts == 0 && text.buffer.is_full() {
             self.flush(&key, steps);
         } else {
@@ -470,7 +341,7 @@ impl Session {
                 text.durable = placed.durable_offset;
                 text.end = text.end.or(Some(placed.durable_offset));
                 text.buffer.again |= text.buffer.offset < placed.durable_offset;
-                show(key.0, text, steps);
+                steps.extend(text.show().map(|shown| Step::Show(key.0, shown)));
             }
             _ => text.message = None,
         }
@@ -490,7 +361,7 @@ impl Session {
                 if current {
                     // Watchers were told how much is stored, and read the text that they were not shown.
                     text.see(placed, text.shown);
-                    show(key.0, text, steps);
+                    steps.extend(text.show().map(|shown| Step::Show(key.0, shown)));
                 }
                 return;
             }
@@ -560,28 +431,6 @@ impl Session {
             self.texts.retain(|_, text| text.buffer.deltas > 0 || text.starts > 0);
         }
     }
-}
-
-/// Shows the text that watchers have not seen, if it follows directly on the text that they have.
-fn show(conversation_id: Uuid, text: &mut Text, steps: &mut Vec<Step>) {
-    let (Some(Held { id, sequence, since }), Some(seen)) = (text.message, text.shown) else { return };
-    if seen.message.since != since {
-        return;
-    }
-    let offset = seen.end;
-    let known = offset.checked_sub(text.buffer.offset).and_then(|known| usize::try_from(known).ok());
-    let fresh = known.filter(|_| !text.buffer.again).and_then(|known| text.buffer.text.get(known..));
-    let Some(fresh) = fresh.filter(|fresh| !fresh.is_empty()) else { return };
-    let shown = Shown {
-        message_id: id,
-        sequence,
-        offset,
-        text: Arc::from(fresh),
-        since: Some(since),
-        holder: Some(text.holder),
-    };
-    steps.push(Step::Show(conversation_id, shown));
-    text.shown = Some(Seen { end: text.buffer.end(), ..seen });
 }
 
 fn key_of(request: &AddMessageRequest) -> String {

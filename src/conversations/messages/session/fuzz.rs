@@ -3,9 +3,12 @@
 #![expect(clippy::panic, reason = "a broken promise is what is looked for")]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
+use super::text::FLUSH_BYTES;
 use super::*;
 use crate::conversations::messages::model::Tables;
+use crate::conversations::messages::rules::length;
 use crate::numbers;
 use crate::pb::add_message_response::Result as Answer;
 use crate::pb::{Message, MessageAbort, MessageDelta, MessageFinish, MessageStart};

@@ -2,10 +2,14 @@
 
 mod client;
 
+use std::time::Duration;
+
 use tonic_types::StatusExt;
 
+use super::text::{FLUSH_AFTER, FLUSH_QUIET};
 use super::*;
 use crate::conversations::messages::model::Tables;
+use crate::conversations::messages::rules::length;
 use crate::pb::add_message_response::Result as Answer;
 
 /// The conversations of these tests.
