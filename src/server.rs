@@ -202,7 +202,8 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
     let pool =
         |target: &Target| Db::new(target, config.pool_limits()).map_err(|error| failed(error.to_string()));
     let mut db = pool(&target)?;
-    if !db::order::is_kept(&db).await.map_err(|error| failed(error.to_string()))? {
+    // On the heap: it is larger than all else that the start waits for.
+    if !Box::pin(db::order::is_kept(&db)).await.map_err(|error| failed(error.to_string()))? {
         return Err(ServeError::Order);
     }
     let mut looks = None;

@@ -9,27 +9,27 @@
 //! to its own. A transaction whose answer was missed before its COMMIT had no effect; after that its outcome is
 //! unknown.
 
+mod batch;
 mod plans;
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+pub(super) use batch::Need;
+pub use batch::{BatchTx, Statements, one_flight};
+
+use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join, try_join, try_join_all};
+use futures_util::future::{BoxFuture, join};
 use tonic::Code;
 
+use super::Db;
 use super::pool::{Connection, Lent};
 use super::wire::{Limit, Missed};
-use super::{Db, Whose};
 use crate::error::{Error, Result};
 use crate::identity::{Caller, TenantId};
-use crate::metrics::{Flight, Metrics};
-use crate::traces::Trace;
 
 /// How often a transaction is run in total if others keep it from finishing. A deadlock has a winner each time, so
 /// three attempts are enough in nearly every case. More would hide a bug of this service.
@@ -37,10 +37,6 @@ const ATTEMPTS: u32 = 3;
 
 /// The longest pause before another attempt: several times the length of a transaction.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
-
-/// A batch may take this fraction of a transaction's limit. The work behind it waits for the batch, and may then wait
-/// as long again for a lock that the batch left in a stopped Postgres process.
-const BATCH_SHARE: u32 = 2;
 
 /// How long a COMMIT may take. Postgres's own limits do not end a COMMIT that waits for a lost standby.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -164,239 +160,6 @@ impl TenantTx {
     }
 }
 
-/// A transaction that serves several tenants, one after the other, in two flights: one begins it, and one commits it.
-///
-/// Its connection has run every statement of the batch before. An unknown statement is prepared before it is sent, so
-/// that later ones overtake it, COMMIT among them.
-pub struct BatchTx {
-    connection: Arc<Lent>,
-    begin: String,
-    /// Until when each flight must be answered.
-    limit: Limit,
-    /// The tenant that was set last.
-    named: Mutex<TenantId>,
-    /// Whether the connection has prepared the statements.
-    in_flight: bool,
-    /// Where the flights are measured.
-    metrics: Metrics,
-    /// Where the flights are traced.
-    trace: Trace,
-}
-
-/// The connection that a batch needs.
-pub(super) struct Need {
-    pub(super) access: Access,
-    pub(super) whose: Whose,
-    /// How long the callers of the batch have waited already.
-    pub(super) waited: Duration,
-}
-
-/// All statements of a kind of batch, by the name under which a connection knows that it has prepared them.
-#[derive(Debug, Clone, Copy)]
-pub struct Statements<F> {
-    /// The name.
-    pub name: &'static str,
-    /// Runs each of the statements once, on no rows.
-    pub run: F,
-}
-
-impl BatchTx {
-    /// Opens a connection that has prepared the named statements; the transaction has not begun. It begins as the
-    /// caller's tenant.
-    pub(super) async fn open<F>(
-        db: &Db,
-        caller: &Caller,
-        need: Need,
-        deadline: Deadline,
-        statements: Statements<F>,
-    ) -> Result<Self>
-    where
-        F: for<'t> Work<&'t TenantTx, Result<()>>,
-    {
-        let Need { access, whose, waited } = need;
-        let Statements { name, run } = statements;
-        let connection = Arc::new(db.connection(whose.tenant(caller), access, waited, caller.trace()).await?);
-        let deadline = deadline.at_most(db.transaction_limit / BATCH_SHARE);
-        let remaining = deadline.remaining().ok_or(Error::DeadlineExceeded)?;
-        let knows = connection.knows(name);
-        let replan = if connection.outgrows_plans() || !knows { NEW_PLANS } else { "" };
-        let tenant = caller.tenant();
-        let begin = format!(
-            "{}; {}; {}{replan}",
-            begin_sql(access, remaining),
-            tenant_sql(tenant),
-            connection.generic_plans()
-        );
-        let limit = Limit::kept_by_postgres(deadline);
-        let (named, metrics, trace) = (Mutex::new(tenant), db.metrics.clone(), caller.trace().clone());
-        let mut tx = Self { connection, begin, limit, named, in_flight: false, metrics, trace };
-        if !knows {
-            tx.begin(tx.as_tenant(caller, run)).await?;
-            rollback(&tx.connection).await;
-            tx.connection.learn(name);
-        }
-        tx.in_flight = true;
-        Ok(tx)
-    }
-
-    /// Begins, and runs the first flight.
-    ///
-    /// # Errors
-    ///
-    /// What the flight returned.
-    pub async fn begin<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        self.connection.set_open(true);
-        let wire = self.connection.wire();
-        let flight =
-            async { tokio::task::unconstrained(join(self.connection.run(&self.begin), flight)).await };
-        let answer = self.measured(Flight::Begin, wire.answer(self.limit, flight), error_of_begun).await;
-        let (begun, outcome) = answer?;
-        self.connection.judge(&outcome);
-        begun?;
-        outcome
-    }
-
-    /// Runs one more flight between the first and the last.
-    ///
-    /// # Errors
-    ///
-    /// What the flight returned.
-    pub async fn flight<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        let flight = self.connection.wire().answer(self.limit, flight);
-        let error = |answer: &Answer<Result<R>>| error_of(answer, |outcome| outcome.as_ref().err());
-        let outcome = self.measured(Flight::More, flight, error).await?;
-        self.connection.judge(&outcome);
-        outcome
-    }
-
-    async fn measured<R>(
-        &self,
-        which: Flight,
-        flight: impl Future<Output = R>,
-        error: impl FnOnce(&R) -> Option<Code>,
-    ) -> R {
-        let name = match which {
-            Flight::Begin => "postgresql begin",
-            Flight::More => "postgresql more",
-            Flight::Commit => "postgresql commit",
-        };
-        let began = Instant::now();
-        let answer = self.trace.flight(name, flight, error).await;
-        self.metrics.flights[which].observe(began.elapsed().as_secs_f64());
-        answer
-    }
-
-    /// Runs `work` as the caller's tenant. The statements of several such calls in one flight arrive in its order,
-    /// each with its tenant.
-    ///
-    /// # Errors
-    ///
-    /// What `work` returned. After an error nothing of the batch can be committed.
-    pub async fn as_tenant<R, F>(&self, caller: &Caller, work: F) -> Result<R>
-    where
-        F: for<'t> Work<&'t TenantTx, Result<R>>,
-        R: Send,
-    {
-        let tx = TenantTx {
-            connection: Arc::clone(&self.connection),
-            tenant: caller.tenant(),
-            in_flight: self.in_flight,
-        };
-        let named = {
-            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *named, tx.tenant) == tx.tenant
-        };
-        if named {
-            return work(&tx).await;
-        }
-        let sql = tenant_sql(tx.tenant);
-        let named = async {
-            let mut connection = tx.connection();
-            connection.batch_execute(&sql).await.map_err(Error::from)
-        };
-        // A statement that cannot even be sent ends this at once, and nothing after it is sent.
-        try_join(named, work(&tx)).await.map(|((), outcome)| outcome)
-    }
-
-    /// Runs the last flight and commits in it. If a statement fails, Postgres rolls everything back.
-    ///
-    /// # Errors
-    ///
-    /// What the flight returned; UNAVAILABLE if it is unknown whether the transaction was committed.
-    pub async fn commit<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        let last = async {
-            let mut flight = pin!(flight);
-            let sent = poll_fn(|context| Poll::Ready(flight.as_mut().poll(context)));
-            match tokio::task::unconstrained(sent).await {
-                Poll::Ready(outcome) => Last::Known(outcome),
-                Poll::Pending => {
-                    let (committed, outcome) = join(send_commit(&self.connection, None), flight).await;
-                    Last::Sent(committed, outcome)
-                }
-            }
-        };
-        let last = self.connection.commits().watch(last);
-        let last = self.connection.wire().answer(Limit::after(COMMIT_TIMEOUT), last);
-        let error = |answer: &Answer<Last<R>>| error_of(answer, Last::error);
-        match self.measured(Flight::Commit, last, error).await? {
-            Last::Known(Ok(nothing_to_do)) => commit(&self.connection, None).await.map(|()| nothing_to_do),
-            Last::Known(Err(error)) => {
-                rollback(&self.connection).await;
-                Err(error)
-            }
-            Last::Sent(committed, outcome) => {
-                self.connection.judge(&outcome);
-                match (committed, outcome) {
-                    (Ok(()), outcome) => outcome,
-                    // The statement's own error is more specific.
-                    (Err(_), Err(error)) if error.of_all().is_none() || error.is_of_part() => Err(error),
-                    (Err(error), _) => Err(error),
-                }
-            }
-        }
-    }
-
-    /// Begins, runs the only flight, and ends, all in one.
-    ///
-    /// # Errors
-    ///
-    /// What the flight returned.
-    pub async fn read<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        let flight = async {
-            let mut flight = pin!(flight);
-            let sent = poll_fn(|context| Poll::Ready(flight.as_mut().poll(context))).await;
-            end_read(&self.connection);
-            match sent {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => flight.await,
-            }
-        };
-        self.begin(flight).await
-    }
-
-    /// Rolls everything back.
-    pub async fn rollback(&self) {
-        rollback(&self.connection).await;
-    }
-}
-
-/// How far the last flight of a batch came.
-enum Last<R> {
-    /// The flight ended at once, and COMMIT was not sent.
-    Known(Result<R>),
-    /// COMMIT was sent with the flight: the outcome of each.
-    Sent(Result<()>, Result<R>),
-}
-
-impl<R> Last<R> {
-    fn error(&self) -> Option<&Error> {
-        match self {
-            Self::Known(outcome) => outcome.as_ref().err(),
-            Self::Sent(committed, outcome) => outcome.as_ref().err().or(committed.as_ref().err()),
-        }
-    }
-}
-
 /// The answer to a flight, unless it was missed.
 type Answer<R> = std::result::Result<R, Missed>;
 
@@ -411,20 +174,6 @@ fn error_of_begun<R>(answer: &Answer<(QueryResult<()>, Result<R>)>) -> Option<Co
         Ok((Ok(()), outcome)) => outcome.as_ref().err().map(Error::code),
         Ok((Err(_), _)) | Err(_) => Some(Code::Unavailable),
     }
-}
-
-/// Runs futures that each send when first polled, in this order. tokio would make a busy task pause between them, and
-/// then later statements would overtake one that has to wait. So the task runs unconstrained. If one fails at once,
-/// those after it are not sent.
-///
-/// # Errors
-///
-/// What the first future that failed returned.
-pub async fn one_flight<T, F>(flight: impl IntoIterator<Item = F>) -> Result<Vec<T>>
-where
-    F: Future<Output = Result<T>>,
-{
-    tokio::task::unconstrained(try_join_all(flight)).await
 }
 
 /// Runs `work` in a transaction, and again if it lost against another transaction.
