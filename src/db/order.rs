@@ -52,7 +52,8 @@ where
             wait().await;
             Ok(named_tenant(tx).await? == Some(tx.tenant().to_string()))
         };
-        try_join(tx.as_tenant(one, named), tx.as_tenant(other, named))
+        // On the heap, as it is moved through several layers.
+        Box::pin(try_join(tx.as_tenant(one, named), tx.as_tenant(other, named)))
     };
     let first = tx.begin(flight()).await?;
     let last = tx.commit(flight()).await?;
