@@ -31,7 +31,7 @@ pub struct AuthConfig {
     #[arg(long, env = "CRM_JWT_AUDIENCE", value_name = "NAME")]
     pub jwt_audience: Option<String>,
 
-    /// Signatures that are accepted. HS256 must be the only one: both sides would have to know its secret.
+    /// Signature algorithms that are accepted. HS256 must stand alone: a public key must never pass for its secret.
     #[arg(
         long,
         env = "CRM_JWT_ALGORITHMS",
@@ -45,8 +45,8 @@ pub struct AuthConfig {
     #[arg(long, env = "CRM_JWT_JWKS_FILE", value_name = "FILE")]
     pub jwt_jwks_file: Option<PathBuf>,
 
-    /// URL of such a set: https, or http on a loopback address. Read again every five minutes, and when a token names
-    /// an unknown key.
+    /// URL of a JSON Web Key Set: https, or http on a loopback address. Read again every five minutes, and when a
+    /// token names an unknown key.
     #[arg(long, env = "CRM_JWT_JWKS_URL", value_name = "URL")]
     pub jwt_jwks_url: Option<String>,
 
@@ -95,7 +95,7 @@ pub enum Mode {
     ApiKey,
 }
 
-/// The signatures of tokens, one for each kind of key: so the kind of a key determines its signature.
+/// The signature algorithms of tokens. There is one for each kind of key, so a key's kind determines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Signature {
     /// RSA, PKCS #1 v1.5, SHA-256.
@@ -124,7 +124,7 @@ impl Signature {
     }
 }
 
-/// The other settings that decide whether callers may be trusted.
+/// The settings of other modules that [`AuthConfig::check`] depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings {
     /// The address on which the service listens.
@@ -200,7 +200,7 @@ impl AuthConfig {
         Ok(())
     }
 
-    /// A setting of a mode that is off is a mistake, often a forgotten --auth.
+    /// Refuses a setting of a mode that is off. Usually the operator forgot to name the mode in --auth.
     fn check_strays(&self) -> Check {
         let strays = [
             (Mode::Jwt, "--jwt-issuer", self.jwt_issuer.is_some()),

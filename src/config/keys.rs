@@ -53,7 +53,7 @@ pub struct CreateKey {
     #[arg(long, value_name = "TIME", default_value = "90d", value_parser = lifetime)]
     pub expires_in: Duration,
 
-    /// Valid until it is revoked.
+    /// The key never expires: it is valid until it is revoked.
     #[arg(long, conflicts_with = "expires_in")]
     pub never_expires: bool,
 

@@ -11,6 +11,8 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Integer, Untyped};
 
+use crate::numbers;
+
 /// The bytes of a unit. Every row counts as at least one unit.
 const UNIT: usize = 1 << 10;
 
@@ -47,7 +49,7 @@ pub fn fitted<Q>(rows: Q, bytes: usize) -> Fitted<Q, WholeRow> {
 /// As [`fitted`], with another size, for queries in which [`WholeRow`] would take too long.
 pub fn fitted_by<S: Size, Q>(rows: Q, bytes: usize) -> Fitted<Q, S> {
     // One unit more, so that a row after those that fill all of it is noticed.
-    let units = i64::try_from(bytes / UNIT).unwrap_or(i64::MAX).saturating_add(1);
+    let units = numbers::count(bytes / UNIT) + 1;
     Fitted { rows, units, size: PhantomData }
 }
 

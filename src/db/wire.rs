@@ -5,7 +5,7 @@
 //! [`Wire::ask`], the only ways to the connection. If an answer does not come in time, the wire is given up: nothing
 //! more is sent on it, and the pool drops it.
 //!
-//! What one wire learns holds for the others. A probe without an answer casts doubt on all wires of the process that
+//! A missed probe on one wire warns the others. It casts doubt on all wires of the process that
 //! have been silent since it was sent (see [`Pulse`]). Idle wires in doubt are not used again, and the answers
 //! awaited on the others have little time left. So a stopped Postgres costs one wait, and not one per connection.
 //! Other missed answers cast no doubt, because a transaction may be long.
@@ -24,8 +24,7 @@ use tokio::time::Instant;
 use super::Deadline;
 use crate::error::Error;
 
-/// How much later than its own limit Postgres may report that it kept the limit: time for the answer's way, and for a
-/// busy machine.
+/// How long after its own limit an error of Postgres may arrive: time for the network, and for a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// How long an answer may still take on a wire in doubt. A database that paused for a moment, as when its machine is
@@ -79,14 +78,15 @@ impl Limit {
     }
 }
 
-/// What all wires of a process to one database know together: since when Postgres is in doubt.
+/// What all wires of a process to one database share: since when Postgres is in doubt.
 #[derive(Clone)]
 pub struct Pulse(Arc<Shared>);
 
 struct Shared {
     /// The moment from which times are counted.
     began: Instant,
-    /// Wires that have been silent since then, in microseconds, are in doubt; 0 before any doubt.
+    /// When the latest missed probe was sent, in microseconds after `began`; 0 if none was missed. A wire without an
+    /// answer since then is in doubt.
     doubt: watch::Sender<u64>,
     /// How many answers are awaited on wires in doubt.
     doubtful: AtomicUsize,
@@ -112,8 +112,8 @@ impl Pulse {
         Self(Arc::new(Shared { began, doubt, doubtful: AtomicUsize::new(0), grace }))
     }
 
-    /// Whether answers are awaited on wires in doubt. Then the service does not serve as it should, although a new
-    /// connection may work.
+    /// Whether calls wait for answers on wires in doubt. Then the service is degraded, even if a new connection
+    /// would work.
     pub fn is_doubtful(&self) -> bool {
         self.0.doubtful.load(Ordering::Relaxed) > 0
     }
@@ -141,7 +141,7 @@ pub struct Wire<C = AsyncPgConnection> {
 
 struct State {
     pulse: Pulse,
-    /// When the last answer came.
+    /// When the last answer came, by the clock of the pulse.
     answered: AtomicU64,
     given_up: AtomicBool,
     /// How many answers are awaited.
@@ -207,7 +207,7 @@ impl<C> Wire<C> {
         say(&self.connection)
     }
 
-    /// Whether nothing may be asked any more: an answer was missed here, or is likely to be missed.
+    /// Whether the wire must not be used any more: it missed an answer, or it is in doubt.
     pub fn is_given_up(&self) -> bool {
         self.state.given_up.load(Ordering::Relaxed) || self.state.is_in_doubt(*self.state.doubt().borrow())
     }
@@ -242,7 +242,7 @@ impl State {
         }
     }
 
-    /// Ends at the limit, or soon after the wire got into doubt.
+    /// Resolves at the limit, or when the wire has been in doubt for the grace period.
     async fn overdue(&self, limit: Instant) {
         let in_doubt = async {
             let mut doubt = self.doubt();

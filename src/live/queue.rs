@@ -91,6 +91,7 @@ impl<T> Queue<T> {
         while let Some(tenant) = passed_over.pop_back() {
             self.turns.push_front(tenant);
         }
+        // The other items of these topics cannot be taken before the topics are released.
         for topic in &batch.topics {
             if let Some(line) = self.lines.get(topic) {
                 self.ready -= line.items.len();
@@ -245,7 +246,8 @@ mod tests {
             let mut held: Vec<Topic> = Vec::new();
             let end = [Step::Take(usize::MAX, usize::MAX)];
             let mut check = |batch: Batch<(Topic, usize)>, held: &mut Vec<Topic>| {
-                for topic in &batch.topics {
+                // The other items of these topics cannot be taken before the topics are released.
+        for topic in &batch.topics {
                     assert!(!held.contains(topic));
                     held.push(*topic);
                 }

@@ -17,7 +17,7 @@
 //!     Err(status) => {
 //!         let failure = Failure::of(&status);
 //!         match failure.reason() {
-//!             Some(pb::ErrorReason::CustomerNotFound) => println!("nobody has this slug"),
+//!             Some(pb::ErrorReason::CustomerNotFound) => println!("no customer has this slug"),
 //!             _ => return Err(failure.into()),
 //!         }
 //!     }

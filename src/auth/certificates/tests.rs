@@ -57,7 +57,7 @@ fn a_certificate_grants_what_the_file_says_of_its_name() {
 }
 
 #[test]
-fn a_certificate_of_nobody_is_invalid_and_one_past_its_end_expired() {
+fn an_unknown_certificate_is_invalid_and_an_old_one_is_expired() {
     let file = file(&one("agent.internal", r#""read""#));
     let certificates = Certificates::open(file.path()).expect("a good file");
     for stranger in
@@ -72,7 +72,7 @@ fn a_certificate_of_nobody_is_invalid_and_one_past_its_end_expired() {
 }
 
 #[test]
-fn a_name_that_leaves_the_file_or_is_granted_otherwise_is_taken_back_and_the_others_stay() {
+fn a_name_whose_grant_changes_is_revoked_and_the_others_stay() {
     let both = |kept: &str, changed: &str| {
         format!(
             r#"{{"kept.internal": {{"tenants": ["*"], "scopes": ["{kept}"]}},
@@ -96,7 +96,7 @@ fn a_name_that_leaves_the_file_or_is_granted_otherwise_is_taken_back_and_the_oth
 }
 
 #[test]
-fn who_a_certificate_is_follows_the_file_also_when_its_former_name_stays() {
+fn the_principal_of_a_certificate_follows_the_file_even_if_its_old_name_stays() {
     let later = r#""second.internal": {"tenants": ["*"], "scopes": ["read"]}"#;
     let file = file(&format!("{{{later}}}"));
     let certificates = Certificates::open(file.path()).expect("a good file");
@@ -106,7 +106,7 @@ fn who_a_certificate_is_follows_the_file_also_when_its_former_name_stays() {
     let first = r#""first.internal": {"tenants": ["*"], "scopes": ["write"]}"#;
     std::fs::write(file.path(), format!("{{{first}, {later}}}")).expect("written");
     certificates.reload().expect("a good file");
-    assert_eq!([name(), name()], ["cert:first.internal"; 2], "whom its first names are");
+    assert_eq!([name(), name()], ["cert:first.internal"; 2], "the first of its names that the file has");
 }
 
 #[test]

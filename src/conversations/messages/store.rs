@@ -22,6 +22,7 @@ use crate::db::shown::{shown, shown_or};
 use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::Result;
+use crate::numbers;
 use crate::pb::{ActionStatus, MessageRole, MessageStatus};
 
 diesel::define_sql_function! {
@@ -269,7 +270,7 @@ pub(crate) async fn list_by_id(
         .filter(dsl::conversation_id.eq(conversation_id))
         .filter(dsl::id.eq_any(ids.to_vec()))
         .order(dsl::sequence.desc())
-        .limit(i64::try_from(ids.len()).unwrap_or(i64::MAX))
+        .limit(numbers::count(ids.len()))
         .select(Numbered::as_select());
     Ok(Rows::of(fitted_by::<MessageSize, _>(messages, bytes).load(&mut tx.connection()).await?).rows)
 }

@@ -14,6 +14,7 @@ use crate::db::schema::conversations;
 use crate::db::statement::statement;
 use crate::db::words::Text;
 use crate::error::Result;
+use crate::numbers;
 use crate::pb::{ConversationOutcome, EntryPoint, Modality};
 
 /// The columns of a conversation that a context uses.
@@ -123,7 +124,7 @@ pub(crate) async fn list_briefs(
             _ => briefs.named = Some(brief),
         }
     }
-    let newest = i64::try_from(briefs.newest.len()).unwrap_or(i64::MAX);
+    let newest = numbers::count(briefs.newest.len());
     briefs.older = all.saturating_sub(newest).min(limits.older);
     // A union has no order.
     briefs.newest.sort_by_key(|brief| std::cmp::Reverse((brief.started_at, brief.id)));

@@ -17,6 +17,7 @@ use crate::db::TenantTx;
 use crate::db::statement::{Joined, Number, Sql, fragment, joined, statement};
 use crate::db::words::Text;
 use crate::error::Result;
+use crate::numbers;
 use crate::pb::{
     CampaignEventKind, ConversationEnvironment, EntryPoint, FunnelGrouping, FunnelStep, InterestKind,
 };
@@ -39,7 +40,7 @@ pub(super) struct Reached {
 /// Returns how many customers reached each step, for the groups with the most entries.
 pub(super) async fn list_reached(tx: &TenantTx, params: &Params) -> Result<Vec<Reached>> {
     let Some((entry, later)) = params.steps.split_first() else { return Ok(Vec::new()) };
-    let places = 1..=i64::try_from(later.len()).unwrap_or(i64::MAX);
+    let places = 1..=numbers::count(later.len());
     let list = ListReached {
         entry_events: Events::new(tx, 0, *entry, params.window),
         group: Sql(match params.grouping {

@@ -16,8 +16,8 @@ use crate::pb::ErrorReason;
 use crate::rpc::Page;
 use crate::{campaigns, conversations, customers};
 
-/// The number of comparisons of events with the stored ones. A second one is needed if another call recorded
-/// some of them between the comparison and the insert. Stored events stay, so it is the last.
+/// How often events are compared with the stored ones. After the first insert every event is stored, by this
+/// call or by another. So the second comparison finds all of them.
 const LOOKS: u32 = 2;
 
 /// The result for a recorded event.
@@ -28,8 +28,8 @@ pub(crate) struct Recorded {
     pub(crate) deduplicated: bool,
 }
 
-/// Records the valid events, and returns the result of each. Recorded events set the outcomes of their
-/// conversations.
+/// Records the valid events. Returns a result for every event, valid or not. Recorded events set the outcomes
+/// of their conversations.
 pub(crate) async fn record(
     tx: &TenantTx,
     checked: Vec<Result<InterestEvent>>,
@@ -54,9 +54,9 @@ async fn add(tx: &TenantTx, events: &[&InterestEvent]) -> Result<Vec<Result<Reco
         let (results, new) = judge(events, known, &around);
         let count = new.len();
         let inserted = if new.is_empty() { Vec::new() } else { append::insert(tx, new).await? };
-        let all = inserted.len() == count;
+        let all_inserted = inserted.len() == count;
         added.extend(inserted);
-        if all {
+        if all_inserted {
             conclude(tx, events, &added).await?;
             return Ok(results);
         }
@@ -110,7 +110,7 @@ fn judge(
     (results.collect(), new)
 }
 
-/// Sets the outcomes of the conversations of recorded events. Of several outcomes, the last one holds.
+/// Sets the outcomes of the conversations of recorded events. If a conversation gets several outcomes, the last one counts.
 async fn conclude(tx: &TenantTx, events: &[&InterestEvent], added: &HashSet<Uuid>) -> Result<()> {
     let added = events.iter().filter(|event| added.contains(&event.id));
     let outcomes: BTreeMap<_, _> =
@@ -130,7 +130,7 @@ pub(crate) async fn list(
     direction: Direction,
     page: &Page<Cursor>,
 ) -> Result<(Vec<InterestEvent>, Option<Cursor>)> {
-    // A plan for any value does not know which words are rare and which are common.
+    // A generic plan ignores the values of the filter, so it cannot tell rare words from common ones.
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }

@@ -16,6 +16,7 @@ use crate::db::schema::customer_faq_terms::dsl;
 use crate::db::statement::statement;
 use crate::error::Result;
 use crate::faqs::store::Faq;
+use crate::numbers;
 
 /// The limit of words of a query that count: the first words of a long text say what it is about.
 const MAX_WORDS: i64 = 32;
@@ -32,7 +33,7 @@ pub(crate) async fn insert(tx: &TenantTx, faq: &Faq) -> Result<()> {
         weights,
         places,
         dictionary: rules::dictionary(&faq.search_config),
-        limit: i64::try_from(MAX_TERMS).unwrap_or(i64::MAX),
+        limit: numbers::count(MAX_TERMS),
     };
     insert.execute(&mut tx.connection()).await?;
     Ok(())
@@ -63,7 +64,7 @@ pub(crate) async fn list_postings(
         forms: words.iter().map(|word| word.form.clone()).collect(),
         dictionary: rules::dictionary(config),
         max_words: MAX_WORDS,
-        entries: i64::try_from(MAX_POSTINGS).unwrap_or(i64::MAX),
+        entries: numbers::count(MAX_POSTINGS),
     };
     Ok(list.load(&mut tx.connection()).await?)
 }

@@ -107,8 +107,8 @@ impl Checks {
     }
 }
 
-/// Returns the same pattern for the regex crate. The rules are written for RE2, which clients run:
-/// there `\\d`, `\\w` and `\\s` are ASCII.
+/// Translates a pattern of RE2, the language of the rules, into one of the regex crate. In RE2, `\d`, `\w` and `\s` are
+/// ASCII only; in the regex crate they are Unicode.
 pub(crate) fn as_re2(pattern: &str) -> Result<String, String> {
     let mut same = String::new();
     let mut rest = pattern.chars();

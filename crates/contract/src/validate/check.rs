@@ -62,7 +62,7 @@ pub fn holds(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, re
     ok
 }
 
-/// Checks a condition that holds without a rule.
+/// Checks a condition that every value must meet, even where rules are ignored.
 #[inline]
 pub fn insist(ok: bool, rule: &'static str, must: &'static str, at: &Path<'_>, report: &mut Report) -> bool {
     if !ok {

@@ -14,7 +14,8 @@ use crate::db::fitted::{Rows, fitted};
 use crate::db::literal::NO_COPY;
 use crate::db::schema::{message_drafts, message_pieces};
 use crate::db::statement::statement;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::numbers;
 
 /// The limit of messages that [`list_expired`] returns: a few batches of the lanes, which are used for other
 /// writes too.
@@ -114,10 +115,11 @@ pub(crate) async fn hold(tx: &TenantTx, holds: &[Hold<'_>]) -> Result<()> {
 
 /// Appends text to messages in progress.
 pub(crate) async fn extend(tx: &TenantTx, pieces: &[Piece<'_>]) -> Result<()> {
+    let offsets: std::result::Result<_, _> = pieces.iter().map(|piece| i32::try_from(piece.offset)).collect();
     let insert = Insert {
         tenant: tx.tenant(),
         message_ids: pieces.iter().map(|piece| piece.message_id).collect(),
-        offsets: pieces.iter().map(|piece| i32::try_from(piece.offset).unwrap_or(i32::MAX)).collect(),
+        offsets: offsets.map_err(Error::internal)?,
         texts: pieces.iter().map(|piece| piece.text).collect(),
     };
     insert.execute(&mut tx.connection()).await?;
@@ -199,7 +201,7 @@ pub(crate) async fn list_expired(
     connection: &mut AsyncPgConnection,
     lease: Duration,
 ) -> QueryResult<Vec<Expired>> {
-    let limit = i64::try_from(MAX_EXPIRED).unwrap_or(i64::MAX);
+    let limit = numbers::count(MAX_EXPIRED);
     let query = diesel::sql_query(EXPIRED).bind::<Double, _>(lease.as_secs_f64()).bind::<BigInt, _>(limit);
     query.load(connection).await
 }

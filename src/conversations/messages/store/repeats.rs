@@ -13,14 +13,16 @@ use crate::conversations::messages::rules::{Compared, Repeat, Said};
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::db::statement::statement;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Compares what these say with the messages that they are about. Postgres does it, message by message: texts
 /// and actions may be long, and there may be many.
 pub(crate) async fn compare(tx: &TenantTx, repeats: &[Repeat<'_>]) -> Result<Vec<Compared>> {
+    let places: std::result::Result<_, _> =
+        repeats.iter().map(|repeat| i32::try_from(repeat.place)).collect();
     let compare = Compare {
         tenant: tx.tenant(),
-        places: repeats.iter().map(|repeat| i32::try_from(repeat.place).unwrap_or(i32::MAX)).collect(),
+        places: places.map_err(Error::internal)?,
         ids: repeats.iter().map(|repeat| repeat.message_id).collect(),
         saids: repeats.iter().map(|repeat| fields(&repeat.said)).collect(),
     };

@@ -8,16 +8,20 @@ use uuid::Uuid;
 use crate::conversations::messages::rules::{Span, Stored};
 use crate::db::TenantTx;
 use crate::db::statement::statement;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Returns the stored bytes of these spans, from the messages and from their pieces.
 pub(crate) async fn list(tx: &TenantTx, spans: &[Span]) -> Result<Vec<Stored>> {
-    let integer = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
+    let (mut offsets, mut lengths) = (Vec::with_capacity(spans.len()), Vec::with_capacity(spans.len()));
+    for span in spans {
+        offsets.push(i32::try_from(span.offset).map_err(Error::internal)?);
+        lengths.push(i32::try_from(span.length).map_err(Error::internal)?);
+    }
     let list = List {
         tenant: tx.tenant(),
         message_ids: spans.iter().map(|span| span.message_id).collect(),
-        offsets: spans.iter().map(|span| integer(span.offset)).collect(),
-        lengths: spans.iter().map(|span| integer(span.length)).collect(),
+        offsets,
+        lengths,
     };
     let rows: Vec<Row> = list.load(&mut tx.connection()).await?;
     let stored =
