@@ -1,7 +1,7 @@
 //! The audit log: who did what, to what, when, and with what outcome.
 //!
 //! Code that changes rows for a caller writes the event into the same transaction. That is
-//! [`crate::rpc::mutate`], and the writer of messages, for which the [`ledger`] says which messages need an
+//! [`crate::rpc::mutate`], and the writer of messages, for which the `ledger` says which messages need an
 //! event. Events of failed calls go through the [`recorder`], after the fact.
 
 pub(crate) mod ledger;

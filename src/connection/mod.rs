@@ -1,6 +1,6 @@
 //! Connections of clients: accepted within limits, served by HTTP/2, and closed without loss.
 //!
-//! [`serve`] accepts them. `gate` has a place for each connection, overall and per peer. `opening`
+//! `serve` accepts them. `gate` has a place for each connection, overall and per peer. `opening`
 //! secures it and reads its first bytes, within seconds. `stream` is what HTTP/2 reads and writes.
 
 mod gate;

@@ -1,4 +1,4 @@
-//! Expressions of diesel's queries that are written as SQL. [`statement`](super::statement) has whole statements.
+//! Expressions of diesel's queries that are written as SQL. `db::statement` has whole statements.
 
 /// The end of an `INSERT … SELECT` that needs no result. On Citus a statement without RETURNING becomes a COPY, which
 /// Postgres does not allow under a policy. Code that executes the statement ignores the returned rows.

@@ -5,7 +5,7 @@
 //! the transaction discards the outcome of the statements after it. COMMIT waits for the last answer. The end of a
 //! transaction that only read is not awaited, because its answer says nothing new. So a read is one round trip.
 //!
-//! Postgres is told how long each statement may take. The [`Wire`] has a limit too, for a Postgres that does not keep
+//! Postgres is told how long each statement may take. The [`Wire`](super::Wire) has a limit too, for a Postgres that does not keep
 //! to its own. A transaction whose answer was missed before its COMMIT had no effect; after that its outcome is
 //! unknown.
 

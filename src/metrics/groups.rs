@@ -13,7 +13,7 @@ use super::closed::{
 use super::families::Registrar;
 use super::set;
 
-/// See [`Families::pool`].
+/// See [`super::Families::pool`].
 #[derive(Debug)]
 pub struct Pool {
     /// The maximum number of connections.
@@ -26,7 +26,7 @@ pub struct Pool {
     pub wait: Histogram,
 }
 
-/// See [`Families::standby`].
+/// See [`super::Families::standby`].
 #[derive(Debug)]
 pub struct Replica {
     age: Gauge<f64, AtomicU64>,
@@ -34,7 +34,7 @@ pub struct Replica {
     pub reads: Each<ReadPlace, Counter>,
 }
 
-/// See [`Families::lanes`].
+/// See [`super::Families::lanes`].
 #[derive(Debug)]
 pub struct Lanes {
     queue: Each<Lane, Gauge>,
@@ -63,7 +63,7 @@ pub struct LaneHandles {
     batches: Option<(Histogram, Histogram)>,
 }
 
-/// See [`Families::watch`].
+/// See [`super::Families::watch`].
 #[derive(Debug)]
 pub struct Watch {
     /// Streams of watchers.
@@ -80,7 +80,7 @@ pub struct Watch {
     pub lag: Gauge,
 }
 
-/// See [`Families::bus`].
+/// See [`super::Families::bus`].
 #[derive(Debug)]
 pub struct Bus {
     state: Each<BusState, Gauge>,
@@ -90,7 +90,7 @@ pub struct Bus {
     pub lost: Each<LostSignals, Counter>,
 }
 
-/// See [`Families::connections`].
+/// See [`super::Families::connections`].
 #[derive(Debug)]
 pub struct Connections {
     /// The open connections.
@@ -101,7 +101,7 @@ pub struct Connections {
     pub stream_bytes: Gauge,
 }
 
-/// See [`Families::audit`].
+/// See [`super::Families::audit`].
 #[derive(Debug)]
 pub struct Audit {
     /// The events that wait to be stored.
@@ -110,7 +110,7 @@ pub struct Audit {
     pub lost: Counter,
 }
 
-/// See [`Families::health`].
+/// See [`super::Families::health`].
 #[derive(Debug)]
 pub struct Health {
     state: Each<State, Gauge>,

@@ -1,7 +1,7 @@
 //! Spans of calls, for distributed traces (OpenTelemetry).
 //!
-//! A sampled call has a span ([`CallSpan`]), and the work for it carries a [`Trace`] through its [`Caller`]: waits
-//! and flights to Postgres are its children. Work for many calls together has a span of its own ([`Batch`]), which
+//! A sampled call has a span (`CallSpan`), and the work for it carries a [`Trace`] through its [`Caller`]: waits
+//! and flights to Postgres are its children. Work for many calls together has a span of its own (`Batch`), which
 //! links to those of the calls. A stream may stay open for days, so it has one span without children, however many
 //! messages it has.
 //!
