@@ -3,16 +3,15 @@
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::store::{Campaign, Cursor};
+use super::store::Cursor;
 use super::{actions, assignments, events, performance, wire};
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
-use crate::rpc::etag::Etag;
-use crate::rpc::mask::Change;
 use crate::rpc::servers::campaign_service_server::CampaignService;
 use crate::rpc::together::Together;
+use crate::rpc::update::Updating;
 use crate::rpc::{self, Call, PageKey, page};
 use crate::times;
 
@@ -76,17 +75,9 @@ impl CampaignService for Campaigns {
         &self,
         request: Request<pb::UpdateCampaignRequest>,
     ) -> Result<Response<pb::UpdateCampaignResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateCampaignRequest { campaign, update_mask, request_id: _ } = &call.message;
-            let campaign = rpc::required("campaign", campaign.as_ref())?;
-            let change = Change::new("campaign", campaign, update_mask.as_ref());
-            let id = rpc::id("campaign.id", &campaign.id);
-            (id, Etag::expected("campaign.etag", &campaign.etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Campaign| changed(&change, current);
-            let campaign = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdateCampaignResponse { campaign: Some(campaign.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            actions::update(tx, wanted.id, wanted.expected, wanted.change(wire::update)).await
         });
         Ok(response.await?)
     }
@@ -205,9 +196,4 @@ impl CampaignService for Campaigns {
         });
         Ok(response.await?)
     }
-}
-
-fn changed(change: &Change, current: &Campaign) -> Result<Campaign> {
-    let wanted = change.apply(&pb::Campaign::from(current.clone()))?;
-    wire::update(wanted, current)
 }

@@ -30,11 +30,10 @@ use crate::live::drought::Drought;
 use crate::live::lanes::{Lanes, Width};
 use crate::metrics::Lane;
 use crate::pb;
-use crate::rpc::etag::Etag;
 use crate::rpc::layer::room::Meter;
-use crate::rpc::mask::Change;
 use crate::rpc::servers::conversation_service_server::ConversationService;
 use crate::rpc::together::Together;
+use crate::rpc::update::Updating;
 use crate::rpc::{self, Call, Context, PageKey, page};
 use crate::times;
 
@@ -166,20 +165,12 @@ impl ConversationService for Conversations {
         &self,
         request: Request<pb::UpdateConversationRequest>,
     ) -> Result<Response<pb::UpdateConversationResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateConversationRequest { conversation, update_mask, request_id: _ } = &call.message;
-            let conversation = rpc::required("conversation", conversation.as_ref())?;
-            let change = Change::new("conversation", conversation, update_mask.as_ref());
-            let id = rpc::id("conversation.id", &conversation.id);
-            (id, Etag::expected("conversation.etag", &conversation.etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Conversation| changed(&change, current);
-            let conversation = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdateConversationResponse { conversation: Some(conversation.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            actions::update(tx, wanted.id, wanted.expected, wanted.change(merge)).await
         });
         let response = response.await?;
-        self.feed.changed(&call.context.caller, id);
+        self.feed.changed(&wanted.call.context.caller, wanted.id);
         Ok(response)
     }
 
@@ -372,7 +363,6 @@ async fn created(tx: &TenantTx, placed: &Placed) -> Result<pb::CreateMessageResp
     Ok(pb::CreateMessageResponse { message: Some(message.into()), deduplicated: placed.deduplicated })
 }
 
-fn changed(change: &Change, current: &Conversation) -> Result<Conversation> {
-    let wanted = change.apply(&pb::Conversation::from(current.clone()))?;
+fn merge(wanted: pb::Conversation, current: &Conversation) -> Result<Conversation> {
     Ok(wire::update(wanted, current))
 }

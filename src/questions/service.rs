@@ -10,10 +10,9 @@ use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
-use crate::rpc::etag::Etag;
-use crate::rpc::mask::Change;
 use crate::rpc::servers::pending_question_service_server::PendingQuestionService;
 use crate::rpc::together::Together;
+use crate::rpc::update::Updating;
 use crate::rpc::{self, Call, PageKey, page};
 use crate::times;
 
@@ -79,18 +78,9 @@ impl PendingQuestionService for PendingQuestions {
         &self,
         request: Request<pb::UpdatePendingQuestionRequest>,
     ) -> Result<Response<pb::UpdatePendingQuestionResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdatePendingQuestionRequest { pending_question, update_mask, request_id: _ } =
-                &call.message;
-            let question = rpc::required("pending_question", pending_question.as_ref())?;
-            let change = Change::new("pending_question", question, update_mask.as_ref());
-            let id = rpc::id("pending_question.id", &question.id);
-            (id, Etag::expected("pending_question.etag", &question.etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Question| changed(&change, current);
-            let question = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdatePendingQuestionResponse { pending_question: Some(question.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            actions::update(tx, wanted.id, wanted.expected, wanted.change(merge)).await
         });
         Ok(response.await?)
     }
@@ -185,7 +175,6 @@ impl PendingQuestionService for PendingQuestions {
     }
 }
 
-fn changed(change: &Change, current: &Question) -> Result<Question> {
-    let wanted = change.apply(&pb::PendingQuestion::from(current.clone()))?;
+fn merge(wanted: pb::PendingQuestion, current: &Question) -> Result<Question> {
     Ok(wire::update(wanted, current))
 }
