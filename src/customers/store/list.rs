@@ -12,7 +12,7 @@ use crate::customers::model::{Customer, ExternalId};
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
-use crate::db::listing::{Listing, listing};
+use crate::db::listing::{Listing, among, listing};
 use crate::db::literal::{expression, literal};
 use crate::db::schema::customer_external_ids;
 use crate::db::statement::fragment;
@@ -226,12 +226,7 @@ fn filtered<'q, ST>(
     if let Some(search) = &filter.search {
         query = query.filter(Matches { tsquery: search.clone() });
     }
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [status] = filter.statuses.as_slice() {
-        query = query.filter(c::status.eq(status));
-    } else if !filter.statuses.is_empty() {
-        query = query.filter(c::status.eq_any(&filter.statuses));
-    }
+    query = among!(query, c::status, filter.statuses);
     if let Some(industry_category) = &filter.industry_category {
         query = query.filter(c::industry_category.eq(industry_category));
     }
