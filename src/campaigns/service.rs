@@ -3,6 +3,7 @@
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
+use super::assignments::store::Assignment;
 use super::store::Cursor;
 use super::{actions, assignments, events, performance, wire};
 use crate::db::keyset::Direction;
@@ -12,7 +13,7 @@ use crate::pb;
 use crate::rpc::servers::campaign_service_server::CampaignService;
 use crate::rpc::together::Together;
 use crate::rpc::update::Updating;
-use crate::rpc::{self, Call, PageKey, page};
+use crate::rpc::{self, Call, PageKey};
 use crate::times;
 
 /// `CampaignService`.
@@ -64,9 +65,9 @@ impl CampaignService for Campaigns {
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (campaigns, next) = actions::list(tx, &filter, direction, &page).await?;
-            let (campaigns, next) = page::fit(campaigns, next, Cursor::at);
-            Ok(pb::ListCampaignsResponse { campaigns, next_page_token: self.page_key.next(&call, next)? })
+            let rows = actions::list(tx, &filter, direction, &page).await?;
+            let (campaigns, next_page_token) = self.page_key.finish(&call, &page, rows, Cursor::at)?;
+            Ok(pb::ListCampaignsResponse { campaigns, next_page_token })
         });
         Ok(response.await?)
     }
@@ -134,11 +135,10 @@ impl CampaignService for Campaigns {
         })?;
         let filter = assignments::wire::filter(&call.message);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (rows, next) = assignments::actions::list(tx, of, &filter, &page).await?;
-            Ok(pb::ListCampaignCustomersResponse {
-                campaign_customers: rows.into_iter().map(Into::into).collect(),
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let at = |last: &Assignment| assignments::store::Cursor::at(of, last);
+            let rows = assignments::actions::list(tx, of, &filter, &page).await?;
+            let (campaign_customers, next_page_token) = self.page_key.finish(&call, &page, rows, at)?;
+            Ok(pb::ListCampaignCustomersResponse { campaign_customers, next_page_token })
         });
         Ok(response.await?)
     }
@@ -177,11 +177,10 @@ impl CampaignService for Campaigns {
         let direction = Direction::of(&call.message.order_by);
         let filter = events::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (rows, next) = events::actions::list(tx, &filter, direction, &page).await?;
-            Ok(pb::ListCampaignEventsResponse {
-                campaign_events: rows.into_iter().map(Into::into).collect(),
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let rows = events::actions::list(tx, &filter, direction, &page).await?;
+            let (campaign_events, next_page_token) =
+                self.page_key.finish(&call, &page, rows, events::model::Cursor::at)?;
+            Ok(pb::ListCampaignEventsResponse { campaign_events, next_page_token })
         });
         Ok(response.await?)
     }

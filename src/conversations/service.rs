@@ -34,7 +34,7 @@ use crate::rpc::layer::room::Meter;
 use crate::rpc::servers::conversation_service_server::ConversationService;
 use crate::rpc::together::Together;
 use crate::rpc::update::Updating;
-use crate::rpc::{self, Call, Context, PageKey, page};
+use crate::rpc::{self, Call, Context, PageKey};
 use crate::times;
 
 /// `ConversationService`.
@@ -151,12 +151,10 @@ impl ConversationService for Conversations {
         let order = wire::order(&call.message.order_by);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let is_full = call.message.view() == pb::ConversationView::Full;
-            let (conversations, next) = actions::list(tx, &filter, order, is_full, &page).await?;
-            let (conversations, next) = page::fit(conversations, next, |last| Cursor::at(order.0, last));
-            Ok(pb::ListConversationsResponse {
-                conversations,
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let at = |last: &Conversation| Cursor::at(order.0, last);
+            let rows = actions::list(tx, &filter, order, is_full, &page).await?;
+            let (conversations, next_page_token) = self.page_key.finish(&call, &page, rows, at)?;
+            Ok(pb::ListConversationsResponse { conversations, next_page_token })
         });
         Ok(response.await?)
     }
@@ -287,9 +285,10 @@ impl ConversationService for Conversations {
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let is_full = call.message.view() != pb::MessageView::Basic;
-            let (messages, next) = messages::actions::list(tx, range, direction, is_full, &page).await?;
-            let (messages, next) = page::fit(messages, next, |last| last.sequence);
-            Ok(pb::ListMessagesResponse { messages, next_page_token: self.page_key.next(&call, next)? })
+            let rows = messages::actions::list(tx, range, direction, is_full, &page).await?;
+            let (messages, next_page_token) =
+                self.page_key.finish(&call, &page, rows, |last| last.sequence)?;
+            Ok(pb::ListMessagesResponse { messages, next_page_token })
         });
         Ok(response.await?)
     }
@@ -347,12 +346,10 @@ impl ConversationService for Conversations {
         let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let conversation_id = rpc::id("conversation_id", &call.message.conversation_id)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (analyses, next) = analyses::actions::list(tx, conversation_id, &page).await?;
-            let (analyses, next) = page::fit(analyses, next, |last| last.version);
-            Ok(pb::ListConversationAnalysesResponse {
-                analyses,
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let rows = analyses::actions::list(tx, conversation_id, &page).await?;
+            let (analyses, next_page_token) =
+                self.page_key.finish(&call, &page, rows, |last| last.version)?;
+            Ok(pb::ListConversationAnalysesResponse { analyses, next_page_token })
         });
         Ok(response.await?)
     }

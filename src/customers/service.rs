@@ -16,7 +16,7 @@ use crate::live::finder::Finder;
 use crate::pb;
 use crate::rpc::servers::customer_service_server::CustomerService;
 use crate::rpc::update::{Update, Updating};
-use crate::rpc::{self, Call, HasSubject, PageKey, page};
+use crate::rpc::{self, Call, HasSubject, PageKey};
 use crate::times;
 
 /// Answers `GetAiContext`. It is an RPC of customers, but needs more than customers have: modules above this
@@ -103,11 +103,10 @@ impl CustomerService for Customers {
         let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let filter = consents::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (consents, next) = consents::actions::list(tx, &filter, &page).await?;
-            Ok(pb::ListConsentsResponse {
-                consents: consents.into_iter().map(Into::into).collect(),
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let rows = consents::actions::list(tx, &filter, &page).await?;
+            let (consents, next_page_token) =
+                self.page_key.finish(&call, &page, rows, consents::store::Cursor::at)?;
+            Ok(pb::ListConsentsResponse { consents, next_page_token })
         });
         Ok(response.await?)
     }
@@ -123,9 +122,10 @@ impl CustomerService for Customers {
             return Ok(Response::new(pb::ListCustomersResponse::default()));
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (customers, next) = actions::list(tx, &filter, view, order, &page).await?;
-            let (customers, next) = page::fit(customers, next, |last| Cursor::at(order.0, last));
-            Ok(pb::ListCustomersResponse { customers, next_page_token: self.page_key.next(&call, next)? })
+            let at = |last: &Customer| Cursor::at(order.0, last);
+            let rows = actions::list(tx, &filter, view, order, &page).await?;
+            let (customers, next_page_token) = self.page_key.finish(&call, &page, rows, at)?;
+            Ok(pb::ListCustomersResponse { customers, next_page_token })
         });
         Ok(response.await?)
     }

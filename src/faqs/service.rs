@@ -66,12 +66,9 @@ impl CustomerFaqService for Faqs {
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (faqs, next) = actions::list(tx, &filter, direction, &page).await?;
-            let (customer_faqs, next) = page::fit(faqs, next, Cursor::at);
-            Ok(pb::ListCustomerFaqsResponse {
-                customer_faqs,
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let rows = actions::list(tx, &filter, direction, &page).await?;
+            let (customer_faqs, next_page_token) = self.page_key.finish(&call, &page, rows, Cursor::at)?;
+            Ok(pb::ListCustomerFaqsResponse { customer_faqs, next_page_token })
         });
         Ok(response.await?)
     }
@@ -167,9 +164,9 @@ impl CustomerFaqService for Faqs {
             (faq_id, self.page_key.open(call)).together()
         })?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (observations, next) = actions::list_observations(tx, faq_id, &page).await?;
-            let (observations, next) = page::fit(observations, next, observations::store::Cursor::at);
-            let next_page_token = self.page_key.next(&call, next)?;
+            let rows = actions::list_observations(tx, faq_id, &page).await?;
+            let (observations, next_page_token) =
+                self.page_key.finish(&call, &page, rows, observations::store::Cursor::at)?;
             Ok(pb::ListFaqObservationsResponse { observations, next_page_token })
         });
         Ok(response.await?)

@@ -13,7 +13,7 @@ use crate::pb;
 use crate::rpc::servers::pending_question_service_server::PendingQuestionService;
 use crate::rpc::together::Together;
 use crate::rpc::update::Updating;
-use crate::rpc::{self, Call, PageKey, page};
+use crate::rpc::{self, Call, PageKey};
 use crate::times;
 
 /// `PendingQuestionService`.
@@ -66,9 +66,9 @@ impl PendingQuestionService for PendingQuestions {
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (questions, next) = actions::list(tx, &filter, direction, &page).await?;
-            let (pending_questions, next) = page::fit(questions, next, Cursor::at);
-            let next_page_token = self.page_key.next(&call, next)?;
+            let rows = actions::list(tx, &filter, direction, &page).await?;
+            let (pending_questions, next_page_token) =
+                self.page_key.finish(&call, &page, rows, Cursor::at)?;
             Ok(pb::ListPendingQuestionsResponse { pending_questions, next_page_token })
         });
         Ok(response.await?)
