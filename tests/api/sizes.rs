@@ -87,13 +87,13 @@ async fn a_page_of_campaign_events_has_no_more_bytes_than_others() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let (campaign, customer) = (tenant.campaign("Spring").await, tenant.customer("Zoe").await);
-    for part in 0..2 {
+    for part in 0..5 {
         let event = |number: usize| CampaignEvent {
             detail: "\u{1f600}".repeat(1_024),
             url: format!("https://cafe.example/{}", "a".repeat(2_000)),
             ..event(&format!("{part}-{number}"), &customer.id, CampaignEventKind::Clicked)
         };
-        let events: Vec<_> = (0..250).map(event).collect();
+        let events: Vec<_> = (0..100).map(event).collect();
         tenant.record(&campaign.id, &events).await.expect("recorded");
     }
     let mut request =
