@@ -111,7 +111,7 @@ async fn state(tenant: &crate::support::Tenant, about: &About) -> Vec<DynamicMes
     let mut pages = Vec::new();
     for rpc in rpcs() {
         if rpc.name().starts_with("List") && rpc.name() != "ListAuditEvents" {
-            pages.push(call(tenant, &whole_list(&rpc, about), &rpc).await.expect(rpc.name()));
+            pages.push(call(tenant, &whole_list(&rpc, about), &rpc).await.expect("a page"));
         }
     }
     pages
