@@ -1,5 +1,7 @@
 //! The server: layers, services, health, reflection, and a shutdown without loss.
 
+mod services;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,77 +9,40 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::codec::CompressionEncoding;
-use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer as ServerReflectionV1;
 use tonic_reflection::pb::v1alpha::server_reflection_server::ServerReflectionServer as ServerReflectionV1Alpha;
 use tower::Layer;
 
 use crate::audit::{self, Recorder};
-use crate::audit_events::AuditLog;
 use crate::auth::Authenticator;
-use crate::campaigns::Campaigns;
 use crate::config::{DatabaseConfig, Limits};
 use crate::connection::{self, Listener, TlsError};
-use crate::context::AiContexts;
 use crate::conversations::feed::Feed;
 use crate::conversations::{self, Conversations};
-use crate::customers::Customers;
-use crate::dashboard::Dashboard;
 use crate::db::migrate::{self, MigrateError};
 use crate::db::standby::{Looks, Standby};
 use crate::db::{self, ConnectError, Db, Target, pooler, walls};
-use crate::engagement::Engagements;
-use crate::faqs::Faqs;
 use crate::health::Health;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
 use crate::metrics::{self, CacheName, Looking};
-use crate::questions::PendingQuestions;
 use crate::reflection::Reflection;
 use crate::reindex;
 use crate::rpc::PageKey;
 use crate::rpc::cost::Costs;
 use crate::rpc::layer::room::Room;
 use crate::rpc::layer::{Admission, CallLayer};
-use crate::rpc::servers::audit_service_server::AuditServiceServer;
-use crate::rpc::servers::campaign_service_server::CampaignServiceServer;
-use crate::rpc::servers::conversation_service_server::ConversationServiceServer;
-use crate::rpc::servers::customer_faq_service_server::CustomerFaqServiceServer;
-use crate::rpc::servers::customer_service_server::CustomerServiceServer;
-use crate::rpc::servers::dashboard_service_server::DashboardServiceServer;
-use crate::rpc::servers::engagement_service_server::EngagementServiceServer;
-use crate::rpc::servers::pending_question_service_server::PendingQuestionServiceServer;
 use crate::tokens;
 use crate::traces::Traces;
+use services::{Parts, taking};
 
 /// The maximum number of tenants whose messages are added in one transaction. Each tenant costs two flights of
 /// statements of its own, and a wait of one is a wait of all.
 const TENANTS_OF_A_BATCH: usize = 16;
 
-/// The services of the contract. They share one health status.
-const SERVICES: [&str; 8] = [
-    <CustomerServiceServer<Customers> as NamedService>::NAME,
-    <ConversationServiceServer<Conversations> as NamedService>::NAME,
-    <PendingQuestionServiceServer<PendingQuestions> as NamedService>::NAME,
-    <CustomerFaqServiceServer<Faqs> as NamedService>::NAME,
-    <CampaignServiceServer<Campaigns> as NamedService>::NAME,
-    <EngagementServiceServer<Engagements> as NamedService>::NAME,
-    <DashboardServiceServer<Dashboard> as NamedService>::NAME,
-    <AuditServiceServer<AuditLog> as NamedService>::NAME,
-];
-
 /// How long the statements at the start may take. They read catalogs and one row.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Limits a service to messages of this many bytes. For messages in gzip, the inflated size counts. (The layer
-/// compresses answers, see `rpc::layer::compression`.)
-macro_rules! taking {
-    ($bytes:expr, $service:expr) => {
-        $service.max_decoding_message_size($bytes).accept_compressed(CompressionEncoding::Gzip)
-    };
-}
 
 /// Why the service does not start, or why it stopped. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -229,89 +194,26 @@ pub async fn run(
     listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let stop = CancellationToken::new();
-    let tracker = TaskTracker::new();
-    let Database { target, db, page_key, looks } = database;
-    let metrics = db.metrics().clone();
-    let (reporter, health_service) = tonic_health::server::health_reporter();
     // Only calls that need the tokenizer wait for it.
     tokio::task::spawn_blocking(tokens::load);
-    let contexts = AiContexts::new(db.clone());
-    let customers = Customers::new(db.clone(), page_key.clone(), tracker.clone(), contexts);
-    let questions = PendingQuestions::new(db.clone(), page_key.clone());
-    let faqs = Faqs::new(db.clone(), page_key.clone());
-    let campaigns = Campaigns::new(db.clone(), page_key.clone());
-    let dashboard = Dashboard::new(db.clone());
-    let log = AuditLog::new(db.clone(), page_key.clone());
-    // The background work of the service continues while calls finish.
-    let (background, end) = (TaskTracker::new(), CancellationToken::new());
-    let (bus, signals) = PostgresBus::start(target.clone(), metrics.clone(), end.clone(), &background);
-    if let Some(looks) = looks {
-        background.spawn(looks.run(end.clone()));
-    }
-    let recorder = Recorder::default();
-    background.spawn(recorder.clone().run(db.clone(), end.clone()));
-    background.spawn(audit::retain(target.clone(), limits.audit_retention, end.clone()));
-    background.spawn(reindex::run(target.clone(), db.clone(), end.clone()));
-    let conversations = Conversations::new(conversations::Parts {
-        db: db.clone(),
-        page_key: page_key.clone(),
-        bus: Arc::new(bus),
-        width: Width {
-            writers: limits.writers.into(),
-            batch: limits.batch.into(),
-            tenants: TENANTS_OF_A_BATCH,
-        },
-        lease: limits.message_lease,
-        tracker: tracker.clone(),
-        stop: stop.clone(),
-        recorder: recorder.clone(),
-        audit_cover: limits.audit_cover,
-    });
-    let feed = conversations.feed();
-    let engagement = Engagements::new(db.clone(), page_key, feed.clone());
-    background.spawn(conversations.background(target.clone(), signals, &end));
-    background.spawn(authenticator.clone().background(target.clone(), end.clone()));
-    let calls = CallLayer {
-        authenticator,
-        costs: Costs::new(&limits.calls, metrics.clone()),
-        room: Room::new(limits.calls.max_stream_bytes, limits.calls.max_stream_bytes_per_tenant),
-        admission: Admission::new(limits.calls, metrics.clone()),
-        tracker: tracker.clone(),
-        stop: stop.clone(),
-        default_deadline: limits.default_deadline,
-        recorder,
-        metrics: metrics.clone(),
-        traces,
-    };
-    let _looks = (db.look(), look(&calls, feed));
+    let (target, db) = (database.target.clone(), database.db.clone());
+    let (calls, background) = (call_layer(&db, authenticator, &limits, traces), Background::default());
+    let parts = start(database, &limits, &calls, &background);
+    let _looks = (db.look(), look(&calls, parts.feed.clone()));
+    let (reporter, health_service) = tonic_health::server::health_reporter();
     let (reflection, bytes) = (Reflection::new()?, limits.max_request_bytes);
     let routes = Routes::new(taking!(bytes, health_service))
         .add_service(taking!(bytes, ServerReflectionV1::new(reflection.clone())))
-        .add_service(taking!(bytes, ServerReflectionV1Alpha::new(reflection)))
-        .add_service(taking!(bytes, CustomerServiceServer::new(customers)))
-        .add_service(taking!(bytes, ConversationServiceServer::new(conversations)))
-        .add_service(taking!(bytes, PendingQuestionServiceServer::new(questions)))
-        .add_service(taking!(bytes, CustomerFaqServiceServer::new(faqs)))
-        .add_service(taking!(bytes, CampaignServiceServer::new(campaigns)))
-        .add_service(taking!(bytes, EngagementServiceServer::new(engagement)))
-        .add_service(taking!(bytes, DashboardServiceServer::new(dashboard)))
-        .add_service(taking!(bytes, AuditServiceServer::new(log)))
-        .prepare();
-    let connections = TaskTracker::new();
-    let listener = listener.into();
-    let accept = connection::serve(
-        listener,
-        calls.layer(routes),
-        limits.connections,
-        &connections,
-        &metrics,
-        stop.clone(),
-    );
-    let health = Health::new(reporter, metrics.clone(), &SERVICES);
+        .add_service(taking!(bytes, ServerReflectionV1Alpha::new(reflection)));
+    let routes = services::add(routes, bytes, parts).prepare();
+    let (connections, stop, tracker) = (TaskTracker::new(), calls.stop.clone(), calls.tracker.clone());
+    let metrics = db.metrics();
+    let (listener, layer) = (listener.into(), calls.layer(routes));
+    let accept = connection::serve(listener, layer, limits.connections, &connections, metrics, stop.clone());
+    let health = Health::new(reporter, metrics.clone(), services::NAMES);
     // Postgres answered a moment ago, when it was opened.
     health.serve().await;
-    background.spawn(health.clone().watch(target, db.clone(), stop.clone()));
+    background.tasks.spawn(health.clone().watch(target, db.clone(), stop.clone()));
     let stopping = async {
         shutdown.await;
         tracing::info!("stopping: calls may finish");
@@ -321,11 +223,73 @@ pub async fn run(
     };
     tokio::join!(accept, stopping);
     drain([&connections, &tracker], limits.drain).await;
-    end.cancel();
-    background.close();
-    background.wait().await;
+    background.end().await;
     db.close();
     Ok(())
+}
+
+/// The background work of the service. It continues while calls finish.
+#[derive(Default)]
+struct Background {
+    tasks: TaskTracker,
+    end: CancellationToken,
+}
+
+impl Background {
+    /// Ends all tasks, and waits for them.
+    async fn end(self) {
+        self.end.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Creates the layer of all calls.
+fn call_layer(db: &Db, authenticator: Authenticator, limits: &Limits, traces: Traces) -> CallLayer {
+    let metrics = db.metrics().clone();
+    CallLayer {
+        authenticator,
+        costs: Costs::new(&limits.calls, metrics.clone()),
+        room: Room::new(limits.calls.max_stream_bytes, limits.calls.max_stream_bytes_per_tenant),
+        admission: Admission::new(limits.calls.clone(), metrics.clone()),
+        tracker: TaskTracker::new(),
+        stop: CancellationToken::new(),
+        default_deadline: limits.default_deadline,
+        recorder: Recorder::default(),
+        metrics,
+        traces,
+    }
+}
+
+/// Starts the background work, and returns the parts of the services.
+fn start(database: Database, limits: &Limits, calls: &CallLayer, background: &Background) -> Parts {
+    let Database { target, db, page_key: key, looks } = database;
+    let Background { tasks, end } = background;
+    let (bus, signals) = PostgresBus::start(target.clone(), db.metrics().clone(), end.clone(), tasks);
+    if let Some(looks) = looks {
+        tasks.spawn(looks.run(end.clone()));
+    }
+    tasks.spawn(calls.recorder.clone().run(db.clone(), end.clone()));
+    tasks.spawn(audit::retain(target.clone(), limits.audit_retention, end.clone()));
+    tasks.spawn(reindex::run(target.clone(), db.clone(), end.clone()));
+    let conversations = Conversations::new(conversations::Parts {
+        db: db.clone(),
+        page_key: key.clone(),
+        bus: Arc::new(bus),
+        width: Width {
+            writers: limits.writers.into(),
+            batch: limits.batch.into(),
+            tenants: TENANTS_OF_A_BATCH,
+        },
+        lease: limits.message_lease,
+        tracker: calls.tracker.clone(),
+        stop: calls.stop.clone(),
+        recorder: calls.recorder.clone(),
+        audit_cover: limits.audit_cover,
+    });
+    tasks.spawn(conversations.background(target.clone(), signals, end));
+    tasks.spawn(calls.authenticator.clone().background(target, end.clone()));
+    Parts { db, key, tracker: calls.tracker.clone(), feed: conversations.feed(), conversations }
 }
 
 /// Updates, before each scrape, the numbers that are not worth counting all the time.

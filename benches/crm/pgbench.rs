@@ -45,6 +45,15 @@ fn list(item: impl Fn(u64) -> String) -> String {
     format!("{{{}}}", (0..BATCH).map(item).collect::<Vec<_>>().join(","))
 }
 
+/// Returns the columns of a customer that the service selects: all but those that only conditions read.
+fn customer_columns() -> String {
+    let schema = include_str!("../../src/db/schema.rs");
+    let (_, columns) = schema.split_once(" customers (tenant_id, id) {").unwrap_or_default();
+    let (columns, _) = columns.split_once('}').unwrap_or_default();
+    let names = columns.lines().filter_map(|line| line.split_once(" -> ")).map(|(name, _)| name.trim());
+    names.filter(|name| !["tenant_id", "search_vector"].contains(name)).collect::<Vec<_>>().join(", ")
+}
+
 /// A script and its tenants: each transaction is for one of them.
 pub(crate) struct Script {
     text: &'static str,
@@ -188,7 +197,8 @@ impl Pgbench {
             .replace("@campaign@", &campaign)
             .replace("@tenant@", &share.tenant.to_string())
             .replace("@prefix@", &share.ids.prefix())
-            .replace("@count@", &share.ids.count.to_string());
+            .replace("@count@", &share.ids.count.to_string())
+            .replace("@columns@", &customer_columns());
         let path = self.directory.join(format!("script-{number}.sql"));
         std::fs::write(&path, text)?;
         Ok(path)

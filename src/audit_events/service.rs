@@ -7,7 +7,7 @@ use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::pb;
 use crate::rpc::servers::audit_service_server::AuditService;
-use crate::rpc::{self, Call, PageKey, page};
+use crate::rpc::{self, Call, PageKey};
 
 /// `AuditService`.
 pub struct AuditLog {
@@ -45,10 +45,8 @@ impl AuditService for AuditLog {
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (events, more) = page.cut(store::list(tx, &filter, direction, &page).await?);
-            let next = events.last().filter(|_| more).map(|last| last.id);
-            let (audit_events, next) = page::fit(events, next, |last| last.id);
-            let next_page_token = self.page_key.next(&call, next)?;
+            let rows = store::list(tx, &filter, direction, &page).await?;
+            let (audit_events, next_page_token) = self.page_key.finish(&call, &page, rows, |last| last.id)?;
             Ok(pb::ListAuditEventsResponse { audit_events, next_page_token })
         });
         Ok(response.await?)

@@ -9,7 +9,7 @@ use crate::audit::store::Event;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::Direction;
-use crate::db::listing::listing;
+use crate::db::listing::{among, listing};
 use crate::db::schema::audit_events::dsl;
 use crate::db::words::Text;
 use crate::error::Result;
@@ -67,12 +67,7 @@ pub(crate) async fn list(
     if let Some(resource_id) = filter.resource_id {
         query = query.filter(dsl::resource_id.eq(resource_id));
     }
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [outcome] = filter.outcomes.as_slice() {
-        query = query.filter(dsl::outcome.eq(outcome));
-    } else if !filter.outcomes.is_empty() {
-        query = query.filter(dsl::outcome.eq_any(&filter.outcomes));
-    }
+    query = among!(query, dsl::outcome, filter.outcomes);
     let query = match (direction, page.after) {
         (Direction::Ascending, None) => query.order(dsl::id.asc()),
         (Direction::Ascending, Some(last)) => query.filter(dsl::id.gt(last)).order(dsl::id.asc()),

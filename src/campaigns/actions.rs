@@ -13,6 +13,7 @@ use super::assignments::store as assignments;
 use super::rules;
 use super::store::{self, Campaign, Cursor, Filter, Gate};
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::rpc::Page;
@@ -30,19 +31,17 @@ pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Campaign> {
     store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
-/// Returns one page of campaigns, and where the next one begins.
+/// Returns one page of campaigns, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<(Vec<Campaign>, Option<Cursor>)> {
+) -> Result<Rows<Campaign>> {
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let (campaigns, more) = page.cut(store::list(tx, filter, direction, page).await?);
-    let next = campaigns.last().filter(|_| more).map(Cursor::at);
-    Ok((campaigns, next))
+    store::list(tx, filter, direction, page).await
 }
 
 /// Applies `change` to a campaign. If the result is the same, nothing is written, and the etag stays.

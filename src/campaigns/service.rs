@@ -3,17 +3,17 @@
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::store::{Campaign, Cursor};
+use super::assignments::store::Assignment;
+use super::store::Cursor;
 use super::{actions, assignments, events, performance, wire};
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
-use crate::rpc::etag::Etag;
-use crate::rpc::mask::Change;
 use crate::rpc::servers::campaign_service_server::CampaignService;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, page};
+use crate::rpc::update::Updating;
+use crate::rpc::{self, Call, PageKey};
 use crate::times;
 
 /// `CampaignService`.
@@ -65,9 +65,9 @@ impl CampaignService for Campaigns {
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (campaigns, next) = actions::list(tx, &filter, direction, &page).await?;
-            let (campaigns, next) = page::fit(campaigns, next, Cursor::at);
-            Ok(pb::ListCampaignsResponse { campaigns, next_page_token: self.page_key.next(&call, next)? })
+            let rows = actions::list(tx, &filter, direction, &page).await?;
+            let (campaigns, next_page_token) = self.page_key.finish(&call, &page, rows, Cursor::at)?;
+            Ok(pb::ListCampaignsResponse { campaigns, next_page_token })
         });
         Ok(response.await?)
     }
@@ -76,17 +76,9 @@ impl CampaignService for Campaigns {
         &self,
         request: Request<pb::UpdateCampaignRequest>,
     ) -> Result<Response<pb::UpdateCampaignResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateCampaignRequest { campaign, update_mask, request_id: _ } = &call.message;
-            let campaign = rpc::required("campaign", campaign.as_ref())?;
-            let change = Change::new("campaign", campaign, update_mask.as_ref());
-            let id = rpc::id("campaign.id", &campaign.id);
-            (id, Etag::expected("campaign.etag", &campaign.etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Campaign| changed(&change, current);
-            let campaign = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdateCampaignResponse { campaign: Some(campaign.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            actions::update(tx, wanted.id, wanted.expected, wanted.change(wire::update)).await
         });
         Ok(response.await?)
     }
@@ -143,11 +135,10 @@ impl CampaignService for Campaigns {
         })?;
         let filter = assignments::wire::filter(&call.message);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (rows, next) = assignments::actions::list(tx, of, &filter, &page).await?;
-            Ok(pb::ListCampaignCustomersResponse {
-                campaign_customers: rows.into_iter().map(Into::into).collect(),
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let at = |last: &Assignment| assignments::store::Cursor::at(of, last);
+            let rows = assignments::actions::list(tx, of, &filter, &page).await?;
+            let (campaign_customers, next_page_token) = self.page_key.finish(&call, &page, rows, at)?;
+            Ok(pb::ListCampaignCustomersResponse { campaign_customers, next_page_token })
         });
         Ok(response.await?)
     }
@@ -186,11 +177,10 @@ impl CampaignService for Campaigns {
         let direction = Direction::of(&call.message.order_by);
         let filter = events::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (rows, next) = events::actions::list(tx, &filter, direction, &page).await?;
-            Ok(pb::ListCampaignEventsResponse {
-                campaign_events: rows.into_iter().map(Into::into).collect(),
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let rows = events::actions::list(tx, &filter, direction, &page).await?;
+            let (campaign_events, next_page_token) =
+                self.page_key.finish(&call, &page, rows, events::model::Cursor::at)?;
+            Ok(pb::ListCampaignEventsResponse { campaign_events, next_page_token })
         });
         Ok(response.await?)
     }
@@ -205,9 +195,4 @@ impl CampaignService for Campaigns {
         });
         Ok(response.await?)
     }
-}
-
-fn changed(change: &Change, current: &Campaign) -> Result<Campaign> {
-    let wanted = change.apply(&pb::Campaign::from(current.clone()))?;
-    wire::update(wanted, current)
 }

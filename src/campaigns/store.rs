@@ -12,7 +12,7 @@ use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
-use crate::db::listing::listing;
+use crate::db::listing::{among, listing};
 use crate::db::schema::campaigns::{self, dsl};
 use crate::db::schema::{campaign_events, interest_events, purchases};
 use crate::db::words::Text;
@@ -217,17 +217,8 @@ pub(crate) async fn list(
             .select(Campaign::as_select())
             .limit(page.limit()),
     );
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [status] = filter.statuses.as_slice() {
-        query = query.filter(dsl::status.eq(status));
-    } else if !filter.statuses.is_empty() {
-        query = query.filter(dsl::status.eq_any(&filter.statuses));
-    }
-    if let [channel] = filter.channels.as_slice() {
-        query = query.filter(dsl::channel.eq(channel));
-    } else if !filter.channels.is_empty() {
-        query = query.filter(dsl::channel.eq_any(&filter.channels));
-    }
+    query = among!(query, dsl::status, filter.statuses);
+    query = among!(query, dsl::channel, filter.channels);
     if let Some(from) = filter.created_from {
         query = query.filter(dsl::created_at.ge(from));
     }

@@ -156,29 +156,12 @@ fn customer() -> impl Strategy<Value = Customer> {
         |(business_name, owner, description, goals)| Customer {
             id: Uuid::from_u128(7),
             business_name,
-            sort_name: String::new(),
-            slug: String::new(),
-            contact_name: String::new(),
-            email: String::new(),
-            phone: String::new(),
-            phone_e164: String::new(),
             website: "https://cafe.example/".to_owned(),
-            address: Json::default(),
-            industry_category: String::new(),
-            size: String::new(),
             status: Text(CustomerStatus::Lead),
-            source: String::new(),
             owner,
-            tags: Texts(Vec::new()),
-            external_ids: Json(Vec::new()),
             business_context: Json(BusinessContext { description, goals, ..Default::default() }),
-            brand_voice: Json::default(),
-            content_preferences: Json::default(),
             custom_attributes: serde_json::json!({ "opening/hours": ["8-18"], "## vip": true }),
-            deleted_at: None,
-            created_at: DateTime::UNIX_EPOCH,
-            updated_at: DateTime::UNIX_EPOCH,
-            revision: 1,
+            ..Customer::default()
         },
     )
 }
@@ -466,12 +449,9 @@ fn in_words(text: &str) -> Snapshot {
     let customer = Customer {
         id: Uuid::from_u128(7),
         business_name: text(),
-        sort_name: String::new(),
-        slug: String::new(),
         contact_name: text(),
         email: text(),
         phone: text(),
-        phone_e164: String::new(),
         website: text(),
         address: Json(Address { address: text(), city: text(), ..Address::default() }),
         industry_category: text(),
@@ -480,7 +460,6 @@ fn in_words(text: &str) -> Snapshot {
         source: text(),
         owner: text(),
         tags: Texts(vec![text(), text()]),
-        external_ids: Json(Vec::new()),
         business_context: Json(BusinessContext {
             description: text(),
             goals: vec![text(), text()],
@@ -491,10 +470,7 @@ fn in_words(text: &str) -> Snapshot {
         custom_attributes: serde_json::Value::Object(
             [(text(), serde_json::Value::String(text()))].into_iter().collect(),
         ),
-        deleted_at: None,
-        created_at: DateTime::UNIX_EPOCH,
-        updated_at: DateTime::UNIX_EPOCH,
-        revision: 1,
+        ..Customer::default()
     };
     let engagement = Engagement {
         interests: vec![Score {

@@ -10,6 +10,7 @@ use super::rules::{self, Ending};
 use super::store::{self, Conversation, Cursor, Filter, OrderKey};
 use crate::customers;
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::db::words::Text;
 use crate::error::{Error, Result};
@@ -54,17 +55,15 @@ pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Conversation> {
     store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
-/// Returns one page of conversations, and where the next one begins.
+/// Returns one page of conversations, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     order: (OrderKey, Direction),
     is_full: bool,
     page: &Page<Cursor>,
-) -> Result<(Vec<Conversation>, Option<Cursor>)> {
-    let (conversations, more) = page.cut(store::list(tx, filter, order, is_full, page).await?);
-    let next = conversations.last().filter(|_| more).map(|last| Cursor::at(order.0, last));
-    Ok((conversations, next))
+) -> Result<Rows<Conversation>> {
+    store::list(tx, filter, order, is_full, page).await
 }
 
 /// Applies `change` to a conversation. If the result is the same, nothing is written, and the etag stays.

@@ -30,12 +30,11 @@ use crate::live::drought::Drought;
 use crate::live::lanes::{Lanes, Width};
 use crate::metrics::Lane;
 use crate::pb;
-use crate::rpc::etag::Etag;
 use crate::rpc::layer::room::Meter;
-use crate::rpc::mask::Change;
 use crate::rpc::servers::conversation_service_server::ConversationService;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, Context, PageKey, page};
+use crate::rpc::update::Updating;
+use crate::rpc::{self, Call, Context, PageKey};
 use crate::times;
 
 /// `ConversationService`.
@@ -152,12 +151,10 @@ impl ConversationService for Conversations {
         let order = wire::order(&call.message.order_by);
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let is_full = call.message.view() == pb::ConversationView::Full;
-            let (conversations, next) = actions::list(tx, &filter, order, is_full, &page).await?;
-            let (conversations, next) = page::fit(conversations, next, |last| Cursor::at(order.0, last));
-            Ok(pb::ListConversationsResponse {
-                conversations,
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let at = |last: &Conversation| Cursor::at(order.0, last);
+            let rows = actions::list(tx, &filter, order, is_full, &page).await?;
+            let (conversations, next_page_token) = self.page_key.finish(&call, &page, rows, at)?;
+            Ok(pb::ListConversationsResponse { conversations, next_page_token })
         });
         Ok(response.await?)
     }
@@ -166,20 +163,12 @@ impl ConversationService for Conversations {
         &self,
         request: Request<pb::UpdateConversationRequest>,
     ) -> Result<Response<pb::UpdateConversationResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateConversationRequest { conversation, update_mask, request_id: _ } = &call.message;
-            let conversation = rpc::required("conversation", conversation.as_ref())?;
-            let change = Change::new("conversation", conversation, update_mask.as_ref());
-            let id = rpc::id("conversation.id", &conversation.id);
-            (id, Etag::expected("conversation.etag", &conversation.etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Conversation| changed(&change, current);
-            let conversation = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdateConversationResponse { conversation: Some(conversation.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            actions::update(tx, wanted.id, wanted.expected, wanted.change(merge)).await
         });
         let response = response.await?;
-        self.feed.changed(&call.context.caller, id);
+        self.feed.changed(&wanted.call.context.caller, wanted.id);
         Ok(response)
     }
 
@@ -296,9 +285,10 @@ impl ConversationService for Conversations {
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let is_full = call.message.view() != pb::MessageView::Basic;
-            let (messages, next) = messages::actions::list(tx, range, direction, is_full, &page).await?;
-            let (messages, next) = page::fit(messages, next, |last| last.sequence);
-            Ok(pb::ListMessagesResponse { messages, next_page_token: self.page_key.next(&call, next)? })
+            let rows = messages::actions::list(tx, range, direction, is_full, &page).await?;
+            let (messages, next_page_token) =
+                self.page_key.finish(&call, &page, rows, |last| last.sequence)?;
+            Ok(pb::ListMessagesResponse { messages, next_page_token })
         });
         Ok(response.await?)
     }
@@ -356,12 +346,10 @@ impl ConversationService for Conversations {
         let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let conversation_id = rpc::id("conversation_id", &call.message.conversation_id)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (analyses, next) = analyses::actions::list(tx, conversation_id, &page).await?;
-            let (analyses, next) = page::fit(analyses, next, |last| last.version);
-            Ok(pb::ListConversationAnalysesResponse {
-                analyses,
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let rows = analyses::actions::list(tx, conversation_id, &page).await?;
+            let (analyses, next_page_token) =
+                self.page_key.finish(&call, &page, rows, |last| last.version)?;
+            Ok(pb::ListConversationAnalysesResponse { analyses, next_page_token })
         });
         Ok(response.await?)
     }
@@ -372,7 +360,6 @@ async fn created(tx: &TenantTx, placed: &Placed) -> Result<pb::CreateMessageResp
     Ok(pb::CreateMessageResponse { message: Some(message.into()), deduplicated: placed.deduplicated })
 }
 
-fn changed(change: &Change, current: &Conversation) -> Result<Conversation> {
-    let wanted = change.apply(&pb::Conversation::from(current.clone()))?;
+fn merge(wanted: pb::Conversation, current: &Conversation) -> Result<Conversation> {
     Ok(wire::update(wanted, current))
 }

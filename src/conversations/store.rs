@@ -19,7 +19,7 @@ use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::json::Json;
 use crate::db::keyset::{Direction, keyset};
-use crate::db::listing::listing;
+use crate::db::listing::{among, listing};
 use crate::db::literal::literal;
 use crate::db::schema::conversations::{self, dsl};
 use crate::db::shown::{shown, shown_or};
@@ -393,27 +393,10 @@ pub(crate) async fn list(
     if let Some(session_id) = &filter.session_id {
         query = query.filter(dsl::session_id.eq(session_id));
     }
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [status] = filter.statuses.as_slice() {
-        query = query.filter(dsl::status.eq(status));
-    } else if !filter.statuses.is_empty() {
-        query = query.filter(dsl::status.eq_any(&filter.statuses));
-    }
-    if let [entry_point] = filter.entry_points.as_slice() {
-        query = query.filter(dsl::entry_point.eq(entry_point));
-    } else if !filter.entry_points.is_empty() {
-        query = query.filter(dsl::entry_point.eq_any(&filter.entry_points));
-    }
-    if let [modality] = filter.modalities.as_slice() {
-        query = query.filter(dsl::modality.eq(modality));
-    } else if !filter.modalities.is_empty() {
-        query = query.filter(dsl::modality.eq_any(&filter.modalities));
-    }
-    if let [outcome] = filter.outcomes.as_slice() {
-        query = query.filter(dsl::outcome.eq(outcome));
-    } else if !filter.outcomes.is_empty() {
-        query = query.filter(dsl::outcome.eq_any(&filter.outcomes));
-    }
+    query = among!(query, dsl::status, filter.statuses);
+    query = among!(query, dsl::entry_point, filter.entry_points);
+    query = among!(query, dsl::modality, filter.modalities);
+    query = among!(query, dsl::outcome, filter.outcomes);
     if !filter.environments.is_empty() {
         query = query.filter(dsl::environment.eq_any(&filter.environments));
     }

@@ -11,6 +11,7 @@ use super::model::{Customer, ExternalId};
 use super::store::{self, Cursor, Filter, OrderKey, View};
 use super::{consents, counts, rules, wire, words};
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::live::finder::Find;
@@ -150,18 +151,16 @@ pub(crate) async fn get_by_slug(
     Ok((customer, consents))
 }
 
-/// Returns one page of customers, and where the next one begins.
+/// Returns one page of customers, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     view: View,
     order: (OrderKey, Direction),
     page: &Page<Cursor>,
-) -> Result<(Vec<Customer>, Option<Cursor>)> {
+) -> Result<Rows<Customer>> {
     choose_plan(tx, filter).await?;
-    let (customers, more) = page.cut(store::list(tx, filter, view, order, page).await?);
-    let next = customers.last().filter(|_| more).map(|last| Cursor::at(order.0, last));
-    Ok((customers, next))
+    store::list(tx, filter, view, order, page).await
 }
 
 /// Returns the ids of the customers that match a filter, in no order, and no more than `limit`.

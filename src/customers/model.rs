@@ -10,38 +10,77 @@ use crate::db::json::Json;
 use crate::db::schema::customers;
 use crate::db::texts::Texts;
 use crate::db::words::Text;
-use crate::pb::{ContactChannel, CustomerStatus};
+use crate::pb::{self, ContactChannel, CustomerStatus};
 use crate::rpc::etag::Etag;
 
-/// A row of `customers`.
-#[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = customers, check_for_backend(Pg), treat_none_as_null = true)]
-pub(crate) struct Customer {
-    pub(crate) id: Uuid,
-    pub(crate) business_name: String,
-    pub(crate) sort_name: String,
-    pub(crate) slug: String,
-    pub(crate) contact_name: String,
-    pub(crate) email: String,
-    pub(crate) phone: String,
-    pub(crate) phone_e164: String,
-    pub(crate) website: String,
-    pub(crate) address: Json<Address>,
-    pub(crate) industry_category: String,
-    pub(crate) size: String,
-    pub(crate) status: Text<CustomerStatus>,
-    pub(crate) source: String,
-    pub(crate) owner: String,
-    pub(crate) tags: Texts,
-    pub(crate) external_ids: Json<Vec<ExternalId>>,
-    pub(crate) business_context: Json<BusinessContext>,
-    pub(crate) brand_voice: Json<BrandVoice>,
-    pub(crate) content_preferences: Json<ContentPreferences>,
-    pub(crate) custom_attributes: serde_json::Value,
-    pub(crate) deleted_at: Option<DateTime<Utc>>,
-    pub(crate) created_at: DateTime<Utc>,
-    pub(crate) updated_at: DateTime<Utc>,
-    pub(crate) revision: i64,
+/// Declares what a column of JSON holds: the same fields as the message of this name.
+macro_rules! twin {
+    ($(#[$meta:meta])* $name:ident { $($field:ident: $type:ty,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+        #[serde(default)]
+        pub(crate) struct $name { $(pub(crate) $field: $type,)+ }
+
+        impl From<$name> for pb::$name {
+            fn from($name { $($field),+ }: $name) -> Self {
+                Self { $($field),+ }
+            }
+        }
+
+        impl From<pb::$name> for $name {
+            fn from(pb::$name { $($field),+ }: pb::$name) -> Self {
+                Self { $($field),+ }
+            }
+        }
+    };
+}
+
+/// Declares a row, and `columns!($table)`: its columns in its order.
+macro_rules! row {
+    ($dollar:tt $(#[$meta:meta])* pub(crate) struct $name:ident { $(pub(crate) $field:ident: $type:ty,)+ }) => {
+        $(#[$meta])*
+        pub(crate) struct $name { $(pub(crate) $field: $type,)+ }
+
+        macro_rules! columns {
+            ($dollar table:ident) => { ($($dollar table::$field,)+) };
+        }
+        pub(crate) use columns;
+    };
+}
+
+row! {
+    $
+    /// A row of `customers`.
+    #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
+    #[cfg_attr(test, derive(Default))]
+    #[diesel(table_name = customers, check_for_backend(Pg), treat_none_as_null = true)]
+    pub(crate) struct Customer {
+        pub(crate) id: Uuid,
+        pub(crate) business_name: String,
+        pub(crate) sort_name: String,
+        pub(crate) slug: String,
+        pub(crate) contact_name: String,
+        pub(crate) email: String,
+        pub(crate) phone: String,
+        pub(crate) phone_e164: String,
+        pub(crate) website: String,
+        pub(crate) address: Json<Address>,
+        pub(crate) industry_category: String,
+        pub(crate) size: String,
+        pub(crate) status: Text<CustomerStatus>,
+        pub(crate) source: String,
+        pub(crate) owner: String,
+        pub(crate) tags: Texts,
+        pub(crate) external_ids: Json<Vec<ExternalId>>,
+        pub(crate) business_context: Json<BusinessContext>,
+        pub(crate) brand_voice: Json<BrandVoice>,
+        pub(crate) content_preferences: Json<ContentPreferences>,
+        pub(crate) custom_attributes: serde_json::Value,
+        pub(crate) deleted_at: Option<DateTime<Utc>>,
+        pub(crate) created_at: DateTime<Utc>,
+        pub(crate) updated_at: DateTime<Utc>,
+        pub(crate) revision: i64,
+    }
 }
 
 impl Customer {
@@ -69,29 +108,29 @@ pub(crate) struct Address {
     pub(crate) country_code: String,
 }
 
-/// The column `business_context`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct BusinessContext {
-    pub(crate) description: String,
-    pub(crate) products_and_services: Vec<String>,
-    pub(crate) target_audience: String,
-    pub(crate) value_proposition: String,
-    pub(crate) competitors: Vec<String>,
-    pub(crate) goals: Vec<String>,
-    pub(crate) challenges: Vec<String>,
+twin! {
+    /// The column `business_context`.
+    BusinessContext {
+        description: String,
+        products_and_services: Vec<String>,
+        target_audience: String,
+        value_proposition: String,
+        competitors: Vec<String>,
+        goals: Vec<String>,
+        challenges: Vec<String>,
+    }
 }
 
-/// The column `brand_voice`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct BrandVoice {
-    pub(crate) tone: String,
-    pub(crate) style: String,
-    pub(crate) vocabulary: Vec<String>,
-    pub(crate) dos: Vec<String>,
-    pub(crate) donts: Vec<String>,
-    pub(crate) sample_texts: Vec<String>,
+twin! {
+    /// The column `brand_voice`.
+    BrandVoice {
+        tone: String,
+        style: String,
+        vocabulary: Vec<String>,
+        dos: Vec<String>,
+        donts: Vec<String>,
+        sample_texts: Vec<String>,
+    }
 }
 
 /// The column `content_preferences`.

@@ -8,16 +8,15 @@ use super::actions::{self, ById, Deleted};
 use super::model::Customer;
 use super::store::Cursor;
 use super::{consents, rules, wire};
+use crate::contract::validate::Validate;
 use crate::db::texts::Texts;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::live::finder::Finder;
 use crate::pb;
-use crate::rpc::etag::Etag;
-use crate::rpc::mask::Change;
 use crate::rpc::servers::customer_service_server::CustomerService;
-use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, page};
+use crate::rpc::update::{Update, Updating};
+use crate::rpc::{self, Call, HasSubject, PageKey};
 use crate::times;
 
 /// Answers `GetAiContext`. It is an RPC of customers, but needs more than customers have: modules above this
@@ -104,11 +103,10 @@ impl CustomerService for Customers {
         let (call, page) = Call::read(request, |call| self.page_key.open(call))?;
         let filter = consents::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (consents, next) = consents::actions::list(tx, &filter, &page).await?;
-            Ok(pb::ListConsentsResponse {
-                consents: consents.into_iter().map(Into::into).collect(),
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let rows = consents::actions::list(tx, &filter, &page).await?;
+            let (consents, next_page_token) =
+                self.page_key.finish(&call, &page, rows, consents::store::Cursor::at)?;
+            Ok(pb::ListConsentsResponse { consents, next_page_token })
         });
         Ok(response.await?)
     }
@@ -124,9 +122,10 @@ impl CustomerService for Customers {
             return Ok(Response::new(pb::ListCustomersResponse::default()));
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (customers, next) = actions::list(tx, &filter, view, order, &page).await?;
-            let (customers, next) = page::fit(customers, next, |last| Cursor::at(order.0, last));
-            Ok(pb::ListCustomersResponse { customers, next_page_token: self.page_key.next(&call, next)? })
+            let at = |last: &Customer| Cursor::at(order.0, last);
+            let rows = actions::list(tx, &filter, view, order, &page).await?;
+            let (customers, next_page_token) = self.page_key.finish(&call, &page, rows, at)?;
+            Ok(pb::ListCustomersResponse { customers, next_page_token })
         });
         Ok(response.await?)
     }
@@ -135,17 +134,9 @@ impl CustomerService for Customers {
         &self,
         request: Request<pb::UpdateCustomerRequest>,
     ) -> Result<Response<pb::UpdateCustomerResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateCustomerRequest { customer, update_mask, request_id: _ } = &call.message;
-            let customer = rpc::required("customer", customer.as_ref())?;
-            let change = Change::new("customer", customer, update_mask.as_ref());
-            let id = rpc::id("customer.id", &customer.id);
-            (id, Etag::expected("customer.etag", &customer.etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Customer| changed(&change, current);
-            let customer = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdateCustomerResponse { customer: Some(customer.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            actions::update(tx, wanted.id, wanted.expected, wanted.change(merge)).await
         });
         Ok(response.await?)
     }
@@ -212,27 +203,10 @@ impl CustomerService for Customers {
         &self,
         request: Request<pb::UpdateBusinessContextRequest>,
     ) -> Result<Response<pb::UpdateBusinessContextResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateBusinessContextRequest {
-                customer_id,
-                business_context,
-                update_mask,
-                etag,
-                request_id: _,
-            } = &call.message;
-            let patch = rpc::required("business_context", business_context.as_ref())?;
-            let change = Change::new("business_context", patch, update_mask.as_ref());
-            (rpc::id("customer_id", customer_id), Etag::expected("etag", etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Customer| {
-                let mut customer = pb::Customer::from(current.clone());
-                customer.business_context =
-                    Some(change.apply(&customer.business_context.unwrap_or_default())?);
-                Ok(wire::update(customer, current))
-            };
-            let customer = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdateBusinessContextResponse { customer: Some(customer.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            let change = part(&wanted, |customer| &mut customer.business_context);
+            actions::update(tx, wanted.id, wanted.expected, change).await
         });
         Ok(response.await?)
     }
@@ -241,21 +215,10 @@ impl CustomerService for Customers {
         &self,
         request: Request<pb::UpdateBrandVoiceRequest>,
     ) -> Result<Response<pb::UpdateBrandVoiceResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateBrandVoiceRequest { customer_id, brand_voice, update_mask, etag, request_id: _ } =
-                &call.message;
-            let patch = rpc::required("brand_voice", brand_voice.as_ref())?;
-            let change = Change::new("brand_voice", patch, update_mask.as_ref());
-            (rpc::id("customer_id", customer_id), Etag::expected("etag", etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Customer| {
-                let mut customer = pb::Customer::from(current.clone());
-                customer.brand_voice = Some(change.apply(&customer.brand_voice.unwrap_or_default())?);
-                Ok(wire::update(customer, current))
-            };
-            let customer = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdateBrandVoiceResponse { customer: Some(customer.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            let change = part(&wanted, |customer| &mut customer.brand_voice);
+            actions::update(tx, wanted.id, wanted.expected, change).await
         });
         Ok(response.await?)
     }
@@ -264,27 +227,10 @@ impl CustomerService for Customers {
         &self,
         request: Request<pb::UpdateContentPreferencesRequest>,
     ) -> Result<Response<pb::UpdateContentPreferencesResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateContentPreferencesRequest {
-                customer_id,
-                content_preferences,
-                update_mask,
-                etag,
-                request_id: _,
-            } = &call.message;
-            let patch = rpc::required("content_preferences", content_preferences.as_ref())?;
-            let change = Change::new("content_preferences", patch, update_mask.as_ref());
-            (rpc::id("customer_id", customer_id), Etag::expected("etag", etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Customer| {
-                let mut customer = pb::Customer::from(current.clone());
-                customer.content_preferences =
-                    Some(change.apply(&customer.content_preferences.unwrap_or_default())?);
-                Ok(wire::update(customer, current))
-            };
-            let customer = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdateContentPreferencesResponse { customer: Some(customer.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            let change = part(&wanted, |customer| &mut customer.content_preferences);
+            actions::update(tx, wanted.id, wanted.expected, change).await
         });
         Ok(response.await?)
     }
@@ -298,9 +244,24 @@ impl CustomerService for Customers {
     }
 }
 
-fn changed(change: &Change, current: &Customer) -> Result<Customer> {
-    let wanted = change.apply(&pb::Customer::from(current.clone()))?;
+fn merge(wanted: pb::Customer, current: &Customer) -> Result<Customer> {
     Ok(wire::update(wanted, current))
+}
+
+/// Returns the change of a customer in one part of it.
+fn part<T>(
+    wanted: &Updating<T>,
+    part: impl Fn(&mut pb::Customer) -> &mut Option<T::Part> + Send + Sync,
+) -> impl Fn(&Customer) -> Result<Customer> + Send + Sync
+where
+    T: Update<Part: Default> + Validate + HasSubject + Sync,
+{
+    move |current| {
+        let mut customer = current.clone().into();
+        let part = part(&mut customer);
+        *part = Some(wanted.apply(&part.take().unwrap_or_default())?);
+        merge(customer, current)
+    }
 }
 
 fn deleted(show: bool) -> Deleted {

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::model::{Address, BrandVoice, BusinessContext, ContentPreferences, Customer, ExternalId};
+use super::model::{Address, ContentPreferences, Customer, ExternalId};
 use super::store::{Filter, OrderKey, View};
 use super::words::{self, Asked};
 use super::{phone, rules};
@@ -17,67 +17,105 @@ use crate::rpc::etag::Etag;
 use crate::rpc::{self, structs};
 use crate::times;
 
-impl From<Customer> for pb::Customer {
-    fn from(row: Customer) -> Self {
-        let Customer {
-            id,
-            business_name,
-            sort_name: _,
-            slug,
-            contact_name,
-            email,
-            phone,
-            phone_e164,
-            website,
-            address: Json(Address { address, city, region, postal_code, country_code }),
-            industry_category,
-            size,
-            status,
-            source,
-            owner,
-            tags: Texts(tags),
-            external_ids: Json(external_ids),
-            business_context: Json(business_context),
-            brand_voice: Json(brand_voice),
-            content_preferences: Json(content_preferences),
-            custom_attributes,
-            deleted_at,
-            created_at,
-            updated_at,
-            revision,
-        } = row;
-        Self {
-            id: id.to_string(),
-            anonymous: business_name.is_empty(),
-            business_name,
-            slug,
-            external_ids: external_ids.into_iter().map(Into::into).collect(),
-            contact_name,
-            email,
-            phone,
-            website,
-            address,
-            city,
-            region,
-            postal_code,
-            country_code,
-            industry_category,
-            size,
-            status: wire(Some(status)),
-            source,
-            owner,
-            tags,
-            business_context: set(business_context).map(Into::into),
-            brand_voice: set(brand_voice).map(Into::into),
-            content_preferences: set(content_preferences).map(Into::into),
-            custom_attributes: structs::from_json(&custom_attributes),
-            create_time: Some(times::to_wire(created_at)),
-            update_time: Some(times::to_wire(updated_at)),
-            delete_time: deleted_at.map(times::to_wire),
-            etag: Etag::of(id, revision, updated_at).to_string(),
-            phone_e164,
+/// Maps rows and messages to each other. Fields that are the same in both are named once.
+macro_rules! mapped {
+    (same: $($same:ident),+; address: $($address:ident),+) => {
+        impl From<Customer> for pb::Customer {
+            fn from(row: Customer) -> Self {
+                let anonymous = row.business_name.is_empty();
+                let Customer {
+                    $($same,)+
+                    id,
+                    sort_name: _,
+                    slug,
+                    phone_e164,
+                    address: Json(Address { $($address),+ }),
+                    status,
+                    tags: Texts(tags),
+                    external_ids: Json(external_ids),
+                    business_context: Json(business_context),
+                    brand_voice: Json(brand_voice),
+                    content_preferences: Json(content_preferences),
+                    custom_attributes,
+                    deleted_at,
+                    created_at,
+                    updated_at,
+                    revision,
+                } = row;
+                Self {
+                    anonymous,
+                    $($same,)+
+                    $($address,)+
+                    id: id.to_string(),
+                    slug,
+                    external_ids: external_ids.into_iter().map(Into::into).collect(),
+                    status: wire(Some(status)),
+                    tags,
+                    business_context: set(business_context).map(Into::into),
+                    brand_voice: set(brand_voice).map(Into::into),
+                    content_preferences: set(content_preferences).map(Into::into),
+                    custom_attributes: structs::from_json(&custom_attributes),
+                    create_time: Some(times::to_wire(created_at)),
+                    update_time: Some(times::to_wire(updated_at)),
+                    delete_time: deleted_at.map(times::to_wire),
+                    etag: Etag::of(id, revision, updated_at).to_string(),
+                    phone_e164,
+                }
+            }
         }
-    }
+
+        fn row(
+            wanted: pb::Customer,
+            blank: Blank,
+            deleted_at: Option<DateTime<Utc>>,
+            updated_at: DateTime<Utc>,
+            revision: i64,
+        ) -> Customer {
+            let pb::Customer {
+                $($same,)+
+                $($address,)+
+                id: _,
+                anonymous: _,
+                slug,
+                external_ids,
+                status,
+                tags,
+                business_context,
+                brand_voice,
+                content_preferences,
+                custom_attributes,
+                create_time: _,
+                update_time: _,
+                delete_time: _,
+                etag: _,
+                phone_e164: _,
+            } = wanted;
+            derived(Customer {
+                $($same,)+
+                id: blank.id,
+                sort_name: String::new(),
+                slug: if slug.is_empty() { blank.slug } else { slug },
+                phone_e164: String::new(),
+                address: Json(Address { $($address),+ }),
+                status: stored(status).unwrap_or(blank.status),
+                tags: Texts(tags),
+                external_ids: Json(external_ids.into_iter().map(Into::into).collect()),
+                business_context: Json(business_context.map(Into::into).unwrap_or_default()),
+                brand_voice: Json(brand_voice.map(Into::into).unwrap_or_default()),
+                content_preferences: Json(content_preferences.map(Into::into).unwrap_or_default()),
+                custom_attributes: structs::to_json(custom_attributes.as_ref()),
+                deleted_at,
+                created_at: blank.created_at,
+                updated_at,
+                revision,
+            })
+        }
+    };
+}
+
+mapped! {
+    same: business_name, contact_name, email, phone, website, industry_category, size, source, owner;
+    address: address, city, region, postal_code, country_code
 }
 
 /// Returns a group of fields; `None` if all of them are empty, as when the client sent no group.
@@ -120,73 +158,6 @@ struct Blank {
     created_at: DateTime<Utc>,
 }
 
-fn row(
-    wanted: pb::Customer,
-    blank: Blank,
-    deleted_at: Option<DateTime<Utc>>,
-    updated_at: DateTime<Utc>,
-    revision: i64,
-) -> Customer {
-    let pb::Customer {
-        id: _,
-        business_name,
-        anonymous: _,
-        slug,
-        external_ids,
-        contact_name,
-        email,
-        phone,
-        website,
-        address,
-        city,
-        region,
-        postal_code,
-        country_code,
-        industry_category,
-        size,
-        status,
-        source,
-        owner,
-        tags,
-        business_context,
-        brand_voice,
-        content_preferences,
-        custom_attributes,
-        create_time: _,
-        update_time: _,
-        delete_time: _,
-        etag: _,
-        phone_e164: _,
-    } = wanted;
-    derived(Customer {
-        id: blank.id,
-        sort_name: String::new(),
-        business_name,
-        slug: if slug.is_empty() { blank.slug } else { slug },
-        contact_name,
-        email,
-        phone,
-        phone_e164: String::new(),
-        website,
-        address: Json(Address { address, city, region, postal_code, country_code }),
-        industry_category,
-        size,
-        status: stored(status).unwrap_or(blank.status),
-        source,
-        owner,
-        tags: Texts(tags),
-        external_ids: Json(external_ids.into_iter().map(Into::into).collect()),
-        business_context: Json(business_context.map(Into::into).unwrap_or_default()),
-        brand_voice: Json(brand_voice.map(Into::into).unwrap_or_default()),
-        content_preferences: Json(content_preferences.map(Into::into).unwrap_or_default()),
-        custom_attributes: structs::to_json(custom_attributes.as_ref()),
-        deleted_at,
-        created_at: blank.created_at,
-        updated_at,
-        revision,
-    })
-}
-
 /// Returns which customers a list shows; `None` if the query has no word that any customer could have.
 pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option<Filter> {
     if !request.query.is_empty() && !words::has_words(&request.query) {
@@ -219,66 +190,6 @@ impl From<pb::ExternalId> for ExternalId {
     fn from(message: pb::ExternalId) -> Self {
         let pb::ExternalId { source, id } = message;
         Self { source, id }
-    }
-}
-
-impl From<BusinessContext> for pb::BusinessContext {
-    fn from(row: BusinessContext) -> Self {
-        let BusinessContext {
-            description,
-            products_and_services,
-            target_audience,
-            value_proposition,
-            competitors,
-            goals,
-            challenges,
-        } = row;
-        Self {
-            description,
-            products_and_services,
-            target_audience,
-            value_proposition,
-            competitors,
-            goals,
-            challenges,
-        }
-    }
-}
-
-impl From<pb::BusinessContext> for BusinessContext {
-    fn from(message: pb::BusinessContext) -> Self {
-        let pb::BusinessContext {
-            description,
-            products_and_services,
-            target_audience,
-            value_proposition,
-            competitors,
-            goals,
-            challenges,
-        } = message;
-        Self {
-            description,
-            products_and_services,
-            target_audience,
-            value_proposition,
-            competitors,
-            goals,
-            challenges,
-        }
-    }
-}
-
-impl From<BrandVoice> for pb::BrandVoice {
-    fn from(row: BrandVoice) -> Self {
-        let BrandVoice { tone, style, vocabulary, dos, donts, sample_texts } = row;
-        Self { tone, style, vocabulary, dos, donts, sample_texts }
-    }
-}
-
-impl From<pb::BrandVoice> for BrandVoice {
-    fn from(message: pb::BrandVoice) -> Self {
-        let pb::BrandVoice { tone, style, vocabulary, dos, donts, sample_texts } = message;
-        Self { tone, style, vocabulary, dos, donts, sample_texts }
     }
 }
 

@@ -105,6 +105,11 @@ impl<T> Rows<T> {
         Self { rows, cut_short: false }
     }
 
+    /// The same rows, each changed by `change`.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Rows<U> {
+        Rows { rows: self.rows.into_iter().map(change).collect(), cut_short: self.cut_short }
+    }
+
     /// The rows that fit, from what a [`Fitted`] query found.
     pub fn of(found: Vec<Row<T>>) -> Self {
         let mut fit = Self::all(Vec::with_capacity(found.len()));

@@ -43,6 +43,19 @@ impl<Q> Listing<Q> {
     }
 }
 
+/// Keeps only the rows whose column has one of the values; all rows if there is no value. A single value is compared
+/// with `=`. An index that continues in the list's order can then answer.
+macro_rules! among {
+    ($query:expr, $column:expr, $values:expr) => {
+        match $values.as_slice() {
+            [] => $query,
+            [value] => $query.filter($column.eq(value)),
+            values => $query.filter($column.eq_any(values)),
+        }
+    };
+}
+pub(crate) use among;
+
 impl<Q: Query> Query for Listing<Q> {
     type SqlType = Q::SqlType;
 }

@@ -873,3 +873,38 @@ diesel::allow_tables_to_appear_in_same_query!(
     reindexing,
     service_keys,
 );
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::sql_types::Tsvector;
+
+    customer_list (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        business_name -> Text,
+        sort_name -> Text,
+        slug -> Text,
+        contact_name -> Text,
+        email -> Text,
+        phone -> Text,
+        website -> Text,
+        address -> Jsonb,
+        industry_category -> Text,
+        size -> Text,
+        status -> Text,
+        source -> Text,
+        owner -> Text,
+        tags -> Array<Nullable<Text>>,
+        external_ids -> Jsonb,
+        business_context -> Jsonb,
+        brand_voice -> Jsonb,
+        content_preferences -> Jsonb,
+        custom_attributes -> Jsonb,
+        search_vector -> Tsvector,
+        deleted_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        revision -> Int8,
+        phone_e164 -> Text,
+    }
+}

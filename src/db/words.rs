@@ -23,6 +23,7 @@ use crate::error::UNKNOWN_WORD;
 /// The form of an enum in a text column: `Text(CustomerStatus::Lead)` is `LEAD`. `UNSPECIFIED` stands for a word that
 /// this build does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
+#[cfg_attr(test, derive(Default))]
 #[diesel(sql_type = sql_types::Text)]
 pub struct Text<E: Word>(pub E);
 

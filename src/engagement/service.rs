@@ -7,7 +7,7 @@ use super::interest;
 use super::interest::store::scores::AsOf;
 use super::interest::wire::Params;
 use super::purchases;
-use super::purchases::actions::Receipt;
+use super::purchases::actions::{Receipt, Repayment};
 use crate::conversations::feed::Feed;
 use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::pb;
 use crate::rpc::servers::engagement_service_server::EngagementService;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, page};
+use crate::rpc::{self, Call, PageKey};
 use crate::times;
 
 /// `EngagementService`.
@@ -62,12 +62,9 @@ impl EngagementService for Engagements {
         let direction = Direction::of(&call.message.order_by);
         let filter = interest::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (events, next) = interest::actions::list(tx, &filter, direction, &page).await?;
-            let (interest_events, next) = page::fit(events, next, Cursor::at);
-            Ok(pb::ListInterestEventsResponse {
-                interest_events,
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let rows = interest::actions::list(tx, &filter, direction, &page).await?;
+            let (interest_events, next_page_token) = self.page_key.finish(&call, &page, rows, Cursor::at)?;
+            Ok(pb::ListInterestEventsResponse { interest_events, next_page_token })
         });
         Ok(response.await?)
     }
@@ -141,10 +138,10 @@ impl EngagementService for Engagements {
         let direction = Direction::of(&call.message.order_by);
         let filter = purchases::wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (receipts, next) = purchases::actions::list(tx, &filter, direction, &page).await?;
-            let end = |receipt: &Receipt| Cursor::at(&receipt.purchase);
-            let (purchases, next) = page::fit(receipts, next, end);
-            Ok(pb::ListPurchasesResponse { purchases, next_page_token: self.page_key.next(&call, next)? })
+            let at = |receipt: &Receipt| Cursor::at(&receipt.purchase);
+            let rows = purchases::actions::list(tx, &filter, direction, &page).await?;
+            let (purchases, next_page_token) = self.page_key.finish(&call, &page, rows, at)?;
+            Ok(pb::ListPurchasesResponse { purchases, next_page_token })
         });
         Ok(response.await?)
     }
@@ -197,9 +194,10 @@ impl EngagementService for Engagements {
             (self.page_key.open(call), rpc::id("purchase_id", &call.message.purchase_id)).together()
         })?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (refunds, next) = purchases::actions::list_refunds(tx, purchase_id, &page).await?;
-            let (refunds, next) = page::fit(refunds, next, |repayment| Cursor::at(&repayment.refund));
-            Ok(pb::ListRefundsResponse { refunds, next_page_token: self.page_key.next(&call, next)? })
+            let at = |repayment: &Repayment| Cursor::at(&repayment.refund);
+            let rows = purchases::actions::list_refunds(tx, purchase_id, &page).await?;
+            let (refunds, next_page_token) = self.page_key.finish(&call, &page, rows, at)?;
+            Ok(pb::ListRefundsResponse { refunds, next_page_token })
         });
         Ok(response.await?)
     }

@@ -12,6 +12,7 @@ use super::search::store as terms;
 use super::store::{self, Cursor, Faq, Filter};
 use crate::customers::actions::Deleted;
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::db::words::Text;
 use crate::error::Result;
@@ -91,32 +92,28 @@ pub(crate) async fn get_observation(tx: &TenantTx, id: Uuid) -> Result<Observati
     observations::find(tx, id).await?.ok_or_else(|| rules::no_observation(id))
 }
 
-/// Returns one page of the observations of a FAQ, the newest first, and where the next one begins.
+/// Returns one page of the observations of a FAQ, the newest first, and one row more if there is one.
 pub(crate) async fn list_observations(
     tx: &TenantTx,
     faq_id: Uuid,
     page: &Page<observations::Cursor>,
-) -> Result<(Vec<Observation>, Option<observations::Cursor>)> {
-    let (_, rows) = try_join!(get(tx, faq_id), observations::list(tx, faq_id, page))?;
-    let (observations, more) = page.cut(rows);
-    let next = observations.last().filter(|_| more).map(observations::Cursor::at);
-    Ok((observations, next))
+) -> Result<Rows<Observation>> {
+    let (_, observations) = try_join!(get(tx, faq_id), observations::list(tx, faq_id, page))?;
+    Ok(observations)
 }
 
-/// Returns one page of FAQs, and where the next one begins.
+/// Returns one page of FAQs, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<(Vec<Faq>, Option<Cursor>)> {
+) -> Result<Rows<Faq>> {
     // A plan for any value does not know which words are rare and which are common.
     if *filter != (Filter { customer_id: filter.customer_id, ..Filter::default() }) {
         tx.plan_for_values().await?;
     }
-    let (faqs, more) = page.cut(store::list(tx, filter, direction, page).await?);
-    let next = faqs.last().filter(|_| more).map(Cursor::at);
-    Ok((faqs, next))
+    store::list(tx, filter, direction, page).await
 }
 
 /// Returns the FAQs that match a text, the best first. It takes two flights, one if nothing is found, and three

@@ -10,10 +10,9 @@ use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
-use crate::rpc::etag::Etag;
-use crate::rpc::mask::Change;
 use crate::rpc::servers::customer_faq_service_server::CustomerFaqService;
 use crate::rpc::together::Together;
+use crate::rpc::update::Updating;
 use crate::rpc::{self, Call, PageKey, page};
 use crate::times;
 
@@ -67,12 +66,9 @@ impl CustomerFaqService for Faqs {
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (faqs, next) = actions::list(tx, &filter, direction, &page).await?;
-            let (customer_faqs, next) = page::fit(faqs, next, Cursor::at);
-            Ok(pb::ListCustomerFaqsResponse {
-                customer_faqs,
-                next_page_token: self.page_key.next(&call, next)?,
-            })
+            let rows = actions::list(tx, &filter, direction, &page).await?;
+            let (customer_faqs, next_page_token) = self.page_key.finish(&call, &page, rows, Cursor::at)?;
+            Ok(pb::ListCustomerFaqsResponse { customer_faqs, next_page_token })
         });
         Ok(response.await?)
     }
@@ -94,17 +90,9 @@ impl CustomerFaqService for Faqs {
         &self,
         request: Request<pb::UpdateCustomerFaqRequest>,
     ) -> Result<Response<pb::UpdateCustomerFaqResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdateCustomerFaqRequest { customer_faq, update_mask, request_id: _ } = &call.message;
-            let faq = rpc::required("customer_faq", customer_faq.as_ref())?;
-            let change = Change::new("customer_faq", faq, update_mask.as_ref());
-            let id = rpc::id("customer_faq.id", &faq.id);
-            (id, Etag::expected("customer_faq.etag", &faq.etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Faq| changed(&change, current);
-            let faq = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdateCustomerFaqResponse { customer_faq: Some(faq.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            actions::update(tx, wanted.id, wanted.expected, wanted.change(merge)).await
         });
         Ok(response.await?)
     }
@@ -176,16 +164,15 @@ impl CustomerFaqService for Faqs {
             (faq_id, self.page_key.open(call)).together()
         })?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (observations, next) = actions::list_observations(tx, faq_id, &page).await?;
-            let (observations, next) = page::fit(observations, next, observations::store::Cursor::at);
-            let next_page_token = self.page_key.next(&call, next)?;
+            let rows = actions::list_observations(tx, faq_id, &page).await?;
+            let (observations, next_page_token) =
+                self.page_key.finish(&call, &page, rows, observations::store::Cursor::at)?;
             Ok(pb::ListFaqObservationsResponse { observations, next_page_token })
         });
         Ok(response.await?)
     }
 }
 
-fn changed(change: &Change, current: &Faq) -> Result<Faq> {
-    let wanted = change.apply(&pb::CustomerFaq::from(current.clone()))?;
+fn merge(wanted: pb::CustomerFaq, current: &Faq) -> Result<Faq> {
     Ok(wire::update(wanted, current))
 }

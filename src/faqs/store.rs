@@ -12,7 +12,7 @@ use crate::db::TenantTx;
 use crate::db::each;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
-use crate::db::listing::listing;
+use crate::db::listing::{among, listing};
 use crate::db::schema::customer_faqs::{self, dsl};
 use crate::db::statement::statement;
 use crate::db::words::Text;
@@ -222,22 +222,9 @@ pub(crate) async fn list(
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [status] = filter.statuses.as_slice() {
-        query = query.filter(dsl::status.eq(status));
-    } else if !filter.statuses.is_empty() {
-        query = query.filter(dsl::status.eq_any(&filter.statuses));
-    }
-    if let [verification] = filter.verifications.as_slice() {
-        query = query.filter(dsl::verification.eq(verification));
-    } else if !filter.verifications.is_empty() {
-        query = query.filter(dsl::verification.eq_any(&filter.verifications));
-    }
-    if let [source] = filter.sources.as_slice() {
-        query = query.filter(dsl::source.eq(source));
-    } else if !filter.sources.is_empty() {
-        query = query.filter(dsl::source.eq_any(&filter.sources));
-    }
+    query = among!(query, dsl::status, filter.statuses);
+    query = among!(query, dsl::verification, filter.verifications);
+    query = among!(query, dsl::source, filter.sources);
     if let Some(category) = &filter.category {
         query = query.filter(dsl::category.eq(category));
     }

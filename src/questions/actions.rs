@@ -12,6 +12,7 @@ use super::store::{self, Cursor, Filter, Question};
 use crate::customers::field;
 use crate::customers::model::Customer;
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
@@ -85,17 +86,16 @@ pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Question> {
     Ok(rules::as_of(question, times::now()))
 }
 
-/// Returns one page of questions, and where the next one begins.
+/// Returns one page of questions, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<(Vec<Question>, Option<Cursor>)> {
+) -> Result<Rows<Question>> {
     let now = times::now();
-    let (questions, more) = page.cut(store::list(tx, filter, direction, now, page).await?);
-    let next = questions.last().filter(|_| more).map(Cursor::at);
-    Ok((questions.into_iter().map(|question| rules::as_of(question, now)).collect(), next))
+    let questions = store::list(tx, filter, direction, now, page).await?;
+    Ok(questions.map(|question| rules::as_of(question, now)))
 }
 
 /// Applies `change` to an open question. If the result is the same, nothing is written, and the etag stays.

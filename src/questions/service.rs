@@ -10,11 +10,10 @@ use crate::db::keyset::Direction;
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::pb;
-use crate::rpc::etag::Etag;
-use crate::rpc::mask::Change;
 use crate::rpc::servers::pending_question_service_server::PendingQuestionService;
 use crate::rpc::together::Together;
-use crate::rpc::{self, Call, PageKey, page};
+use crate::rpc::update::Updating;
+use crate::rpc::{self, Call, PageKey};
 use crate::times;
 
 /// `PendingQuestionService`.
@@ -67,9 +66,9 @@ impl PendingQuestionService for PendingQuestions {
         let direction = Direction::of(&call.message.order_by);
         let filter = wire::filter(&call.message)?;
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
-            let (questions, next) = actions::list(tx, &filter, direction, &page).await?;
-            let (pending_questions, next) = page::fit(questions, next, Cursor::at);
-            let next_page_token = self.page_key.next(&call, next)?;
+            let rows = actions::list(tx, &filter, direction, &page).await?;
+            let (pending_questions, next_page_token) =
+                self.page_key.finish(&call, &page, rows, Cursor::at)?;
             Ok(pb::ListPendingQuestionsResponse { pending_questions, next_page_token })
         });
         Ok(response.await?)
@@ -79,18 +78,9 @@ impl PendingQuestionService for PendingQuestions {
         &self,
         request: Request<pb::UpdatePendingQuestionRequest>,
     ) -> Result<Response<pb::UpdatePendingQuestionResponse>, Status> {
-        let (call, (id, expected, change)) = Call::read(request, |call| {
-            let pb::UpdatePendingQuestionRequest { pending_question, update_mask, request_id: _ } =
-                &call.message;
-            let question = rpc::required("pending_question", pending_question.as_ref())?;
-            let change = Change::new("pending_question", question, update_mask.as_ref());
-            let id = rpc::id("pending_question.id", &question.id);
-            (id, Etag::expected("pending_question.etag", &question.etag), change).together()
-        })?;
-        let response = rpc::mutate(&self.db, &call, async |tx: &TenantTx| {
-            let change = |current: &Question| changed(&change, current);
-            let question = actions::update(tx, id, expected, change).await?;
-            Ok(pb::UpdatePendingQuestionResponse { pending_question: Some(question.into()) })
+        let wanted = Updating::open(request)?;
+        let response = wanted.answer(&self.db, async |tx: &TenantTx| {
+            actions::update(tx, wanted.id, wanted.expected, wanted.change(merge)).await
         });
         Ok(response.await?)
     }
@@ -185,7 +175,6 @@ impl PendingQuestionService for PendingQuestions {
     }
 }
 
-fn changed(change: &Change, current: &Question) -> Result<Question> {
-    let wanted = change.apply(&pb::PendingQuestion::from(current.clone()))?;
+fn merge(wanted: pb::PendingQuestion, current: &Question) -> Result<Question> {
     Ok(wire::update(wanted, current))
 }

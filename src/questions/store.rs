@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
-use crate::db::listing::listing;
+use crate::db::listing::{among, listing};
 use crate::db::literal::literal;
 use crate::db::schema::pending_questions::{self, dsl};
 use crate::db::words::Text;
@@ -249,17 +249,8 @@ pub(crate) async fn list(
     if !filter.statuses.is_empty() {
         query = query.filter(reads_as(&filter.statuses, now));
     }
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [priority] = filter.priorities.as_slice() {
-        query = query.filter(dsl::priority.eq(priority));
-    } else if !filter.priorities.is_empty() {
-        query = query.filter(dsl::priority.eq_any(&filter.priorities));
-    }
-    if let [timing] = filter.timings.as_slice() {
-        query = query.filter(dsl::timing.eq(timing));
-    } else if !filter.timings.is_empty() {
-        query = query.filter(dsl::timing.eq_any(&filter.timings));
-    }
+    query = among!(query, dsl::priority, filter.priorities);
+    query = among!(query, dsl::timing, filter.timings);
     if let Some(target_field) = &filter.target_field {
         // The second condition is the index's own.
         query = query.filter(dsl::target_field.eq(target_field)).filter(dsl::target_field.ne(""));

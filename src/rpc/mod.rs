@@ -16,6 +16,7 @@ pub mod size;
 pub mod split;
 pub mod structs;
 pub mod together;
+pub mod update;
 pub mod zones;
 
 use prost::Message;

@@ -61,12 +61,12 @@ impl<C> Page<C> {
         numbers::count(self.size) + 1
     }
 
-    /// Cuts the rows to the page, and returns whether there are more.
-    pub fn cut<T>(&self, rows: Rows<T>) -> (Vec<T>, bool) {
+    /// Cuts rows to the page. They are cut short if there are more.
+    pub fn cut<T>(&self, rows: Rows<T>) -> Rows<T> {
         let Rows { mut rows, cut_short } = rows;
-        let more = cut_short || rows.len() > self.size;
+        let cut_short = cut_short || rows.len() > self.size;
         rows.truncate(self.size);
-        (rows, more)
+        Rows { rows, cut_short }
     }
 }
 
@@ -123,6 +123,31 @@ impl PageKey {
             token => Some(self.read(call, token).ok_or_else(foreign_token)?),
         };
         Ok(Page { size, after })
+    }
+
+    /// Returns the messages of the page that a call asked for, and the token of the next page; the token is empty after
+    /// the last page. `rows` are those of the list from where the page begins, and one more if there is one. `at`
+    /// returns the cursor of a page whose last row is the given one. A page has at most [`MAX_PAGE_BYTES`].
+    ///
+    /// # Errors
+    ///
+    /// If the cursor cannot be encoded: a bug of this service.
+    pub fn finish<T, C, R, M>(
+        &self,
+        call: &Call<T>,
+        page: &Page<C>,
+        rows: Rows<R>,
+        at: impl Fn(&R) -> C,
+    ) -> Result<(Vec<M>, String)>
+    where
+        T: Paged,
+        C: Serialize,
+        M: Message + From<R>,
+    {
+        let Rows { rows, cut_short } = page.cut(rows);
+        let next = rows.last().filter(|_| cut_short).map(&at);
+        let (messages, next) = fit(rows, next, at);
+        Ok((messages, self.next(call, next)?))
     }
 
     /// Returns the token for the rows after `cursor` of the list that a call asked for; empty without a cursor.
@@ -317,11 +342,31 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_is_cut_by_rows_or_bytes_names_its_last_row() {
+        let any = |size: usize| prost_types::Any { value: vec![0; size], ..Default::default() };
+        let page = |size| Page::<usize> { size, after: None };
+        let again = |token: &str| call(1, LIST, list(token));
+        for (size, rows, expected) in [
+            (2, Rows::all(vec![any(1), any(2)]), (2, None)),
+            (2, Rows::all(vec![any(1), any(2), any(3)]), (2, Some(2))),
+            (3, Rows { rows: vec![any(1), any(2)], cut_short: true }, (2, Some(2))),
+            (3, Rows::all(vec![any(1), any(MAX_PAGE_BYTES), any(3)]), (1, Some(1))),
+        ] {
+            let (messages, token): (Vec<prost_types::Any>, _) =
+                key().finish(&again(""), &page(size), rows, |any| any.value.len()).expect("a page");
+            let next: Page<usize> = key().open(&again(&token)).expect("our own");
+            assert_eq!((messages.len(), next.after), expected);
+        }
+    }
+
+    #[test]
     fn one_row_more_tells_of_another_page() {
         let page = Page::<Cursor> { size: 2, after: None };
         assert_eq!(page.limit(), 3);
-        assert_eq!(page.cut(Rows::all(vec![1, 2, 3])), (vec![1, 2], true));
-        assert_eq!(page.cut(Rows::all(vec![1, 2])), (vec![1, 2], false));
-        assert_eq!(page.cut(Rows { rows: vec![1], cut_short: true }), (vec![1], true));
+        let cut = |rows: Vec<i32>, cut_short| Rows { rows, cut_short };
+        assert_eq!(page.cut(Rows::all(vec![1, 2, 3])), cut(vec![1, 2], true));
+        assert_eq!(page.cut(cut(vec![1, 2], true)), cut(vec![1, 2], true));
+        assert_eq!(page.cut(Rows::all(vec![1, 2])), cut(vec![1, 2], false));
+        assert_eq!(page.cut(cut(vec![1], true)), cut(vec![1], true));
     }
 }

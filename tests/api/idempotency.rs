@@ -8,7 +8,6 @@ use prost_reflect::MethodDescriptor;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::support::conversations::message;
 use crate::support::customers::{named, repeatable};
 use crate::support::raw::{call, rpcs};
 use crate::support::samples::{self, About};
@@ -18,32 +17,22 @@ pub(crate) fn mutations() -> Vec<MethodDescriptor> {
     rpcs().into_iter().filter(|rpc| rpc.input().get_field_by_name("request_id").is_some()).collect()
 }
 
-/// Creates a customer in the state that the RPC needs, with a conversation, a message and a
-/// question.
+/// Creates one of everything, in the state that the RPC needs.
 pub(crate) async fn ready_for(tenant: &Tenant, rpc: &MethodDescriptor) -> About {
-    let talk = tenant.conversation().await;
-    let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
-    let question = tenant.question(&talk.customer_id, "Why?").await.id;
-    if rpc.name() == "MarkPendingQuestionVerified" {
-        tenant.answer(&question, "Because.").await.expect("answered");
+    let mut about = tenant.everything().await;
+    match rpc.name() {
+        "MarkPendingQuestionVerified" => {
+            tenant.answer(&about.question, "Because.").await.expect("answered");
+        }
+        "UndeleteCustomer" => {
+            tenant.delete(&about.customer).await.expect("deleted");
+        }
+        // Without events, and without refunds.
+        "DeleteCampaign" => about.campaign = tenant.campaign("Summer").await.id,
+        "SettlePurchase" | "VoidPurchase" => about.purchase = tenant.purchase(&about.customer).await.id,
+        _ => {}
     }
-    let faq = tenant.faq(&talk.customer_id, "Ready?", "").await;
-    let purchase = tenant.purchase(&talk.customer_id).await.id;
-    if rpc.name() == "UndeleteCustomer" {
-        tenant.delete(&talk.customer_id).await.expect("deleted");
-    }
-    About {
-        customer: talk.customer_id,
-        conversation: talk.id,
-        message: said.id,
-        question,
-        faq: faq.id,
-        campaign: tenant.campaign("Spring").await.id,
-        purchase,
-        request_id: Uuid::new_v4().to_string(),
-        text: Uuid::new_v4().to_string(),
-        ..About::nothing()
-    }
+    About { request_id: Uuid::new_v4().to_string(), text: Uuid::new_v4().to_string(), ..about }
 }
 
 #[test]

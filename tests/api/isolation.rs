@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crm_backend::pb::{
-    CampaignEventKind, Conversation, CreateCustomerRequest, ListConsentsRequest, ListConversationsRequest,
+    Conversation, CreateCustomerRequest, ListConsentsRequest, ListConversationsRequest,
     ListPendingQuestionsRequest,
 };
 use crm_testkit::Sql;
@@ -12,51 +12,11 @@ use prost_reflect::MethodDescriptor;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::support::campaigns::{Outcome, event};
 use crate::support::citus::Citus;
-use crate::support::conversations::message;
 use crate::support::customers::{creation, named, repeatable};
-use crate::support::engagement::{back, viewed};
-use crate::support::faqs::about_message;
 use crate::support::raw::{call, rpcs, stream_error};
 use crate::support::samples::{self, About};
-use crate::support::{Crm, Refusal, Tenant};
-
-/// Creates a tenant's customer, conversation, message and question.
-pub(crate) async fn everything(tenant: &Tenant) -> About {
-    let talk = tenant.conversation().await;
-    let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
-    let analysis = tenant.analyse(samples::analysis(&talk.id)).await.expect("recorded").id;
-    let question = tenant.question(&talk.customer_id, "Why?").await.id;
-    let slug = tenant.get(&talk.customer_id).await.expect("there").slug;
-    let observed = tenant.faqs().record_faq_observation(about_message(&talk, &said, "Open?", "Yes.")).await;
-    let observed = observed.expect("observed").into_inner();
-    let campaign = tenant.campaign("Spring").await.id;
-    tenant.assign(&campaign, &[&talk.customer_id]).await.expect("assigned");
-    let kinds = [CampaignEventKind::Sent, CampaignEventKind::OptedIn];
-    let events = kinds.map(|kind| event(&format!("{kind:?}"), &talk.customer_id, kind));
-    let events = tenant.record(&campaign, &events).await.expect("recorded");
-    let purchase = tenant.purchase(&talk.customer_id).await;
-    tenant.refund(back(&purchase, Some(1))).await.expect("refunded");
-    let interest = tenant.show(&talk.customer_id, &[viewed("beans", "Beans", 0)]).await;
-    let audit_event = tenant.events(Default::default()).await.remove(0).id;
-    About {
-        audit_event,
-        campaign_event: events[0].id().to_owned(),
-        interest_event: interest[0].id().to_owned(),
-        purchase: purchase.id,
-        customer: talk.customer_id,
-        slug,
-        conversation: talk.id,
-        message: said.id,
-        analysis,
-        question,
-        faq: observed.customer_faq.expect("a FAQ").id,
-        observation: observed.observation.expect("it").id,
-        campaign,
-        ..About::nothing()
-    }
-}
+use crate::support::{Crm, Refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
@@ -64,7 +24,7 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     let (ana, ben) = (crm.tenant(), crm.tenant());
     // With different slugs, so that a query for one cannot find the other.
     let zoe = ana.customer("Unmistakable").await;
-    let foreign = About { customer: zoe.id, slug: zoe.slug, ..everything(&ana).await };
+    let foreign = About { customer: zoe.id, slug: zoe.slug, ..ana.everything().await };
     let unknown = About::nothing();
     let names = |about: &About| {
         [
@@ -128,7 +88,7 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
 async fn lists_show_what_is_the_tenants_own() {
     let crm = Crm::start().await;
     let (ana, ben) = (crm.tenant(), crm.tenant());
-    let (of_ana, of_ben) = (everything(&ana).await, everything(&ben).await);
+    let (of_ana, of_ben) = (ana.everything().await, ben.everything().await);
     for (tenant, own) in [(&ana, &of_ana), (&ben, &of_ben)] {
         let customers = tenant.list_all(Default::default()).await;
         assert_eq!(customers.iter().map(|customer| &customer.id).collect::<Vec<_>>(), [&own.customer]);
@@ -201,7 +161,7 @@ async fn a_query_that_forgets_the_tenant_sees_one_tenant_all_the_same() {
     let crm = Crm::start().await;
     let (ana, ben) = (crm.tenant(), crm.tenant());
     for tenant in [&ana, &ben] {
-        everything(tenant).await;
+        tenant.everything().await;
         tenant.send_create(repeatable(named("Keyed"))).await.expect("created");
     }
     let owner = crm.sql().await;
@@ -223,7 +183,7 @@ async fn a_query_that_forgets_the_tenant_sees_one_tenant_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_tenant_there_are_no_rows() {
     let crm = Crm::start().await;
-    everything(&crm.tenant()).await;
+    crm.tenant().everything().await;
     let owner = crm.sql().await;
     for tenant in ["", "00000000-0000-0000-0000-000000000000"] {
         let sql = as_the_service(&crm, tenant).await;
@@ -244,8 +204,8 @@ async fn without_a_tenant_there_are_no_rows() {
 async fn rows_of_another_tenant_cannot_be_written() {
     let crm = Crm::start().await;
     let (ana, ben) = (crm.tenant(), crm.tenant());
-    let of_ana = everything(&ana).await;
-    everything(&ben).await;
+    let of_ana = ana.everything().await;
+    ben.everything().await;
     let ben_id = ben.id.to_string();
     let attempts = [
         format!("UPDATE customers SET tenant_id = '{}'", ana.id),

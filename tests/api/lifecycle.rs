@@ -13,33 +13,27 @@ use tonic_types::StatusExt;
 use crate::support::conversations::message;
 use crate::support::customers::named;
 use crate::support::postgres::waiting_statements;
+use crate::support::raw::CONTRACT;
 use crate::support::{Crm, PATIENCE, Refusal, Settings, eventually, soon};
 
-const SERVICES: [&str; 9] = [
-    "",
-    "crm.v1.CustomerService",
-    "crm.v1.ConversationService",
-    "crm.v1.PendingQuestionService",
-    "crm.v1.CustomerFaqService",
-    "crm.v1.CampaignService",
-    "crm.v1.EngagementService",
-    "crm.v1.DashboardService",
-    "crm.v1.AuditService",
-];
+/// Returns the names of the services of the contract.
+fn services() -> Vec<String> {
+    let ours = CONTRACT.services().filter(|service| service.package_name() == "crm.v1");
+    ours.map(|service| service.full_name().to_owned()).collect()
+}
 
 async fn watch(crm: &Crm, service: &str) -> Streaming<HealthCheckResponse> {
     let request = HealthCheckRequest { service: service.to_owned() };
     HealthClient::new(crm.channel()).watch(request).await.expect("health is open").into_inner()
 }
 
-/// Waits for the service whose health is reported last.
+/// Waits until all services are healthy.
 async fn healthy(crm: &Crm) {
-    let mut health = watch(crm, SERVICES[SERVICES.len() - 1]).await;
-    loop {
-        let answer = soon(health.next()).await.expect("it goes on").expect("an answer");
-        if answer.status() == ServingStatus::Serving {
-            return;
-        }
+    for service in services() {
+        let mut health = watch(crm, &service).await;
+        while soon(health.next()).await.expect("it goes on").expect("an answer").status()
+            != ServingStatus::Serving
+        {}
     }
 }
 
@@ -48,9 +42,9 @@ async fn every_service_is_healthy_until_the_shutdown() {
     let mut crm = Crm::start().await;
     let mut watches = Vec::new();
     healthy(&crm).await;
-    for service in SERVICES {
-        watches.push(watch(&crm, service).await);
-        let request = HealthCheckRequest { service: service.to_owned() };
+    for service in [vec![String::new()], services()].concat() {
+        watches.push(watch(&crm, &service).await);
+        let request = HealthCheckRequest { service };
         let answer = HealthClient::new(crm.channel()).check(request).await.expect("known").into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
     }
@@ -72,17 +66,7 @@ async fn every_service_is_healthy_until_the_shutdown() {
 async fn reflection_tells_of_every_service_in_both_versions() {
     use tonic_reflection::pb::{v1, v1alpha};
     let crm = Crm::start().await;
-    let wanted = [
-        "crm.v1.AuditService",
-        "crm.v1.CampaignService",
-        "crm.v1.ConversationService",
-        "crm.v1.CustomerFaqService",
-        "crm.v1.CustomerService",
-        "crm.v1.DashboardService",
-        "crm.v1.EngagementService",
-        "crm.v1.PendingQuestionService",
-        "grpc.health.v1.Health",
-    ];
+    let wanted = [services(), vec!["grpc.health.v1.Health".to_owned()]].concat();
 
     let ask = |message| v1::ServerReflectionRequest { host: String::new(), message_request: Some(message) };
     let list = ask(v1::server_reflection_request::MessageRequest::ListServices(String::new()));
@@ -97,7 +81,7 @@ async fn reflection_tells_of_every_service_in_both_versions() {
     match next().await {
         Some(v1::server_reflection_response::MessageResponse::ListServicesResponse(services)) => {
             let names: Vec<_> = services.service.iter().map(|service| service.name.as_str()).collect();
-            assert!(wanted.iter().all(|name| names.contains(name)), "{names:?}");
+            assert!(wanted.iter().all(|name| names.contains(&name.as_str())), "{names:?}");
         }
         other => panic!("no list: {other:?}"),
     }

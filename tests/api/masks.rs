@@ -9,13 +9,13 @@ use tonic::Code;
 
 use crate::support::campaigns::{euros, planned};
 use crate::support::customers::mask;
-use crate::support::raw::{CONTRACT, call, is_immutable, is_output_only, rpc};
+use crate::support::raw::{CONTRACT, call, is_immutable, is_output_only, rpcs};
 use crate::support::{Crm, Refusal, Tenant};
 
 /// A resource with an update mask.
 struct Resource {
     /// The resource's field in the request and in the response.
-    name: &'static str,
+    name: String,
     update: MethodDescriptor,
     tenant: Tenant,
     id: String,
@@ -23,7 +23,7 @@ struct Resource {
 
 impl Resource {
     fn descriptor(&self) -> MessageDescriptor {
-        let field = self.update.input().get_field_by_name(self.name).expect("the resource");
+        let field = self.update.input().get_field_by_name(&self.name).expect("the resource");
         field.kind().as_message().expect("a message").clone()
     }
 
@@ -34,7 +34,7 @@ impl Resource {
     ) -> Result<DynamicMessage, tonic::Status> {
         patch.set_field_by_name("id", Value::String(self.id.clone()));
         let mut request = DynamicMessage::new(self.update.input());
-        request.set_field_by_name(self.name, Value::Message(patch));
+        request.set_field_by_name(&self.name, Value::Message(patch));
         if !paths.is_empty() {
             let field = request.descriptor().get_field_by_name("update_mask").expect("a mask");
             let mut value = DynamicMessage::new(field.kind().as_message().expect("a message").clone());
@@ -42,42 +42,33 @@ impl Resource {
             request.set_field(&field, Value::Message(value));
         }
         let answer = call(&self.tenant, &request, &self.update).await?;
-        let resource = answer.get_field_by_name(self.name).expect("the resource");
+        let resource = answer.get_field_by_name(&self.name).expect("the resource");
         Ok(resource.as_message().expect("a message").clone())
     }
 }
 
-async fn resources(crm: &Crm) -> [Resource; 5] {
+/// Returns one resource of every kind that has an etag and is updated by a mask.
+async fn resources(crm: &Crm) -> Vec<Resource> {
     let tenant = crm.tenant();
-    let talk = tenant.conversation().await;
-    let question = tenant.question(&talk.customer_id, "Before?").await;
-    [
-        Resource {
-            name: "customer",
-            update: rpc("UpdateCustomer"),
+    let mut about = tenant.everything().await;
+    about.campaign = started(&tenant).await;
+    // No observation decides about its answer.
+    about.faq = tenant.faq(&about.customer, "Before?", "").await.id;
+    let resources = rpcs().into_iter().filter_map(|update| {
+        update.input().get_field_by_name("update_mask")?;
+        let ours = |field: &FieldDescriptor| matches!(field.kind(), Kind::Message(part) if part.package_name() == "crm.v1");
+        let field = update.input().fields().find(ours)?;
+        field.kind().as_message()?.get_field_by_name("etag")?;
+        Some(Resource {
+            id: about.id(field.name()).to_owned(),
+            name: field.name().to_owned(),
             tenant: tenant.clone(),
-            id: tenant.customer("Before").await.id,
-        },
-        Resource {
-            name: "customer_faq",
-            update: rpc("UpdateCustomerFaq"),
-            tenant: tenant.clone(),
-            id: tenant.faq(&talk.customer_id, "Before?", "").await.id,
-        },
-        Resource {
-            name: "campaign",
-            update: rpc("UpdateCampaign"),
-            tenant: tenant.clone(),
-            id: started(&tenant).await,
-        },
-        Resource {
-            name: "conversation",
-            update: rpc("UpdateConversation"),
-            tenant: tenant.clone(),
-            id: talk.id,
-        },
-        Resource { name: "pending_question", update: rpc("UpdatePendingQuestion"), tenant, id: question.id },
-    ]
+            update,
+        })
+    });
+    let resources: Vec<_> = resources.collect();
+    assert!(resources.len() >= 5, "the contract has resources");
+    resources
 }
 
 /// Creates a campaign with a start, so that it may be scheduled.
@@ -219,6 +210,63 @@ async fn a_mask_of_one_field_changes_that_field_alone() {
     }
 }
 
+/// Sets the field at `path` to a value, or to a list of this value.
+fn put(message: &mut DynamicMessage, path: &[FieldDescriptor], value: &Value) {
+    match path {
+        [field] if field.is_list() => message.set_field(field, Value::List(vec![value.clone()])),
+        [field] => message.set_field(field, value.clone()),
+        [field, rest @ ..] => {
+            put(message.get_field_mut(field).as_message_mut().expect("a message"), rest, value);
+        }
+        [] => {}
+    }
+}
+
+/// Returns all values of an enum but zero, with their names.
+fn values(field: &FieldDescriptor) -> Vec<(String, Value)> {
+    let Kind::Enum(kind) = field.kind() else { return Vec::new() };
+    let all = kind.values().filter(|value| value.number() != 0);
+    all.map(|value| (value.name().to_owned(), Value::EnumNumber(value.number()))).collect()
+}
+
+/// Other RPCs set these.
+const SET_OTHERWISE: [&str; 2] = ["CONVERSATION_STATUS_ENDED", "CONVERSATION_STATUS_ABANDONED"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_of_every_enum_can_be_set() {
+    let crm = Crm::start().await;
+    let (mut seen, mut refused) = (0, Vec::new());
+    for resource in resources(&crm).await {
+        // Values that need others have them: a time with a timing, a start with a schedule.
+        let sample = filled(&resource.descriptor());
+        resource.update(sample.clone(), &[]).await.expect("updated");
+        for path in paths(&resource.descriptor()) {
+            let mask = dotted(&path);
+            for (name, value) in values(path.last().expect("a field")) {
+                let mut patch = sample.clone();
+                put(&mut patch, &path, &value);
+                let after = match resource.update(patch.clone(), &[&mask]).await {
+                    Ok(after) => after,
+                    Err(error) => {
+                        refused.push((name, error.message().to_owned()));
+                        continue;
+                    }
+                };
+                let [after, patch] = [&after, &patch].map(|message| {
+                    let mut alone = DynamicMessage::new(resource.descriptor());
+                    take(&mut alone, message, &path);
+                    alone
+                });
+                assert_eq!(after, patch, "{} {name}", resource.name);
+                seen += 1;
+            }
+        }
+    }
+    let names: Vec<_> = refused.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, SET_OTHERWISE, "{refused:?}");
+    assert!(seen > 30, "{seen} values");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_mask_all_that_is_set_changes_and_with_a_star_the_rest_is_emptied() {
     let crm = Crm::start().await;
@@ -247,7 +295,7 @@ async fn without_a_mask_all_that_is_set_changes_and_with_a_star_the_rest_is_empt
         for field in writable(&resource.descriptor()) {
             match field.name() {
                 // These cannot be empty.
-                name if cannot_be_empty(resource.name, name) => {
+                name if cannot_be_empty(&resource.name, name) => {
                     assert_eq!(emptied.get_field(&field), after.get_field(&field), "{}", field.name());
                 }
                 "presenter" => {}
@@ -322,7 +370,7 @@ async fn what_cannot_change_is_named_unless_it_stays() {
 async fn a_path_that_is_no_field_is_named() {
     let crm = Crm::start().await;
     for resource in resources(&crm).await {
-        let open = match resource.name {
+        let open = match resource.name.as_str() {
             "customer" => "custom_attributes.",
             "conversation" => "metadata.`a",
             _ => "schedule_time.seconds",

@@ -12,24 +12,6 @@ use crate::support::raw::{CONTRACT, call, call_bytes, rpc, rpcs, stream_error};
 use crate::support::samples::{self, About};
 use crate::support::{Crm, Refusal, STALE_ETAG, Tenant, soon};
 
-/// Creates a tenant with one resource of every kind.
-async fn everything(tenant: &Tenant) -> About {
-    let talk = tenant.conversation().await;
-    let (said, _) = tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
-    About {
-        question: tenant.question(&talk.customer_id, "Why?").await.id,
-        faq: tenant.faq(&talk.customer_id, "Open?", "Yes.").await.id,
-        campaign: tenant.campaign("Spring").await.id,
-        purchase: tenant.purchase(&talk.customer_id).await.id,
-        slug: tenant.get(&talk.customer_id).await.expect("there").slug,
-        customer: talk.customer_id,
-        conversation: talk.id,
-        message: said.id,
-        audit_event: tenant.events(Default::default()).await.remove(0).id,
-        ..About::nothing()
-    }
-}
-
 async fn refusal(tenant: &Tenant, request: &DynamicMessage, rpc: &MethodDescriptor) -> Option<Status> {
     call(tenant, request, rpc).await.map_or_else(Some, |answer| stream_error(&answer))
 }
@@ -77,7 +59,7 @@ fn last(path: &Path) -> &FieldDescriptor {
 async fn an_id_has_one_form() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let about = everything(&tenant).await;
+    let about = tenant.everything().await;
     let id = &about.customer;
     let (braces, urn, simple) = (format!("{{{id}}}"), format!("urn:uuid:{id}"), id.replace('-', ""));
     let (spaces, letter, wide) = (format!(" {id}"), id.replace(['0', '1'], "g"), id.replace('0', "０"));
@@ -123,7 +105,7 @@ async fn an_id_in_capitals_is_the_same_id_everywhere() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let request_id = uuid::Uuid::new_v4().to_string();
-    let about = About { request_id: request_id.clone(), ..everything(&tenant).await };
+    let about = About { request_id: request_id.clone(), ..tenant.everything().await };
     let mut ids: Vec<_> = rpcs()
         .into_iter()
         .flat_map(|rpc| {
@@ -187,7 +169,7 @@ fn is_id_or_ids(field: &FieldDescriptor) -> bool {
 async fn an_etag_that_nobody_made_is_refused_and_a_stale_one_aborts() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let about = everything(&tenant).await;
+    let about = tenant.everything().await;
     // New resources have no etag yet.
     let is_etag = |path: &Path| {
         let creates = path[0].parent_message().name().starts_with("Create");
@@ -235,7 +217,7 @@ async fn an_etag_that_nobody_made_is_refused_and_a_stale_one_aborts() {
 async fn a_page_token_that_nobody_made_is_refused_by_every_list() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let about = everything(&tenant).await;
+    let about = tenant.everything().await;
     let (kilobytes, too_long) = ("A".repeat(1_024), "A".repeat(1_025));
     let forged =
         ["A", "50", "eyJvZmZzZXQiOjUwfQ", "../..", "'; --", "=", "é", "AAAAAAAAAAAAAAAAAAAAAAAA", &kilobytes];
@@ -256,7 +238,7 @@ async fn a_page_token_that_nobody_made_is_refused_by_every_list() {
 async fn a_page_of_any_size_is_a_page() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let about = everything(&tenant).await;
+    let about = tenant.everything().await;
     let sizes = [0, 1, 500, 501, 1_000_000, i32::MAX].map(Value::I32).to_vec();
     let is_size = |path: &Path| path.len() == 1 && last(path).name() == "page_size";
     for (rpc, _, request) in planted(&about, |path| if is_size(path) { sizes.clone() } else { vec![] }) {
@@ -278,7 +260,7 @@ async fn a_page_of_any_size_is_a_page() {
 async fn a_time_may_be_any_that_a_calendar_has() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let about = everything(&tenant).await;
+    let about = tenant.everything().await;
     let edges = [(-62_135_596_800, 0), (253_402_300_799, 999_999_999), (0, 999_999_999), (-1, 1)];
     let time = |path: &Path| match last(path).kind() {
         Kind::Message(inner) if inner.full_name() == "google.protobuf.Timestamp" => {
@@ -305,7 +287,7 @@ async fn fields_that_nobody_knows_are_passed_over() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
     let id = tenant.id.to_string();
-    let known = crate::isolation::everything(&tenant).await;
+    let known = tenant.everything().await;
     for rpc in
         rpcs().into_iter().filter(|rpc| rpc.name().starts_with("Get") || rpc.name().starts_with("List"))
     {

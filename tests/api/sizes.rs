@@ -9,10 +9,11 @@ use crm_backend::pb::add_message_request::Command as Ask;
 use crm_backend::pb::add_message_response::Result as Answer;
 use crm_backend::pb::watch_conversation_request::Start;
 use crm_backend::pb::{
-    AddMessageRequest, ContextSectionKind, Conversation, ConversationAnalysis, CreateMessageRequest,
-    Customer, GetAiContextRequest, GetAiContextResponse, ListConversationsRequest, ListCustomersRequest,
-    ListMessagesRequest, MarkPendingQuestionAnsweredRequest, Message, MessageAction, MessageRole, Objection,
-    ObjectionKind, ObjectionStatus, OmissionReason, PendingQuestion, WatchConversationRequest,
+    AddMessageRequest, CampaignEvent, CampaignEventKind, ContextSectionKind, Conversation,
+    ConversationAnalysis, CreateMessageRequest, Customer, GetAiContextRequest, GetAiContextResponse,
+    ListCampaignEventsRequest, ListConversationsRequest, ListCustomersRequest, ListMessagesRequest,
+    MarkPendingQuestionAnsweredRequest, Message, MessageAction, MessageRole, Objection, ObjectionKind,
+    ObjectionStatus, OmissionReason, PendingQuestion, WatchConversationRequest,
 };
 use prost::Message as _;
 use prost_types::value::Kind;
@@ -20,6 +21,7 @@ use prost_types::{Struct, Value};
 use tonic::Code;
 use tonic_types::StatusExt;
 
+use crate::support::campaigns::event;
 use crate::support::context::{self, omitted};
 use crate::support::conversations::message;
 use crate::support::relay::Relay;
@@ -78,6 +80,35 @@ async fn a_list_reads_no_more_than_a_page_and_every_page_can_be_read() {
     }
     assert_eq!(pages.iter().sum::<usize>(), 12);
     assert!(pages.iter().all(|customers| (1..=2).contains(customers)), "{pages:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_campaign_events_has_no_more_bytes_than_others() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let (campaign, customer) = (tenant.campaign("Spring").await, tenant.customer("Zoe").await);
+    for part in 0..5 {
+        let event = |number: usize| CampaignEvent {
+            detail: "\u{1f600}".repeat(1_024),
+            url: format!("https://cafe.example/{}", "a".repeat(2_000)),
+            ..event(&format!("{part}-{number}"), &customer.id, CampaignEventKind::Clicked)
+        };
+        let events: Vec<_> = (0..100).map(event).collect();
+        tenant.record(&campaign.id, &events).await.expect("recorded");
+    }
+    let mut request =
+        ListCampaignEventsRequest { campaign_id: campaign.id, page_size: 500, ..Default::default() };
+    let mut pages = Vec::new();
+    loop {
+        let page = tenant.event_page(request.clone()).await.expect("a page");
+        assert!(page.encoded_len() <= PAGE + 1_000, "{} bytes", page.encoded_len());
+        pages.push(page.campaign_events.len());
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert!(pages.len() > 1 && pages.iter().sum::<usize>() == 500, "{pages:?}");
 }
 
 /// Returns a message with results of tools that compress to almost nothing.

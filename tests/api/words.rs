@@ -7,7 +7,6 @@ use crm_testkit::Sql;
 use prost_reflect::{MethodDescriptor, Value};
 use tonic::Code;
 
-use crate::isolation::everything;
 use crate::support::campaigns::{event, planned};
 use crate::support::postgres::Database;
 use crate::support::raw::{CONTRACT, call, rpcs};
@@ -85,7 +84,7 @@ fn only_reads(rpc: &MethodDescriptor) -> bool {
 async fn words_of_a_newer_version_are_passed_over_by_everything_that_reads() {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
-    let about = everything(&tenant).await;
+    let about = tenant.everything().await;
     let channel = ContactChannel::Email.into();
     let campaign = tenant.plan(Campaign { channel, ..planned("Mail") }).await.expect("a campaign");
     let said = event("a", &about.customer, CampaignEventKind::OptedOut);

@@ -8,8 +8,9 @@ use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, MethodDescriptor};
 use crate::methods::{self, Resource};
 use crate::validation::names;
 
-/// Generates `impl Mutation` for the request of every unary RPC that changes something, `impl HasSubject` for the requests
-/// of all RPCs with one request, and `impl Paged` for every request with a `page_token`.
+/// Generates `impl Mutation` for the request of every unary RPC that changes something, `impl Update` for those with an
+/// `update_mask`, `impl HasSubject` for the requests of all RPCs with one request, and `impl Paged` for every request with
+/// a `page_token`.
 ///
 /// # Errors
 ///
@@ -22,7 +23,9 @@ pub(crate) fn generate(pool: &DescriptorPool, package: &str) -> Result<String, S
         .filter_map(|message| paged(&message))
         .collect();
     for method in methods::of_package(pool, package).iter().filter(|method| !method.is_client_streaming()) {
-        code += &asks(method, methods::resource(pool, method)?.as_ref())?;
+        let resource = methods::resource(pool, method)?;
+        code += &asks(method, resource.as_ref())?;
+        code += &update(method, resource.as_ref())?;
     }
     Ok(code)
 }
@@ -83,6 +86,52 @@ fn read(from: &str, message: &MessageDescriptor, path: &str, optional: bool) -> 
         true => format!("{code}.map_or(\"\", |message| message.{member}.as_str())"),
         false => format!("&{code}.{member}"),
     })
+}
+
+/// Generates `impl Update` for the request of an RPC that changes what an `update_mask` names.
+fn update(method: &MethodDescriptor, resource: Option<&Resource>) -> Result<String, String> {
+    let (request, response) = (method.input(), method.output());
+    if request.get_field_by_name("update_mask").is_none() {
+        return Ok(String::new());
+    }
+    let wrong = |what: &str| format!("{}: has an update_mask, but {what}", method.full_name());
+    let (field, part) = only_message(&request).ok_or_else(|| wrong("its request has not one message"))?;
+    let (answer, whole) = only_message(&response).ok_or_else(|| wrong("its response has not one message"))?;
+    let id = resource.and_then(|resource| resource.id.strip_prefix("request."));
+    let id = id.ok_or_else(|| wrong("its request has no id of the resource"))?;
+    let etag = match request.get_field_by_name("etag") {
+        Some(_) => "etag".to_owned(),
+        None => format!("{field}.etag"),
+    };
+    let code = read("self", &request, &etag, false).ok_or_else(|| wrong("its request has no etag"))?;
+    let (member, answer) = (names::snake(&field), names::snake(&answer));
+    Ok(format!(
+        "impl crate::rpc::update::Update for crate::pb::{request} {{\n    \
+             type Part = crate::pb::{part};\n    \
+             type Resource = crate::pb::{whole};\n    \
+             const PART: &'static str = {field:?};\n    \
+             const ID: &'static str = {id:?};\n    \
+             const ETAG: &'static str = {etag:?};\n    \
+             fn part(&self) -> Option<&Self::Part> {{\n        self.{member}.as_ref()\n    }}\n    \
+             fn mask(&self) -> Option<&::prost_types::FieldMask> {{\n        self.update_mask.as_ref()\n    }}\n    \
+             fn etag(&self) -> &str {{\n        {code}\n    }}\n    \
+             fn response(resource: Self::Resource) -> Self::Response {{\n        \
+                 Self::Response {{ {answer}: Some(resource) }}\n    }}\n\
+         }}\n",
+        request = request.name(),
+    ))
+}
+
+/// Returns the names of the only field with a message of the contract, and of that message. `None` if there is no such
+/// field, or another one.
+fn only_message(message: &MessageDescriptor) -> Option<(String, String)> {
+    let mut fields = message.fields().filter_map(|field| match field.kind() {
+        Kind::Message(part) if part.package_name() == message.package_name() => {
+            Some((field.name().to_owned(), part.name().to_owned()))
+        }
+        _ => None,
+    });
+    fields.next().filter(|_| fields.next().is_none())
 }
 
 fn paged(message: &MessageDescriptor) -> Option<String> {

@@ -56,10 +56,16 @@ pub(crate) fn service(methods: &str) -> DescriptorPool {
     let declarations = format!(
         "message Thing {{ string id = 1; int32 size = 2; repeated string names = 3; }} \
          message M {{ string id = 1; Thing thing = 2; string request_id = 3; }} message N {{}} \
+         message Sized {{ string id = 1; string etag = 2; int32 size = 3; }} \
+         message Set {{ Sized sized = 1; google.protobuf.FieldMask update_mask = 2; string request_id = 3; }} \
+         message SetSize {{ string id = 1; Sized sized = 2; google.protobuf.FieldMask update_mask = 3; \
+                            string etag = 4; string request_id = 5; }} \
+         message Bare {{ string id = 1; google.protobuf.FieldMask update_mask = 2; string request_id = 3; }} \
+         message Done {{ Sized sized = 1; }} \
          message Loop {{ Loop inner = 1; }} \
          service Things {{ {methods} }}"
     );
-    pool(&compile(&["crm/v1/access.proto"], &declarations))
+    pool(&compile(&["crm/v1/access.proto", "google/protobuf/field_mask.proto"], &declarations))
 }
 
 /// Returns the pool of these descriptors.

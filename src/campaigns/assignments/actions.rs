@@ -68,13 +68,13 @@ pub(crate) async fn unassign(
     store::delete(tx, campaign_id, customer_ids).await
 }
 
-/// Returns one page of assignments, and where the next one begins.
+/// Returns one page of assignments, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     of: Of,
     filter: &Filter,
     page: &Page<Cursor>,
-) -> Result<(Vec<Assignment>, Option<Cursor>)> {
+) -> Result<Rows<Assignment>> {
     if let Of::Campaign(campaign_id, _) = of {
         campaigns::actions::get(tx, campaign_id).await?;
     }
@@ -85,7 +85,5 @@ pub(crate) async fn list(
     } else if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let (assignments, more) = page.cut(Rows::all(store::list(tx, of, filter, page).await?));
-    let next = assignments.last().filter(|_| more).map(|last| Cursor::at(of, last));
-    Ok((assignments, next))
+    Ok(Rows::all(store::list(tx, of, filter, page).await?))
 }

@@ -11,6 +11,7 @@ use super::store;
 use crate::campaigns;
 use crate::campaigns::store::Gate;
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::error::Result;
 use crate::rpc::Page;
@@ -98,17 +99,15 @@ pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<Event> {
     Ok(event.with(campaign.currency))
 }
 
-/// Returns one page of events, and where the next one begins.
+/// Returns one page of events, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<(Vec<Event>, Option<Cursor>)> {
+) -> Result<Rows<Event>> {
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let (events, more) = page.cut(store::list(tx, filter, direction, page).await?);
-    let next = events.last().filter(|_| more).map(Cursor::at);
-    Ok((events, next))
+    store::list(tx, filter, direction, page).await
 }

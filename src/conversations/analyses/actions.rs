@@ -7,6 +7,7 @@ use crate::conversations::actions::check_size;
 use crate::conversations::rules::not_found;
 use crate::conversations::store::{self as conversations, Conversation};
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::json::Json;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
@@ -77,16 +78,11 @@ pub(crate) fn analysis_not_found(id: Uuid) -> Error {
     }
 }
 
-/// Returns one page of the analyses of a conversation, and the version before which the next one begins.
-pub(crate) async fn list(
-    tx: &TenantTx,
-    conversation_id: Uuid,
-    page: &Page<i32>,
-) -> Result<(Vec<Analysis>, Option<i32>)> {
-    let (analyses, more) = page.cut(store::list(tx, conversation_id, page).await?);
-    if analyses.is_empty() && conversations::find_last_sequence(tx, conversation_id).await?.is_none() {
+/// Returns one page of the analyses of a conversation, and one row more if there is one.
+pub(crate) async fn list(tx: &TenantTx, conversation_id: Uuid, page: &Page<i32>) -> Result<Rows<Analysis>> {
+    let analyses = store::list(tx, conversation_id, page).await?;
+    if analyses.rows.is_empty() && conversations::find_last_sequence(tx, conversation_id).await?.is_none() {
         return Err(not_found(conversation_id));
     }
-    let next = analyses.last().filter(|_| more).map(|last| last.version);
-    Ok((analyses, next))
+    Ok(analyses)
 }

@@ -228,7 +228,7 @@ pub(crate) async fn list(
     direction: Direction,
     is_full: bool,
     page: &Page<i64>,
-) -> Result<(Vec<Message>, Option<i64>)> {
+) -> Result<Rows<Message>> {
     let after = range.after.unwrap_or(0);
     let before = range.before.unwrap_or(i64::MAX);
     let between = match (direction, page.after) {
@@ -237,7 +237,7 @@ pub(crate) async fn list(
         (Direction::Descending, Some(seen)) => Between { after, before: before.min(seen) },
     };
     let limits = Limits { rows: page.limit(), bytes: MAX_PAGE_BYTES };
-    let mut listed = store::list(tx, range.conversation_id, between, direction, is_full, limits).await?;
+    let listed = store::list(tx, range.conversation_id, between, direction, is_full, limits).await?;
     if listed.rows.is_empty() {
         // The reason matters only for an empty page, which is rare. A page with rows shows that the request is
         // valid.
@@ -245,10 +245,7 @@ pub(crate) async fn list(
         check_position(after, last_sequence)?;
     }
     let filled = fill(tx, listed.rows, MAX_PAGE_BYTES).await?;
-    listed = Rows { cut_short: listed.cut_short || filled.cut_short, ..filled };
-    let (messages, more) = page.cut(listed);
-    let next = messages.last().filter(|_| more).map(|last| last.sequence);
-    Ok((messages, next))
+    Ok(Rows { cut_short: listed.cut_short || filled.cut_short, ..filled })
 }
 
 /// Adds to messages in progress their text so far, within `bytes` of text. Messages from the first one whose

@@ -2,19 +2,14 @@
 
 use super::store::{self, Consent, Cursor, Filter};
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::error::Result;
 use crate::rpc::Page;
 
-/// Returns one page of consents, and where the next one begins.
-pub(crate) async fn list(
-    tx: &TenantTx,
-    filter: &Filter,
-    page: &Page<Cursor>,
-) -> Result<(Vec<Consent>, Option<Cursor>)> {
+/// Returns one page of consents, and one row more if there is one.
+pub(crate) async fn list(tx: &TenantTx, filter: &Filter, page: &Page<Cursor>) -> Result<Rows<Consent>> {
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let (consents, more) = page.cut(store::list(tx, filter, page).await?);
-    let next = consents.last().filter(|_| more).map(Cursor::at);
-    Ok((consents, next))
+    store::list(tx, filter, page).await
 }

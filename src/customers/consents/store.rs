@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
-use crate::db::listing::listing;
+use crate::db::listing::{among, listing};
 use crate::db::schema::customer_consents::{self, dsl};
 use crate::db::words::Text;
 use crate::db::{TenantTx, each};
@@ -71,17 +71,8 @@ pub(crate) async fn list(tx: &TenantTx, filter: &Filter, page: &Page<Cursor>) ->
     if let Some(customer_id) = filter.customer_id {
         query = query.filter(dsl::customer_id.eq(customer_id));
     }
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [channel] = filter.channels.as_slice() {
-        query = query.filter(dsl::channel.eq(channel));
-    } else if !filter.channels.is_empty() {
-        query = query.filter(dsl::channel.eq_any(&filter.channels));
-    }
-    if let [state] = filter.states.as_slice() {
-        query = query.filter(dsl::state.eq(state));
-    } else if !filter.states.is_empty() {
-        query = query.filter(dsl::state.eq_any(&filter.states));
-    }
+    query = among!(query, dsl::channel, filter.channels);
+    query = among!(query, dsl::state, filter.states);
     let direction = Direction::Ascending;
     let query = match page.after {
         Some(Cursor(customer_id, channel)) => {

@@ -8,13 +8,13 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::customers::model::{Customer, ExternalId};
+use crate::customers::model::{Customer, ExternalId, columns};
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
-use crate::db::listing::{Listing, listing};
+use crate::db::listing::{Listing, among, listing};
 use crate::db::literal::{expression, literal};
-use crate::db::schema::customer_external_ids;
+use crate::db::schema::{customer_external_ids, customer_list};
 use crate::db::statement::fragment;
 use crate::db::words::Text;
 use crate::error::Result;
@@ -22,39 +22,7 @@ use crate::pb::CustomerStatus;
 use crate::rpc::Page;
 use crate::rpc::page::MAX_PAGE_BYTES;
 
-diesel::table! {
-    /// The view through which customers are listed: a policy would keep `@@` from using an index.
-    customer_list (tenant_id, id) {
-        tenant_id -> Uuid,
-        id -> Uuid,
-        business_name -> Text,
-        sort_name -> Text,
-        slug -> Text,
-        contact_name -> Text,
-        email -> Text,
-        phone -> Text,
-        phone_e164 -> Text,
-        website -> Text,
-        address -> Jsonb,
-        industry_category -> Text,
-        size -> Text,
-        status -> Text,
-        source -> Text,
-        owner -> Text,
-        tags -> Array<Nullable<Text>>,
-        external_ids -> Jsonb,
-        business_context -> Jsonb,
-        brand_voice -> Jsonb,
-        content_preferences -> Jsonb,
-        custom_attributes -> Jsonb,
-        search_vector -> crate::db::schema::sql_types::Tsvector,
-        deleted_at -> Nullable<Timestamptz>,
-        created_at -> Timestamptz,
-        updated_at -> Timestamptz,
-        revision -> Int8,
-    }
-}
-
+// Customers are listed through a view: a policy would keep `@@` from using an index.
 diesel::allow_tables_to_appear_in_same_query!(customer_list, customer_external_ids);
 
 /// The customers that a list shows. All conditions that are set must hold.
@@ -133,60 +101,8 @@ pub(crate) async fn list(
     let tenant = tx.tenant();
     let customers = c::table.filter(c::tenant_id.eq(tenant)).limit(page.limit());
     let query = match view {
-        View::Basic => listing(customers.select((
-            c::id,
-            c::business_name,
-            c::sort_name,
-            c::slug,
-            c::contact_name,
-            c::email,
-            c::phone,
-            c::phone_e164,
-            c::website,
-            c::address,
-            c::industry_category,
-            c::size,
-            c::status,
-            c::source,
-            c::owner,
-            c::tags,
-            c::external_ids,
-            NoBusinessContext,
-            NoBrandVoice,
-            NoContentPreferences,
-            NoCustomAttributes,
-            c::deleted_at,
-            c::created_at,
-            c::updated_at,
-            c::revision,
-        ))),
-        View::Full => listing(customers.select((
-            c::id,
-            c::business_name,
-            c::sort_name,
-            c::slug,
-            c::contact_name,
-            c::email,
-            c::phone,
-            c::phone_e164,
-            c::website,
-            c::address,
-            c::industry_category,
-            c::size,
-            c::status,
-            c::source,
-            c::owner,
-            c::tags,
-            c::external_ids,
-            c::business_context,
-            c::brand_voice,
-            c::content_preferences,
-            c::custom_attributes,
-            c::deleted_at,
-            c::created_at,
-            c::updated_at,
-            c::revision,
-        ))),
+        View::Basic => listing(customers.select(columns!(basic))),
+        View::Full => listing(customers.select(columns!(c))),
     };
     let query = filtered(query, tenant, filter);
     let query = match (key, &page.after) {
@@ -226,12 +142,7 @@ fn filtered<'q, ST>(
     if let Some(search) = &filter.search {
         query = query.filter(Matches { tsquery: search.clone() });
     }
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [status] = filter.statuses.as_slice() {
-        query = query.filter(c::status.eq(status));
-    } else if !filter.statuses.is_empty() {
-        query = query.filter(c::status.eq_any(&filter.statuses));
-    }
+    query = among!(query, c::status, filter.statuses);
     if let Some(industry_category) = &filter.industry_category {
         query = query.filter(c::industry_category.eq(industry_category));
     }
@@ -263,6 +174,15 @@ fn filtered<'q, ST>(
         query = query.filter(c::updated_at.lt(until));
     }
     query
+}
+
+/// The columns of the view, but for those that can be large: they are empty.
+mod basic {
+    pub(super) use super::{
+        NoBrandVoice as brand_voice, NoBusinessContext as business_context,
+        NoContentPreferences as content_preferences, NoCustomAttributes as custom_attributes,
+    };
+    pub(super) use crate::db::schema::customer_list::*;
 }
 
 literal! {

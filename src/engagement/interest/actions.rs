@@ -10,6 +10,7 @@ use super::store::append;
 use super::store::scores::{self, AsOf, Score};
 use super::store::{self, Cursor, Filter, InterestEvent};
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
@@ -123,20 +124,18 @@ pub(crate) async fn get(tx: &TenantTx, id: Uuid) -> Result<InterestEvent> {
     store::find(tx, id).await?.ok_or_else(|| rules::not_found(id))
 }
 
-/// Returns one page of events, and where the next one begins.
+/// Returns one page of events, and one row more if there is one.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<(Vec<InterestEvent>, Option<Cursor>)> {
+) -> Result<Rows<InterestEvent>> {
     // A generic plan ignores the values of the filter, so it cannot tell rare words from common ones.
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let (events, more) = page.cut(store::list(tx, filter, direction, page).await?);
-    let next = events.last().filter(|_| more).map(Cursor::at);
-    Ok((events, next))
+    store::list(tx, filter, direction, page).await
 }
 
 /// Returns the interests of a customer at a time, the highest score first.

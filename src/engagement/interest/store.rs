@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
-use crate::db::listing::listing;
+use crate::db::listing::{among, listing};
 use crate::db::schema::interest_events::{self, dsl};
 use crate::db::words::Text;
 use crate::error::Result;
@@ -101,12 +101,7 @@ pub(crate) async fn list(
     if let Some(campaign_id) = filter.campaign_id {
         query = query.filter(dsl::campaign_id.eq(campaign_id));
     }
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [kind] = filter.kinds.as_slice() {
-        query = query.filter(dsl::kind.eq(kind));
-    } else if !filter.kinds.is_empty() {
-        query = query.filter(dsl::kind.eq_any(&filter.kinds));
-    }
+    query = among!(query, dsl::kind, filter.kinds);
     if let Some(subject_key) = &filter.subject_key {
         query = query.filter(dsl::subject_key.eq(subject_key));
     }

@@ -10,6 +10,7 @@ use super::store::refunds::{self, Refund};
 use super::store::{self, Cursor, Filter, Purchase};
 use crate::campaigns::touches::store::{Touches, list_touches};
 use crate::db::TenantTx;
+use crate::db::fitted::Rows;
 use crate::db::keyset::Direction;
 use crate::error::{Error, Result};
 use crate::rpc::Page;
@@ -140,34 +141,31 @@ pub(crate) async fn refund(
     Ok(Done { receipt: complete_one(tx, purchase).await?, deduplicated: false })
 }
 
-/// Returns one page of the refunds of a purchase, and where the next one begins.
+/// Returns one page of the refunds of a purchase, and one row more if there is one.
 pub(crate) async fn list_refunds(
     tx: &TenantTx,
     purchase_id: Uuid,
     page: &Page<refunds::Cursor>,
-) -> Result<(Vec<Repayment>, Option<refunds::Cursor>)> {
+) -> Result<Rows<Repayment>> {
     let purchase = store::find(tx, purchase_id).await?.ok_or_else(|| rules::not_found(purchase_id))?;
-    let (refunds, more) = page.cut(refunds::list(tx, purchase_id, page).await?);
-    let next = refunds.last().filter(|_| more).map(refunds::Cursor::at);
-    let currency = purchase.currency;
-    let repayments = refunds.into_iter().map(|refund| Repayment { refund, currency: currency.clone() });
-    Ok((repayments.collect(), next))
+    let refunds = refunds::list(tx, purchase_id, page).await?;
+    Ok(refunds.map(|refund| Repayment { refund, currency: purchase.currency.clone() }))
 }
 
-/// Returns one page of purchases, and where the next one begins.
+/// Returns one page of purchases.
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
     direction: Direction,
     page: &Page<Cursor>,
-) -> Result<(Vec<Receipt>, Option<Cursor>)> {
+) -> Result<Rows<Receipt>> {
     // A plan for any value does not know which words are rare and which are common.
     if *filter != Filter::default() {
         tx.plan_for_values().await?;
     }
-    let (purchases, more) = page.cut(store::list(tx, filter, direction, page).await?);
-    let next = purchases.last().filter(|_| more).map(Cursor::at);
-    Ok((complete(tx, purchases).await?, next))
+    // Nothing else is read of the row after the page.
+    let Rows { rows, cut_short } = page.cut(store::list(tx, filter, direction, page).await?);
+    Ok(Rows { rows: complete(tx, rows).await?, cut_short })
 }
 
 async fn complete_one(tx: &TenantTx, purchase: Purchase) -> Result<Receipt> {

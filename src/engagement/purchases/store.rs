@@ -15,7 +15,7 @@ use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::json::Json;
 use crate::db::keyset::{Direction, keyset};
-use crate::db::listing::listing;
+use crate::db::listing::{among, listing};
 use crate::db::literal::literal;
 use crate::db::schema::purchases::{self, dsl};
 use crate::db::words::Text;
@@ -220,12 +220,7 @@ pub(crate) async fn list(
     if let Some(order_id) = &filter.order_id {
         query = query.filter(dsl::order_id.eq(order_id));
     }
-    // A single word is compared with `=`. An index that continues in the list's order can then answer.
-    if let [status] = filter.statuses.as_slice() {
-        query = query.filter(dsl::status.eq(status));
-    } else if !filter.statuses.is_empty() {
-        query = query.filter(dsl::status.eq_any(&filter.statuses));
-    }
+    query = among!(query, dsl::status, filter.statuses);
     if let Some(currency) = &filter.currency {
         query = query.filter(dsl::currency.eq(currency));
     }

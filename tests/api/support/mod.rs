@@ -11,6 +11,7 @@ pub(crate) mod dashboard;
 pub(crate) mod dial;
 pub(crate) mod engagement;
 pub(crate) mod errors;
+mod everything;
 pub(crate) mod faqs;
 pub(crate) mod fields;
 pub(crate) mod funnel;

@@ -49,6 +49,20 @@ impl About {
     }
 }
 
+impl About {
+    /// Returns the id of the resource that a field of the contract names.
+    pub(crate) fn id(&self, field: &str) -> &str {
+        match field {
+            "customer" => &self.customer,
+            "conversation" => &self.conversation,
+            "pending_question" => &self.question,
+            "customer_faq" => &self.faq,
+            "campaign" => &self.campaign,
+            other => panic!("{other} has no sample yet"),
+        }
+    }
+}
+
 /// Returns a valid request. An RPC without a sample here fails the tests that go through all RPCs.
 pub(crate) fn request(rpc: &MethodDescriptor, about: &About) -> DynamicMessage {
     let bytes = match rpc.parent_service().name() {
