@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::audit::rules::SubjectSlot;
 use crate::contract::Word;
 use crate::conversations::messages;
-use crate::conversations::messages::store::Known;
+use crate::conversations::messages::store::StoredMessage;
 use crate::customers::field::Field;
 use crate::db::Deadline;
 use crate::db::words::Text;
@@ -197,8 +197,8 @@ fn page_token() -> Error {
     PageKey::new(vec![7; 32]).open::<_, String>(&call).expect_err("not our token")
 }
 
-fn known() -> Known {
-    Known {
+fn known() -> StoredMessage {
+    StoredMessage {
         conversation_id: TWO,
         message_key: "a".to_owned(),
         id: ONE,

@@ -3,7 +3,7 @@
 use super::item::{Item, Section};
 use super::model::MAX_QUESTIONS;
 use super::words::Words;
-use crate::faqs::actions::Found;
+use crate::faqs::actions::RankedFaq;
 use crate::faqs::search::rules::Scores;
 use crate::faqs::store::Faq;
 use crate::pb::{
@@ -12,9 +12,9 @@ use crate::pb::{
 use crate::questions::rules::{LeftOut, Next, Ranking};
 
 /// Returns the FAQs, the best match first.
-pub(super) fn faqs(found: &[Found], tokenizer: Tokenizer) -> Section {
+pub(super) fn faqs(found: &[RankedFaq], tokenizer: Tokenizer) -> Section {
     let items = found.iter().zip(1..).map(|(found, number)| {
-        let Found { faq, scores: Scores { score, text, confidence, recency } } = found;
+        let RankedFaq { faq, scores: Scores { score, text, confidence, recency } } = found;
         let label = format!("F{number}");
         let answer = match faq.answer.trim() {
             "" => "not known yet",

@@ -6,7 +6,7 @@ use futures_util::try_join;
 use uuid::Uuid;
 
 use super::model::{
-    Known, MAX_CAMPAIGNS, MAX_COUNTED, MAX_INTERESTS, MAX_PURCHASES, MAX_TASKS, Params, Snapshot,
+    Knowledge, MAX_CAMPAIGNS, MAX_COUNTED, MAX_INTERESTS, MAX_PURCHASES, MAX_TASKS, Params, Snapshot,
 };
 use super::{cut, messages};
 use crate::conversations::messages::store::latest::{self, Of, Room, Said};
@@ -17,7 +17,7 @@ use crate::customers::model::Customer;
 use crate::db::TenantTx;
 use crate::engagement::actions as engagement;
 use crate::error::Result;
-use crate::faqs::actions::{self as faqs, Found};
+use crate::faqs::actions::{self as faqs, RankedFaq};
 use crate::numbers;
 use crate::pb::ContextFormat;
 use crate::questions::actions as question_actions;
@@ -102,7 +102,7 @@ pub(super) async fn read(tx: &TenantTx, params: &Params) -> Result<Snapshot> {
         try_join!(search(tx, params, &customer, &query), list_earlier(tx, params, earlier), async {
             questions::rank(&candidates, &situation, usize::MAX)
         },)?;
-    let known = Known { query, ranking, faqs };
+    let known = Knowledge { query, ranking, faqs };
     let mut by_conversation: HashMap<Uuid, Vec<Said>> = HashMap::new();
     for mut message in said.into_iter().chain(said_before) {
         cut::message(&mut message, params);
@@ -140,7 +140,7 @@ async fn list_earlier(tx: &TenantTx, params: &Params, ids: Vec<Uuid>) -> Result<
 }
 
 /// Returns the FAQs that match a text.
-async fn search(tx: &TenantTx, params: &Params, customer: &Customer, query: &str) -> Result<Vec<Found>> {
+async fn search(tx: &TenantTx, params: &Params, customer: &Customer, query: &str) -> Result<Vec<RankedFaq>> {
     if query.is_empty() {
         return Ok(Vec::new());
     }

@@ -5,7 +5,9 @@ use std::ops::Add;
 use super::budget::Cost;
 use super::item::{Item, Section};
 use super::messages::When;
-use super::model::{Context, Known, MAX_COUNTED, MAX_QUESTIONS, MAX_TASKS, Omission, Params, Part, Snapshot};
+use super::model::{
+    Context, Knowledge, MAX_COUNTED, MAX_QUESTIONS, MAX_TASKS, Omission, Params, Part, Snapshot,
+};
 use super::{
     about_conversations, about_customer, about_engagement, about_knowledge, budget, messages, prompt,
 };
@@ -61,7 +63,7 @@ fn sections(params: &Params, snapshot: &Snapshot) -> Vec<Section> {
     let Snapshot { customer, consents, present, others, older: _, tasks, engagement, said, known } = snapshot;
     let present = present.as_ref();
     let tasks = tasks.get(..MAX_TASKS).unwrap_or(tasks);
-    let Known { query: _, ranking, faqs } = known;
+    let Knowledge { query: _, ranking, faqs } = known;
     let mut sections = Vec::from(about_customer::sections(customer, consents, tokenizer));
     sections.push(about_conversations::summary(present, others, tokenizer));
     sections.push(about_conversations::objections(present, others, tokenizer));

@@ -12,7 +12,7 @@ use crate::conversations::store::briefs::Brief;
 use crate::customers::consents::store::Consent;
 use crate::customers::model::Customer;
 use crate::engagement::actions::Engagement;
-use crate::faqs::actions::Found;
+use crate::faqs::actions::RankedFaq;
 use crate::numbers;
 use crate::pb::{ContextFormat, ContextSectionKind, OmissionReason, ResourceType, Tokenizer};
 use crate::questions::rules::Ranking;
@@ -137,7 +137,7 @@ pub(super) struct Snapshot {
     pub(super) engagement: Engagement,
     /// The last messages of conversations, the newest first, by conversation.
     pub(super) said: HashMap<Uuid, Vec<Said>>,
-    pub(super) known: Known,
+    pub(super) known: Knowledge,
 }
 
 impl Snapshot {
@@ -155,7 +155,7 @@ impl Snapshot {
             content + actions.map(|action| action.arguments.len() + action.result.len()).sum::<usize>()
         });
         let briefs = present.iter().chain(others).chain(tasks).map(Brief::text_len);
-        let faqs = known.faqs.iter().map(|Found { faq, .. }| faq.question.len() + faq.answer.len());
+        let faqs = known.faqs.iter().map(|RankedFaq { faq, .. }| faq.question.len() + faq.answer.len());
         let questions = known.ranking.questions.iter().map(|next| next.question.question.len());
         let left_out = known.ranking.left_out.iter().map(|left_out| left_out.question.len());
         let customer = crate::pb::Customer::from(customer.clone()).encoded_len();
@@ -165,12 +165,12 @@ impl Snapshot {
 
 /// What was learned about the customer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct Knowledge {
     /// The text that FAQs and questions were selected by.
     pub(super) query: String,
     pub(super) ranking: Ranking,
     /// One more than are shown, if there are more.
-    pub(super) faqs: Vec<Found>,
+    pub(super) faqs: Vec<RankedFaq>,
 }
 
 /// A context.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::compose::compose;
-use super::model::{Known, Options, Params, Snapshot};
+use super::model::{Knowledge, Options, Params, Snapshot};
 use super::wire;
 use crate::campaigns::assignments::store::Reached;
 use crate::conversations::analyses::store::{Analysis, Objection};
@@ -242,7 +242,7 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
             older,
             tasks,
             engagement,
-            known: Known::default(),
+            known: Knowledge::default(),
         },
     )
 }
@@ -513,7 +513,7 @@ fn in_words(text: &str) -> Snapshot {
         tasks: vec![brief(3)],
         engagement,
         said: [said(1), said(2)].into(),
-        known: Known { ranking, ..Known::default() },
+        known: Knowledge { ranking, ..Knowledge::default() },
     }
 }
 

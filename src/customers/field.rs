@@ -28,11 +28,11 @@ const ETAG: &str = "etag";
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
     path: String,
-    place: Place,
+    place: FieldKind,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum FieldKind {
     /// A text, a list of texts, or a word of an enum.
     Value(Vec<FieldDescriptor>),
     /// A key of the tenant's own.
@@ -50,7 +50,7 @@ impl Field {
         let rest = path.strip_prefix(ATTRIBUTES);
         if let Some(key) = rest.and_then(|rest| rest.strip_prefix('.')) {
             return match key.chars().count() {
-                1..=MAX_KEY => Ok(field(Place::Attribute(key.to_owned()))),
+                1..=MAX_KEY => Ok(field(FieldKind::Attribute(key.to_owned()))),
                 _ => Err(format!("must name a key of {ATTRIBUTES} with 1 to {MAX_KEY} characters")),
             };
         }
@@ -59,7 +59,7 @@ impl Field {
         }
         let fields = mask::writable_value::<pb::Customer>(path)?;
         match fields.last().map(FieldDescriptor::kind) {
-            Some(Kind::String | Kind::Enum(_)) if path != ETAG => Ok(field(Place::Value(fields))),
+            Some(Kind::String | Kind::Enum(_)) if path != ETAG => Ok(field(FieldKind::Value(fields))),
             _ => Err(format!("{path} is no field that a text can fill")),
         }
     }
@@ -71,9 +71,9 @@ impl Field {
 }
 
 /// A customer as a message, to look up which fields are filled.
-pub(crate) struct Known(DynamicMessage);
+pub(crate) struct CustomerFields(DynamicMessage);
 
-impl Known {
+impl CustomerFields {
     /// Returns this customer as a message.
     pub(crate) fn of(customer: &Customer) -> Result<Self> {
         to_dynamic(&customer.clone().into()).map(Self)
@@ -82,8 +82,8 @@ impl Known {
     /// Returns whether the field is filled. The status LEAD does not count: a customer has it by default.
     pub(crate) fn has(&self, field: &Field) -> bool {
         match &field.place {
-            Place::Value(path) => value_at(&self.0, path).is_some_and(|value| is_filled(&value)),
-            Place::Attribute(key) => self.has_attribute(key),
+            FieldKind::Value(path) => value_at(&self.0, path).is_some_and(|value| is_filled(&value)),
+            FieldKind::Attribute(key) => self.has_attribute(key),
         }
     }
 
@@ -109,12 +109,12 @@ pub(crate) fn fill(current: &Customer, field: &Field, text: &str, overwrite: boo
     let before = pb::Customer::from(current.clone());
     let filled = || filled(current, field);
     let (wanted, path) = match &field.place {
-        Place::Value(path) => {
+        FieldKind::Value(path) => {
             let mut wanted = to_dynamic(&before)?;
             take(&mut wanted, path, text.trim(), overwrite, &filled)?;
             (wanted.transcode_to().map_err(Error::internal)?, field.path.as_str())
         }
-        Place::Attribute(key) => {
+        FieldKind::Attribute(key) => {
             (with_attribute(before.clone(), key, text.trim(), overwrite, &filled)?, ATTRIBUTES)
         }
     };

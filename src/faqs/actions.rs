@@ -61,7 +61,7 @@ pub(crate) struct Params {
 
 /// A FAQ that a search found.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct RankedFaq {
     pub(crate) faq: Faq,
     /// The scores that decide its place.
     pub(crate) scores: Scores,
@@ -118,7 +118,7 @@ pub(crate) async fn list(
 
 /// Returns the FAQs that match a text, the best first. It takes two flights, one if nothing is found, and three
 /// if thousands of FAQs have the same words.
-pub(crate) async fn search(tx: &TenantTx, params: &Params) -> Result<Vec<Found>> {
+pub(crate) async fn search(tx: &TenantTx, params: &Params) -> Result<Vec<RankedFaq>> {
     let Params { customer_id, language, query, statuses, limit } = params;
     let (words, questions) = (ranking::asked(query), ranking::questions(query));
     let (postings, same) = try_join!(
@@ -145,8 +145,8 @@ pub(crate) async fn search(tx: &TenantTx, params: &Params) -> Result<Vec<Found>>
         rules::is_usable(faq.status.0) && (statuses.is_empty() || statuses.contains(&faq.status))
     });
     let exact = same.iter().filter_map(|id| faqs.remove(id));
-    let exact = exact.map(|faq| Found { scores: ranking::exact(faq.derived_confidence), faq });
-    let mut found: Vec<Found> = exact.collect();
+    let exact = exact.map(|faq| RankedFaq { scores: ranking::exact(faq.derived_confidence), faq });
+    let mut found: Vec<RankedFaq> = exact.collect();
     let Matches { frequencies, words, cut: _ } = matches;
     let candidates: Vec<Candidate> = words
         .into_iter()
@@ -156,15 +156,16 @@ pub(crate) async fn search(tx: &TenantTx, params: &Params) -> Result<Vec<Found>>
         })
         .collect();
     let ranked = ranking::rank(&candidates, &frequencies, *limit);
-    found
-        .extend(ranked.into_iter().filter_map(|(id, scores)| Some(Found { faq: faqs.remove(&id)?, scores })));
+    found.extend(
+        ranked.into_iter().filter_map(|(id, scores)| Some(RankedFaq { faq: faqs.remove(&id)?, scores })),
+    );
     found.truncate(*limit);
     Ok(found)
 }
 
 /// Returns the FAQs of a customer that match a text. The language is that of the request, or else the
 /// customer's.
-pub(crate) async fn search_customer(tx: &TenantTx, mut params: Params) -> Result<Vec<Found>> {
+pub(crate) async fn search_customer(tx: &TenantTx, mut params: Params) -> Result<Vec<RankedFaq>> {
     let language = customers::actions::language(tx, params.customer_id, Deleted::Hidden).await?;
     if params.language.is_empty() {
         params.language = language;

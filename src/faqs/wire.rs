@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::actions::{Found, Params};
+use super::actions::{Params, RankedFaq};
 use super::rules::{self, Check};
 use super::search::rules::Scores;
 use super::store::{Faq, Filter};
@@ -83,9 +83,9 @@ impl From<Faq> for pb::CustomerFaq {
     }
 }
 
-impl From<Found> for pb::CustomerFaqMatch {
-    fn from(found: Found) -> Self {
-        let Found { faq, scores: Scores { score, text, confidence, recency } } = found;
+impl From<RankedFaq> for pb::CustomerFaqMatch {
+    fn from(found: RankedFaq) -> Self {
+        let RankedFaq { faq, scores: Scores { score, text, confidence, recency } } = found;
         Self {
             customer_faq: Some(faq.into()),
             score,

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::secret::Hash;
 use super::store::{self, ApiKey};
-use super::{Found, Known, Memory};
+use super::{CachedKey, Lookup, Memory};
 use crate::auth::Bounds;
 use crate::db::{Target, Wire};
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// A call's question about the key with this hash.
 pub(super) struct Question {
     pub(super) hash: Hash,
-    pub(super) reply: oneshot::Sender<Result<Found>>,
+    pub(super) reply: oneshot::Sender<Result<Lookup>>,
 }
 
 /// See the module.
@@ -54,7 +54,7 @@ pub(super) struct Clerk {
 struct InUse {
     id: Uuid,
     revision: i64,
-    known: Weak<Known>,
+    known: Weak<CachedKey>,
     revoked: Weak<CancellationToken>,
     /// Whether the key was used since its use was last stored.
     used: Arc<AtomicBool>,
@@ -104,7 +104,7 @@ impl Clerk {
         let answer = self.find(&hashes).await.map(|rows| self.learn(&hashes, &rows, asked));
         for Question { hash, reply } in questions {
             let found = match &answer {
-                Ok(found) => Ok(found.get(&hash).cloned().unwrap_or(Found::Nobody { asked })),
+                Ok(found) => Ok(found.get(&hash).cloned().unwrap_or(Lookup::Nobody { asked })),
                 Err(cause) => Err(Error::database_unavailable(cause.clone())),
             };
             // A caller that has stopped waiting does not need the answer.
@@ -113,12 +113,12 @@ impl Clerk {
     }
 
     /// Remembers which of these keys exist, and which do not.
-    fn learn(&mut self, hashes: &[Hash], rows: &[ApiKey], asked: Instant) -> HashMap<Hash, Found> {
+    fn learn(&mut self, hashes: &[Hash], rows: &[ApiKey], asked: Instant) -> HashMap<Hash, Lookup> {
         let mut rows: HashMap<_, _> = rows.iter().filter_map(|row| Some((row.hash()?, row))).collect();
         let found = hashes.iter().map(|hash| {
             let found = match rows.remove(hash) {
-                Some(row) => Found::Key(self.know(*hash, row, asked)),
-                None => Found::Nobody { asked },
+                Some(row) => Lookup::Key(self.know(*hash, row, asked)),
+                None => Lookup::Nobody { asked },
             };
             self.memory.insert(*hash, found.clone());
             (*hash, found)
@@ -127,11 +127,11 @@ impl Clerk {
     }
 
     /// Returns the key of a row. All holders of an unchanged row share its revocation.
-    fn know(&mut self, hash: Hash, row: &ApiKey, asked: Instant) -> Arc<Known> {
+    fn know(&mut self, hash: Hash, row: &ApiKey, asked: Instant) -> Arc<CachedKey> {
         let former = self.in_use.remove(&hash).filter(|former| former.is(row));
         let revoked = former.as_ref().and_then(|former| former.revoked.upgrade()).unwrap_or_default();
         let used = former.as_ref().map(|former| Arc::clone(&former.used)).unwrap_or_default();
-        let known = Arc::new(Known::new(row, asked, Arc::clone(&revoked), Arc::clone(&used)));
+        let known = Arc::new(CachedKey::new(row, asked, Arc::clone(&revoked), Arc::clone(&used)));
         let in_use = InUse {
             id: row.id,
             revision: row.revision,

@@ -30,7 +30,7 @@ pub use store::ApiKey;
 const WAITING: usize = 1_024;
 
 /// The results of lookups, by the hash of the secret.
-type Memory = Cache<Hash, Found>;
+type Memory = Cache<Hash, Lookup>;
 
 /// Accepts API keys.
 pub(super) struct ApiKeys {
@@ -73,12 +73,12 @@ impl ApiKeys {
             _ => self.ask(hash).await?,
         };
         match found {
-            Found::Key(known) => known.admit(),
-            Found::Nobody { .. } => Err(invalid("the API key does not exist; create one, or send another")),
+            Lookup::Key(known) => known.admit(),
+            Lookup::Nobody { .. } => Err(invalid("the API key does not exist; create one, or send another")),
         }
     }
 
-    async fn ask(&self, hash: Hash) -> Result<Found> {
+    async fn ask(&self, hash: Hash) -> Result<Lookup> {
         let (reply, answer) = oneshot::channel();
         self.questions.try_send(Question { hash, reply }).map_err(|_| Error::Unavailable {
             reason: ErrorReason::DatabaseBusy,
@@ -91,15 +91,15 @@ impl ApiKeys {
 
 /// The result of a lookup.
 #[derive(Clone)]
-enum Found {
-    Key(Arc<Known>),
+enum Lookup {
+    Key(Arc<CachedKey>),
     /// There was no key when it was last looked up.
     Nobody {
         asked: Instant,
     },
 }
 
-impl Found {
+impl Lookup {
     /// The time since the last lookup.
     fn age(&self) -> Duration {
         match self {
@@ -110,7 +110,7 @@ impl Found {
 }
 
 /// An existing key, as it was when it was first looked up.
-struct Known {
+struct CachedKey {
     admitted: Admitted,
     born: Instant,
     /// The milliseconds after `born` at which the key was last found unchanged.
@@ -120,7 +120,7 @@ struct Known {
     used: Arc<AtomicBool>,
 }
 
-impl Known {
+impl CachedKey {
     fn new(row: &ApiKey, asked: Instant, revoked: Revocation, used: Arc<AtomicBool>) -> Self {
         if row.revoked_at.is_some() {
             revoked.cancel();

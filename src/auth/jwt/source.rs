@@ -10,7 +10,7 @@ use super::remote::Remote;
 use crate::auth::{AuthConfig, Bounds};
 
 /// The place from which keys come.
-enum Place {
+enum KeySource {
     Jwks(PathBuf),
     PublicKey(PathBuf),
     Secret(PathBuf),
@@ -19,7 +19,7 @@ enum Place {
 
 /// See the module.
 pub(super) struct Source {
-    place: Place,
+    place: KeySource,
     algorithms: Vec<Algorithm>,
     /// The last valid keys.
     keys: RwLock<Arc<Keys>>,
@@ -34,9 +34,9 @@ impl Source {
     pub(super) async fn open(config: &AuthConfig, bounds: Bounds) -> Result<Self, String> {
         let algorithms: Vec<_> =
             config.jwt_algorithms.iter().map(|signature| signature.algorithm()).collect();
-        let place = Place::of(config, bounds)?;
+        let place = KeySource::of(config, bounds)?;
         let keys = match &place {
-            Place::Url(remote) => {
+            KeySource::Url(remote) => {
                 Keys::of_jwks(&remote.fetch().await.map_err(|why| hint(&why))?, &algorithms)
                     .map_err(|why| hint(&format!("The answer is not of use: {why}")))?
             }
@@ -54,7 +54,7 @@ impl Source {
     pub(super) async fn keys_with(&self, kid: Option<&str>, algorithm: Algorithm) -> Arc<Keys> {
         let keys = self.keys();
         match (&self.place, keys.find(kid, algorithm)) {
-            (Place::Url(remote), Err(Miss::Unknown)) => {
+            (KeySource::Url(remote), Err(Miss::Unknown)) => {
                 remote.want().await;
                 self.keys()
             }
@@ -69,7 +69,7 @@ impl Source {
     /// What is wrong with the file. The earlier keys stay valid.
     pub(super) fn reload(&self) -> Result<(), String> {
         match &self.place {
-            Place::Url(remote) => remote.refresh(),
+            KeySource::Url(remote) => remote.refresh(),
             file => self.take(file.read(&self.algorithms)?),
         }
         Ok(())
@@ -77,7 +77,7 @@ impl Source {
 
     /// Fetches the keys of a URL again and again.
     pub(super) async fn follow(&self) {
-        let Place::Url(remote) = &self.place else { return };
+        let KeySource::Url(remote) = &self.place else { return };
         let mut failed = false;
         loop {
             remote.due(failed).await;
@@ -97,7 +97,7 @@ impl Source {
     }
 }
 
-impl Place {
+impl KeySource {
     fn of(config: &AuthConfig, bounds: Bounds) -> Result<Self, String> {
         if let Some(url) = &config.jwt_jwks_url {
             let remote = Remote::new(url, config.jwt_jwks_ca.as_deref(), bounds)?;

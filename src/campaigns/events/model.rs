@@ -36,7 +36,7 @@ pub(crate) struct NewEvent {
 /// A recorded event.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = campaign_events, check_for_backend(Pg))]
-pub(crate) struct Known {
+pub(crate) struct RecordedEvent {
     pub(crate) id: Uuid,
     pub(crate) campaign_id: Uuid,
     pub(crate) event_id: String,

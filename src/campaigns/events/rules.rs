@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::model::{Event, Known, NewEvent};
+use super::model::{Event, NewEvent, RecordedEvent};
 use crate::db::words::Text;
 use crate::error::{Error, Result};
 #[cfg(test)]
@@ -119,7 +119,7 @@ pub(crate) fn recorded(
     Recorded { event, deduplicated: false }
 }
 
-impl Known {
+impl RecordedEvent {
     /// Returns the event for a list, with the currency of its campaign.
     pub(crate) fn with(self, currency: Option<String>) -> Event {
         let Self {
@@ -172,7 +172,7 @@ pub(crate) struct Findings {
     /// The existing campaigns, each with its currency.
     pub(crate) campaigns: HashMap<Uuid, Option<String>>,
     /// The recorded events, by the client's ids.
-    pub(crate) events: HashMap<String, Known>,
+    pub(crate) events: HashMap<String, RecordedEvent>,
     /// The existing customers.
     pub(crate) customers: HashSet<Uuid>,
     /// The customers of the existing conversations, by the ids of the conversations.
@@ -212,7 +212,7 @@ impl Findings {
     }
 
     /// Returns whether an event has the same content as the recorded event with its id.
-    fn is_same(&self, event: &NewEvent, known: &Known) -> bool {
+    fn is_same(&self, event: &NewEvent, known: &RecordedEvent) -> bool {
         let NewEvent {
             id: _,
             campaign_id,
@@ -297,7 +297,7 @@ mod tests {
 
     /// Returns what is found if this event is recorded.
     fn found(event: &NewEvent) -> Findings {
-        let known = Known {
+        let known = RecordedEvent {
             id: Uuid::from_u128(9),
             campaign_id: event.campaign_id,
             event_id: event.event_id.clone(),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub(crate) use list::list;
 pub(crate) use record::{Recorded, record};
 
-use super::model::Known;
+use super::model::RecordedEvent;
 use crate::db::TenantTx;
 use crate::db::schema::campaign_events::dsl;
 use crate::error::Result;
@@ -36,10 +36,10 @@ pub(crate) const PROGRESS: &str = "
 const CONSENTS: &str = "'OPTED_OUT', 'OPTED_IN', 'SPAM_REPORTED'";
 
 /// Returns the event with this id.
-pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Known>> {
+pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<RecordedEvent>> {
     let event = dsl::campaign_events
         .find((tx.tenant(), id))
-        .select(Known::as_select())
+        .select(RecordedEvent::as_select())
         .first(&mut tx.connection())
         .await
         .optional()?;
@@ -47,11 +47,11 @@ pub(crate) async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Known>> {
 }
 
 /// Returns the existing events with these ids of the client's.
-pub(crate) async fn find_known(tx: &TenantTx, event_ids: &[&str]) -> Result<Vec<Known>> {
+pub(crate) async fn find_known(tx: &TenantTx, event_ids: &[&str]) -> Result<Vec<RecordedEvent>> {
     let known = dsl::campaign_events
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::event_id.eq_any(event_ids))
-        .select(Known::as_select())
+        .select(RecordedEvent::as_select())
         .load(&mut tx.connection())
         .await?;
     Ok(known)

@@ -38,7 +38,7 @@ const UNKNOWN: i64 = -1;
 
 /// The result of the looks so far. A watcher that comes later has read as much itself.
 #[derive(Debug, Default)]
-struct Known {
+struct LookState {
     /// The position of each conversation: the last sequence, and the number of changes.
     positions: HashMap<Topic, (i64, i64)>,
     /// The committed text of its messages in progress, if there are any.
@@ -47,7 +47,7 @@ struct Known {
 
 /// The result of one look.
 #[derive(Debug)]
-struct Found {
+struct LookResult {
     /// The conversations that have moved.
     moved: Vec<Position>,
     /// All messages in progress.
@@ -59,7 +59,7 @@ pub(super) async fn run(feed: Feed, target: Target, stop: CancellationToken) {
     let mut interval = tokio::time::interval(OFTEN);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connection = Kept::new(target);
-    let mut known = Known::default();
+    let mut known = LookState::default();
     let mut looked: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -90,16 +90,16 @@ pub(super) async fn run(feed: Feed, target: Target, stop: CancellationToken) {
 }
 
 /// Returns the conversations that have moved, and how far their messages in progress have come.
-async fn look(connection: &mut Kept, positions: &[Position]) -> Result<Found, String> {
+async fn look(connection: &mut Kept, positions: &[Position]) -> Result<LookResult, String> {
     let (tenants, ids): (Vec<Uuid>, Vec<Uuid>) = positions.iter().map(|it| (it.tenant_id, it.id)).unzip();
     let found = connection.ask(PATIENCE, async |connection| {
         let moved = positions::list_moved(connection, positions).await?;
-        Ok(Found { moved, progress: drafts::list_progress(connection, &tenants, &ids).await? })
+        Ok(LookResult { moved, progress: drafts::list_progress(connection, &tenants, &ids).await? })
     });
     found.await
 }
 
-impl Known {
+impl LookState {
     /// Returns the last known positions of the watched conversations, in the order of tenants and ids. Forgets
     /// all others.
     fn forget_all_but(&mut self, mut watched: Vec<Topic>) -> Vec<Position> {
@@ -122,8 +122,8 @@ impl Known {
 
     /// Tells which of these conversations have moved, and which of their messages in progress. Most have not
     /// moved, and no watcher is woken for them.
-    fn learn(&mut self, found: Found, looked_at: &[Position], mut tell: impl FnMut(Topic, Event)) {
-        let Found { moved, progress } = found;
+    fn learn(&mut self, found: LookResult, looked_at: &[Position], mut tell: impl FnMut(Topic, Event)) {
+        let LookResult { moved, progress } = found;
         for Position { tenant_id, id, last_sequence, change_count } in moved {
             let topic = Topic { tenant: tenant_id, id };
             self.positions.insert(topic, (last_sequence, change_count));
@@ -169,10 +169,10 @@ mod tests {
     }
 
     /// Returns the events that are told after a look.
-    fn told(known: &mut Known, moved: Vec<Position>, progress: Vec<Progress>) -> Vec<String> {
+    fn told(known: &mut LookState, moved: Vec<Position>, progress: Vec<Progress>) -> Vec<String> {
         let watched = known.forget_all_but(vec![topic(1), topic(2)]);
         let mut told = Vec::new();
-        known.learn(Found { moved, progress }, &watched, |Topic { id, .. }, event| {
+        known.learn(LookResult { moved, progress }, &watched, |Topic { id, .. }, event| {
             let id = id.as_u128();
             told.push(match event {
                 Event::Moved { sequence, change } => format!("{id} moved to {sequence}, {change}"),
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_look_asks_in_the_order_of_the_index_from_where_the_last_one_was() {
-        let mut known = Known::default();
+        let mut known = LookState::default();
         let unknown = [at(2, UNKNOWN, UNKNOWN), at(1, UNKNOWN, UNKNOWN)];
         assert_eq!(known.forget_all_but(vec![topic(1), topic(2)]), unknown);
         assert_eq!(told(&mut known, vec![at(2, 5, 6)], Vec::new()), ["2 moved to 5, 6"]);
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn of_messages_in_progress_only_what_is_new_is_told() {
-        let mut known = Known::default();
+        let mut known = LookState::default();
         assert_eq!(told(&mut known, Vec::new(), vec![progress(1, 3)]), ["1 has 3 bytes"]);
         assert!(told(&mut known, Vec::new(), vec![progress(1, 3)]).is_empty());
         assert_eq!(told(&mut known, Vec::new(), vec![progress(2, 1), progress(1, 4)]).len(), 2);

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::drafts::store as drafts;
-use super::rules::{self, Compared, Found, Placed, Plan, Repeat, Span, Stored, Write};
+use super::rules::{self, BatchState, Compared, Placed, Plan, Repeat, Span, Stored, Write};
 use super::store::{self, Between, Message, append, repeats, spans};
 use crate::audit::store::{self as audit, Event};
 use crate::conversations::rules::not_found;
@@ -34,7 +34,7 @@ pub(crate) enum Holding {
 ///
 /// The conversations stay locked up to the commit, so that their counters, the messages and the order of
 /// commits agree. Texts are not read yet.
-pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> Result<Found> {
+pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> Result<BatchState> {
     let mut ids: Vec<Uuid> = writes.iter().map(|write| write.conversation_id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -57,7 +57,7 @@ pub(crate) async fn find(tx: &TenantTx, writes: &[&Write], holding: Holding) -> 
         }),
     ])
     .await?;
-    Ok(Found { heads, known, ..Found::default() })
+    Ok(BatchState { heads, known, ..BatchState::default() })
 }
 
 /// Returns the stored spans of texts, and how writes differ from the messages that they repeat. The

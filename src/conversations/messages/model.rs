@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::rules::{self, Compared, Found, Outcome, Plan, Repeat, Said, Span, Stored, Write};
-use super::store::{Action, Known};
+use super::rules::{self, BatchState, Compared, Outcome, Plan, Repeat, Said, Span, Stored, Write};
+use super::store::{Action, StoredMessage};
 use crate::conversations::store::Head;
 use crate::db::words::Text;
 use crate::pb::{ConversationStatus, MessageRole, MessageStatus};
@@ -83,12 +83,12 @@ impl Tables {
     /// Applies writes in one transaction. Writes without an outcome must come again.
     pub(super) fn commit(&mut self, writes: &[Write]) -> Vec<Option<Outcome>> {
         let heads: Vec<Head> = self.heads.values().copied().collect();
-        let known: Vec<Known> = self.messages.iter().map(|(key, row)| self.known(key, row)).collect();
+        let known: Vec<StoredMessage> = self.messages.iter().map(|(key, row)| self.known(key, row)).collect();
         let all: Vec<&Write> = writes.iter().collect();
         let texts = rules::said_again(&all, &known).into_iter().map(|span| self.recall(span)).collect();
         let repeats = rules::repeats(&all, &known);
         let compared = repeats.iter().map(|repeat| self.compare(repeat)).collect();
-        let found = Found { heads, known, texts, compared, held: Vec::new() };
+        let found = BatchState { heads, known, texts, compared, held: Vec::new() };
         let plan = rules::plan(writes, found, self.lease);
         self.apply(&plan);
         self.check();
@@ -110,8 +110,8 @@ impl Tables {
         outcomes.into_iter().flatten().collect()
     }
 
-    fn known(&self, (conversation_id, message_key): &(Uuid, String), row: &Row) -> Known {
-        Known {
+    fn known(&self, (conversation_id, message_key): &(Uuid, String), row: &Row) -> StoredMessage {
+        StoredMessage {
             conversation_id: *conversation_id,
             message_key: message_key.clone(),
             id: row.id,

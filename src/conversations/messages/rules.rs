@@ -17,7 +17,7 @@ pub(crate) use repeats::{Compared, Repeat, Said, repeats};
 use parts::Parts;
 use refusals::{finished_otherwise, full, given_up, not_started};
 
-use super::store::{Action, Ai, Known, NewMessage};
+use super::store::{Action, Ai, NewMessage, StoredMessage};
 use crate::conversations::rules::{ended, is_over, not_found};
 use crate::conversations::store::Head;
 use crate::db::json::Json;
@@ -176,13 +176,13 @@ pub(crate) struct Content<'w> {
 
 /// What the database has for a batch of writes.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct BatchState {
     /// The conversations that are locked for it.
     pub(crate) heads: Vec<Head>,
     /// The conversations that another transaction has locked.
     pub(crate) held: Vec<Uuid>,
     /// The messages with the keys of its writes.
-    pub(crate) known: Vec<Known>,
+    pub(crate) known: Vec<StoredMessage>,
     /// The stored text that the batch sends again (see [`said_again`]).
     pub(crate) texts: Vec<Stored>,
     /// How writes differ from the messages that they repeat (see [`repeats`](fn@repeats)).
@@ -195,10 +195,10 @@ pub(crate) struct Found {
 /// list does not exist.
 pub(crate) fn plan<'w>(
     writes: impl IntoIterator<Item = &'w Write>,
-    found: Found,
+    found: BatchState,
     lease: Duration,
 ) -> Plan<'w> {
-    let Found { heads, held, known, texts, compared } = found;
+    let BatchState { heads, held, known, texts, compared } = found;
     let mut parts: HashMap<Uuid, Parts<'w>> = HashMap::new();
     for Stored { message_id, offset, text } in texts {
         parts.entry(message_id).or_default().add(offset, Cow::Owned(text));
@@ -245,7 +245,7 @@ impl Standing {
 
 /// A message in the course of a batch.
 struct State<'w> {
-    known: Known,
+    known: StoredMessage,
     /// The known parts of its text.
     parts: Parts<'w>,
     /// Whether it was closed in this batch. Its next change must wait until that is done.
@@ -253,13 +253,14 @@ struct State<'w> {
 }
 
 impl<'w> State<'w> {
-    fn new(known: Known, parts: Parts<'w>) -> Self {
+    fn new(known: StoredMessage, parts: Parts<'w>) -> Self {
         Self { known, parts, closed: false }
     }
 
     fn placed(&self, deduplicated: bool, effect: Effect) -> Placed {
-        let Known { conversation_id, message_key, id, sequence, status, durable_offset, since, .. } =
-            &self.known;
+        let StoredMessage {
+            conversation_id, message_key, id, sequence, status, durable_offset, since, ..
+        } = &self.known;
         Placed {
             conversation_id: *conversation_id,
             message_key: message_key.clone(),
@@ -351,7 +352,7 @@ fn add<'w>(
     plan.additions.push(Addition { message, sequence, status: Text(status) });
     let mut parts = Parts::default();
     parts.add(0, Cow::Borrowed(message.content.as_bytes()));
-    let known = Known {
+    let known = StoredMessage {
         conversation_id: message.conversation_id,
         message_key: message.message_key.clone(),
         id: message.id,
@@ -470,7 +471,7 @@ fn reopen<'w>(standing: &mut Standing, state: &mut State<'w>, emptied: bool, pla
 
 /// Sets the stream that writes a message. Its lease begins anew.
 fn hold<'w>(state: &mut State<'w>, producer_id: Cow<'w, str>, holder: Uuid, plan: &mut Plan<'w>) {
-    let Known { id, conversation_id, .. } = state.known;
+    let StoredMessage { id, conversation_id, .. } = state.known;
     state.known.producer_id = Some(producer_id.clone().into_owned());
     state.known.holder = Some(holder);
     state.known.idle_ms = Some(0);
@@ -588,7 +589,7 @@ fn close<'w>(
 }
 
 /// Returns what is left of the lease of the producer that writes a message.
-fn lease_left(known: &Known, lease: Duration) -> Option<Duration> {
+fn lease_left(known: &StoredMessage, lease: Duration) -> Option<Duration> {
     let idle = Duration::from_millis(u64::try_from(known.idle_ms?).unwrap_or(0));
     lease.checked_sub(idle).filter(|left| !left.is_zero())
 }

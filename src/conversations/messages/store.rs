@@ -151,7 +151,7 @@ impl Message {
 /// The stored message with a key.
 #[derive(Debug, Clone, PartialEq, QueryableByName)]
 #[diesel(table_name = conversation_messages, check_for_backend(Pg))]
-pub(crate) struct Known {
+pub(crate) struct StoredMessage {
     pub(crate) conversation_id: Uuid,
     pub(crate) message_key: String,
     pub(crate) id: Uuid,
@@ -196,7 +196,7 @@ impl Size for MessageSize {
 }
 
 /// Returns the messages with these keys, each key with its conversation.
-pub(crate) async fn list_known(tx: &TenantTx, keys: &[(Uuid, &str)]) -> Result<Vec<Known>> {
+pub(crate) async fn list_known(tx: &TenantTx, keys: &[(Uuid, &str)]) -> Result<Vec<StoredMessage>> {
     let (conversation_ids, message_keys) = keys.iter().copied().unzip();
     let query = ListKnown { tenant: tx.tenant(), conversation_ids, message_keys };
     Ok(query.load(&mut tx.connection()).await?)

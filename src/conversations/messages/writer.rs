@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::actions::{self, Holding};
 use super::audited::{Audit, Author, Due};
 use super::counter::{Counter, Uncounted};
-use super::rules::{self, Change, Effect, Found, Outcome, Placed, Write};
+use super::rules::{self, BatchState, Change, Effect, Outcome, Placed, Write};
 use super::store::Message;
 use crate::conversations::feed::{Event, Feed, Mark};
 use crate::db::{BatchTx, Db, Deadline, Statements, TenantTx, Whose, one_flight, retried};
@@ -280,7 +280,7 @@ impl Writer {
     /// Returns the conversations that another transaction has locked. Writes to conversations that do not exist
     /// are refused within the batch: to commit each apart would make others wait. Asks the database only if a
     /// conversation was not found.
-    async fn find_held(&self, tx: &BatchTx, shares: &[Share<'_>], found: &[Found]) -> Result<Vec<Uuid>> {
+    async fn find_held(&self, tx: &BatchTx, shares: &[Share<'_>], found: &[BatchState]) -> Result<Vec<Uuid>> {
         let missing: Vec<Vec<Uuid>> =
             shares.iter().zip(found).map(|(share, found)| missing(share, found)).collect();
         if missing.iter().all(Vec::is_empty) {
@@ -299,7 +299,7 @@ impl Writer {
         }
     }
 
-    fn plan<'p>(&self, share: &Share<'p>, found: Found) -> rules::Plan<'p> {
+    fn plan<'p>(&self, share: &Share<'p>, found: BatchState) -> rules::Plan<'p> {
         rules::plan(share.writes.iter().copied(), found, self.lease)
     }
 
@@ -405,7 +405,7 @@ impl Writer {
 
 /// Reads the stored text that writes send again, and compares writes with the messages that they repeat. Nearly
 /// always a batch has neither, and nothing is asked.
-async fn recall(tx: &BatchTx, shares: &[Share<'_>], found: &mut [Found]) -> Result<()> {
+async fn recall(tx: &BatchTx, shares: &[Share<'_>], found: &mut [BatchState]) -> Result<()> {
     let again: Vec<_> = shares
         .iter()
         .zip(found.iter())
@@ -476,7 +476,7 @@ fn share(pending: &[Pending]) -> Vec<Share<'_>> {
 }
 
 /// Returns the conversations of a share that were not found.
-fn missing(share: &Share<'_>, found: &Found) -> Vec<Uuid> {
+fn missing(share: &Share<'_>, found: &BatchState) -> Vec<Uuid> {
     let heads: HashSet<Uuid> = found.heads.iter().map(|head| head.id).collect();
     let ids = share.writes.iter().map(|write| write.conversation_id);
     let mut missing: Vec<Uuid> = ids.filter(|id| !heads.contains(id)).collect();

@@ -50,7 +50,7 @@ fn only_values_that_clients_write_are_fields() {
 #[test]
 fn what_is_not_empty_is_known() {
     let full = fill(&bare(), &field("business_context.goals"), "grow", false).expect("filled");
-    let known = Known::of(&full).expect("known");
+    let known = CustomerFields::of(&full).expect("known");
     assert!(known.has(&field("business_context.goals")) && known.has(&field("business_name")));
     for path in ["email", "status", "business_context.description", "brand_voice.tone", "custom_attributes.a"]
     {
@@ -58,11 +58,11 @@ fn what_is_not_empty_is_known() {
     }
     for (path, text) in [("status", "active"), ("custom_attributes.a", "x"), ("tags", "vip")] {
         let full = fill(&bare(), &field(path), text, false).expect(path);
-        assert!(Known::of(&full).expect("known").has(&field(path)), "{path}");
+        assert!(CustomerFields::of(&full).expect("known").has(&field(path)), "{path}");
     }
     for empty in [serde_json::json!(null), serde_json::json!(""), serde_json::json!([])] {
         let blank = Customer { custom_attributes: serde_json::json!({ "a": empty }), ..bare() };
-        assert!(!Known::of(&blank).expect("known").has(&field("custom_attributes.a")), "{blank:?}");
+        assert!(!CustomerFields::of(&blank).expect("known").has(&field("custom_attributes.a")), "{blank:?}");
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{as_of, is_open};
 use crate::contract::Word;
-use crate::customers::field::{Field, Known};
+use crate::customers::field::{CustomerFields, Field};
 use crate::customers::model::Customer;
 use crate::error::Result;
 use crate::pb::{
@@ -148,7 +148,7 @@ type Verdict = std::result::Result<(i32, String), (Reason, String)>;
 struct Judge<'a> {
     candidates: &'a Candidates,
     situation: Situation<'a>,
-    known: Known,
+    known: CustomerFields,
     words: BTreeSet<String>,
     declined_texts: BTreeSet<String>,
     declined_fields: BTreeSet<&'a str>,
@@ -163,7 +163,7 @@ impl<'a> Judge<'a> {
         Ok(Self {
             candidates,
             situation: *situation,
-            known: Known::of(situation.customer)?,
+            known: CustomerFields::of(situation.customer)?,
             words: situation.texts.iter().flat_map(|text| words(text)).collect(),
             declined_texts: texts(&candidates.declined),
             declined_fields: fields.filter(|field| !field.is_empty()).collect(),

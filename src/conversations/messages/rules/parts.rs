@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{Change, Write, length};
-use crate::conversations::messages::store::Known;
+use crate::conversations::messages::store::StoredMessage;
 use crate::numbers;
 
 /// The bytes of a text that must be read.
@@ -28,7 +28,7 @@ pub(crate) struct Stored {
 
 /// Returns the stored spans that writes send again. They must be read to tell whether the text is the same.
 /// They are no longer than the text of the writes.
-pub(crate) fn said_again(writes: &[&Write], known: &[Known]) -> Vec<Span> {
+pub(crate) fn said_again(writes: &[&Write], known: &[StoredMessage]) -> Vec<Span> {
     let said = writes.iter().filter_map(|write| match &write.change {
         Change::Extend { offset, text, .. } if !text.is_empty() => Some((*write, *offset, text)),
         _ => None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{MAX_SEQUENCE, Write};
-use crate::conversations::messages::store::Known;
+use crate::conversations::messages::store::StoredMessage;
 use crate::error::Error;
 use crate::pb::ErrorReason;
 
@@ -31,7 +31,7 @@ pub(super) fn not_started(write: &Write, message: &str) -> Error {
     }
 }
 
-pub(crate) fn taken_over(known: &Known) -> Error {
+pub(crate) fn taken_over(known: &StoredMessage) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::MessageNotStarted,
         message:
@@ -41,7 +41,7 @@ pub(crate) fn taken_over(known: &Known) -> Error {
     }
 }
 
-pub(super) fn given_up(known: &Known) -> Error {
+pub(super) fn given_up(known: &StoredMessage) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::MessageNotStarted,
         message: "the message was given up; send start to go on with it".to_owned(),
@@ -49,7 +49,7 @@ pub(super) fn given_up(known: &Known) -> Error {
     }
 }
 
-pub(crate) fn closed(known: &Known) -> Error {
+pub(crate) fn closed(known: &StoredMessage) -> Error {
     Error::FailedPrecondition {
         reason: ErrorReason::MessageClosed,
         message: format!(
@@ -62,7 +62,7 @@ pub(crate) fn closed(known: &Known) -> Error {
 
 /// Returns the error for a message_key that has another message: one that differs in these fields, or, if there are
 /// none, one that was sent whole and is started now.
-pub(crate) fn has_another(known: &Known, differing: &[String]) -> Error {
+pub(crate) fn has_another(known: &StoredMessage, differing: &[String]) -> Error {
     let message = match differing {
         [] => "this message_key has a message that was sent whole; use a new message_key".to_owned(),
         differing => format!(
@@ -75,7 +75,7 @@ pub(crate) fn has_another(known: &Known, differing: &[String]) -> Error {
 }
 
 /// Returns the error for a message that was finished with other content.
-pub(super) fn finished_otherwise(known: &Known, differing: &[String]) -> Error {
+pub(super) fn finished_otherwise(known: &StoredMessage, differing: &[String]) -> Error {
     let differing = differing.join(", ");
     let message = format!(
         "the message is complete already, and differs from this finish in: {differing}; nothing was changed"
@@ -84,7 +84,7 @@ pub(super) fn finished_otherwise(known: &Known, differing: &[String]) -> Error {
 }
 
 /// Returns the error for a message_key that is sent again with other content.
-fn reused(known: &Known, message: String) -> Error {
+fn reused(known: &StoredMessage, message: String) -> Error {
     Error::AlreadyExists {
         reason: ErrorReason::IdempotencyKeyReused,
         message,

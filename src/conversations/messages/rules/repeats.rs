@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{Change, Write};
-use crate::conversations::messages::store::{Action, Ai, Known, NewMessage};
+use crate::conversations::messages::store::{Action, Ai, NewMessage, StoredMessage};
 use crate::db::json::Json;
 use crate::pb::MessageStatus;
 
@@ -39,13 +39,13 @@ pub(crate) struct Compared {
 }
 
 /// The writes that must be compared with what is stored: nearly always none.
-pub(crate) fn repeats<'w>(writes: &[&'w Write], known: &[Known]) -> Vec<Repeat<'w>> {
+pub(crate) fn repeats<'w>(writes: &[&'w Write], known: &[StoredMessage]) -> Vec<Repeat<'w>> {
     if known.is_empty() {
         return Vec::new();
     }
     let known: HashMap<_, _> =
         known.iter().map(|known| ((known.conversation_id, known.message_key.as_str()), known)).collect();
-    let is_complete = |known: &Known| known.status.0 == MessageStatus::Completed;
+    let is_complete = |known: &StoredMessage| known.status.0 == MessageStatus::Completed;
     let repeats = writes.iter().enumerate().filter_map(|(place, write)| {
         let known = known.get(&(write.conversation_id, write.message_key.as_str()))?;
         let said = match &write.change {

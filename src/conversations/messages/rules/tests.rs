@@ -28,8 +28,8 @@ fn message(conversation: u128, key: &str, text: &str) -> Write {
     }
 }
 
-fn known(conversation: u128, key: &str, sequence: i64, text: &str) -> Known {
-    Known {
+fn known(conversation: u128, key: &str, sequence: i64, text: &str) -> StoredMessage {
+    StoredMessage {
         conversation_id: Uuid::from_u128(conversation),
         message_key: key.to_owned(),
         id: Uuid::new_v4(),
@@ -44,8 +44,8 @@ fn known(conversation: u128, key: &str, sequence: i64, text: &str) -> Known {
     }
 }
 
-fn plan<'w>(writes: &'w [Write], heads: &[Head], known: Vec<Known>) -> Plan<'w> {
-    let found = Found { heads: heads.to_vec(), known, ..Found::default() };
+fn plan<'w>(writes: &'w [Write], heads: &[Head], known: Vec<StoredMessage>) -> Plan<'w> {
+    let found = BatchState { heads: heads.to_vec(), known, ..BatchState::default() };
     super::plan(writes, found, Duration::from_secs(120))
 }
 
@@ -98,7 +98,7 @@ proptest! {
     /// one place.
     #[test]
     fn there_is_never_a_hole(batches in prop::collection::vec(prop::collection::vec((0..3u128, 0..12u8), 1..20), 1..10)) {
-        let mut stored: Vec<Known> = Vec::new();
+        let mut stored: Vec<StoredMessage> = Vec::new();
         for batch in batches {
             let messages: Vec<_> =
                 batch.iter().map(|(conversation, key)| message(*conversation, &key.to_string(), "x")).collect();
@@ -565,7 +565,7 @@ fn a_finish_after_giving_up_is_put_off_too() {
 #[test]
 fn what_another_transaction_holds_comes_again_and_what_does_not_exist_does_not() {
     let batch = [message(7, "a", "x")];
-    let with = |held| Found { held: vec![held], ..Found::default() };
+    let with = |held| BatchState { held: vec![held], ..BatchState::default() };
     let waiting = super::plan(&batch, with(batch[0].conversation_id), LEASE);
     assert!(waiting.outcomes[0].is_none());
     let mut missing = super::plan(&batch, with(Uuid::nil()), LEASE);
