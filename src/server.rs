@@ -167,7 +167,7 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
     let pool =
         |target: &Target| Db::new(target, config.pool_limits()).map_err(|error| failed(error.to_string()));
     let mut db = pool(&target)?;
-    // On the heap: it is larger than all else that the start waits for.
+    // On the heap, as it is large, and futures that wait for it would be as large.
     if !Box::pin(db::order::is_kept(&db)).await.map_err(|error| failed(error.to_string()))? {
         return Err(ServeError::Order);
     }

@@ -42,10 +42,10 @@ fn an_error_of_the_service_is_read_as_a_whole() {
 fn an_item_has_the_same_details_as_a_call() {
     let call = status(Code::NotFound, "CUSTOMER_NOT_FOUND", |_| ());
     let mut item: ItemStatus = prost::Message::decode(call.details()).expect("a google.rpc.Status");
-    item.message = "nobody has this id".to_owned();
+    item.message = "no customer has this id".to_owned();
     let failure = Failure::of_item(&item);
     assert_eq!((failure.code(), failure.reason()), (Code::NotFound, Some(ErrorReason::CustomerNotFound)));
-    assert_eq!(failure.message(), "nobody has this id");
+    assert_eq!(failure.message(), "no customer has this id");
 }
 
 #[test]
