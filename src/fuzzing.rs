@@ -181,8 +181,8 @@ fn slug(name: &str) {
         assert_eq!(validate(&request), Ok(()));
     }
     let asked = Asked { query: name, tags: &[name.to_owned()], email: name, phone: name };
-    let query = words::tsquery(Uuid::from_u128(1), asked);
-    assert!(query.is_some_and(|query| query.contains('#')), "a tag is looked for as it is");
+    let query = words::search(Uuid::from_u128(1), asked);
+    assert!(query.is_some_and(|query| query.tsquery.contains('#')), "a tag is looked for as it is");
 }
 
 fn entity_tag(text: &str) {

@@ -18,8 +18,10 @@ use crate::audit::{self, Recorder};
 use crate::auth::Authenticator;
 use crate::config::{DatabaseConfig, Limits};
 use crate::connection::{self, Listener, TlsError};
+use crate::context::AiContexts;
 use crate::conversations::feed::Feed;
 use crate::conversations::{self, Conversations};
+use crate::customers::Customers;
 use crate::db::migrate::{self, MigrateError};
 use crate::db::standby::{Looks, Standby};
 use crate::db::{self, ConnectError, Db, Target, pooler, walls};
@@ -288,8 +290,11 @@ fn start(database: Database, limits: &Limits, calls: &CallLayer, background: &Ba
         audit_cover: limits.audit_cover,
     });
     tasks.spawn(conversations.background(target.clone(), signals, end));
+    let contexts = AiContexts::new(db.clone());
+    let customers = Customers::new(db.clone(), key.clone(), calls.tracker.clone(), contexts);
+    tasks.spawn(customers.background(target.clone(), end.clone()));
     tasks.spawn(calls.authenticator.clone().background(target, end.clone()));
-    Parts { db, key, tracker: calls.tracker.clone(), feed: conversations.feed(), conversations }
+    Parts { db, key, feed: conversations.feed(), customers, conversations }
 }
 
 /// Updates, before each scrape, the numbers that are not worth counting all the time.

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use futures_util::try_join;
 use uuid::Uuid;
 
+use super::common::CommonWords;
 use super::consents::store::Consent;
 use super::counts::Step;
 use super::model::{Customer, ExternalId};
@@ -155,17 +156,18 @@ pub(crate) async fn get_by_slug(
 pub(crate) async fn list(
     tx: &TenantTx,
     filter: &Filter,
+    common: &CommonWords,
     view: View,
     order: (OrderKey, Direction),
     page: &Page<Cursor>,
 ) -> Result<Rows<Customer>> {
-    choose_plan(tx, filter).await?;
+    choose_plan(tx, filter, common).await?;
     store::list(tx, filter, view, order, page).await
 }
 
 /// Returns the ids of the customers that match a filter, in no order, and no more than `limit`.
 pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Result<Vec<Uuid>> {
-    choose_plan(tx, filter).await?;
+    choose_plan(tx, filter, &CommonWords::default()).await?;
     let ids = store::list_ids(tx, filter, limit).await?;
     // It is not the last statement of its transaction.
     tx.plan_as_usual().await?;
@@ -175,10 +177,13 @@ pub(crate) async fn list_ids(tx: &TenantTx, filter: &Filter, limit: i64) -> Resu
 /// Selects the cheapest plan for the list. For rare words, the customers that have them are looked up and
 /// sorted. For common words, a walk of the list in its order soon finds a page. The planner cannot tell one
 /// from the other: it expects every prefix of a word in one of fifty rows.
-async fn choose_plan(tx: &TenantTx, filter: &Filter) -> Result<()> {
-    if let Some(words) = &filter.search {
+async fn choose_plan(tx: &TenantTx, filter: &Filter, common: &CommonWords) -> Result<()> {
+    if let Some(search) = &filter.search {
+        if common.has(search) {
+            return tx.plan_by_order().await;
+        }
         tx.plan_by_bitmap().await?;
-        if store::count_found(tx, words, COMMON).await? >= COMMON {
+        if store::count_found(tx, &search.tsquery, COMMON).await? >= COMMON {
             tx.plan_by_order().await?;
         }
     } else if *filter != Filter::default() {

@@ -1,6 +1,7 @@
 //! Customers: who they are, how they speak, what they want.
 
 pub(crate) mod actions;
+pub(crate) mod common;
 pub(crate) mod consents;
 pub(crate) mod counts;
 pub(crate) mod field;

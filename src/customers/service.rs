@@ -1,16 +1,18 @@
 //! `CustomerService`.
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::actions::{self, ById, Deleted};
+use super::common::CommonWords;
 use super::model::Customer;
 use super::store::Cursor;
 use super::{consents, rules, wire};
 use crate::contract::validate::Validate;
 use crate::db::texts::Texts;
-use crate::db::{Db, TenantTx};
+use crate::db::{Db, Target, TenantTx};
 use crate::error::Result;
 use crate::live::finder::Finder;
 use crate::pb;
@@ -36,6 +38,7 @@ pub struct Customers {
     db: Db,
     page_key: PageKey,
     by_id: Finder<ById>,
+    common: CommonWords,
     contexts: Box<dyn Contexts>,
 }
 
@@ -43,7 +46,12 @@ impl Customers {
     /// Creates the service over this database. Its lookups are tasks of `tracker`.
     pub fn new(db: Db, page_key: PageKey, tracker: TaskTracker, contexts: impl Contexts) -> Self {
         let by_id = Finder::new(db.clone(), tracker);
-        Self { db, page_key, by_id, contexts: Box::new(contexts) }
+        Self { db, page_key, by_id, common: CommonWords::default(), contexts: Box::new(contexts) }
+    }
+
+    /// The background work: it looks which words are common, until `stop`.
+    pub fn background(&self, target: Target, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+        self.common.clone().watch(target, stop)
     }
 }
 
@@ -123,7 +131,7 @@ impl CustomerService for Customers {
         };
         let response = rpc::read(&self.db, &call, async |tx: &TenantTx| {
             let at = |last: &Customer| Cursor::at(order.0, last);
-            let rows = actions::list(tx, &filter, view, order, &page).await?;
+            let rows = actions::list(tx, &filter, &self.common, view, order, &page).await?;
             let (customers, next_page_token) = self.page_key.finish(&call, &page, rows, at)?;
             Ok(pb::ListCustomersResponse { customers, next_page_token })
         });

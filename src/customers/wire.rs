@@ -165,7 +165,7 @@ pub(crate) fn filter(tenant: Uuid, request: &pb::ListCustomersRequest) -> Option
     }
     let pb::ListCustomersRequest { query, tags, email, phone, .. } = request;
     Some(Filter {
-        search: words::tsquery(tenant, Asked { query, tags, email, phone }),
+        search: words::search(tenant, Asked { query, tags, email, phone }),
         statuses: stored_each(&request.statuses),
         industry_category: rpc::non_empty(&request.industry_category),
         owner: rpc::non_empty(&request.owner),

@@ -65,11 +65,27 @@ pub(crate) fn lexemes(tenant: Uuid, customer: &Customer) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// Returns the text of a tsquery for customers that meet all conditions; `None` if there is no condition.
+/// The customers that meet all conditions, as a query of the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Search {
+    /// The text of a tsquery.
+    pub(crate) tsquery: String,
+    /// The beginning of the lexeme, if the query is for one word.
+    only_word: Option<String>,
+}
+
+impl Search {
+    /// Returns the beginning of the lexeme that is searched for; `None` if the search has other conditions.
+    pub(crate) fn only_word(&self) -> Option<&str> {
+        self.only_word.as_deref()
+    }
+}
+
+/// Returns the search for customers that meet all conditions; `None` if there is no condition.
 ///
 /// Every word must be a prefix of some word of the customer. An address must be the customer's whole one. For a
 /// number, the customer may have any form of it.
-pub(crate) fn tsquery(tenant: Uuid, asked: Asked<'_>) -> Option<String> {
+pub(crate) fn search(tenant: Uuid, asked: Asked<'_>) -> Option<Search> {
     let mark = Mark::of(tenant);
     let Asked { query, tags, email, phone } = asked;
     let (addresses, rest) = addresses(&mark, query);
@@ -83,15 +99,17 @@ pub(crate) fn tsquery(tenant: Uuid, asked: Asked<'_>) -> Option<String> {
         let forms = forms.chain(whole.iter().map(|form| quote(&mark.number(form))));
         any_of([words.join(" & ")].into_iter().chain(forms))
     });
-    let words = distinct(&rest).map(|word| begins_with(&mark.word(&word)));
-    let typed: Vec<_> = addresses.into_iter().chain(numbers).chain(words).take(MAX_QUERY_WORDS).collect();
+    let words: Vec<_> = distinct(&rest).map(|word| mark.word(&word)).collect();
+    let begun = words.iter().map(|word| begins_with(word));
+    let typed: Vec<_> = addresses.into_iter().chain(numbers).chain(begun).take(MAX_QUERY_WORDS).collect();
     let tags = tags.iter().map(|tag| quote(&mark.tag(tag)));
     let email = (!email.is_empty()).then(|| quote(&mark.address(&fold::address(email))));
     let (phones, _) = phone::all(phone);
     let phones =
         phones.iter().map(|number| any_of(number.exactly().iter().map(|form| quote(&mark.number(form)))));
     let terms: Vec<_> = typed.into_iter().chain(tags).chain(email).chain(phones).collect();
-    (!terms.is_empty()).then(|| terms.join(" & "))
+    let only_word = <[String; 1]>::try_from(words).ok().filter(|_| terms.len() == 1).map(|[word]| word);
+    (!terms.is_empty()).then(|| Search { tsquery: terms.join(" & "), only_word })
 }
 
 /// Returns whether a query has any word. `%` has none, and finds no customer.
@@ -211,7 +229,11 @@ mod tests {
     const MARK: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
     fn typed(query: &str) -> Option<String> {
-        tsquery(Uuid::from_u128(1), Asked { query, ..Asked::default() })
+        tsquery(Asked { query, ..Asked::default() })
+    }
+
+    fn tsquery(asked: Asked<'_>) -> Option<String> {
+        search(Uuid::from_u128(1), asked).map(|search| search.tsquery)
     }
 
     proptest! {
@@ -245,7 +267,7 @@ mod tests {
     #[test]
     fn a_query_is_quoted() {
         let tags = ["it's \\ 'x' | y".to_owned()];
-        let query = tsquery(Uuid::from_u128(1), Asked { query: "zo'e", tags: &tags, ..Asked::default() });
+        let query = tsquery(Asked { query: "zo'e", tags: &tags, ..Asked::default() });
         let expected =
             format!("'{MARK}/e':* & '{MARK}/zo':* & '{MARK}/zo''e':* & '{MARK}#it''s \\\\ ''x'' | y'");
         assert_eq!(query, Some(expected));
@@ -270,7 +292,7 @@ mod tests {
         assert!(query.starts_with(&format!("('{MARK}/2017':* & '{MARK}/9018':* | ")), "{query}");
         assert!(query.contains(&format!("'{MARK}~71028109':*")), "{query}");
         assert!(query.ends_with(&format!(" & '{MARK}/zoe':*")), "{query}");
-        let phone = |phone| tsquery(Uuid::from_u128(1), Asked { phone, ..Asked::default() });
+        let phone = |phone| tsquery(Asked { phone, ..Asked::default() });
         assert_eq!(phone("+49 30 9018-2017"), Some(format!("('{MARK}+493090182017' | '{MARK}?3090182017')")));
         assert_eq!(phone("0049 30 90182017"), phone("+49 30 9018-2017"));
         assert_eq!(phone("030 9018-2017"), Some(format!("('{MARK}03090182017')")));

@@ -1,11 +1,10 @@
 //! The services of the contract: one line for each.
 
-use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
-use crate::context::AiContexts;
 use crate::conversations::Conversations;
 use crate::conversations::feed::Feed;
+use crate::customers::Customers;
 use crate::db::Db;
 use crate::rpc::{PageKey, servers};
 
@@ -15,11 +14,11 @@ pub(super) struct Parts {
     pub(super) db: Db,
     /// The key of page tokens.
     pub(super) key: PageKey,
-    /// The tracker of tasks that belong to calls.
-    pub(super) tracker: TaskTracker,
     /// The feed of conversation events.
     pub(super) feed: Feed,
-    /// The service of conversations, which the server makes because it has background work.
+    /// The service of customers, which the server makes because it has background work.
+    pub(super) customers: Customers,
+    /// The service of conversations, for the same reason.
     pub(super) conversations: Conversations,
 }
 
@@ -49,8 +48,8 @@ macro_rules! services {
 
 #[rustfmt::skip]
 services! {
-    Parts { db, key, tracker, feed, conversations } =>
-    customer_service_server::CustomerServiceServer: crate::customers::Customers::new(db.clone(), key.clone(), tracker, AiContexts::new(db.clone())),
+    Parts { db, key, feed, customers, conversations } =>
+    customer_service_server::CustomerServiceServer: customers,
     conversation_service_server::ConversationServiceServer: conversations,
     pending_question_service_server::PendingQuestionServiceServer: crate::questions::PendingQuestions::new(db.clone(), key.clone()),
     customer_faq_service_server::CustomerFaqServiceServer: crate::faqs::Faqs::new(db.clone(), key.clone()),

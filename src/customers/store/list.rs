@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::customers::model::{Customer, ExternalId, columns};
+use crate::customers::words::Search;
 use crate::db::TenantTx;
 use crate::db::fitted::{Rows, fitted};
 use crate::db::keyset::{Direction, keyset};
@@ -28,8 +29,7 @@ diesel::allow_tables_to_appear_in_same_query!(customer_list, customer_external_i
 /// The customers that a list shows. All conditions that are set must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
-    /// The text of a tsquery.
-    pub(crate) search: Option<String>,
+    pub(crate) search: Option<Search>,
     pub(crate) statuses: Vec<Text<CustomerStatus>>,
     pub(crate) industry_category: Option<String>,
     pub(crate) owner: Option<String>,
@@ -139,8 +139,8 @@ fn filtered<'q, ST>(
     if !filter.show_deleted {
         query = query.filter(c::deleted_at.is_null());
     }
-    if let Some(search) = &filter.search {
-        query = query.filter(Matches { tsquery: search.clone() });
+    if let Some(Search { tsquery, .. }) = &filter.search {
+        query = query.filter(Matches { tsquery: tsquery.clone() });
     }
     query = among!(query, c::status, filter.statuses);
     if let Some(industry_category) = &filter.industry_category {
