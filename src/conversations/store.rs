@@ -223,6 +223,18 @@ pub(crate) async fn lock_free_heads(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<H
     Ok(each::each(ids, head).load(&mut tx.connection()).await?)
 }
 
+/// Returns the heads of these conversations, and locks them until the transaction ends. Fails with a conflict if
+/// another transaction has one of them locked, and does not wait.
+pub(crate) async fn lock_heads_at_once(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Head>> {
+    let head = dsl::conversations
+        .filter(dsl::tenant_id.eq(tx.tenant()))
+        .filter(dsl::id.eq(each::Id))
+        .select(Head::as_select())
+        .for_no_key_update()
+        .no_wait();
+    Ok(each::each(ids, head).load(&mut tx.connection()).await?)
+}
+
 /// Returns which of these conversations exist, whether they are locked or not.
 pub(crate) async fn list_existing(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     let id = dsl::conversations
@@ -329,6 +341,36 @@ pub(crate) async fn advance(tx: &TenantTx, heads: &[Head], now: DateTime<Utc>) -
     };
     advance.execute(&mut tx.connection()).await?;
     Ok(())
+}
+
+/// Advances conversations by the messages that this transaction added, and returns their ids. A conversation whose
+/// first new message is not stored stays as it is.
+pub(crate) async fn advance_by(tx: &TenantTx, growths: &[Growth], now: DateTime<Utc>) -> Result<Vec<Uuid>> {
+    let advance = AdvanceBy {
+        tenant: tx.tenant(),
+        now,
+        ids: growths.iter().map(|growth| growth.conversation_id).collect(),
+        firsts: growths.iter().map(|growth| growth.first_message_id).collect(),
+        counts: growths.iter().map(|growth| growth.count).collect(),
+    };
+    let advanced: Vec<Advanced> = advance.load(&mut tx.connection()).await?;
+    Ok(advanced.into_iter().map(|Advanced { id }| id).collect())
+}
+
+/// The messages that are added to a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Growth {
+    pub(crate) conversation_id: Uuid,
+    /// The first of the new messages.
+    pub(crate) first_message_id: Uuid,
+    pub(crate) count: i64,
+}
+
+/// A row of [`AdvanceBy`].
+#[derive(QueryableByName)]
+struct Advanced {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
 }
 
 /// The columns of [`Conversation`], in its order. Unless `$is_full`, without the columns that a list does not
@@ -448,4 +490,21 @@ statement! {
          last_message_at = CASE WHEN h.last_sequence > c.last_sequence THEN :now ELSE c.last_message_at END
      FROM unnest(:ids, :last_sequences, :change_counts) AS h (id, last_sequence, change_count)
      WHERE c.id = h.id AND c.tenant_id = :tenant"
+}
+
+statement! {
+    /// The statement of [`advance_by`].
+    struct AdvanceBy {
+        tenant: Uuid as SqlUuid,
+        now: DateTime<Utc> as Timestamptz,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+        firsts: Vec<Uuid> as Array<SqlUuid>,
+        counts: Vec<i64> as Array<BigInt>,
+    }
+    "UPDATE conversations AS c
+     SET last_sequence = c.last_sequence + g.count, last_message_at = :now
+     FROM unnest(:ids, :firsts, :counts) AS g (id, first, count)
+     WHERE c.id = g.id AND c.tenant_id = :tenant
+         AND EXISTS (SELECT FROM conversation_messages WHERE id = g.first AND tenant_id = :tenant)
+     RETURNING c.id"
 }

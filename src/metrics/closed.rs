@@ -130,6 +130,8 @@ closed! {
     More = "more",
     /// The statements that write, and COMMIT.
     Commit = "commit",
+    /// BEGIN, the statements, and COMMIT, in small batches.
+    Only = "only",
 }
 
 closed! {

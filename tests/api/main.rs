@@ -55,6 +55,7 @@ mod faq_observations;
 mod faq_plans;
 mod faq_search;
 mod faqs;
+mod few_messages;
 mod idempotency;
 mod isolation;
 mod jobs;

@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::drafts::store as drafts;
+use super::rules::few::Few;
 use super::rules::{self, BatchState, Compared, Placed, Plan, Repeat, Span, Stored, Write};
 use super::store::{self, Between, Message, append, repeats, spans};
 use crate::audit::store::{self as audit, Event};
 use crate::conversations::rules::not_found;
-use crate::conversations::store as conversations;
+use crate::conversations::store::{self as conversations, Head};
 use crate::db::TenantTx;
 use crate::db::fitted::{Limits, Rows};
 use crate::db::keyset::Direction;
@@ -96,6 +97,34 @@ pub(crate) async fn find_held(tx: &TenantTx, missing: &[Uuid]) -> Result<Vec<Uui
     conversations::list_existing(tx, missing).await
 }
 
+/// Adds messages to their conversations without looking up whether they are new. Returns the conversations as they were,
+/// and the ids of those that the messages were added to: none, if one of the keys was stored before.
+///
+/// # Errors
+///
+/// A conflict if another transaction has one of the conversations locked.
+pub(crate) async fn add_few(
+    tx: &TenantTx,
+    few: &Few<'_>,
+    now: DateTime<Utc>,
+) -> Result<(Vec<Head>, Vec<Uuid>)> {
+    let ids: Vec<Uuid> = few.growths.iter().map(|growth| growth.conversation_id).collect();
+    let (mut heads, mut added_to) = (Vec::new(), Vec::new());
+    tx.in_order([
+        Box::pin(async {
+            heads = conversations::lock_heads_at_once(tx, &ids).await?;
+            Ok(())
+        }),
+        Box::pin(append::insert_behind(tx, &few.additions, few.room(), now)),
+        Box::pin(async {
+            added_to = conversations::advance_by(tx, &few.growths, now).await?;
+            Ok(())
+        }),
+    ])
+    .await?;
+    Ok((heads, added_to))
+}
+
 /// Applies a plan, with its events of the audit log. Returns the messages that it closed.
 pub(crate) async fn apply(
     tx: &TenantTx,
@@ -156,6 +185,7 @@ pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     find_held(tx, &[]).await?;
     recall_as(tx, Run::All, &[], &[]).await?;
     apply_as(tx, Run::All, &Plan::default(), &[], times::now()).await?;
+    add_few(tx, &Few::default(), times::now()).await?;
     Ok(())
 }
 

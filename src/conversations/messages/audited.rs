@@ -87,6 +87,11 @@ impl Audit {
         due
     }
 
+    /// Returns whether an event of the log covers an author's writes to a conversation.
+    pub(crate) fn covers(&self, author: &Author, conversation_id: Uuid, now: DateTime<Utc>) -> bool {
+        self.ledger.covers(writing(&author.caller, conversation_id, None), now)
+    }
+
     fn event(&self, author: &Author, placed: &Placed, now: DateTime<Utc>) -> Event {
         let subject = Subject { resource_id: Some(placed.conversation_id), request_id: None };
         let messages = Messages {

@@ -1,5 +1,6 @@
 //! Decides the outcomes of writes to messages: which are placed, which are repeats, which are refused.
 
+pub(crate) mod few;
 mod parts;
 mod refusals;
 mod repeats;

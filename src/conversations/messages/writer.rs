@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::actions::{self, Holding};
 use super::audited::{Audit, Author, Due};
 use super::counter::{Counter, Uncounted};
+use super::rules::few::{self, Few};
 use super::rules::{self, BatchState, Change, Effect, Outcome, Placed, Write};
 use super::store::Message;
 use crate::conversations::feed::{Event, Feed, Mark};
@@ -224,6 +225,11 @@ impl Writer {
         let now = times::now();
         let caller = Caller::clone(caller).within(trace);
         let tx = self.open(&caller, pending, holding).await?;
+        if let Some((share, few)) = self.few(&shares, holding, now)
+            && let Some(outcomes) = self.add_few(&tx, share, &few, now).await?
+        {
+            return Ok(Done { outcomes, closed: Vec::new(), now });
+        }
         let find = shares.iter().map(|share| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::find(tx, &share.writes, holding).await)
         });
@@ -255,6 +261,43 @@ impl Writer {
             }
         }
         Ok(Done { outcomes, closed, now })
+    }
+
+    /// Returns the messages of a batch that one flight may add: a few of one tenant, for which the audit log needs no
+    /// event.
+    fn few<'s, 'p>(
+        &self,
+        shares: &'s [Share<'p>],
+        holding: Holding,
+        now: DateTime<Utc>,
+    ) -> Option<(&'s Share<'p>, Few<'p>)> {
+        let [share] = shares else { return None };
+        let few = Few::of(&share.writes).filter(|_| holding == Holding::Free)?;
+        let is_covered =
+            |pending: &&Pending| self.audit.covers(&pending.author, pending.write.conversation_id, now);
+        share.pending.iter().all(is_covered).then_some((share, few))
+    }
+
+    /// Adds messages in one flight. Returns `None` if nothing was changed, because a message is not new, or because its
+    /// conversation does not take it or is locked.
+    async fn add_few(
+        &self,
+        tx: &BatchTx,
+        share: &Share<'_>,
+        few: &Few<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Vec<Option<Outcome>>>> {
+        let add = tx.as_tenant(share.caller, async |tx: &TenantTx| actions::add_few(tx, few, now).await);
+        let (heads, added_to) = match tx.only(add).await {
+            Ok(added) => added,
+            Err(error) if error.is_conflict() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if added_to.is_empty() {
+            return Ok(None);
+        }
+        let plan = self.plan(share, BatchState { heads, ..BatchState::default() });
+        Ok(Some(few::added(plan, &share.writes, &added_to)))
     }
 
     /// Opens a transaction for writes, if a connection is free before the first of them has waited too long.

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use diesel::QueryResult;
 use diesel_async::SimpleAsyncConnection;
-use futures_util::future::{join, try_join, try_join_all};
+use futures_util::future::{join, join3, try_join, try_join_all};
 use tonic::Code;
 
 use super::{
@@ -27,6 +28,7 @@ use crate::traces::Trace;
 const BATCH_SHARE: u32 = 2;
 
 /// A transaction that serves several tenants, one after the other, in two flights: one begins it, and one commits it.
+/// If nothing has to be decided in between, [`only`](Self::only) does both in one.
 ///
 /// Its connection has run every statement of the batch before. An unknown statement is prepared before it is sent, so
 /// that later ones overtake it, COMMIT among them.
@@ -141,6 +143,7 @@ impl BatchTx {
             Flight::Begin => "postgresql begin",
             Flight::More => "postgresql more",
             Flight::Commit => "postgresql commit",
+            Flight::Only => "postgresql only",
         };
         let began = Instant::now();
         let answer = self.trace.flight(name, flight, error).await;
@@ -206,15 +209,36 @@ impl BatchTx {
                 rollback(&self.connection).await;
                 Err(error)
             }
-            Last::Sent(committed, outcome) => {
-                self.connection.judge(&outcome);
-                match (committed, outcome) {
-                    (Ok(()), outcome) => outcome,
-                    // The statement's own error is more specific.
-                    (Err(_), Err(error)) if error.of_all().is_none() || error.is_of_part() => Err(error),
-                    (Err(error), _) => Err(error),
-                }
-            }
+            Last::Sent(committed, outcome) => self.end(committed, outcome),
+        }
+    }
+
+    /// Begins, runs the only flight, and commits, all in one. If a statement fails, Postgres rolls everything back. The
+    /// next flight may begin the transaction again.
+    ///
+    /// # Errors
+    ///
+    /// What the flight returned; UNAVAILABLE if it is unknown whether the transaction was committed.
+    pub async fn only<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
+        self.connection.set_open(true);
+        let begin = self.connection.run(&self.begin);
+        let whole = join3(begin, flight, send_commit(&self.connection, None));
+        let whole = self.connection.commits().watch(tokio::task::unconstrained(whole));
+        let whole = self.connection.wire().answer(Limit::after(COMMIT_TIMEOUT), whole);
+        let error = |answer: &Answer<Whole<R>>| error_of(answer, |(_, outcome, _)| outcome.as_ref().err());
+        let (begun, outcome, committed) = self.measured(Flight::Only, whole, error).await?;
+        begun?;
+        self.end(committed, outcome)
+    }
+
+    /// Returns the outcome of a flight that was sent with COMMIT.
+    fn end<R>(&self, committed: Result<()>, outcome: Result<R>) -> Result<R> {
+        self.connection.judge(&outcome);
+        match (committed, outcome) {
+            (Ok(()), outcome) => outcome,
+            // The statement's own error is more specific.
+            (Err(_), Err(error)) if error.of_all().is_none() || error.is_of_part() => Err(error),
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -241,6 +265,9 @@ impl BatchTx {
         rollback(&self.connection).await;
     }
 }
+
+/// The answers to BEGIN, to a flight, and to COMMIT.
+type Whole<R> = (QueryResult<()>, Result<R>, Result<()>);
 
 /// How far the last flight of a batch came.
 enum Last<R> {

@@ -13,17 +13,36 @@ use crate::conversations::messages::rules::{Addition, Closing, Reopening};
 use crate::db::TenantTx;
 use crate::db::json::Json;
 use crate::db::literal::NO_COPY;
-use crate::db::statement::statement;
+use crate::db::statement::{fragment, statement};
 use crate::db::words::Text;
 use crate::error::Result;
 use crate::pb::{MessageRole, MessageStatus};
 
 /// Inserts messages at their places.
 pub(crate) async fn insert(tx: &TenantTx, additions: &[Addition<'_>], now: DateTime<Utc>) -> Result<()> {
-    let mut insert = Insert::new(tx.tenant(), now);
-    for addition in additions {
-        insert.push(addition);
-    }
+    let insert = Insert { tenant: tx.tenant(), now, messages: Columns::of(additions) };
+    insert.execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
+/// Inserts messages behind the last ones of their conversations, which must be locked. The sequence of an addition is
+/// its place among the new messages of its conversation, from 1. Inserts nothing if one of the messages has a key that
+/// its conversation has already. Inserts nothing into a conversation that is over, or has no `room` left.
+pub(crate) async fn insert_behind(
+    tx: &TenantTx,
+    additions: &[Addition<'_>],
+    room: i64,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let messages = || additions.iter().map(|addition| addition.message);
+    let insert = InsertBehind {
+        tenant: tx.tenant(),
+        now,
+        room,
+        conversation_ids: messages().map(|message| message.conversation_id).collect(),
+        message_keys: messages().map(|message| message.message_key.as_str()).collect(),
+        messages: Columns::of(additions),
+    };
     insert.execute(&mut tx.connection()).await?;
     Ok(())
 }
@@ -75,10 +94,62 @@ pub(super) fn said(ai: &Ai) -> Value {
 }
 
 statement! {
-    /// The statement of [`insert`]: each column of the table is an array.
+    /// The statement of [`insert`].
     struct Insert<'m> {
         tenant: Uuid as SqlUuid,
         now: DateTime<Utc> as Timestamptz,
+        messages: Columns<'m>,
+    }
+    "INSERT INTO conversation_messages (
+         tenant_id, created_at, updated_at, status, id, conversation_id, sequence, message_key, role, author,
+         content, content_type, ai, actions, metadata, sent_at, token_count, fingerprint
+     )
+     SELECT :tenant, :now, :now, m.*
+     FROM :messages AS m",
+    NO_COPY
+}
+
+statement! {
+    /// The statement of [`insert_behind`].
+    struct InsertBehind<'m> {
+        tenant: Uuid as SqlUuid,
+        now: DateTime<Utc> as Timestamptz,
+        room: i64 as BigInt,
+        conversation_ids: Vec<Uuid> as Array<SqlUuid>,
+        message_keys: Vec<&'m str> as Array<SqlText>,
+        messages: Columns<'m>,
+    }
+    "INSERT INTO conversation_messages (
+         tenant_id, created_at, updated_at, status, id, conversation_id, sequence, message_key, role, author,
+         content, content_type, ai, actions, metadata, sent_at, token_count, fingerprint
+     )
+     SELECT
+         :tenant, :now, :now, m.status, m.id, m.conversation_id, c.last_sequence + m.place, m.message_key, m.role,
+         m.author, m.content, m.content_type, m.ai, m.actions, m.metadata, m.sent_at, m.token_count, m.fingerprint
+     FROM :messages AS m (
+         status, id, conversation_id, place, message_key, role, author, content, content_type, ai, actions, metadata,
+         sent_at, token_count, fingerprint
+     )
+     CROSS JOIN LATERAL (
+         SELECT last_sequence FROM conversations
+         WHERE id = m.conversation_id AND tenant_id = :tenant AND status NOT IN ('ENDED', 'ABANDONED')
+             AND last_sequence <= :room
+         OFFSET 0
+     ) AS c
+     WHERE NOT EXISTS (
+         SELECT FROM unnest(:conversation_ids, :message_keys) AS k (conversation_id, message_key)
+         CROSS JOIN LATERAL (
+             SELECT FROM conversation_messages
+             WHERE conversation_id = k.conversation_id AND message_key = k.message_key AND tenant_id = :tenant
+             OFFSET 0
+         ) AS known
+     )",
+    NO_COPY
+}
+
+fragment! {
+    /// Messages to insert: each column is an array.
+    struct Columns<'m> {
         statuses: Vec<Text<MessageStatus>> as Array<SqlText>,
         ids: Vec<Uuid> as Array<SqlUuid>,
         conversation_ids: Vec<Uuid> as Array<SqlUuid>,
@@ -95,23 +166,15 @@ statement! {
         token_counts: Vec<Option<i32>> as Array<Nullable<Integer>>,
         fingerprints: Vec<&'m [u8]> as Array<Binary>,
     }
-    "INSERT INTO conversation_messages (
-         tenant_id, created_at, updated_at, status, id, conversation_id, sequence, message_key, role, author,
-         content, content_type, ai, actions, metadata, sent_at, token_count, fingerprint
-     )
-     SELECT :tenant, :now, :now, m.*
-     FROM unnest(
+    "unnest(
          :statuses, :ids, :conversation_ids, :sequences, :message_keys, :roles, :authors,
          :contents, :content_types, :ais, :actions, :metadata, :sent_ats, :token_counts, :fingerprints
-     ) AS m",
-    NO_COPY
+     )"
 }
 
-impl<'m> Insert<'m> {
-    fn new(tenant: Uuid, now: DateTime<Utc>) -> Self {
-        Self {
-            tenant,
-            now,
+impl<'m> Columns<'m> {
+    fn of(additions: &[Addition<'m>]) -> Self {
+        let mut columns = Self {
             statuses: Vec::new(),
             ids: Vec::new(),
             conversation_ids: Vec::new(),
@@ -127,7 +190,11 @@ impl<'m> Insert<'m> {
             sent_ats: Vec::new(),
             token_counts: Vec::new(),
             fingerprints: Vec::new(),
+        };
+        for addition in additions {
+            columns.push(addition);
         }
+        columns
     }
 
     fn push(&mut self, addition: &Addition<'m>) {

@@ -1,0 +1,99 @@
+//! A few new messages, which are added in one flight: where a message is not new, or its conversation does not take it,
+//! the answer is the same as that of a larger batch.
+
+use crm_backend::pb::Message;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+use crate::support::conversations::message;
+use crate::support::{Crm, Refusal, Tenant, at_once, eventually};
+
+/// A tenant and a conversation whose first message is stored. The audit log covers what follows.
+async fn begun(crm: &Crm) -> (Tenant, String) {
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    add(&tenant, &talk, "first", "Hello").await.expect("added");
+    (tenant, talk)
+}
+
+/// Adds a message. Returns its sequence, and whether it existed already.
+async fn add(tenant: &Tenant, talk: &str, key: &str, text: &str) -> Result<(i32, bool), Status> {
+    let (Message { sequence, .. }, deduplicated) = tenant.add(talk, message(key, text)).await?;
+    Ok((sequence, deduplicated))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_sent_again_is_stored_once() {
+    let crm = Crm::start().await;
+    let (tenant, talk) = begun(&crm).await;
+    assert_eq!(add(&tenant, &talk, "a", "One").await.expect("added"), (2, false));
+    assert_eq!(add(&tenant, &talk, "a", "One").await.expect("there"), (2, true));
+    let other = add(&tenant, &talk, "a", "Another").await;
+    assert_eq!(other.expect_err("another text").code(), Code::AlreadyExists);
+    assert_eq!(add(&tenant, &talk, "b", "Two").await.expect("added"), (3, false), "no sequence is lost");
+    assert_eq!(tenant.read(&talk).await.expect("there").last_sequence, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_is_over_takes_no_new_message_and_acks_what_it_has() {
+    let crm = Crm::start().await;
+    let (tenant, talk) = begun(&crm).await;
+    add(&tenant, &talk, "a", "One").await.expect("added");
+    tenant.finish(&talk).await;
+    let refused = add(&tenant, &talk, "b", "Two").await.expect_err("it is over");
+    refused.is(Code::FailedPrecondition, "CONVERSATION_ENDED");
+    assert_eq!(add(&tenant, &talk, "a", "One").await.expect("there"), (2, true));
+    let unknown = add(&tenant, &Uuid::now_v7().to_string(), "a", "One").await;
+    assert_eq!(unknown.expect_err("no conversation").code(), Code::NotFound);
+    assert_eq!(tenant.read(&talk).await.expect("there").last_sequence, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_for_a_locked_conversation_waits_and_others_do_not() {
+    let crm = Crm::start().await;
+    let (tenant, talk) = begun(&crm).await;
+    let other = tenant.conversation().await.id;
+    add(&tenant, &other, "first", "Hello").await.expect("added");
+    let sql = crm.sql().await;
+    sql.run(&format!("BEGIN; SELECT FROM conversations WHERE id = '{talk}' FOR UPDATE")).await;
+    let waiting = tokio::spawn({
+        let (tenant, talk) = (tenant.clone(), talk.clone());
+        async move { add(&tenant, &talk, "a", "One").await }
+    });
+    let watch = crm.sql().await;
+    eventually("the message waits for the lock", async || {
+        watch.number("SELECT count(*) FROM pg_locks WHERE NOT granted").await > 0
+    })
+    .await;
+    assert_eq!(add(&tenant, &other, "a", "One").await.expect("added"), (2, false));
+    sql.run("COMMIT").await;
+    assert_eq!(waiting.await.expect("no panic").expect("added"), (2, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_that_add_the_same_messages_agree_about_their_places() {
+    const KEYS: usize = 24;
+    let crm = Crm::start().await;
+    let (tenant, talk) = begun(&crm).await;
+    let replica = crm.replica().await;
+    let elsewhere = tenant.through(&replica);
+    add(&elsewhere, &talk, "second", "Hello").await.expect("added");
+    let placed = at_once((0..KEYS * 4).map(|number| {
+        let (tenant, talk) = (if number % 2 == 0 { &tenant } else { &elsewhere }.clone(), talk.clone());
+        async move {
+            let key = format!("key {}", number / 4);
+            let (sequence, deduplicated) = add(&tenant, &talk, &key, &key).await.expect("stored");
+            (number / 4, sequence, deduplicated)
+        }
+    }))
+    .await;
+    let stored = tenant.messages(&talk, 0).await;
+    let sequences: Vec<i32> = stored.iter().map(|message| message.sequence).collect();
+    assert_eq!(sequences, (1..=i32::try_from(KEYS + 2).expect("few")).collect::<Vec<_>>(), "no hole");
+    for (key, sequence, _) in &placed {
+        let place = usize::try_from(*sequence - 1).expect("a place");
+        assert_eq!(stored[place].message_key, format!("key {key}"));
+    }
+    let new = placed.iter().filter(|(_, _, deduplicated)| !deduplicated).count();
+    assert_eq!(new, KEYS, "each is new once");
+}
