@@ -6,6 +6,8 @@ mod month;
 use std::fmt::Write;
 
 use crm_backend::pb;
+use crm_testkit::meter;
+use rustix::process::Pid;
 use tokio_postgres::{Client, Config, NoTls};
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -29,7 +31,18 @@ pub(crate) async fn connect(config: Config) -> Result<Client> {
     let (client, connection) = config.connect(NoTls).await?;
     #[expect(clippy::disallowed_methods, reason = "it ends with the client, and nobody waits for it")]
     tokio::spawn(connection);
+    // Copies refer to what their original refers to, or to copies of it. To look that up for each of millions of rows
+    // would take most of the time.
+    client.batch_execute("SET session_replication_role = replica").await?;
     Ok(client)
+}
+
+/// Returns the first process of Postgres, which started the one of this connection.
+pub(crate) async fn postgres(sql: &Client) -> Result<Pid> {
+    let backend = sql.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+    let postmaster = Pid::from_raw(backend).and_then(meter::parent);
+    // Where the system says nothing of processes, nothing of this one is measured either.
+    postmaster.or_else(|| Pid::from_raw(backend)).ok_or_else(|| "Postgres has no process".into())
 }
 
 /// Ids that are computed from a number, so that both Rust and pgbench can compute them. They are of version 7 and
