@@ -34,6 +34,8 @@ pub(crate) async fn connect(config: Config) -> Result<Client> {
     // Copies refer to what their original refers to, or to copies of it. To look that up for each of millions of rows
     // would take most of the time.
     client.batch_execute("SET session_replication_role = replica").await?;
+    // Words of many rows enter an index at once.
+    client.batch_execute("SET gin_pending_list_limit = '64MB'").await?;
     Ok(client)
 }
 
@@ -292,7 +294,8 @@ async fn copy(
     changes: &[(&str, String)],
 ) -> Result<()> {
     let row = format!("m.tenant_id = '{tenant}' AND m.id = '{first}'");
-    copy_rows(sql, table, &row, numbers, changes).await
+    // One row in the order of the numbers: to sort all copies would write them to files first.
+    insert(sql, table, &row, numbers, changes, "").await
 }
 
 /// As [`copy`], for all rows `m` for which the condition `rows` is true.
@@ -302,6 +305,18 @@ async fn copy_rows(
     rows: &str,
     numbers: &str,
     changes: &[(&str, String)],
+) -> Result<()> {
+    insert(sql, table, rows, numbers, changes, "ORDER BY n").await
+}
+
+/// Copies rows in some order.
+async fn insert(
+    sql: &Client,
+    table: &str,
+    rows: &str,
+    numbers: &str,
+    changes: &[(&str, String)],
+    order: &str,
 ) -> Result<()> {
     let columns = sql
         .query(
@@ -321,7 +336,7 @@ async fn copy_rows(
         }
     }
     sql.batch_execute(&format!(
-        "INSERT INTO {table} ({names}) SELECT {values} FROM {table} AS m, {numbers} WHERE {rows} ORDER BY n"
+        "INSERT INTO {table} ({names}) SELECT {values} FROM {table} AS m, {numbers} WHERE {rows} {order}"
     ))
     .await?;
     Ok(())

@@ -2,7 +2,7 @@
 //! pgbench on the same database.
 //!
 //! ```text
-//! cargo bench                              every scenario, three rounds of five seconds
+//! cargo bench                              every scenario, three rounds of four seconds
 //! cargo bench -- --scenario append --long  one of them, with long rounds
 //! cargo bench -- --short                   a smoke test: its numbers mean little
 //! cargo bench -- --json new.json --compare old.json

@@ -10,7 +10,7 @@ use crate::report::SCENARIOS;
 
 /// The seconds of a round: long enough to include a checkpoint or a hiccup of the machine. All
 /// scenarios together take less than a quarter of an hour.
-pub(crate) const SECONDS: u64 = 5;
+pub(crate) const SECONDS: u64 = 4;
 
 /// The seconds of a short round: the minimum of pgbench.
 const SHORT_SECONDS: u64 = 1;
@@ -20,7 +20,7 @@ const LONG_SECONDS: u64 = 30;
 
 /// The share of a round, as a fraction, that is enough where one caller makes one call after the other: a thousand calls,
 /// whose median hardly differs from that of more.
-const CALM: (u64, u64) = (2, 5);
+const CALM: (u64, u64) = (1, 2);
 
 /// The rows of the large table of the growth scenarios.
 const GROWN_ROWS: u64 = 1_000_000;
@@ -70,7 +70,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "long")]
     short: bool,
 
-    /// Rounds of 30 seconds instead of 5.
+    /// Rounds of 30 seconds instead of 4.
     #[arg(long)]
     long: bool,
 

@@ -108,7 +108,7 @@ impl Profile {
         for path in paths {
             let mut command = Command::new("perf");
             // Without inlined functions, which take minutes to find.
-            command.args(["script", "--no-inline", "--fields", "comm,pid,ip,sym", "--input"]).arg(&path);
+            command.args(["script", "--no-inline", "--fields", "comm,pid,ip,sym,dso", "--input"]).arg(&path);
             let output =
                 command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output().await?;
             if !output.status.success() {

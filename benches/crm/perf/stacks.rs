@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 /// The longest name of a function that is kept: those of generic functions have thousands of bytes.
 const LONGEST: usize = 200;
 
+/// What perf writes for a function without a name.
+const UNKNOWN: &str = "[unknown]";
+
 /// A function in the stacks, below those that called it.
 #[derive(Debug, Default)]
 pub(super) struct Frame {
@@ -45,7 +48,13 @@ pub(super) fn add(root: &mut Frame, text: &str, service: i32) {
     }
 }
 
-/// Returns the function of a line that has an address and a name.
+/// Returns the function of a line that has an address, a name and a file in brackets; the file if it does not tell the
+/// names of its functions.
 fn function(line: &str) -> &str {
-    line.trim().split_once(' ').map_or("[unknown]", |(_, name)| name)
+    let Some((_, name)) = line.trim().split_once(' ') else { return UNKNOWN };
+    let Some((name, file)) = name.rsplit_once(" (") else { return name };
+    match name {
+        UNKNOWN => file.trim_end_matches(')').rsplit('/').next().unwrap_or(UNKNOWN),
+        name => name,
+    }
 }
