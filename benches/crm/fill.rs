@@ -6,6 +6,8 @@ mod month;
 use std::fmt::Write;
 
 use crm_backend::pb;
+use crm_testkit::meter;
+use rustix::process::Pid;
 use tokio_postgres::{Client, Config, NoTls};
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -29,7 +31,20 @@ pub(crate) async fn connect(config: Config) -> Result<Client> {
     let (client, connection) = config.connect(NoTls).await?;
     #[expect(clippy::disallowed_methods, reason = "it ends with the client, and nobody waits for it")]
     tokio::spawn(connection);
+    // Copies refer to what their original refers to, or to copies of it. To look that up for each of millions of rows
+    // would take most of the time.
+    client.batch_execute("SET session_replication_role = replica").await?;
+    // Words of many rows enter an index at once.
+    client.batch_execute("SET gin_pending_list_limit = '64MB'").await?;
     Ok(client)
+}
+
+/// Returns the first process of Postgres, which started the one of this connection.
+pub(crate) async fn postgres(sql: &Client) -> Result<Pid> {
+    let backend = sql.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+    let postmaster = Pid::from_raw(backend).and_then(meter::parent);
+    // Where the system says nothing of processes, nothing of this one is measured either.
+    postmaster.or_else(|| Pid::from_raw(backend)).ok_or_else(|| "Postgres has no process".into())
 }
 
 /// Ids that are computed from a number, so that both Rust and pgbench can compute them. They are of version 7 and
@@ -279,7 +294,8 @@ async fn copy(
     changes: &[(&str, String)],
 ) -> Result<()> {
     let row = format!("m.tenant_id = '{tenant}' AND m.id = '{first}'");
-    copy_rows(sql, table, &row, numbers, changes).await
+    // One row in the order of the numbers: to sort all copies would write them to files first.
+    insert(sql, table, &row, numbers, changes, "").await
 }
 
 /// As [`copy`], for all rows `m` for which the condition `rows` is true.
@@ -289,6 +305,18 @@ async fn copy_rows(
     rows: &str,
     numbers: &str,
     changes: &[(&str, String)],
+) -> Result<()> {
+    insert(sql, table, rows, numbers, changes, "ORDER BY n").await
+}
+
+/// Copies rows in some order.
+async fn insert(
+    sql: &Client,
+    table: &str,
+    rows: &str,
+    numbers: &str,
+    changes: &[(&str, String)],
+    order: &str,
 ) -> Result<()> {
     let columns = sql
         .query(
@@ -308,7 +336,7 @@ async fn copy_rows(
         }
     }
     sql.batch_execute(&format!(
-        "INSERT INTO {table} ({names}) SELECT {values} FROM {table} AS m, {numbers} WHERE {rows} ORDER BY n"
+        "INSERT INTO {table} ({names}) SELECT {values} FROM {table} AS m, {numbers} WHERE {rows} {order}"
     ))
     .await?;
     Ok(())

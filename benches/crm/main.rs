@@ -2,9 +2,11 @@
 //! pgbench on the same database.
 //!
 //! ```text
-//! cargo bench                              every scenario, three rounds of five seconds
+//! cargo bench                              every scenario, three rounds of four seconds
 //! cargo bench -- --scenario append --long  one of them, with long rounds
 //! cargo bench -- --short                   a smoke test: its numbers mean little
+//! cargo bench -- --json new.json --compare old.json
+//! cargo bench -- --perf append             where its time goes, as a flame graph
 //! ```
 //!
 //! Every scenario is measured in rounds that alternate with its baseline, and the medians count.
@@ -12,9 +14,12 @@
 //! machine. The results are also in `target/benchmark/results.json`.
 
 mod client;
+mod costs;
 mod fill;
+mod machine;
 mod measure;
 mod options;
+mod perf;
 mod pgbench;
 mod report;
 mod scenarios;
@@ -29,8 +34,10 @@ use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use client::Credential;
+use machine::Machine;
 use options::{API_KEY, Options};
 use pgbench::Pgbench;
+use report::Earlier;
 use service::{Database, Service};
 use stage::Stage;
 
@@ -58,13 +65,15 @@ fn main() -> ExitCode {
 
 /// Runs everything, and removes what it created. Returns false if a scenario failed.
 fn run(options: Options) -> Result<bool> {
+    // Before anything takes time.
+    let earlier = options.compare.as_deref().map(Earlier::read).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // From here on signals are remembered, so that a signal while Postgres starts leads to a clean
     // end.
     let signals = runtime.block_on(async { Signals::take() })?;
     let database = Database::start(&options)?;
     let pgbench = Pgbench::find(database.bin_dir(), &database.directory()?, database.config()?);
-    let outcome = runtime.block_on(perform(options, &database, pgbench, signals));
+    let outcome = runtime.block_on(perform(options, earlier, &database, pgbench, signals));
     // Connections that tasks still hold are closed before Postgres ends.
     drop(runtime);
     database.stop();
@@ -73,13 +82,14 @@ fn run(options: Options) -> Result<bool> {
 
 async fn perform(
     options: Options,
+    earlier: Option<Earlier>,
     database: &Database,
     pgbench: Option<Pgbench>,
     mut signals: Signals,
 ) -> Result<bool> {
     let service = Service::start(database, &options.auth)?;
     let outcome = tokio::select! {
-        outcome = measure(options, database, pgbench, &service) => outcome,
+        outcome = measure(options, earlier, database, pgbench, &service) => outcome,
         () = signals.next() => Err("stopped by a signal".into()),
     };
     let stopped = service.stop().await;
@@ -88,6 +98,7 @@ async fn perform(
 
 async fn measure(
     options: Options,
+    earlier: Option<Earlier>,
     database: &Database,
     pgbench: Option<Pgbench>,
     service: &Service,
@@ -101,9 +112,17 @@ async fn measure(
     }
     let sql = fill::connect(database.config()?).await?;
     let stage = Stage::new(options, database, address, service.pid(), sql, pgbench).await?;
-    let report = scenarios::run_all(&stage).await;
+    if let Some(row) = &stage.options.perf {
+        perf::prepare(row, stage.processes).await?;
+    }
+    let machine = Machine::observe().await?;
+    let report = scenarios::run_all(&stage, machine, earlier).await?;
     println!("\n{report}");
-    println!("{}", report.save()?.display());
+    let saved = report.save(stage.options.json.as_deref())?;
+    let drawn = perf::draw().await?;
+    for path in saved.iter().chain(&drawn) {
+        println!("{}", path.display());
+    }
     Ok(!report.has_failures())
 }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::Result;
+use crate::costs::{Costs, Work};
+use crate::{Result, perf};
 
 /// The time before a round that does not count: connections, statements and caches warm up.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(500);
@@ -66,11 +67,27 @@ impl Load {
     }
 
     /// Returns the work per second in a round, and then stops all tasks.
-    pub(crate) async fn rate(mut self, round: Duration) -> Result<f64> {
-        self.go_on_for(WARM_UP).await?;
+    pub(crate) async fn rate(self, round: Duration) -> Result<f64> {
+        self.rate_after(WARM_UP, round, None).await
+    }
+
+    /// As [`Load::rate`], after a warm-up of this length, and perhaps with the cost of the work.
+    pub(crate) async fn rate_after(
+        mut self,
+        warm_up: Duration,
+        round: Duration,
+        cost: Option<(&Costs, Work)>,
+    ) -> Result<f64> {
+        self.go_on_for(warm_up).await?;
+        let recording = perf::begin().await?;
+        let running = cost.map(|(costs, work)| costs.begin(work));
         let (began, before) = (Instant::now(), self.done.load(Ordering::Relaxed));
         self.go_on_for(round).await?;
         let (took, after) = (began.elapsed(), self.done.load(Ordering::Relaxed));
+        if let Some(running) = running {
+            running.end(after - before);
+        }
+        perf::end(recording).await?;
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended??;
@@ -100,6 +117,7 @@ where
     while Instant::now() < warm {
         call().await?;
     }
+    let recording = perf::begin().await?;
     let end = Instant::now() + round;
     let mut took = Vec::new();
     while Instant::now() < end {
@@ -107,5 +125,6 @@ where
         call().await?;
         took.push(milliseconds(began.elapsed()));
     }
+    perf::end(recording).await?;
     Ok(took)
 }

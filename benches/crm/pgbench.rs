@@ -54,6 +54,12 @@ fn customer_columns() -> String {
     names.filter(|name| !["tenant_id", "search_vector"].contains(name)).collect::<Vec<_>>().join(", ")
 }
 
+/// Any conversation, as a number in a script.
+const ANY: &str = "random(1, @count@)";
+
+/// A conversation that no other client has.
+const OWN: &str = ":client_id + 1";
+
 /// A script and its tenants: each transaction is for one of them.
 pub(crate) struct Script {
     text: &'static str,
@@ -61,16 +67,23 @@ pub(crate) struct Script {
     /// The campaign of each share, if the script needs one.
     campaigns: Vec<Uuid>,
     variables: &'static [(&'static str, String)],
+    /// The number of the conversation of a transaction, if the script leaves it open.
+    conversation: &'static str,
 }
 
 impl Script {
     fn new(text: &'static str, shares: Vec<Share>) -> Self {
-        Self { text, shares, campaigns: Vec::new(), variables: &[] }
+        Self { text, shares, campaigns: Vec::new(), variables: &[], conversation: ANY }
     }
 
     /// One message in a transaction.
     pub(crate) fn append(shares: Vec<Share>) -> Self {
         Self::new(include_str!("../sql/append.sql"), shares)
+    }
+
+    /// One message in a transaction, where each client has a conversation of its own in every share.
+    pub(crate) fn append_apart(shares: Vec<Share>) -> Self {
+        Self { conversation: OWN, ..Self::append(shares) }
     }
 
     /// [`BATCH`] messages in a transaction.
@@ -194,6 +207,7 @@ impl Pgbench {
         let campaign = script.campaigns.get(number).map(Uuid::to_string).unwrap_or_default();
         let text = script
             .text
+            .replace("@conversation@", script.conversation)
             .replace("@campaign@", &campaign)
             .replace("@tenant@", &share.tenant.to_string())
             .replace("@prefix@", &share.ids.prefix())

@@ -1,138 +1,21 @@
-//! The scenarios, their goals, and the table of results.
+//! The table of results, and what is said below it.
+
+mod compare;
+mod figure;
+mod goals;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::costs::Cost;
+use crate::machine::{Others, Summary};
 use crate::{Failure, NotAvailable, Result};
 
-/// A scenario.
-pub(crate) struct Scenario {
-    pub(crate) name: &'static str,
-    unit: &'static str,
-    goal: Goal,
-}
-
-/// The goal of a scenario.
-#[derive(Debug, Clone, Copy)]
-enum Goal {
-    /// At least this multiple of the baseline.
-    RatioAtLeast(f64),
-    /// At most this multiple of the baseline.
-    RatioAtMost(f64),
-    /// The baseline, with at most this share of difference.
-    RatioWithin(f64),
-    /// At most this multiple of the baseline, or at most this value, if that is more.
-    RatioOrAtMost(f64, f64),
-    /// At most this value.
-    AtMost(f64),
-    /// No goal: the number is only reported.
-    Nothing,
-}
-
-const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenario {
-    Scenario { name, unit, goal }
-}
-
-/// The limit for a calm tenant beside one that floods the service: a multiple of its latency alone, or this many
-/// milliseconds, if that is more.
-pub(crate) const NEIGHBOUR: (f64, f64) = (3.0, 50.0);
-
-/// All scenarios in the order in which they run: those that grow the tables come last.
-pub(crate) const SCENARIOS: [Scenario; 34] = [
-    scenario("append", "acks/s", Goal::RatioAtLeast(5.0)),
-    scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.6)),
-    scenario("append_hot", "acks/s", Goal::RatioAtLeast(6.0)),
-    scenario("append_idle_p50", "ms", Goal::RatioAtMost(2.0)),
-    scenario("get_customer", "calls/s", Goal::RatioAtLeast(0.5)),
-    scenario("list_messages", "calls/s", Goal::RatioAtLeast(0.5)),
-    scenario("key_get_customer", "calls/s", Goal::RatioAtLeast(0.95)),
-    scenario("key_list_messages", "calls/s", Goal::RatioAtLeast(0.95)),
-    scenario("metered_append", "acks/s", Goal::RatioAtLeast(0.98)),
-    scenario("metered_get_customer", "calls/s", Goal::RatioAtLeast(0.98)),
-    scenario("traced_append", "acks/s", Goal::RatioAtLeast(0.98)),
-    // Every call has a span; busy services sample them.
-    scenario("traced_get_customer", "calls/s", Goal::Nothing),
-    scenario("miss_timing", "ms", Goal::RatioWithin(0.1)),
-    scenario("campaign_events", "events/s", Goal::RatioAtLeast(0.4)),
-    scenario("ai_context", "ms", Goal::RatioAtMost(3.0)),
-    scenario("faq_search", "ms", Goal::AtMost(10.0)),
-    scenario("token_delta_p99", "ms", Goal::AtMost(30.0)),
-    scenario("token_rows_per_delta", "rows", Goal::AtMost(0.1)),
-    scenario("watch_p99", "ms", Goal::AtMost(30.0)),
-    scenario("idle_watch_memory", "bytes", Goal::AtMost(16_384.0)),
-    scenario("idle_tenants", "% of a core", Goal::AtMost(3.0)),
-    scenario("idle_tenants_p95", "ms", Goal::RatioAtMost(1.2)),
-    scenario("growth_append", "ms", Goal::RatioAtMost(1.3)),
-    scenario("growth_list_messages", "ms", Goal::RatioAtMost(1.3)),
-    scenario("growth_ai_context", "ms", Goal::RatioAtMost(1.3)),
-    scenario("growth_list_customers", "ms", Goal::RatioAtMost(1.3)),
-    scenario("growth_search", "ms", Goal::RatioAtMost(1.3)),
-    // For a word that all customers have, a large tenant has more to count. So this has no goal.
-    scenario("growth_search_common", "ms", Goal::Nothing),
-    scenario("dashboard_p95", "ms", Goal::AtMost(300.0)),
-    scenario("growth_dashboard", "ms", Goal::RatioAtMost(1.3)),
-    // A window of ten months has ten times as much to count.
-    scenario("dashboard_whole", "ms", Goal::Nothing),
-    scenario("many_tenants", "ms", Goal::RatioAtMost(1.3)),
-    scenario("noisy_neighbour", "ms", Goal::RatioOrAtMost(NEIGHBOUR.0, NEIGHBOUR.1)),
-    scenario("context_neighbour", "ms", Goal::RatioOrAtMost(NEIGHBOUR.0, NEIGHBOUR.1)),
-];
-
-/// The result of a scenario.
-pub(crate) struct Measured {
-    pub(crate) name: &'static str,
-    pub(crate) value: f64,
-    /// The value for comparison; `None` if the scenario has no such value, or if pgbench is missing.
-    pub(crate) baseline: Option<f64>,
-}
-
-impl Measured {
-    fn ratio(&self) -> Option<f64> {
-        self.baseline.filter(|baseline| *baseline > 0.0).map(|baseline| self.value / baseline)
-    }
-}
-
-impl Goal {
-    fn number(self) -> Option<f64> {
-        match self {
-            Self::RatioAtLeast(goal)
-            | Self::RatioAtMost(goal)
-            | Self::RatioWithin(goal)
-            | Self::RatioOrAtMost(goal, _)
-            | Self::AtMost(goal) => Some(goal),
-            Self::Nothing => None,
-        }
-    }
-
-    fn is_met(self, measured: &Measured) -> Option<bool> {
-        match self {
-            Self::RatioAtLeast(goal) => measured.ratio().map(|ratio| ratio >= goal),
-            Self::RatioAtMost(goal) => measured.ratio().map(|ratio| ratio <= goal),
-            Self::RatioWithin(goal) => measured.ratio().map(|ratio| (ratio - 1.0).abs() <= goal),
-            Self::RatioOrAtMost(ratio, value) => {
-                let is_little = measured.value <= value;
-                measured.ratio().map(|measured| measured <= ratio || is_little)
-            }
-            Self::AtMost(goal) => Some(measured.value <= goal),
-            Self::Nothing => None,
-        }
-    }
-}
-
-impl fmt::Display for Goal {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RatioAtLeast(goal) => out.pad(&format!("ratio >= {goal}")),
-            Self::RatioAtMost(goal) => out.pad(&format!("ratio <= {goal}")),
-            Self::RatioWithin(goal) => out.pad(&format!("ratio 1 ± {goal}")),
-            Self::RatioOrAtMost(ratio, value) => out.pad(&format!("<= {ratio} x, {value}")),
-            Self::AtMost(goal) => out.pad(&format!("<= {goal}")),
-            Self::Nothing => out.pad("-"),
-        }
-    }
-}
+pub(crate) use compare::Earlier;
+pub(crate) use figure::{Figure, Measured};
+pub(crate) use goals::{NEIGHBOUR, SCENARIOS, Scenario};
 
 /// A line of the report.
 struct Line {
@@ -146,16 +29,27 @@ enum Outcome {
     Failed(String),
 }
 
+/// Scenarios that were measured together, with the seconds that they took, and what others did meanwhile.
+struct Group {
+    names: Vec<&'static str>,
+    seconds: f64,
+    others: Option<Others>,
+}
+
 /// The results of all requested scenarios.
-#[derive(Default)]
 pub(crate) struct Report {
     lines: Vec<Line>,
+    groups: Vec<Group>,
+    costs: Vec<Cost>,
+    machine: Option<Summary>,
+    earlier: Option<Earlier>,
     caveat: Option<String>,
 }
 
 impl Report {
-    pub(crate) fn new(caveat: Option<String>) -> Self {
-        Self { lines: Vec::new(), caveat }
+    /// Returns an empty report, to be compared with an earlier run.
+    pub(crate) fn new(earlier: Option<Earlier>, caveat: Option<String>) -> Self {
+        Self { lines: Vec::new(), groups: Vec::new(), costs: Vec::new(), machine: None, earlier, caveat }
     }
 
     /// Records the results of these scenarios, which were measured together.
@@ -177,21 +71,88 @@ impl Report {
         }
     }
 
+    /// Records how long these scenarios took, which were measured together.
+    pub(crate) fn took(&mut self, names: &[&'static str], seconds: f64, others: Option<Others>) {
+        self.groups.push(Group { names: names.to_vec(), seconds, others });
+    }
+
+    /// Records what is known only at the end.
+    pub(crate) fn end(&mut self, costs: Vec<Cost>, machine: Summary) {
+        self.costs = costs;
+        self.machine = Some(machine);
+    }
+
     /// Whether a scenario failed. A missed goal is not a failure: machines differ.
     pub(crate) fn has_failures(&self) -> bool {
         self.lines.iter().any(|line| matches!(line.outcome, Outcome::Failed(_)))
     }
 
-    /// Writes the results as JSON, and returns the path.
-    pub(crate) fn save(&self) -> Result<PathBuf> {
-        // Cargo's directory for temporary files of tests and benchmarks is in the target directory.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("there is no target directory")?;
-        let directory = target.join("benchmark");
-        std::fs::create_dir_all(&directory)?;
-        let path = directory.join("results.json");
-        let list: Vec<_> = self.lines.iter().map(Line::json).collect();
-        std::fs::write(&path, serde_json::to_string_pretty(&list)? + "\n")?;
-        Ok(path)
+    /// Writes the results as JSON into the directory of the benchmark and, if there is one, to `more`. Returns the
+    /// paths.
+    pub(crate) fn save(&self, more: Option<&Path>) -> Result<Vec<PathBuf>> {
+        let text = serde_json::to_string_pretty(&self.json())? + "\n";
+        let mut paths = vec![directory()?.join("results.json")];
+        paths.extend(more.map(Path::to_owned));
+        for path in &paths {
+            std::fs::write(path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(paths)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "rows": self.lines.iter().map(Line::json).collect::<Vec<_>>(),
+            "cpu": self.costs.iter().map(Cost::json).collect::<Vec<_>>(),
+            "machine": self.machine.as_ref().map(Summary::json),
+            "scenarios": self.groups.iter().map(Group::json).collect::<Vec<_>>(),
+            "warnings": self.warnings(),
+        })
+    }
+
+    /// Returns what makes the results doubtful.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let much = |figure: &Figure| figure.variation() > figure::STEADY;
+        let percent = |figure: Figure| 100.0 * figure.variation();
+        if let Some(pace) = self.machine.as_ref().map(|machine| machine.pace).filter(much) {
+            let percent = percent(pace);
+            warnings.push(format!("the machine was not steady: its pace varied by {percent:.0} %"));
+        }
+        for line in &self.lines {
+            if let Some(baseline) = line.yardstick().filter(much) {
+                let (name, percent, spread) = (line.scenario.name, percent(baseline), baseline.spread());
+                warnings.push(format!("{name}: pgbench varied by {percent:.0} % between rounds ({spread})"));
+            }
+        }
+        warnings
+    }
+}
+
+/// Returns the directory for files of the benchmark, which is there.
+pub(crate) fn directory() -> Result<PathBuf> {
+    let directory = target()?.join("benchmark");
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
+}
+
+/// Returns the directory of all that cargo builds.
+pub(crate) fn target() -> Result<&'static Path> {
+    // Cargo's directory for temporary files of tests and benchmarks is in the target directory.
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or_else(|| "there is no target directory".into())
+}
+
+impl Group {
+    fn json(&self) -> Value {
+        let Self { names, seconds, others } = self;
+        json!({ "names": names, "seconds": seconds, "others_percent": others.map(|others| others.busy) })
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { names, seconds, others } = self;
+        let others = others.map_or_else(|| "-".to_owned(), |others| format!("{:.0}", others.busy));
+        write!(out, "{seconds:>9.1}{others:>24}  {}", names.join(", "))
     }
 }
 
@@ -208,17 +169,33 @@ impl Outcome {
 }
 
 impl Line {
-    fn json(&self) -> serde_json::Value {
-        let Self { scenario: Scenario { name, unit, goal }, outcome } = self;
-        let measured = match outcome {
+    fn measured(&self) -> Option<&Measured> {
+        match &self.outcome {
             Outcome::Measured(measured) => Some(measured),
             Outcome::NotAvailable(_) | Outcome::Failed(_) => None,
-        };
+        }
+    }
+
+    /// Returns the baseline if pgbench measured it.
+    fn yardstick(&self) -> Option<Figure> {
+        self.measured().filter(|measured| measured.is_yardstick)?.baseline
+    }
+
+    fn json(&self) -> Value {
+        let Scenario { name, unit, goal } = self.scenario;
+        let measured = self.measured();
+        let figure = measured.map(|measured| measured.figure);
+        let baseline = measured.and_then(|measured| measured.baseline);
         json!({
             "scenario": name,
-            "value": measured.map(|measured| measured.value),
+            "value": figure.map(|figure| figure.value),
+            "min": figure.map(|figure| figure.min),
+            "max": figure.map(|figure| figure.max),
+            "rounds": figure.map(|figure| figure.rounds),
             "unit": unit,
-            "baseline": measured.and_then(|measured| measured.baseline),
+            "baseline": baseline.map(|baseline| baseline.value),
+            "baseline_min": baseline.map(|baseline| baseline.min),
+            "baseline_max": baseline.map(|baseline| baseline.max),
             "ratio": measured.and_then(Measured::ratio),
             "goal": goal.number(),
             "met": measured.and_then(|measured| goal.is_met(measured)),
@@ -235,17 +212,20 @@ impl fmt::Display for Line {
             Outcome::NotAvailable(reason) => return write!(out, "  not available: {reason}"),
             Outcome::Failed(reason) => return write!(out, "  FAILED: {reason}"),
         };
-        let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), readable);
         let met = match goal.is_met(measured) {
             Some(true) => "yes",
             Some(false) => "NO",
             None => "-",
         };
+        let Measured { figure, baseline, .. } = measured;
+        let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), readable);
         write!(
             out,
-            "{value:>10} {unit:<8}{baseline:>10}{ratio:>8}  {goal:<13} {met}",
-            value = readable(measured.value),
-            baseline = number(measured.baseline),
+            "{value:>8} {unit:<12}{spread:<14}{baseline:>8} {baseline_spread:<14}{ratio:>6}  {goal:<16} {met}",
+            value = readable(figure.value),
+            spread = figure.spread(),
+            baseline = number(baseline.map(|baseline| baseline.value)),
+            baseline_spread = baseline.map(Figure::spread).unwrap_or_default(),
             ratio = number(measured.ratio()),
         )
     }
@@ -255,17 +235,32 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "{:<22}{:>10} {:<8}{:>10}{:>8}  {:<13} met",
-            "scenario", "value", "unit", "baseline", "ratio", "goal"
+            "{:<22}{:>8} {:<12}{:<14}{:>8} {:<14}{:>6}  {:<16} met",
+            "scenario", "value", "unit", "min–max", "baseline", "min–max", "ratio", "goal"
         )?;
-        for line in &self.lines {
-            writeln!(out, "{line}")?;
+        list(out, &self.lines)?;
+        if !self.costs.is_empty() {
+            writeln!(out, "\n{}", Cost::HEADER)?;
+            list(out, &self.costs)?;
         }
-        if let Some(caveat) = &self.caveat {
-            writeln!(out, "{caveat}")?;
+        if let Some(earlier) = &self.earlier {
+            writeln!(out, "\n{}", compare::HEADER)?;
+            list(out, &earlier.compare(&self.lines, &self.costs))?;
         }
-        Ok(())
+        writeln!(out, "\n  seconds  others, % of a core  scenarios")?;
+        list(out, &self.groups)?;
+        writeln!(out)?;
+        list(out, &self.machine.as_ref().map(Summary::lines).unwrap_or_default())?;
+        for warning in self.warnings() {
+            writeln!(out, "WARNING: {warning}")?;
+        }
+        list(out, self.caveat.as_slice())
     }
+}
+
+/// Writes each item on a line of its own.
+fn list(out: &mut fmt::Formatter<'_>, items: &[impl fmt::Display]) -> fmt::Result {
+    items.iter().try_for_each(|item| writeln!(out, "{item}"))
 }
 
 /// Formats a number with its significant digits.

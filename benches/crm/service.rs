@@ -21,6 +21,9 @@ use tokio::sync::Mutex;
 use crate::Result;
 use crate::options::Options;
 
+/// The program that is measured.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_crm-backend");
+
 /// The maximum number of connections to Postgres: those of the service, 32 of pgbench, and some for inspection.
 const MAX_CONNECTIONS: u16 = 100;
 
@@ -112,7 +115,7 @@ impl Service {
 
     /// As [`Service::start`], with more arguments.
     pub(crate) fn start_with(database: &Database, auth: &str, arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crm-backend"));
+        let mut command = Command::new(PROGRAM);
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("CRM_") || name.starts_with("OTEL_")) {
                 command.env_remove(name);

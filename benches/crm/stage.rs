@@ -7,9 +7,11 @@ use rustix::process::Pid;
 use uuid::Uuid;
 
 use crate::client::Server;
+use crate::costs::{Costs, Processes};
 use crate::fill::{self, Ids};
 use crate::options::Options;
 use crate::pgbench::Pgbench;
+use crate::scenarios::Shelf;
 use crate::service::Database;
 use crate::{Result, client};
 
@@ -36,8 +38,11 @@ pub(crate) struct Stage<'d> {
     pub(crate) address: SocketAddr,
     /// The database, for a second replica.
     pub(crate) database: &'d Database,
-    /// The service's process.
-    pub(crate) pid: Pid,
+    /// The service's process and the first one of Postgres.
+    pub(crate) processes: Processes,
+    pub(crate) costs: Costs,
+    /// Filled tables that several scenarios read.
+    pub(crate) shelf: Shelf,
     /// A connection as superuser.
     pub(crate) sql: tokio_postgres::Client,
     pub(crate) pgbench: Option<Pgbench>,
@@ -53,7 +58,10 @@ impl<'d> Stage<'d> {
         sql: tokio_postgres::Client,
         pgbench: Option<Pgbench>,
     ) -> Result<Self> {
-        let mut stage = Self { options, address, database, pid, sql, pgbench, tenants: Vec::new() };
+        let processes = Processes { service: pid, postgres: fill::postgres(&sql).await? };
+        let (costs, shelf) = (Costs::new(processes), Shelf::default());
+        let mut stage =
+            Self { options, address, database, processes, costs, shelf, sql, pgbench, tenants: Vec::new() };
         stage.tenants = stage.fresh_tenants().await?;
         stage.settle().await?;
         Ok(stage)

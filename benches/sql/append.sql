@@ -1,7 +1,7 @@
 -- One message in a transaction: the insert with its key and the conversation's counter as one
 -- statement, in one flight with the tenant.
 \set number :number + 1
-\set conversation random(1, @count@)
+\set conversation @conversation@
 \startpipeline
 BEGIN;
 SET LOCAL ROLE crm_app;

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::measure::{self, Load, median};
+use crate::costs::Work;
+use crate::measure::{self, Load, WARM_UP, median};
 use crate::pgbench::{BATCH, Pgbench, Script, Share};
 use crate::report::Measured;
 use crate::stage::Stage;
@@ -34,7 +35,7 @@ pub(crate) async fn spread(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let (single, batches) = (Script::append(shares.clone()), Script::append_batches(shares));
     let (mut values, mut singles, mut batched) = (Vec::new(), Best::new(&CLIENTS), Vec::new());
     for _ in 0..stage.options.rounds {
-        values.push(append(stage, &conversations).await?);
+        values.push(append(stage, &conversations, true).await?);
         if let Some(pgbench) = &stage.pgbench {
             if stage.options.wants("append") {
                 singles.round(stage, pgbench, &single).await?;
@@ -46,10 +47,9 @@ pub(crate) async fn spread(stage: &Stage<'_>) -> Result<Vec<Measured>> {
             }
         }
     }
-    let value = median(&values)?;
     Ok(vec![
-        Measured { name: "append", value, baseline: singles.best() },
-        Measured { name: "append_vs_unnest", value, baseline: median(&batched).ok() },
+        Measured::rounds("append", &values)?.beside_pgbench(singles.best()),
+        Measured::rounds("append_vs_unnest", &values)?.beside_pgbench(&batched),
     ])
 }
 
@@ -60,14 +60,14 @@ pub(crate) async fn hot(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     for _ in 0..stage.options.rounds {
         // A new conversation each time, so that no round has larger indexes than the previous one.
         let mine = stage.one_conversation(tenant).await?;
-        values.push(append(stage, &[Arc::new(mine.texts())]).await?);
+        values.push(append(stage, &[Arc::new(mine.texts())], false).await?);
         if let Some(pgbench) = &stage.pgbench {
             let ids = stage.one_conversation(tenant).await?;
             let script = Script::append(vec![Share { tenant: tenant.id, ids }]);
             singles.round(stage, pgbench, &script).await?;
         }
     }
-    Ok(vec![Measured { name: "append_hot", value: median(&values)?, baseline: singles.best() }])
+    Ok(vec![Measured::rounds("append_hot", &values)?.beside_pgbench(singles.best())])
 }
 
 /// `append_idle_p50`.
@@ -79,24 +79,24 @@ pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
         let ids = stage.one_conversation(tenant).await?;
         stage.settle().await?;
         let mut writer = Patient::open(&channel, tenant.id, ids.text(1)).await?;
-        let took = measure::one_by_one(stage.options.round(), async || writer.write().await).await?;
+        let took = measure::one_by_one(stage.options.calm_round(), async || writer.write().await).await?;
         values.push(median(&took)?);
         if let Some(pgbench) = &stage.pgbench {
             let ids = stage.one_conversation(tenant).await?;
             let script = Script::append(vec![Share { tenant: tenant.id, ids }]);
             stage.settle().await?;
-            baselines.push(pgbench.median_latency(&script, stage.options.seconds()).await?);
+            baselines.push(pgbench.median_latency(&script, stage.options.calm_seconds()).await?);
         }
     }
-    let baseline = median(&baselines).ok();
-    Ok(vec![Measured { name: "append_idle_p50", value: median(&values)?, baseline }])
+    Ok(vec![Measured::rounds("append_idle_p50", &values)?.beside_pgbench(&baselines)])
 }
 
-/// Returns the acks per second.
-async fn append(stage: &Stage<'_>, conversations: &[Arc<Vec<String>>]) -> Result<f64> {
+/// Returns the acks per second, and perhaps records what each of them costs.
+async fn append(stage: &Stage<'_>, conversations: &[Arc<Vec<String>>], with_cost: bool) -> Result<f64> {
     stage.settle().await?;
     let (load, refused) = appending(stage, stage.address, conversations).await?;
-    let rate = load.rate(stage.options.round()).await?;
+    let cost = with_cost.then_some((&stage.costs, Work::Appended));
+    let rate = load.rate_after(WARM_UP, stage.options.round(), cost).await?;
     match refused.load(Ordering::Relaxed) {
         0 => {}
         refused => eprintln!("{refused} messages were refused as UNAVAILABLE, and do not count"),
@@ -136,6 +136,9 @@ pub(super) async fn appending(
     Ok((load, refused))
 }
 
+/// The share of the best rate that another number of clients needs in the first round to be tried again.
+const PROMISING: f64 = 0.8;
+
 /// The rates of pgbench by the number of its clients.
 struct Best {
     rates: Vec<(usize, Vec<f64>)>,
@@ -151,11 +154,14 @@ impl Best {
             stage.settle().await?;
             rates.push(pgbench.rate(script, *clients, stage.options.seconds()).await?);
         }
+        let best = median(self.best())?;
+        self.rates.retain(|(_, rates)| median(rates).is_ok_and(|rate| rate >= best * PROMISING));
         Ok(())
     }
 
-    /// Returns the median for the best number of clients.
-    fn best(&self) -> Option<f64> {
-        self.rates.iter().filter_map(|(_, rates)| median(rates).ok()).max_by(f64::total_cmp)
+    /// Returns the rates of the best number of clients; none if there is no pgbench.
+    fn best(&self) -> &[f64] {
+        let rates = self.rates.iter().filter_map(|(_, rates)| Some((median(rates).ok()?, rates)));
+        rates.max_by(|(one, _), (other, _)| one.total_cmp(other)).map_or(&[], |(_, rates)| rates)
     }
 }

@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::fill::{self, Ids};
-use crate::measure::{Load, median};
+use crate::measure::Load;
 use crate::pgbench::{BATCH, Script, Share};
 use crate::report::Measured;
 use crate::stage::Stage;
@@ -58,7 +58,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
             baselines.push(rate * BATCH as f64);
         }
     }
-    Ok(vec![Measured { name: "campaign_events", value: median(&values)?, baseline: median(&baselines).ok() }])
+    Ok(vec![Measured::rounds("campaign_events", &values)?.beside_pgbench(&baselines)])
 }
 
 /// Creates a campaign for all customers of a tenant.

@@ -55,10 +55,9 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
             large.push(more.context(stage, &channel).await?);
         }
     }
-    let value = median(&contexts)?;
-    let mut measured = vec![Measured { name: "ai_context", value, baseline: median(&pages).ok() }];
-    if let Ok(large) = median(&large) {
-        measured.push(Measured { name: "growth_ai_context", value: large, baseline: Some(value) });
+    let mut measured = vec![Measured::rounds("ai_context", &contexts)?.beside_rounds(&pages)];
+    if !large.is_empty() {
+        measured.push(Measured::rounds("growth_ai_context", &large)?.beside_rounds(&contexts));
     }
     Ok(measured)
 }
@@ -94,7 +93,7 @@ impl Customer {
             format: pb::ContextFormat::Markdown.into(),
             ..Default::default()
         };
-        let took = one_by_one(stage.options.round(), async || {
+        let took = one_by_one(stage.options.calm_round(), async || {
             let context = client.get_ai_context(request.clone()).await?.into_inner();
             (context.token_count > TOKENS / 2).then_some(()).ok_or_else(|| "a context without much".into())
         });
@@ -105,7 +104,7 @@ impl Customer {
     async fn list_messages(&self, stage: &Stage<'_>, channel: &Channel) -> Result<f64> {
         let mut client = client::conversations(channel, self.tenant)?;
         let request = last_messages(self.conversations.text(1));
-        let took = one_by_one(stage.options.round(), async || {
+        let took = one_by_one(stage.options.calm_round(), async || {
             let page = client.list_messages(request.clone()).await?.into_inner();
             (page.messages.len() as u64 == MESSAGES).then_some(()).ok_or_else(|| "not a whole page".into())
         });

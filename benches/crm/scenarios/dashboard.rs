@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::campaign_events::campaign;
 use crate::fill;
 use crate::measure::{median, milliseconds, one_by_one, quantile};
-use crate::report::Measured;
+use crate::report::{Figure, Measured};
 use crate::stage::Stage;
 use crate::{Result, client};
 
@@ -50,34 +50,32 @@ pub(super) struct Filled {
 /// `dashboard_p95`, `growth_dashboard` and `dashboard_whole`.
 pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let channel = client::channel(stage.address).await?;
-    let rows = stage.options.grown_rows();
-    // The same customers, with as many rows each in the last month: only the months before it differ.
-    let customers = rows / MESSAGES_PER_CUSTOMER;
-    let large = fill_months(stage, &channel, customers, MONTHS, rows).await?;
-    let small = fill_months(stage, &channel, customers, 1, rows / MONTHS).await?;
+    let large = fill_months(stage, &channel, MONTHS).await?;
+    let small = stage.shelf.month(stage).await?;
     fill::tidy(&stage.sql).await?;
-    let mut slowest: f64 = 0.0;
-    let (mut many, mut few) = (0.0, 0.0);
+    let mut slowest: Option<Figure> = None;
+    let rounds = stage.options.rounds as usize;
+    let (mut many, mut few) = (vec![0.0; rounds], vec![0.0; rounds]);
     for answer in CALLS {
-        let (mut larges, mut smalls, mut tails) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..stage.options.rounds {
+        let mut tails = Vec::new();
+        for (many, few) in many.iter_mut().zip(&mut few) {
             stage.settle().await?;
             let took = large.times(stage, &channel, answer).await?;
             tails.push(quantile(&took, 0.95)?);
-            larges.push(median(&took)?);
-            smalls.push(median(&small.times(stage, &channel, answer).await?)?);
+            let (much, little) = (median(&took)?, median(&small.times(stage, &channel, answer).await?)?);
+            eprintln!("{answer:?}: {much:.1} ms of ten months, {little:.1} ms of one");
+            *many += much;
+            *few += little;
         }
-        let (much, little, tail) = (median(&larges)?, median(&smalls)?, median(&tails)?);
-        eprintln!("{answer:?}: {much:.1} ms of ten months, {little:.1} ms of one; p95 {tail:.1} ms");
-        slowest = slowest.max(tail);
-        many += much;
-        few += little;
+        let tail = Figure::of(&tails)?;
+        eprintln!("{answer:?}: p95 {:.1} ms", tail.value);
+        slowest = Some(slowest.filter(|slowest| slowest.value > tail.value).unwrap_or(tail));
     }
     let whole = large.whole(&channel).await?;
     Ok(vec![
-        Measured { name: "dashboard_p95", value: slowest, baseline: None },
-        Measured { name: "growth_dashboard", value: many, baseline: Some(few) },
-        Measured { name: "dashboard_whole", value: whole, baseline: None },
+        Measured::new("dashboard_p95", slowest.ok_or("no answer was measured")?),
+        Measured::rounds("growth_dashboard", &many)?.beside_rounds(&few),
+        Measured::new("dashboard_whole", whole),
     ])
 }
 
@@ -89,10 +87,10 @@ impl Filled {
     }
 
     /// Returns the milliseconds of the slowest answer about all months.
-    async fn whole(&self, channel: &Channel) -> Result<f64> {
+    async fn whole(&self, channel: &Channel) -> Result<Figure> {
         let seconds = i64::try_from((MONTHS - 1) * DAYS * 86_400)?;
         let from = Timestamp { seconds: self.from.seconds - seconds, nanos: 0 };
-        let mut slowest: f64 = 0.0;
+        let mut slowest: Option<Figure> = None;
         for answer in CALLS {
             let mut took = Vec::new();
             for _ in 0..WHOLE_CALLS {
@@ -100,11 +98,11 @@ impl Filled {
                 self.ask(channel, answer, from).await?;
                 took.push(milliseconds(began.elapsed()));
             }
-            let middle = median(&took)?;
-            eprintln!("{answer:?}: {middle:.1} ms for all of ten months");
-            slowest = slowest.max(middle);
+            let took = Figure::of(&took)?;
+            eprintln!("{answer:?}: {:.1} ms for all of ten months", took.value);
+            slowest = Some(slowest.filter(|slowest| slowest.value > took.value).unwrap_or(took));
         }
-        Ok(slowest)
+        slowest.ok_or_else(|| "no answer was measured".into())
     }
 
     /// Requests an answer about the last month.
@@ -143,17 +141,15 @@ impl Filled {
     }
 }
 
-/// Creates a tenant with customers that came in [`MONTHS`]. It has `messages` messages in `months` months, ten to a
+/// Creates a tenant with customers that came in [`MONTHS`]. It has messages in the last `months` of them, ten to a
 /// conversation, and as many events as conversations.
-pub(super) async fn fill_months(
-    stage: &Stage<'_>,
-    channel: &Channel,
-    customers: u64,
-    months: u64,
-    messages: u64,
-) -> Result<Filled> {
+///
+/// Every such tenant has as many customers, and as many rows in the last month: only the months before it differ.
+pub(super) async fn fill_months(stage: &Stage<'_>, channel: &Channel, months: u64) -> Result<Filled> {
     let began = Instant::now();
     let tenant = stage.tenant().await?;
+    let rows = stage.options.grown_rows();
+    let (customers, messages) = (rows / MESSAGES_PER_CUSTOMER, rows / MONTHS * months);
     let conversations = messages / 10;
     // Before there are too many customers to assign in one call: only events are counted.
     let campaign = campaign(channel, tenant.id).await?;

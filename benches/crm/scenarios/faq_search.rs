@@ -4,7 +4,7 @@ use crm_backend::pb;
 
 use super::context::learn_faqs;
 use crate::measure::{median, one_by_one};
-use crate::report::Measured;
+use crate::report::{Figure, Measured};
 use crate::stage::Stage;
 use crate::{Result, client, fill};
 
@@ -22,7 +22,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     learn_faqs(&channel, (tenant.id, tenant.customer), stage.options.faqs()).await?;
     fill::tidy(&stage.sql).await?;
     stage.settle().await?;
-    let mut slowest: Option<f64> = None;
+    let mut slowest: Option<Figure> = None;
     for query in QUERIES {
         let mut client = client::faqs(&channel, tenant.id)?;
         let request = pb::SearchCustomerFaqsRequest {
@@ -30,14 +30,14 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
             query: query.to_owned(),
             ..Default::default()
         };
-        let took = one_by_one(stage.options.round(), async || {
+        let took = one_by_one(stage.options.calm_round(), async || {
             let found = client.search_customer_faqs(request.clone()).await?.into_inner().matches;
             (!found.is_empty()).then_some(()).ok_or_else(|| "nothing is found".into())
         });
-        let took = median(&took.await?)?;
-        eprintln!("{query:?}: p50 {took:.2} ms");
-        slowest = Some(slowest.map_or(took, |slowest| slowest.max(took)));
+        let took = Figure::of_parts(&took.await?, stage.options.rounds, median)?;
+        eprintln!("{query:?}: p50 {:.2} ms", took.value);
+        slowest = Some(slowest.filter(|slowest| slowest.value > took.value).unwrap_or(took));
     }
-    let measured = slowest.map(|value| Measured { name: "faq_search", value, baseline: None });
+    let measured = slowest.map(|figure| Measured::new("faq_search", figure));
     Ok(measured.into_iter().collect())
 }

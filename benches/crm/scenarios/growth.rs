@@ -47,7 +47,9 @@ pub(crate) async fn conversation(stage: &Stage<'_>) -> Result<Vec<Measured>> {
             if stage.options.wants("growth_append") {
                 stage.settle().await?;
                 let mut writer = Patient::open(&channel, tenant.id, ids.text(1)).await?;
-                times.push(median(&one_by_one(stage.options.round(), async || writer.write().await).await?)?);
+                times.push(median(
+                    &one_by_one(stage.options.calm_round(), async || writer.write().await).await?,
+                )?);
             }
         }
     }
@@ -94,8 +96,7 @@ impl Pair {
 
     /// Returns `None` if the scenario was not requested.
     fn measured(&self) -> Option<Measured> {
-        let value = median(&self.large).ok()?;
-        Some(Measured { name: self.name, value, baseline: median(&self.small).ok() })
+        Some(Measured::rounds(self.name, &self.large).ok()?.beside_rounds(&self.small))
     }
 }
 
@@ -127,7 +128,7 @@ async fn list_messages(
     let mut client = client::conversations(channel, tenant)?;
     let first = last_messages(conversation);
     let (mut request, mut pages) = (first.clone(), 0);
-    let took = one_by_one(stage.options.round(), async || {
+    let took = one_by_one(stage.options.calm_round(), async || {
         let page = client.list_messages(request.clone()).await?.into_inner();
         pages += 1;
         request = first.clone();
@@ -160,7 +161,7 @@ async fn list_customers(
 ) -> Result<f64> {
     let mut client = client::customers(channel, tenant)?;
     let (mut token, mut calls) = (String::new(), 0);
-    let took = one_by_one(stage.options.round(), async || {
+    let took = one_by_one(stage.options.calm_round(), async || {
         let request = pb::ListCustomersRequest {
             query: word(query, ids, calls),
             page_token: std::mem::take(&mut token),

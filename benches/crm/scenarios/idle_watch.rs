@@ -10,7 +10,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::watch::{self, OPENING};
-use crate::report::Measured;
+use crate::report::{Figure, Measured};
 use crate::stage::Stage;
 use crate::{NotAvailable, Result, client};
 
@@ -27,12 +27,12 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let (few, many) = stage.options.idle_streams();
     let channels = client::channels(stage.address, CONNECTIONS).await?;
     let mut streams = open(stage, &channels, few).await?;
-    let before = resident(stage.pid)?;
+    let before = resident(stage.processes.service)?;
     streams.extend(open(stage, &channels, many - few).await?);
-    let after = resident(stage.pid)?;
+    let after = resident(stage.processes.service)?;
     let value = (after - before) as f64 / (many - few) as f64;
     drop(streams);
-    Ok(vec![Measured { name: "idle_watch_memory", value, baseline: None }])
+    Ok(vec![Measured::new("idle_watch_memory", Figure::once(value))])
 }
 
 async fn open(

@@ -14,14 +14,14 @@ use crate::{NotAvailable, Result};
 /// `key_get_customer`.
 pub(crate) async fn get_customer(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let wary = Wary::start(stage).await?;
-    let shares = reads::customers(stage).await?;
+    let shares = stage.shelf.customers(stage).await?;
     wary.compare(stage, "key_get_customer", async |server| reads::getting(server, &shares).await).await
 }
 
 /// `key_list_messages`.
 pub(crate) async fn list_messages(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let wary = Wary::start(stage).await?;
-    let shares = reads::messages(stage).await?;
+    let shares = stage.shelf.messages(stage).await?;
     wary.compare(stage, "key_list_messages", async |server| reads::listing(server, &shares).await).await
 }
 

@@ -2,7 +2,7 @@
 //! which of them it is must not be able to measure it either.
 
 use std::future::Future;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crm_backend::pb;
 use tonic::Code;
@@ -33,10 +33,13 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
         Whose::Nobody => Uuid::now_v7().to_string(),
     };
     stage.settle().await?;
-    let (mut another, mut nobody) = (0.0, 0.0);
-    let mut add = |(of_another, of_nobody): (f64, f64)| {
-        another += of_another;
-        nobody += of_nobody;
+    let rounds = stage.options.rounds as usize;
+    let (mut another, mut nobody) = (vec![0.0; rounds], vec![0.0; rounds]);
+    let mut add = |medians: Vec<(f64, f64)>| {
+        for ((another, nobody), of) in another.iter_mut().zip(&mut nobody).zip(medians) {
+            *another += of.0;
+            *nobody += of.1;
+        }
     };
     add(compare(stage, async |whose| {
         let request = pb::GetCustomerRequest { id: id(whose, customer), ..Default::default() };
@@ -70,25 +73,33 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
         missed(conversations.clone().create_message(request)).await
     })
     .await?);
-    Ok(vec![Measured { name: "miss_timing", value: another, baseline: Some(nobody) }])
+    Ok(vec![Measured::rounds("miss_timing", &another)?.beside_rounds(&nobody)])
 }
 
-/// Returns the median milliseconds of both kinds of call, taken in turn, so that other load on the machine affects
-/// both.
-async fn compare(stage: &Stage<'_>, call: impl AsyncFn(Whose) -> Result<()>) -> Result<(f64, f64)> {
-    let warm = Instant::now() + WARM_UP;
-    let end = warm + stage.options.round() * stage.options.rounds;
+/// Returns the median milliseconds of both kinds of call in each round, taken in turn, so that other load on the machine
+/// affects both.
+async fn compare(stage: &Stage<'_>, call: impl AsyncFn(Whose) -> Result<()>) -> Result<Vec<(f64, f64)>> {
+    calls(WARM_UP, &call).await?;
+    let mut medians = Vec::new();
+    for _ in 0..stage.options.rounds {
+        let (another, nobody) = calls(stage.options.calm_round(), &call).await?;
+        medians.push((median(&another)?, median(&nobody)?));
+    }
+    Ok(medians)
+}
+
+/// Returns the milliseconds of all calls in some time.
+async fn calls(time: Duration, call: &impl AsyncFn(Whose) -> Result<()>) -> Result<(Vec<f64>, Vec<f64>)> {
+    let end = Instant::now() + time;
     let (mut another, mut nobody) = (Vec::new(), Vec::new());
     while Instant::now() < end {
         for (whose, took) in [(Whose::Another, &mut another), (Whose::Nobody, &mut nobody)] {
             let began = Instant::now();
             call(whose).await?;
-            if began > warm {
-                took.push(milliseconds(began.elapsed()));
-            }
+            took.push(milliseconds(began.elapsed()));
         }
     }
-    Ok((median(&another)?, median(&nobody)?))
+    Ok((another, nobody))
 }
 
 /// Expects that a call finds nothing.

@@ -5,6 +5,7 @@ mod beside;
 mod campaign_events;
 mod context;
 mod context_neighbour;
+mod create_message;
 mod dashboard;
 mod faq_search;
 mod growth;
@@ -13,16 +14,22 @@ mod keys;
 mod misses;
 mod neighbour;
 mod reads;
+mod shelf;
+mod start;
 mod tenants;
 mod tokens;
 mod watch;
 mod watched;
 
+use std::time::Instant;
+
 use crate::Result;
-use crate::report::{Measured, Report};
+use crate::machine::{Machine, Moment};
+use crate::report::{Earlier, Measured, Report};
 use crate::stage::Stage;
 
 pub(crate) use context::analyse;
+pub(crate) use shelf::Shelf;
 
 /// Scenarios that are measured together.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +37,7 @@ enum Group {
     Append,
     AppendHot,
     AppendIdle,
+    CreateMessage,
     GetCustomer,
     ListMessages,
     KeyGetCustomer,
@@ -50,14 +58,16 @@ enum Group {
     ManyTenants,
     NoisyNeighbour,
     ContextNeighbour,
+    Start,
 }
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 25] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
+        Self::CreateMessage,
         Self::GetCustomer,
         Self::ListMessages,
         Self::KeyGetCustomer,
@@ -78,6 +88,7 @@ impl Group {
         Self::ManyTenants,
         Self::NoisyNeighbour,
         Self::ContextNeighbour,
+        Self::Start,
     ];
 
     fn names(self) -> &'static [&'static str] {
@@ -85,6 +96,7 @@ impl Group {
             Self::Append => &["append", "append_vs_unnest"],
             Self::AppendHot => &["append_hot"],
             Self::AppendIdle => &["append_idle_p50"],
+            Self::CreateMessage => &["create_message_8", "create_message_32", "create_message_p50"],
             Self::GetCustomer => &["get_customer"],
             Self::ListMessages => &["list_messages"],
             Self::KeyGetCustomer => &["key_get_customer"],
@@ -105,6 +117,7 @@ impl Group {
             Self::ManyTenants => &["many_tenants"],
             Self::NoisyNeighbour => &["noisy_neighbour"],
             Self::ContextNeighbour => &["context_neighbour"],
+            Self::Start => &["start", "start_memory", "binary_size"],
         }
     }
 
@@ -113,6 +126,7 @@ impl Group {
             Self::Append => append::spread(stage).await,
             Self::AppendHot => append::hot(stage).await,
             Self::AppendIdle => append::idle(stage).await,
+            Self::CreateMessage => create_message::measure(stage).await,
             Self::GetCustomer => reads::get_customer(stage).await,
             Self::ListMessages => reads::list_messages(stage).await,
             Self::KeyGetCustomer => keys::get_customer(stage).await,
@@ -133,19 +147,31 @@ impl Group {
             Self::ManyTenants => tenants::many(stage).await,
             Self::NoisyNeighbour => neighbour::measure(stage).await,
             Self::ContextNeighbour => context_neighbour::measure(stage).await,
+            Self::Start => start::measure(stage).await,
         }
     }
 }
 
 /// Measures all requested scenarios. After a failure the others are still measured.
-pub(crate) async fn run_all(stage: &Stage<'_>) -> Report {
-    let mut report = Report::new(stage.options.caveat());
-    for group in Group::ALL {
-        let names: Vec<_> = group.names().iter().copied().filter(|name| stage.options.wants(name)).collect();
-        if !names.is_empty() {
-            let outcome = group.measure(stage).await;
-            report.add(&names, outcome);
+pub(crate) async fn run_all(
+    stage: &Stage<'_>,
+    mut machine: Machine,
+    earlier: Option<Earlier>,
+) -> Result<Report> {
+    let mut report = Report::new(earlier, stage.options.caveat());
+    let wanted = |name: &&str| stage.options.wants(name);
+    let names = |group: Group| -> Vec<_> { group.names().iter().copied().filter(wanted).collect() };
+    let groups = Group::ALL.into_iter().map(|group| (group, names(group)));
+    let groups: Vec<_> = groups.filter(|(_, names)| !names.is_empty()).collect();
+    for (number, (group, names)) in groups.iter().enumerate() {
+        if number == groups.len() / 2 {
+            machine.pace()?;
         }
+        let (began, moment) = (Instant::now(), Moment::now());
+        let outcome = group.measure(stage).await;
+        report.took(names, began.elapsed().as_secs_f64(), moment.and_then(Moment::others));
+        report.add(names, outcome);
     }
-    report
+    report.end(stage.costs.list(), machine.end()?);
+    Ok(report)
 }

@@ -17,11 +17,11 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-use super::dashboard::{Answer, CALLS, Filled, fill_months};
+use super::dashboard::{Answer, CALLS, Filled};
 use super::watch;
 use crate::fill;
 use crate::measure::{WARM_UP, milliseconds, quantile};
-use crate::report::{Measured, NEIGHBOUR};
+use crate::report::{Figure, Measured, NEIGHBOUR};
 use crate::stage::{Stage, Tenant};
 use crate::writers::{self, CONTENT, Keys};
 use crate::{Result, client};
@@ -107,13 +107,15 @@ pub(super) async fn beside<F: Copy + Debug>(
         }
         tasks.shutdown().await;
         for ((kind, alone), flooded) in KINDS.into_iter().zip(alone).zip(flooded) {
-            let (value, baseline) = (quantile(&flooded, 0.99)?, quantile(&alone, 0.99)?);
+            let p99 =
+                |took: &[f64]| Figure::of_parts(took, stage.options.rounds, |part| quantile(part, 0.99));
+            let measured = Measured::new(name, p99(&flooded)?).beside(p99(&alone)?);
+            let (value, baseline) = (measured.figure.value, quantile(&alone, 0.99)?);
             let medians = (quantile(&alone, 0.5)?, quantile(&flooded, 0.5)?);
             eprintln!(
                 "{flood:?}: {kind} p99 {baseline:.1} ms alone, {value:.1} ms beside it; p50 {:.1} and {:.1} ms",
                 medians.0, medians.1
             );
-            let measured = Measured { name, value, baseline: Some(baseline) };
             if worst.as_ref().is_none_or(|worst| excess(worst) < excess(&measured)) {
                 worst = Some(measured);
             }
@@ -125,7 +127,8 @@ pub(super) async fn beside<F: Copy + Debug>(
 /// Returns how much of the allowed limit a result uses.
 fn excess(measured: &Measured) -> f64 {
     let (ratio, milliseconds) = NEIGHBOUR;
-    measured.value / milliseconds.max(measured.baseline.unwrap_or(0.0) * ratio)
+    let baseline = measured.baseline.map_or(0.0, |baseline| baseline.value);
+    measured.figure.value / milliseconds.max(baseline * ratio)
 }
 
 /// The latencies of a tenant in milliseconds, by kind, in a round.
@@ -222,9 +225,7 @@ impl Neighbour {
         let (conversations, messages) = WATCHED;
         let watched = fill::conversations(&stage.sql, busy.id, busy.conversation, conversations).await?;
         fill::messages(&stage.sql, &channel, (busy.id, busy.customer), watched, messages).await?;
-        // A month, with a tenth of the rows of the dashboards' own scenario.
-        let rows = stage.options.grown_rows() / 10;
-        let filled = fill_months(stage, &channel, rows / 10, 1, rows).await?;
+        let filled = stage.shelf.month(stage).await?;
         fill::tidy(&stage.sql).await?;
         Ok(Self { address: stage.address, tenant: busy.id, watched: watched.texts(), filled })
     }

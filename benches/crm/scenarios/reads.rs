@@ -5,8 +5,9 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::client::Server;
+use crate::costs::Work;
 use crate::fill::Ids;
-use crate::measure::{Load, median};
+use crate::measure::{Load, WARM_UP};
 use crate::pgbench::{Script, Share};
 use crate::report::Measured;
 use crate::stage::{Stage, Tenant};
@@ -33,20 +34,21 @@ const PAGE: usize = 50;
 
 /// `get_customer`.
 pub(crate) async fn get_customer(stage: &Stage<'_>) -> Result<Vec<Measured>> {
-    let shares = customers(stage).await?;
+    let shares = stage.shelf.customers(stage).await?;
     let script = Script::get_customer(shares.clone());
-    compare(stage, "get_customer", &script, async || getting(&stage.server(), &shares).await).await
+    compare(stage, "get_customer", None, &script, async || getting(&stage.server(), &shares).await).await
 }
 
 /// `list_messages`.
 pub(crate) async fn list_messages(stage: &Stage<'_>) -> Result<Vec<Measured>> {
-    let shares = messages(stage).await?;
+    let shares = stage.shelf.messages(stage).await?;
     let script = Script::list_messages(shares.clone());
-    compare(stage, "list_messages", &script, async || listing(&stage.server(), &shares).await).await
+    let load = async || listing(&stage.server(), &shares).await;
+    compare(stage, "list_messages", Some(Work::Listed), &script, load).await
 }
 
 /// Creates customers to read, for some tenants.
-pub(super) async fn customers(stage: &Stage<'_>) -> Result<Vec<Share>> {
+pub(super) async fn fill_customers(stage: &Stage<'_>) -> Result<Vec<Share>> {
     let mut shares = Vec::new();
     for tenant in stage.fresh_tenants().await? {
         let ids = fill::customers(&stage.sql, tenant.id, tenant.customer, CUSTOMERS).await?;
@@ -57,7 +59,7 @@ pub(super) async fn customers(stage: &Stage<'_>) -> Result<Vec<Share>> {
 }
 
 /// Creates conversations to read, for some tenants.
-pub(super) async fn messages(stage: &Stage<'_>) -> Result<Vec<Share>> {
+pub(super) async fn fill_messages(stage: &Stage<'_>) -> Result<Vec<Share>> {
     let channel = client::channel(stage.address).await?;
     let mut shares = Vec::new();
     for Tenant { id, customer, conversation, conversations } in &stage.tenants {
@@ -124,22 +126,25 @@ async fn clients(
     Ok(clients.map(|((number, channel), share)| (channel, share.tenant, Turn::new(share.ids, number))))
 }
 
-/// Runs rounds of calls, and of pgbench with as many clients as there are connections.
+/// Runs rounds of calls, and of pgbench with as many clients as there are connections. Perhaps records what each call
+/// costs.
 async fn compare(
     stage: &Stage<'_>,
     name: &'static str,
+    work: Option<Work>,
     script: &Script,
     load: impl AsyncFn() -> Result<Load>,
 ) -> Result<Vec<Measured>> {
     stage.settle().await?;
     let (mut values, mut baselines) = (Vec::new(), Vec::new());
     for _ in 0..stage.options.rounds {
-        values.push(load().await?.rate(stage.options.round()).await?);
+        let cost = work.map(|work| (&stage.costs, work));
+        values.push(load().await?.rate_after(WARM_UP, stage.options.round(), cost).await?);
         if let Some(pgbench) = &stage.pgbench {
             baselines.push(pgbench.rate(script, CONNECTIONS, stage.options.seconds()).await?);
         }
     }
-    Ok(vec![Measured { name, value: median(&values)?, baseline: median(&baselines).ok() }])
+    Ok(vec![Measured::rounds(name, &values)?.beside_pgbench(&baselines)])
 }
 
 /// Row numbers that jump like random ones, and cost nothing to compute.

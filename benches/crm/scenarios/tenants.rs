@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::watch::{self, OPENING};
 use crate::fill::{self, Ids};
-use crate::measure::{one_by_one, quantile};
-use crate::report::Measured;
+use crate::measure::{median, one_by_one, quantile};
+use crate::report::{Figure, Measured};
 use crate::stage::{Stage, Tenant};
 use crate::{NotAvailable, Result, client};
 
@@ -26,6 +26,9 @@ const REST: Duration = Duration::from_secs(12);
 /// How long the watches are idle: what comes every 10 s (looks at the database) and every 15 s (checkpoints to
 /// watchers) comes a whole number of times.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// The parts of that time that the spread is of.
+const PARTS: u32 = 3;
 
 /// The messages of each of many tenants.
 const MESSAGES: u64 = 5;
@@ -50,18 +53,20 @@ pub(crate) async fn idle(stage: &Stage<'_>) -> Result<Vec<Measured>> {
         .try_collect()
         .await?;
     tokio::time::sleep(REST).await;
-    let began = busy(stage).await?;
-    tokio::time::sleep(IDLE).await;
-    let took = busy(stage).await? - began;
-    let value = 100.0 * took / IDLE.as_secs_f64();
+    let mut used = vec![busy(stage).await?];
+    for _ in 0..PARTS {
+        tokio::time::sleep(IDLE / PARTS).await;
+        used.push(busy(stage).await?);
+    }
+    let share = |from: f64, to: f64| 100.0 * (to - from) / (IDLE / PARTS).as_secs_f64();
+    let parts: Vec<f64> =
+        used.windows(2).filter_map(|pair| Some(share(*pair.first()?, *pair.last()?))).collect();
+    let idle = Figure::of_parts(&parts, PARTS, |parts| Ok(parts.iter().sum::<f64>() / parts.len() as f64))?;
     let after = get_customer(stage, &channel, &calm).await?;
     drop(watches);
-    let p95 = Measured {
-        name: "idle_tenants_p95",
-        value: quantile(&after, 0.95)?,
-        baseline: Some(quantile(&before, 0.95)?),
-    };
-    Ok(vec![Measured { name: "idle_tenants", value, baseline: None }, p95])
+    let p95 = |took: &[f64]| Figure::of_parts(took, stage.options.rounds, |part| quantile(part, 0.95));
+    let lookups = Measured::new("idle_tenants_p95", p95(&after)?).beside(p95(&before)?);
+    Ok(vec![Measured::new("idle_tenants", idle), lookups])
 }
 
 /// `many_tenants`: the call that suffers most from many tenants, if each call is for another one.
@@ -84,16 +89,15 @@ pub(crate) async fn many(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     fill::tidy(&stage.sql).await?;
     let all = Tenants { ids: Some(ids), conversation: alone.conversations.text(2), ..one };
     let after = all.medians(stage, &channel).await?;
-    let mut worst: Option<(f64, f64)> = None;
+    let mut worst: Option<Measured> = None;
     for ((kind, before), after) in KINDS.iter().zip(before).zip(after) {
-        eprintln!("{kind}: p50 {before:.2} ms of one tenant, {after:.2} ms of {count}");
-        if worst.is_none_or(|(value, baseline)| value / baseline < after / before) {
-            worst = Some((after, before));
+        eprintln!("{kind}: p50 {:.2} ms of one tenant, {:.2} ms of {count}", before.value, after.value);
+        let measured = Measured::new("many_tenants", after).beside(before);
+        if worst.as_ref().is_none_or(|worst| worst.ratio() < measured.ratio()) {
+            worst = Some(measured);
         }
     }
-    let measured =
-        worst.map(|(value, baseline)| Measured { name: "many_tenants", value, baseline: Some(baseline) });
-    Ok(measured.into_iter().collect())
+    Ok(worst.into_iter().collect())
 }
 
 /// The kinds of calls of [`many`].
@@ -113,8 +117,9 @@ impl Tenants<'_> {
     }
 
     /// Returns the median of each kind of call, in milliseconds.
-    async fn medians(&self, stage: &Stage<'_>, channel: &Channel) -> Result<[f64; 4]> {
-        let round = stage.options.round();
+    async fn medians(&self, stage: &Stage<'_>, channel: &Channel) -> Result<[Figure; 4]> {
+        let round = stage.options.calm_round();
+        let p50 = |took: Vec<f64>| Figure::of_parts(&took, stage.options.rounds, median);
         let mut number = 0;
         let mut next = || {
             number += 1;
@@ -126,7 +131,7 @@ impl Tenants<'_> {
             client::customers(channel, next())?.get_customer(request).await?;
             Ok(())
         });
-        let reads = quantile(&reads.await?, 0.5)?;
+        let reads = p50(reads.await?)?;
         let messages = one_by_one(round, async || {
             let message = pb::Message {
                 role: pb::MessageRole::User.into(),
@@ -141,7 +146,7 @@ impl Tenants<'_> {
             client::conversations(channel, next())?.create_message(request).await?;
             Ok(())
         });
-        let messages = quantile(&messages.await?, 0.5)?;
+        let messages = p50(messages.await?)?;
         let customers = one_by_one(round, async || {
             // A name that many customers share takes longer, because of its slug.
             let business_name = Uuid::new_v4().to_string();
@@ -150,7 +155,7 @@ impl Tenants<'_> {
             client::customers(channel, next())?.create_customer(request).await?;
             Ok(())
         });
-        let customers = quantile(&customers.await?, 0.5)?;
+        let customers = p50(customers.await?)?;
         let contexts = one_by_one(round, async || {
             let request = pb::GetAiContextRequest {
                 customer_id: customer.clone(),
@@ -161,7 +166,7 @@ impl Tenants<'_> {
             client::customers(channel, next())?.get_ai_context(request).await?;
             Ok(())
         });
-        let contexts = quantile(&contexts.await?, 0.5)?;
+        let contexts = p50(contexts.await?)?;
         Ok([reads, messages, customers, contexts])
     }
 }
@@ -171,7 +176,7 @@ async fn get_customer(stage: &Stage<'_>, channel: &Channel, calm: &Tenant) -> Re
     stage.settle().await?;
     let request = pb::GetCustomerRequest { id: calm.customer.to_string(), ..Default::default() };
     let mut client = client::customers(channel, calm.id)?;
-    one_by_one(stage.options.round(), async || {
+    one_by_one(stage.options.calm_round(), async || {
         client.get_customer(request.clone()).await?;
         Ok(())
     })
@@ -179,7 +184,7 @@ async fn get_customer(stage: &Stage<'_>, channel: &Channel, calm: &Tenant) -> Re
 }
 
 /// Returns the seconds that the service and its Postgres processes were busy so far. A process that ends meanwhile is
-/// not counted.
+/// not counted, nor are those that clean up after the tables were filled.
 async fn busy(stage: &Stage<'_>) -> Result<f64> {
     let backends = stage
         .sql
@@ -189,7 +194,7 @@ async fn busy(stage: &Stage<'_>) -> Result<f64> {
             &[],
         )
         .await?;
-    let mut sum = meter::busy(stage.pid)
+    let mut sum = meter::busy(stage.processes.service)
         .ok_or_else(|| NotAvailable("the time of a processor is read from /proc".to_owned()))?;
     for backend in &backends {
         sum += Pid::from_raw(backend.get(0)).and_then(meter::busy).unwrap_or_default();

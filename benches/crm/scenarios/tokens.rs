@@ -17,10 +17,11 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 use super::watch::{self, Events, GRACE, LEAD, OPENING};
-use crate::measure::{WARM_UP, median, milliseconds, quantile};
-use crate::report::Measured;
+use crate::costs::Work;
+use crate::measure::{WARM_UP, milliseconds, quantile};
+use crate::report::{Figure, Measured};
 use crate::stage::Stage;
-use crate::{Result, client, writers};
+use crate::{Result, client, perf, writers};
 
 /// The number of messages in progress.
 const MESSAGES: u32 = 200;
@@ -58,9 +59,9 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
         tokio::time::sleep(STATISTICS_DELAY).await;
         let deltas = f64::from(stage.options.rounds) * f64::from(MESSAGES) * f64::from(script.deltas);
         let value = (rows(stage).await? - before) / deltas;
-        measured.push(Measured { name: "token_rows_per_delta", value, baseline: None });
+        measured.push(Measured::new("token_rows_per_delta", Figure::once(value)));
     }
-    measured.push(Measured { name: "token_delta_p99", value: median(&values)?, baseline: None });
+    measured.push(Measured::rounds("token_delta_p99", &values)?);
     Ok(measured)
 }
 
@@ -128,6 +129,8 @@ async fn round(stage: &Stage<'_>, script: Script) -> Result<Vec<f64>> {
         .buffered(OPENING)
         .try_collect()
         .await?;
+    let recording = perf::begin().await?;
+    let running = stage.costs.begin(Work::Delta);
     let begin = Instant::now() + LEAD;
     let (mut watchers, mut writers) = (JoinSet::new(), JoinSet::new());
     for (number, (events, writer)) in (0..).zip(messages) {
@@ -144,6 +147,8 @@ async fn round(stage: &Stage<'_>, script: Script) -> Result<Vec<f64>> {
     while let Some(told) = watchers.join_next().await {
         late.extend(told??);
     }
+    running.end(u64::from(MESSAGES) * u64::from(script.deltas));
+    perf::end(recording).await?;
     Ok(late)
 }
 

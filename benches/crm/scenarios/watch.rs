@@ -16,11 +16,12 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::measure::{WARM_UP, median, milliseconds, quantile};
+use crate::costs::Work;
+use crate::measure::{WARM_UP, milliseconds, quantile};
 use crate::report::Measured;
 use crate::stage::{Stage, TENANTS};
 use crate::writers::{self, Keys};
-use crate::{Result, client};
+use crate::{Result, client, perf};
 
 /// The number of watched conversations.
 const CONVERSATIONS: usize = 100;
@@ -59,7 +60,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
         stage.settle().await?;
         values.push(quantile(&round(stage).await?, 0.99)?);
     }
-    Ok(vec![Measured { name: "watch_p99", value: median(&values)?, baseline: None }])
+    Ok(vec![Measured::rounds("watch_p99", &values)?])
 }
 
 /// Watches a conversation from now on, without the text of messages in progress.
@@ -146,6 +147,8 @@ async fn round(stage: &Stage<'_>) -> Result<Vec<f64>> {
         .buffered(OPENING)
         .try_collect()
         .await?;
+    let recording = perf::begin().await?;
+    let running = stage.costs.begin(Work::Told);
     let schedule = Arc::new(Schedule::new(stage.options.round())?);
     let mut watchers = JoinSet::new();
     for events in watches {
@@ -153,14 +156,17 @@ async fn round(stage: &Stage<'_>) -> Result<Vec<f64>> {
     }
     write_all(stage, &conversations, &schedule).await?;
     let warm = usize::try_from(WARM_UP.as_millis() / INTERVAL.as_millis())?;
-    let mut late = Vec::new();
+    let (mut late, mut events) = (Vec::new(), 0);
     while let Some(told) = watchers.join_next().await {
         for (number, at) in told?? {
+            events += 1;
             if number >= warm {
                 late.push(schedule.lateness(number, at)?);
             }
         }
     }
+    running.end(events);
+    perf::end(recording).await?;
     Ok(late)
 }
 

@@ -69,7 +69,7 @@ async fn compare(
         measured.push(watched.compare(stage, append, load).await?);
     }
     if stage.options.wants(get_customer) {
-        let shares = reads::customers(stage).await?;
+        let shares = stage.shelf.customers(stage).await?;
         let load = async |server: &Server| reads::getting(server, &shares).await;
         measured.push(watched.compare(stage, get_customer, load).await?);
     }
