@@ -8,10 +8,12 @@
 //! - `rest`: REST, with its streams.
 //! - `json`: JSON of the contract, in and out.
 //! - `refusal`, `frames`: errors as HTTP has them; the frames of gRPC.
+//! - [`pages`]: what people and programs read without a credential: the OpenAPI document, its viewer, the first page.
 
 mod door;
 mod frames;
 mod json;
+pub mod pages;
 mod refusal;
 mod rest;
 pub mod routes;
