@@ -17,6 +17,7 @@ pub mod connection;
 mod health;
 mod reflection;
 pub mod startup;
+pub mod web;
 
 pub mod campaigns;
 pub mod context;

@@ -37,6 +37,7 @@ use crate::rpc::layer::room::Room;
 use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
 use crate::traces::Traces;
+use crate::web::WebLayer;
 use services::{Parts, taking};
 
 /// The maximum number of tenants whose messages are added in one transaction. Each tenant costs two flights of
@@ -210,8 +211,10 @@ pub async fn run(
     let routes = services::add(routes, bytes, parts).prepare();
     let (connections, stop, tracker) = (TaskTracker::new(), calls.stop.clone(), calls.tracker.clone());
     let metrics = db.metrics();
-    let (listener, layer) = (listener.into(), calls.layer(routes));
-    let accept = connection::serve(listener, layer, limits.connections, &connections, metrics, stop.clone());
+    let web = WebLayer { max_request_bytes: limits.max_request_bytes };
+    let (listener, service) = (listener.into(), web.layer(calls.layer(routes)));
+    let accept =
+        connection::serve(listener, service, limits.connections, &connections, metrics, stop.clone());
     let health = Health::new(reporter, metrics.clone(), services::NAMES);
     // Postgres answered a moment ago, when it was opened.
     health.serve().await;
