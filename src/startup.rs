@@ -1,6 +1,7 @@
 //! From settings to a running server, with the messages for the operator.
 
 mod keys;
+mod mcp;
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -25,6 +26,7 @@ use crate::server::{self, Database, ServeError};
 use crate::traces::{self, Exporting};
 
 pub use keys::{KeysError, keys};
+pub use mcp::{McpError, mcp};
 
 /// Connections that the service's own Postgres accepts beside those of the pool: for health, signals between
 /// replicas, API keys, migrations, and a person with psql.

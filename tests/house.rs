@@ -11,7 +11,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemUse, UseTree};
 
 /// The modules of the crate from the ground up: each takes from those before it, and from no other.
-const FLOORS: [&str; 35] = [
+const FLOORS: [&str; 36] = [
     // What is set, and values.
     "numbers",
     "settings",
@@ -44,6 +44,8 @@ const FLOORS: [&str; 35] = [
     "context",
     "dashboard",
     "reindex",
+    // Ways in.
+    "mcp",
     // The process.
     "health",
     "reflection",

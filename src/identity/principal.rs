@@ -95,6 +95,11 @@ impl Principal {
         &self.name
     }
 
+    /// The principal's rights, for any tenant that it may act for.
+    pub fn scopes(&self) -> Scopes {
+        self.scopes
+    }
+
     /// Returns the principal as the caller of an RPC that needs `scope`, for a tenant.
     ///
     /// # Errors
