@@ -18,6 +18,7 @@ fn main() -> Result<(), Error> {
     contract.write_servers("crate::rpc::codec::Codec")?;
     contract.write_methods()?;
     contract.write_requests()?;
+    contract.write_routes()?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     Ok(fs::write(out.join("migrations.rs"), migrations()?)?)
 }

@@ -18,6 +18,7 @@ mod health;
 pub mod mcp;
 mod reflection;
 pub mod startup;
+pub mod web;
 
 pub mod campaigns;
 pub mod context;

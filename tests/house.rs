@@ -47,6 +47,7 @@ const FLOORS: [&str; 36] = [
     // Ways in.
     "mcp",
     // The process.
+    "web",
     "health",
     "reflection",
     "config",

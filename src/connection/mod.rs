@@ -1,11 +1,13 @@
-//! Connections of clients: accepted within limits, served by HTTP/2, and closed without loss.
+//! Connections of clients: accepted within limits, served by HTTP/2 or HTTP/1, and closed without loss.
 //!
 //! `serve` accepts them. `gate` has a place for each connection, overall and per peer. `opening`
-//! secures it and reads its first bytes, within seconds. `stream` is what HTTP/2 reads and writes.
+//! secures it and reads its first bytes, within seconds. `speak` has the limits of both versions. `stream` is what
+//! HTTP reads and writes.
 
 mod gate;
 mod opening;
 mod serve;
+mod speak;
 mod stream;
 mod tls;
 

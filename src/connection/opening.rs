@@ -1,4 +1,4 @@
-//! The first moments of a connection: TLS, and the preface of HTTP/2.
+//! The first moments of a connection: TLS, and the first bytes, which say which HTTP the client speaks.
 //!
 //! A client that does not send them in time, or sends something else, is disconnected before
 //! anything is allocated for it.
@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -13,18 +14,20 @@ use tokio::time::{Instant, timeout_at};
 use super::stream::Connection;
 use super::tls::Tls;
 
-/// The first bytes of every client (RFC 9113, section 3.4).
+/// The first bytes of every client of HTTP/2 (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The first byte of a client that speaks TLS.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// The answer that a browser or curl shows.
-const TO_HTTP_1: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
-    content-type: text/plain; charset=utf-8\r\n\
-    content-length: 62\r\n\
-    connection: close\r\n\r\n\
-    This is gRPC over HTTP/2: use a gRPC client, such as grpcurl.\n";
+/// The version of HTTP that a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// HTTP/1.1, and HTTP/1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
 
 /// Why a connection was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +41,8 @@ pub(super) enum Unopened {
     /// The client speaks TLS on a plain-text port.
     #[error("it speaks TLS, and this port plain text")]
     Tls,
-    /// The client speaks HTTP, but not version 2.
-    #[error("it speaks HTTP/1")]
-    Http1,
     /// The client speaks another protocol.
-    #[error("it does not speak HTTP/2")]
+    #[error("it does not speak HTTP")]
     Foreign,
     /// The connection was lost.
     #[error("it left: {0}")]
@@ -50,22 +50,24 @@ pub(super) enum Unopened {
 }
 
 /// Opens a connection, within `limit` from now.
-pub(super) async fn open(tcp: TcpStream, tls: Option<&Tls>, limit: Duration) -> Result<Connection, Unopened> {
+pub(super) async fn open(
+    tcp: TcpStream,
+    tls: Option<&Tls>,
+    limit: Duration,
+) -> Result<(Connection, Version), Unopened> {
     let deadline = Instant::now() + limit;
     let mut connection = match tls {
         None => Connection::plain(tcp),
         Some(tls) => secure(tcp, tls, limit, deadline).await?,
     };
     let greeted = timeout_at(deadline, greet(&mut connection)).await;
-    let refused = match greeted.unwrap_or(Err(Unopened::Silent(limit))) {
-        Ok(()) => return Ok(connection),
-        Err(refused) => refused,
-    };
-    if matches!(refused, Unopened::Http1) {
-        connection.write_all(TO_HTTP_1).await?;
+    match greeted.unwrap_or(Err(Unopened::Silent(limit))) {
+        Ok(version) => Ok((connection, version)),
+        Err(refused) => {
+            connection.shutdown().await?;
+            Err(refused)
+        }
     }
-    connection.shutdown().await?;
-    Err(refused)
 }
 
 async fn secure(
@@ -86,8 +88,9 @@ async fn secure(
     }
 }
 
-/// Reads the whole preface: a part of it does not count.
-async fn greet(connection: &mut Connection) -> Result<(), Unopened> {
+/// Reads until the version is known: the whole preface of HTTP/2, a part of which does not count, or the first letters
+/// of another method than its `PRI`.
+async fn greet(connection: &mut Connection) -> Result<Version, Unopened> {
     let mut heard = [0; PREFACE.len()];
     let mut count = 0;
     while count < PREFACE.len() {
@@ -97,20 +100,21 @@ async fn greet(connection: &mut Connection) -> Result<(), Unopened> {
         }
         count += read;
         if !PREFACE.starts_with(&heard[..count]) {
-            return Err(unexpected(&heard[..count]));
+            let version = otherwise(&heard[..count])?;
+            connection.put_back(Bytes::copy_from_slice(&heard[..count]));
+            return Ok(version);
         }
     }
-    connection.put_back(PREFACE);
-    Ok(())
+    connection.put_back(Bytes::from_static(PREFACE));
+    Ok(Version::Http2)
 }
 
-/// Returns what the bytes are instead of the preface. HTTP/1 begins with a method in capital
-/// letters.
-fn unexpected(heard: &[u8]) -> Unopened {
+/// Returns the version of bytes that are not the preface. HTTP/1 begins with a method in capital letters.
+fn otherwise(heard: &[u8]) -> Result<Version, Unopened> {
     match heard.first() {
-        Some(&TLS_HANDSHAKE) => Unopened::Tls,
-        Some(first) if first.is_ascii_uppercase() => Unopened::Http1,
-        _ => Unopened::Foreign,
+        Some(&TLS_HANDSHAKE) => Err(Unopened::Tls),
+        Some(first) if first.is_ascii_uppercase() => Ok(Version::Http1),
+        _ => Err(Unopened::Foreign),
     }
 }
 
@@ -119,17 +123,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_to_http_1_is_as_long_as_it_says() {
-        let text = std::str::from_utf8(TO_HTTP_1).expect("text");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{}", body.len());
-    }
-
-    #[test]
     fn what_is_not_the_preface_is_known_by_its_first_byte() {
-        assert!(matches!(unexpected(b"GET / HTTP/1.1\r\n"), Unopened::Http1));
-        assert!(matches!(unexpected(b"POST"), Unopened::Http1));
-        assert!(matches!(unexpected(&[0x16, 3, 1]), Unopened::Tls));
-        assert!(matches!(unexpected(b"\0\0\0\0"), Unopened::Foreign));
+        assert!(matches!(otherwise(b"GET / HTTP/1.1\r\n"), Ok(Version::Http1)));
+        assert!(matches!(otherwise(b"POST"), Ok(Version::Http1)));
+        assert!(matches!(otherwise(&[0x16, 3, 1]), Err(Unopened::Tls)));
+        assert!(matches!(otherwise(b"\0\0\0\0"), Err(Unopened::Foreign)));
     }
 }

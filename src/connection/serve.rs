@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,35 +15,12 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
 use super::gate::{Gate, Place};
+use super::opening::Version;
+use super::speak::Protocols;
 use super::stream::Connection;
 use super::{Listener, Tls, opening};
 use crate::metrics::{Metrics, Open};
 use crate::settings::ConnectionLimits;
-
-/// The maximum size of a request's headers in bytes, as HTTP/2 counts them. It is far more than a call may have
-/// (`rpc::layer::metadata`), so that a call with too much gets a gRPC error. Above this limit the stream is answered
-/// with status 431. Above four times the limit, or with endless frames of headers, the connection ends. Clients are
-/// told this number, and most send no more. A connection keeps at most about this much, for one request at a time.
-const MAX_HEADER_LIST: u32 = 256 * 1024;
-
-/// How much a client may send on a stream before the server reads it. A connection has this much for each of its
-/// streams. With less, streams that are not read would block the others.
-const STREAM_WINDOW: u32 = 64 * 1024;
-
-/// How often the client of an idle connection is asked whether it is still there.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How long the client may take to answer. With the interval, a lost client's streams are freed within 40 seconds.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The least number of unprocessed streams that a client may have opened and reset. It applies if the client may have
-/// fewer streams open: a busy server processes nothing for some milliseconds, while calls with short deadlines come
-/// and go.
-const MIN_PENDING_RESETS: u32 = 100;
-
-/// The maximum number of a connection's streams that were reset because of the client's errors. A client with more is
-/// attacking (CVE-2025-8671), and its connection ends.
-const MAX_ERROR_RESETS: usize = 1024;
 
 /// How much a connection's maximum age varies, in thousandths of it. So connections that were opened together, as
 /// after a restart, do not all reconnect together.
@@ -55,7 +30,7 @@ const JITTER: u32 = 100;
 struct Server<S> {
     service: S,
     tls: Option<Arc<Tls>>,
-    http2: http2::Builder<TokioExecutor>,
+    protocols: Protocols,
     limits: ConnectionLimits,
     stop: CancellationToken,
 }
@@ -74,8 +49,8 @@ pub(crate) async fn serve<S>(
     S::Future: Send,
 {
     let gate = Gate::new(limits.max_connections, limits.max_connections_per_peer);
-    let http2 = http2(&limits);
-    let server = Arc::new(Server { service, tls: listener.tls.clone(), http2, limits, stop: stop.clone() });
+    let protocols = Protocols::new(&limits);
+    let server = Arc::new(Server { service, tls: listener.tls.clone(), protocols, limits, stop: stop.clone() });
     loop {
         let (tcp, address) = tokio::select! {
             () = stop.cancelled() => return,
@@ -115,14 +90,14 @@ where
             opened = opening => opened,
         };
         match opened {
-            Ok(connection) => self.speak(connection, address).await,
+            Ok((connection, version)) => self.speak(connection, version, address).await,
             Err(error) => tracing::debug!(peer = %address, "a connection came to nothing: {error}"),
         }
     }
 
-    /// Serves HTTP/2 until the client leaves. If the connection is old or the server stops, it accepts no new calls,
+    /// Serves HTTP until the client leaves. If the connection is old or the server stops, it accepts no new calls,
     /// and ends after the calls in progress.
-    async fn speak(&self, connection: Connection, address: SocketAddr) {
+    async fn speak(&self, connection: Connection, version: Version, address: SocketAddr) {
         let certificate = connection.peer_certificate();
         let answer = service_fn(|request: Request<Incoming>| {
             let mut request = request.map(Body::new);
@@ -131,13 +106,9 @@ where
             }
             self.service.clone().oneshot(request)
         });
-        let mut served = std::pin::pin!(self.http2.serve_connection(TokioIo::new(connection), answer));
-        let ended = tokio::select! {
-            ended = served.as_mut() => ended,
-            () = self.is_enough() => {
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
+        let ended = match version {
+            Version::Http2 => self.protocols.http2(connection, answer, self.is_enough()).await,
+            Version::Http1 => self.protocols.http1(connection, answer, self.is_enough()).await,
         };
         if let Err(error) = ended {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -152,26 +123,6 @@ where
             () = self.stop.cancelled() => {}
         }
     }
-}
-
-fn http2(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
-    let streams = limits.max_streams_per_connection;
-    let window = STREAM_WINDOW.saturating_mul(streams);
-    // A client that cancels everything that it may have open has changed its mind. A client that goes on makes the
-    // server work for nothing (CVE-2023-44487), and its connection ends.
-    let pending_resets = streams.max(MIN_PENDING_RESETS);
-    let mut http2 = http2::Builder::new(TokioExecutor::new());
-    http2
-        .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEADER_LIST)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(window.min(i32::MAX.cast_unsigned()))
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .max_concurrent_streams(streams)
-        .max_pending_accept_reset_streams(pending_resets as usize)
-        .max_local_error_reset_streams(MAX_ERROR_RESETS);
-    http2
 }
 
 /// Returns the age, up to [`JITTER`] more or less.

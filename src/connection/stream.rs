@@ -1,4 +1,4 @@
-//! The stream that HTTP/2 reads and writes: a socket, with or without TLS, that closes without loss.
+//! The stream that HTTP reads and writes: a socket, with or without TLS, that closes without loss.
 
 use std::future::Future;
 use std::io;
@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -25,7 +26,7 @@ const DISCARD: usize = 8 * 1024;
 pub(super) struct Connection {
     stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
     /// Bytes that were read already and must be read again.
-    put_back: &'static [u8],
+    put_back: Bytes,
     /// Set when our half ends: when to stop waiting for the client's half.
     linger: Option<Pin<Box<Sleep>>>,
     /// Whether our half has ended.
@@ -34,11 +35,24 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn plain(tcp: TcpStream) -> Self {
-        Self { stream: Either::Left(tcp), put_back: &[], linger: None, ended: false }
+        Self { stream: Either::Left(tcp), put_back: Bytes::new(), linger: None, ended: false }
     }
 
     pub(super) fn secure(tls: TlsStream<TcpStream>) -> Self {
-        Self { stream: Either::Right(Box::new(tls)), put_back: &[], linger: None, ended: false }
+        Self { stream: Either::Right(Box::new(tls)), put_back: Bytes::new(), linger: None, ended: false }
+    }
+
+    /// Ends the connection if its client takes nothing of what was sent for this long, or cannot be reached.
+    #[cfg(target_os = "linux")]
+    pub(super) fn expect_reader(&self, limit: Duration) -> io::Result<()> {
+        let milliseconds = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        Ok(rustix::net::sockopt::set_tcp_user_timeout(self.tcp(), milliseconds)?)
+    }
+
+    /// Other systems have no such limit, and end the connection when their own is reached.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn expect_reader(&self, _: Duration) -> io::Result<()> {
+        Ok(())
     }
 
     /// The certificate of the client.
@@ -48,8 +62,16 @@ impl Connection {
         session.peer_certificates()?.first().cloned().map(PeerCertificate)
     }
 
+    #[cfg(target_os = "linux")]
+    fn tcp(&self) -> &TcpStream {
+        match &self.stream {
+            Either::Left(tcp) => tcp,
+            Either::Right(tls) => tls.get_ref().0,
+        }
+    }
+
     /// Makes these bytes be read again, before any others.
-    pub(super) fn put_back(&mut self, bytes: &'static [u8]) {
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
         self.put_back = bytes;
     }
 }
@@ -63,9 +85,9 @@ impl AsyncRead for Connection {
         if self.put_back.is_empty() {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        let (now, later) = self.put_back.split_at(self.put_back.len().min(buffer.remaining()));
-        buffer.put_slice(now);
-        self.put_back = later;
+        let now = self.put_back.len().min(buffer.remaining());
+        buffer.put_slice(&self.put_back[..now]);
+        self.put_back.advance(now);
         Poll::Ready(Ok(()))
     }
 }

@@ -11,8 +11,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::settings::{ClientAuth, TlsConfig};
 
-/// The only protocol that is spoken over TLS.
-const HTTP_2: &[u8] = b"h2";
+/// The protocols that are spoken over TLS, the best first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Why TLS cannot be used. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +160,7 @@ impl Files {
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(unpaired)?;
-        config.alpn_protocols = vec![HTTP_2.to_vec()];
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         // With session resumption the client's certificate would not be checked again. And connections are long: the
         // cost of a handshake is small compared with its calls.
         config.session_storage = Arc::new(NoServerSessionStorage {});

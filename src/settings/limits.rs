@@ -23,7 +23,7 @@ pub struct ConnectionLimits {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections_per_peer: u32,
 
-    /// How long a client may take until it begins to speak HTTP/2, the TLS handshake included: a client connects
+    /// How long a client may take until it begins to speak HTTP, the TLS handshake included: a client connects
     /// because it wants to call.
     #[arg(long, env = "CRM_OPENING_MS", default_value = "5000", value_name = "MS", value_parser = milliseconds)]
     pub opening: Duration,
@@ -32,6 +32,11 @@ pub struct ConnectionLimits {
     /// new replica. Open calls and streams continue until they end.
     #[arg(long, env = "CRM_MAX_CONNECTION_AGE_MS", default_value = "1800000", value_name = "MS", value_parser = milliseconds)]
     pub max_connection_age: Duration,
+
+    /// How long a connection of HTTP/1 may wait for a request, and a request for the rest of its headers. Longer than
+    /// proxies keep a connection (60 s), so that none sends a request just when it ends. HTTP/2 has pings instead.
+    #[arg(long, env = "CRM_HTTP1_IDLE_MS", default_value = "75000", value_name = "MS", value_parser = milliseconds)]
+    pub http1_idle: Duration,
 
     /// Streams at the same time on one connection, so that one client cannot use up the memory.
     #[arg(long, env = "CRM_MAX_STREAMS_PER_CONNECTION", default_value_t = 256, value_name = "COUNT",

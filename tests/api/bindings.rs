@@ -96,7 +96,7 @@ fn literal_segments_decide_between_all_paths_that_match_the_same_url() {
 fn an_update_is_a_patch_and_a_put_beside() {
     for rpc in rpcs() {
         let bindings = bindings(&rpc);
-        assert_eq!(bindings.is_empty(), rpc.name() == "AddMessage", "{}", rpc.name());
+        assert!(!bindings.is_empty(), "{}", rpc.name());
         if rpc.name().starts_with("Update") {
             let [patch, put] = bindings.as_slice() else { panic!("{bindings:?}") };
             assert_eq!((patch.verb.as_str(), put.verb.as_str()), ("patch", "put"), "{}", rpc.name());

@@ -53,7 +53,7 @@ async fn whoever_does_not_begin_in_time_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_http_2_is_gone_at_once() {
+async fn what_is_not_http_is_gone_at_once() {
     let limits = |limits: &mut Limits| limits.connections.opening = PATIENCE * 2;
     let crm = Crm::with(Settings { limits, ..Settings::default() }).await;
     let client_hello = [&[0x16, 3, 1, 2, 0, 1][..], &[7; 512]].concat();
@@ -62,23 +62,7 @@ async fn what_is_not_http_2_is_gone_at_once() {
         tcp.write_all(words).await.expect("it is there");
         let answer = answer(&mut tcp).await;
         let text = String::from_utf8_lossy(&answer);
-        assert!(answer.is_empty() || text.starts_with("HTTP/1.1 505 "), "{words:?}: {text}");
-    }
-    is_well(&crm).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn http_1_is_told_what_to_use() {
-    let crm = Crm::start().await;
-    let posted = [
-        &b"POST /crm.v1.CustomerService/GetCustomer HTTP/1.1\r\ncontent-length: 100000\r\n\r\n"[..],
-        &[7; 50_000],
-    ];
-    for words in [b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(), posted.concat()] {
-        let mut tcp = TcpStream::connect(crm.address()).await.expect("a connection");
-        tcp.write_all(&words).await.expect("it is there");
-        let answer = String::from_utf8(answer(&mut tcp).await).expect("text");
-        assert!(answer.starts_with("HTTP/1.1 505 ") && answer.contains("gRPC client"), "{answer}");
+        assert!(answer.is_empty() || text.starts_with("HTTP/1.1 400 "), "{words:?}: {text}");
     }
     is_well(&crm).await;
 }

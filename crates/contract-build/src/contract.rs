@@ -9,7 +9,7 @@ use prost_types::FileDescriptorSet;
 use protox::Compiler;
 use tonic_prost_build::Builder;
 
-use crate::{ids, methods, requests, shapes, validation, words};
+use crate::{ids, methods, requests, routes, shapes, validation, words};
 
 /// The package for which code is generated; imported packages are only read.
 const PACKAGE: &str = "crm.v1";
@@ -128,6 +128,15 @@ impl Contract {
         self.write("requests.rs", requests::generate(&self.pool, PACKAGE)?)?;
         self.write("shapes.rs", shapes::generate(&self.pool, PACKAGE)?)?;
         self.write("ids.rs", ids::generate(&self.pool, PACKAGE)?)
+    }
+
+    /// Writes `routes.rs`: the table of the routes of HTTP.
+    ///
+    /// # Errors
+    ///
+    /// If an RPC has no binding to HTTP, a binding is not supported or does not fit its request, or two collide.
+    pub fn write_routes(&self) -> Result<()> {
+        self.write("routes.rs", routes::generate(&self.pool, PACKAGE)?)
     }
 
     /// Runs prost and tonic.

@@ -68,6 +68,19 @@ pub(crate) fn service(methods: &str) -> DescriptorPool {
     pool(&compile(&["crm/v1/access.proto", "google/protobuf/field_mask.proto"], &declarations))
 }
 
+/// Returns the contract of a service with these methods, which have bindings to HTTP.
+pub(crate) fn http(methods: &str) -> DescriptorPool {
+    let declarations = format!(
+        "enum Kind {{ KIND_UNSPECIFIED = 0; }} \
+         message Thing {{ string id = 1; string name = 2; }} \
+         message Act {{ string id = 1; Thing thing = 2; repeated Thing things = 3; repeated string names = 4; \
+                        Kind kind = 5; int32 size = 6; double weight = 7; }} \
+         message Done {{ Thing thing = 1; }} \
+         service Things {{ {methods} }}"
+    );
+    pool(&compile(&["google/api/annotations.proto"], &declarations))
+}
+
 /// Returns the pool of these descriptors.
 pub(crate) fn pool(encoded: &[u8]) -> DescriptorPool {
     DescriptorPool::decode(encoded).expect("the descriptors fit together")
