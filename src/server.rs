@@ -26,6 +26,7 @@ use crate::db::{self, ConnectError, Db, Target, pooler, walls};
 use crate::health::Health;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
+use crate::mcp::{Calls, Door, Entrance};
 use crate::metrics::{self, CacheName, Looking};
 use crate::reflection::Reflection;
 use crate::reindex;
@@ -191,6 +192,7 @@ pub async fn run(
     authenticator: Authenticator,
     limits: Limits,
     traces: Traces,
+    entrance: Entrance,
     listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
@@ -208,8 +210,10 @@ pub async fn run(
     let routes = services::add(routes, bytes, parts).prepare();
     let (connections, stop, tracker) = (TaskTracker::new(), calls.stop.clone(), calls.tracker.clone());
     let metrics = db.metrics();
-    let (listener, layer) = (listener.into(), calls.layer(routes));
-    let accept = connection::serve(listener, layer, limits.connections, &connections, metrics, stop.clone());
+    let service = calls.layer(routes);
+    let door = Door::new(calls.clone(), Calls::over(service.clone()), entrance, bytes);
+    let (listener, service) = (listener.into(), door.layer(service));
+    let accept = connection::serve(listener, service, limits.connections, &connections, metrics, stop.clone());
     let health = Health::new(reporter, metrics.clone(), services::NAMES);
     // Postgres answered a moment ago, when it was opened.
     health.serve().await;

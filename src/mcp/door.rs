@@ -3,7 +3,11 @@
 mod hosts;
 mod refusal;
 
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as Poller, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,44 +17,57 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
 use tonic::body::Body;
+use tower::{Layer, Service};
 
 use self::hosts::Hosts;
 use self::refusal::Refusal;
+use super::PATH;
 use super::calls::{Calls, Passed};
 use super::handler::{Agent, Handler};
-use super::protected_resource::ProtectedResource;
+use super::protected_resource::{METADATA_PATHS, ProtectedResource};
+use crate::auth::{AuthConfig, Mode};
 use crate::rpc::layer::CallLayer;
 use crate::settings::McpSettings;
-
-/// The path of MCP.
-pub const PATH: &str = "/mcp";
 
 /// The media types of the protocol. Answers are always the first, but the protocol wants clients to take both.
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
-/// Serves MCP over HTTP. Cheap to clone.
+/// An answer that is being made.
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// What the settings say about the door.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    hosts: Hosts,
+    resource: Option<ProtectedResource>,
+}
+
+impl Entrance {
+    /// Takes the settings. `is_secure` says whether connections are encrypted.
+    pub fn new(settings: &McpSettings, auth: &AuthConfig, is_secure: bool) -> Self {
+        let hosts = Hosts::new(settings, auth.takes(Mode::Insecure));
+        let issuer = auth.jwt_issuer.as_deref().filter(|_| auth.takes(Mode::Jwt));
+        let resource =
+            issuer.and_then(|issuer| ProtectedResource::new(issuer, settings.mcp_url.as_deref(), is_secure));
+        Self { hosts, resource }
+    }
+}
+
+/// Serves MCP over HTTP. As a layer, it takes the requests for its paths, and leaves all others to the service within.
 #[derive(Clone)]
 pub struct Door(Arc<Shared>);
 
 struct Shared {
     layer: CallLayer,
-    hosts: Hosts,
-    resource: Option<ProtectedResource>,
+    entrance: Entrance,
     max_bytes: usize,
     service: StreamableHttpService<Handler, NeverSessionManager>,
 }
 
 impl Door {
     /// Creates the door to tools that call through `calls`, which must be behind `layer`. Requests have at most
-    /// `max_bytes`. `anyone` says that callers need not prove who they are.
-    pub fn new(
-        layer: CallLayer,
-        calls: Calls,
-        settings: &McpSettings,
-        anyone: bool,
-        resource: Option<ProtectedResource>,
-        max_bytes: usize,
-    ) -> Self {
+    /// `max_bytes`.
+    pub fn new(layer: CallLayer, calls: Calls, entrance: Entrance, max_bytes: usize) -> Self {
         // Hosts, origins and sizes are checked here, with errors that say what to set.
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
@@ -62,15 +79,59 @@ impl Door {
         let handler = Handler::over_http(calls);
         let sessions = Arc::new(NeverSessionManager::default());
         let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
-        let hosts = Hosts::new(settings, anyone);
-        Self(Arc::new(Shared { layer, hosts, resource, max_bytes, service }))
+        Self(Arc::new(Shared { layer, entrance, max_bytes, service }))
     }
 
-    /// Answers a request for [`PATH`].
-    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    /// Whether a request is for this door.
+    fn takes<B>(&self, request: &Request<B>) -> bool {
+        let path = request.uri().path();
+        path == PATH || self.0.entrance.resource.is_some() && METADATA_PATHS.contains(&path)
+    }
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
+        let resource = self.0.entrance.resource.as_ref();
+        if let Some(resource) = resource.filter(|_| head.uri.path() != PATH) {
+            return resource.metadata(&head);
+        }
         let answered = self.0.admit_and_answer(&head, body).await;
-        answered.unwrap_or_else(|refusal| refusal.response(self.0.resource.as_ref(), &head))
+        answered.unwrap_or_else(|refusal| refusal.response(resource, &head))
+    }
+}
+
+impl<S> Layer<S> for Door {
+    type Service = Doorway<S>;
+
+    fn layer(&self, inner: S) -> Doorway<S> {
+        Doorway { door: self.clone(), inner }
+    }
+}
+
+/// A service with MCP beside it.
+#[derive(Clone)]
+pub struct Doorway<S> {
+    door: Door,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Doorway<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = Answer>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, poller: &mut Poller<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(poller)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answer {
+        if !self.door.takes(&request) {
+            return self.inner.call(request);
+        }
+        let door = self.door.clone();
+        Box::pin(async move { Ok(door.answer(request).await) })
     }
 }
 
@@ -79,7 +140,7 @@ impl Shared {
         if head.method != Method::POST {
             return Err(Refusal::method());
         }
-        self.hosts.check(head)?;
+        self.entrance.hosts.check(head)?;
         let envelope = self.layer.admit_envelope(head).await?;
         if !is_json(&head.headers) {
             return Err(Refusal::content_type());

@@ -14,7 +14,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use super::arguments::Arguments;
 use super::calls::{Calls, Passed};
 use super::catalog::{self, CATALOG, Entry};
-use super::stdio::Session;
+use super::session::Session;
 use super::tools;
 use crate::identity::Scopes;
 

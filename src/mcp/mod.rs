@@ -13,7 +13,7 @@
 //! | [`markdown`] | its answers, within a budget of tokens |
 //! | [`calls`] | the clients, and what they pass on; [`keys`] makes ids by which repeated calls are recognized |
 //! | [`trouble`] | errors, with what to do instead |
-//! | [`handler`] | the protocol; [`door`] serves it over HTTP, [`stdio`] on standard streams |
+//! | [`handler`] | the protocol; [`door`] serves it over HTTP, [`stdio`] on standard streams, where [`session`] is the caller |
 
 mod arguments;
 mod calls;
@@ -23,11 +23,14 @@ mod handler;
 mod keys;
 mod markdown;
 mod protected_resource;
+mod session;
 mod stdio;
 mod tools;
 mod trouble;
 
 pub use calls::Calls;
-pub use door::{Door, PATH};
-pub use protected_resource::{METADATA_PATHS, ProtectedResource};
+pub use door::{Door, Entrance};
 pub use stdio::{StdioError, serve as serve_stdio};
+
+/// The path of MCP over HTTP.
+pub const PATH: &str = "/mcp";

@@ -4,10 +4,10 @@ use http::{HeaderValue, Response, header, request};
 use serde_json::json;
 use tonic::body::Body;
 
-use super::door::PATH;
+use super::PATH;
 
 /// The paths of the metadata: of the whole service, and of the tools alone.
-pub const METADATA_PATHS: [&str; 2] =
+pub(super) const METADATA_PATHS: [&str; 2] =
     ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"];
 
 /// How long clients and proxies may keep the metadata. It changes with the settings of the service.
@@ -15,7 +15,7 @@ const KEEP: HeaderValue = HeaderValue::from_static("max-age=3600");
 
 /// The service as a resource whose tokens an issuer makes.
 #[derive(Debug, Clone)]
-pub struct ProtectedResource {
+pub(super) struct ProtectedResource {
     issuer: String,
     /// The URL of the tools, if it is set.
     url: Option<String>,
@@ -25,13 +25,13 @@ pub struct ProtectedResource {
 
 impl ProtectedResource {
     /// Creates it. `None` if the issuer is no URL: clients could not find it.
-    pub fn new(issuer: &str, url: Option<&str>, is_secure: bool) -> Option<Self> {
+    pub(super) fn new(issuer: &str, url: Option<&str>, is_secure: bool) -> Option<Self> {
         let is_url = url::Url::parse(issuer).is_ok_and(|issuer| matches!(issuer.scheme(), "https" | "http"));
         is_url.then(|| Self { issuer: issuer.to_owned(), url: url.map(str::to_owned), is_secure })
     }
 
     /// Answers a request for the metadata. It is the same for everyone, so it needs no credential.
-    pub fn metadata(&self, head: &request::Parts) -> Response<Body> {
+    pub(super) fn metadata(&self, head: &request::Parts) -> Response<Body> {
         let metadata = json!({
             "resource": format!("{}{PATH}", self.base(head)),
             "authorization_servers": [self.issuer],

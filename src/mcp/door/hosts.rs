@@ -15,6 +15,7 @@ use crate::settings::McpSettings;
 const ANY: &str = "*";
 
 /// The allowed hosts and origins.
+#[derive(Debug, Clone)]
 pub(super) struct Hosts {
     hosts: Vec<String>,
     origins: Vec<String>,
