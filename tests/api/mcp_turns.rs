@@ -39,7 +39,7 @@ async fn an_agent_has_a_whole_turn_with_a_customer() {
     let user = json!({"conversation_id": conversation, "role": "user", "text": "When do you open?"});
     assert!(agent.told("add_message", user).await.starts_with("Added as message 1 "));
     let faqs = agent.told("search_faqs", json!({"customer": &id, "query": "When do you open?"})).await;
-    assert!(faqs.starts_with("**When do you open?**\nAt nine."), "{faqs}");
+    assert!(faqs.starts_with("**When do you open?**\n> At nine."), "{faqs}");
     let reply = json!({"conversation_id": conversation, "role": "assistant", "author": "Ada",
                        "text": "At nine. What is your e-mail?", "asks": [question]});
     assert!(agent.told("add_message", reply).await.starts_with("Added as message 2 "));

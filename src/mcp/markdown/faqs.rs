@@ -1,6 +1,7 @@
 //! FAQs.
 
 use super::{Answer, joined, one_line, word};
+use crate::conversations::messages::quote::quote;
 use crate::pb;
 
 /// The tokens for the line about what has no room.
@@ -33,8 +34,8 @@ fn item(faq: &pb::CustomerFaq) -> String {
     };
     let confidence = format!("confidence {:.2}", faq.derived_confidence);
     let state = joined([status.as_str(), checked, &confidence], ", ");
-    let answer = if faq.answer.is_empty() { "(no answer yet)" } else { faq.answer.trim_end() };
-    format!("**{}**\n{answer}\n({state}; id {})\n\n", one_line(&faq.question), faq.id)
+    let answer = if faq.answer.is_empty() { "\n(no answer yet)\n".to_owned() } else { quote(faq.answer.trim_end()) };
+    format!("**{}**{answer}({state}; id {})\n\n", one_line(&faq.question), faq.id)
 }
 
 /// Says what became of an observation.
@@ -77,7 +78,7 @@ mod tests {
     fn a_faq_has_its_answer_and_how_sure_it_is() {
         let text = found(&[found_faq("At nine.")], 500);
         let expected =
-            "**When do you open?**\nAt nine.\n(approved, verified by a person, confidence 0.88; id f)";
+            "**When do you open?**\n> At nine.\n(approved, verified by a person, confidence 0.88; id f)";
         assert_eq!(text, expected);
         assert!(found(&[found_faq("")], 500).contains("(no answer yet)"));
         assert!(found(&[], 500).starts_with("No FAQ matches."));

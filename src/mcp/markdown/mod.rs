@@ -12,6 +12,7 @@ use prost_types::Timestamp;
 
 use super::trouble::Trouble;
 use crate::contract::Word;
+use crate::conversations::messages::quote::is_line_break;
 use crate::pb::Tokenizer;
 use crate::times;
 use crate::tokens;
@@ -147,9 +148,10 @@ pub(super) async fn counting<R: Send + 'static>(
     done.map_err(|_| Trouble::new("The answer could not be written: an internal error. Ask with a smaller max_tokens."))
 }
 
-/// Returns a text on one line.
+/// Returns a text on one line, so that a text of a customer begins no line of an answer.
 pub(super) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let ends_word = |character: char| character.is_whitespace() || is_line_break(character);
+    text.split(ends_word).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the word of an enum as the tools write it; empty for `UNSPECIFIED`.
@@ -220,6 +222,6 @@ mod tests {
         assert_eq!(word::<crate::pb::CustomerStatus>(99), "");
         assert_eq!(minute(Some(&Timestamp { seconds: 1_764_485_579, nanos: 5 })), "2025-11-30 06:52Z");
         assert_eq!(minute(None), "");
-        assert_eq!(one_line(" a\n b\t c "), "a b c");
+        assert_eq!(one_line(" a\n b\t c\u{1c}\u{2028}d "), "a b c d");
     }
 }
