@@ -213,7 +213,8 @@ pub async fn run(
     let service = calls.layer(routes);
     let door = Door::new(calls.clone(), Calls::over(service.clone()), entrance, bytes);
     let (listener, service) = (listener.into(), door.layer(service));
-    let accept = connection::serve(listener, service, limits.connections, &connections, metrics, stop.clone());
+    let accept =
+        connection::serve(listener, service, limits.connections, &connections, metrics, stop.clone());
     let health = Health::new(reporter, metrics.clone(), services::NAMES);
     // Postgres answered a moment ago, when it was opened.
     health.serve().await;

@@ -50,7 +50,8 @@ pub(crate) async fn serve<S>(
 {
     let gate = Gate::new(limits.max_connections, limits.max_connections_per_peer);
     let protocols = Protocols::new(&limits);
-    let server = Arc::new(Server { service, tls: listener.tls.clone(), protocols, limits, stop: stop.clone() });
+    let server =
+        Arc::new(Server { service, tls: listener.tls.clone(), protocols, limits, stop: stop.clone() });
     loop {
         let (tcp, address) = tokio::select! {
             () = stop.cancelled() => return,

@@ -96,7 +96,11 @@ impl Protocols {
 }
 
 /// Serves a connection to its end, which begins after `enough`.
-async fn until<C>(mut served: Pin<&mut C>, enough: impl Future<Output = ()>, end: fn(Pin<&mut C>)) -> hyper::Result<()>
+async fn until<C>(
+    mut served: Pin<&mut C>,
+    enough: impl Future<Output = ()>,
+    end: fn(Pin<&mut C>),
+) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {

@@ -83,7 +83,10 @@ fn unknown(name: &str, properties: &JsonObject) -> String {
 fn refuse(entry: &Entry, properties: &JsonObject, wrong: &[String]) -> Trouble {
     let names: Vec<_> = properties.keys().map(String::as_str).collect();
     let (tool, wrong) = (&entry.tool.name, wrong.join("\n- "));
-    Trouble::new(format!("Nothing was done. Correct these arguments and call {tool} again:\n- {wrong}\n{tool} takes: {}.", names.join(", ")))
+    Trouble::new(format!(
+        "Nothing was done. Correct these arguments and call {tool} again:\n- {wrong}\n{tool} takes: {}.",
+        names.join(", ")
+    ))
 }
 
 /// Returns what is wrong with a value, if anything is.
@@ -121,7 +124,10 @@ fn out_of_range(name: &str, property: &Value, number: i64) -> Option<String> {
 
 /// Returns a whole number, also one that is written with a fraction of nothing, as in `5.0`.
 fn whole(value: &Value) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "a number without a fraction, and a cast stops at the limits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a number without a fraction, and a cast stops at the limits"
+    )]
     let rounded = |number: f64| (number.fract() == 0.0).then_some(number as i64);
     value.as_i64().or_else(|| value.as_f64().and_then(rounded))
 }

@@ -61,7 +61,10 @@ impl Calls {
     }
 
     /// Sends a request that is not gRPC.
-    pub(super) async fn send(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Unanswered> {
+    pub(super) async fn send(
+        &self,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, Unanswered> {
         self.0.clone().oneshot(request).await
     }
 }

@@ -181,7 +181,10 @@ mod tests {
                 assert!(kind != "array" || property["items"]["type"] == "string", "{name}");
                 for word in property.get("enum").and_then(|words| words.as_array()).into_iter().flatten() {
                     let word = word.as_str().expect("a word");
-                    assert!(word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'), "{word}");
+                    assert!(
+                        word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'),
+                        "{word}"
+                    );
                 }
             }
         }

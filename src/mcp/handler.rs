@@ -127,5 +127,8 @@ fn unknown(name: &str) -> ErrorData {
     let meant = catalog::nearest(name, names());
     let meant = meant.map(|meant| format!("did you mean {meant}? ")).unwrap_or_default();
     let names: Vec<_> = names().collect();
-    ErrorData::invalid_params(format!("there is no tool {name:?}; {meant}The tools are: {}", names.join(", ")), None)
+    ErrorData::invalid_params(
+        format!("there is no tool {name:?}; {meant}The tools are: {}", names.join(", ")),
+        None,
+    )
 }

@@ -77,7 +77,9 @@ fn told(failure: &Failure, reason: ErrorReason) -> String {
 fn instead(reason: ErrorReason) -> Option<&'static str> {
     Some(match reason {
         ErrorReason::CustomerNotFound => "find_customers finds customers, and shows their slugs.",
-        ErrorReason::ConversationNotFound => "get_customer_context shows the id of a customer's conversation.",
+        ErrorReason::ConversationNotFound => {
+            "get_customer_context shows the id of a customer's conversation."
+        }
         ErrorReason::ConversationEnded => "start_conversation starts another conversation.",
         ErrorReason::PendingQuestionNotFound => "next_questions shows the ids of questions.",
         ErrorReason::CustomerFaqNotFound => "search_faqs shows the ids of FAQs.",
@@ -116,7 +118,10 @@ mod tests {
     #[test]
     fn an_error_keeps_its_sentence_and_names_the_tool_that_helps() {
         let text = trouble(Code::NotFound, ErrorReason::CustomerNotFound, |_| ());
-        assert_eq!(text, "it is wrong (CUSTOMER_NOT_FOUND)\nfind_customers finds customers, and shows their slugs.");
+        assert_eq!(
+            text,
+            "it is wrong (CUSTOMER_NOT_FOUND)\nfind_customers finds customers, and shows their slugs."
+        );
     }
 
     #[test]

@@ -21,7 +21,9 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum McpError {
     /// The URL does not name a server.
-    #[error("--url {url:?} is not the URL of a server: {cause}. Write it as in https://crm.example.com or http://127.0.0.1:50051.")]
+    #[error(
+        "--url {url:?} is not the URL of a server: {cause}. Write it as in https://crm.example.com or http://127.0.0.1:50051."
+    )]
     Url {
         /// What was given.
         url: String,
@@ -59,7 +61,9 @@ pub async fn mcp(config: McpConfig) -> Result<(), McpError> {
     let (channel, url) = channel(&config)?;
     let is_open = url.scheme_str() == Some("http") && !is_loopback(&url);
     if is_open && config.api_key_file.is_some() {
-        tracing::warn!("the credential crosses the network in plain text: use an https URL, unless nobody listens");
+        tracing::warn!(
+            "the credential crosses the network in plain text: use an https URL, unless nobody listens"
+        );
     }
     Ok(serve_stdio(Calls::over(channel), headers, url).await?)
 }

@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 
 use crate::support::credentials::{ISSUER, with_keys, with_tokens};
 use crate::support::issuer::SigningKey;
-use crate::support::service::defaults;
 use crate::support::mcp::{Agent, Answered, WITH_HANDSHAKE, WITHOUT_HANDSHAKE};
+use crate::support::service::defaults;
 use crate::support::{Crm, Settings, eventually};
 
 fn list() -> Value {
@@ -49,14 +49,19 @@ async fn a_caller_is_known_before_the_body_is_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_comes_ends_with_the_deadline() {
-    let crm = Crm::with(Settings { limits: |limits| limits.default_deadline = Duration::from_millis(300), ..Settings::default() }).await;
+    let crm = Crm::with(Settings {
+        limits: |limits| limits.default_deadline = Duration::from_millis(300),
+        ..Settings::default()
+    })
+    .await;
     let answer = answer_without_a_body(&crm, "").await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_counted_among_streams_and_refused_when_there_are_too_many() {
-    let crm = Crm::with(Settings { limits: |limits| limits.calls.max_streams = 1, ..Settings::default() }).await;
+    let crm =
+        Crm::with(Settings { limits: |limits| limits.calls.max_streams = 1, ..Settings::default() }).await;
     let mut waiting = TcpStream::connect(crm.address()).await.expect("the service listens");
     let head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n";
     waiting.write_all(head.as_bytes()).await.expect("sent");
@@ -98,7 +103,8 @@ async fn what_is_no_message_is_refused_with_what_to_send() {
     assert_eq!((refused.status, refused.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "POST"));
     let unknown = agent.ask("no/such", json!({})).await;
     assert_eq!(unknown.json()["error"]["code"], -32_601, "{unknown:?}");
-    let notified = agent.post(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string(), &[]).await;
+    let notified =
+        agent.post(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string(), &[]).await;
     assert_eq!((notified.status, notified.text.as_str()), (StatusCode::ACCEPTED, ""));
 }
 
@@ -150,7 +156,10 @@ async fn the_revision_without_a_handshake_is_spoken() {
     assert!(listed["result"]["ttlMs"].is_u64(), "{listed}");
     let call = json!({"name": "find_customers", "arguments": {}});
     let called = modern(&agent, "tools/call", call.clone(), &[("mcp-name", "find_customers")]).await.json();
-    assert!(called["result"]["content"][0]["text"].as_str().is_some_and(|text| text.contains("Café Zoë")), "{called}");
+    assert!(
+        called["result"]["content"][0]["text"].as_str().is_some_and(|text| text.contains("Café Zoë")),
+        "{called}"
+    );
     let refused = modern(&agent, "tools/call", call, &[("mcp-name", "save_customer")]).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST, "the header is not the body: {refused:?}");
 }

@@ -24,7 +24,10 @@ async fn calls_about(tenant: &Tenant) -> Vec<(&'static str, Value)> {
         ("save_customer", json!({"customer": slug, "add_tags": ["a"]})),
         ("start_conversation", json!({"customer": customer})),
         ("add_message", json!({"conversation_id": conversation, "role": "user", "text": "hello"})),
-        ("add_message", json!({"conversation_id": conversation, "role": "user", "text": "hello", "key": "k"})),
+        (
+            "add_message",
+            json!({"conversation_id": conversation, "role": "user", "text": "hello", "key": "k"}),
+        ),
         ("record_answer", json!({"question_id": question, "answer": "ten"})),
         ("record_answer", json!({"question_id": question, "declined": true})),
         ("record_faq", json!({"customer": customer, "question": "Open?"})),
@@ -50,7 +53,8 @@ async fn a_key_sees_and_may_call_the_tools_of_its_scopes() {
     let tenant = crm.tenant();
     let (_, all) = crm.key(&tenant, [AccessScope::Read, AccessScope::Write], None).await;
     let calls = calls_about(&tenant.with(&all)).await;
-    let reading = ["find_customers", "get_customer_context", "read_conversation", "search_faqs", "next_questions"];
+    let reading =
+        ["find_customers", "get_customer_context", "read_conversation", "search_faqs", "next_questions"];
     let (_, read) = crm.key(&tenant, [AccessScope::Read], None).await;
     let (_, write) = crm.key(&tenant, [AccessScope::Write], None).await;
     let (reader, writer) = (crm.agent_by(&tenant, &read), crm.agent_by(&tenant, &write));
@@ -110,14 +114,16 @@ async fn errors_say_what_to_do_instead() {
     fails(&agent, "save_customer", json!({}), &["business_name, an email or a phone"]).await;
     fails(&agent, "save_customer", json!({"customer": customer}), &["no field was given"]).await;
     let wrong = json!({"business_name": "a", "email": "b", "country_code": "germany"});
-    fails(&agent, "save_customer", wrong, &["FIELD_INVALID", "customer.email", "customer.country_code"]).await;
+    fails(&agent, "save_customer", wrong, &["FIELD_INVALID", "customer.email", "customer.country_code"])
+        .await;
     let no_uuid = json!({"conversation_id": "nonsense"});
     fails(&agent, "read_conversation", no_uuid, &["FIELD_INVALID"]).await;
     fails(&agent, "record_answer", json!({"question_id": nobody}), &["declined: true"]).await;
     let answer = json!({"question_id": nobody, "answer": "a"});
     fails(&agent, "record_answer", answer, &["PENDING_QUESTION_NOT_FOUND", "next_questions"]).await;
     fails(&agent, "record_faq", json!({"customer": customer}), &["used_faq_id"]).await;
-    fails(&agent, "find_customers", json!({"cursor": "abc"}), &["PAGE_TOKEN_INVALID", "Leave cursor out"]).await;
+    fails(&agent, "find_customers", json!({"cursor": "abc"}), &["PAGE_TOKEN_INVALID", "Leave cursor out"])
+        .await;
     let conversation = tenant.talk_of(&customer).await;
     let due = json!({"conversation_id": conversation, "follow_up_due": "tomorrow"});
     fails(&agent, "end_conversation", due, &["2026-12-24T09:00:00Z"]).await;

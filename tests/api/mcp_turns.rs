@@ -31,7 +31,10 @@ async fn an_agent_has_a_whole_turn_with_a_customer() {
     let started = agent.told("start_conversation", json!({"customer": "cafe-zoe", "channel": "web"})).await;
     let conversation = id_after("Conversation", &started);
     let context = agent.told("get_customer_context", json!({"customer": "cafe-zoe"})).await;
-    assert!(context.contains("Café Zoë") && context.contains(&format!("Conversation: {conversation}")), "{context}");
+    assert!(
+        context.contains("Café Zoë") && context.contains(&format!("Conversation: {conversation}")),
+        "{context}"
+    );
     let question = id_after("Q1 is", &context);
 
     let next = agent.told("next_questions", json!({"customer": "cafe-zoe"})).await;
@@ -56,13 +59,17 @@ async fn an_agent_has_a_whole_turn_with_a_customer() {
     assert!(agent.told("record_faq", asked).await.starts_with("Recorded: it was asked 1 times."));
 
     let read = agent.told("read_conversation", json!({"conversation_id": conversation})).await;
-    let places = ["open, web", "**#1 user**", "When do you open?", "**#2 assistant (Ada)**"].map(|part| read.find(part));
+    let places = ["open, web", "**#1 user**", "When do you open?", "**#2 assistant (Ada)**"]
+        .map(|part| read.find(part));
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{read}");
     let end = json!({"conversation_id": conversation, "outcome": "information_given", "notes": "All said.",
                      "summary": "Zoë asked when we open.", "topics": ["opening hours"],
                      "follow_up": "Send the menu", "follow_up_due": "2036-12-24T09:00:00Z"});
     let ended = agent.told("end_conversation", end).await;
-    assert!(ended.contains("outcome information_given") && ended.contains("Its summary is recorded."), "{ended}");
+    assert!(
+        ended.contains("outcome information_given") && ended.contains("Its summary is recorded."),
+        "{ended}"
+    );
     let stored = tenant.read(&conversation).await.expect("the conversation");
     assert_eq!(stored.status(), pb::ConversationStatus::Ended);
     assert_eq!(stored.latest_analysis.expect("an analysis").summary, "Zoë asked when we open.");
@@ -88,7 +95,11 @@ async fn a_message_that_is_repeated_is_added_once_and_one_that_is_said_again_twi
         assert!(told.starts_with(answer), "{role} {text}: {told}");
     }
     let mut keyed = said("user", "yes");
-    for (key, answer) in [("a", "Added as message 5 "), ("b", "Added as message 6 "), ("a", "Nothing was added: it is message 5 ")] {
+    for (key, answer) in [
+        ("a", "Added as message 5 "),
+        ("b", "Added as message 6 "),
+        ("a", "Nothing was added: it is message 5 "),
+    ] {
         keyed["key"] = key.into();
         let told = agent.told("add_message", keyed.clone()).await;
         assert!(told.starts_with(answer), "{key}: {told}");
@@ -105,7 +116,9 @@ async fn a_message_that_is_sent_many_times_at_once_is_added_once() {
     let id = tenant.conversation().await.id;
     let calls = (0..8).map(|_| {
         let (agent, id) = (crm.agent(&tenant), id.clone());
-        async move { agent.told("add_message", json!({"conversation_id": id, "role": "user", "text": "hello"})).await }
+        async move {
+            agent.told("add_message", json!({"conversation_id": id, "role": "user", "text": "hello"})).await
+        }
     });
     let told = at_once(calls).await;
     assert_eq!(told.iter().filter(|told| told.starts_with("Added")).count(), 1, "{told:?}");
@@ -127,7 +140,8 @@ async fn what_else_is_repeated_changes_nothing() {
     let conversation = id_after("Conversation", &agent.told("start_conversation", start()).await);
     let again = agent.told("start_conversation", start()).await;
     assert!(again.contains("was open already") && again.contains(&conversation), "{again}");
-    let other = agent.told("start_conversation", json!({"customer": "cafe-zoe", "session_id": "other"})).await;
+    let other =
+        agent.told("start_conversation", json!({"customer": "cafe-zoe", "session_id": "other"})).await;
     assert_ne!(id_after("Conversation", &other), conversation);
 
     let faq = || json!({"customer": "cafe-zoe", "question": "Open?", "conversation_id": conversation});
@@ -160,9 +174,12 @@ async fn an_answer_keeps_its_budget_and_says_how_to_read_on() {
     let agent = crm.agent(&tenant);
     let customer = tenant.customer("Café Zoë").await;
     for number in 0..40 {
-        let question = faqs::question(&customer.id, &format!("Question {number} about opening?"), &"word ".repeat(80));
+        let question =
+            faqs::question(&customer.id, &format!("Question {number} about opening?"), &"word ".repeat(80));
         tenant.create_faq(question).await.expect("a FAQ");
-        agent.told("save_customer", json!({"business_name": format!("Customer {number} of the long list")})).await;
+        agent
+            .told("save_customer", json!({"business_name": format!("Customer {number} of the long list")}))
+            .await;
     }
     let conversation = tenant.talk_of(&customer.id).await;
     for number in 0..40 {
@@ -196,7 +213,8 @@ async fn an_answer_keeps_its_budget_and_says_how_to_read_on() {
     seen.dedup();
     assert!(seen.len() == 41 && pages > 2, "{pages}");
 
-    let (mut numbers, mut arguments) = (Vec::new(), json!({"conversation_id": conversation, "max_tokens": 700}));
+    let (mut numbers, mut arguments) =
+        (Vec::new(), json!({"conversation_id": conversation, "max_tokens": 700}));
     loop {
         let page = agent.told("read_conversation", arguments.clone()).await;
         let mut here: Vec<u32> = page

@@ -77,8 +77,18 @@ impl Session {
 fn key(scratch: &Scratch, tenant: Uuid, scopes: &str) -> String {
     let (tenant, data_dir) = (tenant.to_string(), scratch.data_dir());
     let data_dir = data_dir.to_str().expect("letters");
-    let arguments =
-        ["keys", "create", "--name", "agent", "--tenants", &tenant, "--scopes", scopes, "--data-dir", data_dir];
+    let arguments = [
+        "keys",
+        "create",
+        "--name",
+        "agent",
+        "--tenants",
+        &tenant,
+        "--scopes",
+        scopes,
+        "--data-dir",
+        data_dir,
+    ];
     let ended: Ended = run(scratch, &arguments);
     ended.succeeded();
     let path = scratch.path(&format!("{scopes}.key"));
@@ -96,7 +106,10 @@ fn tools_on_standard_streams_call_a_server_with_one_key() {
     let (all, read) = (key(&scratch, tenant, "read,write"), key(&scratch, tenant, "read"));
     let tenant = tenant.to_string();
     let session = |key: &str| {
-        Session::start(&scratch, &["--url", &url, "--tenant", &tenant, "--api-key-file", key, "--log", "trace"])
+        Session::start(
+            &scratch,
+            &["--url", &url, "--tenant", &tenant, "--api-key-file", key, "--log", "trace"],
+        )
     };
 
     let mut agent = session(&all);

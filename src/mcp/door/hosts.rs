@@ -54,7 +54,8 @@ impl Hosts {
         let name = bare(host.host());
         let listed = |entry: &String| {
             let with_port = entry.parse::<Authority>().is_ok_and(|entry| {
-                bare(entry.host()) == name && entry.port_u16().is_none_or(|port| host.port_u16() == Some(port))
+                bare(entry.host()) == name
+                    && entry.port_u16().is_none_or(|port| host.port_u16() == Some(port))
             });
             entry == ANY || *entry == name || with_port
         };
@@ -67,7 +68,8 @@ impl Hosts {
         if self.origins.iter().any(|entry| entry == ANY || entry == origin) {
             return true;
         }
-        let Some(authority) = origin.parse::<Uri>().ok().and_then(|origin| origin.authority().cloned()) else {
+        let Some(authority) = origin.parse::<Uri>().ok().and_then(|origin| origin.authority().cloned())
+        else {
             return false;
         };
         is_loopback(&bare(authority.host())) && is_loopback(&bare(host.host()))

@@ -81,7 +81,11 @@ impl Refusal {
     }
 
     /// Returns the response. Without a credential, it says where to get one.
-    pub(super) fn response(self, resource: Option<&ProtectedResource>, head: &request::Parts) -> Response<Body> {
+    pub(super) fn response(
+        self,
+        resource: Option<&ProtectedResource>,
+        head: &request::Parts,
+    ) -> Response<Body> {
         let mut error = json!({"code": self.code, "message": self.message});
         if let Some(reason) = self.reason {
             error["data"] = json!({"reason": reason});
@@ -121,7 +125,8 @@ impl From<Status> for Refusal {
             Code::InvalidArgument => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let retry_after = failure.retry_after().map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let retry_after =
+            failure.retry_after().map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let reason = failure.reason().map(Word::word);
         Self { reason, retry_after, ..Self::new(http, NOT_ADMITTED, failure.message()) }
     }

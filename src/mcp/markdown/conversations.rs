@@ -41,7 +41,8 @@ fn head(conversation: &pb::Conversation) -> String {
     let began = format!("began {}", minute(conversation.start_time.as_ref()));
     let count = format!("{} messages", conversation.message_count);
     let state = joined([status.as_str(), &outcome, &channel, &began, &count], ", ");
-    let mut head = format!("Conversation {} of customer {}: {state}\n", conversation.id, conversation.customer_id);
+    let mut head =
+        format!("Conversation {} of customer {}: {state}\n", conversation.id, conversation.customer_id);
     if !conversation.outcome_notes.is_empty() {
         head += &format!("Outcome: {}\n", one_line(&conversation.outcome_notes));
     }
@@ -54,7 +55,8 @@ fn head(conversation: &pb::Conversation) -> String {
 
 fn message(message: &pb::Message) -> String {
     let role = word::<pb::MessageRole>(message.role);
-    let author = if message.author.is_empty() { String::new() } else { format!(" ({})", one_line(&message.author)) };
+    let author =
+        if message.author.is_empty() { String::new() } else { format!(" ({})", one_line(&message.author)) };
     let state = match message.status() {
         pb::MessageStatus::InProgress => ", still being written",
         pb::MessageStatus::Incomplete => ", incomplete",
@@ -78,14 +80,17 @@ pub(in crate::mcp) fn started(conversation: &pb::Conversation, reused: bool) -> 
         return format!("Conversation {id} has started. Add each message that is said with add_message.");
     }
     let count = conversation.message_count;
-    format!("Conversation {id} was open already, with {count} messages; go on with it. read_conversation shows them.")
+    format!(
+        "Conversation {id} was open already, with {count} messages; go on with it. read_conversation shows them."
+    )
 }
 
 /// Says what became of a conversation that was ended.
 pub(in crate::mcp) fn ended(response: &pb::EndConversationResponse) -> String {
     let conversation = response.conversation.clone().unwrap_or_default();
     let outcome = word::<pb::ConversationOutcome>(conversation.outcome);
-    let outcome = if outcome.is_empty() { "without an outcome".to_owned() } else { format!("outcome {outcome}") };
+    let outcome =
+        if outcome.is_empty() { "without an outcome".to_owned() } else { format!("outcome {outcome}") };
     let already = if response.deduplicated { " already" } else { "" };
     format!("The conversation has ended{already}, {outcome}, after {} messages.", conversation.message_count)
 }
@@ -123,7 +128,10 @@ mod tests {
     fn messages_are_in_their_order() {
         let (conversation, messages) = talk(3);
         let text = super::conversation(&conversation, &messages, 2_000);
-        assert!(text.starts_with("Conversation c of customer k: open, began , 3 messages\n\n**#1 user**"), "{text}");
+        assert!(
+            text.starts_with("Conversation c of customer k: open, began , 3 messages\n\n**#1 user**"),
+            "{text}"
+        );
         let places: Vec<_> = ["#1", "#2", "#3"].map(|number| text.find(number)).into();
         assert!(places.is_sorted() && places[0].is_some(), "{text}");
         assert!(!text.contains("Older"), "{text}");
@@ -141,8 +149,15 @@ mod tests {
         let text = super::conversation(&conversation, &messages, 500);
         assert!(count(&text) <= 500);
         assert!(text.contains("**#100 ") && !text.contains("**#1 "), "{text}");
-        let before: i32 = text.rsplit("before=").next().and_then(|end| end.trim_end_matches('.').parse().ok()).expect("a number");
-        assert!(text.contains(&format!("**#{before} ")) && !text.contains(&format!("**#{} ", before - 1)), "{text}");
+        let before: i32 = text
+            .rsplit("before=")
+            .next()
+            .and_then(|end| end.trim_end_matches('.').parse().ok())
+            .expect("a number");
+        assert!(
+            text.contains(&format!("**#{before} ")) && !text.contains(&format!("**#{} ", before - 1)),
+            "{text}"
+        );
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub(in crate::mcp) fn list(customers: &[pb::Customer], budget: i64) -> (Answer, 
 /// Returns a customer in a line that begins with its slug.
 pub(in crate::mcp) fn line(customer: &pb::Customer) -> String {
     let name = if customer.anonymous { "(no name yet)" } else { &customer.business_name };
-    let tags = if customer.tags.is_empty() { String::new() } else { format!("tags: {}", customer.tags.join(", ")) };
+    let tags =
+        if customer.tags.is_empty() { String::new() } else { format!("tags: {}", customer.tags.join(", ")) };
     let owner = if customer.owner.is_empty() { String::new() } else { format!("owner: {}", customer.owner) };
     let place = joined([customer.city.as_str(), &customer.country_code], ", ");
     let deleted = if customer.delete_time.is_some() { "deleted" } else { "" };

@@ -34,7 +34,8 @@ fn item(faq: &pb::CustomerFaq) -> String {
     };
     let confidence = format!("confidence {:.2}", faq.derived_confidence);
     let state = joined([status.as_str(), checked, &confidence], ", ");
-    let answer = if faq.answer.is_empty() { "\n(no answer yet)\n".to_owned() } else { quote(faq.answer.trim_end()) };
+    let answer =
+        if faq.answer.is_empty() { "\n(no answer yet)\n".to_owned() } else { quote(faq.answer.trim_end()) };
     format!("**{}**{answer}({state}; id {})\n\n", one_line(&faq.question), faq.id)
 }
 
@@ -44,7 +45,9 @@ pub(in crate::mcp) fn recorded(response: &pb::RecordFaqObservationResponse) -> S
     let observation = response.observation.clone().unwrap_or_default();
     let what = match (response.deduplicated, observation.kind()) {
         (true, _) => "It was recorded before.".to_owned(),
-        (false, pb::FaqObservationKind::Used) => format!("Recorded: the FAQ was used {} times.", faq.usage_count),
+        (false, pb::FaqObservationKind::Used) => {
+            format!("Recorded: the FAQ was used {} times.", faq.usage_count)
+        }
         (false, _) => format!("Recorded: it was asked {} times.", faq.observation_count),
     };
     let conflict = match observation.agreement() {

@@ -126,7 +126,8 @@ fn cut(text: &str, tokens: i64) -> String {
             return format!("{}{CUT}\n", kept.trim_end());
         }
         // In proportion, and always by one character at least.
-        let share = end.saturating_mul(usize::try_from(room.max(0)).unwrap_or(0)) / usize::try_from(has).unwrap_or(1);
+        let share =
+            end.saturating_mul(usize::try_from(room.max(0)).unwrap_or(0)) / usize::try_from(has).unwrap_or(1);
         end = text.floor_char_boundary(share.min(end - 1));
     }
     String::new()
@@ -145,7 +146,9 @@ pub(super) async fn counting<R: Send + 'static>(
         return Ok(work());
     }
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| Trouble::new("The answer could not be written: an internal error. Ask with a smaller max_tokens."))
+    done.map_err(|_| {
+        Trouble::new("The answer could not be written: an internal error. Ask with a smaller max_tokens.")
+    })
 }
 
 /// Returns a text on one line, so that a text of a customer begins no line of an answer.

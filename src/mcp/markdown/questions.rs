@@ -9,7 +9,8 @@ pub(in crate::mcp) fn next(response: &pb::NextPendingQuestionsResponse, budget: 
         return "There is nothing to ask this customer.".to_owned();
     }
     let mut answer = Answer::new(budget);
-    let title = if response.questions.is_empty() { "Nothing to ask now.\n" } else { "Ask, the best first:\n" };
+    let title =
+        if response.questions.is_empty() { "Nothing to ask now.\n" } else { "Ask, the best first:\n" };
     answer.add(title.to_owned());
     answer.add_all(response.questions.iter().map(item));
     if !response.left_out.is_empty() && answer.add("Do not ask now:\n".to_owned()) {
@@ -25,7 +26,11 @@ pub(in crate::mcp) fn next(response: &pb::NextPendingQuestionsResponse, budget: 
 
 fn item(next: &pb::NextQuestion) -> String {
     let question = next.pending_question.clone().unwrap_or_default();
-    let fills = if question.target_field.is_empty() { String::new() } else { format!("fills {}", question.target_field) };
+    let fills = if question.target_field.is_empty() {
+        String::new()
+    } else {
+        format!("fills {}", question.target_field)
+    };
     let purpose = one_line(&question.purpose);
     let priority = match question.priority() {
         pb::Priority::High => "high priority",
@@ -40,12 +45,15 @@ fn item(next: &pb::NextQuestion) -> String {
 /// Says what became of an answer.
 pub(in crate::mcp) fn answered(response: &pb::MarkPendingQuestionAnsweredResponse) -> String {
     let question = response.pending_question.clone().unwrap_or_default();
-    let what = if response.deduplicated { "The answer was recorded before." } else { "The answer is recorded." };
+    let what =
+        if response.deduplicated { "The answer was recorded before." } else { "The answer is recorded." };
     let written = question.answer.as_ref().is_some_and(|answer| answer.write_time.is_some());
     let field = &question.target_field;
     match (written, field.is_empty()) {
         (true, _) => format!("{what} The customer's {field} has it."),
-        (false, false) => format!("{what} It was not written into the customer's {field}: write_to_customer does that."),
+        (false, false) => {
+            format!("{what} It was not written into the customer's {field}: write_to_customer does that.")
+        }
         (false, true) => what.to_owned(),
     }
 }
@@ -100,7 +108,8 @@ mod tests {
             ..Default::default()
         };
         assert!(answered(&response(&question)).contains("write_to_customer does that"));
-        question.answer = Some(pb::QuestionAnswer { write_time: Some(Default::default()), ..Default::default() });
+        question.answer =
+            Some(pb::QuestionAnswer { write_time: Some(Default::default()), ..Default::default() });
         assert_eq!(answered(&response(&question)), "The answer is recorded. The customer's email has it.");
     }
 }

@@ -33,8 +33,10 @@ pub(super) async fn read(clients: &Clients, arguments: &Arguments) -> Told {
         ..Default::default()
     };
     let (mut of_conversation, mut of_messages) = (clients.conversations(), clients.conversations());
-    let (conversation, messages) =
-        tokio::try_join!(of_conversation.get_conversation(conversation), of_messages.list_messages(messages))?;
+    let (conversation, messages) = tokio::try_join!(
+        of_conversation.get_conversation(conversation),
+        of_messages.list_messages(messages)
+    )?;
     let conversation = conversation.into_inner().conversation.unwrap_or_default();
     let messages = messages.into_inner().messages;
     let bytes = messages.iter().map(|message| message.content.len()).sum();
@@ -197,9 +199,9 @@ fn follow_up(arguments: &Arguments) -> Result<Option<pb::FollowUp>, Trouble> {
     }
     let due_time = match due.as_str() {
         "" => None,
-        due => Some(times::to_wire(DateTime::parse_from_rfc3339(due).map(|time| time.to_utc()).map_err(|_| {
-            Trouble::new("Nothing was done: follow_up_due must be a time as in 2026-12-24T09:00:00Z.")
-        })?)),
+        due => Some(times::to_wire(DateTime::parse_from_rfc3339(due).map(|time| time.to_utc()).map_err(
+            |_| Trouble::new("Nothing was done: follow_up_due must be a time as in 2026-12-24T09:00:00Z."),
+        )?)),
     };
     Ok(Some(pb::FollowUp { needed: true, due_time, notes }))
 }

@@ -35,7 +35,9 @@ pub(super) async fn find(clients: &Clients, arguments: &Arguments) -> Told {
     let page = clients.customers().list_customers(request.clone()).await?.into_inner();
     let (customers, mut next) = (page.customers, page.next_page_token);
     if customers.is_empty() {
-        return Ok("No customer was found. Try fewer or other words, or create one with save_customer.".to_owned());
+        return Ok(
+            "No customer was found. Try fewer or other words, or create one with save_customer.".to_owned()
+        );
     }
     let (bytes, listed) = (customers.len() * markdown_bytes(&customers), customers.len());
     let listing = move || markdown::customers::list(&customers, budget);
@@ -46,8 +48,12 @@ pub(super) async fn find(clients: &Clients, arguments: &Arguments) -> Told {
         next = clients.customers().list_customers(request).await?.into_inner().next_page_token;
     }
     answer.release(TOKENS_OF_CURSOR);
-    if !next.is_empty() && !answer.add(format!("More: call find_customers with the same arguments and cursor {next}")) {
-        return Err(Trouble::new("The cursor has no room in the answer. Call again with max_tokens 2000 or more."));
+    if !next.is_empty()
+        && !answer.add(format!("More: call find_customers with the same arguments and cursor {next}"))
+    {
+        return Err(Trouble::new(
+            "The cursor has no room in the answer. Call again with max_tokens 2000 or more.",
+        ));
     }
     Ok(answer.text())
 }
@@ -118,7 +124,8 @@ async fn change(clients: &Clients, fields: pb::Customer, paths: Vec<String>, tag
     if !tags.is_empty() {
         let request = pb::AddCustomerTagsRequest { customer_id, tags, ..Default::default() };
         let tagged = clients.customers().add_customer_tags(request).await;
-        let done = |trouble: Trouble| if names.is_empty() { trouble } else { trouble.after("The fields are saved") };
+        let done =
+            |trouble: Trouble| if names.is_empty() { trouble } else { trouble.after("The fields are saved") };
         saved = tagged.map_err(|status| done(status.into()))?.into_inner().customer.unwrap_or_default();
     }
     Ok(markdown::customers::saved(&saved, "The customer is saved."))

@@ -36,7 +36,8 @@ pub(super) async fn record(clients: &Clients, arguments: &Arguments) -> Told {
     let customer_id = clients.customer_id(&arguments.text_or_empty("customer")).await?;
     let observation = observation(arguments)?;
     let pb::FaqObservation { customer_faq_id, question, answer, conversation_id, .. } = &observation;
-    let request_id = uuid_of(&["record_faq", &customer_id, customer_faq_id, question, answer, conversation_id]);
+    let request_id =
+        uuid_of(&["record_faq", &customer_id, customer_faq_id, question, answer, conversation_id]);
     let request = pb::RecordFaqObservationRequest {
         customer_id,
         request_id: request_id.to_string(),

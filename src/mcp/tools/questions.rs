@@ -38,9 +38,9 @@ pub(super) async fn answer(clients: &Clients, arguments: &Arguments) -> Told {
         (true, false) => Err(Trouble::new(
             "Nothing was recorded. Give the answer, or declined: true if the customer does not want to answer.",
         )),
-        (false, true) => Err(Trouble::new(
-            "Nothing was recorded. Give either an answer or declined: true, not both.",
-        )),
+        (false, true) => {
+            Err(Trouble::new("Nothing was recorded. Give either an answer or declined: true, not both."))
+        }
     }
 }
 
@@ -60,5 +60,6 @@ async fn record(clients: &Clients, id: String, answer: String, arguments: &Argum
 async fn decline(clients: &Clients, id: String) -> Told {
     let request = pb::SkipPendingQuestionRequest { id, declined: true, ..Default::default() };
     clients.questions().skip_pending_question(request).await?;
-    Ok("It is recorded that the customer does not want to answer; next_questions does not offer it again.".to_owned())
+    Ok("It is recorded that the customer does not want to answer; next_questions does not offer it again."
+        .to_owned())
 }

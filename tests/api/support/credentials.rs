@@ -38,7 +38,9 @@ pub(crate) fn config(arguments: &[&str]) -> AuthConfig {
             config.check().expect("safe settings");
             config.auth
         }
-        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) | Command::Mcp(_) => panic!("serve is the default"),
+        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) | Command::Mcp(_) => {
+            panic!("serve is the default")
+        }
     }
 }
 

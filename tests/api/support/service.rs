@@ -253,7 +253,9 @@ impl Replica {
 pub(crate) fn defaults() -> Config {
     match Cli::parse_from(["crm-backend"]).into_command() {
         Command::Serve(config) => *config,
-        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) | Command::Mcp(_) => panic!("serve is the default"),
+        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) | Command::Mcp(_) => {
+            panic!("serve is the default")
+        }
     }
 }
 
