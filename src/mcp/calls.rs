@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use http::{Extensions, HeaderMap, HeaderName, header};
 use tonic::body::Body;
-use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
@@ -72,7 +71,7 @@ impl Calls {
 /// What the calls of an agent have in common.
 #[derive(Debug, Clone)]
 pub(super) struct Passed {
-    metadata: MetadataMap,
+    headers: HeaderMap,
     extensions: Extensions,
     until: Instant,
 }
@@ -86,14 +85,15 @@ impl Passed {
                 passed.append(name, value.clone());
             }
         }
-        Self { metadata: MetadataMap::from_headers(passed), extensions, until }
+        Self { headers: passed, extensions, until }
     }
 }
 
 impl Interceptor for Passed {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        *request.metadata_mut() = self.metadata.clone();
-        *request.extensions_mut() = self.extensions.clone();
+        // Beside what the client itself has set, such as the content type.
+        request.metadata_mut().as_mut().extend(self.headers.clone());
+        request.extensions_mut().extend(self.extensions.clone());
         request.set_timeout(self.until.saturating_duration_since(Instant::now()));
         Ok(request)
     }
@@ -170,12 +170,15 @@ mod tests {
         let mut extensions = Extensions::new();
         extensions.insert(7_u8);
         let until = Instant::now() + Duration::from_secs(5);
-        let request = Passed::of(&headers, extensions, until).call(Request::new(())).expect("a request");
+        let mut request = Request::new(());
+        request.metadata_mut().insert("content-type", "application/grpc".parse().expect("a value"));
+        let request = Passed::of(&headers, extensions, until).call(request).expect("a request");
         let metadata = request.metadata();
+        assert_eq!(metadata.get("content-type").expect("what the client set"), "application/grpc");
         assert_eq!(metadata.get("authorization").expect("the credential"), "Bearer key");
         assert_eq!(metadata.get_all("x-tenant-id").iter().count(), 2, "the service refuses two, not this");
         assert!(metadata.contains_key("traceparent") && metadata.contains_key("grpc-timeout"));
-        assert_eq!(metadata.len(), 5, "{metadata:?}");
+        assert_eq!(metadata.len(), 6, "{metadata:?}");
         assert_eq!(request.extensions().get::<u8>(), Some(&7));
     }
 }

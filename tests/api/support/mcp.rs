@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bytes::Bytes;
 use crm_backend::identity::TENANT_HEADER;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -105,7 +106,7 @@ impl Agent {
         let tcp = TcpStream::connect(self.address).await.expect("the service listens");
         let (mut sender, connection) = handshake(TokioIo::new(tcp)).await.expect("HTTP/1.1");
         let driver = tokio::spawn(connection);
-        let request = request.body(Full::from(body)).expect("a request");
+        let request: Request<Full<Bytes>> = request.body(Full::from(body)).expect("a request");
         let response = soon(sender.send_request(request)).await.expect("an answer");
         let (head, body) = response.into_parts();
         let body = soon(body.collect()).await.expect("a body").to_bytes();
