@@ -36,6 +36,7 @@ use crate::rpc::layer::room::Room;
 use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
 use crate::traces::Traces;
+use crate::web::WebLayer;
 use services::{Parts, taking};
 
 /// The maximum number of tenants whose messages are added in one transaction. Each tenant costs two flights of
@@ -210,9 +211,10 @@ pub async fn run(
     let routes = services::add(routes, bytes, parts).prepare();
     let (connections, stop, tracker) = (TaskTracker::new(), calls.stop.clone(), calls.tracker.clone());
     let metrics = db.metrics();
+    let web = WebLayer { max_request_bytes: limits.max_request_bytes };
     let service = calls.layer(routes);
     let door = Door::new(calls.clone(), Calls::over(service.clone()), entrance, bytes);
-    let (listener, service) = (listener.into(), door.layer(service));
+    let (listener, service) = (listener.into(), door.layer(web.layer(service)));
     let accept =
         connection::serve(listener, service, limits.connections, &connections, metrics, stop.clone());
     let health = Health::new(reporter, metrics.clone(), services::NAMES);

@@ -46,7 +46,9 @@ pub(crate) mod tests {
             principal.act(tenant, AccessScope::Write).expect_err("a right is missing")
         };
         match reason {
-            ErrorReason::TenantRequired => TenantId::selected_by(&HeaderMap::new()).expect_err("no tenant"),
+            ErrorReason::TenantRequired => Principal::new("key/1".to_owned(), Tenants::All, Scopes::ALL)
+                .tenant(None)
+                .expect_err("no tenant"),
             ErrorReason::TenantInvalid => {
                 TenantId::selected_by(&headers(TENANT_HEADER, "acme")).expect_err("no UUID")
             }

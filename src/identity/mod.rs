@@ -31,31 +31,27 @@ impl TenantId {
         id.filter(|id| !id.is_nil()).map(Self)
     }
 
-    /// Returns the tenant that the metadata of a call selects.
+    /// Returns the tenant that the metadata of a call selects; `None` if it selects none.
     ///
     /// # Errors
     ///
-    /// `TENANT_REQUIRED` without the header, `TENANT_INVALID` unless it is one UUID.
-    pub fn selected_by(metadata: &HeaderMap) -> Result<Self> {
+    /// `TENANT_INVALID` unless the header is one UUID.
+    pub fn selected_by(metadata: &HeaderMap) -> Result<Option<Self>> {
         let mut values = metadata.get_all(TENANT_HEADER).iter();
-        let Some(value) = values.next() else {
-            return Err(Error::Unauthenticated {
-                reason: ErrorReason::TenantRequired,
-                message: format!("send the metadata {TENANT_HEADER} with the UUID of your tenant"),
-            });
-        };
+        let Some(value) = values.next() else { return Ok(None) };
         let tenant = match (value.to_str(), values.next()) {
             (Ok(text), None) => Self::parse(text),
             _ => None,
         };
-        tenant.ok_or_else(|| {
+        let tenant = tenant.ok_or_else(|| {
             Error::invalid_because(
                 ErrorReason::TenantInvalid,
                 TENANT_HEADER,
                 "string.uuid",
                 "must be one UUID, such as 018f4e0a-7b7c-7000-8000-000000000000, and not the nil UUID",
             )
-        })
+        });
+        tenant.map(Some)
     }
 
     /// Returns the tenant of a row with this id.
@@ -122,7 +118,7 @@ mod tests {
 
     const TENANT: &str = "01939a3c-7d4e-7000-8000-0123456789ab";
 
-    fn selected(values: &[&str]) -> Result<TenantId, ErrorReason> {
+    fn selected(values: &[&str]) -> Result<Option<TenantId>, ErrorReason> {
         let mut metadata = HeaderMap::new();
         for value in values {
             let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
@@ -133,13 +129,18 @@ mod tests {
 
     #[test]
     fn one_uuid_is_a_tenant() {
-        assert_eq!(selected(&[TENANT]).map(|tenant| tenant.to_string()), Ok(TENANT.to_owned()));
+        let tenant = selected(&[TENANT]).expect("a tenant").expect("a tenant");
+        assert_eq!(tenant.to_string(), TENANT);
         assert_eq!(selected(&[&TENANT.to_uppercase()]), selected(&[TENANT]));
     }
 
     #[test]
-    fn anything_else_is_none() {
-        assert_eq!(selected(&[]), Err(ErrorReason::TenantRequired));
+    fn without_the_header_none_is_selected() {
+        assert_eq!(selected(&[]), Ok(None));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
         for bad in [
             vec![""],
             vec![TENANT, TENANT],

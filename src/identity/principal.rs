@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
-use super::{Caller, TenantId};
+use super::{Caller, TENANT_HEADER, TenantId};
 use crate::contract::Word;
 use crate::error::{Error, Result};
 use crate::pb::{AccessScope, ErrorReason};
@@ -100,6 +100,26 @@ impl Principal {
         self.scopes
     }
 
+    /// Returns the tenant that the principal acts for: the one that a call selects. A principal of exactly one tenant may
+    /// select none.
+    ///
+    /// # Errors
+    ///
+    /// `TENANT_REQUIRED` if it may act for several.
+    pub fn tenant(&self, selected: Option<TenantId>) -> Result<TenantId> {
+        let only = match &self.tenants {
+            Tenants::Only(tenants) if tenants.len() == 1 => tenants.first().copied(),
+            Tenants::Only(_) | Tenants::All => None,
+        };
+        selected.or(only).ok_or_else(|| Error::Unauthenticated {
+            reason: ErrorReason::TenantRequired,
+            message: format!(
+                "send the metadata {TENANT_HEADER} with the UUID of your tenant; only a credential for a single tenant \
+                 may leave it out"
+            ),
+        })
+    }
+
     /// Returns the principal as the caller of an RPC that needs `scope`, for a tenant.
     ///
     /// # Errors
@@ -146,6 +166,20 @@ mod tests {
         assert_eq!(refusal(&principal, tenant(2), AccessScope::Write), Some(ErrorReason::TenantNotGranted));
         for scope in [AccessScope::Read, AccessScope::Admin] {
             assert_eq!(refusal(&principal, tenant(1), scope), Some(ErrorReason::ScopeNotGranted));
+        }
+    }
+
+    #[test]
+    fn a_principal_of_one_tenant_need_not_select_it() {
+        let principal = |tenants| Principal::new("a".to_owned(), tenants, Scopes::ALL);
+        let only = |numbers: &[u128]| Tenants::Only(numbers.iter().map(|number| tenant(*number)).collect());
+        let selected =
+            |tenants, selected| principal(tenants).tenant(selected).map_err(|error| error.reason());
+        assert_eq!(selected(only(&[1]), None), Ok(tenant(1)));
+        // Whether the tenant is granted is asked later.
+        assert_eq!(selected(only(&[1]), Some(tenant(2))), Ok(tenant(2)));
+        for tenants in [Tenants::All, only(&[]), only(&[1, 2])] {
+            assert_eq!(selected(tenants, None), Err(ErrorReason::TenantRequired));
         }
     }
 

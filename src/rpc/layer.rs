@@ -248,7 +248,7 @@ impl CallLayer {
             asked?;
             return Ok(Grant { time, call: None, freshness: None, validity, place });
         };
-        let tenant = TenantId::selected_by(&head.headers)?;
+        let tenant = principal.tenant(TenantId::selected_by(&head.headers)?)?;
         let granted = principal.act(tenant, method.scope);
         attempt.admit(&principal, tenant, granted.as_ref().err());
         let caller = granted?;

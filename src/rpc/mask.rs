@@ -13,8 +13,9 @@ use prost_types::{FieldMask, Struct};
 use crate::contract::validate::{self, Validate, Violation};
 use crate::error::{Error, Result};
 use crate::pb::{CONTRACT, ErrorReason};
-use path::{ALL, Target, is_immutable, is_output_only, opens, resolve, writable};
+use path::{ALL, Target, is_immutable, is_output_only, resolve, writable};
 
+pub(crate) use path::opens;
 pub use path::writable_value;
 
 /// New values for some fields of a message.

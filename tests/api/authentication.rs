@@ -1,20 +1,22 @@
 //! Every call must prove its caller's identity, and gets no more than its caller may have.
 
 use crm_backend::identity::TENANT_HEADER;
-use crm_backend::pb::AccessScope;
+use crm_backend::pb::{self, AccessScope};
 use crm_backend::rpc::method::Method;
 use prost::Message;
 use prost_reflect::MethodDescriptor;
+use serde_json::json;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1;
 use uuid::Uuid;
 
-use crate::support::credentials::{ALL, claims, config, tokens_by, with_keys, with_tokens};
+use crate::support::credentials::{ALL, claims, claims_but, config, tokens_by, with_keys, with_tokens};
 use crate::support::issuer::{SigningKey, jwks};
 use crate::support::raw::{call_bytes, call_path, path, rpcs};
 use crate::support::samples::{self, About};
+use crate::support::web::Web;
 use crate::support::{Crm, Refusal, credentials};
 
 const AUTHORIZATION: &str = "authorization";
@@ -49,6 +51,7 @@ async fn no_rpc_is_reached_without_a_credential_its_tenant_and_its_scope() {
     for rpc in rpcs() {
         let lacking = bearer(claims(tenant, &all_but(scope(&rpc))));
         let granted = bearer(claims(tenant, &format!("{:?}", scope(&rpc)).to_lowercase()));
+        let several = bearer(claims_but(tenant, "tenants", json!([tenant, Uuid::new_v4()])));
         for body in bodies(&rpc) {
             let call = async |metadata: &[(&'static str, &str)]| {
                 call_bytes(crm.channel(), &rpc, metadata, body.clone()).await.expect_err(rpc.full_name())
@@ -60,7 +63,7 @@ async fn no_rpc_is_reached_without_a_credential_its_tenant_and_its_scope() {
             error.is(Code::PermissionDenied, "TENANT_NOT_GRANTED");
             let error = call(&[(TENANT_HEADER, &id), (AUTHORIZATION, &lacking)]).await;
             error.is(Code::PermissionDenied, "SCOPE_NOT_GRANTED");
-            let error = call(&[(AUTHORIZATION, &granted)]).await;
+            let error = call(&[(AUTHORIZATION, &several)]).await;
             error.is(Code::Unauthenticated, "TENANT_REQUIRED");
         }
         let metadata = [(TENANT_HEADER, id.as_str()), (AUTHORIZATION, granted.as_str())];
@@ -70,6 +73,35 @@ async fn no_rpc_is_reached_without_a_credential_its_tenant_and_its_scope() {
     }
     let made = crm.sql().await.number("SELECT count(DISTINCT tenant_id) FROM customers").await;
     assert_eq!(made, 1, "only the granted call has made anything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_of_one_tenant_need_not_name_it() {
+    let key = SigningKey::ed25519("1");
+    let crm = with_tokens(&key).await;
+    let tenant = crm.tenant();
+    let token = format!("Bearer {}", key.sign(&claims(tenant.id, "read write")));
+    let zoe = tenant.with(&key.sign(&claims(tenant.id, "read write"))).customer("Zoe").await;
+    let rpc = crate::support::raw::rpc("GetCustomer");
+    let get = pb::GetCustomerRequest { id: zoe.id.clone(), ..Default::default() }.encode_to_vec();
+    let answer =
+        call_bytes(crm.channel(), &rpc, &[(AUTHORIZATION, &token)], get.clone()).await.expect("an answer");
+    let answer = pb::GetCustomerResponse::decode(answer.as_slice()).expect("an answer");
+    assert_eq!(answer.customer.expect("a customer").id, zoe.id);
+    // What is sent counts, whether it is right or wrong.
+    for (named, code, reason) in [
+        (Uuid::new_v4().to_string(), Code::PermissionDenied, "TENANT_NOT_GRANTED"),
+        (String::new(), Code::InvalidArgument, "TENANT_INVALID"),
+    ] {
+        let metadata = [(AUTHORIZATION, token.as_str()), (TENANT_HEADER, named.as_str())];
+        call_bytes(crm.channel(), &rpc, &metadata, get.clone())
+            .await
+            .expect_err("not granted")
+            .is(code, reason);
+    }
+    let web = Web::stranger(&crm).with(AUTHORIZATION, &token);
+    let path = format!("/api/v1/customers/{}", zoe.id);
+    assert_eq!(web.get(&path).await.good()["customer"]["id"], zoe.id);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,4 +98,8 @@ mod tls;
 mod token_keys;
 mod tokens;
 mod watch;
+mod web_connections;
+mod web_json;
+mod web_rest;
+mod web_streams;
 mod words;

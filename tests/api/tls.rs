@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 
 use crate::support::dial::{Dialer, NAME};
 use crate::support::{Crm, PATIENCE, Settings, Tenant, soon};
@@ -117,12 +118,33 @@ async fn a_client_that_does_not_know_the_ca_goes_and_no_other_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_http_2_is_agreed_on() {
+async fn both_versions_of_http_are_agreed_on_and_nothing_else() {
     let secure = Secure::start(None).await;
-    let mut config = secure.ca.client(None);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let error = Dialer::tls(secure.address(), config).dial().await.expect_err("nothing in common");
-    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+    let config = |protocols: &[&[u8]]| {
+        let mut config = secure.ca.client(None);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        config
+    };
+    let agreed =
+        async |protocols: &[&[u8]]| match Dialer::tls(secure.address(), config(protocols)).dial().await {
+            Ok(Either::Right(tls)) => tls.get_ref().1.alpn_protocol().expect("one").to_vec(),
+            Ok(Either::Left(_)) => panic!("no TLS"),
+            Err(error) => error.to_string().into_bytes(),
+        };
+    assert_eq!(agreed(&[b"http/1.1", b"h2"]).await, b"h2");
+    let error = String::from_utf8(agreed(&[b"h3"]).await).expect("text");
+    assert!(error.contains("NoApplicationProtocol"), "{error}");
+    assert_eq!(agreed(&[b"http/1.1"]).await, b"http/1.1");
+    let mut socket =
+        Dialer::tls(secure.address(), config(&[b"http/1.1"])).dial().await.expect("a connection");
+    let tenant = secure.crm.tenant().id;
+    let request = format!(
+        "GET /api/v1/customers HTTP/1.1\r\nhost: x\r\nx-tenant-id: {tenant}\r\nconnection: close\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    soon(socket.read_to_string(&mut answer)).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"customers\":[]"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -241,7 +241,7 @@ fn names(message: &MessageDescriptor) -> Vec<String> {
 
 /// Whether a mask may go into the field: a single message of this package. Well-known types are values, and so is an
 /// amount of money: units without the nanos beside them would be another amount.
-pub(super) fn opens(field: &FieldDescriptor) -> bool {
+pub(crate) fn opens(field: &FieldDescriptor) -> bool {
     match field.kind() {
         Kind::Message(inner) => {
             !field.is_list()

@@ -31,6 +31,7 @@ pub(crate) mod shards;
 pub(crate) mod sql;
 pub(crate) mod statements;
 pub(crate) mod watch;
+pub(crate) mod web;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -1,0 +1,38 @@
+//! The frames of gRPC: a flag of one byte, a length of four, and a message.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+const HEADER: usize = 5;
+
+/// Returns the frame of a message, which is not compressed.
+pub(super) fn frame(message: &[u8]) -> Bytes {
+    // A request is bounded far below four gibibytes.
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let mut frame = Vec::with_capacity(HEADER + message.len());
+    frame.push(0);
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(message);
+    frame.into()
+}
+
+/// The frames of an answer, which come in parts of any size.
+#[derive(Debug, Default)]
+pub(super) struct Frames(BytesMut);
+
+impl Frames {
+    /// Takes a part.
+    pub(super) fn push(&mut self, part: &[u8]) {
+        self.0.extend_from_slice(part);
+    }
+
+    /// Returns the next message, if it is whole. It is not compressed: the way in does not ask for that.
+    pub(super) fn next(&mut self) -> Option<BytesMut> {
+        let header = self.0.get(..HEADER)?;
+        let length = u32::from_be_bytes(header.get(1..)?.try_into().ok()?) as usize;
+        if self.0.len() < HEADER + length {
+            return None;
+        }
+        self.0.advance(HEADER);
+        Some(self.0.split_to(length))
+    }
+}

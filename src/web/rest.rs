@@ -1,0 +1,57 @@
+//! REST: a verb and a path become the call of an RPC, and its answer becomes JSON.
+//!
+//! - `asked`: the route, and what the headers ask for.
+//! - `plan`: how the parts of a request become the message of the RPC, when it is asked for.
+//! - `lazy`: the body that the layer of calls gets: nothing of it is read before the caller is known.
+//! - `answer`, `told`: an answer, and a stream of answers.
+
+mod answer;
+mod asked;
+mod headers;
+mod lazy;
+mod plan;
+mod told;
+
+use std::convert::Infallible;
+
+use http::{Method, Request, Response};
+use tonic::body::Body;
+use tower::{Service, ServiceExt};
+
+use super::routes::Streaming;
+use asked::Asked;
+use lazy::{Lines, Whole};
+
+/// Answers a request of REST through the service of gRPC.
+pub(super) async fn answer<S>(inner: S, request: Request<Body>, max_request_bytes: usize) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
+{
+    let (head, body) = request.into_parts();
+    let is_head = head.method == Method::HEAD;
+    let asked = match Asked::of(head, &body) {
+        Ok(asked) => asked,
+        Err(response) => return if is_head { without_body(response) } else { response },
+    };
+    let Asked { head, plan, wanted } = asked;
+    let streaming = plan.route().streaming;
+    let body = match streaming {
+        Streaming::Unary | Streaming::Server => Body::new(Whole::new(body, max_request_bytes, plan)),
+        Streaming::Client | Streaming::Bidi => Body::new(Lines::new(body, max_request_bytes, plan)),
+    };
+    let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
+    let response = match streaming {
+        Streaming::Unary | Streaming::Client => answer::unary(response, &wanted).await,
+        Streaming::Server | Streaming::Bidi => told::stream(response, &wanted),
+    };
+    if is_head { without_body(response) } else { response }
+}
+
+/// Returns the answer to HEAD: all but the body, whose length is told.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = http_body::Body::size_hint(&body).exact() {
+        head.headers.insert(http::header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, Body::empty())
+}

@@ -1,0 +1,332 @@
+//! REST: every route of the contract, and the same answers as by gRPC.
+
+use std::collections::BTreeSet;
+
+use crm_backend::web::routes::{self, RequestBody, Route, Segment, Streaming};
+use http::Method;
+use prost_reflect::{DynamicMessage, Kind, ReflectMessage, Value as Field};
+use serde_json::{Map, Value, json};
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use crate::support::raw::{call, rpc};
+use crate::support::samples::{self, About};
+use crate::support::web::{Answer, Web, detail};
+use crate::support::{Crm, Tenant};
+
+/// A request of REST.
+struct Sent {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+}
+
+/// Returns a message as a client of REST writes it: short words, and only what is set.
+fn written(message: &DynamicMessage) -> Value {
+    let text =
+        |message: &DynamicMessage, number| message.get_field_by_number(number).expect("a field").into_owned();
+    match message.descriptor().full_name() {
+        "google.protobuf.Timestamp" => {
+            let (seconds, nanos) =
+                (text(message, 1).as_i64().expect("seconds"), text(message, 2).as_i32().expect("nanos"));
+            let time = chrono::DateTime::from_timestamp(seconds, nanos.cast_unsigned()).expect("a time");
+            json!(time.to_rfc3339())
+        }
+        "google.protobuf.Duration" => json!(format!("{}s", text(message, 1).as_i64().expect("seconds"))),
+        "google.protobuf.FieldMask" => {
+            let paths = text(message, 1);
+            let paths: Vec<_> = paths.as_list().expect("paths").iter().filter_map(Field::as_str).collect();
+            json!(paths.join(","))
+        }
+        "google.protobuf.Struct" => json!({}),
+        _ => {
+            let fields = message
+                .fields()
+                .map(|(field, value)| (field.name().to_owned(), value_of(&field.kind(), value)));
+            Value::Object(fields.collect::<Map<_, _>>())
+        }
+    }
+}
+
+fn value_of(kind: &Kind, value: &Field) -> Value {
+    match value {
+        Field::Bool(value) => json!(value),
+        Field::I32(value) => json!(value),
+        Field::I64(value) => json!(value),
+        Field::U32(value) => json!(value),
+        Field::U64(value) => json!(value),
+        Field::F32(value) => json!(value),
+        Field::F64(value) => json!(value),
+        Field::String(text) => json!(text),
+        Field::Bytes(_) | Field::Map(_) => panic!("no request has it"),
+        Field::EnumNumber(number) => {
+            json!(kind.as_enum().and_then(|kind| kind.get_value(*number)).expect("a word").name())
+        }
+        Field::Message(message) => written(message),
+        Field::List(items) => items.iter().map(|item| value_of(kind, item)).collect(),
+    }
+}
+
+/// Returns the request of REST for a message, by this route; `None` if the route cannot say it.
+fn sent(route: &Route, message: &DynamicMessage) -> Option<Sent> {
+    let mut rest = written(message);
+    let mut segments = Vec::new();
+    for segment in route.path {
+        match segment {
+            Segment::Literal(text) => segments.push((*text).to_owned()),
+            Segment::Field(path) => {
+                let (outer, last) = path.rsplit_once('.').unwrap_or(("", path));
+                let within = if outer.is_empty() { Some(&mut rest) } else { rest.get_mut(outer) };
+                let value = within?.as_object_mut()?.remove(last)?;
+                segments.push(value.as_str()?.to_owned());
+            }
+        }
+    }
+    let suffix = route.suffix.map(|suffix| format!(":{suffix}")).unwrap_or_default();
+    let body = match route.body {
+        RequestBody::None => None,
+        RequestBody::Whole => Some(std::mem::replace(&mut rest, json!({}))),
+        RequestBody::Field(name) => Some(rest.as_object_mut()?.remove(name).unwrap_or_else(|| json!({}))),
+    };
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    add(&mut query, "", &rest);
+    let query = query.finish();
+    let mark = if query.is_empty() { "" } else { "?" };
+    let path = format!("/{}{suffix}{mark}{query}", segments.join("/"));
+    Some(Sent { method: route.verb.name().parse().expect("a method"), path, body })
+}
+
+/// Adds a value to a query: fields of fields with dots between their names, and the items of a list one by one.
+fn add(query: &mut url::form_urlencoded::Serializer<'_, String>, name: &str, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let name = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
+                add(query, &name, value);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| add(query, name, item)),
+        Value::String(text) => drop(query.append_pair(name, text)),
+        value => drop(query.append_pair(name, &value.to_string())),
+    }
+}
+
+/// Returns all routes of calls that have one answer.
+fn unary() -> Vec<&'static Route> {
+    let routes: Vec<_> = routes::all().iter().filter(|route| route.streaming == Streaming::Unary).collect();
+    assert!(routes.len() > 70, "{}", routes.len());
+    routes
+}
+
+/// Sends the sample of a route's RPC.
+async fn ask(web: &Web, route: &Route, about: &About) -> Option<Answer> {
+    let method = rpc(route.rpc.rsplit('/').next().expect("a name"));
+    let Sent { method, path, body } = sent(route, &samples::request(&method, about))?;
+    Some(web.send(method, &path, body).await)
+}
+
+/// Returns what a client sees of an answer, with the names of what it is about, and all that differs in any case,
+/// replaced.
+fn seen(answer: &Answer, about: &About) -> String {
+    let mut json = answer.json();
+    if let Some(details) = json.get_mut("details").and_then(Value::as_array_mut) {
+        details.retain(|detail| !detail["@type"].as_str().is_some_and(|kind| kind.ends_with("RequestInfo")));
+    }
+    let mut text = format!("{} {json}", answer.status);
+    for name in [
+        &about.customer,
+        &about.slug,
+        &about.conversation,
+        &about.message,
+        &about.analysis,
+        &about.question,
+        &about.faq,
+        &about.observation,
+        &about.campaign,
+        &about.purchase,
+        &about.audit_event,
+        &about.campaign_event,
+        &about.interest_event,
+    ] {
+        text = text.replace(name.as_str(), "…");
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_three_calls_of_a_newcomer_work() {
+    let crm = Crm::start().await;
+    let web = Web::new(&crm, crm.tenant().id);
+    let zoe = json!({ "business_name": "Test Restaurant", "email": "test@example.com", "industry_category": "restaurant" });
+    for web in [web.clone(), web.over_http_2()] {
+        let made = web.post("/api/v1/customers", zoe.clone()).await.good()["customer"].clone();
+        for (name, value) in zoe.as_object().expect("an object") {
+            assert_eq!(&made[name], value, "{name}");
+        }
+        let listed = web.get("/api/v1/customers").await.good();
+        assert_eq!(listed["customers"][0]["id"], made["id"]);
+        let id = made["id"].as_str().expect("an id");
+        let context = web.get(&format!("/api/v1/customers/{id}/ai-context")).await.good();
+        assert!(context.to_string().contains("Test Restaurant"), "{context}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_routes_of_what_it_replaces_are_there() {
+    let crm = Crm::start().await;
+    let web = Web::new(&crm, crm.tenant().id);
+    let made = web.post("/api/v1/customers", json!({ "business_name": "Zoe" })).await.good();
+    let (id, slug) = (made["customer"]["id"].clone(), made["customer"]["slug"].clone());
+    let (id, slug) = (id.as_str().expect("an id"), slug.as_str().expect("a slug"));
+    let customer = format!("/api/v1/customers/{id}");
+    web.get("/api/v1/customers").await.good();
+    assert_eq!(web.get(&customer).await.good()["customer"]["id"], id);
+    assert_eq!(web.get(&format!("/api/v1/customers/slug/{slug}")).await.good()["customer"]["id"], id);
+    assert_eq!(web.put(&customer, json!({ "city": "Graz" })).await.good()["customer"]["city"], "Graz");
+    assert_eq!(web.patch(&customer, json!({ "city": "Wien" })).await.good()["customer"]["city"], "Wien");
+    let context = json!({ "description": "Coffee" });
+    let changed = web.put(&format!("{customer}/business-context"), context).await.good();
+    assert!(changed.to_string().contains("Coffee"), "{changed}");
+    web.get(&format!("{customer}/ai-context")).await.good();
+    let talk =
+        web.post("/api/v1/conversations", json!({ "customer_id": id })).await.good()["conversation"].clone();
+    let conversation = format!("/api/v1/conversations/{}", talk["id"].as_str().expect("an id"));
+    assert_eq!(web.get("/api/v1/conversations").await.good()["conversations"][0]["id"], talk["id"]);
+    assert_eq!(web.get(&conversation).await.good()["conversation"]["id"], talk["id"]);
+    let noted = web.put(&conversation, json!({ "outcome_notes": "Soon" })).await.good();
+    assert_eq!(noted["conversation"]["outcome_notes"], "Soon");
+    let said = json!({ "message_key": "1", "role": "user", "content": "Hello" });
+    let added = web.post(&format!("{conversation}/messages"), said).await.good();
+    assert_eq!((&added["message"]["content"], &added["message"]["sequence"]), (&json!("Hello"), &json!(1)));
+    assert_eq!(web.get(&format!("{conversation}/messages")).await.good()["messages"][0]["content"], "Hello");
+    let ended = web.send(Method::POST, &format!("{conversation}/end"), None).await.good();
+    assert_eq!(ended["conversation"]["id"], talk["id"]);
+    web.delete(&customer).await.good();
+    web.get(&customer).await.is(404, "CUSTOMER_NOT_FOUND");
+}
+
+/// By REST, what does not exist answers with the error of gRPC, by every route.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_as_its_rpc_does() {
+    let crm = Crm::start().await;
+    let tenant = crm.tenant();
+    let web = Web::new(&crm, tenant.id);
+    let about = About::nothing();
+    let mut asked = BTreeSet::new();
+    for route in unary() {
+        let Some(answer) = ask(&web, route, &about).await else { continue };
+        asked.insert(route.rpc);
+        let method = rpc(route.rpc.rsplit('/').next().expect("a name"));
+        match call(&tenant, &samples::request(&method, &about), &method).await {
+            Ok(_) => assert_eq!(answer.status, 200, "{} {answer:?}", route.rpc),
+            Err(status) => {
+                let error = answer.json();
+                assert_eq!(error["code"], i32::from(status.code()), "{} {error}", route.rpc);
+                assert_eq!(error["message"], status.message(), "{}", route.rpc);
+                let reason = status.get_error_details().error_info().expect("a reason").reason.clone();
+                assert_eq!(detail(&error, "ErrorInfo")["reason"], reason, "{}", route.rpc);
+                let code = match status.code() {
+                    Code::NotFound => 404,
+                    Code::InvalidArgument | Code::FailedPrecondition => 400,
+                    other => panic!("{}: {other:?}", route.rpc),
+                };
+                assert_eq!(answer.status, code, "{}", route.rpc);
+                let id = detail(&error, "RequestInfo")["request_id"].as_str().expect("an id");
+                assert_eq!(answer.header("x-request-id"), id);
+            }
+        }
+    }
+    let unasked: Vec<_> = unary().iter().map(|route| route.rpc).filter(|rpc| !asked.contains(rpc)).collect();
+    assert!(unasked.is_empty(), "{unasked:?}");
+}
+
+/// Every route reaches what is there, and what is another tenant's is as if it was not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_keeps_tenants_apart() {
+    let crm = Crm::start().await;
+    let (ana, ben) = (crm.tenant(), crm.tenant());
+    let web = Web::new(&crm, ben.id);
+    let zoe = ana.customer("Unmistakable").await;
+    let foreign = About { customer: zoe.id, slug: zoe.slug, ..ana.everything().await };
+    let unknown = About::nothing();
+    for route in unary() {
+        let answers = (ask(&web, route, &foreign).await, ask(&web, route, &unknown).await);
+        let (Some(foreign_answer), Some(unknown_answer)) = answers else { continue };
+        if foreign_answer.status == 200 && unknown_answer.status == 200 && route.body != RequestBody::None {
+            // It made something of its own.
+            continue;
+        }
+        let (one, other) = (seen(&foreign_answer, &foreign), seen(&unknown_answer, &unknown));
+        assert_eq!(one, other, "{} {:?}", route.rpc, route.path);
+    }
+    reads_all(&crm, &ana, &foreign).await;
+}
+
+/// Reads all that there is by every route that reads one thing.
+async fn reads_all(crm: &Crm, tenant: &Tenant, about: &About) {
+    let web = Web::new(crm, tenant.id);
+    let (mut read, mut missed) = (0, Vec::new());
+    for route in unary().into_iter().filter(|route| route.verb == routes::Verb::Get) {
+        match ask(&web, route, about).await {
+            Some(answer) if answer.status == 200 => read += 1,
+            Some(answer) => missed.push(format!("{} {:?}: {answer:?}", route.rpc, route.path)),
+            None => {}
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    assert!(read > 20, "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_means_nothing_says_what_there_is() {
+    let crm = Crm::start().await;
+    let web = Web::new(&crm, crm.tenant().id);
+    for path in
+        ["/api/v1/nothing", "/api/v1/customers/", "/api/v2/customers", "/api/v1/customers/x:y/z", "/nothing"]
+    {
+        web.get(path).await.is(404, "METHOD_UNKNOWN");
+    }
+    let wrong = web.delete("/api/v1/customers").await;
+    wrong.is(405, "METHOD_UNKNOWN");
+    assert_eq!(wrong.header("allow"), "GET, POST, HEAD");
+    let options = web.send(Method::OPTIONS, "/api/v1/customers", None).await;
+    assert_eq!((options.status, options.header("allow")), (204, "GET, POST, HEAD"));
+    let head = web.send(Method::HEAD, "/api/v1/customers", None).await;
+    assert_eq!((head.status, head.text.as_str()), (200, ""));
+    let empty = web.get("/api/v1/customers").await;
+    assert_eq!(head.header("content-length"), empty.header("content-length"));
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/grpc-web",
+    ] {
+        let answer = web.with("content-type", kind).send_text(Method::POST, "/api/v1/customers", "{}").await;
+        let error = answer.is(415, "REQUEST_MALFORMED");
+        assert!(error.to_string().contains("content-type: application/json"), "{error}");
+    }
+    web.send_text(Method::POST, "/api/v1/customers", "{}").await.is(415, "REQUEST_MALFORMED");
+    let page = web.with("origin", "https://elsewhere.example");
+    page.send(Method::POST, "/api/v1/conversations/x/end", None).await.is(415, "REQUEST_MALFORMED");
+    web.get("/api/v1/customers/%ff").await.is(400, "REQUEST_MALFORMED");
+    web.with("content-type", "application/grpc")
+        .send_text(Method::POST, "/crm.v1.CustomerService/GetCustomer", "")
+        .await
+        .is(505, "REQUEST_MALFORMED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_known_learns_nothing_and_makes_the_server_read_nothing() {
+    let crm = crate::support::credentials::with_keys().await;
+    let tenant = crm.tenant();
+    let web = Web::new(&crm, tenant.id);
+    // The body is neither JSON nor of any field, and nobody looks at it.
+    let json = web.with("content-type", "application/json");
+    let refused = json.send_text(Method::POST, "/api/v1/customers", "nonsense").await;
+    refused.is(401, "CREDENTIAL_REQUIRED");
+    assert_eq!(refused.header("www-authenticate"), "Bearer realm=\"crm\"");
+    json.with("authorization", "Bearer crm_x")
+        .send_text(Method::POST, "/api/v1/customers", "nonsense")
+        .await
+        .is(401, "CREDENTIAL_INVALID");
+}
