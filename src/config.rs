@@ -1,6 +1,7 @@
 //! All settings, each with its flag, environment variable, default and one line of help.
 
 mod keys;
+mod mcp;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,9 +15,10 @@ use crate::rpc::size::MAX_RESOURCE_BYTES;
 use crate::settings::milliseconds;
 
 pub use crate::settings::{
-    CallLimits, ClientAuth, ConnectionLimits, LogConfig, LogFormat, TlsConfig, TracesConfig,
+    CallLimits, ClientAuth, ConnectionLimits, LogConfig, LogFormat, McpSettings, TlsConfig, TracesConfig,
 };
 pub use keys::{CreateKey, KeysCommand, KeysConfig, ListKeys, RevokeKey};
+pub use mcp::McpConfig;
 
 /// A multi-tenant, AI-first CRM backend over gRPC.
 ///
@@ -44,6 +46,9 @@ pub enum Command {
     Recount(RecountConfig),
     /// Create, list and revoke API keys.
     Keys(KeysConfig),
+    /// Serve the tools for AI agents (MCP) on standard input and output, from a server that runs elsewhere. Claude
+    /// Desktop, IDEs and other clients start this command themselves.
+    Mcp(McpConfig),
 }
 
 /// Settings of `serve`.
@@ -79,6 +84,10 @@ pub struct Config {
     /// What a caller may do.
     #[command(flatten)]
     pub limits: Limits,
+
+    /// How AI agents reach the tools.
+    #[command(flatten)]
+    pub mcp: McpSettings,
 
     /// Where the spans of calls are sent.
     #[command(flatten)]
@@ -265,6 +274,7 @@ impl Command {
             Self::Migrate(config) => &config.log,
             Self::Recount(config) => &config.log,
             Self::Keys(config) => config.command.log(),
+            Self::Mcp(config) => &config.log,
         }
     }
 }
@@ -310,7 +320,7 @@ mod tests {
         let cli = Cli::parse_from(["crm-backend"].iter().chain(arguments));
         match cli.into_command() {
             Command::Serve(config) => *config,
-            Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) => {
+            Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) | Command::Mcp(_) => {
                 unreachable!("no test asks for it")
             }
         }

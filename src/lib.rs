@@ -15,6 +15,7 @@ pub mod server;
 
 pub mod connection;
 mod health;
+pub mod mcp;
 mod reflection;
 pub mod startup;
 pub mod web;

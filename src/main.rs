@@ -34,6 +34,7 @@ fn main() -> ExitCode {
                 }
                 Command::Recount(config) => done(startup::recount(config).await),
                 Command::Keys(config) => done(startup::keys(config).await),
+                Command::Mcp(config) => done(startup::mcp(config).await),
             }
         })
     });

@@ -28,6 +28,7 @@ use crate::db::{self, ConnectError, Db, Target, pooler, walls};
 use crate::health::Health;
 use crate::live::bus::PostgresBus;
 use crate::live::lanes::Width;
+use crate::mcp::{Calls, Door, Entrance};
 use crate::metrics::{self, CacheName, Looking};
 use crate::reflection::Reflection;
 use crate::reindex;
@@ -194,6 +195,7 @@ pub async fn run(
     authenticator: Authenticator,
     limits: Limits,
     traces: Traces,
+    entrance: Entrance,
     listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
@@ -212,7 +214,9 @@ pub async fn run(
     let (connections, stop, tracker) = (TaskTracker::new(), calls.stop.clone(), calls.tracker.clone());
     let metrics = db.metrics();
     let web = WebLayer { max_request_bytes: limits.max_request_bytes };
-    let (listener, service) = (listener.into(), web.layer(calls.layer(routes)));
+    let service = calls.layer(routes);
+    let door = Door::new(calls.clone(), Calls::over(service.clone()), entrance, bytes);
+    let (listener, service) = (listener.into(), door.layer(web.layer(service)));
     let accept =
         connection::serve(listener, service, limits.connections, &connections, metrics, stop.clone());
     let health = Health::new(reporter, metrics.clone(), services::NAMES);

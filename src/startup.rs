@@ -1,6 +1,7 @@
 //! From settings to a running server, with the messages for the operator.
 
 mod keys;
+mod mcp;
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -20,11 +21,13 @@ use crate::connection::{Listener, Tls};
 use crate::customers;
 use crate::db::citus::Distributed;
 use crate::db::{Target, migrate, own};
+use crate::mcp::Entrance;
 use crate::metrics::{self, Metrics};
 use crate::server::{self, Database, ServeError};
 use crate::traces::{self, Exporting};
 
 pub use keys::{KeysError, keys};
+pub use mcp::{McpError, mcp};
 
 /// Connections that the service's own Postgres accepts beside those of the pool: for health, signals between
 /// replicas, API keys, migrations, and a person with psql.
@@ -60,6 +63,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     greet(&listener, tls.as_deref(), &database, embedded.as_ref(), &applied, &config.auth);
     scrapes.greet();
     greet_traces(exporting.as_ref());
+    let entrance = Entrance::new(&config.mcp, &config.auth, tls.is_some());
     let listener = Listener::new(listener, tls.clone());
     let asked = CancellationToken::new();
     let reloads = reload_at(hangups, tls, authenticator.clone());
@@ -69,6 +73,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             authenticator,
             config.limits,
             traces.unwrap_or_default(),
+            entrance,
             listener,
             asked.clone().cancelled_owned(),
         ) => served,

@@ -14,9 +14,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::settings::{LogConfig, LogFormat};
 
-/// The driver of Postgres. It logs statements with their values at `debug`, and notices that may quote values at
-/// `info`. No filter shows more of it than its warnings.
-const SILENCED: &str = "tokio_postgres";
+/// Libraries that log values of clients, with the most of them that any filter shows. The driver of Postgres logs
+/// statements with their values at `debug`, and notices that may quote values at `info`. That of MCP logs whole
+/// messages at `trace`, and headers in warnings.
+const SILENCED: [(&str, Level); 2] = [("tokio_postgres", Level::WARN), ("rmcp", Level::ERROR)];
 
 /// Starts the log, on standard error.
 ///
@@ -40,9 +41,11 @@ pub fn start(config: &LogConfig) -> Result<(), String> {
 
 /// Whether an event cannot contain a client's value.
 fn is_harmless(metadata: &Metadata<'_>) -> bool {
-    let rest = metadata.target().strip_prefix(SILENCED);
-    let silenced = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    !silenced || *metadata.level() <= Level::WARN
+    SILENCED.iter().all(|(library, most)| {
+        let rest = metadata.target().strip_prefix(library);
+        let silenced = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+        !silenced || metadata.level() <= most
+    })
 }
 
 /// Logs where a panic happened. The panic's message may contain a client's text, for example if a slice splits a

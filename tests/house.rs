@@ -11,7 +11,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemUse, UseTree};
 
 /// The modules of the crate from the ground up: each takes from those before it, and from no other.
-const FLOORS: [&str; 36] = [
+const FLOORS: [&str; 37] = [
     // What is set, and values.
     "numbers",
     "settings",
@@ -44,8 +44,10 @@ const FLOORS: [&str; 36] = [
     "context",
     "dashboard",
     "reindex",
-    // The process.
+    // Ways in beside gRPC.
+    "mcp",
     "web",
+    // The process.
     "health",
     "reflection",
     "config",

@@ -30,7 +30,9 @@ const NAME: &str = "localhost";
 fn limits() -> ConnectionLimits {
     match Cli::parse_from(["crm-backend"]).into_command() {
         Command::Serve(config) => config.limits.connections,
-        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) => unreachable!("serve is the default"),
+        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) | Command::Mcp(_) => {
+            unreachable!("serve is the default")
+        }
     }
 }
 

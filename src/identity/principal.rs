@@ -95,6 +95,11 @@ impl Principal {
         &self.name
     }
 
+    /// The principal's rights, for any tenant that it may act for.
+    pub fn scopes(&self) -> Scopes {
+        self.scopes
+    }
+
     /// Returns the tenant that the principal acts for: the one that a call selects. A principal of exactly one tenant may
     /// select none.
     ///

@@ -11,6 +11,7 @@ mod audit;
 mod body;
 mod compression;
 mod deadline;
+mod envelope;
 pub(super) mod freshness;
 mod going;
 mod metadata;
@@ -60,6 +61,7 @@ use metered::Metered;
 use room::Room;
 
 pub use admission::Admission;
+pub use envelope::Envelope;
 
 /// The prefix of the paths of health checks. Health needs no credential.
 const HEALTH: &str = "/grpc.health.";

@@ -2,6 +2,7 @@
 
 mod limits;
 mod log;
+mod mcp;
 mod tls;
 mod traces;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 pub use limits::{CallLimits, ConnectionLimits};
 pub use log::{LogConfig, LogFormat};
+pub use mcp::McpSettings;
 pub use tls::{ClientAuth, TlsConfig};
 pub use traces::TracesConfig;
 

@@ -16,6 +16,7 @@ mod health;
 mod keys;
 mod lifecycle;
 mod log;
+mod mcp;
 mod metrics;
 mod migrations;
 mod noise;

@@ -251,7 +251,7 @@ pub(crate) mod tests {
         let cli = Cli::parse_from(["crm-backend"].iter().chain(arguments));
         match cli.into_command() {
             Command::Serve(config) => Admission::new(config.limits.calls, Metrics::default()),
-            Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) => {
+            Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) | Command::Mcp(_) => {
                 unreachable!("no test asks for it")
             }
         }

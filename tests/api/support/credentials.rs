@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 use clap::Parser;
 use crm_backend::auth::api_keys::{self, NewKey};
 use crm_backend::auth::{AuthConfig, Authenticator, Bounds};
-use crm_backend::config::{Cli, Command};
+use crm_backend::config::{Cli, Command, McpSettings};
 use crm_backend::identity::{Scopes, TenantId, Tenants};
+use crm_backend::mcp::Entrance;
 use crm_backend::pb::AccessScope;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -37,7 +38,9 @@ pub(crate) fn config(arguments: &[&str]) -> AuthConfig {
             config.check().expect("safe settings");
             config.auth
         }
-        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) => panic!("serve is the default"),
+        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) | Command::Mcp(_) => {
+            panic!("serve is the default")
+        }
     }
 }
 
@@ -49,7 +52,8 @@ pub(crate) fn tokens_by(arguments: &[&str]) -> AuthConfig {
 /// Returns the settings of a service that requires these credentials.
 pub(crate) async fn asking(auth: &AuthConfig, bounds: Bounds) -> Settings {
     let authenticator = Authenticator::open(auth, bounds).await.expect("good settings");
-    Settings { authenticator, ..Settings::default() }
+    let entrance = Some(Entrance::new(&McpSettings::default(), auth, false));
+    Settings { authenticator, entrance, ..Settings::default() }
 }
 
 /// Starts a service that requires keys.

@@ -18,6 +18,7 @@ pub(crate) mod funnel;
 pub(crate) mod http2;
 pub(crate) mod issuer;
 mod leftovers;
+pub(crate) mod mcp;
 pub(crate) mod misfortune;
 pub(crate) mod postgres;
 pub(crate) mod questions;

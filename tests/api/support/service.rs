@@ -9,6 +9,7 @@ use crm_backend::auth::Authenticator;
 use crm_backend::config::{Cli, Command, Config, Limits};
 use crm_backend::connection::{Listener, Tls};
 use crm_backend::db::{Db, Target};
+use crm_backend::mcp::Entrance;
 use crm_backend::pb::audit_service_client::AuditServiceClient;
 use crm_backend::pb::campaign_service_client::CampaignServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
@@ -58,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<Tls>>,
     /// How callers prove who they are.
     pub(crate) authenticator: Authenticator,
+    /// How agents reach the tools; by default as where no proof is required.
+    pub(crate) entrance: Option<Entrance>,
 }
 
 impl Default for Settings {
@@ -75,6 +78,7 @@ impl Default for Settings {
             limits: |_| (),
             tls: None,
             authenticator: Authenticator::insecure(),
+            entrance: None,
         }
     }
 }
@@ -187,8 +191,10 @@ impl Replica {
             limits,
             tls,
             authenticator,
+            entrance,
         } = settings;
         let mut config = defaults();
+        let entrance = entrance.unwrap_or_else(|| Entrance::new(&config.mcp, &config.auth, tls.is_some()));
         config.database.database_connections = connections;
         config.database.database_wait = wait;
         config.database.transaction_limit = transaction;
@@ -217,6 +223,7 @@ impl Replica {
             authenticator,
             config.limits,
             Traces::default(),
+            entrance,
             Listener::new(listener, tls.clone()),
             stop.clone().cancelled_owned(),
         ));
@@ -246,7 +253,9 @@ impl Replica {
 pub(crate) fn defaults() -> Config {
     match Cli::parse_from(["crm-backend"]).into_command() {
         Command::Serve(config) => *config,
-        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) => panic!("serve is the default"),
+        Command::Migrate(_) | Command::Recount(_) | Command::Keys(_) | Command::Mcp(_) => {
+            panic!("serve is the default")
+        }
     }
 }
 
