@@ -23,7 +23,7 @@ const REFUSED: [&str; 4] = ["set_config", "nextval", "currval", "current_tenant"
 pub(crate) fn violations(statement: &str, tables: &BTreeSet<String>) -> Vec<String> {
     // The parser does not know all forms of row locks, nor that OFFSET may come after them.
     static LOCKS: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"FOR (NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)\b( OF \w+)?( SKIP LOCKED)?")
+        Regex::new(r"FOR (NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)\b( OF \w+)?( SKIP LOCKED| NOWAIT)?")
             .expect("an expression")
     });
     let parsed = match Parser::parse_sql(&PostgreSqlDialect {}, &LOCKS.replace_all(statement, "")) {
