@@ -56,7 +56,7 @@ async fn an_agent_has_a_whole_turn_with_a_customer() {
     assert_eq!(tenant.get(&id).await.expect("the customer").email, "zoe@example.com");
     let asked = json!({"customer": "cafe-zoe", "question": "Do you have WiFi?", "answer": "Yes.",
                        "conversation_id": conversation});
-    assert!(agent.told("record_faq", asked).await.starts_with("Recorded: it was asked 1 times."));
+    assert!(agent.told("record_faq", asked).await.starts_with("Recorded: it was asked 1 time."));
 
     let read = agent.told("read_conversation", json!({"conversation_id": conversation})).await;
     let places = ["open, web", "**#1 user**", "When do you open?", "**#2 assistant (Ada)**"]
@@ -145,12 +145,12 @@ async fn what_else_is_repeated_changes_nothing() {
     assert_ne!(id_after("Conversation", &other), conversation);
 
     let faq = || json!({"customer": "cafe-zoe", "question": "Open?", "conversation_id": conversation});
-    assert!(agent.told("record_faq", faq()).await.starts_with("Recorded: it was asked 1 times."));
+    assert!(agent.told("record_faq", faq()).await.starts_with("Recorded: it was asked 1 time."));
     agent.told("record_faq", faq()).await;
     let known = tenant.all_faqs(pb::ListCustomerFaqsRequest::default()).await;
     assert_eq!(known.iter().map(|faq| faq.observation_count).collect::<Vec<_>>(), [1]);
     let used = agent.told("record_faq", json!({"customer": "cafe-zoe", "used_faq_id": known[0].id})).await;
-    assert!(used.starts_with("Recorded: the FAQ was used 1 times."), "{used}");
+    assert!(used.starts_with("Recorded: the FAQ was used 1 time."), "{used}");
 
     let end = || json!({"conversation_id": conversation, "outcome": "resolved", "summary": "Done."});
     agent.told("end_conversation", end()).await;

@@ -46,7 +46,7 @@ impl Session {
         self.send(&json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}));
         let mut line = String::new();
         self.output.read_line(&mut line).expect("the program writes");
-        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no message: {line:?}"));
+        let answer: Value = serde_json::from_str(&line).expect("a message, and nothing else");
         assert_eq!(answer["id"], 7, "{answer}");
         answer
     }

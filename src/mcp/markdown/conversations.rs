@@ -1,6 +1,6 @@
 //! Conversations and messages.
 
-use super::{Answer, joined, minute, one_line, word};
+use super::{Answer, joined, minute, number_of, one_line, word};
 use crate::conversations::messages::quote::quote;
 use crate::pb;
 
@@ -39,7 +39,7 @@ fn head(conversation: &pb::Conversation) -> String {
     let outcome = word::<pb::ConversationOutcome>(conversation.outcome);
     let outcome = if outcome.is_empty() { String::new() } else { format!("outcome {outcome}") };
     let began = format!("began {}", minute(conversation.start_time.as_ref()));
-    let count = format!("{} messages", conversation.message_count);
+    let count = number_of(conversation.message_count, "message");
     let state = joined([status.as_str(), &outcome, &channel, &began, &count], ", ");
     let mut head =
         format!("Conversation {} of customer {}: {state}\n", conversation.id, conversation.customer_id);
@@ -79,10 +79,8 @@ pub(in crate::mcp) fn started(conversation: &pb::Conversation, reused: bool) -> 
     if !reused {
         return format!("Conversation {id} has started. Add each message that is said with add_message.");
     }
-    let count = conversation.message_count;
-    format!(
-        "Conversation {id} was open already, with {count} messages; go on with it. read_conversation shows them."
-    )
+    let count = number_of(conversation.message_count, "message");
+    format!("Conversation {id} was open already, with {count}; go on with it. read_conversation shows them.")
 }
 
 /// Says what became of a conversation that was ended.
@@ -91,8 +89,9 @@ pub(in crate::mcp) fn ended(response: &pb::EndConversationResponse) -> String {
     let outcome = word::<pb::ConversationOutcome>(conversation.outcome);
     let outcome =
         if outcome.is_empty() { "without an outcome".to_owned() } else { format!("outcome {outcome}") };
+    let count = number_of(conversation.message_count, "message");
     let already = if response.deduplicated { " already" } else { "" };
-    format!("The conversation has ended{already}, {outcome}, after {} messages.", conversation.message_count)
+    format!("The conversation has ended{already}, {outcome}, after {count}.")
 }
 
 fn short(text: &str) -> String {

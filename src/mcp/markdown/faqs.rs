@@ -1,6 +1,6 @@
 //! FAQs.
 
-use super::{Answer, joined, one_line, word};
+use super::{Answer, joined, number_of, one_line, word};
 use crate::conversations::messages::quote::quote;
 use crate::pb;
 
@@ -46,9 +46,9 @@ pub(in crate::mcp) fn recorded(response: &pb::RecordFaqObservationResponse) -> S
     let what = match (response.deduplicated, observation.kind()) {
         (true, _) => "It was recorded before.".to_owned(),
         (false, pb::FaqObservationKind::Used) => {
-            format!("Recorded: the FAQ was used {} times.", faq.usage_count)
+            format!("Recorded: the FAQ was used {}.", number_of(faq.usage_count, "time"))
         }
-        (false, _) => format!("Recorded: it was asked {} times.", faq.observation_count),
+        (false, _) => format!("Recorded: it was asked {}.", number_of(faq.observation_count, "time")),
     };
     let conflict = match observation.agreement() {
         pb::FaqAgreement::Conflicts => {

@@ -168,6 +168,11 @@ pub(super) fn minute(time: Option<&Timestamp>) -> String {
     times::optional(time).map(|time| time.format("%Y-%m-%d %H:%MZ").to_string()).unwrap_or_default()
 }
 
+/// Returns a number of things, such as `1 message` and `2 messages`.
+pub(super) fn number_of(count: i32, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Joins what is not empty.
 pub(super) fn joined<'p>(parts: impl IntoIterator<Item = &'p str>, separator: &str) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(separator)
@@ -225,6 +230,7 @@ mod tests {
         assert_eq!(word::<crate::pb::CustomerStatus>(99), "");
         assert_eq!(minute(Some(&Timestamp { seconds: 1_764_485_579, nanos: 5 })), "2025-11-30 06:52Z");
         assert_eq!(minute(None), "");
+        assert_eq!((number_of(1, "time"), number_of(0, "time")), ("1 time".to_owned(), "0 times".to_owned()));
         assert_eq!(one_line(" a\n b\t c\u{1c}\u{2028}d "), "a b c d");
     }
 }

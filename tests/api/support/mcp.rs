@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::{Crm, Tenant, soon};
+use super::{Crm, Tenant, begin, soon};
 
 /// The revision of the protocol that clients of the handshake speak.
 pub(crate) const WITH_HANDSHAKE: &str = "2025-11-25";
@@ -105,12 +105,11 @@ impl Agent {
         }
         let tcp = TcpStream::connect(self.address).await.expect("the service listens");
         let (mut sender, connection) = handshake(TokioIo::new(tcp)).await.expect("HTTP/1.1");
-        let driver = tokio::spawn(connection);
+        let _driver = begin(connection);
         let request: Request<Full<Bytes>> = request.body(Full::from(body)).expect("a request");
         let response = soon(sender.send_request(request)).await.expect("an answer");
         let (head, body) = response.into_parts();
         let body = soon(body.collect()).await.expect("a body").to_bytes();
-        driver.abort();
         let text = String::from_utf8(body.to_vec()).expect("letters");
         Answered { status: head.status, headers: head.headers, text }
     }
@@ -136,9 +135,8 @@ impl Agent {
     }
 
     /// Calls a tool that must succeed.
-    #[track_caller]
-    pub(crate) fn told(&self, tool: &'static str, arguments: Value) -> impl Future<Output = String> {
-        async move { self.call(tool, arguments).await.unwrap_or_else(|error| panic!("{tool}: {error}")) }
+    pub(crate) async fn told(&self, tool: &'static str, arguments: Value) -> String {
+        self.call(tool, arguments).await.unwrap_or_else(|error| panic!("{tool}: {error}"))
     }
 
     /// Calls a tool that must fail.
