@@ -25,7 +25,7 @@ pub(crate) enum Whom {
     /// Customers by their ids.
     Ids(Vec<Uuid>),
     /// All customers that match a filter; `None` if the filter can match no customer.
-    Found(Option<customers::store::Filter>),
+    Found(Option<Box<customers::store::Filter>>),
 }
 
 /// Assigns customers to a campaign.

@@ -62,7 +62,7 @@ pub(crate) fn whom(
         }
         Some(Customers::Filter(filter)) => {
             check_filter(filter)?;
-            Ok((Whom::Found(customers::wire::filter(tenant, filter)), Vec::new()))
+            Ok((Whom::Found(customers::wire::filter(tenant, filter).map(Box::new)), Vec::new()))
         }
         // The rules of the contract have refused such a request before.
         None => Err(Error::invalid("customers", "oneof.required", "must be set, by one of ids, filter")),
