@@ -36,7 +36,7 @@ pub(crate) async fn assign(tx: &TenantTx, campaign_id: Uuid, whom: &Whom) -> Res
     let ids = match whom {
         Whom::Ids(ids) => ids,
         Whom::Found(filter) => {
-            found = list_found(tx, filter.as_ref()).await?;
+            found = list_found(tx, filter.as_deref()).await?;
             &found
         }
     };
