@@ -41,7 +41,7 @@ where
     };
     let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
     let response = match streaming {
-        Streaming::Unary | Streaming::Client => answer::unary(response, &wanted).await,
+        Streaming::Unary | Streaming::Client => answer::unary(response, wanted).await,
         Streaming::Server | Streaming::Bidi => told::stream(response, &wanted),
     };
     if is_head { without_body(response) } else { response }

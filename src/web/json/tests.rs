@@ -17,7 +17,11 @@ fn message(name: &str) -> MessageDescriptor {
 fn wrong(json: &str) -> Vec<String> {
     let mut report = Report::default();
     read(&message("Customer"), "customer", json.as_bytes(), &mut report).expect("JSON");
-    report.violations.into_iter().map(|violation| format!("{} {}", violation.field, violation.description)).collect()
+    report
+        .violations
+        .into_iter()
+        .map(|violation| format!("{} {}", violation.field, violation.description))
+        .collect()
 }
 
 fn written(json: &str, style: Style) -> String {
@@ -25,7 +29,10 @@ fn written(json: &str, style: Style) -> String {
     let read = read(&message("Customer"), "", json.as_bytes(), &mut report).expect("JSON");
     report.verdict().expect("nothing wrong");
     let mut out = Vec::new();
-    style.write(&mut out, &DynamicMessage::decode(message("Customer"), read.bytes.as_slice()).expect("a message"));
+    style.write(
+        &mut out,
+        &DynamicMessage::decode(message("Customer"), read.bytes.as_slice()).expect("a message"),
+    );
     String::from_utf8(out).expect("a text")
 }
 
@@ -36,7 +43,10 @@ fn what_is_written_is_what_was_read() {
     let sorted = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON");
     assert_eq!(sorted(&written(&json, Style::ERROR)), sorted(&json));
     let all = sorted(&written("{}", Style::REST));
-    assert_eq!((&all["phone"], &all["tags"], all.get("create_time")), (&"".into(), &serde_json::json!([]), None));
+    assert_eq!(
+        (&all["phone"], &all["tags"], all.get("create_time")),
+        (&"".into(), &serde_json::json!([]), None)
+    );
     let camel = written(&json, Style { snake: false, defaults: false });
     assert!(camel.contains("\"businessName\":") && camel.contains("\"brandVoice\":"), "{camel}");
     assert_eq!(sorted(&written(&camel, Style::ERROR)), sorted(&json));
@@ -45,7 +55,8 @@ fn what_is_written_is_what_was_read() {
 #[test]
 fn the_fields_that_were_sent_are_known() {
     let sent = |json: &str| {
-        let mut sent = read(&message("Customer"), "", json.as_bytes(), &mut Report::default()).expect("JSON").sent;
+        let mut sent =
+            read(&message("Customer"), "", json.as_bytes(), &mut Report::default()).expect("JSON").sent;
         sent.sort();
         sent.join(" ")
     };
@@ -53,7 +64,10 @@ fn the_fields_that_were_sent_are_known() {
     assert_eq!(sent(r#"{"brand_voice": {"tone": "", "dos": []}}"#), "brand_voice.dos brand_voice.tone");
     // Nothing was sent for it, so nothing of it changes.
     assert_eq!(sent(r#"{"brand_voice": {"tone": null}}"#), "");
-    assert_eq!(sent(r#"{"brand_voice": {}, "custom_attributes": {"a": 1}}"#), "brand_voice custom_attributes");
+    assert_eq!(
+        sent(r#"{"brand_voice": {}, "custom_attributes": {"a": 1}}"#),
+        "brand_voice custom_attributes"
+    );
 }
 
 #[test]
@@ -64,7 +78,9 @@ fn what_is_wrong_has_its_path() {
     let list = wrong(r#"{"zzzzzz": 1, "yyyyyy": 1}"#);
     assert!(list[0].contains("; there are id, ") && !list[1].contains("there are"), "{list:?}");
     let long = format!("{{\"{}\": 1}}", "x\u{7}".repeat(1000));
-    assert!(wrong(&long.replace('\u{7}', "\\u0007"))[0].starts_with(&format!("customer.{} ", "x".repeat(64))));
+    assert!(
+        wrong(&long.replace('\u{7}', "\\u0007"))[0].starts_with(&format!("customer.{} ", "x".repeat(64)))
+    );
 }
 
 #[test]
@@ -72,7 +88,8 @@ fn texts_of_a_url_become_fields() {
     let mut report = Report::default();
     let mut bytes = Vec::new();
     let request = message("ListConversationsRequest");
-    for (path, text) in [("customer_id", "a"), ("pageSize", "7"), ("statuses", "open"), ("statuses", "ENDED")] {
+    for (path, text) in [("customer_id", "a"), ("pageSize", "7"), ("statuses", "open"), ("statuses", "ENDED")]
+    {
         texts::put(&mut bytes, &request, path, text, &mut report);
     }
     report.verdict().expect("nothing wrong");
@@ -80,7 +97,9 @@ fn texts_of_a_url_become_fields() {
     assert_eq!((read.customer_id.as_str(), read.page_size, read.statuses.len()), ("a", 7, 2));
     let mut bytes = Vec::new();
     let update = message("UpdateCustomerRequest");
-    for (path, text) in [("customer.city", "Graz"), ("customer.id", "x"), ("customer.brand_voice.tone", "dry")] {
+    for (path, text) in
+        [("customer.city", "Graz"), ("customer.id", "x"), ("customer.brand_voice.tone", "dry")]
+    {
         texts::put(&mut bytes, &update, path, text, &mut Report::default());
     }
     let customer = crate::pb::UpdateCustomerRequest::decode(bytes.as_slice()).expect("a request").customer;

@@ -24,6 +24,7 @@ pub(crate) mod questions;
 pub(crate) mod raw;
 pub(crate) mod recount;
 pub(crate) mod relay;
+pub(crate) mod rest;
 pub(crate) mod samples;
 pub(crate) mod service;
 pub(crate) mod shards;
