@@ -145,6 +145,10 @@ async fn every_route_keeps_tenants_apart() {
     let foreign = About { customer: zoe.id, slug: zoe.slug, ..ana.everything().await };
     let unknown = About::nothing();
     for route in unary() {
+        let method = rpc(route.rpc.rsplit('/').next().expect("a name"));
+        if samples::request(&method, &foreign) == samples::request(&method, &unknown) {
+            continue;
+        }
         let answers = (ask(&web, route, &foreign).await, ask(&web, route, &unknown).await);
         let (Some(foreign_answer), Some(unknown_answer)) = answers else { continue };
         if foreign_answer.status == 200 && unknown_answer.status == 200 && route.body != RequestBody::None {

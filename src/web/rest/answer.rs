@@ -1,20 +1,15 @@
 //! The answer of a call with one message, as JSON.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
 use prost_reflect::{DynamicMessage, Value};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 
 use super::asked::Wanted;
 use crate::error::Error;
-use crate::web::frames::Frames;
+use crate::web::answers::{message, taken};
 use crate::web::json::write::Style;
 use crate::web::refusal::{JSON, Refusal};
 
@@ -50,28 +45,6 @@ fn keep(headers: &mut HeaderMap) {
     headers.insert(VARY, DEPENDS);
 }
 
-/// Returns the bytes of the message of a response, and the body that had them.
-async fn message(response: Response<Body>) -> Result<(Bytes, Body), Status> {
-    ended(response.headers())?;
-    let (mut body, mut frames) = (response.into_body(), Frames::default());
-    while let Some(frame) = body.frame().await {
-        match frame?.into_data() {
-            Ok(data) => frames.push(&data),
-            Err(frame) => ended(frame.trailers_ref().unwrap_or(&HeaderMap::new()))?,
-        }
-    }
-    let bytes = frames.next().ok_or_else(|| Error::internal("a call had no answer"))?;
-    Ok((bytes.freeze(), body))
-}
-
-/// Returns the error that headers or trailers tell, if they tell one.
-pub(super) fn ended(headers: &HeaderMap) -> Result<(), Status> {
-    match Status::from_header_map(headers) {
-        Some(status) if status.code() != Code::Ok => Err(status),
-        _ => Ok(()),
-    }
-}
-
 /// An answer in words of HTTP.
 struct Written {
     /// `None` if the client has it.
@@ -103,7 +76,7 @@ fn write(bytes: Bytes, wanted: &Wanted) -> Result<Written, Status> {
 fn answered(Written { json, etag }: Written, call: Body) -> Response<Body> {
     let mut response = match json {
         Some(json) => {
-            let mut response = Response::new(Body::new(Taken { json: Some(json.into()), _call: call }));
+            let mut response = Response::new(taken(json.into(), call));
             response.headers_mut().insert(CONTENT_TYPE, JSON);
             response
         }
@@ -144,30 +117,4 @@ fn is_unmodified(message: &DynamicMessage) -> bool {
 fn is_among(etag: &HeaderValue, has: Option<&HeaderValue>) -> bool {
     let (Ok(etag), Some(Ok(has))) = (etag.to_str(), has.map(HeaderValue::to_str)) else { return false };
     has.split(',').map(str::trim).any(|has| has == "*" || has.strip_prefix("W/").unwrap_or(has) == etag)
-}
-
-/// The body of an answer. The call has its place until the client has taken it, as in gRPC.
-struct Taken {
-    json: Option<Bytes>,
-    _call: Body,
-}
-
-impl http_body::Body for Taken {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(self.json.take().map(|json| Ok(Frame::data(json))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.json.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.json.as_ref().map_or(0, |json| json.len() as u64))
-    }
 }

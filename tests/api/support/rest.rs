@@ -29,7 +29,11 @@ pub(crate) async fn refusal(
     let path = super::raw::path(rpc);
     for route in unary().into_iter().filter(|route| route.rpc == path.as_str()) {
         if let Some(answer) = ask(web, route, request).await {
-            return Some((answer.status != 200).then(|| status(&answer)));
+            return Some(if answer.status == 200 {
+                of_result(&answer.json())
+            } else {
+                Some(status(&answer.json()))
+            });
         }
     }
     None
@@ -41,14 +45,25 @@ pub(crate) async fn ask(web: &Web, route: &Route, request: &DynamicMessage) -> O
     Some(web.send(method, &path, body).await)
 }
 
-/// Returns the error of an answer, as gRPC has it.
-fn status(answer: &Answer) -> Status {
-    let error = answer.json();
+/// Returns the error of the first of several results, or that an id was refused because it is none.
+fn of_result(answer: &Value) -> Option<Status> {
+    if answer["refused"][0]["reason"] == "ASSIGNMENT_REFUSAL_ID_INVALID" {
+        let mut details = ErrorDetails::new();
+        let fields = ["ids.customer_ids[0]", "customer_ids[0]"];
+        details.set_bad_request(fields.map(|field| FieldViolation::new(field, "must be a UUID")));
+        return Some(Status::with_error_details(Code::InvalidArgument, "no UUID", details));
+    }
+    let error = &answer["results"][0]["error"];
+    error.is_object().then(|| status(error))
+}
+
+/// Returns an error as gRPC has it.
+fn status(error: &Value) -> Status {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let mut details = ErrorDetails::new();
-    let info = detail(&error, "ErrorInfo");
+    let info = detail(error, "ErrorInfo");
     details.set_error_info(text(&info["reason"]), text(&info["domain"]), []);
-    let violations = detail(&error, "BadRequest")["field_violations"].as_array().cloned().unwrap_or_default();
+    let violations = detail(error, "BadRequest")["field_violations"].as_array().cloned().unwrap_or_default();
     let violation = |violation: &Value| {
         let field = violation["field"].as_str().unwrap_or_default();
         FieldViolation::new(field, text(&violation["description"]))
