@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::Full;
 use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt};
 
 use super::refusal::Refusal;
-use super::{connect, rest};
+use super::{connect, pages, rest};
 
 /// What the paths of RPCs begin with: those of the contract, and those of health and reflection.
 const RPCS: [&str; 2] = ["/crm.v1.", "/grpc."];
@@ -86,7 +87,12 @@ where
     if path.starts_with(REST) {
         return rest::answer(inner, request, max_request_bytes).await;
     }
-    nothing(request.method())
+    match pages::find(path) {
+        Some(page) => {
+            page.answer(request.method(), request.headers()).map(|page| Body::new(Full::from(page)))
+        }
+        None => nothing(request.method()),
+    }
 }
 
 /// Whether the client speaks gRPC itself, and not its form for browsers.

@@ -11,6 +11,7 @@
 //!   caller is known.
 //! - `answers`, `told`: the answer of a call, and a stream of answers.
 //! - `refusal`, `frames`: errors as HTTP has them; the frames of gRPC.
+//! - [`pages`]: what people and programs read without a credential: the OpenAPI document, its viewer, the first page.
 
 mod answers;
 mod connect;
@@ -19,6 +20,7 @@ mod frames;
 mod json;
 mod lazy;
 mod metadata;
+pub mod pages;
 mod refusal;
 mod rest;
 pub mod routes;

@@ -69,6 +69,7 @@ mod mtls;
 mod odd_input;
 mod odd_texts;
 mod odd_times;
+mod openapi;
 mod page_tokens;
 mod pages;
 mod plans;

@@ -9,7 +9,7 @@ use prost_types::FileDescriptorSet;
 use protox::Compiler;
 use tonic_prost_build::Builder;
 
-use crate::{ids, methods, requests, routes, shapes, validation, words};
+use crate::{ids, methods, openapi, requests, routes, shapes, validation, words};
 
 /// The package for which code is generated; imported packages are only read.
 const PACKAGE: &str = "crm.v1";
@@ -137,6 +137,15 @@ impl Contract {
     /// If an RPC has no binding to HTTP, a binding is not supported or does not fit its request, or two collide.
     pub fn write_routes(&self) -> Result<()> {
         self.write("routes.rs", routes::generate(&self.pool, PACKAGE)?)
+    }
+
+    /// Returns the OpenAPI document of the contract. `version` is that of the product.
+    ///
+    /// # Errors
+    ///
+    /// If a binding or a rule is not supported.
+    pub fn openapi(&self, version: &str) -> Result<String> {
+        Ok(openapi::generate(&self.pool, PACKAGE, version)?)
     }
 
     /// Runs prost and tonic.

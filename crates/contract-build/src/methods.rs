@@ -114,7 +114,7 @@ fn arm(pool: &DescriptorPool, method: &MethodDescriptor, place: usize) -> Result
 }
 
 /// Returns the enum variant that the option of a method names.
-fn word(pool: &DescriptorPool, method: &MethodDescriptor, field: &str) -> Result<String, String> {
+pub(crate) fn word(pool: &DescriptorPool, method: &MethodDescriptor, field: &str) -> Result<String, String> {
     let prefix = format!("ACCESS_{}_", field.to_uppercase());
     variant(&access(pool, method)?, field, &prefix)
         .ok_or_else(|| format!("say what a call needs: option ({ACCESS}) = {{{field}: …}}"))

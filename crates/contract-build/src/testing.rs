@@ -28,7 +28,7 @@ pub(crate) fn compile(imports: &[&str], declarations: &str) -> Vec<u8> {
     }
     files.add(GoogleFileResolver::new());
     let mut compiler = Compiler::with_file_resolver(files);
-    compiler.include_imports(true);
+    compiler.include_imports(true).include_source_info(true);
     compiler.open_file(FILE).expect("the test's proto compiles");
     compiler.encode_file_descriptor_set()
 }
@@ -79,6 +79,25 @@ pub(crate) fn http(methods: &str) -> DescriptorPool {
          service Things {{ {methods} }}"
     );
     pool(&compile(&["google/api/annotations.proto"], &declarations))
+}
+
+/// Returns the contract of a service with these methods, which have bindings and comments, and of these declarations.
+pub(crate) fn documented(methods: &str, declarations: &str) -> DescriptorPool {
+    let imports = [
+        "buf/validate/validate.proto",
+        "crm/v1/access.proto",
+        "google/api/annotations.proto",
+        "google/api/field_behavior.proto",
+        "google/protobuf/struct.proto",
+        "google/protobuf/timestamp.proto",
+        "google/rpc/error_details.proto",
+        "google/rpc/status.proto",
+    ];
+    let own = "// Kind is a kind.\nenum Kind { KIND_UNSPECIFIED = 0; KIND_A = 1; }\n\
+               message Thing { string id = 1 [(google.api.field_behavior) = OUTPUT_ONLY]; \
+               string name = 2 [(google.api.field_behavior) = REQUIRED]; } message Done {}\n";
+    let service = format!("\n// Things are there.\nservice Things {{\n  {methods}\n}}");
+    pool(&compile(&imports, &format!("{own}{declarations}{service}")))
 }
 
 /// Returns the pool of these descriptors.

@@ -24,6 +24,8 @@ mod text;
 mod values;
 
 pub(crate) use fields::variant;
+pub(crate) use text::{as_re2, pattern_example};
+pub(crate) use values::kind_name;
 
 /// Returns the Rust code of `validation.rs` in the build's output directory.
 ///

@@ -71,7 +71,7 @@ fn a_suffix_belongs_to_the_path() {
     is(Verb::Get, "/api/v1/customers/a:b", "GetCustomer", &[("id", "a:b")]);
     is(Verb::Get, "/api/v1/customers/7%3Aundelete", "GetCustomer", &[("id", "7:undelete")]);
     assert_eq!(find(Verb::Get, "/api/v1/customers/7:undelete"), Match::WrongVerb(vec![Verb::Post]));
-    assert_eq!(find(Verb::Post, "/api/v1/customers/:undelete"), Match::NoPath);
+    is(Verb::Get, "/api/v1/customers/:undelete", "GetCustomer", &[("id", ":undelete")]);
 }
 
 #[test]

@@ -107,6 +107,14 @@ impl Checks {
     }
 }
 
+/// Returns a text that a pattern allows; `None` if it has no example.
+pub(crate) fn pattern_example(pattern: &str) -> Option<&'static str> {
+    let (_, allowed) = PATTERNS.iter().find(|(known, _)| *known == pattern)?;
+    let (before, example) = allowed.split_once("such as ")?;
+    let example = example.split(" or ").next()?;
+    (!before.contains("control characters")).then_some(example)
+}
+
 /// Translates a pattern of RE2, the language of the rules, into one of the regex crate. In RE2, `\d`, `\w` and `\s` are
 /// ASCII only; in the regex crate they are Unicode.
 pub(crate) fn as_re2(pattern: &str) -> Result<String, String> {

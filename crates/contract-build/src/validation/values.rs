@@ -260,7 +260,7 @@ fn any_of(mut numbers: Vec<i32>) -> String {
 }
 
 /// Returns the name of the rules for a number.
-fn kind_name(kind: &Kind) -> &'static str {
+pub(crate) fn kind_name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Double => "double",
         Kind::Float => "float",
