@@ -11,7 +11,7 @@ use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt};
 
 use super::refusal::Refusal;
-use super::{pages, rest};
+use super::{connect, pages, rest};
 
 /// What the paths of RPCs begin with: those of the contract, and those of health and reflection.
 const RPCS: [&str; 2] = ["/crm.v1.", "/grpc."];
@@ -77,6 +77,9 @@ where
         return no_grpc_over_http_1();
     }
     if RPCS.iter().any(|rpcs| path.starts_with(rpcs)) {
+        if let Some(kind) = connect::Kind::of(&request) {
+            return connect::answer(inner, kind, request, max_request_bytes).await;
+        }
         // The layer of calls says what it takes.
         let Ok(response) = inner.oneshot(request).await;
         return response;

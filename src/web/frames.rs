@@ -6,10 +6,15 @@ const HEADER: usize = 5;
 
 /// Returns the frame of a message, which is not compressed.
 pub(super) fn frame(message: &[u8]) -> Bytes {
+    flagged(0, message)
+}
+
+/// Returns a frame with this flag. gRPC-Web and Connect end their streams with one.
+pub(super) fn flagged(flag: u8, message: &[u8]) -> Bytes {
     // A request is bounded far below four gibibytes.
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let mut frame = Vec::with_capacity(HEADER + message.len());
-    frame.push(0);
+    frame.push(flag);
     frame.extend_from_slice(&length.to_be_bytes());
     frame.extend_from_slice(message);
     frame.into()
@@ -25,10 +30,15 @@ impl Frames {
         self.0.extend_from_slice(part);
     }
 
+    /// Returns how long the next message says that it is.
+    pub(super) fn announced(&self) -> Option<usize> {
+        let length = self.0.get(1..HEADER)?.try_into().ok()?;
+        Some(u32::from_be_bytes(length) as usize)
+    }
+
     /// Returns the next message, if it is whole. It is not compressed: the way in does not ask for that.
     pub(super) fn next(&mut self) -> Option<BytesMut> {
-        let header = self.0.get(..HEADER)?;
-        let length = u32::from_be_bytes(header.get(1..)?.try_into().ok()?) as usize;
+        let length = self.announced()?;
         if self.0.len() < HEADER + length {
             return None;
         }

@@ -5,17 +5,25 @@
 //!
 //! - `door`: whether a request is gRPC, REST or something else.
 //! - [`routes`]: which RPC a verb and a path mean.
-//! - `rest`: REST, with its streams.
+//! - `rest`: REST, with its streams. `connect`: Connect and gRPC-Web.
 //! - `json`: JSON of the contract, in and out.
+//! - `metadata`, `lazy`: the head and the body of a call, made of those of HTTP. Nothing of the body is read before the
+//!   caller is known.
+//! - `answers`, `told`: the answer of a call, and a stream of answers.
 //! - `refusal`, `frames`: errors as HTTP has them; the frames of gRPC.
 //! - [`pages`]: what people and programs read without a credential: the OpenAPI document, its viewer, the first page.
 
+mod answers;
+mod connect;
 mod door;
 mod frames;
 mod json;
+mod lazy;
+mod metadata;
 pub mod pages;
 mod refusal;
 mod rest;
 pub mod routes;
+mod told;
 
 pub use door::{Web, WebLayer};

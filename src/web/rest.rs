@@ -2,15 +2,13 @@
 //!
 //! - `asked`: the route, and what the headers ask for.
 //! - `plan`: how the parts of a request become the message of the RPC, when it is asked for.
-//! - `lazy`: the body that the layer of calls gets: nothing of it is read before the caller is known.
-//! - `answer`, `told`: an answer, and a stream of answers.
+//! - `answer`, `streams`: an answer, and a stream of answers.
 
 mod answer;
 mod asked;
 mod headers;
-mod lazy;
 mod plan;
-mod told;
+mod streams;
 
 use std::convert::Infallible;
 
@@ -18,9 +16,9 @@ use http::{Method, Request, Response};
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
+use super::lazy::{Lines, Whole};
 use super::routes::Streaming;
 use asked::Asked;
-use lazy::{Lines, Whole};
 
 /// Answers a request of REST through the service of gRPC.
 pub(super) async fn answer<S>(inner: S, request: Request<Body>, max_request_bytes: usize) -> Response<Body>
@@ -41,8 +39,8 @@ where
     };
     let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
     let response = match streaming {
-        Streaming::Unary | Streaming::Client => answer::unary(response, &wanted).await,
-        Streaming::Server | Streaming::Bidi => told::stream(response, &wanted),
+        Streaming::Unary | Streaming::Client => answer::unary(response, wanted).await,
+        Streaming::Server | Streaming::Bidi => streams::stream(response, wanted),
     };
     if is_head { without_body(response) } else { response }
 }

@@ -10,7 +10,9 @@ use tonic::{Code, Status};
 
 use crate::support::fields::{dotted, fields, is_about, plant};
 use crate::support::raw::{CONTRACT, call, rpcs, stream_error};
+use crate::support::rest;
 use crate::support::samples::{self, About, whole_list};
+use crate::support::web::Web;
 use crate::support::{Crm, Refusal};
 
 /// Returns the limit in a rule of a string field.
@@ -98,12 +100,27 @@ fn bad(field: &FieldDescriptor) -> Vec<Value> {
     }
 }
 
-async fn outcome(
-    tenant: &crate::support::Tenant,
-    request: &DynamicMessage,
-    rpc: &prost_reflect::MethodDescriptor,
-) -> Option<Status> {
-    call(tenant, request, rpc).await.map_or_else(Some, |answer| stream_error(&answer))
+/// A way to call.
+enum Way {
+    Grpc,
+    Rest(Web),
+}
+
+impl Way {
+    /// Returns the error of a call; `None` if this way has no words for the request.
+    async fn outcome(
+        &self,
+        tenant: &crate::support::Tenant,
+        request: &DynamicMessage,
+        rpc: &prost_reflect::MethodDescriptor,
+    ) -> Option<Option<Status>> {
+        match self {
+            Self::Grpc => {
+                Some(call(tenant, request, rpc).await.map_or_else(Some, |answer| stream_error(&answer)))
+            }
+            Self::Rest(web) => rest::refusal(web, request, rpc).await,
+        }
+    }
 }
 
 /// Returns what every list shows, but for the audit log.
@@ -119,8 +136,19 @@ async fn state(tenant: &crate::support::Tenant, about: &About) -> Vec<DynamicMes
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_field_of_any_request_takes_a_bad_value() {
+    takes_none(|_, _| Way::Grpc, 500).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_field_of_any_request_takes_a_bad_value_by_rest() {
+    takes_none(|crm, tenant| Way::Rest(Web::new(crm, tenant.id)), 400).await;
+}
+
+/// Expects that no field takes a bad value this way, of which there are more than `many`.
+async fn takes_none(way: impl Fn(&Crm, &crate::support::Tenant) -> Way, many: usize) {
     let crm = Crm::start().await;
     let tenant = crm.tenant();
+    let way = way(&crm, &tenant);
     let about = tenant.everything().await;
     let before = state(&tenant, &about).await;
     let mut planted = 0;
@@ -129,10 +157,10 @@ async fn no_field_of_any_request_takes_a_bad_value() {
         let sample = samples::request(&rpc, &about);
         for path in fields(&sample.descriptor()) {
             for value in bad(path.last().expect("a field")) {
-                planted += 1;
                 let mut request = sample.clone();
                 plant(&mut request, &path, value.clone());
-                let error = outcome(&tenant, &request, &rpc).await;
+                let Some(error) = way.outcome(&tenant, &request, &rpc).await else { continue };
+                planted += 1;
                 let named = error
                     .as_ref()
                     .is_some_and(|error| error.code() == Code::InvalidArgument && is_about(error, &path));
@@ -144,7 +172,7 @@ async fn no_field_of_any_request_takes_a_bad_value() {
             }
         }
     }
-    assert!(planted > 500, "{planted} values");
+    assert!(planted > many, "{planted} values");
     assert!(wrong.is_empty(), "{} of {planted}:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(state(&tenant, &about).await, before, "nothing had an effect");
 }

@@ -100,6 +100,7 @@ mod tls;
 mod token_keys;
 mod tokens;
 mod watch;
+mod web_connect;
 mod web_connections;
 mod web_json;
 mod web_rest;

@@ -90,7 +90,7 @@ fn texts_of_a_url_become_fields() {
     let request = message("ListConversationsRequest");
     for (path, text) in [("customer_id", "a"), ("pageSize", "7"), ("statuses", "open"), ("statuses", "ENDED")]
     {
-        texts::put(&mut bytes, &request, path, text, &mut report);
+        texts::put(&mut bytes, &request, path, (0, text), &mut report);
     }
     report.verdict().expect("nothing wrong");
     let read = ListConversationsRequest::decode(bytes.as_slice()).expect("a request");
@@ -100,14 +100,14 @@ fn texts_of_a_url_become_fields() {
     for (path, text) in
         [("customer.city", "Graz"), ("customer.id", "x"), ("customer.brand_voice.tone", "dry")]
     {
-        texts::put(&mut bytes, &update, path, text, &mut Report::default());
+        texts::put(&mut bytes, &update, path, (0, text), &mut Report::default());
     }
     let customer = crate::pb::UpdateCustomerRequest::decode(bytes.as_slice()).expect("a request").customer;
     let Customer { id, city, brand_voice, .. } = customer.expect("a customer");
     assert_eq!((id.as_str(), city.as_str(), brand_voice.expect("it").tone.as_str()), ("x", "Graz", "dry"));
     let mut report = Report::default();
     for path in ["customer", "customer.custom_attributes.a", "customer.city.x", "nothing.at.all", ""] {
-        texts::put(&mut Vec::new(), &update, path, "x", &mut report);
+        texts::put(&mut Vec::new(), &update, path, (0, "x"), &mut report);
     }
     assert_eq!(report.violations.len(), 5, "{report:?}");
 }

@@ -9,17 +9,19 @@ use super::scalars::put_scalar;
 use super::wire::{self, Wire};
 use super::{Report, known};
 
-/// Writes a value for the field at this path: `owner`, `customer.id`, `pageSize`. A list gets one item more.
+/// Writes a value for the field at this path: `owner`, `customer.id`, `pageSize`. A list gets one item more, which is its
+/// item `index`.
 pub(in crate::web) fn put(
     out: &mut Vec<u8>,
     message: &MessageDescriptor,
     path: &str,
-    text: &str,
+    (index, text): (usize, &str),
     report: &mut Report,
 ) {
     let place = Place::root("");
     let Some(fields) = resolve(message, path, report) else { return };
     let at = place.field(path);
+    let item = at.index(index);
     let Some((last, before)) = fields.split_last() else { return };
     let wrong = match last.kind() {
         Kind::Message(inner) if !known::is_text(inner.full_name()) => {
@@ -28,7 +30,7 @@ pub(in crate::web) fn put(
         kind => nest(out, before, &mut |out| put_scalar(out, last.number(), &kind, meant(&kind, text)).err()),
     };
     if let Some(wrong) = wrong {
-        report.add(&at, "text", wrong);
+        report.add(if last.is_list() { &item } else { &at }, "text", wrong);
     }
 }
 

@@ -22,6 +22,9 @@ impl Style {
     /// Of REST: its clients read `business_name`, and find every field.
     pub(in crate::web) const REST: Self = Self { snake: true, defaults: true };
 
+    /// Of Connect: the form that protobuf says.
+    pub(in crate::web) const CONNECT: Self = Self { snake: false, defaults: false };
+
     /// Of errors, whose fields are mostly empty.
     pub(in crate::web) const ERROR: Self = Self { snake: true, defaults: false };
 

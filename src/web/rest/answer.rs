@@ -1,20 +1,15 @@
 //! The answer of a call with one message, as JSON.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
 use prost_reflect::{DynamicMessage, Value};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 
 use super::asked::Wanted;
 use crate::error::Error;
-use crate::web::frames::Frames;
+use crate::web::answers::{message, taken};
 use crate::web::json::write::Style;
 use crate::web::refusal::{JSON, Refusal};
 
@@ -25,11 +20,20 @@ const KEPT: HeaderValue = HeaderValue::from_static("private, no-cache");
 /// What else than the path an answer depends on.
 const DEPENDS: HeaderValue = HeaderValue::from_static("authorization, x-tenant-id");
 
+/// Above this many bytes, an answer is written on a thread that serves no calls: a page of two mebibytes takes some tens of
+/// milliseconds.
+const LARGE: usize = 64 << 10;
+
 /// Returns the answer to a call.
-pub(super) async fn unary(response: Response<Body>, wanted: &Wanted) -> Response<Body> {
-    let mut response = match message(response, wanted).await {
-        Ok((message, body)) => written(&message, body, wanted),
-        Err(status) => Refusal::of_call(status, wanted.if_match).into_response(),
+pub(super) async fn unary(response: Response<Body>, wanted: Wanted) -> Response<Body> {
+    let if_match = wanted.if_match;
+    let answered = async {
+        let (bytes, call) = message(response).await?;
+        Ok(answered(written(bytes, wanted).await?, call))
+    };
+    let mut response = match answered.await {
+        Ok(response) => response,
+        Err(status) => Refusal::of_call(status, if_match).into_response(),
     };
     keep(response.headers_mut());
     response
@@ -41,44 +45,47 @@ fn keep(headers: &mut HeaderMap) {
     headers.insert(VARY, DEPENDS);
 }
 
-/// Returns the message of a response, and the body that had it.
-async fn message(response: Response<Body>, wanted: &Wanted) -> Result<(DynamicMessage, Body), Status> {
-    ended(response.headers())?;
-    let (mut body, mut frames) = (response.into_body(), Frames::default());
-    while let Some(frame) = body.frame().await {
-        match frame?.into_data() {
-            Ok(data) => frames.push(&data),
-            Err(frame) => ended(frame.trailers_ref().unwrap_or(&HeaderMap::new()))?,
+/// An answer in words of HTTP.
+struct Written {
+    /// `None` if the client has it.
+    json: Option<Vec<u8>>,
+    etag: Option<HeaderValue>,
+}
+
+async fn written(bytes: Bytes, wanted: Wanted) -> Result<Written, Status> {
+    if bytes.len() <= LARGE {
+        return write(bytes, &wanted);
+    }
+    let writing = tokio::task::spawn_blocking(move || write(bytes, &wanted));
+    writing.await.map_err(|_| Error::internal("an answer could not be written"))?
+}
+
+fn write(bytes: Bytes, wanted: &Wanted) -> Result<Written, Status> {
+    let message = DynamicMessage::decode(wanted.output.clone(), bytes).map_err(Error::internal)?;
+    let etag = etag(&message);
+    let is_had =
+        is_unmodified(&message) || etag.as_ref().is_some_and(|etag| is_among(etag, wanted.has.as_ref()));
+    let json = (!is_had).then(|| {
+        let mut json = Vec::new();
+        Style::REST.write(&mut json, &message);
+        json
+    });
+    Ok(Written { json, etag })
+}
+
+fn answered(Written { json, etag }: Written, call: Body) -> Response<Body> {
+    let mut response = match json {
+        Some(json) => {
+            let mut response = Response::new(taken(json.into(), call));
+            response.headers_mut().insert(CONTENT_TYPE, JSON);
+            response
         }
-    }
-    let bytes = frames.next().ok_or_else(|| Error::internal("a call had no answer"))?;
-    let message = DynamicMessage::decode(wanted.output.clone(), bytes.freeze());
-    Ok((message.map_err(Error::internal)?, body))
-}
-
-/// Returns the error that headers or trailers tell, if they tell one.
-pub(super) fn ended(headers: &HeaderMap) -> Result<(), Status> {
-    match Status::from_header_map(headers) {
-        Some(status) if status.code() != Code::Ok => Err(status),
-        _ => Ok(()),
-    }
-}
-
-fn written(message: &DynamicMessage, body: Body, wanted: &Wanted) -> Response<Body> {
-    let etag = etag(message);
-    let is_same =
-        is_unmodified(message) || etag.as_ref().is_some_and(|etag| is_among(etag, wanted.has.as_ref()));
-    let mut json = Vec::new();
-    if !is_same {
-        Style::REST.write(&mut json, message);
-    }
-    let mut response = Response::new(Body::new(Taken { json: Some(json.into()), _call: body }));
-    if is_same {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        *response.body_mut() = Body::empty();
-    } else {
-        response.headers_mut().insert(CONTENT_TYPE, JSON);
-    }
+        None => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        }
+    };
     if let Some(etag) = etag {
         response.headers_mut().insert(ETAG, etag);
     }
@@ -110,30 +117,4 @@ fn is_unmodified(message: &DynamicMessage) -> bool {
 fn is_among(etag: &HeaderValue, has: Option<&HeaderValue>) -> bool {
     let (Ok(etag), Some(Ok(has))) = (etag.to_str(), has.map(HeaderValue::to_str)) else { return false };
     has.split(',').map(str::trim).any(|has| has == "*" || has.strip_prefix("W/").unwrap_or(has) == etag)
-}
-
-/// The body of an answer. The call has its place until the client has taken it, as in gRPC.
-struct Taken {
-    json: Option<Bytes>,
-    _call: Body,
-}
-
-impl http_body::Body for Taken {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(self.json.take().map(|json| Ok(Frame::data(json))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.json.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.json.as_ref().map_or(0, |json| json.len() as u64))
-    }
 }

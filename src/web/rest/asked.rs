@@ -1,6 +1,6 @@
 //! What a request asks for, by its line and its headers alone.
 
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, ORIGIN, TE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, request};
 use prost_reflect::MessageDescriptor;
 use tonic::body::Body;
@@ -9,6 +9,7 @@ use super::headers::{self, Fields};
 use super::plan::Plan;
 use crate::identity::TENANT_HEADER;
 use crate::pb::CONTRACT;
+use crate::web::metadata;
 use crate::web::refusal::Refusal;
 use crate::web::routes::{self, Found, Match, RequestBody, Streaming, Verb};
 
@@ -62,11 +63,7 @@ impl Asked {
         if route.streaming == Streaming::Server {
             query = take_tenant(&query, &mut head.headers);
         }
-        headers::become_metadata(&mut head.headers);
-        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        head.headers.insert(TE, HeaderValue::from_static("trailers"));
-        head.method = Method::POST;
-        head.uri = Uri::from_static(route.rpc);
+        metadata::become_call(&mut head, Uri::from_static(route.rpc));
         let plan = Plan::new(found, input, query, fields, wrong);
         Ok(Self { head, plan, wanted })
     }

@@ -1,40 +1,16 @@
 //! Headers of HTTP that mean fields of a request, and those that are no metadata of a call.
 
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
-    IF_MATCH, IF_NONE_MATCH, TE, TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use prost_reflect::{Kind, MessageDescriptor};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::web::metadata::{REQUEST_TIMEOUT, timeout};
 use crate::web::routes::RequestBody;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const LAST_EVENT_ID: &str = "last-event-id";
-const REQUEST_TIMEOUT: &str = "x-request-timeout";
-const GRPC_TIMEOUT: &str = "grpc-timeout";
-
-/// The most digits of a timeout of gRPC.
-const MAX_MILLISECONDS: u128 = 99_999_999;
-
-/// Headers that say how a body is sent, or what the answer should be like. They are not of the call.
-static OF_HTTP: [HeaderName; 13] = [
-    ACCEPT,
-    ACCEPT_ENCODING,
-    CONNECTION,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    COOKIE,
-    EXPECT,
-    IF_MATCH,
-    IF_NONE_MATCH,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// What headers mean for the message of a request.
 #[derive(Debug, Default)]
@@ -79,23 +55,6 @@ pub(super) fn fields(headers: &HeaderMap, input: &MessageDescriptor, body: Reque
         found.wrong.push(("X-Request-Timeout", "must be seconds, such as 1.5"));
     }
     found
-}
-
-/// Makes the headers those of a call of gRPC, but for its content type.
-pub(super) fn become_metadata(headers: &mut HeaderMap) {
-    let asked = headers.remove(REQUEST_TIMEOUT).and_then(|value| timeout(value.to_str().ok()?));
-    for name in &OF_HTTP {
-        headers.remove(name);
-    }
-    let of_grpc: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("grpc-")).cloned().collect();
-    for name in of_grpc {
-        if asked.is_some() || name.as_str() != GRPC_TIMEOUT {
-            headers.remove(name);
-        }
-    }
-    if let Some(asked) = asked {
-        headers.insert(GRPC_TIMEOUT, asked);
-    }
 }
 
 /// Returns the value of a header that may be there once.
@@ -144,14 +103,4 @@ fn request_id(key: &str) -> String {
     let hash = Sha256::digest(key.as_bytes());
     let bytes = std::array::from_fn(|place| hash.get(place).copied().unwrap_or_default());
     uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
-}
-
-/// Returns a timeout of seconds, `1.5` or `1.5s`, as gRPC writes it.
-fn timeout(text: &str) -> Option<HeaderValue> {
-    let text = text.trim();
-    let seconds = text.strip_suffix('s').unwrap_or(text);
-    let is_plain = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let asked = std::time::Duration::try_from_secs_f64(seconds.parse().ok().filter(|_| is_plain)?).ok()?;
-    let milliseconds = asked.as_millis().min(MAX_MILLISECONDS);
-    HeaderValue::from_str(&format!("{milliseconds}m")).ok()
 }

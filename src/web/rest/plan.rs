@@ -7,6 +7,7 @@ use prost_reflect::{Kind, MessageDescriptor};
 use crate::error::Result;
 use crate::web::json::read::{self, Read};
 use crate::web::json::{Report, texts};
+use crate::web::lazy::Make;
 use crate::web::routes::{Found, RequestBody, Route};
 
 /// The field of a request with the paths of what changes.
@@ -38,31 +39,6 @@ impl Plan {
     /// The route of the request.
     pub(super) fn route(&self) -> &'static Route {
         self.found.route
-    }
-
-    /// Makes the message, with this body.
-    ///
-    /// # Errors
-    ///
-    /// All that is wrong with the parts: `REQUEST_MALFORMED` if the body is not JSON, else `FIELD_INVALID`.
-    pub(super) fn message(&self, body: &[u8]) -> Result<Vec<u8>> {
-        let mut report = Report::default();
-        for (header, description) in &self.wrong {
-            report.add_named(*header, "http.header", *description);
-        }
-        let mut out = Vec::new();
-        let sent = self.put_body(&mut out, body.trim_ascii(), &mut report)?;
-        let has_mask = self.put_query(&mut out, &mut report);
-        if !sent.is_empty() && !has_mask {
-            texts::put(&mut out, &self.input, MASK, &sent.join(","), &mut report);
-        }
-        let path = self.found.fields.iter().map(|(field, value)| (*field, value.as_str()));
-        let headers = self.headers.iter().map(|(field, value)| (field.as_str(), value.as_str()));
-        for (field, value) in headers.chain(path) {
-            texts::put(&mut out, &self.input, field, value, &mut report);
-        }
-        report.verdict()?;
-        Ok(out)
     }
 
     /// Writes what the body has. Returns the fields that an update changes, if its mask is the fields that were sent.
@@ -108,7 +84,7 @@ impl Plan {
 
     /// Writes what the query has. Returns whether that has a mask.
     fn put_query(&self, out: &mut Vec<u8>, report: &mut Report) -> bool {
-        let (mut seen, mut has_mask) = (Vec::new(), false);
+        let (mut seen, mut has_mask) = (Vec::<String>::new(), false);
         for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (Some(name), Some(value)) = (decoded(name), decoded(value)) else {
@@ -116,13 +92,37 @@ impl Plan {
                 continue;
             };
             has_mask |= matches!(name.as_str(), MASK | "updateMask");
-            if seen.contains(&name) && !texts::is_list(&self.input, &name) {
+            let before = seen.iter().filter(|other| **other == name).count();
+            if before > 0 && !texts::is_list(&self.input, &name) {
                 report.add_named(name.clone(), "http.query", "is given twice");
             }
-            texts::put(out, &self.input, &name, &value, report);
+            texts::put(out, &self.input, &name, (before, &value), report);
             seen.push(name);
         }
         has_mask
+    }
+}
+
+/// The error has all that is wrong with the parts: `REQUEST_MALFORMED` if the body is not JSON, else `FIELD_INVALID`.
+impl Make for Plan {
+    fn message(&self, body: &[u8]) -> Result<Vec<u8>> {
+        let mut report = Report::default();
+        for (header, description) in &self.wrong {
+            report.add_named(*header, "http.header", *description);
+        }
+        let mut out = Vec::new();
+        let sent = self.put_body(&mut out, body.trim_ascii(), &mut report)?;
+        let has_mask = self.put_query(&mut out, &mut report);
+        if !sent.is_empty() && !has_mask {
+            texts::put(&mut out, &self.input, MASK, (0, &sent.join(",")), &mut report);
+        }
+        let path = self.found.fields.iter().map(|(field, value)| (*field, value.as_str()));
+        let headers = self.headers.iter().map(|(field, value)| (field.as_str(), value.as_str()));
+        for (field, value) in headers.chain(path) {
+            texts::put(&mut out, &self.input, field, (0, value), &mut report);
+        }
+        report.verdict()?;
+        Ok(out)
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) mod questions;
 pub(crate) mod raw;
 pub(crate) mod recount;
 pub(crate) mod relay;
+pub(crate) mod rest;
 pub(crate) mod samples;
 pub(crate) mod service;
 pub(crate) mod shards;

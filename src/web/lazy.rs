@@ -11,35 +11,44 @@ use http_body::Frame;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::plan::Plan;
-use crate::error::Error;
+use super::frames;
+use crate::error::{Error, Result as Made};
 use crate::pb::ErrorReason;
-use crate::web::frames;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
 
+/// How a body, or a line of it, becomes the bytes of a message.
+pub(super) trait Make: Send + Unpin + 'static {
+    /// Makes the message.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the request.
+    fn message(&self, body: &[u8]) -> Made<Vec<u8>>;
+}
+
 /// The body of a call with one message.
-pub(super) struct Whole {
+pub(super) struct Whole<M> {
     body: Body,
     limit: usize,
     read: BytesMut,
     /// `None` once the message was given out.
-    plan: Option<Plan>,
+    make: Option<M>,
 }
 
-impl Whole {
-    pub(super) fn new(body: Body, limit: usize, plan: Plan) -> Self {
-        Self { body, limit, read: BytesMut::new(), plan: Some(plan) }
+impl<M: Make> Whole<M> {
+    pub(super) fn new(body: Body, limit: usize, make: M) -> Self {
+        Self { body, limit, read: BytesMut::new(), make: Some(make) }
     }
 }
 
-impl http_body::Body for Whole {
+impl<M: Make> http_body::Body for Whole<M> {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
         let this = self.get_mut();
-        if this.plan.is_none() {
+        if this.make.is_none() {
             return Poll::Ready(None);
         }
         while let Some(part) = ready!(poll_part(&mut this.body, context)) {
@@ -50,35 +59,35 @@ impl http_body::Body for Whole {
                 Err(status) => return this.end_with(status),
             }
         }
-        let Some(plan) = this.plan.take() else { return Poll::Ready(None) };
-        let message = plan.message(&this.read).map_err(Status::from);
+        let Some(make) = this.make.take() else { return Poll::Ready(None) };
+        let message = make.message(&this.read).map_err(Status::from);
         this.read = BytesMut::new();
         Poll::Ready(Some(message.map(|message| Frame::data(frames::frame(&message)))))
     }
 }
 
-impl Whole {
+impl<M: Make> Whole<M> {
     fn end_with(&mut self, status: Status) -> Polled {
-        self.plan = None;
+        self.make = None;
         Poll::Ready(Some(Err(status)))
     }
 }
 
 /// The body of a call with a message in each line.
-pub(super) struct Lines {
+pub(super) struct Lines<M> {
     body: Body,
     limit: usize,
     read: BytesMut,
     /// How much of what was read has no end of a line.
     searched: usize,
-    plan: Plan,
+    make: M,
     /// Whether there is nothing more to read.
     ended: bool,
 }
 
-impl Lines {
-    pub(super) fn new(body: Body, limit: usize, plan: Plan) -> Self {
-        Self { body, limit, read: BytesMut::new(), searched: 0, plan, ended: false }
+impl<M: Make> Lines<M> {
+    pub(super) fn new(body: Body, limit: usize, make: M) -> Self {
+        Self { body, limit, read: BytesMut::new(), searched: 0, make, ended: false }
     }
 
     /// Returns the next whole line; at the end, what is left.
@@ -105,7 +114,7 @@ impl Lines {
     }
 }
 
-impl http_body::Body for Lines {
+impl<M: Make> http_body::Body for Lines<M> {
     type Data = Bytes;
     type Error = Status;
 
@@ -114,7 +123,7 @@ impl http_body::Body for Lines {
         loop {
             while let Some(line) = this.line() {
                 let Some(json) = json(&line) else { continue };
-                return match this.plan.message(json) {
+                return match this.make.message(json) {
                     Ok(message) => Poll::Ready(Some(Ok(Frame::data(frames::frame(&message))))),
                     Err(error) => this.end_with(error.into()),
                 };
@@ -145,7 +154,7 @@ fn json(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns the next part of a body. Its trailers mean nothing here.
-fn poll_part(body: &mut Body, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+pub(super) fn poll_part(body: &mut Body, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
     loop {
         match ready!(http_body::Body::poll_frame(Pin::new(&mut *body), context)) {
             Some(Ok(frame)) => {
@@ -160,7 +169,7 @@ fn poll_part(body: &mut Body, context: &mut Context<'_>) -> Poll<Option<Result<B
 }
 
 /// The layer of calls reads the limit in it, and says what to do.
-fn too_large(limit: usize) -> Status {
+pub(super) fn too_large(limit: usize) -> Status {
     Status::out_of_range(format!("the body is too large, the limit is: {limit} bytes"))
 }
 

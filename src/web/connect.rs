@@ -1,0 +1,231 @@
+//! Connect (connectrpc.com): an RPC at the path that it has in gRPC, with JSON or protobuf as the body, over HTTP/1 too.
+//! And gRPC-Web, whose requests are those of gRPC, and whose answers have their trailers at the end of the body.
+
+mod envelopes;
+mod messages;
+mod trouble;
+
+use std::convert::Infallible;
+
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
+use prost_reflect::{DynamicMessage, MethodDescriptor};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Service, ServiceExt};
+
+use self::envelopes::{Envelopes, Trailers};
+use self::messages::{Asked, Parts};
+use super::answers::{ended, message, taken};
+use super::json::write::Style;
+use super::lazy::Whole;
+use super::metadata;
+use super::told::Told;
+use crate::error::Error;
+use crate::pb::CONTRACT;
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Json,
+    Proto,
+}
+
+/// What a request is, by its method and its content type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One message, one answer.
+    Unary(Encoding),
+    /// One message in a query, one answer.
+    Get,
+    /// Streams.
+    Stream(Encoding),
+    /// gRPC for browsers.
+    GrpcWeb,
+}
+
+impl Kind {
+    /// Returns what a request at the path of an RPC is; `None` if it is of neither protocol.
+    pub(super) fn of(request: &Request<Body>) -> Option<Self> {
+        if *request.method() == Method::GET {
+            let query = request.uri().query().unwrap_or_default();
+            return query.split('&').any(|pair| pair.starts_with("encoding=")).then_some(Self::Get);
+        }
+        let content_type = request.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let kind = match media_type.as_str() {
+            "application/json" => Self::Unary(Encoding::Json),
+            "application/proto" => Self::Unary(Encoding::Proto),
+            "application/connect+json" => Self::Stream(Encoding::Json),
+            "application/connect+proto" => Self::Stream(Encoding::Proto),
+            "application/grpc-web" | "application/grpc-web+proto" => Self::GrpcWeb,
+            _ => return None,
+        };
+        (*request.method() == Method::POST).then_some(kind)
+    }
+
+    fn is_stream(self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+}
+
+/// Answers a request of this kind.
+pub(super) async fn answer<S>(
+    inner: S,
+    kind: Kind,
+    request: Request<Body>,
+    max_request_bytes: usize,
+) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
+{
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    if kind == Kind::GrpcWeb {
+        become_call(&mut head, &path);
+        return grpc_web(inner, Request::from_parts(head, body)).await;
+    }
+    let Some(rpc) = rpc(&path) else { return trouble::response(&unknown()) };
+    let streams = rpc.is_client_streaming() || rpc.is_server_streaming();
+    if streams != kind.is_stream() || (kind == Kind::Get && !reads_only(&rpc)) {
+        return wrong_kind(kind);
+    }
+    if let Err(status) = is_plain(&head.headers) {
+        return refused(kind, &status);
+    }
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    become_call(&mut head, &path);
+    let asked = |encoding| Asked { input: rpc.input(), is_json: encoding == Encoding::Json };
+    let body = match kind {
+        Kind::Unary(encoding) => Body::new(Whole::new(body, max_request_bytes, asked(encoding))),
+        Kind::Get => {
+            let asked = messages::Query { input: rpc.input(), query: query.clone() };
+            Body::new(Whole::new(Body::empty(), max_request_bytes, asked))
+        }
+        Kind::Stream(Encoding::Json) => Body::new(Parts::new(body, max_request_bytes, asked(Encoding::Json))),
+        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb => body,
+    };
+    let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
+    match kind {
+        Kind::Unary(encoding) => unary(response, &rpc, encoding).await,
+        Kind::Get if query.split('&').any(|pair| pair == "encoding=proto") => {
+            unary(response, &rpc, Encoding::Proto).await
+        }
+        Kind::Get => unary(response, &rpc, Encoding::Json).await,
+        Kind::Stream(_) | Kind::GrpcWeb => stream(response, &rpc, kind),
+    }
+}
+
+/// Makes the head that of a call. The path is one that HTTP took.
+fn become_call(head: &mut request::Parts, path: &str) {
+    metadata::become_call(head, path.parse().unwrap_or_else(|_| Uri::from_static("/")));
+}
+
+/// Answers gRPC-Web: an answer without a body is the same, and another has its trailers at its end.
+async fn grpc_web<S>(inner: S, request: Request<Body>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
+{
+    let Ok(response) = inner.oneshot(request).await;
+    let is_over = ended(response.headers()).is_err();
+    let mut response = if is_over { response } else { response.map(|call| Told::body(call, Trailers)) };
+    let kind = HeaderValue::from_static("application/grpc-web+proto");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+async fn unary(response: Response<Body>, rpc: &MethodDescriptor, encoding: Encoding) -> Response<Body> {
+    let answered = async {
+        let (bytes, call) = message(response).await?;
+        if encoding == Encoding::Proto {
+            return Ok((bytes, "application/proto", call));
+        }
+        let message = DynamicMessage::decode(rpc.output(), bytes).map_err(Error::internal)?;
+        let mut json = Vec::new();
+        Style::CONNECT.write(&mut json, &message);
+        Ok::<_, Status>((json.into(), "application/json", call))
+    };
+    let mut response = match answered.await {
+        Ok((bytes, kind, call)) => {
+            let mut response = Response::new(taken(bytes, call));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            response
+        }
+        Err(status) => trouble::response(&status),
+    };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response
+}
+
+fn stream(response: Response<Body>, rpc: &MethodDescriptor, kind: Kind) -> Response<Body> {
+    if let Err(status) = ended(response.headers()) {
+        return refused(kind, &status);
+    }
+    let is_json = kind == Kind::Stream(Encoding::Json);
+    let output = is_json.then(|| rpc.output());
+    with_kind(Response::new(Told::body(response.into_body(), Envelopes(output))), kind)
+}
+
+/// Answers with an error. An answer with a stream has it at its end, and is 200.
+fn refused(kind: Kind, status: &Status) -> Response<Body> {
+    if !kind.is_stream() {
+        return trouble::response(status);
+    }
+    let end = http_body_util::Full::<bytes::Bytes>::from(envelopes::end(Some(status)));
+    with_kind(Response::new(Body::new(end)), kind)
+}
+
+fn with_kind(mut response: Response<Body>, kind: Kind) -> Response<Body> {
+    let name = match kind {
+        Kind::Stream(Encoding::Json) => "application/connect+json",
+        _ => "application/connect+proto",
+    };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(name));
+    response
+}
+
+/// Answers a content type that is not for the RPC, as the protocol says.
+fn wrong_kind(kind: Kind) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    if kind == Kind::Get {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("POST"));
+    } else {
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let kinds = if kind.is_stream() {
+            "application/json, application/proto"
+        } else {
+            "application/connect+json, application/connect+proto"
+        };
+        response.headers_mut().insert("accept-post", HeaderValue::from_static(kinds));
+    }
+    response
+}
+
+/// Returns the RPC at a path.
+fn rpc(path: &str) -> Option<MethodDescriptor> {
+    let (service, name) = path.strip_prefix('/')?.split_once('/')?;
+    let service =
+        CONTRACT.get_service_by_name(service).filter(|service| service.package_name() == "crm.v1")?;
+    service.methods().find(|method| method.name() == name)
+}
+
+fn reads_only(rpc: &MethodDescriptor) -> bool {
+    const NO_SIDE_EFFECTS: i32 = 1;
+    let level = rpc.options().get_field_by_name("idempotency_level").and_then(|value| value.as_enum_number());
+    level == Some(NO_SIDE_EFFECTS)
+}
+
+/// Refuses compressed requests. Answers are not compressed either.
+fn is_plain(headers: &HeaderMap) -> Result<(), Status> {
+    let names = [CONTENT_ENCODING.as_str(), "connect-content-encoding"];
+    let is_identity = |name: &str| headers.get(name).is_none_or(|value| value == "identity");
+    match names.into_iter().all(is_identity) {
+        true => Ok(()),
+        false => Err(Status::new(Code::Unimplemented, "requests must not be compressed; send identity")),
+    }
+}
+
+fn unknown() -> Status {
+    Status::new(Code::Unimplemented, "there is no such service or RPC; reflection lists those that there are")
+}

@@ -1,0 +1,117 @@
+//! Messages of Connect become those of gRPC: of a body, of a query, and of envelopes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use http_body::Frame;
+use prost_reflect::MessageDescriptor;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::error::{Error, Result};
+use crate::pb::ErrorReason;
+use crate::web::frames::{self, Frames};
+use crate::web::json::{Report, read};
+use crate::web::lazy::{Make, poll_part, too_large};
+
+/// A body of JSON, or of protobuf.
+pub(super) struct Asked {
+    pub(super) input: MessageDescriptor,
+    pub(super) is_json: bool,
+}
+
+impl Make for Asked {
+    fn message(&self, body: &[u8]) -> Result<Vec<u8>> {
+        if !self.is_json {
+            return Ok(body.to_vec());
+        }
+        let mut report = Report::default();
+        let read = read::read(&self.input, "", body, &mut report)?;
+        report.verdict()?;
+        Ok(read.bytes)
+    }
+}
+
+/// A message in a query.
+pub(super) struct Query {
+    pub(super) input: MessageDescriptor,
+    pub(super) query: String,
+}
+
+impl Make for Query {
+    fn message(&self, _: &[u8]) -> Result<Vec<u8>> {
+        const LENIENT: GeneralPurposeConfig =
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let wrong =
+            |what: &str| Error::invalid_because(ErrorReason::RequestMalformed, "message", "connect", what);
+        let value = |wanted: &str| {
+            let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
+            pairs.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()))
+        };
+        if value("compression").is_some_and(|name| !matches!(name.as_str(), "" | "identity")) {
+            return Err(wrong("must not be compressed"));
+        }
+        let text = value("message").unwrap_or_default();
+        let bytes = if value("base64").as_deref() == Some("1") {
+            let decoder = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+            decoder.decode(text).map_err(|_| wrong("must be base64 for URLs"))?
+        } else {
+            text.into_bytes()
+        };
+        let is_json = value("encoding").as_deref() == Some("json");
+        Asked { input: self.input.clone(), is_json }.message(&bytes)
+    }
+}
+
+/// A body of envelopes with JSON. Each becomes a frame when it is asked for.
+pub(super) struct Parts {
+    body: Body,
+    limit: usize,
+    frames: Frames,
+    asked: Asked,
+    ended: bool,
+}
+
+impl Parts {
+    pub(super) fn new(body: Body, limit: usize, asked: Asked) -> Self {
+        Self { body, limit, frames: Frames::default(), asked, ended: false }
+    }
+}
+
+impl http_body::Body for Parts {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        loop {
+            if this.ended {
+                return Poll::Ready(None);
+            }
+            if this.frames.announced().is_some_and(|length| length > this.limit) {
+                this.ended = true;
+                return Poll::Ready(Some(Err(too_large(this.limit))));
+            }
+            if let Some(json) = this.frames.next() {
+                let message = this.asked.message(&json).map_err(Status::from);
+                this.ended = message.is_err();
+                return Poll::Ready(Some(message.map(|message| Frame::data(frames::frame(&message)))));
+            }
+            match ready!(poll_part(&mut this.body, context)) {
+                Some(Ok(part)) => this.frames.push(&part),
+                Some(Err(status)) => {
+                    this.ended = true;
+                    return Poll::Ready(Some(Err(status)));
+                }
+                None => this.ended = true,
+            }
+        }
+    }
+}
