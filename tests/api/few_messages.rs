@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::support::conversations::message;
-use crate::support::{Crm, Refusal, Tenant, at_once, eventually};
+use crate::support::{Crm, Refusal, Tenant, at_once, begin, eventually};
 
 /// A tenant and a conversation whose first message is stored. The audit log covers what follows.
 async fn begun(crm: &Crm) -> (Tenant, String) {
@@ -56,7 +56,7 @@ async fn a_message_for_a_locked_conversation_waits_and_others_do_not() {
     add(&tenant, &other, "first", "Hello").await.expect("added");
     let sql = crm.sql().await;
     sql.run(&format!("BEGIN; SELECT FROM conversations WHERE id = '{talk}' FOR UPDATE")).await;
-    let waiting = tokio::spawn({
+    let waiting = begin({
         let (tenant, talk) = (tenant.clone(), talk.clone());
         async move { add(&tenant, &talk, "a", "One").await }
     });
@@ -67,7 +67,7 @@ async fn a_message_for_a_locked_conversation_waits_and_others_do_not() {
     .await;
     assert_eq!(add(&tenant, &other, "a", "One").await.expect("added"), (2, false));
     sql.run("COMMIT").await;
-    assert_eq!(waiting.await.expect("no panic").expect("added"), (2, false));
+    assert_eq!(waiting.end().await.expect("added"), (2, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

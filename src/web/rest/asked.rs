@@ -41,7 +41,7 @@ impl Asked {
     /// # Errors
     ///
     /// The answer to a request that means nothing: no such path, or no such verb there, or a body of another type.
-    pub(super) fn of(mut head: request::Parts, body: &Body) -> Result<Self, Response<Body>> {
+    pub(super) fn of(mut head: request::Parts, body: &Body) -> Result<Self, Box<Response<Body>>> {
         let found = find(&head.method, head.uri.path())?;
         let route = found.route;
         if route.body != RequestBody::None {
@@ -50,7 +50,7 @@ impl Asked {
         let (Some(input), Some(output)) =
             (CONTRACT.get_message_by_name(route.input), CONTRACT.get_message_by_name(route.output))
         else {
-            return Err(unknown());
+            return Err(Box::new(unknown()));
         };
         let Fields { fields, wrong } = headers::fields(&head.headers, &input, route.body);
         let wanted = Wanted {
@@ -70,16 +70,16 @@ impl Asked {
 }
 
 /// Finds the route of a request.
-fn find(method: &Method, path: &str) -> Result<Found, Response<Body>> {
+fn find(method: &Method, path: &str) -> Result<Found, Box<Response<Body>>> {
     let verb = if *method == Method::HEAD { Some(Verb::Get) } else { Verb::from_name(method.as_str()) };
     match routes::find(verb.unwrap_or(Verb::Get), path) {
-        Match::NoPath => Err(unknown()),
+        Match::NoPath => Err(Box::new(unknown())),
         Match::Found(found) if verb.is_some() => Ok(found),
         Match::NotUtf8(field) => {
             let text = format!("the {field} in the path is not UTF-8");
-            Err(Refusal::malformed(StatusCode::BAD_REQUEST, &text).into_response())
+            Err(Box::new(Refusal::malformed(StatusCode::BAD_REQUEST, &text).into_response()))
         }
-        Match::Found(_) | Match::WrongVerb(_) => Err(wrong_verb(method, path)),
+        Match::Found(_) | Match::WrongVerb(_) => Err(Box::new(wrong_verb(method, path))),
     }
 }
 
@@ -112,7 +112,7 @@ fn wrong_verb(method: &Method, path: &str) -> Response<Body> {
 
 /// Refuses a body that does not say that it is JSON. A page of another site can make a browser send others without
 /// asking, and so it can send no body at all: what comes from a page says what it sends.
-fn check_type(headers: &HeaderMap, body: &Body, streaming: Streaming) -> Result<(), Response<Body>> {
+fn check_type(headers: &HeaderMap, body: &Body, streaming: Streaming) -> Result<(), Box<Response<Body>>> {
     let streams = matches!(streaming, Streaming::Client | Streaming::Bidi);
     let is_taken = |kind: &str| {
         let is_json =
@@ -121,13 +121,13 @@ fn check_type(headers: &HeaderMap, body: &Body, streaming: Streaming) -> Result<
             || (streams && matches!(kind, "application/x-ndjson" | "application/jsonl" | "text/event-stream"))
     };
     let empty = http_body::Body::is_end_stream(body) && !headers.contains_key(ORIGIN);
-    match headers.get(CONTENT_TYPE).map(|kind| media_type(kind)) {
+    match headers.get(CONTENT_TYPE).map(media_type) {
         None if empty => Ok(()),
         Some(kind) if is_taken(&kind) => Ok(()),
         _ => {
             let kinds = if streams { "application/x-ndjson" } else { "application/json" };
             let text = format!("the body must be JSON, and say so: send the header content-type: {kinds}");
-            Err(Refusal::malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text).into_response())
+            Err(Box::new(Refusal::malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text).into_response()))
         }
     }
 }
