@@ -16,6 +16,7 @@ use crate::settings::milliseconds;
 
 pub use crate::settings::{
     CallLimits, ClientAuth, ConnectionLimits, LogConfig, LogFormat, McpSettings, TlsConfig, TracesConfig,
+    WebSettings,
 };
 pub use keys::{CreateKey, KeysCommand, KeysConfig, ListKeys, RevokeKey};
 pub use mcp::McpConfig;
@@ -84,6 +85,10 @@ pub struct Config {
     /// What a caller may do.
     #[command(flatten)]
     pub limits: Limits,
+
+    /// Who may call over HTTP.
+    #[command(flatten)]
+    pub web: WebSettings,
 
     /// How AI agents reach the tools.
     #[command(flatten)]

@@ -38,7 +38,7 @@ use crate::rpc::layer::room::Room;
 use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
 use crate::traces::Traces;
-use crate::web::WebLayer;
+use crate::web::{Cors, WebLayer};
 use services::{Parts, taking};
 
 /// The maximum number of tenants whose messages are added in one transaction. Each tenant costs two flights of
@@ -185,6 +185,14 @@ pub async fn open(target: Target, config: &DatabaseConfig) -> Result<Database, S
     Ok(Database { target, db, page_key, looks })
 }
 
+/// What the settings say about ways in beside gRPC.
+pub struct Doors {
+    /// How agents reach the tools.
+    pub agents: Entrance,
+    /// Which web pages may call.
+    pub pages: Cors,
+}
+
 /// Serves on `listener` until `shutdown`, then lets calls finish.
 ///
 /// # Errors
@@ -195,7 +203,7 @@ pub async fn run(
     authenticator: Authenticator,
     limits: Limits,
     traces: Traces,
-    entrance: Entrance,
+    doors: Doors,
     listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
@@ -215,8 +223,8 @@ pub async fn run(
     let metrics = db.metrics();
     let web = WebLayer { max_request_bytes: limits.max_request_bytes };
     let service = calls.layer(routes);
-    let door = Door::new(calls.clone(), Calls::over(service.clone()), entrance, bytes);
-    let (listener, service) = (listener.into(), door.layer(web.layer(service)));
+    let door = Door::new(calls.clone(), Calls::over(service.clone()), doors.agents, bytes);
+    let (listener, service) = (listener.into(), doors.pages.layer(door.layer(web.layer(service))));
     let accept =
         connection::serve(listener, service, limits.connections, &connections, metrics, stop.clone());
     let health = Health::new(reporter, metrics.clone(), services::NAMES);

@@ -23,8 +23,9 @@ use crate::db::citus::Distributed;
 use crate::db::{Target, migrate, own};
 use crate::mcp::Entrance;
 use crate::metrics::{self, Metrics};
-use crate::server::{self, Database, ServeError};
+use crate::server::{self, Database, Doors, ServeError};
 use crate::traces::{self, Exporting};
+use crate::web::Cors;
 
 pub use keys::{KeysError, keys};
 pub use mcp::{McpError, mcp};
@@ -63,7 +64,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     greet(&listener, tls.as_deref(), &database, embedded.as_ref(), &applied, &config.auth);
     scrapes.greet();
     greet_traces(exporting.as_ref());
-    let entrance = Entrance::new(&config.mcp, &config.auth, tls.is_some());
+    let agents = Entrance::new(&config.mcp, &config.auth, tls.is_some());
+    let doors = Doors { agents, pages: Cors::new(&config.web) };
     let listener = Listener::new(listener, tls.clone());
     let asked = CancellationToken::new();
     let reloads = reload_at(hangups, tls, authenticator.clone());
@@ -73,7 +75,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             authenticator,
             config.limits,
             traces.unwrap_or_default(),
-            entrance,
+            doors,
             listener,
             asked.clone().cancelled_owned(),
         ) => served,

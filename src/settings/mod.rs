@@ -5,6 +5,7 @@ mod log;
 mod mcp;
 mod tls;
 mod traces;
+mod web;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ pub use log::{LogConfig, LogFormat};
 pub use mcp::McpSettings;
 pub use tls::{ClientAuth, TlsConfig};
 pub use traces::TracesConfig;
+pub use web::{ANY_ORIGIN, WebSettings};
 
 /// Parses a number of milliseconds, 1 or more.
 pub(crate) fn milliseconds(text: &str) -> Result<Duration, String> {

@@ -4,6 +4,7 @@
 //! limits and deadlines, and turns its answer back.
 //!
 //! - `door`: whether a request is gRPC, REST or something else.
+//! - [`Cors`]: which web pages may call.
 //! - [`routes`]: which RPC a verb and a path mean.
 //! - `rest`: REST, with its streams. `connect`: Connect and gRPC-Web.
 //! - `json`: JSON of the contract, in and out.
@@ -15,6 +16,7 @@
 
 mod answers;
 mod connect;
+mod cors;
 mod door;
 mod frames;
 mod json;
@@ -26,4 +28,5 @@ mod rest;
 pub mod routes;
 mod told;
 
+pub use cors::Cors;
 pub use door::{Web, WebLayer};

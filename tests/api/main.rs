@@ -102,6 +102,7 @@ mod tokens;
 mod watch;
 mod web_connect;
 mod web_connections;
+mod web_cors;
 mod web_json;
 mod web_rest;
 mod web_streams;

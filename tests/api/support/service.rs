@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use crm_backend::auth::Authenticator;
-use crm_backend::config::{Cli, Command, Config, Limits};
+use crm_backend::config::{Cli, Command, Config, Limits, WebSettings};
 use crm_backend::connection::{Listener, Tls};
 use crm_backend::db::{Db, Target};
 use crm_backend::mcp::Entrance;
@@ -18,8 +18,9 @@ use crm_backend::pb::customer_service_client::CustomerServiceClient;
 use crm_backend::pb::dashboard_service_client::DashboardServiceClient;
 use crm_backend::pb::engagement_service_client::EngagementServiceClient;
 use crm_backend::pb::pending_question_service_client::PendingQuestionServiceClient;
-use crm_backend::server::{self, ServeError};
+use crm_backend::server::{self, Doors, ServeError};
 use crm_backend::traces::Traces;
+use crm_backend::web::Cors;
 use crm_contract::CallerMetadata;
 use crm_testkit::Sql;
 use tokio::net::TcpListener;
@@ -61,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) authenticator: Authenticator,
     /// How agents reach the tools; by default as where no proof is required.
     pub(crate) entrance: Option<Entrance>,
+    /// The origins whose pages may call.
+    pub(crate) cors_origins: Vec<String>,
 }
 
 impl Default for Settings {
@@ -79,6 +82,7 @@ impl Default for Settings {
             tls: None,
             authenticator: Authenticator::insecure(),
             entrance: None,
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -192,6 +196,7 @@ impl Replica {
             tls,
             authenticator,
             entrance,
+            cors_origins,
         } = settings;
         let mut config = defaults();
         let entrance = entrance.unwrap_or_else(|| Entrance::new(&config.mcp, &config.auth, tls.is_some()));
@@ -223,7 +228,7 @@ impl Replica {
             authenticator,
             config.limits,
             Traces::default(),
-            entrance,
+            Doors { agents: entrance, pages: Cors::new(&WebSettings { cors_origins }) },
             Listener::new(listener, tls.clone()),
             stop.clone().cancelled_owned(),
         ));
