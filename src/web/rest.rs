@@ -29,7 +29,7 @@ where
     let is_head = head.method == Method::HEAD;
     let asked = match Asked::of(head, &body) {
         Ok(asked) => asked,
-        Err(response) => return if is_head { without_body(response) } else { response },
+        Err(response) => return if is_head { without_body(*response) } else { *response },
     };
     let Asked { head, plan, wanted } = asked;
     let streaming = plan.route().streaming;

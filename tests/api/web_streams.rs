@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crm_backend::config::Limits;
+use crm_backend::pb::MessageStatus;
 use crm_testkit::Random;
 use http::Method;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
@@ -23,11 +25,14 @@ use crate::support::{Crm, begin, soon};
 const PIECES: usize = 500;
 const CUTS: usize = 20;
 
+/// How long a reader waits for an event before it is cut off.
+const QUIET: Duration = Duration::from_millis(300);
+
 fn events(conversation: &str, query: &str) -> String {
     format!("/api/v1/conversations/{conversation}/events{query}")
 }
 
-async fn watch(web: &Web, path: &str) -> TextLines {
+async fn follow(web: &Web, path: &str) -> TextLines {
     let (response, connection) = web.open(Method::GET, path, Body::empty()).await;
     assert_eq!(response.status(), 200);
     TextLines::new((response, connection))
@@ -77,10 +82,10 @@ async fn a_watch_goes_on_after_the_last_event_that_was_seen() {
         tenant.add(&talk, message(key, key)).await.expect("added");
     }
     let path = events(&talk, "?after_sequence=0");
-    let (id, _, first) = watch(&web, &path).await.event().await.expect("an event");
+    let (id, _, first) = follow(&web, &path).await.event().await.expect("an event");
     assert_eq!(first["event"]["message_added"]["message"]["content"], "1");
     // A browser comes back with the same path and this header.
-    let mut again = watch(&web.with("last-event-id", &id), &path).await;
+    let mut again = follow(&web.with("last-event-id", &id), &path).await;
     for content in ["2", "3"] {
         let (_, _, event) = again.event().await.expect("an event");
         assert_eq!(event["event"]["message_added"]["message"]["content"], content);
@@ -107,7 +112,13 @@ impl Text {
                 assert_eq!(delta["offset"], self.0.len(), "no piece is missing and none comes twice");
                 self.0.push_str(&text(delta));
             }
-            Some("message_finished") => return true,
+            Some("message_finished") => {
+                // It has what was not told as pieces any more.
+                let whole = event["message_finished"]["message"]["content"].as_str().expect("a text");
+                assert!(whole.starts_with(&self.0), "what was told is how it begins");
+                whole.clone_into(&mut self.0);
+                return true;
+            }
             _ => {}
         }
         false
@@ -120,6 +131,7 @@ async fn a_reader_that_is_cut_off_again_and_again_sees_every_piece_once() {
     let tenant = crm.tenant();
     let (web, talk) = (Web::new(&crm, tenant.id), tenant.conversation().await.id);
     let (writer, id) = (tenant.clone(), talk.clone());
+    let (cut, mut cuts) = watch::channel(0);
     let writing = begin(async move {
         let mut stream = writer.stream().await;
         stream.start(&id, "reply").await;
@@ -128,24 +140,23 @@ async fn a_reader_that_is_cut_off_again_and_again_sees_every_piece_once() {
             let text = format!("<{piece}>");
             stream.delta(&id, "reply", whole.len(), &text);
             whole.push_str(&text);
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            // So that the reader is cut off throughout the reply.
+            soon(cuts.wait_for(|cuts| cuts * PIECES >= piece * CUTS)).await.expect("it reads");
         }
         stream.finish(&id, "reply", whole.len());
-        while stream.outcome().await.expect("an ack").durable_offset
-            < i32::try_from(whole.len()).expect("short")
-        {}
-        // The finish is acked as well before the stream ends.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        while stream.outcome().await.expect("an ack").status() != MessageStatus::Completed {}
         whole
     });
     let path = events(&talk, "?after_sequence=0&include_deltas=true");
-    let (mut random, mut text, mut last, mut cuts) = (Random::new(7), Text::default(), None::<String>, 0);
+    let (mut random, mut text, mut last) = (Random::new(7), Text::default(), None::<String>);
     'reader: loop {
         let web = last.as_ref().map_or_else(|| web.clone(), |id| web.with("last-event-id", id));
-        let mut lines = watch(&web, &path).await;
-        let mut left = if cuts < CUTS { 1 + random.below(5) } else { u64::MAX };
-        while left > 0 {
-            let Some((id, name, event)) = lines.event().await else { break };
+        let mut lines = follow(&web, &path).await;
+        let mut left = 1 + random.below(10);
+        // The writer may wait for the next cut.
+        while left > 0
+            && let Ok(Some((id, name, event))) = timeout(QUIET, lines.event()).await
+        {
             assert_eq!(name, "", "no error: {event}");
             last = Some(id);
             if text.take(&event) {
@@ -153,8 +164,9 @@ async fn a_reader_that_is_cut_off_again_and_again_sees_every_piece_once() {
             }
             left -= 1;
         }
-        cuts += 1;
+        cut.send_modify(|cuts| *cuts += 1);
     }
+    let cuts = *cut.borrow();
     assert!(cuts >= CUTS, "{cuts}");
     assert_eq!(text.0, writing.end().await);
 }
@@ -167,13 +179,13 @@ async fn lines_are_read_where_they_are_asked_for_and_end_with_the_error() {
     tenant.add(&talk, message("1", "Hello")).await.expect("added");
     let path = events(&talk, "?after_sequence=0");
     let limited = web.with("accept", "application/x-ndjson").with("x-request-timeout", "0.5");
-    let mut lines = watch(&limited, &path).await;
+    let mut lines = follow(&limited, &path).await;
     let first: Value = serde_json::from_str(&lines.next().await.expect("a line")).expect("JSON");
     assert_eq!(first["event"]["message_added"]["message"]["content"], "Hello");
     let last: Value = serde_json::from_str(&lines.next().await.expect("a line")).expect("JSON");
     assert_eq!(last["error"]["code"], 4, "{last}");
     assert_eq!(lines.next().await, None);
-    let mut events = watch(&web.with("x-request-timeout", "0.5"), &path).await;
+    let mut events = follow(&web.with("x-request-timeout", "0.5"), &path).await;
     assert_eq!(events.event().await.expect("an event").1, "");
     let (_, name, error) = events.event().await.expect("the error");
     assert_eq!((name.as_str(), &error["code"]), ("error", &json!(4)));
@@ -186,7 +198,7 @@ async fn a_server_that_stops_says_so_to_those_who_watch() {
     let tenant = crm.tenant();
     let (web, talk) = (Web::new(&crm, tenant.id), tenant.conversation().await.id);
     tenant.add(&talk, message("1", "Hello")).await.expect("added");
-    let mut lines = watch(&web, &events(&talk, "?after_sequence=0")).await;
+    let mut lines = follow(&web, &events(&talk, "?after_sequence=0")).await;
     lines.event().await.expect("an event");
     crm.begin_shutdown();
     let (_, _, event) = lines.event().await.expect("a last event");

@@ -41,7 +41,7 @@ impl Asked {
     /// # Errors
     ///
     /// The answer to a request that means nothing: no such path, or no such verb there, or a body of another type.
-    pub(super) fn of(mut head: request::Parts, body: &Body) -> Result<Self, Response<Body>> {
+    pub(super) fn of(mut head: request::Parts, body: &Body) -> Result<Self, Box<Response<Body>>> {
         let found = find(&head.method, head.uri.path())?;
         let route = found.route;
         if route.body != RequestBody::None {
@@ -70,26 +70,26 @@ impl Asked {
 }
 
 /// Finds the route of a request.
-fn find(method: &Method, path: &str) -> Result<Found, Response<Body>> {
+fn find(method: &Method, path: &str) -> Result<Found, Box<Response<Body>>> {
     let verb = if *method == Method::HEAD { Some(Verb::Get) } else { Verb::from_name(method.as_str()) };
     match routes::find(verb.unwrap_or(Verb::Get), path) {
         Match::NoPath => Err(unknown()),
         Match::Found(found) if verb.is_some() => Ok(found),
         Match::NotUtf8(field) => {
             let text = format!("the {field} in the path is not UTF-8");
-            Err(Refusal::malformed(StatusCode::BAD_REQUEST, &text).into_response())
+            Err(Refusal::malformed(StatusCode::BAD_REQUEST, &text).into_response().into())
         }
         Match::Found(_) | Match::WrongVerb(_) => Err(wrong_verb(method, path)),
     }
 }
 
-fn unknown() -> Response<Body> {
+fn unknown() -> Box<Response<Body>> {
     let text = "there is no such path; /openapi.json lists all paths, and /docs shows them";
-    Refusal::unknown(StatusCode::NOT_FOUND, text).into_response()
+    Refusal::unknown(StatusCode::NOT_FOUND, text).into_response().into()
 }
 
 /// Answers a verb that the path does not have with those that it has. OPTIONS asks for just that.
-fn wrong_verb(method: &Method, path: &str) -> Response<Body> {
+fn wrong_verb(method: &Method, path: &str) -> Box<Response<Body>> {
     let has = |verb: &Verb| !matches!(routes::find(*verb, path), Match::NoPath | Match::WrongVerb(_));
     let mut verbs: Vec<_> = Verb::ALL.into_iter().filter(has).map(Verb::name).collect();
     if verbs.contains(&Verb::Get.name()) {
@@ -107,12 +107,12 @@ fn wrong_verb(method: &Method, path: &str) -> Response<Body> {
     if let Ok(verbs) = HeaderValue::from_str(&verbs) {
         response.headers_mut().insert(ALLOW, verbs);
     }
-    response
+    response.into()
 }
 
 /// Refuses a body that does not say that it is JSON. A page of another site can make a browser send others without
 /// asking, and so it can send no body at all: what comes from a page says what it sends.
-fn check_type(headers: &HeaderMap, body: &Body, streaming: Streaming) -> Result<(), Response<Body>> {
+fn check_type(headers: &HeaderMap, body: &Body, streaming: Streaming) -> Result<(), Box<Response<Body>>> {
     let streams = matches!(streaming, Streaming::Client | Streaming::Bidi);
     let is_taken = |kind: &str| {
         let is_json =
@@ -121,13 +121,13 @@ fn check_type(headers: &HeaderMap, body: &Body, streaming: Streaming) -> Result<
             || (streams && matches!(kind, "application/x-ndjson" | "application/jsonl" | "text/event-stream"))
     };
     let empty = http_body::Body::is_end_stream(body) && !headers.contains_key(ORIGIN);
-    match headers.get(CONTENT_TYPE).map(|kind| media_type(kind)) {
+    match headers.get(CONTENT_TYPE).map(media_type) {
         None if empty => Ok(()),
         Some(kind) if is_taken(&kind) => Ok(()),
         _ => {
             let kinds = if streams { "application/x-ndjson" } else { "application/json" };
             let text = format!("the body must be JSON, and say so: send the header content-type: {kinds}");
-            Err(Refusal::malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text).into_response())
+            Err(Refusal::malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text).into_response().into())
         }
     }
 }

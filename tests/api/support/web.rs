@@ -142,7 +142,7 @@ impl Web {
         let (response, _connection) = self.open(method, path, body).await;
         let (head, body) = response.into_parts();
         let bytes = soon(body.collect()).await.expect("a whole body").to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).expect("a text");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         Answer { status: head.status.as_u16(), headers: head.headers, text }
     }
 
