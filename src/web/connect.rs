@@ -9,7 +9,7 @@ use std::convert::Infallible;
 
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
-use prost_reflect::{DynamicMessage, MethodDescriptor};
+use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
@@ -23,6 +23,10 @@ use super::metadata;
 use super::told::Told;
 use crate::error::Error;
 use crate::pb::CONTRACT;
+
+/// What the paths of reflection and health begin with. Their messages pass as they are: tools read the contract by
+/// reflection before they call.
+const FOREIGN: &str = "/grpc.";
 
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,11 @@ where
         become_call(&mut head, &path);
         return grpc_web(inner, Request::from_parts(head, body)).await;
     }
+    if kind == Kind::Stream(Encoding::Proto) && path.starts_with(FOREIGN) {
+        become_call(&mut head, &path);
+        let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
+        return stream(response, None, kind);
+    }
     let Some(rpc) = rpc(&path) else { return trouble::response(&unknown()) };
     let streams = rpc.is_client_streaming() || rpc.is_server_streaming();
     if streams != kind.is_stream() || (kind == Kind::Get && !reads_only(&rpc)) {
@@ -112,7 +121,8 @@ where
             unary(response, &rpc, Encoding::Proto).await
         }
         Kind::Get => unary(response, &rpc, Encoding::Json).await,
-        Kind::Stream(_) | Kind::GrpcWeb => stream(response, &rpc, kind),
+        Kind::Stream(Encoding::Json) => stream(response, Some(rpc.output()), kind),
+        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb => stream(response, None, kind),
     }
 }
 
@@ -157,12 +167,11 @@ async fn unary(response: Response<Body>, rpc: &MethodDescriptor, encoding: Encod
     response
 }
 
-fn stream(response: Response<Body>, rpc: &MethodDescriptor, kind: Kind) -> Response<Body> {
+/// Answers with a stream: as JSON of a type, or as it is.
+fn stream(response: Response<Body>, output: Option<MessageDescriptor>, kind: Kind) -> Response<Body> {
     if let Err(status) = ended(response.headers()) {
         return refused(kind, &status);
     }
-    let is_json = kind == Kind::Stream(Encoding::Json);
-    let output = is_json.then(|| rpc.output());
     with_kind(Response::new(Told::body(response.into_body(), Envelopes(output))), kind)
 }
 

@@ -9,6 +9,9 @@ use http_body_util::{BodyExt, Full};
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::body::Body;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 use tonic_types::pb as google;
 
 use crate::support::conversations::message;
@@ -152,4 +155,24 @@ async fn grpc_web_has_its_trailers_at_the_end_of_the_body() {
     let asked = web.with("content-type", "application/grpc-web");
     let (response, _connection) = asked.open(Method::POST, GET, body).await;
     assert_eq!(response.headers()["grpc-status"], "5");
+}
+
+/// Tools such as `buf curl` read the contract before they call.
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_answers_in_envelopes_too() {
+    let crm = Crm::start().await;
+    let web = Web::new(&crm, crm.tenant().id).over_http_2();
+    let request = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..Default::default()
+    };
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let body = framed(&request);
+    let (status, kind, bytes) = send(&web, path, "application/connect+proto", body).await;
+    assert_eq!((status, kind.as_str()), (200, "application/connect+proto"));
+    let answers = envelopes(&bytes);
+    let [(0, listed), (2, b"{}")] = answers.as_slice() else { panic!("{answers:?}") };
+    let listed = ServerReflectionResponse::decode(*listed).expect("an answer").message_response;
+    let Some(MessageResponse::ListServicesResponse(listed)) = listed else { panic!("{listed:?}") };
+    assert!(listed.service.iter().any(|service| service.name == "crm.v1.CustomerService"), "{listed:?}");
 }
