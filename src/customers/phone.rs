@@ -179,11 +179,20 @@ fn runs(folded: &str) -> impl Iterator<Item = Range<usize>> {
                 folded.get(start..from)?.trim_end_matches(|character: char| !character.is_ascii_digit());
             let place = start..start + run.len();
             let touches = folded.get(..start).is_some_and(|before| before.ends_with(char::is_alphabetic));
-            if !touches && count(run) >= MIN_DIGITS {
+            let goes_on = goes_on(folded.get(place.end..).unwrap_or_default());
+            if !touches && !goes_on && count(run) >= MIN_DIGITS {
                 return Some(place);
             }
         }
     })
+}
+
+/// Returns whether a word goes on after its digits, as in `230907ab`. An extension, as in `x12`, is no part of a word.
+fn goes_on(after: &str) -> bool {
+    let extension = after.strip_prefix("ext").or_else(|| after.strip_prefix('x'));
+    let digits = extension.map(|rest| rest.trim_start_matches(['.', ':', ' ']));
+    after.starts_with(char::is_alphabetic)
+        && !digits.is_some_and(|digits| digits.starts_with(|digit: char| digit.is_ascii_digit()))
 }
 
 /// Returns the numbers of a run: more than one if slashes separate numbers of full length.
@@ -232,6 +241,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn digits_that_begin_a_word_are_no_number() {
+        for (text, count, rest) in [
+            ("Café 230907ab", 0, "cafe 230907ab"),
+            ("230907é", 0, "230907e"),
+            ("4155552671x12", 1, "x12"),
+            ("4155552671ext 12", 1, "ext 12"),
+            ("230907, ab", 1, ", ab"),
+        ] {
+            let (numbers, left) = in_text(text);
+            assert_eq!((numbers.len(), left.as_str()), (count, rest), "{text}");
+        }
+    }
 
     #[test]
     fn numbers_as_people_write_them_have_one_form() {
