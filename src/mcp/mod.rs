@@ -8,12 +8,12 @@
 //! | file | has |
 //! |---|---|
 //! | `tools.json` | what agents read: names, descriptions, arguments. It is sent with every conversation of an agent, so every word counts |
-//! | [`catalog`] | the same, parsed; [`arguments`] checks the arguments of a call against it |
-//! | [`tools`] | what each tool does |
-//! | [`markdown`] | its answers, within a budget of tokens |
-//! | [`calls`] | the clients, and what they pass on; [`keys`] makes ids by which repeated calls are recognized |
-//! | [`trouble`] | errors, with what to do instead |
-//! | [`handler`] | the protocol; [`door`] serves it over HTTP, [`stdio`] on standard streams, where [`session`] is the caller |
+//! | `catalog` | the same, parsed; `arguments` checks the arguments of a call against it |
+//! | `tools` | what each tool does |
+//! | `markdown` | its answers, within a budget of tokens |
+//! | `calls` | the clients, and what they pass on; `keys` makes ids by which repeated calls are recognized |
+//! | `trouble` | errors, with what to do instead |
+//! | `handler` | the protocol; `door` serves it over HTTP, `stdio` on standard streams, where `session` is the caller |
 
 mod arguments;
 mod calls;

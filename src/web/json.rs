@@ -2,7 +2,7 @@
 //! becomes JSON.
 //!
 //! - [`read`]: JSON as it comes becomes bytes; [`texts`] does the same with parts of a URL.
-//! - [`write`]: a message becomes JSON.
+//! - `write`: a message becomes JSON.
 //! - `scalar`, `scalars` and `known`: single values, and the types of protobuf that JSON writes in a form of their own.
 //! - `wire` writes bytes; `names` finds what a client may have meant; `place` says where in a request something is.
 
