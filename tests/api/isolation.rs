@@ -26,24 +26,7 @@ async fn what_is_another_tenants_answers_like_what_is_unknown_in_every_rpc() {
     let zoe = ana.customer("Unmistakable").await;
     let foreign = About { customer: zoe.id, slug: zoe.slug, ..ana.everything().await };
     let unknown = About::nothing();
-    let names = |about: &About| {
-        [
-            &about.customer,
-            &about.slug,
-            &about.conversation,
-            &about.message,
-            &about.analysis,
-            &about.question,
-            &about.faq,
-            &about.observation,
-            &about.campaign,
-            &about.purchase,
-            &about.audit_event,
-            &about.campaign_event,
-            &about.interest_event,
-        ]
-        .map(Clone::clone)
-    };
+    let names = |about: &About| about.names().map(str::to_owned);
     let mut not_found = BTreeSet::new();
     let names_something =
         |rpc: &MethodDescriptor| samples::request(rpc, &foreign) != samples::request(rpc, &unknown);

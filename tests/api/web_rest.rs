@@ -28,22 +28,8 @@ fn seen(answer: &Answer, about: &About) -> String {
         details.retain(|detail| !detail["@type"].as_str().is_some_and(|kind| kind.ends_with("RequestInfo")));
     }
     let mut text = format!("{} {json}", answer.status);
-    for name in [
-        &about.customer,
-        &about.slug,
-        &about.conversation,
-        &about.message,
-        &about.analysis,
-        &about.question,
-        &about.faq,
-        &about.observation,
-        &about.campaign,
-        &about.purchase,
-        &about.audit_event,
-        &about.campaign_event,
-        &about.interest_event,
-    ] {
-        text = text.replace(name.as_str(), "…");
+    for name in about.names() {
+        text = text.replace(name, "…");
     }
     text
 }

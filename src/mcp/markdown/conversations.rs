@@ -1,6 +1,6 @@
 //! Conversations and messages.
 
-use super::{Answer, joined, minute, number_of, one_line, word};
+use super::{Answer, joined, minute, number_of, one_line, short, word};
 use crate::conversations::messages::quote::quote;
 use crate::pb;
 
@@ -66,7 +66,7 @@ fn message(message: &pb::Message) -> String {
     let mut text = format!("**#{} {role}{author}**, {time}{state}", message.sequence);
     text += &if message.content.is_empty() { "\n".to_owned() } else { quote(&message.content) };
     for action in &message.actions {
-        let (arguments, result) = (short(&action.arguments), short(&action.result));
+        let (arguments, result) = (short(&action.arguments, SHOWN), short(&action.result, SHOWN));
         text += &format!("- called {}({arguments})", one_line(&action.name));
         text += &if result.is_empty() { "\n".to_owned() } else { format!(" → {result}\n") };
     }
@@ -92,14 +92,6 @@ pub(in crate::mcp) fn ended(response: &pb::EndConversationResponse) -> String {
     let count = number_of(conversation.message_count, "message");
     let already = if response.deduplicated { " already" } else { "" };
     format!("The conversation has ended{already}, {outcome}, after {count}.")
-}
-
-fn short(text: &str) -> String {
-    let text = one_line(text);
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Customers.
 
-use super::{Answer, joined, one_line, word};
+use super::{Answer, joined, short, word};
 use crate::pb;
 
 /// The most characters of a text in a line of a list.
@@ -34,22 +34,13 @@ pub(in crate::mcp) fn line(customer: &pb::Customer) -> String {
         &owner,
         &tags,
     ];
-    let parts: Vec<_> = parts.iter().map(|part| short(part)).collect();
+    let parts: Vec<_> = parts.iter().map(|part| short(part, SHOWN)).collect();
     format!("- `{}`: {}", customer.slug, joined(parts.iter().map(String::as_str), " · "))
 }
 
 /// Says what became of a customer that was saved.
 pub(in crate::mcp) fn saved(customer: &pb::Customer, what: &str) -> String {
     format!("{what}\n{}\nId: {}", line(customer), customer.id)
-}
-
-/// Returns a text on one line that is not too long.
-fn short(text: &str) -> String {
-    let text = one_line(text);
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
 }
 
 #[cfg(test)]

@@ -151,6 +151,15 @@ pub(super) async fn counting<R: Send + 'static>(
     })
 }
 
+/// Returns a text on one line, without what is beyond this many characters.
+fn short(text: &str, characters: usize) -> String {
+    let text = one_line(text);
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
 /// Returns a text on one line, so that a text of a customer begins no line of an answer.
 pub(super) fn one_line(text: &str) -> String {
     let ends_word = |character: char| character.is_whitespace() || is_line_break(character);

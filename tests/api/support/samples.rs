@@ -27,6 +27,25 @@ pub(crate) struct About {
 }
 
 impl About {
+    /// Returns all names by which a client could know one from another.
+    pub(crate) fn names(&self) -> [&str; 13] {
+        [
+            &self.customer,
+            &self.slug,
+            &self.conversation,
+            &self.message,
+            &self.analysis,
+            &self.question,
+            &self.faq,
+            &self.observation,
+            &self.campaign,
+            &self.purchase,
+            &self.audit_event,
+            &self.campaign_event,
+            &self.interest_event,
+        ]
+    }
+
     /// Returns ids that do not exist.
     pub(crate) fn nothing() -> Self {
         Self {
