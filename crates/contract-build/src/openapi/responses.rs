@@ -66,7 +66,7 @@ pub(crate) fn of(
     let (streams, reads) = (binding.method.is_server_streaming(), binding.method.is_client_streaming());
     let content = match (streams, reads) {
         (false, _) => Object::new().with(JSON, schema),
-        (true, false) => Object::new().with(EVENTS, schema.clone()).with(LINES, schema),
+        (true, false) => Object::new().with(EVENTS, event(&schema)).with(LINES, schema),
         (true, true) => Object::new().with(LINES, schema),
     };
     let description = match streams {
@@ -91,6 +91,21 @@ pub(crate) fn of(
         responses.set(code, reference(&format!("Error{code}")));
     }
     Ok(responses.with("default", reference("Error")))
+}
+
+/// Returns the content of a stream of events: the fields of one event, whose data are JSON of this schema.
+fn event(answer: &Object) -> Object {
+    let text = |description: &str| Object::new().with("type", "string").with("description", description);
+    let data = text("The answer, as JSON in one line; a `Status` in an event `error`.")
+        .with("contentMediaType", JSON)
+        .with("contentSchema", answer.object("schema"));
+    let fields = Object::new()
+        .with("event", text("Absent, or `error`: the stream has failed, and this is its last event."))
+        .with("id", text("`Last-Event-ID` takes it, and the stream goes on after this event."))
+        .with("data", data);
+    let event =
+        Object::new().with("type", "object").with("properties", fields).with("required", vec!["data"]);
+    Object::new().with("schema", event)
 }
 
 /// Whether a call may have an error of this code.

@@ -230,6 +230,9 @@ fn streams_have_media_types_of_their_own() {
     };
     let watch = &document["paths"]["/v1/watch"]["get"];
     assert_eq!(kinds(&watch["responses"]["200"]), ["application/x-ndjson", "text/event-stream"]);
+    let schema_of = |kind: &str| &watch["responses"]["200"]["content"][kind]["schema"];
+    let data = &schema_of("text/event-stream")["properties"]["data"];
+    assert_eq!(data["contentSchema"], *schema_of("application/x-ndjson"), "{data}");
     let talk = &document["paths"]["/v1/talk"]["post"];
     assert_eq!(kinds(&talk["requestBody"]), ["application/x-ndjson"]);
     assert_eq!(kinds(&talk["responses"]["200"]), ["application/x-ndjson"]);
