@@ -11,6 +11,9 @@ use crm_contract::pb::customer_faq_service_client::CustomerFaqServiceClient;
 use crm_contract::pb::customer_service_client::CustomerServiceClient;
 use crm_contract::pb::dashboard_service_client::DashboardServiceClient;
 use crm_contract::pb::pending_question_service_client::PendingQuestionServiceClient;
+use http::HeaderMap;
+use tonic::Request;
+use tonic::service::Interceptor as _;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
@@ -48,6 +51,13 @@ fn says(tenant: Uuid, credential: Option<&Credential>) -> Result<CallerMetadata>
 /// The same with the credential of all clients.
 fn says_usual(tenant: Uuid) -> Result<CallerMetadata> {
     says(tenant, CREDENTIAL.get())
+}
+
+/// Returns what a client of the usual credential says with every call, as headers of HTTP.
+pub(crate) fn headers(tenant: Uuid) -> Result<HeaderMap> {
+    let mut request = Request::new(());
+    request = says_usual(tenant)?.call(request)?;
+    Ok(request.into_parts().0.into_headers())
 }
 
 /// A replica, and the credential of its clients.

@@ -16,6 +16,7 @@
 mod client;
 mod costs;
 mod fill;
+mod http;
 mod machine;
 mod measure;
 mod options;

@@ -39,7 +39,7 @@ const fn scenario(name: &'static str, unit: &'static str, goal: Goal) -> Scenari
 pub(crate) const NEIGHBOUR: (f64, f64) = (3.0, 50.0);
 
 /// All scenarios in the order in which they run: those that grow the tables come last.
-pub(crate) const SCENARIOS: [Scenario; 40] = [
+pub(crate) const SCENARIOS: [Scenario; 44] = [
     scenario("append", "acks/s", Goal::RatioAtLeast(6.5)),
     scenario("append_vs_unnest", "acks/s", Goal::RatioAtLeast(0.65)),
     scenario("append_hot", "acks/s", Goal::RatioAtLeast(6.0)),
@@ -51,6 +51,8 @@ pub(crate) const SCENARIOS: [Scenario; 40] = [
     scenario("list_messages", "calls/s", Goal::RatioAtLeast(0.5)),
     scenario("key_get_customer", "calls/s", Goal::RatioAtLeast(0.95)),
     scenario("key_list_messages", "calls/s", Goal::RatioAtLeast(0.95)),
+    scenario("rest_get_customer", "calls/s", Goal::RatioAtLeast(0.7)),
+    scenario("rest_create_message", "calls/s", Goal::RatioAtLeast(0.7)),
     scenario("metered_append", "acks/s", Goal::RatioAtLeast(0.98)),
     scenario("metered_get_customer", "calls/s", Goal::RatioAtLeast(0.98)),
     scenario("traced_append", "acks/s", Goal::RatioAtLeast(0.98)),
@@ -64,6 +66,8 @@ pub(crate) const SCENARIOS: [Scenario; 40] = [
     scenario("token_rows_per_delta", "rows", Goal::AtMost(0.1)),
     scenario("watch_p99", "ms", Goal::AtMost(30.0)),
     scenario("idle_watch_memory", "bytes", Goal::AtMost(16_384.0)),
+    scenario("sse_watch_p99", "ms", Goal::RatioAtMost(1.5)),
+    scenario("idle_sse_memory", "bytes", Goal::AtMost(16_384.0)),
     scenario("idle_tenants", "% of a core", Goal::AtMost(3.0)),
     scenario("idle_tenants_p95", "ms", Goal::RatioAtMost(1.2)),
     scenario("growth_append", "ms", Goal::RatioAtMost(1.3)),

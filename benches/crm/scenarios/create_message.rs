@@ -16,7 +16,7 @@ use crate::writers::{CONTENT, Keys};
 use crate::{Result, client::Conversations};
 
 /// The connections that callers share.
-const CONNECTIONS: usize = 8;
+pub(super) const CONNECTIONS: usize = 8;
 
 /// The rows with many callers, and their number.
 const MANY: [(&str, usize); 2] = [("create_message_8", 8), ("create_message_32", 32)];
@@ -89,17 +89,30 @@ async fn shares(stage: &Stage<'_>, count: usize) -> Result<Vec<Share>> {
     Ok(shares)
 }
 
-/// Starts callers, each with a conversation of its own, of the tenants in turn.
-async fn calling(stage: &Stage<'_>, callers: usize) -> Result<Load> {
+/// The conversation of a caller.
+pub(super) struct Target {
+    pub(super) tenant: Uuid,
+    pub(super) conversation: String,
+}
+
+/// Creates an empty conversation for each caller, of the tenants in turn.
+pub(super) async fn targets(stage: &Stage<'_>, callers: usize) -> Result<Vec<Target>> {
     let shares = shares(stage, callers.div_ceil(TENANTS)).await?;
+    let targets = shares.iter().cycle().take(callers).enumerate().map(|(number, share)| Target {
+        tenant: share.tenant,
+        conversation: share.ids.text((number / TENANTS) as u64 + 1),
+    });
+    Ok(targets.collect())
+}
+
+/// Starts callers, each with a conversation of its own.
+pub(super) async fn calling(stage: &Stage<'_>, callers: usize) -> Result<Load> {
+    let targets = targets(stage, callers).await?;
     stage.settle().await?;
     let channels = client::channels(stage.address, CONNECTIONS.min(callers)).await?;
     let mut load = Load::new();
-    for ((number, channel), share) in
-        channels.iter().cycle().take(callers).enumerate().zip(shares.iter().cycle())
-    {
-        let conversation = share.ids.text((number / TENANTS) as u64 + 1);
-        let mut caller = Caller::new(channel, share.tenant, conversation)?;
+    for (Target { tenant, conversation }, channel) in targets.into_iter().zip(channels.iter().cycle()) {
+        let mut caller = Caller::new(channel, tenant, conversation)?;
         load.spawn_calls(move || caller.call());
     }
     Ok(load)

@@ -20,6 +20,7 @@ mod tenants;
 mod tokens;
 mod watch;
 mod watched;
+mod web;
 
 use std::time::Instant;
 
@@ -42,6 +43,8 @@ enum Group {
     ListMessages,
     KeyGetCustomer,
     KeyListMessages,
+    RestGetCustomer,
+    RestCreateMessage,
     Metered,
     Traced,
     Misses,
@@ -51,6 +54,8 @@ enum Group {
     Tokens,
     Watch,
     IdleWatch,
+    SseWatch,
+    IdleSse,
     IdleTenants,
     GrowthOfConversation,
     GrowthOfTenant,
@@ -63,7 +68,7 @@ enum Group {
 
 impl Group {
     /// In this order: the large tables come last.
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 29] = [
         Self::Append,
         Self::AppendHot,
         Self::AppendIdle,
@@ -72,6 +77,8 @@ impl Group {
         Self::ListMessages,
         Self::KeyGetCustomer,
         Self::KeyListMessages,
+        Self::RestGetCustomer,
+        Self::RestCreateMessage,
         Self::Metered,
         Self::Traced,
         Self::Misses,
@@ -81,6 +88,8 @@ impl Group {
         Self::Tokens,
         Self::Watch,
         Self::IdleWatch,
+        Self::SseWatch,
+        Self::IdleSse,
         Self::IdleTenants,
         Self::GrowthOfConversation,
         Self::GrowthOfTenant,
@@ -101,6 +110,8 @@ impl Group {
             Self::ListMessages => &["list_messages"],
             Self::KeyGetCustomer => &["key_get_customer"],
             Self::KeyListMessages => &["key_list_messages"],
+            Self::RestGetCustomer => &["rest_get_customer"],
+            Self::RestCreateMessage => &["rest_create_message"],
             Self::Metered => &["metered_append", "metered_get_customer"],
             Self::Traced => &["traced_append", "traced_get_customer"],
             Self::Misses => &["miss_timing"],
@@ -110,6 +121,8 @@ impl Group {
             Self::Tokens => &["token_delta_p99", "token_rows_per_delta"],
             Self::Watch => &["watch_p99"],
             Self::IdleWatch => &["idle_watch_memory"],
+            Self::SseWatch => &["sse_watch_p99"],
+            Self::IdleSse => &["idle_sse_memory"],
             Self::IdleTenants => &["idle_tenants", "idle_tenants_p95"],
             Self::GrowthOfConversation => &["growth_append", "growth_list_messages"],
             Self::GrowthOfTenant => &["growth_list_customers", "growth_search", "growth_search_common"],
@@ -131,6 +144,8 @@ impl Group {
             Self::ListMessages => reads::list_messages(stage).await,
             Self::KeyGetCustomer => keys::get_customer(stage).await,
             Self::KeyListMessages => keys::list_messages(stage).await,
+            Self::RestGetCustomer => web::get_customer(stage).await,
+            Self::RestCreateMessage => web::create_message(stage).await,
             Self::Metered => watched::metered(stage).await,
             Self::Traced => watched::traced(stage).await,
             Self::Misses => misses::measure(stage).await,
@@ -140,6 +155,8 @@ impl Group {
             Self::Tokens => tokens::measure(stage).await,
             Self::Watch => watch::measure(stage).await,
             Self::IdleWatch => idle_watch::measure(stage).await,
+            Self::SseWatch => web::watch(stage).await,
+            Self::IdleSse => web::idle(stage).await,
             Self::IdleTenants => tenants::idle(stage).await,
             Self::GrowthOfConversation => growth::conversation(stage).await,
             Self::GrowthOfTenant => growth::tenant(stage).await,

@@ -14,10 +14,10 @@ use crate::stage::{Stage, Tenant};
 use crate::{Result, client, fill};
 
 /// The connections of the clients, and the number of pgbench clients.
-const CONNECTIONS: usize = 8;
+pub(super) const CONNECTIONS: usize = 8;
 
 /// The calls in flight on each connection that read a customer.
-const GETS: usize = 16;
+pub(super) const GETS: usize = 16;
 
 /// The calls in flight on each connection that list messages: a page is 50 times as much work.
 const LISTS: usize = 4;
@@ -148,7 +148,7 @@ async fn compare(
 }
 
 /// Row numbers that jump like random ones, and cost nothing to compute.
-struct Turn {
+pub(super) struct Turn {
     ids: Ids,
     next: u64,
 }
@@ -157,11 +157,11 @@ impl Turn {
     /// A prime, so that every number occurs before one repeats.
     const STEP: u64 = 7_919;
 
-    fn new(ids: Ids, first: usize) -> Self {
+    pub(super) fn new(ids: Ids, first: usize) -> Self {
         Self { ids, next: first as u64 * Self::STEP }
     }
 
-    fn next(&mut self) -> String {
+    pub(super) fn next(&mut self) -> String {
         self.next += Self::STEP;
         self.ids.text(self.next % self.ids.count + 1)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crm_backend::pb::conversation_event::Event;
 use crm_backend::pb::watch_conversation_request::Start;
 use crm_backend::pb::{ConversationEvent, WatchConversationRequest, WatchConversationResponse};
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ const CONVERSATIONS: usize = 100;
 const WATCHERS: usize = 1_000;
 
 /// The connections that the watchers share, with some tens of watchers each.
-const CONNECTIONS: usize = 20;
+pub(super) const CONNECTIONS: usize = 20;
 
 /// The streams that write, each to five conversations. They are assigned to the tenants in turn.
 /// Their number is a multiple of the tenants', so the conversations of a stream belong to one
@@ -58,7 +59,9 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     let mut values = Vec::new();
     for _ in 0..stage.options.rounds {
         stage.settle().await?;
-        values.push(quantile(&round(stage).await?, 0.99)?);
+        let conversations = conversations(stage).await?;
+        let watches = watching(stage, &conversations).await?;
+        values.push(quantile(&round(stage, &conversations, watches, Some(Work::Told)).await?, 0.99)?);
     }
     Ok(vec![Measured::rounds("watch_p99", &values)?])
 }
@@ -134,27 +137,60 @@ impl Schedule {
     }
 }
 
-/// The events of a watcher: numbers of messages, with times.
-type Told = Vec<(usize, u64)>;
+/// A conversation, and its tenant.
+pub(super) type Watched = (Uuid, String);
 
-/// Returns how late every event came in a round, in milliseconds.
-async fn round(stage: &Stage<'_>) -> Result<Vec<f64>> {
-    let conversations = stage.fresh_conversations(CONVERSATIONS as u64).await?;
+/// The keys of the messages that a watcher is told of.
+pub(super) type Told = BoxStream<'static, Result<String>>;
+
+/// Creates the conversations of a round.
+pub(super) async fn conversations(stage: &Stage<'_>) -> Result<Vec<Watched>> {
+    stage.fresh_conversations(CONVERSATIONS as u64).await
+}
+
+/// Returns the conversation of each watcher.
+pub(super) fn watchers(conversations: &[Watched]) -> impl Iterator<Item = &Watched> {
+    conversations.iter().cycle().take(WATCHERS)
+}
+
+/// Opens the watches of a round.
+pub(super) async fn watching(stage: &Stage<'_>, conversations: &[Watched]) -> Result<Vec<Told>> {
     let channels = client::channels(stage.address, CONNECTIONS).await?;
-    let watches = conversations.iter().cycle().zip(channels.iter().cycle()).take(WATCHERS);
-    let watches: Vec<Events> = stream::iter(watches)
-        .map(|((tenant, conversation), channel)| open_whole(channel, *tenant, conversation.clone(), false))
+    stream::iter(watchers(conversations).zip(channels.iter().cycle()))
+        .map(async |((tenant, conversation), channel)| {
+            let events = open_whole(channel, *tenant, conversation.clone(), false).await?;
+            Ok(events.err_into().try_filter_map(async |response| key(response)).boxed())
+        })
         .buffered(OPENING)
         .try_collect()
-        .await?;
+        .await
+}
+
+/// Returns the key of the message in an event; `None` if it is another event.
+fn key(response: WatchConversationResponse) -> Result<Option<String>> {
+    match response.event {
+        Some(ConversationEvent { event: Some(Event::MessageAdded(added)), .. }) => {
+            Ok(Some(added.message.ok_or("an event without its message")?.message_key))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Returns how late every event came in a round, in milliseconds. Perhaps records what each costs.
+pub(super) async fn round(
+    stage: &Stage<'_>,
+    conversations: &[Watched],
+    watches: Vec<Told>,
+    work: Option<Work>,
+) -> Result<Vec<f64>> {
     let recording = perf::begin().await?;
-    let running = stage.costs.begin(Work::Told);
+    let running = work.map(|work| stage.costs.begin(work));
     let schedule = Arc::new(Schedule::new(stage.options.round())?);
     let mut watchers = JoinSet::new();
     for events in watches {
         watchers.spawn(watch(events, Arc::clone(&schedule)));
     }
-    write_all(stage, &conversations, &schedule).await?;
+    write_all(stage, conversations, &schedule).await?;
     let warm = usize::try_from(WARM_UP.as_millis() / INTERVAL.as_millis())?;
     let (mut late, mut events) = (Vec::new(), 0);
     while let Some(told) = watchers.join_next().await {
@@ -165,22 +201,24 @@ async fn round(stage: &Stage<'_>) -> Result<Vec<f64>> {
             }
         }
     }
-    running.end(events);
+    if let Some(running) = running {
+        running.end(events);
+    }
     perf::end(recording).await?;
     Ok(late)
 }
 
-/// Receives all messages of a conversation.
-async fn watch(mut events: Events, schedule: Arc<Schedule>) -> Result<Told> {
+/// Receives all messages of a conversation. Returns their numbers, with the times at which they came.
+async fn watch(mut told: Told, schedule: Arc<Schedule>) -> Result<Vec<(usize, u64)>> {
     let (expected, limit) = (schedule.acked.len() / CONVERSATIONS, schedule.limit()?);
-    let mut told = Vec::with_capacity(expected);
-    while told.len() < expected {
-        if let Event::MessageAdded(added) = next(&mut events, limit).await? {
-            let message = added.message.ok_or("an event without its message")?;
-            told.push((usize::try_from(writers::number(&message.message_key)?)?, schedule.now()));
-        }
+    let mut times = Vec::with_capacity(expected);
+    while times.len() < expected {
+        let key = timeout_at(limit, told.try_next()).await;
+        let key = key.map_err(|_| "a watcher was not told everything in time")??;
+        let number = writers::number(&key.ok_or("a watch ended")?)?;
+        times.push((usize::try_from(number)?, schedule.now()));
     }
-    Ok(told)
+    Ok(times)
 }
 
 /// Sends all messages when they are due, and receives their acks.
