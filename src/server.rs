@@ -207,8 +207,6 @@ pub async fn run(
     listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    // Only calls that need the tokenizer wait for it.
-    tokio::task::spawn_blocking(tokens::load);
     let (target, db) = (database.target.clone(), database.db.clone());
     let (calls, background) = (call_layer(&db, authenticator, &limits, traces), Background::default());
     let parts = start(database, &limits, &calls, &background);

@@ -1,13 +1,10 @@
 //! Counts the tokens of a text for a language model.
-//!
-//! The encodings are OpenAI's. [`bpe_openai`] gives the same counts as their own tokenizer, in time linear in the
-//! length of any text.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
-use bpe_openai::{cl100k_base, o200k_base};
 use quick_cache::sync::Cache;
+use token_counter::Encoding;
 
 use crate::numbers;
 use crate::pb::Tokenizer;
@@ -16,11 +13,11 @@ use crate::pb::Tokenizer;
 /// text is counted on a thread that serves no calls.
 pub(crate) const IN_PASSING: usize = 16 * 1024;
 
-/// Returns the number of tokens of a text.
+/// Returns the number of tokens of a text. The first count of a process also loads the tables of the encoding.
 pub(crate) fn count(tokenizer: Tokenizer, text: &str) -> i64 {
     let encoding = match tokenizer {
-        Tokenizer::Cl100kBase => cl100k_base(),
-        Tokenizer::O200kBase | Tokenizer::Unspecified => o200k_base(),
+        Tokenizer::Cl100kBase => Encoding::Cl100kBase,
+        Tokenizer::O200kBase | Tokenizer::Unspecified => Encoding::O200kBase,
     };
     numbers::count(encoding.count(text))
 }
@@ -56,43 +53,4 @@ pub(crate) fn recall(tokenizer: Tokenizer, text: &str) -> i64 {
 /// Returns how often a count was found in memory, and how often not, in this process.
 pub(crate) fn lookups() -> (u64, u64) {
     (COUNTS.cache.hits(), COUNTS.cache.misses())
-}
-
-/// Loads the encoding for messages, which takes some 40 ms, so that no call has to wait for it.
-pub(crate) fn load() {
-    count(Tokenizer::O200kBase, "");
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-        #[test]
-        fn counts_are_those_of_the_reference(
-            text in prop_oneof![
-                "\\PC{0,60}",
-                "[ \\t\\r\\n]{0,8}[a-zA-Z'’]{0,8}[ \\t\\r\\n/]{0,8}[0-9!?,.\\-/]{0,6}(\\PC| |\n){0,6}",
-                "(<\\|endoftext\\|>|\u{200d}|\u{301}|🙂|ß|ǅ| |\n){0,20}",
-            ]
-        ) {
-            let reference = tiktoken_rs::o200k_base_singleton().encode_ordinary(&text).len();
-            prop_assert_eq!(count(Tokenizer::O200kBase, &text), i64::try_from(reference)?);
-            let reference = tiktoken_rs::cl100k_base_singleton().encode_ordinary(&text).len();
-            prop_assert_eq!(count(Tokenizer::Cl100kBase, &text), i64::try_from(reference)?);
-        }
-    }
-
-    #[test]
-    fn a_text_of_full_length_that_never_ends_a_word_is_counted_at_once() {
-        for text in ["a", " ", "\n", "!", "e\u{301}"] {
-            let text = text.repeat(262_144 / text.len());
-            let count = count(Tokenizer::O200kBase, &text);
-            assert!((1..=262_144).contains(&count), "{count}");
-        }
-    }
 }
