@@ -29,6 +29,11 @@ pub struct Limits {
 pub trait Size: 'static {
     /// The expression.
     const SQL: &'static str;
+
+    /// Whether the query is planned alone. A limit suggests few rows, for which the planner would prefer an index that
+    /// starts cheaply to the index that has the rows. Where only one index has the order of the query, it costs a fifth
+    /// less to plan all as one.
+    const IS_PLANNED_ALONE: bool = true;
 }
 
 /// The whole row as text, for any columns. It is never smaller than the row's values.
@@ -147,16 +152,25 @@ impl<Q: Query, S> Query for Fitted<Q, S> {
 
 impl<Q: QueryFragment<Pg>, S: Size> QueryFragment<Pg> for Fitted<Q, S> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // Lazily, row by row: nothing here sorts, so the order of the rows is that of `rows`. MATERIALIZED keeps the
-        // planner from planning `rows` for the few rows that the limit suggests. It would prefer an index that starts
-        // cheaply to the index that has the rows.
-        out.push_sql("WITH fitted AS MATERIALIZED (");
-        self.rows.walk_ast(out.reborrow())?;
-        out.push_sql(") SELECT p.*, ");
+        // Lazily, row by row: nothing here sorts, so the order of the rows is that of `rows`.
+        if S::IS_PLANNED_ALONE {
+            out.push_sql("WITH fitted AS MATERIALIZED (");
+            self.rows.walk_ast(out.reborrow())?;
+            out.push_sql(") ");
+        }
+        out.push_sql("SELECT p.*, ");
         out.push_bind_param::<BigInt, _>(&self.units)?;
         out.push_sql(" AS room FROM (SELECT p.*, generate_series(1, p.units) AS unit FROM (SELECT p.*, (");
         out.push_sql(S::SQL);
-        out.push_sql(") / 1024 + 1 AS units FROM fitted AS p OFFSET 0) AS p LIMIT ");
+        out.push_sql(") / 1024 + 1 AS units FROM ");
+        if S::IS_PLANNED_ALONE {
+            out.push_sql("fitted");
+        } else {
+            out.push_sql("(");
+            self.rows.walk_ast(out.reborrow())?;
+            out.push_sql(")");
+        }
+        out.push_sql(" AS p OFFSET 0) AS p LIMIT ");
         out.push_bind_param::<BigInt, _>(&self.units)?;
         out.push_sql(") AS p WHERE unit = 1");
         Ok(())

@@ -11,13 +11,13 @@ use super::create_message::{self, Target};
 use super::idle_watch;
 use super::reads::{self, CONNECTIONS, GETS, Turn};
 use super::watch::{self, OPENING, Told};
+use crate::Result;
 use crate::http::{self, Connection};
 use crate::measure::{Load, quantile};
 use crate::pgbench::Share;
 use crate::report::Measured;
 use crate::stage::Stage;
 use crate::writers::{CONTENT, Keys};
-use crate::Result;
 
 /// The callers that create messages.
 const CREATING: usize = 32;

@@ -4,6 +4,7 @@
 //! length of any text. Its tables are three times as large as counting needs, so the build keeps only that part. Most of
 //! its time is spent on cutting a text into pieces, so each thread remembers the counts of words.
 
+mod tables;
 mod words;
 
 use std::sync::LazyLock;
@@ -45,9 +46,8 @@ const O200K_PIECES: &str = concat!(
     r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+$",
 );
 
-static CL100K_BASE: LazyLock<Tokenizer> = LazyLock::new(|| {
-    tokenizer(include_bytes!(concat!(env!("OUT_DIR"), "/cl100k_base")), CL100K_PIECES)
-});
+static CL100K_BASE: LazyLock<Tokenizer> =
+    LazyLock::new(|| tokenizer(include_bytes!(concat!(env!("OUT_DIR"), "/cl100k_base")), CL100K_PIECES));
 
 static O200K_BASE: LazyLock<Tokenizer> =
     LazyLock::new(|| tokenizer(include_bytes!(concat!(env!("OUT_DIR"), "/o200k_base")), O200K_PIECES));
@@ -59,8 +59,8 @@ thread_local! {
 
 /// Returns the tokenizer with these tables.
 #[expect(clippy::expect_used, reason = "both are constants of this crate, and each test would fail")]
-fn tokenizer(tables: &[u8], pieces: &str) -> Tokenizer {
-    let tables = rmp_serde::from_slice(tables).expect("the build wrote the tables");
+fn tokenizer(packed: &[u8], pieces: &str) -> Tokenizer {
+    let tables = tables::unpack(packed).expect("the build packed the tables");
     // The last space before a word belongs to the word: `\s+(?!\S)`, which the regex crate cannot say.
     let patterns = [(pieces, false), (r"\s+\s", true), (r"\s+", false)];
     Tokenizer::new_lookahead(tables, &patterns, false).expect("the patterns are valid")

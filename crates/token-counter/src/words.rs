@@ -78,9 +78,9 @@ fn padded(word: &str) -> Option<[u8; LONGEST]> {
 /// Returns the place of a word.
 fn place(text: &[u8; LONGEST]) -> usize {
     let (parts, _) = text.as_chunks::<8>();
-    let mixed = parts.iter().fold(0_u64, |mixed, part| {
-        (mixed ^ u64::from_le_bytes(*part)).wrapping_mul(MIX).rotate_left(29)
-    });
+    let mixed = parts
+        .iter()
+        .fold(0_u64, |mixed, part| (mixed ^ u64::from_le_bytes(*part)).wrapping_mul(MIX).rotate_left(29));
     usize::try_from(mixed % PLACES as u64).unwrap_or_default()
 }
 

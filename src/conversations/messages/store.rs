@@ -193,6 +193,9 @@ impl Size for MessageSize {
          ELSE octet_length(p.actions::text) END \
          + CASE WHEN pg_column_compression(p.metadata) IS NULL THEN pg_column_size(p.metadata) \
          ELSE octet_length(p.metadata::text) END";
+
+    // Messages of a conversation are found by its index alone: by their places, their changes or their ids.
+    const IS_PLANNED_ALONE: bool = false;
 }
 
 /// Returns the messages with these keys, each key with its conversation.
