@@ -38,7 +38,7 @@ use crate::rpc::layer::room::Room;
 use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
 use crate::traces::Traces;
-use crate::web::{Cors, WebLayer};
+use crate::web::{Cors, WebLayer, WebLimits};
 use services::{Parts, taking};
 
 /// The maximum number of tenants whose messages are added in one transaction. Each tenant costs two flights of
@@ -221,7 +221,8 @@ pub async fn run(
     let routes = services::add(routes, bytes, parts).prepare();
     let (connections, stop, tracker) = (TaskTracker::new(), calls.stop.clone(), calls.tracker.clone());
     let metrics = db.metrics();
-    let web = WebLayer { max_request_bytes: limits.max_request_bytes };
+    let web = WebLimits { request_bytes: bytes, keep_alive: limits.connections.sse_keep_alive };
+    let web = WebLayer { limits: web };
     let service = calls.layer(routes);
     let door = Door::new(calls.clone(), Calls::over(service.clone()), doors.agents, bytes);
     let (listener, service) = (listener.into(), doors.pages.layer(door.layer(web.layer(service))));

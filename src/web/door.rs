@@ -10,6 +10,7 @@ use http_body_util::Full;
 use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt};
 
+use super::limits::WebLimits;
 use super::refusal::Refusal;
 use super::{connect, pages, rest};
 
@@ -25,15 +26,15 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 /// Puts the doors of HTTP before a service of gRPC.
 #[derive(Debug, Clone)]
 pub struct WebLayer {
-    /// The largest request in bytes, as gRPC has it.
-    pub max_request_bytes: usize,
+    /// The limits of the doors.
+    pub limits: WebLimits,
 }
 
 impl<S> Layer<S> for WebLayer {
     type Service = Web<S>;
 
     fn layer(&self, inner: S) -> Web<S> {
-        Web { inner, max_request_bytes: self.max_request_bytes }
+        Web { inner, limits: self.limits }
     }
 }
 
@@ -41,7 +42,7 @@ impl<S> Layer<S> for WebLayer {
 #[derive(Debug, Clone)]
 pub struct Web<S> {
     inner: S,
-    max_request_bytes: usize,
+    limits: WebLimits,
 }
 
 impl<S> Service<Request<Body>> for Web<S>
@@ -63,12 +64,12 @@ where
         if is_grpc(request.headers()) && request.version() == Version::HTTP_2 {
             return self.inner.call(request);
         }
-        let Self { inner, max_request_bytes } = self.clone();
-        Box::pin(async move { Ok(answer(inner, request, max_request_bytes).await) })
+        let Self { inner, limits } = self.clone();
+        Box::pin(async move { Ok(answer(inner, request, limits).await) })
     }
 }
 
-async fn answer<S>(inner: S, request: Request<Body>, max_request_bytes: usize) -> Response<Body>
+async fn answer<S>(inner: S, request: Request<Body>, limits: WebLimits) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
 {
@@ -78,14 +79,14 @@ where
     }
     if RPCS.iter().any(|rpcs| path.starts_with(rpcs)) {
         if let Some(kind) = connect::Kind::of(&request) {
-            return connect::answer(inner, kind, request, max_request_bytes).await;
+            return connect::answer(inner, kind, request, limits.request_bytes).await;
         }
         // The layer of calls says what it takes.
         let Ok(response) = inner.oneshot(request).await;
         return response;
     }
     if path.starts_with(REST) {
-        return rest::answer(inner, request, max_request_bytes).await;
+        return rest::answer(inner, request, limits).await;
     }
     match pages::find(path) {
         Some(page) => {

@@ -4,6 +4,7 @@
 //! limits and deadlines, and turns its answer back.
 //!
 //! - `door`: whether a request is gRPC, REST or something else.
+//! - [`WebLimits`]: what is bounded here.
 //! - [`Cors`]: which web pages may call.
 //! - [`routes`]: which RPC a verb and a path mean.
 //! - `rest`: REST, with its streams. `connect`: Connect and gRPC-Web.
@@ -21,6 +22,7 @@ mod door;
 mod frames;
 mod json;
 mod lazy;
+mod limits;
 mod metadata;
 pub mod pages;
 mod refusal;
@@ -30,3 +32,4 @@ mod told;
 
 pub use cors::Cors;
 pub use door::{Web, WebLayer};
+pub use limits::WebLimits;

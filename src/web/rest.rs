@@ -17,11 +17,12 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
 use super::lazy::{Lines, Whole};
+use super::limits::WebLimits;
 use super::routes::Streaming;
 use asked::Asked;
 
 /// Answers a request of REST through the service of gRPC.
-pub(super) async fn answer<S>(inner: S, request: Request<Body>, max_request_bytes: usize) -> Response<Body>
+pub(super) async fn answer<S>(inner: S, request: Request<Body>, limits: WebLimits) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
 {
@@ -34,13 +35,13 @@ where
     let Asked { head, plan, wanted } = asked;
     let streaming = plan.route().streaming;
     let body = match streaming {
-        Streaming::Unary | Streaming::Server => Body::new(Whole::new(body, max_request_bytes, plan)),
-        Streaming::Client | Streaming::Bidi => Body::new(Lines::new(body, max_request_bytes, plan)),
+        Streaming::Unary | Streaming::Server => Body::new(Whole::new(body, limits.request_bytes, plan)),
+        Streaming::Client | Streaming::Bidi => Body::new(Lines::new(body, limits.request_bytes, plan)),
     };
     let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
     let response = match streaming {
         Streaming::Unary | Streaming::Client => answer::unary(response, wanted).await,
-        Streaming::Server | Streaming::Bidi => streams::stream(response, wanted),
+        Streaming::Server | Streaming::Bidi => streams::stream(response, wanted, limits.keep_alive),
     };
     if is_head { without_body(response) } else { response }
 }

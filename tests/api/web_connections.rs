@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use crm_backend::config::Limits;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
+use crate::support::conversations::message;
 use crate::support::web::{Web, told};
-use crate::support::{Crm, Settings, soon};
+use crate::support::{Crm, Settings, eventually, soon};
 
 /// The most bytes of a request in these tests.
 const MOST: usize = 64 << 10;
@@ -187,6 +188,76 @@ async fn what_begins_as_http_1_and_is_none_is_refused() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{bytes:?}: {answer}");
     }
     Web::new(&crm, crm.tenant().id).get("/api/v1/customers").await.good();
+}
+
+/// Returns the head of a request of a tenant that reads this path.
+fn reading(crm: &Crm, tenant: uuid::Uuid, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: {}\r\nx-tenant-id: {tenant}\r\n\r\n", crm.address())
+}
+
+/// Whether there is a place for another connection.
+async fn has_place(crm: &Crm) -> bool {
+    let asked = async {
+        let mut tcp = TcpStream::connect(crm.address()).await?;
+        tcp.write_all(b"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer.starts_with(b"HTTP/1.1 404 "))
+    };
+    soon(asked).await.unwrap_or(false)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_ends_its_half_has_left() {
+    // One is that of the tenant itself.
+    let crm = start(|limits| limits.connections.max_connections_per_peer = 2).await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    let mut tcp = TcpStream::connect(crm.address()).await.expect("it listens");
+    let events = reading(&crm, tenant.id, &format!("/api/v1/conversations/{talk}/events"));
+    tcp.write_all(events.as_bytes()).await.expect("sent");
+    let mut first = [0; 15];
+    soon(tcp.read_exact(&mut first)).await.expect("an answer");
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    assert!(!has_place(&crm).await, "the stream has it");
+    tcp.shutdown().await.expect("an open connection");
+    let mut rest = Vec::new();
+    let _ = soon(tcp.read_to_end(&mut rest)).await;
+    eventually("its place is free", async || has_place(&crm).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_its_answer_is_gone() {
+    /// Far more than fits between a client with a small buffer and the server.
+    const MESSAGES: usize = 150;
+    let crm = start(|limits| {
+        limits.connections.http1_stall = Duration::from_millis(500);
+        // One is that of the tenant itself.
+        limits.connections.max_connections_per_peer = 2;
+    })
+    .await;
+    let tenant = crm.tenant();
+    let talk = tenant.conversation().await.id;
+    for number in 0..MESSAGES {
+        let message = message(&number.to_string(), &"x".repeat(20_000));
+        tenant.add(&talk, message).await.expect("added");
+    }
+    let stream = reading(&crm, tenant.id, &format!("/api/v1/conversations/{talk}/events?after_sequence=0"));
+    let pages = reading(&crm, tenant.id, &format!("/api/v1/conversations/{talk}/messages?page_size=100"));
+    for requests in [stream, pages.repeat(20)] {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
+        let mut tcp = socket.connect(crm.address()).await.expect("it listens");
+        tcp.write_all(requests.as_bytes()).await.expect("sent");
+        let mut first = [0; 15];
+        soon(tcp.read_exact(&mut first)).await.expect("an answer");
+        assert_eq!(&first, b"HTTP/1.1 200 OK");
+        assert!(!has_place(&crm).await, "the answer has it");
+        let began = Instant::now();
+        eventually("its place is free", async || has_place(&crm).await).await;
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        drop(tcp);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ mod command_line;
 mod crash;
 mod database;
 mod deploy;
+mod events;
 mod health;
 mod keys;
 mod lifecycle;

@@ -18,7 +18,6 @@ pub(super) struct Envelopes(pub(super) Option<MessageDescriptor>);
 
 impl Form for Envelopes {
     const BEGINNING: &'static [u8] = b"";
-    const NOTHING: &'static [u8] = b"";
 
     fn message(&self, chunk: &mut Vec<u8>, bytes: Bytes) {
         let Some(output) = &self.0 else { return chunk.extend_from_slice(&frames::frame(&bytes)) };
@@ -51,7 +50,6 @@ pub(super) struct Trailers;
 
 impl Form for Trailers {
     const BEGINNING: &'static [u8] = b"";
-    const NOTHING: &'static [u8] = b"";
 
     fn message(&self, chunk: &mut Vec<u8>, bytes: Bytes) {
         chunk.extend_from_slice(&frames::frame(&bytes));

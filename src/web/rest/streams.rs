@@ -1,5 +1,7 @@
 //! Streams of answers of REST: events (SSE) and lines of JSON (NDJSON).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
@@ -11,20 +13,20 @@ use super::asked::Wanted;
 use crate::web::answers::ended;
 use crate::web::json::write::Style;
 use crate::web::refusal::{self, Refusal};
-use crate::web::told::{Form, Told};
+use crate::web::told::{Form, KeepAlive, Told};
 
 /// The field of an event that says where to go on after it.
 const TOKEN: &str = "resume_token";
 
 /// Returns the answer to a call with a stream of answers.
-pub(super) fn stream(response: Response<Body>, wanted: Wanted) -> Response<Body> {
+pub(super) fn stream(response: Response<Body>, wanted: Wanted, keep_alive: Duration) -> Response<Body> {
     if let Err(status) = ended(response.headers()) {
         return Refusal::of_call(status, wanted.if_match).into_response();
     }
     let call = response.into_body();
     let (kind, body) = match wanted.lines {
         true => ("application/x-ndjson", Told::body(call, Lines(wanted.output))),
-        false => ("text/event-stream", Told::body(call, Events(wanted.output))),
+        false => ("text/event-stream", Told::body(call, Events { output: wanted.output, keep_alive })),
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
@@ -40,7 +42,6 @@ struct Lines(MessageDescriptor);
 
 impl Form for Lines {
     const BEGINNING: &'static [u8] = b"";
-    const NOTHING: &'static [u8] = b"";
 
     fn message(&self, chunk: &mut Vec<u8>, bytes: Bytes) {
         if let Some(message) = read(&self.0, bytes) {
@@ -59,16 +60,23 @@ impl Form for Lines {
 }
 
 /// Answers of this type as events.
-struct Events(MessageDescriptor);
+struct Events {
+    output: MessageDescriptor,
+    keep_alive: Duration,
+}
 
 impl Form for Events {
     /// How soon a browser comes back after a lost connection, in milliseconds. Its own default is some seconds, in which
     /// a reader would see nothing.
     const BEGINNING: &'static [u8] = b"retry: 1000\n\n";
-    const NOTHING: &'static [u8] = b":\n\n";
+
+    /// A comment, which readers pass over.
+    fn keep_alive(&self) -> Option<KeepAlive> {
+        Some(KeepAlive { every: self.keep_alive, chunk: b":\n\n" })
+    }
 
     fn message(&self, chunk: &mut Vec<u8>, bytes: Bytes) {
-        let Some(message) = read(&self.0, bytes) else { return };
+        let Some(message) = read(&self.output, bytes) else { return };
         if let Some(token) = token(&message) {
             chunk.extend_from_slice(format!("id: {token}\n").as_bytes());
         }
