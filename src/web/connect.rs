@@ -1,6 +1,7 @@
 //! Connect (connectrpc.com): an RPC at the path that it has in gRPC, with JSON or protobuf as the body, over HTTP/1 too.
 //! And gRPC-Web, whose requests are those of gRPC, and whose answers have their trailers at the end of the body.
 
+mod base64_body;
 mod envelopes;
 mod messages;
 mod trouble;
@@ -14,6 +15,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 
+use self::base64_body::{Decoded, Encoded};
 use self::envelopes::{Envelopes, Trailers};
 use self::messages::{Asked, Parts};
 use super::answers::{ended, message, taken};
@@ -45,7 +47,16 @@ pub(super) enum Kind {
     /// Streams.
     Stream(Encoding),
     /// gRPC for browsers.
-    GrpcWeb,
+    GrpcWeb(WebForm),
+}
+
+/// How the frames of gRPC-Web are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WebForm {
+    /// As they are.
+    Binary,
+    /// In base64.
+    Text,
 }
 
 impl Kind {
@@ -62,7 +73,8 @@ impl Kind {
             "application/proto" => Self::Unary(Encoding::Proto),
             "application/connect+json" => Self::Stream(Encoding::Json),
             "application/connect+proto" => Self::Stream(Encoding::Proto),
-            "application/grpc-web" | "application/grpc-web+proto" => Self::GrpcWeb,
+            "application/grpc-web" | "application/grpc-web+proto" => Self::GrpcWeb(WebForm::Binary),
+            "application/grpc-web-text" | "application/grpc-web-text+proto" => Self::GrpcWeb(WebForm::Text),
             _ => return None,
         };
         (*request.method() == Method::POST).then_some(kind)
@@ -85,9 +97,9 @@ where
 {
     let (mut head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    if kind == Kind::GrpcWeb {
+    if let Kind::GrpcWeb(form) = kind {
         become_call(&mut head, &path);
-        return grpc_web(inner, Request::from_parts(head, body)).await;
+        return grpc_web(inner, Request::from_parts(head, body), form).await;
     }
     if kind == Kind::Stream(Encoding::Proto) && path.starts_with(FOREIGN) {
         become_call(&mut head, &path);
@@ -112,7 +124,7 @@ where
             Body::new(Whole::new(Body::empty(), max_request_bytes, asked))
         }
         Kind::Stream(Encoding::Json) => Body::new(Parts::new(body, max_request_bytes, asked(Encoding::Json))),
-        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb => body,
+        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb(_) => body,
     };
     let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
     match kind {
@@ -122,7 +134,7 @@ where
         }
         Kind::Get => unary(response, &rpc, Encoding::Json).await,
         Kind::Stream(Encoding::Json) => stream(response, Some(rpc.output()), kind),
-        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb => stream(response, None, kind),
+        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb(_) => stream(response, None, kind),
     }
 }
 
@@ -132,15 +144,21 @@ fn become_call(head: &mut request::Parts, path: &str) {
 }
 
 /// Answers gRPC-Web: an answer without a body is the same, and another has its trailers at its end.
-async fn grpc_web<S>(inner: S, request: Request<Body>) -> Response<Body>
+async fn grpc_web<S>(inner: S, request: Request<Body>, form: WebForm) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
 {
+    let (kind, request) = match form {
+        WebForm::Binary => ("application/grpc-web+proto", request),
+        WebForm::Text => ("application/grpc-web-text+proto", request.map(Decoded::body)),
+    };
     let Ok(response) = inner.oneshot(request).await;
     let is_over = ended(response.headers()).is_err();
     let mut response = if is_over { response } else { response.map(|call| Told::body(call, Trailers)) };
-    let kind = HeaderValue::from_static("application/grpc-web+proto");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    if form == WebForm::Text && !is_over {
+        response = response.map(Encoded::body);
+    }
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
