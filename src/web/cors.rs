@@ -29,7 +29,7 @@ const KEPT: HeaderValue = HeaderValue::from_static("7200");
 /// The headers of answers that a page may read. Browsers that know `*` add the trailers of Connect, whose names are not
 /// known here.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, content-encoding, etag, retry-after, \
+    "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, content-encoding, accept-encoding, connect-accept-encoding, etag, retry-after, \
      x-request-id, x-read-position, www-authenticate, allow, accept-post, *",
 );
 

@@ -11,6 +11,7 @@
 //! - `json`: JSON of the contract, in and out.
 //! - `metadata`, `lazy`: the head and the body of a call, made of those of HTTP. Nothing of the body is read before the
 //!   caller is known.
+//! - `gzip`: requests and answers that are compressed.
 //! - `answers`, `told`: the answer of a call, and a stream of answers.
 //! - `refusal`, `frames`: errors as HTTP has them; the frames of gRPC.
 //! - [`pages`]: what people and programs read without a credential: the OpenAPI document, its viewer, the first page.
@@ -20,6 +21,7 @@ mod connect;
 mod cors;
 mod door;
 mod frames;
+mod gzip;
 mod json;
 mod lazy;
 mod limits;

@@ -32,10 +32,12 @@ where
         Ok(asked) => asked,
         Err(refusal) => return if is_head { without_body(*refusal) } else { *refusal },
     };
-    let Asked { head, plan, wanted } = asked;
+    let Asked { head, coding, plan, wanted } = asked;
     let streaming = plan.route().streaming;
     let body = match streaming {
-        Streaming::Unary | Streaming::Server => Body::new(Whole::new(body, limits.request_bytes, plan)),
+        Streaming::Unary | Streaming::Server => {
+            Body::new(Whole::new(body, limits.request_bytes, coding, plan))
+        }
         Streaming::Client | Streaming::Bidi => Body::new(Lines::new(body, limits.request_bytes, plan)),
     };
     let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
