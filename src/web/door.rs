@@ -11,6 +11,7 @@ use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt};
 
 use super::limits::WebLimits;
+use super::probes::Probes;
 use super::refusal::Refusal;
 use super::{connect, pages, rest};
 
@@ -28,13 +29,15 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 pub struct WebLayer {
     /// The limits of the doors.
     pub limits: WebLimits,
+    /// What answers the probes.
+    pub probes: Probes,
 }
 
 impl<S> Layer<S> for WebLayer {
     type Service = Web<S>;
 
     fn layer(&self, inner: S) -> Web<S> {
-        Web { inner, limits: self.limits }
+        Web { inner, layer: self.clone() }
     }
 }
 
@@ -42,7 +45,7 @@ impl<S> Layer<S> for WebLayer {
 #[derive(Debug, Clone)]
 pub struct Web<S> {
     inner: S,
-    limits: WebLimits,
+    layer: WebLayer,
 }
 
 impl<S> Service<Request<Body>> for Web<S>
@@ -64,16 +67,16 @@ where
         if is_grpc(request.headers()) && request.version() == Version::HTTP_2 {
             return self.inner.call(request);
         }
-        let Self { inner, limits } = self.clone();
-        Box::pin(async move { Ok(answer(inner, request, limits).await) })
+        let Self { inner, layer } = self.clone();
+        Box::pin(async move { Ok(answer(inner, request, layer).await) })
     }
 }
 
-async fn answer<S>(inner: S, request: Request<Body>, limits: WebLimits) -> Response<Body>
+async fn answer<S>(inner: S, request: Request<Body>, layer: WebLayer) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
 {
-    let path = request.uri().path();
+    let (path, limits) = (request.uri().path(), layer.limits);
     if is_grpc(request.headers()) {
         return no_grpc_over_http_1();
     }
@@ -87,6 +90,9 @@ where
     }
     if path.starts_with(REST) {
         return rest::answer(inner, request, limits).await;
+    }
+    if let Some(answer) = layer.probes.answer(request.method(), path) {
+        return answer;
     }
     match pages::find(path) {
         Some(page) => {

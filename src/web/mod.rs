@@ -14,6 +14,7 @@
 //! - `gzip`: requests and answers that are compressed.
 //! - `answers`, `told`: the answer of a call, and a stream of answers.
 //! - `refusal`, `frames`: errors as HTTP has them; the frames of gRPC.
+//! - [`Probes`]: whether the service lives and serves, for orchestrators and balancers.
 //! - [`pages`]: what people and programs read without a credential: the OpenAPI document, its viewer, the first page.
 
 mod answers;
@@ -27,6 +28,7 @@ mod lazy;
 mod limits;
 mod metadata;
 pub mod pages;
+mod probes;
 mod refusal;
 mod rest;
 pub mod routes;
@@ -35,3 +37,4 @@ mod told;
 pub use cors::Cors;
 pub use door::{Web, WebLayer};
 pub use limits::WebLimits;
+pub use probes::Probes;

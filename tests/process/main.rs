@@ -7,6 +7,7 @@
 mod bouncer;
 mod client;
 mod collector;
+mod http;
 
 mod command_line;
 mod crash;
