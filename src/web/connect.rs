@@ -18,13 +18,13 @@ use tower::{Service, ServiceExt};
 
 use self::base64_body::{Decoded, Encoded};
 use self::envelopes::{Envelopes, Trailers};
-use self::messages::{Asked, Parts};
+use self::messages::{BodyDecoder, Parts};
 use super::answers::{Content, ended, message, written};
 use super::gzip::{self, Coding, GZIP};
 use super::json::write::Style;
 use super::lazy::Whole;
 use super::metadata;
-use super::told::Told;
+use super::stream_body::StreamBody;
 use crate::error::Error;
 use crate::pb::CONTRACT;
 
@@ -128,14 +128,14 @@ where
         (head.uri.query().unwrap_or_default().to_owned(), gzip::is_accepted(&head.headers));
     become_call(&mut head, &path, encoding);
     let (limit, input) = (max_request_bytes, rpc.input());
-    let asked = |encoding| Asked { input: rpc.input(), is_json: encoding == Encoding::Json };
+    let decoder = |encoding| BodyDecoder { input: rpc.input(), is_json: encoding == Encoding::Json };
     let body = match kind {
-        Kind::Unary(encoding) => Body::new(Whole::new(body, limit, coding, asked(encoding))),
+        Kind::Unary(encoding) => Body::new(Whole::new(body, limit, coding, decoder(encoding))),
         Kind::Get => {
-            let asked = messages::Query { input, query: query.clone(), limit };
-            Body::new(Whole::new(Body::empty(), limit, Coding::Identity, asked))
+            let decoder = messages::QueryDecoder { input, query: query.clone(), limit };
+            Body::new(Whole::new(Body::empty(), limit, Coding::Identity, decoder))
         }
-        Kind::Stream(Encoding::Json) => Body::new(Parts::new(body, limit, coding, asked(Encoding::Json))),
+        Kind::Stream(Encoding::Json) => Body::new(Parts::new(body, limit, coding, decoder(Encoding::Json))),
         Kind::Stream(Encoding::Proto) | Kind::GrpcWeb(_) => body,
     };
     let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
@@ -168,7 +168,7 @@ where
     };
     let Ok(response) = inner.oneshot(request).await;
     let is_over = ended(response.headers()).is_err();
-    let mut response = if is_over { response } else { response.map(|call| Told::body(call, Trailers)) };
+    let mut response = if is_over { response } else { response.map(|call| StreamBody::body(call, Trailers)) };
     if form == WebForm::Text && !is_over {
         response = response.map(Encoded::body);
     }
@@ -217,7 +217,7 @@ fn stream(response: Response<Body>, output: Option<MessageDescriptor>, kind: Kin
     if let Err(status) = ended(response.headers()) {
         return refused(kind, &status);
     }
-    with_kind(Response::new(Told::body(response.into_body(), Envelopes(output))), kind)
+    with_kind(Response::new(StreamBody::body(response.into_body(), Envelopes(output))), kind)
 }
 
 /// Answers with an error. An answer with a stream has it at its end, and is 200.

@@ -12,7 +12,7 @@
 //! - `metadata`, `lazy`: the head and the body of a call, made of those of HTTP. Nothing of the body is read before the
 //!   caller is known.
 //! - `gzip`: requests and answers that are compressed.
-//! - `answers`, `told`: the answer of a call, and a stream of answers.
+//! - `answers`, `stream_body`: the answer of a call, and a stream of answers.
 //! - `refusal`, `frames`: errors as HTTP has them; the frames of gRPC.
 //! - [`Probes`]: whether the service lives and serves, for orchestrators and balancers.
 //! - [`pages`]: what people and programs read without a credential: the OpenAPI document, its viewer, the first page.
@@ -32,7 +32,7 @@ mod probes;
 mod refusal;
 mod rest;
 pub mod routes;
-mod told;
+mod stream_body;
 
 pub use cors::Cors;
 pub use door::{Web, WebLayer};

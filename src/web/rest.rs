@@ -1,13 +1,13 @@
 //! REST: a verb and a path become the call of an RPC, and its answer becomes JSON.
 //!
-//! - `asked`: the route, and what the headers ask for.
+//! - `request`: the route, and what the headers ask for.
 //! - `plan`: how the parts of a request become the message of the RPC, when it is asked for.
 //! - `answer`, `streams`: an answer, and a stream of answers.
 
 mod answer;
-mod asked;
 mod headers;
 mod plan;
+mod request;
 mod streams;
 
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use tower::{Service, ServiceExt};
 use super::lazy::{Lines, Whole};
 use super::limits::WebLimits;
 use super::routes::Streaming;
-use asked::Asked;
+use request::RestRequest;
 
 /// Answers a request of REST through the service of gRPC.
 pub(super) async fn answer<S>(inner: S, request: Request<Body>, limits: WebLimits) -> Response<Body>
@@ -28,11 +28,11 @@ where
 {
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
-    let asked = match Asked::of(head, &body) {
-        Ok(asked) => asked,
+    let request = match RestRequest::of(head, &body) {
+        Ok(request) => request,
         Err(refusal) => return if is_head { without_body(*refusal) } else { *refusal },
     };
-    let Asked { head, coding, plan, wanted } = asked;
+    let RestRequest { head, coding, plan, options } = request;
     let streaming = plan.route().streaming;
     let body = match streaming {
         Streaming::Unary | Streaming::Server => {
@@ -42,8 +42,8 @@ where
     };
     let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
     let response = match streaming {
-        Streaming::Unary | Streaming::Client => answer::unary(response, wanted).await,
-        Streaming::Server | Streaming::Bidi => streams::stream(response, wanted, limits.keep_alive),
+        Streaming::Unary | Streaming::Client => answer::unary(response, options).await,
+        Streaming::Server | Streaming::Bidi => streams::stream(response, options, limits.keep_alive),
     };
     if is_head { without_body(response) } else { response }
 }

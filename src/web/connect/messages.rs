@@ -24,12 +24,12 @@ use crate::web::limits::too_large;
 const COMPRESSED: u8 = 0x01;
 
 /// A body of JSON, or of protobuf.
-pub(super) struct Asked {
+pub(super) struct BodyDecoder {
     pub(super) input: MessageDescriptor,
     pub(super) is_json: bool,
 }
 
-impl Make for Asked {
+impl Make for BodyDecoder {
     fn message(&self, body: &[u8]) -> Result<Vec<u8>, Status> {
         if !self.is_json {
             return Ok(body.to_vec());
@@ -42,14 +42,14 @@ impl Make for Asked {
 }
 
 /// A message in a query.
-pub(super) struct Query {
+pub(super) struct QueryDecoder {
     pub(super) input: MessageDescriptor,
     pub(super) query: String,
     /// The most bytes of a message.
     pub(super) limit: usize,
 }
 
-impl Make for Query {
+impl Make for QueryDecoder {
     fn message(&self, _: &[u8]) -> Result<Vec<u8>, Status> {
         const LENIENT: GeneralPurposeConfig =
             GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -70,7 +70,7 @@ impl Make for Query {
             text.into_bytes()
         };
         let is_json = value("encoding").as_deref() == Some("json");
-        Asked { input: self.input.clone(), is_json }.message(&coding.decode(&bytes, self.limit)?)
+        BodyDecoder { input: self.input.clone(), is_json }.message(&coding.decode(&bytes, self.limit)?)
     }
 }
 
@@ -81,13 +81,13 @@ pub(super) struct Parts {
     /// How envelopes are coded that say that they are.
     coding: Coding,
     frames: Frames,
-    asked: Asked,
+    decoder: BodyDecoder,
     ended: bool,
 }
 
 impl Parts {
-    pub(super) fn new(body: Body, limit: usize, coding: Coding, asked: Asked) -> Self {
-        Self { body, limit, coding, frames: Frames::default(), asked, ended: false }
+    pub(super) fn new(body: Body, limit: usize, coding: Coding, decoder: BodyDecoder) -> Self {
+        Self { body, limit, coding, frames: Frames::default(), decoder, ended: false }
     }
 
     /// Makes the message of an envelope.
@@ -102,7 +102,7 @@ impl Parts {
             }
             _ => self.coding,
         };
-        self.asked.message(&coding.decode(bytes, self.limit)?)
+        self.decoder.message(&coding.decode(bytes, self.limit)?)
     }
 }
 

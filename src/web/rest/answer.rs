@@ -7,7 +7,7 @@ use prost_reflect::{DynamicMessage, Value};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::asked::Wanted;
+use super::request::AnswerOptions;
 use crate::error::Error;
 use crate::web::answers::{Content, message, written};
 use crate::web::json::write::Style;
@@ -21,11 +21,11 @@ const KEPT: HeaderValue = HeaderValue::from_static("private, no-cache");
 const DEPENDS: HeaderValue = HeaderValue::from_static("authorization, x-tenant-id, accept-encoding");
 
 /// Returns the answer to a call.
-pub(super) async fn unary(response: Response<Body>, wanted: Wanted) -> Response<Body> {
-    let if_match = wanted.if_match;
+pub(super) async fn unary(response: Response<Body>, options: AnswerOptions) -> Response<Body> {
+    let if_match = options.if_match;
     let answered = async {
         let (bytes, call) = message(response).await?;
-        let written = written(bytes.len(), move || write(bytes, &wanted)).await?;
+        let written = written(bytes.len(), move || write(bytes, &options)).await?;
         Ok(answered(written, call))
     };
     let mut response = match answered.await {
@@ -49,15 +49,15 @@ struct Written {
     etag: Option<HeaderValue>,
 }
 
-fn write(bytes: Bytes, wanted: &Wanted) -> Result<Written, Status> {
-    let message = DynamicMessage::decode(wanted.output.clone(), bytes).map_err(Error::internal)?;
+fn write(bytes: Bytes, options: &AnswerOptions) -> Result<Written, Status> {
+    let message = DynamicMessage::decode(options.output.clone(), bytes).map_err(Error::internal)?;
     let etag = etag(&message);
-    let is_had =
-        is_unmodified(&message) || etag.as_ref().is_some_and(|etag| is_among(etag, wanted.has.as_ref()));
+    let is_had = is_unmodified(&message)
+        || etag.as_ref().is_some_and(|etag| is_among(etag, options.if_none_match.as_ref()));
     let json = (!is_had).then(|| {
         let mut json = Vec::new();
         Style::REST.write(&mut json, &message);
-        Content::new(json.into(), wanted.takes_gzip)
+        Content::new(json.into(), options.takes_gzip)
     });
     Ok(Written { json, etag })
 }

@@ -17,7 +17,7 @@ use crate::web::refusal::Refusal;
 use crate::web::routes::{self, Found, Match, RequestBody, Streaming, Verb};
 
 /// A request that means an RPC.
-pub(super) struct Asked {
+pub(super) struct RestRequest {
     /// The head of the call.
     pub(super) head: request::Parts,
     /// How its body is coded.
@@ -25,24 +25,24 @@ pub(super) struct Asked {
     /// How its message is made.
     pub(super) plan: Plan,
     /// How it is answered.
-    pub(super) wanted: Wanted,
+    pub(super) options: AnswerOptions,
 }
 
 /// How a request wants to be answered.
-pub(super) struct Wanted {
+pub(super) struct AnswerOptions {
     /// The type of the answer.
     pub(super) output: MessageDescriptor,
     /// Whether the call depends on an etag.
     pub(super) if_match: bool,
     /// The etags of what the client has.
-    pub(super) has: Option<HeaderValue>,
+    pub(super) if_none_match: Option<HeaderValue>,
     /// Whether the client reads lines of JSON, and not events.
     pub(super) lines: bool,
     /// Whether the client takes an answer in gzip.
     pub(super) takes_gzip: bool,
 }
 
-impl Asked {
+impl RestRequest {
     /// Finds what a request asks for.
     ///
     /// # Errors
@@ -62,10 +62,10 @@ impl Asked {
             return Err(Box::new(unknown()));
         };
         let Fields { fields, wrong } = headers::fields(&head.headers, &input, route.body);
-        let wanted = Wanted {
+        let options = AnswerOptions {
             output,
             if_match: head.headers.contains_key(IF_MATCH),
-            has: head.headers.get(IF_NONE_MATCH).filter(|_| route.verb == Verb::Get).cloned(),
+            if_none_match: head.headers.get(IF_NONE_MATCH).filter(|_| route.verb == Verb::Get).cloned(),
             lines: route.streaming == Streaming::Bidi || accepts_lines(&head.headers),
             takes_gzip: gzip::is_accepted(&head.headers),
         };
@@ -75,7 +75,7 @@ impl Asked {
         }
         metadata::become_call(&mut head, Uri::from_static(route.rpc));
         let plan = Plan::new(found, input, query, fields, wrong);
-        Ok(Self { head, coding, plan, wanted })
+        Ok(Self { head, coding, plan, options })
     }
 }
 

@@ -1,4 +1,4 @@
-//! A stream of answers, in a form of HTTP. It is made as the client reads: what is not read stays with the call.
+//! A stream of answers, in a format of HTTP. It is made as the client reads: what is not read stays with the call.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,16 +19,16 @@ use super::frames::Frames;
 pub(super) struct KeepAlive {
     /// How long nothing is sent at most.
     pub(super) every: Duration,
-    /// What means nothing in the form.
+    /// What means nothing in the format.
     pub(super) chunk: &'static [u8],
 }
 
-/// The form of a stream of answers.
-pub(super) trait Form: Send + Unpin + 'static {
+/// The format of a stream of answers.
+pub(super) trait StreamFormat: Send + Unpin + 'static {
     /// What stands before all messages.
     const BEGINNING: &'static [u8];
 
-    /// Returns what is sent if nothing else is; `None` if the form has no such thing.
+    /// Returns what is sent if nothing else is; `None` if the format has no such thing.
     fn keep_alive(&self) -> Option<KeepAlive> {
         None
     }
@@ -41,10 +41,10 @@ pub(super) trait Form: Send + Unpin + 'static {
 }
 
 /// The body of a stream of answers.
-pub(super) struct Told<F> {
+pub(super) struct StreamBody<F> {
     call: Body,
     frames: Frames,
-    form: F,
+    format: F,
     keep_alive: Option<Alarm>,
     state: State,
 }
@@ -74,18 +74,18 @@ enum State {
     Ended,
 }
 
-impl<F: Form> Told<F> {
+impl<F: StreamFormat> StreamBody<F> {
     /// Returns the body of the answers of a call.
-    pub(super) fn body(call: Body, form: F) -> Body {
-        let keep_alive = form.keep_alive().map(Alarm::new);
-        Body::new(Self { call, frames: Frames::default(), form, keep_alive, state: State::New })
+    pub(super) fn body(call: Body, format: F) -> Body {
+        let keep_alive = format.keep_alive().map(Alarm::new);
+        Body::new(Self { call, frames: Frames::default(), format, keep_alive, state: State::New })
     }
 
     /// Returns all whole messages that have come.
     fn messages(&mut self) -> Vec<u8> {
         let mut chunk = Vec::new();
         while let Some(bytes) = self.frames.next() {
-            self.form.message(&mut chunk, bytes.freeze());
+            self.format.message(&mut chunk, bytes.freeze());
         }
         chunk
     }
@@ -104,7 +104,7 @@ impl<F: Form> Told<F> {
     fn end(&mut self, end: Result<(), Status>) -> Polled {
         self.state = State::Ended;
         let mut chunk = Vec::new();
-        self.form.end(&mut chunk, end);
+        self.format.end(&mut chunk, end);
         if chunk.is_empty() { Poll::Ready(None) } else { sent(chunk) }
     }
 }
@@ -115,7 +115,7 @@ fn sent(chunk: Vec<u8>) -> Polled {
     Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
 }
 
-impl<F: Form> http_body::Body for Told<F> {
+impl<F: StreamFormat> http_body::Body for StreamBody<F> {
     type Data = Bytes;
     type Error = Status;
 
