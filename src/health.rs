@@ -4,6 +4,7 @@
 //! *Degraded* means that the service serves, but not as it should. A load balancer is not told, because a problem of
 //! Postgres degrades all replicas together. Clients can ask for the names below.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -42,6 +43,7 @@ const CAUSES: [(Cause, &str); 4] = [
 pub(crate) struct Health {
     reporter: HealthReporter,
     metrics: Metrics,
+    state: Arc<watch::Sender<State>>,
     /// The names of the contract's services.
     services: &'static [&'static str],
 }
@@ -49,7 +51,16 @@ pub(crate) struct Health {
 impl Health {
     /// The health of a service that starts.
     pub(crate) fn new(reporter: HealthReporter, metrics: Metrics, services: &'static [&'static str]) -> Self {
-        Self { reporter, metrics, services }
+        Self { reporter, metrics, state: Arc::new(watch::Sender::new(State::Starting)), services }
+    }
+
+    /// Returns whether the service serves, as gRPC health says at this moment.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not, in words for people.
+    pub(crate) fn readiness(&self) -> Result<(), &'static str> {
+        serves(*self.state.borrow())
     }
 
     /// Reports that the service serves from now on.
@@ -60,8 +71,7 @@ impl Health {
 
     /// Reports that the service ends: from now on only liveness is healthy, regardless of further looks.
     pub(crate) async fn drain(&self) {
-        self.announce(false).await;
-        self.metrics.health.set(State::Draining);
+        self.announce(State::Draining).await;
     }
 
     /// Looks at the service repeatedly, and reports what changes, until `stop`.
@@ -114,8 +124,7 @@ impl Health {
             self.metrics.health.causes[cause].set(now.has(cause).into());
             self.say(name, !now.has(cause)).await;
         }
-        self.metrics.health.set(now.state);
-        self.announce(now.state != State::Unavailable).await;
+        self.announce(now.state).await;
         let causes: Vec<_> =
             Cause::ALL.iter().filter(|cause| now.has(**cause)).map(|cause| cause.word()).collect();
         let (state, before, causes) = (now.state.word(), before.state.word(), causes.join(","));
@@ -126,15 +135,27 @@ impl Health {
         }
     }
 
-    async fn announce(&self, serves: bool) {
+    async fn announce(&self, state: State) {
+        self.state.send_replace(state);
+        self.metrics.health.set(state);
         for name in ["", READINESS].iter().chain(self.services) {
-            self.say(name, serves).await;
+            self.say(name, serves(state).is_ok()).await;
         }
     }
 
     async fn say(&self, name: &str, is_well: bool) {
         let status = if is_well { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.reporter.set_service_status(name, status).await;
+    }
+}
+
+/// Returns whether the service serves in a state; else why it does not.
+fn serves(state: State) -> Result<(), &'static str> {
+    match state {
+        State::Ready | State::Degraded => Ok(()),
+        State::Starting => Err("starting: the database is not ready yet"),
+        State::Unavailable => Err("unavailable: Postgres does not answer"),
+        State::Draining => Err("draining: the service stops, calls may finish"),
     }
 }
 
@@ -199,6 +220,23 @@ mod tests {
         assert_eq!(looks.verdict(false).state, State::Unavailable);
         looks.add(|_| false);
         assert_eq!(looks.verdict(true), Verdict::default());
+    }
+
+    #[tokio::test]
+    async fn probes_over_http_and_grpc_say_the_same() {
+        let (reporter, _service) = tonic_health::server::health_reporter();
+        let health = Health::new(reporter, Metrics::default(), &[]);
+        assert!(health.readiness().is_err_and(|reason| reason.starts_with("starting")));
+        health.serve().await;
+        assert_eq!(health.readiness(), Ok(()));
+        let (ready, known) =
+            (Verdict::default(), Verdict { state: State::Unavailable, ..Verdict::default() });
+        health.tell(&known, &ready).await;
+        assert!(health.readiness().is_err_and(|reason| reason.contains("Postgres")));
+        health.tell(&ready, &known).await;
+        assert_eq!(health.readiness(), Ok(()));
+        health.drain().await;
+        assert!(health.readiness().is_err_and(|reason| reason.starts_with("draining")));
     }
 
     #[test]

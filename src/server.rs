@@ -38,7 +38,7 @@ use crate::rpc::layer::room::Room;
 use crate::rpc::layer::{Admission, CallLayer};
 use crate::tokens;
 use crate::traces::Traces;
-use crate::web::{Cors, WebLayer};
+use crate::web::{Cors, Probes, WebLayer, WebLimits};
 use services::{Parts, taking};
 
 /// The maximum number of tenants whose messages are added in one transaction. Each tenant costs two flights of
@@ -219,13 +219,15 @@ pub async fn run(
     let routes = services::add(routes, bytes, parts).prepare();
     let (connections, stop, tracker) = (TaskTracker::new(), calls.stop.clone(), calls.tracker.clone());
     let metrics = db.metrics();
-    let web = WebLayer { max_request_bytes: limits.max_request_bytes };
+    let web = WebLimits { request_bytes: bytes, keep_alive: limits.connections.sse_keep_alive };
+    let health = Health::new(reporter, metrics.clone(), services::NAMES);
+    let asked = health.clone();
+    let web = WebLayer { limits: web, probes: Probes::new(move || asked.readiness()) };
     let service = calls.layer(routes);
     let door = Door::new(calls.clone(), Calls::over(service.clone()), doors.agents, bytes);
     let (listener, service) = (listener.into(), doors.pages.layer(door.layer(web.layer(service))));
     let accept =
         connection::serve(listener, service, limits.connections, &connections, metrics, stop.clone());
-    let health = Health::new(reporter, metrics.clone(), services::NAMES);
     // Postgres answered a moment ago, when it was opened.
     health.serve().await;
     background.tasks.spawn(health.clone().watch(target, db.clone(), stop.clone()));

@@ -65,7 +65,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     scrapes.greet();
     greet_traces(exporting.as_ref());
     let agents = Entrance::new(&config.mcp, &config.auth, tls.is_some());
-    let doors = Doors { agents, pages: Cors::new(&config.web) };
+    let pages = Cors::new(&config.web, &agents);
+    let doors = Doors { agents, pages };
     let listener = Listener::new(listener, tls.clone());
     let asked = CancellationToken::new();
     let reloads = reload_at(hangups, tls, authenticator.clone());

@@ -1,9 +1,11 @@
 //! Connections of clients: accepted within limits, served by HTTP/2 or HTTP/1, and closed without loss.
 //!
 //! `serve` accepts them. `gate` has a place for each connection, overall and per peer. `opening`
-//! secures it and reads its first bytes, within seconds. `speak` has the limits of both versions. `stream` is what
+//! secures it and reads its first bytes, within seconds. `speak` has the limits of both versions. `framing`
+//! refuses lengths that a proxy could read in another way. `stream` is what
 //! HTTP reads and writes.
 
+mod framing;
 mod gate;
 mod opening;
 mod serve;

@@ -18,7 +18,7 @@ use super::gate::{Gate, Place};
 use super::opening::Version;
 use super::speak::Protocols;
 use super::stream::Connection;
-use super::{Listener, Tls, opening};
+use super::{Listener, Tls, framing, opening};
 use crate::metrics::{Metrics, Open};
 use crate::settings::ConnectionLimits;
 
@@ -101,11 +101,18 @@ where
     async fn speak(&self, connection: Connection, version: Version, address: SocketAddr) {
         let certificate = connection.peer_certificate();
         let answer = service_fn(|request: Request<Incoming>| {
+            let refusal = (version == Version::Http1).then(|| framing::refusal(request.headers())).flatten();
             let mut request = request.map(Body::new);
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());
             }
-            self.service.clone().oneshot(request)
+            let service = self.service.clone();
+            async move {
+                match refusal {
+                    Some(refusal) => Ok(refusal),
+                    None => service.oneshot(request).await,
+                }
+            }
         });
         let ended = match version {
             Version::Http2 => self.protocols.http2(connection, answer, self.is_enough()).await,

@@ -48,19 +48,17 @@ const MAX_HEAD: usize = 32 * 1024;
 /// The most bytes of a connection of HTTP/1 that are in memory, each way: as many as of a stream of HTTP/2.
 const BUFFER: usize = 64 * 1024;
 
-/// How long a client of HTTP/1 may take nothing of what was sent, or be out of reach. HTTP/1 has no pings, so this frees
-/// the streams of a lost client. A client that reads slowly takes something within this time.
-const READER_PATIENCE: Duration = Duration::from_secs(60);
-
 /// Both versions of HTTP, with their limits.
 pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+    /// How long a client of HTTP/1 may take nothing.
+    stall: Duration,
 }
 
 impl Protocols {
     pub(super) fn new(limits: &ConnectionLimits) -> Self {
-        Self { http1: http1(limits), http2: http2(limits) }
+        Self { http1: http1(limits), http2: http2(limits), stall: limits.http1_stall }
     }
 
     /// Serves HTTP/2 until the client leaves. After `enough` it accepts no new calls, and ends after those in progress.
@@ -87,7 +85,7 @@ impl Protocols {
     where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     {
-        if let Err(error) = connection.expect_reader(READER_PATIENCE) {
+        if let Err(error) = connection.expect_reader(self.stall) {
             tracing::debug!(%error, "a client that reads nothing is found later");
         }
         let served = pin!(self.http1.serve_connection(TokioIo::new(connection), answer));

@@ -11,11 +11,12 @@ use std::task::{Context as Poller, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
+use tonic::Code;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
@@ -26,11 +27,14 @@ use super::calls::{Calls, Passed};
 use super::handler::{Agent, Handler};
 use super::protected_resource::{METADATA_PATHS, ProtectedResource};
 use crate::auth::{AuthConfig, Mode};
-use crate::rpc::layer::CallLayer;
+use crate::rpc::layer::{CallLayer, Envelope};
 use crate::settings::McpSettings;
 
 /// The media types of the protocol. Answers are always the first, but the protocol wants clients to take both.
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+
+/// The id of a request, which the log of the server has too.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An answer that is being made.
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -50,6 +54,19 @@ impl Entrance {
         let resource =
             issuer.and_then(|issuer| ProtectedResource::new(issuer, settings.mcp_url.as_deref(), is_secure));
         Self { hosts, resource }
+    }
+
+    /// Whether a page may read what is answered to a request with this URI and these headers; `None` if the request is not
+    /// for agents. The metadata is for everyone.
+    pub fn admits_page(&self, uri: &Uri, headers: &HeaderMap) -> Option<bool> {
+        match uri.path() {
+            PATH => Some(self.hosts.check(uri, headers).is_ok()),
+            path => self.has_metadata(path).then_some(true),
+        }
+    }
+
+    fn has_metadata(&self, path: &str) -> bool {
+        self.resource.is_some() && METADATA_PATHS.contains(&path)
     }
 }
 
@@ -85,7 +102,7 @@ impl Door {
     /// Whether a request is for this door.
     fn takes<B>(&self, request: &Request<B>) -> bool {
         let path = request.uri().path();
-        path == PATH || self.0.entrance.resource.is_some() && METADATA_PATHS.contains(&path)
+        path == PATH || self.0.entrance.has_metadata(path)
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
@@ -140,8 +157,23 @@ impl Shared {
         if head.method != Method::POST {
             return Err(Refusal::method());
         }
-        self.entrance.hosts.check(head)?;
+        self.entrance.hosts.check(&head.uri, &head.headers)?;
         let envelope = self.layer.admit_envelope(head).await?;
+        let mut answered = self.answer_admitted(&envelope, head, body).await;
+        if let Ok(response) = &mut answered {
+            response.headers_mut().insert(REQUEST_ID, envelope.request_id());
+        }
+        // It has its place until here: its answer is in memory.
+        envelope.end(code(answered.as_ref().map_or_else(Refusal::status, Response::status)));
+        answered
+    }
+
+    async fn answer_admitted(
+        &self,
+        envelope: &Envelope,
+        head: &request::Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Refusal> {
         if !is_json(&head.headers) {
             return Err(Refusal::content_type());
         }
@@ -155,9 +187,7 @@ impl Shared {
         request.headers_mut().insert(header::ACCEPT, BOTH);
         request.extensions_mut().insert(Arc::new(agent));
         let response = self.service.handle(request).await;
-        // The envelope has its place until here: its answer is in memory.
-        drop(envelope);
-        if response.status() == http::StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             // It has the right media type, so it is JSON that is no message of the protocol.
             return Err(Refusal::no_message());
         }
@@ -179,6 +209,17 @@ impl Shared {
             Ok(_) => Err(Refusal::no_message()),
             Err(error) => Err(Refusal::no_json(&error)),
         }
+    }
+}
+
+/// Returns how a request ended, as metrics and the log write it.
+fn code(status: StatusCode) -> Code {
+    match status {
+        status if status.is_success() => Code::Ok,
+        StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
+        status if status.is_client_error() => Code::InvalidArgument,
+        _ => Code::Internal,
     }
 }
 

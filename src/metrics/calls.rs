@@ -19,12 +19,16 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/rpcs.rs"));
 }
 
+/// The requests of agents (MCP): messages of JSON-RPC, whose tools make calls of the contract.
+const AGENTS: Rpc = Rpc { name: "mcp", kind: Kind::Unary };
+
 /// RPCs outside of the contract. The last entry stands for all unknown paths.
-const FOREIGN: [Rpc; 5] = [
+const FOREIGN: [Rpc; 6] = [
     Rpc { name: "grpc.health.v1.Health/Check", kind: Kind::Unary },
     Rpc { name: "grpc.health.v1.Health/Watch", kind: Kind::ServerStream },
     Rpc { name: "grpc.reflection.v1.ServerReflection/ServerReflectionInfo", kind: Kind::BidiStream },
     Rpc { name: "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", kind: Kind::BidiStream },
+    AGENTS,
     OTHER,
 ];
 
@@ -136,6 +140,11 @@ struct Row {
 }
 
 impl Rpc {
+    /// The system, as OpenTelemetry names it.
+    fn system(&self) -> &'static str {
+        if self.name == AGENTS.name { "jsonrpc" } else { "grpc" }
+    }
+
     /// The labels of go-grpc-middleware.
     fn labels(&self) -> [Label; 3] {
         let (service, method) = self.name.split_once('/').unwrap_or((self.name, self.name));
@@ -189,7 +198,7 @@ impl Calls {
         let handled = self.handled.get_or_create_owned(&[kind, service, method, ("grpc_code", go_code)]);
         let error = if code == "OK" { "" } else { code };
         let duration = self.durations.get_or_create_owned(&[
-            ("rpc_system_name", "grpc"),
+            ("rpc_system_name", rpc.system()),
             ("rpc_method", rpc.name),
             ("rpc_status_code", code),
             ("error_type", error),

@@ -61,6 +61,7 @@ use metered::Metered;
 use room::Room;
 
 pub use admission::Admission;
+pub(crate) use compression::shorter;
 pub use envelope::Envelope;
 
 /// The prefix of the paths of health checks. Health needs no credential.

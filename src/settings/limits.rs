@@ -38,6 +38,16 @@ pub struct ConnectionLimits {
     #[arg(long, env = "CRM_HTTP1_IDLE_MS", default_value = "75000", value_name = "MS", value_parser = milliseconds)]
     pub http1_idle: Duration,
 
+    /// How long a client of HTTP/1 may take nothing of what was sent, or be out of reach: HTTP/1 has no pings. A client
+    /// that reads slowly takes something within this time. (Linux; other systems have limits of their own.)
+    #[arg(long, env = "CRM_HTTP1_STALL_MS", default_value = "60000", value_name = "MS", value_parser = milliseconds)]
+    pub http1_stall: Duration,
+
+    /// How long a stream of events (SSE) is silent at most: then it has a comment. Less than the minute after which
+    /// proxies give a connection up.
+    #[arg(long, env = "CRM_SSE_KEEP_ALIVE_MS", default_value = "20000", value_name = "MS", value_parser = milliseconds)]
+    pub sse_keep_alive: Duration,
+
     /// Streams at the same time on one connection, so that one client cannot use up the memory.
     #[arg(long, env = "CRM_MAX_STREAMS_PER_CONNECTION", default_value_t = 256, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..))]

@@ -12,7 +12,7 @@ pub const ANY_ORIGIN: &str = "*";
 pub struct WebSettings {
     /// Origins of web pages whose scripts may call, as in `https://app.example.com`; `*` for all. None by default.
     ///
-    /// `/mcp` has origins of its own (--mcp-origins), and these as well.
+    /// `/mcp` has origins of its own (--mcp-origins).
     #[arg(long, env = "CRM_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN,…", value_parser = origin)]
     pub cors_origins: Vec<String>,
 }

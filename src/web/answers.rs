@@ -4,14 +4,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::frames::Frames;
+use super::gzip::GZIP;
 use crate::error::Error;
+use crate::rpc::layer::shorter;
 
 /// Returns the bytes of the one message of a response, and the body that had them.
 ///
@@ -43,8 +46,54 @@ pub(super) fn ended(headers: &HeaderMap) -> Result<(), Status> {
     }
 }
 
+/// Above this many bytes, an answer is written on a thread that serves no calls: a page of two mebibytes takes some tens of
+/// milliseconds.
+const LARGE: usize = 64 << 10;
+
+/// Writes an answer that is made of this many bytes.
+///
+/// # Errors
+///
+/// Those of writing it.
+pub(super) async fn written<T: Send + 'static>(
+    bytes: usize,
+    write: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    if bytes <= LARGE {
+        return write();
+    }
+    let writing = tokio::task::spawn_blocking(write);
+    writing.await.map_err(|_| Error::internal("an answer could not be written"))?
+}
+
+/// The bytes of an answer.
+pub(super) struct Content {
+    bytes: Bytes,
+    in_gzip: bool,
+}
+
+impl Content {
+    /// Takes bytes, and compresses them if the client takes that and they become fewer.
+    pub(super) fn new(bytes: Bytes, takes_gzip: bool) -> Self {
+        match takes_gzip.then(|| shorter(&bytes)).flatten() {
+            Some(gzip) => Self { bytes: gzip.into(), in_gzip: true },
+            None => Self { bytes, in_gzip: false },
+        }
+    }
+
+    /// Returns the answer with these bytes, of this type.
+    pub(super) fn into_response(self, kind: HeaderValue, call: Body) -> Response<Body> {
+        let mut response = Response::new(taken(self.bytes, call));
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        if self.in_gzip {
+            response.headers_mut().insert(CONTENT_ENCODING, GZIP);
+        }
+        response
+    }
+}
+
 /// Returns the body of an answer. The call has its place until the client has taken it, as in gRPC.
-pub(super) fn taken(answer: Bytes, call: Body) -> Body {
+fn taken(answer: Bytes, call: Body) -> Body {
     Body::new(Taken { answer: Some(answer), _call: call })
 }
 

@@ -1,32 +1,43 @@
 //! Connect (connectrpc.com): an RPC at the path that it has in gRPC, with JSON or protobuf as the body, over HTTP/1 too.
 //! And gRPC-Web, whose requests are those of gRPC, and whose answers have their trailers at the end of the body.
 
+mod base64_body;
 mod envelopes;
 mod messages;
 mod trouble;
 
 use std::convert::Infallible;
 
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 
+use self::base64_body::{Decoded, Encoded};
 use self::envelopes::{Envelopes, Trailers};
-use self::messages::{Asked, Parts};
-use super::answers::{ended, message, taken};
+use self::messages::{BodyDecoder, Parts};
+use super::answers::{Content, ended, message, written};
+use super::gzip::{self, Coding, GZIP};
 use super::json::write::Style;
 use super::lazy::Whole;
 use super::metadata;
-use super::told::Told;
+use super::stream_body::StreamBody;
 use crate::error::Error;
 use crate::pb::CONTRACT;
 
 /// What the paths of reflection and health begin with. Their messages pass as they are: tools read the contract by
 /// reflection before they call.
 const FOREIGN: &str = "/grpc.";
+
+/// The header that names the encoding of messages of gRPC.
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// The headers that name the encoding of envelopes of Connect.
+const ENVELOPE_ENCODING: HeaderName = HeaderName::from_static("connect-content-encoding");
+const ACCEPT_ENVELOPE_ENCODING: HeaderName = HeaderName::from_static("connect-accept-encoding");
 
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +56,16 @@ pub(super) enum Kind {
     /// Streams.
     Stream(Encoding),
     /// gRPC for browsers.
-    GrpcWeb,
+    GrpcWeb(WebForm),
+}
+
+/// How the frames of gRPC-Web are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WebForm {
+    /// As they are.
+    Binary,
+    /// In base64.
+    Text,
 }
 
 impl Kind {
@@ -62,7 +82,8 @@ impl Kind {
             "application/proto" => Self::Unary(Encoding::Proto),
             "application/connect+json" => Self::Stream(Encoding::Json),
             "application/connect+proto" => Self::Stream(Encoding::Proto),
-            "application/grpc-web" | "application/grpc-web+proto" => Self::GrpcWeb,
+            "application/grpc-web" | "application/grpc-web+proto" => Self::GrpcWeb(WebForm::Binary),
+            "application/grpc-web-text" | "application/grpc-web-text+proto" => Self::GrpcWeb(WebForm::Text),
             _ => return None,
         };
         (*request.method() == Method::POST).then_some(kind)
@@ -85,12 +106,16 @@ where
 {
     let (mut head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    if kind == Kind::GrpcWeb {
-        become_call(&mut head, &path);
-        return grpc_web(inner, Request::from_parts(head, body)).await;
+    if let Kind::GrpcWeb(form) = kind {
+        let encoding = head.headers.get(GRPC_ENCODING).cloned();
+        become_call(&mut head, &path, encoding);
+        return grpc_web(inner, Request::from_parts(head, body), form).await;
     }
+    let Some(coding) = coding(&head.headers, kind) else { return unknown_coding(kind) };
+    // tonic inflates messages of protobuf, within its limit.
+    let encoding = (kind.is_stream() && coding == Coding::Gzip).then_some(GZIP);
     if kind == Kind::Stream(Encoding::Proto) && path.starts_with(FOREIGN) {
-        become_call(&mut head, &path);
+        become_call(&mut head, &path, encoding);
         let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
         return stream(response, None, kind);
     }
@@ -99,71 +124,91 @@ where
     if streams != kind.is_stream() || (kind == Kind::Get && !reads_only(&rpc)) {
         return wrong_kind(kind);
     }
-    if let Err(status) = is_plain(&head.headers) {
-        return refused(kind, &status);
-    }
-    let query = head.uri.query().unwrap_or_default().to_owned();
-    become_call(&mut head, &path);
-    let asked = |encoding| Asked { input: rpc.input(), is_json: encoding == Encoding::Json };
+    let (query, takes_gzip) =
+        (head.uri.query().unwrap_or_default().to_owned(), gzip::is_accepted(&head.headers));
+    become_call(&mut head, &path, encoding);
+    let (limit, input) = (max_request_bytes, rpc.input());
+    let decoder = |encoding| BodyDecoder { input: rpc.input(), is_json: encoding == Encoding::Json };
     let body = match kind {
-        Kind::Unary(encoding) => Body::new(Whole::new(body, max_request_bytes, asked(encoding))),
+        Kind::Unary(encoding) => Body::new(Whole::new(body, limit, coding, decoder(encoding))),
         Kind::Get => {
-            let asked = messages::Query { input: rpc.input(), query: query.clone() };
-            Body::new(Whole::new(Body::empty(), max_request_bytes, asked))
+            let decoder = messages::QueryDecoder { input, query: query.clone(), limit };
+            Body::new(Whole::new(Body::empty(), limit, Coding::Identity, decoder))
         }
-        Kind::Stream(Encoding::Json) => Body::new(Parts::new(body, max_request_bytes, asked(Encoding::Json))),
-        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb => body,
+        Kind::Stream(Encoding::Json) => Body::new(Parts::new(body, limit, coding, decoder(Encoding::Json))),
+        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb(_) => body,
     };
     let Ok(response) = inner.oneshot(Request::from_parts(head, body)).await;
-    match kind {
-        Kind::Unary(encoding) => unary(response, &rpc, encoding).await,
-        Kind::Get if query.split('&').any(|pair| pair == "encoding=proto") => {
-            unary(response, &rpc, Encoding::Proto).await
-        }
-        Kind::Get => unary(response, &rpc, Encoding::Json).await,
-        Kind::Stream(Encoding::Json) => stream(response, Some(rpc.output()), kind),
-        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb => stream(response, None, kind),
-    }
+    let encoding = match kind {
+        Kind::Unary(encoding) => encoding,
+        Kind::Get if query.split('&').any(|pair| pair == "encoding=proto") => Encoding::Proto,
+        Kind::Get => Encoding::Json,
+        Kind::Stream(Encoding::Json) => return stream(response, Some(rpc.output()), kind),
+        Kind::Stream(Encoding::Proto) | Kind::GrpcWeb(_) => return stream(response, None, kind),
+    };
+    unary(response, Answer { output: rpc.output(), encoding, takes_gzip }).await
 }
 
-/// Makes the head that of a call. The path is one that HTTP took.
-fn become_call(head: &mut request::Parts, path: &str) {
+/// Makes the head that of a call, whose messages are in this encoding. The path is one that HTTP took.
+fn become_call(head: &mut request::Parts, path: &str, encoding: Option<HeaderValue>) {
     metadata::become_call(head, path.parse().unwrap_or_else(|_| Uri::from_static("/")));
+    if let Some(encoding) = encoding {
+        head.headers.insert(GRPC_ENCODING, encoding);
+    }
 }
 
 /// Answers gRPC-Web: an answer without a body is the same, and another has its trailers at its end.
-async fn grpc_web<S>(inner: S, request: Request<Body>) -> Response<Body>
+async fn grpc_web<S>(inner: S, request: Request<Body>, form: WebForm) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
 {
+    let (kind, request) = match form {
+        WebForm::Binary => ("application/grpc-web+proto", request),
+        WebForm::Text => ("application/grpc-web-text+proto", request.map(Decoded::body)),
+    };
     let Ok(response) = inner.oneshot(request).await;
     let is_over = ended(response.headers()).is_err();
-    let mut response = if is_over { response } else { response.map(|call| Told::body(call, Trailers)) };
-    let kind = HeaderValue::from_static("application/grpc-web+proto");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    let mut response = if is_over { response } else { response.map(|call| StreamBody::body(call, Trailers)) };
+    if form == WebForm::Text && !is_over {
+        response = response.map(Encoded::body);
+    }
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
-async fn unary(response: Response<Body>, rpc: &MethodDescriptor, encoding: Encoding) -> Response<Body> {
-    let answered = async {
-        let (bytes, call) = message(response).await?;
-        if encoding == Encoding::Proto {
-            return Ok((bytes, "application/proto", call));
+/// How the answer of a call is sent.
+struct Answer {
+    output: MessageDescriptor,
+    encoding: Encoding,
+    takes_gzip: bool,
+}
+
+impl Answer {
+    fn write(self, bytes: Bytes) -> Result<Content, Status> {
+        if self.encoding == Encoding::Proto {
+            return Ok(Content::new(bytes, self.takes_gzip));
         }
-        let message = DynamicMessage::decode(rpc.output(), bytes).map_err(Error::internal)?;
+        let message = DynamicMessage::decode(self.output, bytes).map_err(Error::internal)?;
         let mut json = Vec::new();
         Style::CONNECT.write(&mut json, &message);
-        Ok::<_, Status>((json.into(), "application/json", call))
+        Ok(Content::new(json.into(), self.takes_gzip))
+    }
+}
+
+async fn unary(response: Response<Body>, answer: Answer) -> Response<Body> {
+    let kind = if answer.encoding == Encoding::Proto { "application/proto" } else { "application/json" };
+    let answered = async {
+        let (bytes, call) = message(response).await?;
+        let content = written(bytes.len(), move || answer.write(bytes)).await?;
+        Ok::<_, Status>(content.into_response(HeaderValue::from_static(kind), call))
     };
     let mut response = match answered.await {
-        Ok((bytes, kind, call)) => {
-            let mut response = Response::new(taken(bytes, call));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-            response
-        }
+        Ok(response) => response,
         Err(status) => trouble::response(&status),
     };
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     response
 }
 
@@ -172,7 +217,7 @@ fn stream(response: Response<Body>, output: Option<MessageDescriptor>, kind: Kin
     if let Err(status) = ended(response.headers()) {
         return refused(kind, &status);
     }
-    with_kind(Response::new(Told::body(response.into_body(), Envelopes(output))), kind)
+    with_kind(Response::new(StreamBody::body(response.into_body(), Envelopes(output))), kind)
 }
 
 /// Answers with an error. An answer with a stream has it at its end, and is 200.
@@ -180,7 +225,7 @@ fn refused(kind: Kind, status: &Status) -> Response<Body> {
     if !kind.is_stream() {
         return trouble::response(status);
     }
-    let end = http_body_util::Full::<bytes::Bytes>::from(envelopes::end(Some(status)));
+    let end = http_body_util::Full::<Bytes>::from(envelopes::end(Some(status)));
     with_kind(Response::new(Body::new(end)), kind)
 }
 
@@ -225,14 +270,22 @@ fn reads_only(rpc: &MethodDescriptor) -> bool {
     level == Some(NO_SIDE_EFFECTS)
 }
 
-/// Refuses compressed requests. Answers are not compressed either.
-fn is_plain(headers: &HeaderMap) -> Result<(), Status> {
-    let names = [CONTENT_ENCODING.as_str(), "connect-content-encoding"];
-    let is_identity = |name: &str| headers.get(name).is_none_or(|value| value == "identity");
-    match names.into_iter().all(is_identity) {
-        true => Ok(()),
-        false => Err(Status::new(Code::Unimplemented, "requests must not be compressed; send identity")),
+/// Returns how messages are coded; `None` if that is not known here. Envelopes are coded one by one.
+fn coding(headers: &HeaderMap, kind: Kind) -> Option<Coding> {
+    let whole = Coding::of(headers, &CONTENT_ENCODING);
+    match kind.is_stream() {
+        true => Coding::of(headers, &ENVELOPE_ENCODING).filter(|_| whole == Some(Coding::Identity)),
+        false => whole,
     }
+}
+
+/// Answers a request in an unknown coding, as the protocol says.
+fn unknown_coding(kind: Kind) -> Response<Body> {
+    let text = "the request is compressed in a way that is not known here; send gzip, or no compression";
+    let mut response = refused(kind, &Status::new(Code::Unimplemented, text));
+    let name = if kind.is_stream() { ACCEPT_ENVELOPE_ENCODING } else { ACCEPT_ENCODING };
+    response.headers_mut().insert(name, GZIP);
+    response
 }
 
 fn unknown() -> Status {

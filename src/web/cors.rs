@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use crate::mcp::Entrance;
 use crate::settings::{ANY_ORIGIN, WebSettings};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
@@ -29,31 +30,38 @@ const KEPT: HeaderValue = HeaderValue::from_static("7200");
 /// The headers of answers that a page may read. Browsers that know `*` add the trailers of Connect, whose names are not
 /// known here.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, content-encoding, etag, retry-after, \
-     x-request-id, x-read-position, www-authenticate, allow, accept-post, *",
+    "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, content-encoding, accept-encoding, connect-accept-encoding, etag, retry-after, \
+     x-request-id, x-read-position, www-authenticate, allow, accept-post, \
+     mcp-session-id, mcp-protocol-version, *",
 );
 
 /// An answer that is being made.
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// The origins whose pages may call. As a layer, it answers the questions of browsers, and marks the answers to pages.
-#[derive(Debug, Clone, Default)]
-pub struct Cors(Option<Arc<[String]>>);
+#[derive(Debug, Clone)]
+pub struct Cors {
+    origins: Arc<[String]>,
+    /// The door for agents, which has origins of its own.
+    agents: Arc<Entrance>,
+}
 
 impl Cors {
-    /// Takes the settings.
-    pub fn new(settings: &WebSettings) -> Self {
-        let origins = &settings.cors_origins;
-        Self((!origins.is_empty()).then(|| origins.as_slice().into()))
+    /// Takes the settings, and the door for agents.
+    pub fn new(settings: &WebSettings, agents: &Entrance) -> Self {
+        Self { origins: settings.cors_origins.as_slice().into(), agents: Arc::new(agents.clone()) }
     }
 
     /// Returns the origin that an answer names, if the page of this request may read it.
-    fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let (origins, origin) = (self.0.as_deref()?, headers.get(ORIGIN)?);
-        if origins.iter().any(|allowed| allowed == ANY_ORIGIN) {
+    fn allowed(&self, request: &Request<Body>) -> Option<HeaderValue> {
+        let origin = request.headers().get(ORIGIN)?;
+        if let Some(admits) = self.agents.admits_page(request.uri(), request.headers()) {
+            return admits.then(|| origin.clone());
+        }
+        if self.origins.iter().any(|allowed| allowed == ANY_ORIGIN) {
             return Some(HeaderValue::from_static(ANY_ORIGIN));
         }
-        origins.iter().any(|allowed| origin == allowed.as_str()).then(|| origin.clone())
+        self.origins.iter().any(|allowed| origin == allowed.as_str()).then(|| origin.clone())
     }
 }
 
@@ -85,7 +93,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Answer {
-        let Some(origin) = self.cors.allowed(request.headers()) else { return self.inner.call(request) };
+        let Some(origin) = self.cors.allowed(&request) else { return self.inner.call(request) };
         if is_question(&request) {
             return Box::pin(std::future::ready(Ok(permission(request.headers(), origin))));
         }

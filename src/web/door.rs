@@ -10,6 +10,8 @@ use http_body_util::Full;
 use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt};
 
+use super::limits::WebLimits;
+use super::probes::Probes;
 use super::refusal::Refusal;
 use super::{connect, pages, rest};
 
@@ -25,15 +27,17 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 /// Puts the doors of HTTP before a service of gRPC.
 #[derive(Debug, Clone)]
 pub struct WebLayer {
-    /// The largest request in bytes, as gRPC has it.
-    pub max_request_bytes: usize,
+    /// The limits of the doors.
+    pub limits: WebLimits,
+    /// What answers the probes.
+    pub probes: Probes,
 }
 
 impl<S> Layer<S> for WebLayer {
     type Service = Web<S>;
 
     fn layer(&self, inner: S) -> Web<S> {
-        Web { inner, max_request_bytes: self.max_request_bytes }
+        Web { inner, layer: self.clone() }
     }
 }
 
@@ -41,7 +45,7 @@ impl<S> Layer<S> for WebLayer {
 #[derive(Debug, Clone)]
 pub struct Web<S> {
     inner: S,
-    max_request_bytes: usize,
+    layer: WebLayer,
 }
 
 impl<S> Service<Request<Body>> for Web<S>
@@ -63,29 +67,32 @@ where
         if is_grpc(request.headers()) && request.version() == Version::HTTP_2 {
             return self.inner.call(request);
         }
-        let Self { inner, max_request_bytes } = self.clone();
-        Box::pin(async move { Ok(answer(inner, request, max_request_bytes).await) })
+        let Self { inner, layer } = self.clone();
+        Box::pin(async move { Ok(answer(inner, request, layer).await) })
     }
 }
 
-async fn answer<S>(inner: S, request: Request<Body>, max_request_bytes: usize) -> Response<Body>
+async fn answer<S>(inner: S, request: Request<Body>, layer: WebLayer) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
 {
-    let path = request.uri().path();
+    let (path, limits) = (request.uri().path(), layer.limits);
     if is_grpc(request.headers()) {
         return no_grpc_over_http_1();
     }
     if RPCS.iter().any(|rpcs| path.starts_with(rpcs)) {
         if let Some(kind) = connect::Kind::of(&request) {
-            return connect::answer(inner, kind, request, max_request_bytes).await;
+            return connect::answer(inner, kind, request, limits.request_bytes).await;
         }
         // The layer of calls says what it takes.
         let Ok(response) = inner.oneshot(request).await;
         return response;
     }
     if path.starts_with(REST) {
-        return rest::answer(inner, request, max_request_bytes).await;
+        return rest::answer(inner, request, limits).await;
+    }
+    if let Some(answer) = layer.probes.answer(request.method(), path) {
+        return answer;
     }
     match pages::find(path) {
         Some(page) => {

@@ -38,11 +38,16 @@ impl Frames {
 
     /// Returns the next message, if it is whole. It is not compressed: the way in does not ask for that.
     pub(super) fn next(&mut self) -> Option<BytesMut> {
-        let length = self.announced()?;
+        self.next_flagged().map(|(_, message)| message)
+    }
+
+    /// Returns the next message, if it is whole, and its flag.
+    pub(super) fn next_flagged(&mut self) -> Option<(u8, BytesMut)> {
+        let (flag, length) = (*self.0.first()?, self.announced()?);
         if self.0.len() < HEADER + length {
             return None;
         }
         self.0.advance(HEADER);
-        Some(self.0.split_to(length))
+        Some((flag, self.0.split_to(length)))
     }
 }

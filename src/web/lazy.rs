@@ -12,7 +12,9 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::frames;
-use crate::error::{Error, Result as Made};
+use super::gzip::Coding;
+use super::limits::too_large;
+use crate::error::Error;
 use crate::pb::ErrorReason;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
@@ -24,21 +26,23 @@ pub(super) trait Make: Send + Unpin + 'static {
     /// # Errors
     ///
     /// All that is wrong with the request.
-    fn message(&self, body: &[u8]) -> Made<Vec<u8>>;
+    fn message(&self, body: &[u8]) -> Result<Vec<u8>, Status>;
 }
 
 /// The body of a call with one message.
 pub(super) struct Whole<M> {
     body: Body,
     limit: usize,
+    coding: Coding,
     read: BytesMut,
     /// `None` once the message was given out.
     make: Option<M>,
 }
 
 impl<M: Make> Whole<M> {
-    pub(super) fn new(body: Body, limit: usize, make: M) -> Self {
-        Self { body, limit, read: BytesMut::new(), make: Some(make) }
+    /// Returns the body of a call whose message is made of this body, of up to `limit` bytes, coded or not.
+    pub(super) fn new(body: Body, limit: usize, coding: Coding, make: M) -> Self {
+        Self { body, limit, coding, read: BytesMut::new(), make: Some(make) }
     }
 }
 
@@ -60,7 +64,7 @@ impl<M: Make> http_body::Body for Whole<M> {
             }
         }
         let Some(make) = this.make.take() else { return Poll::Ready(None) };
-        let message = make.message(&this.read).map_err(Status::from);
+        let message = this.coding.decode(&this.read, this.limit).and_then(|body| make.message(&body));
         this.read = BytesMut::new();
         Poll::Ready(Some(message.map(|message| Frame::data(frames::frame(&message)))))
     }
@@ -125,7 +129,7 @@ impl<M: Make> http_body::Body for Lines<M> {
                 let Some(json) = json(&line) else { continue };
                 return match this.make.message(json) {
                     Ok(message) => Poll::Ready(Some(Ok(Frame::data(frames::frame(&message))))),
-                    Err(error) => this.end_with(error.into()),
+                    Err(status) => this.end_with(status),
                 };
             }
             if this.ended {
@@ -166,11 +170,6 @@ pub(super) fn poll_part(body: &mut Body, context: &mut Context<'_>) -> Poll<Opti
             None => return Poll::Ready(None),
         }
     }
-}
-
-/// The layer of calls reads the limit in it, and says what to do.
-pub(super) fn too_large(limit: usize) -> Status {
-    Status::out_of_range(format!("the body is too large, the limit is: {limit} bytes"))
 }
 
 fn cut_off() -> Status {

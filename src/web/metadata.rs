@@ -40,7 +40,7 @@ static OF_HTTP: [HeaderName; 13] = [
 /// Makes a head that of a call of this RPC, with the timeout in it.
 pub(super) fn become_call(head: &mut request::Parts, rpc: Uri) {
     let headers = &mut head.headers;
-    let asked = asked(headers);
+    let timeout = timeout_of(headers);
     for name in &OF_HTTP {
         headers.remove(name);
     }
@@ -54,8 +54,8 @@ pub(super) fn become_call(head: &mut request::Parts, rpc: Uri) {
     for name in names {
         headers.remove(name);
     }
-    if let Some(asked) = asked {
-        headers.insert(GRPC_TIMEOUT, asked);
+    if let Some(timeout) = timeout {
+        headers.insert(GRPC_TIMEOUT, timeout);
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -64,7 +64,7 @@ pub(super) fn become_call(head: &mut request::Parts, rpc: Uri) {
 }
 
 /// Returns how long a client waits, as gRPC writes it, if it says so in another way.
-fn asked(headers: &HeaderMap) -> Option<HeaderValue> {
+fn timeout_of(headers: &HeaderMap) -> Option<HeaderValue> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let asked = match text(REQUEST_TIMEOUT) {
         Some(seconds) => timeout(seconds)?,

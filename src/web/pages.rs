@@ -13,11 +13,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
+
+use super::gzip::{self, GZIP};
 
 /// The OpenAPI document, in gzip.
 const DOCUMENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz"));
@@ -122,7 +124,7 @@ impl Page {
         }
         let (body, in_gzip) = self.content.fit_for(headers);
         if in_gzip {
-            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response.headers_mut().insert(CONTENT_ENCODING, GZIP);
         }
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         if method == Method::GET {
@@ -154,7 +156,7 @@ impl Content {
         if !self.in_gzip {
             return (Bytes::from_static(self.bytes), false);
         }
-        if is_among(headers, &ACCEPT_ENCODING, accepts_gzip) {
+        if gzip::is_accepted(headers) {
             return (Bytes::from_static(self.bytes), true);
         }
         let mut plain = Vec::new();
@@ -179,13 +181,6 @@ fn items(value: Cow<'_, str>) -> Vec<String> {
 /// Whether an `ETag` of a caller is this one, weak or not.
 fn matches(theirs: &str, tag: &str) -> bool {
     theirs == "*" || theirs.trim_start_matches("W/") == tag.trim_start_matches("W/")
-}
-
-/// Whether an item of `Accept-Encoding` allows gzip: `gzip`, `gzip;q=0.5`.
-fn accepts_gzip(item: &str) -> bool {
-    let (coding, parameters) = item.split_once(';').unwrap_or((item, ""));
-    let quality = parameters.trim().strip_prefix("q=").and_then(|quality| quality.parse::<f32>().ok());
-    matches!(coding.trim(), "gzip" | "x-gzip" | "*") && quality.is_none_or(|quality| quality > 0.0)
 }
 
 #[cfg(test)]

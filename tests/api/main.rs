@@ -103,6 +103,7 @@ mod watch;
 mod web_connect;
 mod web_connections;
 mod web_cors;
+mod web_gzip;
 mod web_json;
 mod web_rest;
 mod web_streams;

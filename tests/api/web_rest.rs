@@ -215,3 +215,20 @@ async fn whoever_is_not_known_learns_nothing_and_makes_the_server_read_nothing()
         .await
         .is(401, "CREDENTIAL_INVALID");
 }
+
+/// Orchestrators and balancers have no credential.
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_are_answered_to_anyone() {
+    let crm = crate::support::credentials::with_keys().await;
+    for web in [Web::stranger(&crm), Web::stranger(&crm).over_http_2()] {
+        for path in ["/livez", "/readyz"] {
+            let answer = web.get(path).await;
+            assert_eq!((answer.status, answer.text.as_str()), (200, "ok\n"), "{path}");
+            assert_eq!(answer.header("cache-control"), "no-store");
+            let head = web.send(Method::HEAD, path, None).await;
+            assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
+            let posted = web.post(path, json!({})).await;
+            assert_eq!((posted.status, posted.header("allow")), (405, "GET, HEAD"), "{path}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Streams over HTTP: events (SSE) and lines of JSON (NDJSON), both ways.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crm_backend::config::Limits;
@@ -190,6 +190,33 @@ async fn lines_are_read_where_they_are_asked_for_and_end_with_the_error() {
     let (_, name, error) = events.event().await.expect("the error");
     assert_eq!((name.as_str(), &error["code"]), ("error", &json!(4)));
     assert!(events.event().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stream_of_events_has_comments() {
+    let every = Duration::from_millis(100);
+    let limits = |limits: &mut Limits| limits.connections.sse_keep_alive = Duration::from_millis(100);
+    let crm = Crm::with(crate::support::Settings { limits, ..Default::default() }).await;
+    let tenant = crm.tenant();
+    let (web, talk) = (Web::new(&crm, tenant.id), tenant.conversation().await.id);
+    for (key, web) in [("1", web.clone()), ("2", web.over_http_2())] {
+        let mut lines = follow(&web, &events(&talk, "")).await;
+        assert_eq!(lines.next().await.as_deref(), Some("retry: 1000"));
+        assert_eq!(lines.next().await.as_deref(), Some(""));
+        let mut comment = async || {
+            assert_eq!(lines.next().await.as_deref(), Some(":"));
+            assert_eq!(lines.next().await.as_deref(), Some(""));
+        };
+        comment().await;
+        let began = Instant::now();
+        comment().await;
+        comment().await;
+        assert!(began.elapsed() >= every, "{:?}", began.elapsed());
+        // A comment is no event, and does not stand in its way.
+        tenant.add(&talk, message(key, "Hello")).await.expect("added");
+        assert_eq!(kind(&lines.event().await.expect("an event").2), "message_added");
+        while lines.next().await.expect("it goes on") != ":" {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::client::{Client, Writer, acks};
+use super::http::ask;
 use super::scratch;
 
 /// Streams that write while the server is killed, each to a conversation of its own.
@@ -130,6 +131,7 @@ async fn when_postgres_is_killed_calls_are_unavailable_and_nothing_acked_is_lost
     let mut client = Client::connect_as(server.address, tenant).await;
     let mut writer = Writer::new(&mut client).await;
     health_becomes(&client, ServingStatus::Serving).await;
+    assert_eq!(ask(server.address, "GET /readyz", &[], ""), (200, "ok\n".to_owned()));
     let (progress, mut counted) = watch::channel(0);
     let mut writing = JoinSet::new();
     let mut own = client.clone();
@@ -156,6 +158,9 @@ async fn when_postgres_is_killed_calls_are_unavailable_and_nothing_acked_is_lost
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
     health_becomes(&client, ServingStatus::NotServing).await;
+    let (status, reason) = ask(server.address, "GET /readyz", &[], "");
+    assert!(status == 503 && reason.contains("Postgres"), "{status} {reason}");
+    assert_eq!(ask(server.address, "GET /livez", &[], ""), (200, "ok\n".to_owned()));
     assert!(server.program.is_running());
     let stderr = server.program.stderr();
     assert!(stderr.contains("Postgres ended by itself"), "{stderr}");

@@ -7,11 +7,13 @@
 mod bouncer;
 mod client;
 mod collector;
+mod http;
 
 mod command_line;
 mod crash;
 mod database;
 mod deploy;
+mod events;
 mod health;
 mod keys;
 mod lifecycle;

@@ -8,6 +8,8 @@ use crm_testkit::{Ended, Scratch, Server, command, run};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::http::ask;
+use super::metrics::Scraped;
 use super::scratch;
 
 /// The program as its client sees it.
@@ -150,4 +152,39 @@ fn settings_that_cannot_work_are_refused() {
     ] {
         run(&scratch, &[&["mcp"], arguments.as_slice()].concat()).refused(&mentions);
     }
+}
+
+/// A call of a tool is counted as the calls that it makes. The request around it is counted too, also one without any.
+#[test]
+fn requests_over_http_are_counted_and_have_a_line() {
+    let (scratch, tenant) = (scratch(), Uuid::new_v4());
+    let scraped = Scraped::start(&scratch);
+    let tenant = format!("x-tenant-id: {tenant}");
+    let headers = ["content-type: application/json", &tenant];
+    let ask = |body: &str| ask(scraped.server.address, "POST /mcp", &headers, body).0;
+    assert_eq!(ask(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string()), 200);
+    let call = json!({"name": "find_customers", "arguments": {}});
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call});
+    assert_eq!(ask(&call.to_string()), 200);
+    assert_eq!(ask("nonsense"), 400);
+    let scrape = scraped.scrape();
+    let handled = |service: &str, method: &str, code: &str| {
+        let series = format!(
+            "grpc_server_handled_total{{grpc_type=\"unary\",grpc_service=\"{service}\",grpc_method=\"{method}\",\
+             grpc_code=\"{code}\"}}"
+        );
+        scrape.value(&series)
+    };
+    assert_eq!(handled("mcp", "mcp", "OK"), Some(2.0));
+    assert_eq!(handled("mcp", "mcp", "InvalidArgument"), Some(1.0));
+    assert_eq!(handled("crm.v1.CustomerService", "ListCustomers", "OK"), Some(1.0));
+    let took = "rpc_server_call_duration_seconds_count{rpc_system_name=\"jsonrpc\",rpc_method=\"mcp\",\
+                rpc_status_code=\"OK\",error_type=\"\"}";
+    assert_eq!(scrape.value(took), Some(2.0), "{}", scrape.text());
+    let ended = scraped.server.terminate();
+    ended.succeeded();
+    let lines = ended.stderr.lines().filter(|line| line.contains("\"method\":\"mcp\""));
+    let codes: Vec<_> =
+        lines.map(|line| serde_json::from_str::<Value>(line).expect(line)["code"].clone()).collect();
+    assert_eq!(codes, ["OK", "OK", "INVALID_ARGUMENT"]);
 }

@@ -171,6 +171,7 @@ pub(crate) fn closed_sets() -> BTreeMap<&'static str, BTreeSet<String>> {
     }
     for label in ["rpc_method", "grpc_service", "grpc_method"] {
         put(label, "_OTHER".to_owned());
+        put(label, "mcp".to_owned());
     }
     for code in 0..17 {
         let go = match Code::from_i32(code) {
@@ -191,6 +192,7 @@ pub(crate) fn closed_sets() -> BTreeMap<&'static str, BTreeSet<String>> {
         put("rpc_status_code", word);
     }
     put("rpc_system_name", "grpc".to_owned());
+    put("rpc_system_name", "jsonrpc".to_owned());
     for kind in ["unary", "client_stream", "server_stream", "bidi_stream"] {
         put("grpc_type", kind.to_owned());
     }

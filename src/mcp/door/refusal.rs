@@ -80,6 +80,11 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, NO_REQUEST, message)
     }
 
+    /// Returns the status of the response.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Returns the response. Without a credential, it says where to get one.
     pub(super) fn response(
         self,

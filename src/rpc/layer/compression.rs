@@ -118,14 +118,19 @@ fn shortened(mut data: Bytes) -> Bytes {
     while data.remaining() >= PREFIX {
         let (flag, length) = (data.get_u8(), data.get_u32());
         let message = data.split_to(data.len().min(length as usize));
-        let gzip = (flag == 0 && message.len() >= WORTH_IT).then(|| gzip(&message).ok()).flatten();
-        match gzip.filter(|gzip| gzip.len() < message.len()) {
+        match (flag == 0).then(|| shorter(&message)).flatten() {
             // It is shorter than the message, so its length fits into four bytes.
             Some(gzip) => put(&mut out, 1, &gzip),
             None => put(&mut out, flag, &message),
         }
     }
     out.freeze()
+}
+
+/// Returns bytes in gzip; `None` if they are few, or no fewer in gzip.
+pub(crate) fn shorter(bytes: &[u8]) -> Option<Vec<u8>> {
+    let gzip = (bytes.len() >= WORTH_IT).then(|| gzip(bytes).ok()).flatten();
+    gzip.filter(|gzip| gzip.len() < bytes.len())
 }
 
 fn put(out: &mut BytesMut, flag: u8, message: &[u8]) {

@@ -69,7 +69,8 @@ impl Going {
         response
     }
 
-    fn end(&mut self, code: Code) {
+    /// Ends the call.
+    pub(super) fn end(&mut self, code: Code) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use super::trouble;
 use crate::web::frames;
 use crate::web::json::write::Style;
-use crate::web::told::Form;
+use crate::web::stream_body::StreamFormat;
 
 /// The flag of the last envelope of Connect, and that of gRPC-Web.
 const END: u8 = 0x02;
@@ -16,9 +16,8 @@ const TRAILERS: u8 = 0x80;
 /// Answers of Connect: as JSON of this type, or as they are.
 pub(super) struct Envelopes(pub(super) Option<MessageDescriptor>);
 
-impl Form for Envelopes {
+impl StreamFormat for Envelopes {
     const BEGINNING: &'static [u8] = b"";
-    const NOTHING: &'static [u8] = b"";
 
     fn message(&self, chunk: &mut Vec<u8>, bytes: Bytes) {
         let Some(output) = &self.0 else { return chunk.extend_from_slice(&frames::frame(&bytes)) };
@@ -49,9 +48,8 @@ pub(super) fn end(status: Option<&Status>) -> Bytes {
 /// Answers of gRPC-Web.
 pub(super) struct Trailers;
 
-impl Form for Trailers {
+impl StreamFormat for Trailers {
     const BEGINNING: &'static [u8] = b"";
-    const NOTHING: &'static [u8] = b"";
 
     fn message(&self, chunk: &mut Vec<u8>, bytes: Bytes) {
         chunk.extend_from_slice(&frames::frame(&bytes));

@@ -12,20 +12,25 @@ use prost_reflect::MessageDescriptor;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::pb::ErrorReason;
 use crate::web::frames::{self, Frames};
+use crate::web::gzip::Coding;
 use crate::web::json::{Report, read};
-use crate::web::lazy::{Make, poll_part, too_large};
+use crate::web::lazy::{Make, poll_part};
+use crate::web::limits::too_large;
+
+/// The flag of an envelope that is compressed.
+const COMPRESSED: u8 = 0x01;
 
 /// A body of JSON, or of protobuf.
-pub(super) struct Asked {
+pub(super) struct BodyDecoder {
     pub(super) input: MessageDescriptor,
     pub(super) is_json: bool,
 }
 
-impl Make for Asked {
-    fn message(&self, body: &[u8]) -> Result<Vec<u8>> {
+impl Make for BodyDecoder {
+    fn message(&self, body: &[u8]) -> Result<Vec<u8>, Status> {
         if !self.is_json {
             return Ok(body.to_vec());
         }
@@ -37,24 +42,26 @@ impl Make for Asked {
 }
 
 /// A message in a query.
-pub(super) struct Query {
+pub(super) struct QueryDecoder {
     pub(super) input: MessageDescriptor,
     pub(super) query: String,
+    /// The most bytes of a message.
+    pub(super) limit: usize,
 }
 
-impl Make for Query {
-    fn message(&self, _: &[u8]) -> Result<Vec<u8>> {
+impl Make for QueryDecoder {
+    fn message(&self, _: &[u8]) -> Result<Vec<u8>, Status> {
         const LENIENT: GeneralPurposeConfig =
             GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-        let wrong =
-            |what: &str| Error::invalid_because(ErrorReason::RequestMalformed, "message", "connect", what);
+        let wrong = |what: &str| {
+            Status::from(Error::invalid_because(ErrorReason::RequestMalformed, "message", "connect", what))
+        };
         let value = |wanted: &str| {
             let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
             pairs.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()))
         };
-        if value("compression").is_some_and(|name| !matches!(name.as_str(), "" | "identity")) {
-            return Err(wrong("must not be compressed"));
-        }
+        let coding = Coding::named(&value("compression").unwrap_or_default());
+        let coding = coding.ok_or_else(|| wrong("must be compressed by gzip, or not at all"))?;
         let text = value("message").unwrap_or_default();
         let bytes = if value("base64").as_deref() == Some("1") {
             let decoder = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
@@ -63,7 +70,7 @@ impl Make for Query {
             text.into_bytes()
         };
         let is_json = value("encoding").as_deref() == Some("json");
-        Asked { input: self.input.clone(), is_json }.message(&bytes)
+        BodyDecoder { input: self.input.clone(), is_json }.message(&coding.decode(&bytes, self.limit)?)
     }
 }
 
@@ -71,14 +78,31 @@ impl Make for Query {
 pub(super) struct Parts {
     body: Body,
     limit: usize,
+    /// How envelopes are coded that say that they are.
+    coding: Coding,
     frames: Frames,
-    asked: Asked,
+    decoder: BodyDecoder,
     ended: bool,
 }
 
 impl Parts {
-    pub(super) fn new(body: Body, limit: usize, asked: Asked) -> Self {
-        Self { body, limit, frames: Frames::default(), asked, ended: false }
+    pub(super) fn new(body: Body, limit: usize, coding: Coding, decoder: BodyDecoder) -> Self {
+        Self { body, limit, coding, frames: Frames::default(), decoder, ended: false }
+    }
+
+    /// Makes the message of an envelope.
+    fn message(&self, flag: u8, bytes: &[u8]) -> Result<Vec<u8>, Status> {
+        let coding = match flag & COMPRESSED {
+            0 => Coding::Identity,
+            _ if self.coding == Coding::Identity => {
+                let description = "is compressed, and connect-content-encoding does not say how";
+                let error =
+                    Error::invalid_because(ErrorReason::RequestMalformed, "envelope", "connect", description);
+                return Err(error.into());
+            }
+            _ => self.coding,
+        };
+        self.decoder.message(&coding.decode(bytes, self.limit)?)
     }
 }
 
@@ -89,7 +113,7 @@ impl http_body::Body for Parts {
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Status>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         loop {
             if this.ended {
@@ -99,8 +123,8 @@ impl http_body::Body for Parts {
                 this.ended = true;
                 return Poll::Ready(Some(Err(too_large(this.limit))));
             }
-            if let Some(json) = this.frames.next() {
-                let message = this.asked.message(&json).map_err(Status::from);
+            if let Some((flag, bytes)) = this.frames.next_flagged() {
+                let message = this.message(flag, &bytes);
                 this.ended = message.is_err();
                 return Poll::Ready(Some(message.map(|message| Frame::data(frames::frame(&message)))));
             }

@@ -4,16 +4,23 @@
 //! can make the server hold is bounded by the size of the request, and `rpc::incoming` counts the items of the bytes as
 //! it does for gRPC. All that is wrong is collected, so that a client corrects a request in one round.
 
+mod given;
+mod open;
+mod target;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use self::given::Given;
+use self::open::{open_fields, open_items, put_open};
+use self::target::{Sent, Target};
 use super::place::Place;
 use super::scalar::Scalar;
 use super::scalars::put_scalar;
-use super::wire::{Wire, put, put_message};
+use super::wire::{Wire, put};
 use super::{Report, known, names};
 use crate::error::{Error, Result};
 use crate::pb::ErrorReason;
@@ -22,18 +29,7 @@ use crate::rpc::mask::opens;
 /// How deep a request may be. The deepest message of the contract, with the deepest open object in it, is half as deep.
 const MAX_DEPTH: usize = 64;
 
-/// The numbers of the fields of `google.protobuf.Value`.
-mod open {
-    pub(super) const NULL: u32 = 1;
-    pub(super) const NUMBER: u32 = 2;
-    pub(super) const TEXT: u32 = 3;
-    pub(super) const BOOL: u32 = 4;
-    pub(super) const OBJECT: u32 = 5;
-    pub(super) const LIST: u32 = 6;
-}
-
-/// The number of the field of `Struct` and of `ListValue`, and of the two of an entry of a map.
-const ENTRIES: u32 = 1;
+/// The numbers of the fields of an entry of a map.
 const KEY: u32 = 1;
 const VALUE: u32 = 2;
 
@@ -73,44 +69,6 @@ pub(in crate::web) fn read(
             "json",
             format!("is not JSON: {error}"),
         )),
-    }
-}
-
-/// Where what is read goes.
-struct Target<'w> {
-    out: &'w mut Vec<u8>,
-    report: &'w mut Report,
-    /// Where sent fields are noted, if they are.
-    sent: Option<Sent<'w>>,
-}
-
-/// Notes the paths of the fields that are sent.
-struct Sent<'w> {
-    /// The path of the message, with a dot after it.
-    before: String,
-    paths: &'w mut Vec<String>,
-}
-
-impl Target<'_> {
-    /// Writes a message in a field, which `fill` writes.
-    fn message<T>(self, number: u32, fill: impl FnOnce(Target<'_>) -> T) -> T {
-        let Target { out, report, sent } = self;
-        put_message(out, number, |out| fill(Target { out, report, sent }))
-    }
-
-    /// Returns the same, for a part of which the fields are not noted.
-    fn part(&mut self) -> Target<'_> {
-        Target { out: self.out, report: self.report, sent: None }
-    }
-
-    /// Returns the same, for this field of the message.
-    fn field(&mut self, field: &FieldDescriptor) -> Target<'_> {
-        let sent = self
-            .sent
-            .as_mut()
-            .filter(|_| opens(field))
-            .map(|sent| Sent { before: format!("{}{}.", sent.before, field.name()), paths: sent.paths });
-        Target { out: self.out, report: self.report, sent }
     }
 }
 
@@ -265,44 +223,6 @@ impl Value<'_, '_> {
     }
 }
 
-/// Writes a value of an open object.
-fn put_open(out: &mut Vec<u8>, value: Scalar<'_>) {
-    let number = |number: f64| Wire::Fixed64(number.to_bits());
-    match value {
-        Scalar::Null => put(out, open::NULL, Wire::Varint(0)),
-        Scalar::Bool(value) => put(out, open::BOOL, Wire::Varint(value.into())),
-        Scalar::Signed(value) => put(out, open::NUMBER, number(value as f64)),
-        Scalar::Unsigned(value) => put(out, open::NUMBER, number(value as f64)),
-        Scalar::Float(value) => put(out, open::NUMBER, number(value)),
-        Scalar::Text(text) => put(out, open::TEXT, Wire::Bytes(text.as_bytes())),
-    }
-}
-
-/// The fields of a message that were given so far.
-#[derive(Default)]
-struct Given {
-    fields: Vec<u32>,
-    /// The name of the group of each field that excludes others, and the field's own.
-    groups: Vec<(String, String)>,
-}
-
-impl Given {
-    /// Notes a field. Returns what is wrong if it must not be given too.
-    fn note(&mut self, field: &FieldDescriptor) -> Option<String> {
-        if self.fields.contains(&field.number()) {
-            return Some("is given twice".to_owned());
-        }
-        self.fields.push(field.number());
-        let group = field.containing_oneof().filter(|group| !group.is_synthetic())?;
-        let other = self.groups.iter().find(|(name, _)| name == group.name());
-        if let Some((_, other)) = other {
-            return Some(format!("must not be given together with {other}"));
-        }
-        self.groups.push((group.name().to_owned(), field.name().to_owned()));
-        None
-    }
-}
-
 /// Reads the fields of a message.
 fn fields<'de, A: MapAccess<'de>>(
     message: &MessageDescriptor,
@@ -398,40 +318,6 @@ fn items<'de, A: SeqAccess<'de>>(
         if list.next_element_seed(Value { what, at: &at, into: into.part() })?.is_none() {
             break;
         }
-    }
-    Ok(())
-}
-
-/// Reads the keys of an open object.
-fn open_fields<'de, A: MapAccess<'de>>(
-    at: &Place<'_>,
-    mut into: Target<'_>,
-    mut map: A,
-) -> Result<(), A::Error> {
-    while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-        let at = at.key(&key);
-        into.part().message(ENTRIES, |into| {
-            put(into.out, KEY, Wire::Bytes(key.as_bytes()));
-            into.message(VALUE, |into| map.next_value_seed(Value { what: What::Open, at: &at, into }))
-        })?;
-    }
-    Ok(())
-}
-
-/// Reads the items of an open list.
-fn open_items<'de, A: SeqAccess<'de>>(at: &Place<'_>, into: Target<'_>, mut list: A) -> Result<(), A::Error> {
-    for index in 0.. {
-        let at = at.index(index);
-        let mut item = Vec::new();
-        let value = Value {
-            what: What::Open,
-            at: &at,
-            into: Target { out: &mut item, report: into.report, sent: None },
-        };
-        if list.next_element_seed(value)?.is_none() {
-            break;
-        }
-        put(into.out, ENTRIES, Wire::Bytes(&item));
     }
     Ok(())
 }

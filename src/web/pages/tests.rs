@@ -1,5 +1,7 @@
 //! Tests of how pages are answered.
 
+use http::header::ACCEPT_ENCODING;
+
 use super::*;
 
 fn headers(headers: &[(HeaderName, &'static str)]) -> HeaderMap {

@@ -1,15 +1,15 @@
 //! The answer of a call with one message, as JSON.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
+use http::header::{CACHE_CONTROL, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use prost_reflect::{DynamicMessage, Value};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::asked::Wanted;
+use super::request::AnswerOptions;
 use crate::error::Error;
-use crate::web::answers::{message, taken};
+use crate::web::answers::{Content, message, written};
 use crate::web::json::write::Style;
 use crate::web::refusal::{JSON, Refusal};
 
@@ -18,18 +18,15 @@ use crate::web::refusal::{JSON, Refusal};
 const KEPT: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// What else than the path an answer depends on.
-const DEPENDS: HeaderValue = HeaderValue::from_static("authorization, x-tenant-id");
-
-/// Above this many bytes, an answer is written on a thread that serves no calls: a page of two mebibytes takes some tens of
-/// milliseconds.
-const LARGE: usize = 64 << 10;
+const DEPENDS: HeaderValue = HeaderValue::from_static("authorization, x-tenant-id, accept-encoding");
 
 /// Returns the answer to a call.
-pub(super) async fn unary(response: Response<Body>, wanted: Wanted) -> Response<Body> {
-    let if_match = wanted.if_match;
+pub(super) async fn unary(response: Response<Body>, options: AnswerOptions) -> Response<Body> {
+    let if_match = options.if_match;
     let answered = async {
         let (bytes, call) = message(response).await?;
-        Ok(answered(written(bytes, wanted).await?, call))
+        let written = written(bytes.len(), move || write(bytes, &options)).await?;
+        Ok(answered(written, call))
     };
     let mut response = match answered.await {
         Ok(response) => response,
@@ -48,38 +45,26 @@ fn keep(headers: &mut HeaderMap) {
 /// An answer in words of HTTP.
 struct Written {
     /// `None` if the client has it.
-    json: Option<Vec<u8>>,
+    json: Option<Content>,
     etag: Option<HeaderValue>,
 }
 
-async fn written(bytes: Bytes, wanted: Wanted) -> Result<Written, Status> {
-    if bytes.len() <= LARGE {
-        return write(bytes, &wanted);
-    }
-    let writing = tokio::task::spawn_blocking(move || write(bytes, &wanted));
-    writing.await.map_err(|_| Error::internal("an answer could not be written"))?
-}
-
-fn write(bytes: Bytes, wanted: &Wanted) -> Result<Written, Status> {
-    let message = DynamicMessage::decode(wanted.output.clone(), bytes).map_err(Error::internal)?;
+fn write(bytes: Bytes, options: &AnswerOptions) -> Result<Written, Status> {
+    let message = DynamicMessage::decode(options.output.clone(), bytes).map_err(Error::internal)?;
     let etag = etag(&message);
-    let is_had =
-        is_unmodified(&message) || etag.as_ref().is_some_and(|etag| is_among(etag, wanted.has.as_ref()));
+    let is_had = is_unmodified(&message)
+        || etag.as_ref().is_some_and(|etag| is_among(etag, options.if_none_match.as_ref()));
     let json = (!is_had).then(|| {
         let mut json = Vec::new();
         Style::REST.write(&mut json, &message);
-        json
+        Content::new(json.into(), options.takes_gzip)
     });
     Ok(Written { json, etag })
 }
 
 fn answered(Written { json, etag }: Written, call: Body) -> Response<Body> {
     let mut response = match json {
-        Some(json) => {
-            let mut response = Response::new(taken(json.into(), call));
-            response.headers_mut().insert(CONTENT_TYPE, JSON);
-            response
-        }
+        Some(json) => json.into_response(JSON, call),
         None => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;

@@ -3,8 +3,9 @@
 
 use percent_encoding::percent_decode_str;
 use prost_reflect::{Kind, MessageDescriptor};
+use tonic::Status;
 
-use crate::error::Result;
+use crate::error::Result as Made;
 use crate::web::json::read::{self, Read};
 use crate::web::json::{Report, texts};
 use crate::web::lazy::Make;
@@ -42,7 +43,7 @@ impl Plan {
     }
 
     /// Writes what the body has. Returns the fields that an update changes, if its mask is the fields that were sent.
-    fn put_body(&self, out: &mut Vec<u8>, body: &[u8], report: &mut Report) -> Result<Vec<String>> {
+    fn put_body(&self, out: &mut Vec<u8>, body: &[u8], report: &mut Report) -> Made<Vec<String>> {
         match self.route().body {
             RequestBody::None => {
                 if !matches!(body, b"" | b"{}") {
@@ -105,7 +106,7 @@ impl Plan {
 
 /// The error has all that is wrong with the parts: `REQUEST_MALFORMED` if the body is not JSON, else `FIELD_INVALID`.
 impl Make for Plan {
-    fn message(&self, body: &[u8]) -> Result<Vec<u8>> {
+    fn message(&self, body: &[u8]) -> Result<Vec<u8>, Status> {
         let mut report = Report::default();
         for (header, description) in &self.wrong {
             report.add_named(*header, "http.header", *description);

@@ -1,5 +1,7 @@
 //! Streams of answers of REST: events (SSE) and lines of JSON (NDJSON).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
@@ -7,24 +9,28 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::asked::Wanted;
+use super::request::AnswerOptions;
 use crate::web::answers::ended;
 use crate::web::json::write::Style;
 use crate::web::refusal::{self, Refusal};
-use crate::web::told::{Form, Told};
+use crate::web::stream_body::{KeepAlive, StreamBody, StreamFormat};
 
 /// The field of an event that says where to go on after it.
 const TOKEN: &str = "resume_token";
 
 /// Returns the answer to a call with a stream of answers.
-pub(super) fn stream(response: Response<Body>, wanted: Wanted) -> Response<Body> {
+pub(super) fn stream(
+    response: Response<Body>,
+    options: AnswerOptions,
+    keep_alive: Duration,
+) -> Response<Body> {
     if let Err(status) = ended(response.headers()) {
-        return Refusal::of_call(status, wanted.if_match).into_response();
+        return Refusal::of_call(status, options.if_match).into_response();
     }
     let call = response.into_body();
-    let (kind, body) = match wanted.lines {
-        true => ("application/x-ndjson", Told::body(call, Lines(wanted.output))),
-        false => ("text/event-stream", Told::body(call, Events(wanted.output))),
+    let (kind, body) = match options.lines {
+        true => ("application/x-ndjson", StreamBody::body(call, Lines(options.output))),
+        false => ("text/event-stream", StreamBody::body(call, Events { output: options.output, keep_alive })),
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
@@ -38,9 +44,8 @@ pub(super) fn stream(response: Response<Body>, wanted: Wanted) -> Response<Body>
 /// Answers of this type as lines.
 struct Lines(MessageDescriptor);
 
-impl Form for Lines {
+impl StreamFormat for Lines {
     const BEGINNING: &'static [u8] = b"";
-    const NOTHING: &'static [u8] = b"";
 
     fn message(&self, chunk: &mut Vec<u8>, bytes: Bytes) {
         if let Some(message) = read(&self.0, bytes) {
@@ -59,16 +64,23 @@ impl Form for Lines {
 }
 
 /// Answers of this type as events.
-struct Events(MessageDescriptor);
+struct Events {
+    output: MessageDescriptor,
+    keep_alive: Duration,
+}
 
-impl Form for Events {
+impl StreamFormat for Events {
     /// How soon a browser comes back after a lost connection, in milliseconds. Its own default is some seconds, in which
     /// a reader would see nothing.
     const BEGINNING: &'static [u8] = b"retry: 1000\n\n";
-    const NOTHING: &'static [u8] = b":\n\n";
+
+    /// A comment, which readers pass over.
+    fn keep_alive(&self) -> Option<KeepAlive> {
+        Some(KeepAlive { every: self.keep_alive, chunk: b":\n\n" })
+    }
 
     fn message(&self, chunk: &mut Vec<u8>, bytes: Bytes) {
-        let Some(message) = read(&self.0, bytes) else { return };
+        let Some(message) = read(&self.output, bytes) else { return };
         if let Some(token) = token(&message) {
             chunk.extend_from_slice(format!("id: {token}\n").as_bytes());
         }

@@ -222,13 +222,14 @@ impl Replica {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
+        let pages = Cors::new(&WebSettings { cors_origins }, &entrance);
         let mut server = JoinSet::new();
         server.spawn(server::run(
             opened,
             authenticator,
             config.limits,
             Traces::default(),
-            Doors { agents: entrance, pages: Cors::new(&WebSettings { cors_origins }) },
+            Doors { agents: entrance, pages },
             Listener::new(listener, tls.clone()),
             stop.clone().cancelled_owned(),
         ));

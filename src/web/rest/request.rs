@@ -1,6 +1,8 @@
 //! What a request asks for, by its line and its headers alone.
 
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, ORIGIN};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, ORIGIN,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, request};
 use prost_reflect::MessageDescriptor;
 use tonic::body::Body;
@@ -9,33 +11,38 @@ use super::headers::{self, Fields};
 use super::plan::Plan;
 use crate::identity::TENANT_HEADER;
 use crate::pb::CONTRACT;
+use crate::web::gzip::{self, Coding};
 use crate::web::metadata;
 use crate::web::refusal::Refusal;
 use crate::web::routes::{self, Found, Match, RequestBody, Streaming, Verb};
 
 /// A request that means an RPC.
-pub(super) struct Asked {
+pub(super) struct RestRequest {
     /// The head of the call.
     pub(super) head: request::Parts,
+    /// How its body is coded.
+    pub(super) coding: Coding,
     /// How its message is made.
     pub(super) plan: Plan,
     /// How it is answered.
-    pub(super) wanted: Wanted,
+    pub(super) options: AnswerOptions,
 }
 
 /// How a request wants to be answered.
-pub(super) struct Wanted {
+pub(super) struct AnswerOptions {
     /// The type of the answer.
     pub(super) output: MessageDescriptor,
     /// Whether the call depends on an etag.
     pub(super) if_match: bool,
     /// The etags of what the client has.
-    pub(super) has: Option<HeaderValue>,
+    pub(super) if_none_match: Option<HeaderValue>,
     /// Whether the client reads lines of JSON, and not events.
     pub(super) lines: bool,
+    /// Whether the client takes an answer in gzip.
+    pub(super) takes_gzip: bool,
 }
 
-impl Asked {
+impl RestRequest {
     /// Finds what a request asks for.
     ///
     /// # Errors
@@ -44,8 +51,10 @@ impl Asked {
     pub(super) fn of(mut head: request::Parts, body: &Body) -> Result<Self, Box<Response<Body>>> {
         let found = find(&head.method, head.uri.path())?;
         let route = found.route;
+        let mut coding = Coding::Identity;
         if route.body != RequestBody::None {
             check_type(&head.headers, body, route.streaming)?;
+            coding = self::coding(&head.headers, route.streaming)?;
         }
         let (Some(input), Some(output)) =
             (CONTRACT.get_message_by_name(route.input), CONTRACT.get_message_by_name(route.output))
@@ -53,11 +62,12 @@ impl Asked {
             return Err(Box::new(unknown()));
         };
         let Fields { fields, wrong } = headers::fields(&head.headers, &input, route.body);
-        let wanted = Wanted {
+        let options = AnswerOptions {
             output,
             if_match: head.headers.contains_key(IF_MATCH),
-            has: head.headers.get(IF_NONE_MATCH).filter(|_| route.verb == Verb::Get).cloned(),
+            if_none_match: head.headers.get(IF_NONE_MATCH).filter(|_| route.verb == Verb::Get).cloned(),
             lines: route.streaming == Streaming::Bidi || accepts_lines(&head.headers),
+            takes_gzip: gzip::is_accepted(&head.headers),
         };
         let mut query = head.uri.query().unwrap_or_default().to_owned();
         if route.streaming == Streaming::Server {
@@ -65,7 +75,7 @@ impl Asked {
         }
         metadata::become_call(&mut head, Uri::from_static(route.rpc));
         let plan = Plan::new(found, input, query, fields, wrong);
-        Ok(Self { head, plan, wanted })
+        Ok(Self { head, coding, plan, options })
     }
 }
 
@@ -113,7 +123,7 @@ fn wrong_verb(method: &Method, path: &str) -> Response<Body> {
 /// Refuses a body that does not say that it is JSON. A page of another site can make a browser send others without
 /// asking, and so it can send no body at all: what comes from a page says what it sends.
 fn check_type(headers: &HeaderMap, body: &Body, streaming: Streaming) -> Result<(), Box<Response<Body>>> {
-    let streams = matches!(streaming, Streaming::Client | Streaming::Bidi);
+    let streams = is_of_lines(streaming);
     let is_taken = |kind: &str| {
         let is_json =
             kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"));
@@ -130,6 +140,25 @@ fn check_type(headers: &HeaderMap, body: &Body, streaming: Streaming) -> Result<
             Err(Box::new(Refusal::malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text).into_response()))
         }
     }
+}
+
+/// Returns how a body is coded. A stream of lines is not: its lines would wait for each other within the code.
+fn coding(headers: &HeaderMap, streaming: Streaming) -> Result<Coding, Box<Response<Body>>> {
+    let known = if is_of_lines(streaming) { "identity" } else { "gzip" };
+    match Coding::of(headers, &CONTENT_ENCODING) {
+        Some(Coding::Gzip) if is_of_lines(streaming) => {}
+        Some(coding) => return Ok(coding),
+        None => {}
+    }
+    let text = format!("the content-encoding of this body is not taken: send {known}, or no such header");
+    let mut response = Refusal::malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text).into_response();
+    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(known));
+    Err(Box::new(response))
+}
+
+/// Whether a request has a message in each line.
+fn is_of_lines(streaming: Streaming) -> bool {
+    matches!(streaming, Streaming::Client | Streaming::Bidi)
 }
 
 /// Returns the media type of a header, in lower case and without what is after it.

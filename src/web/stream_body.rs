@@ -1,4 +1,4 @@
-//! A stream of answers, in a form of HTTP. It is made as the client reads: what is not read stays with the call.
+//! A stream of answers, in a format of HTTP. It is made as the client reads: what is not read stays with the call.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,16 +14,24 @@ use tonic::body::Body;
 use super::answers::ended;
 use super::frames::Frames;
 
-/// How long nothing is sent at most: less than the minute after which proxies give a connection up.
-const BEAT: Duration = Duration::from_secs(20);
+/// What is sent if nothing else is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeepAlive {
+    /// How long nothing is sent at most.
+    pub(super) every: Duration,
+    /// What means nothing in the format.
+    pub(super) chunk: &'static [u8],
+}
 
-/// The form of a stream of answers.
-pub(super) trait Form: Send + Unpin + 'static {
+/// The format of a stream of answers.
+pub(super) trait StreamFormat: Send + Unpin + 'static {
     /// What stands before all messages.
     const BEGINNING: &'static [u8];
 
-    /// What means nothing, and is sent if nothing else is; empty if there is no such thing.
-    const NOTHING: &'static [u8];
+    /// Returns what is sent if nothing else is; `None` if the format has no such thing.
+    fn keep_alive(&self) -> Option<KeepAlive> {
+        None
+    }
 
     /// Writes a message, of which these are the bytes.
     fn message(&self, chunk: &mut Vec<u8>, bytes: Bytes);
@@ -33,13 +41,29 @@ pub(super) trait Form: Send + Unpin + 'static {
 }
 
 /// The body of a stream of answers.
-pub(super) struct Told<F> {
+pub(super) struct StreamBody<F> {
     call: Body,
     frames: Frames,
-    form: F,
-    /// When something must be sent; `None` if nothing means nothing.
-    beat: Option<Pin<Box<Sleep>>>,
+    format: F,
+    keep_alive: Option<Alarm>,
     state: State,
+}
+
+/// When something must be sent.
+struct Alarm {
+    keep_alive: KeepAlive,
+    at: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    fn new(keep_alive: KeepAlive) -> Self {
+        Self { keep_alive, at: Box::pin(tokio::time::sleep(keep_alive.every)) }
+    }
+
+    /// Begins to wait anew.
+    fn reset(&mut self) {
+        self.at.as_mut().reset(Instant::now() + self.keep_alive.every);
+    }
 }
 
 /// How far a stream is.
@@ -50,44 +74,37 @@ enum State {
     Ended,
 }
 
-impl<F: Form> Told<F> {
+impl<F: StreamFormat> StreamBody<F> {
     /// Returns the body of the answers of a call.
-    pub(super) fn body(call: Body, form: F) -> Body {
-        let beat = (!F::NOTHING.is_empty()).then(|| Box::pin(tokio::time::sleep(BEAT)));
-        Body::new(Self { call, frames: Frames::default(), form, beat, state: State::New })
+    pub(super) fn body(call: Body, format: F) -> Body {
+        let keep_alive = format.keep_alive().map(Alarm::new);
+        Body::new(Self { call, frames: Frames::default(), format, keep_alive, state: State::New })
     }
 
     /// Returns all whole messages that have come.
     fn messages(&mut self) -> Vec<u8> {
         let mut chunk = Vec::new();
         while let Some(bytes) = self.frames.next() {
-            self.form.message(&mut chunk, bytes.freeze());
+            self.format.message(&mut chunk, bytes.freeze());
         }
         chunk
     }
 
     /// Waits for the moment at which something must be sent.
-    fn poll_beat(&mut self, context: &mut Context<'_>) -> Polled {
-        let Some(beat) = &mut self.beat else { return Poll::Pending };
-        if beat.as_mut().poll(context).is_pending() {
+    fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Polled {
+        let Some(alarm) = &mut self.keep_alive else { return Poll::Pending };
+        if alarm.at.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        self.rest();
+        alarm.reset();
         // Whoever takes a chunk asks again, and so begins to wait for the new moment.
-        sent(F::NOTHING.to_vec())
-    }
-
-    /// Begins to wait anew.
-    fn rest(&mut self) {
-        if let Some(beat) = &mut self.beat {
-            beat.as_mut().reset(Instant::now() + BEAT);
-        }
+        sent(alarm.keep_alive.chunk.to_vec())
     }
 
     fn end(&mut self, end: Result<(), Status>) -> Polled {
         self.state = State::Ended;
         let mut chunk = Vec::new();
-        self.form.end(&mut chunk, end);
+        self.format.end(&mut chunk, end);
         if chunk.is_empty() { Poll::Ready(None) } else { sent(chunk) }
     }
 }
@@ -98,7 +115,7 @@ fn sent(chunk: Vec<u8>) -> Polled {
     Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
 }
 
-impl<F: Form> http_body::Body for Told<F> {
+impl<F: StreamFormat> http_body::Body for StreamBody<F> {
     type Data = Bytes;
     type Error = Status;
 
@@ -116,14 +133,16 @@ impl<F: Form> http_body::Body for Told<F> {
         }
         loop {
             let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(&mut this.call), context) else {
-                return this.poll_beat(context);
+                return this.poll_keep_alive(context);
             };
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
                     this.frames.push(&data);
                     let chunk = this.messages();
                     if !chunk.is_empty() {
-                        this.rest();
+                        if let Some(alarm) = &mut this.keep_alive {
+                            alarm.reset();
+                        }
                         return sent(chunk);
                     }
                 }
