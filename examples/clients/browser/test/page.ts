@@ -95,9 +95,20 @@ function checkPane(pane: string, before: string[], after: string[]): void {
   console.log(`${pane}: ${parts[0]} texts before the service was killed, ${parts[1]} after it, the whole reply once`);
 }
 
+// eventsAreRefused waits until EventSource has come back, and nobody was there.
+function eventsAreRefused(page: Page): Promise<void> {
+  return new Promise((done) => {
+    page.on("requestfailed", (request) => {
+      if (request.url().includes("/events?") && request.failure()?.errorText === "net::ERR_CONNECTION_REFUSED") {
+        done();
+      }
+    });
+  });
+}
+
 async function killedService(page: Page): Promise<void> {
   const resumed: string[] = [];
-  page.on("request", (request) => resumed.push(request.headers()["last-event-id"] ?? ""));
+  page.on("response", (response) => resumed.push(response.request().headers()["last-event-id"] ?? ""));
   await page.goto(url);
   await inBoth(page, "[data-state=watching]");
   await record(page);
@@ -106,8 +117,10 @@ async function killedService(page: Page): Promise<void> {
   await haveWritten(page, REPLY.length / 3);
   await page.screenshot({ path: `${directory}/while-written.png` });
 
+  const refused = eventsAreRefused(page);
   await ask("kill the service");
   await inBoth(page, "[data-state=connecting]");
+  await refused;
   await page.screenshot({ path: `${directory}/while-down.png` });
   const before = await seen(page);
   await ask("start the service");
