@@ -134,7 +134,10 @@ class Reader {
   async #next() {
     const { value } = await this.#events.next();
     const { event } = value;
-    if (event.case === "messageSnapshot") {
+    if (event.case === "messageStarted") {
+      // The text so far, where some was stored before the watch began.
+      this.text = event.value.message?.content ?? "";
+    } else if (event.case === "messageSnapshot") {
       this.text = event.value.text;
     } else if (event.case === "messageDelta") {
       this.text += event.value.text;
