@@ -18,8 +18,8 @@ const button = form.querySelector("button")!;
 
 const conversations = connect.connect(service, tenant, protocol);
 document.querySelector("#connect small")!.textContent = protocol;
-about.textContent = await connect.about(conversations, conversation);
 
+void connect.about(conversations, conversation).then((text) => (about.textContent = text));
 void connect.show(conversations, conversation, new Pane("connect"));
 eventsource.show(service, tenant, conversation, new Pane("eventsource"));
 
