@@ -71,16 +71,16 @@ def reason(error: grpc.aio.AioRpcError) -> str:
 
 def may_retry(error: grpc.aio.AioRpcError) -> bool:
     """Whether the same request may be sent again unchanged."""
+    why = reason(error)
+    if not why:
+        return True  # The service did not send it: the connection broke, with whatever code.
     match error.code():
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
             return True
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return detail(error, error_details_pb2.RetryInfo) is not None
         case grpc.StatusCode.ABORTED:
-            return reason(error) == "CONFLICT"
-        case grpc.StatusCode.CANCELLED | grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN:
-            # Without a reason the service did not send it: the connection broke.
-            return reason(error) == ""
+            return why == "CONFLICT"
         case _:
             return False
 

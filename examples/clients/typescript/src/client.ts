@@ -55,19 +55,21 @@ export function reason(error: unknown): string {
 
 // mayRetry is whether the same request may be sent again unchanged.
 export function mayRetry(error: unknown): boolean {
-  switch (ConnectError.from(error).code) {
+  if (!(error instanceof ConnectError)) {
+    return false;
+  }
+  const why = reason(error);
+  if (why === "") {
+    return true; // The service did not send it: the connection broke, with whatever code.
+  }
+  switch (error.code) {
     case Code.Unavailable:
     case Code.DeadlineExceeded:
       return true;
     case Code.ResourceExhausted:
       return retryDelay(error) !== undefined;
     case Code.Aborted:
-      return reason(error) === "CONFLICT";
-    case Code.Canceled:
-    case Code.Internal:
-    case Code.Unknown:
-      // Without a reason the service did not send it: the connection broke.
-      return error instanceof ConnectError && reason(error) === "";
+      return why === "CONFLICT";
     default:
       return false;
   }
