@@ -62,11 +62,11 @@ fn parameter(parameter: &Value) -> String {
 
 fn bodies(content: &serde_json::Map<String, Value>) -> String {
     let one = |(kind, body): (&String, &Value)| {
-        let schema = &body["schema"]["$ref"];
-        format!(
-            "{kind} {}",
-            schema.as_str().map_or_else(|| body["schema"].to_string(), |name| end(name).to_owned())
-        )
+        let schema = &body["schema"];
+        // The data of an event are JSON in a text.
+        let data = &schema["properties"]["data"]["contentSchema"];
+        let name = [schema, data].iter().find_map(|schema| schema["$ref"].as_str()).map(end);
+        format!("{kind} {}", name.map_or_else(|| schema.to_string(), str::to_owned))
     };
     content.iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -55,7 +55,8 @@ async fn messages_in_another_form_are_not_taken() {
         ("application/grpc+json", 415),
         ("application/grpc+protobuf", 415),
         ("application/grpc-web", 200),
-        ("application/grpc-web-text", 415),
+        ("application/grpc-web-text", 200),
+        ("application/grpc-web-text+json", 415),
         ("application/json", 415),
         ("", 415),
     ] {
