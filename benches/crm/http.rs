@@ -43,11 +43,11 @@ pub(crate) async fn connections(address: SocketAddr, count: usize) -> Result<Vec
 }
 
 impl Connection {
+    #[expect(clippy::disallowed_methods, reason = "what drives a connection ends with its last client")]
     async fn open(address: SocketAddr) -> Result<Self> {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
         let (sender, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await?;
-        // It ends with the last client.
         tokio::spawn(driver);
         Ok(Self { sender, address })
     }
