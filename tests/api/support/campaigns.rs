@@ -1,5 +1,7 @@
 //! Helpers for campaigns.
 
+use std::time::Duration;
+
 use crm_backend::pb::assign_customers_request::Customers;
 use crm_backend::pb::{
     AssignCustomersRequest, AssignCustomersResponse, AssignmentStatus, Campaign, CampaignCustomer,
@@ -14,7 +16,7 @@ use crm_backend::pb::{
     GetCampaignEventRequest, InterestEventResult, campaign_event_result, interest_event_result,
 };
 use prost::Message;
-use tonic::Status;
+use tonic::{Request, Status};
 use tonic_types::pb as google_rpc;
 
 use super::Tenant;
@@ -129,11 +131,13 @@ impl Tenant {
         campaign_id: &str,
         customers: Customers,
     ) -> Result<AssignCustomersResponse, Status> {
-        let request = AssignCustomersRequest {
+        let mut request = Request::new(AssignCustomersRequest {
             campaign_id: campaign_id.to_owned(),
             customers: Some(customers),
             request_id: String::new(),
-        };
+        });
+        // Thousands of customers wait their turn behind the batches of other tests.
+        request.set_timeout(Duration::from_secs(30));
         Ok(self.campaigns().assign_customers(request).await?.into_inner())
     }
 
