@@ -9,7 +9,7 @@ use super::LogConfig;
 /// Settings of `mcp`.
 #[derive(Debug, Clone, Args)]
 pub struct McpConfig {
-    /// URL of the server: https, or http for one on this machine or in a network that nobody else listens to.
+    /// URL of the server: https, or http for one on this machine or in a network that only trusted programs use.
     #[arg(long, env = "CRM_URL", default_value = "http://127.0.0.1:50051", value_name = "URL")]
     pub url: String,
 

@@ -34,11 +34,11 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
     };
     stage.settle().await?;
     let rounds = stage.options.rounds as usize;
-    let (mut another, mut nobody) = (vec![0.0; rounds], vec![0.0; rounds]);
+    let (mut foreign, mut absent) = (vec![0.0; rounds], vec![0.0; rounds]);
     let mut add = |medians: Vec<(f64, f64)>| {
-        for ((another, nobody), of) in another.iter_mut().zip(&mut nobody).zip(medians) {
-            *another += of.0;
-            *nobody += of.1;
+        for ((foreign, absent), of) in foreign.iter_mut().zip(&mut absent).zip(medians) {
+            *foreign += of.0;
+            *absent += of.1;
         }
     };
     add(compare(stage, async |whose| {
@@ -73,7 +73,7 @@ pub(crate) async fn measure(stage: &Stage<'_>) -> Result<Vec<Measured>> {
         missed(conversations.clone().create_message(request)).await
     })
     .await?);
-    Ok(vec![Measured::rounds("miss_timing", &another)?.beside_rounds(&nobody)])
+    Ok(vec![Measured::rounds("miss_timing", &foreign)?.beside_rounds(&absent)])
 }
 
 /// Returns the median milliseconds of both kinds of call in each round, taken in turn, so that other load on the machine
@@ -82,8 +82,8 @@ async fn compare(stage: &Stage<'_>, call: impl AsyncFn(Whose) -> Result<()>) -> 
     calls(WARM_UP, &call).await?;
     let mut medians = Vec::new();
     for _ in 0..stage.options.rounds {
-        let (another, nobody) = calls(stage.options.calm_round(), &call).await?;
-        medians.push((median(&another)?, median(&nobody)?));
+        let (foreign, absent) = calls(stage.options.calm_round(), &call).await?;
+        medians.push((median(&foreign)?, median(&absent)?));
     }
     Ok(medians)
 }
@@ -91,15 +91,15 @@ async fn compare(stage: &Stage<'_>, call: impl AsyncFn(Whose) -> Result<()>) -> 
 /// Returns the milliseconds of all calls in some time.
 async fn calls(time: Duration, call: &impl AsyncFn(Whose) -> Result<()>) -> Result<(Vec<f64>, Vec<f64>)> {
     let end = Instant::now() + time;
-    let (mut another, mut nobody) = (Vec::new(), Vec::new());
+    let (mut foreign, mut absent) = (Vec::new(), Vec::new());
     while Instant::now() < end {
-        for (whose, took) in [(Whose::Another, &mut another), (Whose::Nobody, &mut nobody)] {
+        for (whose, took) in [(Whose::Another, &mut foreign), (Whose::Nobody, &mut absent)] {
             let began = Instant::now();
             call(whose).await?;
             took.push(milliseconds(began.elapsed()));
         }
     }
-    Ok((another, nobody))
+    Ok((foreign, absent))
 }
 
 /// Expects that a call finds nothing.

@@ -1,7 +1,7 @@
 //! Counts the tokens of a text for a language model.
 //!
 //! The encodings are OpenAI's. [`bpe_openai`] gives the same counts as their own tokenizer, in time linear in the
-//! length of any text. Its tables are three times as large as counting needs, so the build keeps only that part. Most of
+//! length of any text. Its tables hold more than counting needs, so the build packs only that part. Most of
 //! its time is spent on cutting a text into pieces, so each thread remembers the counts of words.
 
 mod tables;
@@ -25,7 +25,7 @@ pub enum Encoding {
 impl Encoding {
     /// Returns the number of tokens of a text. Special tokens are counted as the texts that they are.
     ///
-    /// The first count of an encoding loads its tables, which takes some milliseconds.
+    /// The first count of an encoding loads its tables, which takes some tens of milliseconds.
     #[must_use]
     pub fn count(self, text: &str) -> usize {
         let (tokenizer, words) = match self {

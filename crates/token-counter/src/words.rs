@@ -5,7 +5,7 @@ use std::cell::RefCell;
 /// The longest word in bytes that is remembered. Most words are shorter, in any language.
 const LONGEST: usize = 24;
 
-/// The number of words that a thread remembers of an encoding: 64 KiB.
+/// The number of words that a thread remembers of an encoding: 52 KiB.
 const PLACES: usize = 2_048;
 
 /// Any odd number with mixed bits: words that differ get different places.
