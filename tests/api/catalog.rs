@@ -107,6 +107,18 @@ async fn every_foreign_key_stays_within_the_tenant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_table_is_planned_for_its_largest_tenant() {
+    if Citus::is_another("what the planner is told of tenants is a setting") {
+        return;
+    }
+    none(
+        "SELECT t.relname FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = 'tenant_id'
+         WHERE a.attoptions IS DISTINCT FROM '{n_distinct=1}'",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_has_a_comment() {
     none(
         "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0

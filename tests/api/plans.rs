@@ -12,10 +12,10 @@ use crm_backend::pb::{
 };
 
 use crate::support::citus::Citus;
-use crate::support::conversations::message;
+use crate::support::conversations::{delta, finish, message, start};
 use crate::support::customers::named;
 use crate::support::sql::{
-    end_connections, multiply_conversations, multiply_customers, multiply_messages, settle,
+    end_connections, multiply_conversations, multiply_customers, multiply_messages, multiply_tenants, settle,
 };
 use crate::support::{Crm, Settings, Tenant, eventually};
 
@@ -257,6 +257,50 @@ async fn a_page_of_messages_reads_a_page_of_an_index() {
         assert_eq!(tenant.message_named(&talk.id, name).await.expect("there").content, "Hello");
     };
     hold(&crm, &tenant, "GetMessage by key", get, &["conversation_messages_message_key_key"], 1).await;
+}
+
+/// The number of tenants with a conversation and a message each, beside one with thousands. The planner would take each
+/// tenant for an average one.
+const SMALL_TENANTS: u32 = 5_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_tenant_among_many_small_ones_is_written_to_by_key() {
+    let crm = Crm::start().await;
+    let sql = crm.sql().await;
+    let (tenant, small) = (crm.tenant(), crm.tenant());
+    let (talk, first) = (tenant.conversation().await, small.conversation().await);
+    small.add(&first.id, message("a", "Hello")).await.expect("added");
+    multiply_tenants(&sql, &small, &["conversations", "conversation_messages"], SMALL_TENANTS).await;
+    multiply_conversations(&sql, &tenant, 5_000).await;
+    tenant.add(&talk.id, message("a", "Hello")).await.expect("added");
+    multiply_messages(&sql, &talk.id, 5_000).await;
+    settle(&sql, &["conversation_messages", "conversations"]).await;
+    let key = || uuid::Uuid::new_v4().to_string();
+    let add = async |tenant: &Tenant| drop(tenant.add(&talk.id, message(&key(), "x")).await.expect("added"));
+    let again = async |tenant: &Tenant| {
+        assert!(tenant.add(&talk.id, message("a", "Hello")).await.expect("there").1);
+    };
+    let reply = async |tenant: &Tenant| {
+        let (mut stream, key) = (tenant.stream().await, key());
+        stream.tell(&talk.id, [start(&key, "agent"), delta(&key, 0, "Hello"), finish(&key, 5)]);
+        stream.close();
+        while stream.answer().await.expect("the stream ends with OK").is_some() {}
+        assert_eq!(
+            tenant.message_named(&talk.id, Name::MessageKey(key)).await.expect("there").content,
+            "Hello"
+        );
+    };
+    let keys = [
+        "conversations_pkey",
+        "conversation_messages_message_key_key",
+        "conversation_messages_pkey",
+        "message_drafts_pkey",
+        "message_pieces_pkey",
+        "audit_events_pkey",
+    ];
+    hold(&crm, &tenant, "CreateMessage", add, &keys, 8).await;
+    hold(&crm, &tenant, "CreateMessage, again", again, &keys, 8).await;
+    hold(&crm, &tenant, "AddMessage in pieces", reply, &keys, 12).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,6 +63,24 @@ pub(crate) async fn multiply_messages(sql: &Sql, conversation_id: &str, copies: 
     .await;
 }
 
+/// Adds `copies` of all rows of a tenant in these tables, each for a tenant of its own. They refer to rows that are not
+/// copied.
+pub(crate) async fn multiply_tenants(sql: &Sql, tenant: &Tenant, tables: &[&str], copies: u32) {
+    for table in tables {
+        let columns = columns(sql, table).await;
+        sql.run(&format!(
+            "SET session_replication_role = replica;
+             INSERT INTO {table} ({columns}) SELECT {columns} FROM (SELECT copy.* FROM {table} t,
+             generate_series(1, {copies}) n,
+             LATERAL jsonb_populate_record(t, jsonb_build_object('tenant_id', md5(n::text)::uuid)) copy
+             WHERE t.tenant_id = '{}') AS copies;
+             RESET session_replication_role",
+            tenant.id
+        ))
+        .await;
+    }
+}
+
 /// Returns the columns of a table that are not generated.
 pub(crate) async fn columns(sql: &Sql, table: &str) -> String {
     let written = format!(
