@@ -21,6 +21,9 @@ pub(crate) const TENANTS: usize = 4;
 /// The conversations of each tenant that get messages: 1,000 over all tenants.
 pub(crate) const CONVERSATIONS: u64 = 250;
 
+/// The messages that each of these conversations has at the beginning.
+const BEGUN: u64 = 20;
+
 /// A tenant with one customer, and what the scenarios add.
 pub(crate) struct Tenant {
     pub(crate) id: Uuid,
@@ -28,7 +31,7 @@ pub(crate) struct Tenant {
     pub(crate) customer: Uuid,
     /// An empty conversation that was created through the service.
     pub(crate) conversation: Uuid,
-    /// Copies of that conversation.
+    /// Copies of that conversation. Those of the stage's own tenants have their first messages.
     pub(crate) conversations: Ids,
 }
 
@@ -63,8 +66,18 @@ impl<'d> Stage<'d> {
         let mut stage =
             Self { options, address, database, processes, costs, shelf, sql, pgbench, tenants: Vec::new() };
         stage.tenants = stage.fresh_tenants().await?;
+        stage.begin_conversations().await?;
         stage.settle().await?;
         Ok(stage)
+    }
+
+    /// Adds the first messages to the conversations: the planner knows nothing of an empty table.
+    async fn begin_conversations(&self) -> Result<()> {
+        let channel = client::channel(self.address).await?;
+        for Tenant { id, customer, conversations, .. } in &self.tenants {
+            fill::messages(&self.sql, &channel, (*id, *customer), *conversations, BEGUN).await?;
+        }
+        Ok(())
     }
 
     /// Returns the service, for clients with the usual credential.
@@ -113,8 +126,10 @@ impl<'d> Stage<'d> {
         fill::conversations(&self.sql, tenant.id, tenant.conversation, 1).await
     }
 
-    /// Writes all changes to the disk now, so that it does not happen during a measurement.
+    /// Writes all changes to the disk now, so that it does not happen during a measurement. Also updates the statistics
+    /// of the tables that grow, as autovacuum does within a minute.
     pub(crate) async fn settle(&self) -> Result<()> {
+        self.sql.batch_execute("ANALYZE conversations, conversation_messages").await?;
         self.sql.batch_execute("CHECKPOINT").await?;
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! A few new messages, which are added in one flight: where a message is not new, or its conversation does not take it,
 //! the answer is the same as that of a larger batch.
 
+use std::time::Duration;
+
 use crm_backend::pb::Message;
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -68,6 +70,40 @@ async fn a_message_for_a_locked_conversation_waits_and_others_do_not() {
     assert_eq!(add(&tenant, &other, "a", "One").await.expect("added"), (2, false));
     sql.run("COMMIT").await;
     assert_eq!(waiting.end().await.expect("added"), (2, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_several_tenants_are_added_together_and_each_gets_its_own_answer() {
+    let crm = Crm::start().await;
+    let tenants = [begun(&crm).await, begun(&crm).await, begun(&crm).await];
+    let [sql, watch] = [crm.sql().await, crm.sql().await];
+    let write = |of: usize, key: String| {
+        let (tenant, talk) = tenants[of].clone();
+        begin(async move { add(&tenant, &talk, &key, "Hello").await.expect("stored") })
+    };
+    // Wherever in the batch the tenant is whose message comes again.
+    for again in 0..tenants.len() {
+        sql.run("BEGIN; LOCK TABLE conversation_messages IN SHARE MODE").await;
+        let held = write(0, format!("held {again}"));
+        eventually("the message waits for the lock", async || {
+            watch.number("SELECT count(*) FROM pg_locks WHERE NOT granted").await > 0
+        })
+        .await;
+        // These wait for it, and then are written together.
+        let new: Vec<_> = (0..tenants.len()).map(|of| write(of, format!("new {again}"))).collect();
+        let known = write(again, "first".to_owned());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sql.run("COMMIT").await;
+        assert!(!held.end().await.1);
+        for new in new {
+            assert!(!new.end().await.1, "it was not there");
+        }
+        assert_eq!(known.end().await, (1, true));
+    }
+    for ((tenant, talk), last) in tenants.iter().zip([7, 4, 4]) {
+        let places = tenant.messages(talk, 0).await.into_iter().map(|message| message.sequence);
+        assert!(places.eq(1..=last), "no hole");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

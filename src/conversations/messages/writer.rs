@@ -201,6 +201,23 @@ struct Done {
     now: DateTime<Utc>,
 }
 
+impl Done {
+    /// Returns the writes that have no outcome yet.
+    fn left<'p>(&self, pending: &'p [Pending]) -> Vec<Share<'p>> {
+        let all = pending.iter().enumerate().zip(&self.outcomes);
+        share(all.filter(|(_, outcome)| outcome.is_none()).map(|(pending, _)| pending))
+    }
+
+    /// Notes the outcomes of the writes of a share.
+    fn note(&mut self, share: &Share<'_>, outcomes: Vec<Option<Outcome>>) {
+        for (place, outcome) in share.places.iter().zip(outcomes) {
+            if let Some(slot) = self.outcomes.get_mut(*place) {
+                *slot = outcome;
+            }
+        }
+    }
+}
+
 /// The writes of one tenant, each with its index in the batch.
 struct Share<'p> {
     caller: &'p Caller,
@@ -216,20 +233,41 @@ impl Writer {
     }
 
     /// Commits writes in one transaction. They are the writes of all conversations that no other transaction
-    /// has locked, or of this one, once no other transaction has it locked.
+    /// has locked, or of this one, once no other transaction has it locked. A few new messages have a transaction of
+    /// their own before that.
     async fn transact(&self, pending: &[Pending], holding: Holding, trace: &Trace) -> Result<Done> {
-        let shares = share(pending);
-        let Some(Share { caller, .. }) = shares.first() else {
-            return Ok(Done { outcomes: Vec::new(), closed: Vec::new(), now: times::now() });
-        };
         let now = times::now();
+        let mut done = Done { outcomes: pending.iter().map(|_| None).collect(), closed: Vec::new(), now };
+        let shares = done.left(pending);
+        let Some(Share { caller, .. }) = shares.first() else { return Ok(done) };
         let caller = Caller::clone(caller).within(trace);
         let tx = self.open(&caller, pending, holding).await?;
-        if let Some((share, few)) = self.few(&shares, holding, now)
-            && let Some(outcomes) = self.add_few(&tx, share, &few, now).await?
-        {
-            return Ok(Done { outcomes, closed: Vec::new(), now });
+        if let Some(few) = self.few(&shares, holding, now) {
+            self.add_few(&tx, &shares, &few, &mut done).await?;
         }
+        let left = done.left(pending);
+        if left.is_empty() {
+            return Ok(done);
+        }
+        match self.look_up_and_write(&tx, &left, holding, &mut done).await {
+            // What was added stays, and the rest comes again.
+            Err(error) if done.outcomes.iter().any(Option::is_some) => {
+                tracing::debug!(%error, "a few messages were added, and the rest is tried again apart");
+                Ok(done)
+            }
+            outcome => outcome.map(|()| done),
+        }
+    }
+
+    /// Looks up what writes find, plans them, and commits what was planned.
+    async fn look_up_and_write(
+        &self,
+        tx: &BatchTx,
+        shares: &[Share<'_>],
+        holding: Holding,
+        done: &mut Done,
+    ) -> Result<()> {
+        let now = done.now;
         let find = shares.iter().map(|share| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::find(tx, &share.writes, holding).await)
         });
@@ -241,63 +279,57 @@ impl Writer {
             }
         };
         if holding == Holding::Free {
-            let held = self.find_held(&tx, &shares, &found).await?;
+            let held = self.find_held(tx, shares, &found).await?;
             found.iter_mut().for_each(|found| found.held.clone_from(&held));
         }
-        recall(&tx, &shares, &mut found).await?;
+        recall(tx, shares, &mut found).await?;
         let plans: Vec<_> = shares.iter().zip(found).map(|(share, found)| self.plan(share, found)).collect();
         let due: Vec<_> = shares.iter().zip(&plans).map(|(share, plan)| self.due(share, plan, now)).collect();
         let apply = shares.iter().zip(&plans).zip(&due).map(|((share, plan), Due { events, .. })| {
             tx.as_tenant(share.caller, async |tx: &TenantTx| actions::apply(tx, plan, events, now).await)
         });
-        let closed = tx.commit(one_flight(apply)).await?.into_iter().flatten().collect();
+        done.closed = tx.commit(one_flight(apply)).await?.into_iter().flatten().collect();
         due.iter().for_each(|due| self.audit.enter(due));
-        let mut outcomes: Vec<Option<Outcome>> = pending.iter().map(|_| None).collect();
         for (share, plan) in shares.iter().zip(plans) {
-            for (place, outcome) in share.places.iter().zip(plan.outcomes) {
-                if let Some(slot) = outcomes.get_mut(*place) {
-                    *slot = outcome;
-                }
-            }
+            done.note(share, plan.outcomes);
         }
-        Ok(Done { outcomes, closed, now })
+        Ok(())
     }
 
-    /// Returns the messages of a batch that one flight may add: a few of one tenant, for which the audit log needs no
-    /// event.
-    fn few<'s, 'p>(
-        &self,
-        shares: &'s [Share<'p>],
-        holding: Holding,
-        now: DateTime<Utc>,
-    ) -> Option<(&'s Share<'p>, Few<'p>)> {
-        let [share] = shares else { return None };
-        let few = Few::of(&share.writes).filter(|_| holding == Holding::Free)?;
+    /// Returns the messages of a batch that one flight may add, those of each share: a few, for which the audit log needs
+    /// no event.
+    fn few<'p>(&self, shares: &[Share<'p>], holding: Holding, now: DateTime<Utc>) -> Option<Vec<Few<'p>>> {
         let is_covered =
             |pending: &&Pending| self.audit.covers(&pending.author, pending.write.conversation_id, now);
-        share.pending.iter().all(is_covered).then_some((share, few))
+        let mut pending = shares.iter().flat_map(|share| &share.pending);
+        let may = holding == Holding::Free && pending.clone().count() <= few::MOST && pending.all(is_covered);
+        may.then(|| shares.iter().map(|share| Few::of(&share.writes)).collect()).flatten()
     }
 
-    /// Adds messages in one flight. Returns `None` if nothing was changed, because a message is not new, or because its
-    /// conversation does not take it or is locked.
+    /// Adds messages in one flight. A message that is not new has no outcome after that, and so has one whose conversation
+    /// does not take it or is locked.
     async fn add_few(
         &self,
         tx: &BatchTx,
-        share: &Share<'_>,
-        few: &Few<'_>,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Vec<Option<Outcome>>>> {
-        let add = tx.as_tenant(share.caller, async |tx: &TenantTx| actions::add_few(tx, few, now).await);
-        let (heads, added_to) = match tx.only(add).await {
+        shares: &[Share<'_>],
+        few: &[Few<'_>],
+        done: &mut Done,
+    ) -> Result<()> {
+        let now = done.now;
+        let add = shares.iter().zip(few).map(|(share, few)| {
+            tx.as_tenant(share.caller, async |tx: &TenantTx| actions::add_few(tx, few, now).await)
+        });
+        let added = match tx.only(one_flight(add)).await {
             Ok(added) => added,
-            Err(error) if error.is_conflict() => return Ok(None),
+            // Nothing was changed.
+            Err(error) if error.is_conflict() => return Ok(()),
             Err(error) => return Err(error),
         };
-        if added_to.is_empty() {
-            return Ok(None);
+        for (share, (heads, added_to)) in shares.iter().zip(added) {
+            let plan = self.plan(share, BatchState { heads, ..BatchState::default() });
+            done.note(share, few::added(plan, &share.writes, &added_to));
         }
-        let plan = self.plan(share, BatchState { heads, ..BatchState::default() });
-        Ok(Some(few::added(plan, &share.writes, &added_to)))
+        Ok(())
     }
 
     /// Opens a transaction for writes, if a connection is free before the first of them has waited too long.
@@ -500,9 +532,9 @@ fn note(moved: &mut HashMap<Topic, (i64, i64)>, topic: Topic, placed: &Placed) {
     *known_change = change.max(*known_change);
 }
 
-fn share(pending: &[Pending]) -> Vec<Share<'_>> {
+fn share<'p>(pending: impl IntoIterator<Item = (usize, &'p Pending)>) -> Vec<Share<'p>> {
     let mut shares: Vec<Share<'_>> = Vec::new();
-    for (place, pending) in pending.iter().enumerate() {
+    for (place, pending) in pending {
         let caller = &pending.author.caller;
         let known = shares.iter().position(|share| share.caller.tenant() == caller.tenant());
         let known = known.unwrap_or_else(|| {

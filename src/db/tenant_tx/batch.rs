@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ const BATCH_SHARE: u32 = 2;
 pub struct BatchTx {
     connection: Arc<Lent>,
     begin: String,
+    /// The tenant that it begins as.
+    first: TenantId,
     /// Until when each flight must be answered.
     limit: Limit,
     /// The tenant that was set last.
@@ -93,7 +95,8 @@ impl BatchTx {
         );
         let limit = Limit::kept_by_postgres(deadline);
         let (named, metrics, trace) = (Mutex::new(tenant), db.metrics.clone(), caller.trace().clone());
-        let mut tx = Self { connection, begin, limit, named, in_flight: false, metrics, trace };
+        let first = tenant;
+        let mut tx = Self { connection, begin, first, limit, named, in_flight: false, metrics, trace };
         if !knows {
             tx.begin(tx.as_tenant(caller, run)).await?;
             rollback(&tx.connection).await;
@@ -109,7 +112,7 @@ impl BatchTx {
     ///
     /// What the flight returned.
     pub async fn begin<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        self.connection.set_open(true);
+        self.open_again();
         let wire = self.connection.wire();
         let flight =
             async { tokio::task::unconstrained(join(self.connection.run(&self.begin), flight)).await };
@@ -118,6 +121,16 @@ impl BatchTx {
         self.connection.judge(&outcome);
         begun?;
         outcome
+    }
+
+    /// Notes that a transaction is open from now on, as the tenant that BEGIN names.
+    fn open_again(&self) {
+        self.connection.set_open(true);
+        *self.named() = self.first;
+    }
+
+    fn named(&self) -> MutexGuard<'_, TenantId> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one more flight between the first and the last.
@@ -167,11 +180,8 @@ impl BatchTx {
             tenant: caller.tenant(),
             in_flight: self.in_flight,
         };
-        let named = {
-            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *named, tx.tenant) == tx.tenant
-        };
-        if named {
+        let is_named = std::mem::replace(&mut *self.named(), tx.tenant) == tx.tenant;
+        if is_named {
             return work(&tx).await;
         }
         let sql = tenant_sql(tx.tenant);
@@ -220,7 +230,7 @@ impl BatchTx {
     ///
     /// What the flight returned; UNAVAILABLE if it is unknown whether the transaction was committed.
     pub async fn only<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        self.connection.set_open(true);
+        self.open_again();
         let begin = self.connection.run(&self.begin);
         let whole = join3(begin, flight, send_commit(&self.connection, None));
         let whole = self.connection.commits().watch(tokio::task::unconstrained(whole));

@@ -10,9 +10,9 @@ use crate::db::words::Text;
 use crate::numbers;
 use crate::pb::MessageStatus;
 
-/// The limit of messages. A larger batch is worth two flights: its reads are shared, and a key that was sent before
-/// costs no second attempt.
-const FEW: usize = 16;
+/// The limit of messages in a batch. A larger batch is worth two flights: its reads are shared, and a key that was sent
+/// before costs no second attempt.
+pub(crate) const MOST: usize = 16;
 
 /// Messages of a tenant to add, if they are new and their conversations are open.
 #[derive(Debug, Default)]
@@ -24,11 +24,8 @@ pub(crate) struct Few<'w> {
 }
 
 impl<'w> Few<'w> {
-    /// Returns the messages of these writes; `None` if the writes are many, or do other things too.
+    /// Returns the messages of these writes; `None` if the writes do other things too, or repeat each other.
     pub(crate) fn of(writes: &[&'w Write]) -> Option<Self> {
-        if writes.len() > FEW {
-            return None;
-        }
         let mut keys = HashSet::new();
         let mut growths: HashMap<Uuid, Growth> = HashMap::new();
         let mut additions = Vec::with_capacity(writes.len());
