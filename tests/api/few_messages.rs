@@ -57,7 +57,9 @@ async fn a_message_for_a_locked_conversation_waits_and_others_do_not() {
     let other = tenant.conversation().await.id;
     add(&tenant, &other, "first", "Hello").await.expect("added");
     let sql = crm.sql().await;
-    sql.run(&format!("BEGIN; SELECT FROM conversations WHERE id = '{talk}' FOR UPDATE")).await;
+    let lock =
+        format!("SELECT FROM conversations WHERE tenant_id = '{}' AND id = '{talk}' FOR UPDATE", tenant.id);
+    sql.run(&format!("BEGIN; {lock}")).await;
     let waiting = begin({
         let (tenant, talk) = (tenant.clone(), talk.clone());
         async move { add(&tenant, &talk, "a", "One").await }
