@@ -112,7 +112,7 @@ impl BatchTx {
     ///
     /// What the flight returned.
     pub async fn begin<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        self.open_again();
+        self.note_begun();
         let wire = self.connection.wire();
         let flight =
             async { tokio::task::unconstrained(join(self.connection.run(&self.begin), flight)).await };
@@ -124,7 +124,7 @@ impl BatchTx {
     }
 
     /// Notes that a transaction is open from now on, as the tenant that BEGIN names.
-    fn open_again(&self) {
+    fn note_begun(&self) {
         self.connection.set_open(true);
         *self.named() = self.first;
     }
@@ -230,7 +230,7 @@ impl BatchTx {
     ///
     /// What the flight returned; UNAVAILABLE if it is unknown whether the transaction was committed.
     pub async fn only<R>(&self, flight: impl Future<Output = Result<R>>) -> Result<R> {
-        self.open_again();
+        self.note_begun();
         let begin = self.connection.run(&self.begin);
         let whole = join3(begin, flight, send_commit(&self.connection, None));
         let whole = self.connection.commits().watch(tokio::task::unconstrained(whole));
