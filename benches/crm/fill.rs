@@ -4,9 +4,11 @@
 mod month;
 
 use std::fmt::Write;
+use std::ops::Deref;
 
 use crm_backend::pb;
 use crm_testkit::meter;
+use futures_util::try_join;
 use rustix::process::Pid;
 use tokio_postgres::{Client, Config, NoTls};
 use tonic::transport::Channel;
@@ -20,14 +22,37 @@ pub(crate) use month::Month;
 /// The number of customers that share a word, so that a search finds a handful.
 pub(crate) const GROUP: u64 = 20;
 
+/// The number of customers from which on it takes less time to create the indexes anew than to add to them.
+const REINDEXED: u64 = 100_000;
+
 /// The word that every customer has.
 pub(crate) const COMMON_WORD: &str = "bakery";
 
 /// The names of the first customer and its copies: a common word, a word per customer, and a word per group.
 const NAME: &str = "Bakery shopnumber shopgroup";
 
-/// Opens a connection as superuser.
-pub(crate) async fn connect(config: Config) -> Result<Client> {
+/// Access to the database as superuser. Large tables are filled by two connections, each with every other row.
+pub(crate) struct Sql {
+    first: Client,
+    second: Client,
+}
+
+impl Sql {
+    /// Opens the connections.
+    pub(crate) async fn open(config: &Config) -> Result<Self> {
+        Ok(Self { first: connect(config).await?, second: connect(config).await? })
+    }
+}
+
+impl Deref for Sql {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.first
+    }
+}
+
+async fn connect(config: &Config) -> Result<Client> {
     let (client, connection) = config.connect(NoTls).await?;
     #[expect(clippy::disallowed_methods, reason = "it ends with the client, and nobody waits for it")]
     tokio::spawn(connection);
@@ -35,12 +60,12 @@ pub(crate) async fn connect(config: Config) -> Result<Client> {
     // would take most of the time.
     client.batch_execute("SET session_replication_role = replica").await?;
     // Words of many rows enter an index at once.
-    client.batch_execute("SET gin_pending_list_limit = '64MB'").await?;
+    client.batch_execute("SET gin_pending_list_limit = '64MB'; SET maintenance_work_mem = '512MB'").await?;
     Ok(client)
 }
 
 /// Returns the first process of Postgres, which started the one of this connection.
-pub(crate) async fn postgres(sql: &Client) -> Result<Pid> {
+pub(crate) async fn postgres(sql: &Sql) -> Result<Pid> {
     let backend = sql.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
     let postmaster = Pid::from_raw(backend).and_then(meter::parent);
     // Where the system says nothing of processes, nothing of this one is measured either.
@@ -147,7 +172,7 @@ fn id(id: Option<String>) -> Result<Uuid> {
 }
 
 /// Copies a customer, with names and words of its own for each copy.
-pub(crate) async fn customers(sql: &Client, tenant: Uuid, first: Uuid, count: u64) -> Result<Ids> {
+pub(crate) async fn customers(sql: &Sql, tenant: Uuid, first: Uuid, count: u64) -> Result<Ids> {
     let ids = Ids::new(count);
     let named = |column: &str| {
         format!(
@@ -166,13 +191,39 @@ pub(crate) async fn customers(sql: &Client, tenant: Uuid, first: Uuid, count: u6
         ("created_at", "m.created_at + n * interval '1 microsecond'".to_owned()),
         ("updated_at", "m.updated_at + n * interval '1 microsecond'".to_owned()),
     ];
+    let indexes = if count < REINDEXED { Vec::new() } else { drop_indexes(sql, "customers").await? };
     copy(sql, "customers", (tenant, first), &numbers(count), &changes).await?;
+    create_indexes(sql, &indexes).await?;
     count_customers(sql, tenant, tenant).await?;
     Ok(ids)
 }
 
+/// Drops the indexes of a table that are not unique. Returns the statements that create them again.
+async fn drop_indexes(sql: &Sql, table: &str) -> Result<Vec<String>> {
+    let indexes = sql
+        .query(
+            "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index \
+             WHERE indrelid = $1::text::regclass AND NOT indisunique",
+            &[&table],
+        )
+        .await?;
+    for index in &indexes {
+        let name: &str = index.get(0);
+        sql.batch_execute(&format!("DROP INDEX {name}")).await?;
+    }
+    Ok(indexes.iter().map(|index| index.get(1)).collect())
+}
+
+/// Creates indexes, one after the other on each connection.
+async fn create_indexes(sql: &Sql, indexes: &[String]) -> Result<()> {
+    let (first, second) = indexes.split_at(indexes.len() / 2);
+    let (first, second) = (first.join(";"), second.join(";"));
+    try_join!(sql.first.batch_execute(&first), sql.second.batch_execute(&second))?;
+    Ok(())
+}
+
 /// Counts the customers of the tenants with ids from `first` to `last`, as the service does for each of them.
-async fn count_customers(sql: &Client, first: Uuid, last: Uuid) -> Result<()> {
+async fn count_customers(sql: &Sql, first: Uuid, last: Uuid) -> Result<()> {
     sql.batch_execute(&format!(
         "DELETE FROM customer_counts WHERE tenant_id BETWEEN '{first}' AND '{last}'; \
          INSERT INTO customer_counts (tenant_id, dimension, value, shard, customers) \
@@ -191,7 +242,7 @@ pub(crate) fn words(number: u64) -> [String; 2] {
 }
 
 /// Copies an empty conversation.
-pub(crate) async fn conversations(sql: &Client, tenant: Uuid, first: Uuid, count: u64) -> Result<Ids> {
+pub(crate) async fn conversations(sql: &Sql, tenant: Uuid, first: Uuid, count: u64) -> Result<Ids> {
     let ids = Ids::new(count);
     let changes = [("id", ids.sql()), ("session_id", format!("{}::text", ids.sql()))];
     copy(sql, "conversations", (tenant, first), &numbers(count), &changes).await?;
@@ -201,7 +252,7 @@ pub(crate) async fn conversations(sql: &Client, tenant: Uuid, first: Uuid, count
 /// Adds messages to each of these empty conversations. Messages of one conversation are not stored side by side, as
 /// if many conversations went on at once.
 pub(crate) async fn messages(
-    sql: &Client,
+    sql: &Sql,
     channel: &Channel,
     (tenant, customer): (Uuid, Uuid),
     conversations: Ids,
@@ -238,7 +289,7 @@ pub(crate) async fn messages(
 /// Creates tenants with copies of a tenant's customer and of one of its conversations with all messages, under the
 /// same ids.
 pub(crate) async fn tenants(
-    sql: &Client,
+    sql: &Sql,
     (tenant, customer, conversation): (Uuid, Uuid, Uuid),
     count: u64,
 ) -> Result<Ids> {
@@ -273,7 +324,7 @@ const TIDIED: [&str; 12] = [
 ];
 
 /// Updates the planner's statistics and the visibility map.
-pub(crate) async fn tidy(sql: &Client) -> Result<()> {
+pub(crate) async fn tidy(sql: &Sql) -> Result<()> {
     for table in TIDIED {
         sql.batch_execute(&format!("VACUUM (ANALYZE) {table}")).await?;
     }
@@ -287,7 +338,7 @@ fn numbers(count: u64) -> String {
 
 /// Copies the row of a tenant with this id once for each row of `numbers`, with some columns changed.
 async fn copy(
-    sql: &Client,
+    sql: &Sql,
     table: &str,
     (tenant, first): (Uuid, Uuid),
     numbers: &str,
@@ -300,7 +351,7 @@ async fn copy(
 
 /// As [`copy`], for all rows `m` for which the condition `rows` is true.
 async fn copy_rows(
-    sql: &Client,
+    sql: &Sql,
     table: &str,
     rows: &str,
     numbers: &str,
@@ -311,7 +362,7 @@ async fn copy_rows(
 
 /// Copies rows in some order.
 async fn insert(
-    sql: &Client,
+    sql: &Sql,
     table: &str,
     rows: &str,
     numbers: &str,
@@ -335,9 +386,13 @@ async fn insert(
             None => write!(values, "{comma}m.\"{name}\"")?,
         }
     }
-    sql.batch_execute(&format!(
-        "INSERT INTO {table} ({names}) SELECT {values} FROM {table} AS m, {numbers} WHERE {rows} {order}"
-    ))
-    .await?;
+    let half = |half: u8| {
+        format!(
+            "INSERT INTO {table} ({names}) SELECT {values} FROM {table} AS m, {numbers} \
+             WHERE {rows} AND n % 2 = {half} {order}"
+        )
+    };
+    let (first, second) = (half(1), half(0));
+    try_join!(sql.first.batch_execute(&first), sql.second.batch_execute(&second))?;
     Ok(())
 }

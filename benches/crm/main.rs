@@ -2,7 +2,7 @@
 //! pgbench on the same database.
 //!
 //! ```text
-//! cargo bench                              every scenario, three rounds of four seconds
+//! cargo bench                              every scenario, three rounds of three seconds
 //! cargo bench -- --scenario append --long  one of them, with long rounds
 //! cargo bench -- --short                   a smoke test: its numbers mean little
 //! cargo bench -- --json new.json --compare old.json
@@ -35,6 +35,7 @@ use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use client::Credential;
+use fill::Sql;
 use machine::Machine;
 use options::{API_KEY, Options};
 use pgbench::Pgbench;
@@ -111,7 +112,7 @@ async fn measure(
     if options.auth == API_KEY {
         client::call_with(Credential::key(&database.key().await?))?;
     }
-    let sql = fill::connect(database.config()?).await?;
+    let sql = Sql::open(&database.config()?).await?;
     let stage = Stage::new(options, database, address, service.pid(), sql, pgbench).await?;
     if let Some(row) = &stage.options.perf {
         perf::prepare(row, stage.processes).await?;

@@ -10,7 +10,7 @@ use crate::report::SCENARIOS;
 
 /// The seconds of a round: long enough to include a checkpoint or a hiccup of the machine. All
 /// scenarios together take less than a quarter of an hour.
-pub(crate) const SECONDS: u64 = 4;
+pub(crate) const SECONDS: u64 = 3;
 
 /// The seconds of a short round: the minimum of pgbench.
 const SHORT_SECONDS: u64 = 1;
@@ -70,7 +70,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "long")]
     short: bool,
 
-    /// Rounds of 30 seconds instead of 4.
+    /// Rounds of 30 seconds instead of 3.
     #[arg(long)]
     long: bool,
 

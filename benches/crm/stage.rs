@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::client::Server;
 use crate::costs::{Costs, Processes};
-use crate::fill::{self, Ids};
+use crate::fill::{self, Ids, Sql};
 use crate::options::Options;
 use crate::pgbench::Pgbench;
 use crate::scenarios::Shelf;
@@ -46,8 +46,7 @@ pub(crate) struct Stage<'d> {
     pub(crate) costs: Costs,
     /// Filled tables that several scenarios read.
     pub(crate) shelf: Shelf,
-    /// A connection as superuser.
-    pub(crate) sql: tokio_postgres::Client,
+    pub(crate) sql: Sql,
     pub(crate) pgbench: Option<Pgbench>,
     pub(crate) tenants: Vec<Tenant>,
 }
@@ -58,7 +57,7 @@ impl<'d> Stage<'d> {
         database: &'d Database,
         address: SocketAddr,
         pid: Pid,
-        sql: tokio_postgres::Client,
+        sql: Sql,
         pgbench: Option<Pgbench>,
     ) -> Result<Self> {
         let processes = Processes { service: pid, postgres: fill::postgres(&sql).await? };

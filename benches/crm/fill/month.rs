@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio_postgres::Client;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use super::{Ids, conversation, copy, message, numbers};
+use super::{Ids, Sql, conversation, copy, message, numbers};
 use crate::Result;
 use crate::scenarios::analyse;
 
@@ -33,7 +32,7 @@ pub(crate) struct Month {
 impl Month {
     /// Adds `count` conversations with ten messages each, as many campaign events, half as many interest events, and
     /// a purchase for every ten.
-    pub(crate) async fn fill(&self, sql: &Client, channel: &Channel, count: u64) -> Result<()> {
+    pub(crate) async fn fill(&self, sql: &Sql, channel: &Channel, count: u64) -> Result<()> {
         self.customers(sql).await?;
         let ids = self.conversations(sql, channel, count).await?;
         self.messages(sql, channel, ids).await?;
@@ -74,7 +73,7 @@ impl Month {
         Ok(())
     }
 
-    async fn conversations(&self, sql: &Client, channel: &Channel, count: u64) -> Result<Ids> {
+    async fn conversations(&self, sql: &Sql, channel: &Channel, count: u64) -> Result<Ids> {
         let first = conversation(channel, self.tenant, self.first).await?;
         analyse(channel, self.tenant, first).await?;
         let ids = Ids::new(count);
@@ -105,7 +104,7 @@ impl Month {
     }
 
     /// Adds messages of the customer and of a model in turn.
-    async fn messages(&self, sql: &Client, channel: &Channel, conversations: Ids) -> Result<()> {
+    async fn messages(&self, sql: &Sql, channel: &Channel, conversations: Ids) -> Result<()> {
         let first = message(channel, self.tenant, self.first).await?;
         let ids = Ids::new(MESSAGES * conversations.count);
         let prefix = conversations.prefix();
@@ -138,7 +137,7 @@ impl Month {
     }
 
     /// Spreads the creation of customers evenly too.
-    async fn customers(&self, sql: &Client) -> Result<()> {
+    async fn customers(&self, sql: &Sql) -> Result<()> {
         let Ids { count, .. } = self.customers;
         sql.batch_execute(&format!(
             "UPDATE customers SET created_at = {time}, updated_at = {time} FROM {numbers} \

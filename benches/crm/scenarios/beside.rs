@@ -14,7 +14,7 @@ use crate::stage::Stage;
 const TURN: Duration = Duration::from_secs(1);
 
 /// The turns in the time of a round.
-const TURNS: u64 = 3;
+const TURNS: u64 = 2;
 
 /// The warm-up of all turns but the first: only connections are new.
 const SHORT_WARM_UP: Duration = Duration::from_millis(200);

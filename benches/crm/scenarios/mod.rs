@@ -91,13 +91,13 @@ impl Group {
         Self::SseWatch,
         Self::IdleSse,
         Self::IdleTenants,
-        Self::GrowthOfConversation,
-        Self::GrowthOfTenant,
-        Self::Dashboard,
         Self::ManyTenants,
         Self::NoisyNeighbour,
         Self::ContextNeighbour,
         Self::Start,
+        Self::Dashboard,
+        Self::GrowthOfConversation,
+        Self::GrowthOfTenant,
     ];
 
     fn names(self) -> &'static [&'static str] {
