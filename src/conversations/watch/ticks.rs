@@ -9,9 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-/// The time between two ticks. Watchers that are due within one are told together, so that thousands of them wake the
-/// process a few times a second.
-const TICK: Duration = Duration::from_millis(250);
+/// The time between two ticks. Watchers that are due within one are told together: thousands of them wake the process
+/// once, and the checkpoints of those that share a connection are sent at once. So a checkpoint may come this much
+/// sooner.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The number of ticks that can be waited for, each with a place of its own.
 const AHEAD: u32 = 64;
@@ -87,7 +88,7 @@ mod tests {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(ticks.clone().run(stop.clone()));
-        for wait in [0, 1, 249, 250, 251, 600].map(Duration::from_millis) {
+        for wait in [0, 1, 999, 1_000, 1_001, 2_400].map(Duration::from_millis) {
             let began = Instant::now();
             ticks.before(began + wait).await;
             assert!(began.elapsed() + TICK > wait, "{:?} of {wait:?}", began.elapsed());
