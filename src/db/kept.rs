@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel_async::AsyncPgConnection;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use super::{Target, Wire};
+
+/// How each question begins. A statement about many rows looks expensive, and to compile it would take longer than to run
+/// it.
+const BEGIN: &str = "BEGIN; SET LOCAL jit = off";
 
 /// A connection that is opened when it is needed, and kept while it answers. It is not one of those that serve
 /// tenants, and it has the owner's rights.
@@ -20,7 +24,7 @@ impl Kept {
         Self { target, wire: None }
     }
 
-    /// Asks on the existing connection, or on a new one.
+    /// Asks on the existing connection, or on a new one, in a transaction.
     ///
     /// # Errors
     ///
@@ -34,7 +38,14 @@ impl Kept {
             Some(wire) => wire,
             None => self.target.open().await.map_err(|error| error.to_string())?,
         };
-        let answer = wire.ask(patience, question).await.map_err(|error| error.to_string())?;
+        let asked = wire.ask(patience, async |connection: &mut AsyncPgConnection| {
+            connection.batch_execute(BEGIN).await?;
+            let answer = question(connection).await?;
+            connection.batch_execute("COMMIT").await?;
+            QueryResult::Ok(answer)
+        });
+        // After an error, the connection and its transaction are dropped.
+        let answer = asked.await.map_err(|error| error.to_string())?;
         self.wire = Some(wire);
         Ok(answer)
     }

@@ -2,15 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crm_backend::auth::Authenticator;
 use crm_backend::db::{Db, Deadline, TenantTx, order};
 use crm_backend::error::Error;
-use crm_backend::identity::TenantId;
-use crm_backend::pb::AccessScope;
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
-use http::{Extensions, HeaderMap};
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MethodDescriptor, Value};
 use tonic::Code;
@@ -149,14 +145,10 @@ async fn prepared(db: &Db, tenant: &Tenant) -> Vec<String> {
         #[diesel(sql_type = Text)]
         statement: String,
     }
-    let admitted = Authenticator::insecure().authenticate(&HeaderMap::new(), &Extensions::new()).await;
-    let tenant = TenantId::parse(&tenant.id.to_string()).expect("a tenant");
-    let caller = admitted.expect("admitted").principal.act(tenant, AccessScope::Read);
     let read = async |tx: &TenantTx| {
         let query = diesel::sql_query("SELECT statement FROM pg_prepared_statements");
         query.load::<Prepared>(&mut tx.connection()).await.map_err(Error::from)
     };
-    let kept =
-        db.snapshot(&caller.expect("granted"), Deadline::after(PATIENCE), read).await.expect("an answer");
+    let kept = db.snapshot(&tenant.caller().await, Deadline::after(PATIENCE), read).await.expect("an answer");
     kept.into_iter().map(|Prepared { statement }| statement).collect()
 }

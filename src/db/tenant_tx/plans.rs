@@ -41,8 +41,7 @@ impl TenantTx {
     }
 
     /// From here on rows are found by index and added up in the cheapest way, and plans are for the actual values.
-    /// For numbers that are made of many rows, but always of a small part of a table. Compiling such a statement
-    /// would take longer than running it.
+    /// For numbers that are made of many rows, but always of a small part of a table.
     ///
     /// # Errors
     ///
@@ -50,7 +49,7 @@ impl TenantTx {
     pub async fn plan_for_sums(&self) -> Result<()> {
         const SQL: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                            SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; \
-                           SET LOCAL jit = off; SET LOCAL work_mem = '32MB'";
+                           SET LOCAL work_mem = '32MB'";
         Ok(self.connection.run(SQL).await?)
     }
 

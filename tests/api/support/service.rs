@@ -9,7 +9,9 @@ use crm_backend::auth::Authenticator;
 use crm_backend::config::{Cli, Command, Config, Limits, WebSettings};
 use crm_backend::connection::{Listener, Tls};
 use crm_backend::db::{Db, Target};
+use crm_backend::identity::{Caller, TenantId};
 use crm_backend::mcp::Entrance;
+use crm_backend::pb::AccessScope;
 use crm_backend::pb::audit_service_client::AuditServiceClient;
 use crm_backend::pb::campaign_service_client::CampaignServiceClient;
 use crm_backend::pb::conversation_service_client::ConversationServiceClient;
@@ -23,6 +25,7 @@ use crm_backend::traces::Traces;
 use crm_backend::web::Cors;
 use crm_contract::CallerMetadata;
 use crm_testkit::Sql;
+use http::{Extensions, HeaderMap};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -295,6 +298,13 @@ impl Tenant {
     /// Returns the same tenant, on another connection.
     pub(crate) fn over(&self, channel: Channel) -> Self {
         Self { channel, ..self.clone() }
+    }
+
+    /// Returns the tenant as the caller of transactions that a test runs by itself.
+    pub(crate) async fn caller(&self) -> Caller {
+        let admitted = Authenticator::insecure().authenticate(&HeaderMap::new(), &Extensions::new()).await;
+        let tenant = TenantId::parse(&self.id.to_string()).expect("a tenant");
+        admitted.expect("admitted").principal.act(tenant, AccessScope::Write).expect("granted")
     }
 
     /// Returns the connection, without the tenant.
