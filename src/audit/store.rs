@@ -8,8 +8,9 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use crate::contract::Word;
+use crate::db::literal::NO_COPY;
 use crate::db::schema::audit_events::{self, dsl};
-use crate::db::statement::statement;
+use crate::db::statement::{fragment, statement};
 use crate::db::words::Text;
 use crate::db::{LastStatement, TenantTx};
 use crate::error::Result;
@@ -38,10 +39,16 @@ pub(crate) struct Event {
 /// Inserts events. An event that exists stays as it is: an earlier attempt, whose outcome is unknown, inserted
 /// it.
 pub(crate) async fn insert(tx: &TenantTx, events: &[Event]) -> Result<()> {
-    let mut insert = Insert { tenant: tx.tenant(), ..Insert::default() };
-    for event in events {
-        insert.push(event);
-    }
+    let insert = Insert { tenant: tx.tenant(), events: Columns::of(events) };
+    insert.execute(&mut tx.connection()).await?;
+    Ok(())
+}
+
+/// Inserts events of messages that were inserted behind the last ones of their conversations. `last_sequence` of these
+/// conversations must still be what it was before. The sequences of an event are places among the new messages of its
+/// conversation, from 1. Inserts no event of a conversation that did not take its messages.
+pub(crate) async fn insert_behind(tx: &TenantTx, events: &[Event]) -> Result<()> {
+    let insert = InsertBehind { tenant: tx.tenant(), events: Columns::of(events) };
     insert.execute(&mut tx.connection()).await?;
     Ok(())
 }
@@ -141,10 +148,49 @@ pub(crate) async fn delete_before(
 }
 
 statement! {
-    /// The statement of [`insert`]: each column of the table is an array.
-    #[derive(Default)]
+    /// The statement of [`insert`].
     struct Insert<'e> {
         tenant: Uuid as SqlUuid,
+        events: Columns<'e>,
+    }
+    "INSERT INTO audit_events (", COLUMNS, ")
+     SELECT :tenant, e.*
+     FROM :events AS e
+     ON CONFLICT (tenant_id, id) DO NOTHING"
+}
+
+statement! {
+    /// The statement of [`insert_behind`].
+    struct InsertBehind<'e> {
+        tenant: Uuid as SqlUuid,
+        events: Columns<'e>,
+    }
+    "INSERT INTO audit_events (", COLUMNS, ")
+     SELECT
+         :tenant, e.id, e.created_at, e.principal, e.method, e.resource_type, e.resource_id, e.outcome, e.code,
+         e.reason, e.call_id, e.request_id, c.last_sequence + e.first_place, c.last_sequence + e.last_place,
+         e.covers_until
+     FROM :events AS e (
+         id, created_at, principal, method, resource_type, resource_id, outcome, code, reason, call_id, request_id,
+         first_place, last_place, covers_until
+     )
+     CROSS JOIN LATERAL (
+         SELECT last_sequence FROM conversations
+         WHERE id = e.resource_id AND tenant_id = :tenant
+         OFFSET 0
+     ) AS c
+     CROSS JOIN LATERAL (
+         SELECT FROM conversation_messages
+         WHERE conversation_id = e.resource_id AND sequence = c.last_sequence + e.first_place AND tenant_id = :tenant
+         OFFSET 0
+     ) AS stored",
+    NO_COPY
+}
+
+fragment! {
+    /// Events to insert: each column of the table but the tenant is an array.
+    #[derive(Default)]
+    struct Columns<'e> {
         ids: Vec<Uuid> as Array<SqlUuid>,
         created_ats: Vec<DateTime<Utc>> as Array<Timestamptz>,
         principals: Vec<&'e str> as Array<SqlText>,
@@ -160,16 +206,21 @@ statement! {
         last_sequences: Vec<Option<i64>> as Array<Nullable<BigInt>>,
         covers_untils: Vec<Option<DateTime<Utc>>> as Array<Nullable<Timestamptz>>,
     }
-    "INSERT INTO audit_events (", COLUMNS, ")
-     SELECT :tenant, e.*
-     FROM unnest(
+    "unnest(
          :ids, :created_ats, :principals, :methods, :resource_types, :resource_ids, :outcomes, :codes,
          :reasons, :call_ids, :request_ids, :first_sequences, :last_sequences, :covers_untils
-     ) AS e
-     ON CONFLICT (tenant_id, id) DO NOTHING"
+     )"
 }
 
-impl<'e> Insert<'e> {
+impl<'e> Columns<'e> {
+    fn of(events: &'e [Event]) -> Self {
+        let mut columns = Self::default();
+        for event in events {
+            columns.push(event);
+        }
+        columns
+    }
+
     fn push(&mut self, event: &'e Event) {
         let Event {
             id,

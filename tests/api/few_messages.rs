@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
-use crm_backend::pb::Message;
+use crm_backend::pb::{AuditEvent, AuditOutcome, Message};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::support::conversations::message;
-use crate::support::{Crm, Refusal, Tenant, at_once, begin, eventually};
+use crate::support::{Crm, Refusal, Settings, Tenant, at_once, begin, eventually};
 
-/// A tenant and a conversation whose first message is stored. The audit log covers what follows.
+const CREATE: &str = "crm.v1.ConversationService/CreateMessage";
+
+/// A tenant and a conversation whose first message is stored.
 async fn begun(crm: &Crm) -> (Tenant, String) {
     let tenant = crm.tenant();
     let talk = tenant.conversation().await.id;
@@ -72,6 +74,36 @@ async fn a_message_for_a_locked_conversation_waits_and_others_do_not() {
     assert_eq!(add(&tenant, &other, "a", "One").await.expect("added"), (2, false));
     sql.run("COMMIT").await;
     assert_eq!(waiting.end().await.expect("added"), (2, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_has_its_event_of_the_audit_log_if_it_is_added_and_only_then() {
+    let cover = Duration::from_millis(20);
+    let crm = Crm::with(Settings { audit_cover: cover, ..Settings::default() }).await;
+    let (tenant, talk) = begun(&crm).await;
+    let other = tenant.conversation().await.id;
+    let events = async || {
+        let events = tenant.events_of(CREATE).await.into_iter();
+        let taken = events.filter(|event| event.outcome() == AuditOutcome::Succeeded);
+        let place = |event: AuditEvent| {
+            let messages = event.messages.expect("it is about messages");
+            (event.resource_id, messages.first_sequence, messages.last_sequence)
+        };
+        taken.map(place).collect::<Vec<_>>()
+    };
+    let first = (talk.clone(), 1, 1);
+    assert_eq!(events().await, [first.clone()]);
+    tokio::time::sleep(cover).await;
+    assert_eq!(add(&tenant, &talk, "first", "Hello").await.expect("there"), (1, true));
+    assert_eq!(events().await, [first.clone()], "nothing was added");
+    assert_eq!(add(&tenant, &talk, "second", "Hello").await.expect("added"), (2, false));
+    let second = (talk.clone(), 2, 2);
+    assert_eq!(events().await, [second.clone(), first.clone()], "the repeat has not covered it");
+    tenant.finish(&talk).await;
+    tokio::time::sleep(cover).await;
+    add(&tenant, &talk, "third", "Hello").await.expect_err("it is over");
+    assert_eq!(add(&tenant, &other, "first", "Hello").await.expect("added"), (1, false));
+    assert_eq!(events().await, [(other, 1, 1), second, first]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,11 +5,18 @@
 //! read, and how many entries.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crm_backend::db::kept::Kept;
+use crm_backend::db::{Access, Db, Deadline, PoolLimits, Statements, TenantTx, Whose};
+use crm_backend::error::Error;
 use crm_backend::pb::{
     Customer, CustomerStatus, ExternalId, ListConversationsRequest, ListCustomersRequest,
     ListMessagesRequest, get_message_request::Name,
 };
+use diesel::QueryableByName;
+use diesel::sql_types::Text;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::support::citus::Citus;
 use crate::support::conversations::{delta, finish, message, start};
@@ -17,7 +24,7 @@ use crate::support::customers::named;
 use crate::support::sql::{
     end_connections, multiply_conversations, multiply_customers, multiply_messages, multiply_tenants, settle,
 };
-use crate::support::{Crm, Settings, Tenant, eventually};
+use crate::support::{Crm, PATIENCE, Settings, Tenant, eventually};
 
 /// The number of calls that are counted together: more than five, after which Postgres may change to a plan that does
 /// not know the parameters.
@@ -54,9 +61,10 @@ async fn large() -> (Crm, Tenant) {
 /// How often an index or a table was read, and how many entries.
 type Counts = BTreeMap<String, (i64, i64)>;
 
-/// Returns what is read while `calls` run, through a separate replica with one connection.
+/// Returns what is read while `calls` run, through a separate replica with one connection. Every message needs an event
+/// of the audit log.
 async fn reads(crm: &Crm, tenant: &Tenant, calls: impl AsyncFn(&Tenant)) -> Counts {
-    let settings = Settings { connections: 1, ..Settings::default() };
+    let settings = Settings { connections: 1, audit_cover: Duration::ZERO, ..Settings::default() };
     let sql = crm.sql().await;
     // Earlier reads are reported before the count begins.
     end_connections(&sql).await;
@@ -249,6 +257,7 @@ async fn a_page_of_messages_reads_a_page_of_an_index() {
         "conversation_messages_message_key_key",
         "conversations_pkey",
         "conversation_messages_pkey",
+        "conversation_messages_sequence_key",
         "audit_events_pkey",
     ];
     hold(&crm, &tenant, "CreateMessage", add, &indexes, 8).await;
@@ -294,6 +303,7 @@ async fn a_large_tenant_among_many_small_ones_is_written_to_by_key() {
         "conversations_pkey",
         "conversation_messages_message_key_key",
         "conversation_messages_pkey",
+        "conversation_messages_sequence_key",
         "message_drafts_pkey",
         "message_pieces_pkey",
         "audit_events_pkey",
@@ -301,6 +311,42 @@ async fn a_large_tenant_among_many_small_ones_is_written_to_by_key() {
     hold(&crm, &tenant, "CreateMessage", add, &keys, 8).await;
     hold(&crm, &tenant, "CreateMessage, again", again, &keys, 8).await;
     hold(&crm, &tenant, "AddMessage in pieces", reply, &keys, 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_plan_is_compiled_however_expensive_it_looks() {
+    #[derive(QueryableByName)]
+    struct Setting {
+        #[diesel(sql_type = Text)]
+        jit: String,
+    }
+    let crm = Crm::start().await;
+    // As Postgres is set where it is not the service's own.
+    let sql = crm.sql().await;
+    let database = sql.texts("SELECT quote_ident(current_database())").await;
+    sql.run(&format!("ALTER DATABASE {} SET jit = on", database[0])).await;
+    assert_eq!(crm.sql().await.texts("SHOW jit").await, ["on"]);
+    let limits = PoolLimits { connections: 1, wait: PATIENCE, transaction: PATIENCE };
+    let db = Db::new(&crm.target(), limits).expect("a pool");
+    let caller = crm.tenant().caller().await;
+    let ask = async |tx: &TenantTx| {
+        let setting = diesel::sql_query("SHOW jit").get_result::<Setting>(&mut tx.connection()).await;
+        setting.map(|Setting { jit }| jit).map_err(Error::from)
+    };
+    let deadline = Deadline::after(PATIENCE);
+    for access in [Access::ReadOnly, Access::Snapshot] {
+        assert_eq!(db.read(&caller, access, None, deadline, ask).await.expect("read"), "off");
+    }
+    assert_eq!(db.write(&caller, deadline, ask).await.expect("written"), "off");
+    let statements = Statements { name: "settings", run: async |tx: &TenantTx| ask(tx).await.map(drop) };
+    let batch = db.batch(&caller, Whose::One, Duration::ZERO, deadline, statements).await.expect("open");
+    assert_eq!(batch.begin(batch.as_tenant(&caller, ask)).await.expect("an answer"), "off");
+    batch.rollback().await;
+    let mut kept = Kept::new(crm.target());
+    let asked = kept.ask(PATIENCE, async |connection: &mut AsyncPgConnection| {
+        diesel::sql_query("SHOW jit").get_result::<Setting>(connection).await
+    });
+    assert_eq!(asked.await.expect("an answer").jit, "off");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,8 +97,9 @@ pub(crate) async fn find_held(tx: &TenantTx, missing: &[Uuid]) -> Result<Vec<Uui
     conversations::list_existing(tx, missing).await
 }
 
-/// Adds messages to their conversations without looking up whether they are new. Returns the conversations as they were,
-/// and the ids of those that the messages were added to: none, if one of the keys was stored before.
+/// Adds messages to their conversations without looking up whether they are new, with their events of the audit log,
+/// whose sequences are places as those of the messages. Returns the conversations as they were, and the ids of those that
+/// the messages were added to: none, if one of the keys was stored before.
 ///
 /// # Errors
 ///
@@ -106,6 +107,17 @@ pub(crate) async fn find_held(tx: &TenantTx, missing: &[Uuid]) -> Result<Vec<Uui
 pub(crate) async fn add_few(
     tx: &TenantTx,
     few: &Few<'_>,
+    events: &[Event],
+    now: DateTime<Utc>,
+) -> Result<(Vec<Head>, Vec<Uuid>)> {
+    add_few_as(tx, Run::Needed, few, events, now).await
+}
+
+async fn add_few_as(
+    tx: &TenantTx,
+    run: Run,
+    few: &Few<'_>,
+    events: &[Event],
     now: DateTime<Utc>,
 ) -> Result<(Vec<Head>, Vec<Uuid>)> {
     let ids: Vec<Uuid> = few.growths.iter().map(|growth| growth.conversation_id).collect();
@@ -116,6 +128,7 @@ pub(crate) async fn add_few(
             Ok(())
         }),
         Box::pin(append::insert_behind(tx, &few.additions, few.room(), now)),
+        Box::pin(run.unless(events.is_empty(), audit::insert_behind(tx, events))),
         Box::pin(async {
             added_to = conversations::advance_by(tx, &few.growths, now).await?;
             Ok(())
@@ -185,7 +198,7 @@ pub(crate) async fn warm(tx: &TenantTx) -> Result<()> {
     find_held(tx, &[]).await?;
     recall_as(tx, Run::All, &[], &[]).await?;
     apply_as(tx, Run::All, &Plan::default(), &[], times::now()).await?;
-    add_few(tx, &Few::default(), times::now()).await?;
+    add_few_as(tx, Run::All, &Few::default(), &[], times::now()).await?;
     Ok(())
 }
 

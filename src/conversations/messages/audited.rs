@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use tonic_types::RpcStatusExt;
 use uuid::Uuid;
 
-use super::rules::{Effect, Placed};
 use crate::audit::ledger::{Ledger, Writing};
 use crate::audit::rules::{self, Messages};
 use crate::audit::store::Event;
@@ -44,6 +43,13 @@ pub(crate) struct Audit {
     recorder: Recorder,
 }
 
+/// The place of a message that a write changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) conversation_id: Uuid,
+    pub(crate) sequence: i64,
+}
+
 /// The events for writes that no event of the log covers yet.
 #[derive(Default)]
 pub(crate) struct Due<'p> {
@@ -62,48 +68,50 @@ impl Audit {
     /// event of the log covers them.
     pub(crate) fn due<'p>(
         &self,
-        writes: impl Iterator<Item = (&'p Author, &'p Placed)>,
+        writes: impl Iterator<Item = (&'p Author, Place)>,
         now: DateTime<Utc>,
     ) -> Due<'p> {
         let mut due = Due::default();
         // The index of the event for each principal and conversation; `None` if an event of the log covers
         // them.
         let mut seen: HashMap<(Uuid, &str), Option<usize>> = HashMap::new();
-        for (author, placed) in writes.filter(|(_, placed)| placed.effect != Effect::None) {
-            let writing = writing(&author.caller, placed.conversation_id, None);
-            let place = *seen.entry((placed.conversation_id, writing.principal)).or_insert_with(|| {
+        for (author, place) in writes {
+            let Place { conversation_id, sequence } = place;
+            let writing = writing(&author.caller, conversation_id, None);
+            let index = *seen.entry((conversation_id, writing.principal)).or_insert_with(|| {
                 if self.ledger.covers(writing, now) {
                     return None;
                 }
                 due.writings.push(writing);
-                due.events.push(self.event(author, placed, now));
+                due.events.push(self.event(author, place, now));
                 Some(due.events.len() - 1)
             });
-            if let Some(event) = place.and_then(|place| due.events.get_mut(place)) {
-                event.first_sequence = event.first_sequence.min(Some(placed.sequence));
-                event.last_sequence = event.last_sequence.max(Some(placed.sequence));
+            if let Some(event) = index.and_then(|index| due.events.get_mut(index)) {
+                event.first_sequence = event.first_sequence.min(Some(sequence));
+                event.last_sequence = event.last_sequence.max(Some(sequence));
             }
         }
         due
     }
 
-    /// Returns whether an event of the log covers an author's writes to a conversation.
-    pub(crate) fn covers(&self, author: &Author, conversation_id: Uuid, now: DateTime<Utc>) -> bool {
-        self.ledger.covers(writing(&author.caller, conversation_id, None), now)
-    }
-
-    fn event(&self, author: &Author, placed: &Placed, now: DateTime<Utc>) -> Event {
-        let subject = Subject { resource_id: Some(placed.conversation_id), request_id: None };
-        let messages = Messages {
-            sequences: (placed.sequence, placed.sequence),
-            covers_until: self.ledger.covers_until(now),
-        };
+    fn event(&self, author: &Author, place: Place, now: DateTime<Utc>) -> Event {
+        let Place { conversation_id, sequence } = place;
+        let subject = Subject { resource_id: Some(conversation_id), request_id: None };
+        let messages =
+            Messages { sequences: (sequence, sequence), covers_until: self.ledger.covers_until(now) };
         rules::succeeded(author.caller.principal(), author.operation, subject, Some(messages), now)
     }
 
     /// Enters committed events in the ledger.
-    pub(crate) fn enter(&self, Due { writings, events }: &Due<'_>) {
-        for (writing, event) in writings.iter().zip(events) {
+    pub(crate) fn enter(&self, due: &Due<'_>) {
+        self.enter_some(due, |_| true);
+    }
+
+    /// Enters the events of some conversations in the ledger: those that were committed.
+    pub(crate) fn enter_some(&self, due: &Due<'_>, is_committed: impl Fn(&Uuid) -> bool) {
+        let Due { writings, events } = due;
+        let entered = writings.iter().zip(events);
+        for (writing, event) in entered.filter(|(writing, _)| is_committed(&writing.conversation_id)) {
             self.ledger.enter(*writing, event.created_at);
         }
     }

@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::actions::{self, Holding};
-use super::audited::{Audit, Author, Due};
+use super::audited::{Audit, Author, Due, Place};
 use super::counter::{Counter, Uncounted};
 use super::rules::few::{self, Few};
-use super::rules::{self, BatchState, Change, Effect, Outcome, Placed, Write};
+use super::rules::{self, Addition, BatchState, Change, Effect, Outcome, Placed, Write};
 use super::store::Message;
 use crate::conversations::feed::{Event, Feed, Mark};
 use crate::db::{BatchTx, Db, Deadline, Statements, TenantTx, Whose, one_flight, retried};
@@ -171,7 +171,7 @@ impl Writer {
         let Some(Share { caller, .. }) = shares.first() else { return Ok(done) };
         let caller = Caller::clone(caller).within(trace);
         let tx = self.open(&caller, pending, holding).await?;
-        if let Some(few) = self.few(&shares, holding, now) {
+        if let Some(few) = Self::few(&shares, holding) {
             self.add_few(&tx, &shares, &few, &mut done).await?;
         }
         let left = done.left(pending);
@@ -225,28 +225,27 @@ impl Writer {
         Ok(())
     }
 
-    /// Returns the messages of a batch that one flight may add, those of each share: a few, for which the audit log needs
-    /// no event.
-    fn few<'p>(&self, shares: &[Share<'p>], holding: Holding, now: DateTime<Utc>) -> Option<Vec<Few<'p>>> {
-        let is_covered =
-            |pending: &&Pending| self.audit.covers(&pending.author, pending.write.conversation_id, now);
-        let mut pending = shares.iter().flat_map(|share| &share.pending);
-        let may = holding == Holding::Free && pending.clone().count() <= few::MOST && pending.all(is_covered);
+    /// Returns the messages of a batch that one flight may add, those of each share, if they are few.
+    fn few<'p>(shares: &[Share<'p>], holding: Holding) -> Option<Vec<Few<'p>>> {
+        let count: usize = shares.iter().map(|share| share.writes.len()).sum();
+        let may = holding == Holding::Free && count <= few::MOST;
         may.then(|| shares.iter().map(|share| Few::of(&share.writes)).collect()).flatten()
     }
 
     /// Adds messages in one flight. A message that is not new has no outcome after that, and so has one whose conversation
     /// does not take it or is locked.
-    async fn add_few(
+    async fn add_few<'p>(
         &self,
         tx: &BatchTx,
-        shares: &[Share<'_>],
-        few: &[Few<'_>],
+        shares: &[Share<'p>],
+        few: &[Few<'p>],
         done: &mut Done,
     ) -> Result<()> {
         let now = done.now;
-        let add = shares.iter().zip(few).map(|(share, few)| {
-            tx.as_tenant(share.caller, async |tx: &TenantTx| actions::add_few(tx, few, now).await)
+        let due: Vec<_> =
+            shares.iter().zip(few).map(|(share, few)| self.due_if_added(share, few, now)).collect();
+        let add = shares.iter().zip(few).zip(&due).map(|((share, few), Due { events, .. })| {
+            tx.as_tenant(share.caller, async |tx: &TenantTx| actions::add_few(tx, few, events, now).await)
         });
         let added = match tx.only(one_flight(add)).await {
             Ok(added) => added,
@@ -254,7 +253,8 @@ impl Writer {
             Err(error) if error.is_conflict() => return Ok(()),
             Err(error) => return Err(error),
         };
-        for (share, (heads, added_to)) in shares.iter().zip(added) {
+        for ((share, due), (heads, added_to)) in shares.iter().zip(&due).zip(added) {
+            self.audit.enter_some(due, |conversation_id| added_to.contains(conversation_id));
             let plan = self.plan(share, BatchState { heads, ..BatchState::default() });
             done.note(share, few::added(plan, &share.writes, &added_to));
         }
@@ -309,10 +309,23 @@ impl Writer {
 
     /// Returns the events of the audit log that a share needs.
     fn due<'p>(&self, share: &Share<'p>, plan: &'p rules::Plan<'p>, now: DateTime<Utc>) -> Due<'p> {
-        let placed =
-            |outcome: &'p Option<Outcome>| outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+        let placed = |outcome: &Option<Outcome>| {
+            let placed = outcome.as_ref()?.as_ref().ok().filter(|placed| placed.effect != Effect::None)?;
+            Some(Place { conversation_id: placed.conversation_id, sequence: placed.sequence })
+        };
         let writes = share.pending.iter().copied().zip(&plan.outcomes);
         self.audit.due(writes.filter_map(|(pending, outcome)| Some((&pending.author, placed(outcome)?))), now)
+    }
+
+    /// Returns the events of the audit log that a few messages need if they are added. Their sequences are places among
+    /// the new messages of a conversation.
+    fn due_if_added<'p>(&self, share: &Share<'p>, few: &Few<'p>, now: DateTime<Utc>) -> Due<'p> {
+        let place = |addition: &Addition<'_>| Place {
+            conversation_id: addition.message.conversation_id,
+            sequence: addition.sequence,
+        };
+        let writes = share.pending.iter().zip(&few.additions);
+        self.audit.due(writes.map(|(pending, addition)| (&pending.author, place(addition))), now)
     }
 
     /// Tells the outcomes of writes: first to the watchers, then to the writers. Returns the writes that must
