@@ -44,6 +44,24 @@ impl Size for WholeRow {
     const SQL: &'static str = "octet_length(p::text)";
 }
 
+/// Defines the size of rows by their columns of text that may be long, none of them nullable. The others are together
+/// smaller than the unit that the size is rounded up to. Postgres knows the length of a text without reading it; to write
+/// the whole row as text takes it longer than to find the row.
+macro_rules! size {
+    ($(#[$attribute:meta])* $vis:vis struct $name:ident($first:ident $(, $more:ident)* $(,)?)) => {
+        $(#[$attribute])*
+        $vis struct $name;
+
+        impl $crate::db::fitted::Size for $name {
+            const SQL: &'static str = concat!(
+                "octet_length(p.", stringify!($first), ")",
+                $(" + octet_length(p.", stringify!($more), ")"),*
+            );
+        }
+    };
+}
+pub(crate) use size;
+
 /// Returns the first rows of a query that fit into `bytes`.
 ///
 /// The query must have an order. Its result is the input of [`Rows::of`].

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::db::TenantTx;
 use crate::db::each;
-use crate::db::fitted::{Rows, fitted};
+use crate::db::fitted::{Rows, fitted_by, size};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::{among, listing};
 use crate::db::schema::customer_faqs::{self, dsl};
@@ -21,6 +21,11 @@ use crate::pb::{FaqSource, FaqStatus, FaqVerificationStatus};
 use crate::rpc::Page;
 use crate::rpc::etag::Etag;
 use crate::rpc::page::MAX_PAGE_BYTES;
+
+size! {
+    /// The size of a FAQ in bytes.
+    struct FaqSize(question, normalized_question, answer, category, verified_by)
+}
 
 /// A row of `customer_faqs`.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -114,7 +119,7 @@ pub(crate) async fn list_each(tx: &TenantTx, ids: &[Uuid]) -> Result<Vec<Faq>> {
         .filter(dsl::tenant_id.eq(tx.tenant()))
         .filter(dsl::id.eq(each::Id))
         .select(Faq::as_select());
-    let faqs = fitted(each::each_in_order(ids, faq), MAX_PAGE_BYTES);
+    let faqs = fitted_by::<FaqSize, _>(each::each_in_order(ids, faq), MAX_PAGE_BYTES);
     Ok(Rows::of(faqs.load(&mut tx.connection()).await?).rows)
 }
 
@@ -238,7 +243,7 @@ pub(crate) async fn list(
         Some(Cursor(time, id)) => keyset!(query, direction, dsl::created_at, dsl::id, after(time, id)),
         None => keyset!(query, direction, dsl::created_at, dsl::id),
     };
-    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
+    Ok(Rows::of(fitted_by::<FaqSize, _>(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
 /// A row of the statement of [`list_ids_by_questions`].

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::TenantTx;
-use crate::db::fitted::{Rows, fitted};
+use crate::db::fitted::{Rows, fitted_by, size};
 use crate::db::keyset::{Direction, keyset};
 use crate::db::listing::{among, listing};
 use crate::db::literal::literal;
@@ -46,6 +46,11 @@ literal! {
 literal! {
     /// The priority as a number, the highest first, as in the index of what to ask next.
     Rank: Integer = "CASE priority WHEN 'URGENT' THEN 1 WHEN 'HIGH' THEN 2 WHEN 'NORMAL' THEN 3 ELSE 4 END"
+}
+
+size! {
+    /// The size of a question in bytes.
+    struct QuestionSize(question, purpose, answer, target_field, verified_by, skip_reason)
 }
 
 /// A row of `pending_questions`.
@@ -221,7 +226,8 @@ pub(crate) async fn list_candidates(
         .order((dsl::answered_at.desc(), dsl::id.desc()))
         .limit(closed)
         .select(Question::as_select());
-    let candidates = fitted(open.union_all(declined).union_all(answered), MAX_PAGE_BYTES);
+    let candidates =
+        fitted_by::<QuestionSize, _>(open.union_all(declined).union_all(answered), MAX_PAGE_BYTES);
     Ok(Rows::of(candidates.load(&mut tx.connection()).await?).rows)
 }
 
@@ -265,7 +271,7 @@ pub(crate) async fn list(
         Some(Cursor(time, id)) => keyset!(query, direction, dsl::created_at, dsl::id, after(time, id)),
         None => keyset!(query, direction, dsl::created_at, dsl::id),
     };
-    Ok(Rows::of(fitted(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
+    Ok(Rows::of(fitted_by::<QuestionSize, _>(query, MAX_PAGE_BYTES).load(&mut tx.connection()).await?))
 }
 
 /// A condition of a list.
