@@ -18,8 +18,8 @@ const SHORT_SECONDS: u64 = 1;
 /// The seconds of a long round, for numbers that are published.
 const LONG_SECONDS: u64 = 30;
 
-/// The share of a round, as a fraction, that is enough where one caller makes one call after the other: a thousand calls,
-/// whose median hardly differs from that of more.
+/// The share of a round, as a fraction, that is enough where one caller makes one call after the other: hundreds of
+/// calls, whose median hardly differs from that of more.
 const CALM: (u64, u64) = (1, 2);
 
 /// The rows of the large table of the growth scenarios.
